@@ -1,0 +1,40 @@
+"""A dead letter: a delivery given up on, with reason and origin, as the DLQ topic will hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pushrail_stream.core.headers import DeliveryHeaders, connect_headers, encode_headers
+from pushrail_stream.core.record import Headers, Record
+from pushrail_stream.core.retry import DeadReason
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """The original record, untouched, and why its delivery was given up."""
+
+    record: Record
+    reason: DeadReason
+    attempts: int
+    failed_at_ms: int
+    code: str
+    message: str
+    destination_id: str | None = None
+    first_attempt_ms: int | None = None
+    request_id: str | None = None
+
+    def headers(self) -> Headers:
+        """The producer's headers, the delivery's (contract 3.4) and Kafka Connect's."""
+        state = DeliveryHeaders(
+            origin=self.record.origin,
+            attempts=self.attempts,
+            reason=self.reason,
+            failed_at_ms=self.failed_at_ms,
+            destination=self.destination_id,
+            first_attempt_at_ms=self.first_attempt_ms,
+            error_code=self.code,
+            error_message=self.message,
+            request_id=self.request_id,
+        )
+        described = f"{self.reason}: {self.code}: {self.message}"
+        return (*encode_headers(state, self.record.headers), *connect_headers(self.record.origin, described))

@@ -1,0 +1,88 @@
+"""A destination: one customer's bus, with the credentials to reach it and the limits to respect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final, final
+
+DEFAULT_MAX_IN_FLIGHT: Final = 8
+"""PutEvents calls under way at once, where neither document nor settings say otherwise."""
+
+
+@final
+class Secret:
+    """A text that shows itself only to who asks for it by name (`reveal`)."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The secret itself. Call it only where a request is signed."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a secret is not serialised")
+
+
+@dataclass(frozen=True, slots=True)
+class AssumeRole:
+    """Sign in as a role of the customer's account, bound to us by the external ID."""
+
+    role_arn: str
+    external_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """Sign with the customer's IAM access key pair. Without ``secret`` (it could not be had) no call is made."""
+
+    access_key_id: str
+    secret: Secret | None
+
+
+Auth = AssumeRole | AccessKey
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a destination's bus is spared."""
+
+    max_requests_per_second: float | None = None
+    max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """One customer's bus. Compared by value: a changed document is another destination with the same id."""
+
+    id: str
+    vendor: str
+    customer_external_id: str
+    name: str
+    bus_arn: str
+    region: str
+    source: str
+    """PutEvents ``Source``: the document's ``sourceNamespace``, else ``pushrail.<vendor>``."""
+    auth: Auth
+    event_types: tuple[str, ...] = ()
+    """Exact event types or ``prefix.*``; empty wants everything."""
+    enabled: bool = True
+    limits: Limits = field(default_factory=Limits)
+
+    def wants(self, event_type: str) -> bool:
+        """Whether the destination's filter lets this event type through."""
+        return not self.event_types or any(
+            event_type.startswith(pattern[:-1]) if pattern.endswith("*") else event_type == pattern
+            for pattern in self.event_types
+        )

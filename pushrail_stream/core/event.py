@@ -1,0 +1,164 @@
+"""The canonical event: a customer's fact, decoded from a record's value and kept byte for byte.
+
+Rules (contract 3.2): one JSON object in UTF-8 of at most 1000 levels, without NaN; ``eventType`` 1..128 characters,
+``occurredAt`` RFC 3339 with offset, ``source`` string, ``customerExternalId`` and ``idempotencyKey`` 1..256,
+``correlationId`` optional string, ``payload`` object, ``metadata`` optional object. Unknown fields travel on.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+
+import orjson
+
+from pushrail_stream.core.record import Headers
+from pushrail_stream.core.text import parse_rfc3339
+
+VENDOR_HEADER: Final = "pushrail-vendor"
+TRACEPARENT_HEADER: Final = "traceparent"
+MAX_LEVELS: Final = 1000
+"""Deepest nesting EventBridge takes in ``Detail`` (facts: AWS documentation)."""
+
+_TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
+_ABSENT: Final = object()
+_JSON_TYPES: Final = {
+    str: "string", dict: "object", list: "array", int: "number", float: "number", bool: "boolean", type(None): "null",
+}  # fmt: skip
+# name, type, longest (characters; 0: any), required
+_FIELDS: Final[tuple[tuple[str, type, int, bool], ...]] = (
+    ("eventType", str, 128, True),
+    ("occurredAt", str, 0, True),
+    ("source", str, 0, True),
+    ("customerExternalId", str, 256, True),
+    ("idempotencyKey", str, 256, True),
+    ("correlationId", str, 0, False),
+    ("payload", dict, 0, True),
+    ("metadata", dict, 0, False),
+)
+_BRACKETS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
+
+
+class Event(NamedTuple):
+    """A decoded canonical event. ``value`` is what was produced, to the byte."""
+
+    vendor: str
+    event_type: str
+    occurred_at: float
+    """Epoch seconds."""
+    source: str
+    customer_external_id: str
+    idempotency_key: str
+    correlation_id: str | None
+    trace_header: str | None
+    """X-Ray form of a valid ``traceparent``."""
+    value: bytes
+    size: int
+    """UTF-8 bytes that count in an entry whatever its destination: Detail, DetailType and Resources."""
+
+
+class Undecodable(NamedTuple):
+    """Why a record is no canonical event: the field at fault and what is wrong with it."""
+
+    field: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.problem}"
+
+
+def decode(value: bytes | None, headers: Headers, default_vendor: str | None) -> Event | Undecodable:
+    """The canonical event in a record's value, or the first rule it breaks."""
+    if value is None:
+        return Undecodable("value", "is null, not a JSON object")
+    try:
+        data = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        return Undecodable("value", f"is not one JSON object in UTF-8: {error}")
+    if type(data) is not dict:
+        return Undecodable("value", f"is a JSON {_json_type(data)}, not an object")
+    if value.count(b"{") + value.count(b"[") > MAX_LEVELS and _levels(value) > MAX_LEVELS:
+        return Undecodable("value", f"is nested more than {MAX_LEVELS} levels deep")
+    context = _context(headers, default_vendor) if headers else (default_vendor, None)
+    if isinstance(context, Undecodable):
+        return context
+    vendor, trace_header = context
+    if vendor is None:
+        return Undecodable(VENDOR_HEADER, "is missing and no default vendor is set")
+    return _event(data, vendor, trace_header, value)
+
+
+def _event(data: dict[str, Any], vendor: str, trace_header: str | None, value: bytes) -> Event | Undecodable:
+    for name, kind, longest, required in _FIELDS:
+        field = data.get(name, _ABSENT)
+        if field is _ABSENT:
+            if required:
+                return Undecodable(name, "is missing")
+        elif type(field) is not kind:
+            return Undecodable(name, f"is a JSON {_json_type(field)}, not a {_JSON_TYPES[kind]}")
+        elif isinstance(field, str) and longest and not 1 <= len(field) <= longest:
+            return Undecodable(name, f"has {len(field)} characters, not 1 to {longest}")
+    occurred_at = parse_rfc3339(data["occurredAt"])
+    if occurred_at is None:
+        return Undecodable("occurredAt", f"is not an RFC 3339 date-time with offset: {data['occurredAt'][:64]!r}")
+    event_type, customer, key = data["eventType"], data["customerExternalId"], data["idempotencyKey"]
+    return Event(
+        vendor,
+        event_type,
+        occurred_at,
+        data["source"],
+        customer,
+        key,
+        data.get("correlationId"),
+        trace_header,
+        value,
+        len(value) + utf8_length(event_type) + utf8_length(customer) + utf8_length(key),
+    )
+
+
+def utf8_length(text: str) -> int:
+    """Bytes of ``text`` in UTF-8. Asking whether it is ASCII costs nothing: CPython keeps that bit."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def x_ray_header(traceparent: bytes | None) -> str | None:
+    """The X-Ray ``TraceHeader`` of a W3C ``traceparent``; None for an invalid one (AWS would drop it too)."""
+    match = _TRACEPARENT.fullmatch((traceparent or b"").decode("ascii", "replace"))
+    if match is None:
+        return None
+    version, trace, span, flags, more = match.groups()
+    if version == "ff" or (version == "00" and more) or not trace.strip("0") or not span.strip("0"):
+        return None
+    return f"Root=1-{trace[:8]}-{trace[8:]};Parent={span};Sampled={int(flags, 16) & 1}"
+
+
+def _context(headers: Headers, default_vendor: str | None) -> tuple[str | None, str | None] | Undecodable:
+    """Vendor and trace header; of a repeated header the last one counts, as in Kafka's own ``lastHeader``."""
+    vendor, trace_header = default_vendor, None
+    for name, raw in headers:
+        if name == VENDOR_HEADER:
+            try:
+                vendor = (raw or b"").decode()
+            except UnicodeDecodeError:
+                return Undecodable(VENDOR_HEADER, "is not UTF-8")
+            if not vendor:
+                return Undecodable(VENDOR_HEADER, "is empty")
+        elif name == TRACEPARENT_HEADER:
+            trace_header = x_ray_header(raw)
+    return vendor, trace_header
+
+
+def _levels(value: bytes) -> int:
+    """Deepest nesting of a valid JSON text."""
+    level = deepest = 0
+    for match in _BRACKETS.finditer(value):
+        if match[1]:
+            level += 1
+            deepest = max(deepest, level)
+        elif match[2]:
+            level -= 1
+    return deepest
+
+
+def _json_type(value: object) -> str:
+    return _JSON_TYPES[type(value)]

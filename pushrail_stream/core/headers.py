@@ -1,0 +1,123 @@
+"""Delivery headers: what a record on a retry topic or the DLQ says about its delivery. Encode and decode are inverses.
+
+UTF-8 strings by contract 3.4. The producer's own headers travel along unchanged, in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from pushrail_stream.core.record import Headers, Origin
+from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
+
+_CONNECT_PREFIX: Final = "__connect.errors."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryHeaders:
+    """The state of a delivery as it travels. Times are epoch milliseconds."""
+
+    origin: Origin
+    attempts: int
+    reason: str
+    failed_at_ms: int
+    destination: str | None = None
+    first_attempt_at_ms: int | None = None
+    not_before_ms: int | None = None
+    error_code: str | None = None
+    error_message: str | None = None
+    request_id: str | None = None
+    replay: str | None = None
+    replay_count: int | None = None
+
+
+class BadHeader(NamedTuple):
+    """The delivery header that cannot be read, and why."""
+
+    header: str
+    problem: str
+
+
+class _Field(NamedTuple):
+    header: str
+    attribute: str
+    show: Callable[[object], str]
+    read: Callable[[str], object]
+
+
+def _origin(text: str) -> Origin:
+    topic, partition, offset = text.rsplit("/", 2)
+    return Origin(topic, int(partition), int(offset))
+
+
+def _time(text: str) -> int:
+    seconds = parse_rfc3339(text)
+    if seconds is None:
+        raise ValueError("is not an RFC 3339 date-time")
+    return round(seconds * 1000)
+
+
+def _show_time(value: object) -> str:
+    if not isinstance(value, int):
+        raise TypeError("a time is epoch milliseconds")
+    return format_rfc3339(value)
+
+
+_FIELDS: Final = (
+    _Field("pushrail-destination", "destination", str, str),
+    _Field("pushrail-origin", "origin", str, _origin),
+    _Field("pushrail-attempts", "attempts", str, int),
+    _Field("pushrail-first-attempt-at", "first_attempt_at_ms", _show_time, _time),
+    _Field("pushrail-failed-at", "failed_at_ms", _show_time, _time),
+    _Field("pushrail-not-before", "not_before_ms", str, int),
+    _Field("pushrail-reason", "reason", str, str),
+    _Field("pushrail-error-code", "error_code", str, str),
+    _Field("pushrail-error-message", "error_message", str, str),
+    _Field("pushrail-request-id", "request_id", str, str),
+    _Field("pushrail-replay", "replay", str, str),
+    _Field("pushrail-replay-count", "replay_count", str, int),
+)
+_NAMES: Final = frozenset(field.header for field in _FIELDS)
+_REQUIRED: Final = ("origin", "attempts", "reason", "failed_at_ms")
+
+
+def encode_headers(headers: DeliveryHeaders, own: Headers) -> Headers:
+    """The producer's ``own`` headers followed by the delivery's; older delivery headers among ``own`` are replaced."""
+    state = tuple(
+        (field.header, field.show(value).encode())
+        for field in _FIELDS
+        if (value := getattr(headers, field.attribute)) is not None
+    )
+    return (*producer_headers(own), *state)
+
+
+def decode_headers(headers: Headers) -> DeliveryHeaders | BadHeader:
+    """The delivery's state in a record's headers, or the first header that makes no sense."""
+    raw = dict(headers)
+    values: dict[str, object] = {}
+    for field in _FIELDS:
+        if (text := raw.get(field.header)) is not None:
+            try:
+                values[field.attribute] = field.read(text.decode())
+            except ValueError as error:
+                return BadHeader(field.header, str(error))
+        elif field.attribute in _REQUIRED:
+            return BadHeader(field.header, "is missing")
+    return DeliveryHeaders(**values)  # type: ignore[arg-type]  # each value was made by its field's reader
+
+
+def producer_headers(headers: Headers) -> Headers:
+    """The headers that are not ours: what the producer sent."""
+    return tuple(h for h in headers if h[0] not in _NAMES and not h[0].startswith(_CONNECT_PREFIX))
+
+
+def connect_headers(origin: Origin, message: str) -> Headers:
+    """Kafka Connect's names for the same facts, so that existing dead-letter tools show them."""
+    return (
+        (f"{_CONNECT_PREFIX}topic", origin.topic.encode()),
+        (f"{_CONNECT_PREFIX}partition", str(origin.partition).encode()),
+        (f"{_CONNECT_PREFIX}offset", str(origin.offset).encode()),
+        (f"{_CONNECT_PREFIX}exception.message", message.encode()),
+    )

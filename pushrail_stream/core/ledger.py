@@ -1,0 +1,51 @@
+"""The ledger: every delivery begun is in exactly one column, always."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Deliveries of one worker since it started. A record nobody can decode, or nobody wants, counts as one."""
+
+    begun: int = 0
+    delivered: int = 0
+    dead_lettered: int = 0
+    moved_to_retry: int = 0
+    skipped: int = 0
+    dropped: int = 0
+    """Given back unsettled with a revoked partition: the next owner begins them again."""
+    in_flight: int = 0
+    """Begun and neither settled nor dropped: waiting, under way, or on its way to the DLQ."""
+
+    @property
+    def balances(self) -> bool:
+        """The accounting identity."""
+        settled = self.delivered + self.dead_lettered + self.moved_to_retry + self.skipped
+        return self.begun == settled + self.dropped + self.in_flight
+
+    def begin(self, deliveries: int) -> None:
+        """Deliveries have begun."""
+        self.begun += deliveries
+        self.in_flight += deliveries
+
+    def deliver(self, deliveries: int) -> None:
+        """Deliveries in flight were delivered."""
+        self.delivered += deliveries
+        self.in_flight -= deliveries
+
+    def bury(self, deliveries: int) -> None:
+        """Kafka acknowledged the dead letters of deliveries in flight."""
+        self.dead_lettered += deliveries
+        self.in_flight -= deliveries
+
+    def skip(self, deliveries: int) -> None:
+        """Deliveries in flight are not sent, and that was recorded."""
+        self.skipped += deliveries
+        self.in_flight -= deliveries
+
+    def drop(self, deliveries: int) -> None:
+        """Deliveries in flight were left to the next owner of their partition."""
+        self.dropped += deliveries
+        self.in_flight -= deliveries

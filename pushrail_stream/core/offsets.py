@@ -1,0 +1,156 @@
+"""The offset tracker: which offset of an assigned partition may be committed.
+
+Rules. One tracker per assignment: what settles late for an old assignment touches an object nobody asks any more.
+Only offsets received are tracked, so a gap left by compaction counts as settled. The committable offset is the first
+open one, it never passes an open record and never goes back. Every step is O(1).
+
+A commit carries, as metadata, a map of what above it is settled already, so that the next owner does not send those
+again. Lanes finish out of order: without the map a restart behind one slow customer repeats hundreds of events
+(facts: measured 688 against 0..6).
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections import deque
+from typing import Final, NamedTuple, final
+
+MAX_METADATA_CHARS: Final = 3500
+"""Longest metadata written; the broker's ``offset.metadata.max.bytes`` is 4096 by default."""
+MAX_MAP_OFFSETS: Final = 65_536
+"""Offsets a map may span: what a hostile or damaged metadata text can make us unpack."""
+_PREFIX: Final = "ps1:"
+
+
+class Committable(NamedTuple):
+    """An offset released by a tracker: the only thing that can be committed. ``offset`` is where to resume."""
+
+    offset: int
+    metadata: str
+
+
+@final
+class Ticket:
+    """One open record of a tracker: it closes when all its deliveries have settled."""
+
+    __slots__ = ("_open", "_tracker", "offset", "size")
+
+    def __init__(self, tracker: OffsetTracker, offset: int, size: int, deliveries: int) -> None:
+        self._tracker = tracker
+        self._open = deliveries
+        self.offset = offset
+        self.size = size
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a delivery of this record is still unsettled."""
+        return self._open > 0
+
+    @property
+    def is_leaving(self) -> bool:
+        """Whether the partition is being given back: what is not under way must not start."""
+        return self._tracker.is_leaving
+
+    def settle(self) -> None:
+        """One delivery of the record has settled. Settling more deliveries than there are is a bug and raises."""
+        if self._open <= 0:
+            raise RuntimeError(f"offset {self.offset} settled more often than it has deliveries")
+        self._open -= 1
+        if self._open == 0:
+            self._tracker._close(self)  # noqa: SLF001 - the two are one object in two parts
+
+
+@final
+class OffsetTracker:
+    """Open records of one partition, for as long as one assignment lasts."""
+
+    __slots__ = ("_known", "_next", "_started", "_window", "is_leaving", "open_bytes", "open_records")
+
+    def __init__(self, committed: Committable | None = None) -> None:
+        """``committed`` is what the group committed last: where to resume and what above it is settled."""
+        self._window: deque[Ticket] = deque()
+        self._next = None if committed is None else committed.offset
+        self._known = frozenset[int]() if committed is None else decode_settled(committed)
+        self._started = False
+        self.open_records = 0
+        self.open_bytes = 0
+        self.is_leaving = False
+        """Whether the partition is being given back."""
+
+    @property
+    def window(self) -> int:
+        """Offsets held between the committable one and the newest: settled ones behind an open head count too."""
+        return len(self._window)
+
+    def begin(self, offset: int, size: int, deliveries: int) -> Ticket | None:
+        """Open a record of ``size`` bytes with this many deliveries; None when an earlier owner settled it already.
+
+        Raises when an offset comes twice or out of order: Kafka never does that within one assignment.
+        """
+        if deliveries < 1:
+            raise ValueError("a record has at least one delivery")
+        self._advance(offset)
+        if offset in self._known:
+            if self._window:
+                self._window.append(Ticket(self, offset, 0, 0))
+            return None
+        ticket = Ticket(self, offset, size, deliveries)
+        self._window.append(ticket)
+        self.open_records += 1
+        self.open_bytes += size
+        return ticket
+
+    def committable(self) -> Committable | None:
+        """Where a new owner has to resume, with the map of what is settled above; None before anything is known."""
+        if self._next is None:
+            return None
+        if not self._window:
+            return Committable(self._next, "")
+        head = self._window[0].offset
+        return Committable(head, encode_settled(head, [t.offset for t in self._window if not t.is_open]))
+
+    def leave(self) -> None:
+        """Begin to give the partition back: nothing new starts; what is under way may still settle."""
+        self.is_leaving = True
+
+    def _advance(self, offset: int) -> None:
+        if self._next is not None and offset < self._next:
+            if self._started:
+                raise RuntimeError(f"offset {offset} came when {self._next} was next")
+            self._known = frozenset()  # an operator moved the group back: what was settled is wanted again
+        self._started = True
+        self._next = offset + 1
+
+    def _close(self, ticket: Ticket) -> None:
+        self.open_records -= 1
+        self.open_bytes -= ticket.size
+        window = self._window
+        while window and not window[0].is_open:
+            window.popleft()
+
+
+def encode_settled(head: int, settled: list[int]) -> str:
+    """Metadata text for a commit at ``head``: the offsets above it that are settled. Empty when none or too many."""
+    if not settled:
+        return ""
+    bits = bytearray((settled[-1] - head) // 8 + 1)
+    if len(bits) * 8 > MAX_MAP_OFFSETS:
+        return ""
+    for offset in settled:
+        index = offset - head
+        bits[index >> 3] |= 1 << (index & 7)
+    text = _PREFIX + base64.b85encode(zlib.compress(bits, 6)).decode()
+    return text if len(text) <= MAX_METADATA_CHARS else ""
+
+
+def decode_settled(committed: Committable) -> frozenset[int]:
+    """Offsets above ``committed.offset`` that its metadata calls settled. What is not ours or damaged says nothing."""
+    if not committed.metadata.startswith(_PREFIX):
+        return frozenset()
+    try:
+        packed = base64.b85decode(committed.metadata[len(_PREFIX) :])
+        bits = zlib.decompressobj().decompress(packed, MAX_MAP_OFFSETS // 8)
+    except (ValueError, zlib.error):
+        return frozenset()
+    return frozenset(committed.offset + i for i in range(1, len(bits) * 8) if bits[i >> 3] >> (i & 7) & 1)

@@ -1,0 +1,220 @@
+"""Outcomes: what became of each entry in one attempt, read from what AWS answered.
+
+Whose fault it is decides who waits: the entry's (rejected), the moment's (retryable), the destination's (blocked), the
+caller's speed (throttled). The table is facts/AWS: recorded replies, documentation and the botocore model.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+from pushrail_stream.core.text import safe_message
+
+
+class Delivered(NamedTuple):
+    """EventBridge took the entry and named it."""
+
+    event_id: str
+
+
+class Retryable(NamedTuple):
+    """The moment's fault: the same entry may succeed later."""
+
+    code: str
+    message: str
+    ours: bool = False
+    """Our own clock or base credentials are at fault: never a customer's dead letter, and somebody is to be told."""
+
+
+class Throttled(NamedTuple):
+    """The destination asks for less speed."""
+
+    code: str
+    message: str
+
+
+class Rejected(NamedTuple):
+    """The event's fault: it can never be delivered."""
+
+    code: str
+    message: str
+
+
+class Blocked(NamedTuple):
+    """The destination's fault: nothing can be delivered there until its owner mends it."""
+
+    code: str
+    message: str
+
+
+Outcome = Delivered | Retryable | Throttled | Rejected | Blocked
+
+
+class Split(NamedTuple):
+    """The call was refused for one of its entries: send each of them alone, once."""
+
+    code: str
+    message: str
+
+
+class Refresh(NamedTuple):
+    """The session's credentials are stale: get new ones and try the call again, once."""
+
+    code: str
+    message: str
+
+
+Verdict = tuple[Outcome, ...] | Split | Refresh
+
+
+class EntryResult(NamedTuple):
+    """One element of ``Entries`` in a reply: an event id, or a code and a message, or (a broken reply) nothing."""
+
+    event_id: str | None
+    code: str | None
+    message: str | None
+
+
+class Answered(NamedTuple):
+    """EventBridge answered the call with a result per entry (HTTP 200)."""
+
+    entries: tuple[EntryResult, ...]
+    http_status: int
+    request_id: str | None
+
+
+class CallFailed(NamedTuple):
+    """The call as a whole failed. ``http_status`` is None when no reply came: the outcome is then unknown."""
+
+    operation: Literal["PutEvents", "AssumeRole", "Credentials"]
+    code: str
+    message: str
+    http_status: int | None = None
+    request_id: str | None = None
+
+
+Reply = Answered | CallFailed
+
+CREDENTIALS_MISSING: Final = "CredentialsMissing"
+"""The destination's own credentials could not be had, so no call was made."""
+BASE_CREDENTIALS_MISSING: Final = "BaseCredentialsMissing"
+"""We have no credentials of our own to call STS with."""
+UNKNOWN_RESULT: Final = "UnknownResult"
+"""The reply says nothing about the entry."""
+
+_ENTRY_REJECTED: Final = frozenset({"MalformedDetail", "InvalidArgument", "RedactionFailure"})
+_ENTRY_BLOCKED: Final = frozenset(
+    {
+        "NotAuthorizedForSourceException",
+        "NotAuthorizedForDetailTypeException",
+        "AccessDeniedException",
+        "InvalidAccountIdException",
+    }
+)
+_CALL_THROTTLED: Final = frozenset(
+    {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
+)
+_CALL_BLOCKED: Final = frozenset(
+    {
+        "AccessDeniedException",
+        "AccessDenied",
+        "ResourceNotFoundException",
+        "OptInRequired",
+        "RegionDisabled",
+        "RegionDisabledException",
+        CREDENTIALS_MISSING,
+    }
+)
+_SESSION_EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
+_SIGNATURE_REFUSED: Final = frozenset(
+    {
+        "UnrecognizedClientException",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "IncompleteSignature",
+        "MissingAuthenticationToken",
+    }
+)
+_CLOCK: Final = ("signature expired", "signature not yet current")
+_ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabledException"})
+_ROLE_OURS: Final = _SESSION_EXPIRED | _SIGNATURE_REFUSED | {BASE_CREDENTIALS_MISSING}
+_HTTP_FORBIDDEN: Final = 403
+_HTTP_TOO_LARGE: Final = 413
+_HTTP_TOO_MANY: Final = 429
+
+
+def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
+    """What a reply to a call of ``entries`` entries means for each of them.
+
+    ``assumed_role`` says how the call was signed, ``refreshed`` that its credentials were renewed for this very try.
+    """
+    match reply:
+        case Answered(results):
+            # Results are matched by position; a reply of another length leaves the rest without one.
+            known = [_judge_entry(result) for result in results[:entries]]
+            unknown = Retryable(UNKNOWN_RESULT, f"the reply has {len(results)} results for {entries} entries")
+            return (*known, *[unknown] * (entries - len(known)))
+        case CallFailed(operation="PutEvents"):
+            verdict = _judge_call(reply, entries, assumed_role=assumed_role, refreshed=refreshed)
+        case CallFailed():
+            verdict = _judge_sign_in(reply)
+    return verdict if isinstance(verdict, Split | Refresh) else (verdict,) * entries
+
+
+def _judge_entry(result: EntryResult) -> Outcome:
+    if result.code is None:
+        if result.event_id:
+            return Delivered(result.event_id)
+        return Retryable(UNKNOWN_RESULT, "the entry's result has neither EventId nor ErrorCode")
+    code, message = result.code, safe_message(result.message or "")
+    if code in _ENTRY_REJECTED:
+        return Rejected(code, message)
+    if code in _ENTRY_BLOCKED:
+        return Blocked(code, message)
+    # ThrottlingException, InternalFailure and the like, and whatever AWS thinks of next: it may be sent again.
+    return Retryable(code, message)
+
+
+def _judge_call(failed: CallFailed, entries: int, *, assumed_role: bool, refreshed: bool) -> Outcome | Split | Refresh:
+    code, message, status = failed.code, safe_message(failed.message), failed.http_status
+    if code == "ValidationException" or status == _HTTP_TOO_LARGE:
+        return Split(code, message) if entries > 1 else Rejected(code, message)
+    if _is_throttling(code) or status == _HTTP_TOO_MANY:
+        return Throttled(code, message)
+    if code in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK):
+        return Retryable(code, message, ours=True)
+    if code in _SESSION_EXPIRED | _SIGNATURE_REFUSED:
+        return _judge_credentials(code, message, assumed_role=assumed_role, refreshed=refreshed)
+    bare_forbidden = status == _HTTP_FORBIDDEN and code == str(_HTTP_FORBIDDEN)
+    if code in _CALL_BLOCKED or bare_forbidden:
+        return Blocked(code, message)
+    # 5xx, time-outs, broken connections, and what nobody has seen yet.
+    return Retryable(code, message)
+
+
+def _judge_credentials(code: str, message: str, *, assumed_role: bool, refreshed: bool) -> Outcome | Refresh:
+    if not assumed_role:
+        return Blocked(code, message)
+    if not refreshed:
+        return Refresh(code, message)
+    if code in _SESSION_EXPIRED:
+        return Blocked(code, message)
+    return Retryable(code, message, ours=True)
+
+
+def _judge_sign_in(failed: CallFailed) -> Outcome:
+    code, message = failed.code, safe_message(failed.message)
+    if failed.operation == "Credentials" and code in _CALL_BLOCKED:
+        return Blocked(code, message)
+    if code in _ROLE_OURS:
+        return Retryable(code, message, ours=True)
+    if code in _ROLE_BLOCKED:
+        return Blocked(code, message)
+    if _is_throttling(code) or failed.http_status == _HTTP_TOO_MANY:
+        return Throttled(code, message)
+    return Retryable(code, message)
+
+
+def _is_throttling(code: str) -> bool:
+    return code in _CALL_THROTTLED or code.startswith("RequestThrottled")

@@ -1,0 +1,54 @@
+"""Text forms shared by headers, records and errors: RFC 3339 times and messages safe to keep."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+MAX_MESSAGE_BYTES: Final = 1024
+"""Longest error message kept anywhere, UTF-8 bytes."""
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_RFC3339: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:(?P<second>\d\d)(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
+)
+# Access key ids, session tokens and signatures: AWS repeats them in its signature errors.
+_SECRETS: Final = (
+    (re.compile(r"\b((?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{2})[A-Z0-9]{6,}"), r"\1***"),
+    (re.compile(r"(?i)(x-amz-security-token\s*[:=]\s*)[^\s'\",;]+"), r"\1***"),
+    (re.compile(r"(?i)(signature\s*=\s*)[0-9a-f]{16,}"), r"\1***"),
+    (re.compile(r"(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{40,}={0,2}(?![A-Za-z0-9/+=])"), "***"),
+)
+
+
+def parse_rfc3339(text: str) -> float | None:
+    """Epoch seconds of an RFC 3339 date-time with offset; None when it is not one.
+
+    A leap second (``:60``) is the second after ``:59``, as POSIX counts.
+    """
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return None
+    leap = match["second"] == "60"
+    if leap:
+        text = text[:17] + "59" + text[19:]
+    try:
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError:
+        return None
+    return (moment - _EPOCH).total_seconds() + leap
+
+
+def format_rfc3339(epoch_ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds, as ``2026-05-26T14:21:08.493Z``."""
+    moment = _EPOCH + timedelta(milliseconds=epoch_ms)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def safe_message(text: str) -> str:
+    """``text`` without credentials, at most `MAX_MESSAGE_BYTES` long, cut at a character."""
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    raw = text.encode("utf-8", "replace")
+    return text if len(raw) <= MAX_MESSAGE_BYTES else raw[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")

@@ -1,0 +1,231 @@
+"""The consumer: one thread that owns it, polls, hands batches to the event loop and commits what was released.
+
+librdkafka passes every Consumer call through an unfair gate, so a second thread would starve (facts: kafka 1.1). The
+thread asks the loop and does what it answers; nothing ever calls into the thread, and the only thing shared is the
+wish to stop. While the thread waits for an answer the partitions cannot move: that is the barrier of a rebalance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final, TypeVar, cast, final
+
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pushrail_stream.core.offsets import Committable
+from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Signal
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.pipeline.consume import Consume, Directions
+from pushrail_stream.ports import Failed, Observer
+
+_T = TypeVar("_T")
+BATCH: Final = 500
+"""Records handed over at once. poll() and then consume(): consume() alone waits its whole time-out."""
+_POLL_SECS: Final = 0.1
+_HOLD_SECS: Final = 0.02
+_PAUSE_AFTER_SECS: Final = 2.0
+"""Held back for longer, partitions are paused so that polling goes on: pausing throws prefetched records away."""
+_COMMIT_SECS: Final = 1.0
+_OFFSETS_SECS: Final = 10.0
+
+
+@final
+class KafkaConsumer:
+    """A member of the consumer group for as long as `run` lasts."""
+
+    def __init__(
+        self, options: KafkaOptions, topics: Sequence[str], intake: Consume, observe: Observer, *, drain_secs: float
+    ) -> None:
+        """``drain_secs``: how long a revoke or a stop waits for what is under way."""
+        self._intake = intake
+        self._observe = observe
+        self._topics = list(topics)
+        self._drain_secs = drain_secs
+        self._options = options
+        self._loop = asyncio.get_running_loop()
+        self._stopping = threading.Event()
+        self._assigned: set[Partition] = set()
+        self._paused: set[Partition] = set()
+        self._held_since: float | None = None
+        self._next_commit = 0.0
+        self._fatal: KafkaError | None = None
+
+    async def run(self) -> None:
+        """Consume until `stop`; raises `Failed` when Kafka will never have us. Cancelling it drains as `stop` does."""
+        with ThreadPoolExecutor(1, thread_name_prefix="kafka-consumer") as thread:
+            work = self._loop.run_in_executor(thread, self._main)
+            try:
+                await asyncio.shield(work)
+            except asyncio.CancelledError:
+                self.stop()
+                await work
+                raise
+
+    def stop(self) -> None:
+        """Ask for the end: finish what is under way, commit, leave the group."""
+        self._stopping.set()
+
+    # Everything below runs on the consumer's thread.
+
+    def _main(self) -> None:
+        try:
+            consumer = Consumer(self._options.consumer() | {"error_cb": self._on_error, "on_commit": self._on_commit})
+        except KafkaException as error:
+            raise Failed(f"kafka.client: {error.args[0].str()}") from error
+        try:
+            consumer.subscribe(
+                self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            )
+            while not self._stopping.is_set():
+                self._turn(consumer)
+            self._on_revoke(consumer, [TopicPartition(*p) for p in self._assigned])
+        finally:
+            consumer.close()
+
+    def _turn(self, consumer: Consumer) -> None:
+        if self._fatal is not None:
+            raise Failed(f"Kafka refuses this consumer for good: {self._fatal.str()}")
+        if self._held_since is not None and time.monotonic() - self._held_since < _PAUSE_AFTER_SECS:
+            self._stopping.wait(_HOLD_SECS)
+            directions = self._ask(self._intake.directions)
+        else:
+            records = _records(self._poll(consumer))
+            directions = self._ask(self._intake.accept, records) if records else self._ask(self._intake.directions)
+        self._obey(consumer, directions)
+        if time.monotonic() >= self._next_commit:
+            self._commit(consumer)
+
+    def _poll(self, consumer: Consumer) -> list[Message]:
+        first = consumer.poll(_POLL_SECS)
+        if first is None:
+            return []
+        messages = [first, *consumer.consume(BATCH - 1, 0)]
+        for message in messages:
+            if (error := message.error()) is not None:
+                self._on_error(error)
+        return [message for message in messages if message.error() is None]
+
+    def _obey(self, consumer: Consumer, directions: Directions) -> None:
+        if not directions.hold:
+            self._held_since = None
+        elif self._held_since is None:
+            self._held_since = time.monotonic()
+        long_held = self._held_since is not None and time.monotonic() - self._held_since >= _PAUSE_AFTER_SECS
+        wanted = set(self._assigned) if long_held else directions.full & self._assigned
+        if wanted != self._paused:
+            consumer.pause([TopicPartition(*p) for p in wanted - self._paused])
+            consumer.resume([TopicPartition(*p) for p in self._paused - wanted])
+            self._paused = set(wanted)
+
+    def _commit(self, consumer: Consumer) -> None:
+        self._next_commit = time.monotonic() + _COMMIT_SECS
+        commits = self._ask(self._intake.committable)
+        if commits:
+            # Asynchronous: with the coordinator away a synchronous commit would keep us from polling.
+            consumer.commit(offsets=_topic_partitions(commits), asynchronous=True)
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        refused = [f"{p.topic}/{p.partition}: {p.error.str()}" for p in partitions if p.error is not None]
+        if error is not None or refused:
+            self._tell(CommitFailed(error.str() if error is not None else "; ".join(refused)))
+        else:
+            self._ask(self._intake.committed, _commits(partitions))
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            known = consumer.committed(partitions, timeout=_OFFSETS_SECS)
+        except KafkaException as error:
+            # The consumer itself will find the offsets; only the map of what is settled above them is not had.
+            self._tell(KafkaTrouble(f"the group's committed offsets could not be read: {error.args[0].str()}"))
+            known = partitions
+        committed = {Partition(p.topic, p.partition): _committable(p) for p in known}
+        self._assigned |= committed.keys()
+        self._ask(self._intake.assigned, committed)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {Partition(p.topic, p.partition) for p in partitions}
+        work = self._intake.revoked(gone, deadline_secs=self._drain_secs)
+        commits = asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        self._assigned -= gone
+        self._paused -= gone
+        if commits:
+            try:
+                consumer.commit(offsets=_topic_partitions(commits), asynchronous=False)
+            except KafkaException as error:
+                self._tell(CommitFailed(f"{error.args[0].str()}; what was not committed is delivered again"))
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {Partition(p.topic, p.partition) for p in partitions}
+        self._assigned -= gone
+        self._paused -= gone
+        self._ask(self._intake.lost, gone)
+
+    def _on_error(self, error: KafkaError) -> None:
+        if error.fatal() or error.code() in _HOPELESS:
+            self._fatal = error
+        elif error.code() not in _HARMLESS:
+            self._tell(KafkaTrouble(error.str()))
+
+    def _ask(self, question: Callable[..., _T], *arguments: object) -> _T:
+        """Call on the event loop and wait for the answer."""
+        answer: Future[_T] = Future()
+
+        def call() -> None:
+            try:
+                answer.set_result(question(*arguments))
+            except BaseException as error:  # noqa: BLE001 - it is raised again in the thread that asked
+                answer.set_exception(error)
+
+        self._loop.call_soon_threadsafe(call)
+        return answer.result()
+
+    def _tell(self, signal: Signal) -> None:
+        self._loop.call_soon_threadsafe(self._observe, signal)
+
+
+_HARMLESS: Final = frozenset({KafkaError._PARTITION_EOF})  # noqa: SLF001 - librdkafka's own name
+_HOPELESS: Final = frozenset(
+    {
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's own name
+        KafkaError.UNSUPPORTED_VERSION,
+        KafkaError.FENCED_INSTANCE_ID,
+    }
+)
+
+
+def _records(messages: Iterable[Message]) -> list[Record]:
+    # A message without an error has them all; the library's types allow for the others.
+    return [
+        Record(
+            cast("str", message.topic()),
+            cast("int", message.partition()),
+            cast("int", message.offset()),
+            message.key(),
+            message.value(),
+            tuple(cast("list[tuple[str, bytes | None]]", message.headers() or ())),
+            message.timestamp()[1],
+        )
+        for message in messages
+    ]
+
+
+def _committable(partition: TopicPartition) -> Committable | None:
+    if partition.offset == OFFSET_INVALID:
+        return None
+    return Committable(partition.offset, partition.metadata or "")
+
+
+def _commits(partitions: Iterable[TopicPartition]) -> list[tuple[Partition, Committable]]:
+    return [(Partition(p.topic, p.partition), Committable(p.offset, p.metadata or "")) for p in partitions]
+
+
+def _topic_partitions(commits: Iterable[tuple[Partition, Committable]]) -> list[TopicPartition]:
+    return [TopicPartition(p.topic, p.number, c.offset, c.metadata) for p, c in commits]

@@ -1,0 +1,1 @@
+"""Observers: what people and machines see of the pipeline. They get signals and cannot change the course."""

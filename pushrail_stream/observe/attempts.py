@@ -1,0 +1,120 @@
+"""The attempts log: one record per event and attempt, and one for every event that is not sent (contract 3.6)."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Protocol, final
+
+import orjson
+
+from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.event import Event
+from pushrail_stream.core.outcome import Delivered
+from pushrail_stream.core.record import Origin
+from pushrail_stream.core.retry import Again, Bury
+from pushrail_stream.core.signals import Attempted, DeadLettered, EntryAttempted, Signal, Skipped
+from pushrail_stream.core.text import format_rfc3339
+
+
+class Log(Protocol):
+    """Where attempt records go. Appending never waits and never raises."""
+
+    def append(self, key: bytes, value: bytes) -> None:
+        """Write one record when it can be written."""
+
+
+@final
+class AttemptsLog:
+    """Turns signals into attempt records, keyed by destination id (by customer where there is no destination)."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+
+    def __call__(self, signal: Signal) -> None:
+        """See one signal."""
+        match signal:
+            case Attempted():
+                self._attempted(signal)
+            case Skipped(event, origin, destination, reason, at_ms):
+                known = {} if destination is None else {"destinationId": destination.id, "busArn": destination.bus_arn}
+                record = _event_part(event, origin) | known
+                record |= {"at": format_rfc3339(at_ms), "trigger": "live", "status": "skipped", "reason": reason}
+                self._append(destination.id if destination else event.customer_external_id, record)
+            case DeadLettered(letter, event) if letter.attempts == 0:
+                # With an attempt the attempt's own record tells of it; this one was never sent.
+                self._append(letter.destination_id or "", _unsent(letter, event))
+            case _:
+                pass
+
+    def _attempted(self, signal: Attempted) -> None:
+        destination, entries = signal.destination, signal.entries
+        # One id per call and position: an attempt record is found from the call, and the call from the record.
+        call_id = uuid.uuid4().hex
+        at = format_rfc3339(signal.at_ms)
+        duration_ms = round(signal.duration_secs * 1000, 3)
+        for index, entry in enumerate(entries):
+            record = _event_part(entry.event, entry.origin)
+            record |= {
+                "attemptId": f"{call_id}-{index}",
+                "at": at,
+                "durationMs": duration_ms,
+                "destinationId": destination.id,
+                "busArn": destination.bus_arn,
+                "trigger": signal.trigger,
+                "attempt": entry.attempt,
+                "httpStatus": signal.http_status,
+                "requestId": signal.request_id,
+                "batchSize": len(entries),
+                "batchIndex": index,
+                "entryBytes": entry.size,
+            }
+            record |= _outcome_part(entry, signal.at_ms, signal.duration_secs)
+            self._append(destination.id, record)
+
+    def _append(self, key: str, record: dict[str, Any]) -> None:
+        self._log.append(key.encode(), orjson.dumps(record))
+
+
+def _event_part(event: Event, origin: Origin) -> dict[str, Any]:
+    return {
+        "vendor": event.vendor,
+        "customerExternalId": event.customer_external_id,
+        "eventType": event.event_type,
+        "idempotencyKey": event.idempotency_key,
+        "correlationId": event.correlation_id,
+        "origin": _origin_part(origin),
+    }
+
+
+def _origin_part(origin: Origin) -> dict[str, Any]:
+    return {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}
+
+
+def _outcome_part(entry: EntryAttempted, at_ms: int, duration_secs: float) -> dict[str, Any]:
+    if isinstance(entry.outcome, Delivered):
+        return {"status": "delivered", "eventBridgeEventId": entry.outcome.event_id}
+    told: dict[str, Any] = {"code": entry.outcome.code, "message": entry.outcome.message}
+    match entry.decision:
+        case Bury(reason):
+            return told | {"status": "dead_lettered", "reason": reason}
+        case Again(delay_secs, reason):
+            next_ms = at_ms + round((duration_secs + delay_secs) * 1000)
+            return told | {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}
+        case _:
+            raise AssertionError("only what was delivered settles by an attempt")
+
+
+def _unsent(letter: DeadLetter, event: Event | None) -> dict[str, Any]:
+    origin = letter.record.origin
+    record = {"origin": _origin_part(origin)} if event is None else _event_part(event, origin)
+    return record | {
+        "attemptId": uuid.uuid4().hex,
+        "at": format_rfc3339(letter.failed_at_ms),
+        "destinationId": letter.destination_id,
+        "trigger": "live",
+        "attempt": 0,
+        "status": "dead_lettered",
+        "reason": letter.reason,
+        "code": letter.code,
+        "message": letter.message,
+    }

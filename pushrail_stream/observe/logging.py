@@ -1,0 +1,127 @@
+"""Logs: one line per change of state, JSON for machines, plain for a terminal. The only room that writes them."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any, Final, TextIO, final
+
+import structlog
+
+from pushrail_stream.core.outcome import Retryable
+from pushrail_stream.core.signals import (
+    Attempted,
+    CommitFailed,
+    DeadLettered,
+    DeadLetterFailed,
+    Held,
+    KafkaTrouble,
+    PartitionsAssigned,
+    PartitionsRevoked,
+    Signal,
+    Skipped,
+)
+
+Logger = structlog.typing.FilteringBoundLogger
+LEVELS: Final = ("debug", "info", "warning", "error")
+_REPEAT_SECS: Final = 30.0
+"""The same trouble is said once in this time; what was left out is counted on the next line."""
+
+
+def open_log(level: str, stream: TextIO | None = None, **context: Any) -> Logger:
+    """A logger to ``stream`` (standard error): readable on a terminal, one JSON object a line anywhere else."""
+    out = stream or sys.stderr
+    renderer: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if out.isatty() else structlog.processors.JSONRenderer()
+    )
+    log: Logger = structlog.wrap_logger(
+        structlog.PrintLogger(out),
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            renderer,
+        ],
+    )
+    return log.bind(**context)
+
+
+@final
+class LogObserver:
+    """Writes signals to the log: state changes at info, trouble at warning, single deliveries at debug."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self._said: dict[str, tuple[float, int]] = {}
+
+    def __call__(self, signal: Signal) -> None:
+        """See one signal."""
+        match signal:
+            case Attempted():
+                self._attempted(signal)
+            case Skipped(event, origin, _, reason):
+                self._log.debug("skipped", reason=reason, origin=str(origin), customer=event.customer_external_id)
+            case DeadLettered(letter, _):
+                where = letter.destination_id or "-"
+                self._trouble(
+                    f"{letter.reason} {letter.code} {where}",
+                    "dead_lettered",
+                    reason=letter.reason,
+                    code=letter.code,
+                    message=letter.message,
+                    destination=where,
+                    origin=str(letter.record.origin),
+                )
+            case _:
+                self._state(signal)
+
+    def _state(
+        self, signal: DeadLetterFailed | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
+    ) -> None:
+        match signal:
+            case PartitionsAssigned(partitions):
+                starts = {str(p): "group's reset policy" if at is None else at for p, at in partitions}
+                self._log.info("partitions_assigned", partitions=starts)
+            case PartitionsRevoked(partitions, lost, dropped):
+                names = [str(p) for p in partitions]
+                self._log.info("partitions_lost" if lost else "partitions_revoked", partitions=names, dropped=dropped)
+            case Held(on, events, size):
+                self._log.info("holding_back" if on else "consuming_again", events=events, bytes=size)
+            case DeadLetterFailed(letter, problem, retry_in_secs):
+                origin = str(letter.record.origin)
+                self._trouble(
+                    problem, "dead_letter_failed", origin=origin, problem=problem, retry_in_secs=retry_in_secs
+                )
+            case CommitFailed(problem):
+                self._trouble(problem, "commit_failed", problem=problem)
+            case KafkaTrouble(problem):
+                self._trouble(problem, "kafka_trouble", problem=problem)
+
+    def _attempted(self, signal: Attempted) -> None:
+        self._log.debug(
+            "attempted",
+            destination=signal.destination.id,
+            entries=len(signal.entries),
+            status=signal.http_status,
+            request_id=signal.request_id,
+            duration_ms=round(signal.duration_secs * 1000, 1),
+        )
+        for entry in signal.entries:
+            match entry.outcome:
+                case Retryable(code, message, ours=True):
+                    self._trouble(f"ours {code}", "our_own_fault", code=code, message=message)
+                case _:
+                    pass
+
+    def _trouble(self, key: str, event: str, **fields: Any) -> None:
+        now = time.monotonic()
+        last, left_out = self._said.get(key, (float("-inf"), 0))
+        if now - last < _REPEAT_SECS:
+            self._said[key] = (last, left_out + 1)
+            return
+        if len(self._said) > 1_000:  # noqa: PLR2004 - messages may hold anything: do not keep them for ever
+            self._said.clear()
+        self._said[key] = (now, 0)
+        more = {"repeated": left_out} if left_out else {}
+        self._log.warning(event, **fields, **more)

@@ -1,0 +1,68 @@
+"""What the pipeline needs from the world, as small protocols. The adapters above implement them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.outcome import Reply
+from pushrail_stream.core.record import Headers
+from pushrail_stream.core.signals import Signal
+
+
+class Failed(Exception):  # noqa: N818 - it is the sentence a person reads
+    """The worker cannot start or go on. The message tells people why and what to do."""
+
+
+class Bus(Protocol):
+    """PutEvents, signed with the destination's own credentials."""
+
+    async def put(self, batch: Batch) -> Reply:
+        """One attempt. Never raises for anything AWS or the network does: that is a `CallFailed`."""
+
+    def forget_credentials(self, destination: Destination) -> None:
+        """The session's credentials were refused: the next `put` to this destination signs in anew."""
+
+
+class PublishError(Exception):
+    """Kafka did not acknowledge a record. The message says why, for people."""
+
+
+class Publisher(Protocol):
+    """Writes records to Kafka: idempotent, acknowledged by all in-sync replicas."""
+
+    async def publish(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        """Return once Kafka acknowledged the record; raise `PublishError` when it did not."""
+
+
+class Directory(Protocol):
+    """The destinations there are now."""
+
+    def route(self, vendor: str, customer_external_id: str) -> Sequence[Destination]:
+        """All destinations of a customer, enabled or not, in a stable order."""
+
+    def get(self, destination_id: str) -> Destination | None:
+        """The current document of a destination; None when there is none (any more)."""
+
+
+class Clock(Protocol):
+    """Wall time, for what is written down. Waiting goes by the event loop's monotonic time."""
+
+    def now_ms(self) -> int:
+        """Epoch milliseconds."""
+
+
+class Jitter(Protocol):
+    """Randomness for backoff."""
+
+    def __call__(self) -> float:
+        """A number in [0, 1)."""
+
+
+class Observer(Protocol):
+    """Is told what happened. It must be quick and must not raise; what it raises is logged and ignored."""
+
+    def __call__(self, signal: Signal) -> None:
+        """See one signal."""
