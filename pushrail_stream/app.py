@@ -1,0 +1,174 @@
+"""The composition root: settings become an object graph that runs until it is told to stop. No logic."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Final
+
+from pushrail_stream.core.lane import BatchLimits
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.retry import RetryPolicy
+from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.kafka.consumer import KafkaConsumer
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
+from pushrail_stream.kafka.topics import TopicNames, check_topics
+from pushrail_stream.observe.attempts import AttemptsLog
+from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.observe.logging import Logger, LogObserver
+from pushrail_stream.pipeline.consume import Consume, HoldLimits, IntakeRules
+from pushrail_stream.pipeline.dead_letters import DeadLetters
+from pushrail_stream.pipeline.deliver import Deliver
+from pushrail_stream.pipeline.under_way import UnderWay
+from pushrail_stream.ports import Directory, Failed, Observer
+from pushrail_stream.settings import Settings
+
+_DRAIN_MARGIN_SECS: Final = 2.0
+"""On top of the longest a call can take: time for the dead letters and retries that follow from it."""
+
+
+class WallClock:
+    """The system's clock."""
+
+    def now_ms(self) -> int:
+        """Epoch milliseconds."""
+        return time.time_ns() // 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A running worker, for whoever started it."""
+
+    ledger: Ledger
+    attempts: KafkaLog
+    stop: Callable[[], None]
+    """Drain and end. May be called more than once."""
+
+
+def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> KafkaOptions:
+    """How to reach Kafka, from the settings."""
+    kafka = settings.kafka
+    return KafkaOptions(
+        kafka.bootstrap_servers, kafka.group_id, client_id, kafka.group_protocol, kafka.client.reveal()
+    )
+
+
+def topic_names(settings: Settings) -> TopicNames:
+    """The topics in use, from the settings."""
+    topics = settings.topics
+    return TopicNames(topics.events, topics.dlq, topics.attempts, topics.destinations, tuple(topics.retry))
+
+
+async def run_worker(
+    settings: Settings,
+    directory: Directory,
+    log: Logger,
+    *,
+    name: str = "pushrail-stream",
+    observers: Sequence[Observer] = (),
+    started: Callable[[Worker], None] = lambda _worker: None,
+) -> Ledger:
+    """Consume and deliver until ``Worker.stop`` is called; the final ledger.
+
+    Raises `Failed` when Kafka cannot be reached at the start, a topic is missing or Kafka refuses us for good.
+    """
+    options = kafka_options(settings, name)
+    topics = topic_names(settings)
+    await asyncio.to_thread(check_topics, options, topics.needed_to_run())
+    async with AsyncExitStack() as world:
+        bus = await world.enter_async_context(EventBridge.open(_eventbridge_options(settings)))
+        publisher = await world.enter_async_context(KafkaPublisher.open(options))
+        attempts = await world.enter_async_context(KafkaLog.open(options, topics.attempts))
+        observe = FanOut([LogObserver(log), AttemptsLog(attempts), *observers], log)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                return await _run_graph(settings, directory, bus, publisher, attempts, observe, tasks, started)
+        except BaseExceptionGroup as group:
+            failed, rest = group.split(Failed)
+            if failed is None or rest is not None:
+                raise
+            raise _first(failed) from group
+
+
+async def _run_graph(
+    settings: Settings,
+    directory: Directory,
+    bus: EventBridge,
+    publisher: KafkaPublisher,
+    attempts: KafkaLog,
+    observe: Observer,
+    tasks: asyncio.TaskGroup,
+    started: Callable[[Worker], None],
+) -> Ledger:
+    delivery, limits, clock, ledger = settings.delivery, settings.limits, WallClock(), Ledger()
+    under_way = UnderWay(tasks)
+    dead_letters = DeadLetters(
+        publisher=publisher,
+        topic=settings.topics.dlq,
+        under_way=under_way,
+        ledger=ledger,
+        jitter=random.random,
+        observe=observe,
+    )
+    deliver = Deliver(
+        bus=bus,
+        dead_letters=dead_letters,
+        under_way=under_way,
+        ledger=ledger,
+        limits=BatchLimits(delivery.max_entries, delivery.max_request_bytes, delivery.flush_ms / 1000),
+        policy=RetryPolicy(delivery.backoff_base_secs, delivery.backoff_cap_secs, delivery.max_age_secs),
+        clock=clock,
+        jitter=random.random,
+        observe=observe,
+    )
+    consume = Consume(
+        directory=directory,
+        deliver=deliver,
+        dead_letters=dead_letters,
+        under_way=under_way,
+        ledger=ledger,
+        rules=IntakeRules(settings.vendor, delivery.unrouted == "dlq", delivery.max_request_bytes),
+        limits=HoldLimits(limits.max_buffered_events, limits.max_buffered_mib * 2**20),
+        clock=clock,
+        observe=observe,
+    )
+    consumer = KafkaConsumer(
+        kafka_options(settings), [settings.topics.events], consume, observe, drain_secs=drain_secs(settings)
+    )
+    started(Worker(ledger, attempts, consumer.stop))
+    try:
+        await consumer.run()
+    finally:
+        deliver.stop()
+        under_way.cancel()
+    return ledger
+
+
+def drain_secs(settings: Settings) -> float:
+    """How long a revoke or a stop waits for what is under way: as long as one call can take, and a margin."""
+    eventbridge = settings.eventbridge
+    return eventbridge.connect_timeout_secs + eventbridge.read_timeout_secs + _DRAIN_MARGIN_SECS
+
+
+def _eventbridge_options(settings: Settings) -> EventBridgeOptions:
+    return EventBridgeOptions(
+        endpoint_url=settings.eventbridge.endpoint_url,
+        connect_timeout_secs=settings.eventbridge.connect_timeout_secs,
+        read_timeout_secs=settings.eventbridge.read_timeout_secs,
+        sts_endpoint_url=settings.sts.endpoint_url,
+        sts_region=settings.sts.region,
+    )
+
+
+def _first(group: BaseExceptionGroup[Failed]) -> Failed:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, Failed):
+        raise TypeError("a group split by Failed holds only that")
+    return error

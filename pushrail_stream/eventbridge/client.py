@@ -1,0 +1,153 @@
+"""The bus port, spoken to Amazon EventBridge: one light record per destination, one endpoint per region."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession, get_session
+from botocore import UNSIGNED
+from botocore.exceptions import BotoCoreError
+
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.destination import Auth, Destination
+from pushrail_stream.core.outcome import CallFailed, Reply
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.credentials import KeySource, Sts, key_source
+from pushrail_stream.eventbridge.shared import Shared
+from pushrail_stream.eventbridge.wire import Endpoint, Signer, Stamps
+
+_PRODUCT: Final = "pushrail-stream"
+"""Our name in the User-Agent, for whoever reads the customer's CloudTrail."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventBridgeOptions:
+    """How to reach AWS. Endpoints are the operator's (sandbox, VPC endpoint), never a customer's."""
+
+    endpoint_url: str | None = None
+    """Takes every region's PutEvents calls; None: the region's own endpoint."""
+    connect_timeout_secs: float = 3
+    read_timeout_secs: float = 5
+    sts_endpoint_url: str | None = None
+    """None: the regional endpoint of ``sts_region``."""
+    sts_region: str = "us-east-1"
+
+
+class _Access:
+    """How to call for one destination, as its document has it now."""
+
+    __slots__ = ("auth", "region", "signer", "source")
+
+    def __init__(self, auth: Auth, region: str, source: KeySource) -> None:
+        self.auth = auth
+        self.region = region
+        self.source = source
+        self.signer: Signer | None = None
+
+    def fits(self, destination: Destination) -> bool:
+        """Whether the destination still signs in this way. The same object nearly always, else compared by value."""
+        return self.region == destination.region and (self.auth is destination.auth or self.auth == destination.auth)
+
+
+class EventBridge:
+    """PutEvents for any number of destinations; implements ``ports.Bus``. Made by ``EventBridge.open``."""
+
+    def __init__(
+        self, options: EventBridgeOptions, session: AioSession, stack: AsyncExitStack, now: Callable[[], datetime]
+    ) -> None:
+        self._options = options
+        self._session = session
+        self._stack = stack
+        self._stamps = Stamps(now)
+        self._user_agent = f"{session.user_agent()} {_PRODUCT}"
+        self._config = AioConfig(
+            connect_timeout=options.connect_timeout_secs,
+            read_timeout=options.read_timeout_secs,
+            # Explicit: botocore's default mode changes with its version, and retries are the pipeline's (facts 1.6).
+            retries={"total_max_attempts": 1},
+            user_agent_extra=_PRODUCT,
+        )
+        # An end to the whole call beside stock's two: a reply that drips in never trips the read time-out.
+        total_secs = options.connect_timeout_secs + options.read_timeout_secs
+        self._timeout = aiohttp.ClientTimeout(
+            total=total_secs, sock_connect=options.connect_timeout_secs, sock_read=options.read_timeout_secs
+        )
+        self._sts = Sts(
+            session,
+            stack,
+            self._config,
+            region=options.sts_region,
+            endpoint_url=options.sts_endpoint_url,
+            deadline_secs=total_secs,
+        )
+        self._accesses: dict[str, _Access] = {}
+        self._endpoints: dict[str, Endpoint] = {}
+        self._openings: dict[str, Shared[Endpoint | CallFailed]] = {}
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls, options: EventBridgeOptions, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> AsyncIterator[EventBridge]:
+        """Ready to put until the block ends; regions and credentials are opened when first needed. ``now``: in UTC."""
+        async with AsyncExitStack() as stack:
+            yield cls(options, get_session(), stack, now)
+
+    async def put(self, batch: Batch) -> Reply:
+        """One PutEvents call for the batch, signed with its destination's credentials; the first signs in before it."""
+        destination = batch.destination
+        access = self._accesses.get(destination.id)
+        if access is None or not access.fits(destination):
+            access = self._accesses[destination.id] = self._access(destination)
+        keys = await access.source.keys(self._stamps.read()[0])
+        if isinstance(keys, CallFailed):
+            return keys
+        endpoint = self._endpoints.get(destination.region) or await self._open_endpoint(destination.region)
+        if isinstance(endpoint, CallFailed):
+            return endpoint
+        signer = access.signer
+        if signer is None or signer.keys is not keys:
+            signer = access.signer = Signer(keys, endpoint)
+        return await endpoint.put_events(batch.entries(), signer, self._stamps.read()[1])
+
+    def forget_credentials(self, destination: Destination) -> None:
+        """The session's credentials were refused: the next `put` to this destination signs in anew."""
+        access = self._accesses.get(destination.id)
+        if access is not None:
+            access.source.forget()
+
+    def discard(self, destination_id: str) -> None:
+        """Drop what is kept for a destination that is gone or idle; a later `put` starts afresh."""
+        self._accesses.pop(destination_id, None)
+
+    def _access(self, destination: Destination) -> _Access:
+        return _Access(destination.auth, destination.region, key_source(destination, self._sts))
+
+    async def _open_endpoint(self, region: str) -> Endpoint | CallFailed:
+        opening = self._openings.setdefault(region, Shared())
+        return await opening.run(lambda: self._connect(region))
+
+    async def _connect(self, region: str) -> Endpoint | CallFailed:
+        if region in self._endpoints:
+            return self._endpoints[region]
+        # Unsigned, so that this client never looks for credentials: none of the process's may sign a customer's call.
+        # No limit of connections: lanes bound the calls, and a bus that hangs must not use up its neighbours' share.
+        config = self._config.merge(AioConfig(signature_version=UNSIGNED, max_pool_connections=0))
+        try:
+            client = await self._stack.enter_async_context(
+                self._session.create_client(
+                    "events", region_name=region, endpoint_url=self._options.endpoint_url, config=config
+                )
+            )
+            endpoint = self._endpoints[region] = await Endpoint.of(
+                client, user_agent=self._user_agent, timeout=self._timeout
+            )
+        except (BotoCoreError, OSError, ValueError) as error:
+            return CallFailed("PutEvents", type(error).__name__, safe_message(f"no endpoint for {region}: {error}"))
+        return endpoint

@@ -1,0 +1,233 @@
+"""Credentials of a destination: its own access key, or a session of its role got with our base credentials.
+
+A destination without usable credentials makes no call. The process's standard chain (environment, profile, container,
+instance) is used for one thing only: to call AssumeRole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+from botocore.exceptions import ConnectionError as BotoConnectionError
+
+from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Secret
+from pushrail_stream.core.outcome import BASE_CREDENTIALS_MISSING, CREDENTIALS_MISSING, CallFailed
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.failures import no_reply
+from pushrail_stream.eventbridge.shared import Shared
+
+if TYPE_CHECKING:
+    from types_aiobotocore_sts.client import STSClient
+
+SESSION_SECS: Final = 3600
+"""Life of a role's session. Role chaining allows no more; 900 would ask STS for every call (facts 1.4)."""
+_RENEW_AT: Final = 0.75
+"""Part of a session's life after which it is renewed ahead: a quarter of an hour before its end."""
+_RENEW_PAUSE_SECS: Final = 30.0
+"""After a failed renewal the session is used on, and STS left alone for as long."""
+_FAILURE_KEPT_SECS: Final = 1.0
+"""A failed sign-in answers for as long, so that a busy lane does not use up STS's quota (600/s per account)."""
+_STS_CONNECTIONS: Final = 64
+_NOT_IN_SESSION_NAME: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
+_SESSION_NAME_MAX: Final = 64
+_BASE_MISSING: Final = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound)
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """What signs a call. Keys are told apart by identity: each sign-in makes new ones."""
+
+    access_key_id: str
+    secret: Secret
+    token: Secret | None
+    """Session token; None for a user's own access key."""
+
+
+class RoleSession(NamedTuple):
+    """What AssumeRole gave."""
+
+    keys: Keys
+    expires_at: float
+    """Epoch seconds."""
+
+
+class KeySource(Protocol):
+    """Where a destination's keys come from."""
+
+    async def keys(self, now: float) -> Keys | CallFailed:
+        """The keys to sign with at ``now`` (epoch seconds), or why there are none."""
+
+    def forget(self) -> None:
+        """The keys were refused: sign in anew where that is possible."""
+
+
+class FixedKeys:
+    """An access key pair of the customer: there for good, or missing for good."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, auth: AccessKey) -> None:
+        self._keys: Keys | CallFailed
+        if auth.access_key_id and auth.secret is not None and auth.secret.reveal():
+            self._keys = Keys(auth.access_key_id, auth.secret, None)
+        else:
+            message = "the destination's access key has no secret that could be read"
+            self._keys = CallFailed("Credentials", CREDENTIALS_MISSING, message)
+
+    async def keys(self, now: float) -> Keys | CallFailed:  # noqa: ARG002 - they do not age
+        """The pair, or that its secret could not be had."""
+        return self._keys
+
+    def forget(self) -> None:
+        """There is nothing to get anew: only a changed document brings other keys."""
+
+
+class RoleKeys:
+    """Sessions of a customer's role: got when first needed, renewed ahead of their end, one sign-in at a time."""
+
+    __slots__ = ("_ask_at", "_auth", "_expires_at", "_failure", "_keys", "_name", "_sign_in", "_sts")
+
+    def __init__(self, sts: Sts, auth: AssumeRole, destination_id: str) -> None:
+        self._sts = sts
+        self._auth = auth
+        self._name = session_name(destination_id)
+        self._sign_in = Shared[Keys | CallFailed]()
+        self._keys: Keys | None = None
+        self._failure: CallFailed | None = None
+        self._expires_at = 0.0
+        self._ask_at = 0.0
+        """When STS is to be asked next, epoch seconds."""
+
+    async def keys(self, now: float) -> Keys | CallFailed:
+        """The session's keys. Ahead of its end one caller renews it while the others use it on."""
+        if now < self._ask_at:
+            known = self._keys or self._failure
+            if known is not None:
+                return known
+        if self._sign_in.busy and self._keys is not None and now < self._expires_at:
+            return self._keys
+        return await self._sign_in.run(lambda: self._renew(now))
+
+    def forget(self) -> None:
+        """Drop the session. A sign-in under way is new enough: all refused calls of the old session share it."""
+        if not self._sign_in.busy:
+            self._keys = self._failure = None
+            self._expires_at = self._ask_at = 0.0
+
+    async def _renew(self, now: float) -> Keys | CallFailed:
+        session = await self._sts.assume_role(self._auth, self._name)
+        if isinstance(session, RoleSession):
+            self._keys, self._failure, self._expires_at = session.keys, None, session.expires_at
+            self._ask_at = now + _RENEW_AT * (session.expires_at - now)
+            return session.keys
+        if self._keys is not None and now < self._expires_at:
+            self._ask_at = min(now + _RENEW_PAUSE_SECS, self._expires_at)
+            return self._keys
+        self._keys, self._failure = None, session
+        self._ask_at = now + _FAILURE_KEPT_SECS
+        return session
+
+
+class Sts:
+    """AssumeRole with the process's base credentials."""
+
+    def __init__(
+        self,
+        session: AioSession,
+        stack: AsyncExitStack,
+        config: AioConfig,
+        *,
+        region: str,
+        endpoint_url: str | None,
+        deadline_secs: float,
+    ) -> None:
+        self._session = session
+        self._stack = stack
+        self._config = config.merge(AioConfig(max_pool_connections=_STS_CONNECTIONS))
+        self._region = region
+        self._endpoint_url = endpoint_url
+        self._deadline_secs = deadline_secs
+        self._opening = Shared["STSClient | CallFailed"]()
+        self._client: STSClient | None = None
+
+    async def assume_role(self, auth: AssumeRole, name: str) -> RoleSession | CallFailed:
+        """A new session, or why there is none. Ends within the deadline, waiting for a turn included."""
+        try:
+            async with asyncio.timeout(self._deadline_secs):
+                client = self._client or await self._opening.run(self._open)
+                if isinstance(client, CallFailed):
+                    return client
+                reply = await client.assume_role(
+                    RoleArn=auth.role_arn,
+                    RoleSessionName=name,
+                    ExternalId=auth.external_id,
+                    DurationSeconds=SESSION_SECS,
+                )
+        except ClientError as error:
+            return _refused(error)
+        except _BASE_MISSING as error:
+            return _base_missing(error)
+        except (HTTPClientError, BotoConnectionError, OSError) as error:
+            return no_reply("AssumeRole", error)
+        except (BotoCoreError, ValueError) as error:
+            # A parameter, a setting or a reply that botocore cannot use.
+            return CallFailed("AssumeRole", type(error).__name__, safe_message(str(error)))
+        given = reply["Credentials"]
+        keys = Keys(given["AccessKeyId"], Secret(given["SecretAccessKey"]), Secret(given["SessionToken"]))
+        return RoleSession(keys, given["Expiration"].timestamp())
+
+    async def _open(self) -> STSClient | CallFailed:
+        if self._client is None:
+            if await self._session.get_credentials() is None:
+                return _base_missing(NoCredentialsError())
+            self._client = await self._stack.enter_async_context(
+                self._session.create_client(
+                    "sts", region_name=self._region, endpoint_url=self._endpoint_url, config=self._config
+                )
+            )
+        return self._client
+
+
+def key_source(destination: Destination, sts: Sts) -> KeySource:
+    """The source for this destination's way of signing in. No call is made yet."""
+    match destination.auth:
+        case AccessKey() as auth:
+            return FixedKeys(auth)
+        case AssumeRole() as auth:
+            return RoleKeys(sts, auth, destination.id)
+
+
+def session_name(destination_id: str) -> str:
+    r"""RoleSessionName, which the customer sees in CloudTrail: 2..64 of ``[\w+=,.@-]`` (STS service model)."""
+    return f"pushrail-{_NOT_IN_SESSION_NAME.sub('-', destination_id)}"[:_SESSION_NAME_MAX]
+
+
+def _refused(error: ClientError) -> CallFailed:
+    said, meta = error.response.get("Error", {}), error.response.get("ResponseMetadata", {})
+    return CallFailed(
+        "AssumeRole",
+        str(said.get("Code") or meta.get("HTTPStatusCode")),
+        safe_message(said.get("Message") or ""),
+        meta.get("HTTPStatusCode"),
+        meta.get("RequestId"),
+    )
+
+
+def _base_missing(error: Exception) -> CallFailed:
+    message = f"no credentials of our own to call AssumeRole with: {error}"
+    return CallFailed("Credentials", BASE_CREDENTIALS_MISSING, safe_message(message))

@@ -1,0 +1,239 @@
+"""PutEvents on the wire: the hot path, and the one file that leans on private names of aiobotocore and botocore.
+
+A call made by the stock client costs five times as much, half of it work that is the same for every call. Here all of
+that is done once per process, region, destination or day; a call is left with: body, two hashes, one HTTP request,
+reply. Stock's own aiohttp session carries it, with stock's TLS context, proxies, CA bundle and time-outs.
+tests/eventbridge holds this file to what the stock client sends and says, and fails when a library leaves the range
+it was proven with.
+
+Leaned on: ``client._endpoint.http_session`` with ``_get_session`` and ``_proxy_config`` (aiobotocore 3.10),
+``botocore.auth._host_from_url``, the ``json`` parser of ``botocore.parsers``.
+"""
+
+from __future__ import annotations
+
+import hmac
+import io
+from collections.abc import Callable
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import quote, urlsplit
+
+import aiohttp
+import orjson
+from botocore.auth import _host_from_url  # type: ignore[attr-defined]
+from botocore.parsers import create_parser
+from multidict import CIMultiDict, istr
+from yarl import URL
+
+from pushrail_stream.core.entry import Entry
+from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Reply
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.credentials import Keys
+from pushrail_stream.eventbridge.failures import no_reply
+
+if TYPE_CHECKING:
+    from aiobotocore.client import AioBaseClient
+
+CONTENT_TYPE: Final = "application/x-amz-json-1.1"
+TARGET: Final = "AWSEvents.PutEvents"
+"""``jsonVersion`` and ``targetPrefix`` of the botocore service model ``events``."""
+_SERVICE: Final = "events"
+_REQUEST_ID: Final = "x-amzn-RequestId"
+_OK: Final = 200
+_BODY_IN_ONE_PIECE: Final = 1 << 20
+"""aiohttp warns of longer bytes, which it would hand to the socket at once."""
+_AUTHORIZATION: Final = istr("Authorization")
+_DATE: Final = istr("X-Amz-Date")
+
+
+class Stamp(NamedTuple):
+    """A call's time as Signature Version 4 writes it."""
+
+    time: str
+    """``20261101T120000Z``"""
+    day: str
+    """``20261101``"""
+
+
+class Stamps:
+    """The stamp of now, written once a second."""
+
+    __slots__ = ("_now", "_second", "_stamp")
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self._now = now
+        self._second = -1
+        self._stamp = Stamp("", "")
+
+    def read(self) -> tuple[float, Stamp]:
+        """Now, in epoch seconds and as a stamp."""
+        now = self._now()
+        epoch = now.timestamp()
+        second = int(epoch)
+        if second != self._second:
+            time = f"{now:%Y%m%dT%H%M%SZ}"
+            self._stamp = Stamp(time, time[:8])
+            self._second = second
+        return epoch, self._stamp
+
+
+class Signer:
+    """Signature Version 4 of PutEvents calls to one endpoint with one set of keys.
+
+    Token header and signature come from the same object, so after a rotation they change together.
+    """
+
+    __slots__ = ("_after_time", "_before_time", "_credential", "_day", "_headers", "_key", "_region", "_scope", "keys")
+
+    def __init__(self, keys: Keys, endpoint: Endpoint) -> None:
+        self.keys = keys
+        self._region = endpoint.region
+        signed = "content-type;host;x-amz-date;x-amz-target"
+        headers = [
+            ("Host", endpoint.host),
+            ("X-Amz-Target", TARGET),
+            ("Content-Type", CONTENT_TYPE),
+            ("User-Agent", endpoint.user_agent),
+            ("Accept-Encoding", "identity"),
+        ]
+        token_line = ""
+        if keys.token is not None:
+            signed = "content-type;host;x-amz-date;x-amz-security-token;x-amz-target"
+            headers.append(("X-Amz-Security-Token", keys.token.reveal()))
+            token_line = f"x-amz-security-token:{keys.token.reveal()}\n"
+        self._headers = CIMultiDict((istr(name), value) for name, value in headers)
+        self._before_time = f"POST\n{endpoint.path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{endpoint.host}\nx-amz-date:"
+        self._after_time = f"\n{token_line}x-amz-target:{TARGET}\n\n{signed}\n"
+        self._credential = f"SignedHeaders={signed}, Signature="
+        self._day = self._scope = ""
+        self._key = b""
+
+    def headers(self, body: bytes, stamp: Stamp) -> CIMultiDict[str]:
+        """The headers of a call with this body at this time."""
+        if stamp.day != self._day:
+            self._start_day(stamp.day)
+        request = f"{self._before_time}{stamp.time}{self._after_time}{sha256(body).hexdigest()}"
+        digest = sha256(request.encode()).hexdigest()
+        to_sign = f"AWS4-HMAC-SHA256\n{stamp.time}\n{self._scope}\n{digest}"
+        signature = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
+        headers = self._headers.copy()
+        headers[_DATE] = stamp.time
+        headers[_AUTHORIZATION] = (
+            f"AWS4-HMAC-SHA256 Credential={self.keys.access_key_id}/{self._scope}, {self._credential}{signature}"
+        )
+        return headers
+
+    def _start_day(self, day: str) -> None:
+        key = f"AWS4{self.keys.secret.reveal()}".encode()
+        for part in (day, self._region, _SERVICE, "aws4_request"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        self._day, self._key = day, key
+        self._scope = f"{day}/{self._region}/{_SERVICE}/aws4_request"
+
+
+class Endpoint:
+    """Where one region's PutEvents calls go. It lives as long as the stock client it was made from."""
+
+    __slots__ = (
+        "_http",
+        "_output",
+        "_parser",
+        "_proxy",
+        "_proxy_headers",
+        "_timeout",
+        "_url",
+        "host",
+        "path",
+        "region",
+        "user_agent",
+    )
+
+    def __init__(
+        self,
+        client: AioBaseClient,
+        http: aiohttp.ClientSession,
+        *,
+        proxy: tuple[str | None, dict[str, str]],
+        user_agent: str,
+        timeout: aiohttp.ClientTimeout,
+    ) -> None:
+        url = f"{client.meta.endpoint_url.rstrip('/')}/"
+        self.region: str = client.meta.region_name
+        self.user_agent = user_agent
+        self.host: str = _host_from_url(url)
+        self.path = quote(urlsplit(url).path, safe="/~%")
+        self._url = URL(url, encoded=True)
+        self._http = http
+        self._proxy, self._proxy_headers = proxy
+        self._timeout = timeout
+        self._parser = create_parser("json")
+        self._output: Any = client.meta.service_model.operation_model("PutEvents").output_shape
+
+    @classmethod
+    async def of(cls, client: AioBaseClient, *, user_agent: str, timeout: aiohttp.ClientTimeout) -> Endpoint:
+        """The endpoint a stock ``events`` client would call, on the HTTP session it would use."""
+        session: Any = client._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+        proxies = session._proxy_config  # noqa: SLF001 - see above
+        proxy_url = proxies.proxy_url_for(client.meta.endpoint_url)
+        proxy = (proxy_url, proxies.proxy_headers_for(client.meta.endpoint_url))
+        http = await session._get_session(proxy_url)  # noqa: SLF001 - see above
+        return cls(client, http, proxy=proxy, user_agent=user_agent, timeout=timeout)
+
+    async def put_events(self, entries: list[Entry], signer: Signer, stamp: Stamp) -> Reply:
+        """One PutEvents call; it raises for nothing that AWS or the network does."""
+        body = orjson.dumps({"Entries": entries})
+        try:
+            response = await self._http.request(
+                "POST",
+                self._url,
+                headers=signer.headers(body, stamp),
+                data=body if len(body) <= _BODY_IN_ONE_PIECE else io.BytesIO(body),
+                # Stock follows redirects, and would hand a customer's events and session token to another host.
+                allow_redirects=False,
+                proxy=self._proxy,
+                proxy_headers=self._proxy_headers,
+                timeout=self._timeout,
+            )
+            content = await response.read()
+        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
+            return no_reply("PutEvents", error)
+        if response.status == _OK:
+            return _answer(content, response.headers.get(_REQUEST_ID))
+        return self._refusal(response, content)
+
+    def _refusal(self, response: aiohttp.ClientResponse, content: bytes) -> CallFailed:
+        status, request_id = response.status, response.headers.get(_REQUEST_ID)
+        if status <= 300:  # noqa: PLR2004 - botocore's own bound between a result and an error
+            return CallFailed("PutEvents", UNKNOWN_RESULT, f"HTTP {status} is no answer", status, request_id)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        try:
+            parsed = self._parser.parse({"headers": headers, "status_code": status, "body": content}, self._output)
+            error: dict[str, Any] = parsed["Error"]
+            code, message = str(error.get("Code") or status), str(error.get("Message") or "")
+        except Exception as problem:  # noqa: BLE001 - the parser raises whatever a body it did not expect makes it raise
+            code, message = str(status), f"unreadable error reply: {type(problem).__name__}"
+        return CallFailed("PutEvents", code, safe_message(message), status, request_id)
+
+
+def _answer(content: bytes, request_id: str | None) -> Reply:
+    """What a 200 says. One that says nothing is no success: botocore takes an empty body or HTML for ``{}``."""
+    try:
+        results = orjson.loads(content)["Entries"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        results = None
+    if type(results) is not list:
+        message = f"HTTP 200 without a list of Entries, {len(content)} bytes"
+        return CallFailed("PutEvents", UNKNOWN_RESULT, message, _OK, request_id)
+    return Answered(tuple([_entry_result(result) for result in results]), _OK, request_id)
+
+
+def _entry_result(result: Any) -> EntryResult:
+    if type(result) is not dict:
+        return EntryResult(None, None, None)
+    return EntryResult(_text(result.get("EventId")), _text(result.get("ErrorCode")), _text(result.get("ErrorMessage")))
+
+
+def _text(value: Any) -> str | None:
+    return value if type(value) is str else None

@@ -1,0 +1,13 @@
+"""The destinations there are: documents read, checked and looked up by customer.
+
+The room's rule: a document is either a valid `Destination` or a refusal that names file and field; one bad document
+never stops the others; no value of a document is quoted unless it is known to be harmless, and a secret never is.
+"""
+
+from __future__ import annotations
+
+from pushrail_stream.registry.directory import FileDirectory
+from pushrail_stream.registry.documents import Problem, parse_document, to_document
+from pushrail_stream.registry.findings import Caveat, Refusal, RegistryError
+
+__all__ = ["Caveat", "FileDirectory", "Problem", "Refusal", "RegistryError", "parse_document", "to_document"]

@@ -1,0 +1,217 @@
+"""The destination document (contract 3.5): its JSON form, its rules, and the `Destination` it stands for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+from pydantic_core import ErrorDetails
+
+from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Destination, Limits, Secret
+from pushrail_stream.registry import rules
+from pushrail_stream.settings.problems import did_you_mean, sentence
+
+MASK: Final = "***"
+_MAX_NAME: Final = 64
+"""Characters of an unknown field's name that are quoted."""
+
+
+class Problem(NamedTuple):
+    """One thing wrong with a document: dotted field (empty for the whole) and a sentence without values."""
+
+    field: str
+    problem: str
+
+
+class Parsed(NamedTuple):
+    """What a document stands for, and what to know about it."""
+
+    destination: Destination
+    caveats: tuple[Problem, ...]
+
+
+class _Part(BaseModel):
+    # Strict: in JSON a number is a number and "true" is not true.
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, alias_generator=to_camel
+    )
+
+
+class _AssumeRole(_Part):
+    mode: Literal["ASSUME_ROLE"]
+    role_arn: rules.RoleArn
+    external_id: rules.ExternalId
+
+
+class _AccessKey(_Part):
+    mode: Literal["ACCESS_KEY"]
+    access_key_id: rules.AccessKeyId
+    secret_access_key: rules.SecretReference = Field(repr=False)
+
+
+class _Limits(_Part):
+    max_requests_per_second: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
+    max_in_flight: Annotated[int, Field(ge=1, le=256)] | None = None
+
+
+class _Document(_Part):
+    id: rules.Id
+    vendor: rules.Vendor
+    customer_external_id: rules.CustomerExternalId
+    type: Literal["EVENTBRIDGE"]
+    name: rules.Name | None = None
+    bus_arn: rules.BusArn
+    region: rules.Region
+    source_namespace: rules.SourceNamespace | None = None
+    auth: Annotated[_AssumeRole | _AccessKey, Field(discriminator="mode")]
+    event_types: Annotated[list[rules.EventType], Field(min_length=1, max_length=100)] | None = None
+    enabled: bool = True
+    limits: _Limits = _Limits()
+
+
+def parse_document(
+    content: bytes, *, environ: Mapping[str, str], default_max_in_flight: int
+) -> Parsed | tuple[Problem, ...]:
+    """The destination a document stands for, or everything that is wrong with it. Raises nothing.
+
+    A secret named by ``env:NAME`` is taken from ``environ``; when it is not there the destination stands without it.
+    """
+    value = _read_json(content)
+    if isinstance(value, Problem):
+        return (value,)
+    try:
+        document = _Document.model_validate(value)
+    except ValidationError as error:
+        return tuple(_problem(details) for details in error.errors())
+    if problem := _disagreement(document):
+        return (problem,)
+    return _build(document, environ, default_max_in_flight)
+
+
+def to_document(destination: Destination) -> dict[str, Any]:
+    """The document of a destination, every default spelt out and the secret masked: for output, not for storage."""
+    match destination.auth:
+        case AssumeRole(role_arn, external_id):
+            auth: dict[str, str | None] = {"mode": "ASSUME_ROLE", "roleArn": role_arn, "externalId": external_id}
+        case AccessKey(access_key_id, secret):
+            shown = None if secret is None else MASK
+            auth = {"mode": "ACCESS_KEY", "accessKeyId": access_key_id, "secretAccessKey": shown}
+    limits = destination.limits
+    return {
+        "id": destination.id,
+        "vendor": destination.vendor,
+        "customerExternalId": destination.customer_external_id,
+        "type": "EVENTBRIDGE",
+        "name": destination.name,
+        "busArn": destination.bus_arn,
+        "region": destination.region,
+        "sourceNamespace": destination.source,
+        "auth": auth,
+        "eventTypes": list(destination.event_types) or ["*"],
+        "enabled": destination.enabled,
+        "limits": {"maxRequestsPerSecond": limits.max_requests_per_second, "maxInFlight": limits.max_in_flight},
+    }
+
+
+class _DuplicateFieldError(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # JSON leaves open which of two equal names wins; here neither does.
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise _DuplicateFieldError(_printable(twice))
+    return fields
+
+
+def _read_json(content: bytes) -> object:
+    """The JSON value, or what is wrong with the text, without quoting any of it."""
+    try:
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+    except UnicodeDecodeError as error:
+        return Problem("", f"is not UTF-8 text (byte {error.start})")
+    except json.JSONDecodeError as error:
+        return Problem("", f"is not valid JSON: line {error.lineno} column {error.colno}: {error.msg.lower()}")
+    except _DuplicateFieldError as error:
+        return Problem(str(error), "stands twice in one object")
+    except (ValueError, RecursionError):
+        return Problem("", "is not valid JSON: nested too deeply, or a number too long")
+
+
+def _printable(name: str) -> str:
+    """A name out of a document, fit for one line of any output."""
+    shown = name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "..."
+    return shown if shown.isprintable() else ascii(shown)[1:-1]
+
+
+def _problem(error: ErrorDetails) -> Problem:
+    # pydantic puts the discriminator's value into the path of what lies below it.
+    parts = error["loc"][:1] + error["loc"][2:] if error["loc"][:1] == ("auth",) else error["loc"]
+    path = [_printable(str(part)) for part in parts]
+    if error["type"] in {"union_tag_invalid", "union_tag_not_found"}:
+        return Problem(".".join([*path, "mode"]), "must be ASSUME_ROLE or ACCESS_KEY")
+    if error["type"] == "extra_forbidden":
+        return Problem(".".join(path), "unknown field" + did_you_mean(path[-1], _FIELDS))
+    if path == ["eventTypes"] and error["type"] == "too_short":
+        return Problem("eventTypes", "must not be empty: leave it out to take every event type")
+    what = "must be a JSON object" if error["type"] in {"model_type", "model_attributes_type"} else sentence(error)
+    return Problem(".".join(path), what)
+
+
+_FIELDS: Final = sorted(
+    {
+        str(info.alias)
+        for part in (_Document, _AssumeRole, _AccessKey, _Limits)
+        for info in part.model_fields.values()
+    }
+)  # fmt: skip
+
+
+def _disagreement(document: _Document) -> Problem | None:
+    """Fields that are right each by itself and wrong together."""
+    _, partition, _, region, *_ = document.bus_arn.split(":")
+    if document.region != region:
+        return Problem("region", f"is {document.region}, but the bus is in {region} (busArn)")
+    if isinstance(document.auth, _AssumeRole) and document.auth.role_arn.split(":")[1] != partition:
+        return Problem("auth.roleArn", f"is of another partition than the bus ({partition})")
+    return None
+
+
+def _build(document: _Document, environ: Mapping[str, str], default_max_in_flight: int) -> Parsed:
+    auth, caveats = _auth(document.auth, environ)
+    destination = Destination(
+        id=document.id,
+        vendor=document.vendor,
+        customer_external_id=document.customer_external_id,
+        name=document.name or document.id,
+        bus_arn=document.bus_arn,
+        region=document.region,
+        source=document.source_namespace or f"pushrail.{document.vendor}",
+        auth=auth,
+        event_types=tuple(document.event_types or ()),
+        enabled=document.enabled,
+        limits=Limits(
+            max_requests_per_second=document.limits.max_requests_per_second,
+            max_in_flight=document.limits.max_in_flight or default_max_in_flight,
+        ),
+    )
+    return Parsed(destination, caveats)
+
+
+def _auth(part: _AssumeRole | _AccessKey, environ: Mapping[str, str]) -> tuple[Auth, tuple[Problem, ...]]:
+    match part:
+        case _AssumeRole():
+            return AssumeRole(part.role_arn, part.external_id), ()
+        case _AccessKey():
+            variable = part.secret_access_key.removeprefix("env:")
+            secret = environ.get(variable, "").strip()
+            if secret:
+                return AccessKey(part.access_key_id, Secret(secret)), ()
+            problem = Problem("auth.secretAccessKey", f"environment variable {variable} is not set: nothing is sent")
+            return AccessKey(part.access_key_id, None), (problem,)

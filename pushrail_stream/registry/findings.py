@@ -1,0 +1,33 @@
+"""What there is to say about documents, as values."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class RegistryError(Exception):
+    """The documents cannot be read at all. The message names the directory, for people."""
+
+
+class Refusal(NamedTuple):
+    """A document that is not used, and why."""
+
+    file: str
+    """Path as it was found."""
+    field: str
+    """Dotted field (``auth.roleArn``); empty when the document as a whole is meant."""
+    problem: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in self if part)
+
+
+class Caveat(NamedTuple):
+    """A document that is used, with something the operator should know."""
+
+    file: str
+    field: str
+    problem: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in self if part)

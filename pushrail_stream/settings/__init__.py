@@ -1,0 +1,51 @@
+"""Every setting of the product: declared once, frozen, with its unit in its name.
+
+The room's rule: a setting is a field of `model` and nowhere else; what is wrong with one is said in a line that names
+it; what is not a setting is refused. The room imports nothing of the product but the core.
+"""
+
+from __future__ import annotations
+
+from pushrail_stream.settings.client import ClientProperties
+from pushrail_stream.settings.model import (
+    DeliverySettings,
+    EventBridgeSettings,
+    HttpSettings,
+    IngestSettings,
+    KafkaSettings,
+    LimitsSettings,
+    RegistrySettings,
+    SecretsSettings,
+    Settings,
+    StsSettings,
+    TopicsSettings,
+)
+from pushrail_stream.settings.source import (
+    CONFIG_VARIABLE,
+    DEFAULT_PATH,
+    LoadedSettings,
+    SettingsError,
+    load_settings,
+    read_settings,
+)
+
+__all__ = [
+    "CONFIG_VARIABLE",
+    "DEFAULT_PATH",
+    "ClientProperties",
+    "DeliverySettings",
+    "EventBridgeSettings",
+    "HttpSettings",
+    "IngestSettings",
+    "KafkaSettings",
+    "LimitsSettings",
+    "LoadedSettings",
+    "RegistrySettings",
+    "SecretsSettings",
+    "Settings",
+    "SettingsError",
+    "StsSettings",
+    "TopicsSettings",
+    "load_settings",
+    "read_settings",
+]

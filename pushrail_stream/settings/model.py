@@ -1,0 +1,244 @@
+"""The settings themselves: sections, keys, defaults and bounds (contract 3.7)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES
+from pushrail_stream.settings.client import ClientProperties
+
+NOT_AVAILABLE: Final = "is not available in this version"
+
+_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
+_VENDOR: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_REGION: Final = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
+
+
+def _check_topic(name: str) -> str:
+    """Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic)."""
+    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
+        raise ValueError("must be a Kafka topic name: 1 to 249 letters, digits, '.', '_' and '-'")
+    return name
+
+
+def _check_vendor(vendor: str) -> str:
+    if not _VENDOR.fullmatch(vendor):
+        raise ValueError("must be 1 to 64 letters, digits, '.', '_' and '-'")
+    return vendor
+
+
+def _check_region(region: str) -> str:
+    if not _REGION.fullmatch(region):
+        raise ValueError("must be an AWS region such as us-east-1")
+    return region
+
+
+def _check_endpoint(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        legal = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        legal = False
+    if not legal:
+        raise ValueError("must be an address such as https://host:port")
+    if "@" in parts.netloc:
+        raise ValueError("must not carry a user name or password")
+    return url
+
+
+def _check_text(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_check_text)]
+Topic = Annotated[str, AfterValidator(_check_topic)]
+Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+Seconds = Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)]
+"""More than nothing and at most a week, which is also how long Kafka keeps an idle group's offsets."""
+Port = Annotated[int, Field(ge=0, le=65_535)]
+"""0 lets the system choose."""
+
+
+class _Section(BaseModel):
+    # Defaults are validated too: a rule between two keys holds whichever of them was set.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+
+class KafkaSettings(_Section):
+    """Which cluster, and as which consumer group."""
+
+    bootstrap_servers: Text = "localhost:9092"
+    group_id: Text = "pushrail-stream"
+    group_protocol: Literal["classic", "consumer"] = "classic"
+    client: ClientProperties = ClientProperties({})
+
+    @field_validator("client")
+    @classmethod
+    def _check_protocol(cls, client: ClientProperties, info: ValidationInfo) -> ClientProperties:
+        clashes = client.clashes_with_consumer_protocol()
+        if info.data.get("group_protocol") == "consumer" and clashes:
+            raise ValueError(f"{clashes[0]} cannot be set with group_protocol consumer: the brokers decide it")
+        return client
+
+
+class TopicsSettings(_Section):
+    """Names of the topics (contract 3.1)."""
+
+    events: Topic = "pushrail.events"
+    dlq: Topic = "pushrail.dlq"
+    attempts: Topic = "pushrail.attempts"
+    destinations: Topic = "pushrail.destinations"
+    retry: Annotated[Mapping[Topic, Seconds], Field(min_length=1)] = {
+        "pushrail.retry.10s": 10,
+        "pushrail.retry.2m": 120,
+        "pushrail.retry.30m": 1800,
+    }
+    """Topic to delay in seconds."""
+
+    @field_validator("dlq", "attempts", "destinations", "retry")
+    @classmethod
+    def _check_distinct(cls, value: str | Mapping[str, float], info: ValidationInfo) -> str | Mapping[str, float]:
+        # Kafka names metrics with '_' for '.', and so refuses to create two topics that differ in that alone.
+        taken = {str(name).replace(".", "_"): f"topics.{key}" for key, name in info.data.items()}
+        for name in [value] if isinstance(value, str) else value:
+            other = taken.setdefault(name.replace(".", "_"), name)
+            if other is not name:
+                raise ValueError(f"{name} cannot be told apart from {other}: every topic needs a name of its own")
+        return value
+
+
+class RegistrySettings(_Section):
+    """Where the destinations are."""
+
+    path: Path = Path("config/destinations")
+    topic: bool = False
+
+    @field_validator("topic")
+    @classmethod
+    def _check_available(cls, topic: bool) -> bool:  # noqa: FBT001 - the field's own value
+        if topic:
+            raise ValueError(f"{NOT_AVAILABLE}: keep the destinations in files (registry.path)")
+        return topic
+
+
+class DeliverySettings(_Section):
+    """How batches are filled, how patiently they are tried, and when a delivery is given up."""
+
+    max_entries: Annotated[int, Field(ge=1, le=MAX_ENTRIES)] = MAX_ENTRIES
+    flush_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
+    max_request_bytes: Annotated[int, Field(ge=1, le=MAX_REQUEST_BYTES)] = 1_000_000
+    max_in_flight: Annotated[int, Field(ge=1, le=256)] = 8
+    hold_secs: Seconds = 10.0
+    max_age_secs: Seconds = 86_400.0
+    backoff_base_secs: Seconds = 0.2
+    backoff_cap_secs: Seconds = 20.0
+    unrouted: Literal["skip", "dlq"] = "skip"
+
+    @field_validator("backoff_cap_secs")
+    @classmethod
+    def _check_cap(cls, cap: float, info: ValidationInfo) -> float:
+        base = info.data.get("backoff_base_secs")
+        if base is not None and cap < base:
+            raise ValueError(f"must be at least backoff_base_secs ({base:g})")
+        return cap
+
+    @field_validator("hold_secs")
+    @classmethod
+    def _check_hold(cls, hold: float, info: ValidationInfo) -> float:
+        flush_ms = info.data.get("flush_ms")
+        if flush_ms is not None and hold * 1000 < flush_ms:
+            raise ValueError(f"must not be shorter than flush_ms ({flush_ms})")
+        return hold
+
+
+class LimitsSettings(_Section):
+    """What one worker keeps in memory; beyond it partitions pause."""
+
+    max_buffered_events: Annotated[int, Field(ge=1)] = 20_000
+    max_buffered_mib: Annotated[int, Field(ge=1)] = 128
+
+
+class EventBridgeSettings(_Section):
+    """How PutEvents is called. The endpoint is the operator's, never a customer's."""
+
+    endpoint_url: Endpoint | None = None
+    connect_timeout_secs: Seconds = 3.0
+    read_timeout_secs: Seconds = 5.0
+
+
+class StsSettings(_Section):
+    """How customers' roles are assumed: our own region's endpoint."""
+
+    endpoint_url: Endpoint | None = None
+    region: Annotated[str, AfterValidator(_check_region)] = "us-east-1"
+
+
+class SecretsSettings(_Section):
+    """Sealed secrets."""
+
+    keyring: str | None = None
+
+    @field_validator("keyring")
+    @classmethod
+    def _check_available(cls, keyring: str | None) -> str | None:
+        if keyring is not None:
+            raise ValueError(f"{NOT_AVAILABLE}: name environment variables in the documents (env:NAME)")
+        return keyring
+
+
+class HttpSettings(_Section):
+    """Where health and metrics will be served. Not used by ``run`` yet."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 9464
+
+
+class IngestSettings(_Section):
+    """Where events will be taken in over HTTP. Not used by ``run`` yet."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 8080
+
+
+class Settings(BaseSettings):
+    """Everything an operator decides. Built by hand it reads no file and no environment: `load_settings` does."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, env_prefix="PUSHRAIL_", env_nested_delimiter="__",
+        env_ignore_empty=True, env_parse_none_str="null",
+    )  # fmt: skip
+
+    vendor: Annotated[str, AfterValidator(_check_vendor)] | None = None
+    """Whose events these are, unless a record's header says otherwise; without it every record needs the header."""
+    kafka: KafkaSettings = KafkaSettings()
+    topics: TopicsSettings = TopicsSettings()
+    registry: RegistrySettings = RegistrySettings()
+    delivery: DeliverySettings = DeliverySettings()
+    limits: LimitsSettings = LimitsSettings()
+    eventbridge: EventBridgeSettings = EventBridgeSettings()
+    sts: StsSettings = StsSettings()
+    secrets: SecretsSettings = SecretsSettings()
+    http: HttpSettings = HttpSettings()
+    ingest: IngestSettings = IngestSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments only, so that tests and the sandbox get exactly what they ask for."""
+        del settings_cls, env_settings, dotenv_settings, file_secret_settings
+        return (init_settings,)

@@ -1,0 +1,203 @@
+"""Where settings come from: a YAML file, overruled key by key by the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import EnvSettingsSource
+
+from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.problems import did_you_mean, sentence
+
+CONFIG_VARIABLE: Final = "PUSHRAIL_CONFIG"
+DEFAULT_PATH: Final = Path("config/pushrail.yaml")
+_PREFIX: Final = "PUSHRAIL_"
+_JSON_KEYS: Final = {("kafka", "client"), ("topics", "retry")}
+
+Key = tuple[str, ...]
+"""``("vendor",)`` or ``("kafka", "group_id")``."""
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. ``problems`` has one line each, naming file or variable and key, never a secret."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(self.problems))
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSettings:
+    """Settings, the file they were read from if any, and the origin of each key that is not its default."""
+
+    settings: Settings
+    path: Path | None
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """``kafka.group_id`` to the file's path or the variable's name."""
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """The effective settings. `read_settings` says how."""
+    return read_settings(path).settings
+
+
+def read_settings(path: Path | None = None) -> LoadedSettings:
+    """Read ``path``, else ``PUSHRAIL_CONFIG``, else `DEFAULT_PATH` when it exists; then the environment.
+
+    A key set in the environment replaces the file's as a whole, mappings included. Raises `SettingsError`.
+    """
+    found = path or _configured_path()
+    values = _read_yaml(found) if found is not None else {}
+    origins = dict.fromkeys(_keys_of(values), str(found))
+    variables = _variables()
+    for key, value in _environment(variables).items():
+        _set(values, key, value)
+        origins[key] = variables[key]
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(_line(problem, str(found or "settings"), origins) for problem in error.errors()) from None
+    return LoadedSettings(settings, found, {".".join(key): origin for key, origin in origins.items()})
+
+
+def _configured_path() -> Path | None:
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named)
+    return DEFAULT_PATH if DEFAULT_PATH.exists() else None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key may stand twice: the last one would win silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:  # noqa: FBT001, FBT002
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for index, (key, _) in enumerate(node.value):
+            if isinstance(key, yaml.ScalarNode) and key.value in names[:index]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is set twice", key.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _read_yaml(path: Path) -> dict[str, object]:
+    """The file's settings; a section left empty counts as absent. Raises `SettingsError`."""
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+    except OSError as error:
+        raise SettingsError([f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"]) from None
+    except UnicodeDecodeError:
+        raise SettingsError([f"{path}: is not UTF-8 text"]) from None
+    except yaml.MarkedYAMLError as error:
+        line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
+        raise SettingsError([f"{path}:{line} not valid YAML: {error.problem}"]) from None
+    except (yaml.YAMLError, ValueError):
+        raise SettingsError([f"{path}: not valid YAML"]) from None
+    if document is None:
+        return {}
+    if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
+        raise SettingsError([f"{path}: must be a mapping of sections such as kafka and delivery"])
+    # A name that begins so is an argument of the settings library, not a setting.
+    if hidden := [name for name in document if name.startswith("_")]:
+        raise SettingsError(f"{path}: {name}: unknown setting" for name in hidden)
+    return {name: value for name, value in document.items() if value is not None}
+
+
+def _sections() -> dict[str, type[BaseModel] | None]:
+    """Every top-level name, with its section if it is one."""
+    annotations = {name: info.annotation for name, info in Settings.model_fields.items()}
+    return {
+        name: annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+        for name, annotation in annotations.items()
+    }
+
+
+def _declared() -> list[Key]:
+    """Every key there is."""
+    keys: list[Key] = []
+    for name, section in _sections().items():
+        keys += [(name,)] if section is None else [(name, key) for key in section.model_fields]
+    return keys
+
+
+def _keys_of(values: Mapping[str, object]) -> list[Key]:
+    """The keys set in a file, known or not."""
+    keys: list[Key] = []
+    for name, value in values.items():
+        keys += [(name, str(key)) for key in value] if isinstance(value, dict) else [(name,)]
+    return keys
+
+
+def _variables() -> dict[Key, str]:
+    """The keys that the environment sets, with the variable of each. Raises `SettingsError` for unknown ones."""
+    known = {_PREFIX + "__".join(key).upper(): key for key in _declared()}
+    found: dict[Key, str] = {}
+    problems = []
+    for name, text in os.environ.items():
+        upper = name.upper()
+        if upper in known:
+            if text:
+                found[known[upper]] = name
+        elif upper.startswith(_PREFIX) and upper != CONFIG_VARIABLE and _is_mistake(upper, text, known):
+            problems.append(f"{name}: unknown setting{did_you_mean(upper, known)}")
+    if problems:
+        raise SettingsError(problems)
+    return found
+
+
+def _is_mistake(name: str, text: str, known: Iterable[str]) -> bool:
+    """Whether an unknown variable was meant as a setting. Others may begin with our prefix: Kubernetes puts
+    ``PUSHRAIL_INGEST_PORT=tcp://...`` into every pod beside a service called ``pushrail-ingest``.
+    """  # fmt: skip
+    if "__" in name or name.removeprefix(_PREFIX).lower() in _sections():
+        return True
+    return not text.startswith("tcp://") and name in {candidate.replace("__", "_") for candidate in known}
+
+
+def _environment(variables: Mapping[Key, str]) -> dict[Key, object]:
+    """The values of these variables, JSON where the key is a mapping. Raises `SettingsError`."""
+    problems = [
+        f"{name}: must be a JSON object of names to values"
+        for key, name in variables.items()
+        if key in _JSON_KEYS and not _is_json_object(os.environ[name])
+    ]
+    if problems:
+        raise SettingsError(problems)
+    values = EnvSettingsSource(Settings)()
+    return {key: values[key[0]][key[1]] if len(key) > 1 else values[key[0]] for key in variables}
+
+
+def _is_json_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _set(values: dict[str, object], key: Key, value: object) -> None:
+    if len(key) == 1:
+        values[key[0]] = value
+        return
+    section = values.get(key[0], {})
+    # A section that is no mapping stays as it is: the model refuses it by name.
+    if isinstance(section, dict):
+        values[key[0]] = {**section, key[1]: value}
+
+
+def _line(problem: ErrorDetails, file: str, origins: Mapping[Key, str]) -> str:
+    """One problem, named by the variable when that is where the value came from, else by file and key."""
+    where = tuple(str(part) for part in problem["loc"] if part != "[key]")
+    origin = origins.get(where[:2]) or origins.get(where[:1])
+    what = sentence(problem)
+    if problem["type"] == "extra_forbidden":
+        section = _sections().get(where[0])
+        what = "unknown setting" + did_you_mean(where[-1], section.model_fields if section else _sections())
+    if origin is not None and origin != file:
+        return ": ".join([origin, *where[2:], what])
+    return f"{file}: {'.'.join(where)}: {what}"
