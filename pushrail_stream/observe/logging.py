@@ -29,11 +29,11 @@ _REPEAT_SECS: Final = 30.0
 """The same trouble is said once in this time; what was left out is counted on the next line."""
 
 
-def open_log(level: str, stream: TextIO | None = None, **context: Any) -> Logger:
+def open_log(level: str, *, stream: TextIO | None = None, as_json: bool = False, **context: Any) -> Logger:
     """A logger to ``stream`` (standard error): readable on a terminal, one JSON object a line anywhere else."""
     out = stream or sys.stderr
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if out.isatty() else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer() if out.isatty() and not as_json else structlog.processors.JSONRenderer()
     )
     log: Logger = structlog.wrap_logger(
         structlog.PrintLogger(out),

@@ -1,0 +1,52 @@
+# Every target works as the first command in a fresh clone: it makes what it needs.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help setup check test bench sandbox format lock clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make the virtual environment .venv with everything, from the lock
+
+$(STAMP): deploy/requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing into $(VENV) (once, a minute or two) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+check: $(STAMP) ## Format, lint, types, layers and dependencies
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/deptry .
+
+test: $(STAMP) ## All tests with coverage; on a real Apache Kafka where Docker, or Java 17 and Maven, are there
+	$(BIN)/coverage run -m pytest
+	@$(BIN)/coverage report --include='pushrail_stream/core/*,pushrail_stream/pipeline/*' --fail-under=100
+
+bench: $(STAMP) ## Measure the worker: CPU per event, latency, memory; the last line is JSON
+	@$(BIN)/python -m tests.bench
+
+sandbox: $(STAMP) ## See it work: an embedded Kafka and AWS, events for several customers (options: ARGS=--keep)
+	@$(BIN)/pushrail-stream sandbox $(ARGS)
+
+format: $(STAMP) ## Format the code
+	$(BIN)/ruff check --fix --quiet . || true
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## Write the locks under deploy/ anew, with hashes and without index addresses
+	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
+	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --group dev --extra sandbox pyproject.toml -o deploy/requirements-dev.lock
+	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c deploy/requirements-dev.lock pyproject.toml -o deploy/requirements.lock
+
+clean: ## Remove the virtual environment and everything the tools left
+	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,109 @@
+"""The command line: commands, what they print, and their exit codes.
+
+The room's rule: one file per group of commands, imported when the group is used and not before; a command reads
+settings, calls the room that does the work, and prints. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
+130 interrupted. What can be expected to go wrong is one line on stderr; a traceback is a bug of ours.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Final
+
+import click
+
+from pushrail_stream.cli.lazy import LazyCommand, LazyGroup
+
+DONE: Final = 0
+WRONG_USAGE: Final = 2
+INTERRUPTED: Final = 130
+"""128 + SIGINT, as shells count."""
+
+_COMMANDS: Final = {
+    # name: where it is (module and attribute), and its line in `--help`. Adding a command is adding a line.
+    "run": LazyCommand("pushrail_stream.cli.run:run", "Consume events and deliver them."),
+    "sandbox": LazyCommand("pushrail_stream.cli.sandbox:sandbox", "Try it all on this machine, with nothing else."),
+    "topics": LazyCommand("pushrail_stream.cli.topics:topics", "The Kafka topics of an installation."),
+    "destinations": LazyCommand(
+        "pushrail_stream.cli.destinations:destinations", "Customers' buses and their documents."
+    ),
+    "config": LazyCommand("pushrail_stream.cli.config:config", "The settings in force, and where they come from."),
+}
+
+
+def _show_version(context: click.Context, option: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's way
+    del option
+    if is_asked:
+        try:
+            version = metadata.version("pushrail-stream")
+        except metadata.PackageNotFoundError:
+            version = "(run from its sources, not installed)"
+        click.echo(f"pushrail-stream {version}")
+        context.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    lazy=_COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: pushrail-stream destinations validate",
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
+def root() -> None:
+    """Deliver canonical events from Kafka to each customer's own Amazon EventBridge bus.
+
+    Settings come from --config, else PUSHRAIL_CONFIG, else config/pushrail.yaml; --config, --json and --log-level
+    stand after the command's name.
+    """
+
+
+def main() -> None:
+    """The console script: run one command and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command; its exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A customer's name that the terminal's encoding lacks is shown escaped, as it is on stderr.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        code = _invoke(list(arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader has seen enough. What Python still flushes at exit goes nowhere, quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return DONE
+    return code
+
+
+def _invoke(arguments: list[str]) -> int:
+    try:
+        with root.make_context("pushrail-stream", arguments) as context:
+            root.invoke(context)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return WRONG_USAGE
+    except click.ClickException as error:
+        _report(error)
+        return error.exit_code
+    return DONE
+
+
+def _report(error: click.ClickException) -> None:
+    """What went wrong, a line for each thing, and where to read how it is done."""
+    for line in error.format_message().splitlines():
+        click.echo(f"error: {line}", err=True)
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(f"see: {error.ctx.command_path} --help", err=True)

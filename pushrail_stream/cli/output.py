@@ -1,0 +1,59 @@
+"""What commands print: tables for people, JSON lines for programs. Results on stdout, remarks on stderr."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_PIPE_WIDTH: Final = 10_000
+"""Columns where nobody looks: a program that reads lines wants them whole."""
+
+
+def emit(value: Any) -> None:
+    """One JSON value on a line of its own."""
+    click.echo(json.dumps(value, separators=(",", ":")))
+
+
+def document(value: Any) -> None:
+    """One JSON value over several lines, for people; escaped where it could steer a terminal."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    is_safe = all(line.isprintable() for line in text.splitlines())
+    click.echo(text if is_safe else json.dumps(value, indent=2))
+
+
+def say(line: str) -> None:
+    """A line of the result, for people."""
+    click.echo(printable(line))
+
+
+def remark(line: str) -> None:
+    """A line beside the result."""
+    click.echo(printable(line), err=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table as wide as the terminal, or as its content where there is none."""
+    grid = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        grid.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if is_terminal else _PIPE_WIDTH
+    # Rich renders and click writes: a reader that has gone away is then one error, met in one place.
+    console = Console(file=io.StringIO(), width=width, force_terminal=is_terminal)
+    with console.capture() as capture:
+        console.print(grid)
+    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def printable(text: str) -> str:
+    """The text without control characters: what customers named must not steer a terminal."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

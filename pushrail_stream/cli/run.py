@@ -1,0 +1,152 @@
+"""``pushrail-stream run``: the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.connection import wait
+from multiprocessing.context import SpawnProcess
+from types import FrameType
+
+import click
+import uvloop
+
+from pushrail_stream.app import Worker, run_worker
+from pushrail_stream.cli.errors import CommandError, expected_errors
+from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.observe.logging import open_log
+from pushrail_stream.registry import FileDirectory
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@click.command(epilog="Example: pushrail-stream run --workers 2 --config config/pushrail.yaml")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to run.")
+@common_options
+def run(options: Options, workers: int) -> None:
+    """Consume events and deliver them until SIGTERM or SIGINT, then finish what is under way, commit and exit 0.
+
+    Each worker is a process and a member of the consumer group of its own; a topic needs at least as many partitions
+    as there are workers. When one worker fails the others are stopped and the exit code is 1. Logs go to stderr: for
+    people on a terminal, JSON lines with --json or anywhere else.
+    """
+    settings = options.settings
+    if workers == 1:
+        _work(options, "pushrail-stream")
+        return
+    del settings  # read above, so that what is wrong with it is said once and not by every worker
+    _supervise(options, workers)
+
+
+def _work(options: Options, name: str) -> None:
+    """One worker, in this process."""
+    settings = options.settings
+    log = open_log(options.log_level, as_json=options.json, worker=name)
+    directory, refusals = FileDirectory.load(
+        settings.registry.path, environ=os.environ, default_max_in_flight=settings.delivery.max_in_flight
+    )
+    for refusal in refusals:
+        log.error("destination_refused", file=refusal.file, field=refusal.field, problem=refusal.problem)
+    for caveat in directory.caveats:
+        log.warning("destination_caveat", file=caveat.file, field=caveat.field, problem=caveat.problem)
+    _allow_many_sockets()
+    log.info("starting", destinations=len(directory), refused=len(refusals), kafka=settings.kafka.bootstrap_servers)
+    # Until the worker listens for them itself, signals end the process at once: nothing has been begun.
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        ledger: Ledger = runner.run(run_worker(settings, directory, log, name=name, started=_stop_on_signals))
+    log.info(
+        "stopped",
+        begun=ledger.begun,
+        delivered=ledger.delivered,
+        dead_lettered=ledger.dead_lettered,
+        skipped=ledger.skipped,
+        dropped=ledger.dropped,
+        in_flight=ledger.in_flight,
+    )
+
+
+def _stop_on_signals(worker: Worker) -> None:
+    loop = asyncio.get_running_loop()
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, worker.stop)
+
+
+def _allow_many_sockets() -> None:
+    """Every call under way holds a connection: use as many as the system allows this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _child(options: Options, name: str) -> None:
+    try:
+        with expected_errors():
+            _work(options, name)
+    except CommandError as error:
+        click.echo(f"error: {error.format_message()}", err=True)
+        sys.exit(error.exit_code)
+
+
+def _supervise(options: Options, workers: int) -> None:
+    """Run the workers as spawned processes: librdkafka does not survive a fork."""
+    spawn = multiprocessing.get_context("spawn")
+    crew = _Crew(
+        [
+            spawn.Process(target=_child, args=(options, f"pushrail-stream-{number}"), name=f"worker {number}")
+            for number in range(1, workers + 1)
+        ]
+    )
+    with _on_signals(crew.stop):
+        failed = crew.run()
+    if failed is not None:
+        raise CommandError(f"{failed.name} ended with exit code {failed.exitcode}; the others were stopped")
+
+
+class _Crew:
+    """Worker processes that live and end together."""
+
+    def __init__(self, processes: Sequence[SpawnProcess]) -> None:
+        self._processes = processes
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Ask every worker to drain and end."""
+        self._stopping = True
+        for process in self._processes:
+            if process.is_alive():
+                process.terminate()
+
+    def run(self) -> SpawnProcess | None:
+        """Until all have ended; the first that ended without being asked, or badly."""
+        for process in self._processes:
+            process.start()
+        failed = None
+        running = list(self._processes)
+        while running:
+            wait([process.sentinel for process in running])
+            for process in [process for process in running if not process.is_alive()]:
+                running.remove(process)
+                if failed is None and (process.exitcode != 0 or not self._stopping):
+                    failed = process
+                    self.stop()
+        return failed
+
+
+@contextmanager
+def _on_signals(act: Callable[[], None]) -> Iterator[None]:
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        act()
+
+    before = {number: signal.signal(number, handle) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
