@@ -1,0 +1,1 @@
+"""Whole workers, from a Kafka topic to the fault-injecting bus."""

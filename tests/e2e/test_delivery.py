@@ -1,0 +1,227 @@
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from pushrail_stream.core.signals import Attempted, DeadLetterFailed, Held
+from pushrail_stream.sandbox.broker import EmbeddedBroker
+from pushrail_stream.sandbox.bus import (
+    CallError,
+    EntryError,
+    FaultBus,
+    Hang,
+    Match,
+    Probability,
+    ResetAfter,
+    Rule,
+    Times,
+)
+from tests.e2e.world import (
+    bus_arn,
+    committed,
+    destination,
+    ends,
+    event,
+    make_topics,
+    open_bus,
+    produce,
+    read_all,
+    running,
+    settings_for,
+)
+
+pytestmark = pytest.mark.kafka
+EXAMPLE = Path(__file__).parent.parent / "fixtures" / "example-event.json"
+
+
+async def test_events_arrive_byte_for_byte(kafka_bootstrap: str, embedded_broker: EmbeddedBroker) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(kafka_bootstrap, bus.url)
+        make_topics(settings, embedded_broker if kafka_bootstrap == embedded_broker.bootstrap_servers else None)
+        open_bus(bus, range(5))
+        example = EXAMPLE.read_bytes()
+        seed = destination(0, customer_external_id="acct_8K2zRq")
+        values = [example, *(event(1 + n % 4, n) for n in range(200))]
+        async with running(settings, [seed, *(destination(n) for n in range(1, 5))]) as worker:
+            await produce(settings, ((json.loads(v)["customerExternalId"], v) for v in values))
+            await worker.settled(len(values))
+        assert sorted(a.detail.encode() for a in bus.arrivals) == sorted(values)
+        [sample] = [a for a in bus.arrivals if a.bus_arn == bus_arn(0)]
+        assert sample.detail.encode() == example
+        assert (sample.source, sample.detail_type) == ("pushrail.acme", "order.completed")
+        assert sample.resources == ("acct_8K2zRq", "order_38a91f-completed")
+        assert sample.time == 1779805268
+        assert sum(committed(settings).values()) == len(values)
+
+
+async def test_a_thousand_events_with_faults_end_delivered_or_dead_with_the_right_reason(real_kafka: str) -> None:
+    customers, events, forbidden, malformed = range(20), 1000, 7, {f"key-{n}" for n in range(100, 1000, 200)}
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        open_bus(bus, customers)
+        bus.set_plan(
+            [
+                Rule(
+                    CallError(400, "AccessDeniedException", "no"), Match(operation="PutEvents", bus=bus_arn(forbidden))
+                ),
+                Rule(EntryError("MalformedDetail", "bad"), Match(detail_contains=tuple(f'"{k}"' for k in malformed))),
+                Rule(EntryError("ThrottlingException", "slow"), when=Probability(0.01)),
+                Rule(EntryError("InternalFailure", "oops"), when=Probability(0.01)),
+            ]
+        )
+        garbage, huge = b"\xff not json", event(3, 5000, payload={"blob": "x" * 1_200_000})
+        records = [(f"acct_{n % 20}", event(n % 20, n)) for n in range(events)]
+        records[500:500] = [("acct_1", garbage), ("acct_3", huge)]
+        async with running(settings, [destination(n) for n in customers]) as worker:
+            await produce(settings, records)
+            await worker.settled(len(records))
+            attempts = [signal for signal in worker.signals if isinstance(signal, Attempted)]
+
+        letters = read_all(settings, settings.topics.dlq)
+        dead = {(value, h["pushrail-reason"], h.get("pushrail-error-code")) for _, value, h in letters}
+        assert len(dead) == len(letters), "every dead letter is there once"
+        blocked = [v for _, v in records if b'"acct_7"' in v]
+        rejected = [v for _, v in records if json_key(v) in malformed and b'"acct_7"' not in v]
+        assert dead == {
+            (garbage, "undecodable", "value"),
+            (huge, "oversize", "EntryTooLarge"),
+            *((value, "blocked", "AccessDeniedException") for value in blocked),
+            *((value, "rejected", "MalformedDetail") for value in rejected),
+        }
+        gone = {value for value, _, _ in dead}
+        arrived = [a.detail.encode() for a in bus.arrivals]
+        assert set(arrived) == {v for _, v in records} - gone
+        assert len(arrived) == len(set(arrived)), "no entry that had succeeded was sent again"
+        assert committed(settings) == ends(settings, settings.topics.events)
+        retried = sum(entry.attempt > 1 for signal in attempts for entry in signal.entries)
+        assert retried > 0, "the faults must have bitten"
+
+
+def json_key(value: bytes) -> str | None:
+    try:
+        return str(json.loads(value)["idempotencyKey"])
+    except ValueError:
+        return None
+
+
+async def test_dead_letters_carry_their_history(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        open_bus(bus, [0])
+        bus.set_plan([Rule(EntryError("NotAuthorizedForSourceException", "not yours"))])
+        async with running(settings, [destination(0)]) as worker:
+            await produce(settings, [("acct_0", event(0, 1))])
+            await worker.settled(1)
+        [(key, value, headers)] = read_all(settings, settings.topics.dlq)
+        assert (key, value) == (b"acct_0", event(0, 1))
+        assert headers["pushrail-destination"] == "dst_0"
+        assert headers["pushrail-origin"].startswith(f"{settings.topics.events}/")
+        assert headers["pushrail-attempts"] == "1"
+        assert headers["pushrail-reason"] == "blocked"
+        assert headers["pushrail-error-code"] == "NotAuthorizedForSourceException"
+        assert headers["pushrail-request-id"] == bus.calls[0].request_id
+        assert headers["__connect.errors.topic"] == settings.topics.events
+        records = [json.loads(value or b"") for _, value, _ in read_all(settings, settings.topics.attempts)]
+        assert [(r["status"], r["reason"], r["attempt"]) for r in records] == [("dead_lettered", "blocked", 1)]
+
+
+async def test_what_settled_above_an_open_event_is_not_sent_again_after_a_restart(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        open_bus(bus, range(4))
+        bus.set_plan([Rule(CallError(503, "ServiceUnavailable"), Match(operation="PutEvents", bus=bus_arn(0)))])
+        # All under one key: one partition, and its first event stays open.
+        records = [("same", event(n % 4, n)) for n in range(100)]
+        async with running(settings, [destination(n) for n in range(4)]) as worker:
+            await produce(settings, records)
+            await worker.until(lambda: worker.worker.ledger.delivered == 75)
+        assert sum(committed(settings).values()) == 0
+        bus.set_plan([])
+        async with running(settings, [destination(n) for n in range(4)]) as worker:
+            await worker.settled(25)
+            assert worker.worker.ledger.begun == 25
+        arrived = [a.detail.encode() for a in bus.arrivals]
+        assert sorted(arrived) == sorted(value for _, value in records), "each exactly once"
+        assert max(committed(settings).values()) == 100
+
+
+async def test_a_dead_letter_that_cannot_be_written_keeps_its_offset_open(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        small = settings.model_copy(
+            update={"topics": settings.topics.model_copy(update={"dlq": settings.topics.destinations})}
+        )  # a compacted topic of the broker's default size: a large dead letter does not fit
+        open_bus(bus, [0])
+        huge = event(0, 1, payload={"blob": base64.b64encode(random.Random(1).randbytes(1_200_000)).decode()})
+        async with running(small, [destination(0)]) as worker:
+            await produce(settings, [("acct_0", huge), ("acct_0", event(0, 2))])
+            await worker.until(lambda: any(isinstance(s, DeadLetterFailed) for s in worker.signals))
+            await worker.until(lambda: worker.worker.ledger.delivered == 1)
+        assert sum(committed(settings).values()) == 0
+        async with running(settings, [destination(0)]) as worker:
+            await worker.settled(1)
+        assert [value for _, value, _ in read_all(settings, settings.topics.dlq)] == [huge]
+        assert sum(committed(settings).values()) == 2
+        assert len(bus.arrivals) == 1, "the event behind it was not sent twice"
+
+
+async def test_a_second_worker_takes_over_partitions_without_loss(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        open_bus(bus, range(6))
+        first, second = ([(f"acct_{n % 6}", event(n % 6, n)) for n in part] for part in (range(600), range(600, 1200)))
+        everyone = [destination(n) for n in range(6)]
+        async with running(settings, everyone) as one:
+            await produce(settings, first)
+            await one.settled(600)
+            async with running(settings, everyone) as two:
+                await two.until(lambda: bool(two.signals))
+                await produce(settings, second)
+                async with asyncio.timeout(60):
+                    await bus.wait_for_arrivals(1200)
+        assert {a.detail.encode() for a in bus.arrivals} == {value for _, value in [*first, *second]}
+        assert sum(committed(settings).values()) == 1200
+        assert two.worker.ledger.delivered > 0
+
+
+async def test_calls_cut_off_without_an_answer_are_made_again(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        open_bus(bus, [0, 1])
+        bus.set_plan([
+            Rule(ResetAfter(), Match(bus=bus_arn(0)), when=Times(1)),
+            Rule(Hang(), Match(bus=bus_arn(1)), when=Times(1)),
+        ])  # fmt: skip
+        async with running(settings, [destination(0), destination(1)]) as worker:
+            await produce(settings, [(f"acct_{n}", event(n, n)) for n in (0, 1)])
+            await worker.settled(2)
+        assert sorted(a.detail.encode() for a in bus.arrivals) == sorted([event(0, 0), event(0, 0), event(1, 1)])
+        assert sum(committed(settings).values()) == 2
+
+
+async def test_a_worker_holds_no_more_than_it_may_and_goes_on(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url, limits={"max_buffered_events": 200})
+        make_topics(settings)
+        open_bus(bus, [0])
+        bus.set_plan([Rule(CallError(503, "ServiceUnavailable"))])
+        async with running(settings, [destination(0)]) as worker:
+            await produce(settings, [("acct_0", event(0, n)) for n in range(3000)])
+            await worker.until(lambda: any(isinstance(s, Held) for s in worker.signals))
+            held = worker.worker.ledger.in_flight
+            assert 200 <= held <= 200 + 500, "at most one hand-over beyond the limit"
+            bus.set_plan([])
+            await worker.settled(3000)
+        assert {a.detail.encode() for a in bus.arrivals} == {event(0, n) for n in range(3000)}
+        assert sum(committed(settings).values()) == 3000

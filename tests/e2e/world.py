@@ -1,0 +1,218 @@
+"""A small world for whole workers: topics on a broker, customers with buses, a producer, and what is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from pushrail_stream.app import Worker, kafka_options, run_worker, topic_names
+from pushrail_stream.core.destination import AccessKey, Destination, Limits, Secret
+from pushrail_stream.core.signals import Signal
+from pushrail_stream.kafka.topics import TopicPlan, create_topics, plan_topics
+from pushrail_stream.observe.logging import open_log
+from pushrail_stream.registry import FileDirectory
+from pushrail_stream.sandbox.broker import EmbeddedBroker
+from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.settings import Settings
+
+KEY_ID = "AKIAIOSFODNN7EXAMPLE"
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+PARTITIONS = 3
+
+
+def bus_arn(customer: int) -> str:
+    return f"arn:aws:events:us-east-1:123456789012:event-bus/bus-{customer}"
+
+
+def destination(customer: int, **changes: Any) -> Destination:
+    plain = Destination(
+        id=f"dst_{customer}",
+        vendor="acme",
+        customer_external_id=f"acct_{customer}",
+        name=f"customer {customer}",
+        bus_arn=bus_arn(customer),
+        region="us-east-1",
+        source="pushrail.acme",
+        auth=AccessKey(KEY_ID, Secret(SECRET)),
+        limits=Limits(),
+    )
+    return replace(plain, **changes)
+
+
+def event(customer: int, number: int, **changes: Any) -> bytes:
+    body = {
+        "eventType": "order.completed",
+        "occurredAt": "2026-05-26T14:21:08.493Z",
+        "source": "billing-service",
+        "customerExternalId": f"acct_{customer}",
+        "idempotencyKey": f"key-{number}",
+        "payload": {"number": number, "who": "Zoë"},
+    }
+    return json.dumps(body | changes, ensure_ascii=False).encode()
+
+
+def settings_for(bootstrap: str, bus_url: str, **sections: Any) -> Settings:
+    """Settings with topics and a group of their own, so that tests share a broker in peace."""
+    tag = uuid.uuid4().hex[:8]
+    names = {name: f"{tag}.{name}" for name in ("events", "dlq", "attempts", "destinations")}
+    return Settings.model_validate(
+        {
+            "vendor": "acme",
+            "kafka": {"bootstrap_servers": bootstrap, "group_id": f"group-{tag}"},
+            "topics": names | {"retry": {f"{tag}.retry": 10}},
+            "eventbridge": {"endpoint_url": bus_url, "read_timeout_secs": 1},
+            "sts": {"endpoint_url": bus_url},
+        }
+        | sections
+    )
+
+
+def make_topics(settings: Settings, broker: EmbeddedBroker | None = None) -> None:
+    plans: list[TopicPlan] = plan_topics(topic_names(settings), PARTITIONS)
+    if broker is not None:
+        for plan in plans:
+            broker.create_topic(plan.name, plan.partitions)
+    else:
+        create_topics(kafka_options(settings), plans, 1, dry_run=False)
+
+
+def open_bus(bus: FaultBus, customers: Iterable[int]) -> None:
+    for customer in customers:
+        bus.add_bus(bus_arn(customer))
+    bus.add_key(KEY_ID, SECRET)
+
+
+async def produce(settings: Settings, records: Iterable[tuple[str, bytes | None]], **config: Any) -> None:
+    """Write (key, value) records to the events topic and wait until Kafka has them."""
+    failures: list[KafkaError] = []
+
+    def send() -> None:
+        producer = Producer(
+            {
+                "bootstrap.servers": settings.kafka.bootstrap_servers,
+                "message.max.bytes": 8_000_000,
+                "compression.type": "lz4",
+                "log_level": 0,
+            }
+            | config
+        )
+        for key, value in records:
+            producer.produce(
+                settings.topics.events,
+                value,
+                key,
+                on_delivery=lambda error, _message: failures.append(error) if error else None,
+            )
+            producer.poll(0)
+        assert producer.flush(60) == 0
+
+    await asyncio.to_thread(send)
+    assert not failures
+
+
+@dataclass
+class Watched:
+    """A worker and what it signalled; `until` waits without polling: it looks after every signal."""
+
+    worker: Worker
+    signals: list[Signal] = field(default_factory=list)
+    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __call__(self, signal: Signal) -> None:
+        self.signals.append(signal)
+        self._wake.set()
+
+    async def until(self, holds: Callable[[], bool], within_secs: float = 60) -> None:
+        async with asyncio.timeout(within_secs):
+            while not holds():
+                self._wake.clear()
+                await self._wake.wait()
+
+    async def settled(self, deliveries: int, within_secs: float = 60) -> None:
+        ledger = self.worker.ledger
+        await self.until(lambda: ledger.begun >= deliveries and ledger.in_flight == 0, within_secs)
+        assert ledger.balances
+
+
+@asynccontextmanager
+async def running(settings: Settings, destinations: Sequence[Destination]) -> AsyncIterator[Watched]:
+    """A worker for the length of the block; it is stopped as SIGTERM would at the end."""
+    directory = FileDirectory((f"{d.id}.json", d) for d in destinations)
+    loop = asyncio.get_running_loop()
+    begun: asyncio.Future[Worker] = loop.create_future()
+    watchers: list[Watched] = []
+
+    def observe(signal: Signal) -> None:
+        for watcher in watchers:
+            watcher(signal)
+
+    async with asyncio.TaskGroup() as tasks:
+        work = tasks.create_task(
+            run_worker(settings, directory, open_log("warning"), observers=[observe], started=begun.set_result)
+        )
+        either: list[asyncio.Future[Any]] = [work, begun]
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            work.result()
+        watched = Watched(await begun)
+        watchers.append(watched)
+        try:
+            yield watched
+        finally:
+            watched.worker.stop()
+
+
+def committed(settings: Settings) -> dict[int, int]:
+    """Committed offsets of the events topic by partition; 0 where there is none."""
+    consumer = Consumer(
+        {"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": settings.kafka.group_id, "log_level": 0}
+    )
+    try:
+        wanted = [TopicPartition(settings.topics.events, number) for number in range(PARTITIONS)]
+        return {p.partition: max(p.offset, 0) for p in consumer.committed(wanted, timeout=10)}
+    finally:
+        consumer.close()
+
+
+def ends(settings: Settings, topic: str) -> dict[int, int]:
+    """End offsets of a topic by partition."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": "ends", "log_level": 0})
+    try:
+        partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
+        return {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in partitions}
+    finally:
+        consumer.close()
+
+
+def read_all(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes | None, dict[str, str]]]:
+    """Every record of a topic: key, value and headers as text."""
+    until = ends(settings, topic)
+    consumer = Consumer(
+        {
+            "bootstrap.servers": settings.kafka.bootstrap_servers,
+            "group.id": "reader",
+            "enable.auto.commit": False,
+            "log_level": 0,
+        }
+    )
+    found: list[tuple[bytes | None, bytes | None, dict[str, str]]] = []
+    try:
+        consumer.assign([TopicPartition(topic, number, 0) for number in until])
+        missing = sum(until.values())
+        while len(found) < missing:
+            message = consumer.poll(10)
+            assert message is not None, f"{missing - len(found)} records of {topic} are missing"
+            assert message.error() is None
+            raw: Any = message.headers() or []
+            found.append((message.key(), message.value(), {name: value.decode() for name, value in raw}))
+    finally:
+        consumer.close()
+    return found
