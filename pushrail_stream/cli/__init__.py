@@ -11,7 +11,6 @@ import io
 import os
 import sys
 from collections.abc import Sequence
-from importlib import metadata
 from typing import Final
 
 import click
@@ -38,6 +37,8 @@ _COMMANDS: Final = {
 def _show_version(context: click.Context, option: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's way
     del option
     if is_asked:
+        from importlib import metadata  # noqa: PLC0415 - it would be half of what `--help` costs
+
         try:
             version = metadata.version("pushrail-stream")
         except metadata.PackageNotFoundError:
@@ -65,10 +66,10 @@ def root() -> None:
 
 def main() -> None:
     """The console script: run one command and exit with its code."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
 
 
-def run(arguments: Sequence[str]) -> int:
+def execute(arguments: Sequence[str]) -> int:
     """Run one command; its exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A customer's name that the terminal's encoding lacks is shown escaped, as it is on stderr.

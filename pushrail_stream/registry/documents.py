@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Destination, Limits, Secret
 from pushrail_stream.registry import rules
@@ -55,6 +54,10 @@ class _AccessKey(_Part):
 class _Limits(_Part):
     max_requests_per_second: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] | None = None
     max_in_flight: Annotated[int, Field(ge=1, le=256)] | None = None
+
+
+_PARTS: Final[Mapping[str, type[_Part]]] = {"ASSUME_ROLE": _AssumeRole, "ACCESS_KEY": _AccessKey, "limits": _Limits}
+"""The parts of a document, by how pydantic's paths name them."""
 
 
 class _Document(_Part):
@@ -150,27 +153,20 @@ def _printable(name: str) -> str:
     return shown if shown.isprintable() else ascii(shown)[1:-1]
 
 
-def _problem(error: ErrorDetails) -> Problem:
+def _problem(error: Mapping[str, Any]) -> Problem:
     # pydantic puts the discriminator's value into the path of what lies below it.
     parts = error["loc"][:1] + error["loc"][2:] if error["loc"][:1] == ("auth",) else error["loc"]
     path = [_printable(str(part)) for part in parts]
     if error["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         return Problem(".".join([*path, "mode"]), "must be ASSUME_ROLE or ACCESS_KEY")
     if error["type"] == "extra_forbidden":
-        return Problem(".".join(path), "unknown field" + did_you_mean(path[-1], _FIELDS))
+        part = _PARTS.get(str(error["loc"][-2]), _Document) if len(parts) > 1 else _Document
+        known = [str(info.alias) for info in part.model_fields.values()]
+        return Problem(".".join(path), "unknown field" + did_you_mean(path[-1], known))
     if path == ["eventTypes"] and error["type"] == "too_short":
         return Problem("eventTypes", "must not be empty: leave it out to take every event type")
     what = "must be a JSON object" if error["type"] in {"model_type", "model_attributes_type"} else sentence(error)
     return Problem(".".join(path), what)
-
-
-_FIELDS: Final = sorted(
-    {
-        str(info.alias)
-        for part in (_Document, _AssumeRole, _AccessKey, _Limits)
-        for info in part.model_fields.values()
-    }
-)  # fmt: skip
 
 
 def _disagreement(document: _Document) -> Problem | None:

@@ -112,7 +112,8 @@ class TopicsSettings(_Section):
         for name in [value] if isinstance(value, str) else value:
             other = taken.setdefault(name.replace(".", "_"), name)
             if other is not name:
-                raise ValueError(f"{name} cannot be told apart from {other}: every topic needs a name of its own")
+                what = "" if isinstance(value, str) else f"{name} "
+                raise ValueError(f"{what}cannot be told apart from {other}: every topic needs a name of its own")
         return value
 
 

@@ -6,10 +6,8 @@ Only numbers out of bounds are ever quoted: any other value may be a secret in t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import Final
-
-from pydantic_core import ErrorDetails
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 _SENTENCES: Final = {
     "missing": "is required",
@@ -43,14 +41,18 @@ _SENTENCES: Final = {
 }
 
 
-def sentence(error: ErrorDetails) -> str:
-    """What is wrong, to be read after the name of the field."""
-    context = error.get("ctx", {})
+def sentence(error: Mapping[str, Any]) -> str:
+    """What is wrong, to be read after the name of the field: an item of pydantic's ``ValidationError.errors()``."""
+    context = {
+        name: int(value) if isinstance(value, float) and value.is_integer() else value
+        for name, value in error.get("ctx", {}).items()
+    }
     if error["type"] == "value_error":
         return str(context["error"])
     template = _SENTENCES.get(error["type"])
     if template is None:
-        return error["msg"][:1].lower() + error["msg"][1:]
+        message: str = error["msg"]
+        return message[:1].lower() + message[1:]
     # The environment's numbers are texts; a number out of bounds is known to have been one.
     bounded = "gt" in context or "ge" in context or "lt" in context or "le" in context
     quoted = f" (is {error['input']})" if bounded else ""

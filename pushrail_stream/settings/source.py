@@ -7,11 +7,10 @@ import os
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 
 from pushrail_stream.settings.model import Settings
@@ -190,7 +189,7 @@ def _set(values: dict[str, object], key: Key, value: object) -> None:
         values[key[0]] = {**section, key[1]: value}
 
 
-def _line(problem: ErrorDetails, file: str, origins: Mapping[Key, str]) -> str:
+def _line(problem: Mapping[str, Any], file: str, origins: Mapping[Key, str]) -> str:
     """One problem, named by the variable when that is where the value came from, else by file and key."""
     where = tuple(str(part) for part in problem["loc"] if part != "[key]")
     origin = origins.get(where[:2]) or origins.get(where[:1])

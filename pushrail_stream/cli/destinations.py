@@ -1,0 +1,130 @@
+"""``pushrail-stream destinations``: customers' buses and their documents."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pushrail_stream.cli.errors import CommandError
+from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.output import document, emit, remark, say, table
+from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
+from pushrail_stream.registry import FileDirectory, Refusal, to_document
+from pushrail_stream.registry.directory import document_files
+from pushrail_stream.settings import Settings
+
+
+@click.group(epilog="Example: pushrail-stream destinations list")
+def destinations() -> None:
+    """Customers' buses and their documents."""
+
+
+@destinations.command("list", epilog="Example: pushrail-stream destinations list --json")
+@common_options
+def list_(options: Options) -> None:
+    """List every destination; documents that were refused are named on stderr.
+
+    With --json: one document a line, secrets masked.
+    """
+    directory = _load(options.settings)
+    if options.json:
+        for destination in directory:
+            emit(to_document(destination))
+        return
+    columns = ("id", "customer", "vendor", "bus", "region", "auth", "enabled", "filter")
+    table(columns, (_row(destination) for destination in directory))
+
+
+@destinations.command(epilog="Example: pushrail-stream destinations show dst_acme_8K2zRq")
+@click.argument("destination_id", metavar="ID")
+@common_options
+def show(options: Options, destination_id: str) -> None:
+    """Print one destination's document, every default spelt out and the secret masked."""
+    settings = options.settings
+    directory = _load(settings)
+    destination = directory.get(destination_id)
+    if destination is None:
+        raise CommandError(f"{settings.registry.path}: no destination {destination_id}; `destinations list` names them")
+    if options.json:
+        emit(to_document(destination))
+        return
+    remark(f"file: {directory.file_of(destination_id)}")
+    document(to_document(destination))
+
+
+@destinations.command(epilog="Example: pushrail-stream destinations validate config/destinations/acme-8K2zRq.json")
+@click.argument("files", nargs=-1, type=click.Path(path_type=Path))
+@common_options
+def validate(options: Options, files: tuple[Path, ...]) -> None:
+    """Check documents: these FILES, or all of the registry's directory. Exits 2 when one is refused.
+
+    With --json: one object with accepted, refused, refusals and warnings.
+    """
+    settings = options.settings
+    found = [file for path in files or (settings.registry.path,) for file in _documents(path, named=bool(files))]
+    directory, refusals = FileDirectory.read(
+        found, environ=os.environ, default_max_in_flight=settings.delivery.max_in_flight
+    )
+    refused = len({refusal.file for refusal in refusals})
+    if options.json:
+        emit({
+            "accepted": len(directory),
+            "refused": refused,
+            "refusals": [refusal._asdict() for refusal in refusals],
+            "warnings": [caveat._asdict() for caveat in directory.caveats],
+        })  # fmt: skip
+    else:
+        _print_findings(directory, refusals, refused)
+    if refused:
+        click.get_current_context().exit(2)
+
+
+def _print_findings(directory: FileDirectory, refusals: Sequence[Refusal], refused: int) -> None:
+    for refusal in refusals:
+        say(f"refused: {refusal}")
+    for caveat in directory.caveats:
+        say(f"warning: {caveat}")
+    say(f"{len(directory)} accepted, {refused} refused")
+
+
+def _documents(path: Path, *, named: bool) -> list[Path]:
+    """A file stands for itself, a directory for its documents; the registry's path is always a directory."""
+    return document_files(path) if path.is_dir() or not named else [path]
+
+
+def _load(settings: Settings) -> FileDirectory:
+    """The registry's destinations; what is wrong with documents goes to stderr."""
+    directory, refusals = FileDirectory.load(
+        settings.registry.path, environ=os.environ, default_max_in_flight=settings.delivery.max_in_flight
+    )
+    for refusal in refusals:
+        remark(f"refused: {refusal}")
+    for caveat in directory.caveats:
+        remark(f"warning: {caveat}")
+    return directory
+
+
+def _row(destination: Destination) -> tuple[str, ...]:
+    return (
+        destination.id,
+        destination.customer_external_id,
+        destination.vendor,
+        destination.bus_arn.partition(":event-bus/")[2],
+        destination.region,
+        _auth(destination),
+        "yes" if destination.enabled else "no",
+        ", ".join(destination.event_types) or "*",
+    )
+
+
+def _auth(destination: Destination) -> str:
+    match destination.auth:
+        case AssumeRole():
+            return "role"
+        case AccessKey(secret=None):
+            return "key, secret missing"
+        case AccessKey():
+            return "key"

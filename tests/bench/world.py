@@ -1,0 +1,179 @@
+"""What a benchmark runs against: a broker, the bus, destination documents, and workers as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import yaml
+from confluent_kafka import Producer
+
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.topics import TopicNames, create_topics, plan_topics
+from pushrail_stream.sandbox.broker import EmbeddedBroker
+from tests.kafka_server.choose import Missing, start_real_kafka
+
+CUSTOMERS: Final = 50
+PARTITIONS: Final = 12
+_PADDING: Final = "x" * 480
+"""Makes an event about 0.8 KB long."""
+_WAIT_SECS: Final = 180.0
+_POLL_SECS: Final = 0.02
+
+
+class Bus:
+    """The bus process, asked over its control paths."""
+
+    def __init__(self, announced: dict[str, str], ca: Path) -> None:
+        self.url = announced["url"]
+        self.ca = ca
+        self._tls = ssl.create_default_context(cafile=str(ca))
+
+    def ask(self, path: str, method: str = "GET") -> Any:
+        request = urllib.request.Request(f"{self.url}/_bus/{path}", method=method)  # noqa: S310 - loopback
+        with urllib.request.urlopen(request, context=self._tls, timeout=10) as reply:  # noqa: S310 - loopback
+            return json.load(reply)
+
+    def arrivals(self) -> int:
+        return int(self.ask("counts")["arrivals"])
+
+    def wait_for(self, arrivals: int) -> int:
+        """Until so many entries have arrived; how many there were then."""
+        deadline = time.monotonic() + _WAIT_SECS
+        while (seen := self.arrivals()) < arrivals:
+            assert time.monotonic() < deadline, f"only {seen} of {arrivals} entries arrived"
+            time.sleep(_POLL_SECS)
+        return seen
+
+
+@contextmanager
+def broker() -> Iterator[tuple[str, bool]]:
+    """Bootstrap servers, and whether they are a real Apache Kafka."""
+    with ExitStack() as stack:
+        real = start_real_kafka()
+        if isinstance(real, Missing):
+            print(f"NOT a real Kafka ({real.reason}): figures are of the embedded broker", file=sys.stderr)
+            yield stack.enter_context(EmbeddedBroker.start({})).bootstrap_servers, False
+        else:
+            stack.callback(real.stop)
+            yield real.bootstrap_servers, True
+
+
+@contextmanager
+def bus(folder: Path) -> Iterator[Bus]:
+    ca = folder / "ca.pem"
+    command = [sys.executable, "-m", "tests.bench.bus_process", str(ca)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield Bus(json.loads(process.stdout.readline()), ca)
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def write_documents(folder: Path) -> None:
+    for number in range(CUSTOMERS):
+        document = {
+            "id": f"dst_{number}",
+            "vendor": "acme",
+            "customerExternalId": f"acct_{number}",
+            "type": "EVENTBRIDGE",
+            "busArn": f"arn:aws:events:us-east-1:123456789012:event-bus/bus-{number}",
+            "region": "us-east-1",
+            "auth": {
+                "mode": "ASSUME_ROLE",
+                "roleArn": f"arn:aws:iam::123456789012:role/Writer{number}",
+                "externalId": f"ext-{number}",
+            },
+        }
+        (folder / f"{number}.json").write_text(json.dumps(document))
+
+
+def make_topics(bootstrap: str, *, real: bool) -> dict[str, Any]:
+    """Topics of their own; the settings' section that names them."""
+    tag = uuid.uuid4().hex[:8]
+    section: dict[str, Any] = {name: f"{tag}.{name}" for name in ("events", "dlq", "attempts", "destinations")}
+    section["retry"] = {f"{tag}.retry": 10}
+    plans = plan_topics(TopicNames(**(section | {"retry": tuple(section["retry"])})), PARTITIONS)
+    if real:
+        create_topics(KafkaOptions(bootstrap), plans, 1, dry_run=False)
+    return section
+
+
+def write_settings(folder: Path, bootstrap: str, topics: dict[str, Any], target: Bus) -> Path:
+    path = folder / f"{uuid.uuid4().hex[:8]}.yaml"
+    settings = {
+        "vendor": "acme",
+        "kafka": {"bootstrap_servers": bootstrap, "group_id": f"bench-{path.stem}"},
+        "topics": topics,
+        "registry": {"path": str(folder / "destinations")},
+        "eventbridge": {"endpoint_url": target.url},
+        "sts": {"endpoint_url": target.url},
+    }
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def event(number: int, produced_at_ms: int) -> bytes:
+    return json.dumps(
+        {
+            "eventType": "order.completed",
+            "occurredAt": "2026-05-26T14:21:08.493Z",
+            "source": "billing-service",
+            "customerExternalId": f"acct_{number % CUSTOMERS}",
+            "idempotencyKey": f"order_{number}-completed",
+            "correlationId": f"req_{number}",
+            "payload": {"producedAtMs": produced_at_ms, "orderId": f"ord_{number}", "note": _PADDING},
+            "metadata": {"tier": "pro", "region": "us-east-1"},
+        }
+    ).encode()
+
+
+def produce(bootstrap: str, topic: str, events: int, per_second: float | None = None) -> None:
+    """Write so many events, at once or evenly spaced; the Kafka timestamp is the event's ``producedAtMs``."""
+    producer = Producer(
+        {"bootstrap.servers": bootstrap, "compression.type": "zstd", "linger.ms": 0 if per_second else 20}
+    )
+    started = time.monotonic()
+    for number in range(events):
+        if per_second is not None:
+            time.sleep(max(0.0, started + number / per_second - time.monotonic()))
+        now_ms = time.time_ns() // 1_000_000
+        while True:
+            try:
+                producer.produce(topic, event(number, now_ms), f"acct_{number % CUSTOMERS}", timestamp=now_ms)
+                break
+            except BufferError:
+                producer.poll(0.1)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+
+
+@contextmanager
+def worker(settings: Path, ca: Path) -> Iterator[psutil.Process]:
+    """A worker process, drained and ended with the block."""
+    environment = os.environ | {
+        "AWS_CA_BUNDLE": str(ca),
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    command = [sys.executable, "-m", "pushrail_stream", "run", "--config", str(settings), "--log-level", "warning"]
+    with subprocess.Popen(command, env=environment) as process:
+        try:
+            yield psutil.Process(process.pid)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0, "the worker did not end well"

@@ -1,0 +1,104 @@
+"""Fixtures of the whole suite: the brokers, and a wall between the tests and anybody's real AWS account."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from pushrail_stream.sandbox.broker import EmbeddedBroker
+from tests.kafka_server import topics
+from tests.kafka_server.policy import RealKafkaPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from tests.kafka_server.local import LocalKafka
+
+_POLICY = pytest.StashKey[RealKafkaPolicy]()
+
+
+class LocalKafkaFactory(Protocol):
+    """Starts a broker of the test's own, with broker properties if wanted; it is ended after the test."""
+
+    def __call__(self, settings: Mapping[str, str] | None = None) -> LocalKafka: ...
+
+
+class NewTopic(Protocol):
+    """Creates a topic that nobody else uses and returns its name."""
+
+    def __call__(self, stem: str = "test", *, partitions: int = 1) -> str: ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    policy = config.stash[_POLICY] = RealKafkaPolicy(config)
+    config.pluginmanager.register(policy, "pushrail-real-kafka")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_aws_account() -> Iterator[None]:
+    """Take away every way in which an AWS library finds credentials by itself: no test may reach a real account."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AWS_")]:
+            patch.delenv(name)
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        patch.setenv("AWS_CONFIG_FILE", os.devnull)
+        patch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+        yield
+
+
+@pytest.fixture(scope="session")
+def embedded_broker() -> Iterator[EmbeddedBroker]:
+    """librdkafka's built-in cluster, one for the run: quick, and no Kafka to judge by (see its module)."""
+    with EmbeddedBroker.start({}) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def real_kafka(pytestconfig: pytest.Config) -> str:
+    """Bootstrap servers of a real Apache Kafka, one for the run; skips the test when there is none (fails it in CI)."""
+    return pytestconfig.stash[_POLICY].bootstrap_servers()
+
+
+@pytest.fixture
+def local_kafka_factory(pytestconfig: pytest.Config) -> Iterator[LocalKafkaFactory]:
+    """Real brokers of the test's own, to stop, kill and restart; skips the test like real_kafka."""
+    with ExitStack() as brokers:
+
+        def start(settings: Mapping[str, str] | None = None) -> LocalKafka:
+            kafka = pytestconfig.stash[_POLICY].new_local(settings)
+            brokers.callback(kafka.close)
+            return kafka
+
+        yield start
+
+
+@pytest.fixture(scope="session", params=["embedded", "real"])
+def kafka_bootstrap(request: pytest.FixtureRequest) -> str:
+    """Bootstrap servers of either broker: the test runs once on each."""
+    if request.param == "real":
+        return str(request.getfixturevalue("real_kafka"))
+    broker: EmbeddedBroker = request.getfixturevalue("embedded_broker")
+    return broker.bootstrap_servers
+
+
+@pytest.fixture
+def new_topic(request: pytest.FixtureRequest, kafka_bootstrap: str) -> Iterator[NewTopic]:
+    """Topics on the broker of kafka_bootstrap, deleted after the test (the embedded one keeps them: it cannot)."""
+    created: list[str] = []
+
+    def create(stem: str = "test", *, partitions: int = 1) -> str:
+        name = topics.unique_name(stem)
+        if request.node.callspec.params["kafka_bootstrap"] == "real":
+            topics.create_topic(kafka_bootstrap, name, partitions=partitions)
+            created.append(name)
+        else:
+            broker: EmbeddedBroker = request.getfixturevalue("embedded_broker")
+            broker.create_topic(name, partitions)
+        return name
+
+    yield create
+    if created:
+        topics.delete_topics(kafka_bootstrap, created)

@@ -1,0 +1,114 @@
+"""What a run does about the real broker: starts it once, before the first test, and is loud when there is none.
+
+A missing broker fails the run where the variable CI is set, as nobody would read a note there. Elsewhere the tests that
+need it are skipped, and the very last line of the run says so.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import pytest
+
+from tests.kafka_server import distribution
+from tests.kafka_server.choose import WHAT_TO_INSTALL, Missing, RealKafka, start_real_kafka
+from tests.kafka_server.local import LocalKafka
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Mapping
+
+_MARK: Final = "real Kafka missing: "
+
+
+class RealKafkaPolicy:
+    """A pytest plugin, registered by tests/conftest.py, which also makes fixtures of its methods."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._found: RealKafka | Missing | BaseException | None = None
+        self._unrun = 0
+
+    def bootstrap_servers(self) -> str:
+        """Return the address of the run's real broker, or skip or fail the test that asks."""
+        found = self._find()
+        if isinstance(found, Missing):
+            _refuse(found.reason)
+        return found.bootstrap_servers
+
+    def new_local(self, settings: Mapping[str, str] | None = None) -> LocalKafka:
+        """Return a started broker of the test's own, or skip or fail the test that asks."""
+        reason = distribution.missing()
+        if reason is not None:
+            _refuse(f"{reason}. Install Java 17 + Maven: this test restarts a broker of its own.")
+        try:
+            return LocalKafka(settings).start()
+        except distribution.DistributionMissingError as error:
+            _refuse(f"{error}. This test restarts a broker of its own.")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Start the broker outside any test, so that a first download does not count against a test's timeout."""
+        if not session.config.option.collectonly and not session.testsfailed:
+            if any(_needs_real_broker(item) for item in session.items):
+                self._start()
+            elif any("local_kafka_factory" in _fixtures(item) for item in session.items):
+                self._fetch()
+        try:
+            return (yield)
+        finally:
+            if isinstance(self._found, RealKafka):
+                self._found.stop()
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Count the tests that did not run for want of a broker."""
+        if report.when == "setup" and not report.passed and _MARK in str(report.longrepr):
+            self._unrun += 1
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_unconfigure(self) -> None:
+        """Say so after everything else, where it is read."""
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if self._unrun and terminal is not None:
+            tests = "1 test" if self._unrun == 1 else f"{self._unrun} tests"
+            terminal.write_line(f"REAL KAFKA MISSING: {tests} did not run. {WHAT_TO_INSTALL}", red=True, bold=True)
+
+    def _find(self) -> RealKafka | Missing:
+        if self._found is None:
+            self._start()
+        if isinstance(self._found, BaseException):
+            raise self._found
+        assert self._found is not None
+        return self._found
+
+    def _start(self) -> None:
+        try:
+            self._found = start_real_kafka()
+        except Exception as error:  # noqa: BLE001 - raised again in every test that needs the broker, not in a hook
+            self._found = error
+
+    def _fetch(self) -> None:
+        try:
+            distribution.find_java()
+            distribution.ensure_jars()
+        except distribution.DistributionMissingError:
+            return  # said again, and handled, where a test asks for a broker
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return list(getattr(item, "fixturenames", ()))
+
+
+def _needs_real_broker(item: pytest.Item) -> bool:
+    fixtures = _fixtures(item)
+    if "real_kafka" in fixtures:
+        return True
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return "kafka_bootstrap" in fixtures and parameters.get("kafka_bootstrap") == "real"
+
+
+def _refuse(reason: str) -> NoReturn:
+    """End the test that asks: failed in CI, skipped elsewhere."""
+    if os.environ.get("CI", "").lower() not in {"", "0", "false"}:
+        pytest.fail(_MARK + reason, pytrace=False)
+    pytest.skip(_MARK + reason)

@@ -1,0 +1,181 @@
+"""The directory: good documents are found by customer and by id, bad ones are named and do not stop the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.ports import Directory
+from pushrail_stream.registry import Caveat, FileDirectory, Refusal, RegistryError
+from tests.registry.documents import ACCESS_KEY, customer, document, write
+
+
+def load(path: Path, **environ: str) -> tuple[FileDirectory, list[Refusal]]:
+    return FileDirectory.load(path, environ=environ, default_max_in_flight=8)
+
+
+def test_destinations_are_found_by_customer_and_by_id(tmp_path: Path) -> None:
+    directory, refusals = load(write(tmp_path, acme=document(), other=customer("globex")))
+    port: Directory = directory
+    assert refusals == []
+    assert [destination.id for destination in port.route("acme", "acct_8K2zRq")] == ["dst_acme_8K2zRq"]
+    assert port.route("acme", "acct_unknown") == ()
+    assert port.route("globex", "acct_8K2zRq") == ()
+    found = port.get("dst_globex")
+    assert found is not None
+    assert found.customer_external_id == "acct_globex"
+    assert port.get("dst_unknown") is None
+    assert len(directory) == 2
+    assert directory.file_of("dst_globex") == str(tmp_path / "other.json")
+    assert directory.file_of("dst_unknown") is None
+
+
+def test_a_customer_has_several_destinations_ordered_by_id(tmp_path: Path) -> None:
+    write(
+        tmp_path, a=customer("x", id="dst_2"), b=customer("x", id="dst_1"), c=customer("x", id="dst_3", enabled=False)
+    )
+    directory, refusals = load(tmp_path)
+    assert refusals == []
+    assert [destination.id for destination in directory.route("acme", "acct_x")] == ["dst_1", "dst_2", "dst_3"]
+    assert [destination.id for destination in directory] == ["dst_1", "dst_2", "dst_3"]
+
+
+def test_a_bad_document_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
+    write(tmp_path, bad=b"{", good=document(), worse=document(id="", region="mars"))
+    directory, refusals = load(tmp_path)
+    assert [destination.id for destination in directory] == ["dst_acme_8K2zRq"]
+    assert [(Path(refusal.file).name, refusal.field) for refusal in refusals] == [
+        ("bad.json", ""),
+        ("worse.json", "id"),
+        ("worse.json", "region"),
+    ]
+    assert str(refusals[0]).startswith(f"{tmp_path / 'bad.json'}: is not valid JSON: line 1 column 2: ")
+    assert str(refusals[2]) == f"{tmp_path / 'worse.json'}: region: must be an AWS region such as us-east-1"
+
+
+def test_only_visible_json_files_are_documents(tmp_path: Path) -> None:
+    write(tmp_path, acme=document())
+    for name in (
+        ".hidden.json",
+        ".#acme.json",
+        "#acme.json#",
+        "acme.json~",
+        "~acme.json",
+        "notes.txt",
+        "acme.json.swp",
+    ):
+        (tmp_path / name).write_text("not a document", encoding="utf-8")
+    (tmp_path / "directory.json").mkdir()
+    directory, refusals = load(tmp_path)
+    assert (len(directory), refusals) == (1, [])
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "gone.json").symlink_to(tmp_path / "nowhere")
+    directory, refusals = load(write(tmp_path, acme=document()))
+    assert len(directory) == 1
+    assert refusals == [Refusal(str(tmp_path / "gone.json"), "", "cannot be read: no such file or directory")]
+
+
+def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match=r"absent: no directory of destination documents: no such file"):
+        load(tmp_path / "absent")
+    (tmp_path / "file").touch()
+    with pytest.raises(RegistryError, match=r"file: no directory of destination documents: not a directory"):
+        load(tmp_path / "file")
+
+
+def test_an_empty_directory_has_no_destinations(tmp_path: Path) -> None:
+    directory, refusals = load(tmp_path)
+    assert (list(directory), refusals) == ([], [])
+
+
+def test_the_later_of_two_documents_with_one_id_is_refused(tmp_path: Path) -> None:
+    directory, refusals = load(write(tmp_path, a=customer("x", id="dst_1"), b=customer("y", id="dst_1")))
+    assert [destination.customer_external_id for destination in directory] == ["acct_x"]
+    assert refusals == [Refusal(str(tmp_path / "b.json"), "id", f"dst_1 is already the id of {tmp_path / 'a.json'}")]
+
+
+def test_a_role_with_two_customers_external_ids_is_nobodys(tmp_path: Path) -> None:
+    write(tmp_path, a=customer("x", role="shared"), b=customer("y", role="shared"), c=customer("z"))
+    directory, refusals = load(tmp_path)
+    assert [destination.id for destination in directory] == ["dst_z"]
+    assert [(Path(refusal.file).name, refusal.field) for refusal in refusals] == [
+        ("a.json", "auth.roleArn"),
+        ("b.json", "auth.roleArn"),
+    ]
+    assert refusals[0].problem == (
+        f"another customer names the same role with another external ID ({tmp_path / 'b.json'}); "
+        "whose it is is unknown, so none is used"
+    )
+
+
+def test_one_customer_may_use_a_role_for_several_destinations(tmp_path: Path) -> None:
+    directory, refusals = load(write(tmp_path, a=customer("x", id="dst_1"), b=customer("x", id="dst_2")))
+    assert (len(directory), refusals) == (2, [])
+
+
+@pytest.mark.parametrize("role", [None, "shared"])
+def test_an_external_id_belongs_to_one_customer(tmp_path: Path, role: str | None) -> None:
+    write(tmp_path, a=customer("x", role=role, external_id="ext"), b=customer("y", role=role, external_id="ext"))
+    directory, refusals = load(tmp_path)
+    assert [destination.id for destination in directory] == ["dst_x"]
+    problem = f"is already another customer's ({tmp_path / 'a.json'}): every customer needs one of their own"
+    assert refusals == [Refusal(str(tmp_path / "b.json"), "auth.externalId", problem)]
+
+
+def test_the_same_customer_name_at_two_vendors_is_two_customers(tmp_path: Path) -> None:
+    write(tmp_path, a=customer("x", external_id="ext"), b=customer("x", id="dst_2", vendor="globex", external_id="ext"))
+    _, refusals = load(tmp_path)
+    assert [refusal.field for refusal in refusals] == ["auth.externalId"]
+
+
+def test_a_missing_secret_is_a_caveat_of_the_directory(tmp_path: Path) -> None:
+    path = write(tmp_path, a=document(auth=ACCESS_KEY))
+    directory, refusals = load(path)
+    assert refusals == []
+    assert directory.caveats == (
+        Caveat(
+            str(tmp_path / "a.json"),
+            "auth.secretAccessKey",
+            "environment variable ACME_SECRET is not set: nothing is sent",
+        ),
+    )
+    assert str(directory.caveats[0]).startswith(f"{tmp_path / 'a.json'}: auth.secretAccessKey: environment variable")
+    directory, _ = load(path, ACME_SECRET="x")
+    assert directory.caveats == ()
+    (destination,) = directory
+    assert destination.auth == AccessKey("AKIDEXAMPLE123456", Secret("x"))
+
+
+def test_a_refused_document_leaves_no_caveat(tmp_path: Path) -> None:
+    write(tmp_path, a=document(auth=ACCESS_KEY), b=document(auth={**ACCESS_KEY, "secretAccessKey": "env:OTHER"}))
+    directory, refusals = load(tmp_path)
+    assert [Path(caveat.file).name for caveat in directory.caveats] == ["a.json"]
+    assert [Path(refusal.file).name for refusal in refusals] == ["b.json"]
+
+
+@given(
+    st.lists(
+        st.tuples(*(st.sampled_from("xyz") for _ in range(4))).map(
+            lambda drawn: customer(drawn[0], id=f"dst_{drawn[1]}", role=drawn[2], external_id=f"ext-{drawn[3]}")
+        ),
+        max_size=6,
+    )
+)
+def test_accepted_documents_never_clash(
+    tmp_path_factory: pytest.TempPathFactory, documents: list[dict[str, object]]
+) -> None:
+    path = tmp_path_factory.mktemp("clash")
+    write(path, **{f"d{index}": content for index, content in enumerate(documents)})
+    directory, refusals = load(path)
+    assert len(directory) + len({refusal.file for refusal in refusals}) == len(documents)
+    owners: dict[str, str] = {}
+    for destination in directory:
+        external_id = getattr(destination.auth, "external_id")  # noqa: B009 - an AssumeRole by construction
+        assert owners.setdefault(external_id, destination.customer_external_id) == destination.customer_external_id
+        assert destination in directory.route(destination.vendor, destination.customer_external_id)

@@ -1,0 +1,308 @@
+"""The destination document: accepted as the destination it describes, or refused field by field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Limits, Secret
+from pushrail_stream.registry.documents import Parsed, Problem, parse_document, to_document
+from tests.registry.documents import ACCESS_KEY, EXAMPLE, document
+
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+SHIPPED = Path(__file__).parents[2] / "config" / "destinations" / "acme-8K2zRq.json"
+ENVIRON = {"ACME_SECRET": SECRET}
+
+
+def parse(content: Any) -> Parsed | tuple[Problem, ...]:
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return parse_document(data, environ=ENVIRON, default_max_in_flight=5)
+
+
+def accepted(**changes: Any) -> Destination:
+    parsed = parse(document(**changes))
+    assert isinstance(parsed, Parsed), parsed
+    return parsed.destination
+
+
+def refused(content: Any) -> tuple[Problem, ...]:
+    parsed = parse(content)
+    assert not isinstance(parsed, Parsed)
+    return parsed
+
+
+def test_the_example_is_the_destination_it_describes() -> None:
+    assert accepted() == Destination(
+        id="dst_acme_8K2zRq",
+        vendor="acme",
+        customer_external_id="acct_8K2zRq",
+        name="Customer EventBridge bus",
+        bus_arn="arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
+        region="us-east-1",
+        source="pushrail.acme",
+        auth=AssumeRole("arn:aws:iam::123456789012:role/PushrailEventBridgeWriter", "acme-ext-7Pq2"),
+        event_types=("order.*",),
+        enabled=True,
+        limits=Limits(max_requests_per_second=50, max_in_flight=8),
+    )
+
+
+def test_the_shipped_document_is_the_contracts_example() -> None:
+    assert json.loads(SHIPPED.read_bytes()) == EXAMPLE
+
+
+def test_what_is_optional_has_its_default() -> None:
+    destination = accepted(name=..., sourceNamespace=..., eventTypes=..., enabled=..., limits=..., vendor="globex")
+    assert destination.name == destination.id
+    assert destination.source == "pushrail.globex"
+    assert destination.event_types == ()
+    assert destination.enabled
+    assert destination.limits == Limits(max_requests_per_second=None, max_in_flight=5)
+
+
+def test_an_access_key_takes_its_secret_from_the_environment() -> None:
+    assert accepted(auth=ACCESS_KEY).auth == AccessKey("AKIDEXAMPLE123456", Secret(SECRET))
+
+
+@pytest.mark.parametrize("environ", [{}, {"ACME_SECRET": ""}, {"ACME_SECRET": " \n"}])
+def test_without_its_secret_a_destination_stands_with_a_caveat(environ: dict[str, str]) -> None:
+    content = json.dumps(document(auth=ACCESS_KEY)).encode()
+    parsed = parse_document(content, environ=environ, default_max_in_flight=5)
+    assert isinstance(parsed, Parsed)
+    assert parsed.destination.auth == AccessKey("AKIDEXAMPLE123456", None)
+    problem = Problem("auth.secretAccessKey", "environment variable ACME_SECRET is not set: nothing is sent")
+    assert parsed.caveats == (problem,)
+
+
+@pytest.mark.parametrize(
+    ("bus", "region", "role"),
+    [
+        ("arn:aws-cn:events:cn-north-1:123456789012:event-bus/x", "cn-north-1", "arn:aws-cn:iam::123456789012:role/x"),
+        (
+            "arn:aws-us-gov:events:us-gov-west-1:123456789012:event-bus/x",
+            "us-gov-west-1",
+            "arn:aws-us-gov:iam::123456789012:role/path/x",
+        ),
+        ("arn:aws:events:ap-southeast-2:123456789012:event-bus/aws.partner/x/y", "ap-southeast-2", ...),
+    ],
+)
+def test_every_public_partition_is_taken(bus: str, region: str, role: Any) -> None:
+    auth = EXAMPLE["auth"] if role is ... else {**EXAMPLE["auth"], "roleArn": role}
+    assert accepted(busArn=bus, region=region, auth=auth).bus_arn == bus
+
+
+@pytest.mark.parametrize("event_type", ["*", "order.*", "a.b.*", "order.completed", "x" * 128, "x" * 126 + ".*", "."])
+def test_a_filter_is_an_event_type_a_prefix_or_everything(event_type: str) -> None:
+    assert accepted(eventTypes=[event_type]).event_types == (event_type,)
+
+
+NAME = "1 to 64 letters, digits, '.', '_' and '-'"
+BUS = "must be the full ARN of a bus: arn:aws:events:REGION:ACCOUNT:event-bus/NAME"
+FILTER = "must be an event type of 1 to 128 characters, prefix.* or *"
+ARN = EXAMPLE["busArn"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "problem"),
+    [
+        ({"id": ...}, "id", "is required"),
+        ({"id": "a/b"}, "id", f"must be {NAME}, the first a letter or digit"),
+        ({"id": "a\n"}, "id", f"must be {NAME}, the first a letter or digit"),
+        ({"id": 7}, "id", "must be text"),
+        ({"vendor": ""}, "vendor", f"must be {NAME}"),
+        ({"customerExternalId": ""}, "customerExternalId", "must be at least 1 characters long"),
+        ({"customerExternalId": "x" * 257}, "customerExternalId", "must be at most 256 characters long"),
+        ({"type": "SQS"}, "type", "must be 'EVENTBRIDGE'"),
+        ({"name": "a\x1b[2J"}, "name", "must be one line of printable text"),
+        ({"name": " "}, "name", "must not be empty"),
+        ({"busArn": "pushrail-events"}, "busArn", BUS),
+        ({"busArn": ARN + "\n"}, "busArn", BUS),
+        ({"busArn": ARN.replace("arn:aws:", "arn:aws-mars:")}, "busArn", BUS),
+        (
+            {"busArn": "arn:aws:events:us-east-1:123456789012:event-busv2/x/y"},
+            "busArn",
+            "is the ARN of an eventbridgev2 bus, which classic PutEvents cannot take: name an event-bus",
+        ),
+        ({"region": "eu-west-1"}, "region", "is eu-west-1, but the bus is in us-east-1 (busArn)"),
+        ({"region": "mars"}, "region", "must be an AWS region such as us-east-1"),
+        (
+            {"sourceNamespace": "aws.acme"},
+            "sourceNamespace",
+            "must not begin with aws.: EventBridge keeps those sources to itself",
+        ),
+        ({"sourceNamespace": ""}, "sourceNamespace", "must be at least 1 characters long"),
+        ({"sourceNamespace": "x" * 257}, "sourceNamespace", "must be at most 256 characters long"),
+        ({"eventTypes": ["or*der"]}, "eventTypes.0", FILTER),
+        ({"eventTypes": ["a.*", "order*"]}, "eventTypes.1", FILTER),
+        ({"eventTypes": [""]}, "eventTypes.0", FILTER),
+        ({"eventTypes": ["x" * 129]}, "eventTypes.0", FILTER),
+        ({"eventTypes": "*"}, "eventTypes", "must be a list"),
+        ({"eventTypes": []}, "eventTypes", "must not be empty: leave it out to take every event type"),
+        ({"enabled": "yes"}, "enabled", "must be true or false"),
+        ({"limits": {"maxInFlight": 0}}, "limits.maxInFlight", "must be at least 1 (is 0)"),
+        ({"limits": {"maxInFlight": 2.5}}, "limits.maxInFlight", "must be a whole number"),
+        ({"limits": {"maxRequestsPerSecond": 0}}, "limits.maxRequestsPerSecond", "must be more than 0 (is 0)"),
+        (
+            {"limits": {"maxRequestsPerSecond": float("nan")}},
+            "limits.maxRequestsPerSecond",
+            "must be a finite number",
+        ),
+        ({"limits": 7}, "limits", "must be a JSON object"),
+        ({"limits": {"maxInflight": 1}}, "limits.maxInflight", "unknown field; did you mean maxInFlight?"),
+        ({"busARN": ARN}, "busARN", "unknown field"),
+        ({"q": 1}, "q", "unknown field"),
+        ({"ASSUME_ROLE": 1}, "ASSUME_ROLE", "unknown field"),
+        ({"\x1b" * 80: 1}, r"\x1b" * 64 + "...", "unknown field"),
+        ({"auth": ...}, "auth", "is required"),
+        ({"auth": "key"}, "auth", "must be a JSON object"),
+        ({"auth": {}}, "auth.mode", "must be ASSUME_ROLE or ACCESS_KEY"),
+        ({"auth": {"mode": "ROOT"}}, "auth.mode", "must be ASSUME_ROLE or ACCESS_KEY"),
+    ],
+)
+def test_a_bad_field_is_refused_by_name(changes: dict[str, Any], field: str, problem: str) -> None:
+    (found,) = refused(document(**changes))
+    assert found.field == field
+    assert found.problem.startswith(problem)
+
+
+REFERENCE = "must be env:NAME, a variable in capitals; the secret itself never stands in a document"
+SEALED = "sealed secrets are not available in this version: use env:NAME"
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "problem"),
+    [
+        (
+            {"roleArn": "arn:aws:iam::12:role/x"},
+            "auth.roleArn",
+            "must be the full ARN of a role: arn:aws:iam::ACCOUNT:role/NAME",
+        ),
+        (
+            {"roleArn": "arn:aws-cn:iam::123456789012:role/x"},
+            "auth.roleArn",
+            "is of another partition than the bus (aws)",
+        ),
+        ({"externalId": "x"}, "auth.externalId", "must be 2 to 1224 letters, digits and any of _+=,.@:/-"),
+        ({"externalId": "a b"}, "auth.externalId", "must be 2 to 1224 letters, digits and any of _+=,.@:/-"),
+        ({"externalId": ...}, "auth.externalId", "is required"),
+        ({"accessKeyId": "AKIDEXAMPLE123456"}, "auth.accessKeyId", "unknown field"),
+    ],
+)
+def test_a_bad_role_is_refused_by_name(changes: dict[str, Any], field: str, problem: str) -> None:
+    auth = {name: value for name, value in {**EXAMPLE["auth"], **changes}.items() if value is not ...}
+    assert refused(document(auth=auth)) == (Problem(field, problem),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field", "problem"),
+    [
+        ({"accessKeyId": "short"}, "auth.accessKeyId", "must be 16 to 128 letters, digits and '_'"),
+        ({"secretAccessKey": SECRET}, "auth.secretAccessKey", REFERENCE),
+        ({"secretAccessKey": f"env:{SECRET}"}, "auth.secretAccessKey", REFERENCE),
+        ({"secretAccessKey": "env:wJalrXUtnFEMIaK7MDENGabPxRfiCYEXAMPLEKEY"}, "auth.secretAccessKey", REFERENCE),
+        ({"secretAccessKey": "env:"}, "auth.secretAccessKey", REFERENCE),
+        ({"secretAccessKey": None}, "auth.secretAccessKey", REFERENCE),
+        ({"secretAccessKey": "sealed:v1:abc"}, "auth.secretAccessKey", SEALED),
+        ({"secretAccessKey": {"sealed": "abc"}}, "auth.secretAccessKey", SEALED),
+    ],
+)
+def test_a_bad_key_is_refused_by_name(changes: dict[str, Any], field: str, problem: str) -> None:
+    assert refused(document(auth={**ACCESS_KEY, **changes})) == (Problem(field, problem),)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", Problem("", "is not valid JSON: line 1 column 1: expecting value")),
+        (b'{\n "id": }', Problem("", "is not valid JSON: line 2 column 8: expecting value")),
+        (b'{"id": "\xff"}', Problem("", "is not UTF-8 text (byte 8)")),
+        (b"[1]", Problem("", "must be a JSON object")),
+        (b"[" * 100_000, Problem("", "is not valid JSON: nested too deeply, or a number too long")),
+        (b"9" * 5_000, Problem("", "is not valid JSON: nested too deeply, or a number too long")),
+        (b'{"id": 1, "id": 2}', Problem("id", "stands twice in one object")),
+    ],
+    ids=["empty", "syntax", "utf8", "list", "deep", "long", "twice"],
+)
+def test_what_is_no_document_is_refused(content: bytes, problem: Problem) -> None:
+    assert refused(content) == (problem,)
+
+
+def test_every_problem_is_named() -> None:
+    found = refused(document(id="", region=1, extra=True))
+    assert [problem.field for problem in found] == ["id", "region", "extra"]
+
+
+def test_output_spells_defaults_out_and_masks_the_secret() -> None:
+    shown = to_document(accepted(auth=ACCESS_KEY, eventTypes=..., limits=...))
+    assert shown["auth"] == {"mode": "ACCESS_KEY", "accessKeyId": "AKIDEXAMPLE123456", "secretAccessKey": "***"}
+    assert shown["eventTypes"] == ["*"]
+    assert shown["limits"] == {"maxRequestsPerSecond": None, "maxInFlight": 5}
+    parsed = parse_document(json.dumps(document(auth=ACCESS_KEY)).encode(), environ={}, default_max_in_flight=1)
+    assert isinstance(parsed, Parsed)
+    assert to_document(parsed.destination)["auth"]["secretAccessKey"] is None
+
+
+def test_output_of_the_example_is_the_example() -> None:
+    assert to_document(accepted()) == EXAMPLE
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=10,
+)
+FIELDS = sorted(EXAMPLE)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON), st.sampled_from([{}, EXAMPLE]))
+def test_any_json_is_accepted_or_refused_in_words(changes: dict[str, Any], base: dict[str, Any]) -> None:
+    parsed = parse({**base, **changes})
+    if not isinstance(parsed, Parsed):
+        assert parsed
+        assert all(problem.problem and problem.field.isprintable() for problem in parsed)
+
+
+@given(st.binary())
+def test_any_bytes_are_refused_in_words(content: bytes) -> None:
+    assert refused(content)
+
+
+SURROGATES = st.text(st.characters(categories=["Cs"]), min_size=1, max_size=1)
+
+
+@given(SURROGATES, st.sampled_from(FIELDS))
+def test_half_characters_are_refused(text: str, field: str) -> None:
+    for content in (document(**{field: text}), document(**{text: 1}), document(auth={**EXAMPLE["auth"], text: 1})):
+        problems = refused(content)
+        assert all("\n" not in str(problem) and str(problem).encode() for problem in problems)
+
+
+SECRETS = st.text(st.sampled_from("abcXYZ0189/+="), min_size=20, max_size=40).map(lambda tail: "s3cr3t/" + tail)
+PLACES = ["secretAccessKey", "accessKeyId", "roleArn", "externalId", "mode", "other"]
+
+
+@given(SECRETS, st.sampled_from(PLACES), st.sampled_from(["ACCESS_KEY", "ASSUME_ROLE"]), st.sampled_from(["", "env:"]))
+def test_a_plain_secret_is_never_shown(secret: str, place: str, mode: str, prefix: str) -> None:
+    whole = {**(ACCESS_KEY if mode == "ACCESS_KEY" else EXAMPLE["auth"]), "mode": mode, place: prefix + secret}
+    parsed = parse(document(auth=whole))
+    if isinstance(parsed, Parsed):
+        # An external ID is not a secret (AWS), and this text is a legal one.
+        assert place == "externalId"
+    else:
+        assert secret not in repr(parsed)
+
+
+@given(SECRETS)
+def test_a_loaded_secret_is_never_shown(secret: str) -> None:
+    content = json.dumps(document(auth=ACCESS_KEY)).encode()
+    parsed = parse_document(content, environ={"ACME_SECRET": secret}, default_max_in_flight=1)
+    assert isinstance(parsed, Parsed)
+    assert isinstance(parsed.destination.auth, AccessKey)
+    assert parsed.destination.auth.secret == Secret(secret)
+    assert secret not in repr(parsed)
+    assert secret not in json.dumps(to_document(parsed.destination))
