@@ -35,12 +35,16 @@ class KafkaOptions:
         group: dict[str, Any] = (
             {"group.protocol": "consumer"}  # session and assignor are the broker's there: setting them is an error
             if self.group_protocol == "consumer"
-            else {"partition.assignment.strategy": "cooperative-sticky", "session.timeout.ms": 12_000}
+            else {
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": 12_000,
+                "heartbeat.interval.ms": 1_000,  # a cooperative rebalance takes its second round one heartbeat later
+            }
         )
         return {
             **group,
             "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a consumer that works on what it gets
-            "queued.max.messages.kbytes": 16_384,
+            "queued.max.messages.kbytes": 8_192,  # ten thousand events: half a second of work
             "fetch.wait.max.ms": 100,
             **self.common(),
             "group.id": self.group_id,

@@ -30,7 +30,8 @@ PARTITIONS: Final = 12
 _PADDING: Final = "x" * 480
 """Makes an event about 0.8 KB long."""
 _WAIT_SECS: Final = 180.0
-_POLL_SECS: Final = 0.02
+_POLL_SECS: Final = 0.2
+"""Each question is a TLS connection of its own, which the bus pays for."""
 
 
 class Bus:

@@ -61,8 +61,10 @@ def test_restart_and_crash_keep_address_and_records(local_kafka_factory: LocalKa
     assert consume(address, "kept", 2) == [b"before", b"between"]
 
 
-def test_settings_reach_the_broker(local_kafka_factory: LocalKafkaFactory) -> None:
+def test_settings_reach_the_broker_which_starts_but_once(local_kafka_factory: LocalKafkaFactory) -> None:
     kafka = local_kafka_factory({"message.max.bytes": "1000"})
+    with pytest.raises(LocalKafkaError, match="already running"):
+        kafka.start()
     create_topic(kafka.bootstrap_servers, "small")
     with pytest.raises(AssertionError, match="MSG_SIZE_TOO_LARGE"):
         produce(kafka.bootstrap_servers, "small", [b"x" * 2000])
@@ -71,11 +73,6 @@ def test_settings_reach_the_broker(local_kafka_factory: LocalKafkaFactory) -> No
 def test_a_broker_that_cannot_start_says_why(local_kafka_factory: LocalKafkaFactory) -> None:
     with pytest.raises(LocalKafkaError, match=r"num\.network\.threads"):
         local_kafka_factory({"num.network.threads": "none"})
-
-
-def test_starting_twice_is_refused(local_kafka_factory: LocalKafkaFactory) -> None:
-    with pytest.raises(LocalKafkaError, match="already running"):
-        local_kafka_factory().start()
 
 
 def test_a_broker_never_started_has_no_address() -> None:

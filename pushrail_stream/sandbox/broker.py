@@ -1,0 +1,219 @@
+"""The embedded Kafka broker: librdkafka's built-in cluster, in this process, without Java, Docker or a download.
+
+Other clients and other processes reach it over TCP on 127.0.0.1. It is librdkafka's own test double, declared
+experimental: a broker for the sandbox and for quick tests, never one to judge Kafka by. What it cannot do (measured
+with librdkafka 2.16):
+
+* retention is 5 MiB per partition as stored, trimmed silently: compress, and keep the backlog small;
+* no lookup of offsets by timestamp (always "latest"), no transactions (aborted records are visible, offsets are not
+  stored);
+* no AdminClient calls that change something (``create_topics`` times out): topics come from ``create_topic`` here;
+* classic rebalances take the session timeout minus one second, and a commit inside the revoke callback is refused;
+* a topic it does not know is created on first use with 4 partitions; the size of commit metadata is not limited.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+import os
+from typing import TYPE_CHECKING, Final, Self
+
+import confluent_kafka
+from confluent_kafka import cimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import TracebackType
+
+_PRODUCER: Final = 0  # rd_kafka_type_t
+_CONF_OK: Final = 0  # rd_kafka_conf_res_t
+_ERRSTR_BYTES: Final = 512
+
+# The C declarations of rdkafka.h and rdkafka_mock.h that are used here: name -> (result, arguments).
+_DECLARATIONS: Final[dict[str, tuple[type | None, list[type]]]] = {
+    "rd_kafka_conf_new": (ctypes.c_void_p, []),
+    "rd_kafka_conf_set": (
+        ctypes.c_int,
+        [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t],
+    ),
+    "rd_kafka_conf_set_log_cb": (None, [ctypes.c_void_p, ctypes.c_void_p]),
+    "rd_kafka_conf_destroy": (None, [ctypes.c_void_p]),
+    "rd_kafka_new": (ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]),
+    "rd_kafka_destroy": (None, [ctypes.c_void_p]),
+    "rd_kafka_mock_cluster_new": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_int]),
+    "rd_kafka_mock_cluster_destroy": (None, [ctypes.c_void_p]),
+    "rd_kafka_mock_cluster_bootstraps": (ctypes.c_char_p, [ctypes.c_void_p]),
+    "rd_kafka_mock_topic_create": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]),
+    "rd_kafka_mock_push_request_errors_array": (
+        None,
+        [ctypes.c_void_p, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(ctypes.c_int)],
+    ),
+    "rd_kafka_mock_clear_request_errors": (None, [ctypes.c_void_p, ctypes.c_int16]),
+    "rd_kafka_mock_broker_set_rtt": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int]),
+    "rd_kafka_mock_broker_set_down": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32]),
+    "rd_kafka_mock_broker_set_up": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32]),
+    "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [ctypes.c_void_p, ctypes.c_int32]),
+    "rd_kafka_mock_set_group_consumer_session_timeout_ms": (None, [ctypes.c_void_p, ctypes.c_int]),
+    "rd_kafka_mock_set_group_consumer_heartbeat_interval_ms": (None, [ctypes.c_void_p, ctypes.c_int]),
+}
+
+
+class ApiKey(enum.IntEnum):
+    """Requests of the Kafka protocol that can be made to fail (https://kafka.apache.org/protocol#protocol_api_keys)."""
+
+    PRODUCE = 0
+    FETCH = 1
+    LIST_OFFSETS = 2
+    METADATA = 3
+    OFFSET_COMMIT = 8
+    OFFSET_FETCH = 9
+    FIND_COORDINATOR = 10
+    JOIN_GROUP = 11
+    HEARTBEAT = 12
+    LEAVE_GROUP = 13
+    SYNC_GROUP = 14
+    INIT_PRODUCER_ID = 22
+    CONSUMER_GROUP_HEARTBEAT = 68
+
+
+class EmbeddedBrokerError(RuntimeError):
+    """The embedded broker cannot be had, or refused what it was asked for."""
+
+
+class EmbeddedBroker:
+    """A Kafka cluster inside this process; ``with EmbeddedBroker.start({"pushrail.events": 4}) as broker: ...``.
+
+    Usable from any thread. Not usable after a fork: librdkafka's threads do not exist in the child, so every call but
+    ``close`` is refused there; start children with *spawn* and hand them ``bootstrap_servers``.
+    """
+
+    def __init__(self, *, brokers: int = 1) -> None:
+        self._lib = _load()
+        self._pid = os.getpid()
+        self._client = _new_client(self._lib)
+        self._cluster: int | None = self._lib.rd_kafka_mock_cluster_new(self._client, brokers)
+        if not self._cluster:
+            self._lib.rd_kafka_destroy(self._client)
+            raise EmbeddedBrokerError(f"librdkafka could not start its built-in cluster with {brokers} broker(s)")
+        # Waiting for more members is for large groups; here the first member should start at once.
+        self._lib.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
+        self.bootstrap_servers: Final[str] = self._lib.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
+
+    @classmethod
+    def start(cls, topics: Mapping[str, int], *, brokers: int = 1) -> Self:
+        """Start a cluster of ``brokers`` brokers (ids 1, 2, ...) that has ``topics`` (name -> number of partitions)."""
+        broker = cls(brokers=brokers)
+        try:
+            for name, partitions in topics.items():
+                broker.create_topic(name, partitions)
+        except BaseException:
+            broker.close()
+            raise
+        return broker
+
+    def create_topic(self, name: str, partitions: int) -> None:
+        """Create a topic with one replica; raises EmbeddedBrokerError when it exists or the count is not positive."""
+        if partitions < 1:
+            raise EmbeddedBrokerError(f"topic {name!r} needs at least one partition, not {partitions}")
+        _check(
+            self._lib.rd_kafka_mock_topic_create(self._open_cluster(), name.encode(), partitions, 1),
+            f"create topic {name!r}",
+        )
+
+    def push_request_errors(self, api_key: int, *errors: int) -> None:
+        """Answer the next requests of one kind with these error codes, one each, in order; code 0 lets one through.
+
+        Codes are constants of ``confluent_kafka.KafkaError``; ``_TRANSPORT`` drops the connection instead of answering.
+        """
+        codes = (ctypes.c_int * len(errors))(*errors)
+        self._lib.rd_kafka_mock_push_request_errors_array(self._open_cluster(), api_key, len(errors), codes)
+
+    def clear_request_errors(self, api_key: int) -> None:
+        """Forget the errors still waiting for requests of this kind."""
+        self._lib.rd_kafka_mock_clear_request_errors(self._open_cluster(), api_key)
+
+    def set_rtt(self, broker_id: int, rtt_ms: int) -> None:
+        """Delay every answer of one broker by ``rtt_ms`` milliseconds."""
+        _check(self._lib.rd_kafka_mock_broker_set_rtt(self._open_cluster(), broker_id, rtt_ms), "set the round trip")
+
+    def set_broker_down(self, broker_id: int) -> None:
+        """Disconnect every client of one broker and accept no connection until ``set_broker_up``."""
+        _check(self._lib.rd_kafka_mock_broker_set_down(self._open_cluster(), broker_id), "take the broker down")
+
+    def set_broker_up(self, broker_id: int) -> None:
+        """Let one broker accept connections again; its records are still there."""
+        _check(self._lib.rd_kafka_mock_broker_set_up(self._open_cluster(), broker_id), "bring the broker up")
+
+    def set_group_initial_rebalance_delay(self, delay_ms: int) -> None:
+        """Wait this many milliseconds for more members when a classic group is new (0 from the start)."""
+        self._lib.rd_kafka_mock_group_initial_rebalance_delay_ms(self._open_cluster(), delay_ms)
+
+    def set_consumer_protocol_timeouts(self, *, session_ms: int, heartbeat_ms: int) -> None:
+        """Set how soon a silent member of a KIP-848 group (``group.protocol=consumer``) counts as dead."""
+        self._lib.rd_kafka_mock_set_group_consumer_session_timeout_ms(self._open_cluster(), session_ms)
+        self._lib.rd_kafka_mock_set_group_consumer_heartbeat_interval_ms(self._open_cluster(), heartbeat_ms)
+
+    def close(self) -> None:
+        """Stop the cluster and forget its records. Closing twice, or in a forked child, does nothing."""
+        if self._cluster is None or os.getpid() != self._pid:
+            return
+        self._lib.rd_kafka_mock_cluster_destroy(self._cluster)
+        self._cluster = None
+        self._lib.rd_kafka_destroy(self._client)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _open_cluster(self) -> int:
+        if os.getpid() != self._pid:
+            raise EmbeddedBrokerError("the embedded broker lives in the process that started it, not in a forked child")
+        if self._cluster is None:
+            raise EmbeddedBrokerError("the embedded broker is closed")
+        return self._cluster
+
+
+def _load() -> ctypes.CDLL:
+    """Return the librdkafka that confluent_kafka itself uses, with every function used here declared.
+
+    The extension module is opened, not the library: the loader then looks symbols up in whatever librdkafka the
+    extension was linked with, be it the wheel's own copy or the system's, and no second copy is loaded.
+    """
+    lib = ctypes.CDLL(cimpl.__file__)
+    for name, (result, arguments) in _DECLARATIONS.items():
+        try:
+            function = getattr(lib, name)
+        except AttributeError:
+            version = confluent_kafka.libversion()[0]
+            raise EmbeddedBrokerError(
+                f"librdkafka {version} as installed does not export {name}, so there is no embedded broker. "
+                "Install confluent-kafka from its wheel, or use a real Kafka broker.",
+            ) from None
+        function.restype = result
+        function.argtypes = arguments
+    return lib
+
+
+def _new_client(lib: ctypes.CDLL) -> int:
+    """Make the client instance that the cluster hangs on. It never connects anywhere itself, and it logs nothing."""
+    errstr = ctypes.create_string_buffer(_ERRSTR_BYTES)
+    conf = lib.rd_kafka_conf_new()
+    if lib.rd_kafka_conf_set(conf, b"log_level", b"0", errstr, _ERRSTR_BYTES) != _CONF_OK:
+        lib.rd_kafka_conf_destroy(conf)
+        raise EmbeddedBrokerError(f"librdkafka refused its settings: {errstr.value.decode()}")
+    lib.rd_kafka_conf_set_log_cb(conf, None)
+    client: int | None = lib.rd_kafka_new(_PRODUCER, conf, errstr, _ERRSTR_BYTES)
+    if not client:
+        lib.rd_kafka_conf_destroy(conf)  # rd_kafka_new takes ownership only when it succeeds
+        raise EmbeddedBrokerError(f"librdkafka could not start: {errstr.value.decode()}")
+    return client
+
+
+def _check(code: int, what: str) -> None:
+    if code:
+        raise EmbeddedBrokerError(f"the embedded broker could not {what}: {confluent_kafka.KafkaError(code)}")

@@ -1,0 +1,175 @@
+"""What PutEvents says to a request's entries, as a pure function of the body (facts/aws-eventbridge.md sections 1-3).
+
+Refusals of the whole call come first (shape, number, names, total size), then each entry has its own verdict.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+import orjson
+
+from pushrail_stream.sandbox.bus.identity import BUS_PATTERN, is_bus_name
+
+MAX_ENTRIES = 10
+MAX_TOTAL_BYTES = 1_048_576
+MAX_DETAIL_TYPE = 128
+MAX_LEVELS = 1000
+MAX_RESOURCE = 2048
+TIME_BYTES = 14
+_INT64_CHARS = len(str(-(2**63)))
+_INT64 = range(-(2**63), 2**63)
+
+# A run of 19 digits in a body whose digits were all made zeros: a regex over the body would cost more than all else.
+_DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_LONG_RUN = b"0" * 19
+_ESCAPED_DIGIT = b"\\u003"
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
+_BRACKETS = re.compile(r"[][{}]")
+_NUMBERS = re.compile(r"-?[0-9][0-9.eE+-]*")
+
+_TARGETS = {
+    **dict.fromkeys(("Source", "DetailType", "Detail", "EventBusName", "TraceHeader"), "a String"),
+    "Time": "a Timestamp",
+    "Resources": "a List",
+}
+_NULL = type(None)
+_OF_TARGET: dict[str, set[type]] = {
+    "a String": {str, _NULL},
+    "a Timestamp": {int, float, _NULL},
+    "a List": {list, _NULL},
+}
+# Of the JSON values, a bool is no number here: its class is looked up, not its ancestry.
+_CLASSES = {name: _OF_TARGET[target] for name, target in _TARGETS.items()}
+_REQUIRED = ("Source", "DetailType", "Detail")
+
+
+class Refusal(NamedTuple):
+    """The whole call is refused with HTTP 400."""
+
+    code: str
+    message: str
+
+
+class EntryRefusal(NamedTuple):
+    """One entry is refused; the call goes on."""
+
+    code: str
+    message: str
+
+
+def invalid(value: str, where: str, constraint: str) -> Refusal:
+    """Word a broken constraint of the service model as AWS does."""
+    found = f"1 validation error detected: Value {value} at '{where}'"
+    return Refusal("ValidationException", f"{found} failed to satisfy constraint: Member must {constraint}")
+
+
+def read_entries(body: bytes) -> list[dict[str, Any]] | Refusal:
+    """Decode a PutEvents body, or refuse the call."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return Refusal("SerializationException", "Unexpected content in the request body: it is not JSON")
+    if not isinstance(document, dict):
+        return Refusal("SerializationException", "Start of structure or map expected")
+    entries = document.get("Entries")
+    if entries is None:
+        return invalid("null", "entries", "not be null")
+    if not isinstance(entries, list):
+        return Refusal("SerializationException", "Expected list or null")
+    return _shape_refusal(entries) or _limit_refusal(entries, len(body)) or entries
+
+
+def _shape_refusal(entries: list[Any]) -> Refusal | None:
+    for entry in entries:
+        if not isinstance(entry, dict):
+            return Refusal("SerializationException", "Start of structure or map expected")
+        for name, value in entry.items():
+            if name not in _CLASSES or value.__class__ in _CLASSES[name]:
+                continue
+            return Refusal("SerializationException", f"{_kind(value)} can not be converted to {_TARGETS[name]}")
+        for resource in entry.get("Resources") or ():
+            if resource.__class__ is not str:
+                return Refusal("SerializationException", f"{_kind(resource)} can not be converted to a String")
+    return None
+
+
+def _kind(value: object) -> str:
+    match value:
+        case bool():
+            return "TRUE_VALUE" if value else "FALSE_VALUE"
+        case int() | float():
+            return "NUMBER_VALUE"
+        case str():
+            return "STRING_VALUE"
+        case _:
+            return "START_OF_STRUCTURE"
+
+
+def _limit_refusal(entries: list[dict[str, Any]], body_bytes: int) -> Refusal | None:
+    if not 1 <= len(entries) <= MAX_ENTRIES:
+        bound = "greater than or equal to 1" if not entries else f"less than or equal to {MAX_ENTRIES}"
+        shown = "'[]'" if not entries else f"'[{len(entries)} PutEventsRequestEntry]'"
+        return invalid(shown, "entries", f"have length {bound}")
+    for number, entry in enumerate(entries, start=1):
+        name = entry.get("EventBusName")
+        if name is not None and not is_bus_name(name):
+            where = f"entries.{number}.member.eventBusName"
+            return invalid(f"'{name[:200]}'", where, f"satisfy regular expression pattern: {BUS_PATTERN}")
+        for resource in entry.get("Resources") or ():
+            if len(resource) > MAX_RESOURCE:
+                where = f"entries.{number}.member.resources"
+                return invalid("'[...]'", where, f"have length less than or equal to {MAX_RESOURCE}")
+    # A body's text is at least as long as what it says, apart from Time: most calls need no sum.
+    if body_bytes + MAX_ENTRIES * TIME_BYTES <= MAX_TOTAL_BYTES or sum(map(entry_bytes, entries)) <= MAX_TOTAL_BYTES:
+        return None
+    return Refusal("ValidationException", "Total size of the entries in the request is over the limit.")
+
+
+def entry_bytes(entry: dict[str, Any]) -> int:
+    """Size of one entry as AWS counts it: EventBusName and TraceHeader are free, Time is 14 bytes."""
+    size = 0 if entry.get("Time") is None else TIME_BYTES
+    for text in (*(entry.get(name) for name in _REQUIRED), *(entry.get("Resources") or ())):
+        if text:
+            size += len(text) if text.isascii() else len(text.encode())
+    return size
+
+
+def is_suspicious(body: bytes) -> bool:
+    """Whether a Detail in this body may break the limits on nesting or integers, so that the exact tests are due."""
+    return (
+        body.count(b"{") + body.count(b"[") > MAX_LEVELS
+        or _LONG_RUN in body.translate(_DIGITS_TO_ZERO)
+        or _ESCAPED_DIGIT in body
+    )
+
+
+def check_entry(entry: dict[str, Any], *, suspicious: bool) -> dict[str, Any] | EntryRefusal:
+    """Give the decoded Detail of an entry AWS takes, or the error it answers."""
+    source, detail = entry.get("Source"), entry.get("Detail")
+    if not (source and detail and entry.get("DetailType")):
+        name = next(name for name in _REQUIRED if not entry.get(name))
+        reason = f"Parameter {name} is not valid. Reason: {name} is a required argument."
+        return EntryRefusal("InvalidArgument", reason)
+    if source.startswith("aws."):
+        return EntryRefusal("NotAuthorizedForSourceException", "Not authorized for the source.")
+    try:
+        decoded = orjson.loads(detail)
+    except orjson.JSONDecodeError:
+        decoded = None
+    if not isinstance(decoded, dict) or (suspicious and not _is_within_limits(detail)):
+        return EntryRefusal("MalformedDetail", "Detail is malformed.")
+    return decoded
+
+
+def _is_within_limits(detail: str) -> bool:
+    # Without json.loads: its recursion limit is about as low as the limit under test.
+    bare = _STRINGS.sub('""', detail)
+    deepest = level = 0
+    for bracket in _BRACKETS.findall(bare):
+        level += 1 if bracket in "{[" else -1
+        deepest = max(deepest, level)
+    # Digits are counted first: int() refuses texts beyond 4,300 of them.
+    whole = [text for text in _NUMBERS.findall(bare) if text.lstrip("-").isdigit()]
+    return deepest <= MAX_LEVELS and all(len(text) <= _INT64_CHARS and int(text) in _INT64 for text in whole)

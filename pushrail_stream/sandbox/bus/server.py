@@ -1,0 +1,237 @@
+"""The fault-injecting bus as a server: configuration, life and death, and the door to everything it knows."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import tempfile
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING
+
+import orjson
+import trustme
+
+from pushrail_stream.sandbox.bus.control import Control
+from pushrail_stream.sandbox.bus.events import EventsService
+from pushrail_stream.sandbox.bus.identity import (
+    DEFAULT_ACCOUNT,
+    Directory,
+    Role,
+    permanent_credential,
+)
+from pushrail_stream.sandbox.bus.injector import Injector
+from pushrail_stream.sandbox.bus.ledger import Arrival, Assumed, Call, Ledger
+from pushrail_stream.sandbox.bus.replies import Ids, json_error
+from pushrail_stream.sandbox.bus.signature import Verifier
+from pushrail_stream.sandbox.bus.sts import StsService
+from pushrail_stream.sandbox.bus.wire import Connection, Reply, Request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable
+
+    from pushrail_stream.sandbox.bus.faults import Rule
+
+_ANY_ADDRESS = {"0.0.0.0", "::", ""}
+
+
+def wall_clock() -> float:
+    """Epoch seconds."""
+    return time.time_ns() / 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BusConfig:
+    """How a bus is served.
+
+    ``port`` 0 takes a free one. ``tls`` makes a fresh CA and certificate; the CA's PEM goes to ``ca_path`` (a temporary
+    file when None). ``open``: every well-formed key, role and bus is taken undeclared, secrets and signatures are not
+    checked. ``check_signatures`` False: keys must be declared, signatures are not recomputed. ``keep_records`` False
+    keeps counts only. ``latency_path``: field of Detail with epoch milliseconds, as ``payload.producedAtMs``.
+    ``session_secs`` overrides the life of issued sessions. ``clock`` gives epoch seconds; ``seed`` feeds the dice.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    tls: bool = False
+    ca_path: Path | None = None
+    open: bool = False
+    check_signatures: bool = True
+    keep_records: bool = True
+    latency_path: str | None = None
+    session_secs: float | None = None
+    seed: int = 0
+    clock: Callable[[], float] = wall_clock
+
+
+class FaultBus:
+    """A running bus; made by ``async with FaultBus.serve(config) as bus``."""
+
+    def __init__(self, config: BusConfig) -> None:
+        dice = Random(config.seed)  # noqa: S311 - faults must repeat, nothing here is a secret
+        self.directory = Directory(is_open=config.open)
+        self.ledger = Ledger(keep_records=config.keep_records, latency_path=config.latency_path)
+        self._injector = Injector(config.clock, Random(dice.getrandbits(64)))  # noqa: S311 - as above
+        verifier = Verifier(self.directory, config.clock, check_signatures=config.check_signatures)
+        ids = Ids(dice)
+        self._events = EventsService(
+            directory=self.directory,
+            verifier=verifier,
+            injector=self._injector,
+            ledger=self.ledger,
+            ids=ids,
+            clock=config.clock,
+        )
+        self._sts = StsService(
+            directory=self.directory,
+            verifier=verifier,
+            injector=self._injector,
+            ledger=self.ledger,
+            ids=ids,
+            clock=config.clock,
+            dice=dice,
+            session_secs=config.session_secs,
+        )
+        self._control = Control(self)
+        self._connections: set[Connection] = set()
+        self.url = ""
+        self.ca_path: str | None = None
+
+    @classmethod
+    @asynccontextmanager
+    async def serve(cls, config: BusConfig | None = None) -> AsyncIterator[FaultBus]:
+        """Serve until the block ends; then every connection, hanging or not, is aborted."""
+        config = config if config is not None else BusConfig()
+        bus = cls(config)
+        with tempfile.TemporaryDirectory(prefix="pushrail-bus-") as folder:
+            context = None
+            if config.tls:
+                path = config.ca_path if config.ca_path is not None else Path(folder) / "ca.pem"
+                context = _tls_context(path)
+                bus.ca_path = str(path)
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(bus._connect, config.host, config.port, ssl=context)
+            port = server.sockets[0].getsockname()[1]
+            host = "127.0.0.1" if config.host in _ANY_ADDRESS else config.host
+            bus.url = f"{'https' if config.tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+            try:
+                yield bus
+            finally:
+                server.close()
+                await bus._disconnect_all()
+                await server.wait_closed()
+
+    def add_bus(self, arn: str) -> None:
+        """Declare a bus; what is put on an undeclared one is discarded in silence, as on AWS."""
+        self.directory.add_bus(arn)
+
+    def add_key(
+        self, access_key: str, secret: str, *, account: str = DEFAULT_ACCOUNT, buses: Iterable[str] | None = None
+    ) -> None:
+        """Declare an access key of a user that may put on ``buses`` (ARNs; None: all)."""
+        allowed = None if buses is None else frozenset(buses)
+        self.directory.add_credential(permanent_credential(access_key, secret, account, allowed))
+
+    def add_role(
+        self,
+        role_arn: str,
+        *,
+        external_id: str | None = None,
+        buses: Iterable[str] | None = None,
+        max_session_secs: int = 3600,
+    ) -> None:
+        """Declare a role every known key may assume, with ``external_id`` where the trust policy wants one."""
+        allowed = None if buses is None else frozenset(buses)
+        self.directory.add_role(Role(role_arn, external_id, allowed, max_session_secs))
+
+    def set_plan(self, rules: Iterable[Rule]) -> None:
+        """Put a plan of faults in force, in the place of the former; an empty one ends all faults."""
+        self._injector.set_plan(rules)
+
+    @property
+    def plan(self) -> list[Rule]:
+        """The rules in force."""
+        return list(self._injector.rules)
+
+    @property
+    def arrivals(self) -> list[Arrival]:
+        """Entries the buses took, in order of arrival."""
+        return self.ledger.arrivals
+
+    @property
+    def calls(self) -> list[Call]:
+        """PutEvents requests, refused ones included."""
+        return self.ledger.calls
+
+    @property
+    def assumed(self) -> list[Assumed]:
+        """AssumeRole requests, refused ones included."""
+        return self.ledger.assumed
+
+    def counts(self) -> dict[str, int]:
+        """Give the counters since the start or the last ``clear``, and ``openConnections`` now.
+
+        calls, entries, arrivals, discarded, failedCalls, failedEntries, faults, assumeRole, describeEventBus,
+        getCallerIdentity, connections.
+        """
+        counter = self.ledger.counter
+        names = (
+            *("calls", "entries", "arrivals", "discarded", "failedCalls", "failedEntries", "faults"),
+            *("assumeRole", "describeEventBus", "getCallerIdentity", "connections"),
+        )
+        return {name: counter[name] for name in names} | {"openConnections": len(self._connections)}
+
+    def latencies_ms(self, bus_arn: str | None = None) -> list[float]:
+        """Receipt minus production of each arrival, of one bus or of all (needs ``latency_path``)."""
+        return self.ledger.latencies_ms(bus_arn)
+
+    def clear(self) -> None:
+        """Forget arrivals, calls, counts and latencies; declarations and the plan stay."""
+        self.ledger.clear()
+
+    async def wait_for_arrivals(self, number: int) -> None:
+        """Wait until at least ``number`` entries have arrived since the start or the last ``clear``."""
+        await self.ledger.wait_until(lambda: self.ledger.counter["arrivals"] >= number)
+
+    async def wait_for_calls(self, number: int) -> None:
+        """Wait until at least ``number`` PutEvents requests were decided, answered or not."""
+        await self.ledger.wait_until(lambda: self.ledger.counter["calls"] >= number)
+
+    def _connect(self) -> Connection:
+        self.ledger.counter["connections"] += 1
+        return Connection(self._handle, self._connections)
+
+    async def _disconnect_all(self) -> None:
+        while self._connections:
+            for connection in list(self._connections):
+                connection.abort()
+            # The loop tells a connection of its loss in its next round.
+            await asyncio.sleep(0)
+
+    def _handle(self, request: Request) -> Reply:
+        target = request.headers.get(b"x-amz-target")
+        if target is not None and target.startswith(b"AWSEvents."):
+            return self._events.handle(request, target)
+        if request.path.startswith("/_bus/"):
+            return self._control.handle(request)
+        if request.headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
+            return self._sts.handle(request)
+        return json_error(404, "UnknownOperationException", "", "")
+
+
+def _tls_context(ca_path: Path) -> ssl.SSLContext:
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1", "::1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(ca_path))
+    return context
+
+
+async def run_bus(config: BusConfig, *, announce: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Serve until ``stop`` is set; once listening, ``announce`` gets one line: ``{"url": ..., "caPath": ...}``."""
+    async with FaultBus.serve(config) as bus:
+        announce(orjson.dumps({"url": bus.url, "caPath": bus.ca_path}).decode())
+        await stop.wait()

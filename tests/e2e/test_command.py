@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pushrail_stream.core.signals import KafkaTrouble
+from pushrail_stream.registry import to_document
+from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.settings import Settings
+from tests.conftest import LocalKafkaFactory
+from tests.e2e.world import (
+    SECRET,
+    committed,
+    destination,
+    ends,
+    event,
+    make_topics,
+    open_bus,
+    produce,
+    running,
+    settings_for,
+)
+
+pytestmark = pytest.mark.kafka
+WORKERS = {"pushrail-stream-1", "pushrail-stream-2"}
+REFUSED = 2
+FAILED = 1
+
+
+def write_world(folder: Path, settings: Settings, customers: int) -> Path:
+    documents = folder / "destinations"
+    documents.mkdir()
+    for number in range(customers):
+        document = to_document(destination(number))
+        document["auth"]["secretAccessKey"] = "env:CUSTOMER_SECRET"
+        (documents / f"{number}.json").write_text(json.dumps(document))
+    path = folder / "pushrail.yaml"
+    values = settings.model_dump(mode="json") | {"registry": {"path": str(documents), "topic": False}}
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def command(*words: str) -> list[str]:
+    return [sys.executable, "-m", "pushrail_stream", *words]
+
+
+def call(*words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*words), capture_output=True, text=True, timeout=60, env=os.environ | (environment or {}), check=False
+    )
+
+
+@asynccontextmanager
+async def worker(path: Path, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        *command("run", "--config", str(path), *options),
+        env=os.environ | {"CUSTOMER_SECRET": SECRET},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def read_line(process: asyncio.subprocess.Process) -> bytes:
+    assert process.stderr is not None
+    return await process.stderr.readline()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_run_drains_on_a_signal_and_exits_0(real_kafka: str, tmp_path: Path, number: signal.Signals) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        open_bus(bus, range(4))
+        path = write_world(tmp_path, settings, 4)
+        await produce(settings, ((f"acct_{n % 4}", event(n % 4, n)) for n in range(400)))
+        async with worker(path) as process, asyncio.timeout(60):
+            await bus.wait_for_arrivals(400)
+            process.send_signal(number)
+            _, errors = await process.communicate()
+        assert process.returncode == 0
+        assert b"Traceback" not in errors
+        assert SECRET.encode() not in errors
+        assert json.loads(errors.splitlines()[-1])["delivered"] == 400
+        assert committed(settings) == ends(settings, settings.topics.events)
+
+
+async def test_two_workers_share_the_partitions_and_end_together(real_kafka: str, tmp_path: Path) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        open_bus(bus, range(6))
+        path = write_world(tmp_path, settings, 6)
+        async with worker(path, "--workers", "2") as process, asyncio.timeout(90):
+            await produce(settings, ((f"acct_{n % 6}", event(n % 6, n)) for n in range(600)))
+            await bus.wait_for_arrivals(600)
+            lines, members = [], set[str]()
+            while len(members) < len(WORKERS):
+                lines.append(json.loads(await read_line(process)))
+                if lines[-1]["event"] == "partitions_assigned":
+                    members.add(lines[-1]["worker"])
+            process.terminate()
+            _, errors = await process.communicate()
+        assert process.returncode == 0
+        lines += map(json.loads, errors.splitlines())
+        assert {line["worker"] for line in lines if line["event"] == "stopped"} == WORKERS
+        assert sum(committed(settings).values()) == 600
+        assert {a.detail.encode() for a in bus.arrivals} == {event(n % 6, n) for n in range(600)}
+
+
+def test_kafka_out_of_reach_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
+        settings = settings_for(f"127.0.0.1:{taken.getsockname()[1]}", "http://127.0.0.1:1")
+        done = call("run", "--config", str(write_world(tmp_path, settings, 1)), "--log-level", "error")
+    assert done.returncode == FAILED
+    assert "Traceback" not in done.stderr
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Kafka cannot be reached at 127.0.0.1:" in line
+    assert "kafka.bootstrap_servers" in line
+
+
+def test_a_missing_topic_is_named_with_the_command_that_makes_it(real_kafka: str, tmp_path: Path) -> None:
+    settings = settings_for(real_kafka, "http://127.0.0.1:1")
+    path = write_world(tmp_path, settings, 1)
+    done = call("run", "--config", str(path), "--log-level", "error")
+    assert done.returncode == FAILED
+    assert done.stderr.count("\n") == 1
+    assert settings.topics.events in done.stderr
+    assert "topics create" in done.stderr
+
+    planned = call("topics", "create", "--config", str(path), "--dry-run", "--json")
+    assert planned.returncode == 0
+    assert call("topics", "describe", "--config", str(path)).returncode == FAILED
+    made = call("topics", "create", "--config", str(path), "--partitions", "3", "--json")
+    assert {json.loads(line)["state"] for line in made.stdout.splitlines()} == {"created"}
+    again = call("topics", "create", "--config", str(path), "--json")
+    assert {json.loads(line)["state"] for line in again.stdout.splitlines()} == {"exists"}
+    described = call("topics", "describe", "--config", str(path), "--json")
+    assert described.returncode == 0
+    states = {state["topic"]: state for state in map(json.loads, described.stdout.splitlines())}
+    assert states[settings.topics.events]["partitions"] == 3
+    assert states[settings.topics.destinations]["config"]["cleanup.policy"] == "compact"
+    assert int(states[settings.topics.dlq]["config"]["max.message.bytes"]) > int(
+        states[settings.topics.events]["config"]["max.message.bytes"]
+    ), "a copy has headers besides"
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        ("delivery: {max_entries: 11}", "delivery.max_entries"),
+        ("delivery: {max_entry: 10}", "delivery.max_entry"),
+        ("kafka: [", "pushrail.yaml"),
+    ],
+)
+def test_bad_settings_are_one_line_and_exit_2(tmp_path: Path, lines: str, problem: str) -> None:
+    path = tmp_path / "pushrail.yaml"
+    path.write_text(lines)
+    done = call("run", "--config", str(path))
+    assert done.returncode == REFUSED
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_a_worker_outlives_a_restart_of_its_broker(local_kafka_factory: LocalKafkaFactory) -> None:
+    kafka = await asyncio.to_thread(local_kafka_factory)
+    async with FaultBus.serve() as bus:
+        settings = settings_for(kafka.bootstrap_servers, bus.url)
+        make_topics(settings)
+        open_bus(bus, range(3))
+        first, second = ([(f"acct_{n % 3}", event(n % 3, n)) for n in part] for part in (range(90), range(90, 180)))
+        async with running(settings, [destination(n) for n in range(3)]) as watched:
+            await produce(settings, first)
+            await watched.settled(90)
+            await asyncio.to_thread(kafka.kill)
+            await watched.until(lambda: any(isinstance(s, KafkaTrouble) for s in watched.signals))
+            await asyncio.to_thread(kafka.restart)
+            await produce(settings, second)
+            async with asyncio.timeout(60):
+                await bus.wait_for_arrivals(180)
+        assert {a.detail.encode() for a in bus.arrivals} == {value for _, value in [*first, *second]}
+        assert sum(committed(settings).values()) == 180

@@ -1,0 +1,132 @@
+"""The bus checks signatures as AWS does."""
+
+from __future__ import annotations
+
+import pytest
+
+from pushrail_stream.sandbox.bus import BusConfig, FaultBus
+from pushrail_stream.sandbox.bus.server import wall_clock
+from tests.sandbox.bus_clients import KEY, client, declare, entry, refusal, send, signed, whole
+
+
+async def test_a_wrong_secret_does_not_match() -> None:
+    async with FaultBus.serve() as bus:
+        declare(bus)
+        async with client("events", bus, secret="wrong") as events:
+            status, code, message = await refusal(events.put_events(Entries=[entry()]))
+        assert (status, code) == (400, "InvalidSignatureException")
+        assert message.startswith("The request signature we calculated does not match")
+        assert bus.arrivals == []
+        assert [(call.status, call.code) for call in bus.calls] == [(400, "InvalidSignatureException")]
+
+
+async def test_an_unknown_key_and_a_token_that_is_not_the_keys_are_invalid() -> None:
+    wanted = (400, "UnrecognizedClientException", "The security token included in the request is invalid.")
+    async with FaultBus.serve() as bus:
+        declare(bus)
+        async with client("events", bus, key="AKIAUNKNOWN") as events:
+            assert await refusal(events.put_events(Entries=[entry()])) == wanted
+        async with client("events", bus, token="stray") as events:
+            assert await refusal(events.put_events(Entries=[entry()])) == wanted
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status", "code"),
+    [
+        ("Authorization", None, 400, "MissingAuthenticationToken"),
+        ("Authorization", "AWS4-HMAC-SHA256 nonsense", 403, "IncompleteSignature"),
+        ("Authorization", "Bearer abc", 403, "IncompleteSignature"),
+        ("X-Amz-Date", None, 403, "IncompleteSignature"),
+        ("X-Amz-Date", "yesterday", 403, "IncompleteSignature"),
+        ("X-Amz-Target", "AWSEvents.DescribeEventBus", 400, "InvalidSignatureException"),
+        ("Host", "elsewhere", 400, "InvalidSignatureException"),
+        ("X-Amz-Security-Token", "unsigned", 400, "UnrecognizedClientException"),
+    ],
+)
+async def test_a_spoilt_header_is_refused(header: str, value: str | None, status: int, code: str) -> None:
+    async with FaultBus.serve() as bus:
+        declare(bus)
+        headers, body = signed(bus, {"Entries": [entry()]})
+        headers.pop(header, None)
+        if value is not None:
+            headers[header] = value
+        found, _, answer = await send(bus, whole(headers, body))
+        assert (found, answer["__type"]) == (status, code)
+        assert bus.arrivals == []
+
+
+async def test_a_body_changed_under_way_is_refused() -> None:
+    async with FaultBus.serve() as bus:
+        declare(bus)
+        headers, body = signed(bus, {"Entries": [entry()]})
+        status, _, answer = await send(bus, whole(headers, body.replace(b"order_1", b"order_2")))
+        assert (status, answer["__type"]) == (400, "InvalidSignatureException")
+        assert (await send(bus, whole(headers, body)))[0] == 200
+
+
+async def test_a_target_left_out_of_the_signature_is_refused() -> None:
+    async with FaultBus.serve() as bus:
+        declare(bus)
+        headers, body = signed(bus, {"Entries": [entry()]})
+        headers["Authorization"] = headers["Authorization"].replace(";x-amz-target", "")
+        status, _, answer = await send(bus, whole(headers, body))
+        assert (status, answer["__type"]) == (400, "InvalidSignatureException")
+        assert "must be a 'SignedHeader'" in answer["message"]
+
+
+async def test_a_signature_for_another_service_is_refused() -> None:
+    async with FaultBus.serve() as bus:
+        declare(bus)
+        status, _, answer = await send(bus, whole(*signed(bus, {"Entries": [entry()]}, service="sts")))
+        assert (status, answer["__type"]) == (400, "InvalidSignatureException")
+        assert "correct service: 'events'" in answer["message"]
+
+
+@pytest.mark.parametrize(("skew", "said"), [(400, "Signature expired: "), (-400, "Signature not yet current: ")])
+async def test_a_clock_more_than_five_minutes_off_is_told(skew: int, said: str) -> None:
+    async with FaultBus.serve(BusConfig(clock=lambda: wall_clock() + skew)) as bus:
+        declare(bus)
+        async with client("events", bus) as events:
+            status, code, message = await refusal(events.put_events(Entries=[entry()]))
+        assert (status, code) == (400, "InvalidSignatureException")
+        assert message.startswith(said)
+        assert "5 min.)" in message
+
+
+async def test_a_clock_less_than_five_minutes_off_is_taken() -> None:
+    async with FaultBus.serve(BusConfig(clock=lambda: wall_clock() + 290)) as bus:
+        declare(bus)
+        async with client("events", bus) as events:
+            assert (await events.put_events(Entries=[entry()]))["FailedEntryCount"] == 0
+
+
+async def test_a_replaced_secret_counts_at_once() -> None:
+    async with FaultBus.serve() as bus:
+        declare(bus)
+        async with client("events", bus) as events:
+            await events.put_events(Entries=[entry()])
+            bus.add_key(KEY, "rotated")
+            assert (await refusal(events.put_events(Entries=[entry()])))[1] == "InvalidSignatureException"
+        async with client("events", bus, secret="rotated") as events:
+            await events.put_events(Entries=[entry()])
+
+
+async def test_unchecked_signatures_still_want_a_known_key() -> None:
+    async with FaultBus.serve(BusConfig(check_signatures=False)) as bus:
+        declare(bus)
+        async with client("events", bus, secret="wrong") as events:
+            assert (await events.put_events(Entries=[entry()]))["FailedEntryCount"] == 0
+        async with client("events", bus, key="AKIAUNKNOWN") as events:
+            assert (await refusal(events.put_events(Entries=[entry()])))[1] == "UnrecognizedClientException"
+
+
+async def test_an_open_bus_takes_any_key_and_every_bus() -> None:
+    async with FaultBus.serve(BusConfig(open=True)) as bus:
+        async with client("events", bus, key="AKIAANY", secret="any", token="any") as events:
+            reply = await events.put_events(Entries=[entry(), entry(EventBusName="whatever")])
+            assert (await events.describe_event_bus(Name="whatever"))["Name"] == "whatever"
+        assert reply["FailedEntryCount"] == 0
+        assert len(bus.arrivals) == 2
+        headers, body = signed(bus, {"Entries": [entry()]})
+        del headers["Authorization"]
+        assert (await send(bus, whole(headers, body)))[0] == 400
