@@ -90,8 +90,18 @@ def _stop_on_signals(worker: Worker) -> None:
 
 
 def _on_signal(act: Callable[[], object]) -> None:
+    loop = asyncio.get_running_loop()
     for number in _SIGNALS:
-        asyncio.get_running_loop().add_signal_handler(number, act)
+        loop.add_signal_handler(number, act)
+    supervisor = multiprocessing.parent_process()
+    if supervisor is not None:
+        # A supervisor that was killed cannot ask: its workers drain and end when it is gone.
+        loop.add_reader(supervisor.sentinel, _end_with, supervisor.sentinel, act)
+
+
+def _end_with(sentinel: int, act: Callable[[], object]) -> None:
+    asyncio.get_running_loop().remove_reader(sentinel)  # it stays readable, and once is enough
+    act()
 
 
 def _allow_many_sockets() -> None:

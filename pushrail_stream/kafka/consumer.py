@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar, cast, final
 
@@ -32,6 +32,8 @@ _PAUSE_AFTER_SECS: Final = 2.0
 """Held back for longer, partitions are paused so that polling goes on: pausing throws prefetched records away."""
 _COMMIT_SECS: Final = 1.0
 _OFFSETS_SECS: Final = 10.0
+_LAST_COMMIT_SECS: Final = 15.0
+"""How long the last commit is tried: a rebalance stands still for a session time-out when a member leaves amid it."""
 
 
 @final
@@ -51,6 +53,7 @@ class KafkaConsumer:
         self._stopping = threading.Event()
         self._assigned: set[Partition] = set()
         self._paused: set[Partition] = set()
+        self._last: dict[Partition, Committable] = {}
         self._held_since: float | None = None
         self._next_commit = 0.0
         self._fatal: KafkaError | None = None
@@ -83,7 +86,7 @@ class KafkaConsumer:
             )
             while not self._stopping.is_set():
                 self._turn(consumer)
-            self._on_revoke(consumer, [TopicPartition(*p) for p in self._assigned])
+            self._give_back_all(consumer)
         finally:
             consumer.close()
 
@@ -149,20 +152,45 @@ class KafkaConsumer:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {Partition(p.topic, p.partition) for p in partitions}
-        work = self._intake.revoked(gone, deadline_secs=self._drain_secs)
-        commits = asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        commits = self._drain(gone) | {p: self._last.pop(p) for p in gone & self._last.keys()}
         self._assigned -= gone
         self._paused -= gone
-        if commits:
-            try:
-                consumer.commit(offsets=_topic_partitions(commits), asynchronous=False)
-            except KafkaException as error:
-                self._tell(CommitFailed(f"{error.args[0].str()}; what was not committed is delivered again"))
+        error = self._commit_now(consumer, commits)
+        if error is not None:
+            self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))
+
+    def _give_back_all(self, consumer: Consumer) -> None:
+        """Drain everything and commit it before leaving: close() ends the membership, and commits with it."""
+        self._last = self._drain(self._assigned)
+        deadline = time.monotonic() + _LAST_COMMIT_SECS
+        while (error := self._commit_now(consumer, self._last)) is not None:
+            if time.monotonic() >= deadline:
+                self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))
+                break
+            # A rebalance under way refuses commits and goes on only while we poll. What comes is not ours to begin;
+            # partitions that are taken from us meanwhile leave `_last` in their callback.
+            consumer.poll(_POLL_SECS)
+        self._last = {}
+
+    def _drain(self, partitions: set[Partition]) -> dict[Partition, Committable]:
+        work = self._intake.revoked(set(partitions), deadline_secs=self._drain_secs)
+        return dict(asyncio.run_coroutine_threadsafe(work, self._loop).result())
+
+    def _commit_now(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> KafkaError | None:
+        if not commits:
+            return None
+        try:
+            consumer.commit(offsets=_topic_partitions(commits.items()), asynchronous=False)
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            return reason
+        return None
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {Partition(p.topic, p.partition) for p in partitions}
         self._assigned -= gone
         self._paused -= gone
+        self._last = {p: commit for p, commit in self._last.items() if p not in gone}
         self._ask(self._intake.lost, gone)
 
     def _on_error(self, error: KafkaError) -> None:

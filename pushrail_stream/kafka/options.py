@@ -37,7 +37,7 @@ class KafkaOptions:
             if self.group_protocol == "consumer"
             else {
                 "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": 12_000,
+                "session.timeout.ms": 10_000,
                 "heartbeat.interval.ms": 1_000,  # a cooperative rebalance takes its second round one heartbeat later
             }
         )

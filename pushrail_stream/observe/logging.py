@@ -36,7 +36,7 @@ def open_log(level: str, *, stream: TextIO | None = None, as_json: bool = False,
         structlog.dev.ConsoleRenderer() if out.isatty() and not as_json else structlog.processors.JSONRenderer()
     )
     log: Logger = structlog.wrap_logger(
-        structlog.PrintLogger(out),
+        structlog.WriteLogger(out),  # line and line end in one write: several workers may share the stream
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         processors=[
             structlog.processors.add_log_level,
@@ -115,7 +115,7 @@ class LogObserver:
                     pass
 
     def _trouble(self, key: str, event: str, **fields: Any) -> None:
-        now = time.monotonic()
+        now, key = time.monotonic(), f"{event} {key}"
         last, left_out = self._said.get(key, (float("-inf"), 0))
         if now - last < _REPEAT_SECS:
             self._said[key] = (last, left_out + 1)

@@ -123,6 +123,20 @@ async def test_two_workers_share_the_partitions_and_end_together(real_kafka: str
         assert {a.detail.encode() for a in bus.arrivals} == {event(n % 6, n) for n in range(600)}
 
 
+async def test_workers_end_when_their_supervisor_is_killed(real_kafka: str, tmp_path: Path) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        path = write_world(tmp_path, settings, 1)
+        async with worker(path, "--workers", "2") as process, asyncio.timeout(90):
+            while json.loads(await read_line(process))["event"] != "partitions_assigned":
+                pass
+            process.kill()
+            # The pipe closes when the last of those that hold it has ended.
+            _, errors = await process.communicate()
+        assert b'"stopped"' in errors
+
+
 def test_kafka_out_of_reach_is_one_line_and_exit_1(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
