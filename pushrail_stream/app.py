@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from pushrail_stream.core.lane import BatchLimits
 from pushrail_stream.core.ledger import Ledger
@@ -53,9 +53,7 @@ class Worker:
 def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> KafkaOptions:
     """How to reach Kafka, from the settings."""
     kafka = settings.kafka
-    return KafkaOptions(
-        kafka.bootstrap_servers, kafka.group_id, client_id, kafka.group_protocol, kafka.client.reveal()
-    )
+    return KafkaOptions(kafka.bootstrap_servers, kafka.group_id, client_id, kafka.group_protocol, kafka.client.reveal())
 
 
 def topic_names(settings: Settings) -> TopicNames:
@@ -140,6 +138,7 @@ async def _run_graph(
     consumer = KafkaConsumer(
         kafka_options(settings), [settings.topics.events], consume, observe, drain_secs=drain_secs(settings)
     )
+    _fail_loudly(tasks)
     started(Worker(ledger, attempts, consumer.stop))
     try:
         await consumer.run()
@@ -147,6 +146,22 @@ async def _run_graph(
         deliver.stop()
         under_way.cancel()
     return ledger
+
+
+def _fail_loudly(tasks: asyncio.TaskGroup) -> None:
+    """End the worker when a callback of the loop raises: asyncio would log it, and a lane would stand still for ever."""
+
+    async def fail(error: BaseException) -> None:
+        raise error
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if error is not None and "handle" in context:
+            tasks.create_task(fail(error))
+        else:
+            loop.default_exception_handler(context)
+
+    asyncio.get_running_loop().set_exception_handler(handle)
 
 
 def drain_secs(settings: Settings) -> float:

@@ -20,6 +20,7 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     HTTPClientError,
     NoCredentialsError,
+    ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
 )
@@ -125,9 +126,8 @@ class RoleKeys:
 
     def forget(self) -> None:
         """Drop the session. A sign-in under way is new enough: all refused calls of the old session share it."""
-        if not self._sign_in.busy:
-            self._keys = self._failure = None
-            self._expires_at = self._ask_at = 0.0
+        self._keys = self._failure = None
+        self._expires_at = self._ask_at = 0.0
 
     async def _renew(self, now: float) -> Keys | CallFailed:
         session = await self._sts.assume_role(self._auth, self._name)
@@ -182,10 +182,13 @@ class Sts:
             return _refused(error)
         except _BASE_MISSING as error:
             return _base_missing(error)
+        except ParamValidationError as error:
+            # STS would say the same of it.
+            return CallFailed("AssumeRole", "ValidationError", safe_message(str(error)))
         except (HTTPClientError, BotoConnectionError, OSError) as error:
             return no_reply("AssumeRole", error)
         except (BotoCoreError, ValueError) as error:
-            # A parameter, a setting or a reply that botocore cannot use.
+            # A setting or a reply that botocore cannot use.
             return CallFailed("AssumeRole", type(error).__name__, safe_message(str(error)))
         given = reply["Credentials"]
         keys = Keys(given["AccessKeyId"], Secret(given["SecretAccessKey"]), Secret(given["SessionToken"]))

@@ -24,8 +24,6 @@ import aiohttp
 import orjson
 from botocore.auth import _host_from_url  # type: ignore[attr-defined]
 from botocore.parsers import create_parser
-from multidict import CIMultiDict, istr
-from yarl import URL
 
 from pushrail_stream.core.entry import Entry
 from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Reply
@@ -44,8 +42,6 @@ _REQUEST_ID: Final = "x-amzn-RequestId"
 _OK: Final = 200
 _BODY_IN_ONE_PIECE: Final = 1 << 20
 """aiohttp warns of longer bytes, which it would hand to the socket at once."""
-_AUTHORIZATION: Final = istr("Authorization")
-_DATE: Final = istr("X-Amz-Date")
 
 
 class Stamp(NamedTuple):
@@ -85,32 +81,31 @@ class Signer:
     Token header and signature come from the same object, so after a rotation they change together.
     """
 
-    __slots__ = ("_after_time", "_before_time", "_credential", "_day", "_headers", "_key", "_region", "_scope", "keys")
+    __slots__ = ("_after_time", "_before_time", "_day", "_headers", "_key", "_region", "_scope", "_signed", "keys")
 
     def __init__(self, keys: Keys, endpoint: Endpoint) -> None:
         self.keys = keys
         self._region = endpoint.region
         signed = "content-type;host;x-amz-date;x-amz-target"
-        headers = [
-            ("Host", endpoint.host),
-            ("X-Amz-Target", TARGET),
-            ("Content-Type", CONTENT_TYPE),
-            ("User-Agent", endpoint.user_agent),
-            ("Accept-Encoding", "identity"),
-        ]
+        self._headers = {
+            "Host": endpoint.host,
+            "X-Amz-Target": TARGET,
+            "Content-Type": CONTENT_TYPE,
+            "User-Agent": endpoint.user_agent,
+            "Accept-Encoding": "identity",
+        }
         token_line = ""
         if keys.token is not None:
             signed = "content-type;host;x-amz-date;x-amz-security-token;x-amz-target"
-            headers.append(("X-Amz-Security-Token", keys.token.reveal()))
+            self._headers["X-Amz-Security-Token"] = keys.token.reveal()
             token_line = f"x-amz-security-token:{keys.token.reveal()}\n"
-        self._headers = CIMultiDict((istr(name), value) for name, value in headers)
         self._before_time = f"POST\n{endpoint.path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{endpoint.host}\nx-amz-date:"
         self._after_time = f"\n{token_line}x-amz-target:{TARGET}\n\n{signed}\n"
-        self._credential = f"SignedHeaders={signed}, Signature="
+        self._signed = f"SignedHeaders={signed}, Signature="
         self._day = self._scope = ""
         self._key = b""
 
-    def headers(self, body: bytes, stamp: Stamp) -> CIMultiDict[str]:
+    def headers(self, body: bytes, stamp: Stamp) -> dict[str, str]:
         """The headers of a call with this body at this time."""
         if stamp.day != self._day:
             self._start_day(stamp.day)
@@ -118,12 +113,8 @@ class Signer:
         digest = sha256(request.encode()).hexdigest()
         to_sign = f"AWS4-HMAC-SHA256\n{stamp.time}\n{self._scope}\n{digest}"
         signature = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
-        headers = self._headers.copy()
-        headers[_DATE] = stamp.time
-        headers[_AUTHORIZATION] = (
-            f"AWS4-HMAC-SHA256 Credential={self.keys.access_key_id}/{self._scope}, {self._credential}{signature}"
-        )
-        return headers
+        credential = f"AWS4-HMAC-SHA256 Credential={self.keys.access_key_id}/{self._scope}"
+        return {**self._headers, "X-Amz-Date": stamp.time, "Authorization": f"{credential}, {self._signed}{signature}"}
 
     def _start_day(self, day: str) -> None:
         key = f"AWS4{self.keys.secret.reveal()}".encode()
@@ -159,12 +150,14 @@ class Endpoint:
         user_agent: str,
         timeout: aiohttp.ClientTimeout,
     ) -> None:
-        url = f"{client.meta.endpoint_url.rstrip('/')}/"
+        url: str = client.meta.endpoint_url
+        if not urlsplit(url).path:
+            url += "/"
         self.region: str = client.meta.region_name
         self.user_agent = user_agent
         self.host: str = _host_from_url(url)
-        self.path = quote(urlsplit(url).path, safe="/~%")
-        self._url = URL(url, encoded=True)
+        self.path = quote(urlsplit(url).path, safe="/~")
+        self._url = url
         self._http = http
         self._proxy, self._proxy_headers = proxy
         self._timeout = timeout
@@ -232,7 +225,10 @@ def _answer(content: bytes, request_id: str | None) -> Reply:
 def _entry_result(result: Any) -> EntryResult:
     if type(result) is not dict:
         return EntryResult(None, None, None)
-    return EntryResult(_text(result.get("EventId")), _text(result.get("ErrorCode")), _text(result.get("ErrorMessage")))
+    event_id = _text(result.get("EventId"))
+    if len(result) == 1:
+        return EntryResult(event_id, None, None)
+    return EntryResult(event_id, _text(result.get("ErrorCode")), _text(result.get("ErrorMessage")))
 
 
 def _text(value: Any) -> str | None:

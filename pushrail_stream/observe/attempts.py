@@ -37,12 +37,13 @@ class AttemptsLog:
                 self._attempted(signal)
             case Skipped(event, origin, destination, reason, at_ms):
                 known = {} if destination is None else {"destinationId": destination.id, "busArn": destination.bus_arn}
-                record = _event_part(event, origin) | known
-                record |= {"at": format_rfc3339(at_ms), "trigger": "live", "status": "skipped", "reason": reason}
+                record = _event_part(event, origin) | known | _unsent_part(at_ms)
+                record |= {"status": "skipped", "reason": reason}
                 self._append(destination.id if destination else event.customer_external_id, record)
             case DeadLettered(letter, event) if letter.attempts == 0:
                 # With an attempt the attempt's own record tells of it; this one was never sent.
-                self._append(letter.destination_id or "", _unsent(letter, event))
+                customer = "" if event is None else event.customer_external_id
+                self._append(letter.destination_id or customer, _dead_unsent(letter, event))
             case _:
                 pass
 
@@ -104,15 +105,16 @@ def _outcome_part(entry: EntryAttempted, at_ms: int, duration_secs: float) -> di
             raise AssertionError("only what was delivered settles by an attempt")
 
 
-def _unsent(letter: DeadLetter, event: Event | None) -> dict[str, Any]:
+def _unsent_part(at_ms: int) -> dict[str, Any]:
+    return {"attemptId": uuid.uuid4().hex, "at": format_rfc3339(at_ms), "trigger": "live", "attempt": 0}
+
+
+def _dead_unsent(letter: DeadLetter, event: Event | None) -> dict[str, Any]:
     origin = letter.record.origin
     record = {"origin": _origin_part(origin)} if event is None else _event_part(event, origin)
     return record | {
-        "attemptId": uuid.uuid4().hex,
-        "at": format_rfc3339(letter.failed_at_ms),
+        **_unsent_part(letter.failed_at_ms),
         "destinationId": letter.destination_id,
-        "trigger": "live",
-        "attempt": 0,
         "status": "dead_lettered",
         "reason": letter.reason,
         "code": letter.code,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import final
 
 from pushrail_stream.core.signals import Signal
+from pushrail_stream.core.text import safe_message
 from pushrail_stream.observe.logging import Logger
 from pushrail_stream.ports import Observer
 
@@ -27,4 +29,5 @@ class FanOut:
             except Exception as error:  # noqa: BLE001 - an observer's bug must never cost a delivery
                 if id(observer) not in self._broken:
                     self._broken.add(id(observer))
-                    self._log.error("observer_failed", observer=repr(observer), error=repr(error))
+                    with suppress(Exception):  # the log may be what is broken
+                        self._log.error("observer_failed", observer=repr(observer), error=safe_message(repr(error)))

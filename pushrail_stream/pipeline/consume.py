@@ -20,6 +20,7 @@ from pushrail_stream.core.offsets import Committable, OffsetTracker, Ticket
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.retry import DeadReason
 from pushrail_stream.core.signals import Held, PartitionsAssigned, PartitionsRevoked, Skipped, SkipReason
+from pushrail_stream.core.text import safe_message
 from pushrail_stream.pipeline.dead_letters import DeadLetters
 from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.under_way import UnderWay
@@ -217,5 +218,5 @@ class Consume:
     def _bury(
         self, record: Record, event: Event | None, ticket: Ticket, reason: DeadReason, code: str, message: str
     ) -> None:
-        letter = DeadLetter(record, reason, 0, self._clock.now_ms(), code, message)
+        letter = DeadLetter(record, reason, 0, self._clock.now_ms(), code, safe_message(message))
         self._dead_letters.bury(letter, event, ticket, ticket.settle)

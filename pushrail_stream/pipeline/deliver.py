@@ -1,7 +1,7 @@
 """Deliver: every destination's lane from queue to outcome.
 
 A lane is looked at when something was offered, when its timer fires and when an attempt ends; then every batch that is
-ready leaves as an attempt of its own. A lane exists only while it holds something.
+ready leaves as an attempt of its own. A lane exists only while it holds something, or its pace.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Deliver:
 
     @property
     def lanes(self) -> int:
-        """Destinations with something waiting or under way."""
+        """Destinations with something waiting or under way, or whose next call has to wait."""
         return len(self._lanes)
 
     def offer(self, delivery: Delivery, destination: Destination) -> None:
@@ -112,15 +112,27 @@ class Deliver:
                 timer.cancel()
                 del self._timers[lane_id]
             if lane.is_idle:
-                self._lanes.pop(lane_id, None)
+                self._retire(lane)
         elif timer is None or timer.when() > at:
             # A timer that fires too early costs one look; moving it on every batch would cost more.
             if timer is not None:
                 timer.cancel()
             self._timers[lane_id] = self._loop.call_at(at, self._wake, lane, at)
 
+    def _retire(self, lane: Lane) -> None:
+        """Forget a lane, or keep it until its destination's rate has nothing to say about the next call."""
+        per_second = lane.destination.limits.max_requests_per_second
+        if per_second is None:
+            self._lanes.pop(lane.destination.id, None)
+        else:
+            at = self._loop.time() + 1 / per_second
+            self._timers[lane.destination.id] = self._loop.call_at(at, self._wake, lane, at)
+
     def _wake(self, lane: Lane, at: float) -> None:
         del self._timers[lane.destination.id]
+        if lane.is_idle:
+            del self._lanes[lane.destination.id]
+            return
         # The loop's clock is coarse: it may show a moment before the one it was to wake us at.
         self._pump(lane, max(at, self._loop.time()))
 
@@ -178,7 +190,7 @@ class Deliver:
                 self._ledger.deliver(1)
             case Again(delay_secs):
                 self._requeue(lane, delivery, delay_secs)
-            case Bury(reason, code, message):
+            case Bury(reason, code, message):  # pragma: no branch - mypy proves that there is no fourth case
                 self.bury(delivery, reason, code, message, request_id)
         return _report(delivery, outcome, decision)
 

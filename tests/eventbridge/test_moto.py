@@ -1,0 +1,57 @@
+"""A cross-check with a bus written by others: what we put reaches a rule's target."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from moto.server import ThreadedMotoServer
+
+from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.outcome import Answered
+from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from tests.eventbridge.batches import BUS, batch_of, destination, value
+from tests.eventbridge.stock import stock_session
+
+
+async def test_an_event_reaches_a_queue_by_a_rule() -> None:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        await _through(f"http://{host}:{port}")
+    finally:
+        server.stop()
+
+
+async def _through(url: str) -> None:
+    settings: dict[str, Any] = {
+        "region_name": "us-east-1",
+        "endpoint_url": url,
+        "aws_access_key_id": "AKIAMOTO000000000000",
+        "aws_secret_access_key": "moto",
+    }
+    async with (
+        stock_session().create_client("events", **settings) as events,
+        stock_session().create_client("sqs", **settings) as sqs,
+        EventBridge.open(EventBridgeOptions(endpoint_url=url)) as us,
+    ):
+        await events.create_event_bus(Name="pushrail-events")
+        queue = (await sqs.create_queue(QueueName="arrived"))["QueueUrl"]
+        arn = (await sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"]))["Attributes"]["QueueArn"]
+        pattern = orjson.dumps({"source": ["pushrail.acme"], "resources": ["acct_1"]}).decode()
+        await events.put_rule(Name="all", EventBusName="pushrail-events", EventPattern=pattern)
+        await events.put_targets(Rule="all", EventBusName="pushrail-events", Targets=[{"Id": "q", "Arn": arn}])
+
+        target = destination(AccessKey("AKIAMOTO000000000000", Secret("moto")))
+        raw = value(1, note="Zoë")
+        reply = await us.put(batch_of(target, [raw]))
+        (message,) = (await sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5))["Messages"]
+
+    assert isinstance(reply, Answered)
+    event = orjson.loads(message["Body"])
+    assert BUS.endswith("pushrail-events")
+    assert event["detail"] == orjson.loads(raw)
+    assert (event["source"], event["detail-type"]) == ("pushrail.acme", "order.created")
+    assert (event["time"], event["resources"]) == ("2026-05-26T14:21:08Z", ["acct_1", "key_1"])
+    assert event["id"] == reply.entries[0].event_id

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pushrail_stream.eventbridge.shared import Shared
+
+
+class Work:
+    """Counts its attempts; each ends when told to."""
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.go_on = asyncio.Event()
+
+    async def __call__(self) -> int:
+        self.attempts += 1
+        mine = self.attempts
+        await self.go_on.wait()
+        return mine
+
+
+async def test_who_comes_meanwhile_shares_the_result() -> None:
+    shared, work = Shared[int](), Work()
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(shared.run(work)) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert shared.busy
+        work.go_on.set()
+    assert [task.result() for task in running] == [1] * 5
+    assert not shared.busy
+
+
+async def test_who_comes_later_gets_a_new_attempt() -> None:
+    shared, work = Shared[int](), Work()
+    work.go_on.set()
+    assert [await shared.run(work), await shared.run(work)] == [1, 2]
+
+
+async def test_if_the_first_is_cancelled_the_next_does_the_work() -> None:
+    shared, work = Shared[int](), Work()
+    async with asyncio.TaskGroup() as tasks:
+        first = tasks.create_task(shared.run(work))
+        others = [tasks.create_task(shared.run(work)) for _ in range(3)]
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.sleep(0)
+        work.go_on.set()
+    assert [task.result() for task in others] == [2] * 3
+
+
+async def test_a_bug_is_not_shared() -> None:
+    shared = Shared[int]()
+
+    async def broken() -> int:
+        raise ZeroDivisionError
+
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await shared.run(broken)
+    assert not shared.busy

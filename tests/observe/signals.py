@@ -1,0 +1,61 @@
+"""Signals as the pipeline sends them, and observers' products in a readable form."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any, final
+
+from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.outcome import Outcome
+from pushrail_stream.core.record import Record
+from pushrail_stream.core.retry import DeadReason, Decision
+from pushrail_stream.core.signals import Attempted, EntryAttempted
+from tests.pipeline.records import destination, record
+
+AT_MS = 1_780_000_000_000
+
+
+def event_of(given: Record) -> Event:
+    event = decode(given.value, given.headers, "pushrail")
+    assert isinstance(event, Event)
+    return event
+
+
+def attempted(*results: tuple[Outcome, Decision], **changes: Any) -> Attempted:
+    """An attempt of one entry per result, at offsets 0, 1 ..; the entries' sizes are 100, 101 .."""
+    entries = tuple(
+        EntryAttempted(event_of(record(n)), record(n).origin, 100 + n, 2, outcome, decision)
+        for n, (outcome, decision) in enumerate(results)
+    )
+    signal = Attempted(destination(), "live", AT_MS, 0.0123456, 200, "request-1", entries)
+    return signal._replace(**changes)
+
+
+def letter(reason: DeadReason, code: str, message: str, *, attempts: int = 0, to: str | None = None) -> DeadLetter:
+    return DeadLetter(record(7), reason, attempts, AT_MS, code, message, destination_id=to)
+
+
+@final
+class Terminal(io.StringIO):
+    """A stream that people read."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@final
+class BrokenPipe(io.StringIO):
+    """A stream nobody reads any more."""
+
+    def write(self, _text: str) -> int:
+        raise BrokenPipeError
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    """The log's lines, each of which has to be one JSON object; without their times."""
+    parsed = [json.loads(line) for line in stream.getvalue().splitlines()]
+    for line in parsed:
+        assert line.pop("timestamp").endswith("Z")
+    return parsed

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import io
+from typing import Any, final
+
+import pytest
+
+from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.outcome import Delivered, Retryable
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.retry import Again, Settle
+from pushrail_stream.core.signals import (
+    Attempted,
+    CommitFailed,
+    DeadLettered,
+    DeadLetterFailed,
+    Held,
+    KafkaTrouble,
+    PartitionsAssigned,
+    PartitionsRevoked,
+    Signal,
+    Skipped,
+)
+from pushrail_stream.observe.attempts import AttemptsLog
+from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.observe.logging import LogObserver, open_log
+from tests.observe.signals import AT_MS, Terminal, attempted, event_of, letter, lines
+from tests.pipeline.records import EVENTS, always, destination, failed, raw, record, records
+from tests.pipeline.world import World
+from tests.virtual_time import in_virtual_time
+
+P3 = Partition(EVENTS, 3)
+OURS = Retryable("BaseCredentialsMissing", "no credentials of our own", ours=True)
+
+
+@final
+class Time:
+    """The clock of the log, in the test's hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    time = Time()
+    monkeypatch.setattr("pushrail_stream.observe.logging.time", time)
+    return time
+
+
+def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
+    stream = io.StringIO()
+    observe = LogObserver(open_log(level, stream=stream, worker="w1"))
+    for signal in signals:
+        observe(signal)
+    found = lines(stream)
+    assert all(line.pop("worker") == "w1" for line in found)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("signal", "line"),
+    [
+        (
+            PartitionsAssigned(((P3, 17), (Partition(EVENTS, 4), None))),
+            {
+                "level": "info",
+                "event": "partitions_assigned",
+                "partitions": {f"{EVENTS}/3": 17, f"{EVENTS}/4": "group's reset policy"},
+            },
+        ),
+        (
+            PartitionsRevoked((P3,), lost=False, dropped=5),
+            {"level": "info", "event": "partitions_revoked", "partitions": [f"{EVENTS}/3"], "dropped": 5},
+        ),
+        (
+            PartitionsRevoked((P3,), lost=True, dropped=5),
+            {"level": "info", "event": "partitions_lost", "partitions": [f"{EVENTS}/3"], "dropped": 5},
+        ),
+        (Held(True, 20_000, 99), {"level": "info", "event": "holding_back", "events": 20_000, "bytes": 99}),
+        (Held(False, 10, 9), {"level": "info", "event": "consuming_again", "events": 10, "bytes": 9}),
+        (CommitFailed("stale"), {"level": "warning", "event": "commit_failed", "problem": "stale"}),
+        (KafkaTrouble("down"), {"level": "warning", "event": "kafka_trouble", "problem": "down"}),
+        (
+            DeadLettered(letter("blocked", "AccessDenied", "no", to="dst_acme"), None),
+            {
+                "level": "warning",
+                "event": "dead_lettered",
+                "reason": "blocked",
+                "code": "AccessDenied",
+                "message": "no",
+                "destination": "dst_acme",
+                "origin": f"{EVENTS}/0/7",
+            },
+        ),
+        (
+            DeadLetterFailed(letter("blocked", "AccessDenied", "no"), "too few replicas", 1.5),
+            {
+                "level": "warning",
+                "event": "dead_letter_failed",
+                "origin": f"{EVENTS}/0/7",
+                "problem": "too few replicas",
+                "retry_in_secs": 1.5,
+            },
+        ),
+        (
+            attempted((OURS, Again(1, "retryable"))),
+            {
+                "level": "warning",
+                "event": "our_own_fault",
+                "code": "BaseCredentialsMissing",
+                "message": "no credentials of our own",
+            },
+        ),
+    ],
+)
+def test_a_change_of_state_is_one_line_of_json(signal: Signal, line: dict[str, Any]) -> None:
+    assert said(signal) == [line]
+
+
+def test_single_deliveries_are_only_told_of_when_asked() -> None:
+    skipped = Skipped(event_of(record(0)), record(0).origin, None, "no_destination", AT_MS)
+    delivered = attempted((Delivered("e"), Settle()))
+    assert said(delivered, skipped) == []
+    assert said(delivered, skipped, level="debug") == [
+        {
+            "level": "debug",
+            "event": "attempted",
+            "destination": "dst_acme",
+            "entries": 1,
+            "status": 200,
+            "request_id": "request-1",
+            "duration_ms": 12.3,
+        },
+        {
+            "level": "debug",
+            "event": "skipped",
+            "reason": "no_destination",
+            "origin": f"{EVENTS}/0/0",
+            "customer": "acme",
+        },
+    ]
+
+
+def test_the_same_trouble_is_said_once_and_then_how_often_it_came(time: Time) -> None:
+    stream = io.StringIO()
+    observe = LogObserver(open_log("info", stream=stream))
+    for secs in range(75):
+        time.now = 1000.0 + secs
+        observe(KafkaTrouble("down"))
+    assert [line.get("repeated") for line in lines(stream)] == [None, 29, 29]
+
+
+def test_ours_is_said_once_for_a_whole_batch(time: Time) -> None:
+    assert time.now
+    assert len(said(*[attempted(*[(OURS, Again(1, "retryable"))] * 10)] * 10)) == 1
+
+
+def test_a_flood_of_dead_letters_is_one_line_per_reason_code_and_destination(time: Time) -> None:
+    assert time.now
+    flood: list[Signal] = [
+        DeadLettered(letter("blocked", code, f"message {n}", to=to), None)
+        for n in range(100)
+        for code in ("AccessDenied", "403")
+        for to in ("dst_a", "dst_b")
+    ]
+    assert len(said(*flood)) == 4
+
+
+def test_different_troubles_in_the_same_words_are_all_said(time: Time) -> None:
+    assert time.now
+    dead = letter("blocked", "AccessDenied", "no")
+    told = said(KafkaTrouble("down"), CommitFailed("down"), DeadLetterFailed(dead, "down", 1.0))
+    assert [line["event"] for line in told] == ["kafka_trouble", "commit_failed", "dead_letter_failed"]
+
+
+def test_trouble_in_ever_new_words_does_not_fill_the_memory(time: Time) -> None:
+    assert time.now
+    stream = io.StringIO()
+    observe = LogObserver(open_log("info", stream=stream))
+    for n in range(5000):
+        observe(KafkaTrouble(f"down {n}"))
+    assert len(lines(stream)) == 5000
+    assert len(observe._said) <= 1001
+
+
+def test_a_terminal_gets_text_unless_json_is_asked_for() -> None:
+    text, wanted = Terminal(), Terminal()
+    open_log("info", stream=text).info("hello", who="people")
+    open_log("info", stream=wanted, as_json=True).info("hello", who="machines")
+    assert "hello" in text.getvalue()
+    assert not text.getvalue().startswith("{")
+    assert lines(wanted) == [{"level": "info", "event": "hello", "who": "machines"}]
+
+
+def test_the_log_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    open_log("warning").warning("hello")
+    open_log("warning").info("not this")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert "hello" in captured.err
+
+
+@in_virtual_time
+async def test_no_secret_reaches_log_attempts_or_dlq() -> None:
+    secrets = ["wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "AKIAIOSFODNN7EXAMPLE", "IQoJb3JpZ2luX2VjEXAMPLETOKEN"]
+    keys = AccessKey(secrets[1], Secret(secrets[0]))
+    told = f"The key {secrets[1]} with secret {secrets[0]} was refused. X-Amz-Security-Token: {secrets[2]}, Signature="
+    world = World(destination("keys", auth=keys), destination("role"))
+    world.bus.answer(always(failed("UnrecognizedClientException", 403, told + "a" * 64)), "dst_keys")
+    world.bus.answer(always(failed("InvalidClientTokenId", 403, told + "a" * 64, "AssumeRole")), "dst_role")
+    stream, attempts = io.StringIO(), io.BytesIO()
+
+    class Kept:
+        def append(self, key: bytes, value: bytes) -> None:
+            attempts.write(key + value)
+
+    log = open_log("debug", stream=stream)
+
+    def complain(signal: Signal) -> None:
+        assert not isinstance(signal, Attempted), f"cannot cope with {signal}"
+
+    async with world.worker(observe=FanOut([complain, LogObserver(log), AttemptsLog(Kept())], log)) as worker:
+        worker.feed(*records(range(10), "keys"), record(10, "role"), raw(11, told.encode()))
+        await worker.at(5)
+    written = "".join(str(letter.headers) for letter in world.topics.written)
+    events = {line["event"] for line in lines(stream)}
+    assert {"attempted", "dead_lettered", "our_own_fault", "observer_failed"} <= events
+    for found in (stream.getvalue(), attempts.getvalue().decode(), written):
+        assert "was refused" in found
+        for secret in [*secrets, "a" * 64]:
+            assert secret not in found

@@ -1,0 +1,122 @@
+"""Records, destinations and replies for the stories. An event's idempotency key is its offset by default."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Limits, Secret
+from pushrail_stream.core.outcome import Answered, CallFailed, EntryResult, Reply
+from pushrail_stream.core.record import Headers, Partition, Record
+
+EVENTS: Final = "pushrail.events"
+DLQ: Final = "pushrail.dlq"
+P0: Final = Partition(EVENTS, 0)
+P1: Final = Partition(EVENTS, 1)
+Answer = Callable[[Batch], Reply]
+
+
+def destination(customer: str = "acme", *, name: str = "", **changes: Any) -> Destination:
+    """A customer's bus; its id is ``dst_<customer>``, with ``name`` when a customer has several."""
+    identity = f"dst_{customer}{name and '_' + name}"
+    made = Destination(
+        id=identity,
+        vendor="pushrail",
+        customer_external_id=customer,
+        name=identity,
+        bus_arn=f"arn:aws:events:us-east-1:123456789012:event-bus/{identity}",
+        region="us-east-1",
+        source="pushrail.test",
+        auth=AssumeRole("arn:aws:iam::123456789012:role/Writer", f"ext-{customer}"),
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def narrow(customer: str, max_in_flight: int, per_second: float | None = None) -> Destination:
+    """A destination with limits of its own."""
+    return destination(customer, limits=Limits(per_second, max_in_flight))
+
+
+def with_access_key(customer: str = "acme") -> Destination:
+    """A destination that signs with a key pair."""
+    return destination(customer, auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("not-a-secret")))
+
+
+def record(
+    offset: int,
+    customer: str = "acme",
+    *,
+    event_type: str = "order.created",
+    key: str | None = None,
+    partition: Partition = P0,
+    padding: int = 0,
+    headers: Headers = (),
+) -> Record:
+    """A canonical event at this offset, ``padding`` bytes larger than it has to be."""
+    event = {
+        "eventType": event_type,
+        "occurredAt": "2026-05-26T14:21:08.493Z",
+        "source": "shop",
+        "customerExternalId": customer,
+        "idempotencyKey": str(offset) if key is None else key,
+        "payload": {"n": offset, "padding": "x" * padding},
+    }
+    return raw(offset, json.dumps(event, indent=1).encode(), customer=customer, partition=partition, headers=headers)
+
+
+def raw(
+    offset: int, value: bytes | None, *, customer: str = "acme", partition: Partition = P0, headers: Headers = ()
+) -> Record:
+    """A record with any value."""
+    return Record(partition.topic, partition.number, offset, customer.encode(), value, headers, 1_780_000_000_000)
+
+
+def records(offsets: Iterable[int], customer: str = "acme", **same: Any) -> list[Record]:
+    """Events of one customer at these offsets."""
+    return [record(offset, customer, **same) for offset in offsets]
+
+
+def keys(batch: Batch) -> list[str]:
+    """The batch's events, by their idempotency keys."""
+    return [delivery.event.idempotency_key for delivery in batch.deliveries]
+
+
+def take_all(batch: Batch) -> Reply:
+    """EventBridge takes every entry."""
+    return answered(batch)
+
+
+def answered(batch: Batch, faults: dict[str, EntryResult] | None = None) -> Reply:
+    """A result per entry: those with these keys have a fault, the others are taken."""
+    faults = faults or {}
+    results = tuple(faults.get(key, EntryResult(f"event-{key}", None, None)) for key in keys(batch))
+    return Answered(results, 200, "request-200")
+
+
+def fault(code: str, message: str = "because") -> EntryResult:
+    """A result that says why EventBridge did not take the entry."""
+    return EntryResult(None, code, message)
+
+
+def failed(code: str, status: int | None = None, message: str = "because", operation: Any = "PutEvents") -> CallFailed:
+    """The whole call failed."""
+    return CallFailed(operation, code, message, status, None if status is None else f"request-{status}")
+
+
+def always(reply: Reply) -> Answer:
+    """The same reply to every call."""
+    return lambda _batch: reply
+
+
+def in_turn(*answers: Answer | Reply) -> Answer:
+    """One answer after the other; the last one from then on."""
+    left = list(answers)
+
+    def answer(batch: Batch) -> Reply:
+        now = left.pop(0) if len(left) > 1 else left[0]
+        return now(batch) if callable(now) else now
+
+    return answer

@@ -1,0 +1,213 @@
+"""When a lane's batches leave, and what is in them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.lane import BatchLimits
+from tests.pipeline.records import P0, destination, failed, in_turn, keys, narrow, record, records, take_all
+from tests.pipeline.world import HANGS, World
+from tests.virtual_time import in_virtual_time
+
+
+@in_virtual_time
+async def test_ten_events_leave_at_once() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(0.01)
+        assert world.bus.made() == [(0.0, [str(n) for n in range(10)])]
+        assert worker.commit() == {P0: 10}
+        assert worker.deliver.lanes == 0
+
+
+@in_virtual_time
+async def test_fewer_wait_for_company_as_long_as_the_first_may_wait() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        for offset, moment in enumerate((0.0, 0.03, 0.06)):
+            await worker.at(moment)
+            worker.feed(record(offset))
+        await worker.at(0.099)
+        assert world.bus.made() == []
+        assert worker.deliver.lanes == 1
+        await worker.at(0.2)
+        assert world.bus.made() == [(0.1, ["0", "1", "2"])]
+
+
+@in_virtual_time
+async def test_the_tenth_does_not_wait_and_the_eleventh_starts_anew() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(9)))
+        await worker.at(0.05)
+        worker.feed(*records(range(9, 11)))
+        await worker.at(1)
+        assert world.bus.made() == [(0.05, [str(n) for n in range(10)]), (0.15, ["10"])]
+
+
+@in_virtual_time
+async def test_a_batch_leaves_when_it_has_the_bytes() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(3), padding=400_000))
+        await worker.at(1)
+        assert world.bus.made() == [(0.0, ["0", "1"]), (0.1, ["2"])]
+
+
+@in_virtual_time
+async def test_the_settings_limits_hold() -> None:
+    world = World(destination())
+    async with world.worker(batches=BatchLimits(max_entries=4, flush_secs=0.5)) as worker:
+        worker.feed(*records(range(6)))
+        await worker.at(1)
+        assert world.bus.made() == [(0.0, ["0", "1", "2", "3"]), (0.5, ["4", "5"])]
+
+
+@in_virtual_time
+async def test_batches_are_under_way_together_up_to_the_destinations_limit() -> None:
+    world = World(narrow("acme", 3))
+    world.bus.latency = lambda _batch: 1.0
+    async with world.worker() as worker:
+        worker.feed(*records(range(75)))
+        await worker.at(10)
+        assert [(at, len(keys)) for at, keys in world.bus.made()] == [
+            (0.0, 10), (0.0, 10), (0.0, 10), (1.0, 10), (1.0, 10), (1.0, 10), (2.0, 10), (2.0, 5),
+        ]  # fmt: skip
+        assert world.bus.most_under_way["dst_acme"] == 3
+        assert worker.commit() == {P0: 75}
+
+
+@in_virtual_time
+async def test_a_rate_spaces_the_calls_even_when_the_lane_was_empty_in_between() -> None:
+    world = World(narrow("acme", 8, per_second=2))
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(0.7)
+        assert worker.ledger.in_flight == 0
+        worker.feed(*records(range(20, 40)))
+        await worker.at(10)
+        assert [at for at, _ in world.bus.made()] == [0.0, 0.5, 1.0, 1.5]
+        assert worker.deliver.lanes == 0
+
+
+@in_virtual_time
+async def test_a_paced_lane_without_work_is_forgotten_too() -> None:
+    world = World(narrow("acme", 8, per_second=2))
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        await worker.give_back(P0)
+        assert worker.deliver.lanes == 1
+        await worker.at(10)
+        assert world.bus.calls == []
+        assert worker.ledger.dropped == 3
+        assert worker.deliver.lanes == 0
+
+
+@in_virtual_time
+async def test_what_was_produced_arrives_byte_for_byte() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        given = record(0, headers=(("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"),))
+        worker.feed(given)
+        await worker.at(1)
+        (entry,) = world.bus.calls[0].entries
+        assert entry == {
+            "Time": 1_779_805_268,
+            "Source": "pushrail.test",
+            "Resources": ["acme", "0"],
+            "DetailType": "order.created",
+            "Detail": (given.value or b"").decode(),
+            "EventBusName": "arn:aws:events:us-east-1:123456789012:event-bus/dst_acme",
+            "TraceHeader": "Root=1-aaaaaaaa-aaaaaaaaaaaaaaaaaaaaaaaa;Parent=bbbbbbbbbbbbbbbb;Sampled=1",
+        }
+
+
+@in_virtual_time
+async def test_a_changed_document_holds_from_the_next_batch_on() -> None:
+    old = destination()
+    new = dataclasses.replace(old, source="acme.renamed", auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("s")))
+    world = World(old)
+    world.bus.latency = lambda _batch: 1.0
+    async with world.worker() as worker:
+        worker.feed(*records(range(12)))
+        await worker.at(0.05)
+        world.directory.put(new)
+        worker.feed(*records(range(12, 14)))
+        await worker.at(2)
+        assert [(call.at, len(call.keys), call.destination) for call in world.bus.calls] == [
+            (0.0, 10, old), (0.1, 4, new),
+        ]  # fmt: skip
+        assert {entry["Source"] for entry in world.bus.calls[1].entries} == {"acme.renamed"}
+
+
+@in_virtual_time
+async def test_a_raised_limit_holds_from_the_next_event_on() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.latency = lambda _batch: 5.0
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(1)
+        world.directory.put(narrow("acme", 8))
+        worker.feed(record(20))
+        await worker.at(4)
+        assert [at for at, _ in world.bus.made()] == [0.0, 1.0, 1.1]
+
+
+@in_virtual_time
+async def test_a_disabled_document_stops_what_comes_after() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(2)))
+        world.directory.put(destination(enabled=False))
+        worker.feed(*records(range(2, 4)))
+        await worker.at(1)
+        assert world.bus.made() == [(0.1, ["0", "1"])]
+        assert (worker.ledger.delivered, worker.ledger.skipped) == (2, 2)
+
+
+@in_virtual_time
+async def test_one_slow_or_hanging_destination_delays_nobody() -> None:
+    world = World(destination("hangs"), destination("slow"), narrow("swift", 2))
+    latencies = {"dst_hangs": HANGS, "dst_slow": 30.0, "dst_swift": 0.01}
+    world.bus.latency = lambda batch: latencies[batch.destination.id]
+    async with world.worker() as worker:
+        for start in range(0, 600, 30):
+            worker.feed(*records(range(start, start + 10), "hangs"), *records(range(start + 10, start + 20), "slow"))
+            worker.feed(*records(range(start + 20, start + 30), "swift"))
+        await worker.at(0.2)
+        # As if the swift one were alone: twenty batches, two at a time, 10 ms each.
+        assert [at for at, _ in world.bus.made("dst_swift")] == [round(n // 2 * 0.01, 2) for n in range(20)]
+        assert len(world.bus.arrived["dst_swift"]) == 200
+        assert len(world.bus.made("dst_hangs")) == len(world.bus.made("dst_slow")) == 8
+        assert worker.commit() == {P0: 0}
+
+
+@in_virtual_time
+async def test_one_that_backs_off_delays_nobody() -> None:
+    world = World(destination("broken"), destination("fine"))
+    world.bus.answer(in_turn(failed("ServiceUnavailable", 503)), "dst_broken")
+    async with world.worker() as worker:
+        for second in range(30):
+            await worker.at(second)
+            worker.feed(record(2 * second, "broken"), record(2 * second + 1, "fine"))
+        await worker.at(30)
+        assert world.bus.made("dst_fine") == [(round(n + 0.1, 6), [str(2 * n + 1)]) for n in range(30)]
+
+
+@pytest.mark.parametrize("slow", ["first", "last"])
+@in_virtual_time
+async def test_batches_may_end_in_any_order(slow: str) -> None:
+    world = World(destination())
+    marked = "0" if slow == "first" else "19"
+    world.bus.latency = lambda batch: 5.0 if marked in keys(batch) else 0.01
+    world.bus.answer(take_all)
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(1)
+        assert worker.commit() == {P0: 0 if slow == "first" else 10}
+        await worker.at(6)
+        assert worker.commit() == {P0: 20}

@@ -1,0 +1,328 @@
+"""From a record to its deliveries, and from what settled to what may be committed."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from pushrail_stream.core.lane import BatchLimits
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import DeadLettered, Held, PartitionsAssigned, Signal, Skipped
+from pushrail_stream.core.text import MAX_MESSAGE_BYTES
+from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.observe.logging import open_log
+from pushrail_stream.pipeline.consume import Directions, HoldLimits
+from tests.pipeline.records import (
+    P0,
+    P1,
+    always,
+    destination,
+    failed,
+    narrow,
+    raw,
+    record,
+    records,
+    take_all,
+)
+from tests.pipeline.world import HANGS, Seen, World
+from tests.virtual_time import in_virtual_time
+
+FLOWS = Directions(hold=False, full=frozenset())
+
+
+@in_virtual_time
+async def test_an_event_goes_to_every_destination_of_its_customer_and_to_no_other() -> None:
+    world = World(destination(name="a"), destination(name="b"), destination("other"))
+    world.bus.latency = lambda batch: 1.0 if batch.destination.id == "dst_acme_b" else 0.01
+    async with world.worker() as worker:
+        assert worker.feed(record(0)) == FLOWS
+        await worker.at(0.5)
+        assert world.bus.arrived == {"dst_acme_a": ["0"]}
+        assert worker.commit() == {P0: 0}
+        await worker.at(2)
+        assert world.bus.arrived == {"dst_acme_a": ["0"], "dst_acme_b": ["0"]}
+        assert worker.commit() == {P0: 1}
+        assert (worker.ledger.begun, worker.ledger.delivered) == (2, 2)
+
+
+@in_virtual_time
+async def test_a_broken_destination_holds_the_offset_but_not_the_others_delivery() -> None:
+    world = World(destination(name="a"), destination(name="b"))
+    world.bus.answer(always(failed("503", 503)), "dst_acme_a")
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(30)
+        assert world.bus.arrived == {"dst_acme_b": [str(n) for n in range(10)]}
+        assert len(world.bus.made("dst_acme_b")) == 1
+        assert worker.commit() == {P0: 0}
+        world.bus.answer(take_all, "dst_acme_a")
+        await worker.at(60)
+        assert worker.commit() == {P0: 10}
+
+
+@in_virtual_time
+async def test_events_nobody_gets_are_recorded_as_skipped_and_do_not_hold_the_offset() -> None:
+    off, picky = destination("off", enabled=False), destination("picky", event_types=("invoice.*", "order.shipped"))
+    world = World(off, picky)
+    async with world.worker() as worker:
+        worker.feed(record(0, "off"), record(1, "picky"), record(2, "stranger"))
+        worker.feed(record(3, "picky", event_type="invoice.paid"))
+        await worker.at(1)
+        told = [(s.origin.offset, s.destination, s.reason) for s in worker.signals if isinstance(s, Skipped)]
+        assert told == [(0, off, "disabled"), (1, picky, "filtered"), (2, None, "no_destination")]
+        assert world.bus.arrived == {"dst_picky": ["3"]}
+        assert worker.commit() == {P0: 4}
+        assert (worker.ledger.begun, worker.ledger.skipped, worker.ledger.delivered) == (4, 3, 1)
+
+
+@in_virtual_time
+async def test_one_skips_and_the_other_gets_it() -> None:
+    world = World(destination(name="off", enabled=False), destination(name="on"))
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        assert worker.commit() == {P0: 0}
+        await worker.at(1)
+        assert worker.commit() == {P0: 1}
+        assert (worker.ledger.skipped, worker.ledger.delivered) == (1, 1)
+
+
+@in_virtual_time
+async def test_unrouted_events_go_to_the_dlq_where_that_is_wanted() -> None:
+    world = World(destination())
+    async with world.worker(bury_unrouted=True) as worker:
+        worker.feed(record(0, "stranger"))
+        assert worker.commit() == {P0: 0}
+        await worker.at(1)
+        assert world.topics.dead() == [("0", "rejected")]
+        said = world.topics.written[0].said
+        assert said["pushrail-error-code"] == "NoDestination"
+        assert said["pushrail-error-message"] == "pushrail has no destination for customer stranger"
+        assert "pushrail-destination" not in said
+        assert worker.commit() == {P0: 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [(None, "value"), (b"", "value"), (b"\xff\xfe", "value"), (b"[1]", "value"), (b'{"eventType": 7}', "eventType")],
+)
+@in_virtual_time
+async def test_poison_goes_to_the_dlq_untouched_and_the_partition_moves(value: bytes | None, field: str) -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(raw(0, value, headers=(("tenant", b"\xff"),)), record(1))
+        await worker.at(1)
+        (letter,) = world.topics.written
+        assert (letter.key, letter.value) == (b"acme", value)
+        assert letter.headers[0] == ("tenant", b"\xff")
+        headers = dict(letter.headers)
+        assert headers["pushrail-reason"] == b"undecodable"
+        assert headers["pushrail-error-code"] == field.encode()
+        assert headers["pushrail-attempts"] == b"0"
+        assert "pushrail-destination" not in headers
+        assert world.bus.arrived == {"dst_acme": ["1"]}
+        assert worker.commit() == {P0: 2}
+
+
+@in_virtual_time
+async def test_whatever_a_producer_wrote_the_message_is_short_and_redacted() -> None:
+    world = World()
+    long_vendor = (("pushrail-vendor", b"v" * 5000),)
+    leaky = record(1, event_type="e").value or b""
+    async with world.worker(bury_unrouted=True) as worker:
+        worker.feed(record(0, headers=long_vendor), raw(1, leaky.replace(b"2026-05-26T", b"AKIAIOSFODNN7EXAMPLE ")))
+        await worker.at(1)
+        messages = [written.said["pushrail-error-message"] for written in world.topics.written]
+        assert len(messages) == 2
+        assert all(len(message) <= MAX_MESSAGE_BYTES for message in messages)
+        assert "AKIAIOSFODNN7EXAMPLE" not in messages[1]
+
+
+@in_virtual_time
+async def test_what_cannot_fit_is_never_sent_and_is_dead_lettered_alone() -> None:
+    world = World(destination())
+    async with world.worker(batches=BatchLimits(max_bytes=2000)) as worker:
+        worker.feed(record(0), record(1, padding=3000), record(2))
+        await worker.at(1)
+        assert world.bus.arrived == {"dst_acme": ["0", "2"]}
+        assert [key for call in world.bus.calls for key in call.keys] == ["0", "2"]
+        assert world.topics.dead() == [("1", "oversize")]
+        said = world.topics.written[0].said
+        assert said["pushrail-error-code"] == "EntryTooLarge"
+        assert said["pushrail-destination"] == "dst_acme"
+        assert said["pushrail-attempts"] == "0"
+        assert worker.commit() == {P0: 3}
+
+
+@in_virtual_time
+async def test_the_largest_that_fits_is_sent() -> None:
+    world = World(destination())
+    limit = 2000
+    bare = len(record(0).value or b"") + 14 + len("pushrail.test" + "order.created" + "acme" + "0")
+    async with world.worker(batches=BatchLimits(max_bytes=limit)) as worker:
+        worker.feed(record(0, padding=limit - bare), record(1, padding=limit - bare + 1))
+        await worker.at(1)
+        assert world.bus.arrived == {"dst_acme": ["0"]}
+        assert world.topics.dead() == [("1", "oversize")]
+
+
+@in_virtual_time
+async def test_the_vendor_header_decides_the_route() -> None:
+    world = World(destination(), destination(name="theirs", vendor="theirs"))
+    async with world.worker() as worker:
+        worker.feed(record(0), record(1, headers=(("pushrail-vendor", b"theirs"),)))
+        await worker.at(1)
+        assert world.bus.arrived == {"dst_acme": ["0"], "dst_acme_theirs": ["1"]}
+
+
+@in_virtual_time
+async def test_records_of_partitions_we_do_not_own_are_left_to_their_owner() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(record(0, partition=P1), record(0), record(0, partition=Partition("elsewhere", 0)))
+        await worker.at(1)
+        assert world.bus.made() == [(0.1, ["0"])]
+        assert worker.commit() == {P0: 1}
+        assert worker.ledger.begun == 1
+
+
+@in_virtual_time
+async def test_committable_moves_as_lanes_finish_out_of_order() -> None:
+    world = World(*(destination(name) for name in "abc"))
+    seconds = {"dst_a": 3.0, "dst_b": 1.0, "dst_c": 2.0}
+    world.bus.latency = lambda batch: seconds[batch.destination.id]
+    async with world.worker() as worker:
+        assert worker.commit() == {}
+        worker.feed(record(0, "a"), record(1, "b"), record(5, "c"), record(6, "b"))
+        seen = []
+        for moment in (0.5, 1.5, 2.5, 3.5):
+            await worker.at(moment)
+            seen.append(worker.commit()[P0])
+        assert seen == [0, 0, 0, 7]
+
+
+@in_virtual_time
+async def test_nothing_new_is_nothing_to_commit() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(1)
+        assert worker.commit() == {P0: 1}
+        assert list(worker.consume.committable()) == []
+
+
+@in_virtual_time
+async def test_a_new_owner_skips_what_was_settled_above_the_committed_offset() -> None:
+    world = World(destination("slow"), destination("fast"))
+    world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_slow" else 0.01
+    poison = raw(29, b"poison")
+    log = [record(0, "fast"), record(1, "slow"), *records(range(2, 29), "fast"), poison, record(30, "slow")]
+    log += records(range(31, 33), "fast")
+    async with world.worker() as crashed:
+        crashed.feed(*log)
+        await crashed.at(1)
+        assert crashed.commit() == {P0: 1}
+    world.bus.latency = lambda _batch: 0.01
+    async with world.worker() as heir:
+        heir.feed(*log[1:], record(33, "fast"))
+        await heir.at(2)
+        assert world.bus.arrived["dst_slow"] == ["1", "30"]
+        fast = sorted(int(key) for key in world.bus.arrived["dst_fast"])
+        assert fast == [0, *range(2, 29), 31, 32, 33]
+        assert world.topics.dead() == [("29", "undecodable")]
+        assert (heir.ledger.begun, heir.ledger.delivered) == (3, 3)
+        assert heir.commit() == {P0: 34}
+    assert [s for s in heir.signals if isinstance(s, PartitionsAssigned)] == [PartitionsAssigned(((P0, 1),))]
+
+
+@in_virtual_time
+async def test_a_full_worker_holds_back_until_it_has_room_again() -> None:
+    world = World(narrow("acme", 1), narrow("other", 1))
+    world.bus.latency = lambda batch: 1.0 if batch.destination.id == "dst_acme" else 2.5
+    limits = HoldLimits(max_events=50)
+    async with world.worker(owns=[P0, P1], limits=limits, batches=BatchLimits()) as worker:
+        assert worker.feed(*records(range(25)), *records(range(20), "other", partition=P1)) == FLOWS
+        assert worker.feed(*records(range(25, 30)), *records(range(20, 30), "other", partition=P1)).hold
+        seen = []
+        for moment in (0.9, 1.1, 2.1, 2.6, 3.1):
+            await worker.at(moment)
+            seen.append(worker.consume.directions().hold)
+        # 60 held; 50 after a second, 40 after two: only below 80 % of 50 does it go on.
+        assert seen == [True, True, True, False, False]
+        held = [signal for signal in worker.signals if isinstance(signal, Held)]
+        assert [(signal.on, signal.events) for signal in held] == [(True, 60), (False, 30)]
+
+
+@in_virtual_time
+async def test_a_worker_full_of_bytes_holds_back() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.latency = lambda _batch: 1.0
+    async with world.worker(limits=HoldLimits(max_bytes=10_000)) as worker:
+        assert worker.feed(*records(range(4), padding=2000)) == FLOWS
+        assert worker.feed(record(4, padding=2000)) == Directions(hold=True, full=frozenset())
+        await worker.at(1.5)
+        assert worker.consume.directions() == FLOWS
+
+
+@in_virtual_time
+async def test_a_partition_that_runs_too_far_ahead_is_full_alone() -> None:
+    world = World(destination("stuck"), destination("fine"))
+    world.bus.latency = lambda batch: 5.0 if batch.destination.id == "dst_stuck" else 0.01
+    limits = HoldLimits(partition_max_offsets=20)
+    async with world.worker(owns=[P0, P1], limits=limits) as worker:
+        worker.feed(record(0, "stuck"), *records(range(1, 19), "fine"), *records(range(10), "fine", partition=P1))
+        await worker.at(1)
+        assert worker.consume.directions() == FLOWS
+        # All but the head are settled: they count as window, though not as held.
+        assert worker.feed(record(19, "fine")) == Directions(hold=False, full=frozenset({P0}))
+        await worker.at(4)
+        assert worker.consume.directions().full == {P0}
+        await worker.at(6)
+        assert worker.consume.directions() == FLOWS
+        assert worker.commit() == {P0: 20, P1: 10}
+
+
+@in_virtual_time
+async def test_a_full_partition_goes_on_below_its_share() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.latency = lambda _batch: 1.0
+    limits = HoldLimits(partition_max_bytes=30 * len(record(10).value or b""))
+    async with world.worker(limits=limits, batches=BatchLimits(max_entries=5)) as worker:
+        assert worker.feed(*records(range(10, 39))).full == frozenset()
+        seen = [worker.feed(record(39)).full]
+        for moment in (0.9, 1.1, 2.1):
+            await worker.at(moment)
+            seen.append(worker.consume.directions().full)
+        # 30 held, 25 after a second, 20 after two: only below 80 % of 30 does it go on.
+        assert seen == [{P0}, {P0}, {P0}, frozenset()]
+        assert worker.feed(*records(range(40, 49))).full == frozenset()
+
+
+@in_virtual_time
+async def test_a_partition_given_back_is_full_no_more() -> None:
+    world = World(destination())
+    async with world.worker(limits=HoldLimits(partition_max_offsets=2)) as worker:
+        assert worker.feed(*records(range(3))).full == {P0}
+        await worker.give_back(P0)
+        assert worker.consume.directions() == FLOWS
+
+
+@in_virtual_time
+async def test_an_observer_that_raises_changes_nothing() -> None:
+    def broken(signal: Signal) -> None:
+        raise RuntimeError(f"a bug at {type(signal).__name__}")
+
+    seen = Seen()
+    log = io.StringIO()
+    world = World(destination(), destination("off", enabled=False), destination("blocked"))
+    world.bus.answer(always(failed("AccessDeniedException", 400)), "dst_blocked")
+    async with world.worker(observe=FanOut([broken, seen], open_log("info", stream=log))) as worker:
+        worker.feed(*records(range(10)), record(10, "off"), record(11, "blocked"), raw(12, b"poison"))
+        await worker.at(1)
+        assert len(world.bus.arrived["dst_acme"]) == 10
+        assert world.topics.dead() == [("11", "blocked"), ("12", "undecodable")]
+        assert worker.commit() == {P0: 13}
+        await worker.give_back(P0)
+    assert seen == worker.signals
+    assert [signal for signal in seen if isinstance(signal, DeadLettered)]
+    assert log.getvalue().count("observer_failed") == 1

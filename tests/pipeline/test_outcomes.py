@@ -1,0 +1,360 @@
+"""What follows from each kind of answer, for exactly the entries it is about."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import pairwise
+
+import pytest
+
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.outcome import Answered, EntryResult, Reply
+from pushrail_stream.core.retry import Again, RetryPolicy
+from pushrail_stream.core.signals import Attempted
+from tests.pipeline.records import (
+    P0,
+    always,
+    answered,
+    destination,
+    failed,
+    fault,
+    in_turn,
+    keys,
+    record,
+    records,
+    take_all,
+    with_access_key,
+)
+from tests.pipeline.world import World
+from tests.virtual_time import in_virtual_time
+
+TEN = [str(n) for n in range(10)]
+
+
+@in_virtual_time
+async def test_of_ten_one_is_throttled_and_one_malformed_and_eight_are_delivered() -> None:
+    world = World(destination())
+    faults = {"3": fault("ThrottlingException"), "7": fault("MalformedDetail", "Detail is malformed.")}
+    world.bus.answer(in_turn(lambda batch: answered(batch, faults), take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(0.05)
+        assert world.bus.arrived["dst_acme"] == ["0", "1", "2", "4", "5", "6", "8", "9"]
+        assert world.topics.dead() == [("7", "rejected")]
+        assert worker.commit() == {P0: 3}
+        await worker.at(5)
+        assert world.bus.made() == [(0.0, TEN), (0.11, ["3"])]
+        assert world.topics.dead() == [("7", "rejected")]
+        assert worker.commit() == {P0: 10}
+        assert (worker.ledger.delivered, worker.ledger.dead_lettered) == (9, 1)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        failed("InternalFailure", 500),
+        failed("503", 503),
+        failed("ConnectTimeoutError"),
+        failed("ThrottlingException", 400),
+        failed("429", 429),
+        failed("Throttling", 400, operation="AssumeRole"),
+        failed("NeverSeenBefore", 418),
+        Answered((), 200, None),
+    ],
+)
+@in_virtual_time
+async def test_the_moments_fault_sends_the_whole_batch_again(reply: Reply) -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(reply, take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(0.05)
+        assert worker.commit() == {P0: 0}
+        await worker.at(5)
+        assert world.bus.made() == [(0.0, TEN), (0.11, TEN)]
+        assert worker.commit() == {P0: 10}
+
+
+@in_virtual_time
+async def test_a_retry_travels_with_what_is_fresh() -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(lambda batch: answered(batch, {"0": fault("InternalFailure")}), take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(0.1)
+        worker.feed(*records(range(10, 12)))
+        await worker.at(5)
+        assert world.bus.made() == [(0.0, TEN), (0.11, ["0", "10", "11"])]
+
+
+@in_virtual_time
+async def test_full_jitter_doubles_up_to_the_cap_and_the_offset_stays_open() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("503", 503)))
+    world.bus.latency = lambda _batch: 0.0
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(120)
+        made = [at for at, _ in world.bus.made()]
+        gaps = [round(after - before, 6) for before, after in pairwise(made)]
+        assert gaps == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, *[10.0] * 10]
+        worker.feed(*records(range(1, 3), "nobody"))
+        assert worker.commit() == {P0: 0}
+        assert worker.ledger.in_flight == 1
+        world.bus.answer(take_all)
+        await worker.at(130)
+        assert worker.commit() == {P0: 3}
+
+
+@in_virtual_time
+async def test_jitter_spreads_what_failed_together() -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(failed("503", 503), take_all))
+    dice = iter([0.25, 0.5, 0.75])
+    async with world.worker(jitter=lambda: next(dice)) as worker:
+        worker.feed(*records(range(3)))
+        await worker.at(5)
+        assert world.bus.made() == [(0.1, ["0", "1", "2"]), (0.16, ["0"]), (0.21, ["1"]), (0.26, ["2"])]
+
+
+@in_virtual_time
+async def test_what_is_too_old_expires() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("ThrottlingException", 400, "Rate exceeded")))
+    async with world.worker(policy=RetryPolicy(backoff_base_secs=4, backoff_cap_secs=4, max_age_secs=10)) as worker:
+        worker.feed(record(0))
+        await worker.at(60)
+        # The first attempt was at 0.1; the sixth, ten seconds later, is the last.
+        assert [at for at, _ in world.bus.made()] == [0.1, 2.11, 4.12, 6.13, 8.14, 10.15]
+        assert world.topics.dead() == [("0", "expired")]
+        (letter,) = world.topics.written
+        assert letter.said["pushrail-attempts"] == "6"
+        assert letter.said["pushrail-error-code"] == "ThrottlingException"
+        assert worker.commit() == {P0: 1}
+
+
+@in_virtual_time
+async def test_after_a_day_by_default() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("503", 503)))
+    async with world.worker(policy=RetryPolicy(backoff_cap_secs=7200)) as worker:
+        worker.feed(record(0))
+        await worker.at(86_390)
+        assert world.topics.dead() == []
+        await worker.at(86_400 + 7200)
+        assert world.topics.dead() == [("0", "expired")]
+
+
+@in_virtual_time
+async def test_our_own_fault_never_becomes_a_customers_dead_letter() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
+    async with world.worker(policy=RetryPolicy(max_age_secs=10)) as worker:
+        worker.feed(record(0))
+        await worker.at(600)
+        assert world.topics.dead() == []
+        world.bus.answer(take_all)
+        await worker.at(620)
+        assert worker.commit() == {P0: 1}
+
+
+@pytest.mark.parametrize("refusal", [failed("ValidationException", 400), failed("413", 413)])
+@in_virtual_time
+async def test_a_refused_call_is_split_once_and_only_the_culprit_is_rejected(refusal: Reply) -> None:
+    world = World(destination())
+    world.bus.answer(lambda batch: refusal if "4" in keys(batch) else take_all(batch))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(5)
+        assert world.bus.made()[0] == (0.0, TEN)
+        assert [keys for _, keys in world.bus.made()[1:]] == [[n] for n in TEN]
+        assert [at for at, _ in world.bus.made()[1:]] == [*[0.01] * 8, *[0.02] * 2]
+        assert sorted(world.bus.arrived["dst_acme"]) == [n for n in TEN if n != "4"]
+        assert world.topics.dead() == [("4", "rejected")]
+        assert world.topics.written[0].said["pushrail-attempts"] == "2"
+        assert worker.commit() == {P0: 10}
+
+
+@in_virtual_time
+async def test_a_refused_call_of_one_entry_is_not_tried_again() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("ValidationException", 400)))
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(5)
+        assert len(world.bus.calls) == 1
+        assert world.topics.dead() == [("0", "rejected")]
+
+
+@in_virtual_time
+async def test_one_alone_that_meets_a_bad_moment_is_only_retried() -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(failed("413", 413), failed("503", 503), take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(2)))
+        await worker.at(5)
+        assert world.bus.made() == [(0.1, ["0", "1"]), (0.11, ["0"]), (0.11, ["1"]), (0.32, ["0"])]
+        assert worker.commit() == {P0: 2}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        failed("AccessDeniedException", 400),
+        failed("403", 403),
+        failed("ResourceNotFoundException", 400),
+        failed("AccessDenied", 403, operation="AssumeRole"),
+        failed("CredentialsMissing", operation="Credentials"),
+    ],
+)
+@in_virtual_time
+async def test_blocked_goes_to_the_dlq_and_everybody_else_goes_on(reply: Reply) -> None:
+    world = World(destination(), destination("other"))
+    world.bus.answer(always(reply))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)), *records(range(10, 20), "other"))
+        await worker.at(1)
+        assert len(world.bus.made()) == 1
+        assert world.topics.dead() == [(n, "blocked") for n in TEN]
+        assert len(world.bus.arrived["dst_other"]) == 10
+        assert worker.commit() == {P0: 20}
+
+
+@in_virtual_time
+async def test_a_blocked_entry_is_dead_lettered_alone() -> None:
+    world = World(destination())
+    world.bus.answer(lambda batch: answered(batch, {"5": fault("NotAuthorizedForDetailTypeException")}))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(1)
+        assert world.topics.dead() == [("5", "blocked")]
+        assert len(world.bus.arrived["dst_acme"]) == 9
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException"])
+@in_virtual_time
+async def test_stale_credentials_are_renewed_and_the_call_is_made_again_in_place(code: str) -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(failed(code, 400), take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(5)
+        assert world.bus.forgotten == ["dst_acme"]
+        assert world.bus.made() == [(0.0, TEN), (0.01, TEN)]
+        assert worker.commit() == {P0: 10}
+        first, second = worker.told(Attempted)
+        assert isinstance(first, Attempted)
+        assert isinstance(second, Attempted)
+        assert {entry.decision for entry in first.entries} == {Again(0.0, "retryable")}
+        assert ({entry.attempt for entry in first.entries}, {entry.attempt for entry in second.entries}) == ({1}, {2})
+
+
+@in_virtual_time
+async def test_credentials_that_stay_expired_block() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("ExpiredToken", 400)))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(5)
+        assert world.bus.forgotten == ["dst_acme"]
+        assert world.bus.made() == [(0.0, TEN), (0.01, TEN)]
+        assert world.topics.dead() == [(n, "blocked") for n in TEN]
+
+
+@in_virtual_time
+async def test_a_signature_refused_with_fresh_credentials_is_our_fault() -> None:
+    world = World(destination())
+    world.bus.answer(
+        in_turn(failed("InvalidSignatureException", 400), failed("InvalidSignatureException", 400), take_all)
+    )
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(5)
+        assert world.bus.made() == [(0.1, ["0"]), (0.11, ["0"]), (0.32, ["0"])]
+        assert world.topics.dead() == []
+
+
+@in_virtual_time
+async def test_a_refused_access_key_blocks_without_a_second_try() -> None:
+    world = World(with_access_key())
+    world.bus.answer(always(failed("UnrecognizedClientException", 400)))
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(5)
+        assert world.bus.forgotten == []
+        assert len(world.bus.calls) == 1
+        assert world.topics.dead() == [("0", "blocked")]
+
+
+@in_virtual_time
+async def test_renewed_credentials_can_meet_any_answer() -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(failed("ExpiredToken", 400), failed("413", 413), take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(2)))
+        await worker.at(5)
+        assert world.bus.made() == [(0.1, ["0", "1"]), (0.11, ["0", "1"]), (0.12, ["0"]), (0.12, ["1"])]
+        assert worker.commit() == {P0: 2}
+
+
+@pytest.mark.parametrize(
+    ("results", "missed"),
+    [
+        ([EntryResult("e", None, None)], ["1", "2"]),
+        ([EntryResult(None, None, None)] * 3, ["0", "1", "2"]),
+        ([EntryResult("e", None, None), EntryResult("", None, None), EntryResult("e", None, None)], ["1"]),
+        ([EntryResult("e", None, None)] * 2 + [EntryResult("e", "WhoKnows", None)], ["2"]),
+        ([EntryResult("e", None, None)] * 7, []),
+    ],
+)
+@in_virtual_time
+async def test_what_a_reply_says_nothing_about_is_sent_again(results: list[EntryResult], missed: list[str]) -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(always(Answered(tuple(results), 200, None)), take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        await worker.at(5)
+        assert world.bus.made()[1:] == ([(0.21, missed)] if missed else [])
+        assert worker.commit() == {P0: 3}
+
+
+@in_virtual_time
+async def test_a_bug_in_the_bus_ends_the_worker_loudly_and_commits_nothing_of_it() -> None:
+    world = World(destination(), destination("other"))
+
+    def bug(_batch: Batch) -> Reply:
+        raise KeyError("a bug in the adapter")
+
+    world.bus.answer(bug)
+    with pytest.raises(ExceptionGroup) as failure:  # noqa: PT012 - the story is what raises
+        async with world.worker() as worker:
+            worker.feed(*records(range(10, 20), "other"))
+            await worker.at(1)
+            worker.feed(*records(range(20, 30)))
+            await worker.at(2)
+    assert failure.group_contains(KeyError, match="a bug in the adapter")
+    assert worker.ledger.in_flight == 10
+    assert worker.commit() == {P0: 20}
+
+
+@in_virtual_time
+async def test_what_comes_while_a_bug_ends_the_worker_stays_unsettled() -> None:
+    world = World(destination(), destination("other"))
+
+    def bug(_batch: Batch) -> Reply:
+        raise KeyError("a bug in the adapter")
+
+    world.bus.answer(bug)
+    with pytest.raises(ExceptionGroup) as failure:  # noqa: PT012 - the story is what raises
+        async with world.worker() as worker:
+            worker.feed(*records(range(10)), *records(range(10, 15), "other"))
+            try:
+                await worker.at(1)
+            finally:
+                # The consumer's thread hands over what it has, timers fire, and the partitions are given back.
+                worker.feed(*records(range(15, 30), "other"))
+                await asyncio.sleep(1)
+                await worker.give_back(P0)
+    assert failure.group_contains(KeyError, match="a bug in the adapter")
+    assert world.bus.arrived == {}
+    assert world.group == {P0: (0, "")}

@@ -1,0 +1,286 @@
+"""Partitions come and go: what is under way is finished, the rest is left to the next owner, and nothing is lost."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pushrail_stream.core.offsets import Committable, encode_settled
+from pushrail_stream.core.signals import PartitionsRevoked
+from tests.pipeline.records import (
+    P0,
+    P1,
+    Answer,
+    always,
+    answered,
+    destination,
+    failed,
+    fault,
+    in_turn,
+    narrow,
+    raw,
+    record,
+    records,
+    take_all,
+)
+from tests.pipeline.world import HANGS, World
+from tests.virtual_time import in_virtual_time, virtual_loop
+
+
+@in_virtual_time
+async def test_what_is_under_way_is_finished_and_committed_and_the_queue_is_dropped_unsent() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.latency = lambda _batch: 2.0
+    async with world.worker() as worker:
+        worker.feed(*records(range(25)))
+        await worker.give_back(P0)
+        assert virtual_loop().elapsed == 2.0
+        assert world.bus.made() == [(0.0, [str(n) for n in range(10)])]
+        assert world.group == {P0: Committable(10, "")}
+        assert worker.told(PartitionsRevoked) == [PartitionsRevoked((P0,), lost=False, dropped=15)]
+        assert (worker.ledger.delivered, worker.ledger.dropped, worker.ledger.in_flight) == (10, 15, 0)
+        await worker.at(60)
+        assert len(world.bus.calls) == 1
+        assert worker.deliver.lanes == 0
+
+
+@in_virtual_time
+async def test_the_next_owner_reads_it_again() -> None:
+    world = World(narrow("acme", 1))
+    async with world.worker() as worker:
+        worker.feed(*records(range(25)))
+        await worker.give_back(P0)
+    async with world.worker() as heir:
+        heir.feed(*records(range(10, 25)))
+        await heir.at(5)
+        assert world.bus.arrived["dst_acme"] == [str(n) for n in range(25)]
+        assert heir.commit() == {P0: 25}
+
+
+@in_virtual_time
+async def test_what_waits_for_a_retry_is_dropped_and_what_fails_under_way_does_not_come_back() -> None:
+    world = World(destination("a"), destination("b"))
+    world.bus.latency = lambda batch: 0.01 if batch.destination.id == "dst_a" else 1.0
+    world.bus.answer(always(failed("503", 503)), "dst_a")
+    world.bus.answer(in_turn(failed("413", 413), take_all), "dst_b")
+    async with world.worker(jitter=lambda: 0.999) as worker:
+        worker.feed(record(0, "a"), *records(range(1, 3), "b"))
+        await worker.at(0.15)
+        assert worker.ledger.in_flight == 3
+        await worker.give_back(P0)
+        assert virtual_loop().elapsed == 1.1
+        await worker.at(60)
+        assert (len(world.bus.made("dst_a")), len(world.bus.made("dst_b"))) == (1, 1)
+        assert worker.ledger.dropped == 3
+        assert world.group == {P0: Committable(0, "")}
+
+
+@in_virtual_time
+async def test_a_failed_attempt_under_way_is_not_tried_again() -> None:
+    world = World(destination())
+    world.bus.answer(lambda batch: answered(batch, {"1": fault("ThrottlingException")}))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.give_back(P0)
+        await worker.at(60)
+        assert len(world.bus.calls) == 1
+        assert (worker.ledger.delivered, worker.ledger.dropped) == (9, 1)
+        assert world.group[P0].offset == 1
+    async with world.worker() as heir:
+        world.bus.answer(take_all)
+        heir.feed(*records(range(1, 10)))
+        await heir.at(100)
+        # The committed map says that all but this one are settled.
+        assert [call.keys for call in world.bus.calls[1:]] == [["1"]]
+
+
+@in_virtual_time
+async def test_the_dead_letters_of_what_was_under_way_are_waited_for() -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: 1.0
+    world.topics.latency = 0.5
+    world.bus.answer(lambda batch: answered(batch, {"3": fault("MalformedDetail")}))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.give_back(P0)
+        assert virtual_loop().elapsed == 1.5
+        assert world.topics.dead() == [("3", "rejected")]
+        assert world.group == {P0: Committable(10, "")}
+
+
+@in_virtual_time
+async def test_the_deadline_holds_for_all_of_it_together() -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: 8.0
+    world.topics.latency = 8.0
+    world.bus.answer(lambda batch: answered(batch, {"3": fault("MalformedDetail")}))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.give_back(P0, deadline_secs=10)
+        assert virtual_loop().elapsed == 10.0
+        assert world.group[P0].offset == 3
+        await worker.at(60)
+        assert worker.ledger.in_flight == 0
+
+
+@pytest.mark.parametrize("answer", [take_all, always(failed("503", 503)), always(failed("AccessDenied", 403))])
+@in_virtual_time
+async def test_results_after_the_deadline_change_nothing(answer: Answer) -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: 30.0 if virtual_loop().elapsed < 1 else 0.01
+    world.bus.answer(answer)
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.give_back(P0, deadline_secs=5)
+        assert virtual_loop().elapsed == 5.0
+        assert world.group == {P0: Committable(0, "")}
+        # The partition comes back to us: a fresh tracker, and the same records.
+        worker.assign(P0)
+        world.bus.latency = lambda _batch: HANGS
+        worker.feed(*records(range(10)))
+        await worker.at(40)
+        assert worker.commit() == {P0: 0}
+        assert worker.ledger.in_flight == 10
+        assert len(world.bus.calls) == 2
+
+
+@in_virtual_time
+async def test_a_lane_that_was_only_waiting_is_forgotten_at_once() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        await worker.give_back(P0)
+        assert worker.deliver.lanes == 0
+        assert virtual_loop().elapsed == 0.0
+
+
+@in_virtual_time
+async def test_no_time_at_all_leaves_what_is_under_way() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.give_back(P0, deadline_secs=0)
+        assert virtual_loop().elapsed == 0.0
+        assert world.group == {P0: Committable(0, "")}
+        await worker.at(1)
+        assert worker.ledger.delivered == 10
+
+
+@in_virtual_time
+async def test_other_partitions_keep_what_they_have() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.latency = lambda _batch: 1.0
+    async with world.worker(owns=[P0, P1]) as worker:
+        worker.feed(*records(range(5)), *records(range(100, 105), partition=P1))
+        worker.feed(*records(range(5, 15)), *records(range(105, 125), partition=P1))
+        await worker.at(0.5)
+        await worker.give_back(P0)
+        assert virtual_loop().elapsed == 1.0
+        await worker.at(10)
+        sent = [key for call in world.bus.calls for key in call.keys]
+        assert sent == [str(n) for n in (*range(5), *range(100, 125))]
+        assert worker.commit() == {P0: 5, P1: 125}
+
+
+@in_virtual_time
+async def test_a_mixed_batch_goes_on_for_those_that_stay() -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(failed("503", 503), take_all))
+    async with world.worker(owns=[P0, P1]) as worker:
+        worker.feed(*records(range(5)), *records(range(100, 105), partition=P1))
+        await worker.give_back(P0)
+        await worker.at(10)
+        assert world.bus.made()[1:] == [(0.11, [str(n) for n in range(100, 105)])]
+        assert worker.ledger.dropped == 5
+        assert worker.commit() == {P0: 0, P1: 105}
+
+
+@in_virtual_time
+async def test_lost_partitions_commit_nothing() -> None:
+    world = World(narrow("acme", 1))
+    async with world.worker(owns=[P0, P1]) as worker:
+        worker.feed(*records(range(25)), *records(range(100, 103), partition=P1))
+        worker.lose(P0)
+        assert worker.told(PartitionsRevoked) == [PartitionsRevoked((P0,), lost=True, dropped=15)]
+        await worker.at(10)
+        assert worker.commit() == {P1: 103}
+        assert (worker.ledger.delivered, worker.ledger.dropped) == (13, 15)
+
+
+@in_virtual_time
+async def test_a_late_commit_report_of_a_partition_that_is_gone_is_ignored() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(1)
+        commits = worker.consume.committable()
+        worker.lose(P0)
+        worker.consume.committed(commits)
+        worker.assign(P0)
+        worker.feed(record(0))
+        await worker.at(2)
+        assert worker.commit() == {P0: 1}
+
+
+@in_virtual_time
+async def test_partitions_we_do_not_have_are_given_back_without_a_word() -> None:
+    world = World(destination())
+    async with world.worker(owns=[P0]) as worker:
+        await worker.give_back(P1)
+        worker.lose(P1)
+        assert worker.told(PartitionsRevoked) == []
+        await worker.give_back(P0)
+        assert worker.told(PartitionsRevoked) == [PartitionsRevoked((P0,), lost=False, dropped=0)]
+        assert world.group == {}
+
+
+@in_virtual_time
+async def test_an_operator_may_move_the_group_back() -> None:
+    world = World(destination())
+    world.group[P0] = Committable(5, "")
+    async with world.worker() as worker:
+        worker.feed(*records(range(3, 8)))
+        await worker.at(1)
+        assert world.bus.arrived["dst_acme"] == ["3", "4", "5", "6", "7"]
+
+
+@in_virtual_time
+async def test_an_assignment_commits_nothing_by_itself_nor_forgets_what_was_told() -> None:
+    world = World(destination())
+    start = world.group[P0] = Committable(5, encode_settled(5, [7, 8]))
+    async with world.worker() as worker:
+        assert list(worker.consume.committable()) == []
+        await worker.give_back(P0)
+        assert world.group == {P0: start}
+
+
+@in_virtual_time
+async def test_a_group_that_lost_its_offsets_gets_them_again() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(1)
+        assert worker.commit() == {P0: 1}
+        worker.lose(P0)
+        world.group.clear()
+        worker.assign(P0)
+        worker.feed(record(0))
+        await worker.at(2)
+        assert worker.commit() == {P0: 1}
+
+
+@in_virtual_time
+async def test_stopping_leaves_nothing_behind() -> None:
+    world = World(destination("a"), destination("b"))
+    world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_a" else 0.01
+    world.topics.latency = HANGS
+    async with world.worker() as worker:
+        worker.feed(*records(range(10), "a"), *records(range(10, 13), "b"), raw(13, b"poison"))
+        await worker.at(0.05)
+        assert len(worker.under_way) == 2
+    assert len(worker.under_way) == 0
+    await asyncio.sleep(60)
+    assert world.bus.made("dst_b") == []
+    assert worker.ledger.in_flight == 14
+    assert worker.ledger.balances
