@@ -149,7 +149,7 @@ async def _run_graph(
 
 
 def _fail_loudly(tasks: asyncio.TaskGroup) -> None:
-    """End the worker when a callback of the loop raises: asyncio would log it, and a lane would stand still for ever."""
+    """End the worker when a callback of the loop raises: asyncio would only log it, and a lane would stand still."""
 
     async def fail(error: BaseException) -> None:
         raise error

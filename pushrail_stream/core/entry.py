@@ -5,7 +5,6 @@ Deterministic: the same event and destination give the same entry for ever, so t
 
 from __future__ import annotations
 
-import math
 from typing import Final, NotRequired, TypedDict
 
 from pushrail_stream.core.destination import Destination
@@ -35,7 +34,7 @@ class Entry(TypedDict):
 def render(event: Event, destination: Destination) -> Entry:
     """The entry of this event for this destination; ``Detail`` is the produced JSON, byte for byte."""
     entry: Entry = {
-        "Time": math.floor(event.occurred_at),
+        "Time": event.occurred_at_ms // 1000,
         "Source": destination.source,
         "Resources": [event.customer_external_id, event.idempotency_key],
         "DetailType": event.event_type,

@@ -53,10 +53,10 @@ def _origin(text: str) -> Origin:
 
 
 def _time(text: str) -> int:
-    seconds = parse_rfc3339(text)
-    if seconds is None:
+    epoch_ms = parse_rfc3339(text)
+    if epoch_ms is None:
         raise ValueError("is not an RFC 3339 date-time")
-    return round(seconds * 1000)
+    return epoch_ms
 
 
 def _show_time(value: object) -> str:
@@ -86,7 +86,8 @@ _REQUIRED: Final = ("origin", "attempts", "reason", "failed_at_ms")
 def encode_headers(headers: DeliveryHeaders, own: Headers) -> Headers:
     """The producer's ``own`` headers followed by the delivery's; older delivery headers among ``own`` are replaced."""
     state = tuple(
-        (field.header, field.show(value).encode())
+        # What AWS calls an error may hold anything, even half a surrogate pair: the rest is still worth writing.
+        (field.header, field.show(value).encode(errors="replace"))
         for field in _FIELDS
         if (value := getattr(headers, field.attribute)) is not None
     )
@@ -119,5 +120,5 @@ def connect_headers(origin: Origin, message: str) -> Headers:
         (f"{_CONNECT_PREFIX}topic", origin.topic.encode()),
         (f"{_CONNECT_PREFIX}partition", str(origin.partition).encode()),
         (f"{_CONNECT_PREFIX}offset", str(origin.offset).encode()),
-        (f"{_CONNECT_PREFIX}exception.message", message.encode()),
+        (f"{_CONNECT_PREFIX}exception.message", message.encode(errors="replace")),
     )

@@ -31,6 +31,8 @@ class BatchLimits:
     def __post_init__(self) -> None:
         if not (1 <= self.max_entries <= MAX_ENTRIES and 1 <= self.max_bytes <= MAX_REQUEST_BYTES):
             raise ValueError(f"a batch has at most {MAX_ENTRIES} entries and {MAX_REQUEST_BYTES} bytes")
+        if not self.flush_secs >= 0:
+            raise ValueError(f"the first entry of a batch cannot wait {self.flush_secs} seconds")
 
 
 @final

@@ -157,13 +157,13 @@ def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) ->
             return (*known, *[unknown] * (entries - len(known)))
         case CallFailed(operation="PutEvents"):
             verdict = _judge_call(reply, entries, assumed_role=assumed_role, refreshed=refreshed)
-        case CallFailed():
+        case CallFailed():  # pragma: no branch - mypy proves that there is no third case
             verdict = _judge_sign_in(reply)
     return verdict if isinstance(verdict, Split | Refresh) else (verdict,) * entries
 
 
 def _judge_entry(result: EntryResult) -> Outcome:
-    if result.code is None:
+    if not result.code:
         if result.event_id:
             return Delivered(result.event_id)
         return Retryable(UNKNOWN_RESULT, "the entry's result has neither EventId nor ErrorCode")

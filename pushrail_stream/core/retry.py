@@ -59,7 +59,7 @@ def decide(outcome: Outcome, *, attempts: int, age_secs: float, jitter: float, p
             return Bury("blocked", code, message)
         case Retryable(ours=True):
             return Again(backoff(attempts, jitter, policy), "retryable")
-        case Retryable(code, message) | Throttled(code, message):
+        case Retryable(code, message) | Throttled(code, message):  # pragma: no branch - mypy proves it the last
             if age_secs >= policy.max_age_secs:
                 return Bury("expired", code, message)
             reason: RetryReason = "throttled" if isinstance(outcome, Throttled) else "retryable"

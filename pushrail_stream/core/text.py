@@ -10,6 +10,7 @@ MAX_MESSAGE_BYTES: Final = 1024
 """Longest error message kept anywhere, UTF-8 bytes."""
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 _RFC3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:(?P<second>\d\d)(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
@@ -18,14 +19,15 @@ _SECRETS: Final = (
     (re.compile(r"\b((?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{2})[A-Z0-9]{6,}"), r"\1***"),
     (re.compile(r"(?i)(x-amz-security-token\s*[:=]\s*)[^\s'\",;]+"), r"\1***"),
     (re.compile(r"(?i)(signature\s*=\s*)[0-9a-f]{16,}"), r"\1***"),
-    (re.compile(r"(?<![A-Za-z0-9/+=])[A-Za-z0-9/+]{40,}={0,2}(?![A-Za-z0-9/+=])"), "***"),
+    # Secret keys and tokens by their length; the path of an ARN may be as long and is no secret.
+    (re.compile(r"(\barn:[\w+.@:/*-]+)|[A-Za-z0-9/+]{40,}={0,2}"), lambda m: m[1] or "***"),
 )
 
 
-def parse_rfc3339(text: str) -> float | None:
-    """Epoch seconds of an RFC 3339 date-time with offset; None when it is not one.
+def parse_rfc3339(text: str) -> int | None:
+    """Epoch milliseconds of an RFC 3339 date-time with offset; None when it is not one.
 
-    A leap second (``:60``) is the second after ``:59``, as POSIX counts.
+    A leap second (``:60``) is the second after ``:59``, as POSIX counts. What is finer than a millisecond is cut off.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
@@ -37,7 +39,7 @@ def parse_rfc3339(text: str) -> float | None:
         moment = datetime.fromisoformat(text.upper())
     except ValueError:
         return None
-    return (moment - _EPOCH).total_seconds() + leap
+    return (moment - _EPOCH) // _MILLISECOND + 1000 * leap
 
 
 def format_rfc3339(epoch_ms: int) -> str:
@@ -47,8 +49,7 @@ def format_rfc3339(epoch_ms: int) -> str:
 
 
 def safe_message(text: str) -> str:
-    """``text`` without credentials, at most `MAX_MESSAGE_BYTES` long, cut at a character."""
+    """``text`` without credentials, fit for UTF-8, at most `MAX_MESSAGE_BYTES` long, cut at a character."""
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
-    raw = text.encode("utf-8", "replace")
-    return text if len(raw) <= MAX_MESSAGE_BYTES else raw[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")
+    return text.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")
