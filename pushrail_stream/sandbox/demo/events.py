@@ -1,0 +1,120 @@
+"""What the vendor produces: the example event, many varied ones, and a few that nobody could deliver."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from random import Random
+from typing import Any, Final
+
+from pushrail_stream.sandbox.demo.customers import NOBODY, Customer
+
+EXAMPLE_FILE: Final = "order-completed.json"
+OVERSIZE_BYTES: Final = 1_000_000
+"""The most that one request may hold (setting ``delivery.max_request_bytes``)."""
+
+_TYPES: Final = (
+    "order.completed", "order.refunded", "order.shipped", "invoice.paid", "invoice.overdue", "user.signed_up",
+    "subscription.renewed",
+)  # fmt: skip
+_PEOPLE: Final = ("Zoë Müller", "山田太郎", "José Peña", "Olga Иванова", "Ngũgĩ wa Thiong'o", "Ann Lee", "🚚 Łukasz")
+_NOTES: Final = (
+    "leave at the door", "Bitte nicht stürzen", "配達は午後", "gift, “no invoice”", "<id> stays <id>", "naïve café",
+    "line\nbreak and \\ backslash",
+)  # fmt: skip
+_CURRENCIES: Final = ("USD", "EUR", "JPY", "SEK")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One record to be produced."""
+
+    value: bytes
+    kafka_key: bytes
+    customer: str | None
+    """None when the record is no event."""
+    key: str
+    """Idempotency key; for what is no event a name of what is wrong with it."""
+
+
+def example_event() -> bytes:
+    """The example of the documentation, byte for byte."""
+    return resources.files(__package__).joinpath(EXAMPLE_FILE).read_bytes().rstrip(b"\n")
+
+
+def plan_events(number: int, customers: Sequence[Customer], seed: int = 1) -> list[Planned]:
+    """``number`` records, the example first if its customer takes part, the rest mixed; the same for a seed."""
+    dice = Random(seed)  # noqa: S311 - the demo must repeat, nothing here is a secret
+    example = _of(json.loads(example_event()), example_event())
+    first = [example] if any(customer.external_id == example.customer for customer in customers) else []
+    mixed = [*_broken(), *_unrouted(), _oversize(customers)]
+    names = [customer.external_id for customer in customers for _ in range(customer.share)]
+    rest = max(0, number - len(first) - len(mixed))
+    mixed += [_varied(dice, index, names[index % len(names)]) for index in range(rest)]
+    dice.shuffle(mixed)
+    return first + mixed
+
+
+def _varied(dice: Random, index: int, customer: str) -> Planned:
+    lines = [
+        (f"PR-{dice.randrange(10_000):04}", dice.randrange(1, 9), dice.randrange(100, 90_000))
+        for _ in range(_long_tail(dice))
+    ]
+    payload = {
+        "orderId": f"ord_{index:06x}",
+        "amount": sum(quantity * price for _, quantity, price in lines),
+        "currency": dice.choice(_CURRENCIES),
+        "customer": {"name": dice.choice(_PEOPLE), "note": dice.choice(_NOTES)},
+        "items": [{"sku": sku, "qty": quantity, "price": price} for sku, quantity, price in lines],
+    }
+    return _event(dice.choice(_TYPES), customer, f"evt_{index:06}", payload, second=index)
+
+
+def _long_tail(dice: Random) -> int:
+    """Most events are small; one in fifty has some 15 KB."""
+    return dice.randrange(200, 300) if dice.random() < 0.02 else dice.randrange(1, 12)  # noqa: PLR2004 - as it says
+
+
+def _event(kind: str, customer: str, key: str, payload: dict[str, Any], second: int = 0) -> Planned:
+    minute, second = divmod(second, 60)
+    hour, minute = divmod(minute, 60)
+    event = {
+        "eventType": kind,
+        "occurredAt": f"2026-05-26T{hour % 24:02}:{minute:02}:{second:02}.493Z",
+        "source": "billing-service",
+        "customerExternalId": customer,
+        "idempotencyKey": key,
+        "correlationId": f"req_{key}",
+        "payload": payload,
+        "metadata": {"tier": "pro", "region": "us-east-1"},
+    }
+    return _of(event, json.dumps(event, ensure_ascii=False).encode())
+
+
+def _of(event: dict[str, Any], value: bytes) -> Planned:
+    customer = event["customerExternalId"]
+    return Planned(value, customer.encode(), customer, event["idempotencyKey"])
+
+
+def _broken() -> list[Planned]:
+    """Records that are no canonical events."""
+    incomplete = json.loads(example_event())
+    del incomplete["occurredAt"]
+    values = {
+        "no JSON": b"\x00\xffnot an event\xfe",
+        "no occurredAt": json.dumps(incomplete).encode(),
+        "a JSON list": b'["order.completed", "acct_8K2zRq"]',
+    }
+    return [Planned(value, b"unknown", None, wrong) for wrong, value in values.items()]
+
+
+def _unrouted() -> list[Planned]:
+    return [_event("order.completed", NOBODY, f"evt_nobody_{n}", {"orderId": f"ord_n{n}"}) for n in range(2)]
+
+
+def _oversize(customers: Sequence[Customer]) -> Planned:
+    """An event that Kafka takes and no PutEvents request can hold."""
+    customer = customers[min(1, len(customers) - 1)].external_id
+    return _event("order.completed", customer, "evt_oversize", {"attachment": "0123456789" * (OVERSIZE_BYTES // 10)})

@@ -1,0 +1,160 @@
+"""Kafka seen from outside the worker: the vendor's producer, the dead letters, the group's committed offsets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, final
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
+
+from pushrail_stream.core.record import Origin
+from pushrail_stream.ports import Failed
+from pushrail_stream.sandbox.demo.events import Planned
+
+MAX_MESSAGE_BYTES: Final = 4 * 2**20
+_ANSWER_SECS: Final = 10.0
+_READ_SECS: Final = 20.0
+
+
+class Produced(NamedTuple):
+    """A record that Kafka acknowledged."""
+
+    planned: Planned
+    timestamp_ms: int
+
+
+class DeadRecord(NamedTuple):
+    """A record of the DLQ topic, with what its headers say."""
+
+    value: bytes
+    reason: str
+    code: str
+    destination: str | None
+    origin: str
+
+
+class Offsets(NamedTuple):
+    """Where the group stands in a partition, and where the partition ends."""
+
+    committed: int
+    end: int
+
+
+@final
+class Vendor:
+    """A plain producer, as the vendor's own service would use it."""
+
+    def __init__(self, bootstrap_servers: str, topic: str) -> None:
+        self._topic = topic
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap_servers,
+                "enable.idempotence": True,
+                "compression.type": "zstd",
+                "linger.ms": 5,
+                "message.max.bytes": MAX_MESSAGE_BYTES,
+                "log_level": 0,
+            }
+        )
+        self.produced: dict[Origin, Produced] = {}
+        self.failed: list[str] = []
+
+    def send(self, planned: Planned) -> None:
+        """Produce one record; what became of it is in ``produced`` or ``failed`` after `flush`."""
+        now_ms = time.time_ns() // 1_000_000
+        self._producer.produce(
+            self._topic,
+            planned.value,
+            planned.kafka_key,
+            timestamp=now_ms,
+            on_delivery=self._report(planned, now_ms),
+        )
+        self._producer.poll(0)
+
+    def flush(self) -> None:
+        """Wait until Kafka has everything. Raises `Failed` when it has not."""
+        left = self._producer.flush(_ANSWER_SECS)
+        if left or self.failed:
+            raise Failed(f"Kafka did not take {left + len(self.failed)} records: {', '.join(self.failed[:1])}")
+
+    def _report(self, planned: Planned, timestamp_ms: int) -> Callable[[KafkaError | None, Message], None]:
+        def report(error: KafkaError | None, message: Message) -> None:
+            partition, offset = message.partition(), message.offset()
+            if error is not None or partition is None or offset is None:
+                self.failed.append(f"{planned.key}: {error}")
+            else:
+                origin = Origin(self._topic, partition, offset)
+                self.produced[origin] = Produced(planned, timestamp_ms)
+
+        return report
+
+
+def read_dead_letters(bootstrap_servers: str, topic: str) -> list[DeadRecord]:
+    """Everything on the DLQ topic. Raises `Failed` when it cannot be read to its end."""
+    consumer = _consumer(bootstrap_servers, "sandbox-dlq-reader")
+    try:
+        left = {partition: end for partition, end in _ends(consumer, topic).items() if end}
+        consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
+        found: list[DeadRecord] = []
+        deadline = time.monotonic() + _READ_SECS
+        while left and time.monotonic() < deadline:
+            for message in consumer.consume(500, 0.2):
+                _take(message, left, found)
+    finally:
+        consumer.close()
+    if left:
+        raise Failed(f"{topic} could not be read to its end: partitions {sorted(left)}")
+    return found
+
+
+def read_offsets(bootstrap_servers: str, topic: str, group_id: str) -> dict[int, Offsets]:
+    """The group's committed offset (-1: none) and the end of every partition that has records."""
+    consumer = _consumer(bootstrap_servers, group_id)
+    try:
+        ends = {partition: end for partition, end in _ends(consumer, topic).items() if end}
+        known = consumer.committed([TopicPartition(topic, partition) for partition in ends], timeout=_ANSWER_SECS)
+        return {p.partition: Offsets(max(p.offset, -1), ends[p.partition]) for p in known}
+    finally:
+        consumer.close()
+
+
+def _consumer(bootstrap_servers: str, group_id: str) -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": group_id,
+            "enable.auto.commit": False,
+            "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+            "fetch.queue.backoff.ms": 20,
+            "log_level": 0,
+        }
+    )
+
+
+def _ends(consumer: Consumer, topic: str) -> dict[int, int]:
+    partitions = consumer.list_topics(topic, timeout=_ANSWER_SECS).topics[topic].partitions
+    ends: dict[int, int] = {}
+    for partition in sorted(partitions):
+        known: Any = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_ANSWER_SECS)
+        ends[partition] = known[1]
+    return ends
+
+
+def _take(message: Message, left: dict[int, int], found: list[DeadRecord]) -> None:
+    partition, offset = message.partition(), message.offset()
+    if message.error() is not None or partition is None or offset is None:
+        return
+    headers: Mapping[str, Any] = dict(message.headers() or ())
+    destination = headers.get("pushrail-destination")
+    found.append(
+        DeadRecord(
+            message.value() or b"",
+            headers.get("pushrail-reason", b"").decode(),
+            headers.get("pushrail-error-code", b"").decode(),
+            None if destination is None else destination.decode(),
+            headers.get("pushrail-origin", b"").decode(),
+        )
+    )
+    if offset + 1 >= left.get(partition, 0):
+        left.pop(partition, None)

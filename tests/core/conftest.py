@@ -1,0 +1,8 @@
+"""Hypothesis without deadlines: a busy machine is no reason to fail."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+
+settings.register_profile("patient", settings.default, deadline=None)
+settings.load_profile("patient")

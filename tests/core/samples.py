@@ -1,0 +1,86 @@
+"""Events, destinations and deliveries to test with, and strategies for what Hypothesis varies."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from hypothesis import strategies as st
+
+from pushrail_stream.core.delivery import Delivery
+from pushrail_stream.core.destination import AssumeRole, Destination
+from pushrail_stream.core.event import Event, Undecodable, decode
+from pushrail_stream.core.offsets import OffsetTracker, Ticket
+from pushrail_stream.core.record import Headers, Record
+
+EXAMPLE: Final = (Path(__file__).parent.parent / "fixtures" / "example-event.json").read_bytes()
+"""The seed's event, as its author indented it."""
+DESTINATION: Final = Destination(
+    id="dst_acme",
+    vendor="acme",
+    customer_external_id="acct_8K2zRq",
+    name="Customer EventBridge bus",
+    bus_arn="arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
+    region="us-east-1",
+    source="pushrail.acme",
+    auth=AssumeRole("arn:aws:iam::123456789012:role/PushrailEventBridgeWriter", "acme-ext-7Pq2"),
+)
+
+texts: Final = st.text(st.characters(codec="utf-8"))
+"""Any text that UTF-8 can carry: without surrogates, with everything else."""
+json_values: Final = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def fields(**changes: Any) -> dict[str, Any]:
+    """The example's fields with these; ``...`` removes one."""
+    return {name: value for name, value in {**json.loads(EXAMPLE), **changes}.items() if value is not ...}
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON as some producer writes it: with blanks, and with its characters unescaped."""
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def event(headers: Headers = (), /, **changes: Any) -> Event:
+    """The example's event with other fields."""
+    decoded = decode(json_bytes(fields(**changes)), headers, "acme")
+    assert not isinstance(decoded, Undecodable), decoded
+    return decoded
+
+
+def refusal(value: bytes | None, headers: Headers = (), vendor: str | None = "acme") -> Undecodable:
+    """What is wrong with a value that has to be refused."""
+    decoded = decode(value, headers, vendor)
+    assert isinstance(decoded, Undecodable), decoded
+    return decoded
+
+
+def record(offset: int = 7, value: bytes | None = EXAMPLE, headers: Headers = ()) -> Record:
+    """A record of the topic of events."""
+    return Record("pushrail.events", 3, offset, b"acct_8K2zRq", value, headers, 1_780_000_000_000)
+
+
+def destination(**changes: Any) -> Destination:
+    """The destination with other fields."""
+    return dataclasses.replace(DESTINATION, **changes)
+
+
+def ticket(offset: int = 7, deliveries: int = 1) -> Ticket:
+    """An open record of a tracker of its own."""
+    begun = OffsetTracker().begin(offset, 100, deliveries)
+    assert begun is not None
+    return begun
+
+
+SAMPLE_EVENT: Final = event()
+
+
+def delivery(size: int = 100, *, to: str = DESTINATION.id, offset: int = 7) -> Delivery:
+    """A delivery of an entry that counts ``size`` bytes, whatever its event has."""
+    return Delivery(SAMPLE_EVENT, record(offset), to, size, ticket(offset))

@@ -1,0 +1,75 @@
+"""Batches: one that AWS would refuse as a whole cannot be made."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.delivery import Delivery
+from pushrail_stream.core.offsets import OffsetTracker
+from tests.core.samples import DESTINATION, delivery, event, record
+
+sizes = st.integers(1, 200_000) | st.sampled_from([1, 104_857, 104_858, 524_288, 1_048_575, 1_048_576, 1_048_577])
+
+
+@given(st.lists(st.tuples(sizes, st.sampled_from([DESTINATION.id] * 9 + ["dst_other"])), max_size=12))
+def test_a_batch_is_never_empty_mixed_or_over_the_limits(contents: list[tuple[int, str]]) -> None:
+    deliveries = tuple(delivery(size, to=to) for size, to in contents)
+    fits = (
+        1 <= len(contents) <= 10
+        and {to for _, to in contents} == {DESTINATION.id}
+        and sum(size for size, _ in contents) <= 1_048_576
+    )
+    if fits:
+        assert Batch(DESTINATION, deliveries).deliveries == deliveries
+    else:
+        with pytest.raises(ValueError, match=r"batch has|is not for"):
+            Batch(DESTINATION, deliveries)
+
+
+@pytest.mark.parametrize(
+    ("contents", "told"),
+    [
+        ([], "1 to 10 deliveries, not 0"),
+        ([delivery()] * 11, "1 to 10 deliveries, not 11"),
+        ([delivery(), delivery(to="dst_other")], "dst_other, attempts=0.* is not for dst_acme"),
+        ([delivery(1_048_576), delivery(1)], "at most 1048576 bytes, not 1048577"),
+    ],
+)
+def test_what_is_wrong_with_a_batch_is_told(contents: list[Delivery], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        Batch(DESTINATION, tuple(contents))
+
+
+def test_the_limits_themselves_are_allowed() -> None:
+    assert len(Batch(DESTINATION, tuple(delivery(104_857) for _ in range(10))).deliveries) == 10
+    assert Batch(DESTINATION, (delivery(1_048_576),)).deliveries[0].size == 1_048_576
+
+
+def test_entries_stand_in_the_order_of_the_deliveries() -> None:
+    tickets = OffsetTracker()
+    deliveries = []
+    for offset, key in enumerate(["first", "second", "third"]):
+        ticket = tickets.begin(offset, 1, 1)
+        assert ticket is not None
+        deliveries.append(Delivery(event(idempotencyKey=key), record(offset), DESTINATION.id, 100, ticket))
+
+    entries = Batch(DESTINATION, tuple(deliveries)).entries()
+
+    assert [entry["Resources"][1] for entry in entries] == ["first", "second", "third"]
+
+
+def test_a_batch_leaves_with_any_partition_it_has_a_delivery_of() -> None:
+    staying, leaving = OffsetTracker(), OffsetTracker()
+    tickets = [staying.begin(1, 1, 1), leaving.begin(1, 1, 1)]
+    deliveries = tuple(
+        Delivery(event(), record(), DESTINATION.id, 100, ticket) for ticket in tickets if ticket is not None
+    )
+    batch = Batch(DESTINATION, deliveries)
+
+    assert not batch.is_leaving()
+    leaving.leave()
+    assert batch.is_leaving()
+    assert not Batch(DESTINATION, deliveries[:1]).is_leaving()

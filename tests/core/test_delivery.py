@@ -1,0 +1,43 @@
+"""Deliveries: the duty to bring one event to one destination, ended once."""
+
+from __future__ import annotations
+
+import pytest
+
+from pushrail_stream.core.delivery import Delivery
+from pushrail_stream.core.offsets import OffsetTracker
+from tests.core.samples import SAMPLE_EVENT, delivery, record
+
+
+def test_a_record_is_settled_with_the_last_of_its_deliveries() -> None:
+    tracker = OffsetTracker()
+    ticket = tracker.begin(7, 100, 2)
+    assert ticket is not None
+    first, second = (Delivery(SAMPLE_EVENT, record(7), to, 100, ticket) for to in ("dst_a", "dst_b"))
+
+    first.settle()
+    assert (first.settled, second.settled, ticket.is_open) == (True, False, True)
+    second.settle()
+    assert not ticket.is_open
+
+
+def test_a_second_settlement_is_a_bug_and_takes_nothing_from_the_neighbour() -> None:
+    tracker = OffsetTracker()
+    ticket = tracker.begin(7, 100, 2)
+    assert ticket is not None
+    one = Delivery(SAMPLE_EVENT, record(7), "dst_a", 100, ticket)
+    one.settle()
+
+    with pytest.raises(RuntimeError, match=r"pushrail\.events/3/7 to dst_a settled twice"):
+        one.settle()
+
+    assert ticket.is_open
+
+
+def test_a_delivery_begins_without_attempts() -> None:
+    new = delivery(size=321)
+    assert (new.attempts, new.first_attempt_ms, new.alone, new.settled, new.size) == (0, None, False, False, 321)
+
+
+def test_a_delivery_shows_where_it_comes_from_and_goes_to() -> None:
+    assert repr(delivery()) == "Delivery(pushrail.events/3/7 to dst_acme, attempts=0)"

@@ -1,0 +1,105 @@
+"""Entries: what the customer's bus is given, and how AWS counts it."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pushrail_stream.core.entry import entry_size, render
+from pushrail_stream.core.event import Event, decode
+from tests.core.samples import DESTINATION, EXAMPLE, destination, event, fields, json_values, texts
+
+short = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
+changes = st.fixed_dictionaries(
+    {
+        "eventType": short,
+        "customerExternalId": short,
+        "idempotencyKey": short,
+        "payload": st.dictionaries(texts, json_values, max_size=3),
+    }
+)
+
+
+def test_the_example_of_the_seed_as_an_entry() -> None:
+    decoded = decode(EXAMPLE, (), "acme")
+    assert isinstance(decoded, Event)
+
+    assert render(decoded, DESTINATION) == {
+        "Time": 1779805268,
+        "Source": "pushrail.acme",
+        "Resources": ["acct_8K2zRq", "order_38a91f-completed"],
+        "DetailType": "order.completed",
+        "Detail": EXAMPLE.decode(),
+        "EventBusName": "arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
+    }
+
+
+def test_a_valid_traceparent_travels_in_the_entry() -> None:
+    traced = event((("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),))
+    entry = render(traced, DESTINATION)
+    assert entry["TraceHeader"] == "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1"
+
+
+def test_without_a_valid_traceparent_there_is_no_trace_header() -> None:
+    assert "TraceHeader" not in render(event(), DESTINATION)
+    assert "TraceHeader" not in render(event((("traceparent", b"00-none"),)), DESTINATION)
+
+
+@settings(max_examples=50)
+@given(changes, st.sampled_from([None, 1, "\t"]), texts)
+def test_the_detail_is_what_was_produced_to_the_byte(changed: dict[str, Any], indent: Any, source: str) -> None:
+    produced = json.dumps(fields(**changed), indent=indent, ensure_ascii=False).encode()
+    decoded = decode(produced, (), "acme")
+    assert isinstance(decoded, Event)
+    assert render(decoded, destination(source=source))["Detail"].encode() == produced
+
+
+@settings(max_examples=50)
+@given(changes, texts)
+def test_the_size_is_what_aws_counts(changed: dict[str, Any], source: str) -> None:
+    sent, to = event(**changed), destination(source=source)
+    entry = render(sent, to)
+    counted = [entry["Source"], entry["DetailType"], entry["Detail"], *entry["Resources"]]
+    assert entry_size(sent, to) == 14 + sum(len(text.encode("utf-8")) for text in counted)
+
+
+def test_neither_bus_nor_trace_header_counts() -> None:
+    traced = event((("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),))
+    assert entry_size(traced, destination(bus_arn="x" * 500)) == entry_size(event(), DESTINATION)
+
+
+@settings(max_examples=30)
+@given(changes)
+def test_the_same_event_and_destination_give_the_same_entry_for_ever(changed: dict[str, Any]) -> None:
+    first = json.dumps(render(event(**changed), destination()))
+    assert json.dumps(render(event(**changed), destination())) == first
+
+
+@given(
+    st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9999, 12, 31)),  # noqa: DTZ001 - made UTC below
+    st.integers(0, 999_999),
+)
+def test_the_time_is_the_second_in_which_it_occurred(moment: datetime, micros: int) -> None:
+    second = moment.replace(microsecond=0, tzinfo=UTC)
+    occurred = f"{moment.replace(microsecond=0).isoformat()}.{micros:06}Z"
+    elapsed = (second - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
+    assert render(event(occurredAt=occurred), DESTINATION)["Time"] == elapsed
+
+
+@pytest.mark.parametrize(
+    ("occurred", "seconds"),
+    [
+        ("1969-12-31T23:59:59Z", -1),
+        ("1969-12-31T23:59:59.001Z", -1),
+        ("1969-12-31T23:59:58.999Z", -2),
+        ("1970-01-01T00:00:00.999Z", 0),
+        ("1970-01-01T01:00:00+01:00", 0),
+    ],
+)
+def test_a_fraction_is_cut_off_downwards_before_1970_too(occurred: str, seconds: int) -> None:
+    assert render(event(occurredAt=occurred), DESTINATION)["Time"] == seconds

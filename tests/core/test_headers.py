@@ -1,0 +1,169 @@
+"""Delivery headers: what is written is what is read, and the producer's headers are the producer's."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.headers import (
+    BadHeader,
+    DeliveryHeaders,
+    connect_headers,
+    decode_headers,
+    encode_headers,
+    producer_headers,
+)
+from pushrail_stream.core.record import Headers, Origin
+from tests.core.samples import texts
+
+FULL = DeliveryHeaders(
+    origin=Origin("pushrail.events", 3, 4711),
+    attempts=5,
+    reason="retryable",
+    failed_at_ms=1_779_805_270_001,
+    destination="dst_acme",
+    first_attempt_at_ms=1_779_805_268_493,
+    not_before_ms=1_779_805_280_000,
+    error_code="ThrottlingException",
+    error_message="Rate exceeded für Zürich",
+    request_id="7f1c2d54-9d58-4d0e-8f4f-6a1f0f3d2b1c",
+    replay="replay_1",
+    replay_count=2,
+)
+WRITTEN: dict[str, str] = {
+    "pushrail-destination": "dst_acme",
+    "pushrail-origin": "pushrail.events/3/4711",
+    "pushrail-attempts": "5",
+    "pushrail-first-attempt-at": "2026-05-26T14:21:08.493Z",
+    "pushrail-failed-at": "2026-05-26T14:21:10.001Z",
+    "pushrail-not-before": "1779805280000",
+    "pushrail-reason": "retryable",
+    "pushrail-error-code": "ThrottlingException",
+    "pushrail-error-message": "Rate exceeded für Zürich",
+    "pushrail-request-id": "7f1c2d54-9d58-4d0e-8f4f-6a1f0f3d2b1c",
+    "pushrail-replay": "replay_1",
+    "pushrail-replay-count": "2",
+}
+
+moments = st.integers(-62_135_596_800_000, 253_402_300_799_999)
+states = st.builds(
+    DeliveryHeaders,
+    origin=st.builds(Origin, texts, st.integers(0, 2**31), st.integers(0, 2**63)),
+    attempts=st.integers(0, 2**40),
+    reason=texts,
+    failed_at_ms=moments,
+    destination=st.none() | texts,
+    first_attempt_at_ms=st.none() | moments,
+    not_before_ms=st.none() | st.integers(-(2**63), 2**63),
+    error_code=st.none() | texts,
+    error_message=st.none() | texts,
+    request_id=st.none() | texts,
+    replay=st.none() | texts,
+    replay_count=st.none() | st.integers(0, 2**31),
+)
+names = texts | st.sampled_from(["traceparent", "pushrail-vendor", "pushrail-attempt", "Pushrail-Origin", "__connect"])
+own_headers = st.lists(st.tuples(names, st.none() | st.binary(max_size=20)), max_size=6).map(
+    lambda drawn: tuple(h for h in drawn if h[0] not in WRITTEN and not h[0].startswith("__connect.errors."))
+)
+
+
+def test_the_headers_of_the_contract() -> None:
+    assert encode_headers(FULL, ()) == tuple((name, text.encode()) for name, text in WRITTEN.items())
+
+
+def test_what_is_not_known_has_no_header() -> None:
+    least = DeliveryHeaders(origin=Origin("t", 0, 0), attempts=0, reason="undecodable", failed_at_ms=0)
+    assert [name for name, _ in encode_headers(least, ())] == [
+        "pushrail-origin",
+        "pushrail-attempts",
+        "pushrail-failed-at",
+        "pushrail-reason",
+    ]
+
+
+@given(states, own_headers)
+def test_what_is_written_is_what_is_read(state: DeliveryHeaders, own: Headers) -> None:
+    written = encode_headers(state, own)
+    assert decode_headers(written) == state
+    assert producer_headers(written) == own
+    assert written[: len(own)] == own
+
+
+@given(states, states, own_headers)
+def test_the_next_hop_replaces_what_the_last_one_said(
+    first: DeliveryHeaders, second: DeliveryHeaders, own: Headers
+) -> None:
+    hop = (*encode_headers(first, own), *connect_headers(first.origin, "old"))
+    assert encode_headers(second, hop) == encode_headers(second, own)
+
+
+@given(st.lists(st.tuples(st.sampled_from([*WRITTEN, "x"]), st.none() | st.binary(max_size=30)), max_size=20))
+def test_nothing_a_header_holds_can_raise(headers: list[tuple[str, bytes | None]]) -> None:
+    assert isinstance(decode_headers((*encode_headers(FULL, ()), *headers)), DeliveryHeaders | BadHeader)
+
+
+@pytest.mark.parametrize("name", ["pushrail-origin", "pushrail-attempts", "pushrail-failed-at", "pushrail-reason"])
+def test_a_required_header_that_is_missing_is_named(name: str) -> None:
+    headers = encode_headers(FULL, ())
+    assert decode_headers(tuple(h for h in headers if h[0] != name)) == BadHeader(name, "is missing")
+    assert decode_headers((*headers, (name, None))) == BadHeader(name, "is missing")
+    assert decode_headers(()) == BadHeader("pushrail-origin", "is missing")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        ("pushrail-origin", b"pushrail.events"),
+        ("pushrail-origin", b"pushrail.events/3"),
+        ("pushrail-origin", b"pushrail.events/three/4711"),
+        ("pushrail-attempts", b""),
+        ("pushrail-attempts", b"many"),
+        ("pushrail-attempts", b"1.5"),
+        ("pushrail-attempts", b"9" * 5000),
+        ("pushrail-first-attempt-at", b"2026-05-26"),
+        ("pushrail-failed-at", b"1779805270001"),
+        ("pushrail-not-before", b"2026-05-26T14:21:08Z"),
+        ("pushrail-replay-count", b"twice"),
+        *((name, b"\xff\xfe") for name in WRITTEN),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_named(bad: tuple[str, bytes]) -> None:
+    refused = decode_headers((*encode_headers(FULL, ()), bad))
+    assert isinstance(refused, BadHeader)
+    assert refused.header == bad[0]
+    assert refused.problem
+
+
+def test_a_topic_may_have_the_separator_in_its_name() -> None:
+    odd = dataclasses.replace(FULL, origin=Origin("a/b", 1, 2))
+    assert decode_headers(encode_headers(odd, ())) == odd
+
+
+def test_of_a_repeated_header_the_last_one_counts() -> None:
+    headers = (("pushrail-attempts", b"many"), *encode_headers(FULL, ()))
+    assert decode_headers(headers) == FULL
+
+
+def test_a_time_that_is_no_number_is_a_bug() -> None:
+    wrong = dataclasses.replace(FULL, failed_at_ms="2026")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="epoch milliseconds"):
+        encode_headers(wrong, ())
+
+
+def test_half_a_surrogate_pair_from_the_network_cannot_keep_a_record_from_being_written() -> None:
+    odd = dataclasses.replace(FULL, error_code="\ud83d", request_id="id-\udcff")
+    written = dict(encode_headers(odd, ()))
+    assert (written["pushrail-error-code"], written["pushrail-request-id"]) == (b"?", b"id-?")
+    assert dict(connect_headers(FULL.origin, "\ud83d"))["__connect.errors.exception.message"] == b"?"
+
+
+def test_kafka_connects_names() -> None:
+    assert connect_headers(Origin("pushrail.events", 3, 4711), "rejected: é") == (
+        ("__connect.errors.topic", b"pushrail.events"),
+        ("__connect.errors.partition", b"3"),
+        ("__connect.errors.offset", b"4711"),
+        ("__connect.errors.exception.message", "rejected: é".encode()),
+    )

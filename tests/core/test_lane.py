@@ -1,0 +1,359 @@
+"""Lanes: every delivery comes out once each time it went in, in batches that fit, when it is time and not before."""
+
+from __future__ import annotations
+
+import math
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.delivery import Delivery
+from pushrail_stream.core.destination import Limits
+from pushrail_stream.core.lane import BatchLimits, Lane
+from tests.core.samples import DESTINATION, delivery, destination
+
+NEVER = math.inf
+FATES = ["settled", "again", "again", "alone"]
+spans = st.sampled_from([0.0, 0.01, 0.1, 0.25, 1.0, 7.5])
+paces = st.builds(Limits, st.sampled_from([None, None, 0.5, 4.0, 100.0]), st.integers(1, 3))
+
+
+class Queueing(RuleBasedStateMachine):
+    """A lane beside a model of plain lists, on a clock that the rules move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 1000.0
+        self.offsets = count()
+        self.fresh: list[Delivery] = []
+        self.alone: list[Delivery] = []
+        self.waiting: list[tuple[float, Delivery]] = []
+        self.under_way: list[Batch] = []
+        self.not_before = -math.inf
+        self.entered: dict[Delivery, int] = {}
+        """How often each delivery went in and did not come out yet, by `take` or `drop`."""
+
+    @initialize(
+        entries=st.integers(1, 10),
+        size=st.sampled_from([50, 300, 1000]),
+        flush_secs=st.sampled_from([0.0, 0.1, 1.0]),
+        pace=paces,
+    )
+    def open_lane(self, entries: int, size: int, flush_secs: float, pace: Limits) -> None:
+        self.limits = BatchLimits(entries, size, flush_secs)
+        self.lane = Lane(destination(limits=pace), self.limits)
+
+    @property
+    def pace(self) -> Limits:
+        return self.lane.destination.limits
+
+    def is_full(self) -> bool:
+        size = sum(waiting.size for waiting in self.fresh)
+        return len(self.fresh) >= self.limits.max_entries or size >= self.limits.max_bytes
+
+    def next_batch_at(self) -> float:
+        """When time alone brings the next batch; infinity when it never does."""
+        if len(self.under_way) >= self.pace.max_in_flight:
+            return NEVER
+        moments = [at for at, _ in self.waiting] + [
+            self.fresh[0].offered_at + self.limits.flush_secs for _ in self.fresh[:1]
+        ]
+        if self.alone or self.is_full():
+            moments.append(-math.inf)
+        return max(min(moments, default=NEVER), self.not_before)
+
+    def enter(self, delivery: Delivery) -> None:
+        self.entered[delivery] = self.entered.get(delivery, 0) + 1
+
+    def leave(self, delivery: Delivery) -> None:
+        self.entered[delivery] -= 1
+        assert self.entered[delivery] == 0, "a delivery came out twice, or of nowhere"
+
+    @rule(size=st.integers(1, 60) | st.sampled_from([100, 299, 300, 301, 1001]), number=st.integers(1, 5))
+    def offer(self, size: int, number: int) -> None:
+        for _ in range(number):
+            new = delivery(size, offset=next(self.offsets))
+            self.fresh.append(new)
+            self.enter(new)
+            somebody_must_look = self.lane.offer(new, self.now)
+            assert somebody_must_look == (len(self.fresh) == 1 or self.is_full())
+
+    @rule()
+    def take(self) -> None:
+        due_at = self.next_batch_at()
+        batch = self.lane.take(self.now)
+        assert (batch is not None) == (due_at <= self.now), f"due at {due_at}, now {self.now}"
+        if batch is None:
+            return
+        assert batch.destination == self.lane.destination
+        if self.alone:
+            assert batch.deliveries == (self.alone.pop(0),)
+            assert not batch.deliveries[0].alone, "what was refused alone would go alone for ever"
+        else:
+            self.check_company(batch)
+        for taken in batch.deliveries:
+            self.leave(taken)
+        self.under_way.append(batch)
+        if self.pace.max_requests_per_second is not None:
+            self.not_before = self.now + 1 / self.pace.max_requests_per_second
+
+    def check_company(self, batch: Batch) -> None:
+        """Due retries, the longest due first, then what is fresh, in its order; as many as fit."""
+        due = sorted((item for item in self.waiting if item[0] <= self.now), key=lambda item: item[0])
+        candidates = [waiting for _, waiting in due] + self.fresh
+        number = len(batch.deliveries)
+        assert batch.deliveries == tuple(candidates[:number])
+        size = sum(taken.size for taken in batch.deliveries)
+        assert number <= self.limits.max_entries
+        assert size <= self.limits.max_bytes or number == 1
+        if number < min(len(candidates), self.limits.max_entries):
+            assert size + candidates[number].size > self.limits.max_bytes, "there was room for one more"
+        self.waiting = [item for item in self.waiting if item[1] not in batch.deliveries]
+        self.fresh = self.fresh[max(0, number - len(due)) :]
+
+    @precondition(lambda self: self.under_way)
+    @rule(which=st.integers(0, 2), fates=st.lists(st.tuples(st.sampled_from(FATES), spans), min_size=10, max_size=10))
+    def finish(self, which: int, fates: list[tuple[str, float]]) -> None:
+        batch = self.under_way.pop(which % len(self.under_way))
+        for done, (becomes, delay) in zip(batch.deliveries, fates, strict=False):
+            if becomes != "settled":
+                self.put_back(done, delay, alone=becomes == "alone")
+        self.lane.finish()
+
+    @rule(delays=st.lists(spans, min_size=1, max_size=6), size=st.integers(1, 60), alone=st.sampled_from([0, 0, 1]))
+    def come_back(self, delays: list[float], size: int, alone: int) -> None:
+        """Deliveries that were under way in earlier batches."""
+        for delay in delays:
+            self.put_back(delivery(size, offset=next(self.offsets)), delay, alone=bool(alone))
+
+    def put_back(self, again: Delivery, delay: float, *, alone: bool) -> None:
+        again.alone = alone
+        if alone:
+            self.alone.append(again)
+        else:
+            self.waiting.append((self.now + delay, again))
+        self.enter(again)
+        self.lane.retry(again, self.now + delay)
+
+    @precondition(lambda self: not self.under_way)
+    @rule()
+    def finishing_what_was_never_taken_raises(self) -> None:
+        with pytest.raises(RuntimeError, match="finished a batch it never took"):
+            self.lane.finish()
+
+    @rule(share=st.integers(1, 4))
+    def drop(self, share: int) -> None:
+        inside = self.fresh + self.alone + [waiting for _, waiting in self.waiting]
+        gone = {waiting for waiting in inside if waiting.record.offset % share == 0}
+        dropped = self.lane.drop(lambda waiting: waiting in gone)
+        assert len(dropped) == len(gone)
+        assert set(dropped) == gone
+        for out in dropped:
+            self.leave(out)
+        self.fresh = [waiting for waiting in self.fresh if waiting not in gone]
+        self.alone = [waiting for waiting in self.alone if waiting not in gone]
+        self.waiting = [item for item in self.waiting if item[1] not in gone]
+
+    @rule(secs=spans)
+    def wait(self, secs: float) -> None:
+        self.now += secs
+
+    @precondition(lambda self: self.next_batch_at() < NEVER)
+    @rule()
+    def wait_until_woken(self) -> None:
+        at = self.lane.wake_at()
+        assert at is not None
+        self.now = max(self.now, at)
+        self.take()
+
+    @rule(pace=paces)
+    def change_the_document(self, pace: Limits) -> None:
+        self.lane.destination = destination(limits=pace)
+
+    @invariant()
+    def the_lane_wakes_when_there_is_something_to_send(self) -> None:
+        at, due_at = self.lane.wake_at(), self.next_batch_at()
+        if due_at == NEVER:
+            assert at is None
+        else:
+            assert at is not None
+            assert at == due_at
+
+    @invariant()
+    def everything_is_counted(self) -> None:
+        inside = len(self.fresh) + len(self.alone) + len(self.waiting)
+        assert len(self.lane) == inside == sum(self.entered.values())
+        assert self.lane.in_flight == len(self.under_way)
+        assert self.lane.is_idle == (inside == 0 and not self.under_way)
+
+    def teardown(self) -> None:
+        """Left alone with time, the lane gives everything out."""
+        if not hasattr(self, "lane"):
+            return
+        while True:
+            for _ in range(len(self.under_way)):
+                self.under_way.pop()
+                self.lane.finish()
+            if self.lane.is_idle:
+                break
+            self.wait_until_woken()
+        assert not any(self.entered.values())
+
+
+TestQueueing = Queueing.TestCase
+TestQueueing.settings = settings(max_examples=60, stateful_step_count=40)
+
+
+def lane(limits: BatchLimits | None = None, **pace: Any) -> Lane:
+    return Lane(destination(limits=Limits(**pace)), limits or BatchLimits())
+
+
+def taken(queue: Lane, now: float) -> list[Delivery]:
+    batch = queue.take(now)
+    return [] if batch is None else list(batch.deliveries)
+
+
+def offered(queue: Lane, now: float, *sizes: int) -> list[Delivery]:
+    made = [delivery(size, offset=number) for number, size in enumerate(sizes)]
+    for one in made:
+        queue.offer(one, now)
+    return made
+
+
+def test_a_first_delivery_waits_for_company_as_long_as_the_flush_time() -> None:
+    queue = lane(BatchLimits(flush_secs=0.5))
+    first = offered(queue, 10.0, 100)
+    assert queue.wake_at() == 10.5
+    assert taken(queue, 10.4) == []
+    second = offered(queue, 10.4, 100)
+    assert queue.wake_at() == 10.5
+    assert taken(queue, 10.5) == first + second
+
+
+def test_ten_deliveries_or_a_megabyte_wait_for_nobody() -> None:
+    queue = lane()
+    assert [queue.offer(delivery(offset=n), 0.0) for n in range(11)] == [True] + [False] * 8 + [True, True]
+    assert len(taken(queue, 0.0)) == 10
+    assert taken(queue, 0.0) == []
+
+    queue = lane()
+    big = offered(queue, 0.0, 500_000, 499_999)
+    assert taken(queue, 0.0) == []
+    one_more = offered(queue, 0.0, 1)
+    assert taken(queue, 0.0) == big + one_more
+
+
+def test_what_does_not_fit_any_more_waits_for_the_next_batch() -> None:
+    queue = lane()
+    first, second = offered(queue, 0.0, 600_000, 600_000)
+    assert taken(queue, 0.0) == [first]
+    assert taken(queue, 0.05) == []
+    assert taken(queue, 0.1) == [second]
+
+
+def test_a_delivery_over_the_batch_size_goes_by_itself() -> None:
+    queue = lane(BatchLimits(max_bytes=1000))
+    small, big, last = offered(queue, 0.0, 10, 1001, 10)
+    assert [taken(queue, 0.0), taken(queue, 0.0)] == [[small], [big]]
+    assert taken(queue, 0.1) == [last]
+
+
+def test_a_retry_leaves_when_due_and_takes_along_what_is_fresh() -> None:
+    queue = lane()
+    late, early = delivery(offset=1), delivery(offset=2)
+    queue.retry(late, 3.0)
+    queue.retry(early, 2.0)
+    assert queue.wake_at() == 2.0
+    fresh = offered(queue, 1.95, 100)
+    assert taken(queue, 1.99) == []
+    assert taken(queue, 2.0) == [early, *fresh]
+    assert queue.wake_at() == 3.0
+    assert taken(queue, 3.0) == [late]
+
+
+def test_retries_due_at_the_same_moment_leave_in_the_order_they_came() -> None:
+    queue = lane()
+    retries = [delivery(offset=n) for n in range(5)]
+    for one in retries:
+        queue.retry(one, 1.0)
+    assert taken(queue, 1.0) == retries
+
+
+def test_what_has_to_go_alone_goes_at_once_and_alone_and_once() -> None:
+    queue = lane()
+    offered(queue, 0.0, *[100] * 10)
+    culprit, neighbour = delivery(offset=20), delivery(offset=21)
+    for one in (culprit, neighbour):
+        one.alone = True
+        queue.retry(one, 99.0)
+    assert [taken(queue, 0.0), taken(queue, 0.0)] == [[culprit], [neighbour]]
+    assert not culprit.alone
+    assert len(taken(queue, 0.0)) == 10
+
+
+def test_no_more_batches_are_under_way_than_allowed() -> None:
+    queue = lane(BatchLimits(max_entries=1), max_in_flight=2)
+    offered(queue, 0.0, 1, 1, 1)
+    assert [len(taken(queue, 0.0)) for _ in range(3)] == [1, 1, 0]
+    assert queue.wake_at() is None
+    queue.finish()
+    assert len(taken(queue, 0.0)) == 1
+
+
+def test_calls_are_spaced_by_the_rate_and_lost_time_is_not_made_up_for() -> None:
+    queue = lane(BatchLimits(max_entries=1), max_requests_per_second=4.0)
+    offered(queue, 0.0, *[1] * 5)
+    assert [len(taken(queue, now)) for now in (0.0, 0.0, 0.24, 0.25, 10.0, 10.0, 10.24, 10.25)] == [
+        1,
+        0,
+        0,
+        1,
+        1,
+        0,
+        0,
+        1,
+    ]
+    assert queue.wake_at() == 10.5
+
+
+def test_a_dropped_delivery_makes_room_in_the_next_batch() -> None:
+    queue = lane(BatchLimits(max_bytes=1000, flush_secs=1.0))
+    gone, kept = offered(queue, 0.0, 999, 1)
+    assert queue.wake_at() == -math.inf
+    assert queue.drop(lambda one: one is gone) == [gone]
+    assert queue.wake_at() == 1.0
+    assert taken(queue, 1.0) == [kept]
+    assert queue.drop(lambda _: True) == []
+
+
+def test_finishing_a_batch_that_was_never_taken_is_a_bug_and_changes_nothing() -> None:
+    queue = lane()
+    with pytest.raises(RuntimeError, match=f"lane {DESTINATION.id} finished a batch it never took"):
+        queue.finish()
+    assert queue.in_flight == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_entries": 0},
+        {"max_entries": 11},
+        {"max_bytes": 0},
+        {"max_bytes": 1_048_577},
+        {"flush_secs": -0.1},
+        {"flush_secs": math.nan},
+    ],
+)
+def test_limits_that_no_batch_can_keep_cannot_be_made(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="batch"):
+        BatchLimits(**wrong)
+
+
+def test_the_limits_of_aws_are_allowed() -> None:
+    assert BatchLimits(10, 1_048_576, 0.0).max_bytes == 1_048_576
+    assert BatchLimits(1, 1).max_entries == 1

@@ -1,0 +1,321 @@
+"""Offsets: what is committed is never more than what is settled, and a restart forgets nothing it was told."""
+
+from __future__ import annotations
+
+import base64
+import random
+import tracemalloc
+import zlib
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from pushrail_stream.core.offsets import (
+    MAX_MAP_OFFSETS,
+    MAX_METADATA_CHARS,
+    Committable,
+    OffsetTracker,
+    Ticket,
+    decode_settled,
+    encode_settled,
+)
+from tests.core.samples import texts
+
+gaps = st.sampled_from([0, 0, 0, 0, 1, 2, 9])
+
+
+class Tracking(RuleBasedStateMachine):
+    """A partition with its log, read by one owner after the other; the model keeps plain sets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log: list[int] = []
+        """Offsets that exist: compaction and transactions leave gaps."""
+        self.committed: Committable | None = None
+        self.known_at_commit = frozenset[int]()
+        self.old_tickets: list[Ticket] = []
+        self.assign(0, frozenset())
+
+    def assign(self, position: int, known: frozenset[int]) -> None:
+        self.tracker = OffsetTracker(self.committed)
+        self.position = position
+        self.known = set(known)
+        """What this owner knows to be settled: it was told so, or it settled it."""
+        self.seen: list[int] = []
+        self.open: dict[int, tuple[Ticket, int, int]] = {}
+        """Ticket, unsettled deliveries, bytes."""
+        self.closed: Ticket | None = None
+        self.highest = -1 if self.committed is None else self.committed.offset
+
+    @initialize(first=st.integers(0, 2**40), committed=st.booleans())
+    def begin_somewhere(self, first: int, committed: bool) -> None:  # noqa: FBT001
+        self.committed = Committable(first, "") if committed else None
+        self.assign(first, frozenset())
+
+    @rule(
+        records=st.lists(st.tuples(gaps, st.integers(0, 1000), st.sampled_from([1, 1, 2, 3])), min_size=3, max_size=8),
+        picks=st.lists(st.integers(0, 99), min_size=3, max_size=8),
+    )
+    def work(self, records: list[tuple[int, int, int]], picks: list[int]) -> None:
+        self.read(records)
+        self.settle(picks)
+
+    def read(self, records: list[tuple[int, int, int]]) -> None:
+        for gap, size, deliveries in records:
+            later = [offset for offset in self.log if offset >= self.position]
+            offset = later[0] if later else max([self.position, *(last + 1 for last in self.log[-1:])]) + gap
+            if not later:
+                self.log.append(offset)
+            ticket = self.tracker.begin(offset, size, deliveries)
+            self.seen.append(offset)
+            self.position = offset + 1
+            if offset in self.known:
+                assert ticket is None, "what an earlier owner settled was begun again"
+            else:
+                assert ticket is not None, "an open record was skipped"
+                assert ticket.offset == offset
+                self.open[offset] = (ticket, deliveries, size)
+
+    @rule(picks=st.lists(st.integers(0, 99), min_size=3, max_size=12))
+    def settle(self, picks: list[int]) -> None:
+        for pick in picks[: len(self.open)]:
+            offset = sorted(self.open)[pick % len(self.open)]
+            ticket, left, size = self.open.pop(offset)
+            ticket.settle()
+            assert ticket.is_open == (left > 1)
+            if left > 1:
+                self.open[offset] = (ticket, left - 1, size)
+            else:
+                self.known.add(offset)
+                self.closed = ticket
+
+    @rule()
+    def commit(self) -> None:
+        released = self.tracker.committable()
+        if released is not None:
+            self.committed, self.known_at_commit = released, frozenset(self.known)
+
+    @rule(commits=st.sampled_from([True, True, False]), compacted=st.sets(st.integers(0, 30), max_size=3))
+    def start_anew(self, commits: bool, compacted: set[int]) -> None:  # noqa: FBT001
+        """From the last commit, or crashed since; in between, compaction has removed some records."""
+        if commits:
+            self.commit()
+        if self.committed is not None:
+            start = self.committed.offset
+            unread = [offset for offset in self.log[:-1] if offset >= start]
+            self.log = [o for o in self.log if o not in {unread[i] for i in compacted if i < len(unread)}]
+            self.old_tickets = [ticket for ticket, _, _ in self.open.values()]
+            self.assign(start, self.known_at_commit)
+
+    @precondition(lambda self: self.old_tickets)
+    @rule()
+    def work_for_the_last_owner_ends_late(self) -> None:
+        for ticket in self.old_tickets:
+            ticket.settle()
+        self.old_tickets = []
+
+    @precondition(lambda self: self.committed is not None and any(o < self.committed.offset for o in self.log))
+    @rule(back=st.integers(0, 99))
+    def an_operator_moves_the_group_back(self, back: int) -> None:
+        assert self.committed is not None
+        below = [offset for offset in self.log if offset < self.committed.offset]
+        self.assign(below[-1 - back % len(below)], frozenset())  # all of it is wanted again
+        self.highest = -1
+        self.read([(0, 10, 1)])
+
+    @invariant()
+    def an_illegal_step_raises(self) -> None:
+        """And changes nothing, or the invariants below fail."""
+        if self.closed is not None:
+            with pytest.raises(RuntimeError, match="settled more often"):
+                self.closed.settle()
+        for offset in {*self.seen[:1], *self.seen[-1:]}:
+            with pytest.raises(RuntimeError, match=f"offset {offset} came when {self.seen[-1] + 1} was next"):
+                self.tracker.begin(offset, 5, 1)
+        with pytest.raises(ValueError, match="at least one delivery"):
+            self.tracker.begin(self.position, 5, 0)
+
+    @invariant()
+    def the_first_open_record_is_where_to_resume(self) -> None:
+        released = self.tracker.committable()
+        if self.open:
+            head: int | None = min(self.open)
+        elif self.seen:
+            head = self.seen[-1] + 1
+        else:
+            head = None if self.committed is None else self.committed.offset
+        assert (None if released is None else released.offset) == head
+        if head is not None:
+            assert head >= self.highest
+            self.highest = head
+
+    @invariant()
+    def the_map_tells_what_is_settled_above_and_nothing_else(self) -> None:
+        released = self.tracker.committable()
+        if released is not None:
+            told = set(decode_settled(released))
+            assert told <= self.known
+            assert told & set(self.log) == {o for o in self.known if o >= released.offset} & set(self.log)
+
+    @invariant()
+    def what_is_open_is_counted(self) -> None:
+        assert self.tracker.open_records == len(self.open)
+        assert self.tracker.open_bytes == sum(size for _, _, size in self.open.values())
+        head = min(self.open, default=2**63)
+        assert self.tracker.window == sum(offset >= head for offset in self.seen)
+
+
+TestTracking = Tracking.TestCase
+TestTracking.settings = settings(max_examples=60, stateful_step_count=30)
+
+
+def begin(tracker: OffsetTracker, offset: int, size: int = 1, deliveries: int = 1) -> Ticket:
+    ticket = tracker.begin(offset, size, deliveries)
+    assert ticket is not None
+    return ticket
+
+
+def test_before_anything_is_known_there_is_nothing_to_commit() -> None:
+    assert OffsetTracker().committable() is None
+
+
+def test_what_was_told_and_not_met_yet_is_told_again() -> None:
+    # A worker that restarts twice in a row must not forget in between what the first one had settled.
+    first = OffsetTracker()
+    tickets = [begin(first, offset) for offset in range(5, 10)]
+    tickets[2].settle()
+    tickets[4].settle()
+    committed = first.committable()
+    assert committed is not None
+
+    second = OffsetTracker(committed)
+    assert second.committable() == committed
+    begin(second, 5)
+    assert second.committable() == committed
+
+
+def test_a_new_owner_begins_what_was_open_and_nothing_else() -> None:
+    first = OffsetTracker()
+    tickets = [begin(first, offset) for offset in range(5, 12)]
+    for index in (1, 2, 4, 5):
+        tickets[index].settle()
+
+    second = OffsetTracker(first.committable())
+    begun = [second.begin(offset, 1, 1) for offset in (5, 6, 8, 9, 11)]  # compaction has removed 7 and 10
+    assert [ticket.offset for ticket in begun if ticket is not None] == [5, 8, 11]
+    for ticket in begun:
+        if ticket is not None:
+            ticket.settle()
+    assert second.committable() == Committable(12, "")
+
+
+def test_what_an_operator_moved_the_group_back_to_is_wanted_again() -> None:
+    first = OffsetTracker()
+    tickets = [begin(first, offset) for offset in range(5, 10)]
+    tickets[2].settle()
+
+    second = OffsetTracker(first.committable())
+    assert [begin(second, offset).offset for offset in range(3, 10)] == list(range(3, 10))
+
+
+def test_a_record_without_deliveries_leaves_the_tracker_as_it_was() -> None:
+    tracker = OffsetTracker()
+    with pytest.raises(ValueError, match="at least one delivery"):
+        tracker.begin(5, 10, 0)
+    assert tracker.committable() is None
+    assert begin(tracker, 5).is_open
+
+
+def test_a_partition_that_is_given_back_marks_its_tickets() -> None:
+    tracker = OffsetTracker()
+    ticket = begin(tracker, 5)
+    assert not ticket.is_leaving
+    tracker.leave()
+    assert ticket.is_leaving
+    ticket.settle()
+    assert tracker.committable() == Committable(6, "")
+
+
+@given(st.integers(0, 2**60), st.sets(st.integers(0, 4000)) | st.sets(st.integers(0, MAX_MAP_OFFSETS - 1), max_size=40))
+def test_the_map_is_read_as_it_was_written(head: int, indices: set[int]) -> None:
+    settled = sorted(head + index for index in indices)
+    assert decode_settled(Committable(head, encode_settled(head, settled))) == settled
+
+
+def chance(share: float, offsets: int) -> list[int]:
+    drawn = random.Random(1)
+    return [offset for offset in range(1, offsets) if drawn.random() < share]
+
+
+@pytest.mark.parametrize(
+    "settled",
+    [
+        pytest.param(list(range(1, 10_000)), id="all"),
+        pytest.param(list(range(1, 10_000, 2)), id="every second"),
+        pytest.param([n for n in range(1, 10_000) if n % 7 and n % 11], id="with holes"),
+        *(pytest.param(chance(share, 10_000), id=f"{share:.0%}") for share in (0.01, 0.1, 0.5, 0.9, 0.99)),
+    ],
+)
+def test_whatever_ten_thousand_offsets_look_like_the_broker_takes_their_map(settled: list[int]) -> None:
+    head = 2**40
+    text = encode_settled(head, [head + index for index in settled])
+    assert 0 < len(text) <= MAX_METADATA_CHARS == 3500
+    assert text.isascii()
+    assert decode_settled(Committable(head, text)) == [head + index for index in settled]
+
+
+def test_a_map_too_long_for_the_broker_is_left_out() -> None:
+    assert encode_settled(0, chance(0.5, MAX_MAP_OFFSETS)) == ""
+
+
+def test_a_map_spans_so_many_offsets_and_no_more() -> None:
+    longest = [1, MAX_MAP_OFFSETS - 1]
+    assert decode_settled(Committable(0, encode_settled(0, longest))) == longest
+    assert encode_settled(0, [1, MAX_MAP_OFFSETS]) == ""
+    assert encode_settled(0, []) == ""
+
+
+@pytest.mark.parametrize(
+    "metadata", ["", "ps1:", "ps1", "ps2:abcde", " ps1:abcde", "somebody else's", '{"a": 1}', "ps1:é"]
+)
+def test_metadata_that_is_not_ours_says_nothing(metadata: str) -> None:
+    assert decode_settled(Committable(5, metadata)) == []
+
+
+@given(texts)
+def test_no_metadata_can_raise(text: str) -> None:
+    assert decode_settled(Committable(5, f"ps1:{text}")) == []
+
+
+SETTLED = [n for n in range(1, 3000) if n % 7 and n % 11 and n % 13]
+MAP = encode_settled(0, SETTLED)
+
+
+@given(st.integers(4, len(MAP) - 1), st.sampled_from("09AZaz!~{"))
+def test_a_damaged_map_never_calls_an_open_record_settled(at: int, other: str) -> None:
+    for damaged in (MAP[:at], MAP[:at] + other + MAP[at + 1 :], MAP[:at] + MAP[at + 1 :], MAP + other):
+        assert decode_settled(Committable(0, damaged)) in ([], SETTLED)
+
+
+def test_a_map_cut_short_says_nothing() -> None:
+    for length in range(len(MAP)):
+        assert decode_settled(Committable(0, MAP[:length])) == []
+
+
+@pytest.mark.parametrize("size", [MAX_MAP_OFFSETS // 8 + 2, 10**6, 10**7])
+def test_a_map_that_unpacks_to_more_than_any_of_ours_says_nothing_and_takes_no_memory(size: int) -> None:
+    metadata = "ps1:" + base64.b85encode(zlib.compress(b"\xff" * size)).decode()
+    tracemalloc.start()
+    try:
+        assert decode_settled(Committable(0, metadata)) == []
+        assert tracemalloc.get_traced_memory()[1] < 500_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_tracker_with_unreadable_metadata_begins_everything() -> None:
+    tracker = OffsetTracker(Committable(5, "ps1:damaged"))
+    assert begin(tracker, 5).is_open
+    assert begin(tracker, 6).is_open

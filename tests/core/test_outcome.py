@@ -1,0 +1,262 @@
+"""Outcomes: the whole classification of facts/AWS section 3, row by row, and replies that keep no promise."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Literal, NamedTuple
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.outcome import (
+    Answered,
+    Blocked,
+    CallFailed,
+    Delivered,
+    EntryResult,
+    Outcome,
+    Refresh,
+    Rejected,
+    Reply,
+    Retryable,
+    Split,
+    Throttled,
+    Verdict,
+    judge,
+)
+
+Level = Literal["entry", "PutEvents", "AssumeRole", "Credentials"]
+Class = Literal[
+    "retryable",
+    "throttled",
+    "rejected",
+    "blocked",
+    "ours",  # retryable without end: our clock or our base credentials
+    "split",  # each entry alone; rejected when it was alone
+    "stale session",  # assumed role: refreshed once; then, and with access keys, blocked
+    "signature refused",  # assumed role: refreshed once, then ours; with access keys blocked
+]
+
+
+class Row(NamedTuple):
+    level: Level
+    code: str
+    meaning: Class
+    http_status: int | None = 400
+    message: str = "because"
+
+
+TABLE = [
+    Row("entry", "ThrottlingException", "retryable"),
+    Row("entry", "InternalFailure", "retryable"),
+    Row("entry", "InternalException", "retryable"),
+    Row("entry", "ServiceUnavailable", "retryable"),
+    Row("entry", "LimitExceededException", "retryable"),
+    Row("entry", "SomethingAwsThinksOfNextYear", "retryable"),
+    Row("entry", "MalformedDetail", "rejected"),
+    Row("entry", "InvalidArgument", "rejected"),
+    Row("entry", "RedactionFailure", "rejected"),
+    Row("entry", "NotAuthorizedForSourceException", "blocked"),
+    Row("entry", "NotAuthorizedForDetailTypeException", "blocked"),
+    Row("entry", "AccessDeniedException", "blocked"),
+    Row("entry", "InvalidAccountIdException", "blocked"),
+    Row("PutEvents", "ThrottlingException", "throttled"),
+    Row("PutEvents", "Throttling", "throttled"),
+    Row("PutEvents", "TooManyRequestsException", "throttled"),
+    Row("PutEvents", "RequestLimitExceeded", "throttled"),
+    Row("PutEvents", "RequestThrottled", "throttled"),
+    Row("PutEvents", "RequestThrottledException", "throttled"),
+    Row("PutEvents", "SlowDown", "throttled", 503),
+    Row("PutEvents", "429", "throttled", 429),
+    Row("PutEvents", "Whatever", "throttled", 429),
+    *(Row("PutEvents", str(status), "retryable", status) for status in (500, 502, 503, 504)),
+    Row("PutEvents", "InternalException", "retryable", 500),
+    Row("PutEvents", "InternalFailure", "retryable", 500),
+    Row("PutEvents", "ServiceUnavailable", "retryable", 503),
+    Row("PutEvents", "RequestTimeout", "retryable"),
+    Row("PutEvents", "RequestTimeoutException", "retryable"),
+    Row("PutEvents", "ConnectTimeoutError", "retryable", None),
+    Row("PutEvents", "ReadTimeoutError", "retryable", None),
+    Row("PutEvents", "ConnectionClosedError", "retryable", None),
+    Row("PutEvents", "EndpointConnectionError", "retryable", None),
+    Row("PutEvents", "UnknownResult", "retryable", 200),
+    Row("PutEvents", "SomethingAwsThinksOfNextYear", "retryable"),
+    Row("PutEvents", "404", "retryable", 404),
+    Row("PutEvents", "AccessDeniedException", "blocked", 400),
+    Row("PutEvents", "AccessDeniedException", "blocked", 403),
+    Row("PutEvents", "AccessDenied", "blocked", 403),
+    Row("PutEvents", "403", "blocked", 403),
+    Row("PutEvents", "ResourceNotFoundException", "blocked"),
+    Row("PutEvents", "OptInRequired", "blocked", 403),
+    Row("PutEvents", "RegionDisabled", "blocked", 403),
+    Row("PutEvents", "RegionDisabledException", "blocked", 403),
+    # A 403 that says something else is no refusal of the destination.
+    Row("PutEvents", "SomethingAwsThinksOfNextYear", "retryable", 403),
+    Row("PutEvents", "ValidationException", "split"),
+    Row("PutEvents", "413", "split", 413),
+    Row("PutEvents", "RequestEntityTooLarge", "split", 413),
+    Row("PutEvents", "ExpiredToken", "stale session"),
+    Row("PutEvents", "ExpiredTokenException", "stale session"),
+    Row("PutEvents", "UnrecognizedClientException", "signature refused"),
+    Row("PutEvents", "InvalidClientTokenId", "signature refused", 403),
+    Row("PutEvents", "InvalidSignatureException", "signature refused"),
+    Row("PutEvents", "SignatureDoesNotMatch", "signature refused", 403),
+    Row("PutEvents", "IncompleteSignature", "signature refused"),
+    Row("PutEvents", "IncompleteSignature", "signature refused", 403),
+    Row("PutEvents", "MissingAuthenticationToken", "signature refused", 403),
+    Row("PutEvents", "InvalidSignatureException", "ours", message="Signature expired: 20260526T142108Z is now earlier"),
+    Row(
+        "PutEvents", "SignatureDoesNotMatch", "ours", 403, "Signature not yet current: 20260526T142108Z is still later"
+    ),
+    Row("AssumeRole", "AccessDenied", "blocked", 403),
+    Row("AssumeRole", "ValidationError", "blocked"),
+    Row("AssumeRole", "RegionDisabledException", "blocked", 403),
+    Row("AssumeRole", "ExpiredToken", "ours", 403),
+    Row("AssumeRole", "ExpiredTokenException", "ours", 403),
+    Row("AssumeRole", "InvalidClientTokenId", "ours", 403),
+    Row("AssumeRole", "SignatureDoesNotMatch", "ours", 403),
+    Row("AssumeRole", "UnrecognizedClientException", "ours", 403),
+    Row("AssumeRole", "IncompleteSignature", "ours"),
+    Row("AssumeRole", "MissingAuthenticationToken", "ours", 403),
+    Row("AssumeRole", "BaseCredentialsMissing", "ours", None),
+    Row("Credentials", "BaseCredentialsMissing", "ours", None),
+    # The facts say retryable; throttled is that and slows the destination down, which spares the STS quota.
+    Row("AssumeRole", "Throttling", "throttled"),
+    Row("AssumeRole", "ThrottlingException", "throttled"),
+    Row("AssumeRole", "RequestThrottled", "throttled"),
+    Row("AssumeRole", "429", "throttled", 429),
+    Row("AssumeRole", "500", "retryable", 500),
+    Row("AssumeRole", "ServiceUnavailable", "retryable", 503),
+    Row("AssumeRole", "InternalFailure", "retryable", 500),
+    Row("AssumeRole", "ConnectTimeoutError", "retryable", None),
+    Row("AssumeRole", "ReadTimeoutError", "retryable", None),
+    Row("AssumeRole", "SomethingAwsThinksOfNextYear", "retryable"),
+    # A refusal of the role says nothing about an entry: AWS's words for PutEvents do not count here.
+    Row("AssumeRole", "ValidationException", "retryable"),
+    Row("Credentials", "CredentialsMissing", "blocked", None),
+    Row("Credentials", "SomethingElse", "retryable", None),
+]
+
+
+def reply_of(row: Row, entries: int) -> Reply:
+    if row.level == "entry":
+        return Answered((EntryResult(None, row.code, row.message),) * entries, 200, "request-1")
+    return CallFailed(row.level, row.code, row.message, row.http_status, "request-1")
+
+
+def verdict_of(row: Row, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
+    """The row in the words of the facts, written without a look at the code."""
+    code, message = row.code, row.message
+    if row.meaning == "split" and entries > 1:
+        return Split(code, message)
+    if row.meaning in ("stale session", "signature refused") and assumed_role and not refreshed:
+        return Refresh(code, message)
+    each: dict[Class, Outcome] = {
+        "retryable": Retryable(code, message),
+        "ours": Retryable(code, message, ours=True),
+        "throttled": Throttled(code, message),
+        "rejected": Rejected(code, message),
+        "blocked": Blocked(code, message),
+        "split": Rejected(code, message),
+        "stale session": Blocked(code, message),
+        "signature refused": Retryable(code, message, ours=True) if assumed_role else Blocked(code, message),
+    }
+    return (each[row.meaning],) * entries
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.level} {row.code} {row.http_status} {row.meaning}")
+def test_the_table_of_the_facts(row: Row) -> None:
+    for assumed_role, refreshed, entries in product([False, True], [False, True], [1, 10]):
+        verdict = judge(reply_of(row, entries), entries, assumed_role=assumed_role, refreshed=refreshed)
+        expected = verdict_of(row, entries, assumed_role=assumed_role, refreshed=refreshed)
+        # As text, for tuples of the same values are equal whatever their class.
+        assert repr(verdict) == repr(expected), (assumed_role, refreshed, entries)
+
+
+def outcomes(results: list[EntryResult], entries: int) -> tuple[Outcome, ...]:
+    verdict = judge(Answered(tuple(results), 200, None), entries, assumed_role=False, refreshed=False)
+    assert not isinstance(verdict, Split | Refresh)
+    return verdict
+
+
+def test_every_entry_has_its_own_outcome_in_order() -> None:
+    results = [
+        EntryResult("event-1", None, None),
+        EntryResult(None, "ThrottlingException", "slow down"),
+        EntryResult(None, "MalformedDetail", "Detail is malformed."),
+        EntryResult("event-4", None, None),
+        EntryResult(None, "NotAuthorizedForSourceException", "aws."),
+    ]
+    assert outcomes(results, 5) == (
+        Delivered("event-1"),
+        Retryable("ThrottlingException", "slow down"),
+        Rejected("MalformedDetail", "Detail is malformed."),
+        Delivered("event-4"),
+        Blocked("NotAuthorizedForSourceException", "aws."),
+    )
+
+
+def test_entries_missing_from_the_reply_may_be_sent_again() -> None:
+    first, *others = outcomes([EntryResult("event-1", None, None)], 3)
+    assert first == Delivered("event-1")
+    assert others == [Retryable("UnknownResult", "the reply has 1 results for 3 entries")] * 2
+    assert outcomes([], 1) == (Retryable("UnknownResult", "the reply has 0 results for 1 entries"),)
+
+
+def test_results_nobody_asked_for_are_ignored() -> None:
+    assert outcomes([EntryResult(f"event-{n}", None, None) for n in range(5)], 2) == (
+        Delivered("event-0"),
+        Delivered("event-1"),
+    )
+
+
+@pytest.mark.parametrize("event_id", [None, ""])
+@pytest.mark.parametrize("code", [None, ""])
+def test_a_result_with_neither_id_nor_code_is_no_success(event_id: str | None, code: str | None) -> None:
+    (outcome,) = outcomes([EntryResult(event_id, code, None)], 1)
+    assert outcome == Retryable("UnknownResult", "the entry's result has neither EventId nor ErrorCode")
+    assert type(outcome) is Retryable
+
+
+def test_a_code_beside_an_id_is_a_failure_and_an_empty_one_is_none() -> None:
+    assert outcomes([EntryResult("event-1", "InternalFailure", None)], 1) == (Retryable("InternalFailure", ""),)
+    assert outcomes([EntryResult("event-1", "", None)], 1) == (Delivered("event-1"),)
+
+
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.level} {row.code} {row.http_status} {row.meaning}")
+def test_no_verdict_repeats_a_credential(row: Row) -> None:
+    said = row._replace(message=f"{row.message}: the key {SECRET_KEY} is wrong")
+    for assumed_role in (False, True):
+        verdict = judge(reply_of(said, 2), 2, assumed_role=assumed_role, refreshed=False)
+        assert SECRET_KEY not in repr(verdict)
+        assert "the key *** is wrong" in repr(verdict)
+
+
+maybe = st.none() | st.text(max_size=8)
+replies = st.builds(
+    Answered, st.lists(st.builds(EntryResult, maybe, maybe, maybe), max_size=12).map(tuple), st.just(200), st.none()
+) | st.builds(
+    CallFailed,
+    st.sampled_from(["PutEvents", "AssumeRole", "Credentials"]),
+    st.text(max_size=8) | st.sampled_from([row.code for row in TABLE]),
+    st.text(max_size=8),
+    st.none() | st.integers(100, 599),
+)
+
+
+@given(reply=replies, entries=st.integers(1, 10), assumed_role=st.booleans(), refreshed=st.booleans())
+def test_whatever_the_reply_there_is_one_outcome_per_entry(
+    reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool
+) -> None:
+    verdict = judge(reply, entries, assumed_role=assumed_role, refreshed=refreshed)
+    if isinstance(verdict, Refresh):
+        assert assumed_role
+        assert not refreshed
+    elif isinstance(verdict, Split):
+        assert entries > 1
+    else:
+        assert len(verdict) == entries

@@ -1,0 +1,23 @@
+"""Signals: observers are told what happened and cannot change it."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import pytest
+
+from pushrail_stream.core.signals import Signal
+from tests.core.test_dead_letter import LETTER
+
+
+@pytest.mark.parametrize("kind", get_args(Signal))
+def test_a_signal_is_a_value_that_nobody_can_change(kind: Any) -> None:
+    signal = kind(*[None] * len(kind._fields))
+    for name in (*kind._fields, "note"):
+        with pytest.raises(AttributeError):
+            setattr(signal, name, "changed")
+
+
+def test_the_dead_letter_in_a_signal_cannot_be_changed_either() -> None:
+    with pytest.raises(AttributeError):
+        LETTER.reason = "rejected"  # type: ignore[misc]

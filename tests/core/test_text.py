@@ -1,0 +1,202 @@
+"""Text: RFC 3339 to and fro, and messages nobody has to be afraid of keeping."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.text import MAX_MESSAGE_BYTES, format_rfc3339, parse_rfc3339, safe_message
+from tests.core.samples import texts
+
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+TOKEN = "IQoJb3JpZ2luX2VjEMf//////////wEaCXVzLWVhc3QtMSJHMEUCIQDw5gvQ1Zx2fYJk3H0pV9bq8sT4uN6mRkE="
+SIGNATURE = "5d672d79c15b13162d9279b0855cfba6789a8edb4c82c400e06b5924a6f2b5d7"
+ACCESS_DENIED = (
+    "User: arn:aws:sts::123456789012:assumed-role/PushrailEventBridgeWriter/pushrail is not authorized to perform: "
+    "events:PutEvents on resource: arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events "
+    "because no identity-based policy allows the events:PutEvents action"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "epoch_ms"),
+    [
+        ("1970-01-01T00:00:00Z", 0),
+        ("2026-05-26T14:21:08Z", 1_779_805_268_000),
+        ("2026-05-26t14:21:08z", 1_779_805_268_000),
+        ("2026-05-26T16:21:08+02:00", 1_779_805_268_000),
+        ("2026-05-26T08:51:08-05:30", 1_779_805_268_000),
+        ("2026-05-26T14:21:08-00:00", 1_779_805_268_000),
+        ("2026-05-26T14:21:08.4Z", 1_779_805_268_400),
+        ("2026-05-26T14:21:08.49Z", 1_779_805_268_490),
+        ("2026-05-26T14:21:08.493Z", 1_779_805_268_493),
+        ("2026-05-26T14:21:08.493123Z", 1_779_805_268_493),
+        ("2026-05-26T14:21:08.493123999+00:00", 1_779_805_268_493),
+        ("2026-05-26T14:21:08." + "9" * 500 + "Z", 1_779_805_268_999),
+        ("2016-12-31T23:59:60Z", 1_483_228_800_000),
+        ("2016-12-31T23:59:60.5Z", 1_483_228_800_500),
+        ("2017-01-01T00:59:60+01:00", 1_483_228_800_000),
+        ("1969-12-31T23:59:59.5Z", -500),
+        ("2000-02-29T00:00:00Z", 951_782_400_000),
+        ("0001-01-01T00:00:00+23:59", -62_135_683_140_000),
+        ("9999-12-31T23:59:60-23:59", 253_402_387_140_000),
+    ],
+)
+def test_an_rfc_3339_time_is_a_moment(text: str, epoch_ms: int) -> None:
+    assert parse_rfc3339(text) == epoch_ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2026-05-26",
+        "2026-05-26T14:21:08",
+        "2026-05-26T14:21Z",
+        "2026-05-26T14Z",
+        "2026-05-26 14:21:08Z",
+        "20260526T142108Z",
+        "2026-W22-2T14:21:08Z",
+        "2026-146T14:21:08Z",
+        "2026-05-26T14:21:08,5Z",
+        "2026-05-26T14:21:08.Z",
+        "2026-05-26T14:21:08+0200",
+        "2026-05-26T14:21:08+02",
+        "2026-05-26T14:21:08+24:00",
+        "2026-05-26T14:21:08+02:60",
+        "2026-05-26T14:21:08+02:00:30",
+        "2026-05-26T24:00:00Z",
+        "2026-05-26T14:60:08Z",
+        "2026-05-26T14:21:61Z",
+        "2026-02-29T00:00:00Z",
+        "2026-13-01T00:00:00Z",
+        "2026-00-10T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "12026-05-26T14:21:08Z",
+        "-2026-05-26T14:21:08Z",
+        " 2026-05-26T14:21:08Z",
+        "2026-05-26T14:21:08Z\n",
+        "٢٠٢٦-05-26T14:21:08Z",
+        "2026-05-26T14:21:08Z[UTC]",
+    ],
+)
+def test_another_form_is_none(text: str) -> None:
+    assert parse_rfc3339(text) is None
+
+
+@given(
+    texts | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
+)
+def test_no_text_can_raise(text: str) -> None:
+    parse_rfc3339(text)
+
+
+@given(
+    st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9999, 12, 31)),  # noqa: DTZ001 - the offset is drawn by itself
+    st.integers(-23 * 60 - 59, 23 * 60 + 59),
+)
+def test_a_moment_is_the_same_whatever_its_offset(moment: datetime, minutes: int) -> None:
+    aware = moment.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    elapsed = aware - datetime(1970, 1, 1, tzinfo=UTC)
+    assert parse_rfc3339(aware.isoformat()) == (
+        elapsed.days * 86_400_000 + elapsed.seconds * 1000 + elapsed.microseconds // 1000
+    )
+
+
+def test_times_are_shown_in_utc_with_milliseconds() -> None:
+    assert format_rfc3339(1_779_805_268_493) == "2026-05-26T14:21:08.493Z"
+    assert format_rfc3339(0) == "1970-01-01T00:00:00.000Z"
+    assert format_rfc3339(-1) == "1969-12-31T23:59:59.999Z"
+
+
+@given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
+def test_a_time_shown_is_a_time_read(epoch_ms: int) -> None:
+    assert parse_rfc3339(format_rfc3339(epoch_ms)) == epoch_ms
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("The key AKIAIOSFODNN7EXAMPLE is unknown", "The key AKIAIO*** is unknown"),
+        ("'ASIAIOSFODNN7EXAMPLE'", "'ASIAIO***'"),
+        (
+            "Credential=AKIAIOSFODNN7EXAMPLE/20260526/us-east-1/events/aws4_request",
+            "Credential=AKIAIO***/20260526/us-east-1/events/aws4_request",
+        ),
+        (
+            f"x-amz-security-token:{TOKEN}\nx-amz-target:AWSEvents.PutEvents",
+            "x-amz-security-token:***\nx-amz-target:AWSEvents.PutEvents",
+        ),
+        (f"X-Amz-Security-Token={TOKEN.replace('/', '%2F')};", "X-Amz-Security-Token=***;"),
+        ("X-Amz-Security-Token: short, and on", "X-Amz-Security-Token: ***, and on"),
+        (f"SignedHeaders=host, Signature={SIGNATURE}", "SignedHeaders=host, Signature=***"),
+        (f"X-Amz-Signature={SIGNATURE[:16]}", "X-Amz-Signature=***"),
+        (f"signature = {SIGNATURE.upper()}", "signature = ***"),
+        (SECRET_KEY, "***"),
+        (f'"SecretAccessKey": "{SECRET_KEY}"', '"SecretAccessKey": "***"'),
+        (f"aws_secret_access_key={SECRET_KEY}", "aws_secret_access_key=***"),
+        (f"secret={SECRET_KEY}===", "secret=***="),
+        (f"arn:aws:iam::123456789012:user/x,{SECRET_KEY}", "arn:aws:iam::123456789012:user/x,***"),
+        (f"<SessionToken>{TOKEN}<", "<SessionToken>***<"),
+        (
+            f"for arn:aws:iam::123456789012:user/x the secret {SECRET_KEY}",
+            "for arn:aws:iam::123456789012:user/x the secret ***",
+        ),
+        (f"The Canonical String should have been '{SIGNATURE}'", "The Canonical String should have been '***'"),
+    ],
+)
+def test_what_gives_access_is_left_out(text: str, safe: str) -> None:
+    assert safe_message(text) == safe
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Rate exceeded",
+        "Detail is malformed.",
+        "Total size of the entries in the request is over the limit.",
+        "Unable to determine service/operation name to be authorized",
+        "The security token included in the request is expired",
+        "Signature expired: 20260526T142108Z is now earlier than 20260526T143000Z (20260526T143500Z - 5 min.)",
+        "Event bus pushrail-events does not exist. Request ID: 7f1c2d54-9d58-4d0e-8f4f-6a1f0f3d2b1c",
+        ACCESS_DENIED,
+        ACCESS_DENIED.replace("Writer/pushrail", "WriterForProduction/pushrailstreamworkers"),
+        ACCESS_DENIED.replace("aws:", "aws-us-gov:"),
+        "User: arn:aws:iam::123456789012:role/"
+        + "teams/platform/integrations/partners/" * 3
+        + "Writer may not, or might",
+        "Could not connect to the endpoint URL: 'https://events.us-east-1.amazonaws.com/'",
+        "arn:aws:events:us-east-1:123456789012:event-bus/" + "x" * 100,
+        "Ereignisbus für Zürich: 東京 🚆",
+    ],
+)
+def test_what_helps_to_mend_it_stays(text: str) -> None:
+    assert safe_message(text) == text
+
+
+@given(texts)
+def test_a_message_is_kept_to_a_kibibyte_and_cut_at_a_character(text: str) -> None:
+    for whole in (text, text * 200, "é" * 511 + text, "x" + "🚆" * 300):
+        kept = safe_message(whole)
+        assert len(kept.encode()) <= MAX_MESSAGE_BYTES
+        assert safe_message(kept) == kept
+    assert safe_message("é" * 600) == "é" * 512
+    assert safe_message("x" + "🚆" * 300) == "x" + "🚆" * 255
+
+
+@given(st.text(st.sampled_from("ab \n'=,é"), max_size=60), st.text(st.sampled_from("ab \n',é"), max_size=60))
+def test_no_neighbour_saves_a_secret_from_being_left_out(before: str, after: str) -> None:
+    for secret in (SECRET_KEY, TOKEN, SIGNATURE):
+        assert secret not in safe_message(before + secret + after)
+
+
+def test_a_secret_is_left_out_before_the_message_is_cut() -> None:
+    assert safe_message("." * 1010 + SECRET_KEY) == "." * 1010 + "***"
+
+
+def test_half_a_surrogate_pair_cannot_stop_the_message() -> None:
+    assert safe_message("bus \ud83d gone") == "bus ? gone"

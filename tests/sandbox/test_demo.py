@@ -1,0 +1,210 @@
+"""The sandbox command as a user runs it: a process, its output, its exit code, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+import pytest
+from confluent_kafka import Producer
+
+from pushrail_stream.sandbox.demo.customers import CUSTOMERS
+from pushrail_stream.sandbox.demo.events import example_event
+from pushrail_stream.settings import load_settings
+
+SANDBOX = [sys.executable, "-m", "pushrail_stream", "sandbox"]
+REPOSITORY = Path(__file__).parents[2]
+PATIENCE_SECS = 60.0
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@contextmanager
+def started(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process group of its own, which is ended with the block."""
+    process = subprocess.Popen(
+        [*SANDBOX, *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        with process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
+    finally:
+        assert process.returncode is not None
+
+
+def child_of(process: subprocess.Popen[str]) -> psutil.Process:
+    """The stand-in for AWS, as soon as it is there."""
+    deadline = time.monotonic() + PATIENCE_SECS
+    while time.monotonic() < deadline:
+        children = psutil.Process(process.pid).children()
+        if children and "moto_server" in " ".join(children[0].cmdline()):
+            return children[0]
+        time.sleep(0.02)
+    raise AssertionError("the stand-in for AWS never started")
+
+
+def is_gone(process: psutil.Process) -> bool:
+    try:
+        process.wait(PATIENCE_SECS)
+    except psutil.TimeoutExpired:
+        return False
+    return not process.is_running()
+
+
+def read_until(stream: IO[str], text: str) -> str:
+    """The first line with this text."""
+    for line in stream:
+        if text in line:
+            return line
+    raise AssertionError(f"the output ended without {text!r}")
+
+
+def by_place(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["destination"] or row["customer"]: row for row in report["rows"]}
+
+
+def test_every_event_is_accounted_for_and_nothing_is_left_running() -> None:
+    with started("--events", "200", "--json") as process:
+        aws = child_of(process)
+        out, err = process.communicate(timeout=PATIENCE_SECS)
+    assert process.returncode == 0, err
+    assert is_gone(aws)
+    report = json.loads(out)
+    assert report["ok"]
+    assert report["problems"] == []
+    assert report["records"] == 200
+    assert report["not_decodable"] == 3
+    rows = by_place(report)
+    assert sum(row["produced"] for place, row in rows.items() if place != "dst_malmo_orders") == 200 - 3
+    for row in rows.values():
+        assert row["produced"] == row["delivered"] + sum(row["dead"].values()) + sum(row["skipped"].values())
+        assert row["delivered"] == row["arrived"]
+    for place in ("dst_acme_8K2zRq", "dst_malmo", "dst_osaka"):
+        assert rows[place]["delivered"] == rows[place]["produced"] > 0
+    assert rows["dst_juniper"]["dead"] == {"oversize": 1}
+    assert set(rows["dst_malmo_orders"]["skipped"]) == {"filtered"}
+    assert rows["dst_riga"]["skipped"] == {"disabled": rows["dst_riga"]["produced"]}
+    assert rows["acct_nobody"]["skipped"] == {"no_destination": 2}
+    for place in ("dst_pamir", "dst_quito"):
+        assert rows[place]["delivered"] == 0
+        assert set(rows[place]["dead"]) <= {"blocked", "suspended"}
+        assert rows[place]["dead"]["blocked"] > 0
+    ledger = report["ledger"]
+    assert ledger["delivered"] == sum(row["delivered"] for row in rows.values())
+    assert ledger["in_flight"] == 0
+    assert sum(offsets["end"] for offsets in report["offsets"].values()) == 200
+    assert all(offsets["committed"] == offsets["end"] for offsets in report["offsets"].values())
+    assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"] < 60_000
+
+
+def test_the_customer_gets_the_documented_event_unchanged() -> None:
+    with started("--events", "50", "--json") as process:
+        out, err = process.communicate(timeout=PATIENCE_SECS)
+    assert process.returncode == 0, err
+    sample = json.loads(out)["sample"]
+    assert sample["detail"] == json.loads(example_event())
+    assert sample["source"] == "pushrail.acme"
+    assert sample["detail-type"] == "order.completed"
+    assert sample["resources"] == ["acct_8K2zRq", "order_38a91f-completed"]
+    assert sample["account"] == CUSTOMERS[0].account
+    assert sample["time"] == "2026-05-26T14:21:08Z"
+
+
+def test_tables_are_for_people_and_progress_is_on_stderr() -> None:
+    with started("--events", "50") as process:
+        out, err = process.communicate(timeout=PATIENCE_SECS)
+    assert process.returncode == 0, err
+    assert "dst_acme_8K2zRq" in out
+    assert "Everything adds up." in out
+    assert "50 records produced and delivered" in err
+
+
+def test_accounts_that_do_not_add_up_fail() -> None:
+    with started("--events", "1500", "--json") as process:
+        assert process.stderr is not None
+        announcement = read_until(process.stderr, "Kafka is")
+        read_until(process.stderr, "joined its consumer group")
+        producer = Producer({"bootstrap.servers": announcement.split()[-1]})
+        stranger = json.loads(example_event()) | {"idempotencyKey": "from-nobody"}
+        producer.produce("pushrail.events", json.dumps(stranger), stranger["customerExternalId"])
+        assert producer.flush(PATIENCE_SECS) == 0
+        out, err = process.communicate(timeout=PATIENCE_SECS)
+    assert process.returncode == 1
+    report = json.loads(out)
+    assert not report["ok"]
+    assert any(problem.startswith("dst_acme_8K2zRq: produced") for problem in report["problems"])
+    assert "error: the accounts do not add up" in err
+
+
+def test_losing_aws_halfway_fails_with_a_sentence() -> None:
+    with started("--events", "3000") as process:
+        aws = child_of(process)
+        assert process.stderr is not None
+        read_until(process.stderr, "joined its consumer group")
+        aws.kill()
+        out, err = process.communicate(timeout=PATIENCE_SECS)
+    assert process.returncode == 1
+    assert "error: the stand-in for AWS ended with exit code -9" in err
+    assert "Traceback" not in err
+    assert "adds up" not in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_ends_what_it_started(number: signal.Signals) -> None:
+    with started("--events", "3000") as process:
+        aws = child_of(process)
+        assert process.stderr is not None
+        read_until(process.stderr, "joined its consumer group")
+        process.send_signal(number)
+        _, err = process.communicate(timeout=PATIENCE_SECS)
+    assert process.returncode == 130, err
+    assert is_gone(aws)
+    assert "Traceback" not in err
+
+
+def test_aws_does_not_outlive_a_killed_demo(tmp_path: Path) -> None:
+    with started("--events", "3000", TMPDIR=str(tmp_path)) as process:
+        aws = child_of(process)
+        process.kill()
+        process.wait(PATIENCE_SECS)
+        assert is_gone(aws)
+
+
+def test_keep_goes_on_delivering_until_interrupted() -> None:
+    with started("--events", "50", "--keep", "--json", "--log-level", "debug") as process:
+        aws = child_of(process)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["ok"]
+        addresses = json.loads(process.stdout.readline())["keep"]
+        settings = load_settings(Path(addresses["config"]))
+        assert settings.kafka.bootstrap_servers == addresses["kafka"]
+        assert settings.eventbridge.endpoint_url == settings.sts.endpoint_url == addresses["aws"]
+        assert set(addresses["environment"]) == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+        produce = addresses["produce_python"].replace("python", sys.executable, 1)
+        subprocess.run(produce, shell=True, check=True, cwd=REPOSITORY, timeout=PATIENCE_SECS)  # noqa: S602 - as printed
+        read_until(process.stderr, '"destination": "dst_acme_8K2zRq"')
+        os.kill(process.pid, signal.SIGINT)
+        process.communicate(timeout=PATIENCE_SECS)
+    assert process.returncode == 0
+    assert is_gone(aws)
+    assert not Path(addresses["config"]).exists()

@@ -1,0 +1,128 @@
+"""The demo's accounts: figures that agree are silent, every disagreement is named."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.record import Origin
+from pushrail_stream.sandbox.demo.customers import Access, Customer, Target
+from pushrail_stream.sandbox.demo.events import Planned, plan_events
+from pushrail_stream.sandbox.demo.records import DeadRecord, Offsets, Produced
+from pushrail_stream.sandbox.demo.report import Findings, Spread, make_report
+from pushrail_stream.sandbox.demo.tally import Delivery, Fate, Tally
+
+PLACE, CUSTOMER = "dst_1", "acct_1"
+
+
+def customer(access: Access = "granted") -> Customer:
+    return Customer(CUSTOMER, "111111111111", "ext-1", (Target(PLACE),), 1, access)
+
+
+def planned(key: str) -> Planned:
+    event = {"eventType": "order.paid", "customerExternalId": CUSTOMER, "idempotencyKey": key, "payload": {"n": "é"}}
+    return Planned(json.dumps(event).encode(), CUSTOMER.encode(), CUSTOMER, key)
+
+
+def arrived(key: str, **changed: Any) -> dict[str, Any]:
+    event = {"detail-type": "order.paid", "resources": [CUSTOMER, key], "detail": json.loads(planned(key).value)}
+    return event | changed
+
+
+def findings() -> Findings:
+    """Three events: two delivered, one dead for its size."""
+    tally = Tally()
+    tally.fates = {
+        Delivery(PLACE, "a"): Fate("delivered"),
+        Delivery(PLACE, "b"): Fate("delivered"),
+        Delivery(PLACE, "c"): Fate("dead", "oversize"),
+    }
+    tally.acknowledged = [(Origin("events", 0, 0), 1_150.0), (Origin("events", 0, 1), 1_250.0)]
+    produced = {Origin("events", 0, n): Produced(planned(key), 1_000) for n, key in enumerate("abc")}
+    dead = DeadRecord(planned("c").value, "oversize", "EntryTooLarge", PLACE, "events/0/2")
+    received = {PLACE: [arrived("a"), arrived("b")]}
+    ledger = Ledger(begun=3, delivered=2, dead_lettered=1)
+    return Findings([customer()], produced, tally, ledger, received, [dead], {0: Offsets(3, 3)}, 2.0)
+
+
+def problems(found: Findings) -> list[str]:
+    return list(make_report(found).problems)
+
+
+def test_figures_that_agree_are_good() -> None:
+    report = make_report(findings())
+    assert report.ok
+    row = report.rows[0]
+    assert (row.produced, row.delivered, row.arrived, row.dead) == (3, 2, 2, {"oversize": 1})
+    assert report.latency_ms == Spread(250.0, 250.0)
+    assert report.delivered_per_second == 1.0
+    assert report.document()["offsets"] == {"0": {"committed": 3, "end": 3}}
+
+
+def test_a_problem_known_before_makes_the_report_bad() -> None:
+    assert not make_report(findings(), ["something"]).ok
+
+
+def test_an_event_without_an_end_is_named() -> None:
+    found = findings()
+    del found.tally.fates[Delivery(PLACE, "b")]
+    found.tally.expect([Delivery(PLACE, "b")])
+    assert any("dst_1: produced 3" in problem and "the first b" in problem for problem in problems(found))
+
+
+def test_a_confirmed_event_missing_from_the_queue_is_a_problem() -> None:
+    found = replace(findings(), received={PLACE: [arrived("a")]})
+    assert problems(found) == ["dst_1: 1 confirmed but not in the queue, 0 in the queue but not confirmed"]
+
+
+def test_a_copy_in_the_queue_is_counted_and_no_problem() -> None:
+    found = replace(findings(), received={PLACE: [arrived("a"), arrived("b"), arrived("a")]})
+    report = make_report(found)
+    assert report.ok
+    assert (report.rows[0].arrived, report.rows[0].repeated) == (2, 1)
+
+
+def test_an_altered_event_is_a_problem() -> None:
+    other_payload = arrived("b")["detail"] | {"payload": {}}
+    for changed in ({"detail": other_payload}, {"resources": [CUSTOMER]}, {"detail-type": "other"}):
+        found = replace(findings(), received={PLACE: [arrived("a"), arrived("b", **changed)]})
+        assert problems(found) == ["dst_1: 1 arrived altered, the first b"]
+
+
+def test_a_dead_letter_missing_from_the_topic_is_a_problem() -> None:
+    assert any("dead letters: reported" in problem for problem in problems(replace(findings(), dead_records=[])))
+
+
+def test_a_dead_letter_that_is_not_the_original_is_a_problem() -> None:
+    found = findings()
+    changed = [found.dead_records[0]._replace(value=b"{}")]
+    assert problems(replace(found, dead_records=changed)) == [
+        "dead letters: 1 are not the records that were produced"
+    ]  # fmt: skip
+
+
+def test_a_ledger_that_does_not_balance_is_a_problem() -> None:
+    assert any("ledger" in problem for problem in problems(replace(findings(), ledger=Ledger(begun=3, delivered=1))))
+
+
+def test_an_uncommitted_end_is_a_problem() -> None:
+    found = replace(findings(), offsets={0: Offsets(2, 3)})
+    assert problems(found) == ["partition 0: committed 2, but it ends at 3"]
+
+
+def test_delivering_without_access_is_a_problem() -> None:
+    found = replace(findings(), customers=[customer("wrong external ID")])
+    assert problems(found) == ["dst_1: 2 delivered without access (wrong external ID)"]
+
+
+def test_the_plan_repeats_and_holds_every_kind() -> None:
+    first, again = (plan_events(200, [customer()]) for _ in range(2))
+    assert first == again
+    assert len(first) == 200
+    assert sum(record.customer is None for record in first) == 3
+    assert sum(len(record.value) > 1_000_000 for record in first) == 1
+    assert any(not record.value.isascii() for record in first)
+    keys = [record.key for record in first if record.customer is not None]
+    assert len(keys) == len(set(keys))
