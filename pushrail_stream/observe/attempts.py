@@ -51,26 +51,25 @@ class AttemptsLog:
         destination, entries = signal.destination, signal.entries
         # One id per call and position: an attempt record is found from the call, and the call from the record.
         call_id = uuid.uuid4().hex
-        at = format_rfc3339(signal.at_ms)
-        duration_ms = round(signal.duration_secs * 1000, 3)
+        call = {
+            "at": format_rfc3339(signal.at_ms),
+            "durationMs": round(signal.duration_secs * 1000, 3),
+            "destinationId": destination.id,
+            "busArn": destination.bus_arn,
+            "trigger": signal.trigger,
+            "httpStatus": signal.http_status,
+            "requestId": signal.request_id,
+            "batchSize": len(entries),
+        }
+        key = destination.id.encode()
         for index, entry in enumerate(entries):
-            record = _event_part(entry.event, entry.origin)
-            record |= {
-                "attemptId": f"{call_id}-{index}",
-                "at": at,
-                "durationMs": duration_ms,
-                "destinationId": destination.id,
-                "busArn": destination.bus_arn,
-                "trigger": signal.trigger,
-                "attempt": entry.attempt,
-                "httpStatus": signal.http_status,
-                "requestId": signal.request_id,
-                "batchSize": len(entries),
-                "batchIndex": index,
-                "entryBytes": entry.size,
-            }
-            record |= _outcome_part(entry, signal.at_ms, signal.duration_secs)
-            self._append(destination.id, record)
+            record = call | _event_part(entry.event, entry.origin)
+            record["attemptId"] = f"{call_id}-{index}"
+            record["attempt"] = entry.attempt
+            record["batchIndex"] = index
+            record["entryBytes"] = entry.size
+            _add_outcome(record, entry, signal.at_ms, signal.duration_secs)
+            self._log.append(key, orjson.dumps(record))
 
     def _append(self, key: str, record: dict[str, Any]) -> None:
         self._log.append(key.encode(), orjson.dumps(record))
@@ -91,16 +90,18 @@ def _origin_part(origin: Origin) -> dict[str, Any]:
     return {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}
 
 
-def _outcome_part(entry: EntryAttempted, at_ms: int, duration_secs: float) -> dict[str, Any]:
+def _add_outcome(record: dict[str, Any], entry: EntryAttempted, at_ms: int, duration_secs: float) -> None:
     if isinstance(entry.outcome, Delivered):
-        return {"status": "delivered", "eventBridgeEventId": entry.outcome.event_id}
-    told: dict[str, Any] = {"code": entry.outcome.code, "message": entry.outcome.message}
+        record["status"] = "delivered"
+        record["eventBridgeEventId"] = entry.outcome.event_id
+        return
+    record |= {"code": entry.outcome.code, "message": entry.outcome.message}
     match entry.decision:
         case Bury(reason):
-            return told | {"status": "dead_lettered", "reason": reason}
+            record |= {"status": "dead_lettered", "reason": reason}
         case Again(delay_secs, reason):
             next_ms = at_ms + round((duration_secs + delay_secs) * 1000)
-            return told | {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}
+            record |= {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}
         case _:
             raise AssertionError("only what was delivered settles by an attempt")
 
