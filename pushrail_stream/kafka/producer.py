@@ -74,7 +74,7 @@ class KafkaLog:
             | {
                 "error_cb": lambda _error: None,
                 "linger.ms": 200,
-                "queue.buffering.max.kbytes": 8_192,
+                "queue.buffering.max.kbytes": 4_096,
                 "delivery.report.only.error": True,
                 "on_delivery": report,
             }

@@ -108,11 +108,9 @@ class LogObserver:
             duration_ms=round(signal.duration_secs * 1000, 1),
         )
         for entry in signal.entries:
-            match entry.outcome:
-                case Retryable(code, message, ours=True):
-                    self._trouble(f"ours {code}", "our_own_fault", code=code, message=message)
-                case _:
-                    pass
+            outcome = entry.outcome
+            if isinstance(outcome, Retryable) and outcome.ours:
+                self._trouble(f"ours {outcome.code}", "our_own_fault", code=outcome.code, message=outcome.message)
 
     def _trouble(self, key: str, event: str, **fields: Any) -> None:
         now, key = time.monotonic(), f"{event} {key}"
