@@ -100,8 +100,16 @@ def _event(data: dict[str, Any], vendor: str, trace_header: str | None, value: b
     # The good case in few steps: this runs for every event, the loop that finds the field at fault only for a bad one.
     get = data.get
     correlation_id = get("correlationId", "")
-    fields: tuple[Any, ...] = (get("eventType"), get("customerExternalId"), get("idempotencyKey"), get("occurredAt"), get("source"),
-              correlation_id, get("payload"), get("metadata", _NONE_GIVEN))  # fmt: skip
+    fields: tuple[Any, ...] = (
+        get("eventType"),
+        get("customerExternalId"),
+        get("idempotencyKey"),
+        get("occurredAt"),
+        get("source"),
+        correlation_id,
+        get("payload"),
+        get("metadata", _NONE_GIVEN),
+    )
     event_type, customer, key, occurred_at, source, *_ = fields
     if tuple(map(type, fields)) != _TYPES or not (
         0 < len(event_type) <= MAX_EVENT_TYPE and 0 < len(customer) <= MAX_ID and 0 < len(key) <= MAX_ID
