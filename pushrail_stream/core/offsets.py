@@ -157,7 +157,7 @@ def decode_settled(committed: Committable) -> list[int]:
     unpacker = zlib.decompressobj()
     try:
         packed = base64.b85decode(committed.metadata[len(_PREFIX) :])
-        bits = unpacker.decompress(packed, MAX_MAP_OFFSETS // 8 + 1)
+        bits = unpacker.decompress(packed, MAX_MAP_OFFSETS // 8)
     except (ValueError, zlib.error):
         return []
     if not unpacker.eof:  # cut short or too long: without its end nothing vouches for the bits

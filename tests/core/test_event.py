@@ -94,6 +94,12 @@ def test_other_strings_may_be_empty_or_long(name: str) -> None:
     assert "x" * 5000 in event(**{name: "x" * 5000})
 
 
+def test_an_optional_field_that_is_not_there_does_not_hide_the_fault_behind_it() -> None:
+    told = refusal(json_bytes(fields(correlationId=..., payload=[])))
+
+    assert told == Undecodable("payload", "is a JSON array, not a JSON object")
+
+
 def test_the_first_broken_rule_is_told_as_one_line() -> None:
     assert str(refusal(b"{}")) == "eventType: is missing"
 
