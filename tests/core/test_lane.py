@@ -169,7 +169,9 @@ class Queueing(RuleBasedStateMachine):
         at = self.lane.wake_at()
         assert at is not None
         self.now = max(self.now, at)
+        under_way = len(self.under_way)
         self.take()
+        assert len(self.under_way) == under_way + 1, "woken for nothing"
 
     @rule(pace=paces)
     def change_the_document(self, pace: Limits) -> None:
@@ -329,6 +331,20 @@ def test_a_dropped_delivery_makes_room_in_the_next_batch() -> None:
     assert queue.wake_at() == 1.0
     assert taken(queue, 1.0) == [kept]
     assert queue.drop(lambda _: True) == []
+
+
+def test_dropping_finds_what_is_fresh_and_what_comes_back_and_empties_the_lane() -> None:
+    queue = lane(BatchLimits(max_entries=1))
+    under_way, fresh = offered(queue, 0.0, 1, 1)
+    assert taken(queue, 0.0) == [under_way]
+    again, alone = delivery(offset=5), delivery(offset=6)
+    alone.alone = True
+    queue.retry(again, 9.0)
+    queue.retry(alone, 9.0)
+    assert set(queue.drop(lambda _: True)) == {fresh, again, alone}
+    assert (len(queue), queue.wake_at(), queue.is_idle) == (0, None, False)
+    queue.finish()
+    assert queue.is_idle
 
 
 def test_finishing_a_batch_that_was_never_taken_is_a_bug_and_changes_nothing() -> None:

@@ -211,6 +211,22 @@ def test_a_new_owner_begins_what_was_open_and_nothing_else() -> None:
     assert second.committable() == Committable(12, "")
 
 
+def test_what_was_settled_before_is_passed_over_when_nothing_is_open() -> None:
+    first = OffsetTracker()
+    tickets = [begin(first, offset) for offset in range(5, 9)]
+    tickets[1].settle()
+    tickets[2].settle()
+
+    second = OffsetTracker(first.committable())
+    begin(second, 5).settle()
+    committed = second.committable()
+    assert committed is not None
+    assert committed.offset == 6
+    assert OffsetTracker(committed).begin(6, 1, 1) is None
+    assert [second.begin(offset, 1, 1) for offset in (6, 7)] == [None, None]
+    assert (second.committable(), second.window) == (Committable(8, ""), 0)
+
+
 def test_what_an_operator_moved_the_group_back_to_is_wanted_again() -> None:
     first = OffsetTracker()
     tickets = [begin(first, offset) for offset in range(5, 10)]
@@ -218,6 +234,26 @@ def test_what_an_operator_moved_the_group_back_to_is_wanted_again() -> None:
 
     second = OffsetTracker(first.committable())
     assert [begin(second, offset).offset for offset in range(3, 10)] == list(range(3, 10))
+
+
+def test_settling_more_than_there_is_is_a_bug_and_changes_nothing() -> None:
+    tracker = OffsetTracker()
+    begin(tracker, 4)
+    ticket = begin(tracker, 5, size=10)
+    ticket.settle()
+    with pytest.raises(RuntimeError, match="offset 5 settled more often than it has deliveries"):
+        ticket.settle()
+    assert (tracker.open_records, tracker.open_bytes) == (1, 1)
+
+
+def test_an_offset_that_comes_twice_or_backwards_is_a_bug_and_changes_nothing() -> None:
+    tracker = OffsetTracker()
+    begin(tracker, 5)
+    before = tracker.committable()
+    for offset in (5, 4):
+        with pytest.raises(RuntimeError, match=f"offset {offset} came when 6 was next"):
+            tracker.begin(offset, 1, 1)
+    assert (tracker.committable(), tracker.window, tracker.open_records) == (before, 1, 1)
 
 
 def test_a_record_without_deliveries_leaves_the_tracker_as_it_was() -> None:

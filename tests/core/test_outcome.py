@@ -134,6 +134,7 @@ TABLE = [
     Row("AssumeRole", "SomethingAwsThinksOfNextYear", "retryable"),
     # A refusal of the role says nothing about an entry: AWS's words for PutEvents do not count here.
     Row("AssumeRole", "ValidationException", "retryable"),
+    Row("AssumeRole", "ResourceNotFoundException", "retryable"),
     Row("Credentials", "CredentialsMissing", "blocked", None),
     Row("Credentials", "SomethingElse", "retryable", None),
 ]
