@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from pushrail_stream.core.lane import BatchLimits
+from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.core.retry import RetryPolicy
+from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.options import KafkaOptions
@@ -21,13 +21,19 @@ from pushrail_stream.kafka.topics import TopicNames, check_topics
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import Logger, LogObserver
-from pushrail_stream.pipeline.consume import Consume, HoldLimits, IntakeRules
-from pushrail_stream.pipeline.dead_letters import DeadLetters
+from pushrail_stream.pipeline.consume import Consume, IntakeRules
+from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
+from pushrail_stream.pipeline.hand_over import HandOver
+from pushrail_stream.pipeline.health import Health
+from pushrail_stream.pipeline.intake import HoldLimits
+from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Directory, Failed, Observer
 from pushrail_stream.settings import Settings
 
+_RETRY_SHARE: Final = 0.25
+"""The retry topics' part of what a worker may hold: a backlog of retries does not keep new events waiting."""
 _DRAIN_MARGIN_SECS: Final = 2.0
 """On top of the longest a call can take: time for the dead letters and retries that follow from it."""
 
@@ -85,7 +91,8 @@ async def run_worker(
         observe = FanOut([LogObserver(log), AttemptsLog(attempts), *observers], log)
         try:
             async with asyncio.TaskGroup() as tasks:
-                return await _run_graph(settings, directory, bus, publisher, attempts, observe, tasks, started)
+                ports = _Ports(options, directory, bus, publisher, attempts, observe)
+                return await _run_graph(settings, ports, tasks, started)
         except BaseExceptionGroup as group:
             failed, rest = group.split(Failed)
             if failed is None or rest is not None:
@@ -93,33 +100,45 @@ async def run_worker(
             raise _first(failed) from group
 
 
+class _Ports(NamedTuple):
+    """The world, opened."""
+
+    options: KafkaOptions
+    directory: Directory
+    bus: EventBridge
+    publisher: KafkaPublisher
+    attempts: KafkaLog
+    observe: Observer
+
+
 async def _run_graph(
-    settings: Settings,
-    directory: Directory,
-    bus: EventBridge,
-    publisher: KafkaPublisher,
-    attempts: KafkaLog,
-    observe: Observer,
-    tasks: asyncio.TaskGroup,
-    started: Callable[[Worker], None],
+    settings: Settings, ports: _Ports, tasks: asyncio.TaskGroup, started: Callable[[Worker], None]
 ) -> Ledger:
-    delivery, limits, clock, ledger = settings.delivery, settings.limits, WallClock(), Ledger()
+    options, directory, bus, publisher, attempts, observe = ports
+    delivery, clock, ledger = settings.delivery, WallClock(), Ledger()
+    tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
+    limits = HoldLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
     under_way = UnderWay(tasks)
-    dead_letters = DeadLetters(
+    copies = Copies(
         publisher=publisher,
-        topic=settings.topics.dlq,
+        dlq=settings.topics.dlq,
         under_way=under_way,
         ledger=ledger,
         jitter=random.random,
         observe=observe,
     )
+    hand_over = HandOver(copies=copies, ledger=ledger, clock=clock, observe=observe)
+    policy = RetryPolicy(delivery.backoff_base_secs, delivery.backoff_cap_secs, delivery.max_age_secs, tiers)
     deliver = Deliver(
         bus=bus,
-        dead_letters=dead_letters,
+        directory=directory,
+        hand_over=hand_over,
+        health=Health(policy=policy, jitter=random.random, observe=observe),
         under_way=under_way,
-        ledger=ledger,
-        limits=BatchLimits(delivery.max_entries, delivery.max_request_bytes, delivery.flush_ms / 1000),
-        policy=RetryPolicy(delivery.backoff_base_secs, delivery.backoff_cap_secs, delivery.max_age_secs),
+        limits=LaneLimits(
+            delivery.max_entries, delivery.max_request_bytes, delivery.flush_ms / 1000, delivery.hold_secs
+        ),
+        policy=policy,
         clock=clock,
         jitter=random.random,
         observe=observe,
@@ -127,21 +146,44 @@ async def _run_graph(
     consume = Consume(
         directory=directory,
         deliver=deliver,
-        dead_letters=dead_letters,
+        hand_over=hand_over,
+        copies=copies,
         under_way=under_way,
         ledger=ledger,
         rules=IntakeRules(settings.vendor, delivery.unrouted == "dlq", delivery.max_request_bytes),
-        limits=HoldLimits(limits.max_buffered_events, limits.max_buffered_mib * 2**20),
+        limits=limits.part(1 - _RETRY_SHARE),
         clock=clock,
         observe=observe,
     )
-    consumer = KafkaConsumer(
-        kafka_options(settings), [settings.topics.events], consume, observe, drain_secs=drain_secs(settings)
+    redeliver = Redeliver(
+        directory=directory,
+        deliver=deliver,
+        hand_over=hand_over,
+        copies=copies,
+        under_way=under_way,
+        ledger=ledger,
+        tiers=tiers,
+        vendor=settings.vendor,
+        limits=limits.part(_RETRY_SHARE),
+        clock=clock,
+        observe=observe,
     )
+    drain = drain_secs(settings)
+    consumers = [
+        KafkaConsumer(options.events(), [settings.topics.events], consume, observe, drain_secs=drain),
+        KafkaConsumer(options.retries(), list(settings.topics.retry), redeliver, observe, drain_secs=drain),
+    ]
     _fail_loudly(tasks)
-    started(Worker(ledger, attempts, consumer.stop))
+
+    def stop() -> None:
+        for consumer in consumers:
+            consumer.stop()
+
+    started(Worker(ledger, attempts, stop))
     try:
-        await consumer.run()
+        async with asyncio.TaskGroup() as members:
+            for consumer in consumers:
+                members.create_task(consumer.run())
     finally:
         deliver.stop()
         under_way.cancel()

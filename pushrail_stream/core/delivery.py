@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, final
+from typing import Literal, NamedTuple, final
 
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.offsets import Ticket
@@ -10,6 +10,16 @@ from pushrail_stream.core.record import Record
 
 Trigger = Literal["live", "retry", "replay", "test"]
 """Why an attempt is made (contract 3.6)."""
+
+
+class Problem(NamedTuple):
+    """Why an attempt failed, in AWS's words."""
+
+    code: str
+    message: str
+    request_id: str | None = None
+    ours: bool = False
+    """Our own clock or base credentials were at fault."""
 
 
 @final
@@ -26,28 +36,46 @@ class Delivery:
         "destination_id",
         "event",
         "first_attempt_ms",
+        "hold_until",
         "offered_at",
+        "problem",
         "record",
         "settled",
         "size",
         "ticket",
+        "tier",
     )
 
-    def __init__(self, event: Event, record: Record, destination_id: str, size: int, ticket: Ticket) -> None:
+    def __init__(
+        self, event: Event, record: Record, destination_id: str, size: int, ticket: Ticket, tier: int = 0
+    ) -> None:
         self.event = event
         self.record = record
+        """The event's record: of a delivery that comes back from a retry topic, what was produced first."""
         self.destination_id = destination_id
         self.size = size
         """Entry size in bytes, as AWS counts."""
         self.ticket = ticket
+        """Of the record it came with, which is the copy's when it comes back from a retry topic."""
+        self.tier = tier
+        """The retry tier it came back from, from 1; 0 for the first time around."""
         self.attempts = 0
         self.first_attempt_ms: int | None = None
-        """Epoch milliseconds; None before the first attempt."""
+        """Epoch milliseconds of the first attempt, or of when it was due and could not be made; None before that."""
         self.offered_at = 0.0
         """When the lane took it, seconds of the monotonic clock."""
+        self.hold_until = 0.0
+        """How long it may keep its partition's commit waiting, seconds of the monotonic clock."""
+        self.problem: Problem | None = None
+        """What its last attempt failed of."""
         self.alone = False
         """Whether it must be sent without neighbours: its last batch was refused as a whole."""
         self.settled = False
+
+    @property
+    def trigger(self) -> Trigger:
+        """Why its next attempt is made."""
+        return "retry" if self.tier else "live"
 
     def settle(self) -> None:
         """It was delivered or skipped, or Kafka acknowledged its copy. A second time is a bug and raises."""

@@ -1,8 +1,10 @@
-"""The lane: one destination's queue, its batching and its pace. A state machine; time comes in as an argument.
+"""The lane: one destination's queue, its batching, its pace and its health. A state machine; time is an argument.
 
 Rules. A batch leaves when it is full (entries or bytes), when its first entry has waited ``flush_secs``, or when a
-retry in it is due. At most ``max_in_flight`` batches are under way, and calls are spaced by the destination's rate.
-What has to go alone goes alone. All times are seconds of one monotonic clock.
+retry in it is due. As many batches are under way as the window allows, and calls are spaced by the destination's rate.
+What has to go alone goes alone. Nothing waits here longer than ``hold_secs``, and nothing that could not be sent in
+that time: what is too late is given out again (`late`) to wait elsewhere. A suspended lane has room for one delivery,
+its probe. All times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -11,48 +13,67 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import final
+from typing import Final, final
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES
+from pushrail_stream.core.suspension import Suspension
+from pushrail_stream.core.throughput import Throughput
+from pushrail_stream.core.window import Window
+
+ROOM: Final = 200
+"""Deliveries that may wait whatever the destination takes a second."""
+_GRACE_SECS: Final = 2.0
+"""A lane that has just become busy has shown nothing yet: for so long it may hold any number."""
+_LOOK_SECS: Final = 0.5
+"""How often retries that cannot leave are looked through for those that have waited too long."""
+_SLOW_KEPT_SECS: Final = 60.0
+"""An idle destination's cut window is remembered for so long."""
 
 
 @dataclass(frozen=True, slots=True)
-class BatchLimits:
-    """When a batch is full, and how long its first entry waits for company."""
+class LaneLimits:
+    """When a batch is full, how long its first entry waits for company, and how long a delivery may wait at all."""
 
     max_entries: int = MAX_ENTRIES
     max_bytes: int = 1_000_000
     """Below AWS's 1,048,576: an event near the limit can be accepted and then vanish at the target (facts 1.2)."""
     flush_secs: float = 0.1
+    hold_secs: float = 10.0
 
     def __post_init__(self) -> None:
         if not (1 <= self.max_entries <= MAX_ENTRIES and 1 <= self.max_bytes <= MAX_REQUEST_BYTES):
             raise ValueError(f"a batch has at most {MAX_ENTRIES} entries and {MAX_REQUEST_BYTES} bytes")
-        if not self.flush_secs >= 0:
+        if not 0 <= self.flush_secs <= self.hold_secs:
             raise ValueError(f"the first entry of a batch cannot wait {self.flush_secs} seconds")
 
 
 @final
 class Lane:
-    """A destination's deliveries that are not settled and not under way."""
+    """A destination's deliveries that are not settled and not under way, and what its bus showed of itself."""
 
-    __slots__ = ("_alone", "_fresh", "_fresh_bytes", "_limits", "_next_call_at", "_order", "_waiting", "destination",
-                 "in_flight")  # fmt: skip
+    __slots__ = ("_alone", "_busy_since", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order", "_waiting",
+                 "destination", "in_flight", "next_call_at", "suspension", "throughput", "window")  # fmt: skip
 
-    def __init__(self, destination: Destination, limits: BatchLimits) -> None:
+    def __init__(self, destination: Destination, limits: LaneLimits) -> None:
         self.destination = destination
         self.in_flight = 0
         """Batches taken and not yet finished."""
+        self.next_call_at = float("-inf")
+        """Before this moment no call is made."""
+        self.window = Window()
+        self.suspension = Suspension()
+        self.throughput = Throughput()
         self._limits = limits
         self._fresh: deque[Delivery] = deque()
         self._fresh_bytes = 0
         self._alone: deque[Delivery] = deque()
         self._waiting: list[tuple[float, int, Delivery]] = []
         self._order = 0
-        self._next_call_at = float("-inf")
+        self._busy_since = float("-inf")
+        self._look_at = float("-inf")
 
     def __len__(self) -> int:
         """Deliveries waiting here; those under way are not counted."""
@@ -60,12 +81,34 @@ class Lane:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is under way: the lane may be forgotten."""
-        return self.in_flight == 0 and len(self) == 0
+        """Whether nothing waits and nothing is under way."""
+        return self.in_flight == 0 and not self._fresh and not self._waiting and not self._alone
+
+    @property
+    def is_suspended(self) -> bool:
+        """Whether only probes are sent."""
+        return self.suspension.since is not None
+
+    def kept_until(self, now: float) -> float:
+        """Until when an idle lane is to be remembered for its state; ``now`` when it may be forgotten."""
+        if not self.suspension.is_clear:
+            return float("inf")
+        return max(now if self.window.is_open else now + _SLOW_KEPT_SECS, self.next_call_at)
+
+    def refuses(self, now: float) -> bool:
+        """Whether a delivery has no business here: the destination is suspended and this is not its probe."""
+        return self.is_suspended and (now < self.suspension.probe_at or not self.is_idle)
+
+    def progresses(self, now: float) -> bool:
+        """Whether the destination has taken something lately."""
+        return now - self.throughput.last <= self._limits.hold_secs
 
     def offer(self, delivery: Delivery, now: float) -> bool:
         """Queue a delivery; whether it made a batch ready or is the first to wait, so that somebody must look."""
+        if self.is_idle:
+            self._busy_since = now
         delivery.offered_at = now
+        delivery.hold_until = now + self._limits.hold_secs
         self._fresh.append(delivery)
         self._fresh_bytes += delivery.size
         return len(self._fresh) == 1 or self._is_full
@@ -80,7 +123,7 @@ class Lane:
 
     def take(self, now: float) -> Batch | None:
         """The next batch, now under way until `finish`; None when there is none to send yet."""
-        if self.in_flight >= self.destination.limits.max_in_flight or now < self._next_call_at:
+        if self.in_flight >= self._most or now < self.next_call_at:
             return None
         if self._alone:
             picked = [self._alone.popleft()]
@@ -91,7 +134,7 @@ class Lane:
             return None
         self.in_flight += 1
         if self.destination.limits.max_requests_per_second is not None:
-            self._next_call_at = now + 1 / self.destination.limits.max_requests_per_second
+            self.next_call_at = now + 1 / self.destination.limits.max_requests_per_second
         return Batch(self.destination, tuple(picked))
 
     def finish(self) -> None:
@@ -100,26 +143,48 @@ class Lane:
             raise RuntimeError(f"lane {self.destination.id} finished a batch it never took")
         self.in_flight -= 1
 
-    def wake_at(self) -> float | None:
-        """When `take` may have a batch; None when only an offer or a finish can change that."""
-        if self.in_flight >= self.destination.limits.max_in_flight or len(self) == 0:
-            return None
+    def late(self, now: float, room: int = ROOM) -> list[Delivery]:
+        """Take out what must not wait here any longer: it has waited ``hold_secs``, or would have to.
+
+        A lane keeps what it can send within ``hold_secs`` at its present rate, and in any case ``room``.
+        """
+        fresh, late = self._fresh, list[Delivery]()
+        while fresh and fresh[0].hold_until <= now:
+            late.append(self._pop_fresh())
+        if len(fresh) > room and now - self._busy_since >= _GRACE_SECS:
+            surplus = len(fresh) - max(room, int(self.throughput.per_second(now) * self._limits.hold_secs))
+            late += [self._pop_fresh() for _ in range(surplus)]
+        if now >= self._look_at and (self._waiting or self._alone):
+            self._look_at = now + _LOOK_SECS
+            late += self._drop_retries(lambda delivery: delivery.hold_until <= now)
+        return late
+
+    def send_at(self) -> float:
+        """When `take` will have a batch, if nothing is offered or finished before; infinity for never."""
+        if self.in_flight >= self._most or len(self) == 0:
+            return float("inf")
         if self._alone or self._is_full:
-            return self._next_call_at
+            return self.next_call_at
         flush_at = self._fresh[0].offered_at + self._limits.flush_secs if self._fresh else float("inf")
         retry_at = self._waiting[0][0] if self._waiting else float("inf")
-        return max(min(flush_at, retry_at), self._next_call_at)
+        return max(min(flush_at, retry_at), self.next_call_at)
+
+    def late_at(self) -> float:
+        """When `late` is to be asked again; infinity for never."""
+        held_at = self._fresh[0].hold_until if self._fresh else float("inf")
+        return min(held_at, self._look_at) if self._waiting or self._alone else held_at
 
     def drop(self, is_gone: Callable[[Delivery], bool]) -> list[Delivery]:
         """Take out every waiting delivery for which ``is_gone`` holds, unsent."""
-        gone = [delivery for delivery in self._all() if is_gone(delivery)]
+        gone = [delivery for delivery in self._fresh if is_gone(delivery)]
         if gone:
             self._fresh = deque(d for d in self._fresh if not is_gone(d))
             self._fresh_bytes = sum(d.size for d in self._fresh)
-            self._alone = deque(d for d in self._alone if not is_gone(d))
-            self._waiting = [item for item in self._waiting if not is_gone(item[2])]
-            heapq.heapify(self._waiting)
-        return gone
+        return gone + self._drop_retries(is_gone)
+
+    @property
+    def _most(self) -> int:
+        return 1 if self.is_suspended else self.window.size(self.destination.limits.max_in_flight)
 
     @property
     def _is_full(self) -> bool:
@@ -146,12 +211,23 @@ class Lane:
             if due:
                 heapq.heappop(waiting)
             else:
-                fresh.popleft()
-                self._fresh_bytes -= candidate.size
+                self._pop_fresh()
         return picked
 
-    def _all(self) -> Iterator[Delivery]:
-        yield from self._fresh
+    def _pop_fresh(self) -> Delivery:
+        delivery = self._fresh.popleft()
+        self._fresh_bytes -= delivery.size
+        return delivery
+
+    def _drop_retries(self, is_gone: Callable[[Delivery], bool]) -> list[Delivery]:
+        gone = [delivery for delivery in self._retries() if is_gone(delivery)]
+        if gone:
+            self._alone = deque(d for d in self._alone if not is_gone(d))
+            self._waiting = [item for item in self._waiting if not is_gone(item[2])]
+            heapq.heapify(self._waiting)
+        return gone
+
+    def _retries(self) -> Iterator[Delivery]:
         yield from self._alone
         for _, _, delivery in self._waiting:
             yield delivery

@@ -40,6 +40,11 @@ class Ledger:
         self.dead_lettered += deliveries
         self.in_flight -= deliveries
 
+    def move(self, deliveries: int) -> None:
+        """Kafka acknowledged the retry copies of deliveries in flight."""
+        self.moved_to_retry += deliveries
+        self.in_flight -= deliveries
+
     def skip(self, deliveries: int) -> None:
         """Deliveries in flight are not sent, and that was recorded."""
         self.skipped += deliveries

@@ -2,7 +2,7 @@
 
 Rules. One tracker per assignment: what settles late for an old assignment touches an object nobody asks any more.
 Only offsets received are tracked, so a gap left by compaction counts as settled. The committable offset is the first
-open one, it never passes an open record and never goes back. Every step is O(1).
+open one, it never passes an open record and never goes back. A record costs O(1), a commit one look at the window.
 
 A commit carries, as metadata, a map of what above it is settled already, so that the next owner does not send those
 again; what a tracker was told itself and has not met yet, it passes on. Lanes finish out of order: without the map a
@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections import deque
+from itertools import islice
 from typing import Final, NamedTuple, final
 
 MAX_METADATA_CHARS: Final = 3500
@@ -82,6 +83,15 @@ class OffsetTracker:
     def window(self) -> int:
         """Offsets held between the committable one and the newest: settled ones behind an open head count too."""
         return len(self._window)
+
+    @property
+    def is_mostly_settled(self) -> bool:
+        """Whether few open records at the head keep a window of settled ones from being committed."""
+        return self.open_records * 10 <= len(self._window)
+
+    def oldest(self, offsets: int) -> list[Ticket]:
+        """The open ones among the first ``offsets`` records of the window."""
+        return [ticket for ticket in islice(self._window, offsets) if ticket.is_open]
 
     def begin(self, offset: int, size: int, deliveries: int) -> Ticket | None:
         """Open a record of ``size`` bytes with this many deliveries; None when an earlier owner settled it already.

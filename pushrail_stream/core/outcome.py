@@ -144,6 +144,11 @@ _HTTP_TOO_LARGE: Final = 413
 _HTTP_TOO_MANY: Final = 429
 
 
+def asks_for_less(outcome: Outcome) -> bool:
+    """Whether the destination wants less speed: of the whole call, or of an entry among others."""
+    return isinstance(outcome, Throttled) or (isinstance(outcome, Retryable) and _is_throttling(outcome.code))
+
+
 def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
     """What a reply to a call of ``entries`` entries means for each of them.
 

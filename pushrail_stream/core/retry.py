@@ -1,9 +1,14 @@
-"""The retry decision: what happens next to a delivery, given what became of its attempt."""
+"""The retry decision: what happens next to a delivery, given what became of its attempt.
+
+In memory for as long as its partition's commit may wait for it, then on the retry topics, one tier up a time, staying
+on the last; given up when it is too old. Waiting because the destination asks for less speed, or because others are
+before it, is no failure: while the destination makes progress such a delivery stays on its tier.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pushrail_stream.core.outcome import Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
 
@@ -11,6 +16,19 @@ DeadReason = Literal["rejected", "blocked", "suspended", "expired", "oversize", 
 """Why a delivery was given up on (contract 3.4)."""
 RetryReason = Literal["retryable", "throttled", "held"]
 """Why a delivery waits for another attempt (contract 3.4)."""
+
+
+class Tier(NamedTuple):
+    """A retry topic: every delivery on it waits equally long."""
+
+    topic: str
+    delay_secs: float
+
+
+DEFAULT_TIERS: Final = (
+    Tier("pushrail.retry.10s", 10), Tier("pushrail.retry.2m", 120), Tier("pushrail.retry.30m", 1800),
+)  # fmt: skip
+"""Contract 3.1."""
 
 
 class Settle(NamedTuple):
@@ -24,6 +42,13 @@ class Again(NamedTuple):
     reason: RetryReason
 
 
+class Move(NamedTuple):
+    """Let it wait on this retry tier, so that its partition goes on."""
+
+    tier: Tier
+    reason: RetryReason
+
+
 class Bury(NamedTuple):
     """Give it up: a dead letter."""
 
@@ -32,7 +57,20 @@ class Bury(NamedTuple):
     message: str
 
 
-Decision = Settle | Again | Bury
+Decision = Settle | Again | Move | Bury
+
+
+class Standing(NamedTuple):
+    """Where a delivery stands when its next step is decided."""
+
+    age_secs: float
+    """Since the first attempt, on whichever tier it was made."""
+    left_secs: float
+    """How long its partition's commit may still wait for it."""
+    tier: int
+    """The tier it came back from, from 1; 0 for the first time around."""
+    progressing: bool
+    """Whether its destination has taken something lately."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +81,15 @@ class RetryPolicy:
     backoff_cap_secs: float = 20.0
     max_age_secs: float = 86_400.0
     """Age of the first attempt at which a delivery expires: EventBridge itself gives up after 24 h."""
+    tiers: tuple[Tier, ...] = DEFAULT_TIERS
+
+    def __post_init__(self) -> None:
+        if not self.tiers:
+            raise ValueError("what cannot be delivered now has to wait somewhere: at least one retry tier")
 
 
-def decide(outcome: Outcome, *, attempts: int, age_secs: float, jitter: float, policy: RetryPolicy) -> Decision:
-    """What to do after attempt number ``attempts`` (1 is the first), ``age_secs`` after the first one began.
-
-    ``jitter`` is uniform in [0, 1): full jitter, so that entries that failed together do not come back together.
-    """
+def decide(outcome: Outcome, standing: Standing, delay_secs: float, policy: RetryPolicy) -> Decision:
+    """What to do after an attempt; the next one would be made after ``delay_secs``, if it can wait in memory."""
     match outcome:
         case Delivered():
             return Settle()
@@ -57,16 +97,33 @@ def decide(outcome: Outcome, *, attempts: int, age_secs: float, jitter: float, p
             return Bury("rejected", code, message)
         case Blocked(code, message):
             return Bury("blocked", code, message)
-        case Retryable(ours=True):
-            return Again(backoff(attempts, jitter, policy), "retryable")
-        case Retryable(code, message) | Throttled(code, message):  # pragma: no branch - mypy proves it the last
-            if age_secs >= policy.max_age_secs:
+        case Retryable(code, message, ours):
+            if not ours and standing.age_secs >= policy.max_age_secs:
                 return Bury("expired", code, message)
-            reason: RetryReason = "throttled" if isinstance(outcome, Throttled) else "retryable"
-            return Again(backoff(attempts, jitter, policy), reason)
+            return _wait(standing, delay_secs, "retryable", policy)
+        case Throttled(code, message):  # pragma: no branch - mypy proves it the last
+            if standing.age_secs >= policy.max_age_secs:
+                return Bury("expired", code, message)
+            return _wait(standing, delay_secs, "throttled", policy)
+
+
+def move_on(standing: Standing, policy: RetryPolicy, reason: RetryReason = "held") -> Move:
+    """The tier for a delivery that may not wait in memory any longer."""
+    patient = standing.progressing and reason != "retryable"
+    climbed = max(standing.tier - 1, 0) if patient else standing.tier
+    return Move(policy.tiers[min(climbed, len(policy.tiers) - 1)], reason)
+
+
+def _wait(standing: Standing, delay_secs: float, reason: RetryReason, policy: RetryPolicy) -> Again | Move:
+    if delay_secs < standing.left_secs:
+        return Again(delay_secs, reason)
+    return move_on(standing, policy, reason)
 
 
 def backoff(attempts: int, jitter: float, policy: RetryPolicy) -> float:
-    """Seconds to wait after this many attempts: ``jitter`` of an exponential, capped."""
+    """Seconds to wait after this many attempts: ``jitter``, uniform in [0, 1), of an exponential, capped.
+
+    Full jitter, so that entries that failed together do not come back together.
+    """
     # 2**60 base seconds is beyond any cap; without the bound the float overflows after a thousand attempts.
     return jitter * min(policy.backoff_cap_secs, policy.backoff_base_secs * 2.0 ** min(attempts - 1, 60))

@@ -11,6 +11,7 @@ from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import Outcome
 from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.retry import Decision
+from pushrail_stream.core.retry_copy import RetryCopy
 
 SkipReason = Literal["no_destination", "disabled", "filtered", "deleted"]
 
@@ -20,6 +21,7 @@ class EntryAttempted(NamedTuple):
 
     event: Event
     origin: Origin
+    trigger: Trigger
     size: int
     attempt: int
     outcome: Outcome
@@ -30,7 +32,6 @@ class Attempted(NamedTuple):
     """One PutEvents call was made, or could not be made for want of credentials."""
 
     destination: Destination
-    trigger: Trigger
     at_ms: int
     duration_secs: float
     http_status: int | None
@@ -43,8 +44,11 @@ class Skipped(NamedTuple):
 
     event: Event
     origin: Origin
-    destination: Destination | None
+    destination_id: str | None
+    bus_arn: str | None
+    """None for want of a destination, or of its document."""
     reason: SkipReason
+    trigger: Trigger
     at_ms: int
 
 
@@ -55,12 +59,46 @@ class DeadLettered(NamedTuple):
     event: Event | None
 
 
-class DeadLetterFailed(NamedTuple):
-    """A dead letter could not be written; its offset stays uncommitted and the write is tried again."""
+class MovedToRetry(NamedTuple):
+    """Kafka acknowledged a retry copy."""
 
-    letter: DeadLetter
+    copy: RetryCopy
+
+
+class CopyFailed(NamedTuple):
+    """A dead letter or retry copy could not be written; its offset stays uncommitted, the write is tried again."""
+
+    copy: DeadLetter | RetryCopy
     problem: str
     retry_in_secs: float
+
+
+class Suspended(NamedTuple):
+    """A destination blocks what is sent to it: until a probe gets through, its deliveries go to the DLQ unsent.
+
+    Said when it begins and after every probe in vain.
+    """
+
+    destination: Destination
+    code: str
+    message: str
+    probe_in_secs: float
+    first: bool
+
+
+class Resumed(NamedTuple):
+    """A suspended destination took a delivery, or its document is gone."""
+
+    destination: Destination
+    suspended_secs: float
+
+
+class Slowed(NamedTuple):
+    """A destination asked for less speed, or recovered: so many calls may be under way to it now."""
+
+    destination: Destination
+    in_flight: int
+    most: int
 
 
 class PartitionsAssigned(NamedTuple):
@@ -98,6 +136,6 @@ class KafkaTrouble(NamedTuple):
 
 
 Signal = (
-    Attempted | Skipped | DeadLettered | DeadLetterFailed | PartitionsAssigned | PartitionsRevoked | Held
-    | CommitFailed | KafkaTrouble
+    Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed
+    | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
 )  # fmt: skip

@@ -19,13 +19,11 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Signal
-from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.pipeline.consume import Consume, Directions
+from pushrail_stream.kafka.options import ConsumerOptions
+from pushrail_stream.pipeline.intake import Directions, Intake
 from pushrail_stream.ports import Failed, Observer
 
 _T = TypeVar("_T")
-BATCH: Final = 500
-"""Records handed over at once. poll() and then consume(): consume() alone waits its whole time-out."""
 _POLL_SECS: Final = 0.1
 _HOLD_SECS: Final = 0.02
 _PAUSE_AFTER_SECS: Final = 2.0
@@ -41,7 +39,7 @@ class KafkaConsumer:
     """A member of the consumer group for as long as `run` lasts."""
 
     def __init__(
-        self, options: KafkaOptions, topics: Sequence[str], intake: Consume, observe: Observer, *, drain_secs: float
+        self, options: ConsumerOptions, topics: Sequence[str], intake: Intake, observe: Observer, *, drain_secs: float
     ) -> None:
         """``drain_secs``: how long a revoke or a stop waits for what is under way."""
         self._intake = intake
@@ -77,7 +75,7 @@ class KafkaConsumer:
 
     def _main(self) -> None:
         try:
-            consumer = Consumer(self._options.consumer() | {"error_cb": self._on_error, "on_commit": self._on_commit})
+            consumer = Consumer(self._options.properties() | {"error_cb": self._on_error, "on_commit": self._on_commit})
         except KafkaException as error:
             raise Failed(f"kafka.client: {error.args[0].str()}") from error
         try:
@@ -104,10 +102,11 @@ class KafkaConsumer:
             self._commit(consumer)
 
     def _poll(self, consumer: Consumer) -> list[Message]:
+        # poll() and then consume(): consume() alone waits its whole time-out.
         first = consumer.poll(_POLL_SECS)
         if first is None:
             return []
-        messages = [first, *consumer.consume(BATCH - 1, 0)]
+        messages = [first, *consumer.consume(self._options.batch - 1, 0)]
         for message in messages:
             if (error := message.error()) is not None:
                 self._on_error(error)

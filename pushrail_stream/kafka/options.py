@@ -30,8 +30,21 @@ class KafkaOptions:
             **self.client,
         }
 
+    def events(self) -> ConsumerOptions:
+        """For the events topic; the numbers are measured (facts: kafka 1)."""
+        # 2 MiB are 2,500 events: a tenth of a second of work. 64 KiB of each partition, compressed: unpacked it is many
+        # times that, whatever the queue's limit says. A larger record still comes, alone.
+        return ConsumerOptions(self, self.group_id, batch=500, queue_kib=2_048, fetch_bytes=65_536)
+
+    def retries(self) -> ConsumerOptions:
+        """For the retry topics: a group of its own, so that neither waits for the other's rebalances.
+
+        Little is fetched ahead: a partition is paused until its head is due, and that throws away what was fetched.
+        """
+        return ConsumerOptions(self, f"{self.group_id}.retry", batch=100, queue_kib=512, fetch_bytes=32_768)
+
     def consumer(self) -> dict[str, Any]:
-        """Properties of the group's consumer; the numbers are measured (facts: kafka 1)."""
+        """Properties of any member of a consumer group."""
         group: dict[str, Any] = (
             {"group.protocol": "consumer"}  # session and assignor are the broker's there: setting them is an error
             if self.group_protocol == "consumer"
@@ -44,13 +57,8 @@ class KafkaOptions:
         return {
             **group,
             "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a consumer that works on what it gets
-            "queued.max.messages.kbytes": 2_048,  # 2,500 events: a tenth of a second of work
-            # Of each partition, compressed: unpacked it is many times that, whatever the queue's limit says. A larger
-            # record still comes, alone.
-            "max.partition.fetch.bytes": 65_536,
             "fetch.wait.max.ms": 100,
             **self.common(),
-            "group.id": self.group_id,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
@@ -67,4 +75,27 @@ class KafkaOptions:
             **self.common(),
             "acks": "all",
             "enable.idempotence": True,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerOptions:
+    """How one consumer group's member reads."""
+
+    kafka: KafkaOptions
+    group_id: str
+    batch: int
+    """Records handed over at once."""
+    queue_kib: int
+    """Fetched ahead, over all partitions."""
+    fetch_bytes: int
+    """Fetched at once of each partition, compressed."""
+
+    def properties(self) -> dict[str, Any]:
+        """Librdkafka's properties; the operator's own win."""
+        return {
+            "queued.max.messages.kbytes": self.queue_kib,
+            "max.partition.fetch.bytes": self.fetch_bytes,
+            **self.kafka.consumer(),
+            "group.id": self.group_id,
         }

@@ -42,7 +42,7 @@ class TopicNames:
 
     def needed_to_run(self) -> tuple[str, ...]:
         """Without these a worker must not start: it could not deliver, or not keep what it gives up on."""
-        return (self.events, self.dlq, self.attempts)
+        return (self.events, *self.retry, self.dlq, self.attempts)
 
 
 class TopicState(NamedTuple):

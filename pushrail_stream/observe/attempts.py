@@ -11,7 +11,7 @@ from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.record import Origin
-from pushrail_stream.core.retry import Again, Bury
+from pushrail_stream.core.retry import Again, Bury, Move
 from pushrail_stream.core.signals import Attempted, DeadLettered, EntryAttempted, Signal, Skipped
 from pushrail_stream.core.text import format_rfc3339
 
@@ -35,11 +35,11 @@ class AttemptsLog:
         match signal:
             case Attempted():
                 self._attempted(signal)
-            case Skipped(event, origin, destination, reason, at_ms):
-                known = {} if destination is None else {"destinationId": destination.id, "busArn": destination.bus_arn}
+            case Skipped(event, origin, destination_id, bus_arn, reason, trigger, at_ms):
+                known = {} if destination_id is None else {"destinationId": destination_id, "busArn": bus_arn}
                 record = _event_part(event, origin) | known | _unsent_part(at_ms)
-                record |= {"status": "skipped", "reason": reason}
-                self._append(destination.id if destination else event.customer_external_id, record)
+                record |= {"status": "skipped", "reason": reason, "trigger": trigger}
+                self._append(destination_id or event.customer_external_id, record)
             case DeadLettered(letter, event) if letter.attempts == 0:
                 # With an attempt the attempt's own record tells of it; this one was never sent.
                 customer = "" if event is None else event.customer_external_id
@@ -56,7 +56,6 @@ class AttemptsLog:
             "durationMs": round(signal.duration_secs * 1000, 3),
             "destinationId": destination.id,
             "busArn": destination.bus_arn,
-            "trigger": signal.trigger,
             "httpStatus": signal.http_status,
             "requestId": signal.request_id,
             "batchSize": len(entries),
@@ -68,6 +67,7 @@ class AttemptsLog:
             record = _event_part(entry.event, entry.origin)
             record["attemptId"] = f"{call_id}-{index}"
             record["attempt"] = entry.attempt
+            record["trigger"] = entry.trigger
             record["batchIndex"] = index
             record["entryBytes"] = entry.size
             _add_outcome(record, entry, signal.at_ms, signal.duration_secs)
@@ -101,6 +101,9 @@ def _add_outcome(record: dict[str, Any], entry: EntryAttempted, at_ms: int, dura
     match entry.decision:
         case Bury(reason):
             record |= {"status": "dead_lettered", "reason": reason}
+        case Move(tier, reason):
+            next_ms = at_ms + round((duration_secs + tier.delay_secs) * 1000)
+            record |= {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}
         case Again(delay_secs, reason):
             next_ms = at_ms + round((duration_secs + delay_secs) * 1000)
             record |= {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}

@@ -13,14 +13,18 @@ from pushrail_stream.core.outcome import Retryable
 from pushrail_stream.core.signals import (
     Attempted,
     CommitFailed,
+    CopyFailed,
     DeadLettered,
-    DeadLetterFailed,
     Held,
     KafkaTrouble,
+    MovedToRetry,
     PartitionsAssigned,
     PartitionsRevoked,
+    Resumed,
     Signal,
     Skipped,
+    Slowed,
+    Suspended,
 )
 
 Logger = structlog.typing.FilteringBoundLogger
@@ -60,8 +64,16 @@ class LogObserver:
         match signal:
             case Attempted():
                 self._attempted(signal)
-            case Skipped(event, origin, _, reason):
-                self._log.debug("skipped", reason=reason, origin=str(origin), customer=event.customer_external_id)
+            case Skipped(event, origin, destination_id, _, reason):
+                self._log.debug(
+                    "skipped", reason=reason, origin=str(origin), customer=event.customer_external_id,
+                    destination=destination_id or "-",
+                )  # fmt: skip
+            case MovedToRetry(copy):
+                self._log.debug(
+                    "moved_to_retry", topic=copy.tier.topic, reason=copy.reason, destination=copy.destination_id,
+                    origin=str(copy.record.origin), attempts=copy.attempts,
+                )  # fmt: skip
             case DeadLettered(letter, _):
                 where = letter.destination_id or "-"
                 self._trouble(
@@ -73,11 +85,26 @@ class LogObserver:
                     destination=where,
                     origin=str(letter.record.origin),
                 )
+            case Suspended() | Resumed() | Slowed():
+                self._health(signal)
             case _:
                 self._state(signal)
 
+    def _health(self, signal: Suspended | Resumed | Slowed) -> None:
+        where = signal.destination.id
+        match signal:
+            case Suspended(_, code, message, probe_in_secs, first):
+                self._log.warning(
+                    "destination_suspended" if first else "probe_blocked",
+                    destination=where, code=code, message=message, probe_in_secs=round(probe_in_secs),
+                )  # fmt: skip
+            case Resumed(_, suspended_secs):
+                self._log.warning("destination_resumed", destination=where, suspended_secs=round(suspended_secs))
+            case Slowed(_, in_flight, most):
+                self._log.debug("destination_slowed", destination=where, in_flight=in_flight, most=most)
+
     def _state(
-        self, signal: DeadLetterFailed | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
+        self, signal: CopyFailed | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
     ) -> None:
         match signal:
             case PartitionsAssigned(partitions):
@@ -88,11 +115,9 @@ class LogObserver:
                 self._log.info("partitions_lost" if lost else "partitions_revoked", partitions=names, dropped=dropped)
             case Held(on, events, size):
                 self._log.info("holding_back" if on else "consuming_again", events=events, bytes=size)
-            case DeadLetterFailed(letter, problem, retry_in_secs):
-                origin = str(letter.record.origin)
-                self._trouble(
-                    problem, "dead_letter_failed", origin=origin, problem=problem, retry_in_secs=retry_in_secs
-                )
+            case CopyFailed(copy, problem, retry_in_secs):
+                origin = str(copy.record.origin)
+                self._trouble(problem, "copy_failed", origin=origin, problem=problem, retry_in_secs=retry_in_secs)
             case CommitFailed(problem):
                 self._trouble(problem, "commit_failed", problem=problem)
             case KafkaTrouble(problem):

@@ -1,26 +1,54 @@
 """Deliver: every destination's lane from queue to outcome.
 
 A lane is looked at when something was offered, when its timer fires and when an attempt ends; then every batch that is
-ready leaves as an attempt of its own. A lane exists only while it holds something, or its pace.
+ready leaves as an attempt of its own, and what has waited too long leaves for a retry topic. A lane exists only while
+it holds something, or while its destination's pace or health is worth remembering.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import final
+from collections.abc import Callable
+from typing import Final, final
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.dead_letter import DeadLetter
-from pushrail_stream.core.delivery import Delivery
+from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import AssumeRole, Destination
-from pushrail_stream.core.lane import BatchLimits, Lane
-from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.core.outcome import Delivered, Outcome, Refresh, Retryable, Split, Verdict, judge
-from pushrail_stream.core.retry import Again, Bury, DeadReason, Decision, RetryPolicy, Settle, decide
+from pushrail_stream.core.lane import ROOM, Lane, LaneLimits
+from pushrail_stream.core.outcome import (
+    CallFailed,
+    Delivered,
+    Outcome,
+    Refresh,
+    Reply,
+    Retryable,
+    Split,
+    Throttled,
+    Verdict,
+    judge,
+)
+from pushrail_stream.core.retry import (
+    Again,
+    Bury,
+    Decision,
+    Move,
+    RetryPolicy,
+    Settle,
+    Standing,
+    backoff,
+    decide,
+    move_on,
+)
 from pushrail_stream.core.signals import Attempted, EntryAttempted
-from pushrail_stream.pipeline.dead_letters import DeadLetters
+from pushrail_stream.pipeline.hand_over import HandOver
+from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Bus, Clock, Jitter, Observer
+from pushrail_stream.ports import Bus, Clock, Directory, Jitter, Observer
+
+_CALL_SECS: Final = 2.0
+"""A call that begins late in its deliveries' time still gets so long for its reply."""
+_ROOM_UNDER_PRESSURE: Final = 10
+_NEVER: Final = float("inf")
 
 
 @final
@@ -31,19 +59,21 @@ class Deliver:
         self,
         *,
         bus: Bus,
-        dead_letters: DeadLetters,
+        directory: Directory,
+        hand_over: HandOver,
+        health: Health,
         under_way: UnderWay,
-        ledger: Ledger,
-        limits: BatchLimits,
+        limits: LaneLimits,
         policy: RetryPolicy,
         clock: Clock,
         jitter: Jitter,
         observe: Observer,
     ) -> None:
         self._bus = bus
-        self._dead_letters = dead_letters
+        self._directory = directory
+        self._hand_over = hand_over
+        self._health = health
         self._under_way = under_way
-        self._ledger = ledger
         self._limits = limits
         self._policy = policy
         self._clock = clock
@@ -55,42 +85,44 @@ class Deliver:
 
     @property
     def lanes(self) -> int:
-        """Destinations with something waiting or under way, or whose next call has to wait."""
+        """Destinations with something waiting or under way, or with a state that is remembered."""
         return len(self._lanes)
 
     def offer(self, delivery: Delivery, destination: Destination) -> None:
         """Queue a delivery on its destination's lane; ``destination`` is the current document."""
+        now = self._loop.time()
         lane = self._lanes.get(destination.id)
         if lane is None:
             lane = self._lanes[destination.id] = Lane(destination, self._limits)
-        else:
-            lane.destination = destination  # a changed document holds from the next batch on
-        if lane.offer(delivery, self._loop.time()):
-            self._pump(lane, self._loop.time())
-
-    def bury(self, delivery: Delivery, reason: DeadReason, code: str, message: str, request_id: str | None) -> None:
-        """Give a delivery up: it settles when Kafka has its dead letter."""
-        letter = DeadLetter(
-            record=delivery.record,
-            reason=reason,
-            attempts=delivery.attempts,
-            failed_at_ms=self._clock.now_ms(),
-            code=code,
-            message=message,
-            destination_id=delivery.destination_id,
-            first_attempt_ms=delivery.first_attempt_ms,
-            request_id=request_id,
-        )
-        self._dead_letters.bury(letter, delivery.event, delivery.ticket, delivery.settle)
+        elif lane.destination is not destination:
+            _adopt(lane, destination)
+        if lane.is_suspended and lane.refuses(now):
+            self._refuse(lane, delivery, now)
+        elif lane.offer(delivery, now):
+            self._pump(lane, now)
 
     def drop_leaving(self) -> int:
         """Take every waiting delivery of a partition that is being given back out of its lane; how many there were."""
         dropped = 0
         for lane in list(self._lanes.values()):
             dropped += len(lane.drop(lambda delivery: delivery.ticket.is_leaving))
-            self._schedule(lane)
-        self._ledger.drop(dropped)
+            self._schedule(lane, self._loop.time())
+        self._hand_over.drop(dropped)
         return dropped
+
+    def relieve(self) -> None:
+        """The worker holds as much as it may: what waits for a bus that falls behind leaves for a retry topic now."""
+        now = self._loop.time()
+        for lane in list(self._lanes.values()):
+            self._pump(lane, now, _ROOM_UNDER_PRESSURE)
+
+    def let_go(self, is_in_the_way: Callable[[Delivery], bool]) -> None:
+        """Move waiting deliveries to a retry topic ahead of their time."""
+        now = self._loop.time()
+        for lane in list(self._lanes.values()):
+            for delivery in lane.drop(is_in_the_way):
+                self._hold(lane, delivery, now)
+            self._schedule(lane, now)
 
     def stop(self) -> None:
         """Cancel all timers: no batch leaves any more."""
@@ -98,63 +130,74 @@ class Deliver:
             timer.cancel()
         self._timers.clear()
 
-    def _pump(self, lane: Lane, now: float) -> None:
+    def _pump(self, lane: Lane, now: float, room: int = ROOM) -> None:
+        self._look_up(lane)
+        for delivery in lane.late(now, room):
+            self._hold(lane, delivery, now)
         while (batch := lane.take(now)) is not None:
-            self._under_way.start(self._attempt(lane, batch), batch.is_leaving)
-        self._schedule(lane)
+            self._under_way.start(self._attempt(lane, batch, lane.window.round), batch.is_leaving)
+        self._schedule(lane, now)
 
-    def _schedule(self, lane: Lane) -> None:
+    def _look_up(self, lane: Lane) -> None:
+        """The lane's document as it is now; without one, or with one that is disabled, nothing is sent."""
+        destination = self._directory.get(lane.destination.id)
+        if destination is lane.destination:
+            return
+        if destination is not None and destination.enabled:
+            _adopt(lane, destination)
+            return
+        for delivery in lane.drop(lambda _delivery: True):
+            if destination is None:
+                self._hand_over.skip(delivery, None, "deleted")
+            else:
+                self._hand_over.skip(delivery, destination.bus_arn, "disabled")
+        self._health.clear(lane, self._loop.time())
+
+    def _schedule(self, lane: Lane, now: float) -> None:
         lane_id = lane.destination.id
-        at = lane.wake_at()
+        if lane.is_idle:
+            at = lane.kept_until(now)
+            if at <= now:
+                self._lanes.pop(lane_id, None)
+                at = _NEVER
+        else:
+            at = min(lane.send_at(), lane.late_at())
         timer = self._timers.get(lane_id)
-        if at is None:
+        if at == _NEVER:
             if timer is not None:
                 timer.cancel()
                 del self._timers[lane_id]
-            if lane.is_idle:
-                self._retire(lane)
         elif timer is None or timer.when() > at:
             # A timer that fires too early costs one look; moving it on every batch would cost more.
             if timer is not None:
                 timer.cancel()
             self._timers[lane_id] = self._loop.call_at(at, self._wake, lane, at)
 
-    def _retire(self, lane: Lane) -> None:
-        """Forget a lane, or keep it until its destination's rate has nothing to say about the next call."""
-        per_second = lane.destination.limits.max_requests_per_second
-        if per_second is None:
-            self._lanes.pop(lane.destination.id, None)
-        else:
-            at = self._loop.time() + 1 / per_second
-            self._timers[lane.destination.id] = self._loop.call_at(at, self._wake, lane, at)
-
     def _wake(self, lane: Lane, at: float) -> None:
         del self._timers[lane.destination.id]
-        if lane.is_idle:
-            del self._lanes[lane.destination.id]
-            return
         # The loop's clock is coarse: it may show a moment before the one it was to wake us at.
         self._pump(lane, max(at, self._loop.time()))
 
-    async def _attempt(self, lane: Lane, batch: Batch) -> None:
+    async def _attempt(self, lane: Lane, batch: Batch, sent_in: int) -> None:
+        probing = lane.is_suspended
         try:
-            verdict = await self._call(lane, batch, refreshed=False)
+            verdict = await self._call(lane, batch, sent_in, probing=probing, refreshed=False)
             if isinstance(verdict, Refresh):
                 self._bus.forget_credentials(batch.destination)
-                await self._call(lane, batch, refreshed=True)
+                await self._call(lane, batch, sent_in, probing=probing, refreshed=True)
         finally:
             lane.finish()
         self._pump(lane, self._loop.time())
 
-    async def _call(self, lane: Lane, batch: Batch, *, refreshed: bool) -> Verdict:
-        """One PutEvents call and what follows from it for each delivery."""
+    async def _call(self, lane: Lane, batch: Batch, sent_in: int, *, probing: bool, refreshed: bool) -> Verdict:
+        """One PutEvents call and what follows from it for the lane and for each delivery."""
         at_ms, started = self._clock.now_ms(), self._loop.time()
         for delivery in batch.deliveries:
             delivery.attempts += 1
             if delivery.first_attempt_ms is None:
                 delivery.first_attempt_ms = at_ms
-        reply = await self._bus.put(batch)
-        duration = self._loop.time() - started
+        reply = await self._put(batch, started)
+        now = self._loop.time()
         assumed_role = isinstance(batch.destination.auth, AssumeRole)
         verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=refreshed)
         match verdict:
@@ -163,48 +206,103 @@ class Deliver:
             case Refresh(code, message):
                 entries = [_report(d, Retryable(code, message), Again(0.0, "retryable")) for d in batch.deliveries]
             case outcomes:
+                if self._health.learn(lane, outcomes, sent_in, now):
+                    for delivery in lane.drop(lambda _delivery: True):
+                        self._refuse(lane, delivery, now)
                 pairs = zip(batch.deliveries, outcomes, strict=True)
-                entries = [self._conclude(lane, d, outcome, at_ms, reply.request_id) for d, outcome in pairs]
+                entries = [self._conclude(lane, d, o, now, reply.request_id, probing=probing) for d, o in pairs]
         self._observe(
-            Attempted(batch.destination, "live", at_ms, duration, reply.http_status, reply.request_id, tuple(entries))
+            Attempted(batch.destination, at_ms, now - started, reply.http_status, reply.request_id, tuple(entries))
         )
         return verdict
 
+    async def _put(self, batch: Batch, now: float) -> Reply:
+        """One call, cut off when its deliveries must not keep their partitions' commits waiting any longer."""
+        secs = max(_CALL_SECS, min(delivery.hold_until for delivery in batch.deliveries) - now)
+        try:
+            async with asyncio.timeout(secs):
+                return await self._bus.put(batch)
+        except TimeoutError:
+            return CallFailed("PutEvents", "HoldExceeded", f"no reply in the {secs:.1f} s that were left")
+
     def _conclude(
-        self, lane: Lane, delivery: Delivery, outcome: Outcome, at_ms: int, request_id: str | None
+        self, lane: Lane, delivery: Delivery, outcome: Outcome, now: float, request_id: str | None, *, probing: bool
     ) -> EntryAttempted:
         if isinstance(outcome, Delivered):
-            decision: Decision = Settle()
+            self._hand_over.delivered(delivery)
+            return _report(delivery, outcome, Settle())
+        ours = isinstance(outcome, Retryable) and outcome.ours
+        delivery.problem = Problem(outcome.code, outcome.message, request_id, ours)
+        if isinstance(outcome, Throttled):
+            delay = max(0.0, lane.next_call_at - now)
         else:
-            first_ms = at_ms if delivery.first_attempt_ms is None else delivery.first_attempt_ms
-            decision = decide(
-                outcome,
-                attempts=delivery.attempts,
-                age_secs=(at_ms - first_ms) / 1000,
-                jitter=self._jitter(),
-                policy=self._policy,
-            )
+            delay = backoff(delivery.attempts, self._jitter(), self._policy)
+        decision = decide(outcome, self._standing(lane, delivery, now), delay, self._policy)
+        if isinstance(decision, Again | Move) and lane.is_suspended and not probing:
+            # It was under way when the destination was suspended: without a call there is nothing to wait for.
+            decision = Bury("suspended", outcome.code, outcome.message)
+        self._carry_out(lane, delivery, decision, now)
+        return _report(delivery, outcome, decision)
+
+    def _carry_out(self, lane: Lane, delivery: Delivery, decision: Decision, now: float) -> None:
         match decision:
             case Settle():
-                delivery.settle()
-                self._ledger.deliver(1)
+                raise AssertionError("what was delivered has settled")
             case Again(delay_secs):
-                self._requeue(lane, delivery, delay_secs)
-            case Bury(reason, code, message):  # pragma: no branch - mypy proves that there is no fourth case
-                self.bury(delivery, reason, code, message, request_id)
-        return _report(delivery, outcome, decision)
+                self._requeue(lane, delivery, now + delay_secs)
+            case Move():
+                self._hand_over.postpone(delivery, decision)
+            case Bury(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
+                request_id = delivery.problem.request_id if delivery.problem else None
+                self._hand_over.bury(delivery, reason, Problem(code, message, request_id))
+
+    def _standing(self, lane: Lane, delivery: Delivery, now: float) -> Standing:
+        now_ms = self._clock.now_ms()
+        first_ms = now_ms if delivery.first_attempt_ms is None else delivery.first_attempt_ms
+        return Standing(
+            age_secs=(now_ms - first_ms) / 1000,
+            left_secs=delivery.hold_until - now,
+            tier=delivery.tier,
+            progressing=lane.progresses(now),
+        )
 
     def _split(self, lane: Lane, delivery: Delivery, code: str, message: str) -> EntryAttempted:
         delivery.alone = True
-        self._requeue(lane, delivery, 0.0)
+        self._requeue(lane, delivery, self._loop.time())
         return _report(delivery, Retryable(code, message), Again(0.0, "retryable"))
 
-    def _requeue(self, lane: Lane, delivery: Delivery, delay_secs: float) -> None:
-        if delivery.ticket.is_leaving:
-            self._ledger.drop(1)
+    def _hold(self, lane: Lane, delivery: Delivery, now: float) -> None:
+        """A delivery has waited as long as it may, or would have to."""
+        if delivery.first_attempt_ms is None:
+            delivery.first_attempt_ms = self._clock.now_ms()
+        standing = self._standing(lane, delivery, now)
+        problem = delivery.problem or Problem("Held", "no attempt could be made in time")
+        if standing.age_secs >= self._policy.max_age_secs and not problem.ours:
+            self._hand_over.bury(delivery, "expired", problem)
         else:
-            lane.retry(delivery, self._loop.time() + delay_secs)
+            self._hand_over.postpone(delivery, move_on(standing, self._policy))
+
+    def _refuse(self, lane: Lane, delivery: Delivery, now: float) -> None:
+        """Its destination is suspended and this is not its probe."""
+        secs = 0.0 if lane.suspension.since is None else now - lane.suspension.since
+        message = f"every attempt was blocked, the last {secs:.0f} s ago or later"
+        self._hand_over.bury(delivery, "suspended", delivery.problem or Problem("DestinationSuspended", message))
+
+    def _requeue(self, lane: Lane, delivery: Delivery, at: float) -> None:
+        if delivery.ticket.is_leaving:
+            self._hand_over.drop(1)
+        else:
+            lane.retry(delivery, at)
+
+
+def _adopt(lane: Lane, destination: Destination) -> None:
+    """A changed document holds from the next batch on; one that is reached in another way is probed at once."""
+    before, lane.destination = lane.destination, destination
+    reached = (destination.auth, destination.bus_arn, destination.region)
+    if reached != (before.auth, before.bus_arn, before.region):
+        lane.suspension.probe_now()
 
 
 def _report(delivery: Delivery, outcome: Outcome, decision: Decision) -> EntryAttempted:
-    return EntryAttempted(delivery.event, delivery.record.origin, delivery.size, delivery.attempts, outcome, decision)
+    origin, attempt = delivery.record.origin, delivery.attempts
+    return EntryAttempted(delivery.event, origin, delivery.trigger, delivery.size, attempt, outcome, decision)

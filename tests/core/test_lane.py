@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Limits
-from pushrail_stream.core.lane import BatchLimits, Lane
+from pushrail_stream.core.lane import Lane, LaneLimits
 from tests.core.samples import DESTINATION, delivery, destination
 
 NEVER = math.inf
@@ -45,7 +45,7 @@ class Queueing(RuleBasedStateMachine):
         pace=paces,
     )
     def open_lane(self, entries: int, size: int, flush_secs: float, pace: Limits) -> None:
-        self.limits = BatchLimits(entries, size, flush_secs)
+        self.limits = LaneLimits(entries, size, flush_secs)
         self.lane = Lane(destination(limits=pace), self.limits)
 
     @property
@@ -166,7 +166,7 @@ class Queueing(RuleBasedStateMachine):
     @precondition(lambda self: self.next_batch_at() < NEVER)
     @rule()
     def wait_until_woken(self) -> None:
-        at = self.lane.wake_at()
+        at = self.lane.send_at()
         assert at is not None
         self.now = max(self.now, at)
         under_way = len(self.under_way)
@@ -179,9 +179,9 @@ class Queueing(RuleBasedStateMachine):
 
     @invariant()
     def the_lane_wakes_when_there_is_something_to_send(self) -> None:
-        at, due_at = self.lane.wake_at(), self.next_batch_at()
+        at, due_at = self.lane.send_at(), self.next_batch_at()
         if due_at == NEVER:
-            assert at is None
+            assert at == NEVER
         else:
             assert at is not None
             assert at == due_at
@@ -211,8 +211,8 @@ TestQueueing = Queueing.TestCase
 TestQueueing.settings = settings(max_examples=60, stateful_step_count=40)
 
 
-def lane(limits: BatchLimits | None = None, **pace: Any) -> Lane:
-    return Lane(destination(limits=Limits(**pace)), limits or BatchLimits())
+def lane(limits: LaneLimits | None = None, **pace: Any) -> Lane:
+    return Lane(destination(limits=Limits(**pace)), limits or LaneLimits())
 
 
 def taken(queue: Lane, now: float) -> list[Delivery]:
@@ -228,12 +228,12 @@ def offered(queue: Lane, now: float, *sizes: int) -> list[Delivery]:
 
 
 def test_a_first_delivery_waits_for_company_as_long_as_the_flush_time() -> None:
-    queue = lane(BatchLimits(flush_secs=0.5))
+    queue = lane(LaneLimits(flush_secs=0.5))
     first = offered(queue, 10.0, 100)
-    assert queue.wake_at() == 10.5
+    assert queue.send_at() == 10.5
     assert taken(queue, 10.4) == []
     second = offered(queue, 10.4, 100)
-    assert queue.wake_at() == 10.5
+    assert queue.send_at() == 10.5
     assert taken(queue, 10.5) == first + second
 
 
@@ -259,7 +259,7 @@ def test_what_does_not_fit_any_more_waits_for_the_next_batch() -> None:
 
 
 def test_a_delivery_over_the_batch_size_goes_by_itself() -> None:
-    queue = lane(BatchLimits(max_bytes=1000))
+    queue = lane(LaneLimits(max_bytes=1000))
     small, big, last = offered(queue, 0.0, 10, 1001, 10)
     assert [taken(queue, 0.0), taken(queue, 0.0)] == [[small], [big]]
     assert taken(queue, 0.1) == [last]
@@ -270,11 +270,11 @@ def test_a_retry_leaves_when_due_and_takes_along_what_is_fresh() -> None:
     late, early = delivery(offset=1), delivery(offset=2)
     queue.retry(late, 3.0)
     queue.retry(early, 2.0)
-    assert queue.wake_at() == 2.0
+    assert queue.send_at() == 2.0
     fresh = offered(queue, 1.95, 100)
     assert taken(queue, 1.99) == []
     assert taken(queue, 2.0) == [early, *fresh]
-    assert queue.wake_at() == 3.0
+    assert queue.send_at() == 3.0
     assert taken(queue, 3.0) == [late]
 
 
@@ -299,16 +299,16 @@ def test_what_has_to_go_alone_goes_at_once_and_alone_and_once() -> None:
 
 
 def test_no_more_batches_are_under_way_than_allowed() -> None:
-    queue = lane(BatchLimits(max_entries=1), max_in_flight=2)
+    queue = lane(LaneLimits(max_entries=1), max_in_flight=2)
     offered(queue, 0.0, 1, 1, 1)
     assert [len(taken(queue, 0.0)) for _ in range(3)] == [1, 1, 0]
-    assert queue.wake_at() is None
+    assert queue.send_at() == NEVER
     queue.finish()
     assert len(taken(queue, 0.0)) == 1
 
 
 def test_calls_are_spaced_by_the_rate_and_lost_time_is_not_made_up_for() -> None:
-    queue = lane(BatchLimits(max_entries=1), max_requests_per_second=4.0)
+    queue = lane(LaneLimits(max_entries=1), max_requests_per_second=4.0)
     offered(queue, 0.0, *[1] * 5)
     assert [len(taken(queue, now)) for now in (0.0, 0.0, 0.24, 0.25, 10.0, 10.0, 10.24, 10.25)] == [
         1,
@@ -320,21 +320,21 @@ def test_calls_are_spaced_by_the_rate_and_lost_time_is_not_made_up_for() -> None
         0,
         1,
     ]
-    assert queue.wake_at() == 10.5
+    assert queue.send_at() == 10.5
 
 
 def test_a_dropped_delivery_makes_room_in_the_next_batch() -> None:
-    queue = lane(BatchLimits(max_bytes=1000, flush_secs=1.0))
+    queue = lane(LaneLimits(max_bytes=1000, flush_secs=1.0))
     gone, kept = offered(queue, 0.0, 999, 1)
-    assert queue.wake_at() == -math.inf
+    assert queue.send_at() == -math.inf
     assert queue.drop(lambda one: one is gone) == [gone]
-    assert queue.wake_at() == 1.0
+    assert queue.send_at() == 1.0
     assert taken(queue, 1.0) == [kept]
     assert queue.drop(lambda _: True) == []
 
 
 def test_dropping_finds_what_is_fresh_and_what_comes_back_and_empties_the_lane() -> None:
-    queue = lane(BatchLimits(max_entries=1))
+    queue = lane(LaneLimits(max_entries=1))
     under_way, fresh = offered(queue, 0.0, 1, 1)
     assert taken(queue, 0.0) == [under_way]
     again, alone = delivery(offset=5), delivery(offset=6)
@@ -342,7 +342,7 @@ def test_dropping_finds_what_is_fresh_and_what_comes_back_and_empties_the_lane()
     queue.retry(again, 9.0)
     queue.retry(alone, 9.0)
     assert set(queue.drop(lambda _: True)) == {fresh, again, alone}
-    assert (len(queue), queue.wake_at(), queue.is_idle) == (0, None, False)
+    assert (len(queue), queue.send_at(), queue.is_idle) == (0, NEVER, False)
     queue.finish()
     assert queue.is_idle
 
@@ -367,9 +367,9 @@ def test_finishing_a_batch_that_was_never_taken_is_a_bug_and_changes_nothing() -
 )
 def test_limits_that_no_batch_can_keep_cannot_be_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="batch"):
-        BatchLimits(**wrong)
+        LaneLimits(**wrong)
 
 
 def test_the_limits_of_aws_are_allowed() -> None:
-    assert BatchLimits(10, 1_048_576, 0.0).max_bytes == 1_048_576
-    assert BatchLimits(1, 1).max_entries == 1
+    assert LaneLimits(10, 1_048_576, 0.0).max_bytes == 1_048_576
+    assert LaneLimits(1, 1).max_entries == 1

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.outcome import Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
-from pushrail_stream.core.retry import Again, Bury, Decision, RetryPolicy, Settle, backoff, decide
+from pushrail_stream.core.retry import (
+    Again,
+    Bury,
+    Decision,
+    Move,
+    RetryPolicy,
+    Settle,
+    Standing,
+    backoff,
+    decide,
+    move_on,
+)
 
 POLICY = RetryPolicy()
 DAY = 86_400.0
@@ -17,8 +28,11 @@ jitters = st.floats(0, 1, exclude_max=True)
 policies = st.builds(RetryPolicy, st.floats(0.001, 1e6), st.floats(0.001, 1e6), st.floats(0, 1e9))
 
 
-def after(outcome: Outcome, *, attempts: int = 1, age_secs: float = 0.0, jitter: float = 0.5) -> Decision:
-    return decide(outcome, attempts=attempts, age_secs=age_secs, jitter=jitter, policy=POLICY)
+def after(
+    outcome: Outcome, *, age_secs: float = 0.0, delay_secs: float = 0.1, left_secs: float = 10.0, tier: int = 0,
+    progressing: bool = False, policy: RetryPolicy = POLICY,
+) -> Decision:  # fmt: skip
+    return decide(outcome, Standing(age_secs, left_secs, tier, progressing), delay_secs, policy)
 
 
 @pytest.mark.parametrize(
@@ -51,10 +65,45 @@ def test_no_outcome_is_missing_above() -> None:
     assert set(get_args(Outcome)) == {Delivered, Retryable, Throttled, Rejected, Blocked}
 
 
-@given(st.integers(1, 10**9), st.floats(0, 1e12), jitters)
-def test_our_own_fault_is_never_a_dead_letter(attempts: int, age_secs: float, jitter: float) -> None:
-    ours = Retryable("InvalidClientTokenId", "our key", ours=True)
-    assert isinstance(after(ours, attempts=attempts, age_secs=age_secs, jitter=jitter), Again)
+@given(
+    age_secs=st.floats(0, 1e12),
+    delay_secs=st.floats(0, 100),
+    left_secs=st.floats(-10, 10),
+    tier=st.integers(0, 9),
+    progressing=st.booleans(),
+)
+def test_our_own_fault_is_never_a_dead_letter(**circumstances: Any) -> None:
+    decided = after(Retryable("InvalidClientTokenId", "our key", ours=True), **circumstances)
+    assert isinstance(decided, Again | Move)
+
+
+FAILED = Retryable("500", "oh")
+SLOW = Throttled("SlowDown", "hey")
+
+
+def test_what_cannot_wait_in_memory_any_longer_moves_to_the_first_retry_tier() -> None:
+    assert after(FAILED, delay_secs=2.0, left_secs=2.1) == Again(2.0, "retryable")
+    assert after(FAILED, delay_secs=2.0, left_secs=2.0) == Move(POLICY.tiers[0], "retryable")
+    assert after(SLOW, delay_secs=2.0, left_secs=2.0) == Move(POLICY.tiers[0], "throttled")
+
+
+def test_a_delivery_climbs_one_tier_a_time_and_stays_on_the_last() -> None:
+    moved = [after(FAILED, left_secs=0, tier=tier) for tier in range(5)]
+    assert moved == [Move(POLICY.tiers[index], "retryable") for index in (0, 1, 2, 2, 2)]
+
+
+def test_waiting_for_a_destination_that_makes_progress_spends_no_tier() -> None:
+    assert [after(SLOW, left_secs=0, tier=tier, progressing=True) for tier in range(5)] == [
+        Move(POLICY.tiers[index], "throttled") for index in (0, 0, 1, 2, 2)
+    ]
+    assert move_on(Standing(0, 0, 1, progressing=True), POLICY) == Move(POLICY.tiers[0], "held")
+    assert move_on(Standing(0, 0, 1, progressing=False), POLICY) == Move(POLICY.tiers[1], "held")
+    assert after(FAILED, left_secs=0, tier=1, progressing=True) == Move(POLICY.tiers[1], "retryable")
+
+
+def test_a_policy_without_a_tier_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one retry tier"):
+        RetryPolicy(tiers=())
 
 
 @pytest.mark.parametrize(
@@ -64,9 +113,6 @@ def test_the_pause_is_any_part_of_a_doubling_and_capped_time(attempts: int, long
     assert backoff(attempts, 0.0, POLICY) == 0.0
     assert backoff(attempts, 0.25, POLICY) == pytest.approx(longest / 4)
     assert backoff(attempts, 1.0, POLICY) == pytest.approx(longest)
-    assert after(Retryable("500", ""), attempts=attempts, jitter=0.25) == Again(
-        backoff(attempts, 0.25, POLICY), "retryable"
-    )
 
 
 @given(st.integers(1, 10**12), jitters, policies)
@@ -77,5 +123,5 @@ def test_no_pause_is_negative_or_over_the_cap(attempts: int, jitter: float, poli
 
 @given(st.floats(0, 1e9), policies)
 def test_a_delivery_expires_at_its_policys_age_and_not_before(age_secs: float, policy: RetryPolicy) -> None:
-    decided = decide(Retryable("500", ""), attempts=3, age_secs=age_secs, jitter=0.5, policy=policy)
+    decided = after(Retryable("500", ""), age_secs=age_secs, policy=policy)
     assert isinstance(decided, Bury) == (age_secs >= policy.max_age_secs)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pushrail_stream.core.signals import Attempted, DeadLetterFailed, Held
+from pushrail_stream.core.signals import Attempted, CopyFailed, Held
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import (
     CallError,
@@ -164,7 +164,7 @@ async def test_a_dead_letter_that_cannot_be_written_keeps_its_offset_open(real_k
         huge = event(0, 1, payload={"blob": base64.b64encode(random.Random(1).randbytes(1_200_000)).decode()})
         async with running(small, [destination(0)]) as worker:
             await produce(settings, [("acct_0", huge), ("acct_0", event(0, 2))])
-            await worker.until(lambda: any(isinstance(s, DeadLetterFailed) for s in worker.signals))
+            await worker.until(lambda: any(isinstance(s, CopyFailed) for s in worker.signals))
             await worker.until(lambda: worker.worker.ledger.delivered == 1)
         assert sum(committed(settings).values()) == 0
         async with running(settings, [destination(0)]) as worker:

@@ -7,7 +7,7 @@ import pytest
 
 from pushrail_stream.core.outcome import Delivered, Rejected, Retryable, Throttled
 from pushrail_stream.core.retry import Again, Bury, Settle
-from pushrail_stream.core.signals import DeadLettered, DeadLetterFailed, Held, Skipped
+from pushrail_stream.core.signals import CopyFailed, DeadLettered, Held, Skipped
 from pushrail_stream.observe.attempts import AttemptsLog
 from tests.observe.signals import AT_MS, attempted, event_of, letter
 from tests.pipeline.records import EVENTS, always, answered, destination, failed, fault, in_turn, raw, record, take_all
@@ -158,8 +158,8 @@ def test_an_event_that_is_not_sent_is_told_of_too() -> None:
     log = KeptLog()
     observe = AttemptsLog(log)
     event, origin = event_of(record(0)), record(0).origin
-    observe(Skipped(event, origin, destination(), "disabled", AT_MS))
-    observe(Skipped(event, origin, None, "no_destination", AT_MS))
+    observe(Skipped(event, origin, destination().id, destination().bus_arn, "disabled", "live", AT_MS))
+    observe(Skipped(event, origin, None, None, "no_destination", "live", AT_MS))
     unsent = {"at": "2026-05-28T20:26:40.000Z", "trigger": "live", "attempt": 0, "status": "skipped"}
     assert log.records == [
         EVENT_0 | unsent | {"reason": "disabled", "destinationId": CALL["destinationId"], "busArn": CALL["busArn"]},
@@ -194,7 +194,7 @@ def test_nothing_is_said_twice_and_nothing_about_other_signals() -> None:
     observe = AttemptsLog(log)
     dead = letter("blocked", "AccessDenied", "no", attempts=1, to="dst_acme")
     observe(DeadLettered(dead, event_of(record(7))))  # its attempt has told of it
-    observe(DeadLetterFailed(dead, "no", 1.0))
+    observe(CopyFailed(dead, "no", 1.0))
     observe(Held(on=True, events=1, bytes=1))
     assert log.raw == []
 

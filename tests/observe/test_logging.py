@@ -12,8 +12,8 @@ from pushrail_stream.core.retry import Again, Settle
 from pushrail_stream.core.signals import (
     Attempted,
     CommitFailed,
+    CopyFailed,
     DeadLettered,
-    DeadLetterFailed,
     Held,
     KafkaTrouble,
     PartitionsAssigned,
@@ -97,7 +97,7 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
             },
         ),
         (
-            DeadLetterFailed(letter("blocked", "AccessDenied", "no"), "too few replicas", 1.5),
+            CopyFailed(letter("blocked", "AccessDenied", "no"), "too few replicas", 1.5),
             {
                 "level": "warning",
                 "event": "dead_letter_failed",
@@ -122,7 +122,7 @@ def test_a_change_of_state_is_one_line_of_json(signal: Signal, line: dict[str, A
 
 
 def test_single_deliveries_are_only_told_of_when_asked() -> None:
-    skipped = Skipped(event_of(record(0)), record(0).origin, None, "no_destination", AT_MS)
+    skipped = Skipped(event_of(record(0)), record(0).origin, None, None, "no_destination", "live", AT_MS)
     delivered = attempted((Delivered("e"), Settle()))
     assert said(delivered, skipped) == []
     assert said(delivered, skipped, level="debug") == [
@@ -173,7 +173,7 @@ def test_a_flood_of_dead_letters_is_one_line_per_reason_code_and_destination(tim
 def test_different_troubles_in_the_same_words_are_all_said(time: Time) -> None:
     assert time.now
     dead = letter("blocked", "AccessDenied", "no")
-    told = said(KafkaTrouble("down"), CommitFailed("down"), DeadLetterFailed(dead, "down", 1.0))
+    told = said(KafkaTrouble("down"), CommitFailed("down"), CopyFailed(dead, "down", 1.0))
     assert [line["event"] for line in told] == ["kafka_trouble", "commit_failed", "dead_letter_failed"]
 
 

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.lane import BatchLimits
+from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Answered, EntryResult, Reply
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.signals import Skipped
-from pushrail_stream.pipeline.consume import Directions, HoldLimits
+from pushrail_stream.pipeline.intake import Directions, HoldLimits
 from tests.pipeline.records import P0, P1, answered, destination, failed, fault, keys, raw, record, take_all
 from tests.pipeline.world import Worker, World
 from tests.virtual_time import run, virtual_loop
@@ -209,7 +209,7 @@ def test_nothing_is_lost_and_every_delivery_ends_in_exactly_one_way(steps: list[
         bus = AnyBus(dice)
         world.bus.answers = dict.fromkeys((document.id for document in DOCUMENTS), bus.answer)
         world.bus.latency = bus.latency
-        batches, limits = BatchLimits(max_bytes=4000), HoldLimits(max_events=120, partition_max_offsets=80)
+        batches, limits = LaneLimits(max_bytes=4000), HoldLimits(max_events=120, partition_max_offsets=80)
         async with world.worker(owns=[P0, P1], batches=batches, limits=limits, jitter=dice.random) as worker:
             broker = Broker(world, worker)
             for step in steps:
@@ -233,7 +233,7 @@ def _judge(world: World, worker: Worker, broker: Broker) -> None:
         ends[said.get("pushrail-destination", ""), said["pushrail-origin"]] += 1
     for signal in worker.signals:
         if isinstance(signal, Skipped):
-            ends["" if signal.destination is None else signal.destination.id, str(signal.origin)] += 1
+            ends[signal.destination_id or "", str(signal.origin)] += 1
     for partition, log in broker.logs.items():
         assert committed.get(partition, 0) == len(log)
         for given_record in log:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.core.lane import BatchLimits
+from pushrail_stream.core.lane import LaneLimits
 from tests.pipeline.records import P0, destination, failed, in_turn, keys, narrow, record, records, take_all
 from tests.pipeline.world import HANGS, World
 from tests.virtual_time import in_virtual_time
@@ -61,7 +61,7 @@ async def test_a_batch_leaves_when_it_has_the_bytes() -> None:
 @in_virtual_time
 async def test_the_settings_limits_hold() -> None:
     world = World(destination())
-    async with world.worker(batches=BatchLimits(max_entries=4, flush_secs=0.5)) as worker:
+    async with world.worker(batches=LaneLimits(max_entries=4, flush_secs=0.5)) as worker:
         worker.feed(*records(range(6)))
         await worker.at(1)
         assert world.bus.made() == [(0.0, ["0", "1", "2", "3"]), (0.5, ["4", "5"])]

@@ -6,13 +6,13 @@ import io
 
 import pytest
 
-from pushrail_stream.core.lane import BatchLimits
+from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import DeadLettered, Held, PartitionsAssigned, Signal, Skipped
 from pushrail_stream.core.text import MAX_MESSAGE_BYTES
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.pipeline.consume import Directions, HoldLimits
+from pushrail_stream.pipeline.intake import Directions, HoldLimits
 from tests.pipeline.records import (
     P0,
     P1,
@@ -69,8 +69,8 @@ async def test_events_nobody_gets_are_recorded_as_skipped_and_do_not_hold_the_of
         worker.feed(record(0, "off"), record(1, "picky"), record(2, "stranger"))
         worker.feed(record(3, "picky", event_type="invoice.paid"))
         await worker.at(1)
-        told = [(s.origin.offset, s.destination, s.reason) for s in worker.signals if isinstance(s, Skipped)]
-        assert told == [(0, off, "disabled"), (1, picky, "filtered"), (2, None, "no_destination")]
+        told = [(s.origin.offset, s.destination_id, s.reason) for s in worker.signals if isinstance(s, Skipped)]
+        assert told == [(0, off.id, "disabled"), (1, picky.id, "filtered"), (2, None, "no_destination")]
         assert world.bus.arrived == {"dst_picky": ["3"]}
         assert worker.commit() == {P0: 4}
         assert (worker.ledger.begun, worker.ledger.skipped, worker.ledger.delivered) == (4, 3, 1)
@@ -141,7 +141,7 @@ async def test_whatever_a_producer_wrote_the_message_is_short_and_redacted() -> 
 @in_virtual_time
 async def test_what_cannot_fit_is_never_sent_and_is_dead_lettered_alone() -> None:
     world = World(destination())
-    async with world.worker(batches=BatchLimits(max_bytes=2000)) as worker:
+    async with world.worker(batches=LaneLimits(max_bytes=2000)) as worker:
         worker.feed(record(0), record(1, padding=3000), record(2))
         await worker.at(1)
         assert world.bus.arrived == {"dst_acme": ["0", "2"]}
@@ -159,7 +159,7 @@ async def test_the_largest_that_fits_is_sent() -> None:
     world = World(destination())
     limit = 2000
     bare = len(record(0).value or b"") + 14 + len("pushrail.test" + "order.created" + "acme" + "0")
-    async with world.worker(batches=BatchLimits(max_bytes=limit)) as worker:
+    async with world.worker(batches=LaneLimits(max_bytes=limit)) as worker:
         worker.feed(record(0, padding=limit - bare), record(1, padding=limit - bare + 1))
         await worker.at(1)
         assert world.bus.arrived == {"dst_acme": ["0"]}
@@ -240,7 +240,7 @@ async def test_a_full_worker_holds_back_until_it_has_room_again() -> None:
     world = World(narrow("acme", 1), narrow("other", 1))
     world.bus.latency = lambda batch: 1.0 if batch.destination.id == "dst_acme" else 2.5
     limits = HoldLimits(max_events=50)
-    async with world.worker(owns=[P0, P1], limits=limits, batches=BatchLimits()) as worker:
+    async with world.worker(owns=[P0, P1], limits=limits, batches=LaneLimits()) as worker:
         assert worker.feed(*records(range(25)), *records(range(20), "other", partition=P1)) == FLOWS
         assert worker.feed(*records(range(25, 30)), *records(range(20, 30), "other", partition=P1)).hold
         seen = []
@@ -287,7 +287,7 @@ async def test_a_full_partition_goes_on_below_its_share() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 1.0
     limits = HoldLimits(partition_max_bytes=30 * len(record(10).value or b""))
-    async with world.worker(limits=limits, batches=BatchLimits(max_entries=5)) as worker:
+    async with world.worker(limits=limits, batches=LaneLimits(max_entries=5)) as worker:
         assert worker.feed(*records(range(10, 39))).full == frozenset()
         seen = [worker.feed(record(39)).full]
         for moment in (0.9, 1.1, 2.1):

@@ -17,16 +17,20 @@ from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import Entry
 from pushrail_stream.core.event import Event, decode
-from pushrail_stream.core.lane import BatchLimits
+from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import Committable, decode_settled
 from pushrail_stream.core.outcome import Answered, Reply
 from pushrail_stream.core.record import Headers, Origin, Partition, Record
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Signal, Skipped
-from pushrail_stream.pipeline.consume import Consume, Directions, HoldLimits, IntakeRules
-from pushrail_stream.pipeline.dead_letters import DeadLetters
+from pushrail_stream.pipeline.consume import Consume, IntakeRules
+from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
+from pushrail_stream.pipeline.hand_over import HandOver
+from pushrail_stream.pipeline.health import Health
+from pushrail_stream.pipeline.intake import Directions, HoldLimits
+from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Observer, PublishError
 from tests.pipeline.records import DLQ, P0, Answer, keys, take_all
@@ -215,7 +219,7 @@ class Worker:
         world: World,
         tasks: asyncio.TaskGroup,
         *,
-        batches: BatchLimits | None = None,
+        batches: LaneLimits | None = None,
         policy: RetryPolicy | None = None,
         limits: HoldLimits | None = None,
         jitter: Callable[[], float] = lambda: 0.5,
@@ -230,22 +234,24 @@ class Worker:
         self._open: dict[Partition, dict[int, set[Settled]]] = {}
         self._last: dict[Partition, int] = {}
         self._resumed: dict[Partition, frozenset[int]] = {}
-        batches, clock = batches or BatchLimits(), VirtualClock()
-        dead_letters = DeadLetters(
+        batches, clock, policy = batches or LaneLimits(), VirtualClock(), policy or RetryPolicy()
+        copies = Copies(
             publisher=world.topics,
-            topic=DLQ,
+            dlq=DLQ,
             under_way=self.under_way,
             ledger=self.ledger,
             jitter=jitter,
             observe=self._see,
         )
+        hand_over = HandOver(copies=copies, ledger=self.ledger, clock=clock, observe=self._see)
         self.deliver = Deliver(
             bus=world.bus,
-            dead_letters=dead_letters,
+            directory=world.directory,
+            hand_over=hand_over,
+            health=Health(policy=policy, jitter=jitter, observe=self._see),
             under_way=self.under_way,
-            ledger=self.ledger,
             limits=batches,
-            policy=policy or RetryPolicy(),
+            policy=policy,
             clock=clock,
             jitter=jitter,
             observe=self._see,
@@ -253,10 +259,24 @@ class Worker:
         self.consume = Consume(
             directory=world.directory,
             deliver=self.deliver,
-            dead_letters=dead_letters,
+            hand_over=hand_over,
+            copies=copies,
             under_way=self.under_way,
             ledger=self.ledger,
             rules=IntakeRules("pushrail", bury_unrouted, batches.max_bytes),
+            limits=limits or HoldLimits(),
+            clock=clock,
+            observe=self._see,
+        )
+        self.redeliver = Redeliver(
+            directory=world.directory,
+            deliver=self.deliver,
+            hand_over=hand_over,
+            copies=copies,
+            under_way=self.under_way,
+            ledger=self.ledger,
+            tiers=policy.tiers,
+            vendor="pushrail",
             limits=limits or HoldLimits(),
             clock=clock,
             observe=self._see,
@@ -314,8 +334,7 @@ class Worker:
     def _see(self, signal: Signal) -> None:
         assert self.ledger.balances, (signal, self.ledger)
         if isinstance(signal, Skipped):
-            where = "" if signal.destination is None else signal.destination.id
-            self.world.settled.add((where, signal.origin))
+            self.world.settled.add((signal.destination_id or "", signal.origin))
         self.signals(signal)
         self._also(signal)
 

@@ -69,8 +69,8 @@ class Tally:
         match signal:
             case Attempted():
                 self._attempted(signal)
-            case Skipped(event=event, destination=destination, reason=reason):
-                place = event.customer_external_id if destination is None else destination.id
+            case Skipped(event=event, destination_id=destination_id, reason=reason):
+                place = destination_id or event.customer_external_id
                 self._end(Delivery(place, event.idempotency_key), Fate("skipped", reason))
             case DeadLettered(letter=letter, event=None):
                 self.broken.add(letter.record.origin)

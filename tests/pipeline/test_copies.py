@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pushrail_stream.core.signals import DeadLettered, DeadLetterFailed
+from pushrail_stream.core.signals import CopyFailed, DeadLettered
 from tests.pipeline.records import EVENTS, P0, always, answered, destination, failed, fault, raw, record, records
 from tests.pipeline.world import HANGS, World
 from tests.virtual_time import in_virtual_time
@@ -67,7 +67,7 @@ async def test_while_kafka_refuses_a_dead_letter_nothing_at_or_above_it_is_commi
             48.78,
             56.282,
         ]
-        failures = [signal for signal in worker.signals if isinstance(signal, DeadLetterFailed)]
+        failures = [signal for signal in worker.signals if isinstance(signal, CopyFailed)]
         assert {signal.problem for signal in failures} == {"pushrail.dlq: not enough in-sync replicas"}
         assert [signal.retry_in_secs for signal in failures] == [0.75, 1.5, 3.0, 6.0, *[7.5] * 7]
         world.topics.refuse = lambda: False

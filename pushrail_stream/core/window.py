@@ -1,0 +1,57 @@
+"""The window: how many calls to a destination may be under way. Halved when it throttles, one more per clean window.
+
+As in TCP: what was sent before the window was cut says nothing new about the cut one, and a window is clean when as
+many calls as it holds went through. Below one call at a time there is only waiting between calls, longer each time.
+"""
+
+from __future__ import annotations
+
+from typing import final
+
+
+@final
+class Window:
+    """Calls that may be under way at once, from 1 to the destination's own limit."""
+
+    __slots__ = ("_clean", "_cut", "pauses", "round")
+
+    def __init__(self) -> None:
+        self._cut: int | None = None
+        self._clean = 0
+        self.round = 0
+        """Grows with every cut: a call belongs to the round it was sent in."""
+        self.pauses = 0
+        """Throttles in a row that found the window at one call: the pause before the next call grows with them."""
+
+    def size(self, most: int) -> int:
+        """Calls that may be under way, where the destination allows ``most``."""
+        return most if self._cut is None else min(self._cut, most)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether nothing holds it back: there is no state worth keeping."""
+        return self._cut is None
+
+    def went_through(self, most: int) -> bool:
+        """A call was not throttled; whether the window has grown."""
+        self.pauses = 0
+        if self._cut is None:
+            return False
+        self._clean += 1
+        if self._clean < self._cut:
+            return False
+        self._clean = 0
+        self._cut = None if self._cut + 1 >= most else self._cut + 1
+        return True
+
+    def throttled(self, sent_in: int, most: int) -> bool:
+        """A call sent in this round was throttled; whether the window was cut."""
+        if sent_in != self.round:
+            return False
+        self.round += 1
+        self._clean = 0
+        size = self.size(most)
+        if size == 1:
+            self.pauses += 1
+        self._cut = max(1, size // 2)
+        return True

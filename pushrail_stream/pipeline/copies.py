@@ -1,0 +1,79 @@
+"""Copies on their way to a retry topic or the DLQ: written until Kafka acknowledges them, and only then settled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, final
+
+from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.event import Event
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.offsets import Ticket
+from pushrail_stream.core.retry import RetryPolicy, backoff
+from pushrail_stream.core.retry_copy import RetryCopy
+from pushrail_stream.core.signals import CopyFailed, DeadLettered, MovedToRetry
+from pushrail_stream.pipeline.under_way import UnderWay
+from pushrail_stream.ports import Jitter, Observer, Publisher, PublishError
+
+_POLICY: Final = RetryPolicy(backoff_base_secs=1.0, backoff_cap_secs=10.0)
+"""Pause between tries to write: Kafka's client has retried on its own for half a minute before it gives up."""
+
+
+@final
+class Copies:
+    """Writes copies. While Kafka refuses one, its delivery stays open and its offset uncommitted."""
+
+    def __init__(
+        self,
+        *,
+        publisher: Publisher,
+        dlq: str,
+        under_way: UnderWay,
+        ledger: Ledger,
+        jitter: Jitter,
+        observe: Observer,
+    ) -> None:
+        self._publisher = publisher
+        self._dlq = dlq
+        self._under_way = under_way
+        self._ledger = ledger
+        self._jitter = jitter
+        self._observe = observe
+
+    def bury(self, letter: DeadLetter, event: Event | None, ticket: Ticket, settle: Callable[[], None]) -> None:
+        """Write a dead letter and call ``settle`` once Kafka has it. Returns at once."""
+        self._under_way.start(self._bury(letter, event, ticket, settle), lambda: ticket.is_leaving)
+
+    def postpone(self, copy: RetryCopy, ticket: Ticket, settle: Callable[[], None]) -> None:
+        """Write a retry copy and call ``settle`` once Kafka has it. Returns at once."""
+        self._under_way.start(self._postpone(copy, ticket, settle), lambda: ticket.is_leaving)
+
+    async def _bury(self, letter: DeadLetter, event: Event | None, ticket: Ticket, settle: Callable[[], None]) -> None:
+        if await self._write(self._dlq, letter, ticket):
+            settle()
+            self._ledger.bury(1)
+            self._observe(DeadLettered(letter, event))
+
+    async def _postpone(self, copy: RetryCopy, ticket: Ticket, settle: Callable[[], None]) -> None:
+        if await self._write(copy.tier.topic, copy, ticket):
+            settle()
+            self._ledger.move(1)
+            self._observe(MovedToRetry(copy))
+
+    async def _write(self, topic: str, copy: DeadLetter | RetryCopy, ticket: Ticket) -> bool:
+        """Whether Kafka has it; if not, its partition was given back and the next owner begins the delivery again."""
+        record, headers, failures = copy.record, copy.headers(), 0
+        while True:
+            try:
+                await self._publisher.publish(topic, record.key, record.value, headers)
+            except PublishError as error:
+                failures += 1
+                delay = backoff(failures, 0.5 + self._jitter() / 2, _POLICY)
+                self._observe(CopyFailed(copy, str(error), delay))
+                if ticket.is_leaving:
+                    self._ledger.drop(1)
+                    return False
+                await asyncio.sleep(delay)
+            else:
+                return True

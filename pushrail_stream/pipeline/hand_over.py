@@ -1,0 +1,83 @@
+"""Hand over: how a delivery leaves: delivered, to the DLQ, to a retry topic, unsent, or to another worker."""
+
+from __future__ import annotations
+
+from typing import final
+
+from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.delivery import Delivery, Problem
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.retry import DeadReason, Move
+from pushrail_stream.core.retry_copy import RetryCopy
+from pushrail_stream.core.signals import Skipped, SkipReason
+from pushrail_stream.pipeline.copies import Copies
+from pushrail_stream.ports import Clock, Observer
+
+
+@final
+class HandOver:
+    """Turns a delivery into what becomes of it. Every method returns at once."""
+
+    def __init__(self, *, copies: Copies, ledger: Ledger, clock: Clock, observe: Observer) -> None:
+        self._copies = copies
+        self._ledger = ledger
+        self._clock = clock
+        self._observe = observe
+
+    def delivered(self, delivery: Delivery) -> None:
+        """EventBridge confirmed it."""
+        delivery.settle()
+        self._ledger.deliver(1)
+
+    def bury(self, delivery: Delivery, reason: DeadReason, problem: Problem) -> None:
+        """Give it up: it settles when Kafka has its dead letter."""
+        letter = DeadLetter(
+            record=delivery.record,
+            reason=reason,
+            attempts=delivery.attempts,
+            failed_at_ms=self._clock.now_ms(),
+            code=problem.code,
+            message=problem.message,
+            destination_id=delivery.destination_id,
+            first_attempt_ms=delivery.first_attempt_ms,
+            request_id=problem.request_id,
+        )
+        self._copies.bury(letter, delivery.event, delivery.ticket, delivery.settle)
+
+    def postpone(self, delivery: Delivery, move: Move) -> None:
+        """Move it to a retry tier: it settles when Kafka has its copy. What is leaving is the next owner's to begin."""
+        if delivery.ticket.is_leaving:
+            self.drop(1)
+            return
+        copy = RetryCopy(
+            record=delivery.record,
+            event=delivery.event,
+            destination_id=delivery.destination_id,
+            tier=move.tier,
+            reason=move.reason,
+            attempts=delivery.attempts,
+            first_attempt_ms=delivery.first_attempt_ms,
+            failed_at_ms=self._clock.now_ms(),
+            problem=delivery.problem,
+        )
+        self._copies.postpone(copy, delivery.ticket, delivery.settle)
+
+    def skip(self, delivery: Delivery, bus_arn: str | None, reason: SkipReason) -> None:
+        """Settle it unsent, and say so."""
+        delivery.settle()
+        self._ledger.skip(1)
+        self._observe(
+            Skipped(
+                delivery.event,
+                delivery.record.origin,
+                delivery.destination_id,
+                bus_arn,
+                reason,
+                delivery.trigger,
+                self._clock.now_ms(),
+            )
+        )
+
+    def drop(self, deliveries: int) -> None:
+        """Leave deliveries to the next owner of their partition."""
+        self._ledger.drop(deliveries)

@@ -1,0 +1,172 @@
+"""Intake: what taking records in and giving commits back has in common, wherever the records come from.
+
+Nothing here waits: a lane never blocks the consumer. What the worker may hold is bounded, and beyond it the answer to
+the consumer is to hold back (`Directions`). What may be committed is what the trackers have released, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from pushrail_stream.core.offsets import Committable, OffsetTracker
+from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.core.signals import Held, PartitionsAssigned, PartitionsRevoked
+from pushrail_stream.pipeline.deliver import Deliver
+from pushrail_stream.pipeline.under_way import UnderWay
+from pushrail_stream.ports import Observer
+
+_RELIEF_SECS: Final = 0.5
+"""How often lanes are looked through for what can go when there is no room left."""
+_IN_THE_WAY: Final = 1_000
+"""The oldest offsets of a partition whose window is full of settled ones: what is open there is moved out."""
+
+
+@dataclass(frozen=True, slots=True)
+class HoldLimits:
+    """How much may be held unsettled, and how far a partition may run ahead of its committable offset."""
+
+    max_events: int = 20_000
+    max_bytes: int = 128 * 2**20
+    partition_max_offsets: int = 10_000
+    partition_max_bytes: int = 16 * 2**20
+    resume_share: float = 0.8
+    """What was held back goes on when it has fallen to this share: pausing and resuming throws fetched records away."""
+
+    def part(self, share: float) -> HoldLimits:
+        """A share of the whole, for one of several intakes."""
+        events, size = max(1, int(self.max_events * share)), max(1, int(self.max_bytes * share))
+        return HoldLimits(events, size, self.partition_max_offsets, self.partition_max_bytes, self.resume_share)
+
+
+class Directions(NamedTuple):
+    """What the consumer is to do next: ``hold`` everything back, or only the partitions in ``full``."""
+
+    hold: bool
+    full: frozenset[Partition]
+
+
+class Intake(ABC):
+    """Takes records, gives back what may be committed. Lives on the event loop."""
+
+    def __init__(self, *, deliver: Deliver, under_way: UnderWay, limits: HoldLimits, observe: Observer) -> None:
+        self._deliver = deliver
+        self._under_way = under_way
+        self._limits = limits
+        self._observe = observe
+        self._loop = asyncio.get_running_loop()
+        self._trackers: dict[Partition, OffsetTracker] = {}
+        self._committed: dict[Partition, Committable] = {}
+        self._holding = False
+        self._full = frozenset[Partition]()
+        self._relieved_at = float("-inf")
+
+    def assigned(self, committed: Mapping[Partition, Committable | None]) -> None:
+        """The group gave us these partitions; the values are what it had committed."""
+        for partition, start in committed.items():
+            self._trackers[partition] = OffsetTracker(start)
+            if start is not None:
+                self._committed[partition] = start
+        starts = tuple((p, None if start is None else start.offset) for p, start in committed.items())
+        self._observe(PartitionsAssigned(starts))
+
+    async def revoked(
+        self, partitions: Iterable[Partition], *, deadline_secs: float
+    ) -> Sequence[tuple[Partition, Committable]]:
+        """Give partitions back: drop what waits, finish what is under way, and say what to commit."""
+        leaving = self._leave(partitions)
+        dropped = self._deliver.drop_leaving()
+        await self._under_way.drain(deadline_secs)
+        if leaving:
+            self._observe(PartitionsRevoked(tuple(leaving), lost=False, dropped=dropped))
+        return self._news(leaving, forget=True)
+
+    def lost(self, partitions: Iterable[Partition]) -> None:
+        """Partitions were taken away without asking: nothing of them may be committed any more."""
+        leaving = self._leave(partitions)
+        for partition in leaving:
+            self._committed.pop(partition, None)
+        if leaving:
+            dropped = self._deliver.drop_leaving()
+            self._observe(PartitionsRevoked(tuple(leaving), lost=True, dropped=dropped))
+
+    def committable(self) -> Sequence[tuple[Partition, Committable]]:
+        """What has moved since it was last committed."""
+        return self._news(self._trackers, forget=False)
+
+    def committed(self, commits: Iterable[tuple[Partition, Committable]]) -> None:
+        """Kafka acknowledged these commits."""
+        for partition, committable in commits:
+            if partition in self._trackers:
+                self._committed[partition] = committable
+
+    def accept(self, records: Iterable[Record]) -> Directions:
+        """Take records in. Those of partitions we no longer own are left to their owner."""
+        trackers = self._trackers
+        for record in records:
+            tracker = trackers.get(Partition(record.topic, record.partition))
+            if tracker is not None:
+                self._take(record, tracker)
+        return self.directions()
+
+    def directions(self) -> Directions:
+        """Whether to go on consuming, and which partitions not to."""
+        limits, trackers = self._limits, self._trackers
+        events = sum(tracker.open_records for tracker in trackers.values())
+        size = sum(tracker.open_bytes for tracker in trackers.values())
+        share = limits.resume_share if self._holding else 1.0
+        holding = events >= limits.max_events * share or size >= limits.max_bytes * share
+        if holding != self._holding:
+            self._holding = holding
+            self._observe(Held(holding, events, size))
+        self._full = frozenset(p for p, tracker in trackers.items() if self._is_full(p, tracker))
+        if holding or self._full:
+            self._relieve()
+        return Directions(holding, self._full)
+
+    @abstractmethod
+    def _take(self, record: Record, tracker: OffsetTracker) -> None:
+        """Begin what follows from a record, now or when it is time."""
+
+    def _is_full(self, partition: Partition, tracker: OffsetTracker) -> bool:
+        share = self._limits.resume_share if partition in self._full else 1.0
+        return (
+            tracker.window >= self._limits.partition_max_offsets * share
+            or tracker.open_bytes >= self._limits.partition_max_bytes * share
+        )
+
+    def _leave(self, partitions: Iterable[Partition]) -> dict[Partition, OffsetTracker]:
+        leaving = {p: tracker for p in partitions if (tracker := self._trackers.pop(p, None)) is not None}
+        for tracker in leaving.values():
+            tracker.leave()
+        return leaving
+
+    def _relieve(self) -> None:
+        """Make room where waiting for one destination's sake keeps others waiting."""
+        if self._loop.time() < self._relieved_at + _RELIEF_SECS:
+            return
+        self._relieved_at = self._loop.time()
+        if self._holding:
+            self._deliver.relieve()
+        in_the_way = {
+            ticket
+            for partition in self._full
+            if (tracker := self._trackers[partition]).is_mostly_settled
+            for ticket in tracker.oldest(_IN_THE_WAY)
+        }
+        if in_the_way:
+            self._deliver.let_go(lambda delivery: delivery.ticket in in_the_way)
+
+    def _news(
+        self, trackers: Mapping[Partition, OffsetTracker], *, forget: bool
+    ) -> Sequence[tuple[Partition, Committable]]:
+        news = []
+        for partition, tracker in trackers.items():
+            last = self._committed.pop(partition, None) if forget else self._committed.get(partition)
+            released = tracker.committable()
+            if released is not None and released != last:
+                news.append((partition, released))
+        return news
