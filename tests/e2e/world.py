@@ -58,15 +58,18 @@ def event(customer: int, number: int, **changes: Any) -> bytes:
     return json.dumps(body | changes, ensure_ascii=False).encode()
 
 
-def settings_for(bootstrap: str, bus_url: str, **sections: Any) -> Settings:
-    """Settings with topics and a group of their own, so that tests share a broker in peace."""
+def settings_for(bootstrap: str, bus_url: str, *, tiers: Sequence[float] = (10,), **sections: Any) -> Settings:
+    """Settings with topics and a group of their own, so that tests share a broker in peace.
+
+    ``tiers``: the retry tiers' delays in seconds.
+    """
     tag = uuid.uuid4().hex[:8]
     names = {name: f"{tag}.{name}" for name in ("events", "dlq", "attempts", "destinations")}
     return Settings.model_validate(
         {
             "vendor": "acme",
             "kafka": {"bootstrap_servers": bootstrap, "group_id": f"group-{tag}"},
-            "topics": names | {"retry": {f"{tag}.retry": 10}},
+            "topics": names | {"retry": {f"{tag}.retry.{secs:g}s": secs for secs in tiers}},
             "eventbridge": {"endpoint_url": bus_url, "read_timeout_secs": 1},
             "sts": {"endpoint_url": bus_url},
         }
@@ -170,13 +173,12 @@ async def running(settings: Settings, destinations: Sequence[Destination]) -> As
             watched.worker.stop()
 
 
-def committed(settings: Settings) -> dict[int, int]:
-    """Committed offsets of the events topic by partition; 0 where there is none."""
-    consumer = Consumer(
-        {"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": settings.kafka.group_id, "log_level": 0}
-    )
+def committed(settings: Settings, retry_topic: str | None = None) -> dict[int, int]:
+    """Committed offsets of the events topic (or a retry topic) by partition; 0 where there is none."""
+    group = settings.kafka.group_id if retry_topic is None else f"{settings.kafka.group_id}.retry"
+    consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": group, "log_level": 0})
     try:
-        wanted = [TopicPartition(settings.topics.events, number) for number in range(PARTITIONS)]
+        wanted = [TopicPartition(retry_topic or settings.topics.events, number) for number in range(PARTITIONS)]
         return {p.partition: max(p.offset, 0) for p in consumer.committed(wanted, timeout=10)}
     finally:
         consumer.close()

@@ -1,0 +1,114 @@
+"""Retry topics on a real Kafka: no broken bus keeps a partition's commit waiting, and nothing of it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from pushrail_stream.core.signals import Attempted, MovedToRetry, Resumed, Skipped, Suspended
+from pushrail_stream.sandbox.bus import CallError, FaultBus, Hang, Match, Rule
+from pushrail_stream.settings import Settings
+from tests.e2e.world import (
+    Watched,
+    bus_arn,
+    committed,
+    destination,
+    ends,
+    event,
+    make_topics,
+    open_bus,
+    produce,
+    read_all,
+    running,
+    settings_for,
+)
+
+pytestmark = pytest.mark.kafka
+DELIVERY = {"hold_secs": 1, "flush_ms": 20}
+
+
+async def until_committed(settings: Settings, worker: Watched) -> None:
+    """Until the group has committed the whole events topic."""
+    async with asyncio.timeout(30):
+        while await asyncio.to_thread(lambda: committed(settings) != ends(settings, settings.topics.events)):
+            pass
+    assert worker.worker.ledger.balances
+
+
+async def test_a_hanging_bus_holds_no_commit_and_gets_everything_when_it_comes_back(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url, tiers=(1, 2), delivery=DELIVERY)
+        make_topics(settings)
+        open_bus(bus, range(3))
+        bus.set_plan([Rule(Hang(), Match(operation="PutEvents", bus=bus_arn(0)))])
+        records = [(f"acct_{n % 3}", event(n % 3, n)) for n in range(150)]
+        async with running(settings, [destination(n) for n in range(3)]) as worker:
+            await produce(settings, records)
+            await until_committed(settings, worker)
+            moved = [signal.copy for signal in worker.signals if isinstance(signal, MovedToRetry)]
+            assert {copy.destination_id for copy in moved} == {"dst_0"}, "the others do not notice"
+            await worker.until(lambda: any(_tier(worker, 1)))
+            bus.set_plan([])
+            await worker.until(lambda: worker.worker.ledger.delivered == len(records))
+        arrived = Counter(a.detail.encode() for a in bus.arrivals)
+        assert set(arrived) == {value for _, value in records}
+        assert not read_all(settings, settings.topics.dlq)
+        for topic in settings.topics.retry:
+            assert committed(settings, topic) == ends(settings, topic), "what came back is committed too"
+        attempts = [e for s in worker.signals if isinstance(s, Attempted) for e in s.entries if e.trigger == "retry"]
+        assert {entry.origin.topic for entry in attempts} == {settings.topics.events}, "the origin stays the event's"
+        for _, value, said in read_all(settings, next(iter(settings.topics.retry))):
+            assert value in arrived
+            assert said["pushrail-destination"] == "dst_0"
+            assert said["pushrail-origin"].startswith(f"{settings.topics.events}/")
+            assert said["pushrail-reason"] in {"held", "retryable"}
+            assert int(said["pushrail-not-before"]) > 0
+
+
+def _tier(worker: Watched, index: int) -> list[MovedToRetry]:
+    moved = [signal for signal in worker.signals if isinstance(signal, MovedToRetry)]
+    topics = list(dict.fromkeys(signal.copy.tier.topic for signal in moved))
+    return [signal for signal in moved if signal.copy.tier.topic in topics[index:]]
+
+
+async def test_a_retried_delivery_whose_destination_is_gone_or_off_is_skipped_and_said_so(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url, tiers=(1,), delivery=DELIVERY)
+        make_topics(settings)
+        open_bus(bus, range(2))
+        bus.set_plan([Rule(CallError(500, "InternalFailure", "no"), Match(operation="PutEvents"))])
+        async with running(settings, [destination(0), destination(1)]) as worker:
+            await produce(settings, [("acct_0", event(0, 0)), ("acct_1", event(1, 1))])
+            await worker.until(lambda: worker.worker.ledger.moved_to_retry >= 2)
+        bus.set_plan([])
+        async with running(settings, [destination(1, enabled=False)]) as worker:
+            await worker.until(lambda: worker.worker.ledger.skipped == 2)
+            skipped = {(s.destination_id, s.reason, s.trigger) for s in worker.signals if isinstance(s, Skipped)}
+        assert skipped == {("dst_0", "deleted", "retry"), ("dst_1", "disabled", "retry")}
+        assert not bus.arrivals
+        assert not read_all(settings, settings.topics.dlq)
+
+
+async def test_a_destination_that_blocks_everything_is_suspended_without_further_calls(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url, delivery=DELIVERY)
+        make_topics(settings)
+        open_bus(bus, range(2))
+        bus.set_plan([Rule(CallError(403, "AccessDeniedException", "no"), Match(bus=bus_arn(0)))])
+        async with running(settings, [destination(0), destination(1)]) as worker:
+            await produce(settings, ((f"acct_{n % 2}", event(n % 2, n)) for n in range(400)))
+            await worker.settled(400)
+            [suspended] = [signal for signal in worker.signals if isinstance(signal, Suspended)]
+            assert (suspended.destination.id, suspended.probe_in_secs) == ("dst_0", 30)
+            refused = [s for s in worker.signals if isinstance(s, Attempted) and s.destination.id == "dst_0"]
+            assert 5 <= len(refused) <= 5 + 8, "what was under way already, and no more"
+            assert not any(isinstance(signal, Resumed) for signal in worker.signals)
+        letters = read_all(settings, settings.topics.dlq)
+        assert len(letters) == 200
+        reasons = Counter(said["pushrail-reason"] for _, _, said in letters)
+        assert set(reasons) == {"blocked", "suspended"}
+        unsent = {said["pushrail-attempts"] for _, _, said in letters if said["pushrail-reason"] == "suspended"}
+        assert unsent == {"0"}, "a refusal is no attempt"
+        assert len(bus.arrivals) == 200
