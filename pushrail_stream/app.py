@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.retry import RetryPolicy, Tier
+from pushrail_stream.core.signals import Signal
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.documents import TopicDocuments
@@ -86,6 +87,14 @@ async def open_registry(settings: Settings, environ: Mapping[str, str]) -> Async
             yield catalog, LiveRegistry(catalog, documents)
     else:
         yield catalog, LiveRegistry(catalog, Folder(settings.registry.path))
+
+
+async def load_registry(settings: Settings, environ: Mapping[str, str]) -> tuple[Catalog, list[Signal]]:
+    """Every destination there is now, and what is to be said of their documents."""
+    signals: list[Signal] = []
+    async with open_registry(settings, environ) as (catalog, upkeep):
+        await upkeep.start(lambda signal: signals.append(signal))  # noqa: PLW0108 - append names its parameter otherwise
+    return catalog, signals
 
 
 async def run_worker(

@@ -56,6 +56,10 @@ class Catalog:
         """The destination of this id; None when there is none (any more)."""
         return self._now.get(destination_id)
 
+    def document_of(self, destination_id: str) -> str | None:
+        """What the document of this destination is called where it lies."""
+        return self._now.file_of(destination_id)
+
     def __iter__(self) -> Iterator[Destination]:
         return iter(self._now)
 
