@@ -10,8 +10,7 @@ from pathlib import Path
 import click
 
 from pushrail_stream.app import load_registry
-from pushrail_stream.cli.documents import delete, put, registry_name
-from pushrail_stream.cli.errors import CommandError
+from pushrail_stream.cli.documents import delete, no_such_destination, put
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, remark, say, table
@@ -52,9 +51,7 @@ def show(options: Options, destination_id: str) -> None:
     directory = _load(settings)
     destination = directory.get(destination_id)
     if destination is None:
-        raise CommandError(
-            f"{registry_name(settings)}: no destination {destination_id}; `destinations list` names them"
-        )
+        raise no_such_destination(settings, destination_id)
     if options.json:
         emit(to_document(destination))
         return

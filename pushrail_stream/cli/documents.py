@@ -37,12 +37,12 @@ def put(options: Options, *, file: BinaryIO, dry_run: bool) -> None:
     destination_id = parsed.destination.id
     catalog, _ = asyncio.run(load_registry(settings, os.environ))
     is_new = catalog.get(destination_id) is None
-    name = catalog.document_of(destination_id) or _new_name(settings, destination_id)
+    name = catalog.document_of(destination_id) or new_name(settings, destination_id)
     change = catalog.apply([DocumentChange(name, content)])
     if change.refusals:
         raise CommandError("\n".join(str(refusal) for refusal in change.refusals), 2)
     if not dry_run:
-        _write(settings, name, content)
+        write_document(settings, name, content)
     what = ("would be " if dry_run else "") + ("added" if is_new else "changed" if change.put else "unchanged")
     _tell(options, destination_id, what, name)
 
@@ -57,24 +57,25 @@ def delete(options: Options, *, destination_id: str, dry_run: bool) -> None:
     catalog, _ = asyncio.run(load_registry(settings, os.environ))
     name = catalog.document_of(destination_id)
     if name is None:
-        raise CommandError(
-            f"{registry_name(settings)}: no destination {destination_id}; `destinations list` names them"
-        )
+        raise no_such_destination(settings, destination_id)
     if not dry_run:
-        _write(settings, name, None)
+        write_document(settings, name, None)
     _tell(options, destination_id, "would be deleted" if dry_run else "deleted", name)
 
 
-def registry_name(settings: Settings) -> str:
-    """Where the documents are, for people."""
-    return settings.topics.destinations if settings.registry.topic else str(settings.registry.path)
+def no_such_destination(settings: Settings, destination_id: str) -> CommandError:
+    """What to say when there is no destination of this id."""
+    where = settings.topics.destinations if settings.registry.topic else settings.registry.path
+    return CommandError(f"{where}: no destination {destination_id}; `destinations list` names them")
 
 
-def _new_name(settings: Settings, destination_id: str) -> str:
+def new_name(settings: Settings, destination_id: str) -> str:
+    """What a new document will be called where the registry keeps them."""
     return destination_id if settings.registry.topic else str(settings.registry.path / f"{destination_id}.json")
 
 
-def _write(settings: Settings, name: str, content: bytes | None) -> None:
+def write_document(settings: Settings, name: str, content: bytes | None) -> None:
+    """Write a document into the registry, or delete it (None)."""
     if settings.registry.topic:
         asyncio.run(_publish(settings, name, content))
     else:

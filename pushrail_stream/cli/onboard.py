@@ -10,12 +10,14 @@ from typing import Final
 
 import click
 
+from pushrail_stream.app import load_registry
+from pushrail_stream.cli.documents import new_name, write_document
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say
 from pushrail_stream.eventbridge.identity import UnknownIdentity, own_account
-from pushrail_stream.registry import Onboarding, Parsed, new_external_id, parse_document
-from pushrail_stream.registry.store import FolderStore
+from pushrail_stream.ports import DocumentChange
+from pushrail_stream.registry import ROLE, Onboarding, Parsed, new_external_id, parse_document
 from pushrail_stream.settings import Settings
 
 _STS_SECS: Final = 5.0
@@ -30,6 +32,7 @@ _STS_SECS: Final = 5.0
 @click.option("--region", required=True, help="The customer's AWS region.")
 @click.option("--account", required=True, help="The customer's AWS account, 12 digits.")
 @click.option("--bus", default="pushrail-events", show_default=True, help="Name of the bus to be made.")
+@click.option("--role", default=ROLE, show_default=True, help="Name of the role to be made.")
 @click.option("--archive-days", type=click.IntRange(1), help="Let the templates keep an archive for so long.")
 @click.option("--our-account", help="Our own AWS account; without it STS is asked.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write the customer's files here.")
@@ -43,6 +46,7 @@ def onboard(
     region: str,
     account: str,
     bus: str,
+    role: str,
     archive_days: int | None,
     our_account: str | None,
     out: Path | None,
@@ -63,20 +67,22 @@ def onboard(
         region=region,
         account=account,
         bus=bus,
+        role=role,
         external_id=new_external_id(vendor),
         our_account=our_account or _ask_sts(settings),
         archive_days=archive_days,
     )
-    _check(onboarding, settings)
-    store = FolderStore(settings.registry.path)
-    content = json.dumps(onboarding.document(), indent=2, ensure_ascii=False) + "\n"
-    file = None if dry_run else store.create(onboarding.destination_id, content.encode())
+    content = (json.dumps(onboarding.document(), indent=2, ensure_ascii=False) + "\n").encode()
+    _check(onboarding, content, settings)
+    name = None if dry_run else new_name(settings, onboarding.destination_id)
+    if name is not None:
+        write_document(settings, name, content)
     if out is not None:
         _write(onboarding, out)
     if options.json:
-        emit(_everything(onboarding, file))
+        emit(_everything(onboarding, name))
     else:
-        _print(onboarding, file)
+        _print(onboarding, name)
 
 
 def _ask_sts(settings: Settings) -> str | None:
@@ -88,9 +94,8 @@ def _ask_sts(settings: Settings) -> str | None:
         return None
 
 
-def _check(onboarding: Onboarding, settings: Settings) -> None:
-    """What would be refused as a document is refused here, before anything is written."""
-    content = json.dumps(onboarding.document()).encode()
+def _check(onboarding: Onboarding, content: bytes, settings: Settings) -> None:
+    """What would be refused as a document, by itself or beside the others, is refused before anything is written."""
     checked = parse_document(content, environ=os.environ, default_max_in_flight=settings.delivery.max_in_flight)
     if not isinstance(checked, Parsed):
         raise CommandError("\n".join(f"{field}: {problem}" for field, problem in checked), 2)
@@ -98,6 +103,12 @@ def _check(onboarding: Onboarding, settings: Settings) -> None:
         value = getattr(onboarding, name)
         if value is not None and not (value.isascii() and value.isdigit() and len(value) == 12):  # noqa: PLR2004
             raise CommandError(f"--{name.replace('_', '-')}: must be an AWS account id of 12 digits", 2)
+    catalog, _ = asyncio.run(load_registry(settings, os.environ))
+    if (known := catalog.document_of(onboarding.destination_id)) is not None:
+        raise CommandError(f"{onboarding.destination_id} is there already ({known}): change or delete that one")
+    for refusal in catalog.apply([DocumentChange(onboarding.destination_id, content)]).refusals:
+        hint = "; name another role with --role" if refusal.field == "auth.roleArn" else ""
+        raise CommandError(f"{refusal.field}: {refusal.problem}{hint}", 2)
 
 
 def _files(onboarding: Onboarding) -> dict[str, str]:
@@ -120,10 +131,10 @@ def _write(onboarding: Onboarding, folder: Path) -> None:
     remark(f"written to {folder}: {', '.join(_files(onboarding))}")
 
 
-def _everything(onboarding: Onboarding, file: Path | None) -> dict[str, object]:
+def _everything(onboarding: Onboarding, name: str | None) -> dict[str, object]:
     return {
         "document": onboarding.document(),
-        "file": None if file is None else str(file),
+        "file": name,
         "cloudFormation": onboarding.cloudformation(),
         "terraform": onboarding.terraform(),
         "trustPolicy": onboarding.trust_policy(),
@@ -132,14 +143,14 @@ def _everything(onboarding: Onboarding, file: Path | None) -> dict[str, object]:
     }
 
 
-def _print(onboarding: Onboarding, file: Path | None) -> None:
+def _print(onboarding: Onboarding, name: str | None) -> None:
     say(f"destination  {onboarding.destination_id}")
-    say(f"document     {'not written (--dry-run)' if file is None else f'{file}, disabled'}")
+    say(f"document     {'not written (--dry-run)' if name is None else f'{name}, disabled'}")
     say(f"external ID  {onboarding.external_id}")
     say(f"bus          {onboarding.bus_arn}")
     say(f"role         {onboarding.role_arn}")
-    for name, content in _files(onboarding).items():
-        click.echo(f"\n=== {name}\n\n{content.rstrip()}")
+    for title, content in _files(onboarding).items():
+        click.echo(f"\n=== {title}\n\n{content.rstrip()}")
     click.echo("")
     say("Next: the customer applies one of the two templates in their account; then")
     say(f"  pushrail-stream destinations test {onboarding.destination_id}")

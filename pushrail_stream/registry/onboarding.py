@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import yaml
 
-_ROLE_NAME: Final = "PushrailEventBridgeWriter"
+ROLE: Final = "PushrailEventBridgeWriter"
+"""The role's name, unless the account has one of that name for another customer."""
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _ID_LENGTH: Final = 64
 _EXTERNAL_ID_BYTES: Final = 24
@@ -44,6 +45,7 @@ class Onboarding:
     bus: str
     external_id: str
     our_account: str | None
+    role: str = ROLE
     archive_days: int | None = None
 
     @property
@@ -59,7 +61,7 @@ class Onboarding:
     @property
     def role_arn(self) -> str:
         """The role that the templates make."""
-        return f"arn:{partition_of(self.region)}:iam::{self.account}:role/{_ROLE_NAME}"
+        return f"arn:{partition_of(self.region)}:iam::{self.account}:role/{self.role}"
 
     @property
     def source(self) -> str:
@@ -112,7 +114,7 @@ class Onboarding:
             "Writer": {
                 "Type": "AWS::IAM::Role",
                 "Properties": {
-                    "RoleName": _ROLE_NAME,
+                    "RoleName": self.role,
                     "Description": f"Lets {self.vendor} put events on {self.bus}",
                     "AssumeRolePolicyDocument": self._cloudformation_trust(),
                     "Policies": [
@@ -182,7 +184,7 @@ class Onboarding:
     def _terraform_role(self) -> str:
         account = self.our_account or "${var.vendor_account_id}"
         return _TERRAFORM_ROLE.format(
-            role=_hcl(_ROLE_NAME),
+            role=_hcl(self.role),
             principal=f'"arn:{partition_of(self.region)}:iam::{account}:root"',
             external_id=_hcl(self.external_id),
             actions=", ".join(map(_hcl, ACTIONS)),

@@ -15,14 +15,6 @@ class FolderStore:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    def create(self, destination_id: str, content: bytes) -> Path:
-        """Write a new document; raises `RegistryError` when there is one of this name."""
-        file = self._path / f"{destination_id}.json"
-        if file.exists():
-            raise RegistryError(f"{file}: there is such a document already; change or delete that one")
-        replace_file(file, content)
-        return file
-
     def write(self, file: Path, content: bytes | None) -> None:
         """Write a document, or delete it (None); raises `RegistryError` when that cannot be done."""
         if content is not None:
