@@ -41,8 +41,10 @@ _RENEW_AT: Final = 0.75
 """Part of a session's life after which it is renewed ahead: a quarter of an hour before its end."""
 _RENEW_PAUSE_SECS: Final = 30.0
 """After a failed renewal the session is used on, and STS left alone for as long."""
-_FAILURE_KEPT_SECS: Final = 1.0
-"""A failed sign-in answers for as long, so that a busy lane does not use up STS's quota (600/s per account)."""
+_FIRST_PAUSE_SECS: Final = 1.0
+_LONGEST_PAUSE_SECS: Final = 15.0
+"""A failed sign-in answers for 1 s, then 2, 4, 8 and 15: a thousand destinations in an outage of STS ask it 67 times a
+second, of 600 an account may. Less than half of the 30 s after which a suspended lane probes: each probe asks anew."""
 _STS_CONNECTIONS: Final = 64
 _NOT_IN_SESSION_NAME: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
 _SESSION_NAME_MAX: Final = 64
@@ -101,7 +103,7 @@ class FixedKeys:
 class RoleKeys:
     """Sessions of a customer's role: got when first needed, renewed ahead of their end, one sign-in at a time."""
 
-    __slots__ = ("_ask_at", "_auth", "_expires_at", "_failure", "_keys", "_name", "_sign_in", "_sts")
+    __slots__ = ("_asked_at", "_auth", "_expires_at", "_failure", "_keys", "_name", "_pause_secs", "_sign_in", "_sts")
 
     def __init__(self, sts: Sts, auth: AssumeRole, destination_id: str) -> None:
         self._sts = sts
@@ -111,12 +113,14 @@ class RoleKeys:
         self._keys: Keys | None = None
         self._failure: CallFailed | None = None
         self._expires_at = 0.0
-        self._ask_at = 0.0
-        """When STS is to be asked next, epoch seconds."""
+        self._asked_at = 0.0
+        self._pause_secs = 0.0
+        """How long what STS said at ``_asked_at`` answers, before it is asked again."""
 
     async def keys(self, now: float) -> Keys | CallFailed:
         """The session's keys. Ahead of its end one caller renews it while the others use it on."""
-        if now < self._ask_at:
+        # From both sides: a clock that was set back must not make a failure last.
+        if 0 <= now - self._asked_at < self._pause_secs:
             known = self._keys or self._failure
             if known is not None:
                 return known
@@ -127,19 +131,21 @@ class RoleKeys:
     def forget(self) -> None:
         """Drop the session. A sign-in under way is new enough: all refused calls of the old session share it."""
         self._keys = self._failure = None
-        self._expires_at = self._ask_at = 0.0
+        self._expires_at = 0.0
 
     async def _renew(self, now: float) -> Keys | CallFailed:
         session = await self._sts.assume_role(self._auth, self._name)
+        self._asked_at = now
         if isinstance(session, RoleSession):
             self._keys, self._failure, self._expires_at = session.keys, None, session.expires_at
-            self._ask_at = now + _RENEW_AT * (session.expires_at - now)
+            self._pause_secs = _RENEW_AT * (session.expires_at - now)
             return session.keys
         if self._keys is not None and now < self._expires_at:
-            self._ask_at = min(now + _RENEW_PAUSE_SECS, self._expires_at)
+            self._pause_secs = min(_RENEW_PAUSE_SECS, self._expires_at - now)
             return self._keys
+        failed_before = self._failure is not None
+        self._pause_secs = min(2 * self._pause_secs, _LONGEST_PAUSE_SECS) if failed_before else _FIRST_PAUSE_SECS
         self._keys, self._failure = None, session
-        self._ask_at = now + _FAILURE_KEPT_SECS
         return session
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -173,6 +173,76 @@ async def test_a_failed_renewal_is_tried_again_after_a_pause_until_the_end(base_
         assert len(server.assumed) == 5, "a failure answers for a second"
         server.set_plan([])
         clock.epoch += 1
+        assert isinstance(await us.put(to(ASSUME)), Answered)
+
+
+async def asked_at(us: EventBridge, server: FaultBus, clock: Clock, moments: Iterable[float]) -> list[float]:
+    """Call at each of these moments; those at which STS was asked."""
+    found = []
+    for passed in moments:
+        clock.epoch = START + passed
+        before = len(server.assumed)
+        await us.put(to(ASSUME))
+        if len(server.assumed) > before:
+            found.append(passed)
+    return found
+
+
+DOWN = Rule(CallError(503, "ServiceUnavailable", "down"), ON_ASSUME)
+A_MINUTE = [quarter / 4 for quarter in range(240)]
+
+
+async def test_a_sign_in_that_goes_on_failing_is_tried_ever_more_rarely(base_credentials: tuple[str, str]) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        server.set_plan([DOWN])
+        assert await asked_at(us, server, clock, A_MINUTE) == [0, 1, 3, 7, 15, 30, 45]
+        assert {failed(await us.put(to(ASSUME))) for _ in range(3)} == {("AssumeRole", "ServiceUnavailable", 503)}
+
+
+async def test_every_probe_of_a_dead_role_asks_sts_once(base_credentials: tuple[str, str]) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        server.set_plan([DOWN])
+        probes = [0, 30, 90, 210, 450, 930]
+        assert await asked_at(us, server, clock, probes) == probes
+        assert len(server.assumed) == len(probes)
+
+
+async def test_a_success_ends_the_long_pauses(base_credentials: tuple[str, str]) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        server.set_plan([DOWN])
+        await asked_at(us, server, clock, A_MINUTE)
+        server.set_plan([])
+        clock.epoch = START + 60
+        assert isinstance(await us.put(to(ASSUME)), Answered)
+        server.set_plan([DOWN])
+        over = 60 + 3600
+        assert await asked_at(us, server, clock, [over, over + 0.9, over + 1, over + 2.9, over + 3]) == [
+            over,
+            over + 1,
+            over + 3,
+        ]
+
+
+async def test_a_changed_document_ends_the_long_pauses(base_credentials: tuple[str, str]) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, _):
+        wrong = to(AssumeRole(ROLE, "acme-ext-wrong"))
+        for passed in A_MINUTE:
+            clock.epoch = START + passed
+            assert failed(await us.put(wrong)) == ("AssumeRole", "AccessDenied", 403)
+        assert isinstance(await us.put(to(ASSUME)), Answered)
+
+
+async def test_a_clock_that_is_set_back_does_not_make_a_failure_last(base_credentials: tuple[str, str]) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        server.set_plan([Rule(CallError(403, "SignatureDoesNotMatch", "not yet current"), ON_ASSUME, Times(1))])
+        clock.epoch = START + 3600
+        assert failed(await us.put(to(ASSUME))) == ("AssumeRole", "SignatureDoesNotMatch", 403)
+        clock.epoch = START
         assert isinstance(await us.put(to(ASSUME)), Answered)
 
 
