@@ -18,7 +18,7 @@ from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Auth, Destination
 from pushrail_stream.core.outcome import CallFailed, Reply
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.credentials import KeySource, Sts, key_source
+from pushrail_stream.eventbridge.credentials import Keys, KeySource, Sts, key_source
 from pushrail_stream.eventbridge.shared import Shared
 from pushrail_stream.eventbridge.wire import Endpoint, Signer, Stamps
 
@@ -42,13 +42,15 @@ class EventBridgeOptions:
 class _Access:
     """How to call for one destination, as its document has it now."""
 
-    __slots__ = ("auth", "region", "signer", "source")
+    __slots__ = ("auth", "refused", "region", "signer", "source")
 
     def __init__(self, auth: Auth, region: str, source: KeySource) -> None:
         self.auth = auth
         self.region = region
         self.source = source
         self.signer: Signer | None = None
+        self.refused: Keys | None = None
+        """What signed the last call that failed: the keys that `forget_credentials`, right after it, is about."""
 
     def fits(self, destination: Destination) -> bool:
         """Whether the destination still signs in this way. The same object nearly always, else compared by value."""
@@ -114,13 +116,20 @@ class EventBridge:
         signer = access.signer
         if signer is None or signer.keys is not keys:
             signer = access.signer = Signer(keys, endpoint)
-        return await endpoint.put_events(batch.entries(), signer, self._stamps.read()[1])
+        reply = await endpoint.put_events(batch.entries(), signer, self._stamps.read()[1])
+        if isinstance(reply, CallFailed):
+            access.refused = keys
+        return reply
 
     def forget_credentials(self, destination: Destination) -> None:
-        """The session's credentials were refused: the next `put` to this destination signs in anew."""
+        """The `put` that has just returned was refused for its credentials: the next one signs in anew.
+
+        Only the session that signed that call is dropped: of many calls under way with one session the first refusal
+        replaces it, and those that come later leave the new one alone.
+        """
         access = self._accesses.get(destination.id)
-        if access is not None:
-            access.source.forget()
+        if access is not None and access.refused is not None:
+            access.source.forget(access.refused, self._stamps.read()[0])
 
     def discard(self, destination_id: str) -> None:
         """Drop what is kept for a destination that is gone or idle; a later `put` starts afresh."""
