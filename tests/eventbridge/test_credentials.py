@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
 from pushrail_stream.core.outcome import BASE_CREDENTIALS_MISSING, CREDENTIALS_MISSING, Answered, CallFailed
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.credentials import session_name
+from pushrail_stream.eventbridge.wire import Signer
 from pushrail_stream.sandbox.bus import (
     Hang,
     Latency,
@@ -25,6 +27,7 @@ from tests.eventbridge.signing import (
     ON_ASSUME,
     ROLE,
     SECRET,
+    START,
     Clock,
     failed,
     keys_used,
@@ -70,13 +73,21 @@ async def test_an_equal_document_keeps_the_session(base_credentials: tuple[str, 
         assert len(server.assumed) == 1
 
 
-async def test_a_discarded_destination_starts_afresh(base_credentials: tuple[str, str]) -> None:
-    async with world(base_credentials) as (us, server):
-        await us.put(to(ASSUME))
-        us.discard("dst_acme_1")
-        us.discard("dst_nobody")
-        await us.put(to(ASSUME))
-        assert len(server.assumed) == 2
+def signers() -> int:
+    gc.collect()
+    return sum(isinstance(one, Signer) for one in gc.get_objects())
+
+
+async def test_nothing_is_kept_for_destinations_that_are_no_longer_used(base_credentials: tuple[str, str]) -> None:
+    clock, before = Clock(), signers()
+    async with world(base_credentials, clock) as (us, server):
+        for number in range(20):
+            await us.put(to(ASSUME, f"dst_gone_{number}"))
+        for passed in range(0, 3 * 3600, 600):
+            clock.epoch = START + passed
+            assert isinstance(await us.put(to(ASSUME)), Answered)
+        assert signers() - before == 1
+        assert len(server.assumed) == 20 + 4, "the one in use was renewed every three quarters of an hour, no more"
 
 
 @pytest.mark.parametrize("external_id", ["acme-ext-wrong", "other"])
