@@ -23,7 +23,10 @@ class Bus(Protocol):
         """One attempt. Never raises for anything AWS or the network does: that is a `CallFailed`."""
 
     def forget_credentials(self, destination: Destination) -> None:
-        """The session's credentials were refused: the next `put` to this destination signs in anew."""
+        """The `put` that has just returned was refused for its credentials: the next one signs in anew.
+
+        To be called before anything else is awaited. Late refusals of a session that has been replaced change nothing.
+        """
 
 
 class PublishError(Exception):
