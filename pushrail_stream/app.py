@@ -29,6 +29,7 @@ from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.intake import HoldLimits
+from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Directory, Failed, Observer, Upkeep
@@ -169,11 +170,13 @@ async def _run_graph(
     )
     hand_over = HandOver(copies=copies, ledger=ledger, clock=clock, observe=observe)
     policy = RetryPolicy(delivery.backoff_base_secs, delivery.backoff_cap_secs, delivery.max_age_secs, tiers)
+    look_out = LookOut(bus=bus, directory=directory, under_way=under_way, observe=observe)
     deliver = Deliver(
         bus=bus,
         directory=directory,
         hand_over=hand_over,
         health=Health(policy=policy, jitter=random.random, observe=observe),
+        look_out=look_out,
         under_way=under_way,
         limits=LaneLimits(
             delivery.max_entries, delivery.max_request_bytes, delivery.flush_ms / 1000, delivery.hold_secs
@@ -226,6 +229,7 @@ async def _run_graph(
                 members.create_task(consumer.run())
     finally:
         deliver.stop()
+        look_out.stop()
         under_way.cancel()
     return ledger
 

@@ -16,11 +16,11 @@ from botocore.exceptions import BotoCoreError
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Auth, Destination
-from pushrail_stream.core.outcome import CallFailed, Reply
+from pushrail_stream.core.outcome import CallFailed, Presence, Reply
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import SESSION_SECS, Keys, KeySource, Sts, key_source
 from pushrail_stream.eventbridge.shared import Shared
-from pushrail_stream.eventbridge.wire import Endpoint, Signer, Stamps
+from pushrail_stream.eventbridge.wire import DESCRIBE_EVENT_BUS, Endpoint, Signer, Stamps
 
 _PRODUCT: Final = "pushrail-stream"
 """Our name in the User-Agent, for whoever reads the customer's CloudTrail."""
@@ -109,13 +109,8 @@ class EventBridge:
     async def put(self, batch: Batch) -> Reply:
         """One PutEvents call for the batch, signed with its destination's credentials; the first signs in before it."""
         destination = batch.destination
-        access = self._accesses.get(destination.id)
-        if access is None or not access.fits(destination):
-            access = self._accesses[destination.id] = self._access(destination)
-        now = access.used_at = self._stamps.read()[0]
-        if not 0 <= now - self._swept_at < _IDLE_SECS:
-            self._sweep(now)
-        keys = await access.source.keys(now)
+        access = self._access(destination)
+        keys = await access.source.keys(access.used_at)
         if isinstance(keys, CallFailed):
             return keys
         endpoint = self._endpoints.get(destination.region) or await self._open_endpoint(destination.region)
@@ -139,8 +134,29 @@ class EventBridge:
         if access is not None and access.refused is not None:
             access.source.forget(access.refused, self._stamps.read()[0])
 
+    async def look(self, destination: Destination) -> Presence:
+        """Whether the destination's bus exists, asked with the destination's own credentials."""
+        access = self._access(destination)
+        keys = await access.source.keys(access.used_at)
+        endpoint = await self._open_endpoint(destination.region)
+        if isinstance(keys, CallFailed) or isinstance(endpoint, CallFailed):
+            return "unknown"
+        signer = Signer(keys, endpoint, DESCRIBE_EVENT_BUS)
+        failed = await endpoint.describe_bus(destination.bus_arn, signer, self._stamps.read()[1])
+        if failed is None:
+            return "there"
+        return "gone" if failed.code == "ResourceNotFoundException" else "unknown"
+
     def _access(self, destination: Destination) -> _Access:
-        return _Access(destination.auth, destination.region, key_source(destination, self._sts))
+        """How to call for this destination, marked as used now."""
+        access = self._accesses.get(destination.id)
+        if access is None or not access.fits(destination):
+            source = key_source(destination, self._sts)
+            access = self._accesses[destination.id] = _Access(destination.auth, destination.region, source)
+        now = access.used_at = self._stamps.read()[0]
+        if not 0 <= now - self._swept_at < _IDLE_SECS:
+            self._sweep(now)
+        return access
 
     def _sweep(self, now: float) -> None:
         """Drop the idle, among them the destinations that are gone: nobody tells us which."""

@@ -20,7 +20,7 @@ from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import Committable, decode_settled
-from pushrail_stream.core.outcome import Answered, Reply
+from pushrail_stream.core.outcome import Answered, Presence, Reply
 from pushrail_stream.core.record import Headers, Origin, Partition, Record
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Signal, Skipped
@@ -30,6 +30,7 @@ from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.intake import Directions, HoldLimits
+from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Observer, PublishError
@@ -62,6 +63,9 @@ class ScriptedBus:
         self.calls: list[Call] = []
         self.arrived: dict[str, list[str]] = defaultdict(list)
         self.forgotten: list[str] = []
+        self.presence: dict[str, Presence] = {}
+        """Whose bus is gone; there otherwise."""
+        self.looks: list[tuple[float, str]] = []
         self.most_under_way: Counter[str] = Counter()
         self._under_way: Counter[str] = Counter()
 
@@ -85,6 +89,10 @@ class ScriptedBus:
                     self.arrived[name].append(delivery.event.idempotency_key)
                     self._settled.add((name, delivery.record.origin))
         return reply
+
+    async def look(self, destination: Destination) -> Presence:
+        self.looks.append((virtual_loop().elapsed, destination.id))
+        return self.presence.get(destination.id, "there")
 
     def forget_credentials(self, destination: Destination) -> None:
         self.forgotten.append(destination.id)
@@ -203,6 +211,7 @@ class World:
                 finally:
                     virtual_loop().after_each_step(None)
                     worker.deliver.stop()
+                    worker.look_out.stop()
                     worker.under_way.cancel()
         except BaseExceptionGroup as group:
             if own_error is not None and group.exceptions == (own_error,):
@@ -244,11 +253,13 @@ class Worker:
             observe=self._see,
         )
         hand_over = HandOver(copies=copies, ledger=self.ledger, clock=clock, observe=self._see)
+        self.look_out = LookOut(bus=world.bus, directory=world.directory, under_way=self.under_way, observe=self._see)
         self.deliver = Deliver(
             bus=world.bus,
             directory=world.directory,
             hand_over=hand_over,
             health=Health(policy=policy, jitter=jitter, observe=self._see),
+            look_out=self.look_out,
             under_way=self.under_way,
             limits=batches,
             policy=policy,
