@@ -119,7 +119,7 @@ async def run_worker(
     needed = (*topics.needed_to_run(), *([topics.destinations] if settings.registry.topic else []))
     await asyncio.to_thread(check_topics, options, needed)
     async with AsyncExitStack() as world:
-        bus = await world.enter_async_context(EventBridge.open(_eventbridge_options(settings)))
+        bus = await world.enter_async_context(EventBridge.open(eventbridge_options(settings)))
         publisher = await world.enter_async_context(KafkaPublisher.open(options))
         attempts = await world.enter_async_context(KafkaLog.open(options, topics.attempts))
         observe = FanOut([LogObserver(log), AttemptsLog(attempts), *observers], log)
@@ -256,7 +256,8 @@ def drain_secs(settings: Settings) -> float:
     return eventbridge.connect_timeout_secs + eventbridge.read_timeout_secs + _DRAIN_MARGIN_SECS
 
 
-def _eventbridge_options(settings: Settings) -> EventBridgeOptions:
+def eventbridge_options(settings: Settings) -> EventBridgeOptions:
+    """How to reach AWS, from the settings."""
     return EventBridgeOptions(
         endpoint_url=settings.eventbridge.endpoint_url,
         connect_timeout_secs=settings.eventbridge.connect_timeout_secs,

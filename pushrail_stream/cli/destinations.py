@@ -14,6 +14,7 @@ from pushrail_stream.cli.documents import delete, no_such_destination, put
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, remark, say, table
+from pushrail_stream.cli.trial import try_out
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.registry import Catalog, Caveat, FileDirectory, Refusal, to_document
@@ -89,6 +90,7 @@ def validate(options: Options, files: tuple[Path, ...]) -> None:
 destinations.add_command(onboard)
 destinations.add_command(put)
 destinations.add_command(delete)
+destinations.add_command(try_out)
 
 
 def _print_findings(directory: FileDirectory, refusals: Sequence[Refusal], refused: int) -> None:
