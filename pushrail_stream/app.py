@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from pushrail_stream.core.flood import FloodGuard, FloodLimits
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.retry import RetryPolicy, Tier
@@ -160,11 +161,13 @@ async def _run_graph(
     tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
     limits = HoldLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
     under_way = UnderWay(tasks)
+    guard = FloodGuard(FloodLimits())
     copies = Copies(
         publisher=publisher,
         dlq=settings.topics.dlq,
         under_way=under_way,
         ledger=ledger,
+        guard=guard,
         jitter=random.random,
         observe=observe,
     )
@@ -193,6 +196,7 @@ async def _run_graph(
         copies=copies,
         under_way=under_way,
         ledger=ledger,
+        guard=guard,
         rules=IntakeRules(settings.vendor, delivery.unrouted == "dlq", delivery.max_request_bytes),
         limits=limits.part(1 - _RETRY_SHARE),
         clock=clock,
@@ -205,6 +209,7 @@ async def _run_graph(
         copies=copies,
         under_way=under_way,
         ledger=ledger,
+        guard=guard,
         tiers=tiers,
         vendor=settings.vendor,
         limits=limits.part(_RETRY_SHARE),

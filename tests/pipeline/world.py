@@ -13,6 +13,7 @@ from typing import Any, final
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.flood import FloodGuard, FloodLimits
 from pushrail_stream.core.headers import BadHeader, decode_headers
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
@@ -113,6 +114,7 @@ class Worker:
         batches: LaneLimits | None = None,
         policy: RetryPolicy | None = None,
         limits: HoldLimits | None = None,
+        flood: FloodLimits | None = None,
         jitter: Callable[[], float] = lambda: 0.5,
         bury_unrouted: bool = False,
         observe: Observer = lambda _signal: None,
@@ -129,11 +131,13 @@ class Worker:
         self._last: dict[Partition, int] = {}
         self._resumed: dict[Partition, frozenset[int]] = {}
         batches, clock, policy = batches or LaneLimits(), VirtualClock(), policy or RetryPolicy()
+        guard = FloodGuard(flood or FloodLimits())
         copies = Copies(
             publisher=world.topics,
             dlq=DLQ,
             under_way=self.under_way,
             ledger=self.ledger,
+            guard=guard,
             jitter=jitter,
             observe=self._see,
         )
@@ -159,6 +163,7 @@ class Worker:
             copies=copies,
             under_way=self.under_way,
             ledger=self.ledger,
+            guard=guard,
             rules=IntakeRules("pushrail", bury_unrouted, batches.max_bytes),
             limits=limits or HoldLimits(),
             clock=clock,
@@ -171,6 +176,7 @@ class Worker:
             copies=copies,
             under_way=self.under_way,
             ledger=self.ledger,
+            guard=guard,
             tiers=policy.tiers,
             vendor="pushrail",
             limits=limits or HoldLimits(),
