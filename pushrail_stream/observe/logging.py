@@ -39,8 +39,8 @@ Logger = structlog.typing.FilteringBoundLogger
 LEVELS: Final = ("debug", "info", "warning", "error")
 _MANY: Final = 5
 _FLOOD: Final = (
-    "consuming has stopped: a release of a producer, or ours, is at fault. Mend it, or set flood_guard.enabled to false "
-    "to let them become dead letters; then restart the workers"
+    "consuming has stopped: a release of a producer, or ours, is at fault. Mend it, or set flood_guard.enabled "
+    "to false to let them become dead letters; then restart the workers"
 )
 _REPEAT_SECS: Final = 30.0
 """The same trouble is said once in this time; what was left out is counted on the next line."""
