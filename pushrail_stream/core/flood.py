@@ -1,0 +1,194 @@
+"""The flood guard: when most records of many customers would become dead letters, stop rather than drain the topic.
+
+Then it is no customer's fault but a bad release, a producer's or ours, and the events are better left in Kafka.
+
+Rules. Records and dead letters are counted per customer over a window. A flood is there when, whichever one customer is
+left out, the others have at least ``min_dead`` dead letters and these are at least ``share`` of the others' records;
+and when at least ``min_customers`` customers have that share of their own records dead. So neither the busiest nor the
+worst customer can bring it about alone. Once tripped, tripped for good: people have to look. Times are seconds of one
+monotonic clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Final, NamedTuple, final
+
+Customer = bytes | str | None
+"""A record's key. The guard wants one type for all; None is a customer like any other."""
+
+MAX_CUSTOMERS: Final = 20_000
+"""Customers counted by name in half a window; the rest count together, as one: 2 MiB or so for a half."""
+_NAME_CHARS: Final = 256
+"""What of a customer's key is kept, for it may be as long as a record."""
+LOOK_EVERY: Final = 25
+"""Dead letters between two looks for a flood, or a fortieth of the customers that have some: so late it may be seen.
+
+A look visits all of those customers, 2 ms for 10,000, and a dead letter must stay cheap when there are many.
+"""
+_CUSTOMERS_PER_DEAD_LETTER: Final = 40
+_OTHERS: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class FloodLimits:
+    """From when on dead letters are a flood."""
+
+    window_secs: float = 60.0
+    """What is counted is at most so old, and at least half so old at any but the first moment."""
+    min_dead: int = 200
+    """Dead letters in a window, those of any one customer left out."""
+    share: float = 0.5
+    """Dead letters among the records, more than 0 and at most 1."""
+    min_customers: int = 5
+    """Customers that have this share of their own records dead; at least 2."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.window_secs < math.inf:
+            raise ValueError(f"a flood cannot be looked for in a window of {self.window_secs} seconds")
+        if self.min_dead < 1:
+            raise ValueError("there is no flood without a dead letter")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"a share is more than 0 and at most 1, not {self.share}")
+        if self.min_customers < 2:  # noqa: PLR2004 - two is the fewest that are not one
+            raise ValueError("a flood has at least 2 customers: one alone must never stop the others")
+
+
+class FloodReport(NamedTuple):
+    """What was counted in the window: as it is now, or as it was when the guard tripped."""
+
+    records: int
+    dead: int
+    """Records that would be, or are, dead letters."""
+    customers: int
+    """Customers with records."""
+    affected: int
+    """Customers with most of their records dead (``share``)."""
+    window_secs: float
+
+
+class _Tally(NamedTuple):
+    """Sums over the window; ``missing`` is how many dead letters more a flood would take at least."""
+
+    records: int
+    dead: int
+    affected: int
+    missing: int
+
+
+@final
+class FloodGuard:
+    """Counts a worker's records and dead letters, in two halves of a window that take turns."""
+
+    __slots__ = (
+        "_dead", "_dead_before", "_limits", "_records", "_records_before", "_report", "_turn_at", "_until_look",
+    )  # fmt: skip
+
+    def __init__(self, limits: FloodLimits) -> None:
+        self._limits = limits
+        self._records: dict[Hashable, int] = {}
+        self._records_before: dict[Hashable, int] = {}
+        self._dead: dict[Hashable, int] = {}
+        """Its customers are all in ``_records``."""
+        self._dead_before: dict[Hashable, int] = {}
+        self._turn_at = -math.inf
+        self._until_look = 1
+        self._report: FloodReport | None = None
+
+    @property
+    def tripped(self) -> bool:
+        """Whether there was a flood. Nothing takes that back."""
+        return self._report is not None
+
+    def saw(self, customer: Customer, now: float) -> None:
+        """Count a record."""
+        if now >= self._turn_at:
+            self._turn(now)
+        try:
+            self._records[customer] += 1
+        except KeyError:
+            name = self._name(customer)
+            self._records[name] = self._records.get(name, 0) + 1
+
+    def condemned(self, customer: Customer, now: float) -> bool:
+        """Count a record that would be dead-lettered as undecodable or rejected; whether the guard has tripped.
+
+        It may have been seen just now, or so long ago that the window has forgotten it: then it counts as seen again.
+        """
+        if self._report is not None:
+            return True
+        if now >= self._turn_at:
+            self._turn(now)
+        name = self._name(customer)
+        self._records.setdefault(name, 0)
+        self._dead[name] = self._dead.get(name, 0) + 1
+        self._until_look -= 1
+        return self._until_look <= 0 and self._look()
+
+    def report(self) -> FloodReport:
+        """What there is in the window; after a flood, what there was in it then."""
+        return self._report or self._describe(self._tally())
+
+    def _turn(self, now: float) -> None:
+        half = self._limits.window_secs / 2
+        if now < self._turn_at + half:
+            self._records_before, self._dead_before = self._records, self._dead
+            self._turn_at += half
+        else:
+            self._records_before, self._dead_before = {}, {}
+            self._turn_at = now + half
+        self._records, self._dead = {}, {}
+        self._until_look = 1  # what was forgotten may have been what spoke against a flood
+
+    def _name(self, customer: Customer) -> Hashable:
+        """Under which name a customer is counted in this half."""
+        known = self._records
+        if customer in known:
+            return customer
+        name = None if customer is None else customer[:_NAME_CHARS]
+        return name if name in known or len(known) < MAX_CUSTOMERS else _OTHERS
+
+    def _look(self) -> bool:
+        tally = self._tally()
+        if tally.missing <= 0:
+            self._report = self._describe(tally)
+            return True
+        customers = len(self._dead) + len(self._dead_before)
+        self._until_look = max(tally.missing, LOOK_EVERY, customers // _CUSTOMERS_PER_DEAD_LETTER)
+        return False
+
+    def _describe(self, tally: _Tally) -> FloodReport:
+        customers = len(self._records.keys() | self._records_before.keys())
+        return FloodReport(tally.records, tally.dead, customers, tally.affected, self._limits.window_secs)
+
+    def _tally(self) -> _Tally:
+        """Whichever customer is left out: that is, without the one that has the most, of either sum.
+
+        A customer's excess is its dead letters beyond ``share`` of its records. The share is reached without any one
+        of the customers when the sum of all excesses is at least the largest of them. No sum grows by more than one
+        with a dead letter, and none with a record that is only seen: hence how many are missing at least.
+        """
+        limits, dead = self._limits, dict(self._dead_before)
+        for customer, count in self._dead.items():
+            dead[customer] = dead.get(customer, 0) + count
+        now, before = self._records, self._records_before
+        records = sum(now.values()) + sum(before.values())
+        affected, most, worst = 0, 0, 0.0
+        for customer, count in dead.items():
+            seen = now.get(customer, 0) + before.get(customer, 0)
+            if seen < count:
+                records += count - seen
+                seen = count
+            excess = count - limits.share * seen
+            affected += excess >= 0
+            most = max(most, count)
+            worst = max(worst, excess)
+        total = sum(dead.values())
+        missing = max(
+            limits.min_dead - (total - most),
+            math.ceil(worst - (total - limits.share * records)),
+            limits.min_customers - affected,
+        )
+        return _Tally(records, total, affected, missing)
