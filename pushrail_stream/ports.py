@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.outcome import Reply
+from pushrail_stream.core.outcome import Presence, Reply
 from pushrail_stream.core.record import Headers
 from pushrail_stream.core.signals import Signal
 
@@ -22,8 +22,14 @@ class Bus(Protocol):
     async def put(self, batch: Batch) -> Reply:
         """One attempt. Never raises for anything AWS or the network does: that is a `CallFailed`."""
 
+    async def look(self, destination: Destination) -> Presence:
+        """Whether the destination's bus exists. Never raises for anything AWS or the network does."""
+
     def forget_credentials(self, destination: Destination) -> None:
-        """The session's credentials were refused: the next `put` to this destination signs in anew."""
+        """The `put` that has just returned was refused for its credentials: the next one signs in anew.
+
+        To be called before anything else is awaited. Late refusals of a session that has been replaced change nothing.
+        """
 
 
 class PublishError(Exception):
@@ -45,6 +51,32 @@ class Directory(Protocol):
 
     def get(self, destination_id: str) -> Destination | None:
         """The current document of a destination; None when there is none (any more)."""
+
+
+class DocumentChange(NamedTuple):
+    """A destination document that is new, changed or gone (content None); ``problem``: why it cannot be read."""
+
+    name: str
+    """What it is called where it lies: a file, or a key of a topic."""
+    content: bytes | None
+    problem: str = ""
+
+
+class Documents(Protocol):
+    """Where destination documents come from."""
+
+    async def changes(self) -> Sequence[DocumentChange]:
+        """Every document the first time, later what has changed; waits until something has."""
+
+
+class Upkeep(Protocol):
+    """Keeps a directory up to date."""
+
+    async def start(self, observe: Observer) -> None:
+        """Return when everything there is has been read."""
+
+    async def keep(self, observe: Observer) -> None:
+        """Follow what changes until cancelled."""
 
 
 class Clock(Protocol):

@@ -93,6 +93,19 @@ class Resumed(NamedTuple):
     suspended_secs: float
 
 
+class BusGone(NamedTuple):
+    """The bus of a destination does not exist: its deliveries are dead-lettered instead of vanishing."""
+
+    destination: Destination
+
+
+class BusBack(NamedTuple):
+    """A bus that was gone exists again."""
+
+    destination: Destination
+    gone_secs: float
+
+
 class Slowed(NamedTuple):
     """A destination asked for less speed, or recovered: so many calls may be under way to it now."""
 
@@ -113,6 +126,37 @@ class PartitionsRevoked(NamedTuple):
     partitions: tuple[Partition, ...]
     lost: bool
     dropped: int
+
+
+class DocumentRefused(NamedTuple):
+    """A destination document is not used as it stands; its last good version, if there was one, is."""
+
+    document: str
+    field: str
+    problem: str
+
+
+class DocumentCaveat(NamedTuple):
+    """A destination document is used, with something the operator should know."""
+
+    document: str
+    field: str
+    problem: str
+
+
+class RegistryChanged(NamedTuple):
+    """Destinations were put or removed (by id); so many are in use now, and so many documents are not."""
+
+    put: tuple[str, ...]
+    removed: tuple[str, ...]
+    good: int
+    bad: int
+
+
+class RegistryTrouble(NamedTuple):
+    """The documents cannot be read at the moment: the last good ones stay."""
+
+    problem: str
 
 
 class Held(NamedTuple):
@@ -136,6 +180,7 @@ class KafkaTrouble(NamedTuple):
 
 
 Signal = (
-    Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed
+    Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | BusGone | BusBack
     | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
+    | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
 )  # fmt: skip
