@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pushrail_stream.settings import ClientProperties, Settings, SettingsError, load_settings, read_settings
+from pushrail_stream.core.flood import FloodLimits
+from pushrail_stream.settings import (
+    ClientProperties,
+    FloodGuardSettings,
+    Settings,
+    SettingsError,
+    load_settings,
+    read_settings,
+)
 from pushrail_stream.settings.client import MASK, is_secret
 
 SHIPPED = Path(__file__).parent.parent / "config" / "pushrail.yaml"
@@ -50,6 +58,23 @@ def test_the_shipped_file_spells_out_every_default() -> None:
     assert {name: set(section) if isinstance(section, dict) else None for name, section in written.items()} == {
         name: set(section) if isinstance(section, dict) else None for name, section in dumped.items()
     }
+
+
+@given(
+    window=st.floats(1, 3600),
+    dead=st.integers(1, 10**9),
+    share=st.floats(0, 1, exclude_min=True),
+    customers=st.integers(2),
+)
+def test_whatever_flood_guard_is_accepted_can_be_made(window: float, dead: int, share: float, customers: int) -> None:
+    section = FloodGuardSettings(window_secs=window, min_dead_letters=dead, share=share, min_customers=customers)
+    FloodLimits(section.window_secs, section.min_dead_letters, section.share, section.min_customers)
+
+
+def test_the_flood_guards_defaults_are_the_guards_own() -> None:
+    section = FloodGuardSettings()
+    limits = FloodLimits(section.window_secs, section.min_dead_letters, section.share, section.min_customers)
+    assert limits == FloodLimits()
 
 
 def test_settings_are_frozen() -> None:
@@ -136,6 +161,16 @@ def test_a_section_left_empty_counts_as_absent() -> None:
         ("delivery: {backoff_base_secs: 30}", "delivery.backoff_cap_secs: must be at least backoff_base_secs (30)"),
         ("delivery: {unrouted: drop}", "delivery.unrouted: must be 'skip' or 'dlq'"),
         ("limits: {max_buffered_events: 0}", "limits.max_buffered_events: must be at least 1 (is 0)"),
+        ("flood_guard: {enabled: maybe}", "flood_guard.enabled: must be true or false"),
+        ("flood_guard: {window_secs: 0.5}", "flood_guard.window_secs: must be at least 1 (is 0.5)"),
+        ("flood_guard: {window_secs: 3601}", "flood_guard.window_secs: must be at most 3600 (is 3601)"),
+        ("flood_guard: {window_secs: .nan}", "flood_guard.window_secs: must be a finite number"),
+        ("flood_guard: {min_dead_letters: 0}", "flood_guard.min_dead_letters: must be at least 1 (is 0)"),
+        ("flood_guard: {share: 0}", "flood_guard.share: must be more than 0 (is 0)"),
+        ("flood_guard: {share: 1.5}", "flood_guard.share: must be at most 1 (is 1.5)"),
+        ("flood_guard: {share: .nan}", "flood_guard.share: must be a finite number"),
+        ("flood_guard: {min_customers: 1}", "flood_guard.min_customers: must be at least 2 (is 1)"),
+        ("flood_guard: {min_dead: 10}", "flood_guard.min_dead: unknown setting; did you mean min_dead_letters?"),
         ("http: {port: 65536}", "http.port: must be at most 65535 (is 65536)"),
         ("ingest: {port: -1}", "ingest.port: must be at least 0 (is -1)"),
         ("kafka: {bootstrap_servers: ''}", "kafka.bootstrap_servers: must not be empty"),

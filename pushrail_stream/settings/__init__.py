@@ -10,6 +10,7 @@ from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import (
     DeliverySettings,
     EventBridgeSettings,
+    FloodGuardSettings,
     HttpSettings,
     IngestSettings,
     KafkaSettings,
@@ -35,6 +36,7 @@ __all__ = [
     "ClientProperties",
     "DeliverySettings",
     "EventBridgeSettings",
+    "FloodGuardSettings",
     "HttpSettings",
     "IngestSettings",
     "KafkaSettings",

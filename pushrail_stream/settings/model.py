@@ -162,6 +162,16 @@ class LimitsSettings(_Section):
     max_buffered_mib: Annotated[int, Field(ge=1)] = 128
 
 
+class FloodGuardSettings(_Section):
+    """When to stop consuming because most records of many customers would become dead letters (core/flood)."""
+
+    enabled: bool = True
+    window_secs: Annotated[float, Field(ge=1, le=3_600, allow_inf_nan=False)] = 60.0
+    min_dead_letters: Annotated[int, Field(ge=1)] = 200
+    share: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.5
+    min_customers: Annotated[int, Field(ge=2)] = 5
+
+
 class EventBridgeSettings(_Section):
     """How PutEvents is called. The endpoint is the operator's, never a customer's."""
 
@@ -219,6 +229,7 @@ class Settings(BaseSettings):
     registry: RegistrySettings = RegistrySettings()
     delivery: DeliverySettings = DeliverySettings()
     limits: LimitsSettings = LimitsSettings()
+    flood_guard: FloodGuardSettings = FloodGuardSettings()
     eventbridge: EventBridgeSettings = EventBridgeSettings()
     sts: StsSettings = StsSettings()
     secrets: SecretsSettings = SecretsSettings()
