@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -161,7 +162,7 @@ async def _run_graph(
     tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
     limits = HoldLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
     under_way = UnderWay(tasks)
-    guard = FloodGuard(FloodLimits())
+    guard = FloodGuard(_flood_limits(settings))
     copies = Copies(
         publisher=publisher,
         dlq=settings.topics.dlq,
@@ -270,6 +271,13 @@ def eventbridge_options(settings: Settings) -> EventBridgeOptions:
         sts_endpoint_url=settings.sts.endpoint_url,
         sts_region=settings.sts.region,
     )
+
+
+def _flood_limits(settings: Settings) -> FloodLimits:
+    flood = settings.flood_guard
+    if not flood.enabled:
+        return FloodLimits(min_dead=sys.maxsize)
+    return FloodLimits(flood.window_secs, flood.min_dead_letters, flood.share, flood.min_customers)
 
 
 def _first(group: BaseExceptionGroup[Failed]) -> Failed:
