@@ -270,6 +270,7 @@ def eventbridge_options(settings: Settings) -> EventBridgeOptions:
         read_timeout_secs=settings.eventbridge.read_timeout_secs,
         sts_endpoint_url=settings.sts.endpoint_url,
         sts_region=settings.sts.region,
+        sts_session_policy=settings.sts.session_policy,
     )
 
 
