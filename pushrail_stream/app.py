@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -15,6 +15,7 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.kafka.consumer import KafkaConsumer
+from pushrail_stream.kafka.documents import TopicDocuments
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.topics import TopicNames, check_topics
@@ -29,7 +30,8 @@ from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.intake import HoldLimits
 from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Directory, Failed, Observer
+from pushrail_stream.ports import Directory, Failed, Observer, Upkeep
+from pushrail_stream.registry import Catalog, Folder, LiveRegistry, Parsed, Problem, parse_document
 from pushrail_stream.settings import Settings
 
 _RETRY_SHARE: Final = 0.25
@@ -68,31 +70,60 @@ def topic_names(settings: Settings) -> TopicNames:
     return TopicNames(topics.events, topics.dlq, topics.attempts, topics.destinations, tuple(topics.retry))
 
 
+@asynccontextmanager
+async def open_registry(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[tuple[Catalog, LiveRegistry]]:
+    """The destinations of the settings' folder or topic: a catalog, empty yet, and who fills it and keeps it."""
+
+    def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
+        parsed = parse_document(content, environ=environ, default_max_in_flight=settings.delivery.max_in_flight)
+        if settings.registry.topic and isinstance(parsed, Parsed) and parsed.destination.id != name:
+            return (Problem("id", f"is not the record's key ({name})"),)
+        return parsed
+
+    catalog = Catalog(parse)
+    if settings.registry.topic:
+        async with TopicDocuments.open(kafka_options(settings), settings.topics.destinations) as documents:
+            yield catalog, LiveRegistry(catalog, documents)
+    else:
+        yield catalog, LiveRegistry(catalog, Folder(settings.registry.path))
+
+
 async def run_worker(
     settings: Settings,
     directory: Directory,
     log: Logger,
     *,
+    upkeep: Upkeep | None = None,
     name: str = "pushrail-stream",
     observers: Sequence[Observer] = (),
     started: Callable[[Worker], None] = lambda _worker: None,
 ) -> Ledger:
     """Consume and deliver until ``Worker.stop`` is called; the final ledger.
 
+    ``upkeep`` fills ``directory`` before anything is consumed, and keeps it up to date.
+
     Raises `Failed` when Kafka cannot be reached at the start, a topic is missing or Kafka refuses us for good.
     """
     options = kafka_options(settings, name)
     topics = topic_names(settings)
-    await asyncio.to_thread(check_topics, options, topics.needed_to_run())
+    needed = (*topics.needed_to_run(), *([topics.destinations] if settings.registry.topic else []))
+    await asyncio.to_thread(check_topics, options, needed)
     async with AsyncExitStack() as world:
         bus = await world.enter_async_context(EventBridge.open(_eventbridge_options(settings)))
         publisher = await world.enter_async_context(KafkaPublisher.open(options))
         attempts = await world.enter_async_context(KafkaLog.open(options, topics.attempts))
         observe = FanOut([LogObserver(log), AttemptsLog(attempts), *observers], log)
+        if upkeep is not None:
+            await upkeep.start(observe)
         try:
             async with asyncio.TaskGroup() as tasks:
                 ports = _Ports(options, directory, bus, publisher, attempts, observe)
-                return await _run_graph(settings, ports, tasks, started)
+                keeping = tasks.create_task(upkeep.keep(observe)) if upkeep is not None else None
+                try:
+                    return await _run_graph(settings, ports, tasks, started)
+                finally:
+                    if keeping is not None:
+                        keeping.cancel()
         except BaseExceptionGroup as group:
             failed, rest = group.split(Failed)
             if failed is None or rest is not None:

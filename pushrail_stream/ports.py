@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Destination
@@ -45,6 +45,32 @@ class Directory(Protocol):
 
     def get(self, destination_id: str) -> Destination | None:
         """The current document of a destination; None when there is none (any more)."""
+
+
+class DocumentChange(NamedTuple):
+    """A destination document that is new, changed or gone (content None); ``problem``: why it cannot be read."""
+
+    name: str
+    """What it is called where it lies: a file, or a key of a topic."""
+    content: bytes | None
+    problem: str = ""
+
+
+class Documents(Protocol):
+    """Where destination documents come from."""
+
+    async def changes(self) -> Sequence[DocumentChange]:
+        """Every document the first time, later what has changed; waits until something has."""
+
+
+class Upkeep(Protocol):
+    """Keeps a directory up to date."""
+
+    async def start(self, observe: Observer) -> None:
+        """Return when everything there is has been read."""
+
+    async def keep(self, observe: Observer) -> None:
+        """Follow what changes until cancelled."""
 
 
 class Clock(Protocol):

@@ -151,8 +151,6 @@ def test_a_section_left_empty_counts_as_absent() -> None:
         ("kafka: {1: 2}", "kafka.1: has a key that is not text"),
         ("vendor: [a]", "vendor: must be text"),
         ("vendor: 'a b'", "vendor: must be 1 to 64 letters, digits, '.', '_' and '-'"),
-        ("registry: {topic: true}", ("registry.topic: is not available in this version: keep the destinations in files "
-         "(registry.path)")),
         ("secrets: {keyring: k}", ("secrets.keyring: is not available in this version: name environment variables in "
          "the documents (env:NAME)")),
         ("sts: {region: mars}", "sts.region: must be an AWS region such as us-east-1"),

@@ -18,12 +18,12 @@ from types import FrameType
 import click
 import uvloop
 
-from pushrail_stream.app import Worker, run_worker
+from pushrail_stream.app import Worker, open_registry, run_worker
 from pushrail_stream.cli.errors import CommandError, expected_errors
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.observe.logging import open_log
-from pushrail_stream.registry import FileDirectory
+from pushrail_stream.observe.logging import Logger, open_log
+from pushrail_stream.settings import Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -50,18 +50,11 @@ def _work(options: Options, name: str) -> None:
     """One worker, in this process."""
     settings = options.settings
     log = open_log(options.log_level, as_json=options.json, worker=name)
-    directory, refusals = FileDirectory.load(
-        settings.registry.path, environ=os.environ, default_max_in_flight=settings.delivery.max_in_flight
-    )
-    for refusal in refusals:
-        log.error("destination_refused", file=refusal.file, field=refusal.field, problem=refusal.problem)
-    for caveat in directory.caveats:
-        log.warning("destination_caveat", file=caveat.file, field=caveat.field, problem=caveat.problem)
     _allow_many_sockets()
     _tune_memory()
-    log.info("starting", destinations=len(directory), refused=len(refusals), kafka=settings.kafka.bootstrap_servers)
+    log.info("starting", kafka=settings.kafka.bootstrap_servers)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        ledger: Ledger = runner.run(_serve(run_worker(settings, directory, log, name=name, started=_stop_on_signals)))
+        ledger: Ledger = runner.run(_serve(_deliver(settings, log, name)))
     log.info(
         "stopped",
         begun=ledger.begun,
@@ -71,6 +64,11 @@ def _work(options: Options, name: str) -> None:
         dropped=ledger.dropped,
         in_flight=ledger.in_flight,
     )
+
+
+async def _deliver(settings: Settings, log: Logger, name: str) -> Ledger:
+    async with open_registry(settings, os.environ) as (catalog, upkeep):
+        return await run_worker(settings, catalog, log, upkeep=upkeep, name=name, started=_stop_on_signals)
 
 
 async def _serve(work: Coroutine[None, None, Ledger]) -> Ledger:

@@ -115,6 +115,37 @@ class PartitionsRevoked(NamedTuple):
     dropped: int
 
 
+class DocumentRefused(NamedTuple):
+    """A destination document is not used as it stands; its last good version, if there was one, is."""
+
+    document: str
+    field: str
+    problem: str
+
+
+class DocumentCaveat(NamedTuple):
+    """A destination document is used, with something the operator should know."""
+
+    document: str
+    field: str
+    problem: str
+
+
+class RegistryChanged(NamedTuple):
+    """Destinations were put or removed (by id); so many are in use now, and so many documents are not."""
+
+    put: tuple[str, ...]
+    removed: tuple[str, ...]
+    good: int
+    bad: int
+
+
+class RegistryTrouble(NamedTuple):
+    """The documents cannot be read at the moment: the last good ones stay."""
+
+    problem: str
+
+
 class Held(NamedTuple):
     """Consuming stopped (or went on again) because the worker holds as much as it may."""
 
@@ -138,4 +169,5 @@ class KafkaTrouble(NamedTuple):
 Signal = (
     Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed
     | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
+    | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
 )  # fmt: skip

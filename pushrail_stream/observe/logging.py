@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any, Final, TextIO, final
 
 import structlog
@@ -15,11 +16,15 @@ from pushrail_stream.core.signals import (
     CommitFailed,
     CopyFailed,
     DeadLettered,
+    DocumentCaveat,
+    DocumentRefused,
     Held,
     KafkaTrouble,
     MovedToRetry,
     PartitionsAssigned,
     PartitionsRevoked,
+    RegistryChanged,
+    RegistryTrouble,
     Resumed,
     Signal,
     Skipped,
@@ -29,6 +34,7 @@ from pushrail_stream.core.signals import (
 
 Logger = structlog.typing.FilteringBoundLogger
 LEVELS: Final = ("debug", "info", "warning", "error")
+_MANY: Final = 5
 _REPEAT_SECS: Final = 30.0
 """The same trouble is said once in this time; what was left out is counted on the next line."""
 
@@ -87,6 +93,8 @@ class LogObserver:
                 )
             case Suspended() | Resumed() | Slowed():
                 self._health(signal)
+            case DocumentRefused() | DocumentCaveat() | RegistryChanged() | RegistryTrouble():
+                self._registry(signal)
             case _:
                 self._state(signal)
 
@@ -102,6 +110,17 @@ class LogObserver:
                 self._log.warning("destination_resumed", destination=where, suspended_secs=round(suspended_secs))
             case Slowed(_, in_flight, most):
                 self._log.debug("destination_slowed", destination=where, in_flight=in_flight, most=most)
+
+    def _registry(self, signal: DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble) -> None:
+        match signal:
+            case DocumentRefused(document, field, problem):
+                self._log.error("destination_refused", document=document, field=field, problem=problem)
+            case DocumentCaveat(document, field, problem):
+                self._log.warning("destination_caveat", document=document, field=field, problem=problem)
+            case RegistryChanged(put, removed, good, bad):
+                self._log.info("destinations", put=_some(put), removed=_some(removed), in_use=good, refused=bad)
+            case RegistryTrouble(problem):
+                self._trouble(problem, "registry_trouble", problem=problem)
 
     def _state(
         self, signal: CopyFailed | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
@@ -148,3 +167,8 @@ class LogObserver:
         self._said[key] = (now, 0)
         more = {"repeated": left_out} if left_out else {}
         self._log.warning(event, **fields, **more)
+
+
+def _some(ids: Sequence[str]) -> list[str]:
+    """The ids, or how many, where they would fill the line."""
+    return list(ids) if len(ids) <= _MANY else [*ids[:_MANY], f"and {len(ids) - _MANY} more"]

@@ -6,8 +6,23 @@ never stops the others; no value of a document is quoted unless it is known to b
 
 from __future__ import annotations
 
+from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.directory import FileDirectory
-from pushrail_stream.registry.documents import Problem, parse_document, to_document
-from pushrail_stream.registry.findings import Caveat, Refusal, RegistryError
+from pushrail_stream.registry.documents import Parsed, parse_document, to_document
+from pushrail_stream.registry.findings import Caveat, Problem, Refusal, RegistryError
+from pushrail_stream.registry.folder import Folder
+from pushrail_stream.registry.live import LiveRegistry
 
-__all__ = ["Caveat", "FileDirectory", "Problem", "Refusal", "RegistryError", "parse_document", "to_document"]
+__all__ = [
+    "Catalog",
+    "Caveat",
+    "FileDirectory",
+    "Folder",
+    "LiveRegistry",
+    "Parsed",
+    "Problem",
+    "Refusal",
+    "RegistryError",
+    "parse_document",
+    "to_document",
+]

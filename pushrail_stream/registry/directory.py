@@ -64,7 +64,7 @@ class FileDirectory:
                 caveats += [Caveat(name, *problem) for problem in parsed.caveats]
             else:
                 refusals += [Refusal(name, *problem) for problem in parsed]
-        clashes = _clashes(entries)
+        clashes = find_clashes(entries)
         clashing = {refusal.file for refusal in clashes}
         accepted = [entry for entry in entries if entry.file not in clashing]
         used = {entry.file for entry in accepted}
@@ -108,8 +108,9 @@ def _content(file: Path) -> bytes | Refusal:
         return Refusal(str(file), "", f"cannot be read: {(error.strerror or str(error)).lower()}")
 
 
-def _clashes(entries: list[_Entry]) -> list[Refusal]:
+def find_clashes(documents: Iterable[tuple[str, Destination]]) -> list[Refusal]:
     """Documents that are right each by itself and wrong together (contract 3.5)."""
+    entries = [_Entry(*document) for document in documents]
     refusals = _same_id(entries)
     refused = {refusal.file for refusal in refusals}
     refusals += _same_role([entry for entry in entries if entry.file not in refused])

@@ -11,18 +11,12 @@ from pydantic.alias_generators import to_camel
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Destination, Limits, Secret
 from pushrail_stream.registry import rules
+from pushrail_stream.registry.findings import Problem
 from pushrail_stream.settings.problems import did_you_mean, sentence
 
 MASK: Final = "***"
 _MAX_NAME: Final = 64
 """Characters of an unknown field's name that are quoted."""
-
-
-class Problem(NamedTuple):
-    """One thing wrong with a document: dotted field (empty for the whole) and a sentence without values."""
-
-    field: str
-    problem: str
 
 
 class Parsed(NamedTuple):

@@ -9,6 +9,13 @@ class RegistryError(Exception):
     """The documents cannot be read at all. The message names the directory, for people."""
 
 
+class Problem(NamedTuple):
+    """One thing wrong with a document: dotted field (empty for the whole) and a sentence without values."""
+
+    field: str
+    problem: str
+
+
 class Refusal(NamedTuple):
     """A document that is not used, and why."""
 

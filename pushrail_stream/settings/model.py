@@ -122,13 +122,7 @@ class RegistrySettings(_Section):
 
     path: Path = Path("config/destinations")
     topic: bool = False
-
-    @field_validator("topic")
-    @classmethod
-    def _check_available(cls, topic: bool) -> bool:  # noqa: FBT001 - the field's own value
-        if topic:
-            raise ValueError(f"{NOT_AVAILABLE}: keep the destinations in files (registry.path)")
-        return topic
+    """Whether they are records of ``topics.destinations`` instead of files of ``path``."""
 
 
 class DeliverySettings(_Section):

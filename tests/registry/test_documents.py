@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Limits, Secret
-from pushrail_stream.registry.documents import Parsed, Problem, parse_document, to_document
+from pushrail_stream.registry import Parsed, Problem, parse_document, to_document
 from tests.registry.documents import ACCESS_KEY, EXAMPLE, document
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"

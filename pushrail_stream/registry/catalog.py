@@ -1,0 +1,130 @@
+"""The catalog: the destinations there are now, while their documents come, change and go.
+
+A document that is wrong, or claims what is another customer's, changes nothing: the last good one stays in use. When
+all documents are read for the first time there is no last good one, and of those that clash none may be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple, final
+
+from pushrail_stream.core.destination import Destination
+from pushrail_stream.ports import DocumentChange
+from pushrail_stream.registry.claims import Claims
+from pushrail_stream.registry.directory import FileDirectory, find_clashes
+from pushrail_stream.registry.documents import Parsed
+from pushrail_stream.registry.findings import Caveat, Problem, Refusal
+
+Parse = Callable[[str, bytes], Parsed | tuple[Problem, ...]]
+"""Name and content of a document to what it stands for, or to what is wrong with it."""
+
+
+class CatalogChange(NamedTuple):
+    """What a change of documents came to."""
+
+    put: tuple[str, ...]
+    """Ids of destinations that are new or changed."""
+    removed: tuple[str, ...]
+    refusals: tuple[Refusal, ...]
+    caveats: tuple[Caveat, ...]
+
+
+@final
+class Catalog:
+    """Implements `ports.Directory`. `apply` may run in another thread: readers see the old state or the new one."""
+
+    def __init__(self, parse: Parse) -> None:
+        self._parse = parse
+        self._good: dict[str, Destination] = {}
+        self._clashing: dict[str, Parsed] = {}
+        self._bad: set[str] = set()
+        self._claims = Claims()
+        self._loaded = False
+        self._now = FileDirectory()
+
+    @property
+    def bad(self) -> int:
+        """Documents whose present content is not in use."""
+        return len(self._bad)
+
+    def route(self, vendor: str, customer_external_id: str) -> Sequence[Destination]:
+        """All destinations of a customer, enabled or not, ordered by id."""
+        return self._now.route(vendor, customer_external_id)
+
+    def get(self, destination_id: str) -> Destination | None:
+        """The destination of this id; None when there is none (any more)."""
+        return self._now.get(destination_id)
+
+    def __iter__(self) -> Iterator[Destination]:
+        return iter(self._now)
+
+    def __len__(self) -> int:
+        return len(self._now)
+
+    def apply(self, changes: Iterable[DocumentChange]) -> CatalogChange:
+        """Take changes in, all at once for those who read."""
+        before = self._now
+        refusals: list[Refusal] = []
+        caveats: list[Caveat] = []
+        candidates: dict[str, Parsed] = {}
+        for name, content, problem in changes:
+            candidates.pop(name, None)
+            self._clashing.pop(name, None)
+            self._bad.discard(name)
+            if content is None and not problem:
+                self._drop(name)
+                continue
+            parsed = self._parse(name, content) if content is not None else (Problem("", problem),)
+            if isinstance(parsed, Parsed):
+                candidates[name] = parsed
+                caveats += [Caveat(name, *caveat) for caveat in parsed.caveats]
+            else:
+                self._bad.add(name)
+                refusals += [Refusal(name, *found) for found in parsed]
+        refusals += self._add(candidates) if self._loaded else self._load(candidates)
+        self._now = FileDirectory(self._good.items())
+        put = tuple(d.id for d in self._now if before.get(d.id) != d)
+        removed = tuple(d.id for d in before if self._now.get(d.id) is None)
+        return CatalogChange(put, removed, tuple(refusals), tuple(caveats))
+
+    def _load(self, candidates: dict[str, Parsed]) -> list[Refusal]:
+        self._loaded = True
+        clashes = find_clashes((name, parsed.destination) for name, parsed in candidates.items())
+        for refusal in clashes:
+            if (parsed := candidates.pop(refusal.file, None)) is not None:
+                self._clashing[refusal.file] = parsed
+                self._bad.add(refusal.file)
+        for name, parsed in candidates.items():
+            self._use(name, parsed.destination)
+        return clashes
+
+    def _add(self, candidates: dict[str, Parsed]) -> list[Refusal]:
+        refusals = []
+        # What clashed before may not any more, now that others have changed or gone.
+        for name, parsed in (candidates | self._clashing).items():
+            before = self._good.get(name)
+            if before is not None:
+                self._claims.remove(name, before)
+            conflict = self._claims.conflict(name, parsed.destination)
+            if conflict is None:
+                self._clashing.pop(name, None)
+                self._bad.discard(name)
+                self._use(name, parsed.destination)
+                continue
+            if name in candidates:
+                refusals.append(Refusal(name, *conflict))
+            self._clashing[name] = parsed
+            self._bad.add(name)
+            if before is not None:
+                self._claims.add(name, before)
+        return refusals
+
+    def _use(self, name: str, destination: Destination) -> None:
+        self._good[name] = destination
+        self._claims.add(name, destination)
+
+    def _drop(self, name: str) -> None:
+        before = self._good.pop(name, None)
+        if before is not None:
+            self._claims.remove(name, before)

@@ -1,0 +1,157 @@
+"""The catalog: changes come in, the last good document stays, and nobody takes what is another customer's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.ports import DocumentChange
+from pushrail_stream.registry import Catalog, Parsed, Problem, parse_document
+from pushrail_stream.registry.catalog import CatalogChange
+from tests.registry.documents import customer, document
+
+
+def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
+    del name
+    return parse_document(content, environ={}, default_max_in_flight=8)
+
+
+def change(name: str, content: dict[str, Any] | bytes | None) -> DocumentChange:
+    return DocumentChange(name, json.dumps(content).encode() if isinstance(content, dict) else content)
+
+
+def loaded(**documents: dict[str, Any] | bytes) -> tuple[Catalog, CatalogChange]:
+    catalog = Catalog(parse)
+    return catalog, catalog.apply(change(name, content) for name, content in documents.items())
+
+
+def ids(catalog: Catalog) -> list[str]:
+    return [destination.id for destination in catalog]
+
+
+def test_documents_come_change_and_go() -> None:
+    catalog, first = loaded(a=customer("a"), b=customer("b"))
+    assert (first.put, first.removed, first.refusals) == (("dst_a", "dst_b"), (), ())
+    changed = catalog.apply([change("a", customer("a", enabled=False)), change("b", None), change("c", customer("c"))])
+    assert (changed.put, changed.removed) == (("dst_a", "dst_c"), ("dst_b",))
+    assert ids(catalog) == ["dst_a", "dst_c"]
+    off = catalog.get("dst_a")
+    assert off is not None
+    assert not off.enabled
+    assert list(catalog.route("acme", "acct_a")) == [off]
+    assert catalog.get("dst_b") is None
+
+
+def test_an_unchanged_document_is_neither_put_nor_removed() -> None:
+    catalog, _ = loaded(a=customer("a"))
+    again = catalog.apply([change("a", customer("a"))])
+    assert (again.put, again.removed, again.refusals) == ((), (), ())
+
+
+def test_a_bad_edit_keeps_the_last_good_document() -> None:
+    catalog, _ = loaded(a=customer("a"), b=customer("b"))
+    before = catalog.get("dst_a")
+    half = catalog.apply([change("a", b'{"id": "dst_a", ')])
+    assert [(refusal.file, refusal.field) for refusal in half.refusals] == [("a", "")]
+    wrong = catalog.apply([change("a", customer("a", region="mars"))])
+    assert [refusal.field for refusal in wrong.refusals] == ["region"]
+    gone = catalog.apply([DocumentChange("a", None, "cannot be read: permission denied")])
+    assert str(gone.refusals[0]) == "a: cannot be read: permission denied"
+    assert catalog.get("dst_a") is before
+    assert catalog.bad == 1
+    mended = catalog.apply([change("a", customer("a", enabled=False))])
+    assert mended.put == ("dst_a",)
+    assert catalog.bad == 0
+
+
+def test_a_bad_document_that_goes_takes_its_last_good_version_with_it() -> None:
+    catalog, _ = loaded(a=customer("a"))
+    catalog.apply([change("a", b"{")])
+    assert catalog.apply([change("a", None)]).removed == ("dst_a",)
+    assert (len(catalog), catalog.bad) == (0, 0)
+
+
+def test_a_newcomer_cannot_take_an_id_a_role_or_an_external_id_that_is_in_use() -> None:
+    catalog, _ = loaded(a=customer("a"))
+    before = catalog.get("dst_a")
+    for thief, field in (
+        (customer("thief", id="dst_a"), "id"),
+        (customer("thief", role="a"), "auth.roleArn"),
+        (customer("thief", external_id="ext-a"), "auth.externalId"),
+    ):
+        refused = catalog.apply([change("thief", thief)])
+        assert [(refusal.file, refusal.field) for refusal in refused.refusals] == [("thief", field)]
+        assert ids(catalog) == ["dst_a"]
+        assert catalog.get("dst_a") is before
+    assert catalog.bad == 1
+
+
+def test_the_same_customer_may_use_its_role_twice() -> None:
+    catalog, _ = loaded(a=customer("a"))
+    second = customer("a", id="dst_a2")
+    assert catalog.apply([change("a2", second)]).refusals == ()
+    assert ids(catalog) == ["dst_a", "dst_a2"]
+
+
+def test_what_clashed_is_used_once_the_other_is_gone() -> None:
+    catalog, _ = loaded(a=customer("a"))
+    catalog.apply([change("thief", customer("thief", role="a"))])
+    freed = catalog.apply([change("a", None)])
+    assert (freed.put, freed.removed) == (("dst_thief",), ("dst_a",))
+    assert catalog.bad == 0
+
+
+def test_a_good_document_whose_edit_clashes_stays_as_it_was() -> None:
+    catalog, _ = loaded(a=customer("a"), b=customer("b"))
+    before = catalog.get("dst_b")
+    refused = catalog.apply([change("b", customer("b", role="a"))])
+    assert [refusal.field for refusal in refused.refusals] == ["auth.roleArn"]
+    assert catalog.get("dst_b") is before
+    assert catalog.apply([change("a", customer("a", role="other"))]).put == ("dst_a", "dst_b")
+
+
+def test_of_those_that_clash_at_the_first_reading_none_is_used() -> None:
+    catalog, first = loaded(a=customer("a", role="r"), b=customer("b", role="r"), c=customer("c"))
+    assert {refusal.file for refusal in first.refusals} == {"a", "b"}
+    assert ids(catalog) == ["dst_c"]
+    assert catalog.bad == 2
+    assert catalog.apply([change("b", None)]).put == ("dst_a",)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("abcd"),
+            st.sampled_from(["good", "off", "bad", "gone", "thief"]),
+        ),
+        max_size=20,
+    )
+)
+def test_however_documents_change_nobody_shares_a_role_or_an_id(story: list[tuple[str, str]]) -> None:
+    catalog = Catalog(parse)
+    contents: dict[str, bytes | dict[str, Any] | None] = {}
+    for name, becomes in story:
+        contents[name] = {
+            "good": customer(name),
+            "off": customer(name, enabled=False),
+            "bad": b"[",
+            "gone": None,
+            "thief": customer(name, role="a", id=f"dst_{name}"),
+        }[becomes]
+        catalog.apply([change(name, contents[name])])
+        destinations = list(catalog)
+        roles = [destination.auth.role_arn for destination in destinations]  # type: ignore[union-attr]
+        assert len(set(roles)) == len(roles)
+        assert len({destination.id for destination in destinations}) == len(destinations)
+    for name, content in contents.items():
+        if content is None:
+            assert catalog.get(f"dst_{name}") is None
+
+
+def test_ten_thousand_documents_change_one_at_a_time_in_no_time() -> None:
+    catalog, first = loaded(**{f"n{number}": customer(f"n{number}") for number in range(2_000)})
+    assert len(first.put) == 2_000
+    assert catalog.apply([change("n7", document(id="dst_n7"))]).put == ("dst_n7",)
