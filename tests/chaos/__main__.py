@@ -20,7 +20,7 @@ def main() -> int:
     """Exit code: 0 when every check held."""
     options = _options()
     say(
-        f"seed {options.seed} (--seed {options.seed} repeats faults and schedule); {options.produce_secs:.0f} s at least"
+        f"seed {options.seed} (--seed {options.seed} repeats faults and schedule); takes {options.produce_secs:.0f} s and more"
     )
     folder = Path(tempfile.mkdtemp(prefix="pushrail-chaos-"))
     keep = True

@@ -47,7 +47,7 @@ def read_copies(bootstrap: str, topic: str) -> Iterator[Copy]:
         left = sum(consumer.get_watermark_offsets(p, timeout=_ANSWER_SECS)[1] for p in partitions)
         consumer.assign(partitions)
         while left > 0:
-            messages = consumer.consume(_BATCH, _ANSWER_SECS)
+            messages = consumer.consume(min(left, _BATCH), _ANSWER_SECS)
             if not messages:
                 raise TimeoutError(f"{left} records of {topic} could not be read")
             for message in messages:
