@@ -19,16 +19,14 @@ from tests.kafka_server.local import LocalKafka
 def main() -> int:
     """Exit code: 0 when every check held."""
     options = _options()
-    say(
-        f"seed {options.seed} (--seed {options.seed} repeats faults and schedule); takes {options.produce_secs:.0f} s and more"
-    )
+    say(f"Seed {options.seed}; --seed {options.seed} repeats faults and schedule. Takes {options.produce_secs:.0f} s.")
     folder = Path(tempfile.mkdtemp(prefix="pushrail-chaos-"))
     keep = True
     try:
         with LocalKafka() as kafka:
             result = Run(options, kafka, folder, say).execute()
-        keep = bool(result.problems)
-        for line in result.problems:
+        keep = bool(result.problems.by_kind)
+        for line in result.problems.shown():
             say(line)
         print(json.dumps(result.figures), flush=True)
     except distribution.DistributionMissingError as error:
@@ -43,7 +41,7 @@ def main() -> int:
             say(f"The logs are in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    return 1 if result.problems else 0
+    return 1 if result.problems.by_kind else 0
 
 
 def _options() -> Options:
@@ -53,8 +51,11 @@ def _options() -> Options:
     parser.add_argument("--broker-restarts", type=int, default=Options.broker_restarts)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--secs", type=float, help="fail when it takes longer")
+    parser.add_argument("--without-metrics", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    return Options(given.seed, given.events, given.kills, given.broker_restarts, given.secs)
+    return Options(
+        given.seed, given.events, given.kills, given.broker_restarts, given.secs, scrape=not given.without_metrics
+    )
 
 
 def say(line: str) -> None:

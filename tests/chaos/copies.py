@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from tests.chaos.world import PARTITIONS, Place, number_in
 
@@ -38,6 +38,11 @@ class Copy(NamedTuple):
 
 
 def read_copies(bootstrap: str, topic: str) -> Iterator[Copy]:
+    """Every copy on a topic."""
+    return map(_copy, read_records(bootstrap, topic))
+
+
+def read_records(bootstrap: str, topic: str) -> Iterator[Message]:
     """Every record of a topic."""
     consumer = Consumer(
         {"bootstrap.servers": bootstrap, "group.id": "chaos-reader", "enable.auto.commit": False, "log_level": 0}
@@ -53,13 +58,14 @@ def read_copies(bootstrap: str, topic: str) -> Iterator[Copy]:
             for message in messages:
                 if message.error() is None:
                     left -= 1
-                    yield _copy(message)
+                    yield message
     finally:
         consumer.close()
 
 
-def _copy(message: Any) -> Copy:
-    headers = {name: (value or b"").decode() for name, value in message.headers() or []}
+def _copy(message: Message) -> Copy:
+    raw: Any = message.headers() or []
+    headers = {name: (value or b"").decode() for name, value in raw}
     destination = headers.get("pushrail-destination")
     place = None if destination is None else Place.of(destination)
     value = message.value()

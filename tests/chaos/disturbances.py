@@ -76,6 +76,10 @@ class Disturbances:
         """Whether an arrival whose reply came may come again: it was under way, or settled and not yet committed."""
         return self.cover(arrival.worker, arrival.received, arrival.replied + settles_within_secs)
 
+    def told(self) -> list[str]:
+        """The windows, for people."""
+        return [f"{w.start:.3f} to {w.end:.3f}: {f'worker {w.worker}' if w.worker else 'all'}" for w in self.windows]
+
     def _of(self, worker: int | None) -> tuple[list[float], list[float]]:
         found = self._merged.get(worker)
         if found is None:

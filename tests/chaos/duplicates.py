@@ -32,7 +32,6 @@ from tests.chaos.world import CONNECT_SECS, HOLD_SECS, READ_SECS, World
 Delivery = tuple[int, int]
 """Number of the event and slot of the destination."""
 _OTHER_SECS: Final = HOLD_SECS + CONNECT_SECS + READ_SECS
-_MAX_LINES: Final = 20
 
 
 class Duplicates(NamedTuple):
@@ -42,7 +41,8 @@ class Duplicates(NamedTuple):
     letters: int
     unknown: int
     uncommitted: int
-    unexplained: list[str]
+    unexplained: dict[Delivery, str]
+    """Why each of these is too often, in a line."""
 
     @property
     def bound(self) -> int:
@@ -93,13 +93,13 @@ class Audit:
             for delivery, times in self._repeated().items()
             if times > (allowed := 1 + unknown_by[delivery] + uncommitted_by[delivery])
         ]
-        self._tell({delivery for delivery, _, _ in unexplained[:_MAX_LINES]})
+        self._tell({delivery for delivery, _, _ in unexplained})
         return Duplicates(
             arrivals=sum(count - 1 for count in self.received if count > 1),
             letters=sum(count - 1 for count in self._letters.values() if count > 1),
             unknown=unknown_by.total(),
             uncommitted=uncommitted_by.total(),
-            unexplained=[self._line(*one) for one in unexplained],
+            unexplained={one[0]: self._line(*one) for one in unexplained},
         )
 
     def _others_secs(self, number: int) -> float:

@@ -24,6 +24,8 @@ class Options:
     customers: int = 200
     per_second: float = 1_500.0
     """Events are produced no faster, whatever the machine could do."""
+    scrape: bool = True
+    """Whether the workers' metrics are checked."""
 
     @property
     def produce_secs(self) -> float:

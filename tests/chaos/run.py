@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,11 +23,12 @@ from tests.chaos.drain import Drain, Lag
 from tests.chaos.duplicates import Audit, Duplicates
 from tests.chaos.faults import Denial, plan_faults
 from tests.chaos.fleet import FEWEST, Fleet
+from tests.chaos.history import find_attempts
 from tests.chaos.options import Options
 from tests.chaos.producer import Production
 from tests.chaos.schedule import plan_actions
 from tests.chaos.scrape import Scraper
-from tests.chaos.verdict import Letters, find_lost, find_uncalled_for, shown
+from tests.chaos.verdict import Letters, Problems, find_lost, find_uncalled_for
 from tests.chaos.world import PARTITIONS, TIERS, TOPICS, World, write_settings
 from tests.kafka_server.local import LocalKafka
 
@@ -47,7 +48,7 @@ class Result:
     """Figures for machines, problems for people."""
 
     figures: dict[str, Any]
-    problems: list[str] = field(default_factory=list)
+    problems: Problems
 
 
 class Run:
@@ -60,7 +61,7 @@ class Run:
         self._say = say
         self._world = World(options.seed, options.events, options.customers)
         self._disturbances = Disturbances()
-        self._problems: list[str] = []
+        self._problems = Problems()
         self._started = now()
         self._deadline = time.monotonic() + options.deadline_secs
         self._lags: list[Lag] | None = None
@@ -90,7 +91,8 @@ class Run:
             arrivals, facts = bus.end()
         figures = {"kills": fleet.kills, "broker_restarts": broker.restarts, "scrapes": scraper.checked}
         figures |= {"terminations": fleet.terminations, "stops": fleet.stops, "workers": fleet.started}
-        self._problems += [*fleet.problems, *shown("Accounts that do not balance", scraper.problems)]
+        self._problems.add("Workers", fleet.problems)
+        self._problems.add("Accounts that do not balance", scraper.problems)
         self._check_done(fleet, broker, scraper)
         return self._judge(arrivals, facts, production, denial, figures)
 
@@ -124,7 +126,7 @@ class Run:
         try:
             conductor.run(produced)
         except _GivenUpError as error:
-            self._problems.append(str(error))
+            self._problems.add("The run", [str(error)])
             return
         conductor.calm()
         self._say(f"{conductor.elapsed:5.0f} s  no more faults; waiting until everything has settled")
@@ -145,7 +147,7 @@ class Run:
             if self._lags == []:
                 return True
             if time.monotonic() > min(self._deadline, moved_at + _STALLED_SECS):
-                self._problems.append(f"not drained: nothing moved for {time.monotonic() - moved_at:.0f} s")
+                self._problems.add("The run", [f"not drained: nothing moved for {time.monotonic() - moved_at:.0f} s"])
                 return True
             return False
 
@@ -155,16 +157,16 @@ class Run:
         """Once more when all workers have ended: none of them may have taken anything back."""
         lags = drain.lags()
         if lags is None:
-            self._problems.append("Kafka does not answer at the end")
-        self._problems += shown("Partitions not committed to their end", [str(lag) for lag in lags or ()])
+            self._problems.add("The run", ["Kafka does not answer at the end"])
+        self._problems.add("Partitions not committed to their end", [str(lag) for lag in lags or ()])
 
     def _check_done(self, fleet: Fleet, broker: Broker, scraper: Scraper) -> None:
         options = self._options
         if (fleet.kills, broker.restarts) < (options.kills, options.broker_restarts):
-            self._problems.append(f"only {fleet.kills} kills and {broker.restarts} broker restarts were made")
+            self._problems.add("The run", [f"only {fleet.kills} kills and {broker.restarts} broker restarts were made"])
         # Every second three workers; a third of it is left for what is starting, stopped, away or slow.
-        if scraper.checked < options.produce_secs * FEWEST / 3:
-            self._problems.append(f"only {scraper.checked} scrapes were answered")
+        if options.scrape and scraper.checked < options.produce_secs * FEWEST / 3:
+            self._problems.add("The run", [f"only {scraper.checked} scrapes were answered"])
 
     def _judge(
         self,
@@ -189,16 +191,20 @@ class Run:
                 audit.note_copy(copy, is_letter=False)
         duplicates = audit.finish()
         delivered, dead, lost = find_lost(audit, letters)
-        self._problems += shown("Lost", lost)
-        self._problems += shown("Dead letters without a reason", letters.problems)
-        self._problems += shown("Arrivals that are not what was produced", facts["strange"])
-        self._problems += shown("Arrivals that must not be", find_uncalled_for(audit, world))
-        self._problems += shown("Duplicates without a reason", duplicates.unexplained)
+        self._problems.add("Lost", lost)
+        self._problems.add("Dead letters without a reason", letters.problems)
+        self._problems.add("Arrivals that are not what was produced", facts["strange"])
+        self._problems.add("Arrivals that must not be", find_uncalled_for(audit, world))
+        self._problems.add("Duplicates without a reason", duplicates.unexplained.values())
         resumed = self._resumed(arrivals, letters)
         if letters.reasons["suspended"] and not resumed and self._lasted_beyond(denial):
-            self._problems.append(f"{world.denied.id} was suspended and never took an event again")
+            self._problems.add("The run", [f"{world.denied.id} was suspended and never took an event again"])
         figures |= {"delivered": delivered, "dead_lettered": dead, "lost": len(lost), "retried": retried}
         figures |= {name: letters.reasons[name] for name in ("blocked", "suspended")} | {"resumed": resumed}
+        if self._problems.by_kind:
+            history = find_attempts(address, duplicates.unexplained) if duplicates.unexplained else ()
+            lines = [*self._problems.shown(None), "", *self._disturbances.told(), "", *history]
+            (self._folder / "problems.txt").write_text("\n".join(lines))
         return Result(self._figures(figures, duplicates, arrivals, production), self._problems)
 
     def _resumed(self, arrivals: Arrivals, letters: Letters) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,8 +11,30 @@ from tests.chaos.copies import Copy
 from tests.chaos.duplicates import Audit
 from tests.chaos.world import Place, World
 
-_SHOWN: Final = 20
+SHOWN: Final = 20
 _OF_KIND: Final = {"malformed": "rejected", "undecodable": "undecodable", "oversize": "oversize"}
+
+
+@dataclass
+class Problems:
+    """What is wrong, by kind: the first lines of each for people, all of them for a file."""
+
+    by_kind: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, kind: str, lines: Iterable[str]) -> None:
+        """Add lines; none is no problem."""
+        found = list(lines)
+        if found:
+            self.by_kind.setdefault(kind, []).extend(found)
+
+    def shown(self, most: int | None = SHOWN) -> list[str]:
+        """Lines to print, under titles that say how many there are."""
+        lines: list[str] = []
+        for kind, found in self.by_kind.items():
+            lines += [f"{kind}: {len(found)}", *(f"  {line}" for line in found[:most])]
+            if most is not None and len(found) > most:
+                lines.append(f"  ... and {len(found) - most} more")
+        return lines
 
 
 @dataclass
@@ -98,11 +121,3 @@ def find_uncalled_for(audit: Audit, world: World) -> list[str]:
         if audit.received[2 * number + 1] and 1 not in world.wanted_by(number)
     ]
     return lines
-
-
-def shown(title: str, lines: list[str]) -> list[str]:
-    """The first of the lines under a title that says how many there are; nothing when there are none."""
-    if not lines:
-        return []
-    more = [f"  ... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-    return [f"{title}: {len(lines)}", *(f"  {line}" for line in lines[:_SHOWN]), *more]
