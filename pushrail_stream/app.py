@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.retry import RetryPolicy, Tier
+from pushrail_stream.core.signals import Signal
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.documents import TopicDocuments
@@ -28,6 +29,7 @@ from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.intake import HoldLimits
+from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Directory, Failed, Observer, Upkeep
@@ -86,6 +88,14 @@ async def open_registry(settings: Settings, environ: Mapping[str, str]) -> Async
             yield catalog, LiveRegistry(catalog, documents)
     else:
         yield catalog, LiveRegistry(catalog, Folder(settings.registry.path))
+
+
+async def load_registry(settings: Settings, environ: Mapping[str, str]) -> tuple[Catalog, list[Signal]]:
+    """Every destination there is now, and what is to be said of their documents."""
+    signals: list[Signal] = []
+    async with open_registry(settings, environ) as (catalog, upkeep):
+        await upkeep.start(lambda signal: signals.append(signal))  # noqa: PLW0108 - append names its parameter otherwise
+    return catalog, signals
 
 
 async def run_worker(
@@ -160,11 +170,13 @@ async def _run_graph(
     )
     hand_over = HandOver(copies=copies, ledger=ledger, clock=clock, observe=observe)
     policy = RetryPolicy(delivery.backoff_base_secs, delivery.backoff_cap_secs, delivery.max_age_secs, tiers)
+    look_out = LookOut(bus=bus, directory=directory, under_way=under_way, observe=observe)
     deliver = Deliver(
         bus=bus,
         directory=directory,
         hand_over=hand_over,
         health=Health(policy=policy, jitter=random.random, observe=observe),
+        look_out=look_out,
         under_way=under_way,
         limits=LaneLimits(
             delivery.max_entries, delivery.max_request_bytes, delivery.flush_ms / 1000, delivery.hold_secs
@@ -217,6 +229,7 @@ async def _run_graph(
                 members.create_task(consumer.run())
     finally:
         deliver.stop()
+        look_out.stop()
         under_way.cancel()
     return ledger
 

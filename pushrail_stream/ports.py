@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.outcome import Reply
+from pushrail_stream.core.outcome import Presence, Reply
 from pushrail_stream.core.record import Headers
 from pushrail_stream.core.signals import Signal
 
@@ -22,8 +22,14 @@ class Bus(Protocol):
     async def put(self, batch: Batch) -> Reply:
         """One attempt. Never raises for anything AWS or the network does: that is a `CallFailed`."""
 
+    async def look(self, destination: Destination) -> Presence:
+        """Whether the destination's bus exists. Never raises for anything AWS or the network does."""
+
     def forget_credentials(self, destination: Destination) -> None:
-        """The session's credentials were refused: the next `put` to this destination signs in anew."""
+        """The `put` that has just returned was refused for its credentials: the next one signs in anew.
+
+        To be called before anything else is awaited. Late refusals of a session that has been replaced change nothing.
+        """
 
 
 class PublishError(Exception):

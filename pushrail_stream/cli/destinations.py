@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from pushrail_stream.cli.errors import CommandError
+from pushrail_stream.app import load_registry
+from pushrail_stream.cli.documents import delete, no_such_destination, put
+from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, remark, say, table
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
-from pushrail_stream.registry import FileDirectory, Refusal, to_document
+from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
+from pushrail_stream.registry import Catalog, Caveat, FileDirectory, Refusal, to_document
 from pushrail_stream.registry.directory import document_files
 from pushrail_stream.settings import Settings
 
@@ -47,11 +51,11 @@ def show(options: Options, destination_id: str) -> None:
     directory = _load(settings)
     destination = directory.get(destination_id)
     if destination is None:
-        raise CommandError(f"{settings.registry.path}: no destination {destination_id}; `destinations list` names them")
+        raise no_such_destination(settings, destination_id)
     if options.json:
         emit(to_document(destination))
         return
-    remark(f"file: {directory.file_of(destination_id)}")
+    remark(f"document: {directory.document_of(destination_id)}")
     document(to_document(destination))
 
 
@@ -82,6 +86,11 @@ def validate(options: Options, files: tuple[Path, ...]) -> None:
         click.get_current_context().exit(2)
 
 
+destinations.add_command(onboard)
+destinations.add_command(put)
+destinations.add_command(delete)
+
+
 def _print_findings(directory: FileDirectory, refusals: Sequence[Refusal], refused: int) -> None:
     for refusal in refusals:
         say(f"refused: {refusal}")
@@ -95,16 +104,18 @@ def _documents(path: Path, *, named: bool) -> list[Path]:
     return document_files(path) if path.is_dir() or not named else [path]
 
 
-def _load(settings: Settings) -> FileDirectory:
+def _load(settings: Settings) -> Catalog:
     """The registry's destinations; what is wrong with documents goes to stderr."""
-    directory, refusals = FileDirectory.load(
-        settings.registry.path, environ=os.environ, default_max_in_flight=settings.delivery.max_in_flight
-    )
-    for refusal in refusals:
-        remark(f"refused: {refusal}")
-    for caveat in directory.caveats:
-        remark(f"warning: {caveat}")
-    return directory
+    catalog, signals = asyncio.run(load_registry(settings, os.environ))
+    for signal in signals:
+        match signal:
+            case DocumentRefused():
+                remark(f"refused: {Refusal(*signal)}")
+            case DocumentCaveat():
+                remark(f"warning: {Caveat(*signal)}")
+            case _:
+                pass
+    return catalog
 
 
 def _row(destination: Destination) -> tuple[str, ...]:

@@ -29,8 +29,8 @@ _GRACE_SECS: Final = 2.0
 """A lane that has just become busy has shown nothing yet: for so long it may hold any number."""
 _LOOK_SECS: Final = 0.5
 """How often retries that cannot leave are looked through for those that have waited too long."""
-_SLOW_KEPT_SECS: Final = 60.0
-"""An idle destination's cut window is remembered for so long."""
+_KEPT_SECS: Final = 60.0
+"""An idle destination's cut window is remembered for so long, and a blocking one's document looked at so often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,10 @@ class LaneLimits:
 class Lane:
     """A destination's deliveries that are not settled and not under way, and what its bus showed of itself."""
 
-    __slots__ = ("_alone", "_busy_since", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order", "_waiting",
-                 "destination", "in_flight", "next_call_at", "suspension", "throughput", "window")  # fmt: skip
+    __slots__ = (
+        "_alone", "_busy_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order", "_waiting",
+        "destination", "in_flight", "next_call_at", "suspension", "throughput", "window",
+    )  # fmt: skip
 
     def __init__(self, destination: Destination, limits: LaneLimits) -> None:
         self.destination = destination
@@ -73,6 +75,7 @@ class Lane:
         self._waiting: list[tuple[float, int, Delivery]] = []
         self._order = 0
         self._busy_since = float("-inf")
+        self._called_at = float("-inf")
         self._look_at = float("-inf")
 
     def __len__(self) -> int:
@@ -92,8 +95,9 @@ class Lane:
     def kept_until(self, now: float) -> float:
         """Until when an idle lane is to be remembered for its state; ``now`` when it may be forgotten."""
         if not self.suspension.is_clear:
-            return float("inf")
-        return max(now if self.window.is_open else now + _SLOW_KEPT_SECS, self.next_call_at)
+            return now + _KEPT_SECS
+        cut_until = now if self.window.is_open else self._called_at + _KEPT_SECS
+        return max(now, cut_until, self.next_call_at)
 
     def refuses(self, now: float) -> bool:
         """Whether a delivery has no business here: the destination is suspended and this is not its probe."""
@@ -133,6 +137,7 @@ class Lane:
         else:
             return None
         self.in_flight += 1
+        self._called_at = now
         if self.destination.limits.max_requests_per_second is not None:
             self.next_call_at = now + 1 / self.destination.limits.max_requests_per_second
         return Batch(self.destination, tuple(picked))

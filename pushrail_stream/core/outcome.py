@@ -64,6 +64,8 @@ class Refresh(NamedTuple):
     message: str
 
 
+Presence = Literal["there", "gone", "unknown"]
+"""Whether a bus exists; unknown when its role may not ask (DescribeEventBus), or nobody answered."""
 Verdict = tuple[Outcome, ...] | Split | Refresh
 
 

@@ -93,6 +93,19 @@ class Resumed(NamedTuple):
     suspended_secs: float
 
 
+class BusGone(NamedTuple):
+    """The bus of a destination does not exist: its deliveries are dead-lettered instead of vanishing."""
+
+    destination: Destination
+
+
+class BusBack(NamedTuple):
+    """A bus that was gone exists again."""
+
+    destination: Destination
+    gone_secs: float
+
+
 class Slowed(NamedTuple):
     """A destination asked for less speed, or recovered: so many calls may be under way to it now."""
 
@@ -167,7 +180,7 @@ class KafkaTrouble(NamedTuple):
 
 
 Signal = (
-    Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed
+    Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | BusGone | BusBack
     | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
     | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
 )  # fmt: skip

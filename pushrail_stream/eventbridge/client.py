@@ -16,14 +16,17 @@ from botocore.exceptions import BotoCoreError
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Auth, Destination
-from pushrail_stream.core.outcome import CallFailed, Reply
+from pushrail_stream.core.outcome import CallFailed, Presence, Reply
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.credentials import KeySource, Sts, key_source
+from pushrail_stream.eventbridge.credentials import SESSION_SECS, Keys, KeySource, Sts, key_source
 from pushrail_stream.eventbridge.shared import Shared
-from pushrail_stream.eventbridge.wire import Endpoint, Signer, Stamps
+from pushrail_stream.eventbridge.wire import DESCRIBE_EVENT_BUS, Endpoint, Signer, Stamps
 
 _PRODUCT: Final = "pushrail-stream"
 """Our name in the User-Agent, for whoever reads the customer's CloudTrail."""
+
+_IDLE_SECS: Final = SESSION_SECS
+"""What is kept for a destination (4 KB with a session) is dropped when unused for as long: its session is over then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,13 +45,16 @@ class EventBridgeOptions:
 class _Access:
     """How to call for one destination, as its document has it now."""
 
-    __slots__ = ("auth", "region", "signer", "source")
+    __slots__ = ("auth", "refused", "region", "signer", "source", "used_at")
 
     def __init__(self, auth: Auth, region: str, source: KeySource) -> None:
         self.auth = auth
         self.region = region
         self.source = source
         self.signer: Signer | None = None
+        self.refused: Keys | None = None
+        """What signed the last call that failed: the keys that `forget_credentials`, right after it, is about."""
+        self.used_at = 0.0
 
     def fits(self, destination: Destination) -> bool:
         """Whether the destination still signs in this way. The same object nearly always, else compared by value."""
@@ -87,6 +93,7 @@ class EventBridge:
             deadline_secs=total_secs,
         )
         self._accesses: dict[str, _Access] = {}
+        self._swept_at = 0.0
         self._endpoints: dict[str, Endpoint] = {}
         self._openings: dict[str, Shared[Endpoint | CallFailed]] = {}
 
@@ -102,10 +109,8 @@ class EventBridge:
     async def put(self, batch: Batch) -> Reply:
         """One PutEvents call for the batch, signed with its destination's credentials; the first signs in before it."""
         destination = batch.destination
-        access = self._accesses.get(destination.id)
-        if access is None or not access.fits(destination):
-            access = self._accesses[destination.id] = self._access(destination)
-        keys = await access.source.keys(self._stamps.read()[0])
+        access = self._access(destination)
+        keys = await access.source.keys(access.used_at)
         if isinstance(keys, CallFailed):
             return keys
         endpoint = self._endpoints.get(destination.region) or await self._open_endpoint(destination.region)
@@ -114,20 +119,51 @@ class EventBridge:
         signer = access.signer
         if signer is None or signer.keys is not keys:
             signer = access.signer = Signer(keys, endpoint)
-        return await endpoint.put_events(batch.entries(), signer, self._stamps.read()[1])
+        reply = await endpoint.put_events(batch.entries(), signer, self._stamps.read()[1])
+        if isinstance(reply, CallFailed):
+            access.refused = keys
+        return reply
 
     def forget_credentials(self, destination: Destination) -> None:
-        """The session's credentials were refused: the next `put` to this destination signs in anew."""
-        access = self._accesses.get(destination.id)
-        if access is not None:
-            access.source.forget()
+        """The `put` that has just returned was refused for its credentials: the next one signs in anew.
 
-    def discard(self, destination_id: str) -> None:
-        """Drop what is kept for a destination that is gone or idle; a later `put` starts afresh."""
-        self._accesses.pop(destination_id, None)
+        Only the session that signed that call is dropped: of many calls under way with one session the first refusal
+        replaces it, and those that come later leave the new one alone.
+        """
+        access = self._accesses.get(destination.id)
+        if access is not None and access.refused is not None:
+            access.source.forget(access.refused, self._stamps.read()[0])
+
+    async def look(self, destination: Destination) -> Presence:
+        """Whether the destination's bus exists, asked with the destination's own credentials."""
+        access = self._access(destination)
+        keys = await access.source.keys(access.used_at)
+        endpoint = await self._open_endpoint(destination.region)
+        if isinstance(keys, CallFailed) or isinstance(endpoint, CallFailed):
+            return "unknown"
+        signer = Signer(keys, endpoint, DESCRIBE_EVENT_BUS)
+        failed = await endpoint.describe_bus(destination.bus_arn, signer, self._stamps.read()[1])
+        if failed is None:
+            return "there"
+        return "gone" if failed.code == "ResourceNotFoundException" else "unknown"
 
     def _access(self, destination: Destination) -> _Access:
-        return _Access(destination.auth, destination.region, key_source(destination, self._sts))
+        """How to call for this destination, marked as used now."""
+        access = self._accesses.get(destination.id)
+        if access is None or not access.fits(destination):
+            source = key_source(destination, self._sts)
+            access = self._accesses[destination.id] = _Access(destination.auth, destination.region, source)
+        now = access.used_at = self._stamps.read()[0]
+        if not 0 <= now - self._swept_at < _IDLE_SECS:
+            self._sweep(now)
+        return access
+
+    def _sweep(self, now: float) -> None:
+        """Drop the idle, among them the destinations that are gone: nobody tells us which."""
+        self._swept_at = now
+        self._accesses = {
+            key: access for key, access in self._accesses.items() if 0 <= now - access.used_at < _IDLE_SECS
+        }
 
     async def _open_endpoint(self, region: str) -> Endpoint | CallFailed:
         opening = self._openings.setdefault(region, Shared())

@@ -7,6 +7,7 @@ instance) is used for one thing only: to call AssumeRole.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -41,9 +42,15 @@ _RENEW_AT: Final = 0.75
 """Part of a session's life after which it is renewed ahead: a quarter of an hour before its end."""
 _RENEW_PAUSE_SECS: Final = 30.0
 """After a failed renewal the session is used on, and STS left alone for as long."""
-_FAILURE_KEPT_SECS: Final = 1.0
-"""A failed sign-in answers for as long, so that a busy lane does not use up STS's quota (600/s per account)."""
+_FIRST_PAUSE_SECS: Final = 1.0
+_LONGEST_PAUSE_SECS: Final = 15.0
+"""A failed sign-in answers for 1 s, then 2, 4, 8 and 15: a thousand destinations in an outage of STS ask it 67 times a
+second, of 600 an account may. Less than half of the 30 s after which a suspended lane probes: each probe asks anew."""
 _STS_CONNECTIONS: Final = 64
+_REPLACEMENT_KEPT_SECS: Final = 15.0
+"""A session that took the place of a refused one is kept for as long, were it refused too: a bus that takes none of
+our sessions must not cost a sign-in per call. AWS may also need seconds to know a new session everywhere."""
+_NEVER: Final = -math.inf
 _NOT_IN_SESSION_NAME: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
 _SESSION_NAME_MAX: Final = 64
 _BASE_MISSING: Final = (NoCredentialsError, PartialCredentialsError, CredentialRetrievalError, ProfileNotFound)
@@ -73,8 +80,8 @@ class KeySource(Protocol):
     async def keys(self, now: float) -> Keys | CallFailed:
         """The keys to sign with at ``now`` (epoch seconds), or why there are none."""
 
-    def forget(self) -> None:
-        """The keys were refused: sign in anew where that is possible."""
+    def forget(self, refused: Keys, now: float) -> None:
+        """These keys were refused: sign in anew where that is possible, unless it has been done since."""
 
 
 class FixedKeys:
@@ -94,14 +101,25 @@ class FixedKeys:
         """The pair, or that its secret could not be had."""
         return self._keys
 
-    def forget(self) -> None:
+    def forget(self, refused: Keys, now: float) -> None:
         """There is nothing to get anew: only a changed document brings other keys."""
 
 
 class RoleKeys:
     """Sessions of a customer's role: got when first needed, renewed ahead of their end, one sign-in at a time."""
 
-    __slots__ = ("_ask_at", "_auth", "_expires_at", "_failure", "_keys", "_name", "_sign_in", "_sts")
+    __slots__ = (
+        "_asked_at",
+        "_auth",
+        "_expires_at",
+        "_failure",
+        "_forgot_at",
+        "_keys",
+        "_name",
+        "_pause_secs",
+        "_sign_in",
+        "_sts",
+    )
 
     def __init__(self, sts: Sts, auth: AssumeRole, destination_id: str) -> None:
         self._sts = sts
@@ -111,12 +129,15 @@ class RoleKeys:
         self._keys: Keys | None = None
         self._failure: CallFailed | None = None
         self._expires_at = 0.0
-        self._ask_at = 0.0
-        """When STS is to be asked next, epoch seconds."""
+        self._asked_at = 0.0
+        self._pause_secs = 0.0
+        """How long what STS said at ``_asked_at`` answers, before it is asked again."""
+        self._forgot_at = _NEVER
 
     async def keys(self, now: float) -> Keys | CallFailed:
         """The session's keys. Ahead of its end one caller renews it while the others use it on."""
-        if now < self._ask_at:
+        # From both sides: a clock that was set back must not make a failure last.
+        if 0 <= now - self._asked_at < self._pause_secs:
             known = self._keys or self._failure
             if known is not None:
                 return known
@@ -124,22 +145,28 @@ class RoleKeys:
             return self._keys
         return await self._sign_in.run(lambda: self._renew(now))
 
-    def forget(self) -> None:
-        """Drop the session. A sign-in under way is new enough: all refused calls of the old session share it."""
-        self._keys = self._failure = None
-        self._expires_at = self._ask_at = 0.0
+    def forget(self, refused: Keys, now: float) -> None:
+        """Drop the session these keys belong to, unless it has just taken the place of a refused one itself.
+
+        A sign-in under way is new enough: all refused calls of the old session share it.
+        """
+        if refused is self._keys and not 0 <= now - self._forgot_at < _REPLACEMENT_KEPT_SECS:
+            self._keys = None
+            self._forgot_at = now
 
     async def _renew(self, now: float) -> Keys | CallFailed:
         session = await self._sts.assume_role(self._auth, self._name)
+        self._asked_at = now
         if isinstance(session, RoleSession):
             self._keys, self._failure, self._expires_at = session.keys, None, session.expires_at
-            self._ask_at = now + _RENEW_AT * (session.expires_at - now)
+            self._pause_secs = _RENEW_AT * (session.expires_at - now)
             return session.keys
         if self._keys is not None and now < self._expires_at:
-            self._ask_at = min(now + _RENEW_PAUSE_SECS, self._expires_at)
+            self._pause_secs = min(_RENEW_PAUSE_SECS, self._expires_at - now)
             return self._keys
+        failed_before = self._failure is not None
+        self._pause_secs = min(2 * self._pause_secs, _LONGEST_PAUSE_SECS) if failed_before else _FIRST_PAUSE_SECS
         self._keys, self._failure = None, session
-        self._ask_at = now + _FAILURE_KEPT_SECS
         return session
 
 

@@ -35,13 +35,21 @@ if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
 
 CONTENT_TYPE: Final = "application/x-amz-json-1.1"
-TARGET: Final = "AWSEvents.PutEvents"
+PUT_EVENTS: Final = "AWSEvents.PutEvents"
+DESCRIBE_EVENT_BUS: Final = "AWSEvents.DescribeEventBus"
 """``jsonVersion`` and ``targetPrefix`` of the botocore service model ``events``."""
 _SERVICE: Final = "events"
 _REQUEST_ID: Final = "x-amzn-RequestId"
 _OK: Final = 200
 _BODY_IN_ONE_PIECE: Final = 1 << 20
 """aiohttp warns of longer bytes, which it would hand to the socket at once."""
+
+
+class _Body(NamedTuple):
+    """What came with HTTP 200."""
+
+    content: bytes
+    request_id: str | None
 
 
 class Stamp(NamedTuple):
@@ -76,20 +84,20 @@ class Stamps:
 
 
 class Signer:
-    """Signature Version 4 of PutEvents calls to one endpoint with one set of keys.
+    """Signature Version 4 of one operation's calls to one endpoint with one set of keys.
 
     Token header and signature come from the same object, so after a rotation they change together.
     """
 
     __slots__ = ("_after_time", "_before_time", "_day", "_headers", "_key", "_region", "_scope", "_signed", "keys")
 
-    def __init__(self, keys: Keys, endpoint: Endpoint) -> None:
+    def __init__(self, keys: Keys, endpoint: Endpoint, target: str = PUT_EVENTS) -> None:
         self.keys = keys
         self._region = endpoint.region
         signed = "content-type;host;x-amz-date;x-amz-target"
         self._headers = {
             "Host": endpoint.host,
-            "X-Amz-Target": TARGET,
+            "X-Amz-Target": target,
             "Content-Type": CONTENT_TYPE,
             "User-Agent": endpoint.user_agent,
             "Accept-Encoding": "identity",
@@ -100,7 +108,7 @@ class Signer:
             self._headers["X-Amz-Security-Token"] = keys.token.reveal()
             token_line = f"x-amz-security-token:{keys.token.reveal()}\n"
         self._before_time = f"POST\n{endpoint.path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{endpoint.host}\nx-amz-date:"
-        self._after_time = f"\n{token_line}x-amz-target:{TARGET}\n\n{signed}\n"
+        self._after_time = f"\n{token_line}x-amz-target:{target}\n\n{signed}\n"
         self._signed = f"SignedHeaders={signed}, Signature="
         self._day = self._scope = ""
         self._key = b""
@@ -176,7 +184,15 @@ class Endpoint:
 
     async def put_events(self, entries: list[Entry], signer: Signer, stamp: Stamp) -> Reply:
         """One PutEvents call; it raises for nothing that AWS or the network does."""
-        body = orjson.dumps({"Entries": entries})
+        reply = await self._post(orjson.dumps({"Entries": entries}), signer, stamp)
+        return reply if isinstance(reply, CallFailed) else _answer(*reply)
+
+    async def describe_bus(self, bus_arn: str, signer: Signer, stamp: Stamp) -> CallFailed | None:
+        """One DescribeEventBus call: None when the bus exists; it raises for nothing that AWS or the network does."""
+        reply = await self._post(orjson.dumps({"Name": bus_arn}), signer, stamp)
+        return reply if isinstance(reply, CallFailed) else None
+
+    async def _post(self, body: bytes, signer: Signer, stamp: Stamp) -> _Body | CallFailed:
         try:
             response = await self._http.request(
                 "POST",
@@ -193,7 +209,7 @@ class Endpoint:
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
             return no_reply("PutEvents", error)
         if response.status == _OK:
-            return _answer(content, response.headers.get(_REQUEST_ID))
+            return _Body(content, response.headers.get(_REQUEST_ID))
         return self._refusal(response, content)
 
     def _refusal(self, response: aiohttp.ClientResponse, content: bytes) -> CallFailed:

@@ -13,6 +13,8 @@ import structlog
 from pushrail_stream.core.outcome import Retryable
 from pushrail_stream.core.signals import (
     Attempted,
+    BusBack,
+    BusGone,
     CommitFailed,
     CopyFailed,
     DeadLettered,
@@ -91,14 +93,14 @@ class LogObserver:
                     destination=where,
                     origin=str(letter.record.origin),
                 )
-            case Suspended() | Resumed() | Slowed():
+            case Suspended() | Resumed() | Slowed() | BusGone() | BusBack():
                 self._health(signal)
             case DocumentRefused() | DocumentCaveat() | RegistryChanged() | RegistryTrouble():
                 self._registry(signal)
             case _:
                 self._state(signal)
 
-    def _health(self, signal: Suspended | Resumed | Slowed) -> None:
+    def _health(self, signal: Suspended | Resumed | Slowed | BusGone | BusBack) -> None:
         where = signal.destination.id
         match signal:
             case Suspended(_, code, message, probe_in_secs, first):
@@ -108,6 +110,10 @@ class LogObserver:
                 )  # fmt: skip
             case Resumed(_, suspended_secs):
                 self._log.warning("destination_resumed", destination=where, suspended_secs=round(suspended_secs))
+            case BusGone(destination):
+                self._log.error("bus_gone", destination=where, bus=destination.bus_arn)
+            case BusBack(_, gone_secs):
+                self._log.warning("bus_back", destination=where, gone_secs=round(gone_secs))
             case Slowed(_, in_flight, most):
                 self._log.debug("destination_slowed", destination=where, in_flight=in_flight, most=most)
 

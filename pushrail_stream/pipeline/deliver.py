@@ -42,6 +42,7 @@ from pushrail_stream.core.retry import (
 from pushrail_stream.core.signals import Attempted, EntryAttempted
 from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.health import Health
+from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Bus, Clock, Directory, Jitter, Observer
 
@@ -62,6 +63,7 @@ class Deliver:
         directory: Directory,
         hand_over: HandOver,
         health: Health,
+        look_out: LookOut,
         under_way: UnderWay,
         limits: LaneLimits,
         policy: RetryPolicy,
@@ -73,6 +75,7 @@ class Deliver:
         self._directory = directory
         self._hand_over = hand_over
         self._health = health
+        self._look_out = look_out
         self._under_way = under_way
         self._limits = limits
         self._policy = policy
@@ -142,6 +145,9 @@ class Deliver:
         """The lane's document as it is now; without one, or with one that is disabled, nothing is sent."""
         destination = self._directory.get(lane.destination.id)
         if destination is lane.destination:
+            self._look_out.watch(destination)
+            if self._look_out.is_gone(destination.id):
+                self._bury_all(lane)
             return
         if destination is not None and destination.enabled:
             _adopt(lane, destination)
@@ -152,6 +158,12 @@ class Deliver:
             else:
                 self._hand_over.skip(delivery, destination.bus_arn, "disabled")
         self._health.clear(lane, self._loop.time())
+
+    def _bury_all(self, lane: Lane) -> None:
+        """The bus is gone: PutEvents would succeed, and what it took would be lost."""
+        problem = Problem("EventBusNotFound", f"{lane.destination.bus_arn} does not exist (DescribeEventBus)")
+        for delivery in lane.drop(lambda _delivery: True):
+            self._hand_over.bury(delivery, "blocked", problem)
 
     def _schedule(self, lane: Lane, now: float) -> None:
         lane_id = lane.destination.id

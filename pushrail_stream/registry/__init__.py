@@ -12,17 +12,21 @@ from pushrail_stream.registry.documents import Parsed, parse_document, to_docume
 from pushrail_stream.registry.findings import Caveat, Problem, Refusal, RegistryError
 from pushrail_stream.registry.folder import Folder
 from pushrail_stream.registry.live import LiveRegistry
+from pushrail_stream.registry.onboarding import ROLE, Onboarding, new_external_id
 
 __all__ = [
+    "ROLE",
     "Catalog",
     "Caveat",
     "FileDirectory",
     "Folder",
     "LiveRegistry",
+    "Onboarding",
     "Parsed",
     "Problem",
     "Refusal",
     "RegistryError",
+    "new_external_id",
     "parse_document",
     "to_document",
 ]

@@ -40,6 +40,7 @@ class Catalog:
         self._clashing: dict[str, Parsed] = {}
         self._bad: set[str] = set()
         self._claims = Claims()
+        self._disputed = Claims()
         self._loaded = False
         self._now = FileDirectory()
 
@@ -56,6 +57,10 @@ class Catalog:
         """The destination of this id; None when there is none (any more)."""
         return self._now.get(destination_id)
 
+    def document_of(self, destination_id: str) -> str | None:
+        """What the document of this destination is called where it lies."""
+        return self._now.file_of(destination_id)
+
     def __iter__(self) -> Iterator[Destination]:
         return iter(self._now)
 
@@ -70,7 +75,7 @@ class Catalog:
         candidates: dict[str, Parsed] = {}
         for name, content, problem in changes:
             candidates.pop(name, None)
-            self._clashing.pop(name, None)
+            self._settle(name)
             self._bad.discard(name)
             if content is None and not problem:
                 self._drop(name)
@@ -93,8 +98,7 @@ class Catalog:
         clashes = find_clashes((name, parsed.destination) for name, parsed in candidates.items())
         for refusal in clashes:
             if (parsed := candidates.pop(refusal.file, None)) is not None:
-                self._clashing[refusal.file] = parsed
-                self._bad.add(refusal.file)
+                self._dispute(refusal.file, parsed)
         for name, parsed in candidates.items():
             self._use(name, parsed.destination)
         return clashes
@@ -106,19 +110,35 @@ class Catalog:
             before = self._good.get(name)
             if before is not None:
                 self._claims.remove(name, before)
-            conflict = self._claims.conflict(name, parsed.destination)
+            self._settle(name)
+            conflict = self._conflict(name, parsed.destination, before)
             if conflict is None:
-                self._clashing.pop(name, None)
                 self._bad.discard(name)
                 self._use(name, parsed.destination)
                 continue
             if name in candidates:
                 refusals.append(Refusal(name, *conflict))
-            self._clashing[name] = parsed
-            self._bad.add(name)
+            self._dispute(name, parsed)
             if before is not None:
                 self._claims.add(name, before)
         return refusals
+
+    def _conflict(self, name: str, destination: Destination, before: Destination | None) -> Problem | None:
+        conflict = self._claims.conflict(name, destination)
+        if conflict is None and (before is None or (before.id, before.auth) != (destination.id, destination.auth)):
+            # What is disputed is nobody's; only who had it before the dispute keeps it.
+            conflict = self._disputed.conflict(name, destination)
+        return conflict
+
+    def _dispute(self, name: str, parsed: Parsed) -> None:
+        self._clashing[name] = parsed
+        self._disputed.add(name, parsed.destination)
+        self._bad.add(name)
+
+    def _settle(self, name: str) -> None:
+        parsed = self._clashing.pop(name, None)
+        if parsed is not None:
+            self._disputed.remove(name, parsed.destination)
 
     def _use(self, name: str, destination: Destination) -> None:
         self._good[name] = destination

@@ -202,8 +202,8 @@ async def test_calls_cut_off_without_an_answer_are_made_again(real_kafka: str) -
         make_topics(settings)
         open_bus(bus, [0, 1])
         bus.set_plan([
-            Rule(ResetAfter(), Match(bus=bus_arn(0)), when=Times(1)),
-            Rule(Hang(), Match(bus=bus_arn(1)), when=Times(1)),
+            Rule(ResetAfter(), Match(operation="PutEvents", bus=bus_arn(0)), when=Times(1)),
+            Rule(Hang(), Match(operation="PutEvents", bus=bus_arn(1)), when=Times(1)),
         ])  # fmt: skip
         async with running(settings, [destination(0), destination(1)]) as worker:
             await produce(settings, [(f"acct_{n}", event(n, n)) for n in (0, 1)])

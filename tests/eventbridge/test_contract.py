@@ -61,7 +61,7 @@ async def test_what_the_hot_path_leans_on_is_there() -> None:
         assert model.resolved_protocol == "json"
         assert model.signing_name == "events"
         assert f"application/x-amz-json-{model.metadata['jsonVersion']}" == wire.CONTENT_TYPE
-        assert f"{model.metadata['targetPrefix']}.PutEvents" == wire.TARGET
+        assert f"{model.metadata['targetPrefix']}.PutEvents" == wire.PUT_EVENTS
         assert model.operation_model("PutEvents").http == {"method": "POST", "requestUri": "/"}
 
 

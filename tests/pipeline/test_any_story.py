@@ -1,33 +1,54 @@
-"""Any story at all: random records, a random bus, a DLQ that comes and goes, partitions that come and go."""
+"""Any story at all: random records, buses, documents and crashes, Kafka that refuses, partitions that come and go."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
 from collections import Counter, deque
-from typing import NamedTuple, final
+from collections.abc import Sequence
+from typing import Final, NamedTuple, final
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.destination import AccessKey, Limits, Secret
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Answered, EntryResult, Reply
-from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.core.record import Origin, Partition, Record
+from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy, Tier
 from pushrail_stream.core.signals import Skipped
 from pushrail_stream.pipeline.intake import Directions, HoldLimits
-from tests.pipeline.records import P0, P1, answered, destination, failed, fault, keys, raw, record, take_all
-from tests.pipeline.world import Worker, World
+from tests.pipeline.peers import Settled
+from tests.pipeline.records import (
+    DLQ,
+    EVENTS,
+    P0,
+    P1,
+    Answer,
+    always,
+    answered,
+    destination,
+    failed,
+    fault,
+    keys,
+    raw,
+    record,
+    take_all,
+)
+from tests.pipeline.world import HANGS, RETRIES, Worker, World
 from tests.virtual_time import run, virtual_loop
 
-DOCUMENTS = (
+DOCUMENTS: Final = (
     destination("one"),
-    destination("two", name="a"),
+    destination("two", name="a", limits=Limits(max_requests_per_second=5, max_in_flight=2)),
     destination("two", name="b"),
     destination("off", enabled=False),
     destination("picky", event_types=("invoice.*",)),
 )
-CUSTOMERS = ("one", "one", "two", "off", "picky", "nobody", "poison", "huge")
+CUSTOMERS: Final = ("one", "one", "two", "off", "picky", "nobody", "poison", "huge")
+TIERS: Final = tuple(Tier(tier.topic, min(tier.delay_secs, 300.0)) for tier in DEFAULT_TIERS)
+_ALL: Final = (P0, P1, *RETRIES)
 
 
 class Produce(NamedTuple):
@@ -56,30 +77,59 @@ class Commit(NamedTuple):
     pass
 
 
+class Crash(NamedTuple):
+    """The worker ends at once, and another begins where the group left off."""
+
+
 class Refuse(NamedTuple):
-    """The DLQ refuses, or takes again."""
+    """Kafka refuses copies, or takes them again."""
 
     on: bool
 
 
 class Edit(NamedTuple):
-    """A live document changes."""
+    """A live document changes; None deletes it."""
 
-    source: str
+    document: int
+    changes: dict[str, object] | None
 
 
-Step = Produce | Wait | Revoke | Lose | Assign | Commit | Refuse | Edit
-_PARTITIONS = st.sampled_from([P0, P1])
+class Mood(NamedTuple):
+    """A bus answers so from now on."""
+
+    document: int
+    mood: str
+
+
+Step = Produce | Wait | Revoke | Lose | Assign | Commit | Crash | Refuse | Edit | Mood
+_EVENTS = st.sampled_from([P0, P1])
+_ANY = st.sampled_from(_ALL)
+_LIVE = st.integers(0, 2)
+_MOODS = st.sampled_from(["well", "any", "down", "throttles", "blocks", "hangs", "ours"])
 _STEPS = st.one_of(
-    st.builds(Produce, _PARTITIONS, st.lists(st.sampled_from(CUSTOMERS), min_size=1, max_size=25)),
-    st.builds(Produce, _PARTITIONS, st.lists(st.sampled_from(CUSTOMERS), min_size=1, max_size=5)),
-    st.builds(Wait, st.sampled_from([0.0, 0.05, 0.1, 0.7, 3.0, 40.0])),
-    st.builds(Revoke, _PARTITIONS, st.sampled_from([0.0, 1.0, 10.0])),
-    st.builds(Lose, _PARTITIONS),
-    st.builds(Assign, _PARTITIONS),
+    st.builds(Produce, _EVENTS, st.lists(st.sampled_from(CUSTOMERS), min_size=1, max_size=25)),
+    st.builds(Produce, _EVENTS, st.lists(st.sampled_from(CUSTOMERS), min_size=1, max_size=5)),
+    st.builds(Wait, st.sampled_from([0.0, 0.05, 0.1, 0.7, 3.0, 40.0, 130.0])),
+    st.builds(Revoke, _ANY, st.sampled_from([0.0, 1.0, 10.0])),
+    st.builds(Lose, _ANY),
+    st.builds(Assign, _ANY),
     st.builds(Commit),
+    st.builds(Crash),
     st.builds(Refuse, st.booleans()),
-    st.builds(Edit, st.sampled_from(["x", "a.much.longer.source"])),
+    st.builds(
+        Edit,
+        _LIVE,
+        st.sampled_from(
+            [
+                None,
+                {},
+                {"enabled": False},
+                {"source": "a.much.longer.source"},
+                {"auth": AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("s"))},
+            ]
+        ),
+    ),
+    st.builds(Mood, _LIVE, _MOODS),
 )
 
 
@@ -89,14 +139,31 @@ class AnyBus:
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
+        self._hanging = set[str]()
+        self._moods: dict[str, Answer] = {
+            "well": take_all,
+            "any": self._any,
+            "down": always(failed("503", 503)),
+            "throttles": lambda batch: take_all(batch) if dice.random() < 0.2 else failed("429", 429),
+            "blocks": always(failed("AccessDeniedException", 400)),
+            "hangs": take_all,
+            "ours": always(failed("InvalidClientTokenId", 403, operation="AssumeRole")),
+        }
 
-    def answer(self, batch: Batch) -> Reply:
+    def answer(self, name: str, mood: str) -> Answer:
+        self._hanging -= {name}
+        self._hanging |= {name} if mood == "hangs" else set()
+        return self._moods[mood]
+
+    def latency(self, batch: Batch) -> float:
+        if batch.destination.id in self._hanging:
+            return HANGS
+        return self._dice.choice([0.0, 0.01, 0.01, 0.3, 2.0, 25.0])
+
+    def _any(self, batch: Batch) -> Reply:
         if self._dice.random() < 0.4:
             return take_all(batch)
         return self._dice.choice([self._mixed, self._garbage, self._refused, self._refused])(batch)
-
-    def latency(self, _batch: Batch) -> float:
-        return self._dice.choice([0.0, 0.01, 0.01, 0.3, 2.0, 25.0])
 
     def _mixed(self, batch: Batch) -> Reply:
         codes = ["ThrottlingException", "InternalFailure", "MalformedDetail", "AccessDeniedException", "New", ""]
@@ -125,120 +192,189 @@ class AnyBus:
 
 
 @final
-class Broker:
-    """Partitions with their records, and where the worker has got to in those it owns."""
+class Story:
+    """The events topic with its records, the worker that owns partitions now, and what it owes."""
 
-    def __init__(self, world: World, worker: Worker) -> None:
+    def __init__(self, world: World, moods: Sequence[str], seed: int) -> None:
         self._world = world
-        self._worker = worker
+        self.dice = random.Random(seed)
+        self._bus = AnyBus(self.dice)
+        world.bus.latency = self._bus.latency
+        for document, mood in zip(DOCUMENTS, (*moods, "any", "any"), strict=True):
+            world.bus.answer(self._bus.answer(document.id, mood), document.id)
         self.logs: dict[Partition, list[Record]] = {P0: [], P1: []}
-        self._positions = {P0: 0, P1: 0}
-        self.ever_gone = set[Partition]()
+        self.repeats = False
+        """Whether anything may have been delivered twice by now."""
+        self.workers: list[Worker] = []
+        self._owned = dict.fromkeys(_ALL, 0)
+        """Where each partition we own is read next; of the retry topics the worker keeps count itself."""
+        self.owes: dict[Origin, set[Settled]] = {}
+        """What each event owed when it was read last."""
+        self.ever_owed = set[Settled]()
 
-    async def take(self, step: Step) -> None:
-        world, worker = self._world, self._worker
+    @property
+    def worker(self) -> Worker:
+        return self.workers[-1]
+
+    async def play(self, steps: list[Step]) -> None:
+        """All steps, with a new worker after every crash; then a good end."""
+        left, policy = deque(steps), RetryPolicy(tiers=TIERS, max_age_secs=self.dice.choice([60.0, 86_400.0]))
+        while not self.workers or left:
+            self._owned = {p: self._committed(p) for p in _ALL}
+            self.repeats |= bool(self.workers)
+            async with self._world.worker(
+                owns=_ALL,
+                batches=LaneLimits(max_entries=3, max_bytes=4000),
+                limits=HoldLimits(max_events=120, partition_max_offsets=80),
+                policy=policy,
+                jitter=self.dice.random,
+                poll_secs=1.0,
+            ) as worker:
+                self.workers.append(worker)
+                while left and not isinstance(step := left.popleft(), Crash):
+                    await self._take(step)
+                    self._fetch()
+                if not left:
+                    await self._end_well()
+                    self._judge()
+
+    async def _take(self, step: Step) -> None:
         match step:
             case Produce(partition, customers):
-                self.logs[partition] += [
-                    _record(partition, len(self.logs[partition]) + n, customer) for n, customer in enumerate(customers)
-                ]
+                self._produce(partition, customers)
             case Wait(secs):
-                await worker.at(virtual_loop().elapsed + secs)
+                await self.worker.at(virtual_loop().elapsed + secs)
             case Revoke() | Lose():
                 await self._take_away(step)
             case Assign(partition):
-                self.assign(partition)
+                self._assign(partition)
             case Commit():
-                worker.commit()
+                self.worker.commit()
+            case _:
+                self._change(step)
+
+    def _change(self, step: Step) -> None:
+        """What is outside changes."""
+        world = self._world
+        match step:
             case Refuse(on):
                 world.topics.refuse = lambda: on
-            case Edit(source):
-                world.directory.put(dataclasses.replace(DOCUMENTS[0], source=source))
-        self.fetch()
+            case Edit(number, changes):
+                world.directory.remove(DOCUMENTS[number].id)
+                if changes is not None:
+                    world.directory.put(dataclasses.replace(DOCUMENTS[number], **changes))  # type: ignore[arg-type]
+            case Mood(number, mood):
+                world.bus.answer(self._bus.answer(DOCUMENTS[number].id, mood), DOCUMENTS[number].id)
+            case _:
+                raise AssertionError(step)
+
+    def _produce(self, partition: Partition, customers: list[str]) -> None:
+        log = self.logs[partition]
+        log += [_record(partition, offset, customer) for offset, customer in enumerate(customers, len(log))]
 
     async def _take_away(self, step: Revoke | Lose) -> None:
-        if self._positions.pop(step.partition, None) is None:
+        if self._owned.pop(step.partition, None) is None:
             return
-        self.ever_gone.add(step.partition)
+        self.repeats = True
         if isinstance(step, Revoke):
-            await self._worker.give_back(step.partition, deadline_secs=step.deadline_secs)
+            await self.worker.give_back(step.partition, deadline_secs=step.deadline_secs)
         else:
-            self._worker.lose(step.partition)
+            self.worker.lose(step.partition)
 
-    def assign(self, partition: Partition) -> None:
-        if partition not in self._positions:
-            start = self._world.group.get(partition)
-            self._positions[partition] = 0 if start is None else start.offset
-            self._worker.assign(partition)
+    def _assign(self, partition: Partition) -> None:
+        if partition not in self._owned:
+            self._owned[partition] = self._committed(partition)
+            self.worker.assign(partition)
 
-    def fetch(self) -> None:
-        """Hand over what the worker has room for, twenty records of a partition at a time."""
-        directions: Directions = self._worker.consume.directions()
-        for partition, position in list(self._positions.items()):
-            left = deque(self.logs[partition][position:])
+    def _committed(self, partition: Partition) -> int:
+        start = self._world.group.get(partition)
+        return 0 if start is None else start.offset
+
+    def _fetch(self) -> None:
+        """Hand over what the worker has room for, twenty events of a partition at a time."""
+        directions: Directions = self.worker.consume.directions()
+        for partition in self.logs.keys() & self._owned.keys():
+            left = deque(self.logs[partition][self._owned[partition] :])
             while left and not directions.hold and partition not in directions.full:
                 given = [left.popleft() for _ in range(min(20, len(left)))]
-                directions = self._worker.feed(*given)
-                self._positions[partition] += len(given)
+                for new in given:
+                    if not self.worker.was_settled(new):
+                        self.owes[new.origin] = self._world.owed(new)
+                        self.ever_owed |= self.owes[new.origin]
+                directions = self.worker.feed(*given)
+                self._owned[partition] += len(given)
 
-    async def end_well(self) -> None:
-        """The world gets well again, and everything has time to end."""
+    async def _end_well(self) -> None:
+        """The world gets well again, everything has time to end, and then every customer has one event more."""
         self._world.topics.refuse = lambda: False
         self._world.bus.answers = {}
         self._world.bus.latency = lambda _batch: 0.01
-        for partition in (P0, P1):
-            self.assign(partition)
-        for _ in range(30):
-            self.fetch()
-            await self._worker.at(virtual_loop().elapsed + 60)
+        for partition in _ALL:
+            self._assign(partition)
+        await self._let_pass(720)
+        before = {name: len(arrived) for name, arrived in self._world.bus.arrived.items()}
+        self._produce(P0, ["one", "two"])
+        await self._let_pass(180)
+        for document in self._world.directory.documents:
+            if document.customer_external_id in {"one", "two"} and document.enabled:
+                now = len(self._world.bus.arrived[document.id])
+                assert now == before.get(document.id, 0) + 1, f"{document.id} works, but was not sent the last event"
+
+    async def _let_pass(self, secs: int) -> None:
+        for _ in range(0, secs, 60):
+            self._fetch()
+            await self.worker.at(virtual_loop().elapsed + 60)
+
+    def _judge(self) -> None:
+        world, worker = self._world, self.worker
+        committed, ledger = worker.commit(), worker.ledger
+        assert ledger.balances
+        assert ledger.in_flight == 0
+        assert worker.deliver.lanes == len(worker.under_way) == 0
+        for partition, log in {**self.logs, **world.topics.retries}.items():
+            assert committed.get(partition, 0) == len(log)
+        ends = self._ends()
+        for debts in self.owes.values():
+            for name, origin in debts:
+                count = ends.pop((name, origin), 0)
+                assert count >= 1, f"{origin} to {name or 'nobody'} was lost"
+                assert count == 1 or self.repeats, f"{origin} to {name or 'nobody'} ended {count} times"
+        assert ends.keys() <= self.ever_owed
+
+    def _ends(self) -> Counter[Settled]:
+        """How often each delivery was delivered, dead-lettered or skipped."""
+        ends = Counter[Settled]()
+        for name, arrived in self._world.bus.arrived.items():
+            ends.update((name, _origin(f"{EVENTS}/{key}")) for key in arrived)
+        for said in (written.said for written in self._world.topics.on(DLQ)):
+            ends[said.get("pushrail-destination", ""), _origin(said["pushrail-origin"])] += 1
+        for worker in self.workers:
+            for signal in worker.signals:
+                if isinstance(signal, Skipped):
+                    ends[signal.destination_id or "", signal.origin] += 1
+        return ends
+
+
+def _origin(text: str) -> Origin:
+    topic, partition, offset = text.rsplit("/", 2)
+    return Origin(topic, int(partition), int(offset))
 
 
 def _record(partition: Partition, offset: int, customer: str) -> Record:
     if customer == "poison":
         return raw(offset, b"poison", partition=partition)
+    key = f"{partition.number}/{offset}"
     if customer == "huge":
-        return record(offset, "one", key=f"{partition}/{offset}", partition=partition, padding=9000)
-    return record(offset, customer, key=f"{partition}/{offset}", partition=partition, padding=offset % 7 * 100)
+        return record(offset, "one", key=key, partition=partition, padding=9000)
+    return record(offset, customer, key=key, partition=partition, padding=offset % 7 * 100)
 
 
-@settings(max_examples=80, deadline=None)
-@given(st.lists(_STEPS, min_size=1, max_size=25), st.integers(0, 2**32))
-def test_nothing_is_lost_and_every_delivery_ends_in_exactly_one_way(steps: list[Step], seed: int) -> None:
+@settings(max_examples=100, deadline=None)
+@given(st.tuples(_MOODS, _MOODS, _MOODS), st.lists(_STEPS, min_size=3, max_size=30), st.integers(0, 2**32))
+def test_nothing_is_lost_and_every_delivery_ends_in_exactly_one_way(
+    moods: Sequence[str], steps: list[Step], seed: int
+) -> None:
     async def story() -> None:
-        world, dice = World(*DOCUMENTS), random.Random(seed)
-        bus = AnyBus(dice)
-        world.bus.answers = dict.fromkeys((document.id for document in DOCUMENTS), bus.answer)
-        world.bus.latency = bus.latency
-        batches, limits = LaneLimits(max_bytes=4000), HoldLimits(max_events=120, partition_max_offsets=80)
-        async with world.worker(owns=[P0, P1], batches=batches, limits=limits, jitter=dice.random) as worker:
-            broker = Broker(world, worker)
-            for step in steps:
-                await broker.take(step)
-            await broker.end_well()
-            _judge(world, worker, broker)
+        await Story(World(*DOCUMENTS), moods, seed).play(steps)
 
     run(story())
-
-
-def _judge(world: World, worker: Worker, broker: Broker) -> None:
-    committed, ledger = worker.commit(), worker.ledger
-    assert ledger.balances
-    assert ledger.in_flight == 0
-    assert ledger.begun == ledger.delivered + ledger.dead_lettered + ledger.skipped + ledger.dropped
-    assert worker.deliver.lanes == len(worker.under_way) == 0
-    ends = Counter[tuple[str, str]]()
-    for name, arrived in world.bus.arrived.items():
-        ends.update((name, key) for key in arrived)
-    for said in (written.said for written in world.topics.written):
-        ends[said.get("pushrail-destination", ""), said["pushrail-origin"]] += 1
-    for signal in worker.signals:
-        if isinstance(signal, Skipped):
-            ends[signal.destination_id or "", str(signal.origin)] += 1
-    for partition, log in broker.logs.items():
-        assert committed.get(partition, 0) == len(log)
-        for given_record in log:
-            for name, origin in world.owed(given_record):
-                count = ends.pop((name, str(origin)), 0)
-                assert count >= 1, f"{origin} to {name} was lost"
-                assert count == 1 or partition in broker.ever_gone, f"{origin} to {name} ended {count} times"
-    assert not ends

@@ -8,6 +8,7 @@ import pytest
 
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.lane import LaneLimits
+from pushrail_stream.core.signals import Skipped
 from tests.pipeline.records import P0, destination, failed, in_turn, keys, narrow, record, records, take_all
 from tests.pipeline.world import HANGS, World
 from tests.virtual_time import in_virtual_time
@@ -95,16 +96,18 @@ async def test_a_rate_spaces_the_calls_even_when_the_lane_was_empty_in_between()
 
 
 @in_virtual_time
-async def test_a_paced_lane_without_work_is_forgotten_too() -> None:
+async def test_a_paced_lane_without_work_is_forgotten_when_its_pace_allows_a_call_again() -> None:
     world = World(narrow("acme", 8, per_second=2))
     async with world.worker() as worker:
-        worker.feed(*records(range(3)))
+        worker.feed(*records(range(13)))
         await worker.give_back(P0)
         assert worker.deliver.lanes == 1
-        await worker.at(10)
-        assert world.bus.calls == []
-        assert worker.ledger.dropped == 3
+        await worker.at(0.45)
+        assert worker.deliver.lanes == 1
+        await worker.at(0.55)
         assert worker.deliver.lanes == 0
+        assert len(world.bus.calls) == 1
+        assert worker.ledger.dropped == 3
 
 
 @in_virtual_time
@@ -158,15 +161,18 @@ async def test_a_raised_limit_holds_from_the_next_event_on() -> None:
 
 
 @in_virtual_time
-async def test_a_disabled_document_stops_what_comes_after() -> None:
+async def test_a_disabled_document_stops_what_waits_and_what_comes_after() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(2)))
         world.directory.put(destination(enabled=False))
         worker.feed(*records(range(2, 4)))
         await worker.at(1)
-        assert world.bus.made() == [(0.1, ["0", "1"])]
-        assert (worker.ledger.delivered, worker.ledger.skipped) == (2, 2)
+        assert world.bus.made() == []
+        told = [(s.origin.offset, s.destination_id, s.reason) for s in worker.signals if isinstance(s, Skipped)]
+        assert sorted(told) == [(n, "dst_acme", "disabled") for n in range(4)]
+        assert worker.commit() == {P0: 4}
+        assert (worker.ledger.skipped, worker.deliver.lanes) == (4, 0)
 
 
 @in_virtual_time

@@ -118,7 +118,17 @@ def test_of_those_that_clash_at_the_first_reading_none_is_used() -> None:
     assert {refusal.file for refusal in first.refusals} == {"a", "b"}
     assert ids(catalog) == ["dst_c"]
     assert catalog.bad == 2
+    assert catalog.apply([change("d", customer("d"))]).put == ("dst_d",), "what is disputed stays disputed"
+    third = catalog.apply([change("e", customer("e", role="r"))])
+    assert [refusal.field for refusal in third.refusals] == ["auth.roleArn"]
+    catalog.apply([change("e", None)])
     assert catalog.apply([change("b", None)]).put == ("dst_a",)
+
+
+def test_who_had_a_role_before_it_was_disputed_keeps_it_and_may_change() -> None:
+    catalog, _ = loaded(a=customer("a"))
+    catalog.apply([change("thief", customer("thief", role="a"))])
+    assert catalog.apply([change("a", customer("a", enabled=False))]).put == ("dst_a",)
 
 
 @given(

@@ -1,0 +1,267 @@
+"""Onboarding: what a new customer gets to paste into their AWS account, and the document that will use it.
+
+Everything is derived from the same few facts, so that document, templates, policies and rules fit each other. The
+external ID is random, ours, and one per customer: it binds the customer's role to this one relation with us.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from typing import Any, Final
+
+import yaml
+
+ROLE: Final = "PushrailEventBridgeWriter"
+"""The role's name, unless the account has one of that name for another customer."""
+_NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_ID_LENGTH: Final = 64
+_EXTERNAL_ID_BYTES: Final = 24
+"""192 bits: nobody guesses it, although AWS does not treat it as a secret."""
+ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
+"""Deliver, and tell a bus that is gone from one that is there: PutEvents answers both with success."""
+
+
+def partition_of(region: str) -> str:
+    """The AWS partition of a region, as ARNs name it."""
+    return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
+
+
+def new_external_id(vendor: str) -> str:
+    """A random external ID that says whose it is."""
+    return f"{vendor}-{secrets.token_urlsafe(_EXTERNAL_ID_BYTES)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Onboarding:
+    """One customer's set-up. ``our_account`` None leaves the templates with a parameter to fill in."""
+
+    vendor: str
+    customer: str
+    region: str
+    account: str
+    bus: str
+    external_id: str
+    our_account: str | None
+    role: str = ROLE
+    archive_days: int | None = None
+
+    @property
+    def destination_id(self) -> str:
+        """Readable, and made of what ids may hold."""
+        return _NOT_IN_ID.sub("-", f"dst_{self.vendor}_{self.customer}")[:_ID_LENGTH]
+
+    @property
+    def bus_arn(self) -> str:
+        """The bus that the templates make."""
+        return f"arn:{partition_of(self.region)}:events:{self.region}:{self.account}:event-bus/{self.bus}"
+
+    @property
+    def role_arn(self) -> str:
+        """The role that the templates make."""
+        return f"arn:{partition_of(self.region)}:iam::{self.account}:role/{self.role}"
+
+    @property
+    def source(self) -> str:
+        """PutEvents ``Source`` of what arrives."""
+        return f"pushrail.{self.vendor}"
+
+    def document(self) -> dict[str, Any]:
+        """The destination document, disabled until the customer has set up their side."""
+        return {
+            "id": self.destination_id,
+            "vendor": self.vendor,
+            "customerExternalId": self.customer,
+            "type": "EVENTBRIDGE",
+            "name": f"EventBridge bus of {self.customer}",
+            "busArn": self.bus_arn,
+            "region": self.region,
+            "sourceNamespace": self.source,
+            "auth": {"mode": "ASSUME_ROLE", "roleArn": self.role_arn, "externalId": self.external_id},
+            "enabled": False,
+        }
+
+    def trust_policy(self) -> dict[str, Any]:
+        """Who may assume the role: our account, and only with this customer's external ID."""
+        principal = f"arn:{partition_of(self.region)}:iam::{self.our_account or 'OUR-ACCOUNT-ID'}:root"
+        return _policy(
+            {
+                "Effect": "Allow",
+                "Principal": {"AWS": principal},
+                "Action": "sts:AssumeRole",
+                "Condition": {"StringEquals": {"sts:ExternalId": self.external_id}},
+            }
+        )
+
+    def permissions_policy(self) -> dict[str, Any]:
+        """What the role may do: put events on this one bus, and ask whether it exists."""
+        return _policy({"Effect": "Allow", "Action": list(ACTIONS), "Resource": self.bus_arn})
+
+    def rules(self) -> dict[str, dict[str, Any]]:
+        """Example event patterns: by tenant, by event type, by a field of the payload."""
+        return {
+            "by tenant": {"source": [self.source], "resources": [self.customer]},
+            "by event type": {"source": [self.source], "detail-type": [{"prefix": "order."}]},
+            "by payload field": {"source": [self.source], "detail": {"payload": {"currency": ["USD"]}}},
+        }
+
+    def cloudformation(self) -> str:
+        """A template for `aws cloudformation deploy --capabilities CAPABILITY_NAMED_IAM`, as YAML."""
+        resources: dict[str, Any] = {
+            "Bus": {"Type": "AWS::Events::EventBus", "Properties": {"Name": self.bus}},
+            "Writer": {
+                "Type": "AWS::IAM::Role",
+                "Properties": {
+                    "RoleName": self.role,
+                    "Description": f"Lets {self.vendor} put events on {self.bus}",
+                    "AssumeRolePolicyDocument": self._cloudformation_trust(),
+                    "Policies": [
+                        {
+                            "PolicyName": "PutEvents",
+                            "PolicyDocument": _policy(
+                                {
+                                    "Effect": "Allow",
+                                    "Action": list(ACTIONS),
+                                    "Resource": {"Fn::GetAtt": ["Bus", "Arn"]},
+                                }
+                            ),
+                        }
+                    ],
+                },
+            },
+        }
+        if self.archive_days is not None:
+            resources["Archive"] = {
+                "Type": "AWS::Events::Archive",
+                "Properties": {
+                    "SourceArn": {"Fn::GetAtt": ["Bus", "Arn"]},
+                    "RetentionDays": self.archive_days,
+                    "EventPattern": {"source": [self.source]},
+                },
+            }
+        template: dict[str, Any] = {
+            "AWSTemplateFormatVersion": "2010-09-09",
+            "Description": f"An event bus for {self.vendor}, and the role that may write to it",
+        }
+        if self.our_account is None:
+            template["Parameters"] = {
+                "VendorAccountId": {
+                    "Type": "String",
+                    "Description": f"AWS account of {self.vendor}",
+                    "AllowedPattern": "[0-9]{12}",
+                }
+            }
+        template["Resources"] = resources
+        template["Outputs"] = {
+            "BusArn": {"Value": {"Fn::GetAtt": ["Bus", "Arn"]}},
+            "RoleArn": {"Value": {"Fn::GetAtt": ["Writer", "Arn"]}},
+        }
+        return yaml.safe_dump(template, sort_keys=False, width=120)
+
+    def terraform(self) -> str:
+        """The same for Terraform's AWS provider, formatted as `terraform fmt` would."""
+        blocks = [self._terraform_head(), _TERRAFORM_BUS.format(bus=_hcl(self.bus)), self._terraform_role()]
+        if self.archive_days is not None:
+            blocks.append(
+                _TERRAFORM_ARCHIVE.format(bus=_hcl(self.bus), days=self.archive_days, source=_hcl(self.source))
+            )
+        return "\n".join([*blocks, _TERRAFORM_OUTPUTS])
+
+    def _cloudformation_trust(self) -> dict[str, Any]:
+        trust = self.trust_policy()
+        if self.our_account is None:
+            partition = partition_of(self.region)
+            trust["Statement"][0]["Principal"]["AWS"] = {"Fn::Sub": f"arn:{partition}:iam::${{VendorAccountId}}:root"}
+        return trust
+
+    def _terraform_head(self) -> str:
+        if self.our_account is not None:
+            return _TERRAFORM_HEAD
+        return _TERRAFORM_HEAD + _TERRAFORM_VARIABLE.format(description=_hcl(f"AWS account of {self.vendor}"))
+
+    def _terraform_role(self) -> str:
+        account = self.our_account or "${var.vendor_account_id}"
+        return _TERRAFORM_ROLE.format(
+            role=_hcl(self.role),
+            principal=f'"arn:{partition_of(self.region)}:iam::{account}:root"',
+            external_id=_hcl(self.external_id),
+            actions=", ".join(map(_hcl, ACTIONS)),
+        )
+
+
+def _policy(statement: dict[str, Any]) -> dict[str, Any]:
+    return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def _hcl(text: str) -> str:
+    """A quoted HCL string: JSON's escapes, and no template sequence gets through."""
+    return json.dumps(text, ensure_ascii=False).replace("${", "$${").replace("%{", "%%{")
+
+
+_TERRAFORM_HEAD: Final = """\
+terraform {
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = ">= 5.0"
+    }
+  }
+}
+"""
+_TERRAFORM_VARIABLE: Final = """
+variable "vendor_account_id" {{
+  type        = string
+  description = {description}
+}}
+"""
+_TERRAFORM_BUS: Final = """\
+resource "aws_cloudwatch_event_bus" "pushrail" {{
+  name = {bus}
+}}
+"""
+_TERRAFORM_ROLE: Final = """\
+resource "aws_iam_role" "writer" {{
+  name = {role}
+  assume_role_policy = jsonencode({{
+    Version = "2012-10-17"
+    Statement = [{{
+      Effect    = "Allow"
+      Principal = {{ AWS = {principal} }}
+      Action    = "sts:AssumeRole"
+      Condition = {{ StringEquals = {{ "sts:ExternalId" = {external_id} }} }}
+    }}]
+  }})
+}}
+
+resource "aws_iam_role_policy" "put_events" {{
+  name = "PutEvents"
+  role = aws_iam_role.writer.id
+  policy = jsonencode({{
+    Version = "2012-10-17"
+    Statement = [{{
+      Effect   = "Allow"
+      Action   = [{actions}]
+      Resource = aws_cloudwatch_event_bus.pushrail.arn
+    }}]
+  }})
+}}
+"""
+_TERRAFORM_ARCHIVE: Final = """\
+resource "aws_cloudwatch_event_archive" "pushrail" {{
+  name             = {bus}
+  event_source_arn = aws_cloudwatch_event_bus.pushrail.arn
+  retention_days   = {days}
+  event_pattern    = jsonencode({{ source = [{source}] }})
+}}
+"""
+_TERRAFORM_OUTPUTS: Final = """\
+output "bus_arn" {
+  value = aws_cloudwatch_event_bus.pushrail.arn
+}
+
+output "role_arn" {
+  value = aws_iam_role.writer.arn
+}
+"""

@@ -1,0 +1,74 @@
+"""Us and a bus that knows one customer's role and key, and a clock for both."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.destination import AssumeRole, Auth
+from pushrail_stream.core.outcome import CallFailed, Reply
+from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.sandbox.bus import BusConfig, FaultBus, Match
+from tests.eventbridge.batches import BUS, batch, destination
+
+ROLE = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"
+ASSUME = AssumeRole(ROLE, "acme-ext-7Pq2")
+KEY, SECRET = "AKIACUSTOMER00000000", "customer-secret"
+ON_ASSUME = Match(operation="AssumeRole")
+START = datetime(2026, 11, 2, 10, 0, tzinfo=UTC).timestamp()
+
+
+@dataclass
+class Clock:
+    """Time for the bus and for us; it stands still until moved."""
+
+    epoch: float = START
+
+    def __call__(self) -> float:
+        return self.epoch
+
+    def now(self) -> datetime:
+        return datetime.fromtimestamp(self.epoch, UTC)
+
+
+@asynccontextmanager
+async def world(
+    base: tuple[str, str] | None, clock: Clock | None = None
+) -> AsyncIterator[tuple[EventBridge, FaultBus]]:
+    """Us and a bus. With a ``clock`` the bus cannot check signatures, since STS is called with the real time."""
+    config = BusConfig() if clock is None else BusConfig(clock=clock, check_signatures=False)
+    async with FaultBus.serve(config) as server:
+        server.add_bus(BUS)
+        server.add_role(ROLE, external_id=ASSUME.external_id)
+        server.add_key(KEY, SECRET)
+        if base is not None:
+            server.add_key(*base)
+        options = EventBridgeOptions(
+            endpoint_url=server.url, sts_endpoint_url=server.url, connect_timeout_secs=1, read_timeout_secs=0.5
+        )
+        now = (lambda: datetime.now(UTC)) if clock is None else clock.now
+        async with EventBridge.open(options, now=now) as us:
+            yield us, server
+
+
+def to(auth: Auth, identity: str = "dst_acme_1") -> Batch:
+    return batch(destination(auth, identity))
+
+
+def keys_used(server: FaultBus) -> list[str]:
+    return [call.access_key for call in server.calls]
+
+
+def failed(reply: Reply) -> tuple[str, str, int | None]:
+    assert isinstance(reply, CallFailed), reply
+    return reply.operation, reply.code, reply.http_status
+
+
+async def at_once(us: EventBridge, one: Batch, times: int) -> list[Reply]:
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(us.put(one)) for _ in range(times)]
+    return [task.result() for task in running]

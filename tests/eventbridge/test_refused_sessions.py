@@ -1,0 +1,106 @@
+"""A session the bus refuses: replaced once, however many calls it had signed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.outcome import Answered, Reply
+from pushrail_stream.eventbridge.client import EventBridge
+from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Latency, Match, Rule
+from tests.eventbridge.batches import batch_of, destination, value
+from tests.eventbridge.signing import ASSUME, KEY, ON_ASSUME, SECRET, START, Clock, failed, keys_used, to, world
+
+EXPIRED = ("PutEvents", "ExpiredTokenException", 400)
+
+
+async def deliver(us: EventBridge, batch: Batch) -> Reply:
+    """Call as a lane does: once more, with new credentials, when these are refused."""
+    reply = await us.put(batch)
+    if isinstance(reply, Answered):
+        return reply
+    assert failed(reply) == EXPIRED
+    us.forget_credentials(batch.destination)
+    return await us.put(batch)
+
+
+async def test_a_refused_session_is_replaced(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, server):
+        await us.put(to(ASSUME))
+        server.set_plan([Rule(ExpireTokens(), Match(access_key=server.assumed[0].issued_key))])
+        assert isinstance(await deliver(us, to(ASSUME)), Answered)
+        # The bus recomputed both signatures and compared both tokens.
+        first, second = (asked.issued_key for asked in server.assumed)
+        assert keys_used(server) == [first, first, second]
+
+
+async def test_late_refusals_of_an_old_session_leave_the_new_one_alone(base_credentials: tuple[str, str]) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        await us.put(to(ASSUME))
+        old = server.assumed[0].issued_key
+        # One refusal after the other, so that the later ones come when there is a new session.
+        late = [
+            Rule(Latency(0.05 * number), Match(access_key=old, detail_contains=(f'"key_{number}"',)))
+            for number in range(8)
+        ]
+        server.set_plan([*late, Rule(ExpireTokens(), Match(access_key=old))])
+        async with asyncio.TaskGroup() as tasks:
+            batches = [batch_of(destination(ASSUME), [value(number)]) for number in range(8)]
+            running = [tasks.create_task(deliver(us, batch)) for batch in batches]
+            await running[0]
+            clock.epoch += 60  # the new session is no longer kept for being new
+        assert all(isinstance(task.result(), Answered) for task in running)
+        assert keys_used(server)[: 1 + 8] == [old] * (1 + 8), "all eight were under way with the old session"
+        assert len(server.assumed) == 1 + 1
+
+
+async def test_a_bus_that_takes_no_session_does_not_cost_a_sign_in_per_call(base_credentials: tuple[str, str]) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        server.set_plan([Rule(ExpireTokens(), Match(operation="PutEvents"))])
+        for quarter in range(240):
+            clock.epoch = START + quarter / 4
+            assert failed(await deliver(us, to(ASSUME))) == EXPIRED
+        assert len(server.assumed) == 1 + 4, "at first and every 15 seconds"
+
+
+async def test_a_session_refused_while_it_is_renewed_is_used_no_more(base_credentials: tuple[str, str]) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        await us.put(to(ASSUME))
+        clock.epoch += 2701
+        server.set_plan(
+            [
+                Rule(Latency(0.2), ON_ASSUME),
+                Rule(ExpireTokens(), Match(access_key=server.assumed[0].issued_key)),
+            ]
+        )
+        async with asyncio.TaskGroup() as tasks:
+            renewing = tasks.create_task(us.put(to(ASSUME)))
+            await asyncio.sleep(0)
+            refused = tasks.create_task(deliver(us, to(ASSUME)))
+        assert isinstance(renewing.result(), Answered)
+        assert isinstance(refused.result(), Answered)
+        first, second = (asked.issued_key for asked in server.assumed)
+        assert keys_used(server) == [first, first, second, second]
+
+
+async def test_forgetting_before_anything_was_refused_is_harmless(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, server):
+        us.forget_credentials(to(ASSUME).destination)
+        await us.put(to(ASSUME))
+        us.forget_credentials(to(ASSUME).destination)
+        assert isinstance(await us.put(to(ASSUME)), Answered)
+        assert len(server.assumed) == 1
+
+
+async def test_a_refused_access_key_stays_what_it_is() -> None:
+    async with world(None) as (us, server):
+        key = to(AccessKey(KEY, Secret(SECRET)))
+        server.set_plan([Rule(CallError(403, "UnrecognizedClientException"), Match(operation="PutEvents"))])
+        assert failed(await us.put(key)) == ("PutEvents", "UnrecognizedClientException", 403)
+        us.forget_credentials(key.destination)
+        server.set_plan([])
+        assert isinstance(await us.put(key), Answered)

@@ -1,0 +1,199 @@
+"""In-memory peers of the pipeline's ports: a bus, topics and documents that outlive every worker.
+
+Each notes in one account what became of every delivery, so that commits can be held against what really happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple, final
+
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.entry import Entry
+from pushrail_stream.core.outcome import Answered, Presence, Reply
+from pushrail_stream.core.record import Headers, Origin, Partition, Record
+from pushrail_stream.core.signals import Signal
+from pushrail_stream.ports import PublishError
+from tests.pipeline.records import DLQ, Answer, keys, take_all
+from tests.virtual_time import VirtualClock, virtual_loop
+
+Settled = tuple[str, Origin]
+"""Destination (empty: none) and event of something delivered, dead-lettered, moved to a retry topic or skipped."""
+Account = Counter[Settled]
+"""How often each was settled: on every hop once, and again when it is repeated."""
+HANGS: Final = math.inf
+"""A latency: the call never returns."""
+RETRY_PARTITIONS: Final = 2
+
+
+class Call(NamedTuple):
+    """One PutEvents call: when it was made and what it carried."""
+
+    at: float
+    destination: Destination
+    keys: list[str]
+    entries: list[Entry]
+
+
+@final
+class ScriptedBus:
+    """Answers as a function says, after as long as a function says. Both may be set per destination."""
+
+    def __init__(self, settled: Account) -> None:
+        self._settled = settled
+        self.answers: dict[str, Answer] = {}
+        self.latency: Callable[[Batch], float] = lambda _batch: 0.01
+        self.calls: list[Call] = []
+        self.arrived: dict[str, list[str]] = defaultdict(list)
+        self.forgotten: list[str] = []
+        self.presence: dict[str, Presence] = {}
+        """Whose bus is gone; there otherwise."""
+        self.looks: list[tuple[float, str]] = []
+        self.most_under_way: Counter[str] = Counter()
+        self._under_way: Counter[str] = Counter()
+
+    def answer(self, answer: Answer, destination_id: str = "dst_acme") -> None:
+        """Answer calls to this destination so from now on."""
+        self.answers[destination_id] = answer
+
+    async def put(self, batch: Batch) -> Reply:
+        name = batch.destination.id
+        self.calls.append(Call(virtual_loop().elapsed, batch.destination, keys(batch), batch.entries()))
+        reply = self.answers.get(name, take_all)(batch)
+        self._under_way[name] += 1
+        self.most_under_way[name] = max(self.most_under_way[name], self._under_way[name])
+        try:
+            await _pass(self.latency(batch))
+        finally:
+            self._under_way[name] -= 1
+        if isinstance(reply, Answered):
+            for delivery, result in zip(batch.deliveries, reply.entries, strict=False):
+                if result.event_id and result.code is None:
+                    self.arrived[name].append(delivery.event.idempotency_key)
+                    self._settled[name, delivery.record.origin] += 1
+        return reply
+
+    async def look(self, destination: Destination) -> Presence:
+        self.looks.append((virtual_loop().elapsed, destination.id))
+        return self.presence.get(destination.id, "there")
+
+    def forget_credentials(self, destination: Destination) -> None:
+        self.forgotten.append(destination.id)
+
+    def made(self, destination_id: str = "dst_acme") -> list[tuple[float, list[str]]]:
+        """Calls to this destination: when, and which events."""
+        return [(call.at, call.keys) for call in self.calls if call.destination.id == destination_id]
+
+
+@final
+class Seen(list[Signal]):
+    """An observer that remembers."""
+
+    def __call__(self, signal: Signal) -> None:
+        self.append(signal)
+
+
+class Written(NamedTuple):
+    """A record Kafka acknowledged, and when."""
+
+    at: float
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+    @property
+    def said(self) -> dict[str, str]:
+        """The headers as text."""
+        return {name: (value or b"").decode(errors="replace") for name, value in self.headers}
+
+    @property
+    def origin(self) -> str:
+        """The event's offset."""
+        return self.said["pushrail-origin"].rsplit("/", 1)[1]
+
+
+@final
+class KeptTopics:
+    """Keeps what is published, unless it is told to refuse. Retry topics have partitions, as at a broker."""
+
+    def __init__(self, settled: Account) -> None:
+        self._settled = settled
+        self.written: list[Written] = []
+        self.retries: dict[Partition, list[Record]] = defaultdict(list)
+        self.refuse: Callable[[], bool] = lambda: False
+        self.refused: list[float] = []
+        self.latency = 0.002
+
+    async def publish(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+        await _pass(self.latency)
+        now = virtual_loop().elapsed
+        if self.refuse():
+            self.refused.append(now)
+            raise PublishError(f"{topic}: not enough in-sync replicas")
+        written = Written(now, topic, key, value, headers)
+        self.written.append(written)
+        if topic != DLQ:
+            self._append(written)
+        name, number, offset = written.said["pushrail-origin"].rsplit("/", 2)
+        self._settled[written.said.get("pushrail-destination", ""), Origin(name, int(number), int(offset))] += 1
+
+    def dead(self) -> list[tuple[str, str]]:
+        """The DLQ's records: origin offset and reason, by offset."""
+        return sorted(
+            ((written.origin, written.said["pushrail-reason"]) for written in self.on(DLQ)),
+            key=lambda dead: int(dead[0]),
+        )
+
+    def moved(self) -> list[tuple[float, str, str, str]]:
+        """What was moved to a retry topic: when, the event's offset, the tier's delay and the reason."""
+        return [
+            (round(w.at, 3), w.origin, w.topic.rsplit(".", 1)[1], w.said["pushrail-reason"])
+            for w in self.written
+            if w.topic != DLQ
+        ]
+
+    def on(self, topic: str) -> list[Written]:
+        """What this topic holds."""
+        return [written for written in self.written if written.topic == topic]
+
+    def _append(self, written: Written) -> None:
+        partition = Partition(written.topic, zlib.crc32(written.key or b"") % RETRY_PARTITIONS)
+        log = self.retries[partition]
+        now_ms = VirtualClock().now_ms()
+        log.append(Record(*partition, len(log), written.key, written.value, written.headers, now_ms))
+
+
+@final
+class Documents:
+    """A directory of the documents in a list, which may change at any time."""
+
+    def __init__(self, documents: Iterable[Destination]) -> None:
+        self.documents = list(documents)
+
+    def route(self, vendor: str, customer_external_id: str) -> Sequence[Destination]:
+        wanted = (vendor, customer_external_id)
+        return [d for d in self.documents if (d.vendor, d.customer_external_id) == wanted]
+
+    def get(self, destination_id: str) -> Destination | None:
+        return next((d for d in self.documents if d.id == destination_id), None)
+
+    def put(self, document: Destination) -> None:
+        """Add a document, or replace the one of this id."""
+        self.remove(document.id)
+        self.documents.append(document)
+
+    def remove(self, destination_id: str) -> None:
+        """Delete a document, if there is one."""
+        self.documents = [d for d in self.documents if d.id != destination_id]
+
+
+async def _pass(secs: float) -> None:
+    if math.isinf(secs):
+        await asyncio.Event().wait()
+    await asyncio.sleep(secs)
