@@ -8,12 +8,14 @@ from typing import Final, NamedTuple
 from tests.chaos.arrivals import Arrival
 from tests.chaos.world import CONNECT_SECS, READ_SECS, SESSION_SECS
 
-COMMIT_SECS: Final = 1.0
+_COMMIT_SECS: Final = 1.0
 """A worker commits what has settled once in this time."""
 _ACKNOWLEDGE_SECS: Final = 1.5
 """Until the broker of a busy machine has acknowledged the commit."""
-UNCOMMITTED_SECS: Final = COMMIT_SECS + _ACKNOWLEDGE_SECS
-"""What settled longer ago is committed and cannot come again."""
+UNCOMMITTED_SECS: Final = 2 * _COMMIT_SECS + _ACKNOWLEDGE_SECS
+"""What settled longer ago is committed and cannot come again. Twice, since one commit may fall into a rebalance, which
+refuses it; the next one makes up for it.
+"""
 _NOTICE_SECS: Final = 2.0
 """After SIGCONT, until a worker whose membership has ended meanwhile is told so: two heartbeats."""
 _BUS_LAG_SECS: Final = 1.0
@@ -46,8 +48,8 @@ class Disturbances:
 
     def stopped(self, worker: int, start: float, end: float) -> None:
         """SIGSTOP and SIGCONT. Calls under way may have timed out, and the worker may have lost its partitions."""
-        lasting = _NOTICE_SECS + _CALL_SECS if end - start >= SESSION_SECS / 2 else 0.0
-        self.windows.append(Window(worker, start - max(UNCOMMITTED_SECS, _CALL_SECS), end + lasting))
+        noticed = _NOTICE_SECS if end - start >= SESSION_SECS / 2 else 0.0
+        self.windows.append(Window(worker, start - max(UNCOMMITTED_SECS, _CALL_SECS), end + noticed + _CALL_SECS))
 
     def broker_gone(self, at: float) -> None:
         """The broker is about to end."""

@@ -7,13 +7,14 @@ forgotten, and these are all the ways in which it can be:
   waits). The bus counts these itself. Each allows one more.
 * *Uncommitted*: an arrival, a dead letter or a retry copy that had happened, but whose offset was not yet committed
   when its worker was killed, lost its membership (SIGSTOP beyond the session time-out), or could not commit because
-  the broker was away. Workers commit once a second, and a busy broker takes its time to acknowledge: what was finished
-  `disturbances.UNCOMMITTED_SECS` before is safe. Everything that happened later, or was under way, may happen once
-  more. (A retry copy counts as an arrival does: the copy is there, and the original is read again.)
-* An offset is settled when *all* destinations of its event are. Where there are two, the first to receive the event may
-  receive it again for as long as the other waits in its lane, that is `world.HOLD_SECS` and one call longer.
+  the broker was away. Workers commit once a second, a rebalance can refuse one commit, and a busy broker takes its
+  time to acknowledge: what was finished `disturbances.UNCOMMITTED_SECS` before is safe. Everything that happened later,
+  or was under way, may happen once more. (A retry copy counts as an arrival does: the copy is there, and the original
+  is read again.)
+* An offset is settled when *all* destinations of its event are. Where there are two, the first to receive the event
+  may receive it again for as long as the other waits in its lane, that is `world.HOLD_SECS` and one call longer.
 
-A rebalance, SIGTERM, a worker that joins: nothing is allowed for them. They drain and commit.
+For a rebalance, SIGTERM, a worker that joins, nothing is allowed: workers drain, and commit what has settled.
 
 So for every event and destination: arrivals + dead letters <= 1 + unknown + uncommitted, each an actual arrival or copy
 of that very delivery. The sum of the last two over all deliveries is the bound that is reported.

@@ -27,11 +27,14 @@ class Options:
     scrape: bool = True
     """Whether the workers' metrics are checked."""
 
+    disturbed_secs: float | None = None
+    """How long things go wrong at least; None: as long as so many disturbances need to be felt one by one."""
+
     @property
     def produce_secs(self) -> float:
-        """How long events are produced and things go wrong: each disturbance needs its time to be felt."""
-        disturbed = _EDGE_SECS + self.kills * _KILL_SECS + self.broker_restarts * _RESTART_SECS
-        return max(disturbed, self.events / self.per_second)
+        """How long events are produced and things go wrong."""
+        usual = _EDGE_SECS + self.kills * _KILL_SECS + self.broker_restarts * _RESTART_SECS
+        return max(usual if self.disturbed_secs is None else self.disturbed_secs, self.events / self.per_second)
 
     @property
     def deadline_secs(self) -> float:
