@@ -217,6 +217,12 @@ class Worker:
             self._commit(intake)
         return {partition: committable.offset for partition, committable in self.world.group.items()}
 
+    def check_all_committed(self) -> None:
+        """The retry topics are committed to their ends."""
+        committed = self.commit()
+        for partition, log in self.world.topics.retries.items():
+            assert committed.get(partition, 0) == len(log), partition
+
     async def give_back(self, *partitions: Partition, deadline_secs: float = 10.0) -> None:
         """A rebalance asks for partitions: drain, commit, forget."""
         for partition in partitions:
