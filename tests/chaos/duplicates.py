@@ -4,7 +4,9 @@ A delivery ends in one arrival or one dead letter. It can end a second time only
 forgotten, and these are all the ways in which it can be:
 
 * *Unknown*: the bus took the entry, and the worker never heard (reset after processing, reply later than the worker
-  waits). The bus counts these itself. Each allows one more.
+  waits). The bus counts these itself. Each allows one more. On a machine that is too busy there are others: the worker
+  had given the call up before the bus came to read it. Of those only the worker knows, so its attempts log is asked
+  about every duplicate that has no other reason: an attempt without any reply allows one more.
 * *Uncommitted*: an arrival, a dead letter or a retry copy that had happened, but whose offset was not yet committed
   when its worker was killed, lost its membership (SIGSTOP beyond the session time-out), or could not commit because
   the broker was away. Workers commit once a second, a rebalance can refuse one commit, and a busy broker takes its
@@ -23,15 +25,18 @@ of that very delivery. The sum of the last two over all deliveries is the bound 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Mapping
 from typing import Final, NamedTuple
 
-from tests.chaos.arrivals import UNANSWERED, Arrivals
+from tests.chaos.arrivals import UNANSWERED, Arrival, Arrivals
 from tests.chaos.copies import Copy
 from tests.chaos.disturbances import Disturbances
-from tests.chaos.world import CONNECT_SECS, HOLD_SECS, READ_SECS, World
+from tests.chaos.world import CONNECT_SECS, HOLD_SECS, READ_SECS, Place, World
 
 Delivery = tuple[int, int]
 """Number of the event and slot of the destination."""
+_WRITE_SECS: Final = 1.0
+"""From the moment a copy is given to Kafka's client until it is settled."""
 _OTHER_SECS: Final = HOLD_SECS + CONNECT_SECS + READ_SECS
 
 
@@ -42,8 +47,7 @@ class Duplicates(NamedTuple):
     letters: int
     unknown: int
     uncommitted: int
-    unexplained: dict[Delivery, str]
-    """Why each of these is too often, in a line."""
+    unexplained: list[str]
 
     @property
     def bound(self) -> int:
@@ -59,14 +63,12 @@ class Audit:
         self._arrivals = arrivals
         self._disturbances = disturbances
         self._letters: Counter[Delivery] = Counter()
+        self._unknown: Counter[Delivery] = Counter()
         self._uncommitted: Counter[Delivery] = Counter()
-        self._told: dict[Delivery, list[str]] = {}
         self.received = bytearray(2 * world.events)
         """Arrivals by number * 2 + slot, at most 255."""
-        for number, slot in zip(arrivals.numbers, arrivals.slots, strict=True):
-            index = 2 * number + slot
-            if self.received[index] < 255:
-                self.received[index] += 1
+        for index in range(len(arrivals)):
+            self._note_arrival(arrivals[index])
 
     def note_copy(self, copy: Copy, *, is_letter: bool) -> None:
         """A dead letter or retry copy."""
@@ -76,54 +78,60 @@ class Audit:
         if is_letter:
             self._letters[delivery] += 1
         # The copy's own time is when it was given to Kafka's client; its worker is not known.
-        if self._disturbances.cover(None, copy.at, copy.at + 1.0 + self._others_secs(delivery[0])):
+        if self._disturbances.cover(None, copy.at, copy.at + _WRITE_SECS + self._others_secs(delivery[0])):
             self._uncommitted[delivery] += 1
 
+    def note_unanswered(self, attempts: Mapping[Delivery, int]) -> None:
+        """How many attempts got no reply at all, for those who were asked about (see `suspects`)."""
+        for delivery, unanswered in attempts.items():
+            # Those that the bus knows of are among them, but for those of workers that were killed.
+            self._unknown[delivery] = max(self._unknown[delivery], unanswered)
+
+    def suspects(self) -> dict[Delivery, int]:
+        """Deliveries that ended more often than can be explained, and how often that was."""
+        ends = Counter({(i >> 1, i & 1): count for i, count in enumerate(self.received) if count > 1})
+        for delivery, letters in self._letters.items():
+            ends[delivery] = letters + self.received[2 * delivery[0] + delivery[1]]
+        return {delivery: times for delivery, times in ends.items() if times > self._allowed(delivery)}
+
     def finish(self) -> Duplicates:
-        """The result, when every copy was noted."""
-        unknown_by: Counter[Delivery] = Counter()
-        uncommitted_by = self._uncommitted.copy()
-        for index in range(len(self._arrivals)):
-            arrival = self._arrivals[index]
-            if arrival.replied == UNANSWERED:
-                unknown_by[arrival.number, arrival.slot] += 1
-            elif self._disturbances.may_repeat(arrival, self._others_secs(arrival.number)):
-                uncommitted_by[arrival.number, arrival.slot] += 1
-        unexplained = [
-            (delivery, times, allowed)
-            for delivery, times in self._repeated().items()
-            if times > (allowed := 1 + unknown_by[delivery] + uncommitted_by[delivery])
-        ]
-        self._tell({delivery for delivery, _, _ in unexplained})
+        """The result, when everything was noted."""
+        suspects = self.suspects()
+        told = self._tell(suspects)
         return Duplicates(
             arrivals=sum(count - 1 for count in self.received if count > 1),
             letters=sum(count - 1 for count in self._letters.values() if count > 1),
-            unknown=unknown_by.total(),
-            uncommitted=uncommitted_by.total(),
-            unexplained={one[0]: self._line(*one) for one in unexplained},
+            unknown=self._unknown.total(),
+            uncommitted=self._uncommitted.total(),
+            unexplained=[self._line(delivery, times, told[delivery]) for delivery, times in suspects.items()],
         )
+
+    def _note_arrival(self, arrival: Arrival) -> None:
+        number, slot = arrival.number, arrival.slot
+        self.received[2 * number + slot] = min(self.received[2 * number + slot] + 1, 255)
+        if arrival.replied == UNANSWERED:
+            self._unknown[number, slot] += 1
+        elif self._disturbances.may_repeat(arrival, self._others_secs(number)):
+            self._uncommitted[number, slot] += 1
+
+    def _allowed(self, delivery: Delivery) -> int:
+        return 1 + self._unknown[delivery] + self._uncommitted[delivery]
 
     def _others_secs(self, number: int) -> float:
         return _OTHER_SECS if len(self._world.wanted_by(number)) > 1 else 0.0
 
-    def _repeated(self) -> Counter[Delivery]:
-        """Deliveries that ended more than once, and how often."""
-        ends = Counter({(i >> 1, i & 1): count for i, count in enumerate(self.received) if count > 1})
-        for delivery, letters in self._letters.items():
-            ends[delivery] = letters + self.received[2 * delivery[0] + delivery[1]]
-        return Counter({delivery: times for delivery, times in ends.items() if times > 1})
-
-    def _tell(self, wanted: set[Delivery]) -> None:
-        if not wanted:
-            return
-        for index in range(len(self._arrivals)):
+    def _tell(self, wanted: Collection[Delivery]) -> dict[Delivery, list[str]]:
+        """When each of them arrived, and by whose call."""
+        told: dict[Delivery, list[str]] = {delivery: [] for delivery in wanted}
+        for index in range(len(self._arrivals) if wanted else 0):
             arrival = self._arrivals[index]
-            if (arrival.number, arrival.slot) in wanted:
+            if (arrival.number, arrival.slot) in told:
                 text = f"worker {arrival.worker} at {arrival.received:.3f} (answered {arrival.replied:.3f})"
-                self._told.setdefault((arrival.number, arrival.slot), []).append(text)
+                told[arrival.number, arrival.slot].append(text)
+        return told
 
-    def _line(self, delivery: Delivery, times: int, allowed: int) -> str:
+    def _line(self, delivery: Delivery, times: int, told: list[str]) -> str:
         number, slot = delivery
-        told = "; ".join(self._told.get(delivery, []))
-        where = f"dst_{self._world.customer_of[number]}_{slot}"
-        return f"event {number} to {where} ended {times} times, {allowed} can be explained: {told}"
+        where = Place(self._world.customer_of[number], slot).id
+        allowed = self._allowed(delivery)
+        return f"event {number} to {where} ended {times} times, {allowed} can be explained: {'; '.join(told)}"
