@@ -18,14 +18,18 @@ forgotten, and these are all the ways in which it can be:
 
 For a rebalance, SIGTERM, a worker that joins, nothing is allowed: workers drain, and commit what has settled.
 
-So for every event and destination: arrivals + dead letters <= 1 + unknown + uncommitted, each an actual arrival or copy
-of that very delivery. The sum of the last two over all deliveries is the bound that is reported.
+So take what happened to one event and destination in order of time. Up to every moment,
+
+    arrivals + dead letters <= 1 + unknown or uncommitted ones and retry copies *before* it
+
+where a worker that was stopped while others got its partitions may also be late itself. The number of all unknown and
+uncommitted ones is the bound that is reported.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 from tests.chaos.arrivals import UNANSWERED, Arrival, Arrivals
@@ -37,7 +41,8 @@ Delivery = tuple[int, int]
 """Number of the event and slot of the destination."""
 _WRITE_SECS: Final = 1.0
 """From the moment a copy is given to Kafka's client until it is settled."""
-_OTHER_SECS: Final = HOLD_SECS + CONNECT_SECS + READ_SECS
+_CALL_SECS: Final = CONNECT_SECS + READ_SECS
+_OTHER_SECS: Final = HOLD_SECS + _CALL_SECS
 
 
 class Duplicates(NamedTuple):
@@ -55,83 +60,118 @@ class Duplicates(NamedTuple):
         return self.unknown + self.uncommitted
 
 
+class Act(NamedTuple):
+    """One thing that happened to a delivery. ``ends``: it arrived or became a dead letter."""
+
+    at: float
+    ends: bool
+    repeated: bool
+    """Whether the delivery may come again after it."""
+    stray: bool
+    """Whether it may come although the delivery had ended."""
+    told: str
+
+
 class Audit:
     """Counts, and finds a reason for each."""
 
-    def __init__(self, world: World, arrivals: Arrivals, disturbances: Disturbances) -> None:
+    def __init__(self, world: World, arrivals: Arrivals, letters: Iterable[Copy], disturbances: Disturbances) -> None:
         self._world = world
-        self._arrivals = arrivals
         self._disturbances = disturbances
+        self._acts: dict[Delivery, list[Act]] = {}
         self._letters: Counter[Delivery] = Counter()
-        self._unknown: Counter[Delivery] = Counter()
-        self._uncommitted: Counter[Delivery] = Counter()
+        self._unknown = 0
+        self._uncommitted = 0
         self.received = bytearray(2 * world.events)
         """Arrivals by number * 2 + slot, at most 255."""
+        for number, slot in zip(arrivals.numbers, arrivals.slots, strict=True):
+            self.received[2 * number + slot] = min(self.received[2 * number + slot] + 1, 255)
+        for letter in letters:
+            if (delivery := _delivery(letter)) is not None:
+                self._letters[delivery] += 1
+                self._note_copy(delivery, letter, ends=True)
         for index in range(len(arrivals)):
             self._note_arrival(arrivals[index])
 
-    def note_copy(self, copy: Copy, *, is_letter: bool) -> None:
-        """A dead letter or retry copy."""
-        if copy.number is None:
-            return
-        delivery = (copy.number, copy.place.slot if copy.place is not None else 0)
-        if is_letter:
-            self._letters[delivery] += 1
-        # The copy's own time is when it was given to Kafka's client; its worker is not known.
-        if self._disturbances.cover(None, copy.at, copy.at + _WRITE_SECS + self._others_secs(delivery[0])):
-            self._uncommitted[delivery] += 1
+    def note_retry(self, copy: Copy) -> None:
+        """A retry copy."""
+        if (delivery := _delivery(copy)) is not None:
+            self._note_copy(delivery, copy, ends=False)
 
-    def note_unanswered(self, attempts: Mapping[Delivery, int]) -> None:
-        """How many attempts got no reply at all, for those who were asked about (see `suspects`)."""
-        for delivery, unanswered in attempts.items():
-            # Those that the bus knows of are among them, but for those of workers that were killed.
-            self._unknown[delivery] = max(self._unknown[delivery], unanswered)
+    def note_unanswered(self, attempts: Mapping[Delivery, Iterable[float]]) -> None:
+        """When attempts were made that got no reply at all, for those that were asked about (see `suspects`)."""
+        for delivery, moments in attempts.items():
+            acts = self._acts[delivery]
+            for moment in moments:
+                known = any(act.repeated and 0 <= act.at - moment < _CALL_SECS for act in acts)
+                if not known:
+                    self._unknown += 1
+                    acts.append(Act(moment, ends=False, repeated=True, stray=False, told=f"no reply {moment:.3f}"))
 
-    def suspects(self) -> dict[Delivery, int]:
-        """Deliveries that ended more often than can be explained, and how often that was."""
-        ends = Counter({(i >> 1, i & 1): count for i, count in enumerate(self.received) if count > 1})
-        for delivery, letters in self._letters.items():
-            ends[delivery] = letters + self.received[2 * delivery[0] + delivery[1]]
-        return {delivery: times for delivery, times in ends.items() if times > self._allowed(delivery)}
+    def suspects(self) -> list[Delivery]:
+        """Deliveries that ended more often than can be explained."""
+        return [delivery for delivery, acts in self._acts.items() if not _is_explained(acts)]
 
     def finish(self) -> Duplicates:
         """The result, when everything was noted."""
-        suspects = self.suspects()
-        told = self._tell(suspects)
         return Duplicates(
             arrivals=sum(count - 1 for count in self.received if count > 1),
             letters=sum(count - 1 for count in self._letters.values() if count > 1),
-            unknown=self._unknown.total(),
-            uncommitted=self._uncommitted.total(),
-            unexplained=[self._line(delivery, times, told[delivery]) for delivery, times in suspects.items()],
+            unknown=self._unknown,
+            uncommitted=self._uncommitted,
+            unexplained=[self._line(delivery) for delivery in self.suspects()],
         )
 
     def _note_arrival(self, arrival: Arrival) -> None:
-        number, slot = arrival.number, arrival.slot
-        self.received[2 * number + slot] = min(self.received[2 * number + slot] + 1, 255)
+        act = self._act(arrival)
         if arrival.replied == UNANSWERED:
-            self._unknown[number, slot] += 1
-        elif self._disturbances.may_repeat(arrival, self._others_secs(number)):
-            self._uncommitted[number, slot] += 1
+            self._unknown += 1
+        else:
+            self._uncommitted += act.repeated
+        delivery = arrival.number, arrival.slot
+        if delivery in self._letters or self.received[2 * arrival.number + arrival.slot] > 1:
+            self._acts.setdefault(delivery, []).append(act)
 
-    def _allowed(self, delivery: Delivery) -> int:
-        return 1 + self._unknown[delivery] + self._uncommitted[delivery]
+    def _act(self, arrival: Arrival) -> Act:
+        _, _, worker, start, end = arrival
+        told = f"arrived {start:.3f} from worker {worker or '?'}, answered {end:.3f}"
+        if end == UNANSWERED:
+            return Act(start, ends=True, repeated=True, stray=False, told=told)
+        end += self._others_secs(arrival.number)
+        stray = self._disturbances.stray(worker, start, end)
+        repeated = stray or self._disturbances.forgotten(worker, start, end)
+        return Act(start, ends=True, repeated=repeated, stray=stray, told=told)
+
+    def _note_copy(self, delivery: Delivery, copy: Copy, *, ends: bool) -> None:
+        # The copy's time is when it was given to Kafka's client; whose it is, is not known.
+        end = copy.at + _WRITE_SECS + self._others_secs(delivery[0])
+        stray = self._disturbances.stray(0, copy.at, end)
+        repeated = stray or self._disturbances.forgotten(0, copy.at, end)
+        self._uncommitted += repeated
+        if ends or delivery in self._acts:
+            act = Act(copy.at, ends, repeated, stray, f"{copy.reason} {copy.at:.3f}")
+            self._acts.setdefault(delivery, []).append(act)
 
     def _others_secs(self, number: int) -> float:
         return _OTHER_SECS if len(self._world.wanted_by(number)) > 1 else 0.0
 
-    def _tell(self, wanted: Collection[Delivery]) -> dict[Delivery, list[str]]:
-        """When each of them arrived, and by whose call."""
-        told: dict[Delivery, list[str]] = {delivery: [] for delivery in wanted}
-        for index in range(len(self._arrivals) if wanted else 0):
-            arrival = self._arrivals[index]
-            if (arrival.number, arrival.slot) in told:
-                text = f"worker {arrival.worker} at {arrival.received:.3f} (answered {arrival.replied:.3f})"
-                told[arrival.number, arrival.slot].append(text)
-        return told
-
-    def _line(self, delivery: Delivery, times: int, told: list[str]) -> str:
+    def _line(self, delivery: Delivery) -> str:
         number, slot = delivery
-        where = Place(self._world.customer_of[number], slot).id
-        allowed = self._allowed(delivery)
-        return f"event {number} to {where} ended {times} times, {allowed} can be explained: {'; '.join(told)}"
+        acts = sorted(self._acts[delivery])
+        told = "; ".join(f"{act.told}{' (may be repeated)' if act.repeated else ''}" for act in acts)
+        return f"event {number} to {Place(self._world.customer_of[number], slot).id}: {told}"
+
+
+def _is_explained(acts: list[Act]) -> bool:
+    ended, allowed = 0, 1
+    for act in sorted(acts):
+        allowed += act.stray
+        ended += act.ends
+        if ended > allowed:
+            return False
+        allowed += act.repeated and not act.stray
+    return True
+
+
+def _delivery(copy: Copy) -> Delivery | None:
+    return None if copy.number is None else (copy.number, copy.place.slot if copy.place is not None else 0)

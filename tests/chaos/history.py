@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Collection
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from tests.chaos.copies import read_records
@@ -16,15 +16,16 @@ class History(NamedTuple):
 
     lines: list[str]
     """Each attempt, for people."""
-    unanswered: Counter[tuple[int, int]]
-    """Attempts by delivery that got no reply at all, so that nobody knows what became of them."""
+    unanswered: dict[tuple[int, int], list[float]]
+    """By delivery, when attempts were made (epoch seconds) that got no reply at all: nobody knows what became of them.
+    """
 
 
 def read_history(bootstrap: str, deliveries: Collection[tuple[int, int]]) -> History:
     """Look these deliveries (number and slot) up."""
     wanted = {number for number, _ in deliveries}
     lines: list[str] = []
-    unanswered: Counter[tuple[int, int]] = Counter()
+    unanswered: dict[tuple[int, int], list[float]] = {}
     for message in read_records(bootstrap, TOPICS["attempts"]):
         record: dict[str, Any] = json.loads(message.value() or b"{}")
         key, destination = record.get("idempotencyKey"), record.get("destinationId")
@@ -34,7 +35,8 @@ def read_history(bootstrap: str, deliveries: Collection[tuple[int, int]]) -> His
         if number in wanted and (number, slot) in deliveries:
             lines.append(f"event {number} to {destination} {_told(record)}")
             if record["attempt"] and record.get("httpStatus") is None:
-                unanswered[number, slot] += 1
+                at = datetime.fromisoformat(record["at"]).timestamp()
+                unanswered.setdefault((number, slot), []).append(at)
     return History(sorted(lines), unanswered)
 
 

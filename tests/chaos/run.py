@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -179,19 +178,19 @@ class Run:
     ) -> Result:
         self._say("Reading what the workers wrote to Kafka ...")
         world, address = self._world, self._kafka.bootstrap_servers
-        audit = Audit(world, arrivals, self._disturbances)
         denied, malformed = frozenset(facts["denied"]), frozenset(facts["malformed"])
         letters = Letters(world, self._started + denial.start, denied, malformed, TOPICS["events"])
-        for letter in read_copies(address, TOPICS["dlq"]):
+        dead_letters = list(read_copies(address, TOPICS["dlq"]))
+        for letter in dead_letters:
             letters.take(letter)
-            audit.note_copy(letter, is_letter=True)
+        audit = Audit(world, arrivals, dead_letters, self._disturbances)
         retried = 0
         for tier in TIERS:
             for copy in read_copies(address, tier):
                 retried += 1
-                audit.note_copy(copy, is_letter=False)
+                audit.note_retry(copy)
         suspects = audit.suspects()
-        history = read_history(address, suspects) if suspects else History([], Counter())
+        history = read_history(address, suspects) if suspects else History([], {})
         audit.note_unanswered(history.unanswered)
         duplicates = audit.finish()
         delivered, dead, lost = find_lost(audit, letters)
