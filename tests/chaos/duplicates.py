@@ -70,6 +70,8 @@ class Act(NamedTuple):
     stray: bool
     """Whether it may come although the delivery had ended."""
     told: str
+    unanswered: bool = False
+    """Whether it was taken and the worker never heard."""
 
 
 class Audit:
@@ -103,7 +105,7 @@ class Audit:
         for delivery, moments in attempts.items():
             acts = self._acts[delivery]
             for moment in moments:
-                known = any(act.repeated and 0 <= act.at - moment < _CALL_SECS for act in acts)
+                known = any(act.unanswered and 0 <= act.at - moment < _CALL_SECS for act in acts)
                 if not known:
                     self._unknown += 1
                     acts.append(Act(moment, ends=False, repeated=True, stray=False, told=f"no reply {moment:.3f}"))
@@ -136,7 +138,7 @@ class Audit:
         _, _, worker, start, end = arrival
         told = f"arrived {start:.3f} from worker {worker or '?'}, answered {end:.3f}"
         if end == UNANSWERED:
-            return Act(start, ends=True, repeated=True, stray=False, told=told)
+            return Act(start, ends=True, repeated=True, stray=False, told=told, unanswered=True)
         end += self._others_secs(arrival.number)
         stray = self._disturbances.stray(worker, start, end)
         repeated = stray or self._disturbances.forgotten(worker, start, end)
