@@ -125,11 +125,15 @@ class Intake(ABC):
         self._full = frozenset(p for p, tracker in trackers.items() if self._is_full(p, tracker))
         if holding or self._full:
             self._relieve()
-        return Directions(holding, self._full)
+        return Directions(holding, self._full | self._not_yet())
 
     @abstractmethod
     def _take(self, record: Record, tracker: OffsetTracker) -> None:
         """Begin what follows from a record, now or when it is time."""
+
+    def _not_yet(self) -> frozenset[Partition]:
+        """Partitions that are not to be read on for now, whatever room there is."""
+        return frozenset()
 
     def _is_full(self, partition: Partition, tracker: OffsetTracker) -> bool:
         share = self._limits.resume_share if partition in self._full else 1.0

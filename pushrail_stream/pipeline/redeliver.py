@@ -88,11 +88,9 @@ class Redeliver(Intake):
         due_ms = 0 if isinstance(state, BadHeader) else state.not_before_ms or 0
         self._early.setdefault(Partition(record.topic, record.partition), deque()).append(_Early(due_ms, record, state))
 
-    def _is_full(self, partition: Partition, tracker: OffsetTracker) -> bool:
-        early = self._early.get(partition)
-        if early and (early[0].due_ms > self._clock.now_ms() + _AHEAD_MS or _is_much(early)):
-            return True
-        return super()._is_full(partition, tracker)
+    def _not_yet(self) -> frozenset[Partition]:
+        soon_ms = self._clock.now_ms() + _AHEAD_MS
+        return frozenset(p for p, early in self._early.items() if early[0].due_ms > soon_ms or _is_much(early))
 
     def _leave(self, partitions: Iterable[Partition]) -> dict[Partition, OffsetTracker]:
         leaving = super()._leave(partitions)

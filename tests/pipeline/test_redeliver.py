@@ -16,9 +16,12 @@ from tests.pipeline.records import (
     P0,
     RETRY,
     always,
+    answered,
     destination,
     failed,
+    fault,
     having,
+    in_turn,
     narrow,
     record,
     records,
@@ -377,3 +380,18 @@ async def test_what_is_too_old_and_finds_no_room_expires() -> None:
         # Ten were under way, ten had failed before, and of one nobody knows how.
         assert codes == {str(n): "HoldExceeded" if n < 10 else "503" if n < 20 else "Held" for n in range(21)}
         assert worker.commit() == {RETRY: 21}
+
+
+@in_virtual_time
+async def test_a_partition_that_waits_for_its_time_lets_nothing_go_before_its_own() -> None:
+    world = World(destination())
+    world.bus.answer(
+        in_turn(lambda batch: answered(batch, {"0": fault("InternalFailure"), "1": fault("InternalFailure")}), take_all)
+    )
+    async with world.worker(owns=[RETRY], jitter=lambda: 0.9) as worker:
+        worker.feed_retries(*(retry_record(n, event=n) for n in range(20)), retry_record(20, event=20, due=60))
+        for tenth in range(25):
+            await worker.at(tenth / 10)
+            assert worker.redeliver.directions().full == {RETRY}
+        assert sorted(world.bus.arrived["dst_acme"], key=int) == [str(n) for n in range(20)]
+        assert world.topics.written == []
