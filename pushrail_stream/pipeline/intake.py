@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.offsets import Committable, OffsetTracker
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.signals import Held, PartitionsAssigned, PartitionsRevoked
@@ -47,6 +48,11 @@ class Directions(NamedTuple):
 
     hold: bool
     full: frozenset[Partition]
+
+
+def too_large(size: int, limit: int) -> Problem:
+    """Why an entry is never sent. It would be refused, and no batch can hold it."""
+    return Problem("EntryTooLarge", f"the entry has {size} bytes; one request holds at most {limit}")
 
 
 class Intake(ABC):

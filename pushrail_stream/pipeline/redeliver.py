@@ -24,7 +24,7 @@ from pushrail_stream.core.text import safe_message
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.hand_over import HandOver
-from pushrail_stream.pipeline.intake import Directions, HoldLimits, Intake
+from pushrail_stream.pipeline.intake import Directions, HoldLimits, Intake, too_large
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Clock, Directory, Observer
 
@@ -56,6 +56,7 @@ class Redeliver(Intake):
         ledger: Ledger,
         tiers: Iterable[Tier],
         vendor: str | None,
+        max_entry_bytes: int,
         limits: HoldLimits,
         clock: Clock,
         observe: Observer,
@@ -67,6 +68,7 @@ class Redeliver(Intake):
         self._ledger = ledger
         self._tiers = {tier.topic: number for number, tier in enumerate(tiers, 1)}
         self._vendor = vendor
+        self._max_entry_bytes = max_entry_bytes
         self._clock = clock
         self._early: dict[Partition, deque[_Early]] = {}
 
@@ -122,6 +124,8 @@ class Redeliver(Intake):
             self._hand_over.skip(delivery, None, "deleted")
         elif not destination.enabled:
             self._hand_over.skip(delivery, destination.bus_arn, "disabled")
+        elif size > self._max_entry_bytes:
+            self._hand_over.bury(delivery, "oversize", too_large(size, self._max_entry_bytes))
         else:
             self._deliver.offer(delivery, destination)
 

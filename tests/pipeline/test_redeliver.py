@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.record import Headers, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
 from pushrail_stream.core.signals import Attempted, PartitionsRevoked, Skipped
@@ -395,3 +396,17 @@ async def test_a_partition_that_waits_for_its_time_lets_nothing_go_before_its_ow
             assert worker.redeliver.directions().full == {RETRY}
         assert sorted(world.bus.arrived["dst_acme"], key=int) == [str(n) for n in range(20)]
         assert world.topics.written == []
+
+
+@in_virtual_time
+async def test_an_entry_that_grew_too_large_meanwhile_is_dead_lettered_alone() -> None:
+    limit = 1_048_576
+    world = World(destination(source="s" * 200))
+    async with world.worker(owns=[RETRY], batches=LaneLimits(max_bytes=limit)) as worker:
+        bare = len(retry_record(0).value or b"") + 14 + len("pushrail.test" + "order.created" + "acme" + "0")
+        worker.feed_retries(retry_record(0, padding=limit - bare), retry_record(1, event=1))
+        await worker.at(1)
+        assert world.topics.dead() == [("0", "oversize")]
+        assert world.topics.written[0].said["pushrail-attempts"] == "3"
+        assert world.bus.arrived["dst_acme"] == ["1"]
+        assert worker.commit() == {RETRY: 2}

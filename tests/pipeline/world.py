@@ -170,6 +170,7 @@ class Worker:
             ledger=self.ledger,
             tiers=policy.tiers,
             vendor="pushrail",
+            max_entry_bytes=batches.max_bytes,
             limits=limits or HoldLimits(),
             clock=clock,
             observe=self._see,
