@@ -66,7 +66,8 @@ class Redeliver(Intake):
         self._hand_over = hand_over
         self._copies = copies
         self._ledger = ledger
-        self._tiers = {tier.topic: number for number, tier in enumerate(tiers, 1)}
+        self._tiers = {tier.topic: tier for tier in tiers}
+        self._numbers = {topic: number for number, topic in enumerate(self._tiers, 1)}
         self._vendor = vendor
         self._max_entry_bytes = max_entry_bytes
         self._clock = clock
@@ -88,6 +89,8 @@ class Redeliver(Intake):
         del tracker  # the record begins when it is due
         state = decode_headers(record.headers)
         due_ms = 0 if isinstance(state, BadHeader) else state.not_before_ms or 0
+        # Nothing is due later than its tier's time from now: a clock that was wrong must not keep a partition waiting.
+        due_ms = min(due_ms, self._clock.now_ms() + round(self._tiers[record.topic].delay_secs * 1000))
         self._early.setdefault(Partition(record.topic, record.partition), deque()).append(_Early(due_ms, record, state))
 
     def _not_yet(self) -> frozenset[Partition]:
@@ -115,7 +118,7 @@ class Redeliver(Intake):
         original, event, state, destination_id = read
         destination = self._directory.get(destination_id)
         size = 0 if destination is None else entry_size(event, destination)
-        delivery = Delivery(event, original, destination_id, size, ticket, self._tiers[record.topic])
+        delivery = Delivery(event, original, destination_id, size, ticket, self._numbers[record.topic])
         delivery.attempts = state.attempts
         delivery.first_attempt_ms = state.first_attempt_at_ms
         if state.error_code is not None:

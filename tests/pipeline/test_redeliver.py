@@ -410,3 +410,15 @@ async def test_an_entry_that_grew_too_large_meanwhile_is_dead_lettered_alone() -
         assert world.topics.written[0].said["pushrail-attempts"] == "3"
         assert world.bus.arrived["dst_acme"] == ["1"]
         assert worker.commit() == {RETRY: 2}
+
+
+@in_virtual_time
+async def test_nothing_waits_longer_than_its_tier_whatever_its_header_says() -> None:
+    world = World(destination())
+    async with world.worker(owns=[RETRY]) as worker:
+        worker.feed_retries(retry_record(0, due=365 * DAY), retry_record(1, event=1, due=10))
+        for second in range(15):
+            await worker.at(second)
+            worker.redeliver.directions()
+        assert world.bus.arrived["dst_acme"] == ["0", "1"]
+        assert worker.commit() == {RETRY: 2}
