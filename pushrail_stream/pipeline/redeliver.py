@@ -18,6 +18,7 @@ from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker
+from pushrail_stream.core.outcome import is_ours
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.retry import Tier
 from pushrail_stream.core.text import safe_message
@@ -122,7 +123,8 @@ class Redeliver(Intake):
         delivery.attempts = state.attempts
         delivery.first_attempt_ms = state.first_attempt_at_ms
         if state.error_code is not None:
-            delivery.problem = Problem(state.error_code, state.error_message or "", state.request_id)
+            code, message = state.error_code, state.error_message or ""
+            delivery.problem = Problem(code, message, state.request_id, is_ours(code))
         if destination is None:
             self._hand_over.skip(delivery, None, "deleted")
         elif not destination.enabled:

@@ -422,3 +422,17 @@ async def test_nothing_waits_longer_than_its_tier_whatever_its_header_says() -> 
             worker.redeliver.directions()
         assert world.bus.arrived["dst_acme"] == ["0", "1"]
         assert worker.commit() == {RETRY: 2}
+
+
+@in_virtual_time
+async def test_our_own_fault_expires_nothing_that_finds_no_room_either() -> None:
+    world = World(narrow("acme", 1, per_second=0.1))
+    world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
+    async with world.worker(owns=[RETRY], policy=RetryPolicy(max_age_secs=1), jitter=lambda: 0.999) as worker:
+        worker.feed_retries(
+            *(retry_record(n, event=n, attempts=9, error_code="InvalidClientTokenId") for n in range(30))
+        )
+        await worker.at(30)
+        assert world.topics.on(DLQ) == []
+        moved = {int(origin): reason for _, origin, _, reason in world.topics.moved()}
+        assert moved == {n: "retryable" if n < 10 else "held" for n in range(30)}
