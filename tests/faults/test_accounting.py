@@ -16,12 +16,11 @@ from pushrail_stream.app import open_registry
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, decode
-from pushrail_stream.core.signals import Attempted
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, EntryError, Latency, Match, Probability, Rule, Times
 from pushrail_stream.settings import Settings
 from tests.e2e.world import bus_arn, destination, event, produce, read_all, running
-from tests.faults.world import outside
+from tests.faults.world import LATENCY_SECS, most_under_way, outside
 
 pytestmark = pytest.mark.kafka
 SHIPPED = Path(__file__).parents[2] / "config" / "destinations"
@@ -120,17 +119,11 @@ async def test_limits_that_bound_a_call_bound_it(embedded_broker: EmbeddedBroker
             assert max(call.entries for call in bus.calls) == most
 
 
-async def test_calls_under_way_are_bounded(embedded_broker: EmbeddedBroker) -> None:
+@pytest.mark.parametrize("most", [1, 3])
+async def test_calls_under_way_are_bounded(embedded_broker: EmbeddedBroker, most: int) -> None:
     async with outside(embedded_broker) as (bus, settings):
-        bus.set_plan([Rule(Latency(0.01), Match(operation="PutEvents"))])
-        async with running(settings, [destination(0, limits=Limits(max_in_flight=2))]) as worker:
-            under_way: list[int] = []
-
-            def look() -> bool:
-                ended = sum(isinstance(signal, Attempted) for signal in worker.signals)
-                under_way.append(bus.counts()["calls"] - ended)
-                return worker.worker.ledger.delivered == 200
-
-            await produce(settings, (("acct_0", event(0, n)) for n in range(200)))
-            await worker.until(look)
-        assert max(under_way) in {1, 2}
+        bus.set_plan([Rule(Latency(LATENCY_SECS), Match(operation="PutEvents"))])
+        async with running(settings, [destination(0, limits=Limits(max_in_flight=most))]) as worker:
+            await produce(settings, (("acct_0", event(0, n)) for n in range(100)))
+            await worker.settled(100)
+        assert most_under_way(bus) == most

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.core.signals import Attempted
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Latency, Match, Rule, Times
 from tests.e2e.world import committed, destination, ends, event, produce, running
-from tests.faults.world import PATIENT, attempts, letters, outside
+from tests.faults.world import LATENCY_SECS, PATIENT, attempts, letters, most_under_way, outside
 
 pytestmark = pytest.mark.kafka
-PUT = "PutEvents"
 
 
 def of(key: int) -> Match:
     """This event of the first customer, or the call that carries it."""
-    return Match(operation=PUT, detail_contains=(f'"key-{key}"',))
+    return Match(operation="PutEvents", detail_contains=(f'"key-{key}"',))
 
 
 def arrived(bus: FaultBus) -> list[bytes]:
@@ -88,15 +86,8 @@ async def test_detail_type_over_128_is_silently_discarded(embedded_broker: Embed
 async def test_fixed_sleep_after_every_put(embedded_broker: EmbeddedBroker) -> None:
     """One call after the other is worth 100 calls a second at a round trip of 10 ms, however fast the rest is."""
     async with outside(embedded_broker) as (bus, settings):
-        bus.set_plan([Rule(Latency(0.01), Match(operation=PUT))])
+        bus.set_plan([Rule(Latency(LATENCY_SECS), Match(operation="PutEvents"))])
         async with running(settings, [destination(0)]) as worker:
-            under_way: list[int] = []
-
-            def look() -> bool:
-                ended = sum(isinstance(signal, Attempted) for signal in worker.signals)
-                under_way.append(bus.counts()["calls"] - ended)
-                return worker.worker.ledger.delivered == 400
-
             await produce(settings, (("acct_0", event(0, n)) for n in range(400)))
-            await worker.until(look)
-        assert max(under_way) >= destination(0).limits.max_in_flight - 1, "the others', when the first reply is seen"
+            await worker.settled(400)
+        assert most_under_way(bus) == destination(0).limits.max_in_flight
