@@ -8,7 +8,8 @@ Calls
   413 or ValidationException discards the whole batch: test_413_or_validation_exception_discards_the_batch,
     test_an_oversize_event_spoils_the_batch
   a DetailType over 128 characters vanishes: test_detail_type_over_128_is_silently_discarded
-  a fixed sleep after every put, one batch at a time: test_fixed_sleep_after_every_put
+  a fixed sleep after every put, one batch at a time: test_fixed_sleep_after_every_put (to the millisecond, in virtual
+    time: pipeline/test_batches)
 
 Credentials
   the ExternalId is never sent: test_external_id_never_sent

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import random
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -32,16 +31,9 @@ from tests.e2e.world import (
     running,
     settings_for,
 )
-from tests.faults.world import letters, outside
+from tests.faults.world import letters, outside, until
 
 pytestmark = pytest.mark.kafka
-
-
-async def until(holds: Callable[[], bool]) -> None:
-    """Ask Kafka until it is so."""
-    async with asyncio.timeout(60):
-        while not await asyncio.to_thread(holds):
-            pass
 
 
 def killable(bootstrap: str, bus: FaultBus) -> Settings:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,6 +27,13 @@ async def outside(
         make_topics(settings, broker)
         open_bus(bus, range(customers))
         yield bus, settings
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Ask until it is so: Kafka tells of nothing by itself."""
+    async with asyncio.timeout(60):
+        while not await asyncio.to_thread(holds):
+            pass
 
 
 LATENCY_SECS = 0.05
