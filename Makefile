@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test bench sandbox format lock clean
+.PHONY: help setup check test bench chaos sandbox format lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: $(STAMP) ## All tests with coverage; on a real Apache Kafka where Docker, 
 
 bench: $(STAMP) ## Measure the worker: CPU per event, latency, memory; the last line is JSON
 	@$(BIN)/python -m tests.bench
+
+chaos: $(STAMP) ## Kill and starve real workers on a real Kafka, then count what was lost or came twice; the last line is JSON (options: ARGS=--help)
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 sandbox: $(STAMP) ## See it work: an embedded Kafka and AWS, events for several customers (options: ARGS=--keep)
 	@$(BIN)/pushrail-stream sandbox $(ARGS)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from pushrail_stream.core.flood import FloodGuard, FloodLimits
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.retry import RetryPolicy, Tier
@@ -160,11 +162,13 @@ async def _run_graph(
     tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
     limits = HoldLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
     under_way = UnderWay(tasks)
+    guard = FloodGuard(_flood_limits(settings))
     copies = Copies(
         publisher=publisher,
         dlq=settings.topics.dlq,
         under_way=under_way,
         ledger=ledger,
+        guard=guard,
         jitter=random.random,
         observe=observe,
     )
@@ -193,6 +197,7 @@ async def _run_graph(
         copies=copies,
         under_way=under_way,
         ledger=ledger,
+        guard=guard,
         rules=IntakeRules(settings.vendor, delivery.unrouted == "dlq", delivery.max_request_bytes),
         limits=limits.part(1 - _RETRY_SHARE),
         clock=clock,
@@ -205,6 +210,7 @@ async def _run_graph(
         copies=copies,
         under_way=under_way,
         ledger=ledger,
+        guard=guard,
         tiers=tiers,
         vendor=settings.vendor,
         limits=limits.part(_RETRY_SHARE),
@@ -264,7 +270,15 @@ def eventbridge_options(settings: Settings) -> EventBridgeOptions:
         read_timeout_secs=settings.eventbridge.read_timeout_secs,
         sts_endpoint_url=settings.sts.endpoint_url,
         sts_region=settings.sts.region,
+        sts_session_policy=settings.sts.session_policy,
     )
+
+
+def _flood_limits(settings: Settings) -> FloodLimits:
+    flood = settings.flood_guard
+    if not flood.enabled:
+        return FloodLimits(min_dead=sys.maxsize)
+    return FloodLimits(flood.window_secs, flood.min_dead_letters, flood.share, flood.min_customers)
 
 
 def _first(group: BaseExceptionGroup[Failed]) -> Failed:

@@ -26,7 +26,7 @@ from pushrail_stream.core.window import Window
 ROOM: Final = 200
 """Deliveries that may wait whatever the destination takes a second."""
 _GRACE_SECS: Final = 2.0
-"""A lane that has just become busy has shown nothing yet: for so long it may hold any number."""
+"""What a lane delivered before it fell behind shows what it was given, not what it can: for so long it may hold any."""
 _LOOK_SECS: Final = 0.5
 """How often retries that cannot leave are looked through for those that have waited too long."""
 _KEPT_SECS: Final = 60.0
@@ -55,7 +55,7 @@ class Lane:
     """A destination's deliveries that are not settled and not under way, and what its bus showed of itself."""
 
     __slots__ = (
-        "_alone", "_busy_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order", "_waiting",
+        "_alone", "_behind_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order", "_waiting",
         "destination", "in_flight", "next_call_at", "suspension", "throughput", "window",
     )  # fmt: skip
 
@@ -74,7 +74,7 @@ class Lane:
         self._alone: deque[Delivery] = deque()
         self._waiting: list[tuple[float, int, Delivery]] = []
         self._order = 0
-        self._busy_since = float("-inf")
+        self._behind_since = float("inf")
         self._called_at = float("-inf")
         self._look_at = float("-inf")
 
@@ -109,8 +109,6 @@ class Lane:
 
     def offer(self, delivery: Delivery, now: float) -> bool:
         """Queue a delivery; whether it made a batch ready or is the first to wait, so that somebody must look."""
-        if self.is_idle:
-            self._busy_since = now
         delivery.offered_at = now
         delivery.hold_until = now + self._limits.hold_secs
         self._fresh.append(delivery)
@@ -128,6 +126,7 @@ class Lane:
     def take(self, now: float) -> Batch | None:
         """The next batch, now under way until `finish`; None when there is none to send yet."""
         if self.in_flight >= self._most or now < self.next_call_at:
+            self._behind_since = min(self._behind_since, now) if self._is_full else float("inf")
             return None
         if self._alone:
             picked = [self._alone.popleft()]
@@ -135,6 +134,7 @@ class Lane:
         elif self._is_ripe(now):
             picked = self._pick(now)
         else:
+            self._behind_since = float("inf")
             return None
         self.in_flight += 1
         self._called_at = now
@@ -156,7 +156,7 @@ class Lane:
         fresh, late = self._fresh, list[Delivery]()
         while fresh and fresh[0].hold_until <= now:
             late.append(self._pop_fresh())
-        if len(fresh) > room and now - self._busy_since >= _GRACE_SECS:
+        if len(fresh) > room and now - self._behind_since >= _GRACE_SECS:
             surplus = len(fresh) - max(room, int(self.throughput.per_second(now) * self._limits.hold_secs))
             late += [self._pop_fresh() for _ in range(surplus)]
         if now >= self._look_at and (self._waiting or self._alone):

@@ -8,6 +8,7 @@ from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event
+from pushrail_stream.core.flood import FloodReport
 from pushrail_stream.core.outcome import Outcome
 from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.retry import Decision
@@ -106,6 +107,12 @@ class BusBack(NamedTuple):
     gone_secs: float
 
 
+class Flooded(NamedTuple):
+    """Most records would become dead letters: consuming has stopped until the worker is started anew."""
+
+    report: FloodReport
+
+
 class Slowed(NamedTuple):
     """A destination asked for less speed, or recovered: so many calls may be under way to it now."""
 
@@ -180,7 +187,7 @@ class KafkaTrouble(NamedTuple):
 
 
 Signal = (
-    Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | BusGone | BusBack
-    | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
+    Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
+    | BusGone | BusBack | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
     | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
 )  # fmt: skip

@@ -15,7 +15,7 @@ from botocore import UNSIGNED
 from botocore.exceptions import BotoCoreError
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.destination import Auth, Destination
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import CallFailed, Presence, Reply
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import SESSION_SECS, Keys, KeySource, Sts, key_source
@@ -40,16 +40,19 @@ class EventBridgeOptions:
     sts_endpoint_url: str | None = None
     """None: the regional endpoint of ``sts_region``."""
     sts_region: str = "us-east-1"
+    sts_session_policy: bool = True
+    """Whether a role's sessions are confined to putting events on the one bus."""
 
 
 class _Access:
     """How to call for one destination, as its document has it now."""
 
-    __slots__ = ("auth", "refused", "region", "signer", "source", "used_at")
+    __slots__ = ("auth", "bus_arn", "refused", "region", "signer", "source", "used_at")
 
-    def __init__(self, auth: Auth, region: str, source: KeySource) -> None:
-        self.auth = auth
-        self.region = region
+    def __init__(self, destination: Destination, source: KeySource) -> None:
+        self.auth = destination.auth
+        self.region = destination.region
+        self.bus_arn = destination.bus_arn
         self.source = source
         self.signer: Signer | None = None
         self.refused: Keys | None = None
@@ -58,7 +61,10 @@ class _Access:
 
     def fits(self, destination: Destination) -> bool:
         """Whether the destination still signs in this way. The same object nearly always, else compared by value."""
-        return self.region == destination.region and (self.auth is destination.auth or self.auth == destination.auth)
+        if self.auth is destination.auth and self.bus_arn is destination.bus_arn:
+            return True
+        known = (self.region, self.bus_arn, self.auth)
+        return known == (destination.region, destination.bus_arn, destination.auth)
 
 
 class EventBridge:
@@ -91,6 +97,7 @@ class EventBridge:
             region=options.sts_region,
             endpoint_url=options.sts_endpoint_url,
             deadline_secs=total_secs,
+            narrow=options.sts_session_policy,
         )
         self._accesses: dict[str, _Access] = {}
         self._swept_at = 0.0
@@ -152,7 +159,7 @@ class EventBridge:
         access = self._accesses.get(destination.id)
         if access is None or not access.fits(destination):
             source = key_source(destination, self._sts)
-            access = self._accesses[destination.id] = _Access(destination.auth, destination.region, source)
+            access = self._accesses[destination.id] = _Access(destination, source)
         now = access.used_at = self._stamps.read()[0]
         if not 0 <= now - self._swept_at < _IDLE_SECS:
             self._sweep(now)

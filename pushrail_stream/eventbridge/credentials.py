@@ -7,7 +7,9 @@ instance) is used for one thing only: to call AssumeRole.
 from __future__ import annotations
 
 import asyncio
+import json
 import math
+import random
 import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -35,11 +37,18 @@ from pushrail_stream.eventbridge.shared import Shared
 
 if TYPE_CHECKING:
     from types_aiobotocore_sts.client import STSClient
+    from types_aiobotocore_sts.type_defs import AssumeRoleRequestTypeDef
 
 SESSION_SECS: Final = 3600
 """Life of a role's session. Role chaining allows no more; 900 would ask STS for every call (facts 1.4)."""
-_RENEW_AT: Final = 0.75
-"""Part of a session's life after which it is renewed ahead: a quarter of an hour before its end."""
+_RENEW_FROM: Final = 0.6
+_RENEW_TO: Final = 0.8
+"""The part of a session's life after which it is renewed ahead is drawn between these: sessions that began together,
+when a worker started, are renewed over twelve minutes. A destination without calls renews nothing."""
+_SIGN_INS_PER_SECOND: Final = 100
+"""Of one worker. STS allows an account 600 a second, in each region and for all its callers."""
+SESSION_ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
+"""What a session may do at most, and on its destination's bus alone, whatever else the role allows."""
 _RENEW_PAUSE_SECS: Final = 30.0
 """After a failed renewal the session is used on, and STS left alone for as long."""
 _FIRST_PAUSE_SECS: Final = 1.0
@@ -111,6 +120,7 @@ class RoleKeys:
     __slots__ = (
         "_asked_at",
         "_auth",
+        "_bus_arn",
         "_expires_at",
         "_failure",
         "_forgot_at",
@@ -121,10 +131,11 @@ class RoleKeys:
         "_sts",
     )
 
-    def __init__(self, sts: Sts, auth: AssumeRole, destination_id: str) -> None:
+    def __init__(self, sts: Sts, auth: AssumeRole, destination: Destination) -> None:
         self._sts = sts
         self._auth = auth
-        self._name = session_name(destination_id)
+        self._name = session_name(destination.id)
+        self._bus_arn = destination.bus_arn
         self._sign_in = Shared[Keys | CallFailed]()
         self._keys: Keys | None = None
         self._failure: CallFailed | None = None
@@ -155,11 +166,12 @@ class RoleKeys:
             self._forgot_at = now
 
     async def _renew(self, now: float) -> Keys | CallFailed:
-        session = await self._sts.assume_role(self._auth, self._name)
+        session = await self._sts.assume_role(self._auth, self._name, self._bus_arn)
         self._asked_at = now
         if isinstance(session, RoleSession):
             self._keys, self._failure, self._expires_at = session.keys, None, session.expires_at
-            self._pause_secs = _RENEW_AT * (session.expires_at - now)
+            part = _RENEW_FROM + (_RENEW_TO - _RENEW_FROM) * random.random()  # noqa: S311 - it only spreads renewals
+            self._pause_secs = part * (session.expires_at - now)
             return session.keys
         if self._keys is not None and now < self._expires_at:
             self._pause_secs = min(_RENEW_PAUSE_SECS, self._expires_at - now)
@@ -182,29 +194,38 @@ class Sts:
         region: str,
         endpoint_url: str | None,
         deadline_secs: float,
+        narrow: bool,
     ) -> None:
+        """``narrow``: each session is confined to its destination's bus by a session policy."""
         self._session = session
         self._stack = stack
         self._config = config.merge(AioConfig(max_pool_connections=_STS_CONNECTIONS))
         self._region = region
         self._endpoint_url = endpoint_url
         self._deadline_secs = deadline_secs
+        self._narrow = narrow
+        self._next_at = 0.0
         self._opening = Shared["STSClient | CallFailed"]()
         self._client: STSClient | None = None
 
-    async def assume_role(self, auth: AssumeRole, name: str) -> RoleSession | CallFailed:
-        """A new session, or why there is none. Ends within the deadline, waiting for a turn included."""
+    async def assume_role(self, auth: AssumeRole, name: str, bus_arn: str) -> RoleSession | CallFailed:
+        """A new session for this bus, or why there is none. Ends within the deadline, waiting for a turn included."""
+        wait_secs = self._turn()
+        if wait_secs > self._deadline_secs / 2:
+            return CallFailed("AssumeRole", "Throttling", f"more than {_SIGN_INS_PER_SECOND} sign-ins a second are due")
+        self._next_at += 1 / _SIGN_INS_PER_SECOND
+        request: AssumeRoleRequestTypeDef = {
+            "RoleArn": auth.role_arn,
+            "RoleSessionName": name,
+            "ExternalId": auth.external_id,
+            "DurationSeconds": SESSION_SECS,
+        }
+        if self._narrow:
+            request["Policy"] = session_policy(bus_arn)
         try:
             async with asyncio.timeout(self._deadline_secs):
-                client = self._client or await self._opening.run(self._open)
-                if isinstance(client, CallFailed):
-                    return client
-                reply = await client.assume_role(
-                    RoleArn=auth.role_arn,
-                    RoleSessionName=name,
-                    ExternalId=auth.external_id,
-                    DurationSeconds=SESSION_SECS,
-                )
+                await asyncio.sleep(wait_secs)
+                return await self._ask(request)
         except ClientError as error:
             return _refused(error)
         except _BASE_MISSING as error:
@@ -217,9 +238,20 @@ class Sts:
         except (BotoCoreError, ValueError) as error:
             # A setting or a reply that botocore cannot use.
             return CallFailed("AssumeRole", type(error).__name__, safe_message(str(error)))
-        given = reply["Credentials"]
+
+    async def _ask(self, request: AssumeRoleRequestTypeDef) -> RoleSession | CallFailed:
+        client = self._client or await self._opening.run(self._open)
+        if isinstance(client, CallFailed):
+            return client
+        given = (await client.assume_role(**request))["Credentials"]
         keys = Keys(given["AccessKeyId"], Secret(given["SecretAccessKey"]), Secret(given["SessionToken"]))
         return RoleSession(keys, given["Expiration"].timestamp())
+
+    def _turn(self) -> float:
+        """Seconds until the next sign-in may be made."""
+        now = asyncio.get_running_loop().time()
+        self._next_at = max(self._next_at, now)
+        return self._next_at - now
 
     async def _open(self) -> STSClient | CallFailed:
         if self._client is None:
@@ -239,7 +271,13 @@ def key_source(destination: Destination, sts: Sts) -> KeySource:
         case AccessKey() as auth:
             return FixedKeys(auth)
         case AssumeRole() as auth:
-            return RoleKeys(sts, auth, destination.id)
+            return RoleKeys(sts, auth, destination)
+
+
+def session_policy(bus_arn: str) -> str:
+    """A session policy, at most 2,048 characters (STS service model): the least that delivering takes."""
+    statement = {"Effect": "Allow", "Action": SESSION_ACTIONS, "Resource": bus_arn}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
 
 
 def session_name(destination_id: str) -> str:

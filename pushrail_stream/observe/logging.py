@@ -20,6 +20,7 @@ from pushrail_stream.core.signals import (
     DeadLettered,
     DocumentCaveat,
     DocumentRefused,
+    Flooded,
     Held,
     KafkaTrouble,
     MovedToRetry,
@@ -37,6 +38,10 @@ from pushrail_stream.core.signals import (
 Logger = structlog.typing.FilteringBoundLogger
 LEVELS: Final = ("debug", "info", "warning", "error")
 _MANY: Final = 5
+_FLOOD: Final = (
+    "consuming has stopped: a release of a producer, or ours, is at fault. Mend it, or set flood_guard.enabled "
+    "to false to let them become dead letters; then restart the workers"
+)
 _REPEAT_SECS: Final = 30.0
 """The same trouble is said once in this time; what was left out is counted on the next line."""
 
@@ -93,6 +98,8 @@ class LogObserver:
                     destination=where,
                     origin=str(letter.record.origin),
                 )
+            case Flooded(report):
+                self._log.error("flood_of_dead_letters", advice=_FLOOD, **report._asdict())
             case Suspended() | Resumed() | Slowed() | BusGone() | BusBack():
                 self._health(signal)
             case DocumentRefused() | DocumentCaveat() | RegistryChanged() | RegistryTrouble():

@@ -10,6 +10,7 @@ from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
+from pushrail_stream.core.flood import FloodGuard
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker, Ticket
 from pushrail_stream.core.record import Record
@@ -46,20 +47,23 @@ class Consume(Intake):
         copies: Copies,
         under_way: UnderWay,
         ledger: Ledger,
+        guard: FloodGuard,
         rules: IntakeRules,
         limits: HoldLimits,
         clock: Clock,
         observe: Observer,
     ) -> None:
-        super().__init__(deliver=deliver, under_way=under_way, limits=limits, observe=observe)
+        super().__init__(
+            deliver=deliver, copies=copies, under_way=under_way, guard=guard, limits=limits, observe=observe
+        )
         self._directory = directory
         self._hand_over = hand_over
-        self._copies = copies
         self._ledger = ledger
         self._rules = rules
         self._clock = clock
 
     def _take(self, record: Record, tracker: OffsetTracker) -> None:
+        self._guard.saw(record.key, self._loop.time())
         event = decode(record.value, record.headers, self._rules.vendor)
         size = len(record.value or b"")
         if isinstance(event, Undecodable):

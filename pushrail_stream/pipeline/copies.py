@@ -8,11 +8,12 @@ from typing import Final, final
 
 from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.event import Event
+from pushrail_stream.core.flood import FloodGuard
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import Ticket
 from pushrail_stream.core.retry import RetryPolicy, backoff
 from pushrail_stream.core.retry_copy import RetryCopy
-from pushrail_stream.core.signals import CopyFailed, DeadLettered, MovedToRetry
+from pushrail_stream.core.signals import CopyFailed, DeadLettered, Flooded, MovedToRetry
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Jitter, Observer, Publisher, PublishError
 
@@ -31,6 +32,7 @@ class Copies:
         dlq: str,
         under_way: UnderWay,
         ledger: Ledger,
+        guard: FloodGuard,
         jitter: Jitter,
         observe: Observer,
     ) -> None:
@@ -38,16 +40,37 @@ class Copies:
         self._dlq = dlq
         self._under_way = under_way
         self._ledger = ledger
+        self._guard = guard
+        self._kept: list[Ticket] = []
+        self._loop = asyncio.get_running_loop()
         self._jitter = jitter
         self._observe = observe
 
     def bury(self, letter: DeadLetter, event: Event | None, ticket: Ticket, settle: Callable[[], None]) -> None:
-        """Write a dead letter and call ``settle`` once Kafka has it. Returns at once."""
+        """Write a dead letter and call ``settle`` once Kafka has it. Returns at once.
+
+        In a flood what its producer or we are to blame for is not written: it stays open, and uncommitted in Kafka.
+        """
+        if letter.reason in {"undecodable", "rejected"}:
+            was_dry = not self._guard.tripped
+            if self._guard.condemned(letter.record.key, self._loop.time()):
+                self._kept.append(ticket)
+                if was_dry:
+                    self._observe(Flooded(self._guard.report()))
+                return
         self._under_way.start(self._bury(letter, event, ticket, settle), lambda: ticket.is_leaving)
 
     def postpone(self, copy: RetryCopy, ticket: Ticket, settle: Callable[[], None]) -> None:
         """Write a retry copy and call ``settle`` once Kafka has it. Returns at once."""
         self._under_way.start(self._postpone(copy, ticket, settle), lambda: ticket.is_leaving)
+
+    def drop_leaving(self) -> int:
+        """Leave what was kept back of a partition that is being given back to its next owner; how many there were."""
+        staying = [ticket for ticket in self._kept if not ticket.is_leaving]
+        dropped = len(self._kept) - len(staying)
+        self._kept = staying
+        self._ledger.drop(dropped)
+        return dropped
 
     async def _bury(self, letter: DeadLetter, event: Event | None, ticket: Ticket, settle: Callable[[], None]) -> None:
         if await self._write(self._dlq, letter, ticket):

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from pushrail_stream.core.flood import FloodGuard
 from pushrail_stream.core.offsets import Committable, OffsetTracker
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.signals import Held, PartitionsAssigned, PartitionsRevoked
+from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Observer
@@ -52,8 +54,19 @@ class Directions(NamedTuple):
 class Intake(ABC):
     """Takes records, gives back what may be committed. Lives on the event loop."""
 
-    def __init__(self, *, deliver: Deliver, under_way: UnderWay, limits: HoldLimits, observe: Observer) -> None:
+    def __init__(
+        self,
+        *,
+        deliver: Deliver,
+        copies: Copies,
+        under_way: UnderWay,
+        guard: FloodGuard,
+        limits: HoldLimits,
+        observe: Observer,
+    ) -> None:
         self._deliver = deliver
+        self._copies = copies
+        self._guard = guard
         self._under_way = under_way
         self._limits = limits
         self._observe = observe
@@ -78,7 +91,7 @@ class Intake(ABC):
     ) -> Sequence[tuple[Partition, Committable]]:
         """Give partitions back: drop what waits, finish what is under way, and say what to commit."""
         leaving = self._leave(partitions)
-        dropped = self._deliver.drop_leaving()
+        dropped = self._deliver.drop_leaving() + self._copies.drop_leaving()
         await self._under_way.drain(deadline_secs)
         if leaving:
             self._observe(PartitionsRevoked(tuple(leaving), lost=False, dropped=dropped))
@@ -90,7 +103,7 @@ class Intake(ABC):
         for partition in leaving:
             self._committed.pop(partition, None)
         if leaving:
-            dropped = self._deliver.drop_leaving()
+            dropped = self._deliver.drop_leaving() + self._copies.drop_leaving()
             self._observe(PartitionsRevoked(tuple(leaving), lost=True, dropped=dropped))
 
     def committable(self) -> Sequence[tuple[Partition, Committable]]:
@@ -125,7 +138,7 @@ class Intake(ABC):
         self._full = frozenset(p for p, tracker in trackers.items() if self._is_full(p, tracker))
         if holding or self._full:
             self._relieve()
-        return Directions(holding, self._full)
+        return Directions(holding or self._guard.tripped, self._full)
 
     @abstractmethod
     def _take(self, record: Record, tracker: OffsetTracker) -> None:

@@ -15,6 +15,7 @@ from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
+from pushrail_stream.core.flood import FloodGuard
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker
@@ -54,16 +55,18 @@ class Redeliver(Intake):
         copies: Copies,
         under_way: UnderWay,
         ledger: Ledger,
+        guard: FloodGuard,
         tiers: Iterable[Tier],
         vendor: str | None,
         limits: HoldLimits,
         clock: Clock,
         observe: Observer,
     ) -> None:
-        super().__init__(deliver=deliver, under_way=under_way, limits=limits, observe=observe)
+        super().__init__(
+            deliver=deliver, copies=copies, under_way=under_way, guard=guard, limits=limits, observe=observe
+        )
         self._directory = directory
         self._hand_over = hand_over
-        self._copies = copies
         self._ledger = ledger
         self._tiers = {tier.topic: number for number, tier in enumerate(tiers, 1)}
         self._vendor = vendor

@@ -185,6 +185,8 @@ class StsSettings(_Section):
 
     endpoint_url: Endpoint | None = None
     region: Annotated[str, AfterValidator(_check_region)] = "us-east-1"
+    session_policy: bool = True
+    """Whether each session is confined to its destination's bus."""
 
 
 class SecretsSettings(_Section):

@@ -37,7 +37,7 @@ class Clock:
 
 @asynccontextmanager
 async def world(
-    base: tuple[str, str] | None, clock: Clock | None = None
+    base: tuple[str, str] | None, clock: Clock | None = None, *, sts_session_policy: bool = True
 ) -> AsyncIterator[tuple[EventBridge, FaultBus]]:
     """Us and a bus. With a ``clock`` the bus cannot check signatures, since STS is called with the real time."""
     config = BusConfig() if clock is None else BusConfig(clock=clock, check_signatures=False)
@@ -48,7 +48,11 @@ async def world(
         if base is not None:
             server.add_key(*base)
         options = EventBridgeOptions(
-            endpoint_url=server.url, sts_endpoint_url=server.url, connect_timeout_secs=1, read_timeout_secs=0.5
+            endpoint_url=server.url,
+            sts_endpoint_url=server.url,
+            connect_timeout_secs=1,
+            read_timeout_secs=0.5,
+            sts_session_policy=sts_session_policy,
         )
         now = (lambda: datetime.now(UTC)) if clock is None else clock.now
         async with EventBridge.open(options, now=now) as us:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import re
 from dataclasses import replace
 
@@ -42,8 +43,30 @@ async def test_a_role_is_assumed_as_its_customer_expects(base_credentials: tuple
     (asked,) = server.assumed
     assert (asked.role_arn, asked.external_id) == (ROLE, "acme-ext-7Pq2")
     assert (asked.session_name, asked.duration_secs) == ("pushrail-dst-acme-1", 3600)
-    assert (asked.policy, asked.access_key) == (None, base_credentials[0])
+    assert asked.access_key == base_credentials[0]
+    assert asked.policy is not None
+    [statement] = json.loads(asked.policy)["Statement"]
+    actions = ["events:PutEvents", "events:DescribeEventBus"]
+    assert statement == {"Effect": "Allow", "Action": actions, "Resource": to(ASSUME).destination.bus_arn}
     assert keys_used(server) == [asked.issued_key]
+
+
+async def test_a_session_is_confined_only_where_the_operator_wants_it(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials, sts_session_policy=False) as (us, server):
+        await us.put(to(ASSUME))
+    assert [asked.policy for asked in server.assumed] == [None]
+
+
+async def test_a_thousand_roles_do_not_ask_sts_at_once(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, server):
+        started = asyncio.get_running_loop().time()
+        async with asyncio.TaskGroup() as tasks:
+            calls = [tasks.create_task(us.put(to(ASSUME, f"dst_{number}"))) for number in range(1000)]
+        passed = asyncio.get_running_loop().time() - started
+        assert len(server.assumed) <= 100 * passed + 1, "a hundred sign-ins a second at most"
+        failed = [call.result() for call in calls if not isinstance(call.result(), Answered)]
+        assert failed, "the rest waits its turn elsewhere"
+        assert "Throttling" in {reply.code for reply in failed if isinstance(reply, CallFailed)}
 
 
 @pytest.mark.parametrize("identity", ["dst_acme_8K2zRq", "ü", "a" * 300, "x y/z", ""])

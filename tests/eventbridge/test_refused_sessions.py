@@ -70,7 +70,7 @@ async def test_a_session_refused_while_it_is_renewed_is_used_no_more(base_creden
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         await us.put(to(ASSUME))
-        clock.epoch += 2701
+        clock.epoch += 2890
         server.set_plan(
             [
                 Rule(Latency(0.2), ON_ASSUME),

@@ -65,7 +65,7 @@ async def test_each_destination_has_its_own_session(base_credentials: tuple[str,
 async def test_a_session_is_renewed_ahead_of_its_end(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
-        for passed in (0, 2699, 2701, 2702):
+        for passed in (0, 2150, 2890, 2891):
             clock.epoch = START + passed
             assert isinstance(await us.put(to(ASSUME)), Answered)
         first, second = (asked.issued_key for asked in server.assumed)
@@ -76,7 +76,7 @@ async def test_while_a_session_is_renewed_it_is_used_on(base_credentials: tuple[
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         await us.put(to(ASSUME))
-        clock.epoch += 2701
+        clock.epoch += 2890
         server.set_plan([Rule(Hang(), ON_ASSUME)])
         async with asyncio.TaskGroup() as tasks:
             renewing = tasks.create_task(us.put(to(ASSUME)))
@@ -93,7 +93,7 @@ async def test_a_failed_renewal_is_tried_again_after_a_pause_until_the_end(base_
     async with world(base_credentials, clock) as (us, server):
         await us.put(to(ASSUME))
         server.set_plan([Rule(CallError(503, "ServiceUnavailable", "down"), ON_ASSUME)])
-        for passed, asked in ((2701, 2), (2702, 2), (2732, 3), (3599, 4)):
+        for passed, asked in ((2890, 2), (2891, 2), (2921, 3), (3599, 4)):
             clock.epoch = START + passed
             assert isinstance(await us.put(to(ASSUME)), Answered)
             assert len(server.assumed) == asked

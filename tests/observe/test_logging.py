@@ -8,18 +8,27 @@ import pytest
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.retry import Again, Settle
+from pushrail_stream.core.retry import Again, Settle, Tier
+from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import (
     Attempted,
+    BusBack,
+    BusGone,
     CommitFailed,
     CopyFailed,
     DeadLettered,
+    DocumentRefused,
     Held,
     KafkaTrouble,
+    MovedToRetry,
     PartitionsAssigned,
     PartitionsRevoked,
+    RegistryChanged,
+    RegistryTrouble,
+    Resumed,
     Signal,
     Skipped,
+    Suspended,
 )
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
@@ -100,11 +109,75 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
             CopyFailed(letter("blocked", "AccessDenied", "no"), "too few replicas", 1.5),
             {
                 "level": "warning",
-                "event": "dead_letter_failed",
+                "event": "copy_failed",
                 "origin": f"{EVENTS}/0/7",
                 "problem": "too few replicas",
                 "retry_in_secs": 1.5,
             },
+        ),
+        (
+            Suspended(destination(), "AccessDenied", "no", 30.0, first=True),
+            {
+                "level": "warning",
+                "event": "destination_suspended",
+                "destination": "dst_acme",
+                "code": "AccessDenied",
+                "message": "no",
+                "probe_in_secs": 30,
+            },
+        ),
+        (
+            Suspended(destination(), "AccessDenied", "no", 60.0, first=False),
+            {
+                "level": "warning",
+                "event": "probe_blocked",
+                "destination": "dst_acme",
+                "code": "AccessDenied",
+                "message": "no",
+                "probe_in_secs": 60,
+            },
+        ),
+        (
+            Resumed(destination(), 95.4),
+            {"level": "warning", "event": "destination_resumed", "destination": "dst_acme", "suspended_secs": 95},
+        ),
+        (
+            BusGone(destination()),
+            {
+                "level": "error",
+                "event": "bus_gone",
+                "destination": "dst_acme",
+                "bus": destination().bus_arn,
+            },
+        ),
+        (
+            BusBack(destination(), 61.0),
+            {"level": "warning", "event": "bus_back", "destination": "dst_acme", "gone_secs": 61},
+        ),
+        (
+            DocumentRefused("a.json", "region", "must be an AWS region"),
+            {
+                "level": "error",
+                "event": "destination_refused",
+                "document": "a.json",
+                "field": "region",
+                "problem": "must be an AWS region",
+            },
+        ),
+        (
+            RegistryChanged(("dst_a",), tuple(f"dst_{n}" for n in range(7)), 3, 1),
+            {
+                "level": "info",
+                "event": "destinations",
+                "put": ["dst_a"],
+                "removed": ["dst_0", "dst_1", "dst_2", "dst_3", "dst_4", "and 2 more"],
+                "in_use": 3,
+                "refused": 1,
+            },
+        ),
+        (
+            RegistryTrouble("no directory"),
+            {"level": "warning", "event": "registry_trouble", "problem": "no directory"},
         ),
         (
             attempted((OURS, Again(1, "retryable"))),
@@ -141,8 +214,26 @@ def test_single_deliveries_are_only_told_of_when_asked() -> None:
             "reason": "no_destination",
             "origin": f"{EVENTS}/0/0",
             "customer": "acme",
+            "destination": "-",
         },
     ]
+
+
+def test_a_move_to_a_retry_topic_is_only_told_of_when_asked() -> None:
+    copy = RetryCopy(
+        record(7), event_of(record(7)), "dst_acme", Tier("retry.10s", 10), "held", 0, AT_MS, AT_MS, None
+    )  # fmt: skip
+    assert said(MovedToRetry(copy)) == []
+    [line] = said(MovedToRetry(copy), level="debug")
+    assert line == {
+        "level": "debug",
+        "event": "moved_to_retry",
+        "topic": "retry.10s",
+        "reason": "held",
+        "destination": "dst_acme",
+        "origin": f"{EVENTS}/0/7",
+        "attempts": 0,
+    }
 
 
 def test_the_same_trouble_is_said_once_and_then_how_often_it_came(time: Time) -> None:
@@ -174,7 +265,7 @@ def test_different_troubles_in_the_same_words_are_all_said(time: Time) -> None:
     assert time.now
     dead = letter("blocked", "AccessDenied", "no")
     told = said(KafkaTrouble("down"), CommitFailed("down"), CopyFailed(dead, "down", 1.0))
-    assert [line["event"] for line in told] == ["kafka_trouble", "commit_failed", "dead_letter_failed"]
+    assert [line["event"] for line in told] == ["kafka_trouble", "commit_failed", "copy_failed"]
 
 
 def test_trouble_in_ever_new_words_does_not_fill_the_memory(time: Time) -> None:

@@ -162,6 +162,11 @@ class KeptTopics:
         """What this topic holds."""
         return [written for written in self.written if written.topic == topic]
 
+    def only_log(self) -> Partition:
+        """The one retry partition that holds anything."""
+        (partition,) = [partition for partition, log in self.retries.items() if log]
+        return partition
+
     def _append(self, written: Written) -> None:
         partition = Partition(written.topic, zlib.crc32(written.key or b"") % RETRY_PARTITIONS)
         log = self.retries[partition]

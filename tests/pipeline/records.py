@@ -9,13 +9,17 @@ from typing import Any, Final
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Limits, Secret
+from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.outcome import Answered, CallFailed, EntryResult, Reply
-from pushrail_stream.core.record import Headers, Partition, Record
+from pushrail_stream.core.record import Headers, Origin, Partition, Record
 
 EVENTS: Final = "pushrail.events"
 DLQ: Final = "pushrail.dlq"
 P0: Final = Partition(EVENTS, 0)
 P1: Final = Partition(EVENTS, 1)
+RETRY: Final = Partition("pushrail.retry.10s", 0)
+START_MS: Final = 1_780_000_000_000
+"""When every story begins: the virtual clock's start."""
 Answer = Callable[[Batch], Reply]
 
 
@@ -77,6 +81,43 @@ def raw(
 def records(offsets: Iterable[int], customer: str = "acme", **same: Any) -> list[Record]:
     """Events of one customer at these offsets."""
     return [record(offset, customer, **same) for offset in offsets]
+
+
+def retry_record(
+    offset: int,
+    customer: str = "acme",
+    *,
+    due: float = 0.0,
+    event: int = 0,
+    partition: Partition = RETRY,
+    padding: int = 0,
+    **state: Any,
+) -> Record:
+    """A retry topic's record: event ``event`` of a customer, due at this moment of the story."""
+    usual: dict[str, Any] = {
+        "origin": Origin(EVENTS, 0, event),
+        "attempts": 3,
+        "reason": "retryable",
+        "failed_at_ms": START_MS - 10_000,
+        "first_attempt_at_ms": START_MS - 15_000,
+        "destination": f"dst_{customer}",
+        "not_before_ms": START_MS + round(due * 1000),
+    }
+    headers = DeliveryHeaders(**usual | state)
+    own = record(event, customer, padding=padding)
+    return own._replace(
+        topic=partition.topic, partition=partition.number, offset=offset, headers=encode_headers(headers, own.headers)
+    )
+
+
+def without(record: Record, header: str) -> Record:
+    """The record without one of its headers."""
+    return record._replace(headers=tuple(h for h in record.headers if h[0] != header))
+
+
+def having(record: Record, header: str, value: bytes) -> Record:
+    """The record with another value of one of its headers."""
+    return record._replace(headers=tuple((name, value if name == header else v) for name, v in record.headers))
 
 
 def keys(batch: Batch) -> list[str]:

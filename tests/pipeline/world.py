@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, final
+from typing import Any, TypeVar, final
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.flood import FloodGuard, FloodLimits
 from pushrail_stream.core.headers import BadHeader, decode_headers
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
@@ -36,6 +37,7 @@ from tests.virtual_time import VirtualClock, virtual_loop
 
 __all__ = ["HANGS", "RETRIES", "Seen", "Worker", "World"]
 
+_S = TypeVar("_S")
 RETRIES = tuple(Partition(tier.topic, number) for tier in DEFAULT_TIERS for number in range(RETRY_PARTITIONS))
 """All partitions of the retry topics."""
 _FETCH = 500
@@ -113,6 +115,7 @@ class Worker:
         batches: LaneLimits | None = None,
         policy: RetryPolicy | None = None,
         limits: HoldLimits | None = None,
+        flood: FloodLimits | None = None,
         jitter: Callable[[], float] = lambda: 0.5,
         bury_unrouted: bool = False,
         observe: Observer = lambda _signal: None,
@@ -129,11 +132,13 @@ class Worker:
         self._last: dict[Partition, int] = {}
         self._resumed: dict[Partition, frozenset[int]] = {}
         batches, clock, policy = batches or LaneLimits(), VirtualClock(), policy or RetryPolicy()
+        guard = FloodGuard(flood or FloodLimits())
         copies = Copies(
             publisher=world.topics,
             dlq=DLQ,
             under_way=self.under_way,
             ledger=self.ledger,
+            guard=guard,
             jitter=jitter,
             observe=self._see,
         )
@@ -159,6 +164,7 @@ class Worker:
             copies=copies,
             under_way=self.under_way,
             ledger=self.ledger,
+            guard=guard,
             rules=IntakeRules("pushrail", bury_unrouted, batches.max_bytes),
             limits=limits or HoldLimits(),
             clock=clock,
@@ -171,6 +177,7 @@ class Worker:
             copies=copies,
             under_way=self.under_way,
             ledger=self.ledger,
+            guard=guard,
             tiers=policy.tiers,
             vendor="pushrail",
             limits=limits or HoldLimits(),
@@ -220,6 +227,12 @@ class Worker:
             self._commit(intake)
         return {partition: committable.offset for partition, committable in self.world.group.items()}
 
+    def check_all_committed(self) -> None:
+        """The retry topics are committed to their ends."""
+        committed = self.commit()
+        for partition, log in self.world.topics.retries.items():
+            assert committed.get(partition, 0) == len(log), partition
+
     async def give_back(self, *partitions: Partition, deadline_secs: float = 10.0) -> None:
         """A rebalance asks for partitions: drain, commit, forget."""
         for partition in partitions:
@@ -251,9 +264,9 @@ class Worker:
         self._verify(self.consume.committable())
         self._verify(self.redeliver.committable())
 
-    def told(self, *kinds: type) -> list[Signal]:
-        """The signals of these kinds, in order."""
-        return [signal for signal in self.signals if isinstance(signal, kinds)]
+    def told(self, kind: type[_S]) -> list[_S]:
+        """The signals of this kind, in order."""
+        return [signal for signal in self.signals if isinstance(signal, kind)]
 
     def _split(self, partitions: Iterable[Partition]) -> list[tuple[Intake, list[Partition]]]:
         parts: list[tuple[Intake, list[Partition]]] = [

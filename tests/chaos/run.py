@@ -1,0 +1,256 @@
+"""One chaos run, from the first event to the verdict."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.topics import TopicNames, create_topics, plan_topics
+from tests.chaos.arrivals import Arrivals
+from tests.chaos.broker import Broker
+from tests.chaos.bus import Bus
+from tests.chaos.clock import now
+from tests.chaos.conductor import Conductor
+from tests.chaos.copies import read_copies
+from tests.chaos.disturbances import Disturbances
+from tests.chaos.drain import Drain, Lag
+from tests.chaos.duplicates import Audit, Duplicates
+from tests.chaos.faults import Denial, plan_faults
+from tests.chaos.fleet import FEWEST, Fleet
+from tests.chaos.history import find_attempts
+from tests.chaos.options import Options
+from tests.chaos.producer import Production
+from tests.chaos.schedule import plan_actions
+from tests.chaos.scrape import Scraper
+from tests.chaos.verdict import Letters, Problems, find_lost, find_uncalled_for
+from tests.chaos.world import PARTITIONS, TIERS, TOPICS, World, write_settings
+from tests.kafka_server.local import LocalKafka
+
+_STALLED_SECS: Final = 60.0
+"""Nothing moves for so long: it will not any more."""
+_LOOK_SECS: Final = 1.0
+_RESUME_SECS: Final = 75.0
+"""A suspended destination whose refusals have ended takes events again in this time: two probes' pauses."""
+
+
+class _GivenUpError(Exception):
+    """There is no sense in going on: what is missing is said all the same."""
+
+
+@dataclass
+class Result:
+    """Figures for machines, problems for people."""
+
+    figures: dict[str, Any]
+    problems: Problems
+
+
+class Run:
+    """A run under way."""
+
+    def __init__(self, options: Options, kafka: LocalKafka, folder: Path, say: Callable[[str], None]) -> None:
+        self._options = options
+        self._kafka = kafka
+        self._folder = folder
+        self._say = say
+        self._world = World(options.seed, options.events, options.customers)
+        self._disturbances = Disturbances()
+        self._problems = Problems()
+        self._started = now()
+        self._deadline = time.monotonic() + options.deadline_secs
+        self._lags: list[Lag] | None = None
+
+    def execute(self) -> Result:
+        """Do it all. Everything that was started has ended when this returns or raises."""
+        address = self._kafka.bootstrap_servers
+        names = TopicNames(**TOPICS, retry=tuple(TIERS))
+        create_topics(KafkaOptions(address), plan_topics(names, PARTITIONS), 1, dry_run=False)
+        with ExitStack() as stack:
+            bus = stack.enter_context(Bus.run(self._options, self._folder))
+            fleet = self._fleet(stack, address, bus)
+            broker = stack.enter_context(Broker(self._kafka, self._disturbances))
+            production = Production(address, self._world, self._options.produce_secs)
+            stack.callback(production.stop)
+            scraper = Scraper(lambda: [worker for worker in fleet.workers if worker.is_free])
+            scraper.start()
+            stack.callback(scraper.stop)
+            drain = stack.enter_context(Drain.open(address))
+            conductor = Conductor(fleet, broker, bus, self._say)
+            phases, denial = plan_faults(self._options.seed, self._world, self._options.produce_secs)
+            conductor.plan(plan_actions(self._options), phases)
+            self._play(conductor, fleet, bus, production, drain)
+            scraper.stop()
+            fleet.end()
+            self._check_offsets(drain)
+            arrivals, facts = bus.end()
+        figures = {"kills": fleet.kills, "broker_restarts": broker.restarts, "scrapes": scraper.checked}
+        figures |= {"terminations": fleet.terminations, "stops": fleet.stops, "workers": fleet.started}
+        self._problems.add("Workers", fleet.problems)
+        self._problems.add("Accounts that do not balance", scraper.problems)
+        self._check_done(fleet, broker, scraper)
+        return self._judge(arrivals, facts, production, denial, figures)
+
+    def _fleet(self, stack: ExitStack, address: str, bus: Bus) -> Fleet:
+        documents, config = self._folder / "destinations", self._folder / "pushrail.yaml"
+        self._world.write_documents(documents)
+        write_settings(config, address, bus.url, documents)
+        fleet = Fleet(config, self._folder, self._disturbances)
+        stack.callback(fleet.kill_all)
+        return fleet
+
+    def _play(self, conductor: Conductor, fleet: Fleet, bus: Bus, production: Production, drain: Drain) -> None:
+        """The disturbed part, then the wait for everything to be settled."""
+        options, world = self._options, self._world
+
+        def progress() -> str:
+            arrived = bus.counts()["arrivals"]
+            return f"{production.acknowledged:,} of {world.events:,} produced, {arrived:,} arrived"
+
+        def produced() -> bool:
+            if time.monotonic() > self._deadline:
+                raise _GivenUpError(f"events were still being produced after {options.deadline_secs:.0f} s")
+            if production.problem is not None:
+                raise _GivenUpError(production.problem)
+            return production.done
+
+        conductor.tell = progress
+        for _ in range(FEWEST):
+            fleet.start()
+        production.start()
+        try:
+            conductor.run(produced)
+        except _GivenUpError as error:
+            self._problems.add("The run", [str(error)])
+            return
+        conductor.calm()
+        self._say(f"{conductor.elapsed:5.0f} s  no more faults; waiting until everything has settled")
+        self._wait(conductor, bus, drain)
+
+    def _wait(self, conductor: Conductor, bus: Bus, drain: Drain) -> None:
+        moved_at, before, look_at = time.monotonic(), (0, ""), 0.0
+
+        def drained() -> bool:
+            nonlocal moved_at, before, look_at
+            if time.monotonic() < look_at:
+                return False
+            look_at = time.monotonic() + _LOOK_SECS
+            self._lags = drain.lags()
+            state = bus.counts()["arrivals"], str(self._lags)
+            if state != before:
+                moved_at, before = time.monotonic(), state
+            if self._lags == []:
+                return True
+            if time.monotonic() > min(self._deadline, moved_at + _STALLED_SECS):
+                self._problems.add("The run", [f"not drained: nothing moved for {time.monotonic() - moved_at:.0f} s"])
+                return True
+            return False
+
+        conductor.run(drained)
+
+    def _check_offsets(self, drain: Drain) -> None:
+        """Once more when all workers have ended: none of them may have taken anything back."""
+        lags = drain.lags()
+        if lags is None:
+            self._problems.add("The run", ["Kafka does not answer at the end"])
+        self._problems.add("Partitions not committed to their end", [str(lag) for lag in lags or ()])
+
+    def _check_done(self, fleet: Fleet, broker: Broker, scraper: Scraper) -> None:
+        options = self._options
+        if (fleet.kills, broker.restarts) < (options.kills, options.broker_restarts):
+            self._problems.add("The run", [f"only {fleet.kills} kills and {broker.restarts} broker restarts were made"])
+        # Every second three workers; a third of it is left for what is starting, stopped, away or slow.
+        if options.scrape and scraper.checked < options.produce_secs * FEWEST / 3:
+            self._problems.add("The run", [f"only {scraper.checked} scrapes were answered"])
+
+    def _judge(
+        self,
+        arrivals: Arrivals,
+        facts: dict[str, list[str]],
+        production: Production,
+        denial: Denial,
+        figures: dict[str, Any],
+    ) -> Result:
+        self._say("Reading what the workers wrote to Kafka ...")
+        world, address = self._world, self._kafka.bootstrap_servers
+        audit = Audit(world, arrivals, self._disturbances)
+        denied, malformed = frozenset(facts["denied"]), frozenset(facts["malformed"])
+        letters = Letters(world, self._started + denial.start, denied, malformed, TOPICS["events"])
+        for letter in read_copies(address, TOPICS["dlq"]):
+            letters.take(letter)
+            audit.note_copy(letter, is_letter=True)
+        retried = 0
+        for tier in TIERS:
+            for copy in read_copies(address, tier):
+                retried += 1
+                audit.note_copy(copy, is_letter=False)
+        duplicates = audit.finish()
+        delivered, dead, lost = find_lost(audit, letters)
+        self._problems.add("Lost", lost)
+        self._problems.add("Dead letters without a reason", letters.problems)
+        self._problems.add("Arrivals that are not what was produced", facts["strange"])
+        self._problems.add("Arrivals that must not be", find_uncalled_for(audit, world))
+        self._problems.add("Duplicates without a reason", duplicates.unexplained.values())
+        resumed = self._resumed(arrivals, letters)
+        if letters.reasons["suspended"] and not resumed and self._lasted_beyond(denial):
+            self._problems.add("The run", [f"{world.denied.id} was suspended and never took an event again"])
+        figures |= {"delivered": delivered, "dead_lettered": dead, "lost": len(lost), "retried": retried}
+        figures |= {name: letters.reasons[name] for name in ("blocked", "suspended")} | {"resumed": resumed}
+        if self._problems.by_kind:
+            history = find_attempts(address, duplicates.unexplained) if duplicates.unexplained else ()
+            lines = [*self._problems.shown(None), "", *self._disturbances.told(), "", *history]
+            (self._folder / "problems.txt").write_text("\n".join(lines))
+        return Result(self._figures(figures, duplicates, arrivals, production), self._problems)
+
+    def _resumed(self, arrivals: Arrivals, letters: Letters) -> bool:
+        """Whether the suspended destination took something after its last dead letter."""
+        customer_of, denied = self._world.customer_of, self._world.denied
+        return letters.last_suspended > 0 and any(
+            arrivals.received[index] > letters.last_suspended
+            for index in range(len(arrivals))
+            if customer_of[arrivals.numbers[index]] == denied.customer and arrivals.slots[index] == denied.slot
+        )
+
+    def _lasted_beyond(self, denial: Denial) -> bool:
+        return self._options.produce_secs >= denial.end + _RESUME_SECS
+
+    def _figures(
+        self, counted: dict[str, Any], duplicates: Duplicates, arrivals: Arrivals, production: Production
+    ) -> dict[str, Any]:
+        options = self._options
+        p50, p99 = _latencies(arrivals, production)
+        return {
+            "seed": options.seed,
+            "events": options.events,
+            "delivered": counted.pop("delivered"),
+            "dead_lettered": counted.pop("dead_lettered"),
+            "lost": counted.pop("lost"),
+            "duplicates": duplicates.arrivals,
+            "duplicates_share": round(duplicates.arrivals / len(arrivals), 5) if len(arrivals) else 0.0,
+            "duplicates_bound": duplicates.bound,
+            "duplicate_letters": duplicates.letters,
+            "unknown_outcomes": duplicates.unknown,
+            **counted,
+            "p50_s": p50,
+            "p99_s": p99,
+            "secs": round(now() - self._started),
+        }
+
+
+def _latencies(arrivals: Arrivals, production: Production) -> tuple[float, float]:
+    """Median and 99th percentile of the seconds from an event's production to its first arrival."""
+    seen = bytearray(2 * len(production.produced_at))
+    samples: list[float] = []
+    for number, slot, received in zip(arrivals.numbers, arrivals.slots, arrivals.received, strict=True):
+        if not seen[2 * number + slot]:
+            seen[2 * number + slot] = 1
+            samples.append(received - production.produced_at[number])
+    if len(samples) < 2:
+        return 0.0, 0.0
+    cuts = statistics.quantiles(samples, n=100)
+    return round(cuts[49], 3), round(cuts[98], 3)

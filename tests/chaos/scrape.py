@@ -1,0 +1,91 @@
+"""The scraper: every second every worker's metrics, which must balance in each single scrape."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+from tests.chaos.fleet import Worker
+
+_EVERY_SECS: Final = 1.0
+_ANSWER_SECS: Final = 2.0
+_STATES: Final = frozenset({"delivered", "dead_lettered", "moved_to_retry", "skipped", "dropped"})
+_SERIES: Final = re.compile(r"^(pushrail_deliveries\w*)(?:\{([^}]*)\})? ([0-9.eE+-]+)", re.MULTILINE)
+_STATE: Final = re.compile(r'state="([^"]*)"')
+_MAX_PROBLEMS: Final = 20
+
+
+class Columns(NamedTuple):
+    """The accounting of one worker at one moment."""
+
+    begun: int
+    settled: dict[str, int]
+    in_flight: int
+
+    @property
+    def difference(self) -> int:
+        """Deliveries that are in no column, or in two."""
+        return self.begun - sum(self.settled.values()) - self.in_flight
+
+
+def read_columns(text: str) -> Columns:
+    """The columns in a Prometheus text; raises ValueError when one is missing."""
+    settled: dict[str, int] = {}
+    single: dict[str, int] = {}
+    for name, labels, value in _SERIES.findall(text):
+        state = _STATE.search(labels)
+        if name == "pushrail_deliveries_total" and state is not None:
+            settled[state[1]] = settled.get(state[1], 0) + int(float(value))
+        else:
+            single[name] = single.get(name, 0) + int(float(value))
+    if settled.keys() != _STATES:
+        raise ValueError(f"pushrail_deliveries_total has the states {sorted(settled)}, not {sorted(_STATES)}")
+    try:
+        return Columns(single["pushrail_deliveries_begun_total"], settled, single["pushrail_deliveries_in_flight"])
+    except KeyError as error:
+        raise ValueError(f"{error} is not among the metrics") from error
+
+
+class Scraper(threading.Thread):
+    """Scrapes until it is stopped; a worker that was killed or stopped does not answer, and that is no fault."""
+
+    def __init__(self, workers: Callable[[], Iterable[Worker]]) -> None:
+        super().__init__(name="scraper", daemon=True)
+        self._workers = workers
+        self._stopping = threading.Event()
+        self.checked = 0
+        self.problems: list[str] = []
+
+    def stop(self) -> None:
+        """End it."""
+        self._stopping.set()
+        self.join()
+
+    def run(self) -> None:
+        """Thread's body."""
+        while not self._stopping.wait(_EVERY_SECS):
+            for worker in self._workers():
+                self._scrape(worker)
+
+    def _scrape(self, worker: Worker) -> None:
+        try:
+            url = f"http://127.0.0.1:{worker.port}/metrics"
+            with urllib.request.urlopen(url, timeout=_ANSWER_SECS) as reply:
+                columns = read_columns(reply.read().decode())
+        except (OSError, urllib.error.URLError, http.client.HTTPException):
+            return  # starting, stopped or gone; that enough of them answered is checked at the end
+        except ValueError as error:
+            self._note(f"worker {worker.number}: {error}")
+            return
+        self.checked += 1
+        if columns.difference:
+            self._note(f"worker {worker.number} does not balance: {columns}, {columns.difference} too many begun")
+
+    def _note(self, line: str) -> None:
+        if len(self.problems) < _MAX_PROBLEMS:
+            self.problems.append(line)

@@ -1,0 +1,79 @@
+"""Suspension: after five blocked attempts in a row, until one delivery gets through; probes come ever more rarely."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.suspension import LAST_PROBE_SECS, SUSPEND_AFTER, Suspension
+
+
+def suspended(now: float = 100.0) -> Suspension:
+    suspension = Suspension()
+    for _ in range(SUSPEND_AFTER):
+        suspension.blocked(now)
+    return suspension
+
+
+def test_five_blocked_attempts_in_a_row_suspend() -> None:
+    suspension = Suspension()
+    assert [suspension.blocked(float(n)) for n in range(5)] == [False, False, False, False, True]
+    assert (suspension.since, suspension.probe_at) == (4.0, 34.0)
+
+
+def test_a_delivery_in_between_begins_the_count_anew() -> None:
+    suspension = Suspension()
+    for _ in range(4):
+        suspension.blocked(0.0)
+    assert not suspension.is_clear
+    assert suspension.took_one(0.0) is None
+    assert suspension.is_clear
+    assert not any(suspension.blocked(0.0) for _ in range(4))
+
+
+def test_probes_in_vain_come_further_and_further_apart_up_to_ten_minutes() -> None:
+    suspension, pauses = suspended(0.0), []
+    for _ in range(7):
+        before = suspension.probe_at
+        assert suspension.blocked(before)
+        pauses.append(suspension.probe_at - before)
+    assert pauses == [60, 120, 240, 480, 600, 600, 600]
+
+
+def test_what_was_under_way_when_it_began_is_no_probe() -> None:
+    suspension = suspended(100.0)
+    assert not suspension.blocked(105.0)
+    assert suspension.probe_at == 130.0
+
+
+def test_the_first_success_resumes_and_says_how_long_it_lasted() -> None:
+    suspension = suspended(100.0)
+    suspension.blocked(130.0)
+    assert suspension.took_one(195.0) == 95.0
+    assert (suspension.since, suspension.is_clear) == (None, True)
+    again = [suspension.blocked(200.0) for _ in range(5)]
+    assert again[-1]
+    assert suspension.probe_at == 230.0, "and the probes begin anew"
+
+
+def test_a_changed_document_is_probed_at_once() -> None:
+    suspension = suspended(100.0)
+    suspension.probe_now()
+    assert suspension.probe_at <= 100.0
+    assert suspension.blocked(101.0), "that was a probe"
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1000)), max_size=60))
+def test_it_is_suspended_exactly_while_the_last_five_or_more_were_blocked(story: list[tuple[bool, float]]) -> None:
+    suspension, now, in_a_row = Suspension(), 0.0, 0
+    for is_blocked, passed in story:
+        now += passed
+        if is_blocked:
+            suspension.blocked(now)
+            in_a_row += 1
+        else:
+            suspension.took_one(now)
+            in_a_row = 0
+        assert (suspension.since is not None) == (in_a_row >= SUSPEND_AFTER)
+        assert suspension.is_clear == (in_a_row == 0)
+        assert suspension.probe_at <= now + LAST_PROBE_SECS

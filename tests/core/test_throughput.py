@@ -1,0 +1,35 @@
+"""Throughput: what was taken in the last few seconds, and nothing older."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.throughput import Throughput
+
+
+def test_nothing_was_taken_before_anything_was() -> None:
+    throughput = Throughput()
+    assert throughput.per_second(1000.0) == 0.0
+    assert throughput.last == float("-inf")
+
+
+def test_a_steady_rate_is_found_and_a_silence_forgotten() -> None:
+    throughput = Throughput()
+    for tenth in range(100):
+        throughput.add(5, tenth / 10)
+    assert 40 <= throughput.per_second(9.9) <= 60
+    assert throughput.last == 9.9
+    assert throughput.per_second(12.5) < 40
+    assert throughput.per_second(14.0) == 0.0
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.floats(0, 3)), max_size=50))
+def test_no_more_is_counted_than_was_taken_in_the_last_four_seconds(story: list[tuple[int, float]]) -> None:
+    throughput, now, taken = Throughput(), 0.0, list[tuple[float, int]]()
+    for deliveries, passed in story:
+        now += passed
+        throughput.add(deliveries, now)
+        taken.append((now, deliveries))
+        lately = sum(count for at, count in taken if now - at <= 4)
+        assert 0 <= throughput.per_second(now) * 2 <= lately + 1e-6

@@ -1,0 +1,82 @@
+"""The window: never none, never too many, cut once for one throttle and opened again by calls that go through."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.window import Window
+
+
+def cut_to(size: int, most: int = 8) -> Window:
+    window = Window()
+    while window.size(most) > size:
+        window.throttled(window.round, most)
+    return window
+
+
+def test_it_is_halved_by_a_throttle_down_to_one_call() -> None:
+    window, sizes = Window(), []
+    for _ in range(5):
+        window.throttled(window.round, 8)
+        sizes.append(window.size(8))
+    assert sizes == [4, 2, 1, 1, 1]
+    assert window.pauses == 2, "below one call there is only waiting"
+
+
+def test_what_was_sent_before_the_cut_cuts_no_further() -> None:
+    window = Window()
+    sent_in = window.round
+    assert window.throttled(sent_in, 8)
+    assert not any(window.throttled(sent_in, 8) for _ in range(7))
+    assert window.size(8) == 4
+
+
+def test_it_grows_by_one_for_every_window_of_calls_that_went_through() -> None:
+    window = cut_to(2)
+    grown = [window.went_through(8) for _ in range(2 + 3 + 4)]
+    assert [at for at, has_grown in enumerate(grown, 1) if has_grown] == [2, 5, 9]
+    assert window.size(8) == 5
+
+
+def test_a_throttle_starts_the_clean_window_anew_and_a_success_ends_the_pauses() -> None:
+    window = cut_to(2)
+    window.went_through(8)
+    window.throttled(window.round, 8)
+    assert (window.size(8), window.pauses) == (1, 0)
+    window.throttled(window.round, 8)
+    assert window.pauses == 1
+    assert window.went_through(8)
+    assert (window.size(8), window.pauses) == (2, 0)
+
+
+def test_at_the_destinations_own_limit_there_is_nothing_left_to_remember() -> None:
+    window = cut_to(4)
+    assert not window.is_open
+    while not window.is_open:
+        window.went_through(8)
+    assert window.size(8) == 8
+    assert window.size(100) == 100, "a document may raise it at once"
+    assert not window.went_through(8)
+
+
+def test_a_document_that_allows_less_is_obeyed_at_once() -> None:
+    assert cut_to(4).size(2) == 2
+
+
+@given(
+    most=st.integers(1, 64),
+    story=st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=200),
+)
+def test_it_always_lets_one_call_through_and_never_more_than_allowed(most: int, story: list[tuple[bool, int]]) -> None:
+    window = Window()
+    for is_throttled, rounds_ago in story:
+        before, this_round = window.size(most), window.round
+        if is_throttled:
+            cut = window.throttled(this_round - rounds_ago, most)
+            assert cut == (rounds_ago == 0)
+            assert window.size(most) == (max(1, before // 2) if cut else before)
+        else:
+            grown = window.went_through(most)
+            assert window.size(most) - before in ({0, 1} if grown else {0})
+        assert 1 <= window.size(most) <= most

@@ -1,0 +1,393 @@
+"""No delivery keeps its partition's commit waiting longer than it may: it moves to a retry topic, and only then."""
+
+from __future__ import annotations
+
+import pytest
+
+from pushrail_stream.core.lane import LaneLimits
+from pushrail_stream.core.outcome import Retryable
+from pushrail_stream.core.signals import Attempted, CopyFailed, Held, MovedToRetry
+from pushrail_stream.pipeline.intake import Directions, HoldLimits
+from tests.pipeline.records import (
+    EVENTS,
+    P0,
+    P1,
+    always,
+    answered,
+    destination,
+    failed,
+    fault,
+    in_turn,
+    narrow,
+    record,
+    records,
+    take_all,
+)
+from tests.pipeline.world import HANGS, World
+from tests.virtual_time import in_virtual_time
+
+FLOWS = Directions(hold=False, full=frozenset())
+
+
+def hanging() -> World:
+    """A bus that never answers, and one that does."""
+    world = World(destination("hangs"), destination("fine"))
+    world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_hangs" else 0.01
+    return world
+
+
+@in_virtual_time
+async def test_a_hanging_destination_keeps_nobodys_commit_longer_than_hold_secs() -> None:
+    world = hanging()
+    async with world.worker() as worker:
+        worker.feed(*records(range(10), "hangs"))
+        for second in range(9):
+            await worker.at(second)
+            worker.feed(record(10 + 2 * second, "hangs"), record(11 + 2 * second, "fine"))
+        await worker.at(9.9)
+        assert worker.commit() == {P0: 0}
+        await worker.at(10.1)
+        # The first ten are gone, the eleventh came at the same time but left 0.1 s later.
+        assert worker.commit() == {P0: 12}
+        await worker.at(20)
+        assert worker.commit() == {P0: 28}
+        assert world.bus.arrived["dst_fine"] == [str(n) for n in range(11, 28, 2)]
+        assert [at for at, _ in world.bus.made("dst_fine")] == [second + 0.1 for second in range(9)]
+        assert {(tier, reason) for _, _, tier, reason in world.topics.moved()} == {("10s", "retryable")}
+        fed_at = {str(n): 0 for n in range(10)} | {str(10 + 2 * second): second for second in range(9)}
+        assert fed_at.keys() == {origin for _, origin, _, _ in world.topics.moved()}
+        assert all(at - fed_at[origin] <= 12 for at, origin, _, _ in world.topics.moved())
+
+
+@in_virtual_time
+async def test_a_retry_copy_is_the_original_record_and_says_where_its_delivery_stands() -> None:
+    world = hanging()
+    own = (("traceparent", b"garbage"), ("null", None), ("pushrail-reason", b"an older copy's"))
+    async with world.worker() as worker:
+        worker.feed(given := record(7, "hangs", headers=own))
+        await worker.at(12)
+        (copy,) = world.topics.written
+        assert (copy.topic, copy.key, copy.value) == ("pushrail.retry.10s", given.key, given.value)
+        assert copy.headers[:2] == own[:2]
+        assert copy.said == {
+            "traceparent": "garbage",
+            "null": "",
+            "pushrail-destination": "dst_hangs",
+            "pushrail-origin": f"{EVENTS}/0/7",
+            "pushrail-attempts": "1",
+            "pushrail-first-attempt-at": "2026-05-28T20:26:40.100Z",
+            "pushrail-failed-at": "2026-05-28T20:26:50.000Z",
+            "pushrail-not-before": "1780000020000",
+            "pushrail-reason": "retryable",
+            "pushrail-error-code": "HoldExceeded",
+            "pushrail-error-message": "no reply in the 9.9 s that were left",
+        }
+        assert len(copy.headers) == 11
+        assert len(worker.told(MovedToRetry)) == 1
+
+
+@in_virtual_time
+async def test_what_waits_behind_hanging_calls_leaves_when_its_time_is_up() -> None:
+    world = hanging()
+    async with world.worker() as worker:
+        worker.feed(*records(range(100), "hangs"))
+        await worker.at(5)
+        worker.feed(*records(range(100, 105), "hangs"))
+        await worker.at(10.1)
+        assert worker.commit() == {P0: 100}
+        said = {copy.origin: copy.said for copy in world.topics.written}
+        assert said["79"]["pushrail-reason"] == "retryable"
+        assert {key: said["80"].get(key) for key in said["79"] if key != "pushrail-origin"} == {
+            "pushrail-destination": "dst_hangs",
+            "pushrail-attempts": "0",
+            "pushrail-first-attempt-at": "2026-05-28T20:26:50.000Z",
+            "pushrail-failed-at": "2026-05-28T20:26:50.000Z",
+            "pushrail-not-before": "1780000020000",
+            "pushrail-reason": "held",
+            "pushrail-error-code": None,
+            "pushrail-error-message": None,
+        }
+        # The others had five seconds left, and were sent as soon as there was room.
+        assert world.bus.made("dst_hangs")[8:] == [(10.0, [str(n) for n in range(100, 105)])]
+        await worker.at(15.1)
+        assert worker.commit() == {P0: 105}
+
+
+@in_virtual_time
+async def test_a_call_made_late_still_gets_two_seconds_for_its_reply() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.latency = lambda batch: 9.5 if "0" in {d.event.idempotency_key for d in batch.deliveries} else 1.9
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(12)
+        assert [at for at, _ in world.bus.made()] == [0.0, 9.5]
+        assert len(world.bus.arrived["dst_acme"]) == 20
+        assert worker.commit() == {P0: 20}
+
+
+@in_virtual_time
+async def test_a_call_made_late_that_hangs_is_cut_off_two_seconds_later() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.latency = lambda batch: 9.5 if "0" in {d.event.idempotency_key for d in batch.deliveries} else HANGS
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(12)
+        assert worker.commit() == {P0: 20}
+        assert {at for at, _, _, _ in world.topics.moved()} == {11.502}
+        outcome = worker.told(Attempted)[1].entries[0].outcome
+        assert outcome == Retryable("HoldExceeded", "no reply in the 2.0 s that were left")
+
+
+@in_virtual_time
+async def test_what_fails_is_tried_again_in_memory_while_there_is_time_and_then_moves() -> None:
+    world = World(destination("broken"), destination("fine"))
+    world.bus.answer(always(failed("503", 503, "Service Unavailable")), "dst_broken")
+    world.bus.latency = lambda _batch: 0.0
+    async with world.worker() as worker:
+        worker.feed(record(0, "broken"), *records(range(1, 11), "fine"))
+        await worker.at(9)
+        # The next pause would be 6.4 s, and only 3.6 s are left.
+        assert [at for at, _ in world.bus.made("dst_broken")] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4]
+        (copy,) = world.topics.written
+        assert (copy.said["pushrail-attempts"], copy.said["pushrail-request-id"]) == ("7", "request-503")
+        assert copy.said["pushrail-first-attempt-at"] == "2026-05-28T20:26:40.100Z"
+        assert world.topics.moved() == [(6.402, "0", "10s", "retryable")]
+        assert worker.commit() == {P0: 11}
+        assert (worker.ledger.delivered, worker.ledger.moved_to_retry) == (10, 1)
+
+
+@in_virtual_time
+async def test_retries_that_find_no_room_in_time_leave_too() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.answer(in_turn(failed("503", 503), take_all, failed("503", 503), take_all))
+    latencies = iter([0.01, 9.0, 0.01, HANGS])
+    world.bus.latency = lambda _batch: next(latencies)
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(9)
+        worker.feed(*records(range(20, 30)))
+        await worker.at(12)
+        assert [(at, keys[0]) for at, keys in world.bus.made()] == [(0.0, "0"), (0.01, "10"), (9.01, "0"), (9.02, "20")]
+        # Their hold was over at 10; what waits for another attempt is looked through twice a second.
+        moved = world.topics.moved()
+        assert sorted((origin, tier, reason) for _, origin, tier, reason in moved) == [
+            (str(n), "10s", "held") for n in range(10)
+        ]
+        assert all(10 <= at <= 10.6 for at, _, _, _ in moved)
+        assert worker.commit() == {P0: 20}
+        said = world.topics.written[0].said
+        assert (said["pushrail-error-code"], said["pushrail-attempts"]) == ("503", "2")
+
+
+@in_virtual_time
+async def test_only_what_failed_of_a_batch_moves() -> None:
+    world = World(destination())
+    world.bus.answer(lambda batch: answered(batch, {"3": fault("InternalFailure")}))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(10)
+        assert [origin for _, origin, _, _ in world.topics.moved()] == ["3"]
+        assert len(world.bus.arrived["dst_acme"]) == 9
+        assert worker.commit() == {P0: 10}
+
+
+@in_virtual_time
+async def test_a_lane_keeps_only_what_it_can_send_in_time() -> None:
+    world = World(narrow("acme", 8, per_second=5))
+    async with world.worker() as worker:
+        # Twenty seconds of 100 events a second for a bus that takes 50.
+        for tenth in range(200):
+            await worker.at(tenth / 10)
+            worker.feed(*records(range(10 * tenth, 10 * tenth + 10)))
+            committed = worker.commit()[P0]
+            # What lies behind is at most what 50 a second can send in ten seconds, and what comes in 2 s.
+            assert 10 * tenth + 10 - committed <= 720
+        await worker.at(40)
+        assert worker.commit() == {P0: 2000}
+        assert {reason for _, _, _, reason in world.topics.moved()} == {"held"}
+        assert 900 <= len(world.bus.arrived["dst_acme"]) <= 1500
+        assert worker.ledger.delivered + worker.ledger.moved_to_retry == 2000
+
+
+@in_virtual_time
+async def test_a_silent_lane_keeps_two_hundred_after_two_seconds() -> None:
+    world = hanging()
+    async with world.worker() as worker:
+        worker.feed(*records(range(1000), "hangs"))
+        await worker.at(1.9)
+        worker.feed(*records(range(1000, 1010), "hangs"))
+        assert worker.ledger.moved_to_retry == 0
+        await worker.at(2.1)
+        worker.feed(record(1010, "hangs"))
+        await worker.at(2.2)
+        # Eighty are under way; the oldest that wait have gone.
+        assert worker.ledger.moved_to_retry == 731
+        assert sorted(int(origin) for _, origin, _, _ in world.topics.moved()) == list(range(80, 811))
+
+
+@pytest.mark.parametrize("latency", [0.01, 0.1])
+@in_virtual_time
+async def test_a_healthy_burst_is_not_diverted(latency: float) -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: latency
+    async with world.worker() as worker:
+        worker.feed(*records(range(5000)))
+        await worker.at(9)
+        assert world.topics.written == []
+        assert worker.commit() == {P0: 5000}
+
+
+@pytest.mark.parametrize("latency", [0.01, 0.1])
+@in_virtual_time
+async def test_a_healthy_burst_on_top_of_a_steady_flow_is_not_diverted_either(latency: float) -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: latency
+    async with world.worker() as worker:
+        for n in range(250):
+            await worker.at(n * 0.02)
+            worker.feed(record(n))
+        worker.feed(*records(range(250, 5250)))
+        await worker.at(14)
+        assert world.topics.written == []
+        assert worker.commit() == {P0: 5250}
+
+
+@in_virtual_time
+async def test_a_full_worker_lets_go_of_what_waits_for_a_bus_that_falls_behind() -> None:
+    world = hanging()
+    async with world.worker(owns=[P0, P1], limits=HoldLimits(max_events=150)) as worker:
+        assert worker.feed(*records(range(150), "hangs")).hold
+        waits = []
+        for tenth in range(1, 31):
+            await worker.at(tenth / 10)
+            waits.append(worker.consume.directions().hold)
+        # After two seconds of silence all but ten of those that wait leave, well before their ten seconds.
+        assert waits == [True] * 20 + [False] * 10
+        assert worker.ledger.moved_to_retry == 60
+        assert worker.feed(*records(range(10), "fine", partition=P1)) == FLOWS
+        await worker.at(3.1)
+        assert len(world.bus.arrived["dst_fine"]) == 10
+        assert [signal.on for signal in worker.told(Held)] == [True, False]
+
+
+@in_virtual_time
+async def test_a_full_worker_keeps_what_a_swift_bus_will_take_in_time() -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: 0.1
+    async with world.worker(limits=HoldLimits(max_events=1000)) as worker:
+        fed = 0
+        for tenth in range(40):
+            await worker.at(tenth / 10)
+            while not worker.consume.directions().hold:
+                worker.feed(*records(range(fed, fed + 100)))
+                fed += 100
+        await worker.at(20)
+        assert world.topics.written == []
+        assert worker.commit() == {P0: fed}
+
+
+@in_virtual_time
+async def test_the_head_that_keeps_a_window_of_settled_offsets_is_moved_out() -> None:
+    world = World(destination("broken"), destination("fine"))
+    world.bus.answer(always(failed("503", 503)), "dst_broken")
+    async with world.worker(limits=HoldLimits(partition_max_offsets=1500)) as worker:
+        worker.feed(*records(range(3), "broken"), *records(range(3, 1499), "fine"))
+        await worker.at(0.5)
+        assert worker.feed(record(1499, "fine")).full == {P0}
+        await worker.at(0.55)
+        assert worker.consume.directions() == FLOWS
+        assert sorted(origin for _, origin, _, _ in world.topics.moved()) == ["0", "1", "2"]
+        await worker.at(1)
+        assert worker.commit() == {P0: 1500}
+
+
+@in_virtual_time
+async def test_a_window_full_of_open_offsets_is_left_alone() -> None:
+    world = World(narrow("slow", 1), destination("fine"))
+    world.bus.latency = lambda _batch: 1.0
+    async with world.worker(limits=HoldLimits(partition_max_offsets=100)) as worker:
+        assert worker.feed(*records(range(50), "slow"), *records(range(50, 100), "fine")).full == {P0}
+        await worker.at(6)
+        assert world.topics.written == []
+        assert worker.commit() == {P0: 100}
+
+
+@in_virtual_time
+async def test_while_kafka_refuses_a_retry_copy_its_offset_stays_and_others_go_on() -> None:
+    world = World(destination("broken"), destination("fine"))
+    world.bus.answer(always(failed("503", 503)), "dst_broken")
+    world.topics.refuse = lambda: True
+    async with world.worker() as worker:
+        worker.feed(*records(range(10), "fine"), record(10, "broken"), *records(range(11, 20), "fine"))
+        for second in range(60):
+            await worker.at(second)
+            worker.feed(*records(range(20 + 10 * second, 30 + 10 * second), "fine"))
+        await worker.at(60)
+        assert len(world.bus.arrived["dst_fine"]) == 619
+        assert worker.commit() == {P0: 10}
+        assert (worker.ledger.moved_to_retry, worker.ledger.in_flight) == (0, 1)
+        assert {signal.problem for signal in worker.told(CopyFailed)} == {
+            "pushrail.retry.10s: not enough in-sync replicas"
+        }
+        world.topics.refuse = lambda: False
+        await worker.at(70)
+        assert [(origin, tier) for _, origin, tier, _ in world.topics.moved()] == [("10", "10s")]
+        assert worker.commit() == {P0: 620}
+
+
+@in_virtual_time
+async def test_a_partition_given_back_waits_for_the_retry_copy_under_way() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("503", 503)))
+    world.topics.latency = 3.0
+    async with world.worker(batches=LaneLimits(hold_secs=1)) as worker:
+        worker.feed(record(0))
+        await worker.at(2)
+        assert worker.ledger.in_flight == 1
+        await worker.give_back(P0)
+        assert world.group[P0].offset == 1
+        assert worker.ledger.moved_to_retry == 1
+
+
+@in_virtual_time
+async def test_a_retry_copy_that_comes_through_after_the_deadline_changes_nothing() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("503", 503)))
+    world.topics.latency = 60.0
+    async with world.worker(batches=LaneLimits(hold_secs=1)) as worker:
+        worker.feed(record(0))
+        await worker.at(2)
+        await worker.give_back(P0)
+        assert world.group[P0].offset == 0
+        worker.assign(P0)
+        worker.feed(record(0))
+        await worker.at(61)
+        assert world.topics.moved()[0][1] == "0"
+        assert worker.commit() == {P0: 0}
+        await worker.at(80)
+        assert worker.commit() == {P0: 1}
+
+
+@in_virtual_time
+async def test_a_refused_retry_copy_of_a_partition_given_back_is_left_to_the_next_owner() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("503", 503)))
+    world.topics.refuse = lambda: True
+    async with world.worker(batches=LaneLimits(hold_secs=1)) as worker:
+        worker.feed(record(0))
+        await worker.at(2)
+        await worker.give_back(P0)
+        assert (worker.ledger.dropped, worker.ledger.in_flight) == (1, 0)
+        assert world.group[P0].offset == 0
+
+
+@in_virtual_time
+async def test_what_hangs_when_its_partition_is_given_back_is_not_moved() -> None:
+    world = hanging()
+    async with world.worker() as worker:
+        worker.feed(*records(range(10), "hangs"))
+        await worker.at(3)
+        await worker.give_back(P0, deadline_secs=10)
+        assert world.topics.written == []
+        assert (worker.ledger.dropped, worker.ledger.in_flight) == (10, 0)
+        assert world.group[P0].offset == 0

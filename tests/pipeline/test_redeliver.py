@@ -1,0 +1,379 @@
+"""A retry topic's records: begun when they are due and not before, for their own destination, if there still is one."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from pushrail_stream.core.record import Headers, Partition, Record
+from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
+from pushrail_stream.core.signals import Attempted, PartitionsRevoked, Skipped
+from pushrail_stream.pipeline.intake import Directions, HoldLimits
+from tests.pipeline.records import (
+    DLQ,
+    EVENTS,
+    P0,
+    RETRY,
+    always,
+    destination,
+    failed,
+    having,
+    narrow,
+    record,
+    records,
+    retry_record,
+    take_all,
+    without,
+)
+from tests.pipeline.world import HANGS, RETRIES, World
+from tests.virtual_time import in_virtual_time
+
+FLOWS = Directions(hold=False, full=frozenset())
+DAY = 86_400
+DOWN = failed("503", 503, "Service Unavailable")
+
+
+@in_virtual_time
+async def test_what_was_moved_is_delivered_when_its_tier_has_waited() -> None:
+    world = World(destination())
+    world.bus.answer(always(DOWN))
+    async with world.worker(poll_secs=0.1) as worker:
+        worker.feed(*records(range(3), headers=(("pushrail-vendor", b"pushrail"), ("null", None))))
+        await worker.at(10)
+        (moved_at,) = {at for at, _, _, _ in world.topics.moved()}
+        assert moved_at == 6.472
+        world.bus.answer(take_all)
+        await worker.at(16.4)
+        assert world.bus.arrived == {}
+        await worker.at(17)
+        assert sorted(world.bus.arrived["dst_acme"]) == ["0", "1", "2"]
+        assert moved_at + 10 - 0.002 <= world.bus.made()[-1][0] <= moved_at + 10.3
+        attempts = [entry for call in worker.told(Attempted) for entry in call.entries if entry.origin.offset == 0]
+        assert [entry.attempt for entry in attempts] == list(range(1, 9))
+        assert [entry.trigger for entry in attempts] == ["live"] * 7 + ["retry"]
+        assert (worker.ledger.begun, worker.ledger.moved_to_retry, worker.ledger.delivered) == (6, 3, 3)
+        assert worker.commit() == {P0: 3, world.topics.only_log(): 3}
+        entries = [entry["Detail"] for entry in world.bus.calls[-1].entries]
+        assert sorted(entries) == sorted((r.value or b"").decode() for r in records(range(3)))
+
+
+@in_virtual_time
+async def test_it_climbs_tier_by_tier_stays_on_the_last_and_expires_after_a_day() -> None:
+    world = World(destination())
+    world.bus.answer(always(DOWN))
+    async with world.worker(poll_secs=10) as worker:
+        worker.feed(record(0))
+        await worker.at(DAY + 2000)
+        moves = world.topics.moved()
+        assert [tier for _, _, tier, _ in moves][:4] == ["10s", "2m", "30m", "30m"]
+        assert {tier for _, _, tier, _ in moves[3:]} == {"30m"}
+        assert {(origin, reason) for _, origin, _, reason in moves} == {("0", "retryable")}
+        waited = [round(after - before) for (before, *_), (after, *_) in pairwise(moves)]
+        # Each waits as long as its tier says, then for the consumer's next look, and ten seconds at most in memory.
+        assert 10 <= waited[0] <= 30
+        assert 120 <= waited[1] <= 140
+        assert all(1800 <= secs <= 1820 for secs in waited[2:])
+        (letter,) = world.topics.on(DLQ)
+        assert DAY <= letter.at <= DAY + 1820
+        said = [copy.said for copy in world.topics.written]
+        assert letter.said["pushrail-reason"] == "expired"
+        assert letter.said["pushrail-error-code"] == "503"
+        assert {each["pushrail-first-attempt-at"] for each in said} == {"2026-05-28T20:26:40.100Z"}
+        assert {each["pushrail-origin"] for each in said} == {f"{EVENTS}/0/0"}
+        counted = [int(each["pushrail-attempts"]) for each in said]
+        assert counted == sorted(set(counted))
+        assert counted[-1] == len(world.bus.calls)
+        worker.check_all_committed()
+
+
+@in_virtual_time
+async def test_only_the_destination_that_missed_it_gets_it_again() -> None:
+    world = World(destination(name="a"), destination(name="b"))
+    world.bus.answer(always(DOWN), "dst_acme_b")
+    async with world.worker(poll_secs=0.1) as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(10)
+        assert len(world.topics.retries[world.topics.only_log()]) == 10
+        world.bus.answer(take_all, "dst_acme_b")
+        await worker.at(30)
+        assert sorted(world.bus.arrived["dst_acme_b"]) == [str(n) for n in range(10)]
+        assert len(world.bus.made("dst_acme_a")) == 1
+        worker.check_all_committed()
+
+
+@pytest.mark.parametrize("tier", [1, 2, 3])
+@in_virtual_time
+async def test_a_record_is_not_begun_before_it_is_due_and_its_partition_is_not_read_on(tier: int) -> None:
+    world = World(destination())
+    retry = Partition(DEFAULT_TIERS[tier - 1].topic, 0)
+    async with world.worker(owns=[retry]) as worker:
+        given = [retry_record(n, event=n, due=5 + n, partition=retry) for n in range(3)]
+        assert worker.feed_retries(*given) == Directions(hold=False, full=frozenset({retry}))
+        await worker.at(3.9)
+        assert worker.redeliver.directions().full == {retry}
+        # What comes first after a pause takes a second to come: the partition is read on that much ahead.
+        await worker.at(4.1)
+        assert worker.redeliver.directions() == FLOWS
+        await worker.at(4.9)
+        worker.redeliver.directions()
+        assert worker.ledger.begun == 0
+        assert worker.commit() == {}
+        seen = []
+        for moment in (5.0, 5.5, 6.0, 7.0):
+            await worker.at(moment)
+            worker.redeliver.directions()
+            seen.append(worker.ledger.begun)
+        assert seen == [1, 1, 2, 3]
+        await worker.at(8)
+        assert world.bus.arrived["dst_acme"] == ["0", "1", "2"]
+        assert worker.commit() == {retry: 3}
+
+
+@in_virtual_time
+async def test_other_partitions_do_not_wait_with_it() -> None:
+    world = World(destination())
+    later, now = RETRIES[0], RETRIES[1]
+    async with world.worker(owns=[P0, later, now]) as worker:
+        worker.feed_retries(retry_record(0, due=100, partition=later), retry_record(0, event=1, partition=now))
+        worker.feed(record(2))
+        await worker.at(1)
+        assert world.bus.arrived["dst_acme"] == ["1", "2"]
+        assert worker.redeliver.directions().full == {later}
+        assert worker.consume.directions() == FLOWS
+
+
+@in_virtual_time
+async def test_what_has_come_too_early_is_bounded() -> None:
+    world = World(destination())
+    async with world.worker(owns=[RETRY]) as worker:
+        soon = [retry_record(n, event=n, due=0.5) for n in range(500)]
+        assert worker.feed_retries(*soon[:499]) == FLOWS
+        assert worker.feed_retries(soon[499]).full == {RETRY}
+        await worker.at(0.5)
+        assert worker.redeliver.directions() == FLOWS
+
+
+@in_virtual_time
+async def test_what_has_come_too_early_is_bounded_in_bytes() -> None:
+    world = World(destination())
+    async with world.worker(owns=[RETRY]) as worker:
+        large = [retry_record(n, event=n, due=0.5, padding=700_000) for n in range(3)]
+        assert worker.feed_retries(*large[:2]) == FLOWS
+        assert worker.feed_retries(large[2]).full == {RETRY}
+
+
+@in_virtual_time
+async def test_early_records_are_dropped_on_revoke_and_read_again_by_the_next_owner() -> None:
+    world = World(destination())
+    given = [retry_record(0, event=0), *(retry_record(n, event=n, due=5) for n in range(1, 4))]
+    async with world.worker(owns=[RETRY]) as worker:
+        worker.feed_retries(*given)
+        await worker.at(1)
+        await worker.give_back(RETRY)
+        assert worker.told(PartitionsRevoked) == [PartitionsRevoked((RETRY,), lost=False, dropped=0)]
+        assert world.group[RETRY].offset == 1
+        await worker.at(6)
+        assert worker.redeliver.directions() == FLOWS
+        assert world.bus.arrived["dst_acme"] == ["0"]
+        assert (worker.ledger.begun, worker.ledger.dropped) == (1, 0)
+    async with world.worker(owns=[RETRY]) as heir:
+        heir.feed_retries(*given[1:])
+        await heir.at(7)
+        assert world.bus.arrived["dst_acme"] == ["0", "1", "2", "3"]
+        assert heir.commit() == {RETRY: 4}
+
+
+@in_virtual_time
+async def test_a_retry_partition_that_was_lost_commits_nothing_and_begins_nothing() -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: 1.0
+    async with world.worker(owns=[RETRY]) as worker:
+        worker.feed_retries(retry_record(0), retry_record(1, event=1, due=1))
+        await worker.at(0.5)
+        worker.lose(RETRY)
+        await worker.at(5)
+        assert worker.redeliver.directions() == FLOWS
+        assert worker.commit() == {}
+        assert (worker.ledger.begun, worker.ledger.delivered) == (1, 1)
+
+
+@in_virtual_time
+async def test_what_is_begun_again_has_ten_seconds_again() -> None:
+    world = World(destination("hangs"), destination("fine"))
+    world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_hangs" else 0.01
+    async with world.worker(owns=[RETRY]) as worker:
+        worker.feed_retries(retry_record(0, "hangs"), retry_record(1, "fine", event=1))
+        await worker.at(9)
+        assert worker.commit() == {RETRY: 0}
+        await worker.at(11)
+        assert world.topics.moved() == [(10.002, "0", "2m", "retryable")]
+        assert worker.commit() == {RETRY: 2}
+
+
+@in_virtual_time
+async def test_a_copy_of_a_copy_keeps_its_origin_and_the_producers_headers() -> None:
+    world = World(destination())
+    world.bus.answer(always(DOWN))
+    own: Headers = (("traceparent", b"garbage"), ("null", None))
+    async with world.worker(poll_secs=1) as worker:
+        worker.feed(record(7, headers=own))
+        await worker.at(300)
+        assert [copy.topic for copy in world.topics.written] == [tier.topic for tier in DEFAULT_TIERS]
+        for copy in world.topics.written:
+            assert copy.headers[:2] == own
+            assert (copy.key, copy.value) == (b"acme", record(7).value)
+            assert copy.said["pushrail-origin"] == f"{EVENTS}/0/7"
+            assert len(copy.headers) == len({name for name, _ in copy.headers})
+
+
+@pytest.mark.parametrize(("change", "reason"), [("delete", "deleted"), ("disable", "disabled")])
+@in_virtual_time
+async def test_one_that_is_gone_or_disabled_meanwhile_is_skipped_and_that_is_recorded(change: str, reason: str) -> None:
+    world = World(destination(), destination("other"))
+    if change == "delete":
+        world.directory.remove("dst_acme")
+    else:
+        world.directory.put(destination(enabled=False))
+    async with world.worker(owns=[RETRY]) as worker:
+        worker.feed_retries(retry_record(0, event=5), retry_record(1, "other", event=6))
+        await worker.at(1)
+        (skipped,) = worker.told(Skipped)
+        assert (str(skipped.origin), skipped.destination_id) == (f"{EVENTS}/0/5", "dst_acme")
+        assert (skipped.reason, skipped.trigger) == (reason, "retry")
+        assert world.bus.made() == []
+        assert world.bus.arrived["dst_other"] == ["6"]
+        assert worker.commit() == {RETRY: 2}
+
+
+@pytest.mark.parametrize(("change", "reason"), [("delete", "deleted"), ("disable", "disabled")])
+@in_virtual_time
+async def test_what_waits_in_the_lane_of_one_that_goes_is_skipped_too(change: str, reason: str) -> None:
+    world = World(destination(), destination("other"))
+    world.bus.answer(always(DOWN))
+    async with world.worker(owns=[P0, RETRY]) as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(1)
+        worker.feed_retries(retry_record(0, event=10))
+        worker.feed(record(11))
+        if change == "delete":
+            world.directory.remove("dst_acme")
+        else:
+            world.directory.put(destination(enabled=False))
+        await worker.at(3)
+        assert sorted(s.origin.offset for s in worker.told(Skipped)) == list(range(12))
+        assert {s.reason for s in worker.told(Skipped)} == {reason}
+        assert {s.bus_arn is None for s in worker.told(Skipped)} == {change == "delete"}
+        assert worker.commit() == {P0: 12, RETRY: 1}
+        assert world.topics.written == []
+        assert worker.deliver.lanes == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "code", "message"),
+    [
+        (without(retry_record(0), "pushrail-origin"), "pushrail-origin", "is missing"),
+        (having(retry_record(0), "pushrail-origin", b"nonsense"), "pushrail-origin", None),
+        (having(retry_record(0), "pushrail-attempts", b"some"), "pushrail-attempts", None),
+        (having(retry_record(0), "pushrail-not-before", b"soon"), "pushrail-not-before", None),
+        (having(retry_record(0), "pushrail-not-before", b"9" * 5000), "pushrail-not-before", None),
+        (having(retry_record(0), "pushrail-first-attempt-at", b"\xff"), "pushrail-first-attempt-at", None),
+        (without(retry_record(0), "pushrail-destination"), "pushrail-destination", "is missing"),
+        (retry_record(0)._replace(value=b"poison"), "value", None),
+        (retry_record(0)._replace(value=None), "value", None),
+    ],
+)
+@in_virtual_time
+async def test_what_cannot_be_read_goes_to_the_dlq_untouched_and_the_partition_moves(
+    broken: Record, code: str, message: str | None
+) -> None:
+    world = World(destination())
+    async with world.worker(owns=[RETRY]) as worker:
+        worker.feed_retries(broken, retry_record(1, event=1))
+        await worker.at(1)
+        (letter,) = world.topics.written
+        assert (letter.topic, letter.key, letter.value) == (DLQ, broken.key, broken.value)
+        assert letter.said["pushrail-reason"] == "undecodable"
+        assert letter.said["pushrail-error-code"] == code
+        assert message is None or message in letter.said["pushrail-error-message"]
+        assert letter.said["pushrail-origin"] == f"{RETRY.topic}/0/0"
+        assert world.bus.arrived["dst_acme"] == ["1"]
+        assert worker.commit() == {RETRY: 2}
+
+
+@in_virtual_time
+async def test_a_record_that_says_nothing_of_when_it_is_due_is_due() -> None:
+    world = World(destination())
+    async with world.worker(owns=[RETRY]) as worker:
+        bare = without(without(retry_record(0), "pushrail-not-before"), "pushrail-first-attempt-at")
+        worker.feed_retries(bare)
+        await worker.at(1)
+        assert world.bus.arrived["dst_acme"] == ["0"]
+
+
+@in_virtual_time
+async def test_a_new_owner_of_a_retry_partition_skips_what_was_settled() -> None:
+    world = World(destination("slow"), destination("fast"))
+    world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_slow" else 0.01
+    log = [retry_record(0, "slow"), *(retry_record(n, "fast", event=n) for n in range(1, 10))]
+    async with world.worker(owns=[RETRY]) as crashed:
+        crashed.feed_retries(*log)
+        await crashed.at(1)
+        assert crashed.commit() == {RETRY: 0}
+    world.bus.latency = lambda _batch: 0.01
+    async with world.worker(owns=[RETRY]) as heir:
+        heir.feed_retries(*log)
+        await heir.at(2)
+        assert world.bus.arrived == {"dst_fast": [str(n) for n in range(1, 10)], "dst_slow": ["0"]}
+        assert heir.commit() == {RETRY: 10}
+
+
+@in_virtual_time
+async def test_a_full_worker_reads_no_more_retries() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.latency = lambda _batch: 1.0
+    async with world.worker(owns=[RETRY], limits=HoldLimits(max_events=20)) as worker:
+        assert worker.feed_retries(*(retry_record(n, event=n) for n in range(20))).hold
+        await worker.at(1.5)
+        assert not worker.redeliver.directions().hold
+
+
+@in_virtual_time
+async def test_records_of_retry_partitions_we_do_not_own_are_left_to_their_owner() -> None:
+    world = World(destination())
+    async with world.worker(owns=[RETRIES[1]]) as worker:
+        worker.feed_retries(retry_record(0, partition=RETRIES[0]))
+        await worker.at(1)
+        assert worker.ledger.begun == 0
+
+
+@in_virtual_time
+async def test_our_own_fault_never_becomes_a_customers_dead_letter() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
+    async with world.worker(poll_secs=10, policy=RetryPolicy(max_age_secs=600)) as worker:
+        worker.feed(record(0))
+        await worker.at(7200)
+        assert world.topics.on(DLQ) == []
+        assert {tier for _, _, tier, _ in world.topics.moved()} == {"10s", "2m", "30m"}
+        world.bus.answer(take_all)
+        await worker.at(7200 + 1900)
+        assert world.bus.arrived["dst_acme"] == ["0"]
+        worker.check_all_committed()
+
+
+@in_virtual_time
+async def test_what_is_too_old_and_finds_no_room_expires() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.latency = lambda _batch: HANGS
+    async with world.worker(owns=[RETRY], policy=RetryPolicy(max_age_secs=20)) as worker:
+        worker.feed_retries(
+            *(retry_record(n, event=n, error_code="503", error_message="because") for n in range(20)),
+            retry_record(20, event=20),
+        )
+        await worker.at(11)
+        assert world.topics.dead() == [(str(n), "expired") for n in range(21)]
+        codes = {letter.origin: letter.said["pushrail-error-code"] for letter in world.topics.on(DLQ)}
+        # Ten were under way, ten had failed before, and of one nobody knows how.
+        assert codes == {str(n): "HoldExceeded" if n < 10 else "503" if n < 20 else "Held" for n in range(21)}
+        assert worker.commit() == {RETRY: 21}
