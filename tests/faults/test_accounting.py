@@ -26,12 +26,9 @@ pytestmark = pytest.mark.kafka
 SHIPPED = Path(__file__).parents[2] / "config" / "destinations"
 NOT_ENFORCED_YET = {
     # The shipped file calls these reserved.
-    "http.host", "http.port", "ingest.host", "ingest.port",
+    "ingest.host", "ingest.port",
     # Any value but null is refused.
     "secrets.keyring",
-    # The worker does not count records with it yet.
-    "flood_guard.enabled", "flood_guard.window_secs", "flood_guard.min_dead_letters", "flood_guard.share",
-    "flood_guard.min_customers",
 }  # fmt: skip
 
 
