@@ -229,6 +229,7 @@ async def _run_graph(
         guard=guard,
         tiers=tiers,
         vendor=settings.vendor,
+        max_entry_bytes=delivery.max_request_bytes,
         limits=limits.part(_RETRY_SHARE),
         clock=clock,
         observe=observe,

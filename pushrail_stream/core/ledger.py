@@ -21,9 +21,9 @@ class Ledger:
 
     @property
     def balances(self) -> bool:
-        """The accounting identity."""
+        """The accounting identity. What is counted twice leaves less than nothing in flight."""
         settled = self.delivered + self.dead_lettered + self.moved_to_retry + self.skipped
-        return self.begun == settled + self.dropped + self.in_flight
+        return self.begun == settled + self.dropped + self.in_flight and self.in_flight >= 0
 
     def begin(self, deliveries: int) -> None:
         """Deliveries have begun."""

@@ -84,7 +84,8 @@ class Deliver:
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[str, Lane] = {}
-        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._timers: dict[str, tuple[float, asyncio.Handle]] = {}
+        """When it fires (what uvloop calls at once is no timer and cannot tell), and how to cancel it."""
 
     @property
     def lanes(self) -> int:
@@ -129,7 +130,7 @@ class Deliver:
 
     def stop(self) -> None:
         """Cancel all timers: no batch leaves any more."""
-        for timer in self._timers.values():
+        for _, timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
@@ -177,13 +178,13 @@ class Deliver:
         timer = self._timers.get(lane_id)
         if at == _NEVER:
             if timer is not None:
-                timer.cancel()
+                timer[1].cancel()
                 del self._timers[lane_id]
-        elif timer is None or timer.when() > at:
+        elif timer is None or timer[0] > at:
             # A timer that fires too early costs one look; moving it on every batch would cost more.
             if timer is not None:
-                timer.cancel()
-            self._timers[lane_id] = self._loop.call_at(at, self._wake, lane, at)
+                timer[1].cancel()
+            self._timers[lane_id] = at, self._loop.call_at(at, self._wake, lane, at)
 
     def _wake(self, lane: Lane, at: float) -> None:
         del self._timers[lane.destination.id]

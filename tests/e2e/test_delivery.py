@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import random
 from pathlib import Path
 
 import pytest
 
-from pushrail_stream.core.signals import Attempted, CopyFailed, Held
+from pushrail_stream.core.signals import Attempted, Held
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import (
     CallError,
@@ -153,27 +151,6 @@ async def test_what_settled_above_an_open_event_is_not_sent_again_after_a_restar
         arrived = [a.detail.encode() for a in bus.arrivals]
         assert sorted(arrived) == sorted(value for _, value in records), "each exactly once"
         assert max(committed(settings).values()) == 100
-
-
-async def test_a_dead_letter_that_cannot_be_written_keeps_its_offset_open(real_kafka: str) -> None:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
-        make_topics(settings)
-        small = settings.model_copy(
-            update={"topics": settings.topics.model_copy(update={"dlq": settings.topics.destinations})}
-        )  # a compacted topic of the broker's default size: a large dead letter does not fit
-        open_bus(bus, [0])
-        huge = event(0, 1, payload={"blob": base64.b64encode(random.Random(1).randbytes(1_200_000)).decode()})
-        async with running(small, [destination(0)]) as worker:
-            await produce(settings, [("acct_0", huge), ("acct_0", event(0, 2))])
-            await worker.until(lambda: any(isinstance(s, CopyFailed) for s in worker.signals))
-            await worker.until(lambda: worker.worker.ledger.delivered == 1)
-        assert sum(committed(settings).values()) == 0
-        async with running(settings, [destination(0)]) as worker:
-            await worker.settled(1)
-        assert [value for _, value, _ in read_all(settings, settings.topics.dlq)] == [huge]
-        assert sum(committed(settings).values()) == 2
-        assert len(bus.arrivals) == 1, "the event behind it was not sent twice"
 
 
 async def test_a_second_worker_takes_over_partitions_without_loss(real_kafka: str) -> None:

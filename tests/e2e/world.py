@@ -17,6 +17,7 @@ from pushrail_stream.core.destination import AccessKey, Destination, Limits, Sec
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.kafka.topics import TopicPlan, create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
+from pushrail_stream.ports import Directory
 from pushrail_stream.registry import FileDirectory
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
@@ -127,11 +128,14 @@ class Watched:
 
     worker: Worker
     signals: list[Signal] = field(default_factory=list)
-    _changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    unbalanced: list[Signal] = field(default_factory=list)
+    """Signals at which the ledger did not balance."""
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __call__(self, signal: Signal) -> None:
         self.signals.append(signal)
+        if not self.worker.ledger.balances:
+            self.unbalanced.append(signal)
         self._wake.set()
 
     async def until(self, holds: Callable[[], bool], within_secs: float = 60) -> None:
@@ -147,9 +151,15 @@ class Watched:
 
 
 @asynccontextmanager
-async def running(settings: Settings, destinations: Sequence[Destination]) -> AsyncIterator[Watched]:
-    """A worker for the length of the block; it is stopped as SIGTERM would at the end."""
-    directory = FileDirectory((f"{d.id}.json", d) for d in destinations)
+async def running(settings: Settings, destinations: Sequence[Destination] | Directory) -> AsyncIterator[Watched]:
+    """A worker for the length of the block; it is stopped as SIGTERM would at the end.
+
+    At every signal, until it has ended, its ledger has to balance.
+    """
+    if isinstance(destinations, Sequence):
+        directory: Directory = FileDirectory((f"{d.id}.json", d) for d in destinations)
+    else:
+        directory = destinations
     loop = asyncio.get_running_loop()
     begun: asyncio.Future[Worker] = loop.create_future()
     watchers: list[Watched] = []
@@ -172,6 +182,7 @@ async def running(settings: Settings, destinations: Sequence[Destination]) -> As
             yield watched
         finally:
             watched.worker.stop()
+    assert not watched.unbalanced
 
 
 def committed(settings: Settings, retry_topic: str | None = None) -> dict[int, int]:

@@ -217,3 +217,14 @@ async def test_batches_may_end_in_any_order(slow: str) -> None:
         assert worker.commit() == {P0: 0 if slow == "first" else 10}
         await worker.at(6)
         assert worker.commit() == {P0: 20}
+
+
+@in_virtual_time
+async def test_what_is_due_within_half_a_millisecond_is_waited_for_like_anything_else() -> None:
+    world = World(destination())
+    async with world.worker(batches=LaneLimits(flush_secs=0.0003)) as worker:
+        worker.feed(record(0))
+        worker.deliver.relieve()  # a second look at the lane before the first wake-up
+        worker.feed(record(1))
+        await worker.at(1)
+        assert world.bus.made() == [(0.0, ["0", "1"])]

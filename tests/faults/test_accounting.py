@@ -1,0 +1,132 @@
+"""Traps about promises kept on paper only: figures that do not add up, limits that nobody enforces."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from pushrail_stream.app import open_registry
+from pushrail_stream.core.destination import Limits
+from pushrail_stream.core.entry import entry_size
+from pushrail_stream.core.event import Event, decode
+from pushrail_stream.sandbox.broker import EmbeddedBroker
+from pushrail_stream.sandbox.bus import CallError, EntryError, Latency, Match, Probability, Rule, Times
+from pushrail_stream.settings import Settings
+from tests.e2e.world import bus_arn, committed, destination, ends, event, produce, read_all, running
+from tests.faults.world import LATENCY_SECS, most_under_way, outside, until
+
+pytestmark = pytest.mark.kafka
+SHIPPED = Path(__file__).parents[2] / "config" / "destinations"
+NOT_ENFORCED_YET = {
+    # The shipped file calls these reserved.
+    "ingest.host", "ingest.port",
+    # Any value but null is refused.
+    "secrets.keyring",
+}  # fmt: skip
+
+
+async def test_duplicate_metric_identity(embedded_broker: EmbeddedBroker) -> None:
+    """Every delivery is in one column of the ledger, at every signal (`running`); and every column is true."""
+    quick = {"hold_secs": 0.5, "flush_ms": 20}
+    async with outside(embedded_broker, customers=6, tiers=(1,), delivery=quick) as (bus, settings):
+        bus.set_plan([
+            Rule(CallError(503, "ServiceUnavailable"), Match(operation="PutEvents", bus=bus_arn(4)), Times(5)),
+            Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents", bus=bus_arn(3))),
+            Rule(CallError(413), Match(operation="PutEvents", detail_contains=('"key-42"',))),
+            Rule(EntryError("MalformedDetail", "bad"), Match(detail_contains=('"key-60"',))),
+            Rule(EntryError("InternalFailure", "oops"), when=Probability(0.05)),
+        ])  # fmt: skip
+        destinations = [
+            *(destination(n) for n in range(6)),
+            replace(destination(5), id="dst_5_too", event_types=("invoice.*",)),
+            destination(6, enabled=False),
+        ]
+        events = [(f"acct_{n % 8}", event(n % 8, n)) for n in range(400)]  # nobody has customer 7
+        events[200:200] = [("acct_1", b"poison"), ("acct_1", event(1, 1000, payload={"blob": "x" * 1_100_000}))]
+        async with running(settings, destinations) as worker:
+            await produce(settings, events)
+            await until(lambda: everything_is_committed(settings))
+            ledger = worker.worker.ledger
+        logged = Counter(
+            json.loads(value or b"")["status"] for _, value, _ in read_all(settings, settings.topics.attempts)
+        )
+        dead = len(read_all(settings, settings.topics.dlq))
+        moved = sum(len(read_all(settings, topic)) for topic in settings.topics.retry)
+        assert ledger.delivered == len(bus.arrivals) == logged["delivered"] > 0
+        assert ledger.dead_lettered == dead == logged["dead_lettered"] == 50 + 4
+        assert ledger.skipped == logged["skipped"] == 50 * 3
+        assert ledger.moved_to_retry == moved
+        first_hand = 402 + 50  # a second destination for the events of customer 5
+        assert ledger.delivered + ledger.dead_lettered + ledger.skipped == first_hand
+        assert ledger.begun == first_hand + moved > first_hand
+        assert (ledger.in_flight, ledger.dropped) == (0, 0)
+
+
+def everything_is_committed(settings: Settings) -> bool:
+    retries = settings.topics.retry
+    return committed(settings) == ends(settings, settings.topics.events) and all(
+        committed(settings, topic) == ends(settings, topic) for topic in retries
+    )
+
+
+async def test_limit_accepted_but_not_enforced(
+    embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever key an operator may set, something of a running worker asks for it."""
+    async with outside(embedded_broker, registry={"path": str(SHIPPED)}) as (_, settings):
+        asked = set[str]()
+
+        def note(model: Any, name: str) -> Any:
+            value = object.__getattribute__(model, name)
+            if name in type(model).model_fields:
+                asked.add(f"{type(model).__name__}.{name}")
+            return value
+
+        for kind in {Settings, *(type(section) for _, section in settings if isinstance(section, BaseModel))}:
+            monkeypatch.setattr(kind, "__getattribute__", note)
+        async with open_registry(settings, {}) as (catalog, upkeep):
+            await upkeep.start(lambda _: None)
+            async with running(settings, catalog):
+                assert len(catalog) == 1
+        monkeypatch.undo()
+        assert set(_keys(settings, asked)) == NOT_ENFORCED_YET
+
+
+def _keys(settings: Settings, asked: set[str]) -> Iterator[str]:
+    """The keys of the settings that nobody asked for."""
+    for name, section in settings:
+        if not isinstance(section, BaseModel):
+            if f"Settings.{name}" not in asked:
+                yield name
+            continue
+        yield from (f"{name}.{key}" for key, _ in section if f"{type(section).__name__}.{key}" not in asked)
+
+
+@pytest.mark.parametrize("most", [1, 3])
+async def test_limits_that_bound_a_call_bound_it(embedded_broker: EmbeddedBroker, most: int) -> None:
+    decoded = decode(event(0, 100), (), "acme")
+    assert isinstance(decoded, Event)
+    size = entry_size(decoded, destination(0))
+    for delivery in ({"max_entries": most}, {"max_request_bytes": most * size}):
+        async with outside(embedded_broker, delivery=delivery) as (bus, settings):
+            async with running(settings, [destination(0)]) as worker:
+                await produce(settings, (("acct_0", event(0, 100 + n)) for n in range(60)))
+                await worker.settled(60)
+            assert max(call.entries for call in bus.calls) == most
+
+
+@pytest.mark.parametrize("most", [1, 3])
+async def test_calls_under_way_are_bounded(embedded_broker: EmbeddedBroker, most: int) -> None:
+    async with outside(embedded_broker) as (bus, settings):
+        bus.set_plan([Rule(Latency(LATENCY_SECS), Match(operation="PutEvents"))])
+        async with running(settings, [destination(0, limits=Limits(max_in_flight=most))]) as worker:
+            await produce(settings, (("acct_0", event(0, n)) for n in range(100)))
+            await worker.settled(100)
+        assert most_under_way(bus) == most
