@@ -108,10 +108,12 @@ class Audit:
         for delivery, moments in attempts.items():
             acts = self._acts[delivery]
             for moment in moments:
-                known = any(act.unanswered and 0 <= act.at - moment < _CALL_SECS for act in acts)
-                if not known:
+                taken = next((i for i, a in enumerate(acts) if a.unanswered and 0 <= a.at - moment < _CALL_SECS), None)
+                if taken is None:
                     self._unknown += 1
-                    acts.append(Act(moment, ends=False, repeated=True, stray=False, told=f"no reply {moment:.3f}"))
+                else:  # the bus has counted it; but the delivery may come again from when the call was made
+                    acts[taken] = acts[taken]._replace(repeated=False, unanswered=False)
+                acts.append(Act(moment, ends=False, repeated=True, stray=False, told=f"no reply {moment:.3f}"))
 
     def suspects(self) -> list[Delivery]:
         """Deliveries that ended more often than can be explained."""

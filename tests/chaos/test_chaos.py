@@ -183,3 +183,15 @@ def test_accounts_that_do_not_balance_are_seen() -> None:
         read_columns(METRICS.replace('state="skipped"', 'state="gone"'))
     with pytest.raises(ValueError, match="begun"):
         read_columns(METRICS.replace("begun_total", "started_total"))
+
+
+def test_a_call_that_was_given_up_counts_from_when_it_was_made() -> None:
+    columns = Arrivals()
+    late = AGAIN._replace(received=102.0, replied=UNANSWERED)
+    for arrival in (ONCE, late):
+        columns.append(arrival)
+    found = Audit(World(1, 1_000, 50), Evidence(columns, [], Commits([]), Disturbances(), lambda _number: HERE))
+    assert found.suspects() == [(1, 0)]
+    found.note_unanswered({(1, 0): [99.0]})
+    assert not found.suspects()
+    assert found.finish().unknown == 1
