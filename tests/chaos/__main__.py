@@ -6,6 +6,7 @@ import argparse
 import json
 import random
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -20,6 +21,7 @@ from tests.kafka_server.local import LocalKafka
 def main() -> int:
     """Exit code: 0 when every check held."""
     options = _options()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends what it started
     say(f"Seed {options.seed}; --seed {options.seed} repeats faults and schedule. Takes {options.produce_secs:.0f} s.")
     folder = Path(tempfile.mkdtemp(prefix="pushrail-chaos-"))
     keep = True
