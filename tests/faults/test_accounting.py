@@ -29,9 +29,6 @@ NOT_ENFORCED_YET = {
     "http.host", "http.port", "ingest.host", "ingest.port",
     # Any value but null is refused.
     "secrets.keyring",
-    # The worker does not count records with it yet.
-    "flood_guard.enabled", "flood_guard.window_secs", "flood_guard.min_dead_letters", "flood_guard.share",
-    "flood_guard.min_customers",
 }  # fmt: skip
 
 
