@@ -17,6 +17,7 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.documents import TopicDocuments
 from pushrail_stream.kafka.options import KafkaOptions
@@ -25,6 +26,8 @@ from pushrail_stream.kafka.topics import TopicNames, check_topics
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import Logger, LogObserver
+from pushrail_stream.observe.metrics import Metrics
+from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.pipeline.consume import Consume, IntakeRules
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
@@ -60,6 +63,8 @@ class Worker:
     attempts: KafkaLog
     stop: Callable[[], None]
     """Drain and end. May be called more than once."""
+    http_port: int
+    """Where metrics and health are served."""
 
 
 def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> KafkaOptions:
@@ -124,12 +129,21 @@ async def run_worker(
         bus = await world.enter_async_context(EventBridge.open(eventbridge_options(settings)))
         publisher = await world.enter_async_context(KafkaPublisher.open(options))
         attempts = await world.enter_async_context(KafkaLog.open(options, topics.attempts))
-        observe = FanOut([LogObserver(log), AttemptsLog(attempts), *observers], log)
+        metrics, readiness = Metrics(), Readiness([options.events().group_id, options.retries().group_id])
+        observe = FanOut([LogObserver(log), AttemptsLog(attempts), metrics, readiness, *observers], log)
+        http_port = await world.enter_async_context(
+            serve_ops(
+                settings.http.host,
+                settings.http.port,
+                exposition=metrics.exposition,
+                unready=readiness.reasons,
+            )
+        )
         if upkeep is not None:
             await upkeep.start(observe)
         try:
             async with asyncio.TaskGroup() as tasks:
-                ports = _Ports(options, directory, bus, publisher, attempts, observe)
+                ports = _Ports(options, directory, bus, publisher, attempts, metrics, observe, http_port)
                 keeping = tasks.create_task(upkeep.keep(observe)) if upkeep is not None else None
                 try:
                     return await _run_graph(settings, ports, tasks, started)
@@ -151,13 +165,15 @@ class _Ports(NamedTuple):
     bus: EventBridge
     publisher: KafkaPublisher
     attempts: KafkaLog
+    metrics: Metrics
     observe: Observer
+    http_port: int
 
 
 async def _run_graph(
     settings: Settings, ports: _Ports, tasks: asyncio.TaskGroup, started: Callable[[Worker], None]
 ) -> Ledger:
-    options, directory, bus, publisher, attempts, observe = ports
+    options, directory, bus, publisher, attempts, metrics, observe, http_port = ports
     delivery, clock, ledger = settings.delivery, WallClock(), Ledger()
     tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
     limits = HoldLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
@@ -213,6 +229,7 @@ async def _run_graph(
         guard=guard,
         tiers=tiers,
         vendor=settings.vendor,
+        max_entry_bytes=delivery.max_request_bytes,
         limits=limits.part(_RETRY_SHARE),
         clock=clock,
         observe=observe,
@@ -228,7 +245,8 @@ async def _run_graph(
         for consumer in consumers:
             consumer.stop()
 
-    started(Worker(ledger, attempts, stop))
+    metrics.ledger, metrics.lanes, metrics.attempts_lost = ledger, lambda: deliver.lanes, lambda: attempts.lost
+    started(Worker(ledger, attempts, stop, http_port))
     try:
         async with asyncio.TaskGroup() as members:
             for consumer in consumers:

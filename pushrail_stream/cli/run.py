@@ -35,20 +35,21 @@ def run(options: Options, workers: int) -> None:
     """Consume events and deliver them until SIGTERM or SIGINT, then finish what is under way, commit and exit 0.
 
     Each worker is a process and a member of the consumer group of its own; a topic needs at least as many partitions
-    as there are workers. When one worker fails the others are stopped and the exit code is 1. Logs go to stderr: for
-    people on a terminal, JSON lines with --json or anywhere else.
+    as there are workers. Metrics and health are served on http.port, of several workers on that and the ports after
+    it. When one worker fails the others are stopped and the exit code is 1. Logs go to stderr: for people on a
+    terminal, JSON lines with --json or anywhere else.
     """
     settings = options.settings
     if workers == 1:
         _work(options, "pushrail-stream")
         return
-    del settings  # read above, so that what is wrong with it is said once and not by every worker
-    _supervise(options, workers)
+    # The settings are read above, so that what is wrong with them is said once and not by every worker.
+    _supervise(options, workers, settings.http.port)
 
 
-def _work(options: Options, name: str) -> None:
+def _work(options: Options, name: str, port: int | None = None) -> None:
     """One worker, in this process."""
-    settings = options.settings
+    settings = options.settings if port is None else _with_port(options.settings, port)
     log = open_log(options.log_level, as_json=options.json, worker=name)
     _allow_many_sockets()
     _tune_memory()
@@ -64,6 +65,10 @@ def _work(options: Options, name: str) -> None:
         dropped=ledger.dropped,
         in_flight=ledger.in_flight,
     )
+
+
+def _with_port(settings: Settings, port: int) -> Settings:
+    return settings.model_copy(update={"http": settings.http.model_copy(update={"port": port})})
 
 
 async def _deliver(settings: Settings, log: Logger, name: str) -> Ledger:
@@ -119,21 +124,25 @@ def _tune_memory() -> None:
     gc.set_threshold(100_000, 20, 20)
 
 
-def _child(options: Options, name: str) -> None:
+def _child(options: Options, name: str, port: int) -> None:
     try:
         with expected_errors():
-            _work(options, name)
+            _work(options, name, port)
     except CommandError as error:
         click.echo(f"error: {error.format_message()}", err=True)
         sys.exit(error.exit_code)
 
 
-def _supervise(options: Options, workers: int) -> None:
+def _supervise(options: Options, workers: int, port: int) -> None:
     """Run the workers as spawned processes: librdkafka does not survive a fork."""
     spawn = multiprocessing.get_context("spawn")
     crew = _Crew(
         [
-            spawn.Process(target=_child, args=(options, f"pushrail-stream-{number}"), name=f"worker {number}")
+            spawn.Process(
+                target=_child,
+                args=(options, f"pushrail-stream-{number}", port and port + number - 1),
+                name=f"worker {number}",
+            )
             for number in range(1, workers + 1)
         ]
     )

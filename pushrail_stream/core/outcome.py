@@ -151,6 +151,14 @@ def asks_for_less(outcome: Outcome) -> bool:
     return isinstance(outcome, Throttled) or (isinstance(outcome, Retryable) and _is_throttling(outcome.code))
 
 
+def is_ours(code: str) -> bool:
+    """Whether a delivery that waits for a retry with this code does so for our own fault.
+
+    The same codes are a destination's fault where they concern its own key pair; then nothing waits for a retry.
+    """
+    return code in _ROLE_OURS
+
+
 def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
     """What a reply to a call of ``entries`` entries means for each of them.
 

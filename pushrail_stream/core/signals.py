@@ -27,6 +27,8 @@ class EntryAttempted(NamedTuple):
     attempt: int
     outcome: Outcome
     decision: Decision
+    recorded_at_ms: int
+    """Epoch milliseconds of its record's Kafka timestamp: on a retry, its copy's."""
 
 
 class Attempted(NamedTuple):
@@ -121,6 +123,13 @@ class Slowed(NamedTuple):
     most: int
 
 
+class Membership(NamedTuple):
+    """A consumer takes part in its group, if only by waiting for partitions; or it lost touch with it."""
+
+    group: str
+    active: bool
+
+
 class PartitionsAssigned(NamedTuple):
     """The group gave us partitions; the offsets are where each resumes (None: by ``auto.offset.reset``)."""
 
@@ -188,6 +197,6 @@ class KafkaTrouble(NamedTuple):
 
 Signal = (
     Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
-    | BusGone | BusBack | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
+    | BusGone | BusBack | Membership | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
     | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
 )  # fmt: skip

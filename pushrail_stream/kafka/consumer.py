@@ -14,11 +14,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar, cast, final
 
+import orjson
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition, Record
-from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Signal
+from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.kafka.options import ConsumerOptions
 from pushrail_stream.pipeline.intake import Directions, Intake
 from pushrail_stream.ports import Failed, Observer
@@ -55,6 +56,7 @@ class KafkaConsumer:
         self._held_since: float | None = None
         self._next_commit = 0.0
         self._fatal: KafkaError | None = None
+        self._active = False
 
     async def run(self) -> None:
         """Consume until `stop`; raises `Failed` when Kafka will never have us. Cancelling it drains as `stop` does."""
@@ -75,7 +77,10 @@ class KafkaConsumer:
 
     def _main(self) -> None:
         try:
-            consumer = Consumer(self._options.properties() | {"error_cb": self._on_error, "on_commit": self._on_commit})
+            consumer = Consumer(
+                self._options.properties()
+                | {"error_cb": self._on_error, "on_commit": self._on_commit, "stats_cb": self._on_statistics}
+            )
         except KafkaException as error:
             raise Failed(f"kafka.client: {error.args[0].str()}") from error
         try:
@@ -148,6 +153,7 @@ class KafkaConsumer:
         committed = {Partition(p.topic, p.partition): _committable(p) for p in known}
         self._assigned |= committed.keys()
         self._ask(self._intake.assigned, committed)
+        self._take_part(active=True)  # with the classic protocol also when there is no partition for us
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {Partition(p.topic, p.partition) for p in partitions}
@@ -191,6 +197,20 @@ class KafkaConsumer:
         self._paused -= gone
         self._last = {p: commit for p, commit in self._last.items() if p not in gone}
         self._ask(self._intake.lost, gone)
+        self._take_part(active=False)
+
+    def _on_statistics(self, text: str) -> None:
+        group = orjson.loads(text)["cgrp"]
+        if group["state"] != "up":
+            self._take_part(active=False)
+        elif group["join_state"] == "steady" or self._options.kafka.group_protocol == "consumer":
+            # KIP-848 has no state between asking for partitions and having some: who is in touch takes part.
+            self._take_part(active=True)
+
+    def _take_part(self, *, active: bool) -> None:
+        if active != self._active:
+            self._active = active
+            self._tell(Membership(self._options.group_id, active))
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal() or error.code() in _HOPELESS:

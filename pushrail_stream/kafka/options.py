@@ -59,6 +59,7 @@ class KafkaOptions:
             "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a consumer that works on what it gets
             "fetch.wait.max.ms": 100,
             **self.common(),
+            "statistics.interval.ms": 2_000,  # they alone tell whether the group's coordinator is in reach
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",

@@ -23,6 +23,7 @@ from pushrail_stream.core.signals import (
     Flooded,
     Held,
     KafkaTrouble,
+    Membership,
     MovedToRetry,
     PartitionsAssigned,
     PartitionsRevoked,
@@ -77,6 +78,19 @@ class LogObserver:
         match signal:
             case Attempted():
                 self._attempted(signal)
+            case Skipped() | MovedToRetry() | DeadLettered():
+                self._unsent(signal)
+            case Suspended() | Resumed() | Slowed() | BusGone() | BusBack():
+                self._health(signal)
+            case DocumentRefused() | DocumentCaveat() | RegistryChanged() | RegistryTrouble():
+                self._registry(signal)
+            case CopyFailed() | CommitFailed() | KafkaTrouble():
+                self._failed(signal)
+            case _:
+                self._state(signal)
+
+    def _unsent(self, signal: Skipped | MovedToRetry | DeadLettered) -> None:
+        match signal:
             case Skipped(event, origin, destination_id, _, reason):
                 self._log.debug(
                     "skipped", reason=reason, origin=str(origin), customer=event.customer_external_id,
@@ -98,14 +112,6 @@ class LogObserver:
                     destination=where,
                     origin=str(letter.record.origin),
                 )
-            case Flooded(report):
-                self._log.error("flood_of_dead_letters", advice=_FLOOD, **report._asdict())
-            case Suspended() | Resumed() | Slowed() | BusGone() | BusBack():
-                self._health(signal)
-            case DocumentRefused() | DocumentCaveat() | RegistryChanged() | RegistryTrouble():
-                self._registry(signal)
-            case _:
-                self._state(signal)
 
     def _health(self, signal: Suspended | Resumed | Slowed | BusGone | BusBack) -> None:
         where = signal.destination.id
@@ -135,9 +141,17 @@ class LogObserver:
             case RegistryTrouble(problem):
                 self._trouble(problem, "registry_trouble", problem=problem)
 
-    def _state(
-        self, signal: CopyFailed | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
-    ) -> None:
+    def _failed(self, signal: CopyFailed | CommitFailed | KafkaTrouble) -> None:
+        match signal:
+            case CopyFailed(copy, problem, retry_in_secs):
+                origin = str(copy.record.origin)
+                self._trouble(problem, "copy_failed", origin=origin, problem=problem, retry_in_secs=retry_in_secs)
+            case CommitFailed(problem):
+                self._trouble(problem, "commit_failed", problem=problem)
+            case KafkaTrouble(problem):
+                self._trouble(problem, "kafka_trouble", problem=problem)
+
+    def _state(self, signal: PartitionsAssigned | PartitionsRevoked | Held | Flooded | Membership) -> None:
         match signal:
             case PartitionsAssigned(partitions):
                 starts = {str(p): "group's reset policy" if at is None else at for p, at in partitions}
@@ -147,13 +161,10 @@ class LogObserver:
                 self._log.info("partitions_lost" if lost else "partitions_revoked", partitions=names, dropped=dropped)
             case Held(on, events, size):
                 self._log.info("holding_back" if on else "consuming_again", events=events, bytes=size)
-            case CopyFailed(copy, problem, retry_in_secs):
-                origin = str(copy.record.origin)
-                self._trouble(problem, "copy_failed", origin=origin, problem=problem, retry_in_secs=retry_in_secs)
-            case CommitFailed(problem):
-                self._trouble(problem, "commit_failed", problem=problem)
-            case KafkaTrouble(problem):
-                self._trouble(problem, "kafka_trouble", problem=problem)
+            case Flooded(report):
+                self._log.error("flood_of_dead_letters", advice=_FLOOD, **report._asdict())
+            case Membership(group, active):
+                self._log.info("group_joined" if active else "group_out_of_reach", group=group)
 
     def _attempted(self, signal: Attempted) -> None:
         self._log.debug(

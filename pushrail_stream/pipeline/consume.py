@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 from pushrail_stream.core.dead_letter import DeadLetter
-from pushrail_stream.core.delivery import Delivery, Problem
+from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
@@ -20,7 +20,7 @@ from pushrail_stream.core.text import safe_message
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.hand_over import HandOver
-from pushrail_stream.pipeline.intake import HoldLimits, Intake
+from pushrail_stream.pipeline.intake import HoldLimits, Intake, too_large
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Clock, Directory, Observer
 
@@ -91,8 +91,7 @@ class Consume(Intake):
         elif not destination.wants(event.event_type):
             self._hand_over.skip(delivery, destination.bus_arn, "filtered")
         elif size > self._rules.max_entry_bytes:
-            problem = f"the entry has {size} bytes; one request holds at most {self._rules.max_entry_bytes}"
-            self._hand_over.bury(delivery, "oversize", Problem("EntryTooLarge", problem))
+            self._hand_over.bury(delivery, "oversize", too_large(size, self._rules.max_entry_bytes))
         else:
             self._deliver.offer(delivery, destination)
 

@@ -316,5 +316,7 @@ def _adopt(lane: Lane, destination: Destination) -> None:
 
 
 def _report(delivery: Delivery, outcome: Outcome, decision: Decision) -> EntryAttempted:
-    origin, attempt = delivery.record.origin, delivery.attempts
-    return EntryAttempted(delivery.event, origin, delivery.trigger, delivery.size, attempt, outcome, decision)
+    record, attempt = delivery.record, delivery.attempts
+    return EntryAttempted(
+        delivery.event, record.origin, delivery.trigger, delivery.size, attempt, outcome, decision, record.timestamp_ms
+    )

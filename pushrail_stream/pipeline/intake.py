@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.flood import FloodGuard
 from pushrail_stream.core.offsets import Committable, OffsetTracker
 from pushrail_stream.core.record import Partition, Record
@@ -49,6 +50,11 @@ class Directions(NamedTuple):
 
     hold: bool
     full: frozenset[Partition]
+
+
+def too_large(size: int, limit: int) -> Problem:
+    """Why an entry is never sent. It would be refused, and no batch can hold it."""
+    return Problem("EntryTooLarge", f"the entry has {size} bytes; one request holds at most {limit}")
 
 
 class Intake(ABC):
@@ -138,11 +144,15 @@ class Intake(ABC):
         self._full = frozenset(p for p, tracker in trackers.items() if self._is_full(p, tracker))
         if holding or self._full:
             self._relieve()
-        return Directions(holding or self._guard.tripped, self._full)
+        return Directions(holding or self._guard.tripped, self._full | self._not_yet())
 
     @abstractmethod
     def _take(self, record: Record, tracker: OffsetTracker) -> None:
         """Begin what follows from a record, now or when it is time."""
+
+    def _not_yet(self) -> frozenset[Partition]:
+        """Partitions that are not to be read on for now, whatever room there is."""
+        return frozenset()
 
     def _is_full(self, partition: Partition, tracker: OffsetTracker) -> bool:
         share = self._limits.resume_share if partition in self._full else 1.0

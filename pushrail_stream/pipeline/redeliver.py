@@ -19,13 +19,14 @@ from pushrail_stream.core.flood import FloodGuard
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker
+from pushrail_stream.core.outcome import is_ours
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.retry import Tier
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.hand_over import HandOver
-from pushrail_stream.pipeline.intake import Directions, HoldLimits, Intake
+from pushrail_stream.pipeline.intake import Directions, HoldLimits, Intake, too_large
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Clock, Directory, Observer
 
@@ -58,6 +59,7 @@ class Redeliver(Intake):
         guard: FloodGuard,
         tiers: Iterable[Tier],
         vendor: str | None,
+        max_entry_bytes: int,
         limits: HoldLimits,
         clock: Clock,
         observe: Observer,
@@ -68,8 +70,10 @@ class Redeliver(Intake):
         self._directory = directory
         self._hand_over = hand_over
         self._ledger = ledger
-        self._tiers = {tier.topic: number for number, tier in enumerate(tiers, 1)}
+        self._tiers = {tier.topic: tier for tier in tiers}
+        self._numbers = {topic: number for number, topic in enumerate(self._tiers, 1)}
         self._vendor = vendor
+        self._max_entry_bytes = max_entry_bytes
         self._clock = clock
         self._early: dict[Partition, deque[_Early]] = {}
 
@@ -89,13 +93,13 @@ class Redeliver(Intake):
         del tracker  # the record begins when it is due
         state = decode_headers(record.headers)
         due_ms = 0 if isinstance(state, BadHeader) else state.not_before_ms or 0
+        # Nothing is due later than its tier's time from now: a clock that was wrong must not keep a partition waiting.
+        due_ms = min(due_ms, self._clock.now_ms() + round(self._tiers[record.topic].delay_secs * 1000))
         self._early.setdefault(Partition(record.topic, record.partition), deque()).append(_Early(due_ms, record, state))
 
-    def _is_full(self, partition: Partition, tracker: OffsetTracker) -> bool:
-        early = self._early.get(partition)
-        if early and (early[0].due_ms > self._clock.now_ms() + _AHEAD_MS or _is_much(early)):
-            return True
-        return super()._is_full(partition, tracker)
+    def _not_yet(self) -> frozenset[Partition]:
+        soon_ms = self._clock.now_ms() + _AHEAD_MS
+        return frozenset(p for p, early in self._early.items() if early[0].due_ms > soon_ms or _is_much(early))
 
     def _leave(self, partitions: Iterable[Partition]) -> dict[Partition, OffsetTracker]:
         leaving = super()._leave(partitions)
@@ -118,15 +122,18 @@ class Redeliver(Intake):
         original, event, state, destination_id = read
         destination = self._directory.get(destination_id)
         size = 0 if destination is None else entry_size(event, destination)
-        delivery = Delivery(event, original, destination_id, size, ticket, self._tiers[record.topic])
+        delivery = Delivery(event, original, destination_id, size, ticket, self._numbers[record.topic])
         delivery.attempts = state.attempts
         delivery.first_attempt_ms = state.first_attempt_at_ms
         if state.error_code is not None:
-            delivery.problem = Problem(state.error_code, state.error_message or "", state.request_id)
+            code, message = state.error_code, state.error_message or ""
+            delivery.problem = Problem(code, message, state.request_id, is_ours(code))
         if destination is None:
             self._hand_over.skip(delivery, None, "deleted")
         elif not destination.enabled:
             self._hand_over.skip(delivery, destination.bus_arn, "disabled")
+        elif size > self._max_entry_bytes:
+            self._hand_over.bury(delivery, "oversize", too_large(size, self._max_entry_bytes))
         else:
             self._deliver.offer(delivery, destination)
 

@@ -122,6 +122,7 @@ def write_settings(folder: Path, bootstrap: str, topics: dict[str, Any], target:
         "registry": {"path": str(folder / "destinations")},
         "eventbridge": {"endpoint_url": target.url},
         "sts": {"endpoint_url": target.url},
+        "http": {"port": 0},
     }
     path.write_text(yaml.safe_dump(settings))
     return path

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import Final, NamedTuple
 
-from tests.chaos.arrivals import Arrival
 from tests.chaos.world import CONNECT_SECS, READ_SECS, SESSION_SECS
 
 _COMMIT_SECS: Final = 1.0
@@ -31,6 +30,8 @@ class Window(NamedTuple):
     worker: int | None
     start: float
     end: float
+    stray: bool = False
+    """Whether it may itself be the repetition: of a worker whose partitions others had got while it was stopped."""
 
 
 class Disturbances:
@@ -40,7 +41,7 @@ class Disturbances:
         self.windows: list[Window] = []
         self._outages: list[tuple[float, float]] = []
         self._away_since: float | None = None
-        self._merged: dict[int | None, tuple[list[float], list[float]]] = {}
+        self._merged: dict[tuple[int | None, bool], tuple[list[float], list[float]]] = {}
 
     def killed(self, worker: int, before: float, after: float) -> None:
         """SIGKILL was sent and the process has ended."""
@@ -49,7 +50,8 @@ class Disturbances:
     def stopped(self, worker: int, start: float, end: float) -> None:
         """SIGSTOP and SIGCONT. Calls under way may have timed out, and the worker may have lost its partitions."""
         noticed = _NOTICE_SECS if end - start >= SESSION_SECS / 2 else 0.0
-        self.windows.append(Window(worker, start - max(UNCOMMITTED_SECS, _CALL_SECS), end + noticed + _CALL_SECS))
+        self.windows.append(Window(worker, start - max(UNCOMMITTED_SECS, _CALL_SECS), start))
+        self.windows.append(Window(worker, start, end + noticed + _CALL_SECS, stray=True))
 
     def broker_gone(self, at: float) -> None:
         """The broker is about to end."""
@@ -68,32 +70,35 @@ class Disturbances:
             return True
         return any(down <= end and start <= up for down, up in self._outages)
 
-    def cover(self, worker: int | None, start: float, end: float) -> bool:
-        """Whether what happened in this time, by this worker (0 or None: nobody knows whose), may be repeated."""
-        starts, ends = self._of(worker or None)
+    def forgotten(self, worker: int, start: float, end: float) -> bool:
+        """Whether what happened in this time, by this worker (0: nobody knows whose), may be repeated."""
+        return self._cover(worker, start, end, stray=False)
+
+    def stray(self, worker: int, start: float, end: float) -> bool:
+        """Whether what happened in this time, by this worker, may be a repetition itself, or be repeated."""
+        return self._cover(worker, start, end, stray=True)
+
+    def _cover(self, worker: int, start: float, end: float, *, stray: bool) -> bool:
+        starts, ends = self._of(worker or None, stray=stray)
         index = bisect_right(starts, end) - 1
         return index >= 0 and ends[index] >= start
-
-    def may_repeat(self, arrival: Arrival, settles_within_secs: float = 0.0) -> bool:
-        """Whether an arrival whose reply came may come again: it was under way, or settled and not yet committed."""
-        return self.cover(arrival.worker, arrival.received, arrival.replied + settles_within_secs)
 
     def told(self) -> list[str]:
         """The windows, for people."""
         return [f"{w.start:.3f} to {w.end:.3f}: {f'worker {w.worker}' if w.worker else 'all'}" for w in self.windows]
 
-    def _of(self, worker: int | None) -> tuple[list[float], list[float]]:
-        found = self._merged.get(worker)
+    def _of(self, worker: int | None, *, stray: bool) -> tuple[list[float], list[float]]:
+        found = self._merged.get((worker, stray))
         if found is None:
-            chosen = [w for w in self.windows if worker is None or w.worker in {None, worker}]
-            found = self._merged[worker] = _merge(chosen)
+            mine = [w for w in self.windows if w.stray == stray and (worker is None or w.worker in {None, worker})]
+            found = self._merged[worker, stray] = _merge(mine)
         return found
 
 
 def _merge(windows: list[Window]) -> tuple[list[float], list[float]]:
     starts: list[float] = []
     ends: list[float] = []
-    for _, start, end in sorted(windows, key=lambda window: window.start):
+    for _, start, end, _ in sorted(windows, key=lambda window: window.start):
         if ends and start <= ends[-1]:
             ends[-1] = max(ends[-1], end)
         else:

@@ -4,7 +4,9 @@ A delivery ends in one arrival or one dead letter. It can end a second time only
 forgotten, and these are all the ways in which it can be:
 
 * *Unknown*: the bus took the entry, and the worker never heard (reset after processing, reply later than the worker
-  waits). The bus counts these itself. Each allows one more.
+  waits). The bus counts these itself. Each allows one more. On a machine that is too busy there are others: the worker
+  had given the call up before the bus came to read it. Of those only the worker knows, so its attempts log is asked
+  about every duplicate that has no other reason: an attempt without any reply allows one more.
 * *Uncommitted*: an arrival, a dead letter or a retry copy that had happened, but whose offset was not yet committed
   when its worker was killed, lost its membership (SIGSTOP beyond the session time-out), or could not commit because
   the broker was away. Workers commit once a second, a rebalance can refuse one commit, and a busy broker takes its
@@ -16,23 +18,31 @@ forgotten, and these are all the ways in which it can be:
 
 For a rebalance, SIGTERM, a worker that joins, nothing is allowed: workers drain, and commit what has settled.
 
-So for every event and destination: arrivals + dead letters <= 1 + unknown + uncommitted, each an actual arrival or copy
-of that very delivery. The sum of the last two over all deliveries is the bound that is reported.
+So take what happened to one event and destination in order of time. Up to every moment,
+
+    arrivals + dead letters <= 1 + unknown or uncommitted ones and retry copies *before* it
+
+where a worker that was stopped while others got its partitions may also be late itself. The number of all unknown and
+uncommitted ones is the bound that is reported.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
-from tests.chaos.arrivals import UNANSWERED, Arrivals
+from tests.chaos.arrivals import UNANSWERED, Arrival, Arrivals
 from tests.chaos.copies import Copy
 from tests.chaos.disturbances import Disturbances
-from tests.chaos.world import CONNECT_SECS, HOLD_SECS, READ_SECS, World
+from tests.chaos.world import CONNECT_SECS, HOLD_SECS, READ_SECS, Place, World
 
 Delivery = tuple[int, int]
 """Number of the event and slot of the destination."""
-_OTHER_SECS: Final = HOLD_SECS + CONNECT_SECS + READ_SECS
+_WRITE_SECS: Final = 1.0
+"""From the moment a copy is given to Kafka's client until it is settled."""
+_CALL_SECS: Final = CONNECT_SECS + READ_SECS
+_OTHER_SECS: Final = HOLD_SECS + _CALL_SECS
 
 
 class Duplicates(NamedTuple):
@@ -42,8 +52,7 @@ class Duplicates(NamedTuple):
     letters: int
     unknown: int
     uncommitted: int
-    unexplained: dict[Delivery, str]
-    """Why each of these is too often, in a line."""
+    unexplained: list[str]
 
     @property
     def bound(self) -> int:
@@ -51,79 +60,120 @@ class Duplicates(NamedTuple):
         return self.unknown + self.uncommitted
 
 
+class Act(NamedTuple):
+    """One thing that happened to a delivery. ``ends``: it arrived or became a dead letter."""
+
+    at: float
+    ends: bool
+    repeated: bool
+    """Whether the delivery may come again after it."""
+    stray: bool
+    """Whether it may come although the delivery had ended."""
+    told: str
+    unanswered: bool = False
+    """Whether it was taken and the worker never heard."""
+
+
 class Audit:
     """Counts, and finds a reason for each."""
 
-    def __init__(self, world: World, arrivals: Arrivals, disturbances: Disturbances) -> None:
+    def __init__(self, world: World, arrivals: Arrivals, letters: Iterable[Copy], disturbances: Disturbances) -> None:
         self._world = world
-        self._arrivals = arrivals
         self._disturbances = disturbances
+        self._acts: dict[Delivery, list[Act]] = {}
         self._letters: Counter[Delivery] = Counter()
-        self._uncommitted: Counter[Delivery] = Counter()
-        self._told: dict[Delivery, list[str]] = {}
+        self._unknown = 0
+        self._uncommitted = 0
         self.received = bytearray(2 * world.events)
         """Arrivals by number * 2 + slot, at most 255."""
         for number, slot in zip(arrivals.numbers, arrivals.slots, strict=True):
-            index = 2 * number + slot
-            if self.received[index] < 255:
-                self.received[index] += 1
+            self.received[2 * number + slot] = min(self.received[2 * number + slot] + 1, 255)
+        for letter in letters:
+            if (delivery := _delivery(letter)) is not None:
+                self._letters[delivery] += 1
+                self._note_copy(delivery, letter, ends=True)
+        for index in range(len(arrivals)):
+            self._note_arrival(arrivals[index])
 
-    def note_copy(self, copy: Copy, *, is_letter: bool) -> None:
-        """A dead letter or retry copy."""
-        if copy.number is None:
-            return
-        delivery = (copy.number, copy.place.slot if copy.place is not None else 0)
-        if is_letter:
-            self._letters[delivery] += 1
-        # The copy's own time is when it was given to Kafka's client; its worker is not known.
-        if self._disturbances.cover(None, copy.at, copy.at + 1.0 + self._others_secs(delivery[0])):
-            self._uncommitted[delivery] += 1
+    def note_retry(self, copy: Copy) -> None:
+        """A retry copy."""
+        if (delivery := _delivery(copy)) is not None:
+            self._note_copy(delivery, copy, ends=False)
+
+    def note_unanswered(self, attempts: Mapping[Delivery, Iterable[float]]) -> None:
+        """When attempts were made that got no reply at all, for those that were asked about (see `suspects`)."""
+        for delivery, moments in attempts.items():
+            acts = self._acts[delivery]
+            for moment in moments:
+                known = any(act.unanswered and 0 <= act.at - moment < _CALL_SECS for act in acts)
+                if not known:
+                    self._unknown += 1
+                    acts.append(Act(moment, ends=False, repeated=True, stray=False, told=f"no reply {moment:.3f}"))
+
+    def suspects(self) -> list[Delivery]:
+        """Deliveries that ended more often than can be explained."""
+        return [delivery for delivery, acts in self._acts.items() if not _is_explained(acts)]
 
     def finish(self) -> Duplicates:
-        """The result, when every copy was noted."""
-        unknown_by: Counter[Delivery] = Counter()
-        uncommitted_by = self._uncommitted.copy()
-        for index in range(len(self._arrivals)):
-            arrival = self._arrivals[index]
-            if arrival.replied == UNANSWERED:
-                unknown_by[arrival.number, arrival.slot] += 1
-            elif self._disturbances.may_repeat(arrival, self._others_secs(arrival.number)):
-                uncommitted_by[arrival.number, arrival.slot] += 1
-        unexplained = [
-            (delivery, times, allowed)
-            for delivery, times in self._repeated().items()
-            if times > (allowed := 1 + unknown_by[delivery] + uncommitted_by[delivery])
-        ]
-        self._tell({delivery for delivery, _, _ in unexplained})
+        """The result, when everything was noted."""
         return Duplicates(
             arrivals=sum(count - 1 for count in self.received if count > 1),
             letters=sum(count - 1 for count in self._letters.values() if count > 1),
-            unknown=unknown_by.total(),
-            uncommitted=uncommitted_by.total(),
-            unexplained={one[0]: self._line(*one) for one in unexplained},
+            unknown=self._unknown,
+            uncommitted=self._uncommitted,
+            unexplained=[self._line(delivery) for delivery in self.suspects()],
         )
+
+    def _note_arrival(self, arrival: Arrival) -> None:
+        act = self._act(arrival)
+        if arrival.replied == UNANSWERED:
+            self._unknown += 1
+        else:
+            self._uncommitted += act.repeated
+        delivery = arrival.number, arrival.slot
+        if delivery in self._letters or self.received[2 * arrival.number + arrival.slot] > 1:
+            self._acts.setdefault(delivery, []).append(act)
+
+    def _act(self, arrival: Arrival) -> Act:
+        _, _, worker, start, end = arrival
+        told = f"arrived {start:.3f} from worker {worker or '?'}, answered {end:.3f}"
+        if end == UNANSWERED:
+            return Act(start, ends=True, repeated=True, stray=False, told=told, unanswered=True)
+        end += self._others_secs(arrival.number)
+        stray = self._disturbances.stray(worker, start, end)
+        repeated = stray or self._disturbances.forgotten(worker, start, end)
+        return Act(start, ends=True, repeated=repeated, stray=stray, told=told)
+
+    def _note_copy(self, delivery: Delivery, copy: Copy, *, ends: bool) -> None:
+        # The copy's time is when it was given to Kafka's client; whose it is, is not known.
+        end = copy.at + _WRITE_SECS + self._others_secs(delivery[0])
+        stray = self._disturbances.stray(0, copy.at, end)
+        repeated = stray or self._disturbances.forgotten(0, copy.at, end)
+        self._uncommitted += repeated
+        if ends or delivery in self._acts:
+            act = Act(copy.at, ends, repeated, stray, f"{copy.reason} {copy.at:.3f}")
+            self._acts.setdefault(delivery, []).append(act)
 
     def _others_secs(self, number: int) -> float:
         return _OTHER_SECS if len(self._world.wanted_by(number)) > 1 else 0.0
 
-    def _repeated(self) -> Counter[Delivery]:
-        """Deliveries that ended more than once, and how often."""
-        ends = Counter({(i >> 1, i & 1): count for i, count in enumerate(self.received) if count > 1})
-        for delivery, letters in self._letters.items():
-            ends[delivery] = letters + self.received[2 * delivery[0] + delivery[1]]
-        return Counter({delivery: times for delivery, times in ends.items() if times > 1})
-
-    def _tell(self, wanted: set[Delivery]) -> None:
-        if not wanted:
-            return
-        for index in range(len(self._arrivals)):
-            arrival = self._arrivals[index]
-            if (arrival.number, arrival.slot) in wanted:
-                text = f"worker {arrival.worker} at {arrival.received:.3f} (answered {arrival.replied:.3f})"
-                self._told.setdefault((arrival.number, arrival.slot), []).append(text)
-
-    def _line(self, delivery: Delivery, times: int, allowed: int) -> str:
+    def _line(self, delivery: Delivery) -> str:
         number, slot = delivery
-        told = "; ".join(self._told.get(delivery, []))
-        where = f"dst_{self._world.customer_of[number]}_{slot}"
-        return f"event {number} to {where} ended {times} times, {allowed} can be explained: {told}"
+        acts = sorted(self._acts[delivery])
+        told = "; ".join(f"{act.told}{' (may be repeated)' if act.repeated else ''}" for act in acts)
+        return f"event {number} to {Place(self._world.customer_of[number], slot).id}: {told}"
+
+
+def _is_explained(acts: list[Act]) -> bool:
+    ended, allowed = 0, 1
+    for act in sorted(acts):
+        allowed += act.stray
+        ended += act.ends
+        if ended > allowed:
+            return False
+        allowed += act.repeated and not act.stray
+    return True
+
+
+def _delivery(copy: Copy) -> Delivery | None:
+    return None if copy.number is None else (copy.number, copy.place.slot if copy.place is not None else 0)

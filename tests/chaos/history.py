@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
-from typing import Any
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any, NamedTuple
 
 from tests.chaos.copies import read_records
 from tests.chaos.world import TOPICS, Place
 
 
-def find_attempts(bootstrap: str, deliveries: Collection[tuple[int, int]]) -> Iterator[str]:
-    """A line for each attempt of these deliveries (number and slot), in the order of the log."""
+class History(NamedTuple):
+    """What the attempts log says of some deliveries."""
+
+    lines: list[str]
+    """Each attempt, for people."""
+    unanswered: dict[tuple[int, int], list[float]]
+    """By delivery, when attempts were made (epoch seconds) that got no reply at all: nobody knows what became of them.
+    """
+
+
+def read_history(bootstrap: str, deliveries: Collection[tuple[int, int]]) -> History:
+    """Look these deliveries (number and slot) up."""
     wanted = {number for number, _ in deliveries}
-    lines: list[tuple[str, str]] = []
+    lines: list[str] = []
+    unanswered: dict[tuple[int, int], list[float]] = {}
     for message in read_records(bootstrap, TOPICS["attempts"]):
         record: dict[str, Any] = json.loads(message.value() or b"{}")
         key, destination = record.get("idempotencyKey"), record.get("destinationId")
@@ -21,9 +33,11 @@ def find_attempts(bootstrap: str, deliveries: Collection[tuple[int, int]]) -> It
             continue
         number, slot = int(key.rpartition("-")[2]), Place.of(destination).slot
         if number in wanted and (number, slot) in deliveries:
-            lines.append((f"event {number} to {destination}", _told(record)))
-    for where, told in sorted(lines):
-        yield f"{where} {told}"
+            lines.append(f"event {number} to {destination} {_told(record)}")
+            if record["attempt"] and record.get("httpStatus") is None:
+                at = datetime.fromisoformat(record["at"]).timestamp()
+                unanswered.setdefault((number, slot), []).append(at)
+    return History(sorted(lines), unanswered)
 
 
 def _told(record: dict[str, Any]) -> str:

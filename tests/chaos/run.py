@@ -23,7 +23,7 @@ from tests.chaos.drain import Drain, Lag
 from tests.chaos.duplicates import Audit, Duplicates
 from tests.chaos.faults import Denial, plan_faults
 from tests.chaos.fleet import FEWEST, Fleet
-from tests.chaos.history import find_attempts
+from tests.chaos.history import History, read_history
 from tests.chaos.options import Options
 from tests.chaos.producer import Production
 from tests.chaos.schedule import plan_actions
@@ -178,32 +178,34 @@ class Run:
     ) -> Result:
         self._say("Reading what the workers wrote to Kafka ...")
         world, address = self._world, self._kafka.bootstrap_servers
-        audit = Audit(world, arrivals, self._disturbances)
         denied, malformed = frozenset(facts["denied"]), frozenset(facts["malformed"])
         letters = Letters(world, self._started + denial.start, denied, malformed, TOPICS["events"])
-        for letter in read_copies(address, TOPICS["dlq"]):
+        dead_letters = list(read_copies(address, TOPICS["dlq"]))
+        for letter in dead_letters:
             letters.take(letter)
-            audit.note_copy(letter, is_letter=True)
+        audit = Audit(world, arrivals, dead_letters, self._disturbances)
         retried = 0
         for tier in TIERS:
             for copy in read_copies(address, tier):
                 retried += 1
-                audit.note_copy(copy, is_letter=False)
+                audit.note_retry(copy)
+        suspects = audit.suspects()
+        history = read_history(address, suspects) if suspects else History([], {})
+        audit.note_unanswered(history.unanswered)
         duplicates = audit.finish()
         delivered, dead, lost = find_lost(audit, letters)
         self._problems.add("Lost", lost)
         self._problems.add("Dead letters without a reason", letters.problems)
         self._problems.add("Arrivals that are not what was produced", facts["strange"])
         self._problems.add("Arrivals that must not be", find_uncalled_for(audit, world))
-        self._problems.add("Duplicates without a reason", duplicates.unexplained.values())
+        self._problems.add("Duplicates without a reason", duplicates.unexplained)
         resumed = self._resumed(arrivals, letters)
         if letters.reasons["suspended"] and not resumed and self._lasted_beyond(denial):
             self._problems.add("The run", [f"{world.denied.id} was suspended and never took an event again"])
         figures |= {"delivered": delivered, "dead_lettered": dead, "lost": len(lost), "retried": retried}
         figures |= {name: letters.reasons[name] for name in ("blocked", "suspended")} | {"resumed": resumed}
         if self._problems.by_kind:
-            history = find_attempts(address, duplicates.unexplained) if duplicates.unexplained else ()
-            lines = [*self._problems.shown(None), "", *self._disturbances.told(), "", *history]
+            lines = [*self._problems.shown(None), "", *self._disturbances.told(), "", *history.lines]
             (self._folder / "problems.txt").write_text("\n".join(lines))
         return Result(self._figures(figures, duplicates, arrivals, production), self._problems)
 

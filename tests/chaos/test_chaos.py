@@ -63,9 +63,10 @@ def audit(world: World, arrivals: list[Arrival], disturbances: Disturbances, cop
     columns = Arrivals()
     for arrival in arrivals:
         columns.append(arrival)
-    found = Audit(world, columns, disturbances)
+    found = Audit(world, columns, [copy for copy in copies if copy.reason == "rejected"], disturbances)
     for copy in copies:
-        found.note_copy(copy, is_letter=copy.reason == "rejected")
+        if copy.reason != "rejected":
+            found.note_retry(copy)
     return found.finish()
 
 
@@ -79,9 +80,9 @@ AGAIN = Arrival(number=1, slot=0, worker=2, received=120.0, replied=120.0)
 
 def test_a_duplicate_needs_a_reason_of_its_own() -> None:
     world, nothing = World(1, 1_000, 50), Disturbances()
-    assert audit(world, [ONCE], nothing, []).unexplained == {}
+    assert audit(world, [ONCE], nothing, []).unexplained == []
     found = audit(world, [ONCE, AGAIN], nothing, [])
-    assert list(found.unexplained) == [(1, 0)]
+    assert found.unexplained[0].startswith(f"event 1 to dst_{world.customer_of[1]}_0: arrived 100.000 from worker 1")
     assert (found.arrivals, found.bound) == (1, 0)
     assert audit(world, [ONCE], nothing, [copy_of(1, 110.0, "rejected")]).unexplained, "delivered and dead"
 
@@ -102,8 +103,19 @@ def test_a_kill_explains_what_its_own_worker_had_not_committed() -> None:
     assert audit(world, [ONCE._replace(received=90.0, replied=90.0), AGAIN], killed, []).unexplained, "long committed"
     under_way = ONCE._replace(received=90.0, replied=101.5)
     assert not audit(world, [under_way, AGAIN], killed, []).unexplained
-    moved = copy_of(1, 100.5, "retryable")
-    assert not audit(world, [AGAIN, AGAIN], killed, [moved]).unexplained, "copied, and read again"
+    moved, later = copy_of(1, 100.5, "retryable"), AGAIN._replace(received=130.0, replied=130.0)
+    assert not audit(world, [AGAIN, later], killed, [moved]).unexplained, "copied, and read again"
+    assert audit(world, [AGAIN._replace(received=60.0, replied=60.0), ONCE], killed, []).unexplained, (
+        "the cause is first"
+    )
+
+
+def test_a_worker_that_was_stopped_may_come_late_itself() -> None:
+    world, stopped = World(1, 1_000, 50), Disturbances()
+    stopped.stopped(1, 85.0, 99.0)
+    before = AGAIN._replace(received=95.0, replied=95.0)
+    assert not audit(world, [before, ONCE], stopped, []).unexplained
+    assert audit(world, [before, ONCE._replace(worker=3)], stopped, []).unexplained, "another worker's"
 
 
 def test_what_is_nowhere_is_lost() -> None:
@@ -113,7 +125,7 @@ def test_what_is_nowhere_is_lost() -> None:
         for slot in world.wanted_by(number):
             columns.append(Arrival(number, slot, 1, 1.0, 1.0))
     letters = Letters(world, 0.0, frozenset(), frozenset(), "chaos.events")
-    _, _, lost = find_lost(Audit(world, columns, Disturbances()), letters)
+    _, _, lost = find_lost(Audit(world, columns, [], Disturbances()), letters)
     undecodable = sum(kind == "undecodable" for kind in world.planted.values())
     assert len(lost) == len(world.wanted_by(0)) + undecodable
     assert lost[0].startswith("event 0 to dst_")

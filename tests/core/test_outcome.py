@@ -23,6 +23,7 @@ from pushrail_stream.core.outcome import (
     Split,
     Throttled,
     Verdict,
+    is_ours,
     judge,
 )
 
@@ -173,6 +174,14 @@ def test_the_table_of_the_facts(row: Row) -> None:
         expected = verdict_of(row, entries, assumed_role=assumed_role, refreshed=refreshed)
         # As text, for tuples of the same values are equal whatever their class.
         assert repr(verdict) == repr(expected), (assumed_role, refreshed, entries)
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.level} {row.code} {row.http_status} {row.meaning}")
+def test_of_what_is_tried_again_the_code_alone_says_whose_fault_it_was(row: Row) -> None:
+    for assumed_role, refreshed in product([False, True], [False, True]):
+        verdict = judge(reply_of(row, 1), 1, assumed_role=assumed_role, refreshed=refreshed)
+        if not isinstance(verdict, Split | Refresh) and isinstance(verdict[0], Retryable):
+            assert is_ours(verdict[0].code) == verdict[0].ours
 
 
 def outcomes(results: list[EntryResult], entries: int) -> tuple[Outcome, ...]:

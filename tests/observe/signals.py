@@ -26,7 +26,7 @@ def event_of(given: Record) -> Event:
 def attempted(*results: tuple[Outcome, Decision], **changes: Any) -> Attempted:
     """An attempt of one entry per result, at offsets 0, 1 ..; the entries' sizes are 100, 101 .."""
     entries = tuple(
-        EntryAttempted(event_of(record(n)), record(n).origin, "live", 100 + n, 2, outcome, decision)
+        EntryAttempted(event_of(record(n)), record(n).origin, "live", 100 + n, 2, outcome, decision, AT_MS - 75)
         for n, (outcome, decision) in enumerate(results)
     )
     signal = Attempted(destination(), AT_MS, 0.0123456, 200, "request-1", entries)

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.record import Headers, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
 from pushrail_stream.core.signals import Attempted, PartitionsRevoked, Skipped
@@ -16,9 +17,12 @@ from tests.pipeline.records import (
     P0,
     RETRY,
     always,
+    answered,
     destination,
     failed,
+    fault,
     having,
+    in_turn,
     narrow,
     record,
     records,
@@ -377,3 +381,58 @@ async def test_what_is_too_old_and_finds_no_room_expires() -> None:
         # Ten were under way, ten had failed before, and of one nobody knows how.
         assert codes == {str(n): "HoldExceeded" if n < 10 else "503" if n < 20 else "Held" for n in range(21)}
         assert worker.commit() == {RETRY: 21}
+
+
+@in_virtual_time
+async def test_a_partition_that_waits_for_its_time_lets_nothing_go_before_its_own() -> None:
+    world = World(destination())
+    world.bus.answer(
+        in_turn(lambda batch: answered(batch, {"0": fault("InternalFailure"), "1": fault("InternalFailure")}), take_all)
+    )
+    async with world.worker(owns=[RETRY], jitter=lambda: 0.9) as worker:
+        worker.feed_retries(*(retry_record(n, event=n) for n in range(20)), retry_record(20, event=20, due=60))
+        for tenth in range(25):
+            await worker.at(tenth / 10)
+            assert worker.redeliver.directions().full == {RETRY}
+        assert sorted(world.bus.arrived["dst_acme"], key=int) == [str(n) for n in range(20)]
+        assert world.topics.written == []
+
+
+@in_virtual_time
+async def test_an_entry_that_grew_too_large_meanwhile_is_dead_lettered_alone() -> None:
+    limit = 1_048_576
+    world = World(destination(source="s" * 200))
+    async with world.worker(owns=[RETRY], batches=LaneLimits(max_bytes=limit)) as worker:
+        bare = len(retry_record(0).value or b"") + 14 + len("pushrail.test" + "order.created" + "acme" + "0")
+        worker.feed_retries(retry_record(0, padding=limit - bare), retry_record(1, event=1))
+        await worker.at(1)
+        assert world.topics.dead() == [("0", "oversize")]
+        assert world.topics.written[0].said["pushrail-attempts"] == "3"
+        assert world.bus.arrived["dst_acme"] == ["1"]
+        assert worker.commit() == {RETRY: 2}
+
+
+@in_virtual_time
+async def test_nothing_waits_longer_than_its_tier_whatever_its_header_says() -> None:
+    world = World(destination())
+    async with world.worker(owns=[RETRY]) as worker:
+        worker.feed_retries(retry_record(0, due=365 * DAY), retry_record(1, event=1, due=10))
+        for second in range(15):
+            await worker.at(second)
+            worker.redeliver.directions()
+        assert world.bus.arrived["dst_acme"] == ["0", "1"]
+        assert worker.commit() == {RETRY: 2}
+
+
+@in_virtual_time
+async def test_our_own_fault_expires_nothing_that_finds_no_room_either() -> None:
+    world = World(narrow("acme", 1, per_second=0.1))
+    world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
+    async with world.worker(owns=[RETRY], policy=RetryPolicy(max_age_secs=1), jitter=lambda: 0.999) as worker:
+        worker.feed_retries(
+            *(retry_record(n, event=n, attempts=9, error_code="InvalidClientTokenId") for n in range(30))
+        )
+        await worker.at(30)
+        assert world.topics.on(DLQ) == []
+        moved = {int(origin): reason for _, origin, _, reason in world.topics.moved()}
+        assert moved == {n: "retryable" if n < 10 else "held" for n in range(30)}

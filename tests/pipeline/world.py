@@ -180,6 +180,7 @@ class Worker:
             guard=guard,
             tiers=policy.tiers,
             vendor="pushrail",
+            max_entry_bytes=batches.max_bytes,
             limits=limits or HoldLimits(),
             clock=clock,
             observe=self._see,

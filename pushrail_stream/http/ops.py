@@ -1,0 +1,51 @@
+"""The ops server: ``/metrics``, ``/livez`` and ``/readyz``, on the worker's own event loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+from aiohttp import web
+
+from pushrail_stream.ports import Failed
+
+Exposition = Callable[[str], tuple[bytes, str]]
+"""The ``Accept`` header to body and content type."""
+_UNREADY: Final = 503
+
+
+@asynccontextmanager
+async def serve_ops(
+    host: str, port: int, *, exposition: Exposition, unready: Callable[[], Sequence[str]]
+) -> AsyncIterator[int]:
+    """Serve until the block ends; the port, which the system chose for port 0.
+
+    ``unready`` gives the reasons why the worker is not ready, none when it is. Raises `Failed` when the address
+    cannot be had.
+    """
+
+    async def metrics(request: web.Request) -> web.Response:
+        body, content_type = exposition(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def livez(_request: web.Request) -> web.Response:
+        return web.json_response({"live": True})  # that it answers is what it says: the loop turns
+
+    async def readyz(_request: web.Request) -> web.Response:
+        reasons = list(unready())
+        return web.json_response({"ready": not reasons, "reasons": reasons}, status=_UNREADY if reasons else 200)
+
+    application = web.Application()
+    application.add_routes([web.get("/metrics", metrics), web.get("/livez", livez), web.get("/readyz", readyz)])
+    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise Failed(f"http.host, http.port: {host}:{port} cannot be had: {error.strerror or error}") from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()

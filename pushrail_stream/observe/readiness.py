@@ -1,0 +1,32 @@
+"""Readiness: whether a worker takes its part, told from its signals."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import final
+
+from pushrail_stream.core.signals import Flooded, Membership, Signal
+
+
+@final
+class Readiness:
+    """Ready is who is in touch with all of its consumer groups and has not been stopped by a flood."""
+
+    def __init__(self, groups: Iterable[str]) -> None:
+        self._active = dict.fromkeys(groups, False)
+        self._flooded = False
+
+    def __call__(self, signal: Signal) -> None:
+        """See one signal."""
+        match signal:
+            case Membership(group, active):
+                self._active[group] = active
+            case Flooded():
+                self._flooded = True
+            case _:
+                pass
+
+    def reasons(self) -> Sequence[str]:
+        """Why the worker is not ready; empty when it is."""
+        away = [f"consumer group {group}: not in touch" for group, active in self._active.items() if not active]
+        return [*away, *(["stopped by a flood of dead letters"] if self._flooded else [])]

@@ -1,0 +1,93 @@
+"""A bus, or an STS, that accepts calls and never answers: nobody else waits for it.
+
+The hanging calls stay open for as long as a test lasts; that the others end meanwhile is the proof.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
+from pushrail_stream.core.outcome import Answered, Reply
+from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
+from tests.eventbridge.batches import BUS, batch, destination
+
+SILENT, ROLE = "AKIASILENT0000000000", "arn:aws:iam::123456789012:role/writer"
+
+
+@asynccontextmanager
+async def world() -> AsyncIterator[tuple[EventBridge, FaultBus]]:
+    async with FaultBus.serve() as server:
+        server.add_bus(BUS)
+        for key in (SILENT, *(f"AKIACUSTOMER{number:08}" for number in range(50))):
+            server.add_key(key, "secret")
+        options = EventBridgeOptions(
+            endpoint_url=server.url, sts_endpoint_url=server.url, connect_timeout_secs=100, read_timeout_secs=100
+        )
+        async with EventBridge.open(options) as us:
+            yield us, server
+
+
+@asynccontextmanager
+async def hanging(
+    us: EventBridge, batches: list[Batch], are_there: Callable[[], Awaitable[None]]
+) -> AsyncIterator[None]:
+    """Calls that are under way when the block begins and still are when it ends."""
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(us.put(one)) for one in batches]
+        await are_there()
+        yield
+        assert not any(task.done() for task in running)
+        for task in running:
+            task.cancel()
+
+
+async def deliver(us: EventBridge, batches: list[Batch]) -> list[Reply]:
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(us.put(one)) for one in batches]
+    return [task.result() for task in running]
+
+
+def to_silent(name: str) -> Batch:
+    return batch(destination(AccessKey(SILENT, Secret("secret")), name))
+
+
+def to_fifty_others() -> list[Batch]:
+    keys = [AccessKey(f"AKIACUSTOMER{number:08}", Secret("secret")) for number in range(50)]
+    return [batch(destination(key, f"dst_{number}")) for number, key in enumerate(keys)]
+
+
+async def test_a_silent_bus_does_not_keep_fifty_others_waiting() -> None:
+    async with world() as (us, server):
+        server.set_plan([Rule(Hang(), Match(access_key=SILENT))])
+        async with hanging(us, [to_silent("dst_silent")] * 8, lambda: server.wait_for_calls(8)):
+            assert all(isinstance(reply, Answered) for reply in await deliver(us, to_fifty_others()))
+
+
+async def test_three_hundred_silent_buses_do_not_keep_fifty_others_waiting() -> None:
+    async with world() as (us, server):
+        server.set_plan([Rule(Hang(), Match(access_key=SILENT))])
+        silent = [to_silent(f"dst_silent_{number}") for number in range(300)] * 8
+        async with hanging(us, silent, lambda: server.wait_for_calls(len(silent))):
+            assert all(isinstance(reply, Answered) for reply in await deliver(us, to_fifty_others()))
+
+
+async def test_a_hundred_roles_whose_sign_in_hangs_do_not_keep_another_from_signing_in(
+    base_credentials: tuple[str, str],
+) -> None:
+    async with world() as (us, server):
+        server.add_key(*base_credentials)
+        server.add_role(ROLE)
+        server.set_plan([Rule(Hang(), Match(operation="AssumeRole", role=f"{ROLE}-silent-*"))])
+        silent = [batch(destination(AssumeRole(f"{ROLE}-silent-{n}", "ext"), f"dst_silent_{n}")) for n in range(100)]
+
+        async def all_ask() -> None:
+            while len(server.assumed) < len(silent):
+                await asyncio.sleep(0)
+
+        async with hanging(us, silent, all_ask):
+            assert isinstance(await us.put(batch(destination(AssumeRole(ROLE, "ext")))), Answered)
