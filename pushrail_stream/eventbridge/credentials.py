@@ -55,7 +55,8 @@ _FIRST_PAUSE_SECS: Final = 1.0
 _LONGEST_PAUSE_SECS: Final = 15.0
 """A failed sign-in answers for 1 s, then 2, 4, 8 and 15: a thousand destinations in an outage of STS ask it 67 times a
 second, of 600 an account may. Less than half of the 30 s after which a suspended lane probes: each probe asks anew."""
-_STS_CONNECTIONS: Final = 64
+_STS_CONNECTIONS: Final = 0
+"""No limit: the rate of sign-ins bounds them, and roles whose sign-in hangs must not use up the others' share."""
 _REPLACEMENT_KEPT_SECS: Final = 15.0
 """A session that took the place of a refused one is kept for as long, were it refused too: a bus that takes none of
 our sessions must not cost a sign-in per call. AWS may also need seconds to know a new session everywhere."""
