@@ -51,11 +51,8 @@ def _options() -> Options:
     parser.add_argument("--broker-restarts", type=int, default=Options.broker_restarts)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--secs", type=float, help="fail when it takes longer")
-    parser.add_argument("--without-metrics", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    return Options(
-        given.seed, given.events, given.kills, given.broker_restarts, given.secs, scrape=not given.without_metrics
-    )
+    return Options(given.seed, given.events, given.kills, given.broker_restarts, given.secs)
 
 
 def say(line: str) -> None:

@@ -24,8 +24,6 @@ class Options:
     customers: int = 200
     per_second: float = 1_500.0
     """Events are produced no faster, whatever the machine could do."""
-    scrape: bool = True
-    """Whether the workers' metrics are checked."""
 
     disturbed_secs: float | None = None
     """How long things go wrong at least; None: as long as so many disturbances need to be felt one by one."""

@@ -165,7 +165,7 @@ class Run:
         if (fleet.kills, broker.restarts) < (options.kills, options.broker_restarts):
             self._problems.add("The run", [f"only {fleet.kills} kills and {broker.restarts} broker restarts were made"])
         # Every second three workers; a third of it is left for what is starting, stopped, away or slow.
-        if options.scrape and scraper.checked < options.produce_secs * FEWEST / 3:
+        if scraper.checked < options.produce_secs * FEWEST / 3:
             self._problems.add("The run", [f"only {scraper.checked} scrapes were answered"])
 
     def _judge(

@@ -1,0 +1,93 @@
+"""Commits: what Kafka had acknowledged of both consumer groups at any moment, from its own record of it.
+
+The topic ``__consumer_offsets`` holds every commit with its time (the formats are OffsetCommitKey and OffsetCommitValue
+of Apache Kafka's group coordinator, version 3 and below). A run is too short for its compaction.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from pushrail_stream.core.offsets import Committable, decode_settled
+from tests.chaos.records import read_records
+
+_TOPIC: Final = "__consumer_offsets"
+_KEY_VERSIONS: Final = (0, 1)
+_VALUE_VERSION: Final = 3
+
+
+class Position(NamedTuple):
+    """Where a record lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Commit(NamedTuple):
+    """One commit of a partition, acknowledged ``at`` (epoch seconds)."""
+
+    at: float
+    topic: str
+    partition: int
+    offset: int
+    metadata: str
+
+
+class Commits:
+    """All commits, by partition and time."""
+
+    def __init__(self, commits: Iterable[Commit]) -> None:
+        self._times: dict[tuple[str, int], list[float]] = {}
+        self._commits: dict[tuple[str, int], list[Commit]] = {}
+        for commit in sorted(commits):
+            where = commit.topic, commit.partition
+            self._times.setdefault(where, []).append(commit.at)
+            self._commits.setdefault(where, []).append(commit)
+
+    @classmethod
+    def read(cls, bootstrap: str, groups: Iterable[str]) -> Commits:
+        """From Kafka. No topic belongs to both groups."""
+        wanted = frozenset(groups)
+        found = (_commit(m.key(), m.value(), wanted) for m in read_records(bootstrap, _TOPIC))
+        return cls(commit for commit in found if commit is not None)
+
+    def cover(self, position: Position, at: float) -> bool:
+        """Whether a worker that started at this moment would have known that this record was settled."""
+        where = position.topic, position.partition
+        index = bisect_right(self._times.get(where, []), at) - 1
+        if index < 0:
+            return False
+        commit = self._commits[where][index]
+        return position.offset < commit.offset or position.offset in _settled(commit.offset, commit.metadata)
+
+
+@lru_cache(maxsize=4096)
+def _settled(offset: int, metadata: str) -> frozenset[int]:
+    return frozenset(decode_settled(Committable(offset, metadata)))
+
+
+def _commit(key: bytes | None, value: bytes | None, groups: frozenset[str]) -> Commit | None:
+    if key is None or value is None or struct.unpack_from(">h", key)[0] not in _KEY_VERSIONS:
+        return None
+    group, at = _text(key, 2)
+    if group not in groups:
+        return None
+    topic, at = _text(key, at)
+    (partition,) = struct.unpack_from(">i", key, at)
+    version, offset, _epoch = struct.unpack_from(">hqi", value)
+    if version != _VALUE_VERSION:
+        raise ValueError(f"{_TOPIC} has values of version {version}, not {_VALUE_VERSION}")
+    metadata, at = _text(value, 14)
+    (epoch_ms,) = struct.unpack_from(">q", value, at)
+    return Commit(epoch_ms / 1000, topic, partition, offset, metadata)
+
+
+def _text(data: bytes, at: int) -> tuple[str, int]:
+    (length,) = struct.unpack_from(">h", data, at)
+    end = at + 2 + length
+    return data[at + 2 : end].decode(), end
