@@ -108,9 +108,14 @@ class Deliver:
     def drop_leaving(self) -> int:
         """Take every waiting delivery of a partition that is being given back out of its lane; how many there were."""
         dropped = 0
+        now = self._loop.time()
         for lane in list(self._lanes.values()):
-            dropped += len(lane.drop(lambda delivery: delivery.ticket.is_leaving))
-            self._schedule(lane, self._loop.time())
+            for delivery in lane.drop(lambda delivery: delivery.ticket.is_leaving):
+                if delivery.ticket.is_shared:
+                    self._hold(lane, delivery, now)
+                else:
+                    dropped += 1
+            self._schedule(lane, now)
         self._hand_over.drop(dropped)
         return dropped
 
@@ -302,7 +307,9 @@ class Deliver:
         self._hand_over.bury(delivery, "suspended", delivery.problem or Problem("DestinationSuspended", message))
 
     def _requeue(self, lane: Lane, delivery: Delivery, at: float) -> None:
-        if delivery.ticket.is_leaving:
+        if delivery.ticket.is_leaving and delivery.ticket.is_shared:
+            self._hold(lane, delivery, self._loop.time())
+        elif delivery.ticket.is_leaving:
             self._hand_over.drop(1)
         else:
             lane.retry(delivery, at)

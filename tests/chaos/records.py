@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-_BATCH: Final = 1_000
 _ANSWER_SECS: Final = 10.0
 
 
@@ -32,12 +31,11 @@ def read_records(bootstrap: str, topic: str) -> Iterator[Message]:
 
 def _read_partition(consumer: Consumer, partition: TopicPartition) -> Iterator[Message]:
     consumer.assign([partition])
-    # By the end that the broker tells: offsets have gaps, where transactions or compaction were.
-    while True:
-        message = consumer.poll(_ANSWER_SECS)
-        if message is None:
-            raise TimeoutError(f"{partition.topic}/{partition.partition} could not be read to its end")
-        if message.error() is None:
+    # To the end that the broker tells: counting would go wrong where compaction has left gaps.
+    while (message := consumer.poll(_ANSWER_SECS)) is not None:
+        error = message.error()
+        if error is None:
             yield message
-        elif message.error().code() == _END:
+        elif error.code() == KafkaError._PARTITION_EOF:
             return
+    raise TimeoutError(f"{partition.topic}/{partition.partition} could not be read to its end")
