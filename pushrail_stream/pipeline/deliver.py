@@ -16,6 +16,7 @@ from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import AssumeRole, Destination
 from pushrail_stream.core.lane import ROOM, Lane, LaneLimits
 from pushrail_stream.core.outcome import (
+    HOLD_EXCEEDED,
     CallFailed,
     Delivered,
     Outcome,
@@ -241,7 +242,7 @@ class Deliver:
             async with asyncio.timeout(secs):
                 return await self._bus.put(batch)
         except TimeoutError:
-            return CallFailed("PutEvents", "HoldExceeded", f"no reply in the {secs:.1f} s that were left")
+            return CallFailed("PutEvents", HOLD_EXCEEDED, f"no reply in the {secs:.1f} s that were left")
 
     def _conclude(
         self, lane: Lane, delivery: Delivery, outcome: Outcome, now: float, request_id: str | None, *, probing: bool
