@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -64,12 +65,8 @@ async def test_one_real_delivery_probes_it_ever_more_rarely_and_the_first_succes
         probes = [round(at) for at, keys in world.bus.made()[5:] if len(keys) == 1]
         assert len(world.bus.made()) == 5 + len(probes), "a probe is one delivery, and the only call"
         assert probes == [31, 92, 213]
-        assert [round(s.probe_in_secs) for s in worker.told(Suspended) if isinstance(s, Suspended)] == [
-            30,
-            60,
-            120,
-            240,
-        ]
+        told: list[Any] = worker.told(Suspended)
+        assert [round(signal.probe_in_secs) for signal in told] == [30, 60, 120, 240]
         world.bus.answer(take_all)
         for second in range(250, 460):
             worker.feed(record(48 + second))
