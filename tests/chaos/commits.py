@@ -1,7 +1,8 @@
 """Commits: what Kafka had acknowledged of both consumer groups at any moment, from its own record of it.
 
 The topic ``__consumer_offsets`` holds every commit with its time (the formats are OffsetCommitKey and OffsetCommitValue
-of Apache Kafka's group coordinator, versions 3 and 4). A run is too short for its compaction.
+of Apache Kafka's group coordinator, versions 3 and 4). Compaction would take them away: the broker has to run with
+`KEEP_COMMITS`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.offsets import Committable, decode_settled
 from tests.chaos.records import read_records
 
+KEEP_COMMITS: Final = {"log.cleaner.enable": "false"}
+"""Broker properties."""
 _TOPIC: Final = "__consumer_offsets"
 _KEY_VERSIONS: Final = (0, 1)
 _VALUE_VERSIONS: Final = (3, 4)

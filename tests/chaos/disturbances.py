@@ -8,8 +8,8 @@ from tests.chaos.world import CONNECT_SECS, READ_SECS, SESSION_SECS
 
 _NOTICE_SECS: Final = 2.0
 """After SIGCONT, until a worker whose membership has ended meanwhile is told so: two heartbeats."""
-_BUS_LAG_SECS: Final = 1.0
-"""What a process sent before it was killed may be taken by a busy bus a little later."""
+_BUS_LAG_SECS: Final = 10.0
+"""What a process sent before it was killed may be taken by a busy bus later; it sends no more."""
 _CALL_SECS: Final = CONNECT_SECS + READ_SECS
 _REJOIN_SECS: Final = SESSION_SECS + 4.0
 """After a broker is back, until every member has joined again and has committed."""
@@ -73,5 +73,6 @@ class Disturbances:
     def told(self) -> list[str]:
         """The losses, for people."""
         return [
-            f"{loss.at:.3f} to {loss.until:.3f}: worker {loss.worker or '1 and all others'}" for loss in self._losses
+            f"{loss.at:.3f} to {loss.until:.3f}: {f'worker {loss.worker}' if loss.worker else 'all'}"
+            for loss in self._losses
         ]

@@ -11,7 +11,7 @@ _ANSWER_SECS: Final = 10.0
 
 
 def read_records(bootstrap: str, topic: str) -> Iterator[Message]:
-    """Every record of a topic, partition by partition."""
+    """Every record of a topic."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -22,20 +22,17 @@ def read_records(bootstrap: str, topic: str) -> Iterator[Message]:
         }
     )
     try:
-        known = consumer.list_topics(topic, timeout=_ANSWER_SECS).topics[topic].partitions
-        for number in known:
-            yield from _read_partition(consumer, TopicPartition(topic, number, 0))
+        left = set(consumer.list_topics(topic, timeout=_ANSWER_SECS).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, number, 0) for number in left])
+        # To the ends that the broker tells: counting would go wrong where compaction has left gaps.
+        while left:
+            message = consumer.poll(_ANSWER_SECS)
+            if message is None:
+                raise TimeoutError(f"{topic} could not be read to its end: partitions {sorted(left)}")
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                left.discard(message.partition())
     finally:
         consumer.close()
-
-
-def _read_partition(consumer: Consumer, partition: TopicPartition) -> Iterator[Message]:
-    consumer.assign([partition])
-    # To the end that the broker tells: counting would go wrong where compaction has left gaps.
-    while (message := consumer.poll(_ANSWER_SECS)) is not None:
-        error = message.error()
-        if error is None:
-            yield message
-        elif error.code() == KafkaError._PARTITION_EOF:
-            return
-    raise TimeoutError(f"{partition.topic}/{partition.partition} could not be read to its end")

@@ -9,7 +9,7 @@ import pytest
 
 from pushrail_stream.core.offsets import encode_settled
 from tests.chaos.arrivals import UNANSWERED, Arrival, Arrivals
-from tests.chaos.commits import Commit, Commits, Position
+from tests.chaos.commits import KEEP_COMMITS, Commit, Commits, Position
 from tests.chaos.copies import Copy
 from tests.chaos.disturbances import Disturbances
 from tests.chaos.duplicates import Audit, Duplicates, Evidence
@@ -38,7 +38,7 @@ def test_nothing_is_lost_and_what_comes_twice_has_a_reason(
 ) -> None:
     told: list[str] = []
     options = Options(seed=7, events=10_000, kills=2, broker_restarts=1, disturbed_secs=45.0)
-    result = Run(options, local_kafka_factory(), tmp_path, told.append).execute()
+    result = Run(options, local_kafka_factory(KEEP_COMMITS), tmp_path, told.append).execute()
     assert not result.problems.by_kind, "\n".join([*told, *result.problems.shown()])
     figures = result.figures
     assert figures["lost"] == 0
