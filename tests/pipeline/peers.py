@@ -24,8 +24,8 @@ from tests.virtual_time import VirtualClock, virtual_loop
 
 Settled = tuple[str, Origin]
 """Destination (empty: none) and event of something delivered, dead-lettered, moved to a retry topic or skipped."""
-Account = Counter[Settled]
-"""How often each was settled: on every hop once, and again when it is repeated."""
+Account = list[Settled]
+"""What was settled, in order: on every hop once, and again when it is repeated."""
 HANGS: Final = math.inf
 """A latency: the call never returns."""
 RETRY_PARTITIONS: Final = 2
@@ -55,7 +55,7 @@ class ScriptedBus:
         """Whose bus is gone; there otherwise."""
         self.looks: list[tuple[float, str]] = []
         self.most_under_way: Counter[str] = Counter()
-        self._under_way: Counter[str] = Counter()
+        self.under_way: Counter[str] = Counter()
 
     def answer(self, answer: Answer, destination_id: str = "dst_acme") -> None:
         """Answer calls to this destination so from now on."""
@@ -65,17 +65,17 @@ class ScriptedBus:
         name = batch.destination.id
         self.calls.append(Call(virtual_loop().elapsed, batch.destination, keys(batch), batch.entries()))
         reply = self.answers.get(name, take_all)(batch)
-        self._under_way[name] += 1
-        self.most_under_way[name] = max(self.most_under_way[name], self._under_way[name])
+        self.under_way[name] += 1
+        self.most_under_way[name] = max(self.most_under_way[name], self.under_way[name])
         try:
             await _pass(self.latency(batch))
         finally:
-            self._under_way[name] -= 1
+            self.under_way[name] -= 1
         if isinstance(reply, Answered):
             for delivery, result in zip(batch.deliveries, reply.entries, strict=False):
                 if result.event_id and result.code is None:
                     self.arrived[name].append(delivery.event.idempotency_key)
-                    self._settled[name, delivery.record.origin] += 1
+                    self._settled.append((name, delivery.record.origin))
         return reply
 
     async def look(self, destination: Destination) -> Presence:
@@ -141,7 +141,7 @@ class KeptTopics:
         if topic != DLQ:
             self._append(written)
         name, number, offset = written.said["pushrail-origin"].rsplit("/", 2)
-        self._settled[written.said.get("pushrail-destination", ""), Origin(name, int(number), int(offset))] += 1
+        self._settled.append((written.said.get("pushrail-destination", ""), Origin(name, int(number), int(offset))))
 
     def dead(self) -> list[tuple[str, str]]:
         """The DLQ's records: origin offset and reason, by offset."""

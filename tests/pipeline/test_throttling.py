@@ -2,18 +2,257 @@
 
 from __future__ import annotations
 
-from tests.pipeline.records import destination, failed, in_turn, records, take_all
+import random
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.lane import LaneLimits
+from pushrail_stream.core.outcome import Reply
+from pushrail_stream.core.retry import RetryPolicy
+from pushrail_stream.core.signals import Attempted, Slowed
+from tests.pipeline.records import (
+    P0,
+    RETRY,
+    always,
+    answered,
+    destination,
+    failed,
+    fault,
+    in_turn,
+    keys,
+    narrow,
+    record,
+    records,
+    retry_record,
+    take_all,
+)
 from tests.pipeline.world import World
-from tests.virtual_time import in_virtual_time
+from tests.virtual_time import in_virtual_time, virtual_loop
+
+SLOW_DOWN = failed("ThrottlingException", 400, "Rate exceeded")
+TEN = [str(n) for n in range(10)]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        SLOW_DOWN,
+        failed("429", 429),
+        failed("RequestThrottledException", 400),
+        failed("Throttling", 400, operation="AssumeRole"),
+    ],
+)
+@in_virtual_time
+async def test_a_throttled_call_is_made_again_as_soon_as_the_lane_allows(reply: Reply) -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(reply, take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(5)
+        assert world.bus.made() == [(0.0, TEN), (0.01, TEN)]
+        assert [(slowed.in_flight, slowed.most) for slowed in worker.told(Slowed)] == [(4, 8)]
+        assert worker.commit() == {P0: 10}
+
+
+@in_virtual_time
+async def test_calls_under_way_are_halved_once_and_grow_by_one_with_every_window_that_goes_through() -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: 1.0
+    world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 1 else take_all(batch))
+    async with world.worker() as worker:
+        worker.feed(*records(range(240)))
+        await worker.at(9)
+        # All eight were throttled: what was sent before the cut says nothing new.
+        assert Counter(at for at, _ in world.bus.made()) == {0: 8, 1: 4, 2: 5, 3: 6, 4: 7, 5: 2}
+        assert [slowed.in_flight for slowed in worker.told(Slowed)] == [4, 5, 6, 7, 8]
+        assert len(world.bus.arrived["dst_acme"]) == 240
+        assert worker.commit() == {P0: 240}
+
+
+@in_virtual_time
+async def test_every_round_that_is_throttled_halves_them_again() -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: 1.0
+    world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 3 else take_all(batch))
+    async with world.worker() as worker:
+        worker.feed(*records(range(80)))
+        await worker.at(3.5)
+        assert Counter(at for at, _ in world.bus.made()) == {0: 8, 1: 4, 2: 2, 3: 1}
+        assert [slowed.in_flight for slowed in worker.told(Slowed)] == [4, 2, 1]
+
+
+@in_virtual_time
+async def test_below_one_at_a_time_the_pauses_grow() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.answer(always(SLOW_DOWN))
+    world.bus.latency = lambda _batch: 0.0
+    async with world.worker(batches=LaneLimits(hold_secs=60)) as worker:
+        worker.feed(record(0))
+        await worker.at(30)
+        made = [at for at, _ in world.bus.made()]
+        gaps = [round(after - before, 6) for before, after in pairwise(made)]
+        assert gaps == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0, 5.0]
+        world.bus.answer(take_all)
+        await worker.at(40)
+        assert worker.commit() == {P0: 1}
+        # One call went through: the pauses begin anew.
+        world.bus.answer(always(SLOW_DOWN))
+        worker.feed(record(1))
+        await worker.at(40.35)
+        assert [at for at, _ in world.bus.made()][-2:] == [40.1, 40.2]
+
+
+@in_virtual_time
+async def test_one_that_takes_nothing_for_too_long_lets_its_deliveries_go() -> None:
+    world = World(narrow("acme", 1), destination("fine"))
+    world.bus.answer(always(SLOW_DOWN))
+    world.bus.latency = lambda _batch: 0.0
+    async with world.worker() as worker:
+        worker.feed(record(0), *records(range(1, 11), "fine"))
+        await worker.at(10)
+        assert world.topics.moved() == [(6.402, "0", "10s", "throttled")]
+        assert worker.commit() == {P0: 11}
+
+
+@in_virtual_time
+async def test_and_they_climb_and_expire() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.answer(always(SLOW_DOWN))
+    async with world.worker(poll_secs=1, policy=RetryPolicy(max_age_secs=300)) as worker:
+        worker.feed(record(0))
+        await worker.at(2500)
+        assert [(tier, reason) for _, _, tier, reason in world.topics.moved()] == [
+            ("10s", "throttled"), ("2m", "throttled"), ("30m", "throttled"),
+        ]  # fmt: skip
+        assert world.topics.dead() == [("0", "expired")]
+        worker.check_all_committed()
+
+
+@in_virtual_time
+async def test_while_it_makes_progress_nothing_climbs_and_nobody_else_is_slowed() -> None:
+    world = World(destination("quota"), destination("fine"))
+    tokens = Tokens(per_second=5)
+    world.bus.answer(tokens.answer, "dst_quota")
+    async with world.worker(poll_secs=0.1) as worker:
+        offsets = iter(range(10_000))
+        for tenth in range(200):
+            await worker.at(tenth / 10)
+            # 100 events a second for a bus that takes 50.
+            worker.feed(*records([next(offsets) for _ in range(10)], "quota"), record(next(offsets), "fine"))
+        await worker.at(70)
+        assert len(world.bus.arrived["dst_quota"]) == len(set(world.bus.arrived["dst_quota"])) == 2000
+        assert {tier for _, _, tier, _ in world.topics.moved()} == {"10s"}
+        assert {reason for _, _, _, reason in world.topics.moved()} <= {"held", "throttled"}
+        assert [at for at, _ in world.bus.made("dst_fine")] == [round(n / 10 + 0.1, 6) for n in range(200)]
+        assert {slowed.destination.id for slowed in worker.told(Slowed)} == {"dst_quota"}
+        assert worker.commit()[P0] == 2200
+        worker.check_all_committed()
+
+
+@pytest.mark.parametrize(("progressing", "tier"), [(True, "2m"), (False, "30m")])
+@in_virtual_time
+async def test_one_of_a_higher_tier_stays_on_it_while_the_bus_makes_progress(*, progressing: bool, tier: str) -> None:
+    world = World(narrow("acme", 3))
+    taken = in_turn(SLOW_DOWN, take_all if progressing else SLOW_DOWN)
+    world.bus.answer(lambda batch: taken(batch) if "500" in keys(batch) else SLOW_DOWN)
+    retry = RETRY._replace(topic="pushrail.retry.2m")
+    async with world.worker(owns=[P0, retry], batches=LaneLimits(hold_secs=3)) as worker:
+        worker.feed(record(500))
+        await worker.at(1)
+        assert world.bus.arrived == ({"dst_acme": ["500"]} if progressing else {})
+        # The throttled call before keeps the lane, so that it knows.
+        worker.feed_retries(retry_record(0, partition=retry))
+        await worker.at(12)
+        moved = {origin: (to, reason) for _, origin, to, reason in world.topics.moved()}
+        assert moved["0"] == (tier, "throttled")
+
+
+@in_virtual_time
+async def test_the_documents_rate_holds_also_while_it_is_throttled() -> None:
+    dice = random.Random(7)
+    world = World(narrow("acme", 8, per_second=4))
+    world.bus.answer(lambda batch: take_all(batch) if dice.random() < 0.5 else SLOW_DOWN)
+    async with world.worker() as worker:
+        worker.feed(*records(range(300)))
+        await worker.at(60)
+        made = [at for at, _ in world.bus.made()]
+        assert min(after - before for before, after in pairwise(made)) >= 0.25 - 1e-6
+        assert worker.commit() == {P0: 300}
+
+
+@in_virtual_time
+async def test_one_throttled_entry_slows_the_destination_and_is_sent_again_alone() -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(lambda batch: answered(batch, {"3": fault("ThrottlingException")}), take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(5)
+        assert world.bus.made() == [(0.0, TEN), (0.11, ["3"])]
+        assert [slowed.in_flight for slowed in worker.told(Slowed)] == [4]
+        assert worker.commit() == {P0: 10}
+
+
+@in_virtual_time
+async def test_what_is_neither_taken_nor_throttled_changes_no_speed() -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(SLOW_DOWN, *[failed("503", 503)] * 5, take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(9)
+        assert [slowed.in_flight for slowed in worker.told(Slowed)] == [4]
+        assert len(worker.told(Attempted)) > 6
+
+
+@in_virtual_time
+async def test_a_lowered_limit_holds_at_once() -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: 1.0
+    world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 1 else take_all(batch))
+    async with world.worker() as worker:
+        worker.feed(*records(range(160)))
+        await worker.at(0.5)
+        world.directory.put(narrow("acme", 2))
+        await worker.at(9)
+        assert Counter(at for at, _ in world.bus.made()) == {0: 8, **dict.fromkeys(range(1, 9), 2)}
 
 
 @in_virtual_time
 async def test_a_slowed_destination_is_remembered_for_a_minute_after_its_last_call() -> None:
     world = World(destination())
-    world.bus.answer(in_turn(failed("429", 429), take_all))
+    world.bus.answer(in_turn(SLOW_DOWN, take_all))
+    world.bus.latency = lambda _batch: 1.0
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
-        await worker.at(59)
+        await worker.at(60)
         assert worker.deliver.lanes == 1
-        await worker.at(61)
+        worker.feed(*records(range(10, 90)))
+        await worker.at(60.5)
+        # Four at a time, and one call had gone through.
+        assert world.bus.under_way["dst_acme"] == 4
+        await worker.at(120)
+        assert worker.deliver.lanes == 1
+        await worker.at(124)
         assert worker.deliver.lanes == 0
+        worker.feed(*records(range(90, 170)))
+        await worker.at(124.5)
+        assert world.bus.under_way["dst_acme"] == 8
+
+
+class Tokens:
+    """A bus with a quota: so many calls a second, and as many at once."""
+
+    def __init__(self, per_second: int) -> None:
+        self._per_second = per_second
+        self._left, self._at = float(per_second), 0.0
+
+    def answer(self, batch: Batch) -> Reply:
+        now = virtual_loop().elapsed
+        self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        if self._left < 1:
+            return SLOW_DOWN
+        self._left -= 1
+        return take_all(batch)

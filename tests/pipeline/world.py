@@ -7,6 +7,7 @@ two steps of the event loop the worker's ledger has to balance and nothing unset
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, final
@@ -127,8 +128,13 @@ class Worker:
         self.positions: dict[Partition, int] = {}
         """Where the retry topics are read next."""
         self._also = observe
-        self._open: dict[Partition, dict[int, dict[Settled, int]]] = {}
-        """What each record that was read still owes, and how often that had been settled before."""
+        self._open: dict[Partition, dict[int, set[Settled]]] = {}
+        """What each record that was read still owes, by offset."""
+        self._owing: dict[Settled, list[tuple[Partition, int]]] = {}
+        """Which records owe it."""
+        self._accounted = 0
+        """So many of the world's settlements are taken into account."""
+        self._seen: object = None
         self._last: dict[Partition, int] = {}
         self._resumed: dict[Partition, frozenset[int]] = {}
         batches, clock, policy = batches or LaneLimits(), VirtualClock(), policy or RetryPolicy()
@@ -262,8 +268,10 @@ class Worker:
     def check(self) -> None:
         """The invariants that hold at every moment."""
         assert self.ledger.balances, self.ledger
-        self._verify(self.consume.committable())
-        self._verify(self.redeliver.committable())
+        if self._seen != (seen := (dataclasses.astuple(self.ledger), len(self.world.settled))):
+            self._seen = seen
+            self._verify(self.consume.committable())
+            self._verify(self.redeliver.committable())
 
     def told(self, kind: type[_S]) -> list[_S]:
         """The signals of this kind, in order."""
@@ -277,32 +285,42 @@ class Worker:
         return [(intake, members) for intake, members in parts if members]
 
     def _feed(self, intake: Intake, given: Iterable[Record]) -> Directions:
-        given, settled = list(given), self.world.settled
+        given = list(given)
+        self._account()
         for record in given:
             partition = Partition(record.topic, record.partition)
             if partition in self._open and record.offset not in self._resumed[partition]:
-                owed = {debt: settled[debt] for debt in self.world.owed(record)}
-                self._open[partition][record.offset] = owed
+                owed = self._open[partition][record.offset] = self.world.owed(record)
+                for debt in owed:
+                    self._owing.setdefault(debt, []).append((partition, record.offset))
         return intake.accept(given)
 
     def _see(self, signal: Signal) -> None:
         assert self.ledger.balances, (signal, self.ledger)
         if isinstance(signal, Skipped):
-            self.world.settled[signal.destination_id or "", signal.origin] += 1
+            self.world.settled.append((signal.destination_id or "", signal.origin))
         self.signals(signal)
         self._also(signal)
 
+    def _account(self) -> None:
+        """Take into account what was settled since: every record that owes it owes it no more."""
+        settled, self._accounted = self.world.settled[self._accounted :], len(self.world.settled)
+        for debt in settled:
+            for partition, offset in self._owing.pop(debt, ()):
+                still_open = self._open.get(partition, {})
+                owed = still_open.get(offset, set())
+                owed.discard(debt)
+                if not owed:
+                    still_open.pop(offset, None)
+
     def _verify(self, commits: Iterable[tuple[Partition, Committable]]) -> None:
+        self._account()
         for partition, committable in commits:
-            still_open = {o: owed for o, owed in self._open[partition].items() if self._owes(owed)}
-            self._open[partition] = still_open
+            still_open = self._open[partition]
             assert all(committable.offset <= offset for offset in still_open), (partition, committable, still_open)
             assert still_open.keys().isdisjoint(decode_settled(committable)), (partition, committable, still_open)
             assert committable.offset >= self._last[partition], (partition, committable, self._last)
             self._last[partition] = committable.offset
-
-    def _owes(self, owed: dict[Settled, int]) -> bool:
-        return any(self.world.settled[debt] <= before for debt, before in owed.items())
 
     def _commit(self, intake: Intake) -> None:
         self._committed(commits := intake.committable())
