@@ -221,7 +221,7 @@ class Deliver:
         verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=refreshed)
         match verdict:
             case Split(code, message):
-                entries = [self._split(lane, delivery, code, message) for delivery in batch.deliveries]
+                entries = [self._split(lane, d, Retryable(code, message), probing=probing) for d in batch.deliveries]
             case Refresh(code, message):
                 entries = [_report(d, Retryable(code, message), Again(0.0, "retryable")) for d in batch.deliveries]
             case outcomes:
@@ -258,8 +258,7 @@ class Deliver:
             delay = backoff(delivery.attempts, self._jitter(), self._policy)
         decision = decide(outcome, self._standing(lane, delivery, now), delay, self._policy)
         if isinstance(decision, Again | Move) and lane.is_suspended and not probing:
-            # It was under way when the destination was suspended: without a call there is nothing to wait for.
-            decision = Bury("suspended", outcome.code, outcome.message)
+            decision = _refused(outcome.code, outcome.message)
         self._carry_out(lane, delivery, decision, now)
         return _report(delivery, outcome, decision)
 
@@ -285,10 +284,12 @@ class Deliver:
             progressing=lane.progresses(now),
         )
 
-    def _split(self, lane: Lane, delivery: Delivery, code: str, message: str) -> EntryAttempted:
+    def _split(self, lane: Lane, delivery: Delivery, outcome: Retryable, *, probing: bool) -> EntryAttempted:
+        is_refused = lane.is_suspended and not probing
+        decision: Decision = _refused(outcome.code, outcome.message) if is_refused else Again(0.0, "retryable")
         delivery.alone = True
-        self._requeue(lane, delivery, self._loop.time())
-        return _report(delivery, Retryable(code, message), Again(0.0, "retryable"))
+        self._carry_out(lane, delivery, decision, self._loop.time())
+        return _report(delivery, outcome, decision)
 
     def _hold(self, lane: Lane, delivery: Delivery, now: float) -> None:
         """A delivery has waited as long as it may, or would have to."""
@@ -314,6 +315,11 @@ class Deliver:
             self._hand_over.drop(1)
         else:
             lane.retry(delivery, at)
+
+
+def _refused(code: str, message: str) -> Bury:
+    """It was under way when its destination was suspended: without a call there is nothing to wait for."""
+    return Bury("suspended", code, message)
 
 
 def _adopt(lane: Lane, destination: Destination) -> None:

@@ -1,0 +1,291 @@
+"""What a suspended destination is sent, and what becomes of the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from pushrail_stream.core.destination import AccessKey, Limits, Secret
+from pushrail_stream.core.signals import Attempted, Resumed, Suspended
+from tests.pipeline.records import (
+    DLQ,
+    P0,
+    RETRY,
+    Answer,
+    always,
+    answered,
+    destination,
+    failed,
+    fault,
+    in_turn,
+    keys,
+    narrow,
+    record,
+    records,
+    retry_record,
+    take_all,
+)
+from tests.pipeline.world import HANGS, Worker, World
+from tests.virtual_time import in_virtual_time
+
+BLOCKED = failed("AccessDeniedException", 400)
+DOWN = failed("503", 503)
+
+
+def blocking() -> World:
+    """A bus that blocks everything, one call at a time, and one that takes everything."""
+    world = World(narrow("acme", 1), destination("fine"))
+    world.bus.answer(always(BLOCKED))
+    return world
+
+
+def one_call_late(late: Answer) -> World:
+    """Eight calls at a time: five are blocked, and the sixth has its answer when all is over."""
+    world = World(destination())
+    world.bus.answer(lambda batch: late(batch) if "50" in keys(batch) else BLOCKED)
+    world.bus.latency = lambda batch: 0.5 if "50" in keys(batch) else 0.01
+    return world
+
+
+async def suspend(worker: Worker) -> None:
+    """Fifty events in five calls: that is enough, after a tenth of a second."""
+    worker.feed(*records(range(50)))
+    await worker.at(0.1)
+    assert len(worker.told(Suspended)) == 1
+
+
+@pytest.mark.parametrize("late", [always(DOWN), always(failed("429", 429)), always(failed("413", 413))])
+@in_virtual_time
+async def test_what_was_under_way_when_it_was_suspended_is_not_tried_again(late: Answer) -> None:
+    world = one_call_late(late)
+    async with world.worker() as worker:
+        worker.feed(*records(range(60)))
+        await worker.at(20)
+        assert len(world.bus.made()) == 6
+        assert world.topics.dead() == [(str(n), "blocked" if n < 50 else "suspended") for n in range(60)]
+        assert worker.commit() == {P0: 60}
+
+
+@in_virtual_time
+async def test_what_was_under_way_and_gets_through_resumes_it() -> None:
+    world = one_call_late(take_all)
+    async with world.worker() as worker:
+        worker.feed(*records(range(60)))
+        await worker.at(1)
+        assert (len(worker.told(Suspended)), len(worker.told(Resumed))) == (1, 1)
+        worker.feed(record(60))
+        await worker.at(2)
+        assert len(world.bus.made()) == 7
+
+
+@in_virtual_time
+async def test_stale_credentials_found_by_a_call_under_way_are_still_renewed_in_place() -> None:
+    world = one_call_late(in_turn(failed("ExpiredToken", 400), take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(60)))
+        await worker.at(2)
+        assert len(world.bus.arrived["dst_acme"]) == 10
+        assert len(worker.told(Resumed)) == 1
+
+
+@in_virtual_time
+async def test_what_was_sent_before_the_suspension_is_no_probe_of_it() -> None:
+    world = one_call_late(always(BLOCKED))
+    async with world.worker() as worker:
+        worker.feed(*records(range(60)))
+        await worker.at(20)
+        assert [(told.first, told.probe_in_secs) for told in worker.told(Suspended)] == [(True, 30)]
+        assert {reason for _, reason in world.topics.dead()} == {"blocked"}
+
+
+@in_virtual_time
+async def test_what_waited_for_another_attempt_says_what_it_waited_for() -> None:
+    world = blocking()
+    world.bus.answer(in_turn(DOWN, BLOCKED))
+    async with world.worker(jitter=lambda: 0.999) as worker:
+        worker.feed(*records(range(60)))
+        await worker.at(1)
+        said = {letter.origin: letter.said for letter in world.topics.on(DLQ)}
+        assert said["5"]["pushrail-reason"] == "suspended"
+        assert (said["5"]["pushrail-error-code"], said["5"]["pushrail-attempts"]) == ("503", "1")
+        assert worker.commit() == {P0: 60}
+
+
+@in_virtual_time
+async def test_blocked_entries_among_others_do_not_suspend() -> None:
+    world = blocking()
+    blocked = fault("NotAuthorizedForDetailTypeException")
+    world.bus.answer(lambda batch: answered(batch, dict.fromkeys(keys(batch)[1:], blocked)))
+    async with world.worker() as worker:
+        worker.feed(*records(range(100)))
+        await worker.at(1)
+        assert len(world.bus.arrived["dst_acme"]) == 10
+        assert worker.told(Suspended) == []
+
+
+@in_virtual_time
+async def test_after_a_success_five_calls_suspend_it_again_and_the_pauses_begin_anew() -> None:
+    world = blocking()
+    async with world.worker() as worker:
+        await suspend(worker)
+        await worker.at(31)
+        worker.feed(record(50))
+        await worker.at(100)
+        world.bus.answer(take_all)
+        worker.feed(record(51))
+        await worker.at(101)
+        world.bus.answer(always(BLOCKED))
+        worker.feed(*records(range(52, 152)))
+        await worker.at(102)
+        assert len(world.bus.made()) == 5 + 2 + 5
+        assert [round(told.probe_in_secs) for told in worker.told(Suspended)] == [30, 60, 30]
+
+
+@in_virtual_time
+async def test_beside_its_probe_nothing_waits_for_it() -> None:
+    world = blocking()
+    async with world.worker() as worker:
+        await suspend(worker)
+        world.bus.answer(take_all)
+        world.bus.latency = lambda _batch: 1.0
+        await worker.at(31)
+        worker.feed(*records(range(50, 60)))
+        await worker.at(31.5)
+        worker.feed(*records(range(60, 70)))
+        await worker.at(33)
+        assert world.bus.made()[5:] == [(31.1, ["50"])]
+        assert world.topics.dead()[50:] == [(str(n), "suspended") for n in range(51, 70)]
+        assert worker.commit() == {P0: 70}
+
+
+@in_virtual_time
+async def test_a_probe_that_meets_a_bad_moment_is_retried_alone() -> None:
+    world = blocking()
+    async with world.worker() as worker:
+        await suspend(worker)
+        world.bus.answer(in_turn(DOWN, DOWN, take_all))
+        await worker.at(31)
+        worker.feed(*records(range(50, 55)))
+        await worker.at(35)
+        assert [sent for _, sent in world.bus.made()[5:]] == [["50"]] * 3
+        assert world.topics.dead()[50:] == [(str(n), "suspended") for n in range(51, 55)]
+        assert len(worker.told(Resumed)) == 1
+        assert worker.commit() == {P0: 55}
+
+
+@in_virtual_time
+async def test_a_probe_that_hangs_moves_on_like_any_delivery_and_the_next_one_probes() -> None:
+    world = blocking()
+    async with world.worker() as worker:
+        await suspend(worker)
+        world.bus.latency = lambda _batch: HANGS
+        await worker.at(31)
+        worker.feed(record(50))
+        await worker.at(42)
+        assert [(origin, reason) for _, origin, _, reason in world.topics.moved()] == [("50", "retryable")]
+        world.bus.latency = lambda _batch: 0.01
+        world.bus.answer(take_all)
+        worker.feed(record(51))
+        await worker.at(43)
+        assert world.bus.arrived["dst_acme"] == ["51"]
+        assert worker.commit() == {P0: 52}
+
+
+@pytest.mark.parametrize(
+    ("changes", "probes"),
+    [
+        ({"auth": AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("s"))}, True),
+        ({"bus_arn": "arn:aws:events:us-east-1:123456789012:event-bus/other"}, True),
+        ({"region": "eu-west-1"}, True),
+        ({"name": "renamed"}, False),
+        ({"limits": Limits(5, 2)}, False),
+    ],
+)
+@in_virtual_time
+async def test_only_a_document_that_is_reached_in_another_way_is_probed_at_once(
+    changes: dict[str, Any], *, probes: bool
+) -> None:
+    world = blocking()
+    async with world.worker() as worker:
+        await suspend(worker)
+        world.bus.answer(take_all)
+        world.directory.put(dataclasses.replace(destination(), **changes))
+        await worker.at(1)
+        worker.feed(record(50))
+        await worker.at(2)
+        assert world.bus.arrived == ({"dst_acme": ["50"]} if probes else {})
+        assert len(worker.told(Resumed)) == int(probes)
+
+
+@in_virtual_time
+async def test_suspension_survives_idleness() -> None:
+    world = blocking()
+    async with world.worker() as worker:
+        await suspend(worker)
+        await worker.at(7200)
+        worker.feed(*records(range(50, 60)))
+        await worker.at(7210)
+        # Long enough for one probe, and no more: it is suspended still.
+        assert world.bus.made()[5:] == [(7200.1, ["50"])]
+        assert world.topics.dead()[50:] == [("50", "blocked"), *((str(n), "suspended") for n in range(51, 60))]
+
+
+@in_virtual_time
+async def test_four_blocked_calls_are_remembered_over_idleness_too() -> None:
+    world = blocking()
+    async with world.worker() as worker:
+        worker.feed(*records(range(40)))
+        await worker.at(3600)
+        assert worker.told(Suspended) == []
+        worker.feed(record(40))
+        await worker.at(3601)
+        assert len(worker.told(Suspended)) == 1
+
+
+@in_virtual_time
+async def test_what_comes_back_from_a_retry_topic_is_refused_too_and_keeps_its_story() -> None:
+    world = blocking()
+    async with world.worker(owns=[P0, RETRY]) as worker:
+        await suspend(worker)
+        worker.feed_retries(
+            retry_record(0, event=50, error_code="503", error_message="because"), retry_record(1, "fine", event=51)
+        )
+        await worker.at(1)
+        assert len(world.bus.made()) == 5
+        letter = next(letter for letter in world.topics.on(DLQ) if letter.origin == "50")
+        assert letter.said["pushrail-reason"] == "suspended"
+        assert (letter.said["pushrail-attempts"], letter.said["pushrail-error-code"]) == ("3", "503")
+        assert letter.said["pushrail-first-attempt-at"] == "2026-05-28T20:26:25.000Z"
+        assert world.bus.arrived == {"dst_fine": ["51"]}
+        assert worker.commit() == {P0: 50, RETRY: 2}
+
+
+@in_virtual_time
+async def test_what_comes_back_from_a_retry_topic_may_be_the_probe() -> None:
+    world = blocking()
+    async with world.worker(owns=[P0, RETRY]) as worker:
+        await suspend(worker)
+        world.bus.answer(take_all)
+        await worker.at(31)
+        worker.feed_retries(retry_record(0, event=50))
+        await worker.at(32)
+        assert world.bus.arrived == {"dst_acme": ["50"]}
+        assert [entry.trigger for entry in worker.told(Attempted)[-1].entries] == ["retry"]
+        assert len(worker.told(Resumed)) == 1
+
+
+@in_virtual_time
+async def test_a_probe_of_a_partition_given_back_is_dropped_and_another_one_probes() -> None:
+    world = blocking()
+    async with world.worker() as worker:
+        await suspend(worker)
+        await worker.at(31)
+        worker.feed(record(50))
+        await worker.give_back(P0)
+        assert (worker.ledger.dropped, len(world.bus.made())) == (1, 5)
+        worker.assign(P0)
+        worker.feed(record(50))
+        await worker.at(32)
+        assert len(world.bus.made()) == 6
