@@ -436,3 +436,14 @@ async def test_our_own_fault_expires_nothing_that_finds_no_room_either() -> None
         assert world.topics.on(DLQ) == []
         moved = {int(origin): reason for _, origin, _, reason in world.topics.moved()}
         assert moved == {n: "retryable" if n < 10 else "held" for n in range(30)}
+
+
+@in_virtual_time
+async def test_a_share_of_the_workers_room_is_that_much_and_at_least_one() -> None:
+    world = World(destination("hangs"))
+    world.bus.latency = lambda _batch: HANGS
+    whole = HoldLimits(max_events=40, max_bytes=40)
+    assert (whole.part(0.01).max_events, whole.part(0.01).max_bytes) == (1, 1)
+    async with world.worker(owns=[RETRY], limits=HoldLimits(max_events=40).part(0.25)) as worker:
+        assert not worker.feed_retries(*(retry_record(n, "hangs", event=n) for n in range(9))).hold
+        assert worker.feed_retries(retry_record(9, "hangs", event=9)).hold
