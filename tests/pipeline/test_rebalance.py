@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.offsets import Committable, encode_settled
 from pushrail_stream.core.signals import PartitionsRevoked
 from tests.pipeline.records import (
@@ -300,3 +301,20 @@ async def test_an_event_of_two_destinations_that_leaves_is_not_repeated_to_the_o
         assert moved <= {("dst_acme_slow", "held"), ("dst_acme_slow", "retryable")}
         assert len(world.topics.written) == 10
         assert len(world.bus.arrived["dst_acme"]) == 10
+
+
+@in_virtual_time
+async def test_an_event_that_one_destination_has_leaves_whole_and_is_not_repeated_to_it() -> None:
+    world = World(destination(name="has"), destination(name="waits", limits=Limits(max_in_flight=1)))
+    world.bus.latency = lambda batch: 2.0 if batch.destination.id == "dst_acme_waits" else 0.01
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(1)
+        await worker.give_back(P0)
+        assert len(world.bus.arrived["dst_acme_has"]) == 20
+        assert world.bus.arrived["dst_acme_waits"] == [str(n) for n in range(10)]
+        # What still waited is on the retry topic, and the next owner has nothing of these events to begin.
+        moved = sorted((int(origin), tier, reason) for _, origin, tier, reason in world.topics.moved())
+        assert moved == [(n, "10s", "held") for n in range(10, 20)]
+        assert world.group == {P0: Committable(20, "")}
+        assert (worker.ledger.dropped, worker.ledger.in_flight) == (0, 0)
