@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 .PHONY: help setup check test bench chaos sandbox format lock clean
 
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make the virtual environment .venv with everything, from the lock
 
@@ -37,6 +37,9 @@ bench: $(STAMP) ## Measure the worker: CPU per event, latency, memory; the last 
 
 chaos: $(STAMP) ## Kill and starve real workers on a real Kafka, then count what was lost or came twice; the last line is JSON (options: ARGS=--help)
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+bench-isolation: $(STAMP) ## Measure what healthy customers notice of hanging and throttling ones (options: ARGS=...)
+	@$(BIN)/python -m tests.bench.isolation $(ARGS)
 
 sandbox: $(STAMP) ## See it work: an embedded Kafka and AWS, events for several customers (options: ARGS=--keep)
 	@$(BIN)/pushrail-stream sandbox $(ARGS)

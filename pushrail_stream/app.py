@@ -70,7 +70,12 @@ class Worker:
 def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> KafkaOptions:
     """How to reach Kafka, from the settings."""
     kafka = settings.kafka
-    return KafkaOptions(kafka.bootstrap_servers, kafka.group_id, client_id, kafka.group_protocol, kafka.client.reveal())
+    instance_id = kafka.group_instance_id
+    if instance_id is not None:
+        instance_id += client_id.removeprefix("pushrail-stream")  # worker 2 of several is pushrail-stream-2
+    return KafkaOptions(
+        kafka.bootstrap_servers, kafka.group_id, client_id, kafka.group_protocol, instance_id, kafka.client.reveal()
+    )
 
 
 def topic_names(settings: Settings) -> TopicNames:

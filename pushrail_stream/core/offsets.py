@@ -35,11 +35,13 @@ class Committable(NamedTuple):
 class Ticket:
     """One open record of a tracker: it closes when all its deliveries have settled."""
 
-    __slots__ = ("_open", "_tracker", "offset", "size")
+    __slots__ = ("_open", "_tracker", "is_shared", "offset", "size")
 
     def __init__(self, tracker: OffsetTracker, offset: int, size: int, deliveries: int) -> None:
         self._tracker = tracker
         self._open = deliveries
+        self.is_shared = deliveries > 1
+        """Whether several deliveries hang on this record: what one of them gives up makes the others come again."""
         self.offset = offset
         self.size = size
 

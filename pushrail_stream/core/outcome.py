@@ -77,6 +77,10 @@ class EntryResult(NamedTuple):
     message: str | None
 
 
+HOLD_EXCEEDED: Final = "HoldExceeded"
+"""Code of a call that was cut off because its deliveries must not be held any longer."""
+
+
 class Answered(NamedTuple):
     """EventBridge answered the call with a result per entry (HTTP 200)."""
 
@@ -141,14 +145,21 @@ _SIGNATURE_REFUSED: Final = frozenset(
 _CLOCK: Final = ("signature expired", "signature not yet current")
 _ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabledException"})
 _ROLE_OURS: Final = _SESSION_EXPIRED | _SIGNATURE_REFUSED | {BASE_CREDENTIALS_MISSING}
+_SILENCE: Final = frozenset({"ConnectTimeout", "ReadTimeout", HOLD_EXCEEDED})
 _HTTP_FORBIDDEN: Final = 403
 _HTTP_TOO_LARGE: Final = 413
 _HTTP_TOO_MANY: Final = 429
 
 
 def asks_for_less(outcome: Outcome) -> bool:
-    """Whether the destination wants less speed: of the whole call, or of an entry among others."""
-    return isinstance(outcome, Throttled) or (isinstance(outcome, Retryable) and _is_throttling(outcome.code))
+    """Whether the destination wants less speed: of the whole call, of an entry among others, or by its silence.
+
+    A bus that does not answer must not hold as many calls as one that does: each ends in a time-out, and a time-out
+    costs a connection.
+    """
+    if isinstance(outcome, Retryable):
+        return outcome.code in _SILENCE or _is_throttling(outcome.code)
+    return isinstance(outcome, Throttled)
 
 
 def is_ours(code: str) -> bool:

@@ -33,7 +33,10 @@ class Throughput:
         return (self._before + self._count) / (_SPAN_SECS + now - self._since)
 
     def _turn(self, now: float) -> None:
-        if now - self._since >= _SPAN_SECS:
-            self._before = self._count if now - self._since < 2 * _SPAN_SECS else 0
-            self._count = 0
+        passed = now - self._since
+        if passed >= 2 * _SPAN_SECS:
+            self._before = self._count = 0
             self._since = now
+        elif passed >= _SPAN_SECS:
+            self._before, self._count = self._count, 0
+            self._since += _SPAN_SECS  # spans follow each other: nothing older than two of them counts

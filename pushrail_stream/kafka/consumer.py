@@ -159,7 +159,7 @@ class KafkaConsumer:
         gone = {Partition(p.topic, p.partition) for p in partitions}
         commits = self._drain(gone) | {p: self._last.pop(p) for p in gone & self._last.keys()}
         self._assigned -= gone
-        self._paused -= gone
+        self._resume_leaving(consumer, gone)
         error = self._commit_now(consumer, commits)
         if error is not None:
             self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))
@@ -191,10 +191,15 @@ class KafkaConsumer:
             return reason
         return None
 
-    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+    def _resume_leaving(self, consumer: Consumer, gone: set[Partition]) -> None:
+        """Librdkafka keeps a partition paused across a rebalance: without this it would come back paused."""
+        consumer.resume([TopicPartition(*p) for p in self._paused & gone])
+        self._paused -= gone
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {Partition(p.topic, p.partition) for p in partitions}
         self._assigned -= gone
-        self._paused -= gone
+        self._resume_leaving(consumer, gone)
         self._last = {p: commit for p, commit in self._last.items() if p not in gone}
         self._ask(self._intake.lost, gone)
         self._take_part(active=False)

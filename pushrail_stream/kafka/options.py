@@ -17,6 +17,7 @@ class KafkaOptions:
     group_id: str = "pushrail-stream"
     client_id: str = "pushrail-stream"
     group_protocol: str = "classic"
+    group_instance_id: str | None = None
     client: Mapping[str, Property] = field(default_factory=dict, repr=False)
 
     def common(self) -> dict[str, Any]:
@@ -54,6 +55,8 @@ class KafkaOptions:
                 "heartbeat.interval.ms": 1_000,  # a cooperative rebalance takes its second round one heartbeat later
             }
         )
+        if self.group_instance_id is not None:
+            group["group.instance.id"] = self.group_instance_id
         return {
             **group,
             "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a consumer that works on what it gets

@@ -16,6 +16,7 @@ from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import AssumeRole, Destination
 from pushrail_stream.core.lane import ROOM, Lane, LaneLimits
 from pushrail_stream.core.outcome import (
+    HOLD_EXCEEDED,
     CallFailed,
     Delivered,
     Outcome,
@@ -108,9 +109,14 @@ class Deliver:
     def drop_leaving(self) -> int:
         """Take every waiting delivery of a partition that is being given back out of its lane; how many there were."""
         dropped = 0
+        now = self._loop.time()
         for lane in list(self._lanes.values()):
-            dropped += len(lane.drop(lambda delivery: delivery.ticket.is_leaving))
-            self._schedule(lane, self._loop.time())
+            for delivery in lane.drop(lambda delivery: delivery.ticket.is_leaving):
+                if delivery.ticket.is_shared:
+                    self._hold(lane, delivery, now)
+                else:
+                    dropped += 1
+            self._schedule(lane, now)
         self._hand_over.drop(dropped)
         return dropped
 
@@ -236,7 +242,7 @@ class Deliver:
             async with asyncio.timeout(secs):
                 return await self._bus.put(batch)
         except TimeoutError:
-            return CallFailed("PutEvents", "HoldExceeded", f"no reply in the {secs:.1f} s that were left")
+            return CallFailed("PutEvents", HOLD_EXCEEDED, f"no reply in the {secs:.1f} s that were left")
 
     def _conclude(
         self, lane: Lane, delivery: Delivery, outcome: Outcome, now: float, request_id: str | None, *, probing: bool
@@ -302,7 +308,9 @@ class Deliver:
         self._hand_over.bury(delivery, "suspended", delivery.problem or Problem("DestinationSuspended", message))
 
     def _requeue(self, lane: Lane, delivery: Delivery, at: float) -> None:
-        if delivery.ticket.is_leaving:
+        if delivery.ticket.is_leaving and delivery.ticket.is_shared:
+            self._hold(lane, delivery, self._loop.time())
+        elif delivery.ticket.is_leaving:
             self._hand_over.drop(1)
         else:
             lane.retry(delivery, at)

@@ -79,6 +79,8 @@ class KafkaSettings(_Section):
     bootstrap_servers: Text = "localhost:9092"
     group_id: Text = "pushrail-stream"
     group_protocol: Literal["classic", "consumer"] = "classic"
+    group_instance_id: Text | None = None
+    """Static membership: of several workers of one command each gets its number behind it."""
     client: ClientProperties = ClientProperties({})
 
     @field_validator("client")

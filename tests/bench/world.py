@@ -47,12 +47,17 @@ class Bus:
         with urllib.request.urlopen(request, context=self._tls, timeout=10) as reply:  # noqa: S310 - loopback
             return json.load(reply)
 
+    def put(self, path: str, body: bytes) -> None:
+        request = urllib.request.Request(f"{self.url}/_bus/{path}", body, method="PUT")  # noqa: S310 - loopback
+        with urllib.request.urlopen(request, context=self._tls, timeout=10):  # noqa: S310 - loopback
+            pass
+
     def arrivals(self) -> int:
         return int(self.ask("counts")["arrivals"])
 
-    def wait_for(self, arrivals: int) -> int:
+    def wait_for(self, arrivals: int, within_secs: float = _WAIT_SECS) -> int:
         """Until so many entries have arrived; how many there were then."""
-        deadline = time.monotonic() + _WAIT_SECS
+        deadline = time.monotonic() + within_secs
         while (seen := self.arrivals()) < arrivals:
             assert time.monotonic() < deadline, f"only {seen} of {arrivals} entries arrived"
             time.sleep(_POLL_SECS)

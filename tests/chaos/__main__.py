@@ -10,6 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.chaos.commits import KEEP_COMMITS
 from tests.chaos.options import Options
 from tests.chaos.run import Run
 from tests.kafka_server import distribution
@@ -23,7 +24,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="pushrail-chaos-"))
     keep = True
     try:
-        with LocalKafka() as kafka:
+        with LocalKafka(KEEP_COMMITS) as kafka:
             result = Run(options, kafka, folder, say).execute()
         keep = bool(result.problems.by_kind)
         for line in result.problems.shown():

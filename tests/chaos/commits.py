@@ -1,7 +1,8 @@
 """Commits: what Kafka had acknowledged of both consumer groups at any moment, from its own record of it.
 
 The topic ``__consumer_offsets`` holds every commit with its time (the formats are OffsetCommitKey and OffsetCommitValue
-of Apache Kafka's group coordinator, version 3 and below). A run is too short for its compaction.
+of Apache Kafka's group coordinator, versions 3 and 4). Compaction would take them away: the broker has to run with
+`KEEP_COMMITS`.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.offsets import Committable, decode_settled
 from tests.chaos.records import read_records
 
+KEEP_COMMITS: Final = {"log.cleaner.enable": "false"}
+"""Broker properties."""
 _TOPIC: Final = "__consumer_offsets"
 _KEY_VERSIONS: Final = (0, 1)
-_VALUE_VERSION: Final = 3
+_VALUE_VERSIONS: Final = (3, 4)
 
 
 class Position(NamedTuple):
@@ -80,9 +83,9 @@ def _commit(key: bytes | None, value: bytes | None, groups: frozenset[str]) -> C
     topic, at = _text(key, at)
     (partition,) = struct.unpack_from(">i", key, at)
     version, offset, _epoch = struct.unpack_from(">hqi", value)
-    if version != _VALUE_VERSION:
-        raise ValueError(f"{_TOPIC} has values of version {version}, not {_VALUE_VERSION}")
-    metadata, at = _text(value, 14)
+    if version not in _VALUE_VERSIONS:
+        raise ValueError(f"{_TOPIC} has values of version {version}, not one of {_VALUE_VERSIONS}")
+    metadata, at = _text(value, 14) if version == _VALUE_VERSIONS[0] else _compact_text(value, 14)
     (epoch_ms,) = struct.unpack_from(">q", value, at)
     return Commit(epoch_ms / 1000, topic, partition, offset, metadata)
 
@@ -91,3 +94,16 @@ def _text(data: bytes, at: int) -> tuple[str, int]:
     (length,) = struct.unpack_from(">h", data, at)
     end = at + 2 + length
     return data[at + 2 : end].decode(), end
+
+
+def _compact_text(data: bytes, at: int) -> tuple[str, int]:
+    """The length and one more, seven bits a byte, the lowest first."""
+    length = shift = 0
+    while True:
+        length |= (data[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 0x80:
+            break
+    end = at + length - 1
+    return data[at:end].decode(), end

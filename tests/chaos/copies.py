@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message
 
-from tests.chaos.world import PARTITIONS, Place, number_in
-
-_BATCH: Final = 1_000
-_ANSWER_SECS: Final = 10.0
+from tests.chaos.commits import Position
+from tests.chaos.records import read_records
+from tests.chaos.world import Place, number_in
 
 
 class Copy(NamedTuple):
@@ -25,6 +24,7 @@ class Copy(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: dict[str, str]
+    position: Position
 
     @property
     def reason(self) -> str:
@@ -42,31 +42,12 @@ def read_copies(bootstrap: str, topic: str) -> Iterator[Copy]:
     return map(_copy, read_records(bootstrap, topic))
 
 
-def read_records(bootstrap: str, topic: str) -> Iterator[Message]:
-    """Every record of a topic."""
-    consumer = Consumer(
-        {"bootstrap.servers": bootstrap, "group.id": "chaos-reader", "enable.auto.commit": False, "log_level": 0}
-    )
-    try:
-        partitions = [TopicPartition(topic, number, 0) for number in range(PARTITIONS)]
-        left = sum(consumer.get_watermark_offsets(p, timeout=_ANSWER_SECS)[1] for p in partitions)
-        consumer.assign(partitions)
-        while left > 0:
-            messages = consumer.consume(min(left, _BATCH), _ANSWER_SECS)
-            if not messages:
-                raise TimeoutError(f"{left} records of {topic} could not be read")
-            for message in messages:
-                if message.error() is None:
-                    left -= 1
-                    yield message
-    finally:
-        consumer.close()
-
-
 def _copy(message: Message) -> Copy:
     raw: Any = message.headers() or []
     headers = {name: (value or b"").decode() for name, value in raw}
     destination = headers.get("pushrail-destination")
     place = None if destination is None else Place.of(destination)
     value = message.value()
-    return Copy(number_in(value), place, message.timestamp()[1] / 1000, message.key(), value, headers)
+    # A record that was read lies somewhere; the library's types allow for others.
+    position = Position(*cast("tuple[str, int, int]", (message.topic(), message.partition(), message.offset())))
+    return Copy(number_in(value), place, message.timestamp()[1] / 1000, message.key(), value, headers, position)

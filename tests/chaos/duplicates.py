@@ -7,20 +7,17 @@ forgotten, and these are all the ways in which it can be:
   waits). The bus counts these itself. Each allows one more. On a machine that is too busy there are others: the worker
   had given the call up before the bus came to read it. Of those only the worker knows, so its attempts log is asked
   about every duplicate that has no other reason: an attempt without any reply allows one more.
-* *Uncommitted*: an arrival, a dead letter or a retry copy that had happened, but whose offset was not yet committed
-  when its worker was killed, lost its membership (SIGSTOP beyond the session time-out), or could not commit because
-  the broker was away. Workers commit once a second, a rebalance can refuse one commit, and a busy broker takes its
-  time to acknowledge: what was finished `disturbances.UNCOMMITTED_SECS` before is safe. Everything that happened later,
-  or was under way, may happen once more. (A retry copy counts as an arrival does: the copy is there, and the original
-  is read again.)
-* An offset is settled when *all* destinations of its event are. Where there are two, the first to receive the event
-  may receive it again for as long as the other waits in its lane, that is `world.HOLD_SECS` and one call longer.
+* *Uncommitted*: an arrival, a dead letter or a retry copy that had happened, while no acknowledged commit covered the
+  record it came from, when its worker was killed, lost its membership (SIGSTOP beyond the session time-out), or lost
+  the broker. Which commits had been acknowledged is Kafka's to say (`commits`), not the worker's. Everything that was
+  not covered may happen once more. (A retry copy counts as an arrival does: the copy is there, and the original is read
+  again. A record is covered when the deliveries to *all* destinations of its event have settled.)
 
 For a rebalance, SIGTERM, a worker that joins, nothing is allowed: workers drain, and commit what has settled.
 
 So take what happened to one event and destination in order of time. Up to every moment,
 
-    arrivals + dead letters <= 1 + unknown or uncommitted ones and retry copies *before* it
+    arrivals + dead letters <= 1 + unknown or uncommitted arrivals, dead letters and retry copies *before* it
 
 where a worker that was stopped while others got its partitions may also be late itself. The number of all unknown and
 uncommitted ones is the bound that is reported.
@@ -29,20 +26,32 @@ uncommitted ones is the bound that is reported.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from tests.chaos.arrivals import UNANSWERED, Arrival, Arrivals
+from tests.chaos.commits import Commits, Position
 from tests.chaos.copies import Copy
 from tests.chaos.disturbances import Disturbances
-from tests.chaos.world import CONNECT_SECS, HOLD_SECS, READ_SECS, Place, World
+from tests.chaos.world import CONNECT_SECS, READ_SECS, TOPICS, Place, World
 
 Delivery = tuple[int, int]
 """Number of the event and slot of the destination."""
-_WRITE_SECS: Final = 1.0
-"""From the moment a copy is given to Kafka's client until it is settled."""
 _CALL_SECS: Final = CONNECT_SECS + READ_SECS
-_OTHER_SECS: Final = HOLD_SECS + _CALL_SECS
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known when a run is over."""
+
+    arrivals: Arrivals
+    copies: Sequence[Copy]
+    """Dead letters and retry copies."""
+    commits: Commits
+    disturbances: Disturbances
+    position: Callable[[int], Position]
+    """Where the event with this number lies."""
 
 
 class Duplicates(NamedTuple):
@@ -77,38 +86,34 @@ class Act(NamedTuple):
 class Audit:
     """Counts, and finds a reason for each."""
 
-    def __init__(self, world: World, arrivals: Arrivals, letters: Iterable[Copy], disturbances: Disturbances) -> None:
+    def __init__(self, world: World, evidence: Evidence) -> None:
         self._world = world
-        self._disturbances = disturbances
+        self._evidence = evidence
         self._acts: dict[Delivery, list[Act]] = {}
         self._letters: Counter[Delivery] = Counter()
+        self._sources: dict[Delivery, list[Copy]] = {}
         self._unknown = 0
         self._uncommitted = 0
+        arrivals = evidence.arrivals
         self.received = bytearray(2 * world.events)
         """Arrivals by number * 2 + slot, at most 255."""
         for number, slot in zip(arrivals.numbers, arrivals.slots, strict=True):
             self.received[2 * number + slot] = min(self.received[2 * number + slot] + 1, 255)
-        for letter in letters:
-            if (delivery := _delivery(letter)) is not None:
-                self._letters[delivery] += 1
-                self._note_copy(delivery, letter, ends=True)
+        self._note_copies(evidence.copies)
         for index in range(len(arrivals)):
             self._note_arrival(arrivals[index])
-
-    def note_retry(self, copy: Copy) -> None:
-        """A retry copy."""
-        if (delivery := _delivery(copy)) is not None:
-            self._note_copy(delivery, copy, ends=False)
 
     def note_unanswered(self, attempts: Mapping[Delivery, Iterable[float]]) -> None:
         """When attempts were made that got no reply at all, for those that were asked about (see `suspects`)."""
         for delivery, moments in attempts.items():
             acts = self._acts[delivery]
             for moment in moments:
-                known = any(act.unanswered and 0 <= act.at - moment < _CALL_SECS for act in acts)
-                if not known:
+                taken = next((i for i, a in enumerate(acts) if a.unanswered and 0 <= a.at - moment < _CALL_SECS), None)
+                if taken is None:
                     self._unknown += 1
-                    acts.append(Act(moment, ends=False, repeated=True, stray=False, told=f"no reply {moment:.3f}"))
+                else:  # the bus has counted it; but the delivery may come again from when the call was made
+                    acts[taken] = acts[taken]._replace(repeated=False, unanswered=False)
+                acts.append(Act(moment, ends=False, repeated=True, stray=False, told=f"no reply {moment:.3f}"))
 
     def suspects(self) -> list[Delivery]:
         """Deliveries that ended more often than can be explained."""
@@ -124,38 +129,52 @@ class Audit:
             unexplained=[self._line(delivery) for delivery in self.suspects()],
         )
 
+    def _note_copies(self, copies: Iterable[Copy]) -> None:
+        known = [(delivery, copy) for copy in copies if (delivery := _delivery(copy)) is not None]
+        for delivery, copy in known:
+            if copy.position.topic == TOPICS["dlq"]:
+                self._letters[delivery] += 1
+            else:
+                self._sources.setdefault(delivery, []).append(copy)
+        for delivery, copy in known:
+            # The copy's time is when it was given to Kafka's client; whose it is, is not known.
+            repeated, stray = self._may_repeat(delivery, 0, copy.at)
+            self._uncommitted += repeated
+            ends = copy.position.topic == TOPICS["dlq"]
+            self._remember(delivery, Act(copy.at, ends, repeated, stray, f"{copy.reason} {copy.at:.3f}"))
+
     def _note_arrival(self, arrival: Arrival) -> None:
-        act = self._act(arrival)
-        if arrival.replied == UNANSWERED:
+        number, slot, worker, at, replied = arrival
+        told = f"arrived {at:.3f} from worker {worker or '?'}, answered {replied:.3f}"
+        if replied == UNANSWERED:
             self._unknown += 1
+            act = Act(at, ends=True, repeated=True, stray=False, told=told, unanswered=True)
         else:
-            self._uncommitted += act.repeated
-        delivery = arrival.number, arrival.slot
-        if delivery in self._letters or self.received[2 * arrival.number + arrival.slot] > 1:
+            repeated, stray = self._may_repeat((number, slot), worker, at)
+            self._uncommitted += repeated
+            act = Act(at, ends=True, repeated=repeated, stray=stray, told=told)
+        self._remember((number, slot), act)
+
+    def _remember(self, delivery: Delivery, act: Act) -> None:
+        """Only where it can matter: nearly all deliveries end once."""
+        if self.received[2 * delivery[0] + delivery[1]] + self._letters[delivery] > 1:
             self._acts.setdefault(delivery, []).append(act)
 
-    def _act(self, arrival: Arrival) -> Act:
-        _, _, worker, start, end = arrival
-        told = f"arrived {start:.3f} from worker {worker or '?'}, answered {end:.3f}"
-        if end == UNANSWERED:
-            return Act(start, ends=True, repeated=True, stray=False, told=told, unanswered=True)
-        end += self._others_secs(arrival.number)
-        stray = self._disturbances.stray(worker, start, end)
-        repeated = stray or self._disturbances.forgotten(worker, start, end)
-        return Act(start, ends=True, repeated=repeated, stray=stray, told=told)
+    def _may_repeat(self, delivery: Delivery, worker: int, at: float) -> tuple[bool, bool]:
+        """Whether what happened then may happen again, and whether it may itself be a repetition."""
+        repeated = stray = False
+        for loss in self._evidence.disturbances.of(worker):
+            if at <= loss.until and not self._is_covered(delivery, at, loss.at):
+                repeated = True
+                stray = stray or (loss.stray and at >= loss.at)
+        return repeated, stray
 
-    def _note_copy(self, delivery: Delivery, copy: Copy, *, ends: bool) -> None:
-        # The copy's time is when it was given to Kafka's client; whose it is, is not known.
-        end = copy.at + _WRITE_SECS + self._others_secs(delivery[0])
-        stray = self._disturbances.stray(0, copy.at, end)
-        repeated = stray or self._disturbances.forgotten(0, copy.at, end)
-        self._uncommitted += repeated
-        if ends or delivery in self._acts:
-            act = Act(copy.at, ends, repeated, stray, f"{copy.reason} {copy.at:.3f}")
-            self._acts.setdefault(delivery, []).append(act)
-
-    def _others_secs(self, number: int) -> float:
-        return _OTHER_SECS if len(self._world.wanted_by(number)) > 1 else 0.0
+    def _is_covered(self, delivery: Delivery, at: float, moment: float) -> bool:
+        """Whether every record that this can have come from was known to be settled at that moment."""
+        commits = self._evidence.commits
+        return commits.cover(self._evidence.position(delivery[0]), moment) and all(
+            commits.cover(copy.position, moment) for copy in self._sources.get(delivery, ()) if copy.at < at
+        )
 
     def _line(self, delivery: Delivery) -> str:
         number, slot = delivery

@@ -136,11 +136,12 @@ class Fleet:
             self.workers.pop().owned.kill()
 
     def _ended(self, worker: Worker, code: int) -> bool:
-        if worker.asked_at is not None:
-            if code != 0:
-                self.problems.append(f"worker {worker.number} exited with {code} after SIGTERM: {worker.owned.tail(3)}")
-            return False
         tail = worker.owned.tail(3)
+        if worker.asked_at is not None:
+            was_starting = code == -signal.SIGTERM and not tail
+            if code != 0 and not was_starting:
+                self.problems.append(f"worker {worker.number} exited with {code} after SIGTERM: {tail}")
+            return False
         if code == 1 and "cannot be reached" in tail and self.disturbances.broker_was_away(worker.started_at, now()):
             self.failed_starts += 1  # it says so and ends: whoever runs it starts it again
         else:

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from tests.chaos.copies import read_records
+from tests.chaos.records import read_records
 from tests.chaos.world import TOPICS, Place
 
 

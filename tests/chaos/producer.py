@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from array import array
-from typing import Final
+from functools import partial
+from typing import Final, cast
 
 from confluent_kafka import KafkaError, Message, Producer
 
 from tests.chaos.clock import now
+from tests.chaos.commits import Position
 from tests.chaos.world import TOPICS, World
 
 _TICK_SECS: Final = 0.02
@@ -38,8 +40,15 @@ class Production(threading.Thread):
         )
         self.produced_at = array("d", bytes(8 * world.events))
         """Epoch seconds at which each event was given to Kafka's client; 0 for not yet."""
+        self.partitions = array("B", bytes(world.events))
+        self.offsets = array("Q", bytes(8 * world.events))
+        """Where each event lies, once it was acknowledged."""
         self.acknowledged = 0
         self.problem: str | None = None
+
+    def position(self, number: int) -> Position:
+        """Where an event lies."""
+        return Position(TOPICS["events"], self.partitions[number], self.offsets[number])
 
     @property
     def done(self) -> bool:
@@ -76,14 +85,16 @@ class Production(threading.Thread):
         self.produced_at[number] = now()
         while not self._stopping.is_set():
             try:
-                self._producer.produce(TOPICS["events"], value, key, on_delivery=self._report)
+                self._producer.produce(TOPICS["events"], value, key, on_delivery=partial(self._report, number))
             except BufferError:
                 self._producer.poll(0.1)
             else:
                 return
 
-    def _report(self, error: KafkaError | None, _message: Message) -> None:
+    def _report(self, number: int, error: KafkaError | None, message: Message) -> None:
         if error is None:
+            self.partitions[number] = cast("int", message.partition())
+            self.offsets[number] = cast("int", message.offset())
             self.acknowledged += 1
         elif not self._stopping.is_set():
             self.problem = f"producer: an event was not acknowledged: {error.str()}"

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
-_BATCH: Final = 1_000
 _ANSWER_SECS: Final = 10.0
 
 
 def read_records(bootstrap: str, topic: str) -> Iterator[Message]:
-    """Every record of a topic, partition by partition."""
+    """Every record of a topic."""
     consumer = Consumer(
         {
             "bootstrap.servers": bootstrap,
@@ -23,21 +22,17 @@ def read_records(bootstrap: str, topic: str) -> Iterator[Message]:
         }
     )
     try:
-        known = consumer.list_topics(topic, timeout=_ANSWER_SECS).topics[topic].partitions
-        for number in known:
-            yield from _read_partition(consumer, TopicPartition(topic, number, 0))
+        left = set(consumer.list_topics(topic, timeout=_ANSWER_SECS).topics[topic].partitions)
+        consumer.assign([TopicPartition(topic, number, 0) for number in left])
+        # To the ends that the broker tells: counting would go wrong where compaction has left gaps.
+        while left:
+            message = consumer.poll(_ANSWER_SECS)
+            if message is None:
+                raise TimeoutError(f"{topic} could not be read to its end: partitions {sorted(left)}")
+            error = message.error()
+            if error is None:
+                yield message
+            elif error.code() == KafkaError._PARTITION_EOF:
+                left.discard(message.partition())
     finally:
         consumer.close()
-
-
-def _read_partition(consumer: Consumer, partition: TopicPartition) -> Iterator[Message]:
-    consumer.assign([partition])
-    # By the end that the broker tells: offsets have gaps, where transactions or compaction were.
-    while True:
-        message = consumer.poll(_ANSWER_SECS)
-        if message is None:
-            raise TimeoutError(f"{partition.topic}/{partition.partition} could not be read to its end")
-        if message.error() is None:
-            yield message
-        elif message.error().code() == _END:
-            return

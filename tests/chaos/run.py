@@ -16,11 +16,12 @@ from tests.chaos.arrivals import Arrivals
 from tests.chaos.broker import Broker
 from tests.chaos.bus import Bus
 from tests.chaos.clock import now
+from tests.chaos.commits import Commits
 from tests.chaos.conductor import Conductor
 from tests.chaos.copies import read_copies
 from tests.chaos.disturbances import Disturbances
 from tests.chaos.drain import Drain, Lag
-from tests.chaos.duplicates import Audit, Duplicates
+from tests.chaos.duplicates import Audit, Duplicates, Evidence
 from tests.chaos.faults import Denial, plan_faults
 from tests.chaos.fleet import FEWEST, Fleet
 from tests.chaos.history import History, read_history
@@ -29,7 +30,7 @@ from tests.chaos.producer import Production
 from tests.chaos.schedule import plan_actions
 from tests.chaos.scrape import Scraper
 from tests.chaos.verdict import Letters, Problems, find_lost, find_uncalled_for
-from tests.chaos.world import PARTITIONS, TIERS, TOPICS, World, write_settings
+from tests.chaos.world import GROUP, PARTITIONS, RETRY_GROUP, TIERS, TOPICS, World, write_settings
 from tests.kafka_server.local import LocalKafka
 
 _STALLED_SECS: Final = 60.0
@@ -180,15 +181,13 @@ class Run:
         world, address = self._world, self._kafka.bootstrap_servers
         denied, malformed = frozenset(facts["denied"]), frozenset(facts["malformed"])
         letters = Letters(world, self._started + denial.start, denied, malformed, TOPICS["events"])
-        dead_letters = list(read_copies(address, TOPICS["dlq"]))
-        for letter in dead_letters:
+        copies = list(read_copies(address, TOPICS["dlq"]))
+        for letter in copies:
             letters.take(letter)
-        audit = Audit(world, arrivals, dead_letters, self._disturbances)
-        retried = 0
         for tier in TIERS:
-            for copy in read_copies(address, tier):
-                retried += 1
-                audit.note_retry(copy)
+            copies += read_copies(address, tier)
+        commits = Commits.read(address, (GROUP, RETRY_GROUP))
+        audit = Audit(world, Evidence(arrivals, copies, commits, self._disturbances, production.position))
         suspects = audit.suspects()
         history = read_history(address, suspects) if suspects else History([], {})
         audit.note_unanswered(history.unanswered)
@@ -202,7 +201,8 @@ class Run:
         resumed = self._resumed(arrivals, letters)
         if letters.reasons["suspended"] and not resumed and self._lasted_beyond(denial):
             self._problems.add("The run", [f"{world.denied.id} was suspended and never took an event again"])
-        figures |= {"delivered": delivered, "dead_lettered": dead, "lost": len(lost), "retried": retried}
+        figures |= {"delivered": delivered, "dead_lettered": dead, "lost": len(lost)}
+        figures["retried"] = len(copies) - letters.reasons.total()
         figures |= {name: letters.reasons[name] for name in ("blocked", "suspended")} | {"resumed": resumed}
         if self._problems.by_kind:
             lines = [*self._problems.shown(None), "", *self._disturbances.told(), "", *history.lines]

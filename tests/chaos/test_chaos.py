@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from pushrail_stream.core.offsets import encode_settled
 from tests.chaos.arrivals import UNANSWERED, Arrival, Arrivals
+from tests.chaos.commits import KEEP_COMMITS, Commit, Commits, Position
 from tests.chaos.copies import Copy
 from tests.chaos.disturbances import Disturbances
-from tests.chaos.duplicates import Audit, Duplicates
+from tests.chaos.duplicates import Audit, Duplicates, Evidence
 from tests.chaos.options import Options
 from tests.chaos.run import Run
 from tests.chaos.scrape import read_columns
@@ -35,7 +38,7 @@ def test_nothing_is_lost_and_what_comes_twice_has_a_reason(
 ) -> None:
     told: list[str] = []
     options = Options(seed=7, events=10_000, kills=2, broker_restarts=1, disturbed_secs=45.0)
-    result = Run(options, local_kafka_factory(), tmp_path, told.append).execute()
+    result = Run(options, local_kafka_factory(KEEP_COMMITS), tmp_path, told.append).execute()
     assert not result.problems.by_kind, "\n".join([*told, *result.problems.shown()])
     figures = result.figures
     assert figures["lost"] == 0
@@ -59,63 +62,84 @@ def test_every_record_names_its_event() -> None:
     assert number_in(b"{}") is None
 
 
-def audit(world: World, arrivals: list[Arrival], disturbances: Disturbances, copies: list[Copy]) -> Duplicates:
+KILLED_AT = 101.0
+HERE, TIER = Position("chaos.events", 0, 7), Position("chaos.retry.2s", 0, 3)
+COVERED = Commit(100.5, "chaos.events", 0, 8, "")
+"""Made before the kill; the event at 7 is below it."""
+
+
+def audit(
+    arrivals: list[Arrival],
+    disturbances: Disturbances | None = None,
+    *,
+    copies: Sequence[Copy] = (),
+    commits: Sequence[Commit] = (),
+) -> Duplicates:
     columns = Arrivals()
     for arrival in arrivals:
         columns.append(arrival)
-    found = Audit(world, columns, [copy for copy in copies if copy.reason == "rejected"], disturbances)
-    for copy in copies:
-        if copy.reason != "rejected":
-            found.note_retry(copy)
-    return found.finish()
+    evidence = Evidence(columns, copies, Commits(commits), disturbances or Disturbances(), lambda _number: HERE)
+    return Audit(World(1, 1_000, 50), evidence).finish()
 
 
-def copy_of(number: int, at: float, reason: str) -> Copy:
-    return Copy(number, Place(0, 0), at, None, None, {"pushrail-reason": reason})
+def copy_at(at: float, position: Position) -> Copy:
+    return Copy(1, Place(0, 0), at, None, None, {}, position)
+
+
+def kill(worker: int) -> Disturbances:
+    disturbances = Disturbances()
+    disturbances.killed(worker, KILLED_AT, KILLED_AT + 0.1)
+    return disturbances
 
 
 ONCE = Arrival(number=1, slot=0, worker=1, received=100.0, replied=100.0)
 AGAIN = Arrival(number=1, slot=0, worker=2, received=120.0, replied=120.0)
+LATER = AGAIN._replace(received=130.0, replied=130.0)
 
 
-def test_a_duplicate_needs_a_reason_of_its_own() -> None:
-    world, nothing = World(1, 1_000, 50), Disturbances()
-    assert audit(world, [ONCE], nothing, []).unexplained == []
-    found = audit(world, [ONCE, AGAIN], nothing, [])
-    assert found.unexplained[0].startswith(f"event 1 to dst_{world.customer_of[1]}_0: arrived 100.000 from worker 1")
+def test_a_duplicate_needs_a_reason() -> None:
+    assert not audit([ONCE]).unexplained
+    found = audit([ONCE, AGAIN])
+    assert len(found.unexplained) == 1
+    assert found.unexplained[0].startswith("event 1 to dst_")
     assert (found.arrivals, found.bound) == (1, 0)
-    assert audit(world, [ONCE], nothing, [copy_of(1, 110.0, "rejected")]).unexplained, "delivered and dead"
+    assert audit([ONCE], copies=[copy_at(110.0, Position("chaos.dlq", 0, 0))]).unexplained, "delivered and dead"
 
 
 def test_an_unanswered_call_explains_one_more() -> None:
-    world, nothing = World(1, 1_000, 50), Disturbances()
     unanswered = ONCE._replace(replied=UNANSWERED)
-    assert not audit(world, [unanswered, AGAIN], nothing, []).unexplained
-    assert audit(world, [unanswered, AGAIN, AGAIN], nothing, []).unexplained
+    assert not audit([unanswered, AGAIN]).unexplained
+    assert audit([unanswered, AGAIN, LATER]).unexplained
 
 
 def test_a_kill_explains_what_its_own_worker_had_not_committed() -> None:
-    world = World(1, 1_000, 50)
-    killed = Disturbances()
-    killed.killed(1, 101.0, 101.1)
-    assert not audit(world, [ONCE, AGAIN], killed, []).unexplained
-    assert audit(world, [ONCE._replace(worker=3), AGAIN], killed, []).unexplained, "another worker's"
-    assert audit(world, [ONCE._replace(received=90.0, replied=90.0), AGAIN], killed, []).unexplained, "long committed"
-    under_way = ONCE._replace(received=90.0, replied=101.5)
-    assert not audit(world, [under_way, AGAIN], killed, []).unexplained
-    moved, later = copy_of(1, 100.5, "retryable"), AGAIN._replace(received=130.0, replied=130.0)
-    assert not audit(world, [AGAIN, later], killed, [moved]).unexplained, "copied, and read again"
-    assert audit(world, [AGAIN._replace(received=60.0, replied=60.0), ONCE], killed, []).unexplained, (
-        "the cause is first"
-    )
+    assert not audit([ONCE, AGAIN], kill(1)).unexplained
+    assert audit([ONCE, AGAIN], kill(3)).unexplained, "another worker's"
+    assert audit([ONCE, AGAIN], kill(1), commits=[COVERED]).unexplained, "it was committed"
+    assert not audit([ONCE, AGAIN], kill(1), commits=[COVERED._replace(at=101.5)]).unexplained, "too late"
+    assert not audit([ONCE, AGAIN], kill(1), commits=[COVERED._replace(offset=7)]).unexplained, "not so far"
+    settled = COVERED._replace(offset=5, metadata=encode_settled(5, [7]))
+    assert audit([ONCE, AGAIN], kill(1), commits=[settled]).unexplained, "known as settled above the offset"
+    assert audit([ONCE._replace(received=60.0), AGAIN, LATER], kill(1)).unexplained, "one kill, one more"
+    assert audit([AGAIN._replace(received=60.0), ONCE], kill(1)).unexplained, "the cause comes first"
+
+
+def test_a_retry_copy_whose_original_was_not_committed_explains_one_more() -> None:
+    moved = copy_at(100.5, TIER)
+    assert not audit([AGAIN, LATER], kill(1), copies=[moved]).unexplained
+    assert audit([AGAIN, LATER], kill(1), copies=[moved], commits=[COVERED]).unexplained
+    retried = ONCE._replace(received=100.9)
+    assert not audit([retried, AGAIN], kill(1), copies=[moved], commits=[COVERED]).unexplained, "the copy's own offset"
+    both = [COVERED, COVERED._replace(topic=TIER.topic)]
+    assert audit([retried, AGAIN], kill(1), copies=[moved], commits=both).unexplained
 
 
 def test_a_worker_that_was_stopped_may_come_late_itself() -> None:
-    world, stopped = World(1, 1_000, 50), Disturbances()
+    stopped = Disturbances()
     stopped.stopped(1, 85.0, 99.0)
     before = AGAIN._replace(received=95.0, replied=95.0)
-    assert not audit(world, [before, ONCE], stopped, []).unexplained
-    assert audit(world, [before, ONCE._replace(worker=3)], stopped, []).unexplained, "another worker's"
+    assert not audit([before, ONCE], stopped).unexplained
+    assert audit([before, ONCE._replace(worker=3)], stopped).unexplained, "another worker's"
 
 
 def test_what_is_nowhere_is_lost() -> None:
@@ -125,7 +149,9 @@ def test_what_is_nowhere_is_lost() -> None:
         for slot in world.wanted_by(number):
             columns.append(Arrival(number, slot, 1, 1.0, 1.0))
     letters = Letters(world, 0.0, frozenset(), frozenset(), "chaos.events")
-    _, _, lost = find_lost(Audit(world, columns, [], Disturbances()), letters)
+    _, _, lost = find_lost(
+        Audit(world, Evidence(columns, [], Commits([]), Disturbances(), lambda _number: HERE)), letters
+    )
     undecodable = sum(kind == "undecodable" for kind in world.planted.values())
     assert len(lost) == len(world.wanted_by(0)) + undecodable
     assert lost[0].startswith("event 0 to dst_")
@@ -139,7 +165,7 @@ def test_a_dead_letter_needs_a_reason_that_was_given_to_it() -> None:
 
     def letter(number: int, place: Place, reason: str, request_id: str = "") -> Copy:
         said = {"pushrail-reason": reason, "pushrail-request-id": request_id, "pushrail-origin": "chaos.events/0/1"}
-        return Copy(number, place, 60.0, world.key(number).encode(), world.value(number), said)
+        return Copy(number, place, 60.0, world.key(number).encode(), world.value(number), said, HERE)
 
     letters.take(letter(refused, world.denied, "blocked", "call-1"))
     letters.take(letter(refused, world.denied, "suspended"))
@@ -157,3 +183,15 @@ def test_accounts_that_do_not_balance_are_seen() -> None:
         read_columns(METRICS.replace('state="skipped"', 'state="gone"'))
     with pytest.raises(ValueError, match="begun"):
         read_columns(METRICS.replace("begun_total", "started_total"))
+
+
+def test_a_call_that_was_given_up_counts_from_when_it_was_made() -> None:
+    columns = Arrivals()
+    late = AGAIN._replace(received=102.0, replied=UNANSWERED)
+    for arrival in (ONCE, late):
+        columns.append(arrival)
+    found = Audit(World(1, 1_000, 50), Evidence(columns, [], Commits([]), Disturbances(), lambda _number: HERE))
+    assert found.suspects() == [(1, 0)]
+    found.note_unanswered({(1, 0): [99.0]})
+    assert not found.suspects()
+    assert found.finish().unknown == 1

@@ -16,7 +16,15 @@ Credentials
   empty keys fall through to the process's own: test_empty_keys_fall_through_to_our_own
   a client is cached by configuration, not by credentials: test_client_cached_by_config_not_by_credentials
 
+Destinations
+  a permanent error kills the task until somebody restarts it: test_a_permanent_error_kills_the_task
+  a credential error aborts events: test_credential_error_aborts_events
+  refusals of the breaker burn the retry budget: test_breaker_refusals_burn_the_retry_budget
+  events vanish while their destination is disabled: test_events_vanish_while_disabled
+  a deleted destination in the retry queue fails for ever: test_deleted_destination_in_the_retry_queue_fails_for_ever
+
 Kafka
+  a late acknowledgement after a revocation moves the commit: pipeline/test_rebalance (the moment has to be chosen)
   a commit passes an undelivered record: test_committing_past_an_undelivered_record
   a worker is killed in the middle of its work: test_kill_in_the_middle
   a dead letter cannot be written, so it is dropped: test_dlq_write_fails_and_the_message_is_dropped

@@ -284,3 +284,19 @@ async def test_stopping_leaves_nothing_behind() -> None:
     assert world.bus.made("dst_b") == []
     assert worker.ledger.in_flight == 14
     assert worker.ledger.balances
+
+
+@in_virtual_time
+async def test_an_event_of_two_destinations_that_leaves_is_not_repeated_to_the_one_that_has_it() -> None:
+    world = World(destination(), destination(name="slow"))
+    world.bus.answer(always(failed("503", 503)), "dst_acme_slow")
+    world.bus.latency = lambda batch: 0.5 if batch.destination.id == "dst_acme_slow" else 0.01
+    async with world.worker(jitter=lambda: 0.9) as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(0.3)  # one has them; the call to the other is under way, and will fail
+        await worker.give_back(P0)
+        assert world.group[P0].offset == 10
+        moved = {(w.said["pushrail-destination"], w.said["pushrail-reason"]) for w in world.topics.written}
+        assert moved <= {("dst_acme_slow", "held"), ("dst_acme_slow", "retryable")}
+        assert len(world.topics.written) == 10
+        assert len(world.bus.arrived["dst_acme"]) == 10

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Any
+
 import pytest
 
 from pushrail_stream.core.signals import Resumed, Suspended
-from tests.pipeline.records import always, destination, failed, records
+from tests.pipeline.records import P0, always, destination, failed, in_turn, narrow, record, records, take_all
 from tests.pipeline.world import World
 from tests.virtual_time import in_virtual_time
 
@@ -28,3 +31,87 @@ async def test_one_whose_document_is_gone_or_disabled_is_suspended_no_more(*, is
         await worker.at(100)
         assert len(worker.told(Resumed)) == 1
         assert worker.deliver.lanes == 0
+
+
+@in_virtual_time
+async def test_five_blocked_attempts_in_a_row_suspend_and_what_waits_is_dead_without_a_call() -> None:
+    world = World(narrow("acme", 1), destination("other"))
+    world.bus.answer(always(BLOCKED))
+    async with world.worker() as worker:
+        worker.feed(*records(range(80)), record(80, "other"))
+        await worker.at(1)
+        [suspended] = worker.told(Suspended)
+        assert isinstance(suspended, Suspended)
+        assert (suspended.destination.id, suspended.code, suspended.probe_in_secs) == (
+            "dst_acme", "AccessDeniedException", 30.0,
+        )  # fmt: skip
+        assert len(world.bus.made()) == 5
+        dead = Counter(w.said["pushrail-reason"] + w.said["pushrail-attempts"] for w in world.topics.written)
+        assert dead == {"blocked1": 50, "suspended0": 30}
+        assert world.bus.arrived["dst_other"] == ["80"]
+        assert worker.commit() == {P0: 81}
+
+
+@in_virtual_time
+async def test_one_real_delivery_probes_it_ever_more_rarely_and_the_first_success_resumes_it() -> None:
+    world = World(destination())
+    world.bus.answer(always(BLOCKED))
+    async with world.worker() as worker:
+        worker.feed(*records(range(50)))
+        await worker.at(1)
+        for second in range(2, 250):
+            worker.feed(record(48 + second))
+            await worker.at(second)
+        probes = [round(at) for at, keys in world.bus.made()[5:] if len(keys) == 1]
+        assert len(world.bus.made()) == 5 + len(probes), "a probe is one delivery, and the only call"
+        assert probes == [31, 92, 213]
+        told: list[Any] = worker.told(Suspended)
+        assert [round(signal.probe_in_secs) for signal in told] == [30, 60, 120, 240]
+        world.bus.answer(take_all)
+        for second in range(250, 460):
+            worker.feed(record(48 + second))
+            await worker.at(second)
+        [resumed] = worker.told(Resumed)
+        assert isinstance(resumed, Resumed)
+        assert 450 <= resumed.suspended_secs <= 455
+        assert len(world.bus.arrived["dst_acme"]) >= 5
+
+
+@in_virtual_time
+async def test_a_delivery_in_between_keeps_it_from_being_suspended() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.answer(in_turn(*[BLOCKED] * 4, take_all, *[BLOCKED] * 4, take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(100)))
+        await worker.at(2)
+        assert not worker.told(Suspended)
+        assert len(world.bus.arrived["dst_acme"]) == 20
+
+
+@in_virtual_time
+async def test_what_fails_otherwise_while_it_is_suspended_does_not_wait_for_it() -> None:
+    world = World(narrow("acme", 6))
+    world.bus.answer(in_turn(*[BLOCKED] * 5, failed("503", 503)))
+    world.bus.latency = lambda batch: 0.2 if "50" in [d.event.idempotency_key for d in batch.deliveries] else 0.01
+    async with world.worker() as worker:
+        worker.feed(*records(range(60)))
+        await worker.at(5)
+        assert len(world.bus.made()) == 6
+        assert dict(world.topics.dead())["55"] == "suspended"
+        assert worker.ledger.in_flight == 0
+
+
+@in_virtual_time
+async def test_a_changed_document_is_probed_at_once_and_a_retried_delivery_of_a_suspended_one_is_not_sent() -> None:
+    world = World(destination())
+    world.bus.answer(always(BLOCKED))
+    async with world.worker() as worker:
+        worker.feed(*records(range(50)))
+        await worker.at(1)
+        calls = len(world.bus.made())
+        world.directory.put(destination(bus_arn="arn:aws:events:us-east-1:123456789012:event-bus/mended"))
+        world.bus.answer(take_all)
+        worker.feed(record(50))
+        await worker.at(2)
+        assert len(world.bus.made()) == calls + 1
+        assert len(worker.told(Resumed)) == 1

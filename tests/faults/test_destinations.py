@@ -1,0 +1,88 @@
+"""Traps about destinations: one that is broken, blocked, switched off or gone is nobody else's trouble."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import pytest
+
+from pushrail_stream.core.destination import AssumeRole
+from pushrail_stream.core.signals import Suspended
+from pushrail_stream.sandbox.broker import EmbeddedBroker
+from pushrail_stream.sandbox.bus import CallError, Match, Rule
+from tests.e2e.world import bus_arn, destination, event, produce, read_all, running
+from tests.faults.world import letters, outside
+
+pytestmark = pytest.mark.kafka
+ROLE = "arn:aws:iam::123456789012:role/Gone"
+DENIED = Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents", bus=bus_arn(0)))
+QUICK = {"hold_secs": 1, "flush_ms": 20}
+
+
+async def test_a_permanent_error_kills_the_task(embedded_broker: EmbeddedBroker) -> None:
+    """One customer's permissions are gone for good: every other customer goes on, and so does the worker."""
+    async with outside(embedded_broker, customers=5) as (bus, settings):
+        bus.set_plan([DENIED])
+        async with running(settings, [destination(n) for n in range(5)]) as worker:
+            await produce(settings, [(f"acct_{n % 5}", event(n % 5, n)) for n in range(500)])
+            await worker.settled(500)
+            await produce(settings, [("acct_1", event(1, 1000))])
+            await worker.settled(501)
+        assert len(bus.arrivals) == 401
+        assert {reason for _, reason, _ in letters(settings)} <= {"blocked", "suspended"}
+
+
+async def test_credential_error_aborts_events(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A role that cannot be assumed: every event is a dead letter that says so, and STS is asked once."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIABASE000000000000")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "base-secret")
+    async with outside(embedded_broker) as (bus, settings):
+        bus.add_key("AKIABASE000000000000", "base-secret")
+        async with running(settings, [destination(0, auth=AssumeRole(ROLE, "ext"))]) as worker:
+            await produce(settings, [("acct_0", event(0, n)) for n in range(200)])
+            await worker.settled(200)
+        dead = letters(settings)
+        assert {value for value, _, _ in dead} == {event(0, n) for n in range(200)}
+        assert {reason for _, reason, _ in dead} == {"blocked", "suspended"}
+        assert len(bus.assumed) == 1
+
+
+async def test_breaker_refusals_burn_the_retry_budget(embedded_broker: EmbeddedBroker) -> None:
+    """While a destination is suspended nothing is called, and no delivery counts an attempt for it."""
+    async with outside(embedded_broker) as (bus, settings):
+        bus.set_plan([DENIED])
+        async with running(settings, [destination(0)]) as worker:
+            await produce(settings, [("acct_0", event(0, n)) for n in range(200)])
+            await worker.settled(200)
+            assert len([signal for signal in worker.signals if isinstance(signal, Suspended)]) == 1
+        said = [headers for _, _, headers in read_all(settings, settings.topics.dlq)]
+        attempts = Counter((one["pushrail-reason"], one["pushrail-attempts"]) for one in said)
+        assert attempts.keys() == {("blocked", "1"), ("suspended", "0")}
+        assert sum(call.entries for call in bus.calls) == attempts["blocked", "1"]
+
+
+async def test_events_vanish_while_disabled(embedded_broker: EmbeddedBroker) -> None:
+    """They are recorded, one by one, so that they can be delivered again."""
+    async with outside(embedded_broker) as (bus, settings):
+        async with running(settings, [destination(0, enabled=False)]) as worker:
+            await produce(settings, [("acct_0", event(0, n)) for n in range(3)])
+            await worker.settled(3)
+        records = [json.loads(value or b"") for _, value, _ in read_all(settings, settings.topics.attempts)]
+        assert {(r["status"], r["reason"], r["destinationId"], r["idempotencyKey"]) for r in records} == {
+            ("skipped", "disabled", "dst_0", f"key-{n}") for n in range(3)
+        }
+        assert not bus.arrivals
+
+
+async def test_deleted_destination_in_the_retry_queue_fails_for_ever(embedded_broker: EmbeddedBroker) -> None:
+    async with outside(embedded_broker, tiers=(1,), delivery=QUICK) as (bus, settings):
+        bus.set_plan([Rule(CallError(500, "InternalFailure", "no"), Match(operation="PutEvents"))])
+        async with running(settings, [destination(0)]) as worker:
+            await produce(settings, [("acct_0", event(0, 0))])
+            await worker.until(lambda: worker.worker.ledger.moved_to_retry >= 1)
+        async with running(settings, []) as worker:
+            await worker.until(lambda: worker.worker.ledger.skipped == 1)
+        said = [json.loads(value or b"") for _, value, _ in read_all(settings, settings.topics.attempts)]
+        assert [r["status"] for r in said if r.get("reason") == "deleted"] == ["skipped"]
+        assert not letters(settings)
