@@ -14,7 +14,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from pushrail_stream.app import run_worker
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.observe.metrics import Metrics
-from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.ports import Failed
 from pushrail_stream.registry import FileDirectory
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Probability, Rule
@@ -83,14 +82,6 @@ async def test_a_port_that_is_taken_is_named(embedded_broker: Any) -> None:
         make_topics(settings, embedded_broker)
         with pytest.raises(Failed, match=r"http\.host, http\.port: 127\.0\.0\.1:\d+ cannot be had"):
             await run_worker(settings, FileDirectory(), open_log("warning"))
-
-
-def test_who_is_out_of_touch_or_stopped_is_not_ready() -> None:
-    readiness = Readiness(["events", "events.retry"])
-    assert list(readiness.reasons()) == [
-        "consumer group events: not in touch",
-        "consumer group events.retry: not in touch",
-    ]
 
 
 def test_every_metric_is_in_the_readme_and_no_other() -> None:
