@@ -134,7 +134,8 @@ async def run_worker(
         bus = await world.enter_async_context(EventBridge.open(eventbridge_options(settings)))
         publisher = await world.enter_async_context(KafkaPublisher.open(options))
         attempts = await world.enter_async_context(KafkaLog.open(options, topics.attempts))
-        metrics, readiness = Metrics(), Readiness([options.events().group_id, options.retries().group_id])
+        metrics = Metrics(settings.topics.retry)
+        readiness = Readiness([options.events().group_id, options.retries().group_id])
         observe = FanOut([LogObserver(log), AttemptsLog(attempts), metrics, readiness, *observers], log)
         http_port = await world.enter_async_context(
             serve_ops(
@@ -148,7 +149,7 @@ async def run_worker(
             await upkeep.start(observe)
         try:
             async with asyncio.TaskGroup() as tasks:
-                ports = _Ports(options, directory, bus, publisher, attempts, metrics, observe, http_port)
+                ports = _Ports(options, directory, bus, publisher, attempts, metrics, readiness, observe, http_port)
                 keeping = tasks.create_task(upkeep.keep(observe)) if upkeep is not None else None
                 try:
                     return await _run_graph(settings, ports, tasks, started)
@@ -171,6 +172,7 @@ class _Ports(NamedTuple):
     publisher: KafkaPublisher
     attempts: KafkaLog
     metrics: Metrics
+    readiness: Readiness
     observe: Observer
     http_port: int
 
@@ -178,7 +180,7 @@ class _Ports(NamedTuple):
 async def _run_graph(
     settings: Settings, ports: _Ports, tasks: asyncio.TaskGroup, started: Callable[[Worker], None]
 ) -> Ledger:
-    options, directory, bus, publisher, attempts, metrics, observe, http_port = ports
+    options, directory, bus, publisher, attempts, metrics, readiness, observe, http_port = ports
     delivery, clock, ledger = settings.delivery, WallClock(), Ledger()
     tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
     limits = HoldLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
@@ -247,10 +249,11 @@ async def _run_graph(
     _fail_loudly(tasks)
 
     def stop() -> None:
+        readiness.stop()
         for consumer in consumers:
             consumer.stop()
 
-    metrics.ledger, metrics.lanes, metrics.attempts_lost = ledger, lambda: deliver.lanes, lambda: attempts.lost
+    metrics.ledger, metrics.census, metrics.attempts_lost = ledger, deliver.census, lambda: attempts.lost
     started(Worker(ledger, attempts, stop, http_port))
     try:
         async with asyncio.TaskGroup() as members:

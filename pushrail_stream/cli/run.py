@@ -26,6 +26,7 @@ from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.settings import Settings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LAST_PORT = 65_535
 
 
 @click.command(epilog="Example: pushrail-stream run --workers 2 --config config/pushrail.yaml")
@@ -35,14 +36,16 @@ def run(options: Options, workers: int) -> None:
     """Consume events and deliver them until SIGTERM or SIGINT, then finish what is under way, commit and exit 0.
 
     Each worker is a process and a member of the consumer group of its own; a topic needs at least as many partitions
-    as there are workers. Metrics and health are served on http.port, of several workers on that and the ports after
-    it. When one worker fails the others are stopped and the exit code is 1. Logs go to stderr: for people on a
-    terminal, JSON lines with --json or anywhere else.
+    as there are workers. Metrics and health are served on http.port: worker 2 of several on the port after it, and so
+    on; with port 0 the system chooses each, and the log names it. When one worker fails the others are stopped and the
+    exit code is 1. Logs go to stderr: for people on a terminal, JSON lines with --json or anywhere else.
     """
     settings = options.settings
     if workers == 1:
         _work(options, "pushrail-stream")
         return
+    if settings.http.port + workers - 1 > _LAST_PORT:
+        raise CommandError(f"http.port: {workers} workers need a port each, and there is none after {_LAST_PORT}", 2)
     # The settings are read above, so that what is wrong with them is said once and not by every worker.
     _supervise(options, workers, settings.http.port)
 
@@ -72,8 +75,12 @@ def _with_port(settings: Settings, port: int) -> Settings:
 
 
 async def _deliver(settings: Settings, log: Logger, name: str) -> Ledger:
+    def started(worker: Worker) -> None:
+        _on_signal(worker.stop)
+        log.info("listening", host=settings.http.host, port=worker.http_port)
+
     async with open_registry(settings, os.environ) as (catalog, upkeep):
-        return await run_worker(settings, catalog, log, upkeep=upkeep, name=name, started=_stop_on_signals)
+        return await run_worker(settings, catalog, log, upkeep=upkeep, name=name, started=started)
 
 
 async def _serve(work: Coroutine[None, None, Ledger]) -> Ledger:
@@ -86,10 +93,6 @@ async def _serve(work: Coroutine[None, None, Ledger]) -> Ledger:
         return await work
     except asyncio.CancelledError:
         return Ledger()
-
-
-def _stop_on_signals(worker: Worker) -> None:
-    _on_signal(worker.stop)
 
 
 def _on_signal(act: Callable[[], object]) -> None:

@@ -13,6 +13,8 @@ from pushrail_stream.ports import Failed
 Exposition = Callable[[str], tuple[bytes, str]]
 """The ``Accept`` header to body and content type."""
 _UNREADY: Final = 503
+_LAST_SECS: Final = 1.0
+"""How long a worker that ends waits for who is still being answered, or does not listen."""
 
 
 @asynccontextmanager
@@ -38,7 +40,10 @@ async def serve_ops(
 
     application = web.Application()
     application.add_routes([web.get("/metrics", metrics), web.get("/livez", livez), web.get("/readyz", readyz)])
-    runner = web.AppRunner(application, access_log=None, handle_signals=False)
+    application.on_response_prepare.append(_without_versions)
+    runner = web.AppRunner(
+        application, access_log=None, handle_signals=False, shutdown_timeout=_LAST_SECS, lingering_time=_LAST_SECS
+    )
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
@@ -49,3 +54,7 @@ async def serve_ops(
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()
+
+
+async def _without_versions(_request: web.Request, response: web.StreamResponse) -> None:
+    response.headers["Server"] = "pushrail-stream"  # not which releases of Python and aiohttp answer

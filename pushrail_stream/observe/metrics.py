@@ -7,21 +7,22 @@ is served on the event loop, so it sees the ledger and every counter at one mome
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, final
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
+from typing import Final, final, get_args
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.outcome import Delivered, Retryable
+from pushrail_stream.core.retry import DeadReason, RetryReason
 from pushrail_stream.core.signals import (
     Attempted,
-    BusBack,
-    BusGone,
     CommitFailed,
     CopyFailed,
     DeadLettered,
@@ -30,16 +31,16 @@ from pushrail_stream.core.signals import (
     KafkaTrouble,
     MovedToRetry,
     RegistryChanged,
-    Resumed,
     Signal,
     Skipped,
-    Slowed,
-    Suspended,
+    SkipReason,
 )
+from pushrail_stream.pipeline.deliver import Census
 
 _MAX_CODES: Final = 100
 """Error codes counted by name: AWS may call an error anything, and every name is a series."""
 _FAILURES: Final = {CopyFailed: "copy", CommitFailed: "commit", KafkaTrouble: "kafka"}
+_OWN_CREDENTIALS: Final = "own_credentials"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 _ENTRIES: Final = (1.0, 2.0, 3.0, 5.0, 8.0, 9.0, 10.0)
 
@@ -59,40 +60,38 @@ class _Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def family(self, name: str, documentation: str) -> Metric:
-        buckets, total = [], 0
-        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
-            total += count
-            buckets.append((bound, float(total)))
-        return HistogramMetricFamily(name, documentation, buckets=buckets, sum_value=self._sum)
+    def show(self, family: HistogramMetricFamily, labels: Sequence[str] = ()) -> None:
+        bounds = (*map(str, self._bounds), "+Inf")
+        buckets = list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
+        family.add_metric(labels, buckets, self._sum)
 
 
 @final
 class Metrics(Collector):
     """Sees every signal, and shows what it has counted when it is asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, retry_topics: Iterable[str] = ()) -> None:
         self.ledger = Ledger()
         """The worker's own, once it has started."""
         self.attempts_lost: Callable[[], int] = lambda: 0
-        self.lanes: Callable[[], int] = lambda: 0
+        self.census: Callable[[], Census] = Census
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
-        self._entries: Counter[tuple[str, str]] = Counter()
+        # What is known beforehand begins at 0: Prometheus sees no increase in the first value of a series.
+        self._entries: Counter[tuple[str, str]] = Counter({("delivered", ""): 0})
         self._codes: set[str] = set()
-        self._dead: Counter[tuple[str]] = Counter()
-        self._moved: Counter[tuple[str, str]] = Counter()
-        self._skipped: Counter[tuple[str]] = Counter()
-        self._failures: Counter[tuple[str]] = Counter()
-        self._suspended: set[str] = set()
-        self._slowed: set[str] = set()
-        self._gone: set[str] = set()
+        self._dead = _zeros(get_args(DeadReason))
+        self._moved = Counter({(topic, reason): 0 for topic in retry_topics for reason in get_args(RetryReason)})
+        self._skipped = _zeros(get_args(SkipReason))
+        self._failures = _zeros([*_FAILURES.values(), _OWN_CREDENTIALS])
+        self._own_fault_secs = 0.0
         self._held = 0
         self._flooded = 0
         self._documents = (0, 0)
         self._calls = _Histogram(_SECONDS)
         self._batches = _Histogram(_ENTRIES)
-        self._latency = _Histogram(_SECONDS)
+        self._latency: defaultdict[Trigger, _Histogram] = defaultdict(lambda: _Histogram(_SECONDS))
+        self._latency["live"], self._latency["retry"] = _Histogram(_SECONDS), _Histogram(_SECONDS)
 
     def __call__(self, signal: Signal) -> None:
         """See one signal."""
@@ -108,11 +107,14 @@ class Metrics(Collector):
             case CopyFailed() | CommitFailed() | KafkaTrouble():
                 self._failures[(_FAILURES[type(signal)],)] += 1
             case _:
-                self._health(signal)
+                self._state_changed(signal)
 
     def exposition(self, accept: str) -> tuple[bytes, str]:
         """Everything as text, and its content type: Prometheus' own, or OpenMetrics where that is accepted."""
-        encode, content_type = choose_encoder(accept)
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # a version that is no number: the library compares it all the same
+            encode, content_type = choose_encoder("")
         return encode(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
@@ -129,11 +131,13 @@ class Metrics(Collector):
             outcome = entry.outcome
             if isinstance(outcome, Delivered):
                 delivered += 1
-                self._latency.observe((ended_ms - entry.recorded_at_ms) / 1000)
+                # The producer's clock may be ahead of ours, but no histogram's sum may fall.
+                self._latency[entry.trigger].observe(max(0.0, (ended_ms - entry.recorded_at_ms) / 1000))
             else:
                 self._count(type(outcome).__name__.lower(), outcome.code)
                 if isinstance(outcome, Retryable) and outcome.ours:
-                    self._failures[("own_credentials",)] += 1
+                    self._failures[(_OWN_CREDENTIALS,)] += 1
+                    self._own_fault_secs = ended_ms / 1000
         self._entries["delivered", ""] += delivered
 
     def _count(self, outcome: str, code: str) -> None:
@@ -143,22 +147,7 @@ class Metrics(Collector):
             self._codes.add(code)
         self._entries[outcome, code] += 1
 
-    def _health(self, signal: Signal) -> None:
-        match signal:
-            case Suspended(destination):
-                self._suspended.add(destination.id)
-            case Resumed(destination):
-                self._suspended.discard(destination.id)
-            case Slowed(destination, in_flight, most):
-                (self._slowed.add if in_flight < most else self._slowed.discard)(destination.id)
-            case BusGone(destination):
-                self._gone.add(destination.id)
-            case BusBack(destination):
-                self._gone.discard(destination.id)
-            case _:
-                self._worker(signal)
-
-    def _worker(self, signal: Signal) -> None:
+    def _state_changed(self, signal: Signal) -> None:
         match signal:
             case Held(on):
                 self._held += 1 if on else -1
@@ -186,26 +175,36 @@ class Metrics(Collector):
             "pushrail_moved_to_retry", "Deliveries moved to a retry topic.", ("topic", "reason"), self._moved
         )
         yield _counter("pushrail_skipped", "Deliveries settled unsent.", ("reason",), self._skipped)
-        yield self._latency.family(
+        yield _histogram(
             "pushrail_delivery_latency_seconds",
             "From the Kafka timestamp of an event's record, or of its retry copy's, to EventBridge's confirmation.",
+            ("trigger",),
+            {(trigger,): latency for trigger, latency in self._latency.items()},
         )
 
     def _attempts(self) -> Iterator[Metric]:
         yield _counter("pushrail_entries", "Entries attempted, by outcome.", ("outcome", "code"), self._entries)
-        yield self._calls.family("pushrail_put_events_seconds", "Duration of PutEvents calls, signing in included.")
-        yield self._batches.family("pushrail_batch_entries", "Entries of a PutEvents call.")
+        yield _histogram(
+            "pushrail_put_events_seconds", "Duration of PutEvents calls, signing in included.", (), {(): self._calls}
+        )
+        yield _histogram("pushrail_batch_entries", "Entries of a PutEvents call.", (), {(): self._batches})
         yield CounterMetricFamily(
             "pushrail_attempts_log_lost", "Attempt records that could not be written.", self.attempts_lost()
         )
 
     def _state(self) -> Iterator[Metric]:
         yield _counter("pushrail_failures", "What failed and is tried again, by what it was.", ("of",), self._failures)
+        census = self.census()
         for name, documentation, value in (
-            ("pushrail_lanes", "Destinations with deliveries, or with a state worth remembering.", self.lanes()),
-            ("pushrail_destinations_suspended", "Destinations that only probes are sent to.", len(self._suspended)),
-            ("pushrail_destinations_slowed", "Destinations that asked for less speed.", len(self._slowed)),
-            ("pushrail_buses_gone", "Destinations whose bus does not exist.", len(self._gone)),
+            (
+                "pushrail_own_fault_last_timestamp_seconds",
+                "When an attempt failed of our own credentials or clock last; 0 for never.",
+                self._own_fault_secs,
+            ),
+            ("pushrail_lanes", "Destinations with deliveries, or with a state worth remembering.", census.active),
+            ("pushrail_destinations_suspended", "Destinations that only probes are sent to.", census.suspended),
+            ("pushrail_destinations_slowed", "Destinations that asked for less speed.", census.slowed),
+            ("pushrail_buses_gone", "Destinations whose bus does not exist.", census.gone),
             ("pushrail_held_back", "Whether consuming waits for room (0 to 2: events, retries).", self._held),
             ("pushrail_flooded", "Whether a flood of dead letters has stopped consuming.", self._flooded),
         ):
@@ -216,6 +215,19 @@ class Metrics(Collector):
         for state, count in zip(("good", "bad"), self._documents, strict=True):
             documents.add_metric([state], count)
         yield documents
+
+
+def _zeros(names: Iterable[str]) -> Counter[tuple[str]]:
+    return Counter({(name,): 0 for name in names})
+
+
+def _histogram(
+    name: str, documentation: str, labels: Sequence[str], histograms: Mapping[tuple[str, ...], _Histogram]
+) -> Metric:
+    family = HistogramMetricFamily(name, documentation, labels=labels)
+    for values, histogram in histograms.items():
+        histogram.show(family, values)
+    return family
 
 
 def _counter(

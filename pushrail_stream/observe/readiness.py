@@ -10,11 +10,12 @@ from pushrail_stream.core.signals import Flooded, Membership, Signal
 
 @final
 class Readiness:
-    """Ready is who is in touch with all of its consumer groups and has not been stopped by a flood."""
+    """Ready is who is in touch with all of its consumer groups and was stopped by nobody, nor by a flood."""
 
     def __init__(self, groups: Iterable[str]) -> None:
         self._active = dict.fromkeys(groups, False)
         self._flooded = False
+        self._stopping = False
 
     def __call__(self, signal: Signal) -> None:
         """See one signal."""
@@ -26,7 +27,12 @@ class Readiness:
             case _:
                 pass
 
+    def stop(self) -> None:
+        """The worker finishes what it has and takes no more."""
+        self._stopping = True
+
     def reasons(self) -> Sequence[str]:
         """Why the worker is not ready; empty when it is."""
         away = [f"consumer group {group}: not in touch" for group, active in self._active.items() if not active]
-        return [*away, *(["stopped by a flood of dead letters"] if self._flooded else [])]
+        flooded = ["stopped by a flood of dead letters"] if self._flooded else []
+        return [*away, *flooded, *(["stopping"] if self._stopping else [])]

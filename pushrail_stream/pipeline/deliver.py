@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery, Problem
@@ -53,6 +53,17 @@ _ROOM_UNDER_PRESSURE: Final = 10
 _NEVER: Final = float("inf")
 
 
+class Census(NamedTuple):
+    """How many destinations stand how."""
+
+    active: int = 0
+    """With something waiting or under way, or with a state that is remembered."""
+    suspended: int = 0
+    slowed: int = 0
+    gone: int = 0
+    """Their bus does not exist."""
+
+
 @final
 class Deliver:
     """All lanes of one worker. Lives on the event loop; every method but `_attempt` returns at once."""
@@ -92,6 +103,13 @@ class Deliver:
     def lanes(self) -> int:
         """Destinations with something waiting or under way, or with a state that is remembered."""
         return len(self._lanes)
+
+    def census(self) -> Census:
+        """How the destinations stand now. Looks at every lane."""
+        lanes = self._lanes.values()
+        suspended = sum(lane.is_suspended for lane in lanes)
+        slowed = sum(not lane.window.is_open for lane in lanes)
+        return Census(len(lanes), suspended, slowed, self._look_out.gone)
 
     def offer(self, delivery: Delivery, destination: Destination) -> None:
         """Queue a delivery on its destination's lane; ``destination`` is the current document."""

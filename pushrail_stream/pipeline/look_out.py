@@ -54,6 +54,11 @@ class LookOut:
         self._gone: dict[str, _Gone] = {}
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def gone(self) -> int:
+        """How many buses were missing when they were last asked about."""
+        return len(self._gone)
+
     def is_gone(self, destination_id: str) -> bool:
         """Whether the bus of this destination was missing when it was last asked about."""
         return destination_id in self._gone

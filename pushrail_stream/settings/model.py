@@ -205,7 +205,7 @@ class SecretsSettings(_Section):
 
 
 class HttpSettings(_Section):
-    """Where health and metrics will be served. Not used by ``run`` yet."""
+    """Where a worker serves metrics and health. Of several workers each has a port of its own, from this one on."""
 
     host: Text = "127.0.0.1"
     port: Port = 9464

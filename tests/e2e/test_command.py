@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -100,9 +101,20 @@ async def test_run_drains_on_a_signal_and_exits_0(real_kafka: str, tmp_path: Pat
         assert committed(settings) == ends(settings, settings.topics.events)
 
 
+def two_free_ports() -> int:
+    """A port that is free, as is the one after it."""
+    for port in range(32_100, 32_700, 2):
+        with socket.socket() as first, socket.socket() as second, contextlib.suppress(OSError):
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
+            return port
+    raise AssertionError("no two free ports")
+
+
 async def test_two_workers_share_the_partitions_and_end_together(real_kafka: str, tmp_path: Path) -> None:
+    port = two_free_ports()
     async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
+        settings = settings_for(real_kafka, bus.url, http={"port": port})
         make_topics(settings)
         open_bus(bus, range(6))
         path = write_world(tmp_path, settings, 6)
@@ -119,8 +131,17 @@ async def test_two_workers_share_the_partitions_and_end_together(real_kafka: str
         assert process.returncode == 0
         lines += map(json.loads, errors.splitlines())
         assert {line["worker"] for line in lines if line["event"] == "stopped"} == WORKERS
+        ports = {line["worker"]: line["port"] for line in lines if line["event"] == "listening"}
+        assert ports == {"pushrail-stream-1": port, "pushrail-stream-2": port + 1}
         assert sum(committed(settings).values()) == 600
         assert {a.detail.encode() for a in bus.arrivals} == {event(n % 6, n) for n in range(600)}
+
+
+def test_workers_for_whom_there_are_not_enough_ports_do_not_start(tmp_path: Path) -> None:
+    settings = settings_for("127.0.0.1:1", "http://127.0.0.1:1", http={"port": 65_534})
+    done = call("run", "--config", str(write_world(tmp_path, settings, 1)), "--workers", "3")
+    assert done.returncode == REFUSED
+    assert done.stderr == "error: http.port: 3 workers need a port each, and there is none after 65535\n"
 
 
 async def test_workers_end_when_their_supervisor_is_killed(real_kafka: str, tmp_path: Path) -> None:

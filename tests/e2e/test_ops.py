@@ -11,14 +11,16 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pushrail_stream.app import run_worker
+from pushrail_stream.app import kafka_options, run_worker, topic_names
+from pushrail_stream.core.signals import Membership
+from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.observe.metrics import Metrics
-from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.ports import Failed
 from pushrail_stream.registry import FileDirectory
-from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Probability, Rule
+from pushrail_stream.sandbox.bus import CallError, FaultBus, Hang, Match, Probability, Rule, Times
+from tests.conftest import LocalKafkaFactory
 from tests.e2e.world import (
+    Watched,
     bus_arn,
     destination,
     event,
@@ -64,10 +66,15 @@ async def test_the_accounts_balance_at_every_scrape(real_kafka: str) -> None:
                     seen = totals((await ask(port, "/metrics"))[1])
                     ended = seen.get("pushrail_deliveries_total", 0)
                     assert seen["pushrail_deliveries_begun_total"] == ended + seen["pushrail_deliveries_in_flight"]
+                    reasons = sum(
+                        seen[f"pushrail_{name}_total"] for name in ("dead_letters", "moved_to_retry", "skipped")
+                    )
+                    assert ended == seen["pushrail_delivery_latency_seconds_count"] + reasons, "each end has its reason"
                     scrapes += 1
             assert scrapes > 3
             assert await ask(port, "/readyz") == (200, {"ready": True, "reasons": []})
             assert await ask(port, "/livez") == (200, {"live": True})
+            await worker.until(lambda: worker.worker.ledger.dead_lettered == 200)
             last = totals((await ask(port, "/metrics"))[1])
             assert last["pushrail_destinations_suspended"] == 1
             assert last["pushrail_dead_letters_total"] == 200
@@ -85,15 +92,83 @@ async def test_a_port_that_is_taken_is_named(embedded_broker: Any) -> None:
             await run_worker(settings, FileDirectory(), open_log("warning"))
 
 
-def test_who_is_out_of_touch_or_stopped_is_not_ready() -> None:
-    readiness = Readiness(["events", "events.retry"])
-    assert list(readiness.reasons()) == [
-        "consumer group events: not in touch",
-        "consumer group events.retry: not in touch",
-    ]
+async def test_every_metric_is_in_the_readme_with_its_labels_and_no_other(real_kafka: str) -> None:
+    rows = re.findall(r"^\| `(pushrail_\w+)` \|([^|]*)\|", README.read_text(), flags=re.MULTILINE)
+    documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        async with running(settings, []) as worker:
+            families = list(text_string_to_metric_families((await ask(worker.worker.http_port, "/metrics"))[1]))
+    shown: dict[str, set[str]] = {}
+    for family in families:
+        name = family.name + ("_total" if family.type == "counter" else "")
+        shown[name] = {label for sample in family.samples for label in sample.labels} - {"le"}
+        assert family.documentation.endswith("."), f"{name} says what it is"
+        assert (family.type == "counter") == any(sample.name == f"{family.name}_total" for sample in family.samples)
+        assert family.type in {"counter", "gauge", "histogram"}
+    assert shown == documented
 
 
-def test_every_metric_is_in_the_readme_and_no_other() -> None:
-    documented = set(re.findall(r"^\| `(pushrail_\w+)`", README.read_text(), flags=re.MULTILINE))
-    exported = {family.name + ("_total" if family.type == "counter" else "") for family in Metrics().collect()}
-    assert documented == exported
+def members(worker: Watched) -> dict[str, bool]:
+    """Whether it takes part, by consumer group."""
+    return {signal.group: signal.active for signal in worker.signals if isinstance(signal, Membership)}
+
+
+async def both(worker: Watched, *, active: bool) -> None:
+    await worker.until(lambda: list(members(worker).values()) == [active] * 2)
+
+
+async def test_a_worker_is_ready_from_its_joining_to_its_stopping(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        open_bus(bus, [0])
+        bus.set_plan([Rule(Hang(), when=Times(1))])
+        async with running(settings, [destination(0)]) as worker:
+            port, group = worker.worker.http_port, settings.kafka.group_id
+            reasons = [f"consumer group {name}: not in touch" for name in (group, f"{group}.retry")]
+            assert await ask(port, "/readyz") == (503, {"ready": False, "reasons": reasons})
+            assert await ask(port, "/livez") == (200, {"live": True})
+            await both(worker, active=True)
+            assert await ask(port, "/readyz") == (200, {"ready": True, "reasons": []})
+            await produce(settings, [("acct_0", event(0, 1))])
+            async with asyncio.timeout(60):
+                while not bus.calls:
+                    await ask(port, "/metrics")
+            worker.worker.stop()
+            assert await ask(port, "/readyz") == (503, {"ready": False, "reasons": ["stopping"]})
+            assert await ask(port, "/livez") == (200, {"live": True}), "what is under way is still finished"
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+async def test_a_worker_without_a_partition_is_ready_too(real_kafka: str, protocol: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        kafka = settings.kafka.model_copy(update={"group_protocol": protocol})
+        settings = settings.model_copy(update={"kafka": kafka})
+        create_topics(kafka_options(settings), plan_topics(topic_names(settings), 1), 1, dry_run=False)
+        async with running(settings, []) as one, running(settings, []) as spare:
+            for worker in (one, spare):
+                await both(worker, active=True)
+                assert await ask(worker.worker.http_port, "/readyz") == (200, {"ready": True, "reasons": []})
+
+
+async def test_a_worker_whose_kafka_is_away_is_not_ready_until_it_is_back(
+    local_kafka_factory: LocalKafkaFactory,
+) -> None:
+    kafka = await asyncio.to_thread(local_kafka_factory)
+    async with FaultBus.serve() as bus:
+        settings = settings_for(kafka.bootstrap_servers, bus.url)
+        make_topics(settings)
+        async with running(settings, []) as worker:
+            port = worker.worker.http_port
+            await both(worker, active=True)
+            await asyncio.to_thread(kafka.kill)
+            await both(worker, active=False)
+            status, answer = await ask(port, "/readyz")
+            assert (status, len(answer["reasons"])) == (503, 2)
+            assert await ask(port, "/livez") == (200, {"live": True}), "starting it anew would not help"
+            await asyncio.to_thread(kafka.restart)
+            await both(worker, active=True)
+            assert (await ask(port, "/readyz"))[0] == 200

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.flood import FloodReport
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.outcome import Blocked, Delivered, Retryable, Throttled
-from pushrail_stream.core.retry import Again, Bury, Settle, Tier
+from pushrail_stream.core.retry import Again, Bury, DeadReason, RetryReason, Settle, Tier
 from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import (
-    BusBack,
-    BusGone,
     CommitFailed,
+    CopyFailed,
     DeadLettered,
     Flooded,
     Held,
     KafkaTrouble,
     MovedToRetry,
     RegistryChanged,
-    Resumed,
     Signal,
     Skipped,
-    Slowed,
-    Suspended,
+    SkipReason,
 )
 from pushrail_stream.observe.metrics import Metrics
+from pushrail_stream.pipeline.deliver import Census
 from tests.observe.signals import AT_MS, attempted, event_of, letter
-from tests.pipeline.records import destination, record
+from tests.pipeline.records import record
 
 
 def shown(*signals: Signal, metrics: Metrics | None = None) -> dict[tuple[Any, ...], float]:
@@ -56,9 +55,23 @@ def test_entries_are_counted_by_outcome_and_code_and_delivered_ones_timed() -> N
     assert samples["pushrail_put_events_seconds_count",] == 2
     assert samples["pushrail_batch_entries_bucket", "3.0"] == 2
     assert samples["pushrail_batch_entries_bucket", "1.0"] == 1
-    assert samples["pushrail_delivery_latency_seconds_count",] == 2
-    assert samples["pushrail_delivery_latency_seconds_bucket", "0.05"] == 0
-    assert samples["pushrail_delivery_latency_seconds_bucket", "0.1"] == 2, "75 ms before the call, 12 ms of call"
+    latency = "pushrail_delivery_latency_seconds"
+    assert samples[f"{latency}_count", "live"] == 2
+    assert samples[f"{latency}_bucket", "0.05", "live"] == 0
+    assert samples[f"{latency}_bucket", "0.1", "live"] == 2, "75 ms before the call, 12 ms of call"
+    assert samples[f"{latency}_sum", "live"] == pytest.approx(0.175, abs=0.001)
+
+
+def test_retries_are_timed_apart_and_nothing_takes_less_than_no_time() -> None:
+    signal = attempted(*[(Delivered("e"), Settle())] * 3)
+    ahead = signal.entries[0]._replace(recorded_at_ms=AT_MS + 60_000)
+    again = signal.entries[1]._replace(trigger="retry", recorded_at_ms=AT_MS - 10_000)
+    tested = signal.entries[2]._replace(trigger="test")
+    samples = shown(signal._replace(entries=(ahead, again, tested)))
+    latency = "pushrail_delivery_latency_seconds"
+    assert (samples[f"{latency}_count", "live"], samples[f"{latency}_sum", "live"]) == (1, 0)
+    assert samples[f"{latency}_sum", "retry"] == pytest.approx(10.012, abs=0.001)
+    assert samples[f"{latency}_count", "test"] == 1
 
 
 def test_codes_are_bounded() -> None:
@@ -69,37 +82,42 @@ def test_codes_are_bounded() -> None:
     assert codes["other"] == 400
 
 
-def test_the_state_of_destinations_and_of_the_worker_is_shown() -> None:
-    a, b = destination("a"), destination("b")
-    begun: list[Signal] = [
-        Suspended(a, "AccessDenied", "no", 30.0, first=True),
-        Suspended(a, "AccessDenied", "no", 60.0, first=False),
-        Slowed(a, 4, 8),
-        Slowed(b, 4, 8),
-        BusGone(b),
-        Held(True, 1, 1),
-        RegistryChanged((), (), 7, 2),
-    ]
-    gauges = {key: value for key, value in shown(*begun).items() if value}
-    assert gauges["pushrail_destinations_suspended",] == 1
-    assert gauges["pushrail_destinations_slowed",] == 2
-    assert gauges["pushrail_buses_gone",] == 1
-    assert gauges["pushrail_held_back",] == 1
-    assert gauges["pushrail_registry_documents", "good"] == 7
-    assert gauges["pushrail_registry_documents", "bad"] == 2
-    after = shown(*begun, Resumed(a, 1.0), Slowed(a, 8, 8), Slowed(b, 8, 8), BusBack(b, 1.0), Held(False, 0, 0))
-    assert not any(after[name,] for name in GAUGES)
-    flood = Flooded(FloodReport(10, 9, 8, 7, 60))
-    assert shown(flood)["pushrail_flooded",] == 1
+def test_the_state_of_the_worker_is_shown() -> None:
+    room: list[Signal] = [Held(True, 1, 1), Held(True, 1, 1)]
+    begun = shown(*room, RegistryChanged((), (), 7, 2))
+    assert begun["pushrail_held_back",] == 2, "events and retries"
+    assert begun["pushrail_flooded",] == 0
+    assert begun["pushrail_registry_documents", "good"] == 7
+    assert begun["pushrail_registry_documents", "bad"] == 2
+    after = shown(*room, Held(False, 0, 0), Held(False, 0, 0), Flooded(FloodReport(10, 9, 8, 7, 60)))
+    assert after["pushrail_held_back",] == 0
+    assert after["pushrail_flooded",] == 1
 
 
-GAUGES = (
-    "pushrail_destinations_suspended",
-    "pushrail_destinations_slowed",
-    "pushrail_buses_gone",
-    "pushrail_held_back",
-    "pushrail_flooded",
-)
+def test_the_destinations_are_counted_as_they_stand_when_somebody_asks() -> None:
+    metrics = Metrics()
+    metrics.census = lambda: Census(9, 3, 2, 1)
+    samples = shown(metrics=metrics)
+    assert samples["pushrail_lanes",] == 9
+    assert samples["pushrail_destinations_suspended",] == 3
+    assert samples["pushrail_destinations_slowed",] == 2
+    assert samples["pushrail_buses_gone",] == 1
+
+
+def test_what_is_known_to_come_begins_at_0_so_that_its_first_increase_is_seen() -> None:
+    samples = shown(metrics=Metrics(["retry.10s"]))
+    series: dict[str, tuple[str, ...]] = {
+        "pushrail_dead_letters_total": get_args(DeadReason),
+        "pushrail_skipped_total": get_args(SkipReason),
+        "pushrail_failures_total": ("copy", "commit", "kafka", "own_credentials"),
+    }
+    for name, labels in series.items():
+        assert {label: samples.get((name, label)) for label in labels} == dict.fromkeys(labels, 0)
+    assert [samples["pushrail_moved_to_retry_total", reason, "retry.10s"] for reason in get_args(RetryReason)] == [
+        0
+    ] * 3
+    assert samples["pushrail_entries_total", "", "delivered"] == 0
+    assert {key[-1] for key in samples if key[0] == "pushrail_delivery_latency_seconds_count"} == {"live", "retry"}
 
 
 def test_ends_and_failures_are_counted_by_reason() -> None:
@@ -112,6 +130,7 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
         DeadLettered(letter("rejected", "MalformedDetail", ""), event),
         MovedToRetry(copy),
         CommitFailed("x"),
+        CopyFailed(copy, "x", 1.0),
         KafkaTrouble("x"),
         attempted((ours, Again(1, "retryable"))),
     )
@@ -119,15 +138,17 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
     assert samples["pushrail_dead_letters_total", "rejected"] == 1
     assert samples["pushrail_moved_to_retry_total", "held", "retry.10s"] == 1
     assert {key[1]: value for key, value in samples.items() if key[0] == "pushrail_failures_total"} == {
+        "copy": 1,
         "commit": 1,
         "kafka": 1,
         "own_credentials": 1,
     }
+    assert samples["pushrail_own_fault_last_timestamp_seconds",] == pytest.approx(AT_MS / 1000 + 0.0123)
 
 
 def test_the_ledger_is_shown_as_it_is() -> None:
     metrics, ledger = Metrics(), Ledger()
-    metrics.ledger, metrics.lanes, metrics.attempts_lost = ledger, lambda: 3, lambda: 4
+    metrics.ledger, metrics.attempts_lost = ledger, lambda: 4
     ledger.begin(10)
     ledger.deliver(2)
     ledger.bury(1)
@@ -139,7 +160,7 @@ def test_the_ledger_is_shown_as_it_is() -> None:
     assert states == {"delivered": 2, "dead_lettered": 1, "moved_to_retry": 3, "skipped": 1, "dropped": 1}
     assert samples["pushrail_deliveries_begun_total",] == 10
     assert samples["pushrail_deliveries_in_flight",] == 2
-    assert (samples["pushrail_lanes",], samples["pushrail_attempts_log_lost_total",]) == (3, 4)
+    assert samples["pushrail_attempts_log_lost_total",] == 4
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:

@@ -116,8 +116,10 @@ async def test_a_destination_that_is_deleted_is_asked_about_no_more() -> None:
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
+        assert worker.deliver.census().gone == 1
         world.directory.remove("dst_acme")
         await worker.at(2000)
+        assert worker.deliver.census().gone == 0
         assert looks(world) == [0.05]
         assert not worker.look_out.is_gone("dst_acme")
         assert len(worker.told(BusGone)) == 1

@@ -1,0 +1,1 @@
+"""The ops server, over real sockets."""

@@ -1,0 +1,50 @@
+"""Readiness: who is in touch with its groups is ready, until it is stopped."""
+
+from __future__ import annotations
+
+from pushrail_stream.core.flood import FloodReport
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import Flooded, KafkaTrouble, Membership, PartitionsAssigned, Signal
+from pushrail_stream.observe.readiness import Readiness
+
+EVENTS, RETRIES = "group", "group.retry"
+JOINED = [Membership(EVENTS, True), Membership(RETRIES, True)]
+
+
+def reasons(*signals: Signal) -> list[str]:
+    readiness = Readiness([EVENTS, RETRIES])
+    for signal in signals:
+        readiness(signal)
+    return list(readiness.reasons())
+
+
+def away(group: str) -> str:
+    return f"consumer group {group}: not in touch"
+
+
+def test_a_worker_is_ready_when_it_is_in_touch_with_all_its_groups() -> None:
+    assert reasons() == [away(EVENTS), away(RETRIES)]
+    assert reasons(Membership(EVENTS, True)) == [away(RETRIES)]
+    assert reasons(*JOINED) == []
+
+
+def test_partitions_make_nobody_ready_and_trouble_nobody_unready() -> None:
+    assert len(reasons(PartitionsAssigned(((Partition("events", 0), None),)))) == 2
+    assert reasons(*JOINED, KafkaTrouble("1/3 brokers are down"), PartitionsAssigned(())) == []
+
+
+def test_losing_touch_is_a_reason_until_it_is_found_again() -> None:
+    assert reasons(*JOINED, Membership(EVENTS, False)) == [away(EVENTS)]
+    assert reasons(*JOINED, Membership(EVENTS, False), Membership(EVENTS, True)) == []
+
+
+def test_a_flood_is_a_reason_for_good() -> None:
+    flood = Flooded(FloodReport(10, 9, 8, 7, 60))
+    assert reasons(flood, *JOINED) == ["stopped by a flood of dead letters"]
+
+
+def test_a_worker_that_is_stopping_is_not_ready() -> None:
+    readiness = Readiness([])
+    assert not readiness.reasons()
+    readiness.stop()
+    assert readiness.reasons() == ["stopping"]
