@@ -248,7 +248,9 @@ _HOPELESS: Final = frozenset(
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's own name
         KafkaError.UNSUPPORTED_VERSION,
-        KafkaError.FENCED_INSTANCE_ID,
+        # What is fatal to a consumer comes as this, in an error that is not `fatal()`; its text says what it is:
+        # another member has our group.instance.id, for one.
+        KafkaError._FATAL,  # noqa: SLF001 - librdkafka's own name
     }
 )
 

@@ -26,7 +26,7 @@ _OWNED: Final[Mapping[str, str]] = {
     "metadata.broker.list": "set kafka.bootstrap_servers",
     "group.id": "set kafka.group_id",
     "group.protocol": "set kafka.group_protocol",
-    "group.instance.id": "the workers would claim one membership",
+    "group.instance.id": "set kafka.group_instance_id",
     "enable.auto.commit": _COMMITS,
     "auto.commit.enable": _COMMITS,
     "auto.commit.interval.ms": _COMMITS,
