@@ -110,7 +110,8 @@ async def test_nothing_is_kept_for_destinations_that_are_no_longer_used(base_cre
             clock.epoch = START + passed
             assert isinstance(await us.put(to(ASSUME)), Answered)
         assert signers() - before == 1
-        assert len(server.assumed) == 20 + 4, "the one in use was renewed every three quarters of an hour, no more"
+        renewals = len(server.assumed) - 20
+        assert renewals in {4, 5}, "the one in use: at 60 to 80 % of its hour, met at the next of six looks an hour"
 
 
 @pytest.mark.parametrize("external_id", ["acme-ext-wrong", "other"])
