@@ -128,12 +128,15 @@ def _run(work: Awaitable[T]) -> T:
     async def main() -> T:
         return await work
 
+    # A script's background job begins with SIGINT ignored: SIGTERM, which becomes one here, would be lost with it.
+    interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(main())
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupted)
 
 
 async def _play(options: Options, events: int, *, keep: bool, began: float) -> bool:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -168,9 +168,16 @@ def test_losing_aws_halfway_fails_with_a_sentence() -> None:
     assert "adds up" not in out
 
 
+@pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN], ids=["terminal", "background"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_ends_what_it_started(number: signal.Signals) -> None:
-    with started("--events", "3000") as process:
+def test_an_interrupted_demo_ends_what_it_started(number: signal.Signals, inherited: signal.Handlers) -> None:
+    """Also one that began as a script's background job, which shells start with SIGINT ignored."""
+    with ExitStack() as stack:
+        before = signal.signal(signal.SIGINT, inherited)
+        try:
+            process = stack.enter_context(started("--events", "3000"))
+        finally:
+            signal.signal(signal.SIGINT, before)
         aws = child_of(process)
         assert process.stderr is not None
         read_until(process.stderr, "joined its consumer group")
