@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self, final
 
 from pushrail_stream.core.destination import AssumeRole, Destination
-from pushrail_stream.registry.documents import Parsed, parse_document
-from pushrail_stream.registry.findings import Caveat, Refusal, RegistryError
+from pushrail_stream.registry.documents import Parsed
+from pushrail_stream.registry.findings import Caveat, Problem, Refusal, RegistryError
 
 
 class _Entry(NamedTuple):
@@ -36,17 +36,17 @@ class FileDirectory:
 
     @classmethod
     def load(
-        cls, path: Path, *, environ: Mapping[str, str], default_max_in_flight: int
+        cls, path: Path, parse: Callable[[bytes], Parsed | tuple[Problem, ...]]
     ) -> tuple[Self, list[Refusal]]:  # fmt: skip
         """The destinations of all ``*.json`` files in a directory, and the documents that were refused.
 
         Raises `RegistryError` when there is no such directory or it cannot be listed.
         """
-        return cls.read(document_files(path), environ=environ, default_max_in_flight=default_max_in_flight)
+        return cls.read(document_files(path), parse)
 
     @classmethod
     def read(
-        cls, files: Iterable[Path], *, environ: Mapping[str, str], default_max_in_flight: int
+        cls, files: Iterable[Path], parse: Callable[[bytes], Parsed | tuple[Problem, ...]]
     ) -> tuple[Self, list[Refusal]]:  # fmt: skip
         """The same for these files, in this order: of two that clash the earlier one counts."""
         entries: list[_Entry] = []
@@ -58,7 +58,9 @@ class FileDirectory:
             if isinstance(content, Refusal):
                 refusals.append(content)
                 continue
-            parsed = parse_document(content, environ=environ, default_max_in_flight=default_max_in_flight)
+            parsed = parse(content)
+            if isinstance(parsed, Parsed) and parsed.locked is not None:
+                parsed = (parsed.locked,)
             if isinstance(parsed, Parsed):
                 entries.append(_Entry(name, parsed.destination))
                 caveats += [Caveat(name, *problem) for problem in parsed.caveats]
