@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import sys
+from collections.abc import Callable
 from typing import Final
 
 import click
@@ -19,6 +20,7 @@ from pushrail_stream.core.destination import Secret
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry import Keyring, Parsed, Problem
 from pushrail_stream.registry.documents import id_of, with_secret
+from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings import Settings
 
 _SECRET: Final = re.compile(r"[!-~]{1,512}")
@@ -39,10 +41,9 @@ def seal(options: Options, *, destination_id: str, access_key_id: str | None, dr
     settings = options.settings
     keyring = require_keyring(settings)
     name, content = asyncio.run(_find(settings, destination_id))
+    _sealed(name, content, lambda _: "", None)  # nobody is asked for a secret that has no place
     secret = _read_secret()
-    changed = with_secret(content, lambda place: keyring.seal(secret, place), access_key_id)
-    if isinstance(changed, Problem):
-        raise CommandError(f"{name}: {': '.join(part for part in changed if part)}", 2)
+    changed = _sealed(name, content, lambda place: keyring.seal(secret, place), access_key_id)
     asyncio.run(_write(settings, name, content, changed, dry_run=dry_run))
     what = "would be sealed" if dry_run else "sealed"
     if options.json:
@@ -66,6 +67,13 @@ async def _find(settings: Settings, destination_id: str) -> tuple[str, bytes]:
             if content is not None and id_of(content) == destination_id:
                 return name, content
     raise no_such_destination(settings, destination_id)
+
+
+def _sealed(name: str, content: bytes, seal_for: Callable[[Place], str], access_key_id: str | None) -> bytes:
+    changed = with_secret(content, seal_for, access_key_id)
+    if isinstance(changed, Problem):
+        raise CommandError(f"{name}: {': '.join(part for part in changed if part)}", 2)
+    return changed
 
 
 def _read_secret() -> Secret:

@@ -108,9 +108,11 @@ class Keyring:
         self._where = where
         self._read = read
         self._kms = kms
-        self._content = b""
+        self._content: bytes | None = None
         self._facts: tuple[KeyFacts, ...] = ()
         self._keys: dict[str, MasterKey] = {}
+        self._clouds: dict[str, MasterKey] = {}
+        """By ARN: they remember what they unwrapped, whatever else of the keyring changes."""
         self.primary = ""
         """Id of the key that seals."""
         self._load()
@@ -177,13 +179,18 @@ class Keyring:
             return
         keys = _parse(self._where, content)
         known = {key_id: LocalKey(b64decode(key.key)) for key_id, key in keys.keys.items() if key.key is not None}
-        clouds = {key_id: self._kms(key.kms) for key_id, key in keys.keys.items() if key.kms is not None}
+        clouds = {key_id: self._cloud(key.kms) for key_id, key in keys.keys.items() if key.kms is not None}
         self._keys, self._content, self.primary = {**known, **clouds}, content, keys.primary
         facts = (
             KeyFacts(key_id, "local" if key.kms is None else "kms", key_id == keys.primary, key.created)
             for key_id, key in keys.keys.items()
         )
         self._facts = tuple(sorted(facts, key=lambda fact: (not fact.is_primary, fact.id)))
+
+    def _cloud(self, arn: str) -> MasterKey:
+        if arn not in self._clouds:
+            self._clouds[arn] = self._kms(arn)
+        return self._clouds[arn]
 
 
 def with_key(where: str, content: bytes | None, key_id: str, *, kms: str | None, created: str) -> bytes:
@@ -221,6 +228,8 @@ def _parse(where: str, content: bytes) -> _Keys:
         return _Keys.model_validate(value)
     except ValidationError as error:
         problem = error.errors()[0]
-        field = ".".join(str(part) for part in problem["loc"] if part != "[key]" and KEY_ID.fullmatch(str(part)))
-        what = ": ".join(part for part in (field, sentence(problem)) if part)
+        is_unknown = problem["type"] == "extra_forbidden"
+        path = problem["loc"][:-1] if is_unknown else problem["loc"]
+        field = ".".join(str(part) for part in path if part != "[key]" and KEY_ID.fullmatch(str(part)))
+        what = ": ".join(part for part in (field, "has an unknown field" if is_unknown else sentence(problem)) if part)
         raise RegistryError(f"{where}: {what} (secrets.keyring)") from None
