@@ -9,7 +9,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import botocore.session
 import pytest
+from moto.server import ThreadedMotoServer
 
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.registry import FileDirectory, Keyring
@@ -319,3 +321,41 @@ def test_config_show_names_the_keyring_and_shows_nothing_of_it(shell: Shell, hom
     _, out, _ = shell("config", "show", "--json")
     assert json.loads(out)["secrets"] == {"keyring": "keyring.json", "kms_endpoint_url": None}
     assert json.loads((home / "keyring.json").read_bytes())["keys"]["k"]["key"] not in out
+
+
+def test_a_key_in_kms_takes_over_and_alone_is_enough(
+    shell: Shell, home: Path, typed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del typed
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIABASE000000000000")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "base-secret")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        stock: Any = botocore.session.get_session().create_client("kms", region_name="eu-west-1", endpoint_url=url)
+        arn = stock.create_key()["KeyMetadata"]["Arn"]
+        monkeypatch.setenv("PUSHRAIL_SECRETS__KMS_ENDPOINT_URL", url)
+        shell("keys", "generate", "--id", "local")
+        assert shell("destinations", "seal", "dst_acme_8K2zRq")[0] == 0
+        key_id = arn.rpartition("/")[2]
+        shell("keys", "generate", "--id", key_id, "--kms", arn)
+        code, out, _ = shell("keys", "rotate", "--remove-unused")
+        assert (code, out) == (
+            0,
+            f"1 documents sealed anew by key {key_id}\nlocal: needed by no document, taken off the keyring\n",
+        )
+        (home / "keyring.json").unlink()
+        monkeypatch.setenv("PUSHRAIL_SECRETS__KEYRING", f"aws-kms:{arn}")
+        assert shell("destinations", "validate")[:2] == (0, "2 accepted, 0 refused\n")
+        moved = stored(home)
+        put(home, "moved", {**moved, "id": "dst_moved"})
+        code, out, _ = shell("destinations", "validate")
+        assert code == 2
+        assert "moved.json: auth.secretAccessKey: does not open: " in out
+    finally:
+        server.stop()
+    code, out, _ = shell("destinations", "validate")
+    assert code == 2
+    assert "acme.json: auth.secretAccessKey: KMS cannot be asked" in out

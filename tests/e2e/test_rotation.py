@@ -22,7 +22,7 @@ from pushrail_stream.registry.sealing import Place
 from pushrail_stream.registry.store import replace_file
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
-from tests.e2e.world import bus_arn, committed, ends, event, make_topics, produce, settings_for
+from tests.e2e.world import bus_arn, committed, ends, event, make_topics, produce, read_all, settings_for
 from tests.faults.world import until
 from tests.registry.keys import no_kms
 
@@ -74,6 +74,20 @@ class Office:
         return Keyring.open(str(self.ring), {}, no_kms)
 
 
+def document(number: int, key_id: str, secret: str) -> bytes:
+    """``secret`` is sealed already, or env:NAME."""
+    value = {
+        "id": f"dst_{number}",
+        "vendor": "acme",
+        "customerExternalId": f"acct_{number}",
+        "type": "EVENTBRIDGE",
+        "busArn": bus_arn(number),
+        "region": "us-east-1",
+        "auth": {"mode": "ACCESS_KEY", "accessKeyId": key_id, "secretAccessKey": secret},
+    }
+    return json.dumps(value).encode()
+
+
 def key_pair(number: int, generation: int) -> tuple[str, str]:
     return f"AKIA{generation:04}{number:012}", f"secret-{generation}-of-{number}"
 
@@ -83,16 +97,7 @@ def write_documents(office: Office) -> None:
     for number in range(DOCUMENTS):
         key_id, secret = key_pair(number, 1)
         place = Place("acme", f"dst_{number}", FIELD)
-        value = {
-            "id": f"dst_{number}",
-            "vendor": "acme",
-            "customerExternalId": f"acct_{number}",
-            "type": "EVENTBRIDGE",
-            "busArn": bus_arn(number),
-            "region": "us-east-1",
-            "auth": {"mode": "ACCESS_KEY", "accessKeyId": key_id, "secretAccessKey": ring.seal(Secret(secret), place)},
-        }
-        office.file(number).write_text(json.dumps(value))
+        office.file(number).write_bytes(document(number, key_id, ring.seal(Secret(secret), place)))
 
 
 def give(file: Path, ring: Keyring, secret: str, key_id: str) -> None:
@@ -222,3 +227,31 @@ async def test_keys_are_rotated_under_load_and_nobody_notices(real_kafka: str, t
         assert arrived == Counter(produced)
         assert {call.status for call in bus.calls} == {200}
         assert committed(settings) == ends(settings, settings.topics.events)
+
+
+async def test_documents_on_a_topic_are_sealed_and_rotated(real_kafka: str, tmp_path: Path) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url, registry={"topic": True})
+        make_topics(settings)
+        office = Office(tmp_path, settings)
+        await office.run("keys", "generate", "--id", "k1")
+        for number in range(3):
+            bus.add_bus(bus_arn(number))
+            bus.add_key(*key_pair(number, 1), buses=[bus_arn(number)])
+            key_id, secret = key_pair(number, 1)
+            await office.run("destinations", "put", "-", typed=document(number, key_id, "env:UNSET").decode())
+            await office.run("destinations", "seal", f"dst_{number}", typed=secret)
+        async with working(office) as log, asyncio.timeout(60):
+            await produce(settings, [(f"acct_{n % 3}", event(n % 3, n)) for n in range(30)])
+            await bus.wait_for_arrivals(30)
+            await office.run("keys", "generate", "--id", "k2")
+            told = json.loads(await office.run("keys", "rotate", "--remove-unused", "--json"))
+            assert (told["documents"], told["removed"], len(told["resealed"])) == ({"k2": 3}, ["k1"], 3)
+            await produce(settings, [(f"acct_{n % 3}", event(n % 3, n)) for n in range(30, 60)])
+            await bus.wait_for_arrivals(60)
+        assert complaints(log) == []
+        latest = {key: value for key, value, _ in read_all(settings, settings.topics.destinations)}
+        assert latest.keys() == {b"dst_0", b"dst_1", b"dst_2"}
+        assert all(b"sealed:1:k2:" in (value or b"") for value in latest.values())
+        again = json.loads(await office.run("keys", "rotate", "--json"))
+        assert (again["resealed"], again["unused"]) == ([], [])
