@@ -93,7 +93,9 @@ def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> Kaf
 def topic_names(settings: Settings) -> TopicNames:
     """The topics in use, from the settings."""
     topics = settings.topics
-    return TopicNames(topics.events, topics.dlq, topics.attempts, topics.destinations, tuple(topics.retry))
+    return TopicNames(
+        topics.events, topics.dlq, topics.attempts, topics.destinations, topics.replays, tuple(topics.retry)
+    )
 
 
 def open_keyring(settings: Settings, environ: Mapping[str, str]) -> Keyring | None:

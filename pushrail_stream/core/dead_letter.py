@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pushrail_stream.core.delivery import Replay
 from pushrail_stream.core.headers import DeliveryHeaders, connect_headers, encode_headers
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.core.retry import DeadReason
@@ -22,6 +23,7 @@ class DeadLetter:
     destination_id: str | None = None
     first_attempt_ms: int | None = None
     request_id: str | None = None
+    replay: Replay | None = None
 
     def headers(self) -> Headers:
         """The producer's headers, the delivery's (contract 3.4) and Kafka Connect's."""
@@ -35,6 +37,8 @@ class DeadLetter:
             error_code=self.code,
             error_message=self.message,
             request_id=self.request_id,
+            replay=self.replay.id if self.replay else None,
+            replay_count=self.replay.count if self.replay else None,
         )
         described = f"{self.reason}: {self.code}: {self.message}"
         return (*encode_headers(state, self.record.headers), *connect_headers(self.record.origin, described))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, final
 
 from pushrail_stream.core.event import Event
@@ -22,6 +23,15 @@ class Problem(NamedTuple):
     """Our own clock or base credentials were at fault."""
 
 
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """The request by which a delivery is made again."""
+
+    id: str
+    count: int
+    """How often it has been replayed, this time included."""
+
+
 @final
 class Delivery:
     """One event on its way to one destination.
@@ -40,6 +50,7 @@ class Delivery:
         "offered_at",
         "problem",
         "record",
+        "replay",
         "settled",
         "size",
         "ticket",
@@ -70,11 +81,14 @@ class Delivery:
         """What its last attempt failed of."""
         self.alone = False
         """Whether it must be sent without neighbours: its last batch was refused as a whole."""
+        self.replay: Replay | None = None
         self.settled = False
 
     @property
     def trigger(self) -> Trigger:
         """Why its next attempt is made."""
+        if self.replay is not None:
+            return "replay"
         return "retry" if self.tier else "live"
 
     def settle(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pushrail_stream.core.delivery import Problem
+from pushrail_stream.core.delivery import Problem, Replay
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Record
@@ -24,6 +24,7 @@ class RetryCopy:
     first_attempt_ms: int | None
     failed_at_ms: int
     problem: Problem | None
+    replay: Replay | None = None
 
     def headers(self) -> Headers:
         """The producer's headers and the delivery's (contract 3.4)."""
@@ -39,5 +40,7 @@ class RetryCopy:
             error_code=problem.code if problem else None,
             error_message=problem.message if problem else None,
             request_id=problem.request_id if problem else None,
+            replay=self.replay.id if self.replay else None,
+            replay_count=self.replay.count if self.replay else None,
         )
         return encode_headers(state, self.record.headers)

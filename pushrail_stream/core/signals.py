@@ -29,6 +29,7 @@ class EntryAttempted(NamedTuple):
     decision: Decision
     recorded_at_ms: int
     """Epoch milliseconds of its record's Kafka timestamp: on a retry, its copy's."""
+    replay_id: str | None = None
 
 
 class Attempted(NamedTuple):
@@ -53,6 +54,7 @@ class Skipped(NamedTuple):
     reason: SkipReason
     trigger: Trigger
     at_ms: int
+    replay_id: str | None = None
 
 
 class DeadLettered(NamedTuple):

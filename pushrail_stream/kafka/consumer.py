@@ -12,14 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar, cast, final
+from typing import Final, TypeVar, final
 
 import orjson
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pushrail_stream.core.offsets import Committable
-from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
+from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.options import ConsumerOptions
 from pushrail_stream.pipeline.intake import Directions, Intake
 from pushrail_stream.ports import Failed, Observer
@@ -100,7 +101,7 @@ class KafkaConsumer:
             self._stopping.wait(_HOLD_SECS)
             directions = self._ask(self._intake.directions)
         else:
-            records = _records(self._poll(consumer))
+            records = records_of(self._poll(consumer))
             directions = self._ask(self._intake.accept, records) if records else self._ask(self._intake.directions)
         self._obey(consumer, directions)
         if time.monotonic() >= self._next_commit:
@@ -253,22 +254,6 @@ _HOPELESS: Final = frozenset(
         KafkaError._FATAL,  # noqa: SLF001 - librdkafka's own name
     }
 )
-
-
-def _records(messages: Iterable[Message]) -> list[Record]:
-    # A message without an error has them all; the library's types allow for the others.
-    return [
-        Record(
-            cast("str", message.topic()),
-            cast("int", message.partition()),
-            cast("int", message.offset()),
-            message.key(),
-            message.value(),
-            tuple(cast("list[tuple[str, bytes | None]]", message.headers() or ())),
-            message.timestamp()[1],
-        )
-        for message in messages
-    ]
 
 
 def _committable(partition: TopicPartition) -> Committable | None:

@@ -38,6 +38,7 @@ class TopicNames:
     dlq: str
     attempts: str
     destinations: str
+    replays: str
     retry: Sequence[str]
 
     def needed_to_run(self) -> tuple[str, ...]:
@@ -65,6 +66,8 @@ def plan_topics(names: TopicNames, partitions: int) -> list[TopicPlan]:
         TopicPlan(names.dlq, partitions, copy_bytes | fortnight),
         TopicPlan(names.attempts, partitions, week),
         TopicPlan(names.destinations, 1, {"cleanup.policy": "compact"}),
+        # Kept as long as dead letters are: one that is still there must not look as if it had never been replayed.
+        TopicPlan(names.replays, 1, {"cleanup.policy": "compact,delete"} | fortnight),
     ]
 
 

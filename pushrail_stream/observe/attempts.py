@@ -35,10 +35,12 @@ class AttemptsLog:
         match signal:
             case Attempted():
                 self._attempted(signal)
-            case Skipped(event, origin, destination_id, bus_arn, reason, trigger, at_ms):
+            case Skipped(event, origin, destination_id, bus_arn, reason, trigger, at_ms, replay_id):
                 known = {} if destination_id is None else {"destinationId": destination_id, "busArn": bus_arn}
                 record = _event_part(event, origin) | known | _unsent_part(at_ms)
                 record |= {"status": "skipped", "reason": reason, "trigger": trigger}
+                if replay_id is not None:
+                    record["replayId"] = replay_id
                 self._append(destination_id or event.customer_external_id, record)
             case DeadLettered(letter, event) if letter.attempts == 0:
                 # With an attempt the attempt's own record tells of it; this one was never sent.
@@ -70,6 +72,8 @@ class AttemptsLog:
             record["trigger"] = entry.trigger
             record["batchIndex"] = index
             record["entryBytes"] = entry.size
+            if entry.replay_id is not None:
+                record["replayId"] = entry.replay_id
             _add_outcome(record, entry, signal.at_ms, signal.duration_secs)
             self._log.append(key, head + orjson.dumps(record)[1:])
 
@@ -117,7 +121,9 @@ def _unsent_part(at_ms: int) -> dict[str, Any]:
 
 def _dead_unsent(letter: DeadLetter, event: Event | None) -> dict[str, Any]:
     origin = letter.record.origin
-    record = {"origin": _origin_part(origin)} if event is None else _event_part(event, origin)
+    record: dict[str, Any] = {"origin": _origin_part(origin)} if event is None else _event_part(event, origin)
+    if letter.replay is not None:
+        record["replayId"] = letter.replay.id
     return record | {
         **_unsent_part(letter.failed_at_ms),
         "destinationId": letter.destination_id,

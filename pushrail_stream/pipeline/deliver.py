@@ -351,5 +351,13 @@ def _adopt(lane: Lane, destination: Destination) -> None:
 def _report(delivery: Delivery, outcome: Outcome, decision: Decision) -> EntryAttempted:
     record, attempt = delivery.record, delivery.attempts
     return EntryAttempted(
-        delivery.event, record.origin, delivery.trigger, delivery.size, attempt, outcome, decision, record.timestamp_ms
+        delivery.event,
+        record.origin,
+        delivery.trigger,
+        delivery.size,
+        attempt,
+        outcome,
+        decision,
+        record.timestamp_ms,
+        delivery.replay.id if delivery.replay else None,
     )

@@ -41,6 +41,7 @@ class HandOver:
             destination_id=delivery.destination_id,
             first_attempt_ms=delivery.first_attempt_ms,
             request_id=problem.request_id,
+            replay=delivery.replay,
         )
         self._copies.bury(letter, delivery.event, delivery.ticket, delivery.settle)
 
@@ -59,6 +60,7 @@ class HandOver:
             first_attempt_ms=delivery.first_attempt_ms,
             failed_at_ms=self._clock.now_ms(),
             problem=delivery.problem,
+            replay=delivery.replay,
         )
         self._copies.postpone(copy, delivery.ticket, delivery.settle)
 
@@ -75,6 +77,7 @@ class HandOver:
                 reason,
                 delivery.trigger,
                 self._clock.now_ms(),
+                delivery.replay.id if delivery.replay else None,
             )
         )
 

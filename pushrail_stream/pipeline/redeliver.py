@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.dead_letter import DeadLetter
-from pushrail_stream.core.delivery import Delivery, Problem
+from pushrail_stream.core.delivery import Delivery, Problem, Replay
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.flood import FloodGuard
@@ -125,6 +125,8 @@ class Redeliver(Intake):
         delivery = Delivery(event, original, destination_id, size, ticket, self._numbers[record.topic])
         delivery.attempts = state.attempts
         delivery.first_attempt_ms = state.first_attempt_at_ms
+        if state.replay is not None:
+            delivery.replay = Replay(state.replay, state.replay_count or 1)
         if state.error_code is not None:
             code, message = state.error_code, state.error_message or ""
             delivery.problem = Problem(code, message, state.request_id, is_ours(code))

@@ -107,6 +107,7 @@ class TopicsSettings(_Section):
     dlq: Topic = "pushrail.dlq"
     attempts: Topic = "pushrail.attempts"
     destinations: Topic = "pushrail.destinations"
+    replays: Topic = "pushrail.replays"
     retry: Annotated[Mapping[Topic, Seconds], Field(min_length=1)] = {
         "pushrail.retry.10s": 10,
         "pushrail.retry.2m": 120,
@@ -114,7 +115,7 @@ class TopicsSettings(_Section):
     }
     """Topic to delay in seconds."""
 
-    @field_validator("dlq", "attempts", "destinations", "retry")
+    @field_validator("dlq", "attempts", "destinations", "replays", "retry")
     @classmethod
     def _check_distinct(cls, value: str | Mapping[str, float], info: ValidationInfo) -> str | Mapping[str, float]:
         # Kafka names metrics with '_' for '.', and so refuses to create two topics that differ in that alone.

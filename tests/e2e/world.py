@@ -65,7 +65,7 @@ def settings_for(bootstrap: str, bus_url: str, *, tiers: Sequence[float] = (10,)
     ``tiers``: the retry tiers' delays in seconds.
     """
     tag = uuid.uuid4().hex[:8]
-    names = {name: f"{tag}.{name}" for name in ("events", "dlq", "attempts", "destinations")}
+    names = {name: f"{tag}.{name}" for name in ("events", "dlq", "attempts", "destinations", "replays")}
     return Settings.model_validate(
         {
             "vendor": "acme",
