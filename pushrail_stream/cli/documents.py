@@ -13,7 +13,7 @@ from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
 from pushrail_stream.ports import DocumentChange
-from pushrail_stream.registry import Parsed
+from pushrail_stream.registry import Parsed, Refusal
 from pushrail_stream.settings import Settings
 
 
@@ -30,7 +30,7 @@ def put(options: Options, *, file: BinaryIO, dry_run: bool) -> None:
     settings, content = options.settings, file.read()
     parsed = document_parser(settings, os.environ)(content)
     if not isinstance(parsed, Parsed):
-        raise CommandError("\n".join(f"{file.name}: {field}: {problem}" for field, problem in parsed), 2)
+        raise CommandError("\n".join(str(Refusal(file.name, *problem)) for problem in parsed), 2)
     destination_id = parsed.destination.id
     catalog, _ = asyncio.run(load_registry(settings, os.environ))
     is_new = catalog.get(destination_id) is None

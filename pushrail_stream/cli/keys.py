@@ -115,11 +115,11 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
     """
     settings = options.settings
     keyring = require_keyring(settings)
+    path = _keyring_file(settings) if remove_unused else None
     done = asyncio.run(_rotate(settings, keyring, dry_run=dry_run, quiet=options.json))
     unused = done.unused(keyring)
-    removed = unused if remove_unused and not dry_run else []
-    if removed:
-        path = _keyring_file(settings)
+    removed = unused if path is not None and not dry_run else []
+    if path is not None and removed:
         replace_file(path, without_keys(str(path), path.read_bytes(), frozenset(removed)))
     _tell_problems(done)
     if options.json:

@@ -18,7 +18,7 @@ from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.ports import DocumentChange
-from pushrail_stream.registry import Keyring, Parsed, Problem
+from pushrail_stream.registry import Keyring, Parsed, Problem, Refusal
 from pushrail_stream.registry.documents import id_of, with_secret
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings import Settings
@@ -72,7 +72,7 @@ async def _find(settings: Settings, destination_id: str) -> tuple[str, bytes]:
 def _sealed(name: str, content: bytes, seal_for: Callable[[Place], str], access_key_id: str | None) -> bytes:
     changed = with_secret(content, seal_for, access_key_id)
     if isinstance(changed, Problem):
-        raise CommandError(f"{name}: {': '.join(part for part in changed if part)}", 2)
+        raise CommandError(str(Refusal(name, *changed)), 2)
     return changed
 
 
@@ -88,7 +88,7 @@ async def _write(settings: Settings, name: str, before: bytes, changed: bytes, *
     """Write the document, unless it would be refused or somebody has changed it meanwhile."""
     parsed = document_parser(settings, os.environ)(changed)
     if not isinstance(parsed, Parsed):
-        raise CommandError("\n".join(f"{name}: {field}: {problem}" for field, problem in parsed), 2)
+        raise CommandError("\n".join(str(Refusal(name, *problem)) for problem in parsed), 2)
     catalog, _ = await load_registry(settings, os.environ)
     if refusals := catalog.apply([DocumentChange(name, changed)]).refusals:
         raise CommandError("\n".join(str(refusal) for refusal in refusals), 2)

@@ -17,9 +17,12 @@ from pushrail_stream.registry.claims import Claims
 from pushrail_stream.registry.directory import FileDirectory, find_clashes
 from pushrail_stream.registry.documents import Parsed
 from pushrail_stream.registry.findings import Caveat, Problem, Refusal
+from pushrail_stream.registry.rules import SEALED
 
-_PARSERS: Final = 16
-"""Threads that parse: a secret that KMS has to open waits for an answer from afar."""
+_OPENERS: Final = 16
+"""Threads that read documents with sealed secrets: what KMS has to open waits for an answer from afar."""
+
+_SEALED: Final = SEALED.encode()
 
 Parse = Callable[[str, bytes], Parsed | tuple[Problem, ...]]
 """Name and content of a document to what it stands for, or to what is wrong with it."""
@@ -115,8 +118,10 @@ class Catalog:
     def _parsed(
         self, changes: Sequence[DocumentChange]
     ) -> Iterable[tuple[DocumentChange, Parsed | tuple[Problem, ...] | None]]:
-        with ThreadPoolExecutor(_PARSERS) as threads:
-            return zip(changes, list(threads.map(self._parse_change, changes)), strict=True)
+        sealed = [change for change in changes if change.content is not None and _SEALED in change.content]
+        with ThreadPoolExecutor(_OPENERS) as threads:
+            opened = dict(zip(sealed, threads.map(self._parse_change, sealed), strict=True))
+        return [(change, opened[change] if change in opened else self._parse_change(change)) for change in changes]
 
     def _parse_change(self, change: DocumentChange) -> Parsed | tuple[Problem, ...] | None:
         """None: the document is gone."""

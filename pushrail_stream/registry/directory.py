@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self, final
@@ -93,11 +94,17 @@ class FileDirectory:
 
 def document_files(path: Path) -> list[Path]:
     """The documents of a directory, sorted by name: ``*.json``, without hidden files (editors' temporary ones are)."""
+    return sorted(Path(entry.path) for entry in document_entries(path))
+
+
+def document_entries(path: Path) -> Iterator[os.DirEntry[str]]:
+    """The same, in any order and cheaply: ten thousand are looked at every two seconds."""
     try:
-        return sorted(
-            file for file in path.iterdir()
-            if file.suffix == ".json" and not file.name.startswith((".", "#", "~")) and not file.is_dir()
-        )  # fmt: skip
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.endswith(".json") and not name.startswith((".", "#", "~")) and not entry.is_dir():
+                    yield entry
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise RegistryError(f"{path}: no directory of destination documents: {reason} (registry.path)") from None

@@ -18,7 +18,7 @@ from pushrail_stream.registry import FileDirectory, Keyring
 from pushrail_stream.registry.documents import parse_document
 from tests.cli.shell import Shell
 from tests.registry.documents import ACCESS_KEY, customer, document
-from tests.registry.keys import no_kms
+from tests.registry.keys import no_kms, ring
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 OTHER_SECRET = "another/secret+of+the+customer"
@@ -247,6 +247,11 @@ def test_what_has_no_keyring_file_says_what_to_do(shell: Shell, monkeypatch: pyt
         "error: secrets.keyring: is an environment variable, which cannot be written: "
         "name a file instead (PUSHRAIL_SECRETS__KEYRING=PATH)\n"
     )
+    monkeypatch.setenv("RING", ring("k").decode())
+    assert shell("keys", "rotate") == (0, "0 documents sealed anew by key k\n", "")
+    code, out, err = shell("keys", "rotate", "--remove-unused")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: secrets.keyring: is an environment variable, which cannot be written")
 
 
 def test_a_keyring_that_others_may_read_is_pointed_out(shell: Shell, home: Path) -> None:
