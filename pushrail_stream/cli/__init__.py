@@ -30,6 +30,8 @@ _COMMANDS: Final = {
     "destinations": LazyCommand(
         "pushrail_stream.cli.destinations:destinations", "Customers' buses and their documents."
     ),
+    "dlq": LazyCommand("pushrail_stream.cli.dlq:dlq", "Dead letters: what was given up, and why."),
+    "replay": LazyCommand("pushrail_stream.cli.replay:replay", "Deliver dead letters or past events again."),
     "keys": LazyCommand("pushrail_stream.cli.keys:keys", "The keys that seal customers' secrets."),
     "config": LazyCommand("pushrail_stream.cli.config:config", "The settings in force, and where they come from."),
 }

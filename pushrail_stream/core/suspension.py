@@ -12,17 +12,20 @@ SUSPEND_AFTER: Final = 5
 FIRST_PROBE_SECS: Final = 30.0
 LAST_PROBE_SECS: Final = 600.0
 """Probes come at most so far apart."""
+ASKED_PROBE_SECS: Final = 5.0
+"""Probes that somebody asks for come at least so far apart."""
 
 
 @final
 class Suspension:
     """Whether a destination is suspended. Times are seconds of one monotonic clock."""
 
-    __slots__ = ("_blocked", "_pause", "probe_at", "since")
+    __slots__ = ("_blocked", "_pause", "_tried_at", "probe_at", "since")
 
     def __init__(self) -> None:
         self._blocked = 0
         self._pause = FIRST_PROBE_SECS
+        self._tried_at = 0.0
         self.since: float | None = None
         """When it was suspended; None while it is not."""
         self.probe_at = 0.0
@@ -44,7 +47,7 @@ class Suspension:
             self.since = now
         else:
             return False
-        self.probe_at = now + self._pause
+        self._tried_at, self.probe_at = now, now + self._pause
         return True
 
     def took_one(self, now: float) -> float | None:
@@ -52,6 +55,10 @@ class Suspension:
         secs = None if self.since is None else now - self.since
         self._blocked, self._pause, self.since, self.probe_at = 0, FIRST_PROBE_SECS, None, 0.0
         return secs
+
+    def asked(self) -> None:
+        """Somebody sends again what it has refused, so it may be mended: do not wait for long."""
+        self.probe_at = min(self.probe_at, self._tried_at + ASKED_PROBE_SECS)
 
     def probe_now(self) -> None:
         """Its document changed: what stood in the way may be gone."""

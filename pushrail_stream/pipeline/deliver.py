@@ -119,6 +119,8 @@ class Deliver:
             lane = self._lanes[destination.id] = Lane(destination, self._limits)
         elif lane.destination is not destination:
             _adopt(lane, destination)
+        if lane.is_suspended and delivery.replay is not None and delivery.first_attempt_ms is None:
+            lane.suspension.asked()
         if lane.is_suspended and lane.refuses(now):
             self._refuse(lane, delivery, now)
         elif lane.offer(delivery, now):
@@ -275,7 +277,7 @@ class Deliver:
         else:
             delay = backoff(delivery.attempts, self._jitter(), self._policy)
         decision = decide(outcome, self._standing(lane, delivery, now), delay, self._policy)
-        if isinstance(decision, Again | Move) and lane.is_suspended and not probing:
+        if isinstance(decision, Again | Move) and lane.is_suspended and not probing and delivery.replay is None:
             decision = _refused(outcome.code, outcome.message)
         self._carry_out(lane, delivery, decision, now)
         return _report(delivery, outcome, decision)
@@ -303,7 +305,7 @@ class Deliver:
         )
 
     def _split(self, lane: Lane, delivery: Delivery, outcome: Retryable, *, probing: bool) -> EntryAttempted:
-        is_refused = lane.is_suspended and not probing
+        is_refused = lane.is_suspended and not probing and delivery.replay is None
         decision: Decision = _refused(outcome.code, outcome.message) if is_refused else Again(0.0, "retryable")
         delivery.alone = True
         self._carry_out(lane, delivery, decision, self._loop.time())
@@ -321,10 +323,21 @@ class Deliver:
             self._hand_over.postpone(delivery, move_on(standing, self._policy))
 
     def _refuse(self, lane: Lane, delivery: Delivery, now: float) -> None:
-        """Its destination is suspended and this is not its probe."""
+        """Its destination is suspended and this is not its probe. What somebody sends again waits for the probe."""
+        if delivery.replay is not None:
+            self._wait_for_probe(lane, delivery, now)
+            return
         secs = 0.0 if lane.suspension.since is None else now - lane.suspension.since
         message = f"every attempt was blocked, the last {secs:.0f} s ago or later"
         self._hand_over.bury(delivery, "suspended", delivery.problem or Problem("DestinationSuspended", message))
+
+    def _wait_for_probe(self, lane: Lane, delivery: Delivery, now: float) -> None:
+        if delivery.first_attempt_ms is None:
+            # The probe may be under way: once around on its own tier, and only then higher.
+            delivery.first_attempt_ms = self._clock.now_ms()
+            self._hand_over.postpone(delivery, Move(self._policy.tiers[max(delivery.tier - 1, 0)], "held"))
+        else:
+            self._hold(lane, delivery, now)
 
     def _requeue(self, lane: Lane, delivery: Delivery, at: float) -> None:
         if delivery.ticket.is_leaving and delivery.ticket.is_shared:

@@ -77,3 +77,18 @@ def test_it_is_suspended_exactly_while_the_last_five_or_more_were_blocked(story:
         assert (suspension.since is not None) == (in_a_row >= SUSPEND_AFTER)
         assert suspension.is_clear == (in_a_row == 0)
         assert suspension.probe_at <= now + LAST_PROBE_SECS
+
+
+def test_who_asks_is_heard_soon_and_not_at_once() -> None:
+    suspension = suspended(100.0)
+    suspension.asked()
+    assert suspension.probe_at == 105.0
+    suspension.asked()
+    assert suspension.probe_at == 105.0, "asking twice does not hurry it"
+    assert suspension.blocked(106.0)
+    assert suspension.probe_at == 166.0
+    suspension.asked()
+    assert suspension.probe_at == 111.0
+    suspension.probe_now()
+    suspension.asked()
+    assert suspension.probe_at == 0.0

@@ -1,0 +1,129 @@
+"""``pushrail-stream dlq``: what was given up, and why."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+import click
+
+from pushrail_stream.cli.errors import CommandError
+from pushrail_stream.cli.letters import all_letters, letter_filter, read_letters
+from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.output import emit, printable, remark, say, table
+from pushrail_stream.cli.progress import Bar
+from pushrail_stream.cli.times import shown
+from pushrail_stream.history.letters import Letter, LetterFilter, count_letters
+
+_DUMPED: Final = 1024
+"""Bytes of what is no event that are shown."""
+_ROW: Final = 16
+
+
+@click.group(epilog="Example: pushrail-stream dlq list --since 2h")
+def dlq() -> None:
+    """Dead letters: what was given up, and why."""
+
+
+@dlq.command("list", epilog="Example: pushrail-stream dlq list --destination dst_acme_8K2zRq --reason blocked")
+@letter_filter
+@common_options
+def list_(options: Options, *, wanted: LetterFilter) -> None:
+    """Count dead letters by destination, customer, reason and code, with the oldest and the newest of each.
+
+    Fault "customer": their side refused it, or their event is at fault. Fault "producer": what produced the record, or
+    we, wrote something that is no event. With --json: one object for each row.
+    """
+    with Bar("dead letters", quiet=options.json) as bar:
+        groups = count_letters(read_letters(options.settings, wanted, bar))
+    rows = sorted(groups.items(), key=lambda item: (-item[1].count, item[0]))
+    if options.json:
+        for group, tally in rows:
+            emit({
+                **group._asdict(),
+                "count": tally.count,
+                "oldest": shown(tally.oldest_ms),
+                "newest": shown(tally.newest_ms),
+            })  # fmt: skip
+        return
+    columns = ("destination", "customer", "reason", "fault", "code", "count", "oldest", "newest")
+    table(columns, ((*group, str(t.count), shown(t.oldest_ms), shown(t.newest_ms)) for group, t in rows))
+    remark(f"{sum(tally.count for _, tally in rows)} dead letters")
+
+
+@dlq.command(epilog="Example: pushrail-stream dlq show pushrail.dlq/3/1042")
+@click.argument("position", metavar="POSITION")
+@common_options
+def show(options: Options, *, position: str) -> None:
+    """Show the dead letter at POSITION: topic/partition/offset, in the DLQ or of the event's own record.
+
+    An event may have one for each of its destinations; all are shown. With --json: one object for each.
+    """
+    settings = options.settings
+    if position.count("/") < 2 or not all(part.isdigit() for part in position.rsplit("/", 2)[1:]):  # noqa: PLR2004
+        raise CommandError("POSITION: must be topic/partition/offset", 2)
+    found = 0
+    with Bar("dead letters", quiet=options.json) as bar:
+        for letter in all_letters(settings, LetterFilter(), bar):
+            if position in {str(letter.position), str(letter.original().origin)}:
+                found += 1
+                if options.json:
+                    emit(_as_json(letter))
+                else:
+                    _print(letter)
+    if not found:
+        raise CommandError(f"{position}: there is no such dead letter in {settings.topics.dlq}")
+
+
+def _facts(letter: Letter) -> dict[str, Any]:
+    state = letter.state
+    return {
+        "position": str(letter.position),
+        "origin": str(letter.original().origin),
+        "reason": letter.reason,
+        "fault": letter.fault,
+        "destination": letter.destination,
+        "code": letter.code,
+        "message": state.error_message if state else None,
+        "requestId": state.request_id if state else None,
+        "attempts": state.attempts if state else None,
+        "firstAttemptAt": shown(state.first_attempt_at_ms) or None if state else None,
+        "failedAt": shown(letter.failed_at_ms),
+        "replay": state.replay if state else None,
+        "replayCount": letter.replays,
+    }
+
+
+def _headers(letter: Letter) -> dict[str, str]:
+    return {name: (value or b"").decode(errors="backslashreplace") for name, value in letter.original().headers}
+
+
+def _as_json(letter: Letter) -> dict[str, Any]:
+    value = letter.record.value or b""
+    event = json.loads(value) if letter.event is not None else None
+    dump = {} if event is not None else {"hex": value[:_DUMPED].hex(), "bytes": len(value)}
+    key = (letter.record.key or b"").decode(errors="backslashreplace")
+    return {**_facts(letter), "key": key, "headers": _headers(letter), "event": event, **dump}
+
+
+def _print(letter: Letter) -> None:
+    for name, fact in _facts(letter).items():
+        if fact not in {None, ""}:
+            say(f"{name:15} {fact}")
+    for name, text in _headers(letter).items():
+        say(f"header          {name}: {text}")
+    value = letter.record.value or b""
+    if letter.event is not None:
+        text = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+        click.echo("\n".join(printable(line) for line in text.splitlines()))
+    else:
+        for start in range(0, min(len(value), _DUMPED), _ROW):
+            say(_dump_line(start, value[start : start + _ROW]))
+        if len(value) > _DUMPED:
+            say(f"... {len(value) - _DUMPED} bytes more")
+    click.echo("")
+
+
+def _dump_line(start: int, row: bytes) -> str:
+    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)  # noqa: PLR2004 - printable ASCII
+    return f"{start:08x}  {row.hex(' '):<{3 * _ROW}} {text}"

@@ -1,0 +1,64 @@
+"""What the commands about dead letters share: the filter's options, and reading them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import click
+
+from pushrail_stream.app import kafka_options
+from pushrail_stream.cli.progress import Bar
+from pushrail_stream.cli.times import MOMENT
+from pushrail_stream.history.letters import REASONS, Letter, LetterFilter, read_letter
+from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.settings import Settings
+
+_REASONS: Final = (*REASONS, "foreign")
+_OPTIONS: Final = (
+    click.option("--destination", metavar="ID", help="Of this destination."),
+    click.option("--customer", metavar="ID", help="Of this customer (customerExternalId)."),
+    click.option("--vendor", help="Of this vendor."),
+    click.option(
+        "--reason", "reasons", type=click.Choice([*REASONS, "foreign"]), multiple=True, help="May be repeated."
+    ),
+    click.option("--code", help="With this error code, AWS's or ours."),
+    click.option("--event-type", help="Of exactly this event type."),
+    click.option(
+        "--since", "since_ms", type=MOMENT, metavar="TIME", help="Failed then or later: RFC 3339, or 2h, 7d ago."
+    ),
+    click.option("--until", "until_ms", type=MOMENT, metavar="TIME", help="Failed before then."),
+    click.option("--origin", metavar="POSITION", help="Of the event at topic/partition/offset."),
+    click.option("--replay", metavar="ID", help="That died in this replay."),
+)
+
+
+def letter_filter(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the filter's options, as one argument ``wanted``."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        names = [*LetterFilter.__slots__]
+        values = {name: kwargs.pop(name) for name in names}
+        command(*args, wanted=LetterFilter(**values | {"reasons": frozenset(values["reasons"])}), **kwargs)
+
+    for option in reversed(_OPTIONS):
+        wrapper = option(wrapper)
+    return wrapper
+
+
+def read_letters(settings: Settings, wanted: LetterFilter, bar: Bar) -> Iterator[Letter]:
+    """The DLQ's letters that match, oldest first in each partition."""
+    for letter in all_letters(settings, wanted, bar):
+        if wanted.matches(letter):
+            yield letter
+
+
+def all_letters(settings: Settings, wanted: LetterFilter, bar: Bar) -> Iterator[Letter]:
+    """The DLQ's letters from where those that match may begin. A letter is written after it has failed."""
+    with Scan(kafka_options(settings), settings.topics.dlq, since_ms=wanted.since_ms) as scan:
+        for batch in scan:
+            for record in batch:
+                yield read_letter(record, settings.vendor)
+            bar.at(*scan.progress)

@@ -1,0 +1,151 @@
+"""Dead letters, read back from the DLQ: what died, whose fault it was, and whether it can be sent again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple
+
+from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, producer_headers
+from pushrail_stream.core.record import Origin, Record
+
+Fault = Literal["customer", "producer"]
+REASONS: Final = ("rejected", "blocked", "suspended", "expired", "oversize", "undecodable")
+"""Why a delivery is given up (contract 3.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One record of the DLQ."""
+
+    record: Record
+    state: DeliveryHeaders | None
+    """None where its delivery headers make no sense: somebody else has written it."""
+    event: Event | None
+    """None for what cannot be decoded."""
+
+    @property
+    def position(self) -> Origin:
+        """Where it lies in the DLQ: its name."""
+        return self.record.origin
+
+    @property
+    def reason(self) -> str:
+        """Of the contract, or ``foreign``."""
+        return self.state.reason if self.state else "foreign"
+
+    @property
+    def fault(self) -> Fault:
+        """Whose it is: the customer's side (or their event's), or what produced it (us included)."""
+        return "producer" if self.reason in {"undecodable", "foreign"} else "customer"
+
+    @property
+    def destination(self) -> str | None:
+        """Id of the one destination it did not reach."""
+        return self.state.destination if self.state else None
+
+    @property
+    def code(self) -> str:
+        """AWS's or our code."""
+        return (self.state.error_code if self.state else None) or ""
+
+    @property
+    def failed_at_ms(self) -> int:
+        """Epoch milliseconds."""
+        return self.state.failed_at_ms if self.state else self.record.timestamp_ms
+
+    @property
+    def replays(self) -> int:
+        """How often it had been replayed when it died."""
+        return (self.state.replay_count if self.state else None) or 0
+
+    def original(self) -> Record:
+        """The event's record as it was produced."""
+        origin = self.state.origin if self.state else self.position
+        record = self.record
+        return Record(*origin, record.key, record.value, producer_headers(record.headers), record.timestamp_ms)
+
+
+def read_letter(record: Record, vendor: str | None) -> Letter:
+    """A record of the DLQ as a dead letter; ``vendor`` is that of records without a header."""
+    state = decode_headers(record.headers)
+    event = decode(record.value, record.headers, vendor)
+    return Letter(
+        record,
+        None if isinstance(state, BadHeader) else state,
+        event if isinstance(event, Event) else None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterFilter:
+    """Which dead letters are meant; what is None or empty does not matter."""
+
+    destination: str | None = None
+    customer: str | None = None
+    vendor: str | None = None
+    reasons: frozenset[str] = frozenset()
+    code: str | None = None
+    event_type: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+    origin: str | None = None
+    """The event's, ``topic/partition/offset``."""
+    replay: str | None = None
+
+    def matches(self, letter: Letter) -> bool:
+        """Whether this letter is one of them. Times are those of the failure, ``until_ms`` excluded."""
+        state, event = letter.state, letter.event
+        known = (
+            (self.destination, letter.destination),
+            (self.customer, event.customer_external_id if event else None),
+            (self.vendor, event.vendor if event else None),
+            (self.code, letter.code),
+            (self.event_type, event.event_type if event else None),
+            (self.origin, str(state.origin) if state else None),
+            (self.replay, state.replay if state else None),
+        )
+        return (
+            all(wanted is None or wanted == found for wanted, found in known)
+            and (not self.reasons or letter.reason in self.reasons)
+            and (self.since_ms is None or letter.failed_at_ms >= self.since_ms)
+            and (self.until_ms is None or letter.failed_at_ms < self.until_ms)
+        )
+
+
+class Group(NamedTuple):
+    """Dead letters of one kind."""
+
+    destination: str
+    customer: str
+    reason: str
+    fault: Fault
+    code: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many there are of a kind, and when they failed (epoch milliseconds)."""
+
+    count: int
+    oldest_ms: int
+    newest_ms: int
+
+
+def count_letters(letters: Iterable[Letter]) -> dict[Group, Tally]:
+    """Dead letters by destination, customer, reason and code."""
+    groups: dict[Group, Tally] = {}
+    for letter in letters:
+        customer = letter.event.customer_external_id if letter.event else ""
+        group = Group(letter.destination or "", customer, letter.reason, letter.fault, letter.code)
+        at = letter.failed_at_ms
+        tally = groups.setdefault(group, Tally(0, at, at))
+        tally.count += 1
+        tally.oldest_ms, tally.newest_ms = min(tally.oldest_ms, at), max(tally.newest_ms, at)
+    return groups
+
+
+Chosen = Counter[tuple[str, str]]
+"""Destination id and reason to how many."""

@@ -1,0 +1,108 @@
+"""Consumer groups from outside: who is in one, what it has committed, and moving that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.ports import Failed
+
+_TIMEOUT_SECS: Final = 15.0
+_INACTIVE: Final = frozenset({ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})
+
+Target = int | str
+"""An offset, epoch milliseconds as ``time:<ms>``, ``earliest`` or ``latest``."""
+
+
+class Shift(NamedTuple):
+    """Where a group stands in a partition, and where it is to stand."""
+
+    partition: int
+    old: int | None
+    """None where nothing has been committed."""
+    new: int
+    end: int
+
+    @property
+    def again(self) -> int:
+        """Records that will be read again; negative: that will be passed over."""
+        return (self.end if self.old is None else self.old) - self.new
+
+
+def members_of(options: KafkaOptions, group_id: str) -> list[str]:
+    """The clients that are in the group; empty when it is inactive or unknown. Raises `Failed`."""
+    admin = AdminClient(options.common())
+    try:
+        [described] = admin.describe_consumer_groups([group_id], request_timeout=_TIMEOUT_SECS).values()
+        group = described.result()
+    except KafkaException as error:
+        raise _failed(options, error) from error
+    if group.state in _INACTIVE:
+        return []
+    return [f"{member.client_id} at {member.host}" for member in group.members] or [str(group.state)]
+
+
+def plan_shift(
+    options: KafkaOptions, group_id: str, topic: str, target: Target, partition: int | None = None
+) -> list[Shift]:
+    """What moving the group to ``target`` would mean, for each partition or for one. Raises `Failed`."""
+    consumer = Consumer({**options.common(), "group.id": group_id, "enable.auto.commit": False})
+    try:
+        numbers = [n for n in _partitions(consumer, topic) if partition in {None, n}]
+        bounds = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=_TIMEOUT_SECS) for n in numbers}
+        old = {
+            p.partition: p.offset if p.offset >= 0 else None
+            for p in consumer.committed([TopicPartition(topic, n) for n in numbers], timeout=_TIMEOUT_SECS)
+        }
+        new = _resolve(consumer, topic, target, bounds)
+    except KafkaException as error:
+        raise _failed(options, error) from error
+    finally:
+        consumer.close()
+    return [Shift(n, old[n], min(max(new[n], low), high), high) for n, (low, high) in sorted(bounds.items())]
+
+
+def move_group(options: KafkaOptions, group_id: str, topic: str, shifts: list[Shift]) -> None:
+    """Commit the new offsets. Raises `Failed`, also when a member has joined meanwhile."""
+    admin = AdminClient(options.common())
+    wanted = [TopicPartition(topic, shift.partition, shift.new) for shift in shifts]
+    request = ConsumerGroupTopicPartitions(group_id, wanted)
+    try:
+        [altered] = admin.alter_consumer_group_offsets([request], request_timeout=_TIMEOUT_SECS).values()
+        refused = [p.error for p in altered.result().topic_partitions if p.error is not None]
+    except KafkaException as error:
+        raise _failed(options, error) from error
+    if refused:
+        raise Failed(f"group {group_id} could not be moved: {refused[0].str()}")
+
+
+def _partitions(consumer: Consumer, topic: str) -> list[int]:
+    known = consumer.list_topics(topic, timeout=_TIMEOUT_SECS).topics[topic]
+    if known.error is not None:
+        raise KafkaException(known.error)
+    return list(known.partitions)
+
+
+def _resolve(consumer: Consumer, topic: str, target: Target, bounds: Mapping[int, tuple[int, int]]) -> dict[int, int]:
+    if isinstance(target, int):
+        return dict.fromkeys(bounds, target)
+    if target.startswith("time:"):
+        at = int(target.removeprefix("time:"))
+        found = consumer.offsets_for_times([TopicPartition(topic, n, at) for n in bounds], timeout=_TIMEOUT_SECS)
+        return {p.partition: p.offset if p.offset >= 0 else bounds[p.partition][1] for p in found}
+    return {n: low if target == "earliest" else high for n, (low, high) in bounds.items()}
+
+
+def _failed(options: KafkaOptions, error: KafkaException) -> Failed:
+    reason: Any = error.args[0]
+    return Failed(f"Kafka refuses, or cannot be reached at {options.bootstrap_servers}: {reason.str()}")

@@ -1,0 +1,83 @@
+"""The operator's desk: settings and documents in a folder, and the commands as processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pushrail_stream.core.destination import Destination
+from pushrail_stream.registry import to_document
+from pushrail_stream.settings import Settings
+from tests.e2e.world import SECRET
+
+
+class Desk:
+    """Runs commands under these settings, with the documents of ``home/destinations``."""
+
+    def __init__(self, home: Path, settings: Settings) -> None:
+        self.documents = home / "destinations"
+        self.documents.mkdir()
+        self.config = home / "pushrail.yaml"
+        values = settings.model_dump(mode="json")
+        values["registry"]["path"] = str(self.documents)
+        values["kafka"].pop("client")
+        self.config.write_text(yaml.safe_dump(values))
+
+    def put(self, destinations: Iterable[Destination]) -> None:
+        """Their documents, each with the secret in the environment."""
+        for destination in destinations:
+            document = to_document(destination)
+            document["auth"]["secretAccessKey"] = "env:CUSTOMER_SECRET"
+            self.file(destination.id).write_text(json.dumps(document))
+
+    def file(self, destination_id: str) -> Path:
+        return self.documents / f"{destination_id}.json"
+
+    async def start(self, *words: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "pushrail_stream", *words, "--config", str(self.config)),
+            env=os.environ | {"CUSTOMER_SECRET": SECRET},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+
+    async def run(self, *words: str, exit_code: int = 0) -> str:
+        """Stdout of a command that ends so; stderr where it fails."""
+        process = await self.start(*words)
+        out, err = await asyncio.wait_for(process.communicate(), 120)
+        assert process.returncode == exit_code, (out + err).decode()
+        assert b"Traceback" not in err
+        return (err if exit_code else out).decode()
+
+    async def ask(self, *words: str) -> Any:
+        """The one JSON object of a command."""
+        return json.loads(await self.run(*words, "--json"))
+
+    async def lines(self, *words: str) -> list[Any]:
+        """The JSON lines of a command."""
+        return [json.loads(line) for line in (await self.run(*words, "--json")).splitlines()]
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """A worker for the length of the block."""
+        process = await self.start("run")
+        try:
+            yield
+            process.send_signal(signal.SIGTERM)
+            _, err = await asyncio.wait_for(process.communicate(), 60)
+            assert process.returncode == 0, err.decode()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()

@@ -1,0 +1,132 @@
+"""What somebody sends again: its own trigger and id through every hop, and a suspended destination probes for it."""
+
+from __future__ import annotations
+
+import pytest
+
+from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.core.signals import Attempted, Resumed, Skipped, Suspended
+from tests.pipeline.records import (
+    RETRY,
+    Answer,
+    always,
+    answered,
+    destination,
+    failed,
+    fault,
+    in_turn,
+    narrow,
+    records,
+    retry_record,
+    take_all,
+)
+from tests.pipeline.world import World
+from tests.virtual_time import in_virtual_time
+
+PARTITION = Partition(RETRY.topic, 1)
+"""Where no copies of this customer's go."""
+BLOCKED = failed("AccessDeniedException", 400)
+
+
+def replayed(offset: int, event: int, count: int = 1) -> Record:
+    """A copy as a replay makes it: never tried, and due."""
+    return retry_record(
+        offset,
+        event=event,
+        partition=PARTITION,
+        attempts=0,
+        reason="held",
+        first_attempt_at_ms=None,
+        replay="rp-1",
+        replay_count=count,
+    )
+
+
+@in_virtual_time
+async def test_a_replay_is_told_apart_from_a_retry() -> None:
+    world = World(destination())
+    async with world.worker(poll_secs=0.1) as worker:
+        worker.feed_retries(replayed(0, 0), retry_record(1, event=1))
+        await worker.at(1)
+        entries = [entry for call in worker.told(Attempted) for entry in call.entries]
+        assert [(e.trigger, e.replay_id, e.attempt) for e in entries] == [("replay", "rp-1", 1), ("retry", None, 4)]
+
+
+@in_virtual_time
+async def test_what_dies_or_waits_again_is_still_that_replays() -> None:
+    world = World(destination())
+    world.bus.answer(lambda batch: answered(batch, {"0": fault("MalformedDetail"), "1": fault("InternalFailure")}))
+    async with world.worker(poll_secs=0.1) as worker:
+        worker.feed_retries(replayed(0, 0, count=2), replayed(1, 1, count=2))
+        await worker.at(15)
+        said = {w.origin: (w.said["pushrail-replay"], w.said["pushrail-replay-count"]) for w in world.topics.written}
+        assert said == {"0": ("rp-1", "2"), "1": ("rp-1", "2")}
+
+
+@in_virtual_time
+async def test_a_replay_to_nobody_is_recorded_as_that_replays() -> None:
+    world = World()
+    async with world.worker(poll_secs=0.1) as worker:
+        worker.feed_retries(replayed(0, 0))
+        await worker.at(1)
+        [skipped] = worker.told(Skipped)
+        assert isinstance(skipped, Skipped)
+        assert (skipped.reason, skipped.trigger, skipped.replay_id) == ("deleted", "replay", "rp-1")
+
+
+@in_virtual_time
+async def test_a_suspended_destination_that_was_mended_takes_all_that_is_replayed() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.answer(in_turn(*[BLOCKED] * 5, take_all))
+    async with world.worker(poll_secs=0.1) as worker:
+        worker.feed(*records(range(60)))
+        await worker.at(10)
+        assert len(worker.told(Suspended)) == 1
+        dead = len(world.topics.dead())
+        assert dead == 60
+        worker.feed_retries(*(replayed(n, n) for n in range(60)))
+        await worker.at(11)
+        # One of them is the probe, though the next was due at 30 s; the others wait for what it says.
+        assert len(worker.told(Resumed)) == 1
+        assert len(world.topics.dead()) == dead
+        await worker.at(25)
+        assert sorted(world.bus.arrived["dst_acme"], key=int) == [str(n) for n in range(60)]
+        assert {delay for _, _, delay, _ in world.topics.moved()} == {"10s"}
+
+
+@in_virtual_time
+async def test_one_that_still_blocks_is_not_asked_for_each_of_them() -> None:
+    world = World(destination())
+    world.bus.answer(always(BLOCKED))
+    async with world.worker(poll_secs=0.1) as worker:
+        worker.feed(*records(range(50)))
+        await worker.at(10)
+        calls = len(world.bus.calls)
+        worker.feed_retries(*(replayed(n, n) for n in range(100)))
+        await worker.at(12)
+        assert len(world.bus.calls) == calls + 1
+        # They climb, tier by tier; the probe's own is a dead letter.
+        await worker.at(29)
+        tiers = [delay for _, _, delay, _ in world.topics.moved()]
+        assert (tiers.count("10s"), tiers.count("2m")) == (99, 99)
+        replays = [
+            w for w in world.topics.written if w.said["pushrail-reason"] == "blocked" and "pushrail-replay" in w.said
+        ]
+        assert len(replays) == 1
+
+
+@pytest.mark.parametrize("answer", [failed("503", 503), failed("413", 413)])
+@in_virtual_time
+async def test_a_replay_that_was_under_way_when_it_was_suspended_is_not_given_up(answer: Answer) -> None:
+    world = World(destination())
+    slow = {"5": 3.0}
+    world.bus.latency = lambda batch: slow.get(str(batch.deliveries[0].record.offset), 0.01)
+    world.bus.answer(in_turn(answer, *[BLOCKED] * 60))
+    async with world.worker(poll_secs=0.1) as worker:
+        worker.feed_retries(*(replayed(n, n) for n in range(5, 7)))
+        await worker.at(0.3)
+        worker.feed(*records(range(100, 180)))
+        await worker.at(20)
+        assert len(worker.told(Suspended)) >= 1
+        given_up = {w.said.get("pushrail-reason") for w in world.topics.written if "pushrail-replay" in w.said}
+        assert "suspended" not in given_up
