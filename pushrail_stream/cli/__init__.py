@@ -32,6 +32,7 @@ _COMMANDS: Final = {
     ),
     "dlq": LazyCommand("pushrail_stream.cli.dlq:dlq", "Dead letters: what was given up, and why."),
     "replay": LazyCommand("pushrail_stream.cli.replay:replay", "Deliver dead letters or past events again."),
+    "check": LazyCommand("pushrail_stream.cli.check:check", "Whether every delivery of a time is accounted for."),
     "keys": LazyCommand("pushrail_stream.cli.keys:keys", "The keys that seal customers' secrets."),
     "config": LazyCommand("pushrail_stream.cli.config:config", "The settings in force, and where they come from."),
 }

@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import click
 
-from pushrail_stream.app import kafka_options
 from pushrail_stream.cli.progress import Bar
+from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.times import MOMENT
 from pushrail_stream.history.letters import REASONS, Letter, LetterFilter, read_letter
-from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.settings import Settings
 
 _REASONS: Final = (*REASONS, "foreign")
@@ -57,8 +56,5 @@ def read_letters(settings: Settings, wanted: LetterFilter, bar: Bar) -> Iterator
 
 def all_letters(settings: Settings, wanted: LetterFilter, bar: Bar) -> Iterator[Letter]:
     """The DLQ's letters from where those that match may begin. A letter is written after it has failed."""
-    with Scan(kafka_options(settings), settings.topics.dlq, since_ms=wanted.since_ms) as scan:
-        for batch in scan:
-            for record in batch:
-                yield read_letter(record, settings.vendor)
-            bar.at(*scan.progress)
+    for record in read_topic(settings, settings.topics.dlq, bar, since_ms=wanted.since_ms):
+        yield read_letter(record, settings.vendor)

@@ -14,6 +14,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
+from pushrail_stream.core.offsets import Committable
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.ports import Failed
 
@@ -37,6 +38,19 @@ class Shift(NamedTuple):
     def again(self) -> int:
         """Records that will be read again; negative: that will be passed over."""
         return (self.end if self.old is None else self.old) - self.new
+
+
+def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, Committable]:
+    """What a group has committed, by partition; where it has nothing, offset 0. Raises `Failed`."""
+    consumer = Consumer({**options.common(), "group.id": group_id, "enable.auto.commit": False})
+    try:
+        wanted = [TopicPartition(topic, n) for n in _partitions(consumer, topic)]
+        found = consumer.committed(wanted, timeout=_TIMEOUT_SECS)
+    except KafkaException as error:
+        raise _failed(options, error) from error
+    finally:
+        consumer.close()
+    return {p.partition: Committable(max(p.offset, 0), p.metadata or "") for p in found}
 
 
 def members_of(options: KafkaOptions, group_id: str) -> list[str]:

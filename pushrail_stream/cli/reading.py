@@ -1,0 +1,27 @@
+"""A topic's records for commands that look back, with progress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pushrail_stream.app import kafka_options
+from pushrail_stream.cli.progress import Bar
+from pushrail_stream.core.record import Record
+from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.settings import Settings
+
+
+def read_topic(
+    settings: Settings,
+    topic: str,
+    bar: Bar,
+    *,
+    since_ms: int | None = None,
+    until_ms: int | None = None,
+    starts: Mapping[int, int] | None = None,
+) -> Iterator[Record]:
+    """Every record between these bounds, as `Scan` understands them; raises `ports.Failed`."""
+    with Scan(kafka_options(settings), topic, since_ms=since_ms, until_ms=until_ms, starts=starts) as scan:
+        for batch in scan:
+            yield from batch
+            bar.at(*scan.progress)

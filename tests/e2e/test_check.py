@@ -1,0 +1,116 @@
+"""The auditor: everything is accounted for, or it says what is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
+from pushrail_stream.settings import Settings
+from tests.e2e.desk import Desk
+from tests.e2e.test_replay import letters, settled, world
+from tests.e2e.world import (
+    bus_arn,
+    committed,
+    destination,
+    ends,
+    event,
+    make_topics,
+    open_bus,
+    produce,
+    read_all,
+    settings_for,
+)
+from tests.faults.world import until
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+
+
+async def test_a_day_of_every_kind_adds_up(real_kafka: str, tmp_path: Path) -> None:
+    async with world(real_kafka, tmp_path) as (bus, settings, desk):
+        desk.put([destination(3, enabled=False)])
+        bus.set_plan(
+            [Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents", bus=bus_arn(0)))]
+        )
+        async with desk.working():
+            await produce(settings, [(f"acct_{n % 5}", event(n % 5, n)) for n in range(500)])
+            await produce(settings, [("acct_1", b"poison")])
+            await settled(settings, 101)
+        told = await desk.ask("check", "--since", "1h")
+        assert told["deliveries"] == {
+            "delivered": 200, "dead_lettered": 101, "skipped": 200, "pending": 0, "missing": 0,
+        }  # fmt: skip
+        assert (told["events"], told["repeated"], told["missing"]) == (501, 0, [])
+        table = await desk.run("check", "--since", "1h", "--customer", "acct_0")
+        assert table.splitlines()[-1] == "100 events, 100 deliveries, 0 missing, 0 repeated"
+        assert sum(letters(settings).values()) == 101
+        # Nobody works: what comes now is pending.
+        await produce(settings, [("acct_1", event(1, 9000 + n)) for n in range(7)])
+        assert (await desk.ask("check", "--since", "1h"))["deliveries"]["pending"] == 7
+
+
+async def test_what_waits_on_a_retry_topic_is_pending(real_kafka: str, tmp_path: Path) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url, tiers=(3600,), delivery={"flush_ms": 20, "hold_secs": 1})
+        make_topics(settings)
+        open_bus(bus, range(2))
+        desk = Desk(tmp_path, settings)
+        desk.put(destination(n) for n in range(2))
+        bus.set_plan([Rule(Hang(), Match(operation="PutEvents", bus=bus_arn(0)))])
+        async with desk.working():
+            await produce(settings, [(f"acct_{n % 2}", event(n % 2, n)) for n in range(20)])
+            await until(lambda: committed(settings) == ends(settings, settings.topics.events))
+        told = await desk.ask("check", "--since", "1h")
+        assert told["deliveries"] == {
+            "delivered": 10, "dead_lettered": 0, "skipped": 0, "pending": 10, "missing": 0,
+        }  # fmt: skip
+
+
+async def test_what_left_no_trace_is_missing(real_kafka: str, tmp_path: Path) -> None:
+    """An event that somebody committed past, one of two deliveries that was lost, and a retry that came to nothing."""
+    async with world(real_kafka, tmp_path) as (bus, settings, desk):
+        async with desk.working():
+            await produce(settings, [("acct_0", event(0, n)) for n in range(10)])
+            await bus.wait_for_arrivals(10)
+            await until(lambda: committed(settings) == ends(settings, settings.topics.events))
+        await produce(settings, [("acct_0", event(0, 100))])
+        assert json.loads((await desk.run("replay", "offsets", "--to", "latest", "--json")).splitlines()[0])
+        lost = attempt(settings, destination="dst_1", status="retrying")
+        told = json.loads((await fails(desk, "check", "--since", "1h"))[0])
+        assert told["deliveries"]["missing"] == 2
+        assert {(row["destination"], row["last"]) for row in told["missing"]} == {("dst_0", ""), ("dst_1", "retrying")}
+        assert lost["origin"]["offset"] in {int(row["origin"].rpartition("/")[2]) for row in told["missing"]}
+        out, err = await fails(desk, "check", "--since", "1h", as_json=False)
+        assert "MISSING: " in out
+        assert err == "error: 2 deliveries are missing\n"
+
+
+def attempt(settings: Settings, **changes: str) -> dict[str, Any]:
+    """An attempt record like another, of which nothing more was heard."""
+    record: dict[str, Any] = json.loads(read_all(settings, settings.topics.attempts)[0][1] or b"")
+    record |= {"destinationId": changes["destination"], "status": changes["status"]}
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    producer.produce(settings.topics.attempts, json.dumps(record).encode(), "dst_1")
+    producer.produce(settings.topics.attempts, b"no json", "dst_1")
+    assert producer.flush(30) == 0
+    return record
+
+
+async def fails(desk: Desk, *words: str, as_json: bool = True) -> tuple[str, str]:
+    process = await desk.start(*words, *(["--json"] if as_json else []))
+    out, err = await process.communicate()
+    assert process.returncode == 1
+    return out.decode(), err.decode().splitlines(keepends=True)[-1]
+
+
+async def test_wrong_times_are_named(real_kafka: str, tmp_path: Path) -> None:
+    async with world(real_kafka, tmp_path) as (_, _, desk):
+        assert "--until: must be later than --since" in await desk.run(
+            "check", "--since", "1h", "--until", "2h", exit_code=2
+        )
+        error = await desk.run("check", "--since", "yesterday", exit_code=2)
+        assert "must be a time such as 2026-11-24T09:00:00Z, or how long ago: 90s, 15m, 2h, 7d" in error
