@@ -33,9 +33,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 async def test_a_day_of_every_kind_adds_up(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
         desk.put([destination(3, enabled=False)])
-        bus.set_plan(
-            [Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents", bus=bus_arn(0)))]
-        )
+        bus.set_plan([DENIED])
         async with desk.working():
             await produce(settings, [(f"acct_{n % 5}", event(n % 5, n)) for n in range(500)])
             await produce(settings, [("acct_1", b"poison")])
