@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "destinations": LazyCommand(
         "pushrail_stream.cli.destinations:destinations", "Customers' buses and their documents."
     ),
+    "attempts": LazyCommand("pushrail_stream.cli.attempts:attempts", "Where is my event: the delivery log, searched."),
     "dlq": LazyCommand("pushrail_stream.cli.dlq:dlq", "Dead letters: what was given up, and why."),
     "replay": LazyCommand("pushrail_stream.cli.replay:replay", "Deliver dead letters or past events again."),
     "check": LazyCommand("pushrail_stream.cli.check:check", "Whether every delivery of a time is accounted for."),

@@ -15,6 +15,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.core.offsets import Committable
+from pushrail_stream.kafka.moments import patiently
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.ports import Failed
 
@@ -45,7 +46,7 @@ def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, 
     consumer = Consumer({**options.common(), "group.id": group_id, "enable.auto.commit": False})
     try:
         wanted = [TopicPartition(topic, n) for n in _partitions(consumer, topic)]
-        found = consumer.committed(wanted, timeout=_TIMEOUT_SECS)
+        found = patiently(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
     except KafkaException as error:
         raise _failed(options, error) from error
     finally:

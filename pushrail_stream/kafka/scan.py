@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.messages import records_of
+from pushrail_stream.kafka.moments import patiently
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.ports import Failed
 
@@ -65,7 +66,7 @@ class Scan:
             }
         )
         try:
-            self._ends, self._starts = self._bounds(since_ms, until_ms, starts)
+            self._ends, self._starts = patiently(lambda: self._bounds(since_ms, until_ms, starts))
         except KafkaException as error:
             self._consumer.close()
             raise self._failed(error) from error

@@ -208,6 +208,13 @@ class SecretsSettings(_Section):
     kms_endpoint_url: Endpoint | None = None
 
 
+class HistorySettings(_Section):
+    """Looking back."""
+
+    index: Path | None = None
+    """The file of `attempts index`; None: there is none."""
+
+
 class HttpSettings(_Section):
     """Where a worker serves metrics and health. Of several workers each has a port of its own, from this one on."""
 
@@ -241,6 +248,7 @@ class Settings(BaseSettings):
     eventbridge: EventBridgeSettings = EventBridgeSettings()
     sts: StsSettings = StsSettings()
     secrets: SecretsSettings = SecretsSettings()
+    history: HistorySettings = HistorySettings()
     http: HttpSettings = HttpSettings()
     ingest: IngestSettings = IngestSettings()
 

@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
 from pushrail_stream.settings import Settings
 from tests.e2e.desk import Desk
-from tests.e2e.test_replay import letters, settled, world
+from tests.e2e.test_replay import DENIED, letters, settled, world
 from tests.e2e.world import (
     bus_arn,
     committed,

@@ -1,0 +1,145 @@
+"""Attempt records, read back: which are meant, and how many there are of a kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final, NamedTuple, final
+
+import orjson
+
+from pushrail_stream.core.record import Record
+from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
+
+STATUSES: Final = ("delivered", "retrying", "dead_lettered", "skipped")
+"""What may become of an attempt (contract 3.6)."""
+
+
+class Attempt(NamedTuple):
+    """One attempt record: as it was written, and read."""
+
+    at_ms: int
+    """Epoch milliseconds."""
+    text: bytes
+    said: Mapping[str, Any]
+
+    def get(self, name: str) -> Any:
+        """A field; None where it has none."""
+        return self.said.get(name)
+
+    @property
+    def origin(self) -> str:
+        """``topic/partition/offset`` of the event; empty where the record does not say."""
+        origin = self.said.get("origin")
+        if not isinstance(origin, dict):
+            return ""
+        return f"{origin.get('topic')}/{origin.get('partition')}/{origin.get('offset')}"
+
+
+def read_attempt(value: bytes | None) -> Attempt | None:
+    """None for what is no attempt record."""
+    try:
+        said = orjson.loads(value or b"")
+    except orjson.JSONDecodeError:
+        return None
+    at = said.get("at") if isinstance(said, dict) else None
+    at_ms = parse_rfc3339(at) if isinstance(at, str) else None
+    return None if at_ms is None else Attempt(at_ms, value or b"", said)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptFilter:
+    """Which attempts are meant; what is None does not matter. Times are those of the attempt, ``until_ms`` excluded."""
+
+    key: str | None = None
+    origin: str | None = None
+    customer: str | None = None
+    destination: str | None = None
+    vendor: str | None = None
+    event_type: str | None = None
+    status: str | None = None
+    code: str | None = None
+    correlation_id: str | None = None
+    replay: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def matches(self, attempt: Attempt) -> bool:
+        """Whether this attempt is one of them."""
+        if self.since_ms is not None and attempt.at_ms < self.since_ms:
+            return False
+        if self.until_ms is not None and attempt.at_ms >= self.until_ms:
+            return False
+        if self.origin is not None and attempt.origin != self.origin:
+            return False
+        return all(
+            wanted is None or attempt.said.get(name) == wanted
+            for wanted, name in ((getattr(self, field), name) for field, name in FIELDS.items())
+        )
+
+    @property
+    def names_one_event(self) -> bool:
+        """Whether it can only mean a handful of records."""
+        return self.key is not None or self.origin is not None or self.correlation_id is not None
+
+
+FIELDS: Final = {
+    "key": "idempotencyKey",
+    "customer": "customerExternalId",
+    "destination": "destinationId",
+    "vendor": "vendor",
+    "event_type": "eventType",
+    "status": "status",
+    "code": "code",
+    "correlation_id": "correlationId",
+    "replay": "replayId",
+}
+"""The filter's equalities, by the record's fields."""
+assert {*FIELDS, "origin", "since_ms", "until_ms"} == {field.name for field in fields(AttemptFilter)}  # noqa: S101
+
+
+@final
+@dataclass
+class Summary:
+    """How many attempts there are by status, code and destination."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    destinations: Counter[str] = field(default_factory=Counter)
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
+
+    def add(self, attempt: Attempt) -> None:
+        """Count one."""
+        self.statuses[str(attempt.get("status"))] += 1
+        if code := attempt.get("code"):
+            self.codes[str(code)] += 1
+        self.destinations[str(attempt.get("destinationId") or "")] += 1
+        at = attempt.at_ms
+        self.oldest_ms = at if self.oldest_ms is None else min(self.oldest_ms, at)
+        self.newest_ms = at if self.newest_ms is None else max(self.newest_ms, at)
+
+
+COLUMNS: Final = ("at", "status", "destination", "attempt", "event type", "key", "code", "event id")
+
+
+def row_of(attempt: Attempt) -> tuple[str, ...]:
+    """What people want to see of it."""
+    names = ("status", "destinationId", "attempt", "eventType", "idempotencyKey", "code", "eventBridgeEventId")
+    cells = (attempt.get(name) for name in names)
+    return (format_rfc3339(attempt.at_ms), *("" if cell is None else str(cell) for cell in cells))
+
+
+class Indexed(NamedTuple):
+    """A record of the topic, fit for the index."""
+
+    partition: int
+    offset: int
+    attempt: Attempt
+
+
+def fit_for_index(record: Record) -> Indexed | None:
+    """None for what is no attempt record."""
+    attempt = read_attempt(record.value)
+    return None if attempt is None else Indexed(record.partition, record.offset, attempt)

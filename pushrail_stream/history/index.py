@@ -1,0 +1,139 @@
+"""The index: attempt records in a local SQLite file, so that a lookup by key does not read the topic.
+
+Rows and the offsets up to which they were read change in one transaction: killed at any moment, the index goes on where
+it stopped, and has each record once.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Self, final
+
+from pushrail_stream.history.attempts import Attempt, AttemptFilter, Indexed, read_attempt
+from pushrail_stream.ports import Failed
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS source (topic TEXT NOT NULL, version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS offsets (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS attempts (
+    partition INTEGER NOT NULL, offset INTEGER NOT NULL, at INTEGER NOT NULL,
+    key TEXT, origin TEXT, customer TEXT, destination TEXT, vendor TEXT, event_type TEXT, status TEXT, code TEXT,
+    correlation_id TEXT, replay TEXT, record BLOB NOT NULL,
+    PRIMARY KEY (partition, offset)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_key ON attempts (key);
+CREATE INDEX IF NOT EXISTS by_origin ON attempts (origin);
+CREATE INDEX IF NOT EXISTS by_correlation ON attempts (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS by_customer ON attempts (customer, at);
+CREATE INDEX IF NOT EXISTS by_destination ON attempts (destination, at);
+CREATE INDEX IF NOT EXISTS by_time ON attempts (at);
+"""
+_VERSION: Final = 1
+_COLUMNS: Final = (
+    ("key", "idempotencyKey"), ("customer", "customerExternalId"), ("destination", "destinationId"),
+    ("vendor", "vendor"), ("event_type", "eventType"), ("status", "status"), ("code", "code"),
+    ("correlation_id", "correlationId"), ("replay", "replayId"),
+)  # fmt: skip
+_INSERT: Final = (
+    f"INSERT OR IGNORE INTO attempts (partition, offset, at, origin, record, {', '.join(c for c, _ in _COLUMNS)}) "  # noqa: S608 - our own names
+    f"VALUES ({', '.join('?' * (5 + len(_COLUMNS)))})"
+)
+
+
+@final
+class AttemptIndex:
+    """One file, for one topic. Made by `AttemptIndex.open`."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, topic: str) -> Iterator[Self]:
+        """The index of ``topic`` in this file, made when there is none. Raises `Failed` for another's, or no index."""
+        try:
+            database = sqlite3.connect(path, isolation_level=None, timeout=30)
+        except sqlite3.Error as error:
+            raise Failed(f"{path}: the index cannot be opened: {error}") from error
+        try:
+            try:
+                _prepare(database, path, topic)
+            except sqlite3.Error as error:
+                raise Failed(f"{path}: is no index of attempts: {error}") from error
+            yield cls(database)
+        finally:
+            database.close()
+
+    def offsets(self) -> dict[int, int]:
+        """By partition the next offset to read."""
+        return dict(self._database.execute("SELECT partition, next FROM offsets"))
+
+    def add(self, found: Iterable[Indexed], offsets: Mapping[int, int]) -> None:
+        """Take records in, and that the topic was read up to ``offsets``: all of it or nothing."""
+        with self._transaction():
+            self._database.executemany(_INSERT, (_row(one) for one in found))
+            self._database.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?)", offsets.items())
+
+    def drop_before(self, epoch_ms: int) -> int:
+        """Drop attempts older than that; how many there were."""
+        with self._transaction():
+            return self._database.execute("DELETE FROM attempts WHERE at < ?", (epoch_ms,)).rowcount
+
+    def count(self) -> int:
+        """Records in the index."""
+        [(count,)] = self._database.execute("SELECT count(*) FROM attempts")
+        return int(count)
+
+    def find(self, wanted: AttemptFilter, limit: int | None = None) -> Iterator[Attempt]:
+        """The attempts that are meant, oldest first."""
+        conditions, values = _conditions(wanted)
+        query = f"SELECT record FROM attempts {conditions} ORDER BY at, partition, offset LIMIT ?"  # noqa: S608 - our own names
+        for (record,) in self._database.execute(query, [*values, -1 if limit is None else limit]):
+            attempt = read_attempt(record)
+            if attempt is not None:
+                yield attempt
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+
+def _prepare(database: sqlite3.Connection, path: Path, topic: str) -> None:
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    database.executescript(_SCHEMA)
+    known = database.execute("SELECT topic, version FROM source").fetchone()
+    if known is None:
+        database.execute("INSERT INTO source VALUES (?, ?)", (topic, _VERSION))
+    elif known != (topic, _VERSION):
+        raise Failed(f"{path}: is the index of {known[0]} and not of {topic} (version {known[1]}): name another file")
+
+
+def _row(one: Indexed) -> tuple[Any, ...]:
+    attempt = one.attempt
+    cells = (attempt.get(name) for _, name in _COLUMNS)
+    shown = (cell if cell is None or isinstance(cell, str) else str(cell) for cell in cells)
+    return (one.partition, one.offset, attempt.at_ms, attempt.origin, attempt.text, *shown)
+
+
+def _conditions(wanted: AttemptFilter) -> tuple[str, list[Any]]:
+    conditions, values = [], []
+    for column in (*(column for column, _ in _COLUMNS), "origin"):
+        value = getattr(wanted, column)
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            values.append(value)
+    for condition, bound in (("at >= ?", wanted.since_ms), ("at < ?", wanted.until_ms)):
+        if bound is not None:
+            conditions.append(condition)
+            values.append(bound)
+    return ("WHERE " + " AND ".join(conditions) if conditions else ""), values

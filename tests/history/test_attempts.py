@@ -1,0 +1,161 @@
+"""Attempt records, read back: the index and the filter say the same, and each record is there once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.history.attempts import AttemptFilter, Summary, fit_for_index, read_attempt, row_of
+from pushrail_stream.history.index import AttemptIndex
+from pushrail_stream.ports import Failed
+from tests.history.samples import AT_MS, record, said
+
+FILTERS = [
+    AttemptFilter(key="key-4"),
+    AttemptFilter(origin="pushrail.events/0/5"),
+    AttemptFilter(customer="acct_1"),
+    AttemptFilter(destination="dst_2", status="retrying"),
+    AttemptFilter(event_type="invoice.paid"),
+    AttemptFilter(code="ThrottlingException"),
+    AttemptFilter(correlation_id="c-1"),
+    AttemptFilter(replay="rp-1"),
+    AttemptFilter(vendor="globex"),
+    AttemptFilter(since_ms=AT_MS + 3000, until_ms=AT_MS + 7000),
+    AttemptFilter(),
+    AttemptFilter(key="nobody"),
+]
+
+
+def world() -> list[dict[str, Any]]:
+    records = [said(n, at=f"2026-11-24T10:00:0{n}.000Z") for n in range(9)]
+    records[2] |= {"status": "retrying", "code": "ThrottlingException", "correlationId": "c-1"}
+    records[3] |= {"eventType": "invoice.paid", "vendor": "globex", "replayId": "rp-1"}
+    return records
+
+
+@pytest.mark.parametrize("wanted", FILTERS)
+def test_the_index_finds_what_the_filter_means(wanted: AttemptFilter, tmp_path: Path) -> None:
+    indexed = [fit_for_index(record(n, value)) for n, value in enumerate(world())]
+    with AttemptIndex.open(tmp_path / "index", "pushrail.attempts") as index:
+        index.add((one for one in indexed if one), {0: 9})
+        found = [json.loads(attempt.text) for attempt in index.find(wanted)]
+    attempts = [one.attempt for one in indexed if one]
+    assert found == [json.loads(attempt.text) for attempt in attempts if wanted.matches(attempt)]
+    assert bool(found) == (wanted.key != "nobody")
+
+
+def test_records_come_back_byte_for_byte_and_in_order(tmp_path: Path) -> None:
+    raw = [b'{ "at":"2026-11-24T10:00:09Z",  "odd":1.50 }', b'{"at":"2026-11-24T10:00:01Z","x":"\xc3\xab"}']
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        index.add([one for n in range(2) if (one := fit_for_index(record(n, raw[n])))], {0: 2})
+        assert [attempt.text for attempt in index.find(AttemptFilter())] == raw[::-1]
+        assert len(list(index.find(AttemptFilter(), limit=1))) == 1
+
+
+def test_a_record_that_is_read_again_is_there_once(tmp_path: Path) -> None:
+    rows = [one for n in range(5) if (one := fit_for_index(record(n, said(n))))]
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        index.add(rows, {0: 5})
+        index.add(rows[3:], {0: 5, 1: 7})
+        assert (index.count(), index.offsets()) == (5, {0: 5, 1: 7})
+
+
+def test_what_fails_halfway_leaves_nothing(tmp_path: Path) -> None:
+    rows = [one for n in range(5) if (one := fit_for_index(record(n, said(n))))]
+
+    def broken() -> Any:
+        yield from rows[:3]
+        raise KeyboardInterrupt
+
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        with pytest.raises(KeyboardInterrupt):
+            index.add(broken(), {0: 5})
+        assert (index.count(), index.offsets()) == (0, {})
+        index.add(rows, {0: 5})
+        assert index.count() == 5
+
+
+def test_what_is_old_goes(tmp_path: Path) -> None:
+    rows = [one for n, value in enumerate(world()) if (one := fit_for_index(record(n, value)))]
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        index.add(rows, {0: 9})
+        assert index.drop_before(AT_MS + 4000) == 4
+        assert index.count() == 5
+        assert index.offsets() == {0: 9}
+
+
+def test_another_topics_index_or_no_index_is_refused(tmp_path: Path) -> None:
+    with AttemptIndex.open(tmp_path / "index", "one"):
+        pass
+    with (
+        pytest.raises(Failed, match="is the index of one and not of two"),
+        AttemptIndex.open(tmp_path / "index", "two"),
+    ):
+        pass
+    (tmp_path / "text").write_text("not a database, but long enough to be looked at " * 30)
+    with pytest.raises(Failed, match="is no index of attempts"), AttemptIndex.open(tmp_path / "text", "one"):
+        pass
+    with pytest.raises(Failed, match="cannot be opened"), AttemptIndex.open(tmp_path / "no" / "where", "one"):
+        pass
+
+
+def test_a_lookup_by_key_reads_no_table(tmp_path: Path) -> None:
+    with AttemptIndex.open(tmp_path / "index", "t"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "index")) as database:
+        for column in ("key", "origin", "customer", "destination"):
+            query = f"EXPLAIN QUERY PLAN SELECT record FROM attempts WHERE {column} = 'x'"  # noqa: S608 - named above
+            [plan] = database.execute(query).fetchall()
+            assert "USING INDEX" in plan[3]
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"1", b"{}", b'{"at": 5}', b'{"at": "yesterday"}', b"\xff"])
+def test_what_is_no_attempt_record_is_none(value: bytes | None) -> None:
+    assert read_attempt(value) is None
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(st.dictionaries(st.sampled_from(["origin", "status", "code", "idempotencyKey", "eventType"]), JSON))
+def test_any_attempt_record_is_shown_counted_and_indexed(changes: dict[str, Any]) -> None:
+    attempt = read_attempt(json.dumps(said(1) | changes).encode())
+    assert attempt is not None
+    assert all(isinstance(cell, str) for cell in row_of(attempt))
+    summary = Summary()
+    summary.add(attempt)
+    assert summary.statuses.total() == 1
+    assert AttemptFilter().matches(attempt)
+    with AttemptIndex.open(Path(":memory:"), "t") as index:
+        one = fit_for_index(record(1, attempt.text))
+        assert one is not None
+        index.add([one], {0: 2})
+        assert index.count() == 1
+
+
+def test_a_summary_counts_by_status_code_and_destination() -> None:
+    summary = Summary()
+    for n, value in enumerate(world()):
+        attempt = read_attempt(record(n, value).value)
+        assert attempt is not None
+        summary.add(attempt)
+    assert summary.statuses == {"delivered": 8, "retrying": 1}
+    assert summary.codes == {"ThrottlingException": 1}
+    assert summary.destinations == {"dst_0": 3, "dst_1": 3, "dst_2": 3}
+    assert (summary.oldest_ms, summary.newest_ms) == (AT_MS, AT_MS + 8000)
+
+
+def test_which_filters_mean_one_event() -> None:
+    assert AttemptFilter(key="k").names_one_event
+    assert AttemptFilter(origin="o").names_one_event
+    assert not replace(AttemptFilter(), customer="c").names_one_event
