@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 from pushrail_stream.core.flood import FloodGuard, FloodLimits
@@ -17,9 +18,10 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.kafka.consumer import KafkaConsumer
-from pushrail_stream.kafka.documents import TopicDocuments
+from pushrail_stream.kafka.documents import TopicDocuments, TopicStore
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.topics import TopicNames, check_topics
@@ -37,8 +39,18 @@ from pushrail_stream.pipeline.intake import HoldLimits
 from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Directory, Failed, Observer, Upkeep
-from pushrail_stream.registry import Catalog, Folder, LiveRegistry, Parsed, Problem, parse_document
+from pushrail_stream.ports import Directory, DocumentStore, Failed, Observer, Upkeep
+from pushrail_stream.registry import (
+    Catalog,
+    Folder,
+    FolderStore,
+    Keyring,
+    LiveRegistry,
+    Parsed,
+    Problem,
+    no_keyring,
+    parse_document,
+)
 from pushrail_stream.settings import Settings
 
 _RETRY_SHARE: Final = 0.25
@@ -84,12 +96,46 @@ def topic_names(settings: Settings) -> TopicNames:
     return TopicNames(topics.events, topics.dlq, topics.attempts, topics.destinations, tuple(topics.retry))
 
 
+def open_keyring(settings: Settings, environ: Mapping[str, str]) -> Keyring | None:
+    """The keyring of the settings, if they name one; raises `registry.RegistryError` when it cannot be read."""
+    secrets = settings.secrets
+    endpoint_url = secrets.kms_endpoint_url
+    if secrets.keyring is None:
+        return None
+    return Keyring.open(secrets.keyring, environ, lambda arn: KmsKey(arn, endpoint_url=endpoint_url))
+
+
+def document_parser(
+    settings: Settings, environ: Mapping[str, str]
+) -> Callable[[bytes], Parsed | tuple[Problem, ...]]:  # fmt: skip
+    """How documents are read under these settings; raises `registry.RegistryError` when there is no such keyring."""
+    keyring = open_keyring(settings, environ)
+    return partial(
+        parse_document,
+        environ=environ,
+        default_max_in_flight=settings.delivery.max_in_flight,
+        unseal=no_keyring if keyring is None else keyring.unseal,
+    )
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
+    """Where the settings keep documents, to change them."""
+    if not settings.registry.topic:
+        yield FolderStore(settings.registry.path)
+        return
+    options, topic = kafka_options(settings), settings.topics.destinations
+    async with TopicDocuments.open(options, topic) as documents, KafkaPublisher.open(options) as publisher:
+        yield TopicStore(documents, publisher, topic)
+
+
 @asynccontextmanager
 async def open_registry(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[tuple[Catalog, LiveRegistry]]:
     """The destinations of the settings' folder or topic: a catalog, empty yet, and who fills it and keeps it."""
+    parse_content = document_parser(settings, environ)
 
     def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
-        parsed = parse_document(content, environ=environ, default_max_in_flight=settings.delivery.max_in_flight)
+        parsed = parse_content(content)
         if settings.registry.topic and isinstance(parsed, Parsed) and parsed.destination.id != name:
             return (Problem("id", f"is not the record's key ({name})"),)
         return parsed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from pushrail_stream.core.batch import Batch
@@ -62,6 +62,19 @@ class DocumentChange(NamedTuple):
     problem: str = ""
 
 
+class DocumentStore(Protocol):
+    """Where destination documents are kept, for commands that change them."""
+
+    async def everything(self) -> Sequence[DocumentChange]:
+        """Every document there is."""
+
+    async def read(self, name: str) -> bytes | None:
+        """A document as it is now; None when it is gone or cannot be read. Only after `everything`."""
+
+    async def write(self, name: str, content: bytes | None) -> None:
+        """Write a document, or delete it (None). Readers see the old one or the new, also after a crash."""
+
+
 class Documents(Protocol):
     """Where destination documents come from."""
 
@@ -77,6 +90,20 @@ class Upkeep(Protocol):
 
     async def keep(self, observe: Observer) -> None:
         """Follow what changes until cancelled."""
+
+
+class KeyUnavailable(Exception):  # noqa: N818 - it is the sentence a person reads
+    """What opens a sealed secret cannot be had now, and may be later. The message says why, without the secret."""
+
+
+class MasterKey(Protocol):
+    """Wraps the data keys that seal secrets. Each is bound to a context and unwraps with no other."""
+
+    def new_data_key(self, context: Mapping[str, str]) -> tuple[bytes, bytes]:
+        """A fresh data key of 32 bytes, plain and wrapped; raises `KeyUnavailable`."""
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes | None:
+        """The data key; None when it was not wrapped by this key for this context. Raises `KeyUnavailable`."""
 
 
 class Clock(Protocol):

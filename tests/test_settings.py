@@ -186,8 +186,12 @@ def test_a_section_left_empty_counts_as_absent() -> None:
         ("kafka: {1: 2}", "kafka.1: has a key that is not text"),
         ("vendor: [a]", "vendor: must be text"),
         ("vendor: 'a b'", "vendor: must be 1 to 64 letters, digits, '.', '_' and '-'"),
-        ("secrets: {keyring: k}", ("secrets.keyring: is not available in this version: name environment variables in "
-         "the documents (env:NAME)")),
+        ("secrets: {keyring: ' '}", "secrets.keyring: must not be empty"),
+        ("secrets: {keyring: 'env:pasted/Key='}", ("secrets.keyring: must name an environment variable in capitals: "
+         "env:NAME")),
+        ("secrets: {keyring: 'aws-kms:arn:aws:kms:eu-west-1:111122223333:alias/x'}", ("secrets.keyring: must name a "
+         "KMS key by its ARN: aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID")),
+        ("secrets: {kms_endpoint_url: here}", "secrets.kms_endpoint_url: must be an address such as https://host:port"),
         ("sts: {region: mars}", "sts.region: must be an AWS region such as us-east-1"),
         ("sts: {endpoint_url: 'localhost:1'}", "sts.endpoint_url: must be an address such as https://host:port"),
         ("sts: {endpoint_url: 'http://h:x'}", "sts.endpoint_url: must be an address such as https://host:port"),

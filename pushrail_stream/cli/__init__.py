@@ -30,6 +30,7 @@ _COMMANDS: Final = {
     "destinations": LazyCommand(
         "pushrail_stream.cli.destinations:destinations", "Customers' buses and their documents."
     ),
+    "keys": LazyCommand("pushrail_stream.cli.keys:keys", "The keys that seal customers' secrets."),
     "config": LazyCommand("pushrail_stream.cli.config:config", "The settings in force, and where they come from."),
 }
 

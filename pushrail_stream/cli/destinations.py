@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from pushrail_stream.app import load_registry
+from pushrail_stream.app import document_parser, load_registry
 from pushrail_stream.cli.documents import delete, no_such_destination, put
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, remark, say, table
+from pushrail_stream.cli.seal import seal
 from pushrail_stream.cli.trial import try_out
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
@@ -70,9 +71,7 @@ def validate(options: Options, files: tuple[Path, ...]) -> None:
     """
     settings = options.settings
     found = [file for path in files or (settings.registry.path,) for file in _documents(path, named=bool(files))]
-    directory, refusals = FileDirectory.read(
-        found, environ=os.environ, default_max_in_flight=settings.delivery.max_in_flight
-    )
+    directory, refusals = FileDirectory.read(found, document_parser(settings, os.environ))
     refused = len({refusal.file for refusal in refusals})
     if options.json:
         emit({
@@ -88,6 +87,7 @@ def validate(options: Options, files: tuple[Path, ...]) -> None:
 
 
 destinations.add_command(onboard)
+destinations.add_command(seal)
 destinations.add_command(put)
 destinations.add_command(delete)
 destinations.add_command(try_out)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import os
-from pathlib import Path
 from typing import BinaryIO
 
 import click
 
-from pushrail_stream.app import kafka_options, load_registry
+from pushrail_stream.app import document_parser, load_registry, open_store
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
-from pushrail_stream.kafka.producer import KafkaPublisher
 from pushrail_stream.ports import DocumentChange
-from pushrail_stream.registry import Parsed, parse_document
-from pushrail_stream.registry.store import FolderStore
+from pushrail_stream.registry import Parsed, Refusal
 from pushrail_stream.settings import Settings
 
 
@@ -31,9 +28,9 @@ def put(options: Options, *, file: BinaryIO, dry_run: bool) -> None:
     Workers follow within 5 s.
     """
     settings, content = options.settings, file.read()
-    parsed = parse_document(content, environ=os.environ, default_max_in_flight=settings.delivery.max_in_flight)
+    parsed = document_parser(settings, os.environ)(content)
     if not isinstance(parsed, Parsed):
-        raise CommandError("\n".join(f"{file.name}: {field}: {problem}" for field, problem in parsed), 2)
+        raise CommandError("\n".join(str(Refusal(file.name, *problem)) for problem in parsed), 2)
     destination_id = parsed.destination.id
     catalog, _ = asyncio.run(load_registry(settings, os.environ))
     is_new = catalog.get(destination_id) is None
@@ -42,7 +39,7 @@ def put(options: Options, *, file: BinaryIO, dry_run: bool) -> None:
     if change.refusals:
         raise CommandError("\n".join(str(refusal) for refusal in change.refusals), 2)
     if not dry_run:
-        write_document(settings, name, content)
+        asyncio.run(write_document(settings, name, content))
     what = ("would be " if dry_run else "") + ("added" if is_new else "changed" if change.put else "unchanged")
     _tell(options, destination_id, what, name)
 
@@ -59,7 +56,7 @@ def delete(options: Options, *, destination_id: str, dry_run: bool) -> None:
     if name is None:
         raise no_such_destination(settings, destination_id)
     if not dry_run:
-        write_document(settings, name, None)
+        asyncio.run(write_document(settings, name, None))
     _tell(options, destination_id, "would be deleted" if dry_run else "deleted", name)
 
 
@@ -74,17 +71,10 @@ def new_name(settings: Settings, destination_id: str) -> str:
     return destination_id if settings.registry.topic else str(settings.registry.path / f"{destination_id}.json")
 
 
-def write_document(settings: Settings, name: str, content: bytes | None) -> None:
+async def write_document(settings: Settings, name: str, content: bytes | None) -> None:
     """Write a document into the registry, or delete it (None)."""
-    if settings.registry.topic:
-        asyncio.run(_publish(settings, name, content))
-    else:
-        FolderStore(settings.registry.path).write(Path(name), content)
-
-
-async def _publish(settings: Settings, key: str, value: bytes | None) -> None:
-    async with KafkaPublisher.open(kafka_options(settings)) as publisher:
-        await publisher.publish(settings.topics.destinations, key.encode(), value, ())
+    async with open_store(settings) as store:
+        await store.write(name, content)
 
 
 def _tell(options: Options, destination_id: str, what: str, name: str) -> None:

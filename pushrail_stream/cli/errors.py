@@ -8,7 +8,7 @@ from typing import Final
 
 import click
 
-from pushrail_stream.ports import Failed, PublishError
+from pushrail_stream.ports import Failed, KeyUnavailable, PublishError
 from pushrail_stream.registry import RegistryError
 from pushrail_stream.settings import SettingsError
 
@@ -17,6 +17,7 @@ EXIT_CODES: Final[Mapping[type[Exception], int]] = {
     RegistryError: 2,
     Failed: 1,
     PublishError: 1,
+    KeyUnavailable: 1,
 }
 
 

@@ -10,14 +10,14 @@ from typing import Final
 
 import click
 
-from pushrail_stream.app import load_registry
+from pushrail_stream.app import document_parser, load_registry
 from pushrail_stream.cli.documents import new_name, write_document
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say
 from pushrail_stream.eventbridge.identity import UnknownIdentity, own_account
 from pushrail_stream.ports import DocumentChange
-from pushrail_stream.registry import ROLE, Onboarding, Parsed, new_external_id, parse_document
+from pushrail_stream.registry import ROLE, Onboarding, Parsed, new_external_id
 from pushrail_stream.settings import Settings
 
 _STS_SECS: Final = 5.0
@@ -76,7 +76,7 @@ def onboard(
     _check(onboarding, content, settings)
     name = None if dry_run else new_name(settings, onboarding.destination_id)
     if name is not None:
-        write_document(settings, name, content)
+        asyncio.run(write_document(settings, name, content))
     if out is not None:
         _write(onboarding, out)
     if options.json:
@@ -96,7 +96,7 @@ def _ask_sts(settings: Settings) -> str | None:
 
 def _check(onboarding: Onboarding, content: bytes, settings: Settings) -> None:
     """What would be refused as a document, by itself or beside the others, is refused before anything is written."""
-    checked = parse_document(content, environ=os.environ, default_max_in_flight=settings.delivery.max_in_flight)
+    checked = document_parser(settings, os.environ)(content)
     if not isinstance(checked, Parsed):
         raise CommandError("\n".join(f"{field}: {problem}" for field, problem in checked), 2)
     for name in ("account", "our_account"):

@@ -49,6 +49,8 @@ class AccessKey:
 
     access_key_id: str
     secret: Secret | None
+    is_waiting: bool = False
+    """The secret is there, and only what opens it is missing: our own fault, and mended without the document."""
 
 
 Auth = AssumeRole | AccessKey

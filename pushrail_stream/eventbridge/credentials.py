@@ -30,7 +30,12 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Secret
-from pushrail_stream.core.outcome import BASE_CREDENTIALS_MISSING, CREDENTIALS_MISSING, CallFailed
+from pushrail_stream.core.outcome import (
+    BASE_CREDENTIALS_MISSING,
+    CREDENTIALS_MISSING,
+    SEALING_KEY_MISSING,
+    CallFailed,
+)
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.failures import no_reply
 from pushrail_stream.eventbridge.shared import Shared
@@ -103,6 +108,9 @@ class FixedKeys:
         self._keys: Keys | CallFailed
         if auth.access_key_id and auth.secret is not None and auth.secret.reveal():
             self._keys = Keys(auth.access_key_id, auth.secret, None)
+        elif auth.is_waiting:
+            message = "the key that opens the destination's sealed secret is not at hand"
+            self._keys = CallFailed("Credentials", SEALING_KEY_MISSING, message)
         else:
             message = "the destination's access key has no secret that could be read"
             self._keys = CallFailed("Credentials", CREDENTIALS_MISSING, message)

@@ -1,4 +1,4 @@
-"""Destination documents on a compacted topic: all there are first, then what changes. The key is the destination id."""
+"""Destination documents on a compacted topic, keyed by destination id: all there are first, then what changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Final, Self, final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.ports import DocumentChange, Failed
+from pushrail_stream.ports import DocumentChange, Failed, Publisher
 
 _BATCH: Final = 500
 _POLL_SECS: Final = 0.2
@@ -37,6 +37,7 @@ class TopicDocuments:
         )
         self._closing = threading.Event()
         self._started = False
+        self._partitions: list[int] = []
 
     @classmethod
     @asynccontextmanager
@@ -56,31 +57,35 @@ class TopicDocuments:
         """
         if self._started:
             return await asyncio.to_thread(self._next)
-        changes = await asyncio.to_thread(self._everything)
+        changes = await self.catch_up()
         self._started = True
-        return changes
+        return [change for change in changes if change.content is not None]
 
-    def _everything(self) -> list[DocumentChange]:
+    async def catch_up(self) -> Sequence[DocumentChange]:
+        """What has changed up to now, the last of each document, without waiting for more; raises `Failed`."""
+        return await asyncio.to_thread(self._read_to_end)
+
+    def _read_to_end(self) -> list[DocumentChange]:
         latest: dict[str, DocumentChange] = {}
         try:
-            ends = self._assign()
-            while any(self._position(number) < end for number, end in ends.items()):
+            ends = self._ends()
+            while any(self._position(number) < end for number, end in ends.items()) and not self._closing.is_set():
                 for change in self._read():
                     latest[change.name] = change
-                if self._closing.is_set():
-                    break
         except KafkaException as error:
             raise Failed(f"{self._topic} cannot be read at {self._servers}: {error.args[0].str()}") from error
-        return [change for change in latest.values() if change.content is not None]
+        return list(latest.values())
 
-    def _assign(self) -> dict[int, int]:
-        """Read from the beginning; the offsets at which what there is now ends."""
-        known = self._consumer.list_topics(self._topic, timeout=_TIMEOUT_SECS).topics[self._topic]
-        if known.error is not None:
-            raise KafkaException(known.error)
-        self._consumer.assign([TopicPartition(self._topic, number, OFFSET_BEGINNING) for number in known.partitions])
+    def _ends(self) -> dict[int, int]:
+        """End offsets of the partitions that hold something; all are assigned the first time."""
+        if not self._partitions:
+            known = self._consumer.list_topics(self._topic, timeout=_TIMEOUT_SECS).topics[self._topic]
+            if known.error is not None:
+                raise KafkaException(known.error)
+            self._partitions = list(known.partitions)
+            self._consumer.assign([TopicPartition(self._topic, n, OFFSET_BEGINNING) for n in self._partitions])
         ends = {}
-        for number in known.partitions:
+        for number in self._partitions:
             first, end = self._consumer.get_watermark_offsets(
                 TopicPartition(self._topic, number), timeout=_TIMEOUT_SECS
             )
@@ -102,6 +107,37 @@ class TopicDocuments:
     def _read(self) -> list[DocumentChange]:
         messages = self._consumer.consume(_BATCH, _POLL_SECS)
         return [_change(message) for message in messages if message.error() is None]
+
+
+@final
+class TopicStore:
+    """The documents' topic, to change. Implements `ports.DocumentStore`; raises `Failed` and `PublishError`."""
+
+    def __init__(self, documents: TopicDocuments, publisher: Publisher, topic: str) -> None:
+        self._documents = documents
+        self._publisher = publisher
+        self._topic = topic
+        self._now: dict[str, bytes] = {}
+
+    async def everything(self) -> Sequence[DocumentChange]:
+        """Every document there is."""
+        await self._catch_up()
+        return [DocumentChange(name, content) for name, content in self._now.items()]
+
+    async def read(self, name: str) -> bytes | None:
+        """A document as it is now; None when it is gone."""
+        await self._catch_up()
+        return self._now.get(name)
+
+    async def write(self, name: str, content: bytes | None) -> None:
+        """Write a document, or delete it (None). Old records stay in Kafka until it compacts the topic."""
+        await self._publisher.publish(self._topic, name.encode(), content, ())
+
+    async def _catch_up(self) -> None:
+        for change in await self._documents.catch_up():
+            self._now.pop(change.name, None)
+            if change.content is not None:
+                self._now[change.name] = change.content
 
 
 def _change(message: Message) -> DocumentChange:

@@ -11,8 +11,10 @@ from pushrail_stream.registry.directory import FileDirectory
 from pushrail_stream.registry.documents import Parsed, parse_document, to_document
 from pushrail_stream.registry.findings import Caveat, Problem, Refusal, RegistryError
 from pushrail_stream.registry.folder import Folder
+from pushrail_stream.registry.keyring import Keyring, no_keyring
 from pushrail_stream.registry.live import LiveRegistry
 from pushrail_stream.registry.onboarding import ROLE, Onboarding, new_external_id
+from pushrail_stream.registry.store import FolderStore
 
 __all__ = [
     "ROLE",
@@ -20,6 +22,8 @@ __all__ = [
     "Caveat",
     "FileDirectory",
     "Folder",
+    "FolderStore",
+    "Keyring",
     "LiveRegistry",
     "Onboarding",
     "Parsed",
@@ -27,6 +31,7 @@ __all__ = [
     "Refusal",
     "RegistryError",
     "new_external_id",
+    "no_keyring",
     "parse_document",
     "to_document",
 ]

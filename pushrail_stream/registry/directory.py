@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Self, final
 
 from pushrail_stream.core.destination import AssumeRole, Destination
-from pushrail_stream.registry.documents import Parsed, parse_document
-from pushrail_stream.registry.findings import Caveat, Refusal, RegistryError
+from pushrail_stream.registry.documents import Parsed
+from pushrail_stream.registry.findings import Caveat, Problem, Refusal, RegistryError
 
 
 class _Entry(NamedTuple):
@@ -36,17 +37,17 @@ class FileDirectory:
 
     @classmethod
     def load(
-        cls, path: Path, *, environ: Mapping[str, str], default_max_in_flight: int
+        cls, path: Path, parse: Callable[[bytes], Parsed | tuple[Problem, ...]]
     ) -> tuple[Self, list[Refusal]]:  # fmt: skip
         """The destinations of all ``*.json`` files in a directory, and the documents that were refused.
 
         Raises `RegistryError` when there is no such directory or it cannot be listed.
         """
-        return cls.read(document_files(path), environ=environ, default_max_in_flight=default_max_in_flight)
+        return cls.read(document_files(path), parse)
 
     @classmethod
     def read(
-        cls, files: Iterable[Path], *, environ: Mapping[str, str], default_max_in_flight: int
+        cls, files: Iterable[Path], parse: Callable[[bytes], Parsed | tuple[Problem, ...]]
     ) -> tuple[Self, list[Refusal]]:  # fmt: skip
         """The same for these files, in this order: of two that clash the earlier one counts."""
         entries: list[_Entry] = []
@@ -58,7 +59,9 @@ class FileDirectory:
             if isinstance(content, Refusal):
                 refusals.append(content)
                 continue
-            parsed = parse_document(content, environ=environ, default_max_in_flight=default_max_in_flight)
+            parsed = parse(content)
+            if isinstance(parsed, Parsed) and parsed.locked is not None:
+                parsed = (parsed.locked,)
             if isinstance(parsed, Parsed):
                 entries.append(_Entry(name, parsed.destination))
                 caveats += [Caveat(name, *problem) for problem in parsed.caveats]
@@ -91,11 +94,17 @@ class FileDirectory:
 
 def document_files(path: Path) -> list[Path]:
     """The documents of a directory, sorted by name: ``*.json``, without hidden files (editors' temporary ones are)."""
+    return sorted(Path(entry.path) for entry in document_entries(path))
+
+
+def document_entries(path: Path) -> Iterator[os.DirEntry[str]]:
+    """The same, in any order and cheaply: ten thousand are looked at every two seconds."""
     try:
-        return sorted(
-            file for file in path.iterdir()
-            if file.suffix == ".json" and not file.name.startswith((".", "#", "~")) and not file.is_dir()
-        )  # fmt: skip
+        with os.scandir(path) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.endswith(".json") and not name.startswith((".", "#", "~")) and not entry.is_dir():
+                    yield entry
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise RegistryError(f"{path}: no directory of destination documents: {reason} (registry.path)") from None

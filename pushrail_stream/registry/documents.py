@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Destination, Limits, Secret
+from pushrail_stream.ports import KeyUnavailable
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.findings import Problem
+from pushrail_stream.registry.keyring import SealBroken, no_keyring
+from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings.problems import did_you_mean, sentence
 
 MASK: Final = "***"
 _MAX_NAME: Final = 64
 """Characters of an unknown field's name that are quoted."""
+SECRET_FIELD: Final = "auth.secretAccessKey"  # noqa: S105 - a field's name
+Unseal = Callable[[str, Place], Secret]
+"""A token and its place to the secret; raises `keyring.SealBroken` or `ports.KeyUnavailable`."""
 
 
 class Parsed(NamedTuple):
     """What a document stands for, and what to know about it."""
 
     destination: Destination
-    caveats: tuple[Problem, ...]
+    caveats: tuple[Problem, ...] = ()
+    locked: Problem | None = None
+    """Why its sealed secret could not be opened: nothing is sent."""
+    may_open_later: bool = False
+    """Whether that is for want of the key alone."""
 
 
 class _Part(BaseModel):
@@ -70,11 +80,12 @@ class _Document(_Part):
 
 
 def parse_document(
-    content: bytes, *, environ: Mapping[str, str], default_max_in_flight: int
+    content: bytes, *, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal = no_keyring
 ) -> Parsed | tuple[Problem, ...]:
     """The destination a document stands for, or everything that is wrong with it. Raises nothing.
 
-    A secret named by ``env:NAME`` is taken from ``environ``; when it is not there the destination stands without it.
+    A secret named by ``env:NAME`` is taken from ``environ``, a sealed one opened; when it cannot be had the destination
+    stands without it.
     """
     value = _read_json(content)
     if isinstance(value, Problem):
@@ -85,7 +96,7 @@ def parse_document(
         return tuple(_problem(details) for details in error.errors())
     if problem := _disagreement(document):
         return (problem,)
-    return _build(document, environ, default_max_in_flight)
+    return _build(document, environ, default_max_in_flight, unseal)
 
 
 def to_document(destination: Destination) -> dict[str, Any]:
@@ -173,8 +184,9 @@ def _disagreement(document: _Document) -> Problem | None:
     return None
 
 
-def _build(document: _Document, environ: Mapping[str, str], default_max_in_flight: int) -> Parsed:
-    auth, caveats = _auth(document.auth, environ)
+def _build(document: _Document, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal) -> Parsed:
+    place = Place(document.vendor, document.id, SECRET_FIELD)
+    found = _auth(document.auth, place, environ, unseal)
     destination = Destination(
         id=document.id,
         vendor=document.vendor,
@@ -183,7 +195,7 @@ def _build(document: _Document, environ: Mapping[str, str], default_max_in_fligh
         bus_arn=document.bus_arn,
         region=document.region,
         source=document.source_namespace or f"pushrail.{document.vendor}",
-        auth=auth,
+        auth=found.auth,
         event_types=tuple(document.event_types or ()),
         enabled=document.enabled,
         limits=Limits(
@@ -191,17 +203,91 @@ def _build(document: _Document, environ: Mapping[str, str], default_max_in_fligh
             max_in_flight=document.limits.max_in_flight or default_max_in_flight,
         ),
     )
-    return Parsed(destination, caveats)
+    return Parsed(destination, found.caveats, found.locked, found.may_open_later)
 
 
-def _auth(part: _AssumeRole | _AccessKey, environ: Mapping[str, str]) -> tuple[Auth, tuple[Problem, ...]]:
+class _Found(NamedTuple):
+    auth: Auth
+    caveats: tuple[Problem, ...] = ()
+    locked: Problem | None = None
+    may_open_later: bool = False
+
+
+def _auth(part: _AssumeRole | _AccessKey, place: Place, environ: Mapping[str, str], unseal: Unseal) -> _Found:
     match part:
         case _AssumeRole():
-            return AssumeRole(part.role_arn, part.external_id), ()
+            return _Found(AssumeRole(part.role_arn, part.external_id))
+        case _AccessKey(access_key_id=key_id, secret_access_key=reference) if rules.is_sealed(reference):
+            try:
+                return _Found(AccessKey(key_id, unseal(reference, place)))
+            except SealBroken as error:
+                return _Found(AccessKey(key_id, None), locked=Problem(SECRET_FIELD, str(error)))
+            except KeyUnavailable as error:
+                waiting = AccessKey(key_id, None, is_waiting=True)
+                return _Found(waiting, locked=Problem(SECRET_FIELD, str(error)), may_open_later=True)
         case _AccessKey():
             variable = part.secret_access_key.removeprefix("env:")
             secret = environ.get(variable, "").strip()
             if secret:
-                return AccessKey(part.access_key_id, Secret(secret)), ()
-            problem = Problem("auth.secretAccessKey", f"environment variable {variable} is not set: nothing is sent")
-            return AccessKey(part.access_key_id, None), (problem,)
+                return _Found(AccessKey(part.access_key_id, Secret(secret)))
+            problem = Problem(SECRET_FIELD, f"environment variable {variable} is not set: nothing is sent")
+            return _Found(AccessKey(part.access_key_id, None), (problem,))
+
+
+class Sealed(NamedTuple):
+    """What a document holds sealed."""
+
+    place: Place
+    token: str
+
+
+def sealed_in(content: bytes) -> Sealed | Problem | None:
+    """A document's sealed secret, also where the document is refused for something else; None when it has none.
+
+    A `Problem` when that cannot be told.
+    """
+    value = _read_json(content)
+    if isinstance(value, Problem):
+        return value
+    reference = (_part(value, "auth") or {}).get("secretAccessKey")
+    if not isinstance(reference, str) or not reference.startswith(rules.SEALED):
+        return None
+    place = _place(value)
+    return place if isinstance(place, Problem) else Sealed(place, reference)
+
+
+def with_secret(content: bytes, seal: Callable[[Place], str], access_key_id: str | None = None) -> bytes | Problem:
+    """The document with its secret sealed for its place and, if wanted, another access key id; else what is wrong."""
+    value = _read_json(content)
+    if isinstance(value, Problem):
+        return value
+    place, auth = _place(value), _part(value, "auth")
+    if isinstance(place, Problem):
+        return place
+    if not isinstance(value, dict) or auth is None or auth.get("mode") != "ACCESS_KEY":
+        return Problem("auth.mode", "must be ACCESS_KEY: a role has no secret")
+    changed = {**auth, "secretAccessKey": seal(place)}
+    if access_key_id is not None:
+        changed["accessKeyId"] = access_key_id
+    return (json.dumps({**value, "auth": changed}, indent=2, ensure_ascii=False) + "\n").encode(errors="surrogatepass")
+
+
+def id_of(content: bytes) -> str | None:
+    """The id a document gives itself, whatever else is wrong with it."""
+    value = _read_json(content)
+    found = value.get("id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _part(value: object, name: str) -> dict[str, Any] | None:
+    part = value.get(name) if isinstance(value, dict) else None
+    return part if isinstance(part, dict) else None
+
+
+def _place(value: object) -> Place | Problem:
+    """Where the secret of a document belongs."""
+    fields = value if isinstance(value, dict) else {}
+    for name in ("vendor", "id"):
+        if not isinstance(fields.get(name), str):
+            return Problem(name, "is required and must be text: a secret is sealed for it")
+    return Place(fields["vendor"], fields["id"], SECRET_FIELD)

@@ -6,12 +6,13 @@ Looking and not listening: a change is seen on every file system, mounted, linke
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, final
 
 from pushrail_stream.ports import DocumentChange
-from pushrail_stream.registry.directory import document_files
+from pushrail_stream.registry.directory import document_entries
 from pushrail_stream.registry.findings import RegistryError
 
 LOOK_SECS: Final = 2.0
@@ -44,7 +45,7 @@ class Folder:
                 return changes
 
     def _look(self, seen: dict[str, _Signature | None]) -> list[DocumentChange]:
-        there: dict[str, _Signature | None] = {str(file): _signature(file) for file in document_files(self._path)}
+        there = {entry.path: _signature(entry) for entry in document_entries(self._path)}
         if len(seen) > 1 and not there:
             raise RegistryError(f"{self._path}: all {len(seen)} documents are gone at once: the last good ones stay")
         changes = [_read(name) for name, signature in there.items() if name not in seen or seen[name] != signature]
@@ -53,10 +54,10 @@ class Folder:
         return changes
 
 
-def _signature(file: Path) -> _Signature | None:
+def _signature(entry: os.DirEntry[str]) -> _Signature | None:
     """None for a file that cannot be looked at."""
     try:
-        status = file.stat()
+        status = entry.stat()
     except OSError:
         return None
     return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

@@ -24,7 +24,7 @@ _SECRET: Final = re.compile(r"env:[A-Z_][A-Z0-9_]{0,127}")
 """Capitals alone: a secret pasted behind ``env:`` does not pass for a name, and so is never printed as one."""
 _EVENT_TYPE: Final = re.compile(r"\*|[^*]{1,126}\.\*|[^*]{1,128}", re.DOTALL)
 
-_SEALED: Final = "sealed secrets are not available in this version: use env:NAME"
+SEALED: Final = "sealed:"
 
 
 def _matching(pattern: re.Pattern[str], what: str) -> AfterValidator:
@@ -59,11 +59,15 @@ def _check_namespace(source: str) -> str:
 
 
 def _check_reference(value: object) -> object:
-    if isinstance(value, dict) or (isinstance(value, str) and value.startswith("sealed:")):
-        raise ValueError(_SEALED)
-    if not isinstance(value, str) or not _SECRET.fullmatch(value):
-        raise ValueError("must be env:NAME, a variable in capitals; the secret itself never stands in a document")
-    return value
+    if isinstance(value, str) and (is_sealed(value) or _SECRET.fullmatch(value)):
+        return value
+    how = "`destinations seal` seals it, or env:NAME names a variable in capitals"
+    raise ValueError(f"must not stand in the document in clear: {how}")
+
+
+def is_sealed(reference: str) -> bool:
+    """Whether this means to be a sealed secret; `Keyring.unseal` says whether it is one."""
+    return reference.startswith(SEALED)
 
 
 Id = Annotated[str, _matching(_ID, "1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit")]

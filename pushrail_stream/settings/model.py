@@ -14,10 +14,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES
 from pushrail_stream.settings.client import ClientProperties
 
-NOT_AVAILABLE: Final = "is not available in this version"
-
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _VENDOR: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_KMS_KEY: Final = re.compile(r"aws-kms:arn:(?:aws|aws-cn|aws-us-gov):kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}")
+_VARIABLE: Final = re.compile(r"env:[A-Z_][A-Z0-9_]*")
 _REGION: Final = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 
 
@@ -51,6 +51,14 @@ def _check_endpoint(url: str) -> str:
     if "@" in parts.netloc:
         raise ValueError("must not carry a user name or password")
     return url
+
+
+def _check_keyring(where: str) -> str:
+    if where.startswith("aws-kms:") and not _KMS_KEY.fullmatch(where):
+        raise ValueError("must name a KMS key by its ARN: aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID")
+    if where.startswith("env:") and not _VARIABLE.fullmatch(where):
+        raise ValueError("must name an environment variable in capitals: env:NAME")
+    return _check_text(where)
 
 
 def _check_text(text: str) -> str:
@@ -192,16 +200,11 @@ class StsSettings(_Section):
 
 
 class SecretsSettings(_Section):
-    """Sealed secrets."""
+    """What opens the sealed secrets of destination documents."""
 
-    keyring: str | None = None
-
-    @field_validator("keyring")
-    @classmethod
-    def _check_available(cls, keyring: str | None) -> str | None:
-        if keyring is not None:
-            raise ValueError(f"{NOT_AVAILABLE}: name environment variables in the documents (env:NAME)")
-        return keyring
+    keyring: Annotated[str, AfterValidator(_check_keyring)] | None = None
+    """A file's path, ``env:NAME`` or ``aws-kms:ARN``."""
+    kms_endpoint_url: Endpoint | None = None
 
 
 class HttpSettings(_Section):

@@ -13,13 +13,12 @@ from typing import Any
 import pytest
 import yaml
 
-from pushrail_stream.cli import execute
 from pushrail_stream.cli.errors import EXIT_CODES
+from tests.cli.shell import Shell
 from tests.registry.documents import ACCESS_KEY, EXAMPLE, customer, document, write
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 SOURCES = Path(__file__).parents[2]
-Run = tuple[int, str, str]
 
 
 @pytest.fixture(autouse=True)
@@ -31,22 +30,9 @@ def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(Path("config/destinations"), acme=EXAMPLE)
 
 
-class Shell:
-    """Runs the command line in this process; whatever it prints must not hold the secret."""
-
-    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str) -> Run:
-        code = execute(arguments)
-        out, err = self._capsys.readouterr()
-        assert SECRET not in out + err
-        return code, out, err
-
-
 @pytest.fixture
 def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(capsys)
+    return Shell(capsys, [SECRET])
 
 
 def program(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

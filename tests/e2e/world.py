@@ -17,7 +17,7 @@ from pushrail_stream.core.destination import AccessKey, Destination, Limits, Sec
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.kafka.topics import TopicPlan, create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.ports import Directory
+from pushrail_stream.ports import Directory, Upkeep
 from pushrail_stream.registry import FileDirectory
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
@@ -151,8 +151,10 @@ class Watched:
 
 
 @asynccontextmanager
-async def running(settings: Settings, destinations: Sequence[Destination] | Directory) -> AsyncIterator[Watched]:
-    """A worker for the length of the block; it is stopped as SIGTERM would at the end.
+async def running(
+    settings: Settings, destinations: Sequence[Destination] | Directory, *, upkeep: Upkeep | None = None
+) -> AsyncIterator[Watched]:
+    """A worker for the length of the block; it is stopped as SIGTERM would at the end. ``upkeep`` keeps its directory.
 
     At every signal, until it has ended, its ledger has to balance.
     """
@@ -170,7 +172,14 @@ async def running(settings: Settings, destinations: Sequence[Destination] | Dire
 
     async with asyncio.TaskGroup() as tasks:
         work = tasks.create_task(
-            run_worker(settings, directory, open_log("warning"), observers=[observe], started=begun.set_result)
+            run_worker(
+                settings,
+                directory,
+                open_log("warning"),
+                upkeep=upkeep,
+                observers=[observe],
+                started=begun.set_result,
+            )
         )
         either: list[asyncio.Future[Any]] = [work, begun]
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)

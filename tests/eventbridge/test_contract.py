@@ -22,6 +22,7 @@ from pushrail_stream.core.outcome import Answered, EntryResult
 from pushrail_stream.eventbridge import wire
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.credentials import Keys
+from pushrail_stream.eventbridge.wire import Endpoint
 from tests.eventbridge.batches import batch_of, destination, value
 from tests.eventbridge.recorder import Recorder, Request, http
 from tests.eventbridge.stock import stock_session
@@ -139,6 +140,22 @@ async def test_each_region_is_signed_for_itself() -> None:
             await bus.put(batch_of(destination(auth, region=region), [value(1)]))
     for request, region in zip(server.requests, ("us-east-1", "eu-central-1"), strict=True):
         assert request.header("authorization") == _authorization(request, server.url, None, region)
+
+
+@pytest.mark.parametrize(
+    ("region", "host"),
+    [
+        ("eu-north-1", "events.eu-north-1.amazonaws.com"),
+        ("cn-north-1", "events.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "events.us-gov-west-1.amazonaws.com"),
+    ],
+)
+async def test_each_partition_has_its_own_endpoint(region: str, host: str) -> None:
+    """No call is made: the address is what the endpoint was opened for."""
+    async with EventBridge.open(EventBridgeOptions()) as us:
+        endpoint = await us._open_endpoint(region)
+        assert isinstance(endpoint, Endpoint)
+        assert (endpoint.host, endpoint.region) == (host, region)
 
 
 def test_secrets_do_not_show() -> None:

@@ -11,7 +11,13 @@ from dataclasses import replace
 import pytest
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
-from pushrail_stream.core.outcome import BASE_CREDENTIALS_MISSING, CREDENTIALS_MISSING, Answered, CallFailed
+from pushrail_stream.core.outcome import (
+    BASE_CREDENTIALS_MISSING,
+    CREDENTIALS_MISSING,
+    SEALING_KEY_MISSING,
+    Answered,
+    CallFailed,
+)
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.credentials import session_name
 from pushrail_stream.eventbridge.wire import Signer
@@ -142,6 +148,13 @@ async def test_without_the_destinations_secret_nothing_is_called(
 ) -> None:
     async with world(base_credentials) as (us, server):
         assert failed(await us.put(to(AccessKey(KEY, secret)))) == ("Credentials", CREDENTIALS_MISSING, None)
+        assert server.counts()["connections"] == 0
+
+
+async def test_a_secret_that_waits_for_its_key_is_our_own_want(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, server):
+        waiting = to(AccessKey(KEY, None, is_waiting=True))
+        assert failed(await us.put(waiting)) == ("Credentials", SEALING_KEY_MISSING, None)
         assert server.counts()["connections"] == 0
 
 

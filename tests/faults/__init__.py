@@ -15,6 +15,8 @@ Credentials
   the ExternalId is never sent: test_external_id_never_sent
   empty keys fall through to the process's own: test_empty_keys_fall_through_to_our_own
   a client is cached by configuration, not by credentials: test_client_cached_by_config_not_by_credentials
+  a sealed secret opens where it was copied to: test_sealed_credentials_of_another_customer_do_not_open
+  a worker without the newest sealing key gives events up: test_a_missing_sealing_key_is_nobodys_dead_letter
 
 Destinations
   a permanent error kills the task until somebody restarts it: test_a_permanent_error_kills_the_task

@@ -27,8 +27,6 @@ SHIPPED = Path(__file__).parents[2] / "config" / "destinations"
 NOT_ENFORCED_YET = {
     # The shipped file calls these reserved.
     "ingest.host", "ingest.port",
-    # Any value but null is refused.
-    "secrets.keyring",
 }  # fmt: skip
 
 

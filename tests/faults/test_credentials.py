@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
+from pushrail_stream.core.signals import Suspended
 from pushrail_stream.ports import DocumentChange
-from pushrail_stream.registry import Catalog, parse_document, to_document
+from pushrail_stream.registry import Catalog, Keyring, parse_document, to_document
+from pushrail_stream.registry.sealing import Place
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import Latency, Match, Rule
 from tests.e2e.world import KEY_ID, SECRET, bus_arn, destination, event, produce, running
 from tests.faults.world import letters, outside
+from tests.registry.keys import keyring, ring
 
 pytestmark = pytest.mark.kafka
 OURS = ("AKIABASE000000000000", "base-secret")
@@ -78,3 +82,54 @@ async def test_client_cached_by_config_not_by_credentials(embedded_broker: Embed
             await worker.settled(2)
         assert [(call.access_key, call.status) for call in bus.calls] == [(KEY_ID, 200), (NEW_KEY_ID, 200)]
         assert [a.detail.encode() for a in bus.arrivals] == [event(0, 1), event(0, 2)]
+
+
+def sealed_document(keys: Keyring, customer: int) -> dict[str, Any]:
+    form: dict[str, Any] = to_document(destination(customer))
+    place = Place("acme", f"dst_{customer}", "auth.secretAccessKey")
+    form["auth"]["secretAccessKey"] = keys.seal(Secret(SECRET), place)
+    return form
+
+
+def sealed_catalog(keys: Keyring, *documents: dict[str, Any]) -> Catalog:
+    catalog = Catalog(
+        lambda _, content: parse_document(content, environ={}, default_max_in_flight=8, unseal=keys.unseal)
+    )
+    catalog.apply([DocumentChange(form["id"], json.dumps(form).encode()) for form in documents])
+    return catalog
+
+
+async def test_sealed_credentials_of_another_customer_do_not_open(
+    embedded_broker: EmbeddedBroker, tmp_path: Path
+) -> None:
+    """Two swapped secrets: no call is made for either customer, their events say why, and a third goes on."""
+    keys = keyring(tmp_path / "keyring.json", ring("k"))
+    one, two, three = (sealed_document(keys, customer) for customer in range(3))
+    one["auth"], two["auth"] = two["auth"], one["auth"]
+    async with outside(embedded_broker, customers=3) as (bus, settings):
+        async with running(settings, sealed_catalog(keys, one, two, three)) as worker:
+            await produce(settings, [(f"acct_{n % 3}", event(n % 3, n)) for n in range(9)])
+            await worker.settled(9)
+        assert {arrival.bus_arn for arrival in bus.arrivals} == {bus_arn(2)}
+        assert len(bus.arrivals) == 3
+        assert {(reason, code) for _, reason, code in letters(settings)} == {("blocked", "CredentialsMissing")}
+        assert len(letters(settings)) == 6
+
+
+async def test_a_missing_sealing_key_is_nobodys_dead_letter(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
+    """A worker that was not given the newest key holds on to what it cannot sign, until the key is there."""
+    path = tmp_path / "keyring.json"
+    form = sealed_document(keyring(path, ring("new")), 0)
+    keys = keyring(path, ring("old"))
+    quick = {"hold_secs": 0.5, "flush_ms": 20}
+    async with outside(embedded_broker, tiers=(1,), delivery=quick) as (bus, settings):
+        catalog = sealed_catalog(keys, form)
+        async with running(settings, catalog) as worker:
+            await produce(settings, [("acct_0", event(0, n)) for n in range(20)])
+            await worker.until(lambda: worker.worker.ledger.moved_to_retry >= 20)
+            path.write_bytes(ring("new", "old"))
+            assert catalog.apply(catalog.waiting).put == ("dst_0",)
+            await bus.wait_for_arrivals(20)
+            assert not [signal for signal in worker.signals if isinstance(signal, Suspended)]
+        assert letters(settings) == []
+        assert len(bus.arrivals) == 20

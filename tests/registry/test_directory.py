@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,12 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.ports import Directory
-from pushrail_stream.registry import Caveat, FileDirectory, Refusal, RegistryError
+from pushrail_stream.registry import Caveat, FileDirectory, Refusal, RegistryError, parse_document
 from tests.registry.documents import ACCESS_KEY, customer, document, write
 
 
 def load(path: Path, **environ: str) -> tuple[FileDirectory, list[Refusal]]:
-    return FileDirectory.load(path, environ=environ, default_max_in_flight=8)
+    return FileDirectory.load(path, partial(parse_document, environ=environ, default_max_in_flight=8))
 
 
 def test_destinations_are_found_by_customer_and_by_id(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml
 
+from pushrail_stream.app import document_parser
 from pushrail_stream.ports import Failed
 from pushrail_stream.registry import FileDirectory
 from pushrail_stream.sandbox.broker import EmbeddedBroker
@@ -57,7 +58,7 @@ def write_settings(folder: Path, bootstrap_servers: str, aws_url: str) -> Settin
 
 def load_documents(folder: Path, settings: Settings) -> FileDirectory:
     """The documents, read as the worker's command reads them. Raises `Failed` when one is refused."""
-    directory, refusals = FileDirectory.load(folder, environ={}, default_max_in_flight=settings.delivery.max_in_flight)
+    directory, refusals = FileDirectory.load(folder, document_parser(settings, {}))
     if refusals:
         raise Failed("; ".join(str(refusal) for refusal in refusals))
     return directory

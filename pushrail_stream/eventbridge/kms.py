@@ -1,0 +1,96 @@
+"""Master keys in AWS KMS: data keys are made and unwrapped there, with the process's own credentials."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final, final
+
+import botocore.session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.ports import KeyUnavailable
+
+_TIMEOUT_SECS: Final = 3.0
+_ATTEMPTS: Final = 3
+_PAUSE_SECS: Final = 5.0
+"""After KMS gave no answer it is left alone for as long: thousands of documents must not wait for a time-out each."""
+_REMEMBERED: Final = 20_000
+"""Data keys of 32 bytes that are kept unwrapped: a document that is read again costs KMS nothing."""
+_CONNECTIONS: Final = 16
+_DOES_NOT_OPEN: Final = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
+
+
+@final
+class KmsKey:
+    """One KMS key. Implements `ports.MasterKey`; may be used by several threads.
+
+    The context is KMS' encryption context: a data key wrapped for one place unwraps for no other, and a key policy can
+    ask for it.
+    """
+
+    def __init__(self, arn: str, *, endpoint_url: str | None) -> None:
+        """``endpoint_url`` None: AWS's endpoint of the key's region. No call is made yet."""
+        self._arn = arn
+        self._endpoint_url = endpoint_url
+        self._opening = threading.Lock()
+        self._kms: Any = None
+        self._silent_until = 0.0
+        self._remembered = lru_cache(_REMEMBERED)(self._decrypt)
+
+    def __repr__(self) -> str:
+        return f"KmsKey({self._arn})"
+
+    def new_data_key(self, context: Mapping[str, str]) -> tuple[bytes, bytes]:
+        """A fresh data key, plain and wrapped; raises `KeyUnavailable`."""
+        try:
+            given = self._ask("generate_data_key", KeySpec="AES_256", EncryptionContext=context)
+        except ClientError as error:
+            raise self._refused(error) from error
+        return given["Plaintext"], given["CiphertextBlob"]
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes | None:
+        """The data key; None when it was not wrapped by this key for this context. Raises `KeyUnavailable`."""
+        return self._remembered(wrapped, tuple(sorted(context.items())))
+
+    def _decrypt(self, wrapped: bytes, context: tuple[tuple[str, str], ...]) -> bytes | None:
+        try:
+            plain: bytes = self._ask("decrypt", CiphertextBlob=wrapped, EncryptionContext=dict(context))["Plaintext"]
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") in _DOES_NOT_OPEN:
+                return None
+            raise self._refused(error) from error
+        return plain
+
+    def _ask(self, operation: str, **request: Any) -> Any:
+        """Raises `KeyUnavailable` when there is no answer, ClientError when it is a refusal."""
+        if time.monotonic() < self._silent_until:
+            raise KeyUnavailable(f"KMS gave no answer a moment ago ({self._arn})")
+        try:
+            return getattr(self._client(), operation)(KeyId=self._arn, **request)
+        except (BotoCoreError, OSError, ValueError) as error:
+            self._silent_until = time.monotonic() + _PAUSE_SECS
+            raise KeyUnavailable(f"KMS cannot be asked ({self._arn}): {safe_message(str(error))}") from error
+
+    def _client(self) -> Any:
+        with self._opening:
+            if self._kms is None:
+                config = Config(
+                    connect_timeout=_TIMEOUT_SECS,
+                    read_timeout=_TIMEOUT_SECS,
+                    retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+                    max_pool_connections=_CONNECTIONS,
+                )
+                self._kms = botocore.session.get_session().create_client(
+                    "kms", region_name=self._arn.split(":")[3], endpoint_url=self._endpoint_url, config=config
+                )
+            return self._kms
+
+    def _refused(self, error: ClientError) -> KeyUnavailable:
+        said = error.response.get("Error", {})
+        code, message = said.get("Code", "an error"), safe_message(said.get("Message") or "")
+        return KeyUnavailable(f"KMS answers {code} ({self._arn}): {message}")

@@ -1,0 +1,114 @@
+"""Rotation: every sealed secret sealed anew by the primary key, one document after the other.
+
+Each document is old or new and opens at any moment; what was interrupted goes on where it stopped, for what the primary
+key has sealed already is left alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pushrail_stream.ports import DocumentStore, KeyUnavailable
+from pushrail_stream.registry.documents import sealed_in, with_secret
+from pushrail_stream.registry.findings import Problem, Refusal
+from pushrail_stream.registry.keyring import Keyring, SealBroken
+from pushrail_stream.registry.sealing import Token
+
+
+@dataclass
+class Rotation:
+    """What has been done, and by which keys the documents are sealed now."""
+
+    resealed: list[str] = field(default_factory=list)
+    """Names of documents; in a rehearsal those that would be."""
+    problems: list[Refusal] = field(default_factory=list)
+    """Documents that are left as they were, and why."""
+    in_use: Counter[str] = field(default_factory=Counter)
+    """Key id to how many documents it has sealed."""
+
+    def unused(self, keyring: Keyring) -> list[str]:
+        """Ids of keys that may go: no document needs them, and there is none of which that cannot be told."""
+        if self.problems:
+            return []
+        return [fact.id for fact in keyring.facts if not fact.is_primary and not self.in_use[fact.id]]
+
+
+async def survey(store: DocumentStore) -> Rotation:
+    """By which keys the documents are sealed, changing nothing."""
+    survey = Rotation()
+    for name, content, problem in await store.everything():
+        key_id = Problem("", problem) if content is None else key_of(content)
+        if isinstance(key_id, Problem):
+            survey.problems.append(Refusal(name, *key_id))
+        elif key_id is not None:
+            survey.in_use[key_id] += 1
+    return survey
+
+
+async def rotate(
+    store: DocumentStore, keyring: Keyring, *, dry_run: bool, progress: Callable[[int, int], None]
+) -> Rotation:  # fmt: skip
+    """Seal anew what another key than the primary has sealed; ``progress`` is told how many of how many are done."""
+    rotation = Rotation()
+    documents = await store.everything()
+    for number, (name, content, problem) in enumerate(documents, 1):
+        found = Problem("", problem) if content is None else await _rotate_one(store, keyring, name, content, dry_run)
+        if isinstance(found, Problem):
+            rotation.problems.append(Refusal(name, *found))
+            found = None if content is None else _key_id_or_none(content)
+        elif found is not None and found != keyring.primary:
+            rotation.resealed.append(name)
+            found = found if dry_run else keyring.primary
+        if found is not None:
+            rotation.in_use[found] += 1
+        progress(number, len(documents))
+    return rotation
+
+
+async def _rotate_one(
+    store: DocumentStore, keyring: Keyring, name: str, content: bytes, dry_run: bool  # noqa: FBT001
+) -> str | Problem | None:  # fmt: skip
+    """The key that had sealed the document (None: it has nothing sealed), or why it is left as it was."""
+    while True:
+        key_id = key_of(content)
+        if key_id is None or isinstance(key_id, Problem) or key_id == keyring.primary:
+            return key_id
+        changed = _reseal(content, keyring)
+        if isinstance(changed, Problem) or dry_run:
+            return changed if isinstance(changed, Problem) else key_id
+        now = await store.read(name)
+        if now == content:
+            await store.write(name, changed)
+            return key_id
+        if now is None:
+            return None
+        content = now  # somebody has changed it since: theirs is the one to seal
+
+
+def key_of(content: bytes) -> str | Problem | None:
+    """Id of the key that has sealed a document's secret; None when it has none."""
+    found = sealed_in(content)
+    if found is None or isinstance(found, Problem):
+        return found
+    token = Token.parse(found.token)
+    if token is None:
+        return Problem(found.place.field, "is not what `destinations seal` wrote: it was cut off or changed")
+    return token.key_id
+
+
+def _key_id_or_none(content: bytes) -> str | None:
+    key_id = key_of(content)
+    return None if isinstance(key_id, Problem) else key_id
+
+
+def _reseal(content: bytes, keyring: Keyring) -> bytes | Problem:
+    found = sealed_in(content)
+    if found is None or isinstance(found, Problem):
+        return found or Problem("", "has nothing sealed")
+    try:
+        secret = keyring.unseal(found.token, found.place)
+        return with_secret(content, lambda place: keyring.seal(secret, place))
+    except (SealBroken, KeyUnavailable) as error:
+        return Problem(found.place.field, str(error))

@@ -1,0 +1,366 @@
+"""``destinations seal`` and ``keys``: secrets go in by standard input, come out sealed, and are never shown."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+from moto.server import ThreadedMotoServer
+
+from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.registry import FileDirectory, Keyring
+from pushrail_stream.registry.documents import parse_document
+from tests.cli.shell import Shell
+from tests.registry.documents import ACCESS_KEY, customer, document
+from tests.registry.keys import no_kms, ring
+
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+OTHER_SECRET = "another/secret+of+the+customer"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with settings that name a keyring, and documents of which one has no secret yet."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config" / "destinations").mkdir(parents=True)
+    (tmp_path / "config" / "pushrail.yaml").write_text("secrets: {keyring: keyring.json}\n")
+    put(tmp_path, "acme", document(auth={name: ACCESS_KEY[name] for name in ("mode", "accessKeyId")}))
+    put(tmp_path, "role", customer("role"))
+    return tmp_path
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys, [SECRET, OTHER_SECRET])
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """What stands on standard input."""
+
+    def stand(text: str) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(text))
+
+    stand(SECRET + "\n")
+    return stand
+
+
+def put(home: Path, name: str, content: Any) -> None:
+    (home / "config" / "destinations" / f"{name}.json").write_text(json.dumps(content))
+
+
+def stored(home: Path, name: str = "acme") -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((home / "config" / "destinations" / f"{name}.json").read_bytes())
+    return value
+
+
+def keys_in_use(home: Path) -> dict[str, Any]:
+    """Every destination's key, opened by the keyring as it is now."""
+    ring = Keyring.open(str(home / "keyring.json"), {}, no_kms)
+    directory, refusals = FileDirectory.load(
+        home / "config" / "destinations",
+        lambda content: parse_document(content, environ={}, default_max_in_flight=8, unseal=ring.unseal),
+    )
+    assert refusals == []
+    return {d.id: (d.auth.access_key_id, d.auth.secret) for d in directory if isinstance(d.auth, AccessKey)}
+
+
+def test_a_secret_is_sealed_into_its_document(shell: Shell, home: Path, typed: Any) -> None:
+    del typed
+    assert shell("keys", "generate", "--id", "k1")[0] == 0
+    code, out, _ = shell("destinations", "seal", "dst_acme_8K2zRq")
+    assert (code, out) == (0, "dst_acme_8K2zRq: sealed by key k1 (config/destinations/acme.json)\n")
+    auth = stored(home)["auth"]
+    assert auth["secretAccessKey"].startswith("sealed:1:k1:")
+    assert keys_in_use(home) == {"dst_acme_8K2zRq": ("AKIDEXAMPLE123456", Secret(SECRET))}
+    code, out, _ = shell("destinations", "validate")
+    assert (code, out) == (0, "2 accepted, 0 refused\n")
+    code, out, _ = shell("destinations", "show", "dst_acme_8K2zRq", "--json")
+    assert json.loads(out)["auth"]["secretAccessKey"] == "***"
+
+
+def test_key_id_and_secret_change_in_one_step(shell: Shell, home: Path, typed: Any) -> None:
+    shell("keys", "generate", "--id", "k1")
+    shell("destinations", "seal", "dst_acme_8K2zRq")
+    typed(f"  {OTHER_SECRET}  ")
+    code, out, _ = shell("destinations", "seal", "dst_acme_8K2zRq", "--access-key-id", "AKIANEW0000000000000", "--json")
+    assert code == 0
+    assert json.loads(out) == {
+        "id": "dst_acme_8K2zRq",
+        "result": "sealed",
+        "document": "config/destinations/acme.json",
+        "key": "k1",
+    }
+    assert keys_in_use(home) == {"dst_acme_8K2zRq": ("AKIANEW0000000000000", Secret(OTHER_SECRET))}
+
+
+def test_a_person_is_asked_and_does_not_see_what_they_type(
+    shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    def prompt(text: str, **how: Any) -> str:
+        asked.append((text, how))
+        return SECRET
+
+    monkeypatch.setattr("sys.stdin", Terminal())
+    monkeypatch.setattr("click.prompt", prompt)
+    shell("keys", "generate", "--id", "k1")
+    assert shell("destinations", "seal", "dst_acme_8K2zRq")[0] == 0
+    assert asked == [("Secret access key", {"hide_input": True, "err": True})]
+    assert keys_in_use(home)["dst_acme_8K2zRq"][1] == Secret(SECRET)
+
+
+def test_a_plain_secret_in_a_document_is_refused_and_then_sealed(shell: Shell, home: Path, typed: Any) -> None:
+    del typed
+    shell("keys", "generate")
+    put(home, "acme", document(auth={**ACCESS_KEY, "secretAccessKey": SECRET}))
+    code, out, _ = shell("destinations", "validate")
+    assert code == 2
+    assert "auth.secretAccessKey: must not stand in the document in clear: `destinations seal` seals it" in out
+    assert shell("destinations", "seal", "dst_acme_8K2zRq")[0] == 0
+    assert SECRET not in (home / "config" / "destinations" / "acme.json").read_text()
+    assert shell("destinations", "validate")[0] == 0
+
+
+@pytest.mark.parametrize("text", ["", " \n", "two words", "x" * 513, "käse", "a\nb"])
+def test_what_is_no_secret_is_not_sealed(text: str, shell: Shell, home: Path, typed: Any) -> None:
+    before = stored(home)
+    shell("keys", "generate")
+    typed(text)
+    code, out, err = shell("destinations", "seal", "dst_acme_8K2zRq")
+    assert (code, out) == (2, "")
+    assert err == "error: the secret: must be one word of 1 to 512 printable ASCII characters\n"
+    assert stored(home) == before
+
+
+def test_what_cannot_be_sealed_is_named(shell: Shell, home: Path, typed: Any) -> None:
+    assert shell("destinations", "seal", "dst_acme_8K2zRq") == (
+        2, "", "error: keyring.json: there is no such keyring: `keys generate` makes it (secrets.keyring)\n"
+    )  # fmt: skip
+    shell("keys", "generate")
+    code, _, err = shell("destinations", "seal", "dst_unknown")
+    assert (code, err) == (
+        1, "error: config/destinations: no destination dst_unknown; `destinations list` names them\n"
+    )  # fmt: skip
+    code, _, err = shell("destinations", "seal", "dst_role")
+    assert (code, err) == (
+        2, "error: config/destinations/role.json: auth.mode: must be ACCESS_KEY: a role has no secret\n"
+    )  # fmt: skip
+    put(home, "acme", {**stored(home), "region": "mars"})
+    before = stored(home)
+    code, _, err = shell("destinations", "seal", "dst_acme_8K2zRq")
+    assert (code, err) == (
+        2, "error: config/destinations/acme.json: region: must be an AWS region such as us-east-1\n"
+    )  # fmt: skip
+    typed(SECRET)
+    code, _, err = shell("destinations", "seal", "dst_acme_8K2zRq", "--access-key-id", "short")
+    assert code == 2
+    assert "auth.accessKeyId: must be 16 to 128 letters, digits and '_'" in err
+    assert stored(home) == before
+
+
+def test_a_rehearsal_seals_nothing(shell: Shell, home: Path, typed: Any) -> None:
+    del typed
+    before = stored(home)
+    assert shell("keys", "generate", "--id", "k1", "--dry-run")[1] == (
+        "k1: would be added to keyring.json, as the primary key\n"
+    )
+    assert not (home / "keyring.json").exists()
+    shell("keys", "generate", "--id", "k1")
+    code, out, _ = shell("destinations", "seal", "dst_acme_8K2zRq", "--dry-run")
+    assert (code, out) == (0, "dst_acme_8K2zRq: would be sealed by key k1 (config/destinations/acme.json)\n")
+    assert stored(home) == before
+
+
+def test_there_is_no_option_for_a_secret(shell: Shell) -> None:
+    """Command lines are read by others and remembered by shells."""
+    assert shell("destinations", "seal", "dst_acme_8K2zRq", "--secret", "x")[0] == 2
+    assert shell("destinations", "seal", "dst_acme_8K2zRq", "extra")[0] == 2
+
+
+def test_keys_are_made_listed_and_told_apart(shell: Shell, home: Path, typed: Any) -> None:
+    del typed
+    code, out, err = shell("keys", "generate")
+    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    assert (code, out, err) == (0, f"{today}: added to keyring.json, as the primary key\n", "")
+    assert stat.S_IMODE((home / "keyring.json").stat().st_mode) == 0o600
+    shell("destinations", "seal", "dst_acme_8K2zRq")
+    arn = "arn:aws:kms:eu-west-1:111122223333:key/12345678-90ab-cdef-1234-567890abcdef"
+    code, out, err = shell("keys", "generate", "--id", "cloud", "--kms", arn, "--json")
+    assert json.loads(out) == {"id": "cloud", "kind": "kms", "keyring": "keyring.json", "dryRun": False}
+    assert err == "next: give the keyring to every worker, then `pushrail-stream keys rotate`\n"
+    code, out, _ = shell("keys", "list", "--json")
+    first, second = map(json.loads, out.splitlines())
+    assert code == 0
+    assert (first["id"], first["kind"], first["primary"], first["documents"]) == ("cloud", "kms", True, 0)
+    assert (second["id"], second["kind"], second["primary"], second["documents"]) == (today, "local", False, 1)
+    table = shell("keys", "list")[1]
+    assert table.splitlines()[0].split() == ["id", "kind", "primary", "created", "documents"]
+    ring = json.loads((home / "keyring.json").read_bytes())
+    assert ring["keys"][today]["key"] not in table + out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["--id", "a b"], "--id: must be 1 to 64 letters, digits, '.', '_' and '-'"),
+        (["--id", "k", "--kms", "arn:aws:kms:eu-west-1:111122223333:alias/x"],
+         "--kms: must be the ARN of a KMS key: arn:aws:kms:REGION:ACCOUNT:key/ID"),
+    ],
+)  # fmt: skip
+def test_a_wrong_new_key_is_refused_by_option(arguments: list[str], error: str, shell: Shell, home: Path) -> None:
+    assert shell("keys", "generate", *arguments) == (2, "", f"error: {error}\n")
+    assert not (home / "keyring.json").exists()
+
+
+def test_a_key_id_is_used_once(shell: Shell, home: Path) -> None:
+    shell("keys", "generate", "--id", "k")
+    before = (home / "keyring.json").read_bytes()
+    code, _, err = shell("keys", "generate", "--id", "k")
+    assert (code, err) == (2, "error: keyring.json: there is a key k already: name another with --id\n")
+    assert (home / "keyring.json").read_bytes() == before
+
+
+def test_what_has_no_keyring_file_says_what_to_do(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSHRAIL_SECRETS__KEYRING", "null")
+    assert shell("keys", "generate")[2] == (
+        "error: secrets.keyring: is not set: name the file that the keys are to be kept in\n"
+    )
+    for command in (["keys", "list"], ["keys", "rotate"], ["destinations", "seal", "dst_acme_8K2zRq"]):
+        code, _, err = shell(*command)
+        assert (code, err) == (
+            2, "error: secrets.keyring: is not set: name a file there, and `keys generate` makes it\n"
+        )  # fmt: skip
+    monkeypatch.setenv("PUSHRAIL_SECRETS__KEYRING", "env:RING")
+    assert shell("keys", "generate")[2] == (
+        "error: secrets.keyring: is an environment variable, which cannot be written: "
+        "name a file instead (PUSHRAIL_SECRETS__KEYRING=PATH)\n"
+    )
+    monkeypatch.setenv("RING", ring("k").decode())
+    assert shell("keys", "rotate") == (0, "0 documents sealed anew by key k\n", "")
+    code, out, err = shell("keys", "rotate", "--remove-unused")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: secrets.keyring: is an environment variable, which cannot be written")
+
+
+def test_a_keyring_that_others_may_read_is_pointed_out(shell: Shell, home: Path) -> None:
+    shell("keys", "generate", "--id", "k")
+    assert "warning" not in shell("keys", "list")[2]
+    (home / "keyring.json").chmod(0o644)
+    assert shell("keys", "list")[2] == (
+        "warning: keyring.json: others than its owner may read or write the keyring: chmod 600\n"
+    )
+
+
+def test_rotation_seals_anew_and_says_which_key_can_go(shell: Shell, home: Path, typed: Any) -> None:
+    del typed
+    shell("keys", "generate", "--id", "old")
+    shell("destinations", "seal", "dst_acme_8K2zRq")
+    old = stored(home)["auth"]["secretAccessKey"]
+    code, out, _ = shell("keys", "rotate")
+    assert (code, out) == (0, "0 documents sealed anew by key old\n")
+    shell("keys", "generate", "--id", "new")
+    code, out, _ = shell("keys", "rotate", "--dry-run", "--remove-unused")
+    assert out == "1 documents would be sealed anew by key new\nold: still needed by 1 documents\n"
+    assert stored(home)["auth"]["secretAccessKey"] == old
+    code, out, _ = shell("keys", "rotate")
+    assert out == (
+        "1 documents sealed anew by key new\n"
+        "old: needed by no document, can go: --remove-unused takes it off the keyring\n"
+    )
+    assert stored(home)["auth"]["secretAccessKey"].startswith("sealed:1:new:")
+    code, out, _ = shell("keys", "rotate", "--remove-unused", "--json")
+    assert json.loads(out) == {
+        "primary": "new", "resealed": [], "refusals": [], "documents": {"new": 1},
+        "unused": ["old"], "removed": ["old"], "dryRun": False,
+    }  # fmt: skip
+    assert list(json.loads((home / "keyring.json").read_bytes())["keys"]) == ["new"]
+    assert keys_in_use(home) == {"dst_acme_8K2zRq": ("AKIDEXAMPLE123456", Secret(SECRET))}
+
+
+def test_a_document_that_does_not_open_keeps_its_key_and_fails_the_rotation(
+    shell: Shell, home: Path, typed: Any
+) -> None:
+    del typed
+    shell("keys", "generate", "--id", "old")
+    shell("destinations", "seal", "dst_acme_8K2zRq")
+    put(home, "moved", {**stored(home), "id": "dst_moved"})
+    shell("keys", "generate", "--id", "new")
+    code, out, err = shell("keys", "rotate", "--remove-unused")
+    assert code == 1
+    assert out == "1 documents sealed anew by key new\nold: still needed by 1 documents\n"
+    first, last = err.splitlines()
+    assert first.startswith("refused: config/destinations/moved.json: auth.secretAccessKey: does not open: ")
+    assert last == "error: 1 documents could not be read or opened: no key can go"
+    assert list(json.loads((home / "keyring.json").read_bytes())["keys"]) == ["old", "new"]
+
+
+def test_a_key_that_documents_need_and_nobody_has_is_listed_as_missing(shell: Shell, home: Path, typed: Any) -> None:
+    del typed
+    shell("keys", "generate", "--id", "lost")
+    shell("destinations", "seal", "dst_acme_8K2zRq")
+    (home / "keyring.json").unlink()
+    shell("keys", "generate", "--id", "found")
+    code, out, err = shell("keys", "list")
+    assert code == 1
+    assert [line.split() for line in out.splitlines()[2:]] == [["lost", "missing", "no", "1"]]
+    assert err == "error: the keyring lacks lost: what they sealed does not open\n"
+    code, out, _ = shell("destinations", "validate")
+    assert code == 2
+    assert "is sealed by key lost, which the keyring does not have (keyring.json)" in out
+
+
+def test_config_show_names_the_keyring_and_shows_nothing_of_it(shell: Shell, home: Path) -> None:
+    shell("keys", "generate", "--id", "k")
+    _, out, _ = shell("config", "show", "--json")
+    assert json.loads(out)["secrets"] == {"keyring": "keyring.json", "kms_endpoint_url": None}
+    assert json.loads((home / "keyring.json").read_bytes())["keys"]["k"]["key"] not in out
+
+
+def test_a_key_in_kms_takes_over_and_alone_is_enough(
+    shell: Shell, home: Path, typed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del typed
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIABASE000000000000")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "base-secret")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        stock: Any = botocore.session.get_session().create_client("kms", region_name="eu-west-1", endpoint_url=url)
+        arn = stock.create_key()["KeyMetadata"]["Arn"]
+        monkeypatch.setenv("PUSHRAIL_SECRETS__KMS_ENDPOINT_URL", url)
+        shell("keys", "generate", "--id", "local")
+        assert shell("destinations", "seal", "dst_acme_8K2zRq")[0] == 0
+        key_id = arn.rpartition("/")[2]
+        shell("keys", "generate", "--id", key_id, "--kms", arn)
+        code, out, _ = shell("keys", "rotate", "--remove-unused")
+        assert (code, out) == (
+            0,
+            f"1 documents sealed anew by key {key_id}\nlocal: needed by no document, taken off the keyring\n",
+        )
+        (home / "keyring.json").unlink()
+        monkeypatch.setenv("PUSHRAIL_SECRETS__KEYRING", f"aws-kms:{arn}")
+        assert shell("destinations", "validate")[:2] == (0, "2 accepted, 0 refused\n")
+        moved = stored(home)
+        put(home, "moved", {**moved, "id": "dst_moved"})
+        code, out, _ = shell("destinations", "validate")
+        assert code == 2
+        assert "moved.json: auth.secretAccessKey: does not open: " in out
+    finally:
+        server.stop()
+    code, out, _ = shell("destinations", "validate")
+    assert code == 2
+    assert "acme.json: auth.secretAccessKey: KMS cannot be asked" in out

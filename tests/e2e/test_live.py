@@ -1,0 +1,192 @@
+"""Documents change under a running worker: what they say holds within seconds, for new batches and not for old ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pushrail_stream.app import open_registry, open_store
+from pushrail_stream.core.signals import DocumentRefused, RegistryChanged, Skipped
+from pushrail_stream.ports import DocumentStore
+from pushrail_stream.registry import Catalog, to_document
+from pushrail_stream.sandbox.bus import FaultBus, Latency, Match, Rule
+from pushrail_stream.settings import Settings
+from tests.e2e.world import (
+    KEY_ID,
+    SECRET,
+    Watched,
+    bus_arn,
+    destination,
+    event,
+    make_topics,
+    open_bus,
+    produce,
+    running,
+    settings_for,
+)
+from tests.faults.world import LATENCY_SECS, most_under_way
+
+pytestmark = pytest.mark.kafka
+NEW_KEY_ID, NEW_SECRET = "AKIAIOSFODNN8EXAMPLE", "another-secret-of-the-customer"
+ENVIRON = {"OLD": SECRET, "NEW": NEW_SECRET}
+
+
+def document(customer: int, **changes: Any) -> dict[str, Any]:
+    form: dict[str, Any] = to_document(destination(customer))
+    form["auth"] |= {"secretAccessKey": "env:OLD"}
+    return form | changes
+
+
+class Live:
+    """A worker that follows its registry, and somebody who changes it."""
+
+    def __init__(
+        self, bus: FaultBus, settings: Settings, worker: Watched, store: DocumentStore, catalog: Catalog
+    ) -> None:
+        self.bus = bus
+        self.settings = settings
+        self.worker = worker
+        self.catalog = catalog
+        self._store = store
+        self._number = 0
+
+    async def put(self, content: dict[str, Any] | bytes, name: str = "dst_0") -> None:
+        """Write a document and wait until the worker goes by it, or has refused it."""
+        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+        await self._change(name, raw)
+
+    async def delete(self, name: str = "dst_0") -> None:
+        await self._change(name, None)
+
+    async def _change(self, name: str, raw: bytes | None) -> None:
+        seen = self._told()
+        await self._store.write(self._name(name), raw)
+        await self.worker.until(lambda: self._told() > seen, within_secs=30)
+
+    def _name(self, name: str) -> str:
+        registry = self.settings.registry
+        return name if registry.topic else str(registry.path / f"{name}.json")
+
+    def _told(self) -> int:
+        return sum(isinstance(signal, RegistryChanged) for signal in self.worker.signals)
+
+    async def send(self, count: int = 1, customer: int = 0, **changes: Any) -> None:
+        """Produce events and wait until every delivery there is has settled."""
+        ledger = self.worker.worker.ledger
+        before = ledger.begun
+        records = [(f"acct_{customer}", event(customer, self._number + n, **changes)) for n in range(count)]
+        self._number += count
+        await produce(self.settings, records)
+        await self.worker.until(lambda: ledger.begun >= before + count and ledger.in_flight == 0)
+
+    def skips(self) -> Counter[str]:
+        return Counter(signal.reason for signal in self.worker.signals if isinstance(signal, Skipped))
+
+
+@pytest.fixture(params=["folder", "topic"])
+def open_live(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Any]:
+    """Opens a worker of one customer, whose document is there."""
+    is_topic = request.param == "topic"
+    bootstrap = request.getfixturevalue("real_kafka")
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Live]:
+        async with FaultBus.serve() as bus:
+            registry = {"path": str(tmp_path), "topic": is_topic}
+            patient = {"endpoint_url": bus.url, "read_timeout_secs": 9}
+            settings = settings_for(
+                bootstrap, bus.url, registry=registry, delivery={"flush_ms": 20}, eventbridge=patient
+            )
+            make_topics(settings)
+            open_bus(bus, range(3))
+            bus.add_key(NEW_KEY_ID, NEW_SECRET)
+            async with open_store(settings) as store, open_registry(settings, ENVIRON) as (catalog, upkeep):
+                name = "dst_0" if is_topic else str(tmp_path / "dst_0.json")
+                await store.write(name, json.dumps(document(0)).encode())
+                async with running(settings, catalog, upkeep=upkeep) as worker:
+                    yield Live(bus, settings, worker, store, catalog)
+
+    return opened
+
+
+async def test_a_filter_an_enabled_flag_and_a_deletion_hold_for_what_comes_after(
+    open_live: Callable[[], Any],
+) -> None:
+    async with open_live() as live:
+        await live.send(3)
+        await live.put(document(0, eventTypes=["invoice.*"]))
+        await live.send(2)
+        await live.send(1, eventType="invoice.paid")
+        await live.put(document(0, enabled=False))
+        await live.send(4)
+        await live.delete()
+        await live.send(5)
+        await live.put(document(0))
+        await live.send(6)
+        assert live.skips() == {"filtered": 2, "disabled": 4, "no_destination": 5}
+        assert len(live.bus.arrivals) == 3 + 1 + 6
+
+
+async def test_a_new_customer_and_a_second_destination_are_served(open_live: Callable[[], Any]) -> None:
+    async with open_live() as live:
+        await live.send(2, customer=1)
+        await live.put(document(1), "dst_1")
+        await live.send(3, customer=1)
+        await live.put(document(1) | {"id": "dst_1b", "busArn": bus_arn(2)}, "dst_1b")
+        await live.send(4, customer=1)
+        assert live.skips() == {"no_destination": 2}
+        arrived = Counter(arrival.bus_arn for arrival in live.bus.arrivals)
+        assert arrived == {bus_arn(1): 3 + 4, bus_arn(2): 4}
+
+
+async def test_a_bad_edit_keeps_the_last_good_document_and_the_worker_goes_on(open_live: Callable[[], Any]) -> None:
+    whole = json.dumps(document(0, eventTypes=["order.*"])).encode()
+    async with open_live() as live:
+        await live.put(whole[: len(whole) // 2])  # somebody's editor, half-way
+        refused = [signal for signal in live.worker.signals if isinstance(signal, DocumentRefused)]
+        assert [signal.field for signal in refused] == [""]
+        await live.send(1, eventType="invoice.paid")
+        assert len(live.bus.arrivals) == 1
+        await live.put(document(0, region="mars"))
+        await live.send(1, eventType="invoice.paid")
+        assert len(live.bus.arrivals) == 2
+        await live.put(whole)
+        await live.send(1, eventType="invoice.paid")
+        assert live.skips() == {"filtered": 1}
+
+
+async def test_calls_under_way_end_on_the_old_key_and_the_next_use_the_new_one(open_live: Callable[[], Any]) -> None:
+    async with open_live() as live:
+        live.bus.set_plan([Rule(Latency(6.0), Match(operation="PutEvents", access_key=KEY_ID))])
+        async with asyncio.TaskGroup() as tasks:
+            slow = tasks.create_task(live.send(1))
+            await live.bus.wait_for_calls(1)
+            changed = document(0)
+            changed["auth"] = {"mode": "ACCESS_KEY", "accessKeyId": NEW_KEY_ID, "secretAccessKey": "env:NEW"}
+            await live.put(changed)
+            assert not slow.done()
+            await produce(live.settings, [("acct_0", event(0, 100))])
+            await live.bus.wait_for_calls(2)
+        await live.send(3)
+        keys = [call.access_key for call in live.bus.calls]
+        assert (keys[0], set(keys[1:])) == (KEY_ID, {NEW_KEY_ID})
+        assert {call.status for call in live.bus.calls} == {200}
+        assert len(live.bus.arrivals) == 5
+
+
+async def test_limits_hold_from_the_next_batch_on(open_live: Callable[[], Any]) -> None:
+    async with open_live() as live:
+        live.bus.set_plan([Rule(Latency(LATENCY_SECS), Match(operation="PutEvents"))])
+        await live.send(200)
+        assert most_under_way(live.bus) > 1
+        await live.put(document(0, limits={"maxInFlight": 1}))
+        live.bus.clear()
+        await live.send(100)
+        assert most_under_way(live.bus) == 1

@@ -1,0 +1,156 @@
+"""A master key in KMS: bound to its place by the encryption context, remembered, and out of reach in words."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.exceptions import ClientError
+from moto.server import ThreadedMotoServer
+
+from pushrail_stream.eventbridge.kms import KmsKey
+from pushrail_stream.ports import KeyUnavailable
+
+CONTEXT = {"pushrail:vendor": "acme", "pushrail:destination": "dst_a", "pushrail:field": "auth.secretAccessKey"}
+ELSEWHERE = {**CONTEXT, "pushrail:destination": "dst_b"}
+UNKNOWN = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
+
+
+@pytest.fixture
+def moto(base_credentials: tuple[str, str]) -> Iterator[ThreadedMotoServer]:
+    del base_credentials
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def url_of(server: ThreadedMotoServer) -> str:
+    host, port = server.get_host_and_port()
+    return f"http://{host}:{port}"
+
+
+def stock(url: str) -> Any:
+    return botocore.session.get_session().create_client("kms", region_name="eu-west-1", endpoint_url=url)
+
+
+def new_key(url: str) -> str:
+    return str(stock(url).create_key()["KeyMetadata"]["Arn"])
+
+
+def test_a_data_key_unwraps_for_its_place_alone(moto: ThreadedMotoServer) -> None:
+    url = url_of(moto)
+    key = KmsKey(new_key(url), endpoint_url=url)
+    plain, wrapped = key.new_data_key(CONTEXT)
+    assert len(plain) == 32
+    assert plain not in wrapped
+    fresh = KmsKey(key._arn, endpoint_url=url)
+    assert fresh.unwrap(wrapped, CONTEXT) == plain
+    assert fresh.unwrap(wrapped, ELSEWHERE) is None
+    assert fresh.unwrap(wrapped[:-1] + bytes([wrapped[-1] ^ 1]), CONTEXT) is None
+    assert key.new_data_key(CONTEXT)[0] != plain
+
+
+def test_what_was_unwrapped_once_is_not_asked_for_again(moto: ThreadedMotoServer) -> None:
+    url = url_of(moto)
+    key = KmsKey(new_key(url), endpoint_url=url)
+    plain, wrapped = key.new_data_key(CONTEXT)
+    assert key.unwrap(wrapped, CONTEXT) == plain
+    moto.stop()
+    assert key.unwrap(wrapped, CONTEXT) == plain
+    with pytest.raises(KeyUnavailable):
+        key.unwrap(wrapped, ELSEWHERE)  # remembered for its place alone
+    moto.start()
+
+
+def test_a_key_that_kms_does_not_know_is_out_of_reach(moto: ThreadedMotoServer) -> None:
+    key = KmsKey(UNKNOWN, endpoint_url=url_of(moto))
+    for use in (lambda: key.new_data_key(CONTEXT), lambda: key.unwrap(b"x" * 200, CONTEXT)):
+        with pytest.raises(KeyUnavailable) as refused:
+            use()
+        assert str(refused.value).startswith(f"KMS answers NotFoundException ({UNKNOWN}): ")
+    assert repr(key) == f"KmsKey({UNKNOWN})"
+
+
+@pytest.mark.parametrize(
+    ("code", "opens_later"),
+    [
+        ("InvalidCiphertextException", False),
+        ("IncorrectKeyException", False),
+        ("AccessDeniedException", True),
+        ("DisabledException", True),
+        ("KMSInvalidStateException", True),
+        ("ThrottlingException", True),
+    ],
+)
+def test_only_what_never_opens_is_given_up(code: str, opens_later: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    """By AWS's documented codes: moto answers AccessDeniedException to what another key wrapped."""
+
+    class Refuses:
+        def decrypt(self, **_: Any) -> None:
+            raise ClientError({"Error": {"Code": code, "Message": "no"}}, "Decrypt")
+
+    key = KmsKey(UNKNOWN, endpoint_url=None)
+    monkeypatch.setattr(key, "_kms", Refuses())
+    if opens_later:
+        with pytest.raises(KeyUnavailable, match=rf"KMS answers {code} \({UNKNOWN}\): no"):
+            key.unwrap(b"w", CONTEXT)
+    else:
+        assert key.unwrap(b"w", CONTEXT) is None
+
+
+def test_a_kms_that_does_not_answer_is_left_alone_for_a_while(
+    base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del base_credentials
+    now = time.monotonic()
+    monkeypatch.setattr("pushrail_stream.eventbridge.kms.time.monotonic", lambda: now)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    key = KmsKey(UNKNOWN, endpoint_url=url)
+    with pytest.raises(KeyUnavailable, match=rf"KMS cannot be asked \({UNKNOWN}\): Could not connect"):
+        key.unwrap(b"x" * 200, CONTEXT)
+    with pytest.raises(KeyUnavailable, match="KMS gave no answer a moment ago"):
+        key.unwrap(b"y" * 200, CONTEXT)
+    now += 5.1
+    with pytest.raises(KeyUnavailable, match="KMS cannot be asked"):
+        key.unwrap(b"y" * 200, CONTEXT)
+
+
+def test_without_credentials_of_our_own_kms_is_out_of_reach() -> None:
+    with pytest.raises(KeyUnavailable, match="Unable to locate credentials"):
+        KmsKey(UNKNOWN, endpoint_url="http://127.0.0.1:1").new_data_key(CONTEXT)
+
+
+def test_the_context_is_sent_in_clear_and_the_key_by_its_arn(
+    base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a key policy would see it: what is asked of KMS names vendor, destination and field."""
+    del base_credentials
+    asked: list[tuple[str, dict[str, Any]]] = []
+
+    class Answers:
+        def __getattr__(self, operation: str) -> Any:
+            def answer(**request: Any) -> dict[str, bytes]:
+                asked.append((operation, request))
+                return {"Plaintext": bytes(32), "CiphertextBlob": b"w"}
+
+            return answer
+
+    key = KmsKey(UNKNOWN, endpoint_url=None)
+    monkeypatch.setattr(key, "_kms", Answers())
+    key.new_data_key(CONTEXT)
+    key.unwrap(b"w", CONTEXT)
+    assert asked == [
+        ("generate_data_key", {"KeyId": UNKNOWN, "KeySpec": "AES_256", "EncryptionContext": CONTEXT}),
+        ("decrypt", {"KeyId": UNKNOWN, "CiphertextBlob": b"w", "EncryptionContext": CONTEXT}),
+    ]
+    assert b64encode(bytes(32)).decode() not in json.dumps([list(map(str, one)) for one in asked])

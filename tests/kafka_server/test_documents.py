@@ -1,0 +1,136 @@
+"""Destination documents on a compacted topic: read to the end, followed, and written, on either broker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import pytest
+from confluent_kafka import Producer
+
+from pushrail_stream.kafka.documents import TopicDocuments, TopicStore
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.producer import KafkaPublisher
+from pushrail_stream.ports import DocumentChange, Failed
+from tests.conftest import LocalKafkaFactory, NewTopic
+from tests.kafka_server import topics
+
+pytestmark = pytest.mark.kafka
+
+
+def write(bootstrap: str, topic: str, records: Iterable[tuple[str | None, bytes | None]], partition: int = 0) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0})
+    for key, value in records:
+        producer.produce(topic, value, key, partition)
+    assert producer.flush(30) == 0
+
+
+@asynccontextmanager
+async def documents(bootstrap: str, topic: str) -> AsyncIterator[TopicDocuments]:
+    async with asyncio.timeout(60), TopicDocuments.open(KafkaOptions(bootstrap), topic) as opened:
+        yield opened
+
+
+async def test_everything_is_read_first_each_document_as_it_is_now(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+    topic = new_topic(partitions=3)
+    for partition, names in enumerate(("ab", "cd", "e")):
+        write(kafka_bootstrap, topic, [(name, b"old") for name in names], partition)
+    write(kafka_bootstrap, topic, [("a", b"new"), ("b", None)], 0)
+    async with documents(kafka_bootstrap, topic) as read:
+        found = await read.changes()
+    assert sorted(found) == [DocumentChange(name, b"new" if name == "a" else b"old") for name in "acde"]
+
+
+async def test_an_empty_topic_has_no_documents_and_what_comes_is_followed(
+    kafka_bootstrap: str, new_topic: NewTopic
+) -> None:
+    topic = new_topic(partitions=2)
+    async with documents(kafka_bootstrap, topic) as read:
+        assert await read.changes() == []
+        await asyncio.to_thread(write, kafka_bootstrap, topic, [("a", b"1")], 1)
+        assert await read.changes() == [DocumentChange("a", b"1")]
+        await asyncio.to_thread(write, kafka_bootstrap, topic, [("a", None)], 1)
+        assert await read.changes() == [DocumentChange("a", None)]
+
+
+async def test_more_documents_than_one_reading_are_all_there(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+    topic = new_topic()
+    write(kafka_bootstrap, topic, [(f"d{n}", b"x" * 500) for n in range(3_000)])
+    async with documents(kafka_bootstrap, topic) as read:
+        assert len(await read.changes()) == 3_000
+
+
+async def test_odd_records_are_documents_with_odd_names(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+    topic = new_topic()
+    write(kafka_bootstrap, topic, [(None, b"no key"), ("", b"empty key"), ("a", b"")])
+    async with documents(kafka_bootstrap, topic) as read:
+        assert sorted(await read.changes()) == [DocumentChange("", b"empty key"), DocumentChange("a", b"")]
+
+
+async def test_what_was_never_committed_is_no_document_and_does_not_hold_the_reading_up(
+    real_kafka: str, request: pytest.FixtureRequest
+) -> None:
+    topic = topics.unique_name("documents")
+    topics.create_topic(real_kafka, topic, partitions=1)
+    request.addfinalizer(lambda: topics.delete_topics(real_kafka, [topic]))
+    producer = Producer({"bootstrap.servers": real_kafka, "transactional.id": topic, "log_level": 0})
+    producer.init_transactions(30)
+    for value, commits in ((b"kept", True), (b"given up", False)):
+        producer.begin_transaction()
+        producer.produce(topic, value, "a")
+        producer.flush(30)
+        if commits:
+            producer.commit_transaction(30)
+        else:
+            producer.abort_transaction(30)
+    async with documents(real_kafka, topic) as read:
+        assert await read.changes() == [DocumentChange("a", b"kept")]
+
+
+async def test_a_topic_that_is_not_there_is_named(real_kafka: str) -> None:
+    async with documents(real_kafka, "no-such-topic") as read:
+        with pytest.raises(Failed, match=r"no-such-topic cannot be read at .*: .*[Uu]nknown topic"):
+            await read.changes()
+
+
+async def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pushrail_stream.kafka.documents._TIMEOUT_SECS", 1.0)
+    async with documents("127.0.0.1:1", "documents") as read:
+        with pytest.raises(Failed, match=r"documents cannot be read at 127.0.0.1:1: "):
+            await read.changes()
+
+
+async def test_a_broker_that_goes_away_is_waited_for(local_kafka_factory: LocalKafkaFactory) -> None:
+    """What changes meanwhile is found when it is back."""
+    kafka = local_kafka_factory()
+    topics.create_topic(kafka.bootstrap_servers, "documents", partitions=1)
+    write(kafka.bootstrap_servers, "documents", [("a", b"1")])
+    async with documents(kafka.bootstrap_servers, "documents") as read:
+        assert await read.changes() == [DocumentChange("a", b"1")]
+        await asyncio.to_thread(kafka.stop)
+        await asyncio.to_thread(kafka.start)
+        await asyncio.to_thread(write, kafka.bootstrap_servers, "documents", [("a", b"2")])
+        assert await read.changes() == [DocumentChange("a", b"2")]
+
+
+async def test_a_store_writes_what_others_read(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+    topic = new_topic(partitions=2)
+    options = KafkaOptions(kafka_bootstrap)
+    async with (
+        documents(kafka_bootstrap, topic) as worker,
+        documents(kafka_bootstrap, topic) as desk,
+        KafkaPublisher.open(options) as publisher,
+    ):
+        assert await worker.changes() == []
+        store = TopicStore(desk, publisher, topic)
+        assert await store.everything() == []
+        await store.write("a", b"1")
+        await store.write("b", b"1")
+        assert sorted(await store.everything()) == [DocumentChange("a", b"1"), DocumentChange("b", b"1")]
+        await store.write("a", b"2")
+        await store.write("b", None)
+        assert (await store.read("a"), await store.read("b"), await store.read("c")) == (b"2", None, None)
+        seen: dict[str, bytes | None] = {}
+        while seen != {"a": b"2", "b": None}:
+            seen |= {change.name: change.content for change in await worker.changes()}

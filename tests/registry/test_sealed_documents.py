@@ -1,0 +1,250 @@
+"""Documents with sealed secrets: opened where they belong, refused elsewhere, and waited for where it may help."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.signals import DocumentRefused, RegistryChanged, Signal
+from pushrail_stream.ports import DocumentChange
+from pushrail_stream.registry import (
+    Catalog,
+    FileDirectory,
+    Folder,
+    Keyring,
+    LiveRegistry,
+    Parsed,
+    Problem,
+    folder,
+    live,
+    parse_document,
+    to_document,
+)
+from pushrail_stream.registry.documents import sealed_in, with_secret
+from pushrail_stream.registry.sealing import Place
+from tests.registry.documents import ACCESS_KEY, customer, document
+from tests.registry.keys import keyring, no_kms, ring
+
+SECRET = Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+FIELD = "auth.secretAccessKey"
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keyring:
+    return keyring(tmp_path / "keyring.json", ring("k"))
+
+
+def sealed_document(keys: Keyring, name: str, secret: Secret = SECRET, **changes: Any) -> dict[str, Any]:
+    """A customer's document with an access key sealed for it."""
+    auth = {**ACCESS_KEY, "secretAccessKey": keys.seal(secret, Place("acme", f"dst_{name}", FIELD))}
+    return customer(name, auth=auth, **changes)
+
+
+def change(name: str, content: dict[str, Any]) -> DocumentChange:
+    return DocumentChange(name, json.dumps(content).encode())
+
+
+def catalog_of(keys: Keyring) -> Catalog:
+    return Catalog(lambda _, content: parse_document(content, environ={}, default_max_in_flight=8, unseal=keys.unseal))
+
+
+def secret_of(catalog: Catalog, name: str) -> Secret | None:
+    found = catalog.get(f"dst_{name}")
+    assert found is not None
+    assert isinstance(found.auth, AccessKey)
+    return found.auth.secret
+
+
+def test_a_sealed_secret_is_opened_when_its_document_is_read(keys: Keyring) -> None:
+    content = json.dumps(sealed_document(keys, "a")).encode()
+    parsed = parse_document(content, environ={}, default_max_in_flight=8, unseal=keys.unseal)
+    assert isinstance(parsed, Parsed)
+    assert parsed.destination.auth == AccessKey(ACCESS_KEY["accessKeyId"], SECRET)
+    assert (parsed.locked, parsed.caveats) == (None, ())
+    assert to_document(parsed.destination)["auth"]["secretAccessKey"] == "***"
+    assert SECRET.reveal() not in repr(parsed)
+
+
+def test_swapped_secrets_open_in_neither_document_and_the_others_go_on(keys: Keyring) -> None:
+    a, b, c = (sealed_document(keys, name) for name in "abc")
+    a["auth"], b["auth"] = b["auth"], a["auth"]
+    catalog = catalog_of(keys)
+    first = catalog.apply([change("a", a), change("b", b), change("c", c)])
+    assert [(refusal.file, refusal.field) for refusal in first.refusals] == [("a", FIELD), ("b", FIELD)]
+    assert first.refusals[0].problem.startswith("does not open: it was changed, or sealed for another vendor")
+    # They stand without their secrets, so that their events are dead letters that say why and not skipped.
+    assert [secret_of(catalog, name) for name in "abc"] == [None, None, SECRET]
+    assert (catalog.bad, catalog.waiting) == (2, ())
+    mended = catalog.apply([change("a", sealed_document(keys, "a")), change("b", sealed_document(keys, "b"))])
+    assert mended.put == ("dst_a", "dst_b")
+    assert catalog.bad == 0
+
+
+def test_under_a_running_worker_the_last_good_documents_stay(keys: Keyring) -> None:
+    a, b = sealed_document(keys, "a"), sealed_document(keys, "b")
+    catalog = catalog_of(keys)
+    catalog.apply([change("a", a), change("b", b)])
+    a["auth"], b["auth"] = b["auth"], a["auth"]
+    swapped = catalog.apply([change("a", a), change("b", b)])
+    assert [refusal.file for refusal in swapped.refusals] == ["a", "b"]
+    assert swapped.put == ()
+    assert [secret_of(catalog, name) for name in "ab"] == [SECRET, SECRET]
+    assert catalog.bad == 2
+
+
+def test_a_document_sealed_anew_changes_nothing(keys: Keyring) -> None:
+    catalog = catalog_of(keys)
+    catalog.apply([change("a", sealed_document(keys, "a"))])
+    again = catalog.apply([change("a", sealed_document(keys, "a"))])
+    assert (again.put, again.refusals) == ((), ())
+    other = catalog.apply([change("a", sealed_document(keys, "a", Secret("another")))])
+    assert other.put == ("dst_a",)
+
+
+def test_a_missing_key_keeps_what_opened_and_waits_for_what_never_did(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    new = keyring(path, ring("new", "old"))
+    a, b = sealed_document(new, "a"), sealed_document(new, "b", enabled=False)
+    worker = keyring(path, ring("old"))
+    catalog = catalog_of(worker)
+    catalog.apply([change("a", sealed_document(worker, "a", Secret("before")))])
+    lacking = catalog.apply([change("a", a), change("b", b)])
+    problem = f"is sealed by key new, which the keyring does not have ({path})"
+    assert [(refusal.file, refusal.problem) for refusal in lacking.refusals] == [("a", problem), ("b", problem)]
+    assert (secret_of(catalog, "a"), secret_of(catalog, "b")) == (Secret("before"), None)
+    waiting = catalog.get("dst_b")
+    assert waiting is not None
+    assert waiting.auth == AccessKey(ACCESS_KEY["accessKeyId"], None, is_waiting=True)
+    assert [document.name for document in catalog.waiting] == ["a", "b"]
+    # An edit of one that never opened is taken, for there is nothing better.
+    catalog.apply([change("b", {**b, "enabled": True})])
+    edited = catalog.get("dst_b")
+    assert edited is not None
+    assert edited.enabled
+    path.write_bytes(ring("new", "old"))
+    opened = catalog.apply(catalog.waiting)
+    assert (opened.put, opened.refusals) == (("dst_a", "dst_b"), ())
+    assert (secret_of(catalog, "a"), secret_of(catalog, "b")) == (SECRET, SECRET)
+    assert (catalog.waiting, catalog.bad) == ((), 0)
+
+
+def test_a_waiting_document_that_goes_is_waited_for_no_longer(tmp_path: Path) -> None:
+    path = tmp_path / "keyring.json"
+    a = sealed_document(keyring(path, ring("new")), "a")
+    catalog = catalog_of(keyring(path, ring("old")))
+    catalog.apply([change("a", a)])
+    assert catalog.apply([DocumentChange("a", None)]).removed == ("dst_a",)
+    assert (catalog.waiting, catalog.bad, len(catalog)) == ((), 0, 0)
+
+
+async def test_a_worker_opens_documents_when_their_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_RETRY_SECS", 0.01)
+    monkeypatch.setattr(folder, "LOOK_SECS", 0.01)
+    path, documents = tmp_path / "keyring.json", tmp_path / "documents"
+    documents.mkdir()
+    (documents / "a.json").write_text(json.dumps(sealed_document(keyring(path, ring("new")), "a")))
+    catalog = catalog_of(keyring(path, ring("old")))
+    signals, told = list[Signal](), asyncio.Event()
+
+    def observe(signal: Signal) -> None:
+        signals.append(signal)
+        told.set()
+
+    registry = LiveRegistry(catalog, Folder(documents))
+    await registry.start(observe)
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(registry.keep(observe))
+        await asyncio.sleep(0.1)  # several tries, of which nothing is told
+        assert [type(signal) for signal in signals] == [DocumentRefused, RegistryChanged]
+        told.clear()
+        path.write_bytes(ring("new"))
+        async with asyncio.timeout(10):
+            await told.wait()
+        keeping.cancel()
+    assert signals[2:] == [RegistryChanged(("dst_a",), (), 1, 0)]
+    assert secret_of(catalog, "a") == SECRET
+
+
+def test_a_folder_that_is_validated_refuses_what_does_not_open(keys: Keyring, tmp_path: Path) -> None:
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    a, b = sealed_document(keys, "a"), sealed_document(keys, "b")
+    (documents / "good.json").write_text(json.dumps(a))
+    (documents / "moved.json").write_text(json.dumps({**b, "auth": a["auth"]}))
+    parse = partial(parse_document, environ={}, default_max_in_flight=8, unseal=keys.unseal)
+    directory, refusals = FileDirectory.load(documents, parse)
+    assert [destination.id for destination in directory] == ["dst_a"]
+    assert [(Path(refusal.file).name, refusal.field) for refusal in refusals] == [("moved.json", FIELD)]
+
+
+def test_a_document_is_sealed_whatever_else_it_says(keys: Keyring) -> None:
+    place = Place("acme", "dst_a", FIELD)
+    for auth in ({"mode": "ACCESS_KEY"}, {**ACCESS_KEY, "secretAccessKey": SECRET.reveal()}):
+        content = json.dumps(document(id="dst_a", auth=auth, name="Zoë", surprise=1)).encode()
+        changed = with_secret(content, lambda place: keys.seal(SECRET, place), "AKIANEW0000000000000")
+        assert isinstance(changed, bytes)
+        assert SECRET.reveal().encode() not in changed
+        value = json.loads(changed)
+        assert (value["auth"]["accessKeyId"], value["surprise"]) == ("AKIANEW0000000000000", 1)
+        assert "Zoë".encode() in changed
+        found = sealed_in(changed)
+        assert isinstance(found, tuple)
+        assert not isinstance(found, Problem)
+        assert found.place == place
+        assert keys.unseal(found.token, place) == SECRET
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b"{", ""),
+        (b"[]", "vendor"),
+        (json.dumps(document(id=...)).encode(), "id"),
+        (json.dumps(document(vendor=7)).encode(), "vendor"),
+        (json.dumps(document()).encode(), "auth.mode"),
+        (json.dumps(document(auth=...)).encode(), "auth.mode"),
+    ],
+)
+def test_what_cannot_be_sealed_says_why(keys: Keyring, content: bytes, field: str) -> None:
+    problem = with_secret(content, lambda place: keys.seal(SECRET, place))
+    assert isinstance(problem, Problem)
+    assert problem.field == field
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.just("sealed:1:k:AAAA:BBBB"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "vendor", "auth", "mode", "secretAccessKey", "x"]), inner)
+    ),
+    max_leaves=10,
+)
+
+
+@given(JSON | st.binary())
+def test_any_document_is_sealed_or_says_why_not(value: Any) -> None:
+    content = value if isinstance(value, bytes) else json.dumps(value).encode()
+    sealed_in(content)
+    changed = with_secret(content, lambda _: "sealed:1:k:new:new")
+    if isinstance(changed, Problem):
+        assert changed.problem
+    else:
+        assert json.loads(changed)["auth"]["secretAccessKey"] == "sealed:1:k:new:new"
+
+
+@given(st.text(max_size=60))
+def test_any_sealed_text_is_opened_or_refused_by_field(text: str) -> None:
+    keys = Keyring.open("env:RING", {"RING": ring("k").decode()}, no_kms)
+    content = json.dumps(document(auth={**ACCESS_KEY, "secretAccessKey": f"sealed:{text}"})).encode()
+    parsed = parse_document(content, environ={}, default_max_in_flight=8, unseal=keys.unseal)
+    assert isinstance(parsed, Parsed)
+    assert parsed.locked is not None
+    assert parsed.locked.field == FIELD
