@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from pushrail_stream.app import Worker, kafka_options, run_worker, topic_names
 from pushrail_stream.core.destination import AccessKey, Destination, Limits, Secret
 from pushrail_stream.core.signals import Signal
+from pushrail_stream.kafka.moments import patiently
 from pushrail_stream.kafka.topics import TopicPlan, create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.ports import Directory, Upkeep
@@ -200,7 +201,7 @@ def committed(settings: Settings, retry_topic: str | None = None) -> dict[int, i
     consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": group, "log_level": 0})
     try:
         wanted = [TopicPartition(retry_topic or settings.topics.events, number) for number in range(PARTITIONS)]
-        return {p.partition: max(p.offset, 0) for p in consumer.committed(wanted, timeout=10)}
+        return {p.partition: max(p.offset, 0) for p in patiently(lambda: consumer.committed(wanted, timeout=10))}
     finally:
         consumer.close()
 
@@ -210,7 +211,9 @@ def ends(settings: Settings, topic: str) -> dict[int, int]:
     consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": "ends", "log_level": 0})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        return {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in partitions}
+        return patiently(
+            lambda: {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in partitions}
+        )
     finally:
         consumer.close()
 
