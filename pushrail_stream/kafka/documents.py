@@ -10,6 +10,7 @@ from typing import Final, Self, final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
+from pushrail_stream.kafka.moments import patiently
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.ports import DocumentChange, Failed, Publisher
 
@@ -68,7 +69,7 @@ class TopicDocuments:
     def _read_to_end(self) -> list[DocumentChange]:
         latest: dict[str, DocumentChange] = {}
         try:
-            ends = self._ends()
+            ends = patiently(self._ends)
             while any(self._position(number) < end for number, end in ends.items()) and not self._closing.is_set():
                 for change in self._read():
                     latest[change.name] = change

@@ -179,7 +179,7 @@ async def test_nobody_there_is_a_step_that_failed(base_credentials: tuple[str, s
 async def test_the_example_rules_match_what_arrives_and_nothing_else() -> None:
     """On a bus written by others: each pattern with a queue of its own, and events of four kinds."""
     onboarding = Onboarding(
-        vendor="acme", customer="acct_1", region="us-east-1", account="123456789012", bus="pushrail-events",
+        vendor="acme", customer="acct_1", region="us-east-1", account="123456789012", bus="onboarded",
         external_id="acme-x", our_account=None,
     )  # fmt: skip
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -217,14 +217,15 @@ async def _deliver_by_rules(url: str, onboarding: Onboarding) -> dict[str, set[s
         await bus.create_event_bus(Name=onboarding.bus)
         queues = {}
         for number, (name, pattern) in enumerate(onboarding.rules().items()):
-            queue = queues[name] = (await sqs.create_queue(QueueName=f"q{number}"))["QueueUrl"]
+            queue = queues[name] = (await sqs.create_queue(QueueName=f"onboarded-{number}"))["QueueUrl"]
             arn = (await sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"]))["Attributes"][
                 "QueueArn"
             ]
             rule = f"rule{number}"
             await bus.put_rule(Name=rule, EventBusName=onboarding.bus, EventPattern=json.dumps(pattern))
             await bus.put_targets(Rule=rule, EventBusName=onboarding.bus, Targets=[{"Id": "q", "Arn": arn}])
-        await us.put(batch_of(plain(AccessKey("AKIAMOTO000000000000", Secret("moto"))), events))
+        ours = plain(AccessKey("AKIAMOTO000000000000", Secret("moto")))
+        await us.put(batch_of(replace(ours, bus_arn=onboarding.bus_arn), events))
         return {name: await _keys_in(sqs, queue) for name, queue in queues.items()}
 
 

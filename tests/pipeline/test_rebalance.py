@@ -147,6 +147,19 @@ async def test_results_after_the_deadline_change_nothing(answer: Answer) -> None
 
 
 @in_virtual_time
+async def test_what_may_not_be_held_any_longer_while_leaving_is_the_next_owners_and_not_a_retry() -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: HANGS
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        await worker.at(5)
+        await worker.give_back(P0, deadline_secs=10)
+        await worker.at(60)
+        assert (worker.ledger.dropped, worker.ledger.moved_to_retry) == (3, 0)
+        assert not world.topics.written
+
+
+@in_virtual_time
 async def test_a_lane_that_was_only_waiting_is_forgotten_at_once() -> None:
     world = World(destination())
     async with world.worker() as worker:
