@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -30,7 +34,17 @@ from tests.chaos.producer import Production
 from tests.chaos.schedule import plan_actions
 from tests.chaos.scrape import Scraper
 from tests.chaos.verdict import Letters, Problems, find_lost, find_uncalled_for
-from tests.chaos.world import GROUP, PARTITIONS, RETRY_GROUP, TIERS, TOPICS, World, write_settings
+from tests.chaos.world import (
+    GROUP,
+    PARTITIONS,
+    RETRY_GROUP,
+    SECRET,
+    SECRET_VARIABLE,
+    TIERS,
+    TOPICS,
+    World,
+    write_settings,
+)
 from tests.kafka_server.local import LocalKafka
 
 _STALLED_SECS: Final = 60.0
@@ -89,8 +103,10 @@ class Run:
             scraper.stop()
             fleet.end()
             self._check_offsets(drain)
+            audit = self._audit(fleet)
             arrivals, facts = bus.end()
         figures = {"kills": fleet.kills, "broker_restarts": broker.restarts, "scrapes": scraper.checked}
+        figures |= audit
         figures |= {"terminations": fleet.terminations, "stops": fleet.stops, "workers": fleet.started}
         self._problems.add("Workers", fleet.problems)
         self._problems.add("Accounts that do not balance", scraper.problems)
@@ -160,6 +176,32 @@ class Run:
         if lags is None:
             self._problems.add("The run", ["Kafka does not answer at the end"])
         self._problems.add("Partitions not committed to their end", [str(lag) for lag in lags or ()])
+
+    def _audit(self, fleet: Fleet) -> dict[str, int]:
+        """What `pushrail-stream check` says, which knows nothing of this run.
+
+        A worker that is killed takes attempt records with it that it had not written yet: of what it had delivered
+        there is then no trace in Kafka, though the bus has it. Without a kill nothing may be missing.
+        """
+        command = [sys.executable, "-m", "pushrail_stream", "check", "--since", "1d", "--json"]
+        done = subprocess.run(
+            [*command, "--config", str(self._folder / "pushrail.yaml")],
+            capture_output=True, text=True, check=False, timeout=600, env=os.environ | {SECRET_VARIABLE: SECRET},
+        )  # fmt: skip
+        try:
+            told = json.loads(done.stdout)
+        except ValueError:
+            self._problems.add("The auditor", [f"exit code {done.returncode}", *done.stderr.splitlines()])
+            return {}
+        deliveries = told["deliveries"]
+        if deliveries["pending"]:
+            self._problems.add("The auditor", [f"{deliveries['pending']} deliveries are pending when all is settled"])
+        if deliveries["missing"] and not fleet.kills:
+            named = [str(delivery) for delivery in told["missing"]]
+            self._problems.add("The auditor", [f"{deliveries['missing']} deliveries are missing", *named])
+        if told["events"] != self._world.events:
+            self._problems.add("The auditor", [f"{told['events']} events were found of {self._world.events}"])
+        return {f"audit_{name}": count for name, count in deliveries.items()}
 
     def _check_done(self, fleet: Fleet, broker: Broker, scraper: Scraper) -> None:
         options = self._options

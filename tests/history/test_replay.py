@@ -1,0 +1,208 @@
+"""Dead letters and past events, chosen for a replay: each says where it goes, or why it stays."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.delivery import Replay
+from pushrail_stream.core.destination import AccessKey, Destination, Secret
+from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.headers import DeliveryHeaders, decode_headers, producer_headers
+from pushrail_stream.core.record import Origin, Record
+from pushrail_stream.history.letters import Letter, LetterFilter, count_letters, read_letter
+from pushrail_stream.history.replay import (
+    EventChoice,
+    EventFilter,
+    LetterChoice,
+    Progress,
+    copy_of,
+    letter_mark,
+    progress_mark,
+    read_progress,
+)
+from pushrail_stream.registry import FileDirectory
+
+AT = 1_795_514_400_000
+DLQ = "pushrail.dlq"
+
+
+def destination(number: int, **changes: Any) -> Destination:
+    plain = Destination(
+        id=f"dst_{number}", vendor="acme", customer_external_id=f"acct_{number}", name="n", bus_arn="arn",
+        region="us-east-1", source="s", auth=AccessKey("k", Secret("s")),
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+DIRECTORY = FileDirectory((d.id, d) for d in (destination(0), destination(1), destination(2, enabled=False)))
+
+
+def event_record(number: int, offset: int = 7, **changes: Any) -> Record:
+    body = {
+        "eventType": "order.completed", "occurredAt": "2026-05-26T14:21:08.493Z", "source": "s",
+        "customerExternalId": f"acct_{number}", "idempotencyKey": "k", "payload": {},
+    }  # fmt: skip
+    headers = (("traceparent", b"t"), ("empty", None))
+    return Record("pushrail.events", 1, offset, b"key", json.dumps(body | changes).encode(), headers, AT)
+
+
+def letter(number: int, *, position: int = 0, value: bytes | None = None, **changes: Any) -> Letter:
+    record = event_record(number)
+    if value is not None:
+        record = record._replace(value=value)
+    usual: dict[str, Any] = {
+        "reason": "blocked",
+        "attempts": 5,
+        "failed_at_ms": AT,
+        "code": "AccessDenied",
+        "message": "no",
+    }
+    dead = DeadLetter(record=record, **(usual | {"destination_id": f"dst_{number}"} | changes))
+    return read_letter(Record(DLQ, 2, position, record.key, record.value, dead.headers(), AT), "acme")
+
+
+def test_a_letter_is_read_back_as_it_was_written() -> None:
+    found = letter(0, request_id="r-1", first_attempt_ms=AT - 1000, replay=Replay("rp-1", 2))
+    assert (found.position, found.original()) == (Origin(DLQ, 2, 0), event_record(0)._replace(timestamp_ms=AT))
+    assert (found.reason, found.fault, found.destination, found.code) == (
+        "blocked",
+        "customer",
+        "dst_0",
+        "AccessDenied",
+    )
+    assert (found.failed_at_ms, found.replays) == (AT, 2)
+    assert found.event is not None
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (letter(0, value=b"{", reason="undecodable", destination_id=None), "undecodable"),
+        (read_letter(Record(DLQ, 0, 1, None, b"x", (("other", b"y"),), AT), None), "foreign"),
+        (read_letter(Record(DLQ, 0, 1, None, None, (), AT), None), "foreign"),
+    ],
+)
+def test_what_nobody_can_be_sent_is_the_producers(found: Letter, reason: str) -> None:
+    assert (found.reason, found.fault, found.destination) == (reason, "producer", None)
+    assert found.original().value == found.record.value
+
+
+@pytest.mark.parametrize(
+    ("wanted", "matches"),
+    [
+        (LetterFilter(), True),
+        (LetterFilter(destination="dst_0"), True),
+        (LetterFilter(destination="dst_1"), False),
+        (LetterFilter(customer="acct_0", vendor="acme", event_type="order.completed", code="AccessDenied"), True),
+        (LetterFilter(vendor="globex"), False),
+        (LetterFilter(event_type="order.*"), False),
+        (LetterFilter(reasons=frozenset({"blocked", "expired"})), True),
+        (LetterFilter(reasons=frozenset({"rejected"})), False),
+        (LetterFilter(since_ms=AT, until_ms=AT + 1), True),
+        (LetterFilter(until_ms=AT), False),
+        (LetterFilter(since_ms=AT + 1), False),
+        (LetterFilter(origin="pushrail.events/1/7"), True),
+        (LetterFilter(origin="pushrail.events/1/8"), False),
+        (LetterFilter(replay="rp-1"), False),
+    ],
+)
+def test_a_filter_means_what_it_names(wanted: LetterFilter, *, matches: bool) -> None:
+    assert wanted.matches(letter(0)) == matches
+
+
+def test_letters_are_counted_by_kind() -> None:
+    groups = count_letters([letter(0), letter(0, failed_at_ms=AT + 5), letter(1)])
+    assert [(group.destination, tally.count, tally.newest_ms - tally.oldest_ms) for group, tally in groups.items()] == [
+        ("dst_0", 2, 5), ("dst_1", 1, 0),
+    ]  # fmt: skip
+
+
+def choice(**changes: Any) -> LetterChoice:
+    usual: dict[str, Any] = {"wanted": LetterFilter(), "directory": DIRECTORY, "marks": {}}
+    return LetterChoice(**usual | changes)
+
+
+def test_letters_are_left_out_for_a_reason() -> None:
+    taken = choice(marks={f"{DLQ}/2/5": b"{}"})
+    for given_letter in (
+        letter(0), letter(0, position=5), letter(2), letter(9), letter(1, replay=Replay("rp", 3)),
+        letter(0, value=b"{", reason="undecodable", destination_id=None),
+    ):  # fmt: skip
+        taken.take(given_letter)
+    assert taken.chosen == {("dst_0", "blocked"): 1}
+    assert taken.left_out == {
+        "replayed before (--again repeats it)": 1,
+        "its destination is disabled": 1,
+        "its destination was deleted": 1,
+        "died in 3 replays or more (--max-count)": 1,
+        "no destination: it could not be decoded": 1,
+    }
+
+
+def test_again_takes_what_was_taken_and_what_is_not_meant_is_not_counted() -> None:
+    assert choice(marks={f"{DLQ}/2/5": b"{}"}, again=True).take(letter(0, position=5)) == "dst_0"
+    other = choice(wanted=LetterFilter(destination="dst_1"))
+    assert other.take(letter(0)) is None
+    assert (other.chosen.total(), other.left_out.total()) == (0, 0)
+
+
+@given(st.binary(max_size=50) | st.none(), st.binary(max_size=9) | st.none(), st.integers(1, 9), st.integers(0, 2**40))
+def test_a_copy_is_the_event_as_it_was_produced(
+    value: bytes | None, key: bytes | None, count: int, now_ms: int
+) -> None:
+    original = event_record(0)._replace(value=value, key=key)
+    copy = copy_of(original, "dst_0", "rp-1", count, now_ms)
+    assert (copy.key, copy.value, producer_headers(copy.headers)) == (key, value, original.headers)
+    state = decode_headers(copy.headers)
+    assert state == DeliveryHeaders(
+        origin=original.origin, attempts=0, reason="held", failed_at_ms=now_ms, destination="dst_0",
+        not_before_ms=now_ms, replay="rp-1", replay_count=count,
+    )  # fmt: skip
+
+
+def test_a_copy_of_a_letter_forgets_how_it_died() -> None:
+    died = letter(0, request_id="r", first_attempt_ms=1)
+    copy = copy_of(died.original(), "dst_0", "rp-1", 1, AT)
+    names = {name for name, _ in copy.headers}
+    assert not {name for name in names if name.startswith("__connect") or "error" in name or "first-attempt" in name}
+    assert letter_mark(died, "rp-1", AT).key == f"{DLQ}/2/0"
+    assert json.loads(letter_mark(died, "rp-1", AT).value) == {"replay": "rp-1", "at": AT, "count": 1}
+
+
+def test_past_events_go_where_they_are_wanted_now() -> None:
+    everything = EventFilter(since_ms=AT, until_ms=AT + 1)
+    only_invoices = destination(0, id="dst_0b", event_types=("invoice.*",))
+    off = destination(0, id="dst_0c", enabled=False)
+    wanting = FileDirectory((d.id, d) for d in (destination(0), only_invoices, off))
+    taken = EventChoice(everything, wanting, "acme")
+    assert list(taken.take(event_record(0))) == ["dst_0"]
+    assert list(taken.take(event_record(5))) == []
+    assert list(taken.take(event_record(0)._replace(value=b"{"))) == []
+    assert list(taken.take(event_record(0)._replace(timestamp_ms=AT + 1))) == []
+    assert taken.left_out == {
+        "filtered by its destination": 1,
+        "its destination is disabled": 1,
+        "without a destination": 1,
+        "not decodable": 1,
+    }
+    to_one = EventChoice(replace(everything, destination="dst_0b"), wanting, "acme")
+    assert list(to_one.take(event_record(0, eventType="invoice.paid"))) == ["dst_0b"]
+    for narrowed in (replace(everything, customer="acct_1"), replace(everything, event_type="x")):
+        assert list(EventChoice(narrowed, wanting, "acme").take(event_record(0))) == []
+
+
+@given(st.dictionaries(st.integers(0, 50), st.integers(0, 2**40)), st.none() | st.text())
+def test_progress_is_read_as_it_was_written(offsets: dict[int, int], customer: str | None) -> None:
+    progress = Progress(EventFilter(since_ms=1, until_ms=2, customer=customer), offsets)
+    assert read_progress(progress_mark("rp-1", progress).value) == progress
+
+
+def test_the_samples_are_events() -> None:
+    assert isinstance(decode(event_record(0).value, (), "acme"), Event)

@@ -1,0 +1,137 @@
+"""Scans: a topic read from a time or from offsets, to its present end, by somebody who leaves no trace."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
+import pytest
+from confluent_kafka import Producer
+
+from pushrail_stream.kafka import scan as module
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.ports import Failed
+from tests.conftest import NewTopic
+from tests.kafka_server import topics
+
+pytestmark = pytest.mark.kafka
+HOUR_MS = 3_600_000
+NOON_MS = int(datetime.now(UTC).timestamp()) * 1000 - 12 * HOUR_MS
+"""Half a day ago: Kafka takes no records from the future, and drops old ones."""
+
+
+def write(bootstrap: str, topic: str, numbers: Iterable[int], *, partition: int = 0) -> None:
+    """Records of these numbers, each an hour after noon times its number."""
+    producer = Producer({"bootstrap.servers": bootstrap, "log_level": 0})
+    for number in numbers:
+        at = NOON_MS + number * HOUR_MS
+        producer.produce(topic, str(number).encode(), b"k", partition, timestamp=at, headers=[("h", b"v")])
+    assert producer.flush(30) == 0
+
+
+def numbers(scan: Scan) -> list[int]:
+    with scan:
+        return sorted(int(record.value or b"") for batch in scan for record in batch)
+
+
+def test_everything_is_read_to_the_present_end(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+    topic = new_topic(partitions=3)
+    write(kafka_bootstrap, topic, range(5), partition=0)
+    write(kafka_bootstrap, topic, range(5, 8), partition=2)
+    with Scan(KafkaOptions(kafka_bootstrap), topic) as scan:
+        assert scan.progress == (0, 8)
+        found = [record for batch in scan for record in batch]
+        assert scan.progress == (8, 8)
+        assert scan.positions == {0: 5, 1: 0, 2: 3}
+    assert sorted(int(record.value or b"") for record in found) == list(range(8))
+    first = next(record for record in found if record.value == b"5")
+    assert (first.partition, first.offset, first.key, first.headers) == (2, 0, b"k", (("h", b"v"),))
+    assert first.timestamp_ms == NOON_MS + 5 * HOUR_MS
+
+
+def test_an_empty_topic_ends_at_once(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+    assert numbers(Scan(KafkaOptions(kafka_bootstrap), new_topic(partitions=2))) == []
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [(None, None, range(10)), (4, None, range(4, 10)), (None, 6, range(6)), (3, 5, range(3, 5)), (99, None, range(0))],
+)
+def test_times_are_found_in_the_topic(
+    real_kafka: str, request: pytest.FixtureRequest, since: int | None, until: int | None, found: range
+) -> None:
+    topic = topics.unique_name("scan")
+    topics.create_topic(real_kafka, topic, partitions=1)
+    request.addfinalizer(lambda: topics.delete_topics(real_kafka, [topic]))
+    write(real_kafka, topic, range(10))
+
+    def at(hour: int | None) -> int | None:
+        # Kafka's own slack is a minute: half an hour before is in nobody's minute.
+        return None if hour is None else NOON_MS + hour * HOUR_MS - HOUR_MS // 2
+
+    assert numbers(Scan(KafkaOptions(real_kafka), topic, since_ms=at(since), until_ms=at(until))) == list(found)
+
+
+def test_offsets_are_gone_on_from_within_what_there_is(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+    topic = new_topic(partitions=2)
+    write(kafka_bootstrap, topic, range(5), partition=0)
+    write(kafka_bootstrap, topic, range(5, 8), partition=1)
+    options = KafkaOptions(kafka_bootstrap)
+    assert numbers(Scan(options, topic, starts={0: 3})) == [3, 4, 5, 6, 7]
+    assert numbers(Scan(options, topic, starts={0: 99, 1: 2})) == [7]
+    assert numbers(Scan(options, topic, starts={0: 5, 1: 3})) == []
+
+
+def test_what_comes_after_the_beginning_is_left_for_the_next(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+    topic = new_topic()
+    write(kafka_bootstrap, topic, range(3))
+    scan = Scan(KafkaOptions(kafka_bootstrap), topic)
+    write(kafka_bootstrap, topic, range(3, 6))
+    assert numbers(scan) == [0, 1, 2]
+
+
+def test_following_goes_on(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+    topic = new_topic()
+    write(kafka_bootstrap, topic, range(3))
+    found: list[int] = []
+    with Scan(KafkaOptions(kafka_bootstrap), topic, follow=True) as scan:
+        later = threading.Timer(0.5, write, [kafka_bootstrap, topic, range(3, 6)])
+        later.start()
+        for batch in scan:
+            found += [int(record.value or b"") for record in batch]
+            if len(found) == 6:
+                break
+        later.join()
+    assert found == list(range(6))
+
+
+def test_what_was_not_committed_is_not_seen_and_holds_nothing_up(
+    real_kafka: str, request: pytest.FixtureRequest
+) -> None:
+    topic = topics.unique_name("scan")
+    topics.create_topic(real_kafka, topic, partitions=1)
+    request.addfinalizer(lambda: topics.delete_topics(real_kafka, [topic]))
+    producer = Producer({"bootstrap.servers": real_kafka, "transactional.id": topic, "log_level": 0})
+    producer.init_transactions(30)
+    for number, commits in ((1, True), (2, False), (3, True), (4, False)):
+        producer.begin_transaction()
+        producer.produce(topic, str(number).encode())
+        producer.flush(30)
+        if commits:
+            producer.commit_transaction(30)
+        else:
+            producer.abort_transaction(30)
+    assert numbers(Scan(KafkaOptions(real_kafka), topic)) == [1, 3]
+
+
+def test_a_topic_that_is_not_there_is_named(real_kafka: str) -> None:
+    with pytest.raises(Failed, match=r"no-such-topic"):
+        Scan(KafkaOptions(real_kafka), "no-such-topic")
+
+
+def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TIMEOUT_SECS", 1.0)
+    with pytest.raises(Failed, match=r"any cannot be read at 127.0.0.1:1"):
+        Scan(KafkaOptions("127.0.0.1:1"), "any")
