@@ -1,0 +1,185 @@
+"""`destinations onboard`: what is written, what is printed, and what is refused before anything is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pushrail_stream.cli import execute
+from tests.registry.documents import EXAMPLE, customer, write
+
+FOLDER = Path("config/destinations")
+CREATED = FOLDER / "dst_globex_acct_1.json"
+Run = tuple[int, str, str]
+
+
+@pytest.fixture(autouse=True)
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PUSHRAIL_CONFIG", raising=False)
+    Path("config").mkdir()
+    write(FOLDER, acme=EXAMPLE)
+
+
+class Onboard:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *more: str, **options: str) -> Run:
+        given = {"vendor": "globex", "customer": "acct_1", "region": "eu-west-1", "account": "111122223333",
+                 "our-account": "210987654321"} | options  # fmt: skip
+        pairs = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value) if value]
+        code = execute(["destinations", "onboard", *pairs, *more])
+        return code, *self._capsys.readouterr()
+
+
+@pytest.fixture
+def onboard(capsys: pytest.CaptureFixture[str]) -> Onboard:
+    return Onboard(capsys)
+
+
+def test_everything_a_customer_needs_is_printed_and_the_document_written(onboard: Onboard) -> None:
+    code, out, err = onboard("--archive-days", "7")
+    assert (code, err) == (0, "")
+    document = json.loads(CREATED.read_text(encoding="utf-8"))
+    assert document["enabled"] is False
+    external_id = document["auth"]["externalId"]
+    assert f"external ID  {external_id}\n" in out
+    parts = dict(part.split("\n\n", 1) for part in out.split("\n=== ")[1:])
+    assert list(parts) == ["cloudformation.yaml", "main.tf", "policies.json", "rules.json"]
+    assert list(yaml.safe_load(parts["cloudformation.yaml"])["Resources"]) == ["Bus", "Writer", "Archive"]
+    assert json.loads(parts["policies.json"])["trust"]["Statement"][0]["Condition"] == {
+        "StringEquals": {"sts:ExternalId": external_id}
+    }
+    assert external_id in parts["main.tf"]
+    assert 'resource "aws_cloudwatch_event_archive"' in parts["main.tf"]
+    rules, _ = json.JSONDecoder().raw_decode(parts["rules.json"])
+    assert set(rules) == {"by tenant", "by event type", "by payload field"}
+    assert "account 111122223333, region eu-west-1" in parts["rules.json"]
+
+
+def test_json_is_one_object(onboard: Onboard) -> None:
+    code, out, _ = onboard("--json")
+    (line,) = out.splitlines()
+    told = json.loads(line)
+    assert code == 0
+    assert set(told) == {"document", "file", "cloudFormation", "terraform", "trustPolicy", "permissionsPolicy", "rules"}
+    assert told["file"] == str(CREATED)
+    assert told["document"] == json.loads(CREATED.read_text(encoding="utf-8"))
+
+
+def test_a_dry_run_writes_nothing_at_all(onboard: Onboard) -> None:
+    code, out, _ = onboard("--dry-run", "--out", "files", "--json")
+    assert (code, json.loads(out)["file"]) == (0, None)
+    assert [file.name for file in FOLDER.iterdir()] == ["acme.json"]
+    assert not Path("files").exists()
+
+
+def test_files_are_written_for_the_customer(onboard: Onboard) -> None:
+    code, out, err = onboard("--out", "files", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert {file.name for file in Path("files").iterdir()} == {
+        "cloudformation.yaml", "main.tf", "policies.json", "rules.json"}  # fmt: skip
+    assert Path("files/main.tf").read_text(encoding="utf-8") == told["terraform"]
+    assert Path("files/cloudformation.yaml").read_text(encoding="utf-8") == told["cloudFormation"]
+    assert "written to files" in err
+
+
+@pytest.mark.parametrize("blocked", ["files", "files/main.tf"])
+def test_files_that_cannot_be_written_leave_no_document(blocked: str, onboard: Onboard) -> None:
+    Path(blocked).parent.mkdir(exist_ok=True)
+    Path(blocked).write_text("mine", encoding="utf-8")
+    code, _, err = onboard("--out", "files")
+    assert code == 2
+    assert "--out" in err
+    assert Path(blocked).read_text(encoding="utf-8") == "mine"
+    assert not CREATED.exists()
+
+
+def test_a_customer_is_onboarded_once(onboard: Onboard) -> None:
+    assert onboard()[0] == 0
+    before = CREATED.read_bytes()
+    code, out, err = onboard(role="Another")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: --customer: has a destination already, dst_globex_acct_1 ({CREATED})")
+    assert CREATED.read_bytes() == before
+
+
+def test_a_customer_with_a_document_of_another_id_has_been_onboarded(onboard: Onboard) -> None:
+    code, _, err = onboard(vendor="acme", customer="acct_8K2zRq", account="123456789012")
+    assert code == 2
+    assert "dst_acme_8K2zRq" in err
+
+
+def test_a_broken_document_is_not_overwritten(onboard: Onboard) -> None:
+    CREATED.write_text("{", encoding="utf-8")
+    code, _, err = onboard()
+    assert code == 2
+    assert f"{CREATED} is there already, and refused" in err
+    assert CREATED.read_text(encoding="utf-8") == "{"
+
+
+def test_a_role_that_is_another_customers_gets_a_hint(onboard: Onboard) -> None:
+    write(FOLDER, other=customer("other", role="PushrailEventBridgeWriter"))
+    (FOLDER / "acme.json").unlink()
+    code, _, err = onboard(account="123456789012")
+    assert code == 2
+    assert err.startswith("error: auth.roleArn: is in use for another customer")
+    assert "--role" in err
+    assert not CREATED.exists()
+    assert onboard(account="123456789012", role="GlobexWriter")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("vendor", value) for value in ('a"b', "${x}", "a b", "a\nb", "Zoë", "v" * 65)),
+        *(("customer", value) for value in ("c" * 257, "\udcff")),
+        *(("region", value) for value in ("nowhere", "us-east-1\n", "us-iso-east-1", "eusc-de-east-1", "us-east-1 x")),
+        *(("account", value) for value in ("123", "12345678901a", "１２３４５６７８９０１２")),  # noqa: RUF001
+        *(("our-account", value) for value in ("123", "arn:aws:iam::210987654321:root")),
+        *(("bus", value) for value in ('a"b', "${x}", "%{x", "a\nb", "a/b", "default", "b" * 257, "Zoë")),
+        *(("role", value) for value in ("path/role", "r" * 65, "${x}", 'a"b', "a\n")),
+    ],
+)
+def test_what_would_not_do_is_refused_and_the_option_named(option: str, value: str, onboard: Onboard) -> None:
+    code, out, err = onboard(**{option: value})
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: --{option}: must be ")
+    assert [file.name for file in FOLDER.iterdir()] == ["acme.json"]
+
+
+@pytest.mark.parametrize("name", ['a"b', "${x} %{if}", "a\nb", "Zoë 😀", "\u202e\x9b2J", "c" * 256])
+def test_a_customer_of_any_name_is_onboarded_and_steers_no_terminal(name: str, onboard: Onboard) -> None:
+    code, out, _ = onboard(customer=name)
+    assert code == 0
+    assert all(line.isprintable() for line in out.splitlines())
+    (created,) = (file for file in FOLDER.iterdir() if file.name != "acme.json")
+    assert json.loads(created.read_text(encoding="utf-8"))["customerExternalId"] == name
+    rules, _ = json.JSONDecoder().raw_decode(out.partition("=== rules.json")[2].lstrip())
+    assert rules["by tenant"]["resources"] == [name]
+
+
+@pytest.mark.parametrize(("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")])
+def test_other_partitions_are_onboarded_too(region: str, partition: str, onboard: Onboard) -> None:
+    code, out, _ = onboard("--json", region=region)
+    told: dict[str, Any] = json.loads(out)
+    assert code == 0
+    assert told["document"]["busArn"].startswith(f"arn:{partition}:events:{region}:111122223333:")
+    assert told["document"]["auth"]["roleArn"].startswith(f"arn:{partition}:iam::111122223333:")
+    assert told["trustPolicy"]["Statement"][0]["Principal"]["AWS"] == f"arn:{partition}:iam::210987654321:root"
+    assert execute(["destinations", "validate"]) == 0
+
+
+def test_an_account_that_is_not_known_is_left_open_and_said(onboard: Onboard) -> None:
+    code, out, err = onboard("--json", **{"our-account": ""})
+    told = json.loads(out)
+    assert code == 0
+    assert err.startswith("our own AWS account is not known (Unable to locate credentials)")
+    assert list(yaml.safe_load(told["cloudFormation"])["Parameters"]) == ["VendorAccountId"]
+    assert 'variable "vendor_account_id"' in told["terraform"]
