@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +18,27 @@ from pushrail_stream.cli.documents import new_name, write_document
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say
+from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.eventbridge.identity import UnknownIdentity, own_account
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry import ROLE, Onboarding, Parsed, new_external_id
 from pushrail_stream.settings import Settings
 
 _STS_SECS: Final = 5.0
+_RULES: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
+    "vendor": (re.compile(r"[A-Za-z0-9._-]{1,64}"), "1 to 64 letters, digits, '.', '_' and '-'"),
+    "customer": (re.compile(r"[^\ud800-\udfff]{1,256}"), "1 to 256 characters of UTF-8"),
+    "region": (re.compile(r"(?!.*-iso)[a-z]{2}-[a-z]+(?:-[a-z]+)*-[0-9]+"), "an AWS region such as us-east-1"),
+    "account": (re.compile(r"[0-9]{12}"), "an AWS account id of 12 digits"),
+    "our_account": (re.compile(r"[0-9]{12}"), "an AWS account id of 12 digits"),
+    # A bus that is made by hand: "/" is for partners' buses, and every account has its default bus already.
+    "bus": (
+        re.compile(r"(?!default$)[A-Za-z0-9._-]{1,256}"),
+        "1 to 256 letters, digits, '.', '_' and '-', not default",
+    ),
+    "role": (re.compile(r"[\w+=,.@-]{1,64}", re.ASCII), "1 to 64 letters, digits and any of _+=,.@-"),
+}
+"""What each option may be: a template must be as good as the document."""
 
 
 @click.command(
@@ -36,7 +54,7 @@ _STS_SECS: Final = 5.0
 @click.option("--archive-days", type=click.IntRange(1), help="Let the templates keep an archive for so long.")
 @click.option("--our-account", help="Our own AWS account; without it STS is asked.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Write the customer's files here.")
-@click.option("--dry-run", is_flag=True, help="Write no document; the external ID shown is not kept.")
+@click.option("--dry-run", is_flag=True, help="Write nothing; the external ID shown is not kept.")
 @common_options
 def onboard(
     options: Options,
@@ -69,44 +87,67 @@ def onboard(
         bus=bus,
         role=role,
         external_id=new_external_id(vendor),
-        our_account=our_account or _ask_sts(settings),
+        our_account=our_account,
         archive_days=archive_days,
     )
+    _check_options(onboarding)
     content = (json.dumps(onboarding.document(), indent=2, ensure_ascii=False) + "\n").encode()
-    _check(onboarding, content, settings)
-    name = None if dry_run else new_name(settings, onboarding.destination_id)
-    if name is not None:
+    name = new_name(settings, onboarding.destination_id)
+    _check(onboarding, name, content, settings)
+    if our_account is None:
+        onboarding = dataclasses.replace(onboarding, our_account=_ask_sts(settings, onboarding.partition))
+    if not dry_run:
+        # The files first: when they cannot be written, there is no document that refuses the next attempt.
+        if out is not None:
+            _write(onboarding, out)
         asyncio.run(write_document(settings, name, content))
-    if out is not None:
-        _write(onboarding, out)
+    written = None if dry_run else name
     if options.json:
-        emit(_everything(onboarding, name))
+        emit(_everything(onboarding, written))
     else:
-        _print(onboarding, name)
+        _print(onboarding, written)
 
 
-def _ask_sts(settings: Settings) -> str | None:
+def _ask_sts(settings: Settings, partition: str) -> str | None:
     sts = settings.sts
     try:
-        return asyncio.run(own_account(region=sts.region, endpoint_url=sts.endpoint_url, timeout_secs=_STS_SECS))
+        own = asyncio.run(own_account(region=sts.region, endpoint_url=sts.endpoint_url, timeout_secs=_STS_SECS))
     except UnknownIdentity as error:
-        remark(f"our own AWS account is not known ({error}): the templates leave it open; --our-account names it")
-        return None
+        problem = f"is not known ({error})"
+    else:
+        if own.partition == partition:
+            return own.account
+        problem = f"is of the partition {own.partition}, which cannot assume a role of {partition}"
+    remark(f"our own AWS account {problem}: the templates leave it open; --our-account names it")
+    return None
 
 
-def _check(onboarding: Onboarding, content: bytes, settings: Settings) -> None:
+def _check_options(onboarding: Onboarding) -> None:
+    problems = []
+    for name, (pattern, what) in _RULES.items():
+        value = getattr(onboarding, name)
+        if value is not None and not pattern.fullmatch(value):
+            problems.append(f"--{name.replace('_', '-')}: must be {what}")
+    if problems:
+        raise CommandError("\n".join(problems), 2)
+
+
+def _check(onboarding: Onboarding, name: str, content: bytes, settings: Settings) -> None:
     """What would be refused as a document, by itself or beside the others, is refused before anything is written."""
     checked = document_parser(settings, os.environ)(content)
     if not isinstance(checked, Parsed):
         raise CommandError("\n".join(f"{field}: {problem}" for field, problem in checked), 2)
-    for name in ("account", "our_account"):
-        value = getattr(onboarding, name)
-        if value is not None and not (value.isascii() and value.isdigit() and len(value) == 12):  # noqa: PLR2004
-            raise CommandError(f"--{name.replace('_', '-')}: must be an AWS account id of 12 digits", 2)
-    catalog, _ = asyncio.run(load_registry(settings, os.environ))
-    if (known := catalog.document_of(onboarding.destination_id)) is not None:
-        raise CommandError(f"{onboarding.destination_id} is there already ({known}): change or delete that one")
-    for refusal in catalog.apply([DocumentChange(onboarding.destination_id, content)]).refusals:
+    catalog, signals = asyncio.run(load_registry(settings, os.environ))
+    for known in catalog.route(onboarding.vendor, onboarding.customer):
+        there = f"{known.id} ({catalog.document_of(known.id)})"
+        raise CommandError(
+            f"--customer: has a destination already, {there}: change or delete that one, or "
+            "write another document and `destinations put` it",
+            2,
+        )
+    if any(isinstance(signal, DocumentRefused) and signal.document == name for signal in signals):
+        raise CommandError(f"--customer: {name} is there already, and refused (`destinations validate`): mend it", 2)
+    for refusal in catalog.apply([DocumentChange(name, content)]).refusals:
         hint = "; name another role with --role" if refusal.field == "auth.roleArn" else ""
         raise CommandError(f"{refusal.field}: {refusal.problem}{hint}", 2)
 
@@ -117,18 +158,22 @@ def _files(onboarding: Onboarding) -> dict[str, str]:
         "cloudformation.yaml": onboarding.cloudformation(),
         "main.tf": onboarding.terraform(),
         "policies.json": json.dumps(policies, indent=2) + "\n",
-        "rules.json": json.dumps(onboarding.rules(), indent=2, ensure_ascii=False) + "\n",
+        "rules.json": json.dumps(onboarding.rules(), indent=2) + "\n",
     }
 
 
 def _write(onboarding: Onboarding, folder: Path) -> None:
+    files = _files(onboarding)
+    for name in files:
+        if (folder / name).exists():
+            raise CommandError(f"--out: {folder / name} is there already and might be somebody's", 2)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, content in _files(onboarding).items():
+        for name, content in files.items():
             (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"--out: {folder}: {(error.strerror or str(error)).lower()}") from error
-    remark(f"written to {folder}: {', '.join(_files(onboarding))}")
+        raise CommandError(f"--out: {folder}: {(error.strerror or str(error)).lower()}", 2) from error
+    remark(f"written to {folder}: {', '.join(files)}")
 
 
 def _everything(onboarding: Onboarding, name: str | None) -> dict[str, object]:
@@ -152,6 +197,7 @@ def _print(onboarding: Onboarding, name: str | None) -> None:
     for title, content in _files(onboarding).items():
         click.echo(f"\n=== {title}\n\n{content.rstrip()}")
     click.echo("")
-    say("Next: the customer applies one of the two templates in their account; then")
+    where = f"account {onboarding.account}, region {onboarding.region}"
+    say(f"Next: the customer applies one of the two templates in {where}; then")
     say(f"  pushrail-stream destinations test {onboarding.destination_id}")
     say('and set "enabled" to true in the document.')

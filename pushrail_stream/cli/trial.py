@@ -14,6 +14,7 @@ from pushrail_stream.cli.documents import no_such_destination
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say
 from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.eventbridge.verify import Step, verify
 from pushrail_stream.settings import Settings
 
@@ -27,20 +28,33 @@ def try_out(options: Options, *, destination_id: str) -> None:
     """Try a destination step by step: credentials, AssumeRole, that a wrong and a missing external ID are refused, that
     the bus exists, and a test event (eventType pushrail.test). A disabled destination can be tried too.
 
-    Exits 1 when a step failed; a warning or what cannot be told is no failure. With --json: one object with id, ok and
-    steps (name, result, message, eventId, requestId).
+    Exits 1 when a step failed; a warning or what cannot be told is no failure. With --json: one object with id, ok,
+    enabled and steps (name, result, message, eventId, requestId).
     """
     settings = options.settings
-    catalog, _ = asyncio.run(load_registry(settings, os.environ))
+    catalog, signals = asyncio.run(load_registry(settings, os.environ))
     destination = catalog.get(destination_id)
     if destination is None:
         raise no_such_destination(settings, destination_id)
+    name = catalog.document_of(destination_id)
+    for signal in signals:
+        if isinstance(signal, DocumentRefused | DocumentCaveat) and signal.document == name:
+            remark(f"{name}: {signal.field}: {signal.problem}")
     steps = asyncio.run(_run(destination, settings, quiet=options.json))
     ok = all(step.result != "failed" for step in steps)
+    is_safe = all(step.result != "warning" for step in steps)
     if options.json:
-        emit({"id": destination_id, "ok": ok, "steps": [_as_json(step) for step in steps]})
+        emit(
+            {
+                "id": destination_id,
+                "ok": ok,
+                "enabled": destination.enabled,
+                "steps": [_as_json(step) for step in steps],
+            }
+        )
     elif ok and not destination.enabled:
-        remark('it works; set "enabled" to true in the document to begin')
+        mend = "" if is_safe else "mend what is warned of, then "
+        remark(f'it works; {mend}set "enabled" to true in the document to begin')
     if not ok:
         click.get_current_context().exit(1)
 

@@ -6,7 +6,7 @@ external ID is random, ours, and one per customer: it binds the customer's role 
 
 from __future__ import annotations
 
-import json
+import hashlib
 import re
 import secrets
 from dataclasses import dataclass
@@ -18,6 +18,10 @@ ROLE: Final = "PushrailEventBridgeWriter"
 """The role's name, unless the account has one of that name for another customer."""
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _ID_LENGTH: Final = 64
+_ID_HASH_LENGTH: Final = 8
+_NAME_LENGTH: Final = 256
+_ARCHIVE_NAME_LENGTH: Final = 48
+"""EventBridge's limit for archives: a bus may be called longer."""
 _EXTERNAL_ID_BYTES: Final = 24
 """192 bits: nobody guesses it, although AWS does not treat it as a secret."""
 ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
@@ -49,19 +53,29 @@ class Onboarding:
     archive_days: int | None = None
 
     @property
+    def partition(self) -> str:
+        """The AWS partition of bus and role."""
+        return partition_of(self.region)
+
+    @property
     def destination_id(self) -> str:
-        """Readable, and made of what ids may hold."""
-        return _NOT_IN_ID.sub("-", f"dst_{self.vendor}_{self.customer}")[:_ID_LENGTH]
+        """Readable, and made of what ids may hold; where that changes the customer's name, a hash tells them apart."""
+        wanted = f"dst_{self.vendor}_{self.customer}"
+        known = _NOT_IN_ID.sub("-", wanted)
+        if known == wanted and len(wanted) <= _ID_LENGTH:
+            return wanted
+        digest = hashlib.sha256(wanted.encode(errors="surrogatepass")).hexdigest()[:_ID_HASH_LENGTH]
+        return f"{known[: _ID_LENGTH - _ID_HASH_LENGTH - 1]}-{digest}"
 
     @property
     def bus_arn(self) -> str:
         """The bus that the templates make."""
-        return f"arn:{partition_of(self.region)}:events:{self.region}:{self.account}:event-bus/{self.bus}"
+        return f"arn:{self.partition}:events:{self.region}:{self.account}:event-bus/{self.bus}"
 
     @property
     def role_arn(self) -> str:
         """The role that the templates make."""
-        return f"arn:{partition_of(self.region)}:iam::{self.account}:role/{self.role}"
+        return f"arn:{self.partition}:iam::{self.account}:role/{self.role}"
 
     @property
     def source(self) -> str:
@@ -75,7 +89,7 @@ class Onboarding:
             "vendor": self.vendor,
             "customerExternalId": self.customer,
             "type": "EVENTBRIDGE",
-            "name": f"EventBridge bus of {self.customer}",
+            "name": self._name(),
             "busArn": self.bus_arn,
             "region": self.region,
             "sourceNamespace": self.source,
@@ -85,7 +99,7 @@ class Onboarding:
 
     def trust_policy(self) -> dict[str, Any]:
         """Who may assume the role: our account, and only with this customer's external ID."""
-        principal = f"arn:{partition_of(self.region)}:iam::{self.our_account or 'OUR-ACCOUNT-ID'}:root"
+        principal = f"arn:{self.partition}:iam::{self.our_account or 'OUR-ACCOUNT-ID'}:root"
         return _policy(
             {
                 "Effect": "Allow",
@@ -158,22 +172,30 @@ class Onboarding:
             "BusArn": {"Value": {"Fn::GetAtt": ["Bus", "Arn"]}},
             "RoleArn": {"Value": {"Fn::GetAtt": ["Writer", "Arn"]}},
         }
-        return yaml.safe_dump(template, sort_keys=False, width=120)
+        return yaml.dump(template, Dumper=_Quoting, sort_keys=False, width=120)
 
     def terraform(self) -> str:
         """The same for Terraform's AWS provider, formatted as `terraform fmt` would."""
         blocks = [self._terraform_head(), _TERRAFORM_BUS.format(bus=_hcl(self.bus)), self._terraform_role()]
         if self.archive_days is not None:
             blocks.append(
-                _TERRAFORM_ARCHIVE.format(bus=_hcl(self.bus), days=self.archive_days, source=_hcl(self.source))
+                _TERRAFORM_ARCHIVE.format(
+                    name=_hcl(self.bus[:_ARCHIVE_NAME_LENGTH]), days=self.archive_days, source=_hcl(self.source)
+                )
             )
         return "\n".join([*blocks, _TERRAFORM_OUTPUTS])
+
+    def _name(self) -> str:
+        # A customer's id may be any text, a destination's name not.
+        name = f"EventBridge bus of {self.customer}"
+        return name if name.isprintable() and len(name) <= _NAME_LENGTH else f"EventBridge bus of {self.destination_id}"
 
     def _cloudformation_trust(self) -> dict[str, Any]:
         trust = self.trust_policy()
         if self.our_account is None:
-            partition = partition_of(self.region)
-            trust["Statement"][0]["Principal"]["AWS"] = {"Fn::Sub": f"arn:{partition}:iam::${{VendorAccountId}}:root"}
+            trust["Statement"][0]["Principal"]["AWS"] = {
+                "Fn::Sub": f"arn:{self.partition}:iam::${{VendorAccountId}}:root"
+            }
         return trust
 
     def _terraform_head(self) -> str:
@@ -185,7 +207,7 @@ class Onboarding:
         account = self.our_account or "${var.vendor_account_id}"
         return _TERRAFORM_ROLE.format(
             role=_hcl(self.role),
-            principal=f'"arn:{partition_of(self.region)}:iam::{account}:root"',
+            principal=f'"arn:{self.partition}:iam::{account}:root"',
             external_id=_hcl(self.external_id),
             actions=", ".join(map(_hcl, ACTIONS)),
         )
@@ -195,9 +217,27 @@ def _policy(statement: dict[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
+class _Quoting(yaml.SafeDumper):
+    """Writes text in quotes unless no reader of YAML, of whichever version, could take it for anything else."""
+
+
+def _quote(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _PLAIN.fullmatch(text) else '"')
+
+
+_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z]{2,}[A-Za-z0-9:.]*")
+_Quoting.add_representer(str, _quote)
+
+
 def _hcl(text: str) -> str:
-    """A quoted HCL string: JSON's escapes, and no template sequence gets through."""
-    return json.dumps(text, ensure_ascii=False).replace("${", "$${").replace("%{", "%%{")
+    """A quoted HCL string. What is not printable is escaped, and no template sequence gets through."""
+    quoted = text.replace("\\", r"\\").replace('"', r"\"").replace("${", "$${").replace("%{", "%%{")
+    return '"' + "".join(c if c.isprintable() else _hcl_escape(c) for c in quoted) + '"'
+
+
+def _hcl_escape(character: str) -> str:
+    number = ord(character)
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"  # noqa: PLR2004 - beyond four hex digits
 
 
 _TERRAFORM_HEAD: Final = """\
@@ -250,7 +290,7 @@ resource "aws_iam_role_policy" "put_events" {{
 """
 _TERRAFORM_ARCHIVE: Final = """\
 resource "aws_cloudwatch_event_archive" "pushrail" {{
-  name             = {bus}
+  name             = {name}
   event_source_arn = aws_cloudwatch_event_bus.pushrail.arn
   retention_days   = {days}
   event_pattern    = jsonencode({{ source = [{source}] }})

@@ -1,241 +1,185 @@
-"""``destinations onboard`` and ``destinations test``: a customer set up by an operator, and tried."""
+"""`destinations onboard`: what is written, what is printed, and what is refused before anything is."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from pushrail_stream.sandbox.bus import FaultBus
-from tests.cli.shell import Run, Shell
-from tests.registry.documents import EXAMPLE, customer
+from pushrail_stream.cli import execute
+from tests.registry.documents import EXAMPLE, customer, write
 
-BASE = ("AKIABASE000000000000", "base-secret")
-BUS = "arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events"
-ROLE = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"
-NEW = {"vendor": "acme", "customer": "acct_new", "region": "us-east-1", "account": "123456789012"}
-ID = "dst_acme_acct_new"
+FOLDER = Path("config/destinations")
+CREATED = FOLDER / "dst_globex_acct_1.json"
+Run = tuple[int, str, str]
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "config" / "destinations").mkdir(parents=True)
-    return tmp_path
+    monkeypatch.delenv("PUSHRAIL_CONFIG", raising=False)
+    Path("config").mkdir()
+    write(FOLDER, acme=EXAMPLE)
+
+
+class Onboard:
+    def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
+        self._capsys = capsys
+
+    def __call__(self, *more: str, **options: str) -> Run:
+        given = {"vendor": "globex", "customer": "acct_1", "region": "eu-west-1", "account": "111122223333",
+                 "our-account": "210987654321"} | options  # fmt: skip
+        pairs = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value) if value]
+        code = execute(["destinations", "onboard", *pairs, *more])
+        return code, *self._capsys.readouterr()
 
 
 @pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(capsys, [BASE[1]])
+def onboard(capsys: pytest.CaptureFixture[str]) -> Onboard:
+    return Onboard(capsys)
 
 
-def onboard(shell: Shell, *words: str, **changes: str) -> Run:
-    options = [word for name, value in (NEW | changes).items() for word in (f"--{name.replace('_', '-')}", value)]
-    return shell("destinations", "onboard", *options, *words)
-
-
-def documents(home: Path) -> dict[str, Any]:
-    return {file.name: json.loads(file.read_bytes()) for file in (home / "config" / "destinations").glob("*.json")}
-
-
-def put(home: Path, name: str, content: dict[str, Any]) -> None:
-    (home / "config" / "destinations" / f"{name}.json").write_text(json.dumps(content))
-
-
-def test_a_customer_is_onboarded(shell: Shell, home: Path) -> None:
-    code, out, err = onboard(shell, our_account="111122223333")
+def test_everything_a_customer_needs_is_printed_and_the_document_written(onboard: Onboard) -> None:
+    code, out, err = onboard("--archive-days", "7")
     assert (code, err) == (0, "")
-    [(name, document)] = documents(home).items()
-    assert name == f"{ID}.json"
+    document = json.loads(CREATED.read_text(encoding="utf-8"))
     assert document["enabled"] is False
-    assert document["busArn"] == BUS
     external_id = document["auth"]["externalId"]
-    assert external_id.startswith("acme-")
-    assert len(external_id) > 30
-    for part in ("cloudformation.yaml", "main.tf", "policies.json", "rules.json", external_id, ROLE, BUS):
-        assert part in out
-    assert f"pushrail-stream destinations test {ID}" in out
-    assert shell("destinations", "validate")[0] == 0
+    assert f"external ID  {external_id}\n" in out
+    parts = dict(part.split("\n\n", 1) for part in out.split("\n=== ")[1:])
+    assert list(parts) == ["cloudformation.yaml", "main.tf", "policies.json", "rules.json"]
+    assert list(yaml.safe_load(parts["cloudformation.yaml"])["Resources"]) == ["Bus", "Writer", "Archive"]
+    assert json.loads(parts["policies.json"])["trust"]["Statement"][0]["Condition"] == {
+        "StringEquals": {"sts:ExternalId": external_id}
+    }
+    assert external_id in parts["main.tf"]
+    assert 'resource "aws_cloudwatch_event_archive"' in parts["main.tf"]
+    rules, _ = json.JSONDecoder().raw_decode(parts["rules.json"])
+    assert set(rules) == {"by tenant", "by event type", "by payload field"}
+    assert "account 111122223333, region eu-west-1" in parts["rules.json"]
 
 
-def test_for_machines_it_is_one_object(shell: Shell, home: Path) -> None:
-    code, out, _ = onboard(shell, "--json", "--archive-days", "7", our_account="111122223333")
+def test_json_is_one_object(onboard: Onboard) -> None:
+    code, out, _ = onboard("--json")
+    (line,) = out.splitlines()
+    told = json.loads(line)
     assert code == 0
-    given = json.loads(out)
-    assert given.keys() == {
-        "document", "file", "cloudFormation", "terraform", "trustPolicy", "permissionsPolicy", "rules",
-    }  # fmt: skip
-    assert given["document"] == documents(home)[f"{ID}.json"]
-    assert yaml.safe_load(given["cloudFormation"])["Resources"].keys() == {"Bus", "Writer", "Archive"}
-    assert given["rules"].keys() == {"by tenant", "by event type", "by payload field"}
-    assert given["trustPolicy"]["Statement"][0]["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
+    assert set(told) == {"document", "file", "cloudFormation", "terraform", "trustPolicy", "permissionsPolicy", "rules"}
+    assert told["file"] == str(CREATED)
+    assert told["document"] == json.loads(CREATED.read_text(encoding="utf-8"))
 
 
-def test_two_customers_get_two_external_ids(shell: Shell, home: Path) -> None:
-    onboard(shell, our_account="111122223333")
-    onboard(shell, customer="acct_other", our_account="111122223333", role="OtherWriter")
-    ids = {document["auth"]["externalId"] for document in documents(home).values()}
-    assert len(ids) == 2
+def test_a_dry_run_writes_nothing_at_all(onboard: Onboard) -> None:
+    code, out, _ = onboard("--dry-run", "--out", "files", "--json")
+    assert (code, json.loads(out)["file"]) == (0, None)
+    assert [file.name for file in FOLDER.iterdir()] == ["acme.json"]
+    assert not Path("files").exists()
 
 
-def test_files_for_the_customer_go_where_they_are_wanted(shell: Shell, home: Path) -> None:
-    code, _, err = onboard(shell, "--out", "for-acme", our_account="111122223333")
-    assert (code, err) == (0, "written to for-acme: cloudformation.yaml, main.tf, policies.json, rules.json\n")
-    assert {file.name for file in (home / "for-acme").iterdir()} == {
-        "cloudformation.yaml", "main.tf", "policies.json", "rules.json",
-    }  # fmt: skip
-    (home / "taken").touch()
-    code, _, err = onboard(shell, "--out", "taken/x", customer="acct_b", our_account="111122223333", role="B")
-    assert code == 1
-    assert err.startswith("error: --out: taken/x: ")
-
-
-def test_a_rehearsal_writes_nothing(shell: Shell, home: Path) -> None:
-    code, out, _ = onboard(shell, "--dry-run", our_account="111122223333")
+def test_files_are_written_for_the_customer(onboard: Onboard) -> None:
+    code, out, err = onboard("--out", "files", "--json")
     assert code == 0
-    assert "not written (--dry-run)" in out
-    assert documents(home) == {}
+    told = json.loads(out)
+    assert {file.name for file in Path("files").iterdir()} == {
+        "cloudformation.yaml", "main.tf", "policies.json", "rules.json"}  # fmt: skip
+    assert Path("files/main.tf").read_text(encoding="utf-8") == told["terraform"]
+    assert Path("files/cloudformation.yaml").read_text(encoding="utf-8") == told["cloudFormation"]
+    assert "written to files" in err
 
 
-def test_without_a_word_from_sts_the_templates_leave_our_account_open(
-    shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PUSHRAIL_STS__ENDPOINT_URL", "http://127.0.0.1:1")
-    code, out, err = onboard(shell)
-    assert code == 0
-    assert err.startswith("our own AWS account is not known (")
-    assert err.endswith("): the templates leave it open; --our-account names it\n")
-    assert "VendorAccountId" in out
-    assert "vendor_account_id" in out
-    assert documents(home)
+@pytest.mark.parametrize("blocked", ["files", "files/main.tf"])
+def test_files_that_cannot_be_written_leave_no_document(blocked: str, onboard: Onboard) -> None:
+    Path(blocked).parent.mkdir(exist_ok=True)
+    Path(blocked).write_text("mine", encoding="utf-8")
+    code, _, err = onboard("--out", "files")
+    assert code == 2
+    assert "--out" in err
+    assert Path(blocked).read_text(encoding="utf-8") == "mine"
+    assert not CREATED.exists()
+
+
+def test_a_customer_is_onboarded_once(onboard: Onboard) -> None:
+    assert onboard()[0] == 0
+    before = CREATED.read_bytes()
+    code, out, err = onboard(role="Another")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: --customer: has a destination already, dst_globex_acct_1 ({CREATED})")
+    assert CREATED.read_bytes() == before
+
+
+def test_a_customer_with_a_document_of_another_id_has_been_onboarded(onboard: Onboard) -> None:
+    code, _, err = onboard(vendor="acme", customer="acct_8K2zRq", account="123456789012")
+    assert code == 2
+    assert "dst_acme_8K2zRq" in err
+
+
+def test_a_broken_document_is_not_overwritten(onboard: Onboard) -> None:
+    CREATED.write_text("{", encoding="utf-8")
+    code, _, err = onboard()
+    assert code == 2
+    assert f"{CREATED} is there already, and refused" in err
+    assert CREATED.read_text(encoding="utf-8") == "{"
+
+
+def test_a_role_that_is_another_customers_gets_a_hint(onboard: Onboard) -> None:
+    write(FOLDER, other=customer("other", role="PushrailEventBridgeWriter"))
+    (FOLDER / "acme.json").unlink()
+    code, _, err = onboard(account="123456789012")
+    assert code == 2
+    assert err.startswith("error: auth.roleArn: is in use for another customer")
+    assert "--role" in err
+    assert not CREATED.exists()
+    assert onboard(account="123456789012", role="GlobexWriter")[0] == 0
 
 
 @pytest.mark.parametrize(
-    ("changes", "error"),
+    ("option", "value"),
     [
-        ({"region": "mars"}, "region: must be an AWS region such as us-east-1"),
-        ({"account": "12"}, "busArn: must be the full ARN of a bus: arn:aws:events:REGION:ACCOUNT:event-bus/NAME"),
-        ({"our_account": "12"}, "--our-account: must be an AWS account id of 12 digits"),
-        ({"bus": "a b"}, "busArn: must be the full ARN of a bus: arn:aws:events:REGION:ACCOUNT:event-bus/NAME"),
-        ({"vendor": "a b"}, "vendor: must be 1 to 64 letters, digits, '.', '_' and '-'"),
-        ({"customer": ""}, "customerExternalId: must be at least 1 characters long"),
-        ({"role": "a b"}, "auth.roleArn: must be the full ARN of a role: arn:aws:iam::ACCOUNT:role/NAME"),
+        *(("vendor", value) for value in ('a"b', "${x}", "a b", "a\nb", "Zoë", "v" * 65)),
+        *(("customer", value) for value in ("c" * 257, "\udcff")),
+        *(("region", value) for value in ("nowhere", "us-east-1\n", "us-iso-east-1", "eusc-de-east-1", "us-east-1 x")),
+        *(("account", value) for value in ("123", "12345678901a", "１２３４５６７８９０１２")),  # noqa: RUF001
+        *(("our-account", value) for value in ("123", "arn:aws:iam::210987654321:root")),
+        *(("bus", value) for value in ('a"b', "${x}", "%{x", "a\nb", "a/b", "default", "b" * 257, "Zoë")),
+        *(("role", value) for value in ("path/role", "r" * 65, "${x}", 'a"b', "a\n")),
     ],
 )
-def test_what_would_be_refused_is_refused_before_it_is_written(
-    changes: dict[str, str], error: str, shell: Shell, home: Path
-) -> None:
-    code, out, err = onboard(shell, **({"our_account": "111122223333"} | changes))
+def test_what_would_not_do_is_refused_and_the_option_named(option: str, value: str, onboard: Onboard) -> None:
+    code, out, err = onboard(**{option: value})
     assert (code, out) == (2, "")
-    assert f"error: {error}" in err.splitlines()
-    assert documents(home) == {}
+    assert err.startswith(f"error: --{option}: must be ")
+    assert [file.name for file in FOLDER.iterdir()] == ["acme.json"]
 
 
-def test_what_is_there_already_is_left_alone(shell: Shell, home: Path) -> None:
-    onboard(shell, our_account="111122223333")
-    before = documents(home)
-    code, _, err = onboard(shell, our_account="111122223333")
-    assert code == 1
-    assert err == (f"error: {ID} is there already (config/destinations/{ID}.json): change or delete that one\n")
-    assert documents(home) == before
-    put(home, "other", customer("other", role="PushrailEventBridgeWriter"))
-    (home / "config" / "destinations" / f"{ID}.json").unlink()
-    code, _, err = onboard(shell, our_account="111122223333")
-    assert code == 2
-    assert err.startswith("error: auth.roleArn: is in use for another customer, with another external ID")
-    assert err.endswith("; name another role with --role\n")
+@pytest.mark.parametrize("name", ['a"b', "${x} %{if}", "a\nb", "Zoë 😀", "\u202e\x9b2J", "c" * 256])
+def test_a_customer_of_any_name_is_onboarded_and_steers_no_terminal(name: str, onboard: Onboard) -> None:
+    code, out, _ = onboard(customer=name)
+    assert code == 0
+    assert all(line.isprintable() for line in out.splitlines())
+    (created,) = (file for file in FOLDER.iterdir() if file.name != "acme.json")
+    assert json.loads(created.read_text(encoding="utf-8"))["customerExternalId"] == name
+    rules, _ = json.JSONDecoder().raw_decode(out.partition("=== rules.json")[2].lstrip())
+    assert rules["by tenant"]["resources"] == [name]
 
 
-@contextmanager
-def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultBus]:
-    """AWS in a loop of its own thread, for commands that run theirs; our credentials and its addresses are set."""
-    started, loop = threading.Event(), asyncio.new_event_loop()
-    buses: list[FaultBus] = []
-    over = asyncio.Event()
-
-    async def serve() -> None:
-        async with FaultBus.serve() as bus:
-            bus.add_key(*BASE, account="111122223333", buses=[])
-            bus.add_bus(BUS)
-            buses.append(bus)
-            started.set()
-            await over.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=[serve()])
-    thread.start()
-    try:
-        assert started.wait(10)
-        for name in ("EVENTBRIDGE", "STS"):
-            monkeypatch.setenv(f"PUSHRAIL_{name}__ENDPOINT_URL", buses[0].url)
-        monkeypatch.setenv("AWS_ACCESS_KEY_ID", BASE[0])
-        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", BASE[1])
-        yield buses[0]
-    finally:
-        loop.call_soon_threadsafe(over.set)
-        thread.join(10)
-        loop.close()
+@pytest.mark.parametrize(("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")])
+def test_other_partitions_are_onboarded_too(region: str, partition: str, onboard: Onboard) -> None:
+    code, out, _ = onboard("--json", region=region)
+    told: dict[str, Any] = json.loads(out)
+    assert code == 0
+    assert told["document"]["busArn"].startswith(f"arn:{partition}:events:{region}:111122223333:")
+    assert told["document"]["auth"]["roleArn"].startswith(f"arn:{partition}:iam::111122223333:")
+    assert told["trustPolicy"]["Statement"][0]["Principal"]["AWS"] == f"arn:{partition}:iam::210987654321:root"
+    assert execute(["destinations", "validate"]) == 0
 
 
-def test_a_customer_goes_from_nothing_to_enabled(shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The four commands of the README."""
-    with served(monkeypatch) as aws:
-        code, out, _ = onboard(shell, "--json")
-        assert code == 0
-        given = json.loads(out)
-        assert given["trustPolicy"]["Statement"][0]["Principal"] == {"AWS": "arn:aws:iam::111122223333:root"}
-        code, out, _ = shell("destinations", "test", ID)
-        assert code == 1  # the customer has not done anything yet
-        assert "FAILED" in out
-        aws.add_role(ROLE, external_id=given["document"]["auth"]["externalId"], buses=[BUS])
-        code, out, err = shell("destinations", "test", ID)
-        assert code == 0
-        assert [line.split()[0] for line in out.splitlines()] == ["ok"] * 6
-        assert out.splitlines()[-1].startswith("ok       test event         pushrail.test with nonce ")
-        assert "event id " in out.splitlines()[-1]
-        assert err == 'it works; set "enabled" to true in the document to begin\n'
-        [arrival] = aws.arrivals
-        assert arrival.detail_type == "pushrail.test"
-        document = json.loads(shell("destinations", "show", ID, "--json")[1])
-        (home / "acme.json").write_text(json.dumps(document | {"enabled": True}))
-        code, out, _ = shell("destinations", "put", "acme.json")
-        assert (code, out) == (0, f"{ID}: changed (config/destinations/{ID}.json)\n")
-        assert documents(home)[f"{ID}.json"]["enabled"] is True
-
-
-def test_a_trial_for_machines_is_one_object(shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    put(home, "acme", EXAMPLE)
-    with served(monkeypatch) as aws:
-        aws.add_role(ROLE, external_id=None, buses=[BUS])
-        code, out, err = shell("destinations", "test", EXAMPLE["id"], "--json")
-    assert (code, err) == (0, "")
+def test_an_account_that_is_not_known_is_left_open_and_said(onboard: Onboard) -> None:
+    code, out, err = onboard("--json", **{"our-account": ""})
     told = json.loads(out)
-    assert (told["id"], told["ok"]) == (EXAMPLE["id"], True)
-    found = {step["name"]: step for step in told["steps"]}
-    assert found["wrong external ID"]["result"] == found["no external ID"]["result"] == "warning"
-    assert found["test event"]["eventId"]
-    assert found["test event"]["requestId"]
-
-
-def test_a_trial_of_nobody_or_with_nobody_there_fails_in_words(
-    shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    put(home, "acme", EXAMPLE)
-    code, _, err = shell("destinations", "test", "dst_unknown")
-    assert (code, err) == (
-        1, "error: config/destinations: no destination dst_unknown; `destinations list` names them\n"
-    )  # fmt: skip
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", BASE[0])
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", BASE[1])
-    for name in ("EVENTBRIDGE", "STS"):
-        monkeypatch.setenv(f"PUSHRAIL_{name}__ENDPOINT_URL", "http://127.0.0.1:1")
-    code, out, err = shell("destinations", "test", EXAMPLE["id"])
-    assert (code, err) == (1, "")
-    assert [line.split()[0] for line in out.splitlines()] == ["FAILED", "FAILED"]
-    assert "Could not connect" in out
+    assert code == 0
+    assert err.startswith("our own AWS account is not known (Unable to locate credentials)")
+    assert list(yaml.safe_load(told["cloudFormation"])["Parameters"]) == ["VendorAccountId"]
+    assert 'variable "vendor_account_id"' in told["terraform"]

@@ -1,4 +1,4 @@
-"""Verification: each step says what it found, so that a wrong set-up is found before the first event."""
+"""A destination tried step by step against a bus that judges as AWS does."""
 
 from __future__ import annotations
 
@@ -6,238 +6,263 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Secret
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
-from pushrail_stream.eventbridge.verify import Step, verify
-from pushrail_stream.registry import Onboarding
-from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Match, Rule
-from tests.eventbridge.batches import BUS, batch_of, value
-from tests.eventbridge.batches import destination as plain
-from tests.eventbridge.stock import stock_session
+from pushrail_stream.core.destination import AccessKey, Auth, Destination, Secret
+from pushrail_stream.eventbridge.client import EventBridgeOptions
+from pushrail_stream.eventbridge.verify import TEST_EVENT, Step, verify
+from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Garbage, Match, Rule, Sequence
+from tests.eventbridge.batches import BUS, destination
+from tests.eventbridge.signing import ASSUME, KEY, ROLE, SECRET
 
-ROLE = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"
-KEY, SECRET = "AKIACUSTOMER00000001", "customers-secret"
-ASSUME = AssumeRole(ROLE, "acme-ext-7Pq2")
+OTHER_ACCOUNT = "210987654321"
+GOOD_KEY = AccessKey(KEY, Secret(SECRET))
+
+
+class World:
+    """One bus, and what trying a destination on it finds; no secret of anybody's may show."""
+
+    def __init__(self, server: FaultBus) -> None:
+        self.server = server
+        self.options = EventBridgeOptions(
+            endpoint_url=server.url, sts_endpoint_url=server.url, connect_timeout_secs=5, read_timeout_secs=10
+        )
+
+    async def steps(self, to: Destination | Auth = ASSUME) -> list[Step]:
+        target = to if isinstance(to, Destination) else destination(to)
+        steps = [step async for step in verify(target, self.options)]
+        self._holds_no_secret(repr(steps))
+        return steps
+
+    async def results(self, to: Destination | Auth = ASSUME) -> dict[str, str]:
+        return {step.name: step.result for step in await self.steps(to)}
+
+    def _holds_no_secret(self, shown: str) -> None:
+        known = [one for one in self.server.directory._keys.values() if one.access_key != KEY]
+        secrets = [SECRET, *(one.secret for one in known), *(one.session_token for one in known if one.session_token)]
+        assert not any(secret in shown for secret in secrets)
 
 
 @asynccontextmanager
-async def world(base: tuple[str, str] | None = None, **role: Any) -> AsyncIterator[tuple[FaultBus, EventBridgeOptions]]:
-    """A customer with a bus, a role and a key, and us with our own."""
-    async with FaultBus.serve() as bus:
-        bus.add_bus(BUS)
-        bus.add_key(KEY, SECRET, buses=[BUS])
+async def world(base: tuple[str, str] | None, *, external_id: str | None = ASSUME.external_id) -> AsyncIterator[World]:
+    async with FaultBus.serve() as server:
+        server.add_bus(BUS)
+        server.add_role(ROLE, external_id=external_id)
+        server.add_key(KEY, SECRET)
         if base is not None:
-            bus.add_key(*base, account="111122223333", buses=[])
-        bus.add_role(ROLE, **({"external_id": ASSUME.external_id, "buses": [BUS]} | role))
-        yield bus, EventBridgeOptions(endpoint_url=bus.url, sts_endpoint_url=bus.url, read_timeout_secs=1)
+            server.add_key(*base, account=OTHER_ACCOUNT)
+        yield World(server)
 
 
-async def steps(auth: Auth, options: EventBridgeOptions, **changes: Any) -> dict[str, Step]:
-    found = [step async for step in verify(replace(plain(auth), **changes), options)]
-    assert not any(SECRET in repr(step) or "base-secret" in repr(step) for step in found)
-    return {step.name: step for step in found}
+def customers_calls(server: FaultBus, base: tuple[str, str] | None) -> None:
+    """Whatever reached the bus was not signed by us."""
+    assert base is None or base[0] not in {call.access_key for call in server.calls}
 
 
-def results(found: dict[str, Step]) -> dict[str, str]:
-    return {name: step.result for name, step in found.items()}
+# A role.
 
 
 async def test_a_good_role_passes_every_step(base_credentials: tuple[str, str]) -> None:
-    async with world(base_credentials) as (bus, options):
-        found = await steps(ASSUME, options)
-    assert list(found) == [
-        "our credentials", "AssumeRole", "wrong external ID", "no external ID", "bus", "test event",
-    ]  # fmt: skip
-    assert set(results(found).values()) == {"ok"}
-    assert "111122223333" in found["our credentials"].message
-    assert [asked.external_id == ASSUME.external_id for asked in bus.assumed] == [True, False, False]
-    assert bus.assumed[1].external_id is not None
-    assert bus.assumed[2].external_id is None
-    [arrival] = bus.arrivals
-    event = json.loads(arrival.detail)
-    assert (arrival.detail_type, event["eventType"]) == ("pushrail.test", "pushrail.test")
-    assert event["payload"]["nonce"] in found["test event"].message
-    assert found["test event"].event_id == arrival.event_id
-    assert found["test event"].request_id
-    # The customer's bus is called with the session of their role alone.
-    assert {call.access_key for call in bus.calls} == {bus.assumed[0].issued_key}
+    async with world(base_credentials) as w:
+        steps = await w.steps()
+        assert [(step.name, step.result) for step in steps] == [
+            ("our credentials", "ok"),
+            ("AssumeRole", "ok"),
+            ("wrong external ID", "ok"),
+            ("no external ID", "ok"),
+            ("bus", "ok"),
+            ("test event", "ok"),
+        ]
+        (arrived,) = w.server.arrivals
+        sent = json.loads(arrived.detail)
+        assert (arrived.detail_type, arrived.event_id) == (TEST_EVENT, steps[-1].event_id)
+        assert sent["payload"]["nonce"] in steps[-1].message
+        assert steps[-1].request_id == w.server.calls[0].request_id
+        assert arrived.access_key == w.server.assumed[0].issued_key
+        asked = [one.external_id for one in w.server.assumed]
+        assert (asked[0], asked[2]) == (ASSUME.external_id, None)
+        assert asked[1] not in {ASSUME.external_id, None}
+        customers_calls(w.server, base_credentials)
 
 
-async def test_a_trust_policy_without_the_condition_is_a_warning_that_names_it(
-    base_credentials: tuple[str, str],
-) -> None:
-    async with world(base_credentials, external_id=None) as (_, options):
-        found = await steps(ASSUME, options)
-    for name in ("wrong external ID", "no external ID"):
-        assert found[name].result == "warning"
-        assert '{"StringEquals": {"sts:ExternalId": "<this external ID>"}}' in found[name].message
-    assert results(found)["test event"] == "ok"
+async def test_a_trust_policy_that_asks_for_nothing_is_warned_of_twice(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials, external_id=None) as w:
+        steps = {step.name: step for step in await w.steps()}
+        for name in ("wrong external ID", "no external ID"):
+            assert steps[name].result == "warning"
+            assert '"Condition": {"StringEquals": {"sts:ExternalId": "acme-ext-7Pq2"}}' in steps[name].message
+        assert steps["test event"].result == "ok"
 
 
-async def test_a_role_that_cannot_be_assumed_ends_it(base_credentials: tuple[str, str]) -> None:
-    async with world(base_credentials, external_id="another") as (bus, options):
-        found = await steps(ASSUME, options)
-    assert results(found) == {"our credentials": "ok", "AssumeRole": "failed"}
-    assert "AccessDenied" in found["AssumeRole"].message
-    assert "trust policy does not allow our account with this external ID" in found["AssumeRole"].message
-    assert not bus.calls
+@pytest.mark.parametrize(("ask", "name"), [(2, "no external ID"), (3, "wrong external ID")])
+async def test_either_warning_stands_by_itself(ask: int, name: str, base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials, external_id=None) as w:
+        denied = Rule(CallError(403, "AccessDenied"), Match(operation="AssumeRole"), Sequence(ask, ask))
+        w.server.set_plan([denied])
+        results = await w.results()
+        assert [step for step, result in results.items() if result == "warning"] == [name]
 
 
 async def test_a_refusal_for_another_reason_proves_nothing(base_credentials: tuple[str, str]) -> None:
-    async with world(base_credentials) as (bus, options):
-        found: dict[str, Step] = {}
-        async for step in verify(plain(ASSUME), options):
-            found[step.name] = step
-            if step.name == "AssumeRole":
-                bus.set_plan([Rule(CallError(503, "ServiceUnavailable"), Match(operation="AssumeRole"))])
-    assert (found["wrong external ID"].result, found["no external ID"].result) == ("unknown", "unknown")
+    async with world(base_credentials, external_id=None) as w:
+        w.server.set_plan([Rule(CallError(400, "Throttling"), Match(operation="AssumeRole"), Sequence(2, 3))])
+        results = await w.results()
+        assert (results["wrong external ID"], results["no external ID"]) == ("unknown", "unknown")
+        assert results["test event"] == "ok"
 
 
-async def test_a_bus_that_is_gone_is_named_and_nothing_is_sent(base_credentials: tuple[str, str]) -> None:
-    elsewhere = BUS.replace("pushrail-events", "deleted")
-    async with world(base_credentials, buses=None) as (bus, options):
-        found = await steps(ASSUME, options, bus_arn=elsewhere)
-    assert found["bus"].result == "failed"
-    assert found["bus"].message == f"{elsewhere} does not exist: events sent there would vanish (EventBusNotFound)"
-    assert "test event" not in found
-    assert not bus.calls
+async def test_a_role_that_cannot_be_assumed_ends_it(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials, external_id="another") as w:
+        steps = await w.steps()
+        assert [(step.name, step.result) for step in steps] == [("our credentials", "ok"), ("AssumeRole", "failed")]
+        assert "trust policy" in steps[-1].message
+        assert steps[-1].request_id
+        assert w.server.calls == []
+        assert w.server.counts()["describeEventBus"] == 0
 
 
-async def test_a_role_that_may_not_ask_is_told_which_statement_to_add(base_credentials: tuple[str, str]) -> None:
-    async with world(base_credentials) as (bus, options):
-        bus.set_plan([Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="DescribeEventBus"))])
-        found = await steps(ASSUME, options)
-    assert found["bus"].result == "unknown"
-    statement = json.loads(found["bus"].message.partition("add this statement to the role: ")[2])
-    assert statement == {"Effect": "Allow", "Action": "events:DescribeEventBus", "Resource": BUS}
-    assert found["test event"].result == "ok"
+async def test_a_bus_that_is_gone_gets_no_event(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as w:
+        w.server.directory.buses.clear()
+        steps = await w.steps()
+        assert (steps[-1].name, steps[-1].result) == ("bus", "failed")
+        assert "does not exist" in steps[-1].message
+        assert w.server.calls == []
 
 
-@pytest.mark.parametrize("level", ["call", "entry"])
-async def test_a_test_event_that_is_refused_fails(level: str, base_credentials: tuple[str, str]) -> None:
-    fault = (
-        CallError(403, "AccessDeniedException", "not you")
-        if level == "call"
-        else EntryError("NotAuthorizedForSourceException", "not you")
-    )
-    async with world(base_credentials) as (bus, options):
-        bus.set_plan([Rule(fault, Match(operation="PutEvents"))])
-        found = await steps(ASSUME, options)
-    assert found["test event"].result == "failed"
-    assert "not you" in found["test event"].message
+@pytest.mark.parametrize(("auth", "whom"), [(ASSUME, "role"), (GOOD_KEY, "user")])
+async def test_who_may_not_ask_for_the_bus_is_told_what_to_add(
+    auth: Auth, whom: str, base_credentials: tuple[str, str]
+) -> None:
+    async with world(base_credentials) as w:
+        w.server.set_plan([Rule(CallError(400, "AccessDeniedException"), Match(operation="DescribeEventBus"))])
+        steps = {step.name: step for step in await w.steps(auth)}
+        assert steps["bus"].result == "unknown"
+        before, _, statement = steps["bus"].message.partition(f"add this statement to the {whom}: ")
+        assert before
+        assert json.loads(statement) == {"Effect": "Allow", "Action": "events:DescribeEventBus", "Resource": BUS}
+        assert steps["test event"].result == "ok"
 
 
-async def test_an_access_key_is_tried_as_it_is() -> None:
-    async with world() as (bus, options):
-        found = await steps(AccessKey(KEY, Secret(SECRET)), options)
-        assert results(found) == {"credentials": "ok", "bus": "ok", "test event": "ok"}
-        assert {call.access_key for call in bus.calls} == {KEY}
-        wrong = await steps(AccessKey(KEY, Secret("wrong-secret")), options)
-    assert wrong["credentials"].result == "failed"
-    assert "wrong-secret" not in repr(wrong)
+async def test_a_role_that_may_not_write_fails_at_the_event(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as w:
+        w.server.set_plan([Rule(CallError(400, "AccessDeniedException"), Match(operation="PutEvents"))])
+        steps = await w.steps()
+        assert (steps[-1].name, steps[-1].result) == ("test event", "failed")
+        assert "AccessDeniedException" in steps[-1].message
+        assert steps[-1].request_id == w.server.calls[0].request_id
 
 
-async def test_a_key_of_another_account_is_pointed_out() -> None:
-    async with world() as (bus, options):
-        bus.add_key("AKIAELSEWHERE0000001", "other", account="999999999999", buses=[BUS])
-        found = await steps(AccessKey("AKIAELSEWHERE0000001", Secret("other")), options)
-    assert found["credentials"].result == "warning"
-    assert "is of another account than the bus (123456789012)" in found["credentials"].message
+async def test_an_entry_that_is_refused_is_no_success(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as w:
+        w.server.set_plan([Rule(EntryError("InternalFailure", "not now"))])
+        step = (await w.steps())[-1]
+        assert (step.result, step.event_id, step.message) == ("failed", None, "InternalFailure: not now")
+
+
+async def test_a_session_is_confined_as_a_workers_is(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as w:
+        await w.steps()
+        assert w.server.assumed[0].policy is not None
+        assert json.loads(w.server.assumed[0].policy)["Statement"][0]["Resource"] == BUS
+
+
+async def test_without_credentials_of_our_own_nothing_is_asked() -> None:
+    async with world(None) as w:
+        (step,) = await w.steps()
+        assert (step.name, step.result) == ("our credentials", "failed")
+        assert "Unable to locate credentials" in step.message
+        assert w.server.counts()["connections"] == 0
+
+
+async def test_credentials_of_our_own_that_are_wrong_end_it(base_credentials: tuple[str, str]) -> None:
+    async with world((base_credentials[0], "another secret")) as w:
+        (step,) = await w.steps()
+        assert (step.name, step.result) == ("our credentials", "failed")
+        assert step.message.startswith("SignatureDoesNotMatch")
+        assert w.server.assumed == []
+
+
+# A key.
+
+
+async def test_a_good_key_passes_every_step_without_ours(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as w:
+        assert await w.results(GOOD_KEY) == {"credentials": "ok", "bus": "ok", "test event": "ok"}
+        assert {call.access_key for call in w.server.calls} == {KEY}
+        assert w.server.assumed == []
+
+
+async def test_a_session_token_of_ours_does_not_travel_with_their_key(
+    base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "ours-alone")
+    async with world(base_credentials) as w:
+        assert set((await w.results(GOOD_KEY)).values()) == {"ok"}
 
 
 @pytest.mark.parametrize(
-    "auth", [AccessKey(KEY, None), AccessKey(KEY, None, is_waiting=True), AccessKey("", Secret("x"))]
+    ("auth", "problem"),
+    [
+        (AccessKey(KEY, Secret("wrong")), "SignatureDoesNotMatch"),
+        (AccessKey("AKIAUNKNOWN000000000", Secret(SECRET)), "InvalidClientTokenId"),
+        (AccessKey(KEY, None), "could not be read"),
+        (AccessKey(KEY, Secret("")), "could not be read"),
+    ],
 )
-async def test_without_a_secret_nothing_is_sent(auth: AccessKey, base_credentials: tuple[str, str]) -> None:
-    async with world(base_credentials) as (bus, options):
-        found = await steps(auth, options)
-        assert bus.counts()["connections"] == 0
-    assert results(found) == {"credentials": "failed"}
+async def test_a_key_that_is_wrong_goes_no_further(
+    auth: AccessKey, problem: str, base_credentials: tuple[str, str]
+) -> None:
+    async with world(base_credentials) as w:
+        (step,) = await w.steps(auth)
+        assert (step.name, step.result) == ("credentials", "failed")
+        assert problem in step.message
+        assert w.server.calls == []
 
 
-async def test_without_credentials_of_our_own_it_is_said_first() -> None:
-    async with world() as (bus, options):
-        found = await steps(ASSUME, options)
-    assert found["our credentials"].result == "failed"
-    assert "credentials" in found["our credentials"].message
-    assert found["AssumeRole"].result == "failed"
-    assert not bus.calls
+async def test_a_key_of_another_account_is_warned_of() -> None:
+    async with world(None) as w:
+        w.server.add_key(KEY, SECRET, account=OTHER_ACCOUNT, buses=[])
+        steps = await w.steps(GOOD_KEY)
+        assert [(step.name, step.result) for step in steps] == [
+            ("credentials", "warning"),
+            ("bus", "unknown"),
+            ("test event", "failed"),
+        ]
+        assert "of another account than the bus (123456789012)" in steps[0].message
 
 
-async def test_nobody_there_is_a_step_that_failed(base_credentials: tuple[str, str]) -> None:
-    del base_credentials
-    options = EventBridgeOptions(endpoint_url="http://127.0.0.1:1", sts_endpoint_url="http://127.0.0.1:1")
-    found = await steps(ASSUME, options)
-    assert results(found) == {"our credentials": "failed", "AssumeRole": "failed"}
+async def test_a_key_works_where_sts_is_out_of_reach() -> None:
+    async with world(None) as w:
+        w.options = replace(w.options, sts_endpoint_url="http://127.0.0.1:1")
+        assert await w.results(GOOD_KEY) == {"credentials": "unknown", "bus": "ok", "test event": "ok"}
 
 
-async def test_the_example_rules_match_what_arrives_and_nothing_else() -> None:
-    """On a bus written by others: each pattern with a queue of its own, and events of four kinds."""
-    onboarding = Onboarding(
-        vendor="acme", customer="acct_1", region="us-east-1", account="123456789012", bus="onboarded",
-        external_id="acme-x", our_account=None,
-    )  # fmt: skip
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        arrived = await _deliver_by_rules(f"http://{host}:{port}", onboarding)
-    finally:
-        server.stop()
-    assert arrived == {
-        "by tenant": {"key_1", "key_2", "key_3"},
-        "by event type": {"key_1", "key_2", "key_4"},
-        "by payload field": {"key_1", "key_4"},
-    }
+# Nobody there, or somebody else.
 
 
-async def _deliver_by_rules(url: str, onboarding: Onboarding) -> dict[str, set[str]]:
-    keys: dict[str, Any] = {
-        "region_name": "us-east-1",
-        "endpoint_url": url,
-        "aws_access_key_id": "AKIAMOTO000000000000",
-        "aws_secret_access_key": "moto",
-    }
-    events = [
-        _event(1, "order.completed", "acct_1", "USD"),
-        _event(2, "order.created", "acct_1", "EUR"),
-        _event(3, "invoice.paid", "acct_1", "EUR"),
-        _event(4, "order.completed", "acct_2", "USD"),
-    ]
-    async with (
-        stock_session().create_client("events", **keys) as bus,
-        stock_session().create_client("sqs", **keys) as sqs,
-        EventBridge.open(EventBridgeOptions(endpoint_url=url)) as us,
-    ):
-        await bus.create_event_bus(Name=onboarding.bus)
-        queues = {}
-        for number, (name, pattern) in enumerate(onboarding.rules().items()):
-            queue = queues[name] = (await sqs.create_queue(QueueName=f"onboarded-{number}"))["QueueUrl"]
-            arn = (await sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"]))["Attributes"][
-                "QueueArn"
-            ]
-            rule = f"rule{number}"
-            await bus.put_rule(Name=rule, EventBusName=onboarding.bus, EventPattern=json.dumps(pattern))
-            await bus.put_targets(Rule=rule, EventBusName=onboarding.bus, Targets=[{"Id": "q", "Arn": arn}])
-        ours = plain(AccessKey("AKIAMOTO000000000000", Secret("moto")))
-        await us.put(batch_of(replace(ours, bus_arn=onboarding.bus_arn), events))
-        return {name: await _keys_in(sqs, queue) for name, queue in queues.items()}
+@pytest.mark.parametrize("auth", [ASSUME, GOOD_KEY])
+async def test_where_nothing_listens_it_says_so(auth: Auth, base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as w:
+        nowhere = "http://127.0.0.1:1"
+        w.options = replace(w.options, endpoint_url=nowhere, sts_endpoint_url=nowhere)
+        step = (await w.steps(auth))[-1]
+        assert step.result == "failed"
+        assert step.message == 'EndpointConnectionError: Could not connect to the endpoint URL: "http://127.0.0.1:1/"'
 
 
-def _event(number: int, event_type: str, customer: str, currency: str) -> bytes:
-    changes = {"eventType": event_type, "customerExternalId": customer, "payload": {"currency": currency}}
-    return json.dumps(json.loads(value(number)) | changes).encode()
-
-
-async def _keys_in(sqs: Any, queue: str) -> set[str]:
-    found: set[str] = set()
-    while messages := (await sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)).get("Messages"):
-        for message in messages:
-            found.add(json.loads(message["Body"])["detail"]["idempotencyKey"])
-            await sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-    return found
+@pytest.mark.parametrize("body", ["empty", "html", "object"])
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [("GetCallerIdentity", "our credentials"), ("AssumeRole", "AssumeRole"), ("PutEvents", "test event")],
+)
+async def test_what_is_no_answer_of_aws_is_a_failure(
+    operation: str, name: str, body: str, base_credentials: tuple[str, str]
+) -> None:
+    effect = Garbage(body)  # type: ignore[arg-type]
+    async with world(base_credentials) as w:
+        w.server.set_plan([Rule(effect, Match(operation=operation))])  # type: ignore[arg-type]
+        step = (await w.steps())[-1]
+        assert (step.name, step.result) == (name, "failed")
+        assert step.message

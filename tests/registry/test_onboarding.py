@@ -1,197 +1,209 @@
-"""What a new customer is given: templates that the vendors' own tools accept, and that say one and the same thing."""
+"""What a customer pastes into their account: accepted by the tools that will read it, and saying what we meant."""
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pytest
 import yaml
-from cfnlint import decode as cfn_decode
-from cfnlint.api import ManualArgs, lint
-from hypothesis import given
+from cfnlint import ManualArgs
+from cfnlint.api import lint
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.registry import Onboarding, Parsed, new_external_id, parse_document
+from pushrail_stream.registry.onboarding import _hcl
 
-PLAIN: Final = Onboarding(
+PLAIN = Onboarding(
     vendor="acme",
     customer="acct_8K2zRq",
     region="us-east-1",
     account="123456789012",
     bus="pushrail-events",
-    external_id="acme-7Pq2",
-    our_account="111122223333",
+    external_id="acme-zWq_3-x",
+    our_account="210987654321",
 )
-VARIANTS: Final = {
-    "plain": PLAIN,
-    "archive": replace(PLAIN, archive_days=30),
-    "our account unknown": replace(PLAIN, our_account=None),
-    "all of it unknown": replace(PLAIN, our_account=None, archive_days=1, role="Other"),
-    "china": replace(PLAIN, region="cn-north-1"),
-    "government": replace(PLAIN, region="us-gov-west-1", our_account=None),
-}
-each_variant = pytest.mark.parametrize("onboarding", VARIANTS.values(), ids=VARIANTS)
-HOSTILE: Final = [
-    '"',
-    "${aws_region}",
-    "%{ for x in y }",
-    "${AWS::AccountId}",
-    "\\",
-    "ü",
-    "a: b",
-    "#",
-    "'",
-    "{{x}}",
-    "!Ref X",
+VARIANTS = [
+    replace(PLAIN, region=region, our_account=our_account, archive_days=days)
+    for region in ("us-east-1", "eu-west-1", "cn-north-1", "us-gov-west-1")
+    for our_account in ("210987654321", None)
+    for days in (None, 30)
 ]
+HOSTILE = [
+    'a"b', "a'b", "${aws:x}", "$${x}", "$$${x}", "%{if true}", "%%{x", "a\nb", "a\r\n\tb", "\\", '\\"', "\b\f\0\x7f",
+    "Zoë 😀", "\u0085\u2028\u202e\ufeff", "1e3", "012", "yes", "null", "~", "- a: b # c", "{{x}}", "<<EOT", "!Sub x",
+    "", "\U000e0001",
+]  # fmt: skip
+TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30))
 
 
-def accepted(onboarding: Onboarding) -> Parsed:
+def parsed(onboarding: Onboarding) -> Parsed:
     content = json.dumps(onboarding.document()).encode()
-    parsed = parse_document(content, environ={}, default_max_in_flight=8)
-    assert isinstance(parsed, Parsed), parsed
-    return parsed
+    found = parse_document(content, environ={}, default_max_in_flight=8)
+    assert isinstance(found, Parsed), found
+    return found
 
 
-@each_variant
-def test_the_document_is_accepted_and_disabled(onboarding: Onboarding) -> None:
-    parsed = accepted(onboarding)
-    destination = parsed.destination
-    assert parsed.caveats == ()
-    assert not destination.enabled
-    assert destination.auth == AssumeRole(onboarding.role_arn, onboarding.external_id)
-    assert destination.source == onboarding.source
+def complaints(template: str, region: str) -> list[str]:
+    return [f"{match.rule.id} {match.message}" for match in lint(template, config=ManualArgs(regions=[region]))]
+
+
+@pytest.fixture
+def terraform(tmp_path: Path) -> Any:
+    """The program, run in a folder of its own; the test is left out, with its reason, where there is none."""
+    program = shutil.which("terraform")
+    if program is None:
+        pytest.skip("TERRAFORM MISSING: its templates were not checked. Put terraform 1.x on PATH.")
+    rc = tmp_path / "terraformrc"
+    rc.touch()
+
+    def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        environ = {"TF_CLI_CONFIG_FILE": str(rc), "CHECKPOINT_DISABLE": "1", "PATH": "/usr/bin:/bin"}
+        command = [program, *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environ, input=stdin, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+# The document.
 
 
 @pytest.mark.parametrize(
-    ("region", "partition"), [("us-east-1", "aws"), ("cn-northwest-1", "aws-cn"), ("us-gov-east-1", "aws-us-gov")]
+    ("region", "partition"),
+    [("us-east-1", "aws"), ("cn-north-1", "aws-cn"), ("cn-northwest-1", "aws-cn"), ("us-gov-east-1", "aws-us-gov")],
 )
-def test_every_arn_is_of_the_regions_partition(region: str, partition: str) -> None:
+def test_bus_role_and_principal_are_of_the_regions_partition(region: str, partition: str) -> None:
     onboarding = replace(PLAIN, region=region)
-    accepted(onboarding)
-    texts = (onboarding.cloudformation(), onboarding.terraform(), json.dumps(onboarding.trust_policy()))
-    assert onboarding.bus_arn == f"arn:{partition}:events:{region}:123456789012:event-bus/pushrail-events"
-    assert all(f"arn:{partition}:iam::111122223333:root" in text for text in texts)
+    destination = parsed(onboarding).destination
+    assert destination.bus_arn == f"arn:{partition}:events:{region}:123456789012:event-bus/pushrail-events"
+    assert onboarding.role_arn == f"arn:{partition}:iam::123456789012:role/PushrailEventBridgeWriter"
+    (statement,) = onboarding.trust_policy()["Statement"]
+    assert statement["Principal"] == {"AWS": f"arn:{partition}:iam::210987654321:root"}
+    assert f'"arn:{partition}:iam::210987654321:root"' in onboarding.terraform()
+    for known in (onboarding, replace(onboarding, our_account=None)):
+        assert f"arn:{partition}:iam::" in known.cloudformation()
 
 
-@each_variant
-def test_cloudformations_own_linter_finds_nothing(onboarding: Onboarding) -> None:
-    assert lint(onboarding.cloudformation(), config=ManualArgs(regions=[onboarding.region])) == []
+def test_the_document_is_disabled_and_bound_to_its_external_id() -> None:
+    document = PLAIN.document()
+    assert document["enabled"] is False
+    assert document["auth"] == {"mode": "ASSUME_ROLE", "roleArn": PLAIN.role_arn, "externalId": "acme-zWq_3-x"}
 
 
-def test_the_linter_would_find_something() -> None:
-    template = PLAIN.cloudformation().replace("AWS::IAM::Role", "AWS::IAM::Rule")
-    assert [match.rule.id for match in lint(template, config=ManualArgs(regions=["us-east-1"]))] == ["E3006"]
+def test_no_external_id_is_made_twice() -> None:
+    made = {new_external_id("acme") for _ in range(100)}
+    assert len(made) == 100
+    for external_id in made:
+        parsed(replace(PLAIN, external_id=external_id))
 
 
-@each_variant
-def test_terraform_finds_the_configuration_well_written(onboarding: Onboarding, tmp_path: Path) -> None:
-    assert formatted(onboarding.terraform(), tmp_path) == (0, "")
+@given(customer=st.text(min_size=1, max_size=256))
+def test_a_customer_of_any_name_gets_a_document(customer: str) -> None:
+    onboarding = replace(PLAIN, customer=customer)
+    assert parsed(onboarding).destination.customer_external_id == customer
+    assert onboarding.rules()["by tenant"]["resources"] == [customer]
 
 
-def test_terraform_would_find_something(tmp_path: Path) -> None:
-    assert formatted(PLAIN.terraform().replace("source  =", "source ="), tmp_path)[0] != 0
-    assert formatted(PLAIN.terraform() + '\nresource "x" {', tmp_path)[0] != 0
+@given(st.lists(st.text("ab -\n\U0001f600", min_size=1, max_size=80), min_size=2, max_size=2, unique=True))
+def test_two_customers_have_two_ids(customers: list[str]) -> None:
+    one, other = (replace(PLAIN, customer=customer).destination_id for customer in customers)
+    assert one != other
 
 
-def formatted(content: str, folder: Path) -> tuple[int, str]:
-    """Exit code and complaints of `terraform fmt -check`, which parses what it formats."""
-    terraform = shutil.which("terraform")
-    if terraform is None:
-        pytest.skip("terraform is not on PATH: the customers' Terraform files are not checked here")
-    (folder / "main.tf").write_text(content, encoding="utf-8")
-    (folder / "empty.tfrc").touch()
-    done = subprocess.run(
-        [terraform, "fmt", "-check", "-diff", "-no-color", str(folder)],
-        capture_output=True, text=True, check=False, timeout=60, env={"TF_CLI_CONFIG_FILE": str(folder / "empty.tfrc")},
-    )  # fmt: skip
-    return done.returncode, done.stdout + done.stderr
+def test_an_id_is_readable_where_it_can_be() -> None:
+    assert PLAIN.destination_id == "dst_acme_acct_8K2zRq"
+    assert replace(PLAIN, customer="a b").destination_id.startswith("dst_acme_a-b-")
 
 
-def role_of(onboarding: Onboarding) -> dict[str, Any]:
-    role: dict[str, Any] = yaml.safe_load(onboarding.cloudformation())["Resources"]["Writer"]["Properties"]
-    return role
+# CloudFormation.
 
 
-def test_the_role_may_be_assumed_by_our_account_with_this_external_id_alone() -> None:
-    [statement] = PLAIN.trust_policy()["Statement"]
-    assert statement == {
-        "Effect": "Allow",
-        "Principal": {"AWS": "arn:aws:iam::111122223333:root"},
-        "Action": "sts:AssumeRole",
-        "Condition": {"StringEquals": {"sts:ExternalId": "acme-7Pq2"}},
-    }
-    assert role_of(PLAIN)["AssumeRolePolicyDocument"] == PLAIN.trust_policy()
-    unknown = role_of(replace(PLAIN, our_account=None))["AssumeRolePolicyDocument"]["Statement"][0]
-    assert unknown["Principal"] == {"AWS": {"Fn::Sub": "arn:aws:iam::${VendorAccountId}:root"}}
-    assert unknown["Condition"] == statement["Condition"]
+@pytest.mark.parametrize("onboarding", VARIANTS, ids=lambda o: f"{o.region} {o.our_account} {o.archive_days}")
+def test_cfn_lint_has_nothing_to_say(onboarding: Onboarding) -> None:
+    assert complaints(onboarding.cloudformation(), onboarding.region) == []
 
 
-def test_the_role_may_do_what_delivering_takes_and_no_more() -> None:
-    [statement] = PLAIN.permissions_policy()["Statement"]
+def test_cfn_lint_would_say_what_is_wrong() -> None:
+    assert complaints(PLAIN.cloudformation().replace("RoleName:", "RoleNam:"), "us-east-1")
+
+
+def test_the_role_may_write_to_the_one_bus_and_wants_the_external_id() -> None:
+    template = yaml.safe_load(PLAIN.cloudformation())
+    writer = template["Resources"]["Writer"]["Properties"]
+    assert writer["AssumeRolePolicyDocument"] == PLAIN.trust_policy()
+    (policy,) = writer["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
     assert statement == {
         "Effect": "Allow",
         "Action": ["events:PutEvents", "events:DescribeEventBus"],
-        "Resource": PLAIN.bus_arn,
+        "Resource": {"Fn::GetAtt": ["Bus", "Arn"]},
     }
-    [policy] = role_of(PLAIN)["Policies"]
-    [granted] = policy["PolicyDocument"]["Statement"]
-    assert granted == statement | {"Resource": {"Fn::GetAtt": ["Bus", "Arn"]}}
-    assert 'Action   = ["events:PutEvents", "events:DescribeEventBus"]' in PLAIN.terraform()
-    assert "Resource = aws_cloudwatch_event_bus.pushrail.arn" in PLAIN.terraform()
+    assert PLAIN.permissions_policy()["Statement"] == [{**statement, "Resource": PLAIN.bus_arn}]
+    assert PLAIN.trust_policy()["Statement"][0]["Condition"] == {"StringEquals": {"sts:ExternalId": "acme-zWq_3-x"}}
 
 
-def test_an_archive_is_made_only_where_it_is_wanted() -> None:
-    assert "Archive" not in PLAIN.cloudformation() + PLAIN.terraform()
-    kept = replace(PLAIN, archive_days=30)
-    properties = yaml.safe_load(kept.cloudformation())["Resources"]["Archive"]["Properties"]
-    assert (properties["RetentionDays"], properties["EventPattern"]) == (30, {"source": ["pushrail.acme"]})
-    assert "retention_days   = 30" in kept.terraform()
+@given(vendor=TEXT, bus=TEXT, role=TEXT, external_id=TEXT, our_account=st.sampled_from(["210987654321", None]))
+def test_cloudformation_reads_back_as_what_was_meant(
+    vendor: str, bus: str, role: str, external_id: str, our_account: str | None
+) -> None:
+    onboarding = replace(
+        PLAIN, vendor=vendor, bus=bus, role=role, external_id=external_id, our_account=our_account, archive_days=1
+    )
+    template = yaml.safe_load(onboarding.cloudformation())
+    resources = template["Resources"]
+    assert resources["Bus"]["Properties"] == {"Name": bus}
+    assert resources["Writer"]["Properties"]["RoleName"] == role
+    (trust,) = resources["Writer"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Condition"] == {"StringEquals": {"sts:ExternalId": external_id}}
+    assert resources["Archive"]["Properties"]["EventPattern"] == {"source": [f"pushrail.{vendor}"]}
+    # Substitution is asked for in one place, which holds nothing but our own account.
+    substituted = {"Fn::Sub": "arn:aws:iam::${VendorAccountId}:root"}
+    assert trust["Principal"] == {"AWS": "arn:aws:iam::210987654321:root" if our_account else substituted}
+    assert list(resources) == ["Bus", "Writer", "Archive"]
 
 
-def test_an_external_id_is_random_and_one_sts_takes() -> None:
-    ids = {new_external_id("acme") for _ in range(100)}
-    assert len(ids) == 100
-    for external_id in ids:
-        assert external_id.startswith("acme-")
-        accepted(replace(PLAIN, external_id=external_id))
+def test_a_name_like_a_number_stays_a_name_for_every_reader_of_yaml() -> None:
+    assert 'Name: "1e3"\n' in replace(PLAIN, bus="1e3").cloudformation()
 
 
-TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(min_size=1, max_size=20)).map(lambda text: text + "x")
+# Terraform.
 
 
-@given(TEXT, TEXT, TEXT, TEXT)
-def test_no_name_says_something_else_in_a_template(vendor: str, customer: str, bus: str, external_id: str) -> None:
-    """Names are refused elsewhere; here they are data whatever they are."""
-    onboarding = replace(PLAIN, vendor=vendor, customer=customer, bus=bus, external_id=external_id)
-    try:
-        template = yaml.safe_load(onboarding.cloudformation())
-    except yaml.YAMLError as error:
-        raise AssertionError(onboarding) from error
-    assert template["Resources"]["Bus"]["Properties"]["Name"] == bus
-    assert role_of(onboarding)["AssumeRolePolicyDocument"] == onboarding.trust_policy()
-    assert onboarding.trust_policy()["Statement"][0]["Condition"]["StringEquals"]["sts:ExternalId"] == external_id
-    assert template["Description"] == f"An event bus for {vendor}, and the role that may write to it"
-    assert json.loads(json.dumps(onboarding.rules()))["by tenant"]["resources"] == [customer]
+def test_terraform_fmt_has_nothing_to_say(terraform: Any, tmp_path: Path) -> None:
+    hostile = [replace(PLAIN, vendor=t, bus=t, role=t, external_id=t, archive_days=1) for t in HOSTILE]
+    for number, onboarding in enumerate([*VARIANTS, *hostile, *(replace(o, our_account=None) for o in hostile)]):
+        (tmp_path / f"{number}.tf").write_text(onboarding.terraform(), encoding="utf-8")
+    done = terraform("fmt", "-check", "-diff", ".")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_no_name_is_a_template_of_terraforms(tmp_path: Path) -> None:
-    for index, text in enumerate(HOSTILE):
-        folder = tmp_path / str(index)
-        folder.mkdir()
-        onboarding = replace(PLAIN, vendor=text, bus=text, external_id=text, our_account=None, archive_days=1)
-        assert formatted(onboarding.terraform(), folder) == (0, "")
-        assert "${aws_region}" not in onboarding.terraform().replace("$${aws_region}", "")
-        assert "%{ for" not in onboarding.terraform().replace("%%{ for", "")
+@pytest.mark.parametrize(("right", "wrong"), [('"acme-zWq_3-x"', '"acme"-x"'), ("  name = ", "   name = ")])
+def test_terraform_fmt_would_say_what_is_wrong(terraform: Any, tmp_path: Path, right: str, wrong: str) -> None:
+    (tmp_path / "main.tf").write_text(PLAIN.terraform().replace(right, wrong), encoding="utf-8")
+    assert terraform("fmt", "-check", ".").returncode != 0
 
 
-def test_the_linter_reads_what_is_written() -> None:
-    template, problems = cfn_decode.decode_str(PLAIN.cloudformation())
-    assert problems == []
-    assert template["Outputs"].keys() == {"BusArn", "RoleArn"}
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(TEXT, min_size=1, max_size=30))
+def test_terraform_reads_a_string_as_what_was_meant(terraform: Any, texts: list[str]) -> None:
+    texts = [*HOSTILE, *texts]
+    # In base 64: the console would show the text with escapes of its own.
+    done = terraform("console", stdin=f"base64encode(jsonencode([{', '.join(map(_hcl, texts))}]))\n")
+    assert done.returncode == 0, done.stderr
+    # Terraform normalises every string it reads, to NFC.
+    assert json.loads(base64.b64decode(done.stdout)) == [unicodedata.normalize("NFC", text) for text in texts]
+
+
+def test_an_archive_may_be_called_no_longer_than_eventbridge_allows() -> None:
+    text = replace(PLAIN, bus="b" * 60, archive_days=1).terraform()
+    assert f'"{"b" * 48}"' in text
+    assert f'"{"b" * 60}"' in text

@@ -205,3 +205,14 @@ async def test_garbage_issues_nothing(body: Literal["empty", "object", "html"], 
             with pytest.raises(error):
                 (await sts.assume_role(**ASK))["Credentials"]
         assert bus.assumed[0].issued_key is None
+
+
+@pytest.mark.parametrize("partition", ["aws-cn", "aws-us-gov"])
+async def test_a_session_is_of_its_roles_partition(partition: str) -> None:
+    role = f"arn:{partition}:iam::{ACCOUNT}:role/Writer"
+    async with FaultBus.serve() as bus:
+        declare(bus)
+        bus.add_role(role, external_id="acme-ext-7Pq2")
+        async with client("sts", bus) as sts:
+            reply = await sts.assume_role(**{**ASK, "RoleArn": role})
+        assert reply["AssumedRoleUser"]["Arn"] == f"arn:{partition}:sts::{ACCOUNT}:assumed-role/Writer/pushrail-acme"

@@ -162,7 +162,7 @@ class StsService:
             access_key="ASIA" + "".join(self._dice.choices(_LETTERS, k=16)),
             secret=f"{self._dice.getrandbits(160):040x}",
             account=account,
-            arn=f"arn:aws:sts::{account}:assumed-role/{name}/{ask.session_name}",
+            arn=f"arn:{role.arn.split(':')[1]}:sts::{account}:assumed-role/{name}/{ask.session_name}",
             buses=role.buses,
             # As long as AWS's tokens usually are, since the length costs the client something.
             session_token=f"{self._dice.getrandbits(3200):0800x}",

@@ -1,0 +1,178 @@
+"""`destinations test` and the question to STS, as a shell runs them, against the fault-injecting bus."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from pushrail_stream.sandbox.bus import FaultBus
+from tests.registry.documents import EXAMPLE, document, write
+
+SOURCES = Path(__file__).parents[2]
+OWN = ("AKIABASE000000000000", "our-own-secret")
+ID = "dst_acme_8K2zRq"
+NOWHERE = "http://127.0.0.1:1"
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@asynccontextmanager
+async def bus(external_id: str | None = "acme-ext-7Pq2") -> AsyncIterator[FaultBus]:
+    async with FaultBus.serve() as server:
+        server.add_bus(EXAMPLE["busArn"])
+        server.add_role(EXAMPLE["auth"]["roleArn"], external_id=external_id)
+        server.add_key(*OWN, account="210987654321")
+        yield server
+
+
+async def program(home: Path, url: str, *arguments: str, **environ: str) -> Done:
+    """The real thing, in a process of its own: the bus is served by this one. No secret is ever shown."""
+    variables = {
+        **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
+        "PYTHONPATH": str(SOURCES),
+        "PUSHRAIL_EVENTBRIDGE__ENDPOINT_URL": url,
+        "PUSHRAIL_STS__ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": OWN[0],
+        "AWS_SECRET_ACCESS_KEY": OWN[1],
+        **environ,
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "pushrail_stream", "destinations", *arguments),
+        cwd=home,
+        env=variables,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    shown = Done(process.returncode or 0, out.decode(), err.decode())
+    assert "Traceback" not in shown.err
+    assert OWN[1] not in shown.out + shown.err
+    return shown
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "config").mkdir()
+    write(tmp_path / "config/destinations", acme=EXAMPLE)
+    return tmp_path
+
+
+def shows_no_session(server: FaultBus, done: Done) -> None:
+    for one in server.directory._keys.values():
+        if one.session_token is not None:
+            assert one.secret not in done.out + done.err
+            assert one.session_token not in done.out + done.err
+
+
+async def test_each_step_is_a_line(home: Path) -> None:
+    async with bus() as server:
+        done = await program(home, server.url, "test", ID)
+        lines = done.out.splitlines()
+        assert (done.code, done.err, len(lines)) == (0, "", 6)
+        assert all(line.startswith("ok ") for line in lines)
+        assert f"event id {server.arrivals[0].event_id}" in lines[-1]
+        assert f"request id {server.calls[0].request_id}" in lines[-1]
+        shows_no_session(server, done)
+
+
+async def test_for_machines_it_is_one_object(home: Path) -> None:
+    async with bus(external_id=None) as server:
+        done = await program(home, server.url, "test", ID, "--json")
+        told: dict[str, Any] = json.loads(done.out)
+        assert (done.code, told["id"], told["ok"], told["enabled"]) == (0, ID, True, True)
+        assert {step["name"]: step["result"] for step in told["steps"]} == {
+            "our credentials": "ok",
+            "AssumeRole": "ok",
+            "wrong external ID": "warning",
+            "no external ID": "warning",
+            "bus": "ok",
+            "test event": "ok",
+        }
+        assert all(set(step) == {"name", "result", "message", "eventId", "requestId"} for step in told["steps"])
+        assert told["steps"][-1]["eventId"] == server.arrivals[0].event_id
+        shows_no_session(server, done)
+
+
+@pytest.mark.parametrize(
+    ("external_id", "advice"),
+    [("acme-ext-7Pq2", "it works; set"), (None, "it works; mend what is warned of, then set")],
+)
+async def test_a_disabled_destination_can_be_tried(external_id: str | None, advice: str, home: Path) -> None:
+    write(home / "config/destinations", acme=document(enabled=False))
+    async with bus(external_id) as server:
+        done = await program(home, server.url, "test", ID)
+        assert done.code == 0
+        assert done.err.startswith(advice)
+        assert '"enabled" to true' in done.err
+        assert len(server.arrivals) == 1
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+async def test_a_step_that_fails_is_exit_code_1(options: list[str], home: Path) -> None:
+    write(home / "config/destinations", acme=document(enabled=False))
+    async with bus(external_id="another") as server:
+        done = await program(home, server.url, "test", ID, *options)
+        assert (done.code, done.err) == (1, "")
+        assert done.out.count("\n") == (1 if options else 2)
+        assert server.arrivals == []
+
+
+async def test_nobody_at_the_endpoint_is_one_line(home: Path) -> None:
+    done = await program(home, NOWHERE, "test", ID)
+    assert (done.code, done.err) == (1, "")
+    (line,) = done.out.splitlines()
+    assert line.startswith("FAILED   our credentials")
+    assert f'Could not connect to the endpoint URL: "{NOWHERE}/"' in line
+
+
+async def test_credentials_that_are_missing_are_one_line(home: Path) -> None:
+    done = await program(home, NOWHERE, "test", ID, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    assert done.code == 1
+    (line,) = done.out.splitlines()
+    assert "Unable to locate credentials" in line
+
+
+async def test_a_secret_that_is_missing_is_named(home: Path) -> None:
+    auth = {"mode": "ACCESS_KEY", "accessKeyId": "AKIDEXAMPLE123456", "secretAccessKey": "env:ACME_SECRET"}
+    write(home / "config/destinations", acme=document(auth=auth))
+    done = await program(home, NOWHERE, "test", ID)
+    assert done.code == 1
+    assert "auth.secretAccessKey: environment variable ACME_SECRET is not set" in done.err
+    assert done.out.startswith("FAILED   credentials")
+
+
+async def test_an_unknown_id_is_refused(home: Path) -> None:
+    done = await program(home, NOWHERE, "test", "dst_x")
+    assert (done.code, done.out) == (1, "")
+    assert "no destination dst_x" in done.err
+
+
+NEW = ("onboard", "--vendor", "globex", "--customer", "acct_1", "--account", "111122223333", "--json")
+
+
+async def test_onboarding_asks_sts_who_we_are(home: Path) -> None:
+    async with bus() as server:
+        done = await program(home, server.url, *NEW, "--region", "us-east-1")
+    told = json.loads(done.out)
+    assert (done.code, done.err) == (0, "")
+    assert told["trustPolicy"]["Statement"][0]["Principal"]["AWS"] == "arn:aws:iam::210987654321:root"
+
+
+async def test_an_account_of_another_partition_is_not_trusted(home: Path) -> None:
+    async with bus() as server:
+        done = await program(home, server.url, *NEW, "--region", "cn-north-1")
+    assert done.code == 0
+    assert "is of the partition aws, which cannot assume a role of aws-cn" in done.err
+    assert "210987654321" not in done.out
