@@ -22,9 +22,9 @@ from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.documents import TopicDocuments, TopicStore
-from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
-from pushrail_stream.kafka.topics import TopicNames, check_topics
+from pushrail_stream.kafka.topics import check_topics, topic_names
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import Logger, LogObserver
@@ -77,25 +77,6 @@ class Worker:
     """Drain and end. May be called more than once."""
     http_port: int
     """Where metrics and health are served."""
-
-
-def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> KafkaOptions:
-    """How to reach Kafka, from the settings."""
-    kafka = settings.kafka
-    instance_id = kafka.group_instance_id
-    if instance_id is not None:
-        instance_id += client_id.removeprefix("pushrail-stream")  # worker 2 of several is pushrail-stream-2
-    return KafkaOptions(
-        kafka.bootstrap_servers, kafka.group_id, client_id, kafka.group_protocol, instance_id, kafka.client.reveal()
-    )
-
-
-def topic_names(settings: Settings) -> TopicNames:
-    """The topics in use, from the settings."""
-    topics = settings.topics
-    return TopicNames(
-        topics.events, topics.dlq, topics.attempts, topics.destinations, topics.replays, tuple(topics.retry)
-    )
 
 
 def open_keyring(settings: Settings, environ: Mapping[str, str]) -> Keyring | None:

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import click
 
-from pushrail_stream.app import kafka_options
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, printable, remark, table
@@ -31,6 +30,7 @@ from pushrail_stream.history.attempts import (
     row_of,
 )
 from pushrail_stream.history.index import AttemptIndex
+from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.settings import Settings
 

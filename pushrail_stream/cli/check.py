@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from pushrail_stream.app import kafka_options, load_registry
+from pushrail_stream.app import load_registry
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say, table
@@ -21,6 +21,7 @@ from pushrail_stream.core.record import Record
 from pushrail_stream.history.check import STATUSES, Check, Traced, summarise
 from pushrail_stream.history.letters import read_letter
 from pushrail_stream.kafka.groups import committed_by
+from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.settings import Settings
 
 _SHOWN: Final = 100

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from pushrail_stream.app import kafka_options
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.core.record import Record
+from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.settings import Settings
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import click
 
-from pushrail_stream.app import kafka_options, load_registry
+from pushrail_stream.app import load_registry
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.letters import all_letters, letter_filter
 from pushrail_stream.cli.options import Options, common_options
@@ -38,6 +38,7 @@ from pushrail_stream.history.replay import (
     read_progress,
 )
 from pushrail_stream.kafka.groups import Shift, Target, members_of, move_group, plan_shift
+from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replays import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.registry import Catalog

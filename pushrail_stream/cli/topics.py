@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 import click
 
-from pushrail_stream.app import kafka_options, topic_names
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, table
-from pushrail_stream.kafka.topics import create_topics, describe_topics, plan_topics
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.topics import create_topics, describe_topics, plan_topics, topic_names
 
 
 @click.group(epilog="Example: pushrail-stream topics create --partitions 24")

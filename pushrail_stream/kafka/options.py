@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pushrail_stream.settings import Settings
+
 Property = str | int | float | bool
 
 
@@ -103,3 +105,14 @@ class ConsumerOptions:
             **self.kafka.consumer(),
             "group.id": self.group_id,
         }
+
+
+def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> KafkaOptions:
+    """How to reach Kafka, from the settings."""
+    kafka = settings.kafka
+    instance_id = kafka.group_instance_id
+    if instance_id is not None:
+        instance_id += client_id.removeprefix("pushrail-stream")  # worker 2 of several is pushrail-stream-2
+    return KafkaOptions(
+        kafka.bootstrap_servers, kafka.group_id, client_id, kafka.group_protocol, instance_id, kafka.client.reveal()
+    )

@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.ports import Failed
+from pushrail_stream.settings import Settings
 
 _TIMEOUT_SECS: Final = 15.0
 _DAY_MS: Final = 86_400_000
@@ -44,6 +45,14 @@ class TopicNames:
     def needed_to_run(self) -> tuple[str, ...]:
         """Without these a worker must not start: it could not deliver, or not keep what it gives up on."""
         return (self.events, *self.retry, self.dlq, self.attempts)
+
+
+def topic_names(settings: Settings) -> TopicNames:
+    """The topics in use, from the settings."""
+    topics = settings.topics
+    return TopicNames(
+        topics.events, topics.dlq, topics.attempts, topics.destinations, topics.replays, tuple(topics.retry)
+    )
 
 
 class TopicState(NamedTuple):

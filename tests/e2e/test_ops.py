@@ -11,9 +11,10 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from pushrail_stream.app import kafka_options, run_worker, topic_names
+from pushrail_stream.app import run_worker
 from pushrail_stream.core.signals import Membership
-from pushrail_stream.kafka.topics import create_topics, plan_topics
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.topics import create_topics, plan_topics, topic_names
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.ports import Failed
 from pushrail_stream.registry import FileDirectory

@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Match, Rule
 from pushrail_stream.settings import Settings
 from tests.e2e.desk import Desk
@@ -123,9 +126,6 @@ def replayed(settings: Settings) -> int:
 
 
 def read_all_committed(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes | None]]:
-    from pushrail_stream.app import kafka_options  # noqa: PLC0415
-    from pushrail_stream.kafka.scan import Scan  # noqa: PLC0415
-
     with Scan(kafka_options(settings), topic) as scan:
         return [(record.key, record.value) for batch in scan for record in batch]
 
@@ -142,8 +142,6 @@ def retries_are_done(settings: Settings) -> bool:
 async def test_a_replayed_entry_is_the_first_one_byte_for_byte(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
         trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-        from confluent_kafka import Producer  # noqa: PLC0415 - with headers
-
         producer = Producer({"bootstrap.servers": real_kafka, "log_level": 0})
         raw = (
             b'{ "eventType":"order.completed","occurredAt":"2026-05-26T14:21:08.493+02:00","source":"s",\n'

@@ -12,11 +12,12 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from pushrail_stream.app import Worker, kafka_options, run_worker, topic_names
+from pushrail_stream.app import Worker, run_worker
 from pushrail_stream.core.destination import AccessKey, Destination, Limits, Secret
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.kafka.moments import patiently
-from pushrail_stream.kafka.topics import TopicPlan, create_topics, plan_topics
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.topics import TopicPlan, create_topics, plan_topics, topic_names
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.ports import Directory, Upkeep
 from pushrail_stream.registry import FileDirectory

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.app import kafka_options
+from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.settings import Settings
 
 
