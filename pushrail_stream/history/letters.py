@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -145,7 +144,3 @@ def count_letters(letters: Iterable[Letter]) -> dict[Group, Tally]:
         tally.count += 1
         tally.oldest_ms, tally.newest_ms = min(tally.oldest_ms, at), max(tally.newest_ms, at)
     return groups
-
-
-Chosen = Counter[tuple[str, str]]
-"""Destination id and reason to how many."""

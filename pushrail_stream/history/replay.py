@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, final
 
@@ -173,6 +173,3 @@ def read_progress(value: bytes) -> Progress:
     """What `progress_mark` wrote."""
     stored = json.loads(value)
     return Progress(EventFilter(**stored["filter"]), {int(n): offset for n, offset in stored["offsets"].items()})
-
-
-Pending = Sequence[tuple[ReplayCopy, Mark]]
