@@ -47,15 +47,15 @@ class Desk:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "pushrail_stream", *words, "--config", str(self.config)),
             env=os.environ | {"CUSTOMER_SECRET": SECRET},
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
 
-    async def run(self, *words: str, exit_code: int = 0) -> str:
+    async def run(self, *words: str, typed: str = "", exit_code: int = 0) -> str:
         """Stdout of a command that ends so; stderr where it fails."""
         process = await self.start(*words)
-        out, err = await asyncio.wait_for(process.communicate(), 120)
+        out, err = await asyncio.wait_for(process.communicate(typed.encode()), 120)
         assert process.returncode == exit_code, (out + err).decode()
         assert b"Traceback" not in err
         return (err if exit_code else out).decode()
@@ -69,14 +69,16 @@ class Desk:
         return [json.loads(line) for line in (await self.run(*words, "--json")).splitlines()]
 
     @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
-        """A worker for the length of the block."""
+    async def working(self) -> AsyncIterator[list[str]]:
+        """A worker for the length of the block; its log, once it has ended."""
+        log: list[str] = []
         process = await self.start("run")
         try:
-            yield
+            yield log
             process.send_signal(signal.SIGTERM)
             _, err = await asyncio.wait_for(process.communicate(), 60)
             assert process.returncode == 0, err.decode()
+            log += err.decode().splitlines()
         finally:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import signal
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +19,7 @@ from pushrail_stream.registry.sealing import Place
 from pushrail_stream.registry.store import replace_file
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
+from tests.e2e.desk import Desk
 from tests.e2e.world import bus_arn, committed, ends, event, make_topics, produce, read_all, settings_for
 from tests.faults.world import until
 from tests.registry.keys import no_kms
@@ -33,37 +31,15 @@ DOCUMENTS = 600
 FIELD = "auth.secretAccessKey"
 
 
-class Office:
-    """The operator's desk: settings, keyring and documents in a folder, and the commands."""
+class Office(Desk):
+    """A desk with a keyring."""
 
     def __init__(self, home: Path, settings: Settings) -> None:
-        self.documents = home / "destinations"
-        self.documents.mkdir()
+        super().__init__(home, settings)
         self.ring = home / "keyring.json"
-        self.config = home / "pushrail.yaml"
-        values = settings.model_dump(mode="json")
+        values = yaml.safe_load(self.config.read_text())
         values["secrets"]["keyring"] = str(self.ring)
-        values["registry"]["path"] = str(self.documents)
-        values["kafka"].pop("client")
         self.config.write_text(yaml.safe_dump(values))
-
-    async def start(self, *words: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pushrail_stream", *words, "--config", str(self.config)),
-            env=os.environ | {"AWS_EC2_METADATA_DISABLED": "true"},
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-
-    async def run(self, *words: str, typed: str = "") -> str:
-        process = await self.start(*words)
-        out, err = await process.communicate(typed.encode())
-        assert process.returncode == 0, err.decode()
-        return out.decode()
-
-    def file(self, number: int) -> Path:
-        return self.documents / f"{number}.json"
 
     def sealed_by(self) -> Counter[str]:
         """Key id to how many documents it has sealed."""
@@ -97,7 +73,7 @@ def write_documents(office: Office) -> None:
     for number in range(DOCUMENTS):
         key_id, secret = key_pair(number, 1)
         place = Place("acme", f"dst_{number}", FIELD)
-        office.file(number).write_bytes(document(number, key_id, ring.seal(Secret(secret), place)))
+        office.file(str(number)).write_bytes(document(number, key_id, ring.seal(Secret(secret), place)))
 
 
 def give(file: Path, ring: Keyring, secret: str, key_id: str) -> None:
@@ -138,23 +114,6 @@ async def flowing(settings: Settings) -> AsyncIterator[Flow]:
             flow.end()
 
 
-@asynccontextmanager
-async def working(office: Office) -> AsyncIterator[list[str]]:
-    """A worker for the length of the block; its log, once it has ended."""
-    log: list[str] = []
-    process = await office.start("run")
-    try:
-        yield log
-        process.send_signal(signal.SIGTERM)
-        _, err = await asyncio.wait_for(process.communicate(), 60)
-        log += err.decode().splitlines()
-        assert process.returncode == 0, err.decode()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 def complaints(log: list[str]) -> list[str]:
     """What the worker found fault with."""
     return [line for line in log if json.loads(line)["level"] not in {"debug", "info"}]
@@ -163,7 +122,7 @@ def complaints(log: list[str]) -> list[str]:
 async def kill_a_rotation(office: Office, key_id: str) -> bool:
     """Whether a rotation to this key was killed when it had begun and not ended."""
     process = await office.start("keys", "rotate")
-    first = office.file(0)  # by name the first
+    first = office.file("0")  # by name the first
     await until(lambda: process.returncode is not None or f"sealed:1:{key_id}:" in first.read_text())
     if process.returncode is None:
         process.kill()
@@ -188,7 +147,7 @@ async def test_keys_are_rotated_under_load_and_nobody_notices(real_kafka: str, t
             bus.add_bus(bus_arn(number))
             for generation in (1, 2):  # AWS lets a user have two access keys, for this very purpose
                 bus.add_key(*key_pair(number, generation), buses=[bus_arn(number)])
-        async with working(office) as log, flowing(settings) as flow:
+        async with office.working() as log, flowing(settings) as flow:
             await until_all_use(bus, 1)
 
             # The customers' access keys: one by the command, the others by what it does.
@@ -197,7 +156,7 @@ async def test_keys_are_rotated_under_load_and_nobody_notices(real_kafka: str, t
             ring = office.open_ring()
             for number in range(1, SERVED):
                 key_id, secret = key_pair(number, 2)
-                give(office.file(number), ring, secret, key_id)
+                give(office.file(str(number)), ring, secret, key_id)
             await until_all_use(bus, 2)
 
             # Our sealing keys: two rotations are killed midway, a last one ends what they began.
@@ -218,7 +177,7 @@ async def test_keys_are_rotated_under_load_and_nobody_notices(real_kafka: str, t
         assert complaints(log) == []
 
         # A worker that has the new key alone opens everything.
-        async with working(office) as log, asyncio.timeout(60):
+        async with office.working() as log, asyncio.timeout(60):
             await produce(settings, [(f"acct_{n}", event(n, len(flow.sent) + n)) for n in range(SERVED)])
             await bus.wait_for_arrivals(len(flow.sent) + SERVED)
         assert complaints(log) == []
@@ -241,7 +200,7 @@ async def test_documents_on_a_topic_are_sealed_and_rotated(real_kafka: str, tmp_
             key_id, secret = key_pair(number, 1)
             await office.run("destinations", "put", "-", typed=document(number, key_id, "env:UNSET").decode())
             await office.run("destinations", "seal", f"dst_{number}", typed=secret)
-        async with working(office) as log, asyncio.timeout(60):
+        async with office.working() as log, asyncio.timeout(60):
             await produce(settings, [(f"acct_{n % 3}", event(n % 3, n)) for n in range(30)])
             await bus.wait_for_arrivals(30)
             await office.run("keys", "generate", "--id", "k2")
