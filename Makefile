@@ -53,8 +53,8 @@ format: $(STAMP) ## Format the code
 
 lock: $(STAMP) ## Write the locks under deploy/ anew, with hashes and without index addresses
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
-	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --group dev --extra sandbox pyproject.toml -o deploy/requirements-dev.lock
-	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c deploy/requirements-dev.lock pyproject.toml -o deploy/requirements.lock
+	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --group dev --extra sandbox --extra tracing pyproject.toml -o deploy/requirements-dev.lock
+	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c deploy/requirements-dev.lock --extra tracing pyproject.toml -o deploy/requirements.lock
 
 clean: ## Remove the virtual environment and everything the tools left
 	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -94,8 +94,9 @@ async def test_a_static_member_comes_back_to_its_partitions_and_nobody_else_noti
             async with running(restarts, DESTINATIONS) as after, asyncio.timeout(60):
                 await after.until(lambda: owned(after) == part)
                 await bus.wait_for_arrivals(len(produced))
+                # A rebalance's last round may still come in late, with nothing in it.
                 moved = [s for s in other.signals[told:] if isinstance(s, PartitionsAssigned | PartitionsRevoked)]
-        assert not moved
+        assert not any(signal.partitions for signal in moved)
         assert sorted(a.detail.encode() for a in bus.arrivals) == sorted(value or b"" for _, value in produced)
         assert committed(settings) == ends(settings, settings.topics.events)
 
