@@ -39,7 +39,7 @@ from pushrail_stream.pipeline.intake import HoldLimits
 from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Directory, DocumentStore, Failed, Observer, Upkeep
+from pushrail_stream.ports import Directory, DocumentStore, Observer, Upkeep, failing_alone
 from pushrail_stream.registry import (
     Catalog,
     Folder,
@@ -176,7 +176,7 @@ async def run_worker(
         )
         if upkeep is not None:
             await upkeep.start(observe)
-        try:
+        with failing_alone():
             async with asyncio.TaskGroup() as tasks:
                 ports = _Ports(options, directory, bus, publisher, attempts, metrics, readiness, observe, http_port)
                 keeping = tasks.create_task(upkeep.keep(observe)) if upkeep is not None else None
@@ -185,11 +185,6 @@ async def run_worker(
                 finally:
                     if keeping is not None:
                         keeping.cancel()
-        except BaseExceptionGroup as group:
-            failed, rest = group.split(Failed)
-            if failed is None or rest is not None:
-                raise
-            raise _first(failed) from group
 
 
 class _Ports(NamedTuple):
@@ -334,12 +329,3 @@ def _flood_limits(settings: Settings) -> FloodLimits:
     if not flood.enabled:
         return FloodLimits(min_dead=sys.maxsize)
     return FloodLimits(flood.window_secs, flood.min_dead_letters, flood.share, flood.min_customers)
-
-
-def _first(group: BaseExceptionGroup[Failed]) -> Failed:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if not isinstance(error, Failed):
-        raise TypeError("a group split by Failed holds only that")
-    return error

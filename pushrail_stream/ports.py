@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from pushrail_stream.core.batch import Batch
@@ -14,6 +15,27 @@ from pushrail_stream.core.signals import Signal
 
 class Failed(Exception):  # noqa: N818 - it is the sentence a person reads
     """The worker cannot start or go on. The message tells people why and what to do."""
+
+
+@contextmanager
+def failing_alone() -> Iterator[None]:
+    """Let a `Failed` out of the group that a task group puts it in."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        failed, rest = group.split(Failed)
+        if failed is None or rest is not None:
+            raise
+        raise _first(failed) from group
+
+
+def _first(group: BaseExceptionGroup[Failed]) -> Failed:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if not isinstance(error, Failed):
+        raise TypeError("a group split by Failed holds only that")
+    return error
 
 
 class Bus(Protocol):
@@ -41,6 +63,31 @@ class Publisher(Protocol):
 
     async def publish(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Return once Kafka acknowledged the record; raise `PublishError` when it did not."""
+
+
+class Outgoing(NamedTuple):
+    """A record to be written."""
+
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+class Position(NamedTuple):
+    """Where Kafka put a record."""
+
+    partition: int
+    offset: int
+
+
+class Gate(Protocol):
+    """Writes events to Kafka: idempotent, acknowledged by all in-sync replicas."""
+
+    async def publish_all(self, records: Sequence[Outgoing]) -> Sequence[Position | str]:
+        """Each record's position once Kafka has acknowledged it, or why it did not. Ends within the time-out."""
+
+    async def check(self, timeout_secs: float) -> str:
+        """Why events cannot be written at the moment, as far as asking tells; empty when they can."""
 
 
 class Directory(Protocol):

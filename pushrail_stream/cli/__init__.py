@@ -25,6 +25,7 @@ INTERRUPTED: Final = 130
 _COMMANDS: Final = {
     # name: where it is (module and attribute), and its line in `--help`. Adding a command is adding a line.
     "run": LazyCommand("pushrail_stream.cli.run:run", "Consume events and deliver them."),
+    "ingest": LazyCommand("pushrail_stream.cli.ingest:ingest", "Take events in over HTTP; the API keys for it."),
     "sandbox": LazyCommand("pushrail_stream.cli.sandbox:sandbox", "Try it all on this machine, with nothing else."),
     "topics": LazyCommand("pushrail_stream.cli.topics:topics", "The Kafka topics of an installation."),
     "destinations": LazyCommand(

@@ -21,11 +21,11 @@ import uvloop
 from pushrail_stream.app import Worker, open_registry, run_worker
 from pushrail_stream.cli.errors import CommandError, expected_errors
 from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.process import SIGNALS, on_signal
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.settings import Settings
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LAST_PORT = 65_535
 
 
@@ -76,7 +76,7 @@ def _with_port(settings: Settings, port: int) -> Settings:
 
 async def _deliver(settings: Settings, log: Logger, name: str) -> Ledger:
     def started(worker: Worker) -> None:
-        _on_signal(worker.stop)
+        on_signal(worker.stop)
         log.info("listening", host=settings.http.host, port=worker.http_port)
 
     async with open_registry(settings, os.environ) as (catalog, upkeep):
@@ -88,26 +88,11 @@ async def _serve(work: Coroutine[None, None, Ledger]) -> Ledger:
     task = asyncio.current_task()
     if task is None:
         raise RuntimeError("a coroutine runs in a task")
-    _on_signal(task.cancel)
+    on_signal(task.cancel)
     try:
         return await work
     except asyncio.CancelledError:
         return Ledger()
-
-
-def _on_signal(act: Callable[[], object]) -> None:
-    loop = asyncio.get_running_loop()
-    for number in _SIGNALS:
-        loop.add_signal_handler(number, act)
-    supervisor = multiprocessing.parent_process()
-    if supervisor is not None:
-        # A supervisor that was killed cannot ask: its workers drain and end when it is gone.
-        loop.add_reader(supervisor.sentinel, _end_with, supervisor.sentinel, act)
-
-
-def _end_with(sentinel: int, act: Callable[[], object]) -> None:
-    asyncio.get_running_loop().remove_reader(sentinel)  # it stays readable, and once is enough
-    act()
 
 
 def _allow_many_sockets() -> None:
@@ -192,7 +177,7 @@ def _on_signals(act: Callable[[], None]) -> Iterator[None]:
     def handle(_number: int, _frame: FrameType | None) -> None:
         act()
 
-    before = {number: signal.signal(number, handle) for number in _SIGNALS}
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield
     finally:

@@ -8,6 +8,7 @@ Rules (contract 3.2): one JSON object in UTF-8 of at most 1000 levels, without N
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -114,26 +115,44 @@ def _event(data: dict[str, Any], vendor: str, trace_header: str | None, value: b
     if tuple(map(type, fields)) != _TYPES or not (
         0 < len(event_type) <= MAX_EVENT_TYPE and 0 < len(customer) <= MAX_ID and 0 < len(key) <= MAX_ID
     ):
-        return _first_problem(data)
+        return next(_problems(data))
     occurred_at_ms = parse_rfc3339(occurred_at)
     if occurred_at_ms is None:
-        return Undecodable("occurredAt", f"is not an RFC 3339 date-time with offset: {occurred_at[:64]!r}")
+        return _no_time(occurred_at)
     size = len(value) + utf8_length(event_type) + utf8_length(customer) + utf8_length(key)
     correlation = correlation_id if "correlationId" in data else None
     return Event(vendor, event_type, occurred_at_ms, source, customer, key, correlation, trace_header, value, size)
 
 
-def _first_problem(data: dict[str, Any]) -> Undecodable:
+def problems(value: bytes) -> list[Undecodable]:
+    """Every field rule that a JSON object breaks, for whoever can still mend it; empty where `decode` says it all."""
+    try:
+        data = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return []
+    if type(data) is not dict:
+        return []
+    found = list(_problems(data))
+    occurred_at = data.get("occurredAt")
+    if isinstance(occurred_at, str) and parse_rfc3339(occurred_at) is None:
+        found.append(_no_time(occurred_at))
+    return found
+
+
+def _problems(data: dict[str, Any]) -> Iterator[Undecodable]:
     for name, kind, longest, required in _FIELDS:
         field = data.get(name, _ABSENT)
         if field is _ABSENT:
             if required:
-                return Undecodable(name, "is missing")
+                yield Undecodable(name, "is missing")
         elif type(field) is not kind:
-            return Undecodable(name, f"is a JSON {_json_type(field)}, not a JSON {_JSON_TYPES[kind]}")
+            yield Undecodable(name, f"is a JSON {_json_type(field)}, not a JSON {_JSON_TYPES[kind]}")
         elif isinstance(field, str) and longest and not 1 <= len(field) <= longest:
-            return Undecodable(name, f"has {len(field)} characters, not 1 to {longest}")
-    raise AssertionError("only an event with a problem comes here")
+            yield Undecodable(name, f"has {len(field)} characters, not 1 to {longest}")
+
+
+def _no_time(occurred_at: str) -> Undecodable:
+    return Undecodable("occurredAt", f"is not an RFC 3339 date-time with offset: {occurred_at[:64]!r}")
 
 
 def utf8_length(text: str) -> int:

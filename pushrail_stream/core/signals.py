@@ -177,6 +177,34 @@ class RegistryTrouble(NamedTuple):
     problem: str
 
 
+class Answered(NamedTuple):
+    """A request to post events was answered."""
+
+    status: int
+    """HTTP status."""
+    secs: float
+    size: int
+    """Bytes of its body, as far as it was read."""
+    accepted: int
+    """Events that Kafka has acknowledged."""
+    rejected: int
+    """Events that break a rule."""
+    failed: int
+    """Events that Kafka did not acknowledge."""
+    vendor: str | None = None
+    key_id: str | None = None
+    trace_id: str | None = None
+    problem: str = ""
+    """What was wrong, without anything that was posted."""
+
+
+class ApiKeysChanged(NamedTuple):
+    """The file of API keys was read anew; or ``problem`` says why the keys before stay in use."""
+
+    active: int
+    problem: str
+
+
 class Held(NamedTuple):
     """Consuming stopped (or went on again) because the worker holds as much as it may."""
 
@@ -200,5 +228,5 @@ class KafkaTrouble(NamedTuple):
 Signal = (
     Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
     | BusGone | BusBack | Membership | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
-    | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
+    | Answered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
 )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Self, final
 
@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pushrail_stream.core.record import Headers
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.ports import Failed, PublishError
+from pushrail_stream.ports import Failed, Outgoing, Position, PublishError
 
 _POLL_SECS: Final = 0.1
 _FLUSH_SECS: Final = 10.0
@@ -51,6 +51,97 @@ class KafkaPublisher:
 
 
 @final
+class KafkaGate:
+    """Implements `ports.Gate`: many records, one wait."""
+
+    def __init__(self, producer: Producer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._loop = asyncio.get_running_loop()
+        self._fatal = list[KafkaError]()
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, options: KafkaOptions, topic: str, timeout_secs: float) -> AsyncIterator[Self]:
+        """A gate to one topic. What Kafka has not acknowledged after ``timeout_secs`` has failed."""
+        limits = {"delivery.timeout.ms": round(timeout_secs * 1000)}
+        producer = Producer(options.producer() | limits | {"error_cb": lambda _error: None})
+        async with _polling(producer):
+            yield cls(producer, topic)
+
+    async def publish_all(self, records: Sequence[Outgoing]) -> Sequence[Position | str]:
+        """Each record's position once Kafka has acknowledged it, or why it did not."""
+        reports = _Reports(len(records), self._loop, self._fatal)
+        for index, record in enumerate(records):
+            try:
+                self._producer.produce(
+                    self._topic, record.value, record.key, headers=list(record.headers), on_delivery=reports.of(index)
+                )
+            except BufferError:
+                reports.settle(index, "the producer's queue is full")
+            except KafkaException as error:
+                reports.settle(index, error.args[0].str())
+        await reports.all_in
+        return reports.results
+
+    async def check(self, timeout_secs: float) -> str:
+        """Why the topic cannot be written to at the moment, as far as asking tells; empty when it can.
+
+        Raises `Failed` when the producer has met an error after which it writes nothing any more.
+        """
+        if self._fatal:
+            raise Failed(f"the Kafka producer cannot go on: {self._fatal[0].str()}")
+        try:
+            found = await asyncio.to_thread(self._producer.list_topics, self._topic, timeout_secs)
+        except KafkaException as error:
+            return f"Kafka is out of reach: {error.args[0].str()}"
+        problem = found.topics[self._topic].error
+        return "" if problem is None else f"{self._topic}: {problem.str()}"
+
+    @property
+    def waiting(self) -> int:
+        """Records that Kafka has not acknowledged."""
+        return len(self._producer)
+
+
+@final
+class _Reports:
+    """Delivery reports of records written together. They come in the producer's thread; one wakes the loop."""
+
+    def __init__(self, expected: int, loop: asyncio.AbstractEventLoop, fatal: list[KafkaError]) -> None:
+        """``fatal`` collects the errors after which the producer writes nothing any more."""
+        self.results: list[Position | str] = [""] * expected
+        self.all_in: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._fatal = fatal
+        self._missing = expected
+        self._lock = threading.Lock()
+
+    def of(self, index: int) -> Callable[[KafkaError | None, Message], None]:
+        def report(error: KafkaError | None, message: Message) -> None:
+            if error is not None and error.fatal():
+                self._fatal.append(error)
+            self.settle(index, _position(message) if error is None else error.str())
+
+        return report
+
+    def settle(self, index: int, result: Position | str) -> None:
+        self.results[index] = result
+        with self._lock:
+            self._missing -= 1
+            if self._missing:
+                return
+        self._loop.call_soon_threadsafe(_resolve, self.all_in, None)
+
+
+def _position(message: Message) -> Position:
+    partition, offset = message.partition(), message.offset()
+    if partition is None or offset is None:
+        raise TypeError("a record that was acknowledged has a position")
+    return Position(partition, offset)
+
+
+@final
 class KafkaLog:
     """Fire and forget: appends to a topic; what cannot be written is counted in ``lost`` and never waited for."""
 
@@ -58,6 +149,11 @@ class KafkaLog:
         self._producer = producer
         self._topic = topic
         self.lost = 0
+
+    @property
+    def backlog(self) -> int:
+        """Records that Kafka has not acknowledged."""
+        return len(self._producer)
 
     @classmethod
     @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any, Final, TextIO, final
 
@@ -12,6 +13,8 @@ import structlog
 
 from pushrail_stream.core.outcome import Retryable
 from pushrail_stream.core.signals import (
+    Answered,
+    ApiKeysChanged,
     Attempted,
     BusBack,
     BusGone,
@@ -35,10 +38,15 @@ from pushrail_stream.core.signals import (
     Slowed,
     Suspended,
 )
+from pushrail_stream.core.text import safe_message
 
 Logger = structlog.typing.FilteringBoundLogger
 LEVELS: Final = ("debug", "info", "warning", "error")
 _MANY: Final = 5
+_SERVER_ERROR: Final = 500
+_TRACE_CHARS: Final = 1_000
+_WORTH_SAYING: Final = frozenset({401, 403, 429})
+"""Refusals that operators hear of, once in a while; the others are between us and the producer."""
 _FLOOD: Final = (
     "consuming has stopped: a release of a producer, or ours, is at fault. Mend it, or set flood_guard.enabled "
     "to false to let them become dead letters; then restart the workers"
@@ -65,6 +73,26 @@ def open_log(level: str, *, stream: TextIO | None = None, as_json: bool = False,
     return log.bind(**context)
 
 
+def forward_log(name: str, log: Logger) -> None:
+    """Let what a library writes to the standard logger ``name``, from warnings on, appear in ``log``."""
+    logger = logging.getLogger(name)
+    logger.handlers, logger.propagate = [_Forward(logging.WARNING, log, name)], False
+
+
+@final
+class _Forward(logging.Handler):
+    def __init__(self, level: int, log: Logger, name: str) -> None:
+        super().__init__(level)
+        self._log = log
+        self._source = name
+
+    def emit(self, record: logging.LogRecord) -> None:
+        more = {}
+        if record.exc_info:
+            more["exception"] = safe_message("".join(traceback.format_exception(*record.exc_info))[-_TRACE_CHARS:])
+        self._log.log(record.levelno, self._source, message=safe_message(record.getMessage()), **more)
+
+
 @final
 class LogObserver:
     """Writes signals to the log: state changes at info, trouble at warning, single deliveries at debug."""
@@ -86,6 +114,8 @@ class LogObserver:
                 self._registry(signal)
             case CopyFailed() | CommitFailed() | KafkaTrouble():
                 self._failed(signal)
+            case Answered() | ApiKeysChanged():
+                self._ingest(signal)
             case _:
                 self._state(signal)
 
@@ -150,6 +180,22 @@ class LogObserver:
                 self._trouble(problem, "commit_failed", problem=problem)
             case KafkaTrouble(problem):
                 self._trouble(problem, "kafka_trouble", problem=problem)
+
+    def _ingest(self, signal: Answered | ApiKeysChanged) -> None:
+        match signal:
+            case Answered(status, secs, size, accepted, rejected, failed, vendor, key_id, trace_id, problem):
+                fields = {
+                    "status": status, "ms": round(secs * 1000, 1), "bytes": size, "accepted": accepted,
+                    "rejected": rejected, "failed": failed, "vendor": vendor, "key": key_id, "trace_id": trace_id,
+                }  # fmt: skip
+                if status >= _SERVER_ERROR or status in _WORTH_SAYING:
+                    self._trouble(f"{status} {key_id}", "not_taken", problem=problem, **fields)
+                else:
+                    self._log.debug("answered", problem=problem, **fields)
+            case ApiKeysChanged(active, ""):
+                self._log.info("api_keys", in_use=active)
+            case ApiKeysChanged(active, problem):
+                self._log.error("api_keys_refused", problem=problem, in_use=active)
 
     def _state(self, signal: PartitionsAssigned | PartitionsRevoked | Held | Flooded | Membership) -> None:
         match signal:

@@ -6,15 +6,11 @@ is served on the event loop, so it sees the ledger and every counter at one mome
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, final, get_args
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pushrail_stream.core.delivery import Trigger
@@ -35,6 +31,7 @@ from pushrail_stream.core.signals import (
     Skipped,
     SkipReason,
 )
+from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
 from pushrail_stream.pipeline.deliver import Census
 
 _MAX_CODES: Final = 100
@@ -46,27 +43,6 @@ _ENTRIES: Final = (1.0, 2.0, 3.0, 5.0, 8.0, 9.0, 10.0)
 
 
 @final
-class _Histogram:
-    """Counts by upper bound: a tenth of the cost of the client's own, which locks and looks labels up."""
-
-    __slots__ = ("_bounds", "_counts", "_sum")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
-
-    def observe(self, value: float) -> None:
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
-
-    def show(self, family: HistogramMetricFamily, labels: Sequence[str] = ()) -> None:
-        bounds = (*map(str, self._bounds), "+Inf")
-        buckets = list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
-        family.add_metric(labels, buckets, self._sum)
-
-
-@final
 class Metrics(Collector):
     """Sees every signal, and shows what it has counted when it is asked."""
 
@@ -75,8 +51,7 @@ class Metrics(Collector):
         """The worker's own, once it has started."""
         self.attempts_lost: Callable[[], int] = lambda: 0
         self.census: Callable[[], Census] = Census
-        self._registry = CollectorRegistry(auto_describe=False)
-        self._registry.register(self)
+        self.exposition = Exposition(self)
         # What is known beforehand begins at 0: Prometheus sees no increase in the first value of a series.
         self._entries: Counter[tuple[str, str]] = Counter({("delivered", ""): 0})
         self._codes: set[str] = set()
@@ -88,10 +63,10 @@ class Metrics(Collector):
         self._held = 0
         self._flooded = 0
         self._documents = (0, 0)
-        self._calls = _Histogram(_SECONDS)
-        self._batches = _Histogram(_ENTRIES)
-        self._latency: defaultdict[Trigger, _Histogram] = defaultdict(lambda: _Histogram(_SECONDS))
-        self._latency["live"], self._latency["retry"] = _Histogram(_SECONDS), _Histogram(_SECONDS)
+        self._calls = Histogram(_SECONDS)
+        self._batches = Histogram(_ENTRIES)
+        self._latency: defaultdict[Trigger, Histogram] = defaultdict(lambda: Histogram(_SECONDS))
+        self._latency["live"], self._latency["retry"] = Histogram(_SECONDS), Histogram(_SECONDS)
 
     def __call__(self, signal: Signal) -> None:
         """See one signal."""
@@ -108,14 +83,6 @@ class Metrics(Collector):
                 self._failures[(_FAILURES[type(signal)],)] += 1
             case _:
                 self._state_changed(signal)
-
-    def exposition(self, accept: str) -> tuple[bytes, str]:
-        """Everything as text, and its content type: Prometheus' own, or OpenMetrics where that is accepted."""
-        try:
-            encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # a version that is no number: the library compares it all the same
-            encode, content_type = choose_encoder("")
-        return encode(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
         """Every series, as of now."""
@@ -170,12 +137,10 @@ class Metrics(Collector):
         yield GaugeMetricFamily(
             "pushrail_deliveries_in_flight", "Deliveries begun that have not ended.", ledger.in_flight
         )
-        yield _counter("pushrail_dead_letters", "Dead letters Kafka acknowledged.", ("reason",), self._dead)
-        yield _counter(
-            "pushrail_moved_to_retry", "Deliveries moved to a retry topic.", ("topic", "reason"), self._moved
-        )
-        yield _counter("pushrail_skipped", "Deliveries settled unsent.", ("reason",), self._skipped)
-        yield _histogram(
+        yield counter("pushrail_dead_letters", "Dead letters Kafka acknowledged.", ("reason",), self._dead)
+        yield counter("pushrail_moved_to_retry", "Deliveries moved to a retry topic.", ("topic", "reason"), self._moved)
+        yield counter("pushrail_skipped", "Deliveries settled unsent.", ("reason",), self._skipped)
+        yield histogram(
             "pushrail_delivery_latency_seconds",
             "From the Kafka timestamp of an event's record, or of its retry copy's, to EventBridge's confirmation.",
             ("trigger",),
@@ -183,17 +148,17 @@ class Metrics(Collector):
         )
 
     def _attempts(self) -> Iterator[Metric]:
-        yield _counter("pushrail_entries", "Entries attempted, by outcome.", ("outcome", "code"), self._entries)
-        yield _histogram(
+        yield counter("pushrail_entries", "Entries attempted, by outcome.", ("outcome", "code"), self._entries)
+        yield histogram(
             "pushrail_put_events_seconds", "Duration of PutEvents calls, signing in included.", (), {(): self._calls}
         )
-        yield _histogram("pushrail_batch_entries", "Entries of a PutEvents call.", (), {(): self._batches})
+        yield histogram("pushrail_batch_entries", "Entries of a PutEvents call.", (), {(): self._batches})
         yield CounterMetricFamily(
             "pushrail_attempts_log_lost", "Attempt records that could not be written.", self.attempts_lost()
         )
 
     def _state(self) -> Iterator[Metric]:
-        yield _counter("pushrail_failures", "What failed and is tried again, by what it was.", ("of",), self._failures)
+        yield counter("pushrail_failures", "What failed and is tried again, by what it was.", ("of",), self._failures)
         census = self.census()
         for name, documentation, value in (
             (
@@ -219,21 +184,3 @@ class Metrics(Collector):
 
 def _zeros(names: Iterable[str]) -> Counter[tuple[str]]:
     return Counter({(name,): 0 for name in names})
-
-
-def _histogram(
-    name: str, documentation: str, labels: Sequence[str], histograms: Mapping[tuple[str, ...], _Histogram]
-) -> Metric:
-    family = HistogramMetricFamily(name, documentation, labels=labels)
-    for values, histogram in histograms.items():
-        histogram.show(family, values)
-    return family
-
-
-def _counter(
-    name: str, documentation: str, labels: Sequence[str], counts: Counter[tuple[str]] | Counter[tuple[str, str]]
-) -> Metric:
-    family = CounterMetricFamily(name, documentation, labels=labels)
-    for values, count in counts.items():
-        family.add_metric(values, count)
-    return family

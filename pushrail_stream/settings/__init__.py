@@ -20,6 +20,7 @@ from pushrail_stream.settings.model import (
     Settings,
     StsSettings,
     TopicsSettings,
+    check_vendor,
 )
 from pushrail_stream.settings.source import (
     CONFIG_VARIABLE,
@@ -48,6 +49,7 @@ __all__ = [
     "SettingsError",
     "StsSettings",
     "TopicsSettings",
+    "check_vendor",
     "load_settings",
     "read_settings",
 ]

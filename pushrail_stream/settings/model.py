@@ -28,7 +28,8 @@ def _check_topic(name: str) -> str:
     return name
 
 
-def _check_vendor(vendor: str) -> str:
+def check_vendor(vendor: str) -> str:
+    """The vendor's name as it is; raises ``ValueError`` when it is none."""
     if not _VENDOR.fullmatch(vendor):
         raise ValueError("must be 1 to 64 letters, digits, '.', '_' and '-'")
     return vendor
@@ -223,10 +224,27 @@ class HttpSettings(_Section):
 
 
 class IngestSettings(_Section):
-    """Where events will be taken in over HTTP. Not used by ``run`` yet."""
+    """Where events are taken in over HTTP, from whom, and how much."""
 
     host: Text = "127.0.0.1"
     port: Port = 8080
+    keys_file: Path = Path("config/ingest-keys.json")
+    """API keys: hashes, made by ``ingest keys create``."""
+    max_body_mib: Annotated[int, Field(ge=1, le=64)] = 8
+    max_buffered_mib: Annotated[int, Field(ge=1)] = 64
+    """Of requests that are not answered; beyond it the answer is 503."""
+    max_events_per_second: Annotated[int, Field(ge=1)] = 20_000
+    """Of one API key; beyond it the answer is 429."""
+    timeout_secs: Annotated[float, Field(ge=1, le=60, allow_inf_nan=False)] = 10.0
+    """How long a body may take to come, and Kafka to acknowledge."""
+
+    @field_validator("max_buffered_mib")
+    @classmethod
+    def _check_buffer(cls, buffered: int, info: ValidationInfo) -> int:
+        body = info.data.get("max_body_mib")
+        if body is not None and buffered < body:
+            raise ValueError(f"must hold one body at least (max_body_mib: {body})")
+        return buffered
 
 
 class Settings(BaseSettings):
@@ -237,7 +255,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True, env_parse_none_str="null",
     )  # fmt: skip
 
-    vendor: Annotated[str, AfterValidator(_check_vendor)] | None = None
+    vendor: Annotated[str, AfterValidator(check_vendor)] | None = None
     """Whose events these are, unless a record's header says otherwise; without it every record needs the header."""
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicsSettings = TopicsSettings()

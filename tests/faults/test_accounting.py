@@ -25,8 +25,9 @@ from tests.faults.world import LATENCY_SECS, most_under_way, outside, until
 pytestmark = pytest.mark.kafka
 SHIPPED = Path(__file__).parents[2] / "config" / "destinations"
 NOT_ENFORCED_YET = {
-    # The shipped file calls these reserved.
-    "ingest.host", "ingest.port",
+    # What ingest asks for, a process of its own.
+    "ingest.host", "ingest.port", "ingest.keys_file", "ingest.max_body_mib", "ingest.max_buffered_mib",
+    "ingest.max_events_per_second", "ingest.timeout_secs",
     # What commands that look back ask for, and workers do not.
     "history.index",
 }  # fmt: skip

@@ -1,0 +1,166 @@
+"""``pushrail-stream ingest``: events over HTTP, and the API keys of those who post them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import uvloop
+
+from pushrail_stream.cli.errors import CommandError
+from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.output import emit, remark, say, table
+from pushrail_stream.cli.process import on_signal
+from pushrail_stream.http.api_keys import ApiKey, parse_keys, with_key_revoked, with_new_key
+from pushrail_stream.ingest import Ingesting, run_ingest
+from pushrail_stream.observe.logging import Logger, open_log
+from pushrail_stream.registry.store import replace_file
+from pushrail_stream.settings import Settings, check_vendor
+
+
+@click.group(
+    invoke_without_command=True, epilog="Example: pushrail-stream ingest keys create --vendor acme, then ... ingest"
+)
+@click.pass_context
+@common_options
+def ingest(options: Options, context: click.Context) -> None:
+    """Take events in over HTTP: POST /v1/events on ingest.host and ingest.port, with an API key.
+
+    An event is answered with 202 when all in-sync replicas of Kafka have it. What this takes is described at
+    /openapi.json, and for people at /docs. Metrics and health are served on http.host and http.port. SIGTERM or SIGINT
+    end it: what has come in is answered first, and the exit code is 0.
+
+    Run as many as you like behind a load balancer that speaks TLS to the outside.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    settings = options.settings
+    log = open_log(options.log_level, as_json=options.json, worker="pushrail-stream-ingest")
+    log.info("starting", kafka=settings.kafka.bootstrap_servers)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_take_in(settings, log))
+    log.info("stopped")
+
+
+@ingest.group(epilog="Example: pushrail-stream ingest keys list")
+def keys() -> None:
+    """The API keys of those who post events, kept as hashes in the file ingest.keys_file.
+
+    To rotate: `create` a second key for the vendor, give it to the producers, then `revoke` the first. A running ingest
+    follows the file within two seconds.
+    """
+
+
+@keys.command(epilog="Example: pushrail-stream ingest keys create --vendor acme")
+@click.option("--vendor", help="Whose events may be posted with it. [default: the setting vendor]")
+@common_options
+def create(options: Options, vendor: str | None) -> None:
+    """Make a key. It is the last word of the output, shown this once: nobody can read it from the file."""
+    settings = options.settings
+    vendor = vendor or settings.vendor
+    if vendor is None:
+        raise CommandError("--vendor: is missing, and so is the setting vendor", 2)
+    try:
+        check_vendor(vendor)
+    except ValueError as error:
+        raise CommandError(f"--vendor: {error}", 2) from None
+    path = settings.ingest.keys_file
+    content = _read(path)
+    with _named(path):
+        new = with_new_key(content, vendor, _now())
+    if content is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, new.content)
+    if options.json:
+        emit({"id": new.id, "vendor": vendor, "keysFile": str(path), "key": new.secret})
+    else:
+        say(f"{new.id}: added to {path}, for vendor {vendor}. Keep the key, it is not shown again: {new.secret}")
+
+
+@keys.command("list", epilog="Example: pushrail-stream ingest keys list --json")
+@common_options
+def list_(options: Options) -> None:
+    """List the keys: id, vendor, when they were made and revoked. The keys themselves are not there to be shown."""
+    rows = _keys(options.settings)
+    if options.json:
+        for key in rows:
+            emit(key.model_dump(mode="json", by_alias=True, exclude={"sha256"}))
+        return
+    shown = ((key.id, key.vendor, _day(key.created_at), _day(key.revoked_at)) for key in rows)
+    table(("id", "vendor", "created", "revoked"), shown)
+
+
+@keys.command(epilog="Example: pushrail-stream ingest keys revoke k4ab2cdefg")
+@click.argument("key_id", metavar="ID")
+@common_options
+def revoke(options: Options, key_id: str) -> None:
+    """Make a key good for nothing, for ever. Running ingests refuse it within two seconds."""
+    path = options.settings.ingest.keys_file
+    content = _read(path)
+    if content is None:
+        raise CommandError(f"{path}: there is no such file, so no key {key_id}", 2)
+    with _named(path):
+        after = with_key_revoked(content, key_id, _now())
+    replace_file(path, after)
+    if options.json:
+        emit({"id": key_id, "revoked": True})
+    else:
+        say(f"{key_id}: revoked")
+    vendor = next(key.vendor for key in parse_keys(after) if key.id == key_id)
+    if not any(key.vendor == vendor and key.revoked_at is None for key in parse_keys(after)):
+        remark(f"warning: vendor {vendor} has no key left")
+
+
+async def _take_in(settings: Settings, log: Logger) -> None:
+    task = asyncio.current_task()
+    if task is None:
+        raise RuntimeError("a coroutine runs in a task")
+    on_signal(task.cancel)
+
+    def started(ingesting: Ingesting) -> None:
+        on_signal(ingesting.stop)
+        log.info("listening", host=settings.ingest.host, port=ingesting.port, ops_port=ingesting.http_port)
+
+    try:
+        await run_ingest(settings, log, started=started)
+    except asyncio.CancelledError:
+        log.info("stopped_while_starting")
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Puts the file's name before what is wrong with its content."""
+    try:
+        yield
+    except ValueError as error:
+        raise CommandError(f"{path}: {error}", 2) from None
+
+
+def _keys(settings: Settings) -> tuple[ApiKey, ...]:
+    path = settings.ingest.keys_file
+    content = _read(path)
+    if content is None:
+        return ()
+    with _named(path):
+        return parse_keys(content)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CommandError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}", 2) from None
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(microsecond=0)
+
+
+def _day(moment: datetime | None) -> str:
+    return "" if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,27 @@
+"""What a process that serves until it is told to stop has to do with signals."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import signal
+from collections.abc import Callable
+from typing import Final
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def on_signal(act: Callable[[], object]) -> None:
+    """Let SIGTERM and SIGINT, and the end of the process that supervises this one, call ``act`` on the loop."""
+    loop = asyncio.get_running_loop()
+    for number in SIGNALS:
+        loop.add_signal_handler(number, act)
+    supervisor = multiprocessing.parent_process()
+    if supervisor is not None:
+        # A supervisor that was killed cannot ask: its workers drain and end when it is gone.
+        loop.add_reader(supervisor.sentinel, _end_with, supervisor.sentinel, act)
+
+
+def _end_with(sentinel: int, act: Callable[[], object]) -> None:
+    asyncio.get_running_loop().remove_reader(sentinel)  # it stays readable, and once is enough
+    act()

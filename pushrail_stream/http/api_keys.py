@@ -1,0 +1,158 @@
+"""API keys of producers: who may post events, and for which vendor. Only hashes are kept.
+
+A key is ``prk_ID_SECRET``. Its secret is 256 random bits, so one SHA-256 keeps it: slow hashes (argon2, scrypt) guard
+what people choose and others guess, cost tens of milliseconds each, and would be paid on every request. What nobody
+can guess needs no salt either. The file is JSON, its owner's alone, and read again when it changes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Final, NamedTuple, final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pushrail_stream.ports import Failed
+
+_KEY: Final = re.compile(r"prk_([a-z2-7]{10})_([A-Za-z0-9_-]{43})", re.ASCII)
+_ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
+_POLL_SECS: Final = 1.0
+"""How often the file is looked at for changes."""
+_NOBODY: Final = "0" * 64
+
+
+class ApiKey(BaseModel):
+    """A key as it is kept: everything but itself."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True)
+
+    id: Annotated[str, Field(pattern=r"^[a-z2-7]{10}$")]
+    vendor: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    created_at: Annotated[datetime, Field(alias="createdAt")]
+    revoked_at: Annotated[datetime | None, Field(alias="revokedAt")] = None
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    keys: tuple[ApiKey, ...]
+
+
+class NewKey(NamedTuple):
+    """A key that was just made. ``secret`` is the whole key, shown once; ``content`` is the file with its hash."""
+
+    id: str
+    secret: str
+    content: bytes
+
+
+class Change(NamedTuple):
+    """The file has changed: so many keys are good for something now; or why the ones before stay in use."""
+
+    active: int
+    problem: str = ""
+
+
+def parse_keys(content: bytes) -> tuple[ApiKey, ...]:
+    """The keys of a file; raises ``ValueError`` that names the field at fault and repeats none of its content."""
+    try:
+        keys = _File.model_validate_json(content).keys
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc'])) or 'file'}: {first['msg']}") from None
+    ids = [key.id for key in keys]
+    if len(set(ids)) != len(ids):
+        raise ValueError("keys: two have one id")
+    return keys
+
+
+def with_new_key(content: bytes | None, vendor: str, now: datetime) -> NewKey:
+    """A new key for a vendor, and the file with it added."""
+    key_id = "".join(secrets.choice(_ALPHABET) for _ in range(10))
+    secret = f"prk_{key_id}_{secrets.token_urlsafe(32)}"
+    key = ApiKey(id=key_id, vendor=vendor, sha256=_hash(secret), created_at=now)
+    return NewKey(key_id, secret, _dump((*(parse_keys(content) if content is not None else ()), key)))
+
+
+def with_key_revoked(content: bytes, key_id: str, now: datetime) -> bytes:
+    """The file with one key good for nothing any more; raises ``ValueError`` when there is no such key."""
+    keys = parse_keys(content)
+    if key_id not in {key.id for key in keys}:
+        raise ValueError(f"there is no key {key_id}")
+    return _dump(
+        tuple(
+            key.model_copy(update={"revoked_at": now}) if key.id == key_id and key.revoked_at is None else key
+            for key in keys
+        )
+    )
+
+
+@final
+class ApiKeys:
+    """The keys of a file, as they are now."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises `Failed` when the file cannot be read: without keys nobody could post anything."""
+        self._path = path
+        self._seen: object = None
+        self._keys: Mapping[str, ApiKey] = {}
+        change = self._look()
+        if change is not None and change.problem:
+            hint = "make one by: pushrail-stream ingest keys create --vendor NAME"
+            raise Failed(f"ingest.keys_file: {change.problem}; {hint}")
+
+    @property
+    def active(self) -> int:
+        """Keys that are good for something."""
+        return len(self._keys)
+
+    def vendor_of(self, presented: str) -> ApiKey | None:
+        """The key that was presented, None when it is none of ours, or was revoked. Takes the same time for each."""
+        match = _KEY.fullmatch(presented)
+        key = self._keys.get(match[1]) if match else None
+        # Compared also where there is nothing to compare with: the time it takes tells nobody which ids there are.
+        is_right = hmac.compare_digest(_hash(presented), _NOBODY if key is None else key.sha256)
+        return key if is_right else None
+
+    async def keep(self, changed: Callable[[Change], Any]) -> None:
+        """Follow the file until cancelled. What is wrong with it is told; the keys before stay in use."""
+        while True:
+            await asyncio.sleep(_POLL_SECS)
+            change = await asyncio.to_thread(self._look)
+            if change is not None:
+                changed(change)
+
+    def _look(self) -> Change | None:
+        try:
+            status = self._path.stat()
+            seen: object = (status.st_mtime_ns, status.st_ino, status.st_size)
+            if seen == self._seen:
+                return None
+            # What was seen before reading: a change in between is found at the next look.
+            keys = parse_keys(self._path.read_bytes())
+        except (OSError, ValueError) as error:
+            reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
+            problem = f"{self._path}: {reason}"
+            if self._seen == problem:
+                return None
+            self._seen = problem
+            return Change(len(self._keys), problem)
+        self._seen = seen
+        self._keys = {key.id: key for key in keys if key.revoked_at is None}
+        return Change(len(self._keys))
+
+
+def _hash(secret: str) -> str:
+    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _dump(keys: tuple[ApiKey, ...]) -> bytes:
+    return _File(keys=keys).model_dump_json(by_alias=True, exclude_none=True, indent=2).encode() + b"\n"

@@ -1,0 +1,89 @@
+"""The composition root of ingest, apart from the workers': what takes events in needs none of what delivers them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from pushrail_stream.core.signals import ApiKeysChanged
+from pushrail_stream.http.api_keys import ApiKeys
+from pushrail_stream.http.ingest import Ingest, IngestLimits, IngestReadiness, IngestServer
+from pushrail_stream.http.ops import serve_ops
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.producer import KafkaGate
+from pushrail_stream.kafka.topics import check_topics
+from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.observe.ingest import IngestMetrics
+from pushrail_stream.observe.logging import Logger, LogObserver, forward_log
+from pushrail_stream.ports import Observer, failing_alone
+from pushrail_stream.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Ingesting:
+    """A running ingest, for whoever started it."""
+
+    stop: Callable[[], None]
+    """Answer what has come in, and end. May be called more than once."""
+    port: int
+    """Where events are taken."""
+    http_port: int
+    """Where metrics and health are served."""
+
+
+async def run_ingest(
+    settings: Settings,
+    log: Logger,
+    *,
+    observers: Sequence[Observer] = (),
+    started: Callable[[Ingesting], None] = lambda _ingesting: None,
+) -> None:
+    """Take events in over HTTP until ``Ingesting.stop`` is called.
+
+    Raises `Failed` when Kafka cannot be reached at the start, a topic is missing, there is no file of API keys or an
+    address cannot be had.
+    """
+    chosen, options = settings.ingest, kafka_options(settings, "pushrail-stream-ingest")
+    keys = ApiKeys(chosen.keys_file)
+    await asyncio.to_thread(check_topics, options, (settings.topics.events,))
+    async with AsyncExitStack() as world:
+        gate = await world.enter_async_context(KafkaGate.open(options, settings.topics.events, chosen.timeout_secs))
+        metrics, readiness = IngestMetrics(), IngestReadiness(gate)
+        forward_log("uvicorn", log)
+        observe = FanOut([LogObserver(log), metrics, *observers], log)
+        limits = IngestLimits(
+            max_body_bytes=chosen.max_body_mib * 2**20,
+            max_buffered_bytes=chosen.max_buffered_mib * 2**20,
+            max_events_per_second=chosen.max_events_per_second,
+            max_entry_bytes=settings.delivery.max_request_bytes,
+            timeout_secs=chosen.timeout_secs,
+        )
+        ingest = Ingest(gate, keys, limits, observe)
+        metrics.buffered_bytes, metrics.waiting = lambda: ingest.buffered_bytes, lambda: gate.waiting
+        metrics.active_keys = lambda: keys.active
+        http_port = await world.enter_async_context(
+            serve_ops(settings.http.host, settings.http.port, exposition=metrics.exposition, unready=readiness.reasons)
+        )
+        # What has come in may wait as long for the rest of its body, and as long again for Kafka.
+        drain = 2 * chosen.timeout_secs
+        server = world.enter_context(IngestServer.open(ingest.app, chosen.host, chosen.port, drain_secs=drain))
+
+        def stop() -> None:
+            readiness.stop()
+            server.stop()
+
+        await readiness.look()
+        started(Ingesting(stop, server.port, http_port))
+        with failing_alone():
+            async with asyncio.TaskGroup() as tasks:
+                keeping = [
+                    tasks.create_task(keys.keep(lambda change: observe(ApiKeysChanged(*change)))),
+                    tasks.create_task(readiness.keep()),
+                ]
+                try:
+                    await server.run()
+                finally:
+                    for task in keeping:
+                        task.cancel()

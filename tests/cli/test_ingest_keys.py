@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pushrail_stream.http.api_keys import parse_keys
+from tests.cli.shell import Shell
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "config" / "ingest-keys.json"
+
+
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys, ())
+
+
+def test_a_new_key_is_the_last_word_and_only_its_hash_is_kept(file: Path, shell: Shell) -> None:
+    code, out, _ = shell("ingest", "keys", "create", "--vendor", "acme")
+    key = out.split()[-1]
+    assert code == 0
+    assert key.startswith("prk_")
+    assert key not in file.read_text()
+    assert [k.vendor for k in parse_keys(file.read_bytes())] == ["acme"]
+    assert file.stat().st_mode & 0o777 == 0o600
+    code, out, _ = shell("ingest", "keys", "create", "--vendor", "acme", "--json")
+    assert json.loads(out)["vendor"] == "acme"
+    assert len(parse_keys(file.read_bytes())) == 2
+
+
+def test_keys_are_listed_and_revoked(file: Path, shell: Shell) -> None:
+    assert shell("ingest", "keys", "list") == (0, "id  vendor  created  revoked\n", "")
+    shell("ingest", "keys", "create", "--vendor", "acme")
+    key_id = parse_keys(file.read_bytes())[0].id
+    code, out, err = shell("ingest", "keys", "revoke", key_id)
+    assert (code, out) == (0, f"{key_id}: revoked\n")
+    assert err == "warning: vendor acme has no key left\n"
+    listed = json.loads(shell("ingest", "keys", "list", "--json")[1])
+    assert listed["id"] == key_id
+    assert listed["revokedAt"]
+    assert "sha256" not in listed
+
+
+@pytest.mark.usefixtures("file")
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("create",), "--vendor: is missing, and so is the setting vendor"),
+        (("create", "--vendor", "a/b"), "--vendor: must be 1 to 64 letters"),
+        (("revoke", "nobody"), "there is no such file"),
+    ],
+)
+def test_wrong_usage_is_2_and_says_what_is_wrong(words: tuple[str, ...], message: str, shell: Shell) -> None:
+    code, out, err = shell("ingest", "keys", *words)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
+def test_a_file_that_is_damaged_is_named_and_left_alone(file: Path, shell: Shell) -> None:
+    file.parent.mkdir()
+    file.write_text('{"keys": 7}')
+    for words in (("create", "--vendor", "acme"), ("list",), ("revoke", "x")):
+        code, _, err = shell("ingest", "keys", *words)
+        assert (code, file.read_text()) == (2, '{"keys": 7}')
+        assert "ingest-keys.json: keys: " in err

@@ -1,0 +1,178 @@
+"""Events over HTTP into a real Kafka: the command as operators run it, and what producers see of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.settings import Settings
+from tests.conftest import LocalKafkaFactory
+from tests.e2e.desk import Desk
+from tests.e2e.world import destination, event, make_topics, open_bus, read_all, running, settings_for
+
+pytestmark = pytest.mark.kafka
+README = Path(__file__).parents[2] / "README.md"
+
+
+class Ingesting:
+    """The running command, and requests to it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, key: str, session: aiohttp.ClientSession) -> None:
+        self.process = process
+        self.key = key
+        self.session = session
+        self.log: list[dict[str, Any]] = []
+
+    async def said(self, what: str) -> dict[str, Any]:
+        """The next log line of this name."""
+        assert self.process.stderr is not None
+        while line := await asyncio.wait_for(self.process.stderr.readline(), 60):
+            self.log.append(json.loads(line))
+            if self.log[-1]["event"] == what:
+                return self.log[-1]
+        raise AssertionError(f"{what} was not said: {self.log}")
+
+    async def post(self, body: bytes, key: str | None = None) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {key or self.key}", "Content-Type": "application/json"}
+        url = f"http://127.0.0.1:{self.listening['port']}/v1/events"
+        async with self.session.post(url, data=body, headers=headers) as reply:
+            return reply.status, json.loads(await reply.read())
+
+    async def ops(self, path: str) -> tuple[int, str]:
+        async with self.session.get(f"http://127.0.0.1:{self.listening['ops_port']}{path}") as reply:
+            return reply.status, await reply.text()
+
+    @property
+    def listening(self) -> dict[str, Any]:
+        return next(line for line in self.log if line["event"] == "listening")
+
+
+async def new_key(desk: Desk) -> str:
+    return (await desk.run("ingest", "keys", "create", "--vendor", "acme")).split()[-1]
+
+
+@asynccontextmanager
+async def ingesting(desk: Desk) -> AsyncIterator[Ingesting]:
+    key = await new_key(desk)
+    process = await desk.start("ingest", "--json", "--log-level", "debug")
+    try:
+        async with aiohttp.ClientSession() as session:
+            running_one = Ingesting(process, key, session)
+            await running_one.said("listening")
+            yield running_one
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        _, rest = await asyncio.wait_for(process.communicate(), 60)
+        assert process.returncode == 0, rest.decode()
+        assert key.encode() not in rest
+
+
+def settings_with_door(bootstrap: str, bus_url: str, home: Path, **limits: Any) -> Settings:
+    door = {"port": 0, "keys_file": home / "keys" / "ingest.json"} | limits
+    return settings_for(bootstrap, bus_url, ingest=door)
+
+
+async def test_what_is_posted_reaches_the_customers_bus(real_kafka: str, tmp_path: Path) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_with_door(real_kafka, bus.url, tmp_path)
+        make_topics(settings)
+        open_bus(bus, [0])
+        posted = [event(0, number) for number in range(30)]
+        async with ingesting(Desk(tmp_path, settings)) as front, running(settings, [destination(0)]):
+            status, answer = await front.post(posted[0])
+            assert (status, answer["accepted"]) == (202, 1)
+            status, answer = await front.post(b"[" + b", ".join(posted[1:]) + b"]")
+            assert (status, answer["accepted"]) == (202, 29)
+            assert (await front.post(event(0, 99, eventType=7)))[0] == 422
+            await bus.wait_for_arrivals(30)
+            line = await front.said("answered")
+            assert (line["status"], line["accepted"], line["vendor"]) == (202, 1, "acme")
+            assert await front.ops("/readyz") == (200, '{"ready": true, "reasons": []}')
+            text = (await front.ops("/metrics"))[1]
+        assert sorted(a.detail.encode() for a in bus.arrivals) == sorted(posted), "to the byte"
+    assert 'pushrail_ingest_requests_total{status="202"} 2.0' in text
+    assert 'pushrail_ingest_events_total{outcome="accepted"} 30.0' in text
+    kept = read_all(settings, settings.topics.events)
+    assert {key for key, _, _ in kept} == {b"acct_0"}
+    assert {headers["pushrail-vendor"] for _, _, headers in kept} == {"acme"}
+    assert all(re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", headers["traceparent"]) for _, _, headers in kept)
+
+
+async def test_keys_are_made_and_revoked_while_it_runs(real_kafka: str, tmp_path: Path) -> None:
+    settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
+    make_topics(settings)
+    desk = Desk(tmp_path, settings)
+    async with ingesting(desk) as front:
+        second = await new_key(desk)
+        assert (await front.said("api_keys"))["in_use"] == 2
+        assert (await front.post(event(0, 1), second))[0] == 202
+        listed = [json.loads(line) for line in (await desk.run("ingest", "keys", "list", "--json")).splitlines()]
+        assert [key["vendor"] for key in listed] == ["acme", "acme"]
+        await desk.run("ingest", "keys", "revoke", listed[0]["id"])
+        assert (await front.said("api_keys"))["in_use"] == 1
+        assert (await front.post(event(0, 2)))[0] == 401
+        assert (await front.post(event(0, 2), second))[0] == 202
+        settings.ingest.keys_file.write_text("{")
+        assert "keys" in (await front.said("api_keys_refused"))["problem"]
+        assert (await front.post(event(0, 3), second))[0] == 202, "the keys before stay in use"
+    assert settings.ingest.keys_file.stat().st_mode & 0o077 == 0
+
+
+async def test_kafka_away_is_503_in_time_and_ready_again_when_it_is_back(
+    local_kafka_factory: LocalKafkaFactory, tmp_path: Path
+) -> None:
+    kafka = await asyncio.to_thread(local_kafka_factory)
+    settings = settings_with_door(kafka.bootstrap_servers, "http://127.0.0.1:1", tmp_path, timeout_secs=2)
+    make_topics(settings)
+    async with ingesting(Desk(tmp_path, settings)) as front:
+        assert (await front.post(event(0, 1)))[0] == 202
+        await asyncio.to_thread(kafka.kill)
+        status, answer = await front.post(event(0, 2))
+        assert (status, answer["results"][0]["status"]) == (503, "failed")
+        async with asyncio.timeout(30):
+            while (ready := await front.ops("/readyz"))[0] == 200:  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(0.2)
+        assert "Kafka is out of reach" in ready[1]
+        assert (await front.ops("/livez"))[0] == 200
+        await asyncio.to_thread(kafka.restart)
+        async with asyncio.timeout(60):
+            while (await front.post(event(0, 3)))[0] != 202:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.2)
+            while (await front.ops("/readyz"))[0] != 200:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.2)
+
+
+async def test_what_it_cannot_start_with_is_said_in_a_line(real_kafka: str, tmp_path: Path) -> None:
+    settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
+    desk = Desk(tmp_path, settings)
+    assert "make one by: pushrail-stream ingest keys create" in await desk.run("ingest", exit_code=1)
+    await new_key(desk)
+    assert settings.topics.events in await desk.run("ingest", exit_code=1)
+
+
+async def test_every_metric_of_ingest_is_in_the_readme_and_no_other(real_kafka: str, tmp_path: Path) -> None:
+    settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
+    make_topics(settings)
+    async with ingesting(Desk(tmp_path, settings)) as front:
+        families = list(text_string_to_metric_families((await front.ops("/metrics"))[1]))
+    shown = {
+        family.name + ("_total" if family.type == "counter" else ""): {
+            label for sample in family.samples for label in sample.labels
+        }
+        - {"le"}
+        for family in families
+    }
+    rows = re.findall(r"^\| `(pushrail_ingest_\w+)` \|([^|]*)\|", README.read_text(), flags=re.MULTILINE)
+    assert shown == {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}

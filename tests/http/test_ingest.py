@@ -1,0 +1,308 @@
+"""Ingest as those who post see it, before a gate that is not Kafka's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pushrail_stream.core.event import Event, decode
+from pushrail_stream.http.ingest import _filled, _Refusal, _split
+from tests.http.door import EVENT, Door, event, ingest_door
+
+PROBLEM = "application/problem+json"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def vendor_and_trace(door: Door) -> list[tuple[bytes | None, bytes | None]]:
+    return [(dict(r.headers)["pushrail-vendor"], dict(r.headers)["traceparent"]) for r in door.gate.taken]
+
+
+async def test_an_event_goes_to_kafka_to_the_byte_with_vendor_and_trace(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+        body = b'  {"zero":1.50e1,"eventType" : "a", ' + json.dumps(EVENT).encode()[1:] + b"\n"
+        status, answer, headers = await door.post(body, traceparent=TRACEPARENT)
+        assert (status, answer["accepted"]) == (202, 1)
+        assert answer["results"] == [
+            {"index": 0, "idempotencyKey": EVENT["idempotencyKey"], "status": "accepted", "partition": 0, "offset": 0}
+        ]
+        assert headers["traceparent"] == TRACEPARENT
+        assert [(r.key, r.value) for r in door.gate.taken] == [(b"acct_8K2zRq", body)]
+        assert vendor_and_trace(door) == [(b"acme", TRACEPARENT.encode())]
+        answered = door.answers[0]
+        assert (answered.status, answered.accepted, answered.vendor, answered.size) == (202, 1, "acme", len(body))
+        assert answered.trace_id == TRACEPARENT.split("-")[1]
+
+
+@pytest.mark.parametrize("given_trace", ["", "00-0-0-00", "ff" + TRACEPARENT[2:]])
+async def test_an_event_without_a_valid_trace_gets_one_that_is_not_sampled(tmp_path: Path, given_trace: str) -> None:
+    async with ingest_door(tmp_path) as door:
+        _, _, headers = await door.post(event(), traceparent=given_trace)
+        assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", headers["traceparent"])
+        assert vendor_and_trace(door) == [(b"acme", headers["traceparent"].encode())]
+
+
+async def test_an_array_goes_event_by_event_each_to_the_byte(tmp_path: Path) -> None:
+    values = [json.dumps(event(idempotencyKey=f"k{n}"), indent=n or None).encode() for n in range(4)]
+    async with ingest_door(tmp_path) as door:
+        status, answer, _ = await door.post(b" [" + b" ,\n".join(values) + b"\t]")
+        assert status == 202
+        assert [result["idempotencyKey"] for result in answer["results"]] == ["k0", "k1", "k2", "k3"]
+        assert [record.value for record in door.gate.taken] == values
+
+
+async def test_one_bad_event_and_none_is_taken_and_every_rule_that_is_broken_is_named(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+        bad = event(eventType=None, occurredAt="yesterday", payload=[])
+        status, answer, headers = await door.post([event(), bad, 7])
+        assert (status, headers["Content-Type"]) == (422, PROBLEM)
+        assert answer["type"] == "urn:pushrail:problem:invalid-events"
+        assert answer["status"] == 422
+        assert answer["detail"].startswith("2 of 3 events break a rule; the first: eventType: is missing")
+        found = [(error["index"], error["field"], error["pointer"]) for error in answer["errors"]]
+        assert found == [
+            (1, "eventType", "#/1/eventType"),
+            (1, "payload", "#/1/payload"),
+            (1, "occurredAt", "#/1/occurredAt"),
+            (2, "value", "#/2"),
+        ]
+        assert not door.gate.taken
+        assert (door.answers[0].rejected, door.answers[0].accepted) == (2, 0)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"", "value"), (b"{", "value"), (b"[1,", "value"), (b"[]", "value"), (b"7", "value"), (b"null", "value"),
+        (b"[" * 100_000, "value"), (b'{"a":' * 5_000, "value"), (b"\xff", "value"), (b'["\xff"]', "value"),
+        (json.dumps([EVENT] * 501).encode(), "value"), (json.dumps([[EVENT]]).encode(), "value"),
+        (json.dumps(event(payload=None)).encode(), "payload"), (json.dumps(event(eventType="")).encode(), "eventType"),
+        (json.dumps(event(idempotencyKey="x" * 257)).encode(), "idempotencyKey"),
+        (json.dumps(event(correlationId=7)).encode(), "correlationId"),
+        (json.dumps(event(occurredAt="2026-05-26T14:21:08")).encode(), "occurredAt"),
+    ],
+)  # fmt: skip
+async def test_a_body_that_is_no_event_is_refused_by_its_field(tmp_path: Path, body: bytes, field: str) -> None:
+    async with ingest_door(tmp_path) as door:
+        status, answer, _ = await door.post(body)
+        assert (status, answer["errors"][0]["field"]) == (422, field)
+        assert not door.gate.taken
+
+
+async def test_an_event_that_no_call_could_carry_is_refused(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path, max_entry_bytes=1000) as door:
+        status, answer, _ = await door.post(event(payload={"x": "y" * 1000}))
+        assert status == 422
+        assert re.search(r"an EventBridge entry of 1\d{3} bytes; 1000 fit", answer["errors"][0]["detail"])
+
+
+async def test_a_missing_idempotency_key_is_filled_from_the_header(tmp_path: Path) -> None:
+    bare = json.dumps(event(idempotencyKey=None)).encode()
+    async with ingest_door(tmp_path) as door:
+        await door.post(bare, Idempotency_Key="order-7")
+        await door.post(event(), Idempotency_Key="order-7")
+        await door.post(b"[" + bare + b"," + bare + b"]", Idempotency_Key='"in quotes"')
+        keys = [json.loads(record.value)["idempotencyKey"] for record in door.gate.taken]
+        assert keys == ["order-7", EVENT["idempotencyKey"], "in quotes-0", "in quotes-1"]
+        assert door.gate.taken[0].value == bare[:-1] + b',"idempotencyKey":"order-7"}'
+        for wrong in ("x" * 257, "ü", '""'):
+            status, answer, _ = await door.post(bare, Idempotency_Key=wrong)
+            assert (status, answer["errors"][0]["field"]) == (422, "Idempotency-Key")
+
+
+async def test_who_has_no_key_of_ours_is_asked_for_one(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+        for authorization in ("", "Bearer", "Bearer nonsense", "Basic eDp5", f"Bearer {door.key}x"):
+            status, answer, headers = await door.post(event(), Authorization=authorization)
+            assert (status, answer["type"]) == (401, "urn:pushrail:problem:unauthorized")
+            assert headers["WWW-Authenticate"].startswith('Bearer realm="pushrail"')
+        assert (await door.post(event(), Authorization=f"bearer  {door.key}"))[0] == 202
+
+
+async def test_a_key_is_good_for_its_own_vendor_only(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+        assert (await door.post(event(), pushrail_vendor="other"))[0] == 403
+        assert (await door.post(event(), pushrail_vendor="acme"))[0] == 202
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content_Type": ""}, 415), ({"Content_Type": "text/plain"}, 415),
+        ({"Content_Type": "application/json; charset=latin-1"}, 415), ({"Content_Encoding": "gzip"}, 415),
+        ({"Content_Type": "application/json; charset=UTF-8"}, 202), ({"Content_Type": "Application/JSON"}, 202),
+        ({"Content_Encoding": "identity"}, 202),
+    ],
+)  # fmt: skip
+async def test_only_json_is_taken(tmp_path: Path, headers: dict[str, str], status: int) -> None:
+    async with ingest_door(tmp_path) as door:
+        assert (await door.post(event(), **headers))[0] == status
+
+
+async def test_a_body_that_is_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path, max_body_bytes=10_000) as door:
+        assert (await door.post(event(payload={"x": "y" * 10_000})))[0] == 413
+
+        async def drip() -> Any:
+            for _ in range(20):
+                yield b" " * 1_000
+
+        headers = {"Authorization": f"Bearer {door.key}", "Content-Type": "application/json"}
+        async with door.session.post(f"{door.url}/v1/events", data=drip(), headers=headers) as reply:
+            assert (reply.status, reply.content_type) == (413, PROBLEM)
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path, timeout_secs=0.2) as door:
+        port = int(door.url.rpartition(":")[2])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {door.key}\r\n"
+        writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 10\r\n\r\n".encode())
+        async with asyncio.timeout(20):
+            assert b" 408 " in await reader.readline()
+        writer.close()
+
+
+async def test_a_key_that_posts_more_than_it_may_is_told_when_to_come_back(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path, max_events_per_second=1) as door:
+        statuses, retry_after = list[int](), ""
+        for _ in range(3):
+            status, _, headers = await door.post([event()] * 250)
+            statuses.append(status)
+            retry_after = headers.get("Retry-After", "")
+        assert statuses == [202, 202, 429]
+        assert 240 <= int(retry_after) <= 251
+        assert len(door.gate.taken) == 500
+
+
+async def test_when_too_much_waits_for_kafka_more_is_refused_at_once(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path, max_buffered_bytes=3 * 17 * 2**10) as door:
+        door.gate.open.clear()
+        async with asyncio.TaskGroup() as tasks:
+            waiting = [tasks.create_task(door.post(event())) for _ in range(3)]
+            async with asyncio.timeout(20):
+                for _ in waiting:
+                    await door.gate.entered.get()
+            status, answer, headers = await door.post(event())
+            assert (status, headers["Retry-After"], answer["type"]) == (503, "1", "urn:pushrail:problem:unavailable")
+            door.gate.open.set()
+        assert [task.result()[0] for task in waiting] == [202] * 3
+        assert door.ingest.buffered_bytes == 0
+
+
+async def test_what_kafka_did_not_acknowledge_is_named_item_by_item(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+        door.gate.failures = {1: "Local: Message timed out"}
+        status, answer, headers = await door.post([event(), event(idempotencyKey="second")])
+        assert (status, headers["Retry-After"], answer["accepted"]) == (503, "5", 1)
+        assert [result["status"] for result in answer["results"]] == ["accepted", "failed"]
+        assert answer["results"][1]["detail"] == "Local: Message timed out"
+        assert (door.answers[0].accepted, door.answers[0].failed) == (1, 1)
+
+
+async def test_what_has_come_in_is_answered_before_the_end(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+        door.gate.open.clear()
+        async with asyncio.TaskGroup() as tasks:
+            under_way = tasks.create_task(door.post(event()))
+            async with asyncio.timeout(20):
+                await door.gate.entered.get()
+            door.server.stop()
+            async with asyncio.timeout(20):
+                while True:
+                    try:
+                        async with aiohttp.ClientSession() as late:
+                            await late.get(f"{door.url}/openapi.json")
+                    except aiohttp.ClientConnectorError:
+                        break
+                    await asyncio.sleep(0.01)
+            door.gate.open.set()
+        assert under_way.result()[0] == 202
+
+
+async def test_what_the_framework_refuses_is_a_problem_too(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+        for method, path, status in (("GET", "/nothing", 404), ("PUT", "/v1/events", 405)):
+            async with door.session.request(method, door.url + path) as reply:
+                assert (reply.status, reply.content_type) == (status, PROBLEM)
+                assert (await reply.json(content_type=None))["status"] == status
+                assert "uvicorn" not in str(reply.headers)
+
+
+async def test_a_bug_of_ours_is_500_and_no_more_is_said(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+
+        async def broken(_records: Any) -> Any:
+            raise RuntimeError("secret detail")
+
+        door.gate.publish_all = broken  # type: ignore[method-assign, assignment]
+        status, answer, _ = await door.post(event())
+        assert status == 500
+        assert "secret" not in str(answer)
+        assert door.answers[0].status == 500
+        assert door.ingest.buffered_bytes == 0
+
+
+async def test_the_page_for_people_loads_nothing_and_shows_every_field(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+        async with door.session.get(f"{door.url}/") as reply:
+            page = await reply.text()
+            assert (reply.status, reply.url.path) == (200, "/docs")
+            assert reply.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert not re.search(r"<script|src=|@import|<link", page)
+        assert all(name in page for name in (*EVENT, "Idempotency-Key", "429", "503"))
+        addresses = set(re.findall(r"https?://[\w.-]+", page))
+        assert addresses == {"https://YOUR-HOST"}
+
+
+async def test_schemathesis_finds_nothing_against_the_description(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+        async with door.session.get(f"{door.url}/openapi.json") as reply:
+            document = await reply.json()
+        assert document["openapi"].startswith("3.1")
+        assert "://" not in json.dumps(document), "no address of anybody's"
+        # OpenAPI cannot say that a header stands in for a member of the body: that pair has a test of its own.
+        operation = document["paths"]["/v1/events"]["post"]
+        operation["parameters"] = [p for p in operation["parameters"] if p["name"] != "Idempotency-Key"]
+        (tmp_path / "openapi.json").write_text(json.dumps(document))
+        tool = Path(sys.executable).with_name("schemathesis")
+        process = await asyncio.create_subprocess_exec(
+            tool, "run", "openapi.json", "--url", door.url, "-H", f"Authorization: Bearer {door.key}",
+            "--checks", "all", "--max-examples", "50", "--seed", "20261124", "--no-color",
+            cwd=tmp_path, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        out, _ = await asyncio.wait_for(process.communicate(), 100)
+        assert process.returncode == 0, out.decode()
+        statuses = {answer.status for answer in door.answers}
+        assert {202, 401, 422} <= statuses, "good, bad and unauthorized requests were made"
+        for record in door.gate.taken:
+            assert isinstance(decode(record.value, record.headers, None), Event), "what is taken can be delivered"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
+@given(st.binary(max_size=200) | st.text(alphabet='[]{}",:\\ \n\t0aé', max_size=60).map(str.encode))
+def test_whatever_is_posted_is_split_or_refused_and_nothing_else(body: bytes) -> None:
+    with contextlib.suppress(_Refusal):
+        values, is_array = _split(body)
+        assert is_array or values == [body]
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=5) | st.integers(), max_size=4),
+    st.text(min_size=1, max_size=20),
+)
+def test_filling_adds_one_member_and_changes_no_other(data: dict[str, Any], key: str) -> None:
+    posted = json.dumps(data, indent=1).encode()
+    filled = _filled(posted, key)
+    expected = data | ({} if "idempotencyKey" in data else {"idempotencyKey": key})
+    assert json.loads(filled) == expected
+    assert filled.startswith(posted.rstrip()[:-1].rstrip())
