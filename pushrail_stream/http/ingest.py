@@ -21,10 +21,11 @@ from typing import Any, Final, NamedTuple, Self, final
 import msgspec
 import orjson
 import uvicorn
-from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
 
 from pushrail_stream.core.bucket import Bucket
 from pushrail_stream.core.entry import MAX_REQUEST_BYTES
@@ -42,7 +43,7 @@ from pushrail_stream.core.event import (
 from pushrail_stream.core.signals import Answered
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.http.api_keys import ApiKey, ApiKeys
-from pushrail_stream.http.openapi import MAX_EVENTS, describe, docs_page
+from pushrail_stream.http.openapi import DESCRIPTION, MAX_EVENTS, docs_page
 from pushrail_stream.ports import Failed, Gate, Observer, Outgoing, Position
 
 _PROBLEM: Final = "application/problem+json"
@@ -119,32 +120,28 @@ class Ingest:
         """Of requests that are not answered yet."""
         self.app = self._application()
 
-    def _application(self) -> FastAPI:
-        app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
-        described: dict[str, bytes] = {}
+    def _application(self) -> Starlette:
+        description = orjson.dumps(DESCRIPTION)
+        page = docs_page()
 
-        async def openapi() -> Response:
-            """The description of this API."""
-            if "json" not in described:
-                described["json"] = orjson.dumps(describe(app))
-            return Response(described["json"], media_type="application/json")
+        async def openapi(_request: Request) -> Response:
+            return Response(description, media_type="application/json")
 
-        async def docs() -> Response:
-            """The same for people."""
-            page = docs_page(describe(app))
-            policy = "default-src 'none'; style-src 'unsafe-inline'"
-            return HTMLResponse(page, headers={"Content-Security-Policy": policy})
+        async def docs(_request: Request) -> Response:
+            return HTMLResponse(
+                page, headers={"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'"}
+            )
 
-        async def root() -> Response:
-            """To the page for people."""
+        async def root(_request: Request) -> Response:
             return RedirectResponse("/docs")
 
-        app.post("/v1/events", name="post_events", include_in_schema=True)(self._post_events)
-        for path, answer in (("/openapi.json", openapi), ("/docs", docs), ("/", root)):
-            app.get(path, include_in_schema=False)(answer)
-        app.add_exception_handler(HTTPException, _framework_problem)
-        app.add_exception_handler(Exception, _bug)
-        return app
+        routes = [
+            Route("/v1/events", self._post_events, methods=["POST"]),
+            Route("/openapi.json", openapi),
+            Route("/docs", docs),
+            Route("/", root),
+        ]
+        return Starlette(routes=routes, exception_handlers={HTTPException: _framework_problem, Exception: _bug})
 
     async def _post_events(self, request: Request) -> Response:
         started = time.perf_counter()
@@ -452,7 +449,7 @@ class _Uvicorn(uvicorn.Server):
 class IngestServer:
     """Serves the application. What is under way when it is stopped is answered."""
 
-    def __init__(self, app: FastAPI, door: socket.socket, drain_secs: float) -> None:
+    def __init__(self, app: Starlette, door: socket.socket, drain_secs: float) -> None:
         self._door = door
         config = uvicorn.Config(
             app,
@@ -471,7 +468,7 @@ class IngestServer:
 
     @classmethod
     @contextmanager
-    def open(cls, app: FastAPI, host: str, port: int, *, drain_secs: float) -> Iterator[Self]:
+    def open(cls, app: Starlette, host: str, port: int, *, drain_secs: float) -> Iterator[Self]:
         """A server that listens and does not answer yet. Raises `Failed` when the address cannot be had."""
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET

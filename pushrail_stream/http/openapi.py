@@ -6,9 +6,6 @@ import json
 from html import escape
 from typing import Any, Final
 
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
-
 from pushrail_stream.core.event import MAX_EVENT_TYPE, MAX_ID
 
 MAX_EVENTS: Final = 500
@@ -140,37 +137,6 @@ _TRACEPARENT: Final[dict[str, Any]] = {
 }
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI 3.1 document of the application's routes."""
-    document: dict[str, Any] = get_openapi(
-        title="Pushrail Stream: ingest",
-        version="1",
-        openapi_version="3.1.0",
-        summary="Post canonical events; they reach each customer's own EventBridge bus.",
-        routes=app.routes,
-    )
-    operation = document["paths"]["/v1/events"]["post"]
-    operation |= {
-        "operationId": "postEvents",
-        "summary": "Post one event, or up to 500",
-        "description": (
-            "All or nothing is checked: one bad event and none is taken. 202 is said when all in-sync replicas of "
-            "Kafka have every event. After 503, or no answer at all, post again with the same idempotency keys."
-        ),
-        "security": [{"apiKey": []}],
-        "parameters": [_header(*header) for header in _HEADERS],
-        "requestBody": {"required": True, "content": {"application/json": _body()}},
-        "responses": _responses(),
-    }
-    document["components"] = {
-        "schemas": {"Event": _EVENT, "Result": _RESULT, "Accepted": _ACCEPTED, "Problem": _PROBLEM},
-        "securitySchemes": {
-            "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key, which is one vendor's."}
-        },
-    }
-    return document
-
-
 _HEADERS: Final = (
     (
         "Idempotency-Key", {"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": "^[ -~]+$"},
@@ -226,6 +192,39 @@ def _responses() -> dict[str, Any]:
     return responses
 
 
+DESCRIPTION: Final[dict[str, Any]] = {
+    "openapi": "3.1.0",
+    "info": {
+        "title": "Pushrail Stream: ingest",
+        "version": "1",
+        "summary": "Post canonical events; they reach each customer's own EventBridge bus.",
+    },
+    "paths": {
+        "/v1/events": {
+            "post": {
+                "operationId": "postEvents",
+                "summary": "Post one event, or up to 500",
+                "description": (
+                    "All or nothing is checked: one bad event and none is taken. 202 is said when all in-sync replicas "
+                    "of Kafka have every event. After 503, or no answer at all, post again with the same idempotency "
+                    "keys."
+                ),
+                "security": [{"apiKey": []}],
+                "parameters": [_header(*header) for header in _HEADERS],
+                "requestBody": {"required": True, "content": {"application/json": _body()}},
+                "responses": _responses(),
+            }
+        }
+    },
+    "components": {
+        "schemas": {"Event": _EVENT, "Result": _RESULT, "Accepted": _ACCEPTED, "Problem": _PROBLEM},
+        "securitySchemes": {
+            "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key, which is one vendor's."}
+        },
+    },
+}
+"""The OpenAPI 3.1 document. Its bounds are the decoder's own; that the service keeps to it is tested from outside."""
+
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
 pre { background: #f4f4f4; padding: 1rem; overflow-x: auto } code { font-family: ui-monospace, monospace }
@@ -234,8 +233,9 @@ border-bottom: 1px solid #ddd }
 """
 
 
-def docs_page(document: dict[str, Any]) -> str:
-    """A page for people made from an OpenAPI document: no scripts, nothing loaded from anywhere."""
+def docs_page() -> str:
+    """The description as a page for people: no scripts, nothing loaded from anywhere."""
+    document = DESCRIPTION
     operation = document["paths"]["/v1/events"]["post"]
     schemas = document["components"]["schemas"]
     event, content = schemas["Event"], operation["requestBody"]["content"]["application/json"]
