@@ -15,13 +15,16 @@ from typing import Any, Final, NamedTuple
 from pushrail_stream.core.flood import FloodGuard, FloodLimits
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.http.ops import serve_ops
+from pushrail_stream.http.status import WorkerStatus, status_page
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.documents import TopicDocuments, TopicStore
+from pushrail_stream.kafka.ends import Ends
 from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.topics import check_topics, topic_names
@@ -30,6 +33,7 @@ from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import Logger, LogObserver
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
+from pushrail_stream.observe.recent import Recent
 from pushrail_stream.pipeline.consume import Consume, IntakeRules
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
@@ -38,6 +42,7 @@ from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.intake import HoldLimits
 from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.redeliver import Redeliver
+from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Directory, DocumentStore, Observer, Upkeep, failing_alone
 from pushrail_stream.registry import (
@@ -163,28 +168,40 @@ async def run_worker(
         bus = await world.enter_async_context(EventBridge.open(eventbridge_options(settings)))
         publisher = await world.enter_async_context(KafkaPublisher.open(options))
         attempts = await world.enter_async_context(KafkaLog.open(options, topics.attempts))
-        metrics = Metrics(settings.topics.retry)
+        ends = await world.enter_async_context(Ends.open(options))
+        state = WorkerState(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
+        metrics = Metrics(state, settings.topics.retry, settings.metrics.max_destinations)
         readiness = Readiness([options.events().group_id, options.retries().group_id])
-        observe = FanOut([LogObserver(log), AttemptsLog(attempts), metrics, readiness, *observers], log)
+        recent = Recent(state.now_ms)
+        status = WorkerStatus(name, state, readiness.reasons, lambda: metrics.dead_letters, recent.newest_first)
+        observe = FanOut([LogObserver(log), AttemptsLog(attempts), metrics, readiness, recent, *observers], log)
         http_port = await world.enter_async_context(
             serve_ops(
                 settings.http.host,
                 settings.http.port,
                 exposition=metrics.exposition,
                 unready=readiness.reasons,
+                page=lambda: status_page(status),
             )
         )
         if upkeep is not None:
             await upkeep.start(observe)
+        readiness.loaded()
         with failing_alone():
             async with asyncio.TaskGroup() as tasks:
-                ports = _Ports(options, directory, bus, publisher, attempts, metrics, readiness, observe, http_port)
-                keeping = tasks.create_task(upkeep.keep(observe)) if upkeep is not None else None
+                ports = _Ports(options, directory, bus, publisher, attempts, ends, state, readiness, observe, http_port)
+                keeping = [tasks.create_task(ends.keep(lambda: _partitions(state)))]
+                if upkeep is not None:
+                    keeping.append(tasks.create_task(upkeep.keep(observe)))
                 try:
                     return await _run_graph(settings, ports, tasks, started)
                 finally:
-                    if keeping is not None:
-                        keeping.cancel()
+                    for task in keeping:
+                        task.cancel()
+
+
+def _partitions(state: WorkerState) -> list[Partition]:
+    return [view.partition for views in state.partitions().values() for view in views]
 
 
 class _Ports(NamedTuple):
@@ -195,7 +212,8 @@ class _Ports(NamedTuple):
     bus: EventBridge
     publisher: KafkaPublisher
     attempts: KafkaLog
-    metrics: Metrics
+    ends: Ends
+    state: WorkerState
     readiness: Readiness
     observe: Observer
     http_port: int
@@ -204,7 +222,7 @@ class _Ports(NamedTuple):
 async def _run_graph(
     settings: Settings, ports: _Ports, tasks: asyncio.TaskGroup, started: Callable[[Worker], None]
 ) -> Ledger:
-    options, directory, bus, publisher, attempts, metrics, readiness, observe, http_port = ports
+    options, directory, bus, publisher, attempts, ends, state, readiness, observe, http_port = ports
     delivery, clock, ledger = settings.delivery, WallClock(), Ledger()
     tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
     limits = HoldLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
@@ -277,7 +295,16 @@ async def _run_graph(
         for consumer in consumers:
             consumer.stop()
 
-    metrics.ledger, metrics.census, metrics.attempts_lost = ledger, deliver.census, lambda: attempts.lost
+    state.ledger, state.census, state.lanes = ledger, deliver.census, deliver.lane_views
+    state.partitions = lambda: {"events": consume.partition_views(), "retries": redeliver.partition_views()}
+    state.lag, state.sign_ins = ends.lag, lambda: bus.sign_ins
+    state.attempts_backlog = lambda: attempts.backlog
+    state.kafka = lambda: {
+        "events": consumers[0].statistics,
+        "retries": consumers[1].statistics,
+        "copies": publisher.statistics,
+        "attempts": attempts.statistics,
+    }
     started(Worker(ledger, attempts, stop, http_port))
     try:
         async with asyncio.TaskGroup() as members:

@@ -80,6 +80,44 @@ class Position(NamedTuple):
     offset: int
 
 
+class ClientStatistics(NamedTuple):
+    """What librdkafka says of one client of Kafka, every few seconds."""
+
+    brokers_up: int = 0
+    rtt_secs: float = 0.0
+    """Mean round trip to the slowest broker."""
+    errors: int = 0
+    """Requests that could not be sent or were not answered in time, and answers that could not be read."""
+    queued: int = 0
+    """Records fetched and not handed over, or handed over and not acknowledged."""
+    rebalances: int = 0
+    """Of a consumer's group, since the start."""
+
+
+class SignIns(NamedTuple):
+    """Credentials got and not got since the start."""
+
+    refreshed: int = 0
+    """Sessions that were opened or renewed."""
+    failed: int = 0
+    """Wanted and not got: nothing can be sent without."""
+    kept: int = 0
+    """A renewal failed and the session it should have replaced is used on."""
+    sts_calls: int = 0
+    sts_failures: int = 0
+
+
+class Incident(NamedTuple):
+    """Something that went wrong, for people."""
+
+    at_ms: int
+    what: str
+    where: str
+    """Destination, document or origin; "" where there is none."""
+    code: str
+    message: str
+
+
 class Gate(Protocol):
     """Writes events to Kafka: idempotent, acknowledged by all in-sync replicas."""
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES, Entry, render
+
+Flush = Literal["entries", "bytes", "time", "retry", "alone"]
+"""Why a batch left: it was full (by entries or bytes), its first entry had waited long enough, a retry in it was due,
+or an entry had to go alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +20,7 @@ class Batch:
 
     destination: Destination
     deliveries: tuple[Delivery, ...]
+    flush: Flush = "time"
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.deliveries) <= MAX_ENTRIES:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, final
 
-from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.batch import Batch, Flush
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES
@@ -128,19 +128,20 @@ class Lane:
         if self.in_flight >= self._most or now < self.next_call_at:
             self._behind_since = min(self._behind_since, now) if self._is_full else float("inf")
             return None
-        if self._alone:
-            picked = [self._alone.popleft()]
-            picked[0].alone = False  # once: alone, a refusal of the call is a refusal of the entry
-        elif self._is_ripe(now):
-            picked = self._pick(now)
-        else:
+        flush = self._ripe(now)
+        if flush is None:
             self._behind_since = float("inf")
             return None
+        if flush == "alone":
+            picked = [self._alone.popleft()]
+            picked[0].alone = False  # once: alone, a refusal of the call is a refusal of the entry
+        else:
+            picked = self._pick(now)
         self.in_flight += 1
         self._called_at = now
         if self.destination.limits.max_requests_per_second is not None:
             self.next_call_at = now + 1 / self.destination.limits.max_requests_per_second
-        return Batch(self.destination, tuple(picked))
+        return Batch(self.destination, tuple(picked), flush)
 
     def finish(self) -> None:
         """A batch that was taken has its outcomes. Finishing more than was taken is a bug and raises."""
@@ -195,10 +196,18 @@ class Lane:
     def _is_full(self) -> bool:
         return len(self._fresh) >= self._limits.max_entries or self._fresh_bytes >= self._limits.max_bytes
 
-    def _is_ripe(self, now: float) -> bool:
-        if self._is_full or (self._waiting and self._waiting[0][0] <= now):
-            return True
-        return bool(self._fresh) and self._fresh[0].offered_at + self._limits.flush_secs <= now
+    def _ripe(self, now: float) -> Flush | None:
+        """Why a batch is to leave now; None when none is."""
+        if self._alone:
+            return "alone"
+        if len(self._fresh) >= self._limits.max_entries:
+            return "entries"
+        if self._fresh_bytes >= self._limits.max_bytes:
+            return "bytes"
+        if self._waiting and self._waiting[0][0] <= now:
+            return "retry"
+        is_time = bool(self._fresh) and self._fresh[0].offered_at + self._limits.flush_secs <= now
+        return "time" if is_time else None
 
     def _pick(self, now: float) -> list[Delivery]:
         """Due retries first, for they are the oldest; then what is fresh, ripe or not."""

@@ -35,15 +35,17 @@ class Committable(NamedTuple):
 class Ticket:
     """One open record of a tracker: it closes when all its deliveries have settled."""
 
-    __slots__ = ("_open", "_tracker", "is_shared", "offset", "size")
+    __slots__ = ("_open", "_tracker", "at_ms", "is_shared", "offset", "size")
 
-    def __init__(self, tracker: OffsetTracker, offset: int, size: int, deliveries: int) -> None:
+    def __init__(self, tracker: OffsetTracker, offset: int, size: int, deliveries: int, at_ms: int) -> None:
         self._tracker = tracker
         self._open = deliveries
         self.is_shared = deliveries > 1
         """Whether several deliveries hang on this record: what one of them gives up makes the others come again."""
         self.offset = offset
         self.size = size
+        self.at_ms = at_ms
+        """Epoch milliseconds of the record's Kafka timestamp."""
 
     @property
     def is_open(self) -> bool:
@@ -95,7 +97,12 @@ class OffsetTracker:
         """The open ones among the first ``offsets`` records of the window."""
         return [ticket for ticket in islice(self._window, offsets) if ticket.is_open]
 
-    def begin(self, offset: int, size: int, deliveries: int) -> Ticket | None:
+    @property
+    def oldest_at_ms(self) -> int | None:
+        """Kafka timestamp, epoch milliseconds, of the first open record; None when there is none."""
+        return self._window[0].at_ms if self._window else None
+
+    def begin(self, offset: int, size: int, deliveries: int, at_ms: int = 0) -> Ticket | None:
         """Open a record of ``size`` bytes with this many deliveries; None when an earlier owner settled it already.
 
         Raises when an offset comes twice or out of order: Kafka never does that within one assignment.
@@ -109,9 +116,9 @@ class OffsetTracker:
         if known and known[0] == offset:
             known.popleft()
             if self._window:
-                self._window.append(Ticket(self, offset, 0, 0))
+                self._window.append(Ticket(self, offset, 0, 0, at_ms))
             return None
-        ticket = Ticket(self, offset, size, deliveries)
+        ticket = Ticket(self, offset, size, deliveries, at_ms)
         self._window.append(ticket)
         self.open_records += 1
         self.open_bytes += size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from pushrail_stream.core.batch import Flush
 from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.destination import Destination
@@ -41,6 +42,7 @@ class Attempted(NamedTuple):
     http_status: int | None
     request_id: str | None
     entries: tuple[EntryAttempted, ...]
+    flush: Flush = "time"
 
 
 class Skipped(NamedTuple):

@@ -21,6 +21,7 @@ from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import SESSION_SECS, Keys, KeySource, Sts, key_source
 from pushrail_stream.eventbridge.shared import Shared
 from pushrail_stream.eventbridge.wire import DESCRIBE_EVENT_BUS, Endpoint, Signer, Stamps
+from pushrail_stream.ports import SignIns
 
 _PRODUCT: Final = "pushrail-stream"
 """Our name in the User-Agent, for whoever reads the customer's CloudTrail."""
@@ -130,6 +131,11 @@ class EventBridge:
         if isinstance(reply, CallFailed):
             access.refused = keys
         return reply
+
+    @property
+    def sign_ins(self) -> SignIns:
+        """What became of sign-ins so far."""
+        return self._sts.sign_ins
 
     def forget_credentials(self, destination: Destination) -> None:
         """The `put` that has just returned was refused for its credentials: the next one signs in anew.

@@ -39,6 +39,7 @@ from pushrail_stream.core.outcome import (
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.failures import no_reply
 from pushrail_stream.eventbridge.shared import Shared
+from pushrail_stream.ports import SignIns
 
 if TYPE_CHECKING:
     from types_aiobotocore_sts.client import STSClient
@@ -181,10 +182,13 @@ class RoleKeys:
             self._keys, self._failure, self._expires_at = session.keys, None, session.expires_at
             part = _RENEW_FROM + (_RENEW_TO - _RENEW_FROM) * random.random()  # noqa: S311 - it only spreads renewals
             self._pause_secs = part * (session.expires_at - now)
+            self._sts.refreshed += 1
             return session.keys
         if self._keys is not None and now < self._expires_at:
             self._pause_secs = min(_RENEW_PAUSE_SECS, self._expires_at - now)
+            self._sts.kept += 1
             return self._keys
+        self._sts.failed += 1
         failed_before = self._failure is not None
         self._pause_secs = min(2 * self._pause_secs, _LONGEST_PAUSE_SECS) if failed_before else _FIRST_PAUSE_SECS
         self._keys, self._failure = None, session
@@ -216,6 +220,12 @@ class Sts:
         self._next_at = 0.0
         self._opening = Shared["STSClient | CallFailed"]()
         self._client: STSClient | None = None
+        self.refreshed = self.failed = self.kept = self._calls = self._refusals = 0
+
+    @property
+    def sign_ins(self) -> SignIns:
+        """What became of sign-ins so far."""
+        return SignIns(self.refreshed, self.failed, self.kept, self._calls, self._refusals)
 
     async def assume_role(self, auth: AssumeRole, name: str, bus_arn: str) -> RoleSession | CallFailed:
         """A new session for this bus, or why there is none. Ends within the deadline, waiting for a turn included."""
@@ -231,6 +241,12 @@ class Sts:
         }
         if self._narrow:
             request["Policy"] = session_policy(bus_arn)
+        self._calls += 1
+        answer = await self._call(request, wait_secs)
+        self._refusals += isinstance(answer, CallFailed)
+        return answer
+
+    async def _call(self, request: AssumeRoleRequestTypeDef, wait_secs: float) -> RoleSession | CallFailed:
         try:
             async with asyncio.timeout(self._deadline_secs):
                 await asyncio.sleep(wait_secs)

@@ -1,4 +1,4 @@
-"""The ops server: ``/metrics``, ``/livez`` and ``/readyz``, on the worker's own event loop."""
+"""The ops server: ``/``, ``/metrics``, ``/livez`` and ``/readyz``, on the worker's own event loop."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pushrail_stream.ports import Failed
 
 Exposition = Callable[[str], tuple[bytes, str]]
 """The ``Accept`` header to body and content type."""
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 _UNREADY: Final = 503
 _LAST_SECS: Final = 1.0
 """How long a worker that ends waits for who is still being answered, or does not listen."""
@@ -19,12 +20,17 @@ _LAST_SECS: Final = 1.0
 
 @asynccontextmanager
 async def serve_ops(
-    host: str, port: int, *, exposition: Exposition, unready: Callable[[], Sequence[str]]
+    host: str,
+    port: int,
+    *,
+    exposition: Exposition,
+    unready: Callable[[], Sequence[str]],
+    page: Callable[[], str] | None = None,
 ) -> AsyncIterator[int]:
     """Serve until the block ends; the port, which the system chose for port 0.
 
-    ``unready`` gives the reasons why the worker is not ready, none when it is. Raises `Failed` when the address
-    cannot be had.
+    ``unready`` gives the reasons why the worker is not ready, none when it is; ``page`` the status page. Raises
+    `Failed` when the address cannot be had.
     """
 
     async def metrics(request: web.Request) -> web.Response:
@@ -38,8 +44,15 @@ async def serve_ops(
         reasons = list(unready())
         return web.json_response({"ready": not reasons, "reasons": reasons}, status=_UNREADY if reasons else 200)
 
+    async def status(_request: web.Request) -> web.Response:
+        headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
+        if page is None:
+            raise web.HTTPNotFound
+        return web.Response(text=page(), content_type="text/html", headers=headers)
+
     application = web.Application()
-    application.add_routes([web.get("/metrics", metrics), web.get("/livez", livez), web.get("/readyz", readyz)])
+    routes = {"/": status, "/metrics": metrics, "/livez": livez, "/readyz": readyz}
+    application.add_routes([web.get(path, answer) for path, answer in routes.items()])
     application.on_response_prepare.append(_without_versions)
     runner = web.AppRunner(
         application, access_log=None, handle_signals=False, shutdown_timeout=_LAST_SECS, lingering_time=_LAST_SECS

@@ -22,8 +22,9 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.options import ConsumerOptions
+from pushrail_stream.kafka.statistics import read_statistics
 from pushrail_stream.pipeline.intake import Directions, Intake
-from pushrail_stream.ports import Failed, Observer
+from pushrail_stream.ports import ClientStatistics, Failed, Observer
 
 _T = TypeVar("_T")
 _POLL_SECS: Final = 0.1
@@ -58,6 +59,8 @@ class KafkaConsumer:
         self._next_commit = 0.0
         self._fatal: KafkaError | None = None
         self._active = False
+        self.statistics = ClientStatistics()
+        """The newest, as librdkafka gives them every two seconds."""
 
     async def run(self) -> None:
         """Consume until `stop`; raises `Failed` when Kafka will never have us. Cancelling it drains as `stop` does."""
@@ -206,7 +209,9 @@ class KafkaConsumer:
         self._take_part(active=False)
 
     def _on_statistics(self, text: str) -> None:
-        group = orjson.loads(text)["cgrp"]
+        statistics = orjson.loads(text)
+        self.statistics = read_statistics(statistics)
+        group = statistics["cgrp"]
         if group["state"] != "up":
             self._take_part(active=False)
         elif group["join_state"] == "steady" or self._options.kafka.group_protocol == "consumer":

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pushrail_stream.kafka.statistics import INTERVAL_MS
 from pushrail_stream.settings import Settings
 
 Property = str | int | float | bool
@@ -64,7 +65,7 @@ class KafkaOptions:
             "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a consumer that works on what it gets
             "fetch.wait.max.ms": 100,
             **self.common(),
-            "statistics.interval.ms": 2_000,  # they alone tell whether the group's coordinator is in reach
+            "statistics.interval.ms": INTERVAL_MS,  # they alone tell whether the group's coordinator is in reach
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",

@@ -6,13 +6,14 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Self, final
+from typing import Any, Final, Self, final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pushrail_stream.core.record import Headers
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.ports import Failed, Outgoing, Position, PublishError
+from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
+from pushrail_stream.ports import ClientStatistics, Failed, Outgoing, Position, PublishError
 
 _POLL_SECS: Final = 0.1
 _FLUSH_SECS: Final = 10.0
@@ -22,17 +23,24 @@ _FLUSH_SECS: Final = 10.0
 class KafkaPublisher:
     """Implements `ports.Publisher`: idempotent, ``acks=all``, done on the broker's acknowledgement."""
 
-    def __init__(self, producer: Producer) -> None:
+    def __init__(self, producer: Producer, keeper: StatisticsKeeper) -> None:
         self._producer = producer
+        self._keeper = keeper
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def statistics(self) -> ClientStatistics:
+        """The newest."""
+        return self._keeper.newest
 
     @classmethod
     @asynccontextmanager
     async def open(cls, options: KafkaOptions) -> AsyncIterator[Self]:
         """A publisher whose reports are fetched by a thread of its own until the block ends."""
-        producer = Producer(options.producer() | {"error_cb": lambda _error: None})
+        keeper = StatisticsKeeper()
+        producer = Producer(options.producer() | _callbacks(keeper))
         async with _polling(producer):
-            yield cls(producer)
+            yield cls(producer, keeper)
 
     async def publish(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Return once Kafka acknowledged the record; raise `PublishError` when it did not."""
@@ -145,10 +153,16 @@ def _position(message: Message) -> Position:
 class KafkaLog:
     """Fire and forget: appends to a topic; what cannot be written is counted in ``lost`` and never waited for."""
 
-    def __init__(self, producer: Producer, topic: str) -> None:
+    def __init__(self, producer: Producer, topic: str, keeper: StatisticsKeeper) -> None:
         self._producer = producer
         self._topic = topic
+        self._keeper = keeper
         self.lost = 0
+
+    @property
+    def statistics(self) -> ClientStatistics:
+        """The newest."""
+        return self._keeper.newest
 
     @property
     def backlog(self) -> int:
@@ -160,6 +174,7 @@ class KafkaLog:
     async def open(cls, options: KafkaOptions, topic: str) -> AsyncIterator[Self]:
         """A log with a producer of its own, so that it never stands in a dead letter's way."""
         log: Self
+        keeper = StatisticsKeeper()
 
         def report(error: KafkaError | None, _message: Message) -> None:
             if error is not None:
@@ -167,15 +182,15 @@ class KafkaLog:
 
         producer = Producer(
             options.producer()
+            | _callbacks(keeper)
             | {
-                "error_cb": lambda _error: None,
                 "linger.ms": 200,
                 "queue.buffering.max.kbytes": 4_096,
                 "delivery.report.only.error": True,
                 "on_delivery": report,
             }
         )
-        log = cls(producer, topic)
+        log = cls(producer, topic, keeper)
         async with _polling(producer):
             yield log
 
@@ -185,6 +200,10 @@ class KafkaLog:
             self._producer.produce(self._topic, value, key)
         except (BufferError, KafkaException):
             self.lost += 1
+
+
+def _callbacks(keeper: StatisticsKeeper) -> dict[str, Any]:
+    return {"error_cb": lambda _error: None, "stats_cb": keeper, "statistics.interval.ms": INTERVAL_MS}
 
 
 @asynccontextmanager

@@ -7,14 +7,15 @@ is served on the event loop, so it sees the ledger and every counter at one mome
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, final, get_args
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pushrail_stream.core.batch import Flush
 from pushrail_stream.core.delivery import Trigger
-from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.core.retry import DeadReason, RetryReason
 from pushrail_stream.core.signals import (
@@ -32,13 +33,16 @@ from pushrail_stream.core.signals import (
     SkipReason,
 )
 from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
-from pushrail_stream.pipeline.deliver import Census
+from pushrail_stream.pipeline.state import WorkerState
 
 _MAX_CODES: Final = 100
 """Error codes counted by name: AWS may call an error anything, and every name is a series."""
 _FAILURES: Final = {CopyFailed: "copy", CommitFailed: "commit", KafkaTrouble: "kafka"}
 _OWN_CREDENTIALS: Final = "own_credentials"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
+_AGES: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0)
+_BYTES: Final = (1_000.0, 5_000.0, 10_000.0, 50_000.0, 100_000.0, 250_000.0, 500_000.0, 1_000_000.0)
+_OTHERS: Final = "other"
 _ENTRIES: Final = (1.0, 2.0, 3.0, 5.0, 8.0, 9.0, 10.0)
 
 
@@ -46,17 +50,22 @@ _ENTRIES: Final = (1.0, 2.0, 3.0, 5.0, 8.0, 9.0, 10.0)
 class Metrics(Collector):
     """Sees every signal, and shows what it has counted when it is asked."""
 
-    def __init__(self, retry_topics: Iterable[str] = ()) -> None:
-        self.ledger = Ledger()
-        """The worker's own, once it has started."""
-        self.attempts_lost: Callable[[], int] = lambda: 0
-        self.census: Callable[[], Census] = Census
+    def __init__(
+        self, state: WorkerState, tiers: Mapping[str, float] = MappingProxyType({}), max_destinations: int = 0
+    ) -> None:
+        """``tiers``: the retry topics and their delays in seconds. So many destinations have series of their own."""
+        self._worker = state
         self.exposition = Exposition(self)
         # What is known beforehand begins at 0: Prometheus sees no increase in the first value of a series.
         self._entries: Counter[tuple[str, str]] = Counter({("delivered", ""): 0})
         self._codes: set[str] = set()
         self._dead = _zeros(get_args(DeadReason))
-        self._moved = Counter({(topic, reason): 0 for topic in retry_topics for reason in get_args(RetryReason)})
+        self._tiers = tiers
+        self._max_destinations = max_destinations
+        self._known_destinations = set[str]()
+        self._destinations: Counter[tuple[str, str]] = Counter()
+        self._flushes = _zeros(get_args(Flush))
+        self._moved = Counter({(topic, reason): 0 for topic in tiers for reason in get_args(RetryReason)})
         self._skipped = _zeros(get_args(SkipReason))
         self._failures = _zeros([*_FAILURES.values(), _OWN_CREDENTIALS])
         self._own_fault_secs = 0.0
@@ -65,6 +74,8 @@ class Metrics(Collector):
         self._documents = (0, 0)
         self._calls = Histogram(_SECONDS)
         self._batches = Histogram(_ENTRIES)
+        self._batch_bytes = Histogram(_BYTES)
+        self._age = Histogram(_AGES)
         self._latency: defaultdict[Trigger, Histogram] = defaultdict(lambda: Histogram(_SECONDS))
         self._latency["live"], self._latency["retry"] = Histogram(_SECONDS), Histogram(_SECONDS)
 
@@ -84,28 +95,51 @@ class Metrics(Collector):
             case _:
                 self._state_changed(signal)
 
+    @property
+    def dead_letters(self) -> Mapping[str, int]:
+        """Dead letters since the start, by reason."""
+        return {reason: count for (reason,), count in self._dead.items()}
+
     def collect(self) -> Iterator[Metric]:
         """Every series, as of now."""
         yield from self._deliveries()
         yield from self._attempts()
-        yield from self._state()
+        yield from self._conditions()
+        yield from self._held_records()
+        yield from self._partitions()
+        yield from self._kafka()
 
     def _attempted(self, signal: Attempted) -> None:
         self._calls.observe(signal.duration_secs)
         self._batches.observe(len(signal.entries))
-        ended_ms, delivered = signal.at_ms + signal.duration_secs * 1000, 0
+        self._flushes[(signal.flush,)] += 1
+        ended_ms, delivered, size = signal.at_ms + signal.duration_secs * 1000, 0, 0
         for entry in signal.entries:
             outcome = entry.outcome
+            size += entry.size
             if isinstance(outcome, Delivered):
                 delivered += 1
                 # The producer's clock may be ahead of ours, but no histogram's sum may fall.
                 self._latency[entry.trigger].observe(max(0.0, (ended_ms - entry.recorded_at_ms) / 1000))
+                self._age.observe(max(0.0, (ended_ms - entry.event.occurred_at_ms) / 1000))
             else:
                 self._count(type(outcome).__name__.lower(), outcome.code)
                 if isinstance(outcome, Retryable) and outcome.ours:
                     self._failures[(_OWN_CREDENTIALS,)] += 1
                     self._own_fault_secs = ended_ms / 1000
+        self._batch_bytes.observe(size)
         self._entries["delivered", ""] += delivered
+        if self._max_destinations:
+            self._count_destination(signal.destination.id, delivered, len(signal.entries) - delivered)
+
+    def _count_destination(self, destination_id: str, delivered: int, failed: int) -> None:
+        if destination_id not in self._known_destinations:
+            if len(self._known_destinations) >= self._max_destinations:
+                destination_id = _OTHERS
+            else:
+                self._known_destinations.add(destination_id)
+        self._destinations[destination_id, "delivered"] += delivered
+        self._destinations[destination_id, "failed"] += failed
 
     def _count(self, outcome: str, code: str) -> None:
         if code not in self._codes:
@@ -126,7 +160,7 @@ class Metrics(Collector):
                 pass
 
     def _deliveries(self) -> Iterator[Metric]:
-        ledger = self.ledger
+        ledger = self._worker.ledger
         yield CounterMetricFamily(
             "pushrail_deliveries_begun", "Deliveries begun, one per event and destination.", ledger.begun
         )
@@ -146,6 +180,12 @@ class Metrics(Collector):
             ("trigger",),
             {(trigger,): latency for trigger, latency in self._latency.items()},
         )
+        yield histogram(
+            "pushrail_event_latency_seconds",
+            "From an event's occurredAt to EventBridge's confirmation.",
+            (),
+            {(): self._age},
+        )
 
     def _attempts(self) -> Iterator[Metric]:
         yield counter("pushrail_entries", "Entries attempted, by outcome.", ("outcome", "code"), self._entries)
@@ -153,13 +193,45 @@ class Metrics(Collector):
             "pushrail_put_events_seconds", "Duration of PutEvents calls, signing in included.", (), {(): self._calls}
         )
         yield histogram("pushrail_batch_entries", "Entries of a PutEvents call.", (), {(): self._batches})
-        yield CounterMetricFamily(
-            "pushrail_attempts_log_lost", "Attempt records that could not be written.", self.attempts_lost()
+        yield histogram("pushrail_batch_bytes", "Bytes of the entries of a call.", (), {(): self._batch_bytes})
+        yield counter("pushrail_flushes", "Calls, by why their batch left.", ("reason",), self._flushes)
+        yield counter(
+            "pushrail_destination_entries",
+            "Entries attempted, by destination (metrics.max_destinations).",
+            ("destination", "outcome"),
+            self._destinations,
         )
+        yield CounterMetricFamily(
+            "pushrail_attempts_log_lost", "Attempt records that could not be written.", self._worker.attempts_lost()
+        )
+        yield GaugeMetricFamily(
+            "pushrail_attempts_log_backlog_records",
+            "Attempt records that Kafka has not acknowledged yet.",
+            self._worker.attempts_backlog(),
+        )
+        signed_in = self._worker.sign_ins()
+        for name, documentation, label, counts in (
+            (
+                "pushrail_credential_refreshes",
+                "Sessions wanted, by what came of it.",
+                "outcome",
+                {("refreshed",): signed_in.refreshed, ("failed",): signed_in.failed, ("kept",): signed_in.kept},
+            ),
+            (
+                "pushrail_sts_calls",
+                "Calls of AssumeRole.",
+                "outcome",
+                {
+                    ("succeeded",): signed_in.sts_calls - signed_in.sts_failures,
+                    ("failed",): signed_in.sts_failures,
+                },
+            ),
+        ):
+            yield counter(name, documentation, (label,), counts)
 
-    def _state(self) -> Iterator[Metric]:
+    def _conditions(self) -> Iterator[Metric]:
         yield counter("pushrail_failures", "What failed and is tried again, by what it was.", ("of",), self._failures)
-        census = self.census()
+        census = self._worker.census()
         for name, documentation, value in (
             (
                 "pushrail_own_fault_last_timestamp_seconds",
@@ -167,6 +239,8 @@ class Metrics(Collector):
                 self._own_fault_secs,
             ),
             ("pushrail_lanes", "Destinations with deliveries, or with a state worth remembering.", census.active),
+            ("pushrail_put_events_in_flight", "PutEvents calls under way.", census.calls),
+            ("pushrail_lanes_waiting_deliveries", "Deliveries that wait in lanes.", census.waiting),
             ("pushrail_destinations_suspended", "Destinations that only probes are sent to.", census.suspended),
             ("pushrail_destinations_slowed", "Destinations that asked for less speed.", census.slowed),
             ("pushrail_buses_gone", "Destinations whose bus does not exist.", census.gone),
@@ -180,6 +254,81 @@ class Metrics(Collector):
         for state, count in zip(("good", "bad"), self._documents, strict=True):
             documents.add_metric([state], count)
         yield documents
+
+    def _held_records(self) -> Iterator[Metric]:
+        events = GaugeMetricFamily(
+            "pushrail_buffered_events", "Records begun that are not settled, by where they came from.", labels=["of"]
+        )
+        size = GaugeMetricFamily("pushrail_buffered_bytes", "Their bytes.", labels=["of"])
+        for name, views in self._worker.partitions().items():
+            events.add_metric([name], sum(view.open_records for view in views))
+            size.add_metric([name], sum(view.open_bytes for view in views))
+        yield events
+        yield size
+
+    def _partitions(self) -> Iterator[Metric]:
+        labels = ["topic", "partition"]
+        lag = GaugeMetricFamily(
+            "pushrail_consumer_lag_records",
+            "Records above the committed offset; not shown while unknown.",
+            labels=labels,
+        )
+        oldest = GaugeMetricFamily(
+            "pushrail_oldest_undelivered_age_seconds",
+            "Since the Kafka timestamp of the first record that is not settled; 0 without one.",
+            labels=labels,
+        )
+        committed = GaugeMetricFamily(
+            "pushrail_committed_offset_age_seconds",
+            "Since the committed offset last moved while there is something to wait for; else 0.",
+            labels=labels,
+        )
+        depth = GaugeMetricFamily(
+            "pushrail_retry_depth_records",
+            "Deliveries that wait on a retry topic, of this worker's share.",
+            labels=["topic"],
+        )
+        delay = GaugeMetricFamily("pushrail_retry_delay_seconds", "How long each waits there.", labels=["topic"])
+        depths = dict.fromkeys(self._tiers, 0)
+        now_ms = self._worker.now_ms()
+        for view in (view for views in self._worker.partitions().values() for view in views):
+            topic, number = view.partition.topic, str(view.partition.number)
+            records = self._worker.lag(view.partition, view.committed)
+            if records is not None:
+                lag.add_metric([topic, number], records)
+                if topic in depths:
+                    depths[topic] += records
+            age_ms = 0 if view.oldest_at_ms is None else max(0, now_ms - view.oldest_at_ms)
+            oldest.add_metric([topic, number], age_ms / 1000)
+            committed.add_metric([topic, number], view.uncommitted_secs)
+        for topic, delay_secs in self._tiers.items():
+            depth.add_metric([topic], depths[topic])
+            delay.add_metric([topic], delay_secs)
+        yield from (lag, oldest, committed, depth, delay)
+
+    def _kafka(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("pushrail_kafka_brokers_up", "Brokers a client is connected to.", labels=["client"])
+        rtt = GaugeMetricFamily(
+            "pushrail_kafka_rtt_seconds", "Mean round trip to the slowest broker.", labels=["client"]
+        )
+        queued = GaugeMetricFamily(
+            "pushrail_kafka_queued_records",
+            "Fetched and not handed over, or written and not acknowledged.",
+            labels=["client"],
+        )
+        errors = CounterMetricFamily(
+            "pushrail_kafka_request_errors", "Requests that failed or were not answered in time.", labels=["client"]
+        )
+        rebalances = CounterMetricFamily(
+            "pushrail_kafka_rebalances", "Rebalances of a consumer's group.", labels=["client"]
+        )
+        for name, statistics in self._worker.kafka().items():
+            up.add_metric([name], statistics.brokers_up)
+            rtt.add_metric([name], statistics.rtt_secs)
+            queued.add_metric([name], statistics.queued)
+            errors.add_metric([name], statistics.errors)
+            rebalances.add_metric([name], statistics.rebalances)
+        yield from (up, rtt, queued, errors, rebalances)
 
 
 def _zeros(names: Iterable[str]) -> Counter[tuple[str]]:

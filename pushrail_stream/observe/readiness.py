@@ -10,10 +10,11 @@ from pushrail_stream.core.signals import Flooded, Membership, Signal
 
 @final
 class Readiness:
-    """Ready is who is in touch with all of its consumer groups and was stopped by nobody, nor by a flood."""
+    """Ready is who knows its destinations, is in touch with its consumer groups and was not stopped, nor by a flood."""
 
     def __init__(self, groups: Iterable[str]) -> None:
         self._active = dict.fromkeys(groups, False)
+        self._loading = True
         self._flooded = False
         self._stopping = False
 
@@ -27,6 +28,10 @@ class Readiness:
             case _:
                 pass
 
+    def loaded(self) -> None:
+        """The destinations have been read."""
+        self._loading = False
+
     def stop(self) -> None:
         """The worker finishes what it has and takes no more."""
         self._stopping = True
@@ -35,4 +40,5 @@ class Readiness:
         """Why the worker is not ready; empty when it is."""
         away = [f"consumer group {group}: not in touch" for group, active in self._active.items() if not active]
         flooded = ["stopped by a flood of dead letters"] if self._flooded else []
-        return [*away, *flooded, *(["stopping"] if self._stopping else [])]
+        loading = ["the destinations have not been read yet"] if self._loading else []
+        return [*loading, *away, *flooded, *(["stopping"] if self._stopping else [])]

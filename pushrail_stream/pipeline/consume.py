@@ -67,13 +67,13 @@ class Consume(Intake):
         event = decode(record.value, record.headers, self._rules.vendor)
         size = len(record.value or b"")
         if isinstance(event, Undecodable):
-            ticket = tracker.begin(record.offset, size, 1)
+            ticket = tracker.begin(record.offset, size, 1, record.timestamp_ms)
             if ticket is not None:
                 self._ledger.begin(1)
                 self._bury(record, None, ticket, "undecodable", event.field, str(event))
             return
         route = self._directory.route(event.vendor, event.customer_external_id)
-        ticket = tracker.begin(record.offset, size, len(route) or 1)
+        ticket = tracker.begin(record.offset, size, len(route) or 1, record.timestamp_ms)
         if ticket is None:
             return
         self._ledger.begin(len(route) or 1)

@@ -8,8 +8,9 @@ it holds something, or while its destination's pace or health is worth rememberi
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections.abc import Callable
-from typing import Final, NamedTuple, final
+from typing import Final, Literal, NamedTuple, final
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery, Problem
@@ -51,6 +52,7 @@ _CALL_SECS: Final = 2.0
 """A call that begins late in its deliveries' time still gets so long for its reply."""
 _ROOM_UNDER_PRESSURE: Final = 10
 _NEVER: Final = float("inf")
+_ORDER: Final = {"gone": 0, "suspended": 1, "slowed": 2, "ok": 3}
 
 
 class Census(NamedTuple):
@@ -62,6 +64,25 @@ class Census(NamedTuple):
     slowed: int = 0
     gone: int = 0
     """Their bus does not exist."""
+    calls: int = 0
+    """PutEvents calls under way, to all of them."""
+    waiting: int = 0
+    """Deliveries that wait in lanes."""
+
+
+class LaneView(NamedTuple):
+    """How one destination stands."""
+
+    destination_id: str
+    state: Literal["ok", "slowed", "suspended", "gone"]
+    waiting: int
+    """Deliveries."""
+    calls: int
+    """Under way."""
+    most_calls: int
+    """That may be under way now."""
+    per_second: float
+    """Deliveries, lately."""
 
 
 @final
@@ -109,7 +130,27 @@ class Deliver:
         lanes = self._lanes.values()
         suspended = sum(lane.is_suspended for lane in lanes)
         slowed = sum(not lane.window.is_open for lane in lanes)
-        return Census(len(lanes), suspended, slowed, self._look_out.gone)
+        calls = sum(lane.in_flight for lane in lanes)
+        waiting = sum(len(lane) for lane in lanes)
+        return Census(len(lanes), suspended, slowed, self._look_out.gone, calls, waiting)
+
+    def lane_views(self, most: int) -> list[LaneView]:
+        """The lanes that need looking at, worst first, then the busiest; at most so many. Looks at every lane."""
+        now = self._loop.time()
+        views = [self._view(lane, now) for lane in self._lanes.values()]
+        return heapq.nsmallest(most, views, key=lambda view: (_ORDER[view.state], -view.waiting, view.destination_id))
+
+    def _view(self, lane: Lane, now: float) -> LaneView:
+        state: Literal["ok", "slowed", "suspended", "gone"] = "ok"
+        if self._look_out.is_gone(lane.destination.id):
+            state = "gone"
+        elif lane.is_suspended:
+            state = "suspended"
+        elif not lane.window.is_open:
+            state = "slowed"
+        most_calls = lane.window.size(lane.destination.limits.max_in_flight)
+        per_second = lane.throughput.per_second(now)
+        return LaneView(lane.destination.id, state, len(lane), lane.in_flight, most_calls, per_second)
 
     def offer(self, delivery: Delivery, destination: Destination) -> None:
         """Queue a delivery on its destination's lane; ``destination`` is the current document."""
@@ -251,7 +292,15 @@ class Deliver:
                 pairs = zip(batch.deliveries, outcomes, strict=True)
                 entries = [self._conclude(lane, d, o, now, reply.request_id, probing=probing) for d, o in pairs]
         self._observe(
-            Attempted(batch.destination, at_ms, now - started, reply.http_status, reply.request_id, tuple(entries))
+            Attempted(
+                batch.destination,
+                at_ms,
+                now - started,
+                reply.http_status,
+                reply.request_id,
+                tuple(entries),
+                batch.flush,
+            )
         )
         return verdict
 

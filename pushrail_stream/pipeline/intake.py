@@ -52,6 +52,20 @@ class Directions(NamedTuple):
     full: frozenset[Partition]
 
 
+class PartitionView(NamedTuple):
+    """How one partition stands."""
+
+    partition: Partition
+    open_records: int
+    open_bytes: int
+    oldest_at_ms: int | None
+    """Kafka timestamp, epoch milliseconds, of the first record that is not settled."""
+    committed: int | None
+    """The offset Kafka has acknowledged; None when there is none."""
+    uncommitted_secs: float
+    """Since the committed offset last moved, while there is something above it to move it to, or to wait for."""
+
+
 def too_large(size: int, limit: int) -> Problem:
     """Why an entry is never sent. It would be refused, and no batch can hold it."""
     return Problem("EntryTooLarge", f"the entry has {size} bytes; one request holds at most {limit}")
@@ -79,6 +93,7 @@ class Intake(ABC):
         self._loop = asyncio.get_running_loop()
         self._trackers: dict[Partition, OffsetTracker] = {}
         self._committed: dict[Partition, Committable] = {}
+        self._behind_since: dict[Partition, float] = {}
         self._holding = False
         self._full = frozenset[Partition]()
         self._relieved_at = float("-inf")
@@ -114,13 +129,37 @@ class Intake(ABC):
 
     def committable(self) -> Sequence[tuple[Partition, Committable]]:
         """What has moved since it was last committed."""
-        return self._news(self._trackers, forget=False)
+        now = self._loop.time()
+        news = self._news(self._trackers, forget=False)
+        moved = {partition for partition, _ in news}
+        for partition, tracker in self._trackers.items():
+            if tracker.window or partition in moved:
+                self._behind_since.setdefault(partition, now)
+            else:
+                self._behind_since.pop(partition, None)
+        return news
+
+    def partition_views(self) -> list[PartitionView]:
+        """How each partition stands now."""
+        now = self._loop.time()
+        return [
+            PartitionView(
+                partition,
+                tracker.open_records,
+                tracker.open_bytes,
+                tracker.oldest_at_ms,
+                start.offset if (start := self._committed.get(partition)) else None,
+                now - self._behind_since.get(partition, now),
+            )
+            for partition, tracker in self._trackers.items()
+        ]
 
     def committed(self, commits: Iterable[tuple[Partition, Committable]]) -> None:
         """Kafka acknowledged these commits."""
         for partition, committable in commits:
             if partition in self._trackers:
                 self._committed[partition] = committable
+                self._behind_since.pop(partition, None)
 
     def accept(self, records: Iterable[Record]) -> Directions:
         """Take records in. Those of partitions we no longer own are left to their owner."""
@@ -163,8 +202,9 @@ class Intake(ABC):
 
     def _leave(self, partitions: Iterable[Partition]) -> dict[Partition, OffsetTracker]:
         leaving = {p: tracker for p in partitions if (tracker := self._trackers.pop(p, None)) is not None}
-        for tracker in leaving.values():
+        for partition, tracker in leaving.items():
             tracker.leave()
+            self._behind_since.pop(partition, None)
         return leaving
 
     def _relieve(self) -> None:

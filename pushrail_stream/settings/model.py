@@ -223,6 +223,13 @@ class HttpSettings(_Section):
     port: Port = 9464
 
 
+class MetricsSettings(_Section):
+    """What is measured beyond the worker itself."""
+
+    max_destinations: Annotated[int, Field(ge=0, le=10_000)] = 0
+    """Destinations that have series of their own, the first ones met; the others share one. 0: none has."""
+
+
 class IngestSettings(_Section):
     """Where events are taken in over HTTP, from whom, and how much."""
 
@@ -268,6 +275,7 @@ class Settings(BaseSettings):
     secrets: SecretsSettings = SecretsSettings()
     history: HistorySettings = HistorySettings()
     http: HttpSettings = HttpSettings()
+    metrics: MetricsSettings = MetricsSettings()
     ingest: IngestSettings = IngestSettings()
 
     @classmethod

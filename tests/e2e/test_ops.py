@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
 from pushrail_stream.app import run_worker
@@ -36,8 +38,9 @@ pytestmark = pytest.mark.kafka
 README = Path(__file__).parents[2] / "README.md"
 
 
-async def ask(port: int, path: str) -> tuple[int, Any]:
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as reply:
+async def ask(port: int, path: str, **headers: str) -> tuple[int, Any]:
+    url = f"http://127.0.0.1:{port}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as reply:
         return reply.status, await (reply.json() if "json" in reply.content_type else reply.text())
 
 
@@ -96,19 +99,57 @@ async def test_a_port_that_is_taken_is_named(embedded_broker: Any) -> None:
 async def test_every_metric_is_in_the_readme_with_its_labels_and_no_other(real_kafka: str) -> None:
     rows = re.findall(r"^\| `(pushrail_(?!ingest_)\w+)` \|([^|]*)\|", README.read_text(), flags=re.MULTILINE)
     documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    assert len(documented) == len(rows), "each is told once"
     async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
+        settings = settings_for(real_kafka, bus.url, metrics={"max_destinations": 10})
         make_topics(settings)
-        async with running(settings, []) as worker:
-            families = list(text_string_to_metric_families((await ask(worker.worker.http_port, "/metrics"))[1]))
+        open_bus(bus, [0])
+        async with running(settings, [destination(0)]) as worker:
+            port = worker.worker.http_port
+            await produce(settings, [("acct_0", event(0, n)) for n in range(30)])
+            await bus.wait_for_arrivals(30)
+            async with asyncio.timeout(60):
+                while "pushrail_consumer_lag_records{" not in (body := (await ask(port, "/metrics"))[1]):  # noqa: ASYNC110
+                    await asyncio.sleep(0.2)
+            families = list(text_string_to_metric_families(body))
+            openmetrics = (await ask(port, "/metrics", Accept="application/openmetrics-text; version=1.0.0"))[1]
+            assert re.search(r"<h1>pushrail-stream</h1>.*badge ok'>ready", (await ask(port, "/"))[1], re.DOTALL)
     shown: dict[str, set[str]] = {}
     for family in families:
         name = family.name + ("_total" if family.type == "counter" else "")
         shown[name] = {label for sample in family.samples for label in sample.labels} - {"le"}
+        assert re.fullmatch(r"pushrail_[a-z]+(_[a-z]+)*", name)
         assert family.documentation.endswith("."), f"{name} says what it is"
         assert (family.type == "counter") == any(sample.name == f"{family.name}_total" for sample in family.samples)
         assert family.type in {"counter", "gauge", "histogram"}
     assert shown == documented
+    asked_for = openmetrics_families(openmetrics)  # type: ignore[no-untyped-call]
+    assert {family.name for family in asked_for} == {family.name for family in families}
+
+
+async def test_two_workers_are_one_truth_when_their_metrics_are_added_up(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url, delivery={"flush_ms": 20})
+        make_topics(settings)
+        open_bus(bus, range(3))
+        destinations = [destination(n) for n in range(3)]
+        async with running(settings, destinations) as one, running(settings, destinations) as two:
+            for worker in (one, two):
+                await both(worker, active=True)
+            # Partitions may still move: what is then under way is dropped by one and begun by the other.
+            await produce(settings, [(f"acct_{n % 3}", event(n % 3, n)) for n in range(600)])
+            await bus.wait_for_arrivals(600)
+            async with asyncio.timeout(60):
+                while True:
+                    seen = [totals((await ask(w.worker.http_port, "/metrics"))[1]) for w in (one, two)]
+                    both_of = Counter[str]()
+                    for samples in seen:
+                        both_of.update(samples)
+                    if not both_of["pushrail_deliveries_in_flight"] and not both_of["pushrail_consumer_lag_records"]:
+                        break
+                    await asyncio.sleep(0.5)
+            assert both_of["pushrail_event_latency_seconds_count"] == 600
+            assert both_of["pushrail_deliveries_begun_total"] == both_of["pushrail_deliveries_total"]
 
 
 def members(worker: Watched) -> dict[str, bool]:

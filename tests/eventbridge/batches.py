@@ -48,7 +48,7 @@ def batch_of(target: Destination, values: list[bytes], headers: Headers = ()) ->
         assert isinstance(event, Event), event
         record = Record("pushrail.events", 0, offset, b"acct_1", raw, headers, 0)
         deliveries.append(
-            Delivery(event, record, target.id, entry_size(event, target), Ticket(OffsetTracker(), offset, 0, 1))
+            Delivery(event, record, target.id, entry_size(event, target), Ticket(OffsetTracker(), offset, 0, 1, 0))
         )
     return Batch(target, tuple(deliveries))
 

@@ -12,6 +12,7 @@ import pytest
 
 from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.observe.metrics import Metrics
+from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.ports import Failed
 
 HOST = "127.0.0.1"
@@ -21,7 +22,7 @@ LONG_SECS = 8
 
 @asynccontextmanager
 async def served(reasons: Sequence[str] = ()) -> AsyncIterator[int]:
-    async with serve_ops(HOST, 0, exposition=Metrics().exposition, unready=lambda: reasons) as port:
+    async with serve_ops(HOST, 0, exposition=Metrics(WorkerState()).exposition, unready=lambda: reasons) as port:
         yield port
 
 
@@ -103,8 +104,8 @@ async def test_clients_that_hang_do_not_keep_a_worker_from_ending() -> None:
 async def test_an_address_that_cannot_be_had_is_named() -> None:
     async with served() as port:
         with pytest.raises(Failed, match=rf"http\.port: {HOST}:{port} cannot be had: .*in use"):
-            async with serve_ops(HOST, port, exposition=Metrics().exposition, unready=list):
+            async with serve_ops(HOST, port, exposition=Metrics(WorkerState()).exposition, unready=list):
                 pass
     with pytest.raises(Failed, match=r"http\.host, http\.port: no-such-host\.invalid:0 cannot be had"):
-        async with serve_ops("no-such-host.invalid", 0, exposition=Metrics().exposition, unready=list):
+        async with serve_ops("no-such-host.invalid", 0, exposition=Metrics(WorkerState()).exposition, unready=list):
             pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -11,6 +12,7 @@ from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.flood import FloodReport
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.outcome import Blocked, Delivered, Retryable, Throttled
+from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import Again, Bury, DeadReason, RetryReason, Settle, Tier
 from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import (
@@ -28,13 +30,16 @@ from pushrail_stream.core.signals import (
 )
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.pipeline.deliver import Census
+from pushrail_stream.pipeline.intake import PartitionView
+from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.ports import ClientStatistics, SignIns
 from tests.observe.signals import AT_MS, attempted, event_of, letter
 from tests.pipeline.records import record
 
 
 def shown(*signals: Signal, metrics: Metrics | None = None) -> dict[tuple[Any, ...], float]:
     """Every sample by name and label values, in the alphabetical order of the labels."""
-    metrics = metrics or Metrics()
+    metrics = metrics or Metrics(WorkerState())
     for signal in signals:
         metrics(signal)
     body, content_type = metrics.exposition("")
@@ -95,17 +100,18 @@ def test_the_state_of_the_worker_is_shown() -> None:
 
 
 def test_the_destinations_are_counted_as_they_stand_when_somebody_asks() -> None:
-    metrics = Metrics()
-    metrics.census = lambda: Census(9, 3, 2, 1)
+    metrics = Metrics(WorkerState(census=lambda: Census(9, 3, 2, 1, 5, 77)))
     samples = shown(metrics=metrics)
     assert samples["pushrail_lanes",] == 9
     assert samples["pushrail_destinations_suspended",] == 3
     assert samples["pushrail_destinations_slowed",] == 2
     assert samples["pushrail_buses_gone",] == 1
+    assert samples["pushrail_put_events_in_flight",] == 5
+    assert samples["pushrail_lanes_waiting_deliveries",] == 77
 
 
 def test_what_is_known_to_come_begins_at_0_so_that_its_first_increase_is_seen() -> None:
-    samples = shown(metrics=Metrics(["retry.10s"]))
+    samples = shown(metrics=Metrics(WorkerState(), {"retry.10s": 10}))
     series: dict[str, tuple[str, ...]] = {
         "pushrail_dead_letters_total": get_args(DeadReason),
         "pushrail_skipped_total": get_args(SkipReason),
@@ -147,8 +153,8 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
 
 
 def test_the_ledger_is_shown_as_it_is() -> None:
-    metrics, ledger = Metrics(), Ledger()
-    metrics.ledger, metrics.attempts_lost = ledger, lambda: 4
+    ledger = Ledger()
+    metrics = Metrics(WorkerState(ledger=ledger, attempts_lost=lambda: 4, attempts_backlog=lambda: 9))
     ledger.begin(10)
     ledger.deliver(2)
     ledger.bury(1)
@@ -161,9 +167,90 @@ def test_the_ledger_is_shown_as_it_is() -> None:
     assert samples["pushrail_deliveries_begun_total",] == 10
     assert samples["pushrail_deliveries_in_flight",] == 2
     assert samples["pushrail_attempts_log_lost_total",] == 4
+    assert samples["pushrail_attempts_log_backlog_records",] == 9
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
-    body, content_type = Metrics().exposition("application/openmetrics-text; version=1.0.0")
+    body, content_type = Metrics(WorkerState()).exposition("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
+
+
+def test_batches_are_measured_and_why_they_left() -> None:
+    good = (Delivered("e"), Settle())
+    samples = shown(attempted(good, good, flush="entries"), attempted(good, flush="retry"))
+    assert samples["pushrail_flushes_total", "entries"] == 1
+    assert samples["pushrail_flushes_total", "retry"] == 1
+    assert samples["pushrail_flushes_total", "bytes"] == 0
+    assert (samples["pushrail_batch_bytes_count",], samples["pushrail_batch_bytes_sum",]) == (2, 100 + 101 + 100)
+
+
+def test_the_whole_way_is_timed_from_when_it_occurred() -> None:
+    signal = attempted((Delivered("e"), Settle()), (Blocked("AccessDenied", ""), Bury("blocked", "", "")))
+    entry = signal.entries[0]
+    old = entry._replace(event=entry.event._replace(occurred_at_ms=AT_MS - 3_600_000))
+    ahead = entry._replace(event=entry.event._replace(occurred_at_ms=AT_MS + 3_600_000))
+    samples = shown(signal._replace(entries=(old, signal.entries[1], ahead)))
+    assert samples["pushrail_event_latency_seconds_count",] == 2, "of what was delivered"
+    assert samples["pushrail_event_latency_seconds_sum",] == pytest.approx(3600.012, abs=0.001)
+
+
+def test_destinations_have_series_of_their_own_up_to_a_cap_and_only_when_asked() -> None:
+    def attempt(name: str) -> Signal:
+        signal = attempted((Delivered("e"), Settle()), (Throttled("SlowDown", ""), Again(1, "throttled")))
+        return signal._replace(destination=replace(signal.destination, id=name))
+
+    signals = [attempt(name) for name in ("dst_a", "dst_b", "dst_c", "dst_a", "dst_d")]
+    samples = shown(*signals, metrics=Metrics(WorkerState(), max_destinations=2))
+    series = {key[1:]: value for key, value in samples.items() if key[0] == "pushrail_destination_entries_total"}
+    delivered = {("dst_a", "delivered"): 2, ("dst_b", "delivered"): 1, ("other", "delivered"): 2}
+    assert series == delivered | {(name, "failed"): value for (name, _), value in delivered.items()}
+    assert not any(key[0] == "pushrail_destination_entries_total" for key in shown(*signals))
+
+
+def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
+    one, two, retry = Partition("events", 0), Partition("events", 1), Partition("retry.10s", 0)
+    views = {
+        "events": [PartitionView(one, 3, 300, AT_MS - 4_000, 10, 2.5), PartitionView(two, 0, 0, None, None, 0.0)],
+        "retries": [PartitionView(retry, 1, 50, AT_MS + 9_000, 5, 0.0)],
+    }
+    ends = {one: 25, retry: 12}
+    metrics = Metrics(
+        WorkerState(
+            partitions=lambda: views,
+            lag=lambda partition, committed: ends[partition] - (committed or 0) if partition in ends else None,
+            now_ms=lambda: AT_MS,
+        ),
+        {"retry.10s": 10, "retry.2m": 120},
+    )
+    samples = shown(metrics=metrics)
+    assert {key[1:]: value for key, value in samples.items() if key[0] == "pushrail_consumer_lag_records"} == {
+        ("0", "events"): 15,
+        ("0", "retry.10s"): 7,
+    }, "what is not known is not shown"
+    oldest, stands = "pushrail_oldest_undelivered_age_seconds", "pushrail_committed_offset_age_seconds"
+    assert [samples[oldest, number, "events"] for number in ("0", "1")] == [4, 0]
+    assert samples[oldest, "0", "retry.10s"] == 0, "a clock that is ahead makes nothing younger than now"
+    assert samples[stands, "0", "events"] == 2.5
+    assert (samples["pushrail_buffered_events", "events"], samples["pushrail_buffered_bytes", "retries"]) == (3, 50)
+    assert [samples["pushrail_retry_depth_records", topic] for topic in ("retry.10s", "retry.2m")] == [7, 0]
+    assert [samples["pushrail_retry_delay_seconds", topic] for topic in ("retry.10s", "retry.2m")] == [10, 120]
+
+
+def test_sign_ins_and_clients_of_kafka_are_shown_as_they_stand() -> None:
+    metrics = Metrics(
+        WorkerState(
+            sign_ins=lambda: SignIns(5, 2, 1, 9, 3),
+            kafka=lambda: {"events": ClientStatistics(3, 0.002, 7, 11, 4)},
+        )
+    )
+    samples = shown(metrics=metrics)
+    refreshes = {key[1]: value for key, value in samples.items() if key[0] == "pushrail_credential_refreshes_total"}
+    assert refreshes == {"refreshed": 5, "failed": 2, "kept": 1}
+    calls = {key[1]: value for key, value in samples.items() if key[0] == "pushrail_sts_calls_total"}
+    assert calls == {"succeeded": 6, "failed": 3}
+    for name, value in (
+        ("brokers_up", 3), ("rtt_seconds", 0.002), ("request_errors_total", 7), ("queued_records", 11),
+        ("rebalances_total", 4),
+    ):  # fmt: skip
+        assert samples[f"pushrail_kafka_{name}", "events"] == value

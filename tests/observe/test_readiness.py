@@ -13,6 +13,7 @@ JOINED = [Membership(EVENTS, True), Membership(RETRIES, True)]
 
 def reasons(*signals: Signal) -> list[str]:
     readiness = Readiness([EVENTS, RETRIES])
+    readiness.loaded()
     for signal in signals:
         readiness(signal)
     return list(readiness.reasons())
@@ -45,6 +46,14 @@ def test_a_flood_is_a_reason_for_good() -> None:
 
 def test_a_worker_that_is_stopping_is_not_ready() -> None:
     readiness = Readiness([])
+    readiness.loaded()
     assert not readiness.reasons()
     readiness.stop()
     assert readiness.reasons() == ["stopping"]
+
+
+def test_a_worker_that_has_not_read_its_destinations_is_not_ready() -> None:
+    readiness = Readiness([])
+    assert readiness.reasons() == ["the destinations have not been read yet"]
+    readiness.loaded()
+    assert readiness.reasons() == []

@@ -1,0 +1,133 @@
+"""The status page: how a worker stands, for people. Rendered here; no scripts, nothing loaded, no secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Final, NamedTuple
+
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.pipeline.deliver import LaneView
+from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.ports import Incident
+
+LANES: Final = 50
+"""Shown at most: those that need looking at come first."""
+_STYLE: Final = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; color: #1a1a1a }
+h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.05rem; margin: 1.6rem 0 .3rem }
+table { border-collapse: collapse; width: 100% }
+td, th { text-align: left; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid #e2e2e2; vertical-align: top }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } th { font-weight: 600; color: #555 }
+.badge { display: inline-block; padding: .05rem .5rem; border-radius: .6rem; background: #ddd }
+.ok { background: #d8f0dc } .bad { background: #f8d4d0 } .warn { background: #fbeac2 } .dim { color: #777 }
+@media (prefers-color-scheme: dark) {
+body { background: #16181b; color: #e6e6e6 } td, th { border-color: #33363b } th { color: #aaa } .dim { color: #999 }
+.badge { background: #444 } .ok { background: #1f4d2a } .bad { background: #6b2620 } .warn { background: #5e4a12 } }
+"""
+_TONES: Final = {"ok": "ok", "slowed": "warn", "suspended": "bad", "gone": "bad"}
+_REFRESH_SECS: Final = 5
+
+
+class WorkerStatus(NamedTuple):
+    """What the page is made of."""
+
+    name: str
+    worker: WorkerState
+    reasons: Callable[[], Sequence[str]]
+    """Why it is not ready."""
+    dead_letters: Callable[[], Mapping[str, int]]
+    incidents: Callable[[], Sequence[Incident]]
+    """Newest first."""
+
+
+def status_page(status: WorkerStatus) -> str:
+    """The page as of now."""
+    worker = status.worker
+    now_ms, reasons = worker.now_ms(), status.reasons()
+    state = "<span class='badge ok'>ready</span>"
+    if reasons:
+        state = f"<span class='badge bad'>not ready</span> {escape('; '.join(reasons))}"
+    title = escape(status.name)
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<meta http-equiv=refresh content={_REFRESH_SECS}><title>{title}</title><style>{_STYLE}</style>"
+        f"<h1>{title}</h1><p>{state} <span class=dim>{format_rfc3339(now_ms)}, "
+        f"made anew every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></span></p>"
+        + _deliveries(worker.ledger)
+        + _dead_letters(status.dead_letters())
+        + _lanes(worker.lanes(LANES), worker.census().active)
+        + _partitions(worker, now_ms)
+        + _failures(status.incidents())
+        + "</html>"
+    )
+
+
+def _deliveries(ledger: Ledger) -> str:
+    names = ("begun", "delivered", "dead_lettered", "moved_to_retry", "skipped", "dropped", "in_flight")
+    counts = [f"{getattr(ledger, name):,}" for name in names]
+    heads = [name.replace("_", " ").replace("in flight", "open") for name in names]
+    return _section("Deliveries since the start", heads, [counts], numbers=range(len(names)))
+
+
+def _dead_letters(counts: Mapping[str, int]) -> str:
+    reasons = [reason for reason, count in counts.items() if count]
+    rows = [[f"{counts[reason]:,}" for reason in reasons]] if reasons else []
+    return _section("Dead letters, by reason", reasons, rows, numbers=range(len(reasons)))
+
+
+def _lanes(lanes: Sequence[LaneView], active: int) -> str:
+    rows = [
+        [
+            escape(lane.destination_id),
+            f"<span class='badge {_TONES[lane.state]}'>{lane.state}</span>",
+            f"{lane.per_second:.1f}",
+            f"{lane.waiting:,}",
+            f"{lane.calls} of {lane.most_calls}",
+        ]
+        for lane in lanes
+    ]
+    heads = ("destination", "state", "delivered a second", "waiting", "calls")
+    more = f", of {active:,} the {len(lanes)} most in need" if active > len(lanes) else ""
+    return _section(f"Destinations with something to do{more}", heads, rows, numbers=(2, 3, 4))
+
+
+def _partitions(worker: WorkerState, now_ms: int) -> str:
+    rows = []
+    for views in worker.partitions().values():
+        for view in sorted(views, key=lambda view: view.partition):
+            lag = worker.lag(view.partition, view.committed)
+            age = "" if view.oldest_at_ms is None else f"{max(0, now_ms - view.oldest_at_ms) / 1000:.1f} s"
+            rows.append(
+                [
+                    escape(str(view.partition)),
+                    "" if view.committed is None else f"{view.committed:,}",
+                    "not known" if lag is None else f"{lag:,}",
+                    f"{view.open_records:,}",
+                    f"{view.open_bytes:,}",
+                    age,
+                    f"{view.uncommitted_secs:.1f} s" if view.uncommitted_secs else "",
+                ]
+            )
+    heads = ("partition", "committed", "lag", "open", "bytes", "oldest open", "commit stands since")
+    return _section("Partitions", heads, rows, numbers=range(1, len(heads)))
+
+
+def _failures(failures: Sequence[Incident]) -> str:
+    rows = [
+        [format_rfc3339(f.at_ms), escape(f.what), escape(f.where), escape(f.code), escape(f.message)] for f in failures
+    ]
+    return _section("What went wrong lately", ("at", "what", "where", "code", "message"), rows)
+
+
+def _section(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """A table, or that there is nothing to show. Cells are markup."""
+    if not rows:
+        return f"<h2>{escape(title)}</h2><p class=dim>None.</p>"
+    kind = [" class=n" if index in numbers else "" for index in range(len(heads))]
+    head = "".join(f"<th{kind[index]}>{escape(name)}</th>" for index, name in enumerate(heads))
+    lines = "".join(
+        "<tr>" + "".join(f"<td{kind[index]}>{cell}</td>" for index, cell in enumerate(row)) + "</tr>" for row in rows
+    )
+    return f"<h2>{escape(title)}</h2><table><tr>{head}</tr>{lines}</table>"

@@ -1,0 +1,74 @@
+"""What went wrong lately, kept for the status page: the newest of each kind, however many there were."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final, final
+
+from pushrail_stream.core.signals import (
+    BusGone,
+    CommitFailed,
+    CopyFailed,
+    DeadLettered,
+    DocumentRefused,
+    Flooded,
+    KafkaTrouble,
+    RegistryTrouble,
+    Signal,
+    Suspended,
+)
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.ports import Incident
+
+_KEPT: Final = 30
+
+
+@final
+class Recent:
+    """Sees every signal; keeps the last few incidents that differ in more than their time."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._kept: OrderedDict[tuple[str, str, str], Incident] = OrderedDict()
+
+    def __call__(self, signal: Signal) -> None:
+        """See one signal."""
+        match signal:
+            case DeadLettered(letter):
+                what = f"dead letter: {letter.reason}"
+                self._keep(what, letter.destination_id or str(letter.record.origin), letter.code, letter.message)
+            case Suspended(destination, code, message):
+                self._keep("suspended", destination.id, code, message)
+            case BusGone(destination):
+                self._keep("bus gone", destination.id, "", destination.bus_arn)
+            case DocumentRefused(document, field, problem):
+                self._keep("document refused", document, field, problem)
+            case _:
+                self._ours(signal)
+
+    def _ours(self, signal: Signal) -> None:
+        match signal:
+            case CopyFailed(copy, problem):
+                self._keep("copy not written", str(copy.record.origin), "", problem)
+            case CommitFailed(problem):
+                self._keep("commit refused", "", "", problem)
+            case KafkaTrouble(problem):
+                self._keep("Kafka", "", "", problem)
+            case RegistryTrouble(problem):
+                self._keep("registry", "", "", problem)
+            case Flooded():
+                self._keep("stopped", "", "", "a flood of dead letters")
+            case _:
+                pass
+
+    def newest_first(self) -> list[Incident]:
+        """What is kept."""
+        return list(reversed(self._kept.values()))
+
+    def _keep(self, what: str, where: str, code: str, message: str) -> None:
+        key = (what, where, code)
+        self._kept.pop(key, None)
+        self._kept[key] = Incident(self._now_ms(), what, where, code, safe_message(message))
+        if len(self._kept) > _KEPT:
+            self._kept.popitem(last=False)

@@ -1,0 +1,30 @@
+"""How to look at a worker when somebody asks: what is counted nowhere because it is there to be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.record import Partition
+from pushrail_stream.pipeline.deliver import Census, LaneView
+from pushrail_stream.pipeline.intake import PartitionView
+from pushrail_stream.ports import ClientStatistics, SignIns
+
+
+@dataclass(slots=True)
+class WorkerState:
+    """Filled in when the worker runs; before that there is nothing to see."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    census: Callable[[], Census] = Census
+    lanes: Callable[[int], Sequence[LaneView]] = lambda _most: ()
+    partitions: Callable[[], Mapping[str, Sequence[PartitionView]]] = dict
+    """Of events and of retries."""
+    lag: Callable[[Partition, int | None], int | None] = lambda _partition, _committed: None
+    """Records of a partition above the committed offset; None while unknown."""
+    kafka: Callable[[], Mapping[str, ClientStatistics]] = dict
+    sign_ins: Callable[[], SignIns] = SignIns
+    attempts_lost: Callable[[], int] = lambda: 0
+    attempts_backlog: Callable[[], int] = lambda: 0
+    now_ms: Callable[[], int] = lambda: 0

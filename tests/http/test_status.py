@@ -1,0 +1,154 @@
+"""The status page: what it shows, and how a real browser shows it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.record import Partition
+from pushrail_stream.http.ops import serve_ops
+from pushrail_stream.http.status import WorkerStatus, status_page
+from pushrail_stream.pipeline.deliver import Census, LaneView
+from pushrail_stream.pipeline.intake import PartitionView
+from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.ports import Incident
+from tests.tools import needed_tool
+
+AT_MS = 1_780_000_000_000
+LANES = [
+    LaneView("dst_gone", "gone", 4, 0, 8, 0.0),
+    LaneView("dst_suspended", "suspended", 0, 0, 8, 0.0),
+    LaneView("dst_slowed", "slowed", 1_234, 2, 2, 17.25),
+    LaneView("dst_<b>odd</b>", "ok", 0, 1, 8, 120.0),
+]
+VIEWS = {
+    "events": [
+        PartitionView(Partition("pushrail.events", 1), 12, 9_600, AT_MS - 4_200, 1_000_000, 2.5),
+        PartitionView(Partition("pushrail.events", 0), 0, 0, None, None, 0.0),
+    ],
+    "retries": [PartitionView(Partition("pushrail.retry.10s", 0), 1, 800, AT_MS - 100, 7, 0.0)],
+}
+INCIDENTS = [
+    Incident(AT_MS - 1_000, "dead letter: blocked", "dst_gone", "EventBusNotFound", "no <script>alert(1)</script>")
+]
+
+
+def ledger() -> Ledger:
+    counts = Ledger()
+    counts.begin(1_000_020)
+    counts.deliver(1_000_000)
+    counts.bury(7)
+    return counts
+
+
+def status(reasons: Sequence[str] = (), **changes: Any) -> WorkerStatus:
+    state = WorkerState(
+        ledger=ledger(),
+        census=lambda: Census(321, 1, 1, 1, 3, 1_238),
+        lanes=lambda most: LANES[:most],
+        partitions=lambda: VIEWS,
+        lag=lambda partition, committed: None if committed is None else 40 + partition.number,
+        now_ms=lambda: AT_MS,
+    )
+    letters = {"blocked": 5, "rejected": 2, "expired": 0}
+    told = WorkerStatus("pushrail-stream-2", state, lambda: reasons, lambda: letters, lambda: INCIDENTS)
+    return told._replace(**changes)
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.cells.append(data)
+
+
+def text(page: str) -> str:
+    parser = _Text()
+    parser.feed(page)
+    return " | ".join(parser.cells)
+
+
+def test_it_shows_where_everything_stands() -> None:
+    shown = text(status_page(status()))
+    for part in (
+        "pushrail-stream-2", "ready", "1,000,020", "blocked | rejected", "5 | 2", "of 321 the 4 most in need",
+        "dst_gone | gone", "dst_slowed | slowed | 17.2 | 1,234 | 2 of 2", "dst_<b>odd</b> | ok",
+        "pushrail.events/1 | 1,000,000 | 41 | 12 | 9,600 | 4.2 s | 2.5 s", "pushrail.events/0 | not known | 0",
+        "EventBusNotFound | no <script>alert(1)</script>",
+    ):  # fmt: skip
+        assert part in shown
+    assert "expired" not in shown, "what never happened takes no place"
+
+
+def test_it_runs_and_loads_nothing() -> None:
+    page = status_page(status())
+    assert not re.search(r"<script|<link|<img|src=|@import|url\(|://", page)
+
+
+def test_it_says_why_a_worker_is_not_ready() -> None:
+    shown = text(status_page(status(["stopping", "a <b>"])))
+    assert "not ready |  stopping; a <b>" in shown
+
+
+def test_before_anything_runs_it_says_that_there_is_nothing() -> None:
+    empty = status_page(WorkerStatus("w", WorkerState(), list, dict, list))
+    assert text(empty).count("None.") == 4
+
+
+async def test_a_real_browser_shows_it(tmp_path: Path) -> None:
+    """There is no script in it to run (above). Set PUSHRAIL_TEST_SCREENSHOTS to a folder to look at what it made."""
+    browser = needed_tool("chromium", "apt-get install chromium")
+    picture = tmp_path / "status.png"
+
+    async def show(*words: str, port: int) -> bytes:
+        process = await asyncio.create_subprocess_exec(
+            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
+            f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,1000",
+            *words, f"http://127.0.0.1:{port}/",
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await asyncio.wait_for(process.communicate(), 90)
+        assert process.returncode == 0, err.decode()
+        return out
+
+    async with serve_ops(
+        "127.0.0.1", 0, exposition=lambda _: (b"", ""), unready=list, page=lambda: status_page(status())
+    ) as port:
+        document = (await show("--dump-dom", port=port)).decode()
+        await show(f"--screenshot={picture}", port=port)
+    assert "dst_slowed" in text(document)
+    assert "<b>odd</b>" not in document, "what customers named is text"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size > 20_000, "there is something on it"
+    folder = os.environ.get("PUSHRAIL_TEST_SCREENSHOTS")
+    if folder:
+        shutil.copy(picture, Path(folder) / "status.png")
+
+
+async def test_the_page_is_served_and_may_load_nothing() -> None:
+    async with (
+        serve_ops("127.0.0.1", 0, exposition=lambda _: (b"", ""), unready=list, page=lambda: "hello") as port,
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/") as reply,
+    ):
+        assert (reply.status, await reply.text(), reply.content_type) == (200, "hello", "text/html")
+        assert reply.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
+
+
+@pytest.mark.parametrize("lanes", [0, 60])
+def test_lanes_are_bounded(lanes: int) -> None:
+    many = [LaneView(f"dst_{n}", "ok", 0, 0, 8, 0.0) for n in range(lanes)]
+    state = WorkerState(lanes=lambda most: many[:most], census=lambda: Census(lanes))
+    assert status_page(status(worker=state)).count("dst_") <= 50 + 1

@@ -1,0 +1,66 @@
+"""What the status page calls lately: the newest of each kind."""
+
+from __future__ import annotations
+
+from itertools import count
+
+from pushrail_stream.core.flood import FloodReport
+from pushrail_stream.core.signals import (
+    BusGone,
+    CommitFailed,
+    DeadLettered,
+    DocumentRefused,
+    Flooded,
+    Held,
+    KafkaTrouble,
+    RegistryTrouble,
+    Signal,
+    Suspended,
+)
+from pushrail_stream.observe.recent import Recent
+from tests.observe.signals import letter
+from tests.pipeline.records import destination
+
+
+def told(*signals: Signal) -> list[tuple[str, str, str, str]]:
+    recent = Recent(count(1).__next__)
+    for signal in signals:
+        recent(signal)
+    return [incident[1:] for incident in recent.newest_first()]
+
+
+def test_the_newest_comes_first_and_the_same_again_takes_its_place() -> None:
+    one = DeadLettered(letter("rejected", "MalformedDetail", "first", to="dst_a"), None)
+    again = DeadLettered(letter("rejected", "MalformedDetail", "second", to="dst_a"), None)
+    assert told(one, CommitFailed("no coordinator"), again) == [
+        ("dead letter: rejected", "dst_a", "MalformedDetail", "second"),
+        ("commit refused", "", "", "no coordinator"),
+    ]
+
+
+def test_everything_that_wants_a_person_is_told() -> None:
+    where = destination()
+    found = told(
+        Suspended(where, "AccessDenied", "no", 30, first=True),
+        BusGone(where),
+        DocumentRefused("a.json", "region", "is not one"),
+        KafkaTrouble("down"),
+        RegistryTrouble("no folder"),
+        Flooded(FloodReport(10, 9, 8, 7, 60)),
+        Held(True, 1, 1),
+    )
+    assert [what for what, *_ in reversed(found)] == [
+        "suspended", "bus gone", "document refused", "Kafka", "registry", "stopped",
+    ]  # fmt: skip
+
+
+def test_it_is_bounded() -> None:
+    assert len(told(*(CommitFailed("x") for _ in range(100)))) == 1
+    many = (DeadLettered(letter("rejected", f"code-{n}", ""), None) for n in range(100))
+    assert [code for _, _, code, _ in told(*many)][:2] == ["code-99", "code-98"]
+    assert len(told(*(DeadLettered(letter("rejected", f"code-{n}", ""), None) for n in range(100)))) == 30
+
+
+def test_secrets_do_not_get_that_far() -> None:
+    said = told(KafkaTrouble("signature=" + "0123456789abcdef" * 4))
+    assert "0123456789abcdef" not in said[0][3]
