@@ -1,0 +1,15 @@
+"""Makes the event bus of the example destination on the AWS that is none: a bus that is gone gets no events."""
+
+import os
+
+import botocore.session
+from botocore.exceptions import ClientError
+
+events = botocore.session.get_session().create_client(
+    "events", endpoint_url=os.environ["PUSHRAIL_EVENTBRIDGE__ENDPOINT_URL"]
+)
+try:
+    events.create_event_bus(Name="pushrail-events")
+except ClientError as error:
+    if error.response["Error"]["Code"] != "ResourceAlreadyExistsException":
+        raise
