@@ -1,4 +1,4 @@
-"""What watches the product: alert rules and their runbook, the dashboard, and a real Prometheus that scrapes workers."""
+"""What watches the product: alert rules and their runbook, the dashboard, and a real Prometheus at work."""
 
 from __future__ import annotations
 

@@ -1,0 +1,171 @@
+"""The image and the compose file: what can be known of them without building them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import venv
+from pathlib import Path
+from typing import Any
+
+import botocore.session
+import pytest
+import yaml
+from moto.server import ThreadedMotoServer
+
+from pushrail_stream.settings import Settings
+from tests.tools import needed_tool
+
+ROOT = Path(__file__).parents[2]
+DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
+COMPOSE = ROOT / "deploy" / "compose" / "compose.yaml"
+
+
+def setting_names() -> set[str]:
+    """Every environment variable that is a setting."""
+    names = {"PUSHRAIL_CONFIG"}
+    for name, field in Settings.model_fields.items():
+        keys = getattr(field.annotation, "model_fields", None)
+        names |= {f"PUSHRAIL_{name}__{key}".upper() for key in keys} if keys else {f"PUSHRAIL_{name}".upper()}
+    return names
+
+
+def compose() -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())
+    return found
+
+
+def instructions() -> list[str]:
+    """Of the Dockerfile, one a line, without comments."""
+    joined = DOCKERFILE.read_text().replace("\\\n", " ")
+    return [line for line in joined.splitlines() if line and not line.startswith("#")]
+
+
+def test_hadolint_finds_nothing_and_nothing_is_ignored() -> None:
+    tool = needed_tool("hadolint", "make setup")
+    done = subprocess.run(
+        [tool, "--failure-threshold", "style", DOCKERFILE], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "hadolint ignore" not in DOCKERFILE.read_text()
+
+
+def test_the_image_runs_as_nobody_in_particular_and_installs_by_hash() -> None:
+    last = instructions()[max(n for n, line in enumerate(instructions()) if line.startswith("FROM")) :]
+    user = next(line for line in last if line.startswith("USER"))
+    assert re.fullmatch(r"USER 10001:10001", user), "by number, so that Kubernetes can tell that it is not root"
+    assert any(line.startswith("HEALTHCHECK") and "/livez" in line for line in last)
+    installs = [line for line in instructions() if "pip install" in line]
+    assert installs
+    assert all("--require-hashes" in line for line in installs)
+    assert not any(line.startswith("ADD") for line in instructions())
+
+
+def test_only_what_the_image_needs_is_sent_to_who_builds_it() -> None:
+    kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    copied = [line.split()[1] for line in instructions() if line.startswith("COPY") and "--from" not in line]
+    assert sorted(kept) == sorted(copied)
+    assert all((ROOT / path).exists() for path in copied)
+
+
+def test_every_variable_is_a_setting() -> None:
+    texts = [
+        path.read_text() for path in (ROOT / "deploy").rglob("*") if path.suffix in {".yaml", ""} and path.is_file()
+    ]
+    used = {name for text in texts for name in re.findall(r"\bPUSHRAIL_[A-Z_]+[A-Z]\b", text)}
+    assert len(used) > 5
+    assert used - {"PUSHRAIL_SECTION__KEY"} <= setting_names()
+
+
+def test_compose_opens_its_ports_to_this_machine_only_and_takes_no_moving_tag() -> None:
+    for name, service in compose()["services"].items():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:"), name
+        image = service["image"]
+        assert re.search(r":[\w.-]*\d|:local$", image), f"{name}: {image}"
+        assert not image.endswith(":latest")
+        if image == "pushrail-stream:local":
+            assert service["read_only"] is True
+            assert service["cap_drop"] == ["ALL"]
+
+
+def test_compose_has_the_moto_that_the_tests_run_against() -> None:
+    lock = (ROOT / "deploy" / "requirements-dev.lock").read_text()
+    version = re.search(r"^moto==(\S+)", lock, flags=re.MULTILINE)
+    assert version is not None
+    assert compose()["services"]["aws"]["image"] == f"motoserver/moto:{version[1]}"
+
+
+def test_what_compose_mounts_is_there() -> None:
+    services = compose()["services"]
+    assert all(name in services for service in services.values() for name in service.get("depends_on", ()))
+    mounts = [mount for service in services.values() for mount in service.get("volumes", [])]
+    paths = [mount.split(":")[0] for mount in mounts if mount.startswith(".")]
+    assert len(paths) > 5
+    for path in paths:
+        assert (COMPOSE.parent / path).exists(), path
+    assert services["worker"]["stop_grace_period"] == "45s"
+
+
+def test_the_example_destinations_bus_is_made_once_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        here = {
+            "PUSHRAIL_EVENTBRIDGE__ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        for name, value in here.items():
+            monkeypatch.setenv(name, value)
+        for _ in range(2):
+            subprocess.run([sys.executable, COMPOSE.parent / "bus.py"], check=True, env=dict(os.environ))
+        events: Any = botocore.session.get_session().create_client(
+            "events", region_name="us-east-1", endpoint_url=here["PUSHRAIL_EVENTBRIDGE__ENDPOINT_URL"]
+        )
+        example = (ROOT / "config" / "destinations" / "acme-8K2zRq.json").read_text()
+        arns = [bus["Arn"] for bus in events.list_event_buses()["EventBuses"] if bus["Name"] != "default"]
+        assert len(arns) == 1
+        assert arns[0] in example
+    finally:
+        server.stop()
+
+
+@pytest.mark.timeout(300)
+def test_the_images_libraries_are_enough(tmp_path: Path) -> None:
+    """The build stage's steps, by hand: everything imports, and commands say what they are for."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    python = tmp_path / "venv" / "bin" / "python"
+    lock = ROOT / "deploy" / "requirements.lock"
+    install: list[str | Path] = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--require-hashes",
+        "-r",
+        lock,
+    ]
+    subprocess.run(install, check=True, timeout=280)
+    rooms = (
+        "import importlib, pkgutil, pushrail_stream\n"
+        "names = [m.name for m in pkgutil.walk_packages(pushrail_stream.__path__, 'pushrail_stream.')]\n"
+        "names = [n for n in names if '.sandbox' not in n and '__main__' not in n]\n"
+        "[importlib.import_module(n) for n in names]\n"
+        "print(len(names))"
+    )
+    there = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    done = subprocess.run([python, "-c", rooms], env=there, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100
+    for words in (["--version"], ["run", "--help"], ["ingest", "--help"], ["config", "show"]):
+        subprocess.run(
+            [python, "-m", "pushrail_stream", *words], env=there, cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+        )

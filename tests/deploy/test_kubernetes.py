@@ -1,0 +1,146 @@
+"""The manifests: kustomize builds them, they are what the API takes, and they fit each other and the product."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pushrail_stream.app import drain_secs
+from pushrail_stream.settings import Settings, load_settings
+from tests.deploy.test_images import setting_names
+from tests.tools import needed_tool
+
+KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
+LAST_COMMIT_SECS = 15
+WITHOUT_SCHEMA = {"ServiceMonitor", "ScaledObject"}
+
+
+@cache
+def built(path: str) -> str:
+    tool = needed_tool("kubectl", "make setup")
+    done = subprocess.run([tool, "kustomize", KUBERNETES / path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def objects(path: str = "overlays/example") -> list[dict[str, Any]]:
+    return list(yaml.safe_load_all(built(path)))
+
+
+def of_kind(kind: str) -> list[dict[str, Any]]:
+    found = [thing for thing in objects() if thing["kind"] == kind]
+    assert found, kind
+    return found
+
+
+def pods() -> dict[str, dict[str, Any]]:
+    return {deployment["metadata"]["name"]: deployment["spec"]["template"] for deployment in of_kind("Deployment")}
+
+
+def chosen(labels: dict[str, str]) -> list[str]:
+    """The Deployments whose pods a selector picks."""
+    return [name for name, pod in pods().items() if labels.items() <= pod["metadata"]["labels"].items()]
+
+
+@pytest.mark.parametrize("path", ["base", "overlays/example"])
+def test_every_object_is_what_the_api_takes(path: str, tmp_path: Path) -> None:
+    (tmp_path / "all.yaml").write_text(built(path))
+    tool = needed_tool("kubernetes-validate", "make setup")
+    done = subprocess.run([tool, "--strict", tmp_path / "all.yaml"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = (done.stdout + done.stderr).count(" passed for resource ")
+    assert passed == sum(thing["kind"] not in WITHOUT_SCHEMA for thing in objects(path))
+
+
+def test_selectors_pick_the_pods_they_are_meant_for() -> None:
+    for kind in ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"):
+        for thing in of_kind(kind):
+            selector = thing["spec"].get("podSelector") or thing["spec"]["selector"]
+            assert chosen(selector.get("matchLabels", selector)) == [thing["metadata"]["name"]], kind
+    for monitor in of_kind("ServiceMonitor"):
+        services = [
+            service["metadata"]["name"]
+            for service in of_kind("Service")
+            if monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+        ]
+        assert services == [monitor["metadata"]["name"]]
+
+
+def test_ports_are_named_where_they_are_used() -> None:
+    ports = {name: {port["name"] for port in pod["spec"]["containers"][0]["ports"]} for name, pod in pods().items()}
+    for service in of_kind("Service"):
+        assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports[service["metadata"]["name"]]
+    for monitor in of_kind("ServiceMonitor"):
+        assert {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]} <= ports[monitor["metadata"]["name"]]
+    for policy in of_kind("NetworkPolicy"):
+        opened = {port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]}
+        assert opened == ports[policy["metadata"]["name"]]
+        assert all(rule["from"] for rule in policy["spec"]["ingress"]), "from everywhere is not a rule"
+
+
+def test_a_stop_has_more_time_than_it_takes() -> None:
+    settings = Settings()
+    worker, ingest = (pods()[name]["spec"] for name in ("pushrail-worker", "pushrail-ingest"))
+    assert worker["terminationGracePeriodSeconds"] > drain_secs(settings) + LAST_COMMIT_SECS
+    wait = int(ingest["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert ingest["terminationGracePeriodSeconds"] > wait + 2 * settings.ingest.timeout_secs
+
+
+@pytest.mark.parametrize("name", ["pushrail-worker", "pushrail-ingest"])
+def test_pods_are_confined(name: str) -> None:
+    spec = pods()[name]["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == 10001
+    assert spec["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+    (container,) = spec["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert container["resources"]["requests"]["cpu"]
+    assert container["resources"]["limits"]["memory"]
+    assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys()
+    assert not container["image"].endswith(":latest")
+    assert ":" in container["image"]
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in spec["volumes"]}
+    accounts = {account["metadata"]["name"]: account for account in of_kind("ServiceAccount")}
+    assert accounts[spec["serviceAccountName"]]["automountServiceAccountToken"] is False
+
+
+def test_the_settings_load_and_point_at_what_is_mounted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in setting_names():
+        monkeypatch.delenv(name, raising=False)
+    settings = load_settings(KUBERNETES / "base" / "pushrail.yaml")
+    mounts = {
+        mount["mountPath"]
+        for pod in pods().values()
+        for mount in pod["spec"]["containers"][0]["volumeMounts"]
+        if "subPath" not in mount
+    }
+    assert settings.secrets.keyring is not None
+    assert {str(Path(settings.secrets.keyring).parent), str(settings.ingest.keys_file.parent)} <= mounts
+    assert settings.http.host == settings.ingest.host == "0.0.0.0"
+    scaled = of_kind("ScaledObject")[0]["spec"]
+    trigger = scaled["triggers"][0]["metadata"]
+    assert (trigger["consumerGroup"], trigger["topic"]) == (settings.kafka.group_id, settings.topics.events)
+    assert scaled["scaleTargetRef"]["name"] in pods()
+    assert scaled["minReplicaCount"] < scaled["maxReplicaCount"]
+
+
+def test_who_scales_is_the_only_one_who_says_how_many() -> None:
+    replicas = {
+        deployment["metadata"]["name"]: deployment["spec"].get("replicas") for deployment in of_kind("Deployment")
+    }
+    assert replicas == {"pushrail-worker": None, "pushrail-ingest": None}
+    assert of_kind("HorizontalPodAutoscaler")[0]["spec"]["scaleTargetRef"]["name"] == "pushrail-ingest"
+
+
+def test_no_secret_is_in_the_files() -> None:
+    assert not [thing for thing in objects() if thing["kind"] == "Secret"]
