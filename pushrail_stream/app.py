@@ -34,6 +34,7 @@ from pushrail_stream.observe.logging import Logger, LogObserver
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.recent import Recent
+from pushrail_stream.observe.tracing import open_tracing
 from pushrail_stream.pipeline.consume import Consume, IntakeRules
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
@@ -174,7 +175,9 @@ async def run_worker(
         readiness = Readiness([options.events().group_id, options.retries().group_id])
         recent = Recent(state.now_ms)
         status = WorkerStatus(name, state, readiness.reasons, lambda: metrics.dead_letters, recent.newest_first)
-        observe = FanOut([LogObserver(log), AttemptsLog(attempts), metrics, readiness, recent, *observers], log)
+        tracing = [world.enter_context(open_tracing(name, log))] if settings.tracing.enabled else []
+        seeing: list[Observer] = [LogObserver(log), AttemptsLog(attempts), metrics, readiness, recent, *observers]
+        observe, traced = FanOut([*seeing, *tracing], log), FanOut(tracing, log) if tracing else None
         http_port = await world.enter_async_context(
             serve_ops(
                 settings.http.host,
@@ -189,7 +192,9 @@ async def run_worker(
         readiness.loaded()
         with failing_alone():
             async with asyncio.TaskGroup() as tasks:
-                ports = _Ports(options, directory, bus, publisher, attempts, ends, state, readiness, observe, http_port)
+                ports = _Ports(
+                    options, directory, bus, publisher, attempts, ends, state, readiness, observe, traced, http_port
+                )
                 keeping = [tasks.create_task(ends.keep(lambda: _partitions(state)))]
                 if upkeep is not None:
                     keeping.append(tasks.create_task(upkeep.keep(observe)))
@@ -216,13 +221,15 @@ class _Ports(NamedTuple):
     state: WorkerState
     readiness: Readiness
     observe: Observer
+    traced: Observer | None
+    """Told of every event that is consumed."""
     http_port: int
 
 
 async def _run_graph(
     settings: Settings, ports: _Ports, tasks: asyncio.TaskGroup, started: Callable[[Worker], None]
 ) -> Ledger:
-    options, directory, bus, publisher, attempts, ends, state, readiness, observe, http_port = ports
+    options, directory, bus, publisher, attempts, ends, state, readiness, observe, traced, http_port = ports
     delivery, clock, ledger = settings.delivery, WallClock(), Ledger()
     tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
     limits = HoldLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
@@ -267,6 +274,7 @@ async def _run_graph(
         limits=limits.part(1 - _RETRY_SHARE),
         clock=clock,
         observe=observe,
+        consumed=traced,
     )
     redeliver = Redeliver(
         directory=directory,

@@ -64,6 +64,14 @@ class Event(NamedTuple):
     size: int
     """UTF-8 bytes that count in an entry whatever its destination: Detail, DetailType and Resources."""
 
+    @property
+    def trace_id(self) -> str | None:
+        """The W3C trace id, 32 hexadecimal digits; None without a valid ``traceparent``."""
+        if self.trace_header is None:
+            return None
+        since, rest = self.trace_header[len("Root=1-") :].split(";", 1)[0].split("-")
+        return since + rest
+
 
 class Undecodable(NamedTuple):
     """Why a record is no canonical event: the field at fault and what is wrong with it."""

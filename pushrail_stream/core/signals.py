@@ -18,6 +18,17 @@ from pushrail_stream.core.retry_copy import RetryCopy
 SkipReason = Literal["no_destination", "disabled", "filtered", "deleted"]
 
 
+class Consumed(NamedTuple):
+    """An event was decoded and routed; its deliveries have begun. Told only to who asks for it: it comes per event."""
+
+    event: Event
+    origin: Origin
+    deliveries: int
+    recorded_at_ms: int
+    """Epoch milliseconds of its record's Kafka timestamp."""
+    at_ms: int
+
+
 class EntryAttempted(NamedTuple):
     """One entry's part in an attempt. ``attempt`` counts from 1."""
 
@@ -228,7 +239,7 @@ class KafkaTrouble(NamedTuple):
 
 
 Signal = (
-    Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
+    Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
     | BusGone | BusBack | Membership | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
     | Answered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
 )  # fmt: skip

@@ -6,12 +6,14 @@ import logging
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, TextIO, final
 
 import structlog
 
-from pushrail_stream.core.outcome import Retryable
+from pushrail_stream.core.event import Event
+from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.core.signals import (
     Answered,
     ApiKeysChanged,
@@ -19,6 +21,7 @@ from pushrail_stream.core.signals import (
     BusBack,
     BusGone,
     CommitFailed,
+    Consumed,
     CopyFailed,
     DeadLettered,
     DocumentCaveat,
@@ -99,6 +102,8 @@ class LogObserver:
 
     def __init__(self, log: Logger) -> None:
         self._log = log
+        self._is_debug = log.is_enabled_for(logging.DEBUG)
+        """Asked once: what a line would say is not put together where nobody reads it."""
         self._said: dict[str, tuple[float, int]] = {}
 
     def __call__(self, signal: Signal) -> None:
@@ -116,22 +121,25 @@ class LogObserver:
                 self._failed(signal)
             case Answered() | ApiKeysChanged():
                 self._ingest(signal)
+            case Consumed():
+                pass  # comes per event, and what becomes of it is said
             case _:
                 self._state(signal)
 
     def _unsent(self, signal: Skipped | MovedToRetry | DeadLettered) -> None:
         match signal:
             case Skipped(event, origin, destination_id, _, reason):
-                self._log.debug(
-                    "skipped", reason=reason, origin=str(origin), customer=event.customer_external_id,
-                    destination=destination_id or "-",
-                )  # fmt: skip
+                if self._is_debug:
+                    self._log.debug(
+                        "skipped", reason=reason, origin=str(origin), destination=destination_id or "-", **_ids(event)
+                    )
             case MovedToRetry(copy):
-                self._log.debug(
-                    "moved_to_retry", topic=copy.tier.topic, reason=copy.reason, destination=copy.destination_id,
-                    origin=str(copy.record.origin), attempts=copy.attempts,
-                )  # fmt: skip
-            case DeadLettered(letter, _):
+                if self._is_debug:
+                    self._log.debug(
+                        "moved_to_retry", topic=copy.tier.topic, reason=copy.reason, destination=copy.destination_id,
+                        origin=str(copy.record.origin), attempts=copy.attempts, **_ids(copy.event),
+                    )  # fmt: skip
+            case DeadLettered(letter, event):
                 where = letter.destination_id or "-"
                 self._trouble(
                     f"{letter.reason} {letter.code} {where}",
@@ -141,6 +149,7 @@ class LogObserver:
                     message=letter.message,
                     destination=where,
                     origin=str(letter.record.origin),
+                    **({} if event is None else _ids(event)),
                 )
 
     def _health(self, signal: Suspended | Resumed | Slowed | BusGone | BusBack) -> None:
@@ -213,14 +222,8 @@ class LogObserver:
                 self._log.info("group_joined" if active else "group_out_of_reach", group=group)
 
     def _attempted(self, signal: Attempted) -> None:
-        self._log.debug(
-            "attempted",
-            destination=signal.destination.id,
-            entries=len(signal.entries),
-            status=signal.http_status,
-            request_id=signal.request_id,
-            duration_ms=round(signal.duration_secs * 1000, 1),
-        )
+        if self._is_debug:
+            self._log.debug("attempted", **_wide(signal))
         for entry in signal.entries:
             outcome = entry.outcome
             if isinstance(outcome, Retryable) and outcome.ours:
@@ -237,6 +240,46 @@ class LogObserver:
         self._said[key] = (now, 0)
         more = {"repeated": left_out} if left_out else {}
         self._log.warning(event, **fields, **more)
+
+
+def _wide(signal: Attempted) -> dict[str, Any]:
+    """Everything about a call in one line: what to search by, and what became of it."""
+    entries = signal.entries
+    outcomes = Counter(type(entry.outcome).__name__.lower() for entry in entries)
+    codes = Counter(entry.outcome.code for entry in entries if not isinstance(entry.outcome, Delivered))
+    events = [entry.event for entry in entries]
+    return {
+        "destination": signal.destination.id,
+        "vendor": signal.destination.vendor,
+        "customer": signal.destination.customer_external_id,
+        "region": signal.destination.region,
+        "status": signal.http_status,
+        "request_id": signal.request_id,
+        "duration_ms": round(signal.duration_secs * 1000, 1),
+        "entries": len(entries),
+        "bytes": sum(entry.size for entry in entries),
+        "flush": signal.flush,
+        "outcomes": dict(outcomes),
+        "codes": dict(codes),
+        "attempt": max(entry.attempt for entry in entries),
+        "triggers": sorted({entry.trigger for entry in entries}),
+        "oldest_ms": signal.at_ms - min(entry.recorded_at_ms for entry in entries),
+        "event_types": sorted({event.event_type for event in events}),
+        "idempotency_keys": [event.idempotency_key for event in events],
+        "correlation_ids": [event.correlation_id for event in events if event.correlation_id is not None],
+        "trace_ids": [trace for event in events if (trace := event.trace_id) is not None],
+        "origins": [str(entry.origin) for entry in entries],
+    }
+
+
+def _ids(event: Event) -> dict[str, Any]:
+    """What an event is found by."""
+    return {
+        "customer": event.customer_external_id,
+        "idempotency_key": event.idempotency_key,
+        "correlation_id": event.correlation_id,
+        "trace_id": event.trace_id,
+    }
 
 
 def _some(ids: Sequence[str]) -> list[str]:

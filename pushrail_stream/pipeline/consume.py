@@ -15,7 +15,7 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker, Ticket
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.retry import DeadReason
-from pushrail_stream.core.signals import Skipped
+from pushrail_stream.core.signals import Consumed, Skipped
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
@@ -52,7 +52,9 @@ class Consume(Intake):
         limits: HoldLimits,
         clock: Clock,
         observe: Observer,
+        consumed: Observer | None = None,
     ) -> None:
+        """``consumed`` is told of every event, which costs time: nobody needs to be."""
         super().__init__(
             deliver=deliver, copies=copies, under_way=under_way, guard=guard, limits=limits, observe=observe
         )
@@ -61,6 +63,7 @@ class Consume(Intake):
         self._ledger = ledger
         self._rules = rules
         self._clock = clock
+        self._consumed = consumed
 
     def _take(self, record: Record, tracker: OffsetTracker) -> None:
         self._guard.saw(record.key, self._loop.time())
@@ -77,6 +80,9 @@ class Consume(Intake):
         if ticket is None:
             return
         self._ledger.begin(len(route) or 1)
+        if self._consumed is not None:
+            now_ms = self._clock.now_ms()
+            self._consumed(Consumed(event, record.origin, len(route), record.timestamp_ms, now_ms))
         for destination in route:
             self._direct(record, event, destination, ticket)
         if not route:

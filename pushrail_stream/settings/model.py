@@ -230,6 +230,12 @@ class MetricsSettings(_Section):
     """Destinations that have series of their own, the first ones met; the others share one. 0: none has."""
 
 
+class TracingSettings(_Section):
+    """OpenTelemetry spans. Where they go is OpenTelemetry's own to configure (``OTEL_*`` variables)."""
+
+    enabled: bool = False
+
+
 class IngestSettings(_Section):
     """Where events are taken in over HTTP, from whom, and how much."""
 
@@ -276,6 +282,7 @@ class Settings(BaseSettings):
     history: HistorySettings = HistorySettings()
     http: HttpSettings = HttpSettings()
     metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
     ingest: IngestSettings = IngestSettings()
 
     @classmethod

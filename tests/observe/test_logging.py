@@ -6,7 +6,8 @@ from typing import Any, final
 import pytest
 
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.core.outcome import Delivered, Retryable
+from pushrail_stream.core.event import x_ray_header
+from pushrail_stream.core.outcome import Delivered, Retryable, Throttled
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import Again, Settle, Tier
 from pushrail_stream.core.retry_copy import RetryCopy
@@ -194,28 +195,59 @@ def test_a_change_of_state_is_one_line_of_json(signal: Signal, line: dict[str, A
     assert said(signal) == [line]
 
 
+def ids(key: str) -> dict[str, str | None]:
+    return {"customer": "acme", "idempotency_key": key, "correlation_id": None, "trace_id": None}
+
+
 def test_single_deliveries_are_only_told_of_when_asked() -> None:
     skipped = Skipped(event_of(record(0)), record(0).origin, None, None, "no_destination", "live", AT_MS)
     delivered = attempted((Delivered("e"), Settle()))
     assert said(delivered, skipped) == []
-    assert said(delivered, skipped, level="debug") == [
-        {
-            "level": "debug",
-            "event": "attempted",
-            "destination": "dst_acme",
-            "entries": 1,
-            "status": 200,
-            "request_id": "request-1",
-            "duration_ms": 12.3,
-        },
+    assert said(skipped, level="debug") == [
         {
             "level": "debug",
             "event": "skipped",
             "reason": "no_destination",
             "origin": f"{EVENTS}/0/0",
-            "customer": "acme",
             "destination": "-",
+            **ids("0"),
         },
+    ]
+
+
+def test_a_call_is_one_wide_line_with_all_that_one_searches_by() -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    signal = attempted((Delivered("e"), Settle()), (Throttled("SlowDown", ""), Again(1, "throttled")), flush="entries")
+    first = signal.entries[0]
+    followed = first.event._replace(
+        correlation_id="req-1", trace_header=x_ray_header(f"00-{trace}-b7ad6b7169203331-01".encode())
+    )
+    signal = signal._replace(entries=(first._replace(event=followed), signal.entries[1]))
+    assert said(signal, level="debug") == [
+        {
+            "level": "debug",
+            "event": "attempted",
+            "destination": "dst_acme",
+            "vendor": "pushrail",
+            "customer": "acme",
+            "region": "us-east-1",
+            "status": 200,
+            "request_id": "request-1",
+            "duration_ms": 12.3,
+            "entries": 2,
+            "bytes": 201,
+            "flush": "entries",
+            "outcomes": {"delivered": 1, "throttled": 1},
+            "codes": {"SlowDown": 1},
+            "attempt": 2,
+            "triggers": ["live"],
+            "oldest_ms": 75,
+            "event_types": ["order.created"],
+            "idempotency_keys": ["0", "1"],
+            "correlation_ids": ["req-1"],
+            "trace_ids": [trace],
+            "origins": [f"{EVENTS}/0/0", f"{EVENTS}/0/1"],
+        }
     ]
 
 
@@ -233,6 +265,7 @@ def test_a_move_to_a_retry_topic_is_only_told_of_when_asked() -> None:
         "destination": "dst_acme",
         "origin": f"{EVENTS}/0/7",
         "attempts": 0,
+        **ids("7"),
     }
 
 

@@ -1,0 +1,122 @@
+"""Spans as a collector gets them, by OpenTelemetry's own exporter into memory."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from pushrail_stream.core.event import Event, x_ray_header
+from pushrail_stream.core.outcome import Blocked, Delivered
+from pushrail_stream.core.retry import Bury, Settle
+from pushrail_stream.core.signals import Attempted, Consumed, DeadLettered, Held, Signal
+from pushrail_stream.observe.logging import open_log
+from pushrail_stream.observe.tracing import Tracing, open_tracing
+from pushrail_stream.ports import Failed
+from tests.observe.signals import AT_MS, attempted, event_of, letter
+from tests.pipeline.records import record
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED = f"00-{TRACE}-{SPAN}-01"
+
+
+def traced(event: Event, traceparent: str = SAMPLED) -> Event:
+    return event._replace(trace_header=x_ray_header(traceparent.encode()))
+
+
+def spans(*signals: Signal) -> list[ReadableSpan]:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracing = Tracing(provider.get_tracer("test"))
+    for signal in signals:
+        tracing(signal)
+    return list(exporter.get_finished_spans())
+
+
+def consumed(event: Event) -> Consumed:
+    return Consumed(event, record(3).origin, 2, AT_MS - 40, AT_MS)
+
+
+def producer_of(span: ReadableSpan) -> tuple[str, str]:
+    assert span.parent is not None
+    assert span.parent.is_remote
+    return f"{span.parent.trace_id:032x}", f"{span.parent.span_id:016x}"
+
+
+def test_an_event_is_consumed_in_its_producers_trace() -> None:
+    (span,) = spans(consumed(traced(event_of(record(3)))))
+    assert span.kind is SpanKind.CONSUMER
+    assert producer_of(span) == (TRACE, SPAN)
+    assert span.attributes is not None
+    assert (span.attributes["messaging.kafka.offset"], span.attributes["pushrail.deliveries"]) == (3, 2)
+    assert (span.start_time, span.end_time) == ((AT_MS - 40) * 1_000_000, AT_MS * 1_000_000), "from Kafka to us"
+
+
+def test_an_attempt_is_linked_to_every_event_it_carries() -> None:
+    signal = attempted((Delivered("e"), Settle()), (Blocked("AccessDenied", "no"), Bury("blocked", "", "")))
+    other = TRACE.replace("0", "1")
+    events = [traced(signal.entries[0].event), traced(signal.entries[1].event, f"00-{other}-{SPAN}-01")]
+    entries = tuple(entry._replace(event=event) for entry, event in zip(signal.entries, events, strict=True))
+    (span,) = spans(signal._replace(entries=entries))
+    assert (span.name, span.kind, span.parent) == ("PutEvents", SpanKind.CLIENT, None)
+    assert [f"{link.context.trace_id:032x}" for link in span.links] == [TRACE, other]
+    assert [link.attributes["pushrail.outcome"] for link in span.links if link.attributes] == ["delivered", "blocked"]
+    assert span.attributes is not None
+    assert (span.attributes["aws.request_id"], span.attributes["pushrail.failed"]) == ("request-1", 1)
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, "AccessDenied")
+    assert span.end_time is not None
+    assert span.start_time is not None
+    assert (span.end_time - span.start_time) / 1e6 == pytest.approx(12.3, abs=0.1)
+
+
+def test_an_attempt_that_delivers_everything_is_no_error() -> None:
+    signal = attempted((Delivered("e"), Settle()))
+    (span,) = spans(_with_trace(signal))
+    assert span.status.status_code is StatusCode.UNSET
+
+
+def _with_trace(signal: Attempted) -> Attempted:
+    return signal._replace(entries=tuple(e._replace(event=traced(e.event)) for e in signal.entries))
+
+
+def test_a_dead_letter_is_in_its_producers_trace_also_when_it_cannot_be_decoded() -> None:
+    dead = letter("undecodable", "payload", "is missing")
+    with_header = dead.record._replace(headers=(("traceparent", SAMPLED.encode()),))
+    (span,) = spans(DeadLettered(replace(dead, record=with_header), None))
+    assert producer_of(span) == (TRACE, SPAN)
+    assert span.attributes is not None
+    assert (span.attributes["pushrail.reason"], span.attributes["error.type"]) == ("undecodable", "payload")
+    assert span.status.status_code is StatusCode.ERROR
+
+
+@pytest.mark.parametrize("traceparent", ["", SAMPLED[:-1] + "0", "00-" + "0" * 32 + "-" + SPAN + "-01"])
+def test_what_the_producer_does_not_trace_costs_no_span(traceparent: str) -> None:
+    event = traced(event_of(record(3)), traceparent)
+    attempt = attempted((Delivered("e"), Settle()))
+    untraced = attempt._replace(entries=tuple(e._replace(event=event) for e in attempt.entries))
+    assert spans(consumed(event), untraced, DeadLettered(letter("rejected", "x", "y"), None), Held(True, 1, 1)) == []
+
+
+def test_a_trace_id_is_the_producers() -> None:
+    assert traced(event_of(record(0))).trace_id == TRACE
+    assert event_of(record(0)).trace_id is None
+
+
+def test_spans_are_sent_where_opentelemetry_is_told_and_what_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
+    with open_tracing("worker-1", open_log("warning")) as tracing:
+        tracing(consumed(traced(event_of(record(0)))))
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with (
+        pytest.raises(Failed, match=re.escape("pip install 'pushrail-stream[tracing]'")),
+        open_tracing("worker-1", open_log("warning")),
+    ):
+        pass
