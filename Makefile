@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test bench bench-ingest bench-isolation bench-registry chaos sandbox format lock clean
+.PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos sandbox format lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench-isolation: $(STAMP) ## Measure what healthy customers notice of hanging an
 
 bench-ingest: $(STAMP) ## Measure events over HTTP on a real Kafka: latency and CPU per event; the last line is JSON (options: ARGS=...)
 	@$(BIN)/python -m tests.bench.ingest $(ARGS)
+
+bench-observe: $(STAMP) ## Measure what metrics and logs cost per event, and a scrape; the last line is JSON (options: ARGS=...)
+	@$(BIN)/python -m tests.bench.observe $(ARGS)
 
 bench-registry: $(STAMP) ## Measure what many destinations cost to load and to change (options: ARGS=...)
 	@$(BIN)/python -m tests.bench.registry $(ARGS)

@@ -190,7 +190,7 @@ class RegistryTrouble(NamedTuple):
     problem: str
 
 
-class Answered(NamedTuple):
+class RequestAnswered(NamedTuple):
     """A request to post events was answered."""
 
     status: int
@@ -208,7 +208,7 @@ class Answered(NamedTuple):
     key_id: str | None = None
     trace_id: str | None = None
     problem: str = ""
-    """What was wrong, without anything that was posted."""
+    """What was wrong, for people."""
 
 
 class ApiKeysChanged(NamedTuple):
@@ -241,5 +241,5 @@ class KafkaTrouble(NamedTuple):
 Signal = (
     Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
     | BusGone | BusBack | Membership | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
-    | Answered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
+    | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
 )  # fmt: skip

@@ -40,7 +40,7 @@ from pushrail_stream.core.event import (
     utf8_length,
     x_ray_header,
 )
-from pushrail_stream.core.signals import Answered
+from pushrail_stream.core.signals import RequestAnswered
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.http.api_keys import ApiKey, ApiKeys
 from pushrail_stream.http.openapi import DESCRIPTION, MAX_EVENTS, docs_page
@@ -265,9 +265,9 @@ class _Seen:
         self.trace_id: str | None = None
         self.problem = ""
 
-    def answered(self, status: int, secs: float) -> Answered:
+    def answered(self, status: int, secs: float) -> RequestAnswered:
         vendor, key_id = (None, None) if self.key is None else (self.key.vendor, self.key.id)
-        return Answered(
+        return RequestAnswered(
             status, secs, self.size, self.accepted, self.rejected, self.failed, vendor, key_id, self.trace_id,
             self.problem,
         )  # fmt: skip
@@ -460,6 +460,7 @@ class IngestServer:
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,  # who asks is told by the key, not by an address
             timeout_keep_alive=_KEEP_ALIVE_SECS,
             timeout_graceful_shutdown=round(drain_secs),
         )

@@ -9,7 +9,7 @@ from typing import Final, final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pushrail_stream.core.signals import Answered, ApiKeysChanged, Signal
+from pushrail_stream.core.signals import ApiKeysChanged, RequestAnswered, Signal
 from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -34,7 +34,7 @@ class IngestMetrics(Collector):
     def __call__(self, signal: Signal) -> None:
         """See one signal."""
         match signal:
-            case Answered():
+            case RequestAnswered():
                 self._requests[(str(signal.status),)] += 1
                 self._events[("accepted",)] += signal.accepted
                 self._events[("rejected",)] += signal.rejected

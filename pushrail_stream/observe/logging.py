@@ -15,7 +15,6 @@ import structlog
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.core.signals import (
-    Answered,
     ApiKeysChanged,
     Attempted,
     BusBack,
@@ -35,6 +34,7 @@ from pushrail_stream.core.signals import (
     PartitionsRevoked,
     RegistryChanged,
     RegistryTrouble,
+    RequestAnswered,
     Resumed,
     Signal,
     Skipped,
@@ -119,7 +119,7 @@ class LogObserver:
                 self._registry(signal)
             case CopyFailed() | CommitFailed() | KafkaTrouble():
                 self._failed(signal)
-            case Answered() | ApiKeysChanged():
+            case RequestAnswered() | ApiKeysChanged():
                 self._ingest(signal)
             case Consumed():
                 pass  # comes per event, and what becomes of it is said
@@ -190,9 +190,9 @@ class LogObserver:
             case KafkaTrouble(problem):
                 self._trouble(problem, "kafka_trouble", problem=problem)
 
-    def _ingest(self, signal: Answered | ApiKeysChanged) -> None:
+    def _ingest(self, signal: RequestAnswered | ApiKeysChanged) -> None:
         match signal:
-            case Answered(status, secs, size, accepted, rejected, failed, vendor, key_id, trace_id, problem):
+            case RequestAnswered(status, secs, size, accepted, rejected, failed, vendor, key_id, trace_id, problem):
                 fields = {
                     "status": status, "ms": round(secs * 1000, 1), "bytes": size, "accepted": accepted,
                     "rejected": rejected, "failed": failed, "vendor": vendor, "key": key_id, "trace_id": trace_id,

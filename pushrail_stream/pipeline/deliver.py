@@ -132,12 +132,14 @@ class Deliver:
         slowed = sum(not lane.window.is_open for lane in lanes)
         calls = sum(lane.in_flight for lane in lanes)
         waiting = sum(len(lane) for lane in lanes)
-        return Census(len(lanes), suspended, slowed, self._look_out.gone, calls, waiting)
+        return Census(len(lanes), suspended, slowed, len(self._look_out.gone), calls, waiting)
 
     def lane_views(self, most: int) -> list[LaneView]:
         """The lanes that need looking at, worst first, then the busiest; at most so many. Looks at every lane."""
         now = self._loop.time()
         views = [self._view(lane, now) for lane in self._lanes.values()]
+        # What comes for a bus that is gone does not stay: its lane is seldom there.
+        views += [LaneView(name, "gone", 0, 0, 0, 0.0) for name in self._look_out.gone if name not in self._lanes]
         return heapq.nsmallest(most, views, key=lambda view: (_ORDER[view.state], -view.waiting, view.destination_id))
 
     def _view(self, lane: Lane, now: float) -> LaneView:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Collection
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.destination import Destination
@@ -55,9 +56,9 @@ class LookOut:
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def gone(self) -> int:
-        """How many buses were missing when they were last asked about."""
-        return len(self._gone)
+    def gone(self) -> Collection[str]:
+        """The destinations whose bus was missing when it was last asked about."""
+        return self._gone.keys()
 
     def is_gone(self, destination_id: str) -> bool:
         """Whether the bus of this destination was missing when it was last asked about."""

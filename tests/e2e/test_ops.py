@@ -23,6 +23,8 @@ from pushrail_stream.registry import FileDirectory
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Hang, Match, Probability, Rule, Times
 from tests.conftest import LocalKafkaFactory
 from tests.e2e.world import (
+    KEY_ID,
+    SECRET,
     Watched,
     bus_arn,
     destination,
@@ -113,7 +115,11 @@ async def test_every_metric_is_in_the_readme_with_its_labels_and_no_other(real_k
                     await asyncio.sleep(0.2)
             families = list(text_string_to_metric_families(body))
             openmetrics = (await ask(port, "/metrics", Accept="application/openmetrics-text; version=1.0.0"))[1]
-            assert re.search(r"<h1>pushrail-stream</h1>.*badge ok'>ready", (await ask(port, "/"))[1], re.DOTALL)
+            assert re.search(
+                r"<h1>pushrail-stream</h1>.*badge ok'>ready", (page := (await ask(port, "/"))[1]), re.DOTALL
+            )
+            assert SECRET not in page + body
+            assert KEY_ID not in page + body
     shown: dict[str, set[str]] = {}
     for family in families:
         name = family.name + ("_total" if family.type == "counter" else "")

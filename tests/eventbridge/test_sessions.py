@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.client import EventBridge
+from pushrail_stream.ports import SignIns
 from pushrail_stream.sandbox.bus import (
     CallError,
     FaultBus,
@@ -175,3 +176,16 @@ async def test_a_clock_that_is_set_back_does_not_make_a_failure_last(base_creden
         assert failed(await us.put(to(ASSUME))) == ("AssumeRole", "SignatureDoesNotMatch", 403)
         clock.epoch = START
         assert isinstance(await us.put(to(ASSUME)), Answered)
+
+
+async def test_sign_ins_are_counted_by_what_became_of_them(base_credentials: tuple[str, str]) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        server.set_plan([Rule(CallError(503, "ServiceUnavailable", "busy"), ON_ASSUME, Times(1))])
+        await us.put(to(ASSUME))
+        assert us.sign_ins == SignIns(failed=1, sts_calls=1, sts_failures=1)
+        await us.put(to(ASSUME))
+        assert us.sign_ins.sts_calls == 1, "what failed a moment ago is not asked again"
+        clock.epoch += 2
+        await us.put(to(ASSUME))
+        assert us.sign_ins == SignIns(refreshed=1, failed=1, sts_calls=2, sts_failures=1)

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from pushrail_stream.core.signals import Answered, Signal
+from pushrail_stream.core.signals import RequestAnswered, Signal
 from pushrail_stream.http.api_keys import ApiKeys, with_new_key
 from pushrail_stream.http.ingest import Ingest, IngestLimits, IngestServer
 from pushrail_stream.ports import Outgoing, Position
@@ -66,7 +66,7 @@ class Door:
         self.ingest = ingest
         self.key = key
         self.session = session
-        self.answers: list[Answered] = []
+        self.answers: list[RequestAnswered] = []
         self.server: IngestServer
 
     async def post(self, body: Any, key: str | None = None, **headers: str) -> tuple[int, Any, Any]:
@@ -89,10 +89,10 @@ async def ingest_door(home: Path, *, vendor: str = "acme", **limits: Any) -> Asy
     new = with_new_key(None, vendor, NOW)
     file = home / "keys.json"
     file.write_bytes(new.content)
-    gate, answers = FakeGate(), list[Answered]()
+    gate, answers = FakeGate(), list[RequestAnswered]()
 
     def observe(signal: Signal) -> None:
-        assert isinstance(signal, Answered)
+        assert isinstance(signal, RequestAnswered)
         answers.append(signal)
 
     most = {"max_body_bytes": 2**20, "max_buffered_bytes": 2**24, "max_events_per_second": 100_000, "timeout_secs": 5.0}

@@ -120,6 +120,7 @@ class Worker:
         jitter: Callable[[], float] = lambda: 0.5,
         bury_unrouted: bool = False,
         observe: Observer = lambda _signal: None,
+        consumed: Observer | None = None,
     ) -> None:
         self.world = world
         self.signals = Seen()
@@ -175,6 +176,7 @@ class Worker:
             limits=limits or HoldLimits(),
             clock=clock,
             observe=self._see,
+            consumed=consumed,
         )
         self.redeliver = Redeliver(
             directory=world.directory,

@@ -1,0 +1,106 @@
+"""The gate of ingest, where partitions end, and librdkafka's statistics, on real brokers and on none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable
+
+import pytest
+
+from pushrail_stream.core.record import Partition
+from pushrail_stream.kafka.ends import _LATEST, Ends
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.producer import KafkaGate
+from pushrail_stream.kafka.statistics import StatisticsKeeper
+from pushrail_stream.ports import ClientStatistics, Outgoing, Position
+from tests.conftest import NewTopic
+
+NOWHERE = "127.0.0.1:1"
+
+
+def records(count: int) -> list[Outgoing]:
+    return [Outgoing(b"key", f"value-{n}".encode(), (("a", b"b"),)) for n in range(count)]
+
+
+@pytest.mark.kafka
+async def test_each_record_is_answered_with_its_place(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+    topic = new_topic()
+    async with KafkaGate.open(KafkaOptions(kafka_bootstrap), topic, 10) as gate:
+        async with asyncio.timeout(60):
+            # A topic that was just made may still be without a leader.
+            while await gate.check(5):  # noqa: ASYNC110 - it is Kafka that takes its time
+                await asyncio.sleep(0.1)
+        assert await gate.publish_all(records(3)) == [Position(0, 0), Position(0, 1), Position(0, 2)]
+        assert await gate.publish_all(records(1)) == [Position(0, 3)]
+        assert gate.waiting == 0
+
+
+async def test_what_cannot_be_written_says_why_one_by_one_and_in_time() -> None:
+    few = KafkaOptions(NOWHERE, client={"queue.buffering.max.messages": 2, "topic.metadata.propagation.max.ms": 500})
+    async with KafkaGate.open(few, "topic", 1) as gate, asyncio.timeout(30):
+        results = await gate.publish_all(records(4))
+        assert [isinstance(result, str) and bool(result) for result in results] == [True] * 4
+        assert results[2:] == ["the producer's queue is full"] * 2
+        assert "full" not in str(results[:2]), "these waited for the time-out"
+        assert (await gate.check(0.2)).startswith("Kafka is out of reach")
+
+
+@pytest.mark.kafka
+async def test_a_topic_that_is_not_there_is_said(real_kafka: str) -> None:
+    async with KafkaGate.open(KafkaOptions(real_kafka), "there-is-no-such-topic", 2) as gate:
+        assert "there-is-no-such-topic: " in await gate.check(10)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.kafka
+async def test_where_partitions_end_is_known_of_those_that_were_asked_about(
+    kafka_bootstrap: str, new_topic: NewTopic
+) -> None:
+    topic = new_topic(partitions=2)
+    one, other = Partition(topic, 0), Partition(topic, 1)
+    options = KafkaOptions(kafka_bootstrap)
+    async with KafkaGate.open(options, topic, 10) as gate:
+        async with asyncio.timeout(60):
+            while await gate.check(5):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.1)
+        written = [place for place in await gate.publish_all(records(7)) if isinstance(place, Position)]
+        assert len(written) == 7
+    full, empty = (one, other) if written[0].partition == 0 else (other, one)
+    async with Ends.open(options) as ends:
+        following = asyncio.Task(ends.keep(lambda: [one, other]))
+        try:
+            await until(lambda: ends.lag(empty, None) is not None and ends.lag(full, None) is not None)
+            assert (ends.lag(full, None), ends.lag(full, 3), ends.lag(full, 9)) == (7, 4, 0)
+            assert ends.lag(empty, None) == 0
+            assert ends.lag(Partition("other", 0), 1) is None, "nobody asked about it"
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+
+
+async def test_without_kafka_the_end_stays_unknown() -> None:
+    async with Ends.open(KafkaOptions(NOWHERE)) as ends:
+        assert await asyncio.to_thread(ends._ask, [Partition("topic", 0)], _LATEST) == {}
+        assert ends.lag(Partition("topic", 0), 5) is None
+
+
+def test_statistics_are_boiled_down_to_what_operators_act_on() -> None:
+    keeper = StatisticsKeeper()
+    assert keeper.newest == ClientStatistics()
+    up = {"nodeid": 1, "state": "UP", "rtt": {"avg": 1_500}, "txerrs": 1, "rxerrs": 2, "req_timeouts": 3}
+    down = up | {"nodeid": 2, "state": "DOWN", "rtt": {"avg": 9_000}}
+    bootstrap = up | {"nodeid": -1, "rtt": {"avg": 99_000}}
+    topics = {"t": {"partitions": {"0": {"fetchq_cnt": 5}, "1": {"fetchq_cnt": 2}}}}
+    statistics = {"brokers": {"a": up, "b": down, "c": bootstrap}, "topics": topics, "msg_cnt": 4}
+    keeper(json.dumps(statistics | {"cgrp": {"rebalance_cnt": 8}}))
+    assert keeper.newest == ClientStatistics(1, 0.009, 12, 11, 8)
+    keeper(json.dumps(statistics))
+    assert keeper.newest.rebalances == 0, "a producer has no group"

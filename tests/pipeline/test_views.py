@@ -1,0 +1,104 @@
+"""What is shown of a worker: its partitions and its lanes as they stand when somebody asks."""
+
+from __future__ import annotations
+
+import pytest
+
+from pushrail_stream.core.lane import LaneLimits
+from pushrail_stream.core.signals import Attempted, Consumed, Signal
+from tests.pipeline.peers import HANGS
+from tests.pipeline.records import P0, always, destination, failed, in_turn, record, records, take_all
+from tests.pipeline.world import World
+from tests.virtual_time import in_virtual_time
+
+
+@in_virtual_time
+async def test_a_partition_shows_what_is_open_and_how_long_its_commit_has_stood() -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: HANGS
+    async with world.worker() as worker:
+        [view] = worker.consume.partition_views()
+        assert view == (P0, 0, 0, None, None, 0.0)
+        worker.feed(*records(range(3)))
+        worker.consume.committable()
+        await worker.at(4)
+        worker.consume.committable()
+        [view] = worker.consume.partition_views()
+        assert (view.open_records, view.open_bytes > 300, view.committed) == (3, True, None)
+        assert view.oldest_at_ms == record(0).timestamp_ms
+        assert view.uncommitted_secs == pytest.approx(4)
+
+
+@in_virtual_time
+async def test_a_commit_that_was_taken_does_not_stand() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        await worker.at(1)
+        assert worker.commit() == {P0: 3}
+        await worker.at(500)
+        worker.consume.committable()
+        [view] = worker.consume.partition_views()
+        assert (view.open_records, view.committed, view.uncommitted_secs) == (0, 3, 0.0)
+        worker.feed(record(3))
+        worker.consume.committable()
+        await worker.at(501)
+        [view] = worker.consume.partition_views()
+        assert view.uncommitted_secs == pytest.approx(1), "idle time does not count"
+
+
+@in_virtual_time
+async def test_lanes_show_their_state_and_those_in_need_come_first() -> None:
+    names = ("fine", "gone", "slowed", "suspended")
+    world = World(*(destination(name) for name in names))
+    world.bus.presence["dst_gone"] = "gone"
+    refused, slow_down = failed("AccessDeniedException", 403), failed("ThrottlingException", 400)
+    async with world.worker() as worker:
+        world.bus.answer(take_all, "dst_fine")
+        world.bus.answer(always(refused), "dst_suspended")
+        world.bus.answer(always(slow_down), "dst_slowed")
+        for number in range(5 * len(names)):
+            worker.feed(record(number, names[number % len(names)]))
+            await worker.at(number * 0.2)
+        views = worker.deliver.lane_views(10)
+        assert [(view.destination_id, view.state) for view in views][:3] == [
+            ("dst_gone", "gone"), ("dst_suspended", "suspended"), ("dst_slowed", "slowed"),
+        ]  # fmt: skip
+        assert len(worker.deliver.lane_views(2)) == 2
+        census = worker.deliver.census()
+        assert (census.gone, census.suspended, census.slowed) == (1, 1, 1)
+        assert census.waiting == sum(view.waiting for view in views)
+
+
+@in_virtual_time
+async def test_every_call_says_why_its_batch_left() -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(take_all, take_all, take_all, failed("503", 503), take_all))
+    limits = LaneLimits(max_entries=3, max_bytes=2_000)
+    async with world.worker(batches=limits) as worker:
+        worker.feed(*records(range(3)))
+        await worker.at(1)
+        worker.feed(record(3))
+        await worker.at(2)
+        worker.feed(*(record(n, padding=900) for n in (4, 5, 6)))
+        await worker.at(10)
+        world.bus.answer(in_turn(failed("413", 413), take_all))
+        worker.feed(record(7), record(8))
+        await worker.at(20)
+        told = [signal.flush for signal in worker.told(Attempted)]
+    assert told[:2] == ["entries", "time"]
+    assert set(told) == {"entries", "time", "bytes", "retry", "alone"}
+
+
+@in_virtual_time
+async def test_who_asks_is_told_of_every_event_that_is_consumed() -> None:
+    seen = list[Signal]()
+    world = World(destination(), destination(name="too"))
+    async with world.worker(consumed=seen.append) as worker:
+        worker.feed(record(0), record(1)._replace(value=b"{}"), record(2, "nobody"))
+        await worker.at(1)
+    first, last = seen
+    assert isinstance(first, Consumed)
+    assert isinstance(last, Consumed)
+    assert (first.origin, first.deliveries, first.recorded_at_ms) == (record(0).origin, 2, record(0).timestamp_ms)
+    assert (last.origin, last.deliveries) == (record(2).origin, 0), "what cannot be decoded is no event"
