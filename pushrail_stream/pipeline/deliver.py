@@ -70,11 +70,14 @@ class Census(NamedTuple):
     """Deliveries that wait in lanes."""
 
 
+LaneState = Literal["ok", "slowed", "suspended", "gone"]
+
+
 class LaneView(NamedTuple):
     """How one destination stands."""
 
     destination_id: str
-    state: Literal["ok", "slowed", "suspended", "gone"]
+    state: LaneState
     waiting: int
     """Deliveries."""
     calls: int
@@ -137,22 +140,11 @@ class Deliver:
     def lane_views(self, most: int) -> list[LaneView]:
         """The lanes that need looking at, worst first, then the busiest; at most so many. Looks at every lane."""
         now = self._loop.time()
-        views = [self._view(lane, now) for lane in self._lanes.values()]
-        # What comes for a bus that is gone does not stay: its lane is seldom there.
-        views += [LaneView(name, "gone", 0, 0, 0, 0.0) for name in self._look_out.gone if name not in self._lanes]
+        gone = self._look_out.gone
+        # What comes for a bus that is gone does not stay, so its lane is seldom there: it is shown all the same.
+        views = [LaneView(name, "gone", 0, 0, 0, 0.0) for name in gone]
+        views += [_view(lane, now) for name, lane in self._lanes.items() if name not in gone]
         return heapq.nsmallest(most, views, key=lambda view: (_ORDER[view.state], -view.waiting, view.destination_id))
-
-    def _view(self, lane: Lane, now: float) -> LaneView:
-        state: Literal["ok", "slowed", "suspended", "gone"] = "ok"
-        if self._look_out.is_gone(lane.destination.id):
-            state = "gone"
-        elif lane.is_suspended:
-            state = "suspended"
-        elif not lane.window.is_open:
-            state = "slowed"
-        most_calls = lane.window.size(lane.destination.limits.max_in_flight)
-        per_second = lane.throughput.per_second(now)
-        return LaneView(lane.destination.id, state, len(lane), lane.in_flight, most_calls, per_second)
 
     def offer(self, delivery: Delivery, destination: Destination) -> None:
         """Queue a delivery on its destination's lane; ``destination`` is the current document."""
@@ -402,6 +394,12 @@ class Deliver:
 def _refused(code: str, message: str) -> Bury:
     """It was under way when its destination was suspended: without a call there is nothing to wait for."""
     return Bury("suspended", code, message)
+
+
+def _view(lane: Lane, now: float) -> LaneView:
+    state: LaneState = "suspended" if lane.is_suspended else "ok" if lane.window.is_open else "slowed"
+    most_calls = lane.window.size(lane.destination.limits.max_in_flight)
+    return LaneView(lane.destination.id, state, len(lane), lane.in_flight, most_calls, lane.throughput.per_second(now))
 
 
 def _adopt(lane: Lane, destination: Destination) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pushrail_stream.core.event import MAX_LEVELS, Event, Undecodable, decode, utf8_length, x_ray_header
+from pushrail_stream.core.event import MAX_LEVELS, Event, Undecodable, decode, problems, utf8_length, x_ray_header
 from pushrail_stream.core.record import Headers
 from tests.core.samples import EXAMPLE, event, fields, json_bytes, json_values, record, refusal, texts
 
@@ -346,3 +346,24 @@ def test_every_canonical_event_is_decoded_and_keeps_its_bytes(
         sent["idempotencyKey"],
         sent.get("correlationId"),
     )
+
+
+def test_every_rule_that_is_broken_is_found_for_whoever_can_still_mend_it() -> None:
+    value = json.dumps({"eventType": "", "occurredAt": "now", "source": 7, "payload": {}}).encode()
+    assert [str(problem) for problem in problems(value)] == [
+        "eventType: has 0 characters, not 1 to 128",
+        "source: is a JSON number, not a JSON string",
+        "customerExternalId: is missing",
+        "idempotencyKey: is missing",
+        "occurredAt: is not an RFC 3339 date-time with offset: 'now'",
+    ]
+    assert [problems(value) for value in (b"{", b"[]")] == [[], []], "decode says it all"
+    assert problems(json.dumps({}).encode())[0] == decode(b"{}", (), "acme")
+
+
+def test_the_trace_id_is_the_producers() -> None:
+    traced = decode(EXAMPLE, (("traceparent", f"00-{TRACE}-{SPAN}-01".encode()),), "acme")
+    plain = decode(EXAMPLE, (), "acme")
+    assert isinstance(traced, Event)
+    assert isinstance(plain, Event)
+    assert (traced.trace_id, plain.trace_id) == (TRACE, None)
