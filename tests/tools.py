@@ -1,9 +1,13 @@
-"""Programs that tests need and Python does not bring along: a loud line for a user without them, a failure in CI."""
+"""Programs that tests need and Python does not bring along: a loud line for a user without them, a failure in CI.
+
+And a port for them to listen on.
+"""
 
 from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 from pathlib import Path
 
@@ -20,3 +24,10 @@ def needed_tool(name: str, how_to_get_it: str) -> str:
             pytest.fail(message)
         pytest.skip(message)
     return found
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody has now."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        return int(door.getsockname()[1])

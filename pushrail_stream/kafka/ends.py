@@ -17,7 +17,7 @@ from pushrail_stream.kafka.options import KafkaOptions
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _PERIOD_SECS: Final = 10.0
-_TIMEOUT_SECS: Final = 5.0
+_TIMEOUT_SECS: Final = 3.0
 
 
 @final

@@ -210,24 +210,19 @@ class Metrics(Collector):
             self._worker.attempts_backlog(),
         )
         signed_in = self._worker.sign_ins()
-        for name, documentation, label, counts in (
-            (
-                "pushrail_credential_refreshes",
-                "Sessions wanted, by what came of it.",
-                "outcome",
-                {("refreshed",): signed_in.refreshed, ("failed",): signed_in.failed, ("kept",): signed_in.kept},
-            ),
-            (
-                "pushrail_sts_calls",
-                "Calls of AssumeRole.",
-                "outcome",
-                {
-                    ("succeeded",): signed_in.sts_calls - signed_in.sts_failures,
-                    ("failed",): signed_in.sts_failures,
-                },
-            ),
-        ):
-            yield counter(name, documentation, (label,), counts)
+        yield counter(
+            "pushrail_credential_refreshes",
+            "Sessions wanted, by what came of it.",
+            ("outcome",),
+            {("refreshed",): signed_in.refreshed, ("failed",): signed_in.failed, ("kept",): signed_in.kept},
+        )
+        succeeded = signed_in.sts_calls - signed_in.sts_failures
+        yield counter(
+            "pushrail_sts_calls",
+            "Calls of AssumeRole.",
+            ("outcome",),
+            {("succeeded",): succeeded, ("failed",): signed_in.sts_failures},
+        )
 
     def _conditions(self) -> Iterator[Metric]:
         yield counter("pushrail_failures", "What failed and is tried again, by what it was.", ("of",), self._failures)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import yaml
 
 from pushrail_stream.sandbox.bus import FaultBus
 from tests.e2e.world import destination, event, make_topics, open_bus, produce, running, settings_for
-from tests.tools import needed_tool
+from tests.tools import free_port, needed_tool
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yaml"
@@ -117,12 +116,6 @@ def test_panels_do_not_overlap_and_say_what_they_show() -> None:
         taken |= cells
         assert panel["description"].endswith(".")
     assert len({panel["id"] for panel in json.loads(DASHBOARD.read_text())["panels"]}) == len(panels()) + 7
-
-
-def free_port() -> int:
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return int(door.getsockname()[1])
 
 
 class Prometheus:
