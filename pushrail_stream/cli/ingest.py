@@ -12,6 +12,7 @@ import click
 import uvloop
 
 from pushrail_stream.cli.errors import CommandError
+from pushrail_stream.cli.files import read_if_there
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say, table
 from pushrail_stream.cli.process import on_signal
@@ -69,7 +70,7 @@ def create(options: Options, vendor: str | None) -> None:
     except ValueError as error:
         raise CommandError(f"--vendor: {error}", 2) from None
     path = settings.ingest.keys_file
-    content = _read(path)
+    content = read_if_there(path, "the file of API keys")
     with _named(path):
         new = with_new_key(content, vendor, _now())
     if content is None:
@@ -100,7 +101,7 @@ def list_(options: Options) -> None:
 def revoke(options: Options, key_id: str) -> None:
     """Make a key good for nothing, for ever. Running ingests refuse it within two seconds."""
     path = options.settings.ingest.keys_file
-    content = _read(path)
+    content = read_if_there(path, "the file of API keys")
     if content is None:
         raise CommandError(f"{path}: there is no such file, so no key {key_id}", 2)
     with _named(path):
@@ -142,20 +143,11 @@ def _named(path: Path) -> Iterator[None]:
 
 def _keys(settings: Settings) -> tuple[ApiKey, ...]:
     path = settings.ingest.keys_file
-    content = _read(path)
+    content = read_if_there(path, "the file of API keys")
     if content is None:
         return ()
     with _named(path):
         return parse_keys(content)
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CommandError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}", 2) from None
 
 
 def _now() -> datetime:

@@ -11,6 +11,7 @@ import click
 
 from pushrail_stream.app import open_store
 from pushrail_stream.cli.errors import CommandError
+from pushrail_stream.cli.files import read_if_there
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say, table
 from pushrail_stream.cli.seal import require_keyring
@@ -54,7 +55,7 @@ def generate(options: Options, *, key_id: str | None, kms: str | None, dry_run: 
                 check(value)
         except ValueError as error:
             raise CommandError(f"{option}: {error}", 2) from None
-    before = _read(path)
+    before = read_if_there(path, "the keyring")
     content = with_key(str(path), before, key_id, kms=kms, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
     if not dry_run:
         replace_file(path, content)
@@ -147,15 +148,6 @@ def _keyring_file(settings: Settings) -> Path:
         hint = "name a file instead (PUSHRAIL_SECRETS__KEYRING=PATH)"
         raise CommandError(f"secrets.keyring: is {kind}, which cannot be written: {hint}", 2)
     return Path(where)
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CommandError(f"{path}: the keyring cannot be read: {(error.strerror or str(error)).lower()}", 2) from None
 
 
 def _warn_of_rights(settings: Settings) -> None:

@@ -1,0 +1,17 @@
+"""Files that commands keep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pushrail_stream.cli.errors import CommandError
+
+
+def read_if_there(path: Path, what: str) -> bytes | None:
+    """The file's content, None when there is none; ends the command when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise CommandError(f"{path}: {what} cannot be read: {(error.strerror or str(error)).lower()}", 2) from None
