@@ -14,7 +14,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from array import array
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,14 +24,11 @@ from urllib.parse import quote
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.topics import TopicNames, create_topics, plan_topics
 from pushrail_stream.sandbox.bus import CallError, Hang, Match, RateAbove, Rule, rules_to_json
 from tests.bench import world
 from tests.bench.__main__ import say
 
 CUSTOMERS: Final = 200
-PARTITIONS: Final = 12
 _BUS: Final = "arn:aws:events:us-east-1:123456789012:event-bus/bus-{}"
 HANGING: Final = [customer for customer in range(CUSTOMERS) if customer % 10 == 0]
 THROTTLED: Final = [customer for customer in range(CUSTOMERS) if customer % 10 == 1]
@@ -56,7 +52,7 @@ class Load:
         self._topic = topic
         self._per_second = per_second
         self.produced = 0
-        self.times = [array("d") for _ in range(PARTITIONS)]
+        self.times = [array("d") for _ in range(world.PARTITIONS)]
 
     def run(self, secs: float) -> None:
         """Produce for so long."""
@@ -90,7 +86,7 @@ class CommitLag:
 
     def __init__(self, bootstrap: str, group: str, topic: str, load: Load) -> None:
         self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "log_level": 0})
-        self._partitions = [TopicPartition(topic, number) for number in range(PARTITIONS)]
+        self._partitions = [TopicPartition(topic, number) for number in range(world.PARTITIONS)]
         self._load = load
         self.worst = 0.0
 
@@ -138,7 +134,7 @@ def main() -> None:
         folder = Path(name)
         _write_documents(folder)
         with world.bus(folder) as bus:
-            topics = _make_topics(bootstrap)
+            topics = world.make_topics(bootstrap, real=True, tiers=(10, 120, 1800))
             settings = world.write_settings(folder, bootstrap, topics, bus)
             load = Load(bootstrap, topics["events"], arguments.rate)
             lag = CommitLag(bootstrap, f"bench-{settings.stem}", topics["events"], load)
@@ -236,15 +232,6 @@ def _write_documents(folder: Path) -> None:
             },
         }
         (folder / "destinations" / f"{customer}.json").write_text(json.dumps(document))
-
-
-def _make_topics(bootstrap: str) -> dict[str, Any]:
-    tag = uuid.uuid4().hex[:8]
-    section: dict[str, Any] = {name: f"{tag}.{name}" for name in ("events", "dlq", "attempts", "destinations")}
-    section["retry"] = {f"{tag}.retry.{name}": secs for name, secs in (("10s", 10), ("2m", 120), ("30m", 1800))}
-    names = TopicNames(**(section | {"retry": tuple(section["retry"])}))
-    create_topics(KafkaOptions(bootstrap), plan_topics(names, PARTITIONS), 1, dry_run=False)
-    return section
 
 
 if __name__ == "__main__":

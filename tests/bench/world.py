@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -21,8 +21,9 @@ import yaml
 from confluent_kafka import Producer
 
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.topics import TopicNames, create_topics, plan_topics
+from pushrail_stream.kafka.topics import create_topics, plan_topics, topic_names
 from pushrail_stream.sandbox.broker import EmbeddedBroker
+from pushrail_stream.settings import Settings, TopicsSettings
 from tests.kafka_server.choose import Missing, start_real_kafka
 
 CUSTOMERS: Final = 50
@@ -107,13 +108,13 @@ def write_documents(folder: Path) -> None:
         (folder / f"{number}.json").write_text(json.dumps(document))
 
 
-def make_topics(bootstrap: str, *, real: bool) -> dict[str, Any]:
-    """Topics of their own; the settings' section that names them."""
+def make_topics(bootstrap: str, *, real: bool, tiers: Sequence[float] = (10,)) -> dict[str, Any]:
+    """Topics of their own; the settings' section that names them. ``tiers``: the retry topics' delays in seconds."""
     tag = uuid.uuid4().hex[:8]
-    section: dict[str, Any] = {name: f"{tag}.{name}" for name in ("events", "dlq", "attempts", "destinations")}
-    section["retry"] = {f"{tag}.retry": 10}
-    plans = plan_topics(TopicNames(**(section | {"retry": tuple(section["retry"])})), PARTITIONS)
+    section: dict[str, Any] = {name: f"{tag}.{name}" for name in TopicsSettings.model_fields}
+    section["retry"] = {f"{tag}.retry.{secs:g}s": secs for secs in tiers}
     if real:
+        plans = plan_topics(topic_names(Settings.model_validate({"topics": section})), PARTITIONS)
         create_topics(KafkaOptions(bootstrap), plans, 1, dry_run=False)
     return section
 
