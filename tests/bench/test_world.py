@@ -29,4 +29,4 @@ def test_every_benchmark_says_what_it_measures(
     with pytest.raises(SystemExit) as ended:
         start()
     assert ended.value.code == 0
-    assert "usage: bench" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("usage: ")

@@ -167,12 +167,12 @@ async def test_a_real_prometheus_scrapes_workers_and_the_rules_and_queries_work_
                     while True:
                         try:
                             delivered = await prometheus.value('sum(pushrail_deliveries_total{state="delivered"})')
+                            scraped = await prometheus.value('count(up{job="pushrail-worker"} == 1)')
                         except aiohttp.ClientConnectionError:
-                            delivered = None
-                        if delivered == 50:
+                            delivered = scraped = None  # it does not listen yet
+                        if (delivered, scraped) == (50, 2):
                             break
                         await asyncio.sleep(0.5)
-                    assert await prometheus.value('count(up{job="pushrail-worker"} == 1)') == 2
                     await asyncio.sleep(3)  # a few more scrapes: rates need two
                     loaded = [r for group in (await prometheus.ask("rules"))["groups"] for r in group["rules"]]
                     assert {rule["name"] for rule in loaded} == {r.get("alert") or r["record"] for r in rules()}
