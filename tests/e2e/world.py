@@ -73,7 +73,7 @@ def settings_for(bootstrap: str, bus_url: str, *, tiers: Sequence[float] = (10,)
             "vendor": "acme",
             "kafka": {"bootstrap_servers": bootstrap, "group_id": f"group-{tag}"},
             "topics": names | {"retry": {f"{tag}.retry.{secs:g}s": secs for secs in tiers}},
-            "eventbridge": {"endpoint_url": bus_url, "read_timeout_secs": 1},
+            "eventbridge": {"endpoint_url": bus_url},
             "sts": {"endpoint_url": bus_url},
             "http": {"port": 0},
         }
