@@ -78,7 +78,9 @@ class KafkaOptions:
             "linger.ms": 5,
             "compression.type": "zstd",
             "delivery.timeout.ms": 30_000,
-            "message.max.bytes": 16 * 2**20,  # the topic decides what is too large, not the client
+            # The topic decides what is too large, and it counts compressed bytes where librdkafka counts them before:
+            # at less than its maximum it would refuse the copy of a record that Kafka has taken.
+            "message.max.bytes": 1_000_000_000,
             **self.common(),
             "acks": "all",
             "enable.idempotence": True,

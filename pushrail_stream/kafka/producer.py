@@ -47,14 +47,15 @@ class KafkaPublisher:
         acknowledged: asyncio.Future[None] = self._loop.create_future()
 
         def report(error: KafkaError | None, _message: Message) -> None:
-            self._loop.call_soon_threadsafe(_resolve, acknowledged, error)
+            failure = None if error is None else _failure(topic, error)
+            self._loop.call_soon_threadsafe(_resolve, acknowledged, failure)
 
         try:
             self._producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
         except BufferError as error:
             raise PublishError(f"{topic}: the producer's queue is full") from error
         except KafkaException as error:
-            raise PublishError(f"{topic}: {error.args[0].str()}") from error
+            raise _failure(topic, error.args[0]) from error
         await acknowledged
 
 
@@ -226,12 +227,17 @@ async def _polling(producer: Producer) -> AsyncIterator[None]:
         await loop.run_in_executor(None, producer.flush, _FLUSH_SECS)
 
 
-def _resolve(acknowledged: asyncio.Future[None], error: KafkaError | None) -> None:
+def _resolve(acknowledged: asyncio.Future[None], failure: Exception | None) -> None:
     if acknowledged.cancelled():
         return
-    if error is None:
+    if failure is None:
         acknowledged.set_result(None)
-    elif error.fatal():
-        acknowledged.set_exception(Failed(f"the Kafka producer cannot go on: {error.str()}"))
     else:
-        acknowledged.set_exception(PublishError(error.str()))
+        acknowledged.set_exception(failure)
+
+
+def _failure(topic: str, error: KafkaError) -> Failed | PublishError:
+    if error.fatal():
+        return Failed(f"the Kafka producer cannot go on: {error.str()}")
+    advice = f"; raise max.message.bytes of {topic}" if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ""
+    return PublishError(f"{topic}: {error.str()}{advice}")

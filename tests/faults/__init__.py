@@ -31,7 +31,8 @@ Kafka
   a worker is killed in the middle of its work: test_kill_in_the_middle
   a dead letter cannot be written, so it is dropped: test_dlq_write_fails_and_the_message_is_dropped
   an outage of the attempts log stalls deliveries: test_attempt_log_outage_stalls_delivery
-  one poison record blocks its partition: test_poison_record_blocks_the_partition
+  one poison record blocks its partition: test_poison_record_blocks_the_partition,
+    test_a_record_that_fits_only_compressed_blocks_the_partition
 
 Accounting
   a metric counts twice, or not at all: test_duplicate_metric_identity (every worker of `e2e.world.running` has to

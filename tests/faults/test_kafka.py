@@ -118,6 +118,8 @@ async def test_dlq_write_fails_and_the_message_is_dropped(real_kafka: str) -> No
             await produce(settings, [("acct_0", huge), ("acct_0", event(0, 2))])
             await worker.until(lambda: any(isinstance(s, CopyFailed) for s in worker.signals))
             await worker.until(lambda: worker.worker.ledger.delivered == 1)
+            said = {signal.problem for signal in worker.signals if isinstance(signal, CopyFailed)}
+            assert all(f"raise max.message.bytes of {small.topics.dlq}" in problem for problem in said)
         assert sum(committed(settings).values()) == 0
         async with running(settings, [destination(0)]) as worker:
             await worker.settled(1)
@@ -160,4 +162,23 @@ async def test_poison_record_blocks_the_partition(embedded_broker: EmbeddedBroke
         assert sorted(a.detail.encode() for a in bus.arrivals) == sorted(good)
         assert Counter(value for value, _, _ in letters(settings)) == Counter(poison), "untouched"
         assert {reason for _, reason, _ in letters(settings)} == {"undecodable"}
+        assert committed(settings) == ends(settings, settings.topics.events)
+
+
+@pytest.mark.parametrize(("missing", "why"), [(0, "oversize"), (1, "undecodable")], ids=["an event", "cut off"])
+async def test_a_record_that_fits_only_compressed_blocks_the_partition(real_kafka: str, missing: int, why: str) -> None:
+    """Kafka weighs records compressed: one that is many times what a topic takes can lie on it, and must be copied."""
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        open_bus(bus, [0])
+        whole = event(0, 1, payload={"blob": "x" * 20 * 2**20})
+        huge = whole[: len(whole) - missing]
+        async with running(settings, [destination(0)]) as worker:
+            values = [event(0, 2), huge, event(0, 3)]
+            await produce(settings, (("acct_0", value) for value in values), **{"message.max.bytes": 30 * 2**20})
+            await worker.settled(3)
+        [(value, reason, _)] = letters(settings)
+        assert (value == huge, reason) == (True, why)
+        assert sorted(a.detail.encode() for a in bus.arrivals) == [event(0, 2), event(0, 3)]
         assert committed(settings) == ends(settings, settings.topics.events)
