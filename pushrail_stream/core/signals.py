@@ -226,6 +226,16 @@ class Held(NamedTuple):
     bytes: int
 
 
+class Trimmed(NamedTuple):
+    """Kafka's retention has removed records before the group had read them; nobody will deliver them."""
+
+    partition: Partition
+    committed: int
+    """Where the group had come to."""
+    first: int
+    """The first offset that is still there."""
+
+
 class CommitFailed(NamedTuple):
     """Kafka refused a commit; the next tick tries again."""
 
@@ -241,5 +251,5 @@ class KafkaTrouble(NamedTuple):
 Signal = (
     Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
     | BusGone | BusBack | Membership | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
-    | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
+    | Trimmed | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
 )  # fmt: skip

@@ -15,11 +15,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar, final
 
 import orjson
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_INVALID,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 
 from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
+from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal, Trimmed
 from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.options import ConsumerOptions
 from pushrail_stream.kafka.statistics import read_statistics
@@ -66,12 +74,18 @@ class KafkaConsumer:
         """Consume until `stop`; raises `Failed` when Kafka will never have us. Cancelling it drains as `stop` does."""
         with ThreadPoolExecutor(1, thread_name_prefix="kafka-consumer") as thread:
             work = self._loop.run_in_executor(thread, self._main)
-            try:
-                await asyncio.shield(work)
-            except asyncio.CancelledError:
-                self.stop()
-                await work
-                raise
+            cancelled = False
+            # Leaving this block waits for the thread on the loop's own, and the thread waits for the loop's answers:
+            # it has to have ended before, however often we are cancelled.
+            while not work.done():
+                try:
+                    await asyncio.wait([work])
+                except asyncio.CancelledError:
+                    self.stop()
+                    cancelled = True
+            work.result()
+            if cancelled:
+                raise asyncio.CancelledError
 
     def stop(self) -> None:
         """Ask for the end: finish what is under way, commit, leave the group."""
@@ -141,6 +155,10 @@ class KafkaConsumer:
             consumer.commit(offsets=_topic_partitions(commits), asynchronous=True)
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        # Also when our membership has ended (ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID) there is nothing to do but say so:
+        # the broker has kept the commit out, and librdkafka calls `_on_lost` and joins anew. STALE_MEMBER_EPOCH is no
+        # end: the next heartbeat brings the new epoch, and the next tick commits with it; FENCED ones come to
+        # `_on_lost` by the heartbeat.
         refused = [f"{p.topic}/{p.partition}: {p.error.str()}" for p in partitions if p.error is not None]
         if error is not None or refused:
             self._tell(CommitFailed(error.str() if error is not None else "; ".join(refused)))
@@ -155,9 +173,28 @@ class KafkaConsumer:
             self._tell(KafkaTrouble(f"the group's committed offsets could not be read: {error.args[0].str()}"))
             known = partitions
         committed = {Partition(p.topic, p.partition): _committable(p) for p in known}
+        self._tell_trimmed(consumer, committed)
         self._assigned |= committed.keys()
         self._ask(self._intake.assigned, committed)
         self._take_part(active=True)  # with the classic protocol also when there is no partition for us
+
+    def _tell_trimmed(self, consumer: Consumer, committed: Mapping[Partition, Committable | None]) -> None:
+        """Say so where Kafka has removed what the group had still to read: the reset policy begins behind the gap."""
+        starts = {partition: start.offset for partition, start in committed.items() if start is not None}
+        if not starts:
+            return
+        try:
+            # The beginning in place of a time asks for the first offset there is, of all partitions at once.
+            firsts = consumer.offsets_for_times(
+                [TopicPartition(*partition, OFFSET_BEGINNING) for partition in starts], timeout=_OFFSETS_SECS
+            )
+        except KafkaException as error:
+            self._tell(KafkaTrouble(f"the partitions' first offsets could not be read: {error.args[0].str()}"))
+            return
+        for first in firsts:
+            partition = Partition(first.topic, first.partition)
+            if first.error is None and first.offset > starts[partition]:
+                self._tell(Trimmed(partition, starts[partition], first.offset))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {Partition(p.topic, p.partition) for p in partitions}

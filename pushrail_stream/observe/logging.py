@@ -40,6 +40,7 @@ from pushrail_stream.core.signals import (
     Skipped,
     Slowed,
     Suspended,
+    Trimmed,
 )
 from pushrail_stream.core.text import safe_message
 
@@ -53,6 +54,10 @@ _WORTH_SAYING: Final = frozenset({401, 403, 429})
 _FLOOD: Final = (
     "consuming has stopped: a release of a producer, or ours, is at fault. Mend it, or set flood_guard.enabled "
     "to false to let them become dead letters; then restart the workers"
+)
+_TRIMMED: Final = (
+    "the records from `committed` to below `first` were removed before a worker had read them, by the topic's "
+    "retention or by hand: have their producers send them again, and see that retention.ms outlasts any outage"
 )
 _REPEAT_SECS: Final = 30.0
 """The same trouble is said once in this time; what was left out is counted on the next line."""
@@ -117,7 +122,7 @@ class LogObserver:
                 self._health(signal)
             case DocumentRefused() | DocumentCaveat() | RegistryChanged() | RegistryTrouble():
                 self._registry(signal)
-            case CopyFailed() | CommitFailed() | KafkaTrouble():
+            case CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed():
                 self._failed(signal)
             case RequestAnswered() | ApiKeysChanged():
                 self._ingest(signal)
@@ -180,7 +185,7 @@ class LogObserver:
             case RegistryTrouble(problem):
                 self._trouble(problem, "registry_trouble", problem=problem)
 
-    def _failed(self, signal: CopyFailed | CommitFailed | KafkaTrouble) -> None:
+    def _failed(self, signal: CopyFailed | CommitFailed | KafkaTrouble | Trimmed) -> None:
         match signal:
             case CopyFailed(copy, problem, retry_in_secs):
                 origin = str(copy.record.origin)
@@ -189,6 +194,11 @@ class LogObserver:
                 self._trouble(problem, "commit_failed", problem=problem)
             case KafkaTrouble(problem):
                 self._trouble(problem, "kafka_trouble", problem=problem)
+            case Trimmed(partition, committed, first):
+                self._log.error(
+                    "records_removed_unread",
+                    partition=str(partition), committed=committed, first=first, advice=_TRIMMED,
+                )  # fmt: skip
 
     def _ingest(self, signal: RequestAnswered | ApiKeysChanged) -> None:
         match signal:

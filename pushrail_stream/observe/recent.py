@@ -17,6 +17,7 @@ from pushrail_stream.core.signals import (
     RegistryTrouble,
     Signal,
     Suspended,
+    Trimmed,
 )
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.ports import Incident
@@ -57,6 +58,8 @@ class Recent:
                 self._keep("Kafka", "", "", problem)
             case RegistryTrouble(problem):
                 self._keep("registry", "", "", problem)
+            case Trimmed(partition, committed, first):
+                self._keep("records removed unread", str(partition), "", f"from {committed} to below {first}")
             case Flooded():
                 self._keep("stopped", "", "", "a flood of dead letters")
             case _:

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
 
-from pushrail_stream.core.signals import Attempted, Held
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import Attempted, Held, PartitionsAssigned, Trimmed
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import (
     CallError,
@@ -19,6 +24,7 @@ from pushrail_stream.sandbox.bus import (
     Rule,
     Times,
 )
+from pushrail_stream.settings import Settings
 from tests.e2e.world import (
     bus_arn,
     committed,
@@ -134,7 +140,7 @@ async def test_dead_letters_carry_their_history(real_kafka: str) -> None:
 
 async def test_what_settled_above_an_open_event_is_not_sent_again_after_a_restart(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
+        settings = settings_for(real_kafka, bus.url, delivery={"hold_secs": 60})
         make_topics(settings)
         open_bus(bus, range(4))
         bus.set_plan([Rule(CallError(503, "ServiceUnavailable"), Match(operation="PutEvents", bus=bus_arn(0)))])
@@ -204,3 +210,55 @@ async def test_a_worker_holds_no_more_than_it_may_and_goes_on(real_kafka: str) -
             await worker.settled(3000)
         assert {a.detail.encode() for a in bus.arrivals} == {event(0, n) for n in range(3000)}
         assert sum(committed(settings).values()) == 3000
+
+
+async def test_events_that_retention_removed_unread_are_told_of(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        open_bus(bus, [0])
+        read, gone, left = ([("same", event(0, n)) for n in part] for part in (range(3), range(3, 8), range(8, 10)))
+        async with running(settings, [destination(0)]) as worker:
+            await produce(settings, read)
+            await worker.settled(len(read))
+        [number] = [number for number, offset in committed(settings).items() if offset]
+        await produce(settings, [*gone, *left])
+        remove_below(settings, number, len(read) + len(gone))
+        async with running(settings, [destination(0)]) as worker:
+            await worker.settled(len(left))
+            told = [signal for signal in worker.signals if isinstance(signal, Trimmed)]
+        assert told == [Trimmed(Partition(settings.topics.events, number), len(read), len(read) + len(gone))]
+        assert [a.detail.encode() for a in bus.arrivals] == [value for _, value in [*read, *left]]
+        async with running(settings, [destination(0)]) as worker:
+            await worker.until(lambda: any(isinstance(signal, PartitionsAssigned) for signal in worker.signals))
+            assert not any(isinstance(signal, Trimmed) for signal in worker.signals), "once"
+
+
+def remove_below(settings: Settings, partition: int, offset: int) -> None:
+    """What retention does to the oldest records, at once."""
+    admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
+    [removed] = admin.delete_records([TopicPartition(settings.topics.events, partition, offset)]).values()
+    assert removed.result(30).low_watermark == offset
+
+
+async def test_ten_thousand_destinations_are_served_and_leave_nothing_behind(embedded_broker: EmbeddedBroker) -> None:
+    """A few hundred at a time: the bus works in this process too, and each has a connection."""
+    everyone, at_once = range(10_000), 300
+    async with FaultBus.serve() as bus:
+        settings = settings_for(embedded_broker.bootstrap_servers, bus.url, delivery={"flush_ms": 10})
+        make_topics(settings, embedded_broker)
+        open_bus(bus, everyone)
+        async with running(settings, [destination(n) for n in everyone]) as worker:
+            for first in range(0, len(everyone), at_once):
+                some = everyone[first : first + at_once]
+                await produce(settings, ((f"acct_{n}", event(n, n)) for n in some))
+                await worker.settled(some.stop)
+            page = await asyncio.to_thread(scrape, worker.worker.http_port)
+        assert Counter(a.bus_arn for a in bus.arrivals) == Counter(bus_arn(n) for n in everyone)
+        assert "\npushrail_lanes 0.0\n" in page
+        assert committed(settings) == ends(settings, settings.topics.events)
+
+
+def scrape(port: int) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as reply:
+        return str(reply.read().decode())

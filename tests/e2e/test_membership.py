@@ -1,4 +1,7 @@
-"""Membership of the group on a real Kafka, by either protocol: hand-over, static members, a name that is taken."""
+"""Membership of the group, by either protocol: hand-over, static members, a name that is taken; being put out of it.
+
+On a real Kafka, but for what only the embedded broker can be made to answer.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +9,26 @@ import asyncio
 import contextlib
 
 import pytest
+from confluent_kafka import KafkaError
 
 from pushrail_stream.app import Worker, run_worker
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import PartitionsAssigned, PartitionsRevoked, Signal
+from pushrail_stream.core.signals import (
+    CommitFailed,
+    Held,
+    KafkaTrouble,
+    Membership,
+    PartitionsAssigned,
+    PartitionsRevoked,
+    Signal,
+)
+from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.ports import Failed
 from pushrail_stream.registry import FileDirectory
-from pushrail_stream.sandbox.bus import FaultBus
-from pushrail_stream.settings import Settings
+from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
+from pushrail_stream.sandbox.bus import FaultBus, Hang, Latency, Match, Rule
+from pushrail_stream.settings import ClientProperties, Settings
 from tests.e2e.world import (
     PARTITIONS,
     Watched,
@@ -33,6 +47,7 @@ pytestmark = pytest.mark.kafka
 DESTINATIONS = [destination(number) for number in range(6)]
 EVERYTHING = 2 * PARTITIONS
 """Partitions of the events topic and of the one retry topic."""
+INTERVAL_SECS = 10
 both_protocols = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
 
@@ -45,6 +60,11 @@ def world(bootstrap: str, bus: FaultBus, protocol: str) -> Settings:
 
 def member(settings: Settings, **kafka: str) -> Settings:
     return settings.model_copy(update={"kafka": settings.kafka.model_copy(update=kafka)})
+
+
+def with_client(settings: Settings, properties: dict[str, int]) -> Settings:
+    kafka = settings.kafka.model_copy(update={"client": ClientProperties(properties)})
+    return settings.model_copy(update={"kafka": kafka})
 
 
 def records(first: int, last: int) -> list[tuple[str, bytes | None]]:
@@ -146,3 +166,89 @@ async def test_of_two_workers_with_one_name_one_ends_and_says_so(real_kafka: str
                 worker.stop()
         [reason] = {first.result(), second.result()} - {""}
         assert "instance" in reason.lower()
+
+
+async def test_a_worker_that_is_held_back_for_longer_than_max_poll_interval_stays_a_member(real_kafka: str) -> None:
+    """The bus hangs and there is room for nothing more: the consumer is polled all the same."""
+    client = {"max.poll.interval.ms": INTERVAL_SECS * 1000, "session.timeout.ms": 6000}
+    async with FaultBus.serve() as bus:
+        settings = settings_for(
+            real_kafka, bus.url, delivery={"hold_secs": 60}, limits={"max_buffered_events": 40},
+            eventbridge={"endpoint_url": bus.url, "read_timeout_secs": 1.7 * INTERVAL_SECS},
+        )  # fmt: skip
+        settings = with_client(settings, client)
+        make_topics(settings)
+        open_bus(bus, range(6))
+        bus.set_plan([Rule(Hang(), Match(operation="PutEvents"))])
+        async with running(settings, DESTINATIONS) as worker:
+            produced = records(0, 1200)
+            await produce(settings, produced)
+            await worker.until(lambda: any(isinstance(s, Held) and s.on for s in worker.signals))
+            part, told = owned(worker), len(worker.signals)
+            loop = asyncio.get_running_loop()
+            over = loop.time() + 1.5 * INTERVAL_SECS
+            # Time itself is the matter here; meanwhile whatever is heard of the group would end the wait.
+            with contextlib.suppress(TimeoutError):
+                await worker.until(lambda: _moved(worker, told), over - loop.time())
+            assert not _moved(worker, told)
+            assert loop.time() >= over
+            bus.set_plan([])
+            await worker.until(lambda: worker.worker.ledger.delivered >= len(produced))
+            assert owned(worker) == part
+            assert not _moved(worker, told)
+        assert {a.detail.encode() for a in bus.arrivals} == {value for _, value in produced}
+        assert committed(settings) == ends(settings, settings.topics.events)
+
+
+def _moved(watched: Watched, told: int) -> bool:
+    """Whether partitions came or went since then, or a commit was refused, or Kafka had something to complain of."""
+    kinds = PartitionsAssigned | PartitionsRevoked | CommitFailed | KafkaTrouble | Membership
+    return any(isinstance(signal, kinds) for signal in watched.signals[told:])
+
+
+@pytest.mark.parametrize(
+    "error", [KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID], ids=["generation", "member"]
+)
+async def test_a_member_that_learns_of_its_end_by_a_commit_begins_anew(error: int) -> None:
+    with EmbeddedBroker.start({}) as broker:
+        async with FaultBus.serve() as bus:
+            settings = with_client(settings_for(broker.bootstrap_servers, bus.url), {"session.timeout.ms": 3000})
+            make_topics(settings, broker)
+            open_bus(bus, range(6))
+            async with running(settings, DESTINATIONS) as worker:
+                await worker.until(lambda: len(owned(worker)) == EVERYTHING)
+                broker.push_request_errors(ApiKey.OFFSET_COMMIT, error)
+                await produce(settings, records(0, 120))
+                await worker.until(lambda: any(isinstance(s, PartitionsRevoked) and s.lost for s in worker.signals))
+                await worker.until(lambda: len(owned(worker)) == EVERYTHING)
+                await produce(settings, records(120, 240))
+                await worker.until(lambda: len({a.detail for a in bus.arrivals}) == 240)
+            assert {a.detail.encode() for a in bus.arrivals} == {value for _, value in records(0, 240)}
+            assert committed(settings) == ends(settings, settings.topics.events)
+
+
+async def test_a_worker_that_is_cancelled_again_while_it_drains_still_ends_well(
+    embedded_broker: EmbeddedBroker,
+) -> None:
+    """As a loop does that is closed in a hurry: every task is cancelled, and then once more."""
+    async with FaultBus.serve() as bus:
+        settings = settings_for(embedded_broker.bootstrap_servers, bus.url)
+        make_topics(settings, embedded_broker)
+        open_bus(bus, range(6))
+        directory = FileDirectory((f"{one.id}.json", one) for one in DESTINATIONS)
+        bus.set_plan([Rule(Latency(1.0), Match(operation="PutEvents"))])
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(run_worker(settings, directory, open_log("error")))
+            await produce(settings, records(0, 10))
+            await bus.wait_for_calls(1)
+            members = [
+                task
+                for task in asyncio.all_tasks()
+                if getattr(task.get_coro(), "__qualname__", "") == KafkaConsumer.run.__qualname__
+            ]
+            assert len(members) == 2
+            for _ in range(2):
+                for task in members:
+                    task.cancel()
+                await asyncio.sleep(0)
+        assert sum(committed(settings).values()) == len(bus.arrivals) > 0

@@ -30,6 +30,7 @@ from pushrail_stream.core.signals import (
     Signal,
     Skipped,
     Suspended,
+    Trimmed,
 )
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
@@ -358,3 +359,11 @@ async def test_no_secret_reaches_log_attempts_or_dlq() -> None:
         assert "was refused" in found
         for secret in [*secrets, "a" * 64]:
             assert secret not in found
+
+
+def test_records_that_were_removed_unread_are_an_error_that_says_what_to_do() -> None:
+    [line] = said(Trimmed(P3, 17, 30))
+    assert "retention.ms" in line.pop("advice")
+    assert line == {
+        "level": "error", "event": "records_removed_unread", "partition": f"{EVENTS}/3", "committed": 17, "first": 30,
+    }  # fmt: skip

@@ -27,6 +27,7 @@ from pushrail_stream.core.signals import (
     Signal,
     Skipped,
     SkipReason,
+    Trimmed,
 )
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.pipeline.deliver import Census
@@ -115,7 +116,7 @@ def test_what_is_known_to_come_begins_at_0_so_that_its_first_increase_is_seen() 
     series: dict[str, tuple[str, ...]] = {
         "pushrail_dead_letters_total": get_args(DeadReason),
         "pushrail_skipped_total": get_args(SkipReason),
-        "pushrail_failures_total": ("copy", "commit", "kafka", "own_credentials"),
+        "pushrail_failures_total": ("copy", "commit", "kafka", "trimmed", "own_credentials"),
     }
     for name, labels in series.items():
         assert {label: samples.get((name, label)) for label in labels} == dict.fromkeys(labels, 0)
@@ -138,6 +139,7 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
         CommitFailed("x"),
         CopyFailed(copy, "x", 1.0),
         KafkaTrouble("x"),
+        Trimmed(Partition("pushrail.events", 3), 17, 30),
         attempted((ours, Again(1, "retryable"))),
     )
     assert samples["pushrail_skipped_total", "disabled"] == 1
@@ -147,6 +149,7 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
         "copy": 1,
         "commit": 1,
         "kafka": 1,
+        "trimmed": 1,
         "own_credentials": 1,
     }
     assert samples["pushrail_own_fault_last_timestamp_seconds",] == pytest.approx(AT_MS / 1000 + 0.0123)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import count
 
 from pushrail_stream.core.flood import FloodReport
+from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import (
     BusGone,
     CommitFailed,
@@ -16,6 +17,7 @@ from pushrail_stream.core.signals import (
     RegistryTrouble,
     Signal,
     Suspended,
+    Trimmed,
 )
 from pushrail_stream.observe.recent import Recent
 from tests.observe.signals import letter
@@ -47,10 +49,11 @@ def test_everything_that_wants_a_person_is_told() -> None:
         KafkaTrouble("down"),
         RegistryTrouble("no folder"),
         Flooded(FloodReport(10, 9, 8, 7, 60)),
+        Trimmed(Partition("pushrail.events", 3), 17, 30),
         Held(True, 1, 1),
     )
     assert [what for what, *_ in reversed(found)] == [
-        "suspended", "bus gone", "document refused", "Kafka", "registry", "stopped",
+        "suspended", "bus gone", "document refused", "Kafka", "registry", "stopped", "records removed unread",
     ]  # fmt: skip
 
 
