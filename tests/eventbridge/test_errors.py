@@ -7,7 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 from aiobotocore.config import AioConfig
@@ -21,7 +21,18 @@ from tests.eventbridge.batches import batch, destination
 from tests.eventbridge.recorder import CLOSE, NEVER, RESET, Recorder, http
 from tests.eventbridge.stock import stock_session
 
-CONNECT_SECS, READ_SECS = 1.0, 0.3
+
+class Patience(NamedTuple):
+    """How long both clients wait."""
+
+    connect_secs: float
+    read_secs: float
+
+
+PATIENT = Patience(20.0, 20.0)
+"""What is answered has time to be, on a busy machine too."""
+HASTY = Patience(1.0, 0.3)
+"""For what never comes."""
 TARGET = destination(AccessKey("AKIACUSTOMER00000000", Secret("customer-secret")))
 HTML = b"<html><body><b>Http/1.1 Service Unavailable</b></body></html>"
 
@@ -86,9 +97,10 @@ NETWORK = {
 
 @pytest.mark.parametrize(("reply", "code", "stock_raises"), NETWORK.values(), ids=NETWORK)
 async def test_a_call_without_a_reply(reply: bytes | None, code: str, stock_raises: str) -> None:
+    patience = HASTY if reply is NEVER else PATIENT
     async with Recorder.serve(reply, closes=True) as server:
-        stock = await put_by_stock(server.url)
-        ours = await put_by_us(server.url)
+        stock = await put_by_stock(server.url, patience)
+        ours = await put_by_us(server.url, patience)
     assert isinstance(ours, CallFailed)
     assert (ours.operation, ours.code, ours.http_status) == ("PutEvents", code, None)
     assert type(stock).__name__ == stock_raises
@@ -96,7 +108,7 @@ async def test_a_call_without_a_reply(reply: bytes | None, code: str, stock_rais
 
 async def test_half_a_reply() -> None:
     async with Recorder.serve(http("200 OK", b'{"Ent', length=500)) as server:
-        ours = await put_by_us(server.url)
+        ours = await put_by_us(server.url, HASTY)
     assert isinstance(ours, CallFailed)
     assert (ours.code, ours.http_status) == ("ReadTimeout", None)
 
@@ -121,7 +133,7 @@ async def test_a_name_that_does_not_resolve() -> None:
 
 async def test_a_connection_that_is_not_accepted() -> None:
     async with full_backlog() as url:
-        stock, ours = await put_by_stock(url), await put_by_us(url)
+        stock, ours = await put_by_stock(url, HASTY), await put_by_us(url, HASTY)
     assert type(stock).__name__ == "ConnectTimeoutError"
     assert isinstance(ours, CallFailed)
     assert (ours.code, ours.http_status) == ("ConnectTimeout", None)
@@ -145,9 +157,9 @@ async def test_a_missing_ca_bundle_is_an_answer_too(monkeypatch: pytest.MonkeyPa
 
 async def test_a_reply_that_drips_in_ends_within_both_time_outs() -> None:
     body = b'{"Entries":[' + b" " * 1000
-    async with Recorder.serve(http("200 OK", body), drip_secs=READ_SECS / 10) as server:
-        async with asyncio.timeout(CONNECT_SECS + READ_SECS + 5):
-            ours = await put_by_us(server.url)
+    async with Recorder.serve(http("200 OK", body), drip_secs=HASTY.read_secs / 10) as server:
+        async with asyncio.timeout(sum(HASTY) + 5):
+            ours = await put_by_us(server.url, HASTY)
     assert isinstance(ours, CallFailed)
     assert (ours.code, ours.http_status) == ("ReadTimeout", None)
 
@@ -273,27 +285,29 @@ async def test_cancellation_passes() -> None:
 
 
 async def test_a_bus_that_hangs_does_not_use_up_the_others_connections() -> None:
-    async with Recorder.serve(NEVER) as server, opened(server.url) as bus:
+    async with Recorder.serve(NEVER) as server, opened(server.url, HASTY) as bus:
         async with asyncio.TaskGroup() as calls:
             waiting = [calls.create_task(bus.put(batch(TARGET))) for _ in range(120)]
         assert {cast("CallFailed", task.result()).code for task in waiting} == {"ReadTimeout"}
         assert server.connections == 120
 
 
-async def put_by_us(url: str) -> Reply:
-    async with opened(url) as bus:
+async def put_by_us(url: str, patience: Patience = PATIENT) -> Reply:
+    async with opened(url, patience) as bus:
         return await bus.put(batch(TARGET))
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[EventBridge]:
-    options = EventBridgeOptions(endpoint_url=url, connect_timeout_secs=CONNECT_SECS, read_timeout_secs=READ_SECS)
+async def opened(url: str, patience: Patience = PATIENT) -> AsyncIterator[EventBridge]:
+    connect, read = patience
+    options = EventBridgeOptions(endpoint_url=url, connect_timeout_secs=connect, read_timeout_secs=read)
     async with EventBridge.open(options) as bus:
         yield bus
 
 
-async def put_by_stock(url: str) -> Any:
-    config = AioConfig(retries={"total_max_attempts": 1}, connect_timeout=CONNECT_SECS, read_timeout=READ_SECS)
+async def put_by_stock(url: str, patience: Patience = PATIENT) -> Any:
+    connect, read = patience
+    config = AioConfig(retries={"total_max_attempts": 1}, connect_timeout=connect, read_timeout=read)
     async with stock_session().create_client(
         "events",
         region_name="us-east-1",

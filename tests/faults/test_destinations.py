@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import json
 from collections import Counter
 
@@ -34,18 +36,21 @@ async def test_a_permanent_error_kills_the_task(embedded_broker: EmbeddedBroker)
 
 
 async def test_credential_error_aborts_events(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A role that cannot be assumed: every event is a dead letter that says so, and STS is asked once."""
+    """A role that cannot be assumed: every event is a dead letter that says so, and STS is seldom asked."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIABASE000000000000")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "base-secret")
     async with outside(embedded_broker) as (bus, settings):
         bus.add_key("AKIABASE000000000000", "base-secret")
+        began = asyncio.get_running_loop().time()
         async with running(settings, [destination(0, auth=AssumeRole(ROLE, "ext"))]) as worker:
             await produce(settings, [("acct_0", event(0, n)) for n in range(200)])
             await worker.settled(200)
         dead = letters(settings)
         assert {value for value, _, _ in dead} == {event(0, n) for n in range(200)}
         assert {reason for _, reason, _ in dead} == {"blocked", "suspended"}
-        assert len(bus.assumed) == 1
+        # Once, where the machine is quick; each time STS is left alone for twice as long.
+        passed = asyncio.get_running_loop().time() - began
+        assert 1 <= len(bus.assumed) <= 1 + sum(passed >= secs for secs in itertools.accumulate([1, 2, 4, 8, 15, 15]))
 
 
 async def test_breaker_refusals_burn_the_retry_budget(embedded_broker: EmbeddedBroker) -> None:

@@ -36,7 +36,7 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.1)
 
 
-LATENCY_SECS = 0.05
+LATENCY_SECS = 0.3
 """Long enough that calls that may be under way together are, on a busy machine too."""
 
 
