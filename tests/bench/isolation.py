@@ -42,23 +42,24 @@ _TROUBLE: Final = [
     ),
 ]
 _ONE_DOWN: Final = [Rule(Hang(), Match(operation="PutEvents", bus=_BUS.format(7)))]
+_HEALTHY_SECS: Final = 180.0
+"""Every delivery to a healthy bus has arrived by then, by way of the second retry topic if it must be."""
 
 
 class Load:
     """A steady stream of events in a thread, each customer in turn; knows when each offset was produced."""
 
-    def __init__(self, bootstrap: str, topic: str, per_second: float) -> None:
+    def __init__(self, bootstrap: str, topic: str) -> None:
         self._producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "zstd", "linger.ms": 5})
         self._topic = topic
-        self._per_second = per_second
         self.produced = 0
         self.times = [array("d") for _ in range(world.PARTITIONS)]
 
-    def run(self, secs: float) -> None:
+    def run(self, secs: float, per_second: float) -> None:
         """Produce for so long."""
         started, first = time.monotonic(), self.produced
         while (passed := time.monotonic() - started) < secs:
-            while self.produced - first < passed * self._per_second:
+            while self.produced - first < passed * per_second:
                 self._one()
             self._producer.poll(0.005)
         assert self._producer.flush(60) == 0
@@ -127,6 +128,9 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=400, help="events a second (default 400)")
     parser.add_argument("--secs", type=float, default=60, help="before, and again during the trouble (default 60)")
     parser.add_argument("--memory-secs", type=float, default=600, help="with one destination down (default 600)")
+    parser.add_argument(
+        "--memory-rate", type=float, default=3000, help="events a second meanwhile, as many as it can (default 3000)"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, world.broker() as (bootstrap, real):
         if not real:
@@ -136,34 +140,34 @@ def main() -> None:
         with world.bus(folder) as bus:
             topics = world.make_topics(bootstrap, real=True, tiers=(10, 120, 1800))
             settings = world.write_settings(folder, bootstrap, topics, bus)
-            load = Load(bootstrap, topics["events"], arguments.rate)
+            load = Load(bootstrap, topics["events"])
             lag = CommitLag(bootstrap, f"bench-{settings.stem}", topics["events"], load)
             with world.worker(settings, bus.ca) as process:
-                result = _isolation(load, lag, bus, arguments.secs) | _memory(load, bus, process, arguments.memory_secs)
+                result = _isolation(load, lag, bus, arguments.secs, arguments.rate)
+                result |= _memory(load, bus, process, arguments.memory_secs, arguments.memory_rate)
             lag.close()
     for key, value in result.items():
         say(f"  {key:34} {value}")
     print(json.dumps({"customers": CUSTOMERS, "rate": arguments.rate, "secs": arguments.secs} | result))
 
 
-def _isolation(load: Load, lag: CommitLag, bus: world.Bus, secs: float) -> dict[str, Any]:
+def _isolation(load: Load, lag: CommitLag, bus: world.Bus, secs: float, rate: float) -> dict[str, Any]:
     say("Warming up: every destination signs in ...")
-    load.run(5)
+    load.run(5, rate)
     bus.wait_for(load.produced)
     bus.ask("clear", "POST")
     warm = load.produced
     say(f"{secs:g} s with all buses well ...")
-    load.run(secs)
+    load.run(secs, rate)
     bus.wait_for(load.produced - warm)
-    before = _latencies(bus)
+    before = _latencies(bus, warm, load.produced)
     bus.ask("clear", "POST")
     first = load.produced
     say(f"{secs:g} s with {len(HANGING)} buses hanging and {len(THROTTLED)} throttling ...")
     _plan(bus, _TROUBLE)
     with watching(lag.look):
-        load.run(secs)
-        time.sleep(3)
-        during = _latencies(bus)
+        load.run(secs, rate)
+        during = _latencies(bus, first, load.produced)
         lag.look()
     _plan(bus, [])
     back = time.monotonic()
@@ -183,18 +187,22 @@ def _isolation(load: Load, lag: CommitLag, bus: world.Bus, secs: float) -> dict[
     }
 
 
-def _memory(load: Load, bus: world.Bus, process: psutil.Process, secs: float) -> dict[str, Any]:
+def _memory(load: Load, bus: world.Bus, process: psutil.Process, secs: float, rate: float) -> dict[str, Any]:
     if not secs:
         return {}
-    say(f"{secs:g} s with one destination down ...")
+    say(f"{secs:g} s with one destination down, at {rate:g} events a second ...")
     _plan(bus, _ONE_DOWN)
+    arrived = bus.arrivals()
     samples: list[tuple[float, float]] = []
     with watching(lambda: samples.append((time.monotonic(), process.memory_info().rss / 2**20)), every=5):
-        load.run(secs)
+        load.run(secs, rate)
+    arrived = bus.arrivals() - arrived
     half = samples[len(samples) // 2 :]
     slope = statistics.linear_regression(*zip(*half, strict=True)).slope * 60
     _plan(bus, [])
     return {
+        "memory_rate": rate,
+        "memory_arrivals_per_s": round(arrived / secs),
         "rss_mib_start": round(samples[0][1]),
         "rss_mib_median": round(statistics.median(rss for _, rss in samples)),
         "rss_mib_peak": round(max(rss for _, rss in samples)),
@@ -202,13 +210,25 @@ def _memory(load: Load, bus: world.Bus, process: psutil.Process, secs: float) ->
     }
 
 
-def _latencies(bus: world.Bus) -> tuple[float, float]:
-    """p50 and p99 of the healthy, in ms."""
+def _latencies(bus: world.Bus, first: int, end: int) -> tuple[float, float]:
+    """p50 and p99 of the healthy, in ms: of every event from ``first`` to below ``end``, however late it arrived."""
     samples: list[float] = []
+    deadline = time.monotonic() + _HEALTHY_SECS
     for customer in HEALTHY:
-        samples += bus.ask(f"latencies?bus={quote(_BUS.format(customer), safe='')}")["latenciesMs"]
+        expected = produced_for(customer, first, end)
+        while (
+            len(arrived := bus.ask(f"latencies?bus={quote(_BUS.format(customer), safe='')}")["latenciesMs"]) < expected
+        ):
+            assert time.monotonic() < deadline, f"customer {customer} has {len(arrived)} events of {expected}"
+            time.sleep(1)
+        samples += arrived
     cuts = statistics.quantiles(samples, n=100)
     return round(cuts[49], 1), round(cuts[98], 1)
+
+
+def produced_for(customer: int, first: int, end: int) -> int:
+    """How many of the events from ``first`` to below ``end`` are this customer's."""
+    return len(range(first + (customer - first) % CUSTOMERS, end, CUSTOMERS))
 
 
 def _plan(bus: world.Bus, rules: list[Rule]) -> None:

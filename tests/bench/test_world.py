@@ -20,6 +20,12 @@ def test_the_benchmarks_topics_are_those_that_workers_want(real_kafka: str) -> N
     assert list(topics.retry.values()) == [10, 120]
 
 
+def test_each_event_of_the_load_is_some_customers() -> None:
+    counts = [isolation.produced_for(customer, 310, 757) for customer in range(isolation.CUSTOMERS)]
+    assert sum(counts) == 447
+    assert (counts[110], counts[109], counts[156], counts[157]) == (3, 2, 3, 2)
+
+
 @pytest.mark.parametrize("start", [main, ingest.main, isolation.main, observe.main, registry.main])
 def test_every_benchmark_says_what_it_measures(
     start: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
