@@ -11,7 +11,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.chaos.commits import KEEP_COMMITS
 from tests.chaos.options import Options
 from tests.chaos.run import Run
 from tests.kafka_server import distribution
@@ -26,7 +25,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="pushrail-chaos-"))
     keep = True
     try:
-        with LocalKafka(KEEP_COMMITS) as kafka:
+        with LocalKafka(options.broker_properties) as kafka:
             result = Run(options, kafka, folder, say).execute()
         keep = bool(result.problems.by_kind)
         for line in result.problems.shown():
@@ -52,10 +51,16 @@ def _options() -> Options:
     parser.add_argument("--events", type=int, default=Options.events)
     parser.add_argument("--kills", type=int, default=Options.kills, help="workers killed with SIGKILL")
     parser.add_argument("--broker-restarts", type=int, default=Options.broker_restarts)
+    parser.add_argument(
+        "--group-protocol", choices=["classic", "consumer"], default=Options.group_protocol,
+        help="the workers' (consumer: KIP-848)",
+    )  # fmt: skip
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
     parser.add_argument("--secs", type=float, help="fail when it takes longer")
     given = parser.parse_args()
-    return Options(given.seed, given.events, given.kills, given.broker_restarts, given.secs)
+    return Options(
+        given.seed, given.events, given.kills, given.broker_restarts, given.secs, group_protocol=given.group_protocol
+    )
 
 
 def say(line: str) -> None:

@@ -46,6 +46,17 @@ class Disturbances:
         if end - start >= SESSION_SECS / 2:
             self._losses.append(Loss(worker, start, end + _NOTICE_SECS + _CALL_SECS, stray=True))
 
+    def lost(self, worker: int, at: float) -> bool:
+        """A worker was told that its partitions are not its own any more; whether nothing done to it explains that.
+
+        The machine was too busy for its heartbeats then. When that began is not known.
+        """
+        if any(loss.at <= at <= loss.until + SESSION_SECS for loss in self.of(worker)):
+            return False
+        self._losses.append(Loss(worker, at - 2 * SESSION_SECS, at + _CALL_SECS, stray=True))
+        self._of.clear()
+        return True
+
     def broker_gone(self, at: float) -> None:
         """The broker is about to end."""
         self._away_since = at

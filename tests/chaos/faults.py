@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from pushrail_stream.core.suspension import FIRST_PROBE_SECS
 from pushrail_stream.sandbox.bus import (
     CallError,
     EntryError,
@@ -21,7 +22,15 @@ from pushrail_stream.sandbox.bus import (
     Rule,
     Times,
 )
-from tests.chaos.world import MALFORMED_MARK, READ_SECS, Place, World, role_arn
+from tests.chaos.world import (
+    CONNECT_SECS,
+    LONGEST_STOP_SECS,
+    MALFORMED_MARK,
+    READ_SECS,
+    Place,
+    World,
+    role_arn,
+)
 
 DENIED: Final = "denied"
 MALFORMED: Final = "malformed"
@@ -31,9 +40,6 @@ SLOW: Final = "slow"
 
 _PHASE_SECS: Final = (2.0, 6.0)
 _CALM: Final = 0.12
-_DENY_AFTER: Final = 0.15
-_DENY_SHARE: Final = 0.15
-_DENY_MOST_SECS: Final = 25.0
 _PUT: Final = Match(operation="PutEvents")
 _STS: Final = Match(operation="AssumeRole")
 
@@ -47,10 +53,22 @@ class Phase(NamedTuple):
 
 
 class Denial(NamedTuple):
-    """From when to when the denied destination refuses every call, seconds from the start."""
+    """From when to when the denied destinations refuse every call, seconds from the start."""
 
     start: float
     end: float
+    resumed_at: float
+    """From here on every worker sends to them again: the first probe is over, which nobody refuses."""
+
+
+_PROBED_SECS: Final = FIRST_PROBE_SECS + CONNECT_SECS + READ_SECS + 5.0
+"""From a destination's last refusal until it is resumed."""
+DENIALS: Final = (
+    # Nothing else is done to the workers meanwhile: who has suspended a destination has to resume it.
+    Denial(6.0, 12.0, 12.0 + _PROBED_SECS),
+    # And amid everything else: one may be stopped with the last refusal on its way to it.
+    Denial(60.0, 70.0, 70.0 + LONGEST_STOP_SECS + _PROBED_SECS),
+)
 
 
 def always() -> tuple[Rule, ...]:
@@ -59,25 +77,23 @@ def always() -> tuple[Rule, ...]:
     return (Rule(effect, Match(detail_contains=(MALFORMED_MARK,)), name=MALFORMED),)
 
 
-def plan_faults(seed: int, world: World, secs: float) -> tuple[list[Phase], Denial]:
-    """The phases of a run that lasts so long, and when the denied customer is denied."""
+def plan_faults(seed: int, world: World, secs: float) -> list[Phase]:
+    """The phases of a run that lasts so long."""
     dice = random.Random(f"{seed}/faults")
-    denial_start = secs * _DENY_AFTER
-    denial = Denial(denial_start, denial_start + min(_DENY_MOST_SECS, secs * _DENY_SHARE))
-    moments = [denial.start, denial.end]
+    moments = [moment for start, end, _ in DENIALS for moment in (start, end)]
     moment = 1.0
     while moment < secs:
         moments.append(moment)
         moment += dice.uniform(*_PHASE_SECS)
-    return [_phase(dice, world, denial, moment) for moment in sorted(moments)], denial
+    return [_phase(dice, world, moment) for moment in sorted(moments)]
 
 
-def _phase(dice: random.Random, world: World, denial: Denial, moment: float) -> Phase:
+def _phase(dice: random.Random, world: World, moment: float) -> Phase:
     rules = list(always())
     names: list[str] = []
-    if denial.start <= moment < denial.end:
+    if any(start <= moment < end for start, end, _ in DENIALS):
         refusal = CallError(400, "AccessDeniedException", "not authorized to perform events:PutEvents")
-        rules.insert(0, Rule(refusal, Match(operation="PutEvents", bus=world.denied.bus_arn), name=DENIED))
+        rules[:0] = [Rule(refusal, Match(operation="PutEvents", bus=p.bus_arn), name=DENIED) for p in world.denied]
         names.append(DENIED)
     if dice.random() >= _CALM:
         for make in dice.sample(_FAULTS, dice.randint(2, 5)):

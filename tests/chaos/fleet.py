@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import socket
 import sys
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -52,6 +54,8 @@ class Fleet:
     disturbances: Disturbances
     workers: list[Worker] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    logs: dict[int, Path] = field(default_factory=dict)
+    """Of all workers there ever were, by number."""
     started: int = 0
     kills: int = 0
     terminations: int = 0
@@ -73,6 +77,7 @@ class Fleet:
         owned = Owned(command, self.folder / f"worker-{number:03}.log", environment)
         worker = Worker(number, port, owned, now())
         self.workers.append(worker)
+        self.logs[number] = owned.log
         return worker
 
     def pick(self, share: float) -> Worker | None:
@@ -130,6 +135,12 @@ class Fleet:
             self.workers[0].owned.wait(0.2)
             self.look()
 
+    def note_losses(self) -> int:
+        """Look through the logs for memberships that ended without anything having been done; how many there were."""
+        return sum(
+            self.disturbances.lost(number, at) for number, log in self.logs.items() for at in lost_at(log.read_text())
+        )
+
     def kill_all(self) -> None:
         """Whatever happened: nobody is left."""
         while self.workers:
@@ -147,6 +158,12 @@ class Fleet:
         else:
             self.problems.append(f"worker {worker.number} ended by itself with code {code}: {tail}")
         return True
+
+
+def lost_at(log: str) -> list[float]:
+    """When a worker was told that it had lost partitions, epoch seconds, by its log."""
+    lines = [json.loads(line) for line in log.splitlines() if '"partitions_lost"' in line]
+    return [datetime.fromisoformat(line["timestamp"]).timestamp() for line in lines]
 
 
 def _free_port() -> int:

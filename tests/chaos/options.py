@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from tests.chaos.commits import KEEP_COMMITS
+from tests.chaos.faults import DENIALS
+from tests.chaos.world import SESSION_SECS
+
 _KILL_SECS: Final = 10.0
 _RESTART_SECS: Final = 25.0
-_EDGE_SECS: Final = 40.0
-"""Start-up, and a stretch without disturbances at the end."""
+_EDGE_SECS: Final = DENIALS[0].resumed_at + 10.0
+"""What workers and broker are spared at the start, and a stretch at the end."""
 
 
 @dataclass(frozen=True)
@@ -25,14 +30,19 @@ class Options:
     per_second: float = 1_500.0
     """Events are produced no faster, whatever the machine could do."""
 
-    disturbed_secs: float | None = None
-    """How long things go wrong at least; None: as long as so many disturbances need to be felt one by one."""
+    group_protocol: str = "classic"
+    """``classic`` or ``consumer`` (KIP-848), as the setting."""
 
     @property
     def produce_secs(self) -> float:
-        """How long events are produced and things go wrong."""
-        usual = _EDGE_SECS + self.kills * _KILL_SECS + self.broker_restarts * _RESTART_SECS
-        return max(usual if self.disturbed_secs is None else self.disturbed_secs, self.events / self.per_second)
+        """How long events are produced and things go wrong: so many disturbances are to be felt one by one."""
+        felt = _EDGE_SECS + self.kills * _KILL_SECS + self.broker_restarts * _RESTART_SECS
+        return max(felt, self.events / self.per_second)
+
+    @property
+    def broker_properties(self) -> Mapping[str, str]:
+        """What the broker has to be started with."""
+        return KEEP_COMMITS | {"group.consumer.session.timeout.ms": str(int(SESSION_SECS * 1000))}
 
     @property
     def deadline_secs(self) -> float:

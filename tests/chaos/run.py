@@ -26,7 +26,7 @@ from tests.chaos.copies import read_copies
 from tests.chaos.disturbances import Disturbances
 from tests.chaos.drain import Drain, Lag
 from tests.chaos.duplicates import Audit, Duplicates, Evidence
-from tests.chaos.faults import Denial, plan_faults
+from tests.chaos.faults import DENIALS, plan_faults
 from tests.chaos.fleet import FEWEST, Fleet
 from tests.chaos.history import History, read_history
 from tests.chaos.options import Options
@@ -42,6 +42,7 @@ from tests.chaos.world import (
     SECRET_VARIABLE,
     TIERS,
     TOPICS,
+    Place,
     World,
     write_settings,
 )
@@ -50,8 +51,8 @@ from tests.kafka_server.local import LocalKafka
 _STALLED_SECS: Final = 60.0
 """Nothing moves for so long: it will not any more."""
 _LOOK_SECS: Final = 1.0
-_RESUME_SECS: Final = 75.0
-"""A suspended destination whose refusals have ended takes events again in this time: two probes' pauses."""
+_IDLE_SECS: Final = 30.0
+"""When everything is committed, what a worker had under way of partitions it lost has ended by then."""
 
 
 class _GivenUpError(Exception):
@@ -97,9 +98,10 @@ class Run:
             stack.callback(scraper.stop)
             drain = stack.enter_context(Drain.open(address))
             conductor = Conductor(fleet, broker, bus, self._say)
-            phases, denial = plan_faults(self._options.seed, self._world, self._options.produce_secs)
+            phases = plan_faults(self._options.seed, self._world, self._options.produce_secs)
             conductor.plan(plan_actions(self._options), phases)
             self._play(conductor, fleet, bus, production, drain)
+            self._wait_until_idle(conductor, scraper)
             scraper.stop()
             fleet.end()
             self._check_offsets(drain)
@@ -108,15 +110,16 @@ class Run:
         figures = {"kills": fleet.kills, "broker_restarts": broker.restarts, "scrapes": scraper.checked}
         figures |= audit
         figures |= {"terminations": fleet.terminations, "stops": fleet.stops, "workers": fleet.started}
+        figures["starved"] = fleet.note_losses()
         self._problems.add("Workers", fleet.problems)
         self._problems.add("Accounts that do not balance", scraper.problems)
         self._check_done(fleet, broker, scraper)
-        return self._judge(arrivals, facts, production, denial, figures)
+        return self._judge(arrivals, facts, production, figures)
 
     def _fleet(self, stack: ExitStack, address: str, bus: Bus) -> Fleet:
         documents, config = self._folder / "destinations", self._folder / "pushrail.yaml"
         self._world.write_documents(documents)
-        write_settings(config, address, bus.url, documents)
+        write_settings(config, address, bus.url, documents, self._options.group_protocol)
         fleet = Fleet(config, self._folder, self._disturbances)
         stack.callback(fleet.kill_all)
         return fleet
@@ -170,6 +173,14 @@ class Run:
 
         conductor.run(drained)
 
+    def _wait_until_idle(self, conductor: Conductor, scraper: Scraper) -> None:
+        """Everything is committed: no worker may count anything as under way for long."""
+        if self._lags != []:
+            return
+        until = time.monotonic() + _IDLE_SECS
+        conductor.run(lambda: not scraper.busy() or time.monotonic() > until)
+        self._problems.add("Workers with something under way when all is settled", scraper.busy())
+
     def _check_offsets(self, drain: Drain) -> None:
         """Once more when all workers have ended: none of them may have taken anything back."""
         lags = drain.lags()
@@ -216,13 +227,13 @@ class Run:
         arrivals: Arrivals,
         facts: dict[str, list[str]],
         production: Production,
-        denial: Denial,
         figures: dict[str, Any],
     ) -> Result:
         self._say("Reading what the workers wrote to Kafka ...")
         world, address = self._world, self._kafka.bootstrap_servers
         denied, malformed = frozenset(facts["denied"]), frozenset(facts["malformed"])
-        letters = Letters(world, self._started + denial.start, denied, malformed, TOPICS["events"])
+        suspensions = [(self._started + denial.start, self._started + denial.resumed_at) for denial in DENIALS]
+        letters = Letters(world, suspensions, denied, malformed, TOPICS["events"])
         copies = list(read_copies(address, TOPICS["dlq"]))
         for letter in copies:
             letters.take(letter)
@@ -240,28 +251,26 @@ class Run:
         self._problems.add("Arrivals that are not what was produced", facts["strange"])
         self._problems.add("Arrivals that must not be", find_uncalled_for(audit, world))
         self._problems.add("Duplicates without a reason", duplicates.unexplained)
-        resumed = self._resumed(arrivals, letters)
-        if letters.reasons["suspended"] and not resumed and self._lasted_beyond(denial):
-            self._problems.add("The run", [f"{world.denied.id} was suspended and never took an event again"])
+        resumed = self._resumed(arrivals, production)
+        missing = [place.id for place in world.denied if place not in resumed]
+        self._problems.add("Denied, and no event taken of those produced long after", missing)
         figures |= {"delivered": delivered, "dead_lettered": dead, "lost": len(lost)}
         figures["retried"] = len(copies) - letters.reasons.total()
-        figures |= {name: letters.reasons[name] for name in ("blocked", "suspended")} | {"resumed": resumed}
+        figures |= {name: letters.reasons[name] for name in ("blocked", "suspended")} | {"resumed": len(resumed)}
         if self._problems.by_kind:
             lines = [*self._problems.shown(None), "", *self._disturbances.told(), "", *history.lines]
             (self._folder / "problems.txt").write_text("\n".join(lines))
         return Result(self._figures(figures, duplicates, arrivals, production), self._problems)
 
-    def _resumed(self, arrivals: Arrivals, letters: Letters) -> bool:
-        """Whether the suspended destination took something after its last dead letter."""
-        customer_of, denied = self._world.customer_of, self._world.denied
-        return letters.last_suspended > 0 and any(
-            arrivals.received[index] > letters.last_suspended
-            for index in range(len(arrivals))
-            if customer_of[arrivals.numbers[index]] == denied.customer and arrivals.slots[index] == denied.slot
-        )
-
-    def _lasted_beyond(self, denial: Denial) -> bool:
-        return self._options.produce_secs >= denial.end + _RESUME_SECS
+    def _resumed(self, arrivals: Arrivals, production: Production) -> set[Place]:
+        """The destinations that were denied and took what was produced for them between that and the next time."""
+        customer_of, since, until = self._world.customer_of, DENIALS[0].resumed_at, DENIALS[1].start
+        taken = {
+            Place(customer_of[number], slot)
+            for number, slot in zip(arrivals.numbers, arrivals.slots, strict=True)
+            if since < production.produced_at[number] - self._started < until
+        }
+        return taken.intersection(self._world.denied)
 
     def _figures(
         self, counted: dict[str, Any], duplicates: Duplicates, arrivals: Arrivals, production: Production

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from typing import Final, Literal, NamedTuple
 
+from tests.chaos.faults import DENIALS
 from tests.chaos.options import Options
-from tests.chaos.world import SESSION_SECS
+from tests.chaos.world import LONGEST_STOP_SECS, SESSION_SECS
 
 Deed = Literal["kill", "terminate", "stop", "join", "broker_kill", "broker_stop"]
 
-_QUIET_START_SECS: Final = 12.0
-"""The first workers start, join and sign in."""
+_QUIET_START_SECS: Final = DENIALS[0].resumed_at
+"""The first workers start, join and sign in, and meet destinations that refuse everything for a while."""
 _QUIET_END_SECS: Final = 8.0
 
 
@@ -36,7 +37,7 @@ def plan_actions(options: Options) -> list[Action]:
         *_spread(dice, options, ["kill"] * options.kills, (0.5, 4.0)),
         *_spread(dice, options, ["terminate"] * others, (0.5, 4.0)),
         *_spread(dice, options, ["stop"] * others, (1.0, 2.5)),
-        *_spread(dice, options, ["stop"] * others, (SESSION_SECS + 2, SESSION_SECS + 6)),
+        *_spread(dice, options, ["stop"] * others, (SESSION_SECS + 2, LONGEST_STOP_SECS)),
         *_spread(dice, options, ["join"] * others, (8.0, 20.0)),
         *_spread(dice, options, _outages(options.broker_restarts), (1.0, 6.0)),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,14 +42,14 @@ class Letters:
     """The DLQ, record by record: which deliveries it holds, and what it must not hold."""
 
     world: World
-    denied_from: float
+    suspensions: Sequence[tuple[float, float]]
+    """From when to when (epoch seconds) deliveries to the denied destinations may be given up without a call."""
     denied_ids: frozenset[str]
     malformed_ids: frozenset[str]
     events_topic: str
     deliveries: set[tuple[int, int]] = field(default_factory=set)
     """Number and slot; an undecodable record is of slot 0."""
     reasons: Counter[str] = field(default_factory=Counter)
-    last_suspended: float = 0.0
     problems: list[str] = field(default_factory=list)
 
     def take(self, letter: Copy) -> None:
@@ -82,13 +82,12 @@ class Letters:
             if kind == "malformed" and letter.request_id not in self.malformed_ids:
                 return "the bus refused no entry in that call"
             return None if (place is None) == (kind == "undecodable") else "wrong destination"
-        if place != self.world.denied or reason not in {"blocked", "suspended"}:
+        if place not in self.world.denied or reason not in {"blocked", "suspended"}:
             return "nothing that was done to it explains that"
-        if letter.at < self.denied_from:
-            return "the destination did not refuse anything yet"
         if reason == "suspended":
-            self.last_suspended = max(self.last_suspended, letter.at)
-        elif letter.request_id not in self.denied_ids:
+            may_be = any(start <= letter.at <= end for start, end in self.suspensions)
+            return None if may_be else "nothing had been refused yet, or it must have been resumed"
+        if letter.request_id not in self.denied_ids:
             return "the bus refused no such call"
         return None
 

@@ -20,13 +20,17 @@ HOLD_SECS: Final = 3.0
 CONNECT_SECS: Final = 1.0
 READ_SECS: Final = 3.0
 SESSION_SECS: Final = 6.0
+LONGEST_STOP_SECS: Final = SESSION_SECS + 6.0
+"""Workers are stopped for as long at most."""
 SECRET_VARIABLE: Final = "CHAOS_CUSTOMER_SECRET"
 SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 MALFORMED_MARK: Final = '"note":"malformed"'
 
 _ACCOUNT: Final = "123456789012"
-_DENIED_CUSTOMER: Final = 5
-"""Busy without being the busiest, with a second destination that must not notice, and reached by a role."""
+_DENIED: Final = (5, 6, 7)
+"""Customers: busy without being the busiest, reached by a role, the first with a second destination that must not
+notice.
+"""
 _PLANTED: Final = (("malformed", 20), ("undecodable", 10), ("oversize", 4))
 _NOTE: Final = "x" * 160
 _BLOB: Final = "x" * 1_100_000
@@ -62,16 +66,16 @@ class World:
     """Everything that is known before the run begins."""
 
     def __init__(self, seed: int, events: int, customers: int) -> None:
-        if customers <= _DENIED_CUSTOMER or events < 1_000:
-            raise ValueError("at least 6 customers and 1,000 events")
+        if customers <= max(_DENIED) or events < 1_000:
+            raise ValueError("at least 8 customers and 1,000 events")
         dice = random.Random(f"{seed}/world")
         self.events = events
         self.customers = customers
         weights = [1 / (rank + 1) for rank in range(customers)]
         self.customer_of = array("H", dice.choices(range(customers), weights, k=events))
-        self.denied = Place(_DENIED_CUSTOMER, 0)
+        self.denied = [Place(customer, 0) for customer in _DENIED]
         self.planted: dict[int, Kind] = {}
-        innocent = [n for n in range(events) if self.customer_of[n] != _DENIED_CUSTOMER]
+        innocent = [n for n in range(events) if self.customer_of[n] not in _DENIED]
         for kind, most in _PLANTED:
             for number in dice.sample(innocent, min(most, events // 500)):
                 self.planted.setdefault(number, kind)  # type: ignore[arg-type]  # the names above
@@ -158,14 +162,16 @@ def worker_key(worker: int) -> str:
     return f"AKIACHAOSWORKER{worker:05}"
 
 
-def write_settings(path: Path, bootstrap: str, bus_url: str, documents: Path) -> None:
-    """The workers' settings file."""
+def write_settings(path: Path, bootstrap: str, bus_url: str, documents: Path, protocol: str) -> None:
+    """The workers' settings file. ``protocol`` of the groups: in the new one the broker sets the session time-out."""
+    session = {"session.timeout.ms": int(SESSION_SECS * 1000)} if protocol == "classic" else {}
     settings = {
         "vendor": VENDOR,
         "kafka": {
             "bootstrap_servers": bootstrap,
             "group_id": GROUP,
-            "client": {"session.timeout.ms": int(SESSION_SECS * 1000)},
+            "group_protocol": protocol,
+            "client": session,
         },
         "topics": TOPICS | {"retry": TIERS},
         "registry": {"path": str(documents)},
