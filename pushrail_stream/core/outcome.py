@@ -105,6 +105,8 @@ CREDENTIALS_MISSING: Final = "CredentialsMissing"
 """The destination's own credentials could not be had, so no call was made."""
 BASE_CREDENTIALS_MISSING: Final = "BaseCredentialsMissing"
 """We have no credentials of our own to call STS with."""
+BASE_CREDENTIALS_DENIED: Final = "BaseCredentialsDenied"
+"""AssumeRole was denied for roles of several customers and granted for none: our identity may not call it."""
 SEALING_KEY_MISSING: Final = "SealingKeyMissing"
 """We lack the key that opens the destination's sealed secret."""
 UNKNOWN_RESULT: Final = "UnknownResult"
@@ -146,7 +148,9 @@ _SIGNATURE_REFUSED: Final = frozenset(
 )
 _CLOCK: Final = ("signature expired", "signature not yet current")
 _ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabledException"})
-_ROLE_OURS: Final = _SESSION_EXPIRED | _SIGNATURE_REFUSED | {BASE_CREDENTIALS_MISSING, SEALING_KEY_MISSING}
+_ROLE_OURS: Final = (
+    _SESSION_EXPIRED | _SIGNATURE_REFUSED | {BASE_CREDENTIALS_MISSING, BASE_CREDENTIALS_DENIED, SEALING_KEY_MISSING}
+)
 _SILENCE: Final = frozenset({"ConnectTimeout", "ReadTimeout", HOLD_EXCEEDED})
 _HTTP_FORBIDDEN: Final = 403
 _HTTP_TOO_LARGE: Final = 413

@@ -99,6 +99,7 @@ class EventBridge:
             endpoint_url=options.sts_endpoint_url,
             deadline_secs=total_secs,
             narrow=options.sts_session_policy,
+            now=now,
         )
         self._accesses: dict[str, _Access] = {}
         self._swept_at = 0.0

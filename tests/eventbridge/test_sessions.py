@@ -46,6 +46,18 @@ async def test_many_first_calls_share_a_failure(base_credentials: tuple[str, str
         assert len(server.assumed) == 1
 
 
+async def test_an_sts_that_takes_its_time_to_fail_is_not_asked_again_at_once(base_credentials: tuple[str, str]) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        server.set_plan([Rule(CallError(500, "InternalFailure", "later"), ON_ASSUME)])
+        async with asyncio.TaskGroup() as tasks:
+            slow = tasks.create_task(us.put(to(ASSUME)))
+            await asyncio.sleep(0)  # it has begun, and seconds pass before it is answered
+            clock.epoch += 8
+        assert failed(slow.result()) == failed(await us.put(to(ASSUME))) == ("AssumeRole", "InternalFailure", 500)
+        assert len(server.assumed) == 1
+
+
 async def test_many_destinations_sign_in_at_once(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         async with asyncio.TaskGroup() as tasks:
