@@ -189,6 +189,6 @@ async def test_our_own_credentials_refused_are_told_as_such(base_credentials: tu
 
 @pytest.mark.parametrize(("effect", "code"), [(Hang(), "ReadTimeout"), (ResetBefore(), "ConnectionClosed")])
 async def test_sts_without_an_answer(base_credentials: tuple[str, str], effect: Hang | ResetBefore, code: str) -> None:
-    async with world(base_credentials) as (us, server):
+    async with world(base_credentials, read_timeout_secs=0.5) as (us, server):
         server.set_plan([Rule(effect, ON_ASSUME)])
         assert failed(await us.put(to(ASSUME))) == ("AssumeRole", code, None)

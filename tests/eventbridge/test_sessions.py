@@ -75,7 +75,7 @@ async def test_a_session_is_renewed_ahead_of_its_end(base_credentials: tuple[str
 
 async def test_while_a_session_is_renewed_it_is_used_on(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
-    async with world(base_credentials, clock) as (us, server):
+    async with world(base_credentials, clock, read_timeout_secs=1) as (us, server):
         await us.put(to(ASSUME))
         clock.epoch += 2890
         server.set_plan([Rule(Hang(), ON_ASSUME)])
