@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +28,9 @@ _PRODUCT: Final = "pushrail-stream"
 
 _IDLE_SECS: Final = SESSION_SECS
 """What is kept for a destination (4 KB with a session) is dropped when unused for as long: its session is over then."""
+
+_PRESENCE: Final[Mapping[str, Presence]] = {"ResourceNotFoundException": "gone", "AccessDeniedException": "denied"}
+"""What DescribeEventBus' refusals say of the bus; the others say nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +67,7 @@ class _Access:
         """Whether the destination still signs in this way. The same object nearly always, else compared by value."""
         if self.auth is destination.auth and self.bus_arn is destination.bus_arn:
             return True
-        known = (self.region, self.bus_arn, self.auth)
-        return known == (destination.region, destination.bus_arn, destination.auth)
+        return (self.auth, self.bus_arn, self.region) == destination.reach
 
 
 class EventBridge:
@@ -158,7 +160,7 @@ class EventBridge:
         failed = await endpoint.describe_bus(destination.bus_arn, signer, self._stamps.read()[1])
         if failed is None:
             return "there"
-        return "gone" if failed.code == "ResourceNotFoundException" else "unknown"
+        return _PRESENCE.get(failed.code, "unknown")
 
     def _access(self, destination: Destination) -> _Access:
         """How to call for this destination, marked as used now."""
