@@ -159,6 +159,15 @@ async def test_an_unknown_id_is_refused(home: Path) -> None:
     assert "no destination dst_x" in done.err
 
 
+async def test_a_document_that_is_refused_is_named_with_what_is_wrong(home: Path) -> None:
+    write(home / "config/destinations", acme=document(region="us-west-2"))
+    done = await program(home, NOWHERE, "test", ID)
+    assert (done.code, done.out) == (1, "")
+    refusal, problem = done.err.splitlines()
+    assert refusal.startswith("refused: config/destinations/acme.json: region: ")
+    assert problem == f"error: config/destinations: no destination {ID}; `destinations list` names them"
+
+
 NEW = ("onboard", "--vendor", "globex", "--customer", "acct_1", "--account", "111122223333", "--json")
 
 
