@@ -38,7 +38,7 @@ class EventBridgeOptions:
     """How to reach AWS. Endpoints are the operator's (sandbox, VPC endpoint), never a customer's."""
 
     endpoint_url: str | None = None
-    """Takes every region's PutEvents calls; None: the region's own endpoint."""
+    """Takes every region's calls, ``{region}`` in it stands for the region; None: the region's own endpoint."""
     connect_timeout_secs: float = 3
     read_timeout_secs: float = 5
     sts_endpoint_url: str | None = None
@@ -46,6 +46,12 @@ class EventBridgeOptions:
     sts_region: str = "us-east-1"
     sts_session_policy: bool = True
     """Whether a role's sessions are confined to putting events on the one bus."""
+    sts_max_calls_per_second: float = 100
+    """STS allows an account 600 a second, in each region and for all its callers."""
+
+    def endpoint_of(self, region: str) -> str | None:
+        """Where the operator wants this region's buses to be called."""
+        return self.endpoint_url and self.endpoint_url.replace("{region}", region)
 
 
 class _Access:
@@ -101,6 +107,7 @@ class EventBridge:
             endpoint_url=options.sts_endpoint_url,
             deadline_secs=total_secs,
             narrow=options.sts_session_policy,
+            max_calls_per_second=options.sts_max_calls_per_second,
         )
         self._accesses: dict[str, _Access] = {}
         self._swept_at = 0.0
@@ -193,7 +200,7 @@ class EventBridge:
         try:
             client = await self._stack.enter_async_context(
                 self._session.create_client(
-                    "events", region_name=region, endpoint_url=self._options.endpoint_url, config=config
+                    "events", region_name=region, endpoint_url=self._options.endpoint_of(region), config=config
                 )
             )
             endpoint = self._endpoints[region] = await Endpoint.of(

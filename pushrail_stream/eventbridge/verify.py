@@ -228,7 +228,7 @@ class _Trial:
         if not self.keys:
             raise TypeError("a customer's bus is never called with our own credentials")
         region = self._destination.region
-        return await self._call("events", operation, region, self._options.endpoint_url, self.keys, **request)
+        return await self._call("events", operation, region, self._options.endpoint_of(region), self.keys, **request)
 
     async def _call(
         self,

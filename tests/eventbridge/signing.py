@@ -42,6 +42,7 @@ async def world(
     *,
     sts_session_policy: bool = True,
     read_timeout_secs: float = 5,
+    sts_max_calls_per_second: float = 100,
 ) -> AsyncIterator[tuple[EventBridge, FaultBus]]:
     """Us and a bus. With a ``clock`` the bus cannot check signatures, since STS is called with the real time."""
     config = BusConfig() if clock is None else BusConfig(clock=clock, check_signatures=False)
@@ -57,6 +58,7 @@ async def world(
             connect_timeout_secs=5,
             read_timeout_secs=read_timeout_secs,
             sts_session_policy=sts_session_policy,
+            sts_max_calls_per_second=sts_max_calls_per_second,
         )
         now = (lambda: datetime.now(UTC)) if clock is None else clock.now
         async with EventBridge.open(options, now=now) as us:

@@ -288,6 +288,13 @@ async def test_a_key_works_where_sts_is_out_of_reach() -> None:
         assert await w.results(GOOD_KEY) == {"credentials": "unknown", "bus": "ok", "test event": "ok"}
 
 
+async def test_the_bus_is_called_where_the_operator_has_its_region(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as w, Recorder.serve(http("403 Forbidden")) as bus:
+        w.options = replace(w.options, endpoint_url=f"{bus.url}/{{region}}")
+        await w.steps()
+        assert [request.start for request in bus.requests] == ["POST /us-east-1 HTTP/1.1"]
+
+
 # Nobody there, or somebody else.
 
 
