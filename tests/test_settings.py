@@ -193,7 +193,7 @@ def test_a_section_left_empty_counts_as_absent() -> None:
         ("secrets: {keyring: 'aws-kms:arn:aws:kms:eu-west-1:111122223333:alias/x'}", ("secrets.keyring: must name a "
          "KMS key by its ARN: aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID")),
         ("secrets: {kms_endpoint_url: here}", "secrets.kms_endpoint_url: must be an address such as https://host:port"),
-        ("sts: {max_calls_per_second: 0}", "sts.max_calls_per_second: must be more than 0 (is 0)"),
+        ("sts: {max_calls_per_second: 0}", "sts.max_calls_per_second: must be at least 1 (is 0)"),
         ("sts: {max_calls_per_second: 601}", "sts.max_calls_per_second: must be at most 600 (is 601)"),
         ("sts: {region: mars}", "sts.region: must be an AWS region such as us-east-1"),
         ("sts: {endpoint_url: 'localhost:1'}", "sts.endpoint_url: must be an address such as https://host:port"),

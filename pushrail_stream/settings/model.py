@@ -200,7 +200,7 @@ class StsSettings(_Section):
     region: Annotated[str, AfterValidator(_check_region)] = "us-east-1"
     session_policy: bool = True
     """Whether each session is confined to its destination's bus."""
-    max_calls_per_second: Annotated[float, Field(gt=0, le=600, allow_inf_nan=False)] = 100.0
+    max_calls_per_second: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 100.0
     """Of one worker. STS allows an account 600 a second, in each region and for all its callers."""
 
 

@@ -181,7 +181,7 @@ async def test_onboarding_asks_sts_who_we_are(home: Path) -> None:
 
 async def test_an_account_of_another_partition_is_not_trusted(home: Path) -> None:
     async with bus() as server:
-        done = await program(home, server.url, *NEW, "--region", "cn-north-1")
+        done = await program(home, server.url, *NEW, "--region", "cn-north-1", PUSHRAIL_STS__REGION="cn-north-1")
     assert done.code == 0
     assert "is of the partition aws, which cannot assume a role of aws-cn" in done.err
     assert "210987654321" not in done.out
