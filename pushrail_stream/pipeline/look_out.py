@@ -104,12 +104,16 @@ class LookOut:
         is_same_bus = before is not None and before.destination.bus_arn == destination.bus_arn
         gone = before.gone if before is not None and is_same_bus else None
         watched = self._watched[destination.id] = _Watched(destination, gone)
-        self._enqueue(watched)
+        self._enqueue(watched, first=before is not None)
         return watched
 
-    def _enqueue(self, watched: _Watched) -> None:
+    def _enqueue(self, watched: _Watched, *, first: bool = False) -> None:
+        """``first``: before those that only begin, as thousands may after a start."""
         watched.look_at = _NEVER
-        self._queue.append(watched)
+        if first:
+            self._queue.appendleft(watched)
+        else:
+            self._queue.append(watched)
         if self._timer is None:
             self._timer = self._loop.call_later(_GAP_SECS, self._tick)
 

@@ -151,6 +151,25 @@ async def test_a_document_that_names_a_bus_that_does_not_exist_is_found_out_at_o
 
 
 @in_virtual_time
+async def test_a_document_that_changes_does_not_wait_for_all_those_that_have_just_become_active() -> None:
+    many = [
+        dataclasses.replace(destination(f"s{n}"), bus_arn=f"arn:aws:events:us-east-1:{n:012}:event-bus/x")
+        for n in range(400)
+    ]
+    world = World(destination(), *many)
+    async with world.worker() as worker:
+        worker.feed(record(0), *(record(1 + number, f"s{number}") for number in range(400)))
+        await worker.at(5)
+        world.directory.put(moved("misspelt"))
+        world.bus.presence["dst_acme"] = "gone"
+        worker.feed(record(401))
+        await worker.at(6)
+        assert worker.look_out.is_gone("dst_acme")
+        await worker.at(30)
+        assert len(world.bus.looks) == 402, "and the others are asked about as before"
+
+
+@in_virtual_time
 async def test_a_document_that_names_another_bus_than_the_one_that_is_gone_is_delivered_to_at_once() -> None:
     world = World(destination())
     world.bus.presence["dst_acme"] = "gone"
