@@ -356,6 +356,7 @@ def eventbridge_options(settings: Settings) -> EventBridgeOptions:
         sts_endpoint_url=settings.sts.endpoint_url,
         sts_region=settings.sts.region,
         sts_session_policy=settings.sts.session_policy,
+        sts_max_calls_per_second=settings.sts.max_calls_per_second,
     )
 
 

@@ -64,8 +64,8 @@ class Refresh(NamedTuple):
     message: str
 
 
-Presence = Literal["there", "gone", "unknown"]
-"""Whether a bus exists; unknown when its role may not ask (DescribeEventBus), or nobody answered."""
+Presence = Literal["there", "gone", "denied", "unknown"]
+"""Whether a bus exists; denied: its role may not ask (DescribeEventBus); unknown: nobody answered, this time."""
 Verdict = tuple[Outcome, ...] | Split | Refresh
 
 
@@ -89,10 +89,13 @@ class Answered(NamedTuple):
     request_id: str | None
 
 
+Operation = Literal["PutEvents", "DescribeEventBus", "AssumeRole", "Credentials"]
+
+
 class CallFailed(NamedTuple):
     """The call as a whole failed. ``http_status`` is None when no reply came: the outcome is then unknown."""
 
-    operation: Literal["PutEvents", "AssumeRole", "Credentials"]
+    operation: Operation
     code: str
     message: str
     http_status: int | None = None

@@ -55,8 +55,6 @@ _RENEW_FROM: Final = 0.6
 _RENEW_TO: Final = 0.8
 """The part of a session's life after which it is renewed ahead is drawn between these: sessions that began together,
 when a worker started, are renewed over twelve minutes. A destination without calls renews nothing."""
-_SIGN_INS_PER_SECOND: Final = 100
-"""Of one worker. STS allows an account 600 a second, in each region and for all its callers."""
 SESSION_ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
 """What a session may do at most, and on its destination's bus alone, whatever else the role allows."""
 _RENEW_PAUSE_SECS: Final = 30.0
@@ -214,6 +212,7 @@ class Sts:
         deadline_secs: float,
         narrow: bool,
         now: Callable[[], datetime],
+        max_calls_per_second: float,
     ) -> None:
         """``narrow``: each session is confined to its destination's bus by a session policy. ``now``: in UTC."""
         self.now = now
@@ -224,6 +223,7 @@ class Sts:
         self._endpoint_url = endpoint_url
         self._deadline_secs = deadline_secs
         self._narrow = narrow
+        self._gap_secs = 1 / max_calls_per_second
         self._next_at = 0.0
         self._opening = Shared["STSClient | CallFailed"]()
         self._client: STSClient | None = None
@@ -239,8 +239,9 @@ class Sts:
         """A new session for this bus, or why there is none. Ends within the deadline, waiting for a turn included."""
         wait_secs = self._turn()
         if wait_secs > self._deadline_secs / 2:
-            return CallFailed("AssumeRole", "Throttling", f"more than {_SIGN_INS_PER_SECOND} sign-ins a second are due")
-        self._next_at += 1 / _SIGN_INS_PER_SECOND
+            message = f"more than {1 / self._gap_secs:.0f} sign-ins a second are due (sts.max_calls_per_second)"
+            return CallFailed("AssumeRole", "Throttling", message)
+        self._next_at += self._gap_secs
         request: AssumeRoleRequestTypeDef = {
             "RoleArn": auth.role_arn,
             "RoleSessionName": name,

@@ -405,8 +405,7 @@ def _view(lane: Lane, now: float) -> LaneView:
 def _adopt(lane: Lane, destination: Destination) -> None:
     """A changed document holds from the next batch on; one that is reached in another way is probed at once."""
     before, lane.destination = lane.destination, destination
-    reached = (destination.auth, destination.bus_arn, destination.region)
-    if reached != (before.auth, before.bus_arn, before.region):
+    if destination.reach != before.reach:
         lane.suspension.probe_now()
 
 
