@@ -98,7 +98,7 @@ def _search(settings: Settings, wanted: AttemptFilter, bar: Bar) -> Iterator[Att
         since_ms = now_ms() - _UNASKED_MS
         remark(f"since {shown(since_ms)} (--since searches further back)")
     broken = 0
-    for record in read_topic(settings, topic, bar, since_ms=since_ms, until_ms=wanted.until_ms, starts=starts):
+    for record in read_topic(settings, topic, bar, since_ms=since_ms, starts=starts):
         attempt = read_attempt(record.value)
         broken += attempt is None
         if attempt is not None and wanted.matches(attempt) and (since_ms is None or attempt.at_ms >= since_ms):
