@@ -59,14 +59,12 @@ class AttemptIndex:
         except sqlite3.Error as error:
             raise Failed(f"{path}: the index cannot be opened: {error}") from error
         try:
-            try:
-                _prepare(database, path, topic)
-            except sqlite3.Error as error:
-                raise Failed(f"{path}: is no index of attempts: {error}") from error
-            try:
-                yield cls(database)
-            except sqlite3.Error as error:
-                raise Failed(f"{path}: the index cannot be used: {error}") from error
+            _prepare(database, path, topic)
+            yield cls(database)
+        except sqlite3.OperationalError as error:
+            raise Failed(f"{path}: the index cannot be used: {error}") from error
+        except sqlite3.Error as error:
+            raise Failed(f"{path}: is no index of attempts: {error}") from error
         finally:
             database.close()
 
