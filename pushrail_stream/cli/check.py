@@ -84,7 +84,7 @@ def _feed(found: Check, settings: Settings, since_ms: int, until_ms: int, bar: B
     for topic in topics.retry:
         for record in _unsettled(settings, topic, bar):
             found.waits(read_letter(record, settings.vendor))
-    for record in read_topic(settings, topics.events, bar, since_ms=since_ms, until_ms=until_ms):
+    for record in read_topic(settings, topics.events, bar, since_ms=since_ms):
         if since_ms <= record.timestamp_ms < until_ms:
             found.event(record)
     for record in read_topic(settings, topics.attempts, bar, since_ms=since_ms):

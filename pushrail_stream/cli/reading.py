@@ -17,11 +17,14 @@ def read_topic(
     bar: Bar,
     *,
     since_ms: int | None = None,
-    until_ms: int | None = None,
     starts: Mapping[int, int] | None = None,
 ) -> Iterator[Record]:
-    """Every record between these bounds, as `Scan` understands them; raises `ports.Failed`."""
-    with Scan(kafka_options(settings), topic, since_ms=since_ms, until_ms=until_ms, starts=starts) as scan:
+    """Every record from there to the present end, as `Scan` understands it; raises `ports.Failed`.
+
+    Times stand in no order in a topic: only what comes before ``since_ms`` can be passed over, never what comes after
+    some time.
+    """
+    with Scan(kafka_options(settings), topic, since_ms=since_ms, starts=starts) as scan:
         for batch in scan:
             yield from batch
             bar.at(*scan.progress)

@@ -235,7 +235,7 @@ def _scan_events(
     """Records from ``offsets`` or the filter's time on, each with the destinations it goes to."""
     kafka, topic = kafka_options(settings), settings.topics.events
     starts = offsets or None
-    with Scan(kafka, topic, since_ms=wanted.since_ms, until_ms=wanted.until_ms, starts=starts) as scan:
+    with Scan(kafka, topic, since_ms=wanted.since_ms, starts=starts) as scan:
         offsets |= {**scan.positions, **offsets}
         for batch in scan:
             for record in batch:
