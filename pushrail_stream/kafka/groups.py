@@ -33,12 +33,16 @@ class Shift(NamedTuple):
     old: int | None
     """None where nothing has been committed."""
     new: int
+    first: int
     end: int
 
     @property
     def again(self) -> int:
-        """Records that will be read again; negative: that will be passed over."""
-        return (self.end if self.old is None else self.old) - self.new
+        """Records that will be read again; negative: that will be passed over.
+
+        Where nothing has been committed, or what Kafka has deleted since, workers would begin at the first record.
+        """
+        return max(self.old or 0, self.first) - self.new
 
 
 def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, Committable]:
@@ -84,13 +88,18 @@ def plan_shift(
         raise _failed(options, error) from error
     finally:
         consumer.close()
-    return [Shift(n, old[n], min(max(new[n], low), high), high) for n, (low, high) in sorted(bounds.items())]
+    return [Shift(n, old[n], min(max(new[n], low), high), low, high) for n, (low, high) in sorted(bounds.items())]
 
 
 def move_group(options: KafkaOptions, group_id: str, topic: str, shifts: list[Shift]) -> None:
-    """Commit the new offsets. Raises `Failed`, also when a member has joined meanwhile."""
+    """Commit the new offsets. Raises `Failed`, also when a member has joined meanwhile.
+
+    A partition that stays where it is, is left alone: the map of what is settled above it would be lost.
+    """
+    wanted = [TopicPartition(topic, shift.partition, shift.new) for shift in shifts if shift.new != shift.old]
+    if not wanted:
+        return
     admin = AdminClient(options.common())
-    wanted = [TopicPartition(topic, shift.partition, shift.new) for shift in shifts]
     request = ConsumerGroupTopicPartitions(group_id, wanted)
     try:
         [altered] = admin.alter_consumer_group_offsets([request], request_timeout=_TIMEOUT_SECS).values()

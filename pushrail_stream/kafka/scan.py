@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Final, NamedTuple, Self, final
 
@@ -43,14 +43,17 @@ class Scan:
         since_ms: int | None = None,
         until_ms: int | None = None,
         starts: Mapping[int, int] | None = None,
+        only: Collection[int] | None = None,
         follow: bool = False,
     ) -> None:
         """From ``starts`` (offsets by partition; others from their beginning), else from ``since_ms`` (epoch ms).
 
+        Of ``only`` these partitions, those of them that exist.
         Both times are taken with slack: look at each record's own. With ``follow`` it never ends.
         """
         self._topic = topic
         self._servers = options.bootstrap_servers
+        self._only = only
         self._follow = follow
         self._consumer = Consumer(
             {
@@ -123,7 +126,7 @@ class Scan:
             what = f"topic {self._topic} does not exist at {self._servers}"
             raise Failed(f"{what}; `pushrail-stream topics create` makes it")
         firsts, ends = {}, {}
-        for number in known.partitions:
+        for number in known.partitions if self._only is None else [n for n in self._only if n in known.partitions]:
             firsts[number], ends[number] = self._consumer.get_watermark_offsets(
                 TopicPartition(self._topic, number), timeout=_TIMEOUT_SECS
             )

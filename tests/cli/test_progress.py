@@ -1,0 +1,50 @@
+"""The line of progress: on a terminal only, not at once, and true."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from pushrail_stream.cli.progress import Bar, describe
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("done", "secs", "line"),
+    [
+        (500, 10, "events: 500 of 2,000, 50 a second, 30 s left"),
+        (2_000, 10, "events: 2,000 of 2,000, 200 a second"),
+        (0, 10, "events: 0 of 2,000, 0 a second"),
+        (0, 0, "events: 0 of 2,000, 0 a second"),
+    ],
+)
+def test_a_line_says_how_far_how_fast_and_how_long(done: int, secs: float, line: str) -> None:
+    assert describe("events", done, 2_000, secs) == line
+
+
+def test_it_is_shown_after_a_second_five_times_a_second_and_wiped_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    moments = iter((100.0, 100.5, 101.0, 101.1, 101.2))
+    with Bar("dead letters", clock=lambda: next(moments)) as bar:
+        for done in (1, 2, 3, 4):
+            bar.beside = f"{done // 2} sent"
+            bar.at(done, 8)
+    first, second, blank, end = terminal.getvalue().split("\r")[1:]
+    assert first == "dead letters: 2 of 8, 2 a second, 3 s left; 1 sent"
+    assert second == "dead letters: 4 of 8, 3 a second, 1 s left; 2 sent"
+    assert (blank, end) == (" " * len(first), "")
+
+
+@pytest.mark.parametrize(("stream", "quiet"), [(io.StringIO(), False), (Terminal(), True)])
+def test_programs_and_pipes_see_nothing(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, *, quiet: bool) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    moments = iter((0.0, 10.0))
+    with Bar("events", quiet=quiet, clock=lambda: next(moments)) as bar:
+        bar.at(1, 2)
+    assert stream.getvalue() == ""
