@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import io
 import sys
+from itertools import count
 
 import pytest
+from confluent_kafka import Producer
 
 from pushrail_stream.cli.progress import Bar, describe
+from pushrail_stream.cli.reading import watched
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.scan import Scan
+from tests.conftest import NewTopic
 
 
 class Terminal(io.StringIO):
@@ -48,3 +54,22 @@ def test_programs_and_pipes_see_nothing(stream: io.StringIO, monkeypatch: pytest
     with Bar("events", quiet=quiet, clock=lambda: next(moments)) as bar:
         bar.at(1, 2)
     assert stream.getvalue() == ""
+
+
+def test_it_moves_with_every_record_however_many_came_at_once(
+    kafka_bootstrap: str, new_topic: NewTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done with a record may take its time: with --rate 10 a batch is a quarter of an hour."""
+    producer = Producer({"bootstrap.servers": kafka_bootstrap, "log_level": 0})
+    topic = new_topic()
+    for _ in range(4):
+        producer.produce(topic, b"x")
+    assert producer.flush(30) == 0
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    seen = []
+    with Scan(KafkaOptions(kafka_bootstrap), topic) as scan, Bar("events", clock=count(0.0, 10.0).__next__) as bar:
+        for _ in watched(scan, bar):
+            seen.append(terminal.getvalue().rpartition("\r")[2].split(",")[0].strip())
+            bar.beside = f"{len(seen)} sent"
+    assert seen == ["events: 0 of 4", "events: 1 of 4", "events: 2 of 4", "events: 3 of 4"]
+    assert "; 3 sent" in terminal.getvalue()

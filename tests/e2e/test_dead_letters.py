@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.kafka import replays as module
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.kafka.topics import plan_topics, topic_names
 from pushrail_stream.settings import Settings
 from tests.cli.shell import Shell
 from tests.e2e.desk import Desk
-from tests.e2e.world import SECRET, destination, event, make_topics, settings_for
+from tests.e2e.world import SECRET, destination, ends, event, make_topics, settings_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
@@ -217,3 +218,30 @@ def test_times_that_make_no_sense_are_wrong_usage(shell: Shell) -> None:
         assert (code, err) == (2, "error: --until: must be later than --since\n"), command
     assert shell("dlq", "list", "--since", "900000d")[0] == 0, "everything is younger"
     assert shell("dlq", "list", "--since", "0001-01-01T00:00:00Z")[0] == 2
+
+
+def test_a_partition_that_stays_where_it_is_keeps_what_is_known_of_it(settings: Settings, shell: Shell) -> None:
+    """The map of what is settled above the committed offset: without it workers would send that again."""
+    produce(settings, range(5))
+    [at] = [number for number, end in ends(settings, settings.topics.events).items() if end]
+    group = {"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": settings.kafka.group_id, "log_level": 0}
+    consumer = Consumer(group)
+    topic = settings.topics.events
+    consumer.commit(offsets=[TopicPartition(topic, at, 2, "a map")], asynchronous=False)
+    try:
+        for target, found in (("2", (2, "a map")), ("3", (3, ""))):
+            assert shell("replay", "offsets", "--to", target, "--partition", str(at))[0] == 0
+            [committed] = consumer.committed([TopicPartition(topic, at)], timeout=10)
+            assert (committed.offset, committed.metadata or "") == found
+    finally:
+        consumer.close()
+    [told] = shell("replay", "offsets", "--to", "latest", "--partition", str(at), "--dry-run", "--json")[1].splitlines()
+    said = {"partition": at, "old": 3, "new": 5, "first": 0, "end": 5, "again": -2, "dryRun": True}
+    assert json.loads(told) == said
+
+
+def test_marks_outlive_dead_letters(settings: Settings) -> None:
+    """Kafka deletes dead letters by whole segments, weeks late; the mark of one that is still there must be too."""
+    plans = {plan.name: plan for plan in plan_topics(topic_names(settings), 1)}
+    kept = {name: int(plans[name].config["retention.ms"]) for name in (settings.topics.dlq, settings.topics.replays)}
+    assert kept[settings.topics.replays] > 4 * kept[settings.topics.dlq]
