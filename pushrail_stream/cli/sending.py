@@ -16,6 +16,8 @@ from pushrail_stream.settings import Settings
 
 _CHUNK: Final = 500
 """Deliveries of one transaction."""
+_CHUNK_BYTES: Final = 8 * 2**20
+"""And about their bytes: it has to be written within seconds, over whatever network."""
 
 
 @final
@@ -33,12 +35,14 @@ class Sender:
         self._bar = bar
         self._copies: list[ReplayCopy] = []
         self._marks: list[Mark] = []
+        self._bytes = 0
         self.sent = 0
 
     def add(self, copy: ReplayCopy, *marks: Mark) -> None:
         """One more for the next transaction, and what is to be marked with it."""
         self._copies.append(copy)
         self._marks += marks
+        self._bytes += len(copy.value or b"")
 
     @property
     def is_rehearsal(self) -> bool:
@@ -48,7 +52,7 @@ class Sender:
     @property
     def is_full(self) -> bool:
         """Whether it is time to `flush`."""
-        return len(self._copies) >= self._chunk
+        return len(self._copies) >= self._chunk or self._bytes >= _CHUNK_BYTES
 
     def flush(self, *more: Mark) -> None:
         """Write what there is, in one transaction, when it is time; afterwards it counts as sent."""
@@ -60,7 +64,7 @@ class Sender:
                 self._journal.write(self._topic, copies, marks)
                 self.sent += len(copies)
             self._bar.beside = f"{self.sent:,} sent"
-        self._copies, self._marks = [], []
+        self._copies, self._marks, self._bytes = [], [], 0
 
 
 @contextmanager

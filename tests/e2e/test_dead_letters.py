@@ -120,6 +120,23 @@ def test_events_go_on_though_nothing_had_been_sent(
     assert copies(settings) == Counter(event(0, number) for number in range(5))
 
 
+def test_large_letters_go_in_small_transactions(
+    settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction lives for 15 seconds: 500 letters of a megabyte each would never be through."""
+    commits: list[int] = []
+
+    class Counting(Producer):
+        def commit_transaction(self, timeout: float = -1) -> Any:
+            commits.append(1)
+            return super().commit_transaction(timeout)
+
+    bury(settings, *(dead(number, value=event(0, number, payload={"x": "y" * 900_000})) for number in range(24)))
+    monkeypatch.setattr(module, "Producer", Counting)
+    assert shell("replay", "dlq")[0] == 0
+    assert (len(commits), copies(settings).total()) == (3, 24)
+
+
 def test_a_letter_is_found_by_its_place_by_its_event_and_by_what_it_says(settings: Settings, shell: Shell) -> None:
     topic = settings.topics.dlq
     bury(settings, dead(7), dead(8, code="Other"), dead(7, destination_id="dst_b"))
