@@ -113,7 +113,7 @@ def _feed(found: Check, settings: Settings, since_ms: int, until_ms: int, *, qui
         for record in _unsettled(settings, topic, quiet=quiet):
             found.waits(read_letter(record, settings.vendor))
     with Bar("events", quiet=quiet) as bar:
-        for record in read_topic(settings, topics.events, bar, since_ms=since_ms, until_ms=until_ms):
+        for record in read_topic(settings, topics.events, bar, since_ms=since_ms):
             if since_ms <= record.timestamp_ms < until_ms:
                 found.event(record)
     with Bar("attempts", quiet=quiet) as bar:
@@ -131,7 +131,7 @@ def _look_back(found: Check, settings: Settings, since_ms: int, *, quiet: bool) 
     if not strangers:
         return
     with Bar("earlier attempts", quiet=quiet) as bar:
-        for record in read_topic(settings, settings.topics.attempts, bar, until_ms=since_ms):
+        for record in read_topic(settings, settings.topics.attempts, bar):
             destination = (record.key or b"").decode(errors="replace")
             if destination in strangers and record.timestamp_ms < since_ms:
                 found.was_there(destination)

@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from pushrail_stream.cli.times import now_ms
 from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.kafka import replays as module
 from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.replays import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import plan_topics, topic_names
 from pushrail_stream.settings import Settings
@@ -81,8 +83,12 @@ def produce(settings: Settings, numbers: range) -> None:
 
 
 def copies(settings: Settings) -> Counter[bytes | None]:
+    """What was committed. A commit is acknowledged before all can read it; whoever opens the journal waits for that."""
     [topic] = settings.topics.retry
-    with Scan(kafka_options(settings), topic) as scan:
+    with (
+        ReplayJournal.open(kafka_options(settings), settings.topics.replays),
+        Scan(kafka_options(settings), topic) as scan,
+    ):
         return Counter(record.value for batch in scan for record in batch)
 
 
@@ -235,6 +241,18 @@ def test_times_that_make_no_sense_are_wrong_usage(shell: Shell) -> None:
         assert (code, err) == (2, "error: --until: must be later than --since\n"), command
     assert shell("dlq", "list", "--since", "900000d")[0] == 0, "everything is younger"
     assert shell("dlq", "list", "--since", "0001-01-01T00:00:00Z")[0] == 2
+
+
+def test_a_producers_fast_clock_hides_no_event_from_a_replay(settings: Settings, shell: Shell) -> None:
+    """Its record lies before others that are older: the end of a time is not at one offset."""
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    hour_ms = 3_600_000
+    now = now_ms()
+    for number, at in ((0, now - 3 * hour_ms), (1, now), (2, now - 3 * hour_ms)):
+        producer.produce(settings.topics.events, event(0, number), "acct_0", 0, timestamp=at)
+    assert producer.flush(30) == 0
+    assert shell("replay", "events", "--all", "--since", "4h", "--until", "2h")[0] == 0
+    assert copies(settings) == Counter([event(0, 0), event(0, 2)])
 
 
 def test_a_partition_that_stays_where_it_is_keeps_what_is_known_of_it(settings: Settings, shell: Shell) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -16,6 +17,7 @@ from confluent_kafka import Producer
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers
 from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.replays import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Match, ResetAfter, Rule
 from pushrail_stream.settings import Settings
@@ -125,6 +127,13 @@ async def kill_midway(settings: Settings, desk: Desk, marked: int, *words: str) 
     assert process.returncode is None, "it ended before it could be killed"
     process.kill()
     await process.wait()
+    await asyncio.to_thread(wait_for_the_last_commit, settings)
+
+
+def wait_for_the_last_commit(settings: Settings) -> None:
+    """What a killed replay was committing is committed some time after, or undone: a new one begins with that."""
+    with ReplayJournal.open(kafka_options(settings), settings.topics.replays):
+        pass
 
 
 def sent(settings: Settings) -> int:
