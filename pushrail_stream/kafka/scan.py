@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Final, NamedTuple, Self, final
 
@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.messages import records_of
-from pushrail_stream.kafka.moments import patiently
+from pushrail_stream.kafka.moments import offsets_at, patiently
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.ports import Failed
 
@@ -54,14 +54,17 @@ class Scan:
         *,
         since_ms: int | None = None,
         starts: Mapping[int, int] | None = None,
+        only: Collection[int] | None = None,
         follow: bool = False,
     ) -> None:
         """From ``since_ms`` (epoch ms) and from ``starts`` (offsets by partition) on, whichever comes later.
 
+        Of ``only`` these partitions, those of them that exist.
         The time is taken with slack: look at each record's own. With ``follow`` it never ends.
         """
         self._topic = topic
         self._servers = options.bootstrap_servers
+        self._only = only
         self._follow = follow
         self._problem: KafkaError | None = None
         self._consumer = Consumer(
@@ -149,23 +152,17 @@ class Scan:
             what = f"topic {self._topic} does not exist at {self._servers}"
             raise Failed(f"{what}; `pushrail-stream topics create` makes it")
         firsts, ends = {}, {}
-        for number in known.partitions:
+        for number in known.partitions if self._only is None else [n for n in self._only if n in known.partitions]:
             firsts[number], ends[number] = self._consumer.get_watermark_offsets(
                 TopicPartition(self._topic, number), timeout=_TIMEOUT_SECS
             )
         begin = dict(firsts)
         if since_ms is not None:
-            begin |= self._offsets_at(since_ms - _SLACK_MS, ends)
+            begin |= offsets_at(self._consumer, self._topic, since_ms - _SLACK_MS, ends)
         for number, start in (starts or {}).items():
             if number in begin:
                 begin[number] = max(begin[number], min(start, ends[number]))
         return ends, begin
-
-    def _offsets_at(self, epoch_ms: int, ends: Mapping[int, int]) -> dict[int, int]:
-        """By partition the first offset of this time or later; the end where there is none."""
-        wanted = [TopicPartition(self._topic, number, max(epoch_ms, 0)) for number in ends]
-        found = self._consumer.offsets_for_times(wanted, timeout=_TIMEOUT_SECS)
-        return {p.partition: p.offset if p.offset >= 0 else ends[p.partition] for p in found}
 
     def _stalled(self) -> Failed:
         last = "" if self._problem is None else f" (the last error: {self._problem.str()})"

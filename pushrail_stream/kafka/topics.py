@@ -76,8 +76,9 @@ def plan_topics(names: TopicNames, partitions: int) -> list[TopicPlan]:
         TopicPlan(names.dlq, partitions, copy_bytes | fortnight),
         TopicPlan(names.attempts, partitions, week),
         TopicPlan(names.destinations, 1, {"cleanup.policy": "compact"}),
-        # Kept as long as dead letters are: one that is still there must not look as if it had never been replayed.
-        TopicPlan(names.replays, 1, {"cleanup.policy": "compact,delete"} | fortnight),
+        # A dead letter that is still there must not look as if it had never been replayed, and Kafka deletes by whole
+        # segments: in a quiet partition dead letters stay weeks beyond their time. So marks are kept much longer.
+        TopicPlan(names.replays, 1, {"cleanup.policy": "compact,delete", "retention.ms": str(90 * _DAY_MS)}),
     ]
 
 
