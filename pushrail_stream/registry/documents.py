@@ -21,6 +21,9 @@ MASK: Final = "***"
 _MAX_NAME: Final = 64
 """Characters of an unknown field's name that are quoted."""
 SECRET_FIELD: Final = "auth.secretAccessKey"  # noqa: S105 - a field's name
+NO_CREDENTIALS: Final = AccessKey("", None)
+"""What a destination has whose document is refused: no call is made."""
+_NO_BUS: Final = "arn:aws:events:us-east-1:000000000000:event-bus/unknown"
 Unseal = Callable[[str, Place], Secret]
 """A token and its place to the secret; raises `keyring.SealBroken` or `ports.KeyUnavailable`."""
 
@@ -79,6 +82,19 @@ class _Document(_Part):
     limits: _Limits = _Limits()
 
 
+class _Known(_Part):
+    """What may be known of a document that is refused."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: rules.Id
+    vendor: rules.Vendor
+    customer_external_id: rules.CustomerExternalId
+    bus_arn: rules.BusArn = _NO_BUS
+    event_types: Annotated[list[rules.EventType], Field(max_length=100)] = []
+    enabled: bool = True
+
+
 def parse_document(
     content: bytes, *, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal = no_keyring
 ) -> Parsed | tuple[Problem, ...]:
@@ -97,6 +113,31 @@ def parse_document(
     if problem := _disagreement(document):
         return (problem,)
     return _build(document, environ, default_max_in_flight, unseal)
+
+
+def stand_in(content: bytes) -> Destination | None:
+    """What stands, without credentials, for a document that is refused; None when it does not say whose it is."""
+    value = _read_json(content)
+    fields = value if isinstance(value, dict) else {}
+    try:
+        known = _Known.model_validate(fields)
+    except ValidationError as error:
+        wrong = {details["loc"][0] for details in error.errors()}
+        if wrong & {"id", "vendor", "customerExternalId"}:
+            return None
+        known = _Known.model_validate({name: field for name, field in fields.items() if name not in wrong})
+    return Destination(
+        id=known.id,
+        vendor=known.vendor,
+        customer_external_id=known.customer_external_id,
+        name=known.id,
+        bus_arn=known.bus_arn,
+        region=known.bus_arn.split(":")[3],
+        source=f"pushrail.{known.vendor}",
+        auth=NO_CREDENTIALS,
+        event_types=tuple(known.event_types),
+        enabled=known.enabled,
+    )
 
 
 def to_document(destination: Destination) -> dict[str, Any]:

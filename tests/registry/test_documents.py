@@ -170,6 +170,7 @@ def test_a_bad_field_is_refused_by_name(changes: dict[str, Any], field: str, pro
     assert found.problem.startswith(problem)
 
 
+OURS = "must not name one of our own variables (AWS_..., PUSHRAIL_...)"
 REFERENCE = (
     "must not stand in the document in clear: `destinations seal` seals it, or env:NAME names a variable in capitals"
 )
@@ -202,7 +203,14 @@ def test_a_bad_role_is_refused_by_name(changes: dict[str, Any], field: str, prob
 @pytest.mark.parametrize(
     ("changes", "field", "problem"),
     [
-        ({"accessKeyId": "short"}, "auth.accessKeyId", "must be 16 to 128 letters, digits and '_'"),
+        ({"accessKeyId": "short"}, "auth.accessKeyId", "must be 16 to 128 capital letters and digits"),
+        (
+            {"accessKeyId": "wJalrXUtnFEMIaK7MDENGabPxRfiCYEXAMPLEKEY"},
+            "auth.accessKeyId",
+            "must be 16 to 128 capital letters and digits",
+        ),
+        ({"secretAccessKey": "env:AWS_SECRET_ACCESS_KEY"}, "auth.secretAccessKey", OURS),
+        ({"secretAccessKey": "env:PUSHRAIL_SECRETS__KEYRING"}, "auth.secretAccessKey", OURS),
         ({"secretAccessKey": SECRET}, "auth.secretAccessKey", REFERENCE),
         ({"secretAccessKey": f"env:{SECRET}"}, "auth.secretAccessKey", REFERENCE),
         ({"secretAccessKey": "env:wJalrXUtnFEMIaK7MDENGabPxRfiCYEXAMPLEKEY"}, "auth.secretAccessKey", REFERENCE),
