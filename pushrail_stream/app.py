@@ -23,7 +23,7 @@ from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.http.status import WorkerStatus, status_page
 from pushrail_stream.kafka.consumer import KafkaConsumer
-from pushrail_stream.kafka.documents import TopicDocuments, TopicStore
+from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
 from pushrail_stream.kafka.ends import Ends
 from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
@@ -116,7 +116,10 @@ async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
         yield FolderStore(settings.registry.path)
         return
     options, topic = kafka_options(settings), settings.topics.destinations
-    async with TopicDocuments.open(options, topic) as documents, KafkaPublisher.open(options) as publisher:
+    async with (
+        TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as documents,
+        KafkaPublisher.open(options) as publisher,
+    ):
         yield TopicStore(documents, publisher, topic)
 
 

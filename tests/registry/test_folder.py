@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble, Signal
-from pushrail_stream.ports import DocumentChange
+from pushrail_stream.ports import DocumentChange, Failed
 from pushrail_stream.registry import Catalog, Folder, LiveRegistry, RegistryError, folder, live
 from tests.registry.documents import ACCESS_KEY, customer, write
 from tests.registry.test_catalog import parse
@@ -157,6 +157,50 @@ async def test_another_empty_folder_in_its_place_is_a_volume_that_is_not_mounted
     (tmp_path / "elsewhere").rename(documents)
     write(documents, a=b"2")
     assert [change.content for change in await read.changes()] == [b"2"]
+
+
+class Interrupted:
+    """Documents that cannot be read between the first and the second. Implements `ports.Documents`."""
+
+    def __init__(self) -> None:
+        first, second = (json.dumps(customer(name)).encode() for name in "ab")
+        self._story: list[Exception | DocumentChange] = [
+            DocumentChange("a", first),
+            Failed("documents cannot be read at kafka:9092: authorization failed"),
+            RegistryError("documents: no directory"),
+            DocumentChange("b", second),
+        ]
+
+    async def changes(self) -> list[DocumentChange]:
+        if not self._story:
+            await asyncio.Event().wait()
+        part = self._story.pop(0)
+        if isinstance(part, Exception):
+            raise part
+        return [part]
+
+
+async def test_what_cannot_be_read_for_a_while_is_told_of_and_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_RETRY_SECS", 0.01)
+    catalog, signals, told = Catalog(parse), list[Signal](), asyncio.Event()
+
+    def observe(signal: Signal) -> None:
+        signals.append(signal)
+        told.set()
+
+    registry = LiveRegistry(catalog, Interrupted())
+    await registry.start(observe)
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(registry.keep(observe))
+        async with asyncio.timeout(60):
+            while len(catalog) < 2:
+                told.clear()
+                await told.wait()
+        keeping.cancel()
+    assert [signal for signal in signals if isinstance(signal, RegistryTrouble)] == [
+        RegistryTrouble("documents cannot be read at kafka:9092: authorization failed"),
+        RegistryTrouble("documents: no directory"),
+    ]
 
 
 async def test_without_a_folder_there_is_nothing_to_start_with(tmp_path: Path) -> None:
