@@ -46,7 +46,7 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
     until = now_ms() if until_ms is None else until_ms
     if until <= since_ms:
         raise CommandError("--until: must be later than --since", 2)
-    catalog, _ = asyncio.run(load_registry(settings, os.environ))
+    catalog, _ = asyncio.run(load_registry(settings, os.environ, opens=False))
     found = Check(catalog, settings.vendor, customer=customer)
     with Bar("records", quiet=options.json) as bar:
         _feed(found, settings, since_ms, until, bar)

@@ -299,7 +299,7 @@ def _new_id() -> str:
 
 
 def _destinations(settings: Settings) -> Catalog:
-    catalog, _ = asyncio.run(load_registry(settings, os.environ))
+    catalog, _ = asyncio.run(load_registry(settings, os.environ, opens=False))
     return catalog
 
 
