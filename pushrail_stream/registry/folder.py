@@ -55,7 +55,7 @@ class Folder:
             # Another directory under this name is a volume that is not mounted: that never means that all are deleted.
             if self._empty_looks < _EMPTY_LOOKS or identity != self._identity:
                 raise RegistryError(
-                    f"{self._path}: all {len(seen)} documents are gone at once: the last good ones stay"
+                    f"{self._path}: all {len(seen)} documents are gone at once: the last good ones stay for a minute"
                 )
         changed = sorted(name for name, signature in there.items() if name not in seen or seen[name] != signature)
         changes = [read_document(Path(name)) for name in changed]

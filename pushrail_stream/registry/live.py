@@ -52,11 +52,13 @@ class LiveRegistry:
                 await asyncio.sleep(_RETRY_SECS)
                 continue
             async with self._taking:
-                sealed = {change.name for change in (*changes, *self._to_open) if is_sealed(change)} | self._opening
-                if to_open := [change for change in changes if change.name in sealed]:
+                # What comes behind a change that has to be opened waits for its turn.
+                late = {change.name for change in self._to_open} | self._opening
+                late |= {change.name for change in changes if is_sealed(change)}
+                if to_open := [change for change in changes if change.name in late]:
                     self._to_open += to_open
                     self._woken.set()
-                if at_once := [change for change in changes if change.name not in sealed]:
+                if at_once := [change for change in changes if change.name not in late]:
                     self._tell(observe, await asyncio.to_thread(self._catalog.apply, at_once))
 
     async def _open(self, observe: Observer) -> None:

@@ -129,6 +129,9 @@ def test_a_document_that_is_refused_is_found_by_id_and_mended_or_deleted(
         f"refused: {place}: region: must be an AWS region such as us-east-1",
         f"error: {place}: is refused as it stands: nothing is sent by it",
     ]
+    code, out, err = shell("destinations", "test", ID)
+    assert (code, "FAILED   credentials" in out) == (1, True)
+    assert err == f"{place}: region: must be an AWS region such as us-east-1\n"
     assert put(shell, stdin, EXAMPLE)[:2] == (0, f"{ID}: changed ({place})\n")
     add(settings, ID, document(region="mars"))
     assert shell("destinations", "delete", ID) == (0, f"{ID}: deleted ({place})\n", "")
