@@ -19,7 +19,7 @@ from pushrail_stream.cli.output import emit, say
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry import Keyring, Parsed, Problem, Refusal
-from pushrail_stream.registry.documents import with_secret
+from pushrail_stream.registry.raw import with_secret
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings import Settings
 

@@ -29,7 +29,7 @@ from pushrail_stream.registry import (
     parse_document,
     to_document,
 )
-from pushrail_stream.registry.documents import sealed_in, with_secret
+from pushrail_stream.registry.raw import sealed_in, with_secret
 from pushrail_stream.registry.sealing import LocalKey, Place
 from tests.registry.documents import ACCESS_KEY, customer, document, load, write
 from tests.registry.keys import keyring, no_kms, ring
