@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Limits, Secret
 from pushrail_stream.registry import Parsed, Problem, parse_document, to_document
+from pushrail_stream.registry.documents import NO_CREDENTIALS, stand_in
 from tests.registry.documents import ACCESS_KEY, EXAMPLE, document
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -273,6 +274,16 @@ def test_any_json_is_accepted_or_refused_in_words(changes: dict[str, Any], base:
     if not isinstance(parsed, Parsed):
         assert parsed
         assert all(problem.problem and problem.field.isprintable() for problem in parsed)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON), st.sampled_from([{}, EXAMPLE]))
+def test_whatever_says_whose_it_is_stands_without_credentials(changes: dict[str, Any], base: dict[str, Any]) -> None:
+    found = stand_in(json.dumps({**base, **changes}).encode())
+    if found is not None:
+        assert found.auth == NO_CREDENTIALS
+        assert len(found.bus_arn.split(":")) == 6
+    else:
+        assert not base or {"id", "vendor", "customerExternalId"} & changes.keys()
 
 
 @given(st.binary())
