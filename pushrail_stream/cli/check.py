@@ -47,10 +47,10 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
     settings = options.settings
     until = now_ms() if until_ms is None else until_ms
     check_period(since_ms, until)
-    catalog, refused = known_destinations(settings)
+    destinations, refused = known_destinations(settings)
     if refused:
         remark("what is for destinations with refused documents is not looked for")
-    found = Check(catalog, settings.vendor, customer=customer)
+    found = Check(destinations, settings.vendor, customer=customer)
     _feed(found, settings, since_ms, until, quiet=options.json)
     deliveries = list(found.deliveries())
     if options.json:

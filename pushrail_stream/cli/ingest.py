@@ -75,7 +75,7 @@ def create(options: Options, vendor: str | None) -> None:
         new = with_new_key(content, vendor, _now())
     if content is None:
         path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, new.content)
+    replace_file(path, new.content, is_private=True)
     if options.json:
         emit({"id": new.id, "vendor": vendor, "keysFile": str(path), "key": new.secret})
     else:

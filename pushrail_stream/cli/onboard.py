@@ -181,7 +181,11 @@ def _check(onboarding: Onboarding, name: str, content: bytes, settings: Settings
         )
     if any(isinstance(signal, DocumentRefused) and signal.document == name for signal in signals):
         raise CommandError(f"--customer: {name} is there already, and refused (`destinations validate`): mend it", 2)
-    for refusal in catalog.apply([DocumentChange(name, content)]).refusals:
+    change = catalog.apply([DocumentChange(name, content)])
+    if change.removed:
+        problem = f"{name} is there already, and the document of {', '.join(change.removed)}: rename it first"
+        raise CommandError(f"--customer: {problem}", 2)
+    for refusal in change.refusals:
         hint = "; name another role with --role" if refusal.field == "auth.roleArn" else ""
         raise CommandError(f"{refusal.field}: {refusal.problem}{hint}", 2)
 

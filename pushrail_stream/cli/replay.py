@@ -80,12 +80,14 @@ def dlq_(
     """
     settings = options.settings
     replay_id = _new_id()
-    catalog, refused = known_destinations(settings)
+    destinations, refused = known_destinations(settings)
     with (
         _open_journal(settings, dry_run=dry_run) as journal,
         Bar("dead letters", quiet=options.json) as bar,
     ):
-        choice = LetterChoice(wanted, catalog, _marks(settings, journal), replay_id, again, max_count, bool(refused))
+        choice = LetterChoice(
+            wanted, destinations, _marks(settings, journal), replay_id, again, max_count, bool(refused)
+        )
         sender = Sender(journal, settings, rate, bar)
         with interruptible(replay_id, sender, "run it again to go on"):
             _replay_letters(settings, choice, sender, limit, bar)
@@ -136,9 +138,9 @@ def events(
     """
     asked = _events_asked_for(resume=resume, **filters)
     settings = options.settings
-    catalog, _ = known_destinations(settings)
+    destinations, _ = known_destinations(settings)
     destination = asked.destination if asked else None
-    if destination is not None and catalog.get(destination) is None:
+    if destination is not None and destinations.get(destination) is None:
         raise CommandError(f"--destination: there is no destination {destination}; `destinations list` names them", 2)
     replay_id = resume or _new_id()
     with (
@@ -146,7 +148,7 @@ def events(
         Bar("events", quiet=options.json) as bar,
     ):
         progress = Progress(asked, {}) if asked else _progress_of(_marks(settings, journal), replay_id)
-        choice = EventChoice(progress.wanted, catalog, settings.vendor)
+        choice = EventChoice(progress.wanted, destinations, settings.vendor)
         sender = Sender(journal, settings, rate, bar)
         with interruptible(replay_id, sender, f"go on with --resume {replay_id}"):
             _replay_events(settings, replay_id, progress, choice, sender, limit, bar)

@@ -11,7 +11,7 @@ from typing import Final
 import click
 
 from pushrail_stream.app import eventbridge_options, load_registry
-from pushrail_stream.cli.documents import no_such_destination
+from pushrail_stream.cli.documents import unusable
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say
 from pushrail_stream.core.destination import Destination
@@ -36,13 +36,12 @@ def try_out(options: Options, *, destination_id: str) -> None:
     settings = options.settings
     catalog, signals = asyncio.run(load_registry(settings, os.environ))
     destination = catalog.get(destination_id)
-    if destination is None:
-        # It may be one of those that are refused: such a document has no id to go by.
-        _remark_on(signal for signal in signals if isinstance(signal, DocumentRefused))
-        raise no_such_destination(settings, destination_id)
     name = catalog.document_of(destination_id)
-    findings = (signal for signal in signals if isinstance(signal, DocumentRefused | DocumentCaveat))
-    _remark_on(finding for finding in findings if finding.document == name)
+    findings = [signal for signal in signals if isinstance(signal, DocumentRefused | DocumentCaveat)]
+    # A document that cannot be read as one has no id to go by: it may be any of those that are refused.
+    _remark_on(finding for finding in findings if name in {finding.document, None})
+    if destination is None or catalog.is_refused(destination_id):
+        raise asyncio.run(unusable(settings, destination_id))
     steps = asyncio.run(_run(destination, settings, quiet=options.json))
     ok = all(step.result != "failed" for step in steps)
     is_safe = all(step.result != "warning" for step in steps)

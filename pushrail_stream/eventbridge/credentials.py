@@ -115,7 +115,7 @@ class FixedKeys:
             message = "the key that opens the destination's sealed secret is not at hand"
             self._keys = CallFailed("Credentials", SEALING_KEY_MISSING, message)
         else:
-            message = "the destination's access key has no secret that could be read"
+            message = "the secret of the destination's access key cannot be read, or its document is refused"
             self._keys = CallFailed("Credentials", CREDENTIALS_MISSING, message)
 
     async def keys(self, now: float) -> Keys | CallFailed:  # noqa: ARG002 - they do not age

@@ -55,6 +55,8 @@ def _check_endpoint(url: str) -> str:
 
 
 def _check_keyring(where: str) -> str:
+    if where.lstrip().startswith("{") or not where.isprintable():
+        raise ValueError("must say where the keyring is, not what it holds: a path, env:NAME or aws-kms:ARN")
     if where.startswith("aws-kms:") and not _KMS_KEY.fullmatch(where):
         raise ValueError("must name a KMS key by its ARN: aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID")
     if where.startswith("env:") and not _VARIABLE.fullmatch(where):

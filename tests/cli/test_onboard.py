@@ -125,6 +125,15 @@ def test_a_broken_document_is_not_overwritten(onboard: Onboard) -> None:
     assert CREATED.read_text(encoding="utf-8") == "{"
 
 
+def test_another_destinations_document_is_not_overwritten(onboard: Onboard) -> None:
+    write(FOLDER, **{CREATED.stem: customer("other")})
+    before = CREATED.read_bytes()
+    code, out, err = onboard()
+    assert (code, out) == (2, "")
+    assert err == f"error: --customer: {CREATED} is there already, and the document of dst_other: rename it first\n"
+    assert CREATED.read_bytes() == before
+
+
 def test_a_role_that_is_another_customers_gets_a_hint(onboard: Onboard) -> None:
     write(FOLDER, other=customer("other", role="PushrailEventBridgeWriter"))
     (FOLDER / "acme.json").unlink()

@@ -165,7 +165,7 @@ async def test_a_document_that_is_refused_is_named_with_what_is_wrong(home: Path
     assert (done.code, done.out) == (1, "")
     refusal, problem = done.err.splitlines()
     assert refusal.startswith("refused: config/destinations/acme.json: region: ")
-    assert problem == f"error: config/destinations: no destination {ID}; `destinations list` names them"
+    assert problem == "error: config/destinations/acme.json: is refused as it stands: nothing is sent by it"
 
 
 NEW = ("onboard", "--vendor", "globex", "--customer", "acct_1", "--account", "111122223333", "--json")
