@@ -175,7 +175,7 @@ async def run_worker(
         readiness = Readiness([options.events().group_id, options.retries().group_id])
         recent = Recent(state.now_ms)
         status = WorkerStatus(name, state, readiness.reasons, lambda: metrics.dead_letters, recent.newest_first)
-        tracing = [world.enter_context(open_tracing(name, log))] if settings.tracing.enabled else []
+        tracing = [await world.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
         seeing: list[Observer] = [LogObserver(log), AttemptsLog(attempts), metrics, readiness, recent, *observers]
         observe, traced = FanOut([*seeing, *tracing], log), FanOut(tracing, log) if tracing else None
         http_port = await world.enter_async_context(

@@ -33,7 +33,7 @@ _PAUSE_AFTER_SECS: Final = 2.0
 """Held back for longer, partitions are paused so that polling goes on: pausing throws prefetched records away."""
 _COMMIT_SECS: Final = 1.0
 _OFFSETS_SECS: Final = 10.0
-_LAST_COMMIT_SECS: Final = 15.0
+LAST_COMMIT_SECS: Final = 15.0
 """How long the last commit is tried: a rebalance stands still for a session time-out when a member leaves amid it."""
 
 
@@ -171,7 +171,7 @@ class KafkaConsumer:
     def _give_back_all(self, consumer: Consumer) -> None:
         """Drain everything and commit it before leaving: close() ends the membership, and commits with it."""
         self._last = self._drain(self._assigned)
-        deadline = time.monotonic() + _LAST_COMMIT_SECS
+        deadline = time.monotonic() + LAST_COMMIT_SECS
         while (error := self._commit_now(consumer, self._last)) is not None:
             if time.monotonic() >= deadline:
                 self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))

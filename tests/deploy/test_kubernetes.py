@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -11,12 +12,17 @@ import pytest
 import yaml
 
 from pushrail_stream.app import drain_secs
+from pushrail_stream.http import ops
+from pushrail_stream.kafka.consumer import LAST_COMMIT_SECS
+from pushrail_stream.kafka.producer import FLUSH_SECS
+from pushrail_stream.observe import tracing
 from pushrail_stream.settings import Settings, load_settings
 from tests.deploy.test_images import setting_names
 from tests.tools import needed_tool
 
-KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
-LAST_COMMIT_SECS = 15
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+README = ROOT / "README.md"
 WITHOUT_SCHEMA = {"ServiceMonitor", "ScaledObject"}
 
 
@@ -86,7 +92,14 @@ def test_ports_are_named_where_they_are_used() -> None:
 def test_a_stop_has_more_time_than_it_takes() -> None:
     settings = Settings()
     worker, ingest = (pods()[name]["spec"] for name in ("pushrail-worker", "pushrail-ingest"))
-    assert worker["terminationGracePeriodSeconds"] > drain_secs(settings) + LAST_COMMIT_SECS
+    others = 2 * ops.LAST_SECS + tracing.LAST_SECS + FLUSH_SECS  # who asks it, the collector, the attempts log
+    stop_secs = drain_secs(settings) + LAST_COMMIT_SECS + others
+    assert worker["terminationGracePeriodSeconds"] >= stop_secs + 5
+    said = re.search(
+        r"\*\*Stopping\*\* takes at most (\d+) s .* give the orchestrator (\d+)", README.read_text(), re.DOTALL
+    )
+    assert said is not None
+    assert (int(said[1]), int(said[2])) == (stop_secs, worker["terminationGracePeriodSeconds"])
     wait = int(ingest["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
     assert ingest["terminationGracePeriodSeconds"] > wait + 2 * settings.ingest.timeout_secs
 

@@ -12,7 +12,7 @@ import pytest
 from pushrail_stream.core.record import Partition
 from pushrail_stream.kafka.ends import _LATEST, Ends
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.producer import KafkaGate
+from pushrail_stream.kafka.producer import FLUSH_SECS, KafkaGate, KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.ports import ClientStatistics, Outgoing, Position
 from tests.conftest import NewTopic
@@ -45,6 +45,19 @@ async def test_what_cannot_be_written_says_why_one_by_one_and_in_time() -> None:
         assert results[2:] == ["the producer's queue is full"] * 2
         assert "full" not in str(results[:2]), "these waited for the time-out"
         assert (await gate.check(0.2)).startswith("Kafka is out of reach")
+
+
+async def test_producers_that_end_while_kafka_is_away_wait_for_one_deadline_and_count_what_they_gave_up() -> None:
+    options = KafkaOptions(NOWHERE)
+    async with asyncio.timeout(FLUSH_SECS + 4):
+        async with KafkaPublisher.open(options) as publisher, KafkaLog.open(options, "attempts") as log:
+            for _ in range(3):
+                log.append(b"key", b"value")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await publisher.publish("dlq", b"key", b"value", ())
+            assert log.lost == 0
+    assert log.lost == 3
 
 
 @pytest.mark.kafka
