@@ -59,8 +59,14 @@ class KafkaConsumer:
         self._next_commit = 0.0
         self._fatal: KafkaError | None = None
         self._active = False
+        self._turned_at = time.monotonic()
         self.statistics = ClientStatistics()
         """The newest, as librdkafka gives them every two seconds."""
+
+    @property
+    def turn_age_secs(self) -> float:
+        """Since the thread last asked us anything: more than a few seconds only amid a rebalance, or where it is stuck."""
+        return time.monotonic() - self._turned_at
 
     async def run(self) -> None:
         """Consume until `stop`; raises `Failed` when Kafka will never have us. Cancelling it drains as `stop` does."""
@@ -98,6 +104,7 @@ class KafkaConsumer:
             consumer.close()
 
     def _turn(self, consumer: Consumer) -> None:
+        self._turned_at = time.monotonic()
         if self._fatal is not None:
             raise Failed(f"Kafka refuses this consumer for good: {self._fatal.str()}")
         if self._held_since is not None and time.monotonic() - self._held_since < _PAUSE_AFTER_SECS:

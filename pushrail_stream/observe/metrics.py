@@ -317,6 +317,14 @@ class Metrics(Collector):
         rebalances = CounterMetricFamily(
             "pushrail_kafka_rebalances", "Rebalances of a consumer's group.", labels=["client"]
         )
+        turned = GaugeMetricFamily(
+            "pushrail_consumer_turn_age_seconds",
+            "Since a consumer's thread last turned.",
+            labels=["client"],
+        )
+        for name, secs in self._worker.turn_ages().items():
+            turned.add_metric([name], secs)
+        yield turned
         for name, statistics in self._worker.kafka().items():
             up.add_metric([name], statistics.brokers_up)
             rtt.add_metric([name], statistics.rtt_secs)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, final
 
 from pushrail_stream.core.signals import Flooded, Membership, Signal
+
+STUCK_SECS: Final = 60.0
+"""A rebalance drains, commits and asks for offsets before its thread turns again; what takes longer is stuck."""
 
 
 @final
 class Readiness:
     """Ready is who knows its destinations, is in touch with its consumer groups and was not stopped, nor by a flood."""
 
-    def __init__(self, groups: Iterable[str]) -> None:
+    def __init__(self, groups: Iterable[str], turn_ages: Callable[[], Mapping[str, float]] = dict) -> None:
+        """``turn_ages``: seconds since each consumer's thread last turned; what is stuck tells us nothing any more."""
+        self._turn_ages = turn_ages
         self._active = dict.fromkeys(groups, False)
         self._loading = True
         self._flooded = False
@@ -39,6 +44,9 @@ class Readiness:
     def reasons(self) -> Sequence[str]:
         """Why the worker is not ready; empty when it is."""
         away = [f"consumer group {group}: not in touch" for group, active in self._active.items() if not active]
+        stuck = [
+            f"consumer of {name}: stuck for {secs:.0f} s" for name, secs in self._turn_ages().items() if secs > STUCK_SECS
+        ]
         flooded = ["stopped by a flood of dead letters"] if self._flooded else []
         loading = ["the destinations have not been read yet"] if self._loading else []
-        return [*loading, *away, *flooded, *(["stopping"] if self._stopping else [])]
+        return [*loading, *away, *stuck, *flooded, *(["stopping"] if self._stopping else [])]

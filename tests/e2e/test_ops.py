@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+from confluent_kafka import Consumer, Message
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -187,6 +189,39 @@ async def test_a_worker_is_ready_from_its_joining_to_its_stopping(real_kafka: st
             worker.worker.stop()
             assert await ask(port, "/readyz") == (503, {"ready": False, "reasons": ["stopping"]})
             assert await ask(port, "/livez") == (200, {"live": True}), "what is under way is still finished"
+
+
+async def test_a_worker_whose_consumer_is_stuck_in_the_library_is_not_ready(
+    real_kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = threading.Event()
+    free.set()
+
+    class Sticking(Consumer):
+        def poll(self, timeout: float = -1) -> Message | None:
+            free.wait()
+            return super().poll(timeout)
+
+    monkeypatch.setattr("pushrail_stream.kafka.consumer.Consumer", Sticking)
+    monkeypatch.setattr("pushrail_stream.observe.readiness.STUCK_SECS", 1.0)
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        async with running(settings, []) as worker:
+            port = worker.worker.http_port
+            await both(worker, active=True)
+            try:
+                free.clear()
+                async with asyncio.timeout(30):
+                    while (answer := await ask(port, "/readyz"))[0] != 503:
+                        await asyncio.sleep(0.1)
+                assert re.fullmatch("consumer of (events|retries): stuck for [12] s", answer[1]["reasons"][0])
+                assert totals((await ask(port, "/metrics"))[1])["pushrail_consumer_turn_age_seconds"] > 1
+            finally:
+                free.set()
+            async with asyncio.timeout(30):
+                while (await ask(port, "/readyz"))[0] != 200:
+                    await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])

@@ -242,6 +242,7 @@ def test_sign_ins_and_clients_of_kafka_are_shown_as_they_stand() -> None:
         WorkerState(
             sign_ins=lambda: SignIns(5, 2, 1, 9, 3),
             kafka=lambda: {"events": ClientStatistics(3, 0.002, 7, 11, 4)},
+            turn_ages=lambda: {"events": 0.5, "retries": 90.0},
         )
     )
     samples = shown(metrics=metrics)
@@ -254,3 +255,4 @@ def test_sign_ins_and_clients_of_kafka_are_shown_as_they_stand() -> None:
         ("rebalances_total", 4),
     ):  # fmt: skip
         assert samples[f"pushrail_kafka_{name}", "events"] == value
+    assert [samples["pushrail_consumer_turn_age_seconds", name] for name in ("events", "retries")] == [0.5, 90]

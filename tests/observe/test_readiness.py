@@ -39,6 +39,15 @@ def test_losing_touch_is_a_reason_until_it_is_found_again() -> None:
     assert reasons(*JOINED, Membership(EVENTS, False), Membership(EVENTS, True)) == []
 
 
+def test_a_consumer_that_is_stuck_is_a_reason_though_it_tells_nothing() -> None:
+    ages = {"events": 0.1, "retries": 59.0}
+    readiness = Readiness([], lambda: ages)
+    readiness.loaded()
+    assert readiness.reasons() == []
+    ages["retries"] = 61.4
+    assert readiness.reasons() == ["consumer of retries: stuck for 61 s"]
+
+
 def test_a_flood_is_a_reason_for_good() -> None:
     flood = Flooded(FloodReport(10, 9, 8, 7, 60))
     assert reasons(flood, *JOINED) == ["stopped by a flood of dead letters"]
