@@ -172,7 +172,7 @@ async def run_worker(
         ends = await world.enter_async_context(Ends.open(options))
         state = WorkerState(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
         metrics = Metrics(state, settings.topics.retry, settings.metrics.max_destinations)
-        readiness = Readiness([options.events().group_id, options.retries().group_id], lambda: state.turn_ages())
+        readiness = Readiness([options.events().group_id, options.retries().group_id], state)
         recent = Recent(state.now_ms)
         status = WorkerStatus(name, state, readiness.reasons, lambda: metrics.dead_letters, recent.newest_first)
         tracing = [await world.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []

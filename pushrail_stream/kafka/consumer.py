@@ -65,7 +65,7 @@ class KafkaConsumer:
 
     @property
     def turn_age_secs(self) -> float:
-        """Since the thread last asked us anything: more than a few seconds only amid a rebalance, or where it is stuck."""
+        """Since the thread last turned: more than a moment only amid a rebalance, or where it is stuck."""
         return time.monotonic() - self._turned_at
 
     async def run(self) -> None:

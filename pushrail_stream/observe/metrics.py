@@ -270,7 +270,7 @@ class Metrics(Collector):
         )
         oldest = GaugeMetricFamily(
             "pushrail_oldest_undelivered_age_seconds",
-            "Since the Kafka timestamp of the first record that is not settled; 0 without one.",
+            "Since the Kafka timestamp of the first record that is not settled; not shown while unknown.",
             labels=labels,
         )
         committed = GaugeMetricFamily(
@@ -293,8 +293,10 @@ class Metrics(Collector):
                 lag.add_metric([topic, number], records)
                 if topic in depths:
                     depths[topic] += records
-            age_ms = 0 if view.oldest_at_ms is None else max(0, now_ms - view.oldest_at_ms)
-            oldest.add_metric([topic, number], age_ms / 1000)
+            if view.oldest_at_ms is not None:
+                oldest.add_metric([topic, number], max(0, now_ms - view.oldest_at_ms) / 1000)
+            elif records == 0:  # else something may wait in Kafka that was not read: how old it is nobody knows
+                oldest.add_metric([topic, number], 0)
             committed.add_metric([topic, number], view.uncommitted_secs)
         for topic, delay_secs in self._tiers.items():
             depth.add_metric([topic], depths[topic])

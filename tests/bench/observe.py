@@ -98,7 +98,7 @@ def main() -> None:
     log = open_log("info", stream=io.StringIO(), as_json=True)
     state = WorkerState()
     metrics = Metrics(state)
-    quiet: list[Observer] = [LogObserver(log), metrics, Readiness([]), Recent(lambda: 0)]
+    quiet: list[Observer] = [LogObserver(log), metrics, Readiness([], state), Recent(lambda: 0)]
     found: dict[str, float] = {
         "metrics_us_per_event": _per_event_us(Metrics(state), signals),
         "metrics_with_destinations_us_per_event": _per_event_us(Metrics(state, max_destinations=10_000), signals),

@@ -156,7 +156,8 @@ async def test_two_workers_are_one_truth_when_their_metrics_are_added_up(real_ka
                     if not both_of["pushrail_deliveries_in_flight"] and not both_of["pushrail_consumer_lag_records"]:
                         break
                     await asyncio.sleep(0.5)
-            assert both_of["pushrail_event_latency_seconds_count"] == 600
+            # A session that is lost amid it repeats events, and each time is counted: no more, and no less.
+            assert both_of["pushrail_event_latency_seconds_count"] == len(bus.arrivals) >= 600
             assert both_of["pushrail_deliveries_begun_total"] == both_of["pushrail_deliveries_total"]
 
 
@@ -169,6 +170,14 @@ async def both(worker: Watched, *, active: bool) -> None:
     await worker.until(lambda: list(members(worker).values()) == [active] * 2)
 
 
+async def until_answered(port: int, status: int) -> Any:
+    """What /readyz says once it answers with this status."""
+    async with asyncio.timeout(60):
+        while (answer := await ask(port, "/readyz"))[0] != status:  # noqa: ASYNC110 - seen from outside
+            await asyncio.sleep(0.1)
+    return answer[1]
+
+
 async def test_a_worker_is_ready_from_its_joining_to_its_stopping(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
@@ -177,8 +186,10 @@ async def test_a_worker_is_ready_from_its_joining_to_its_stopping(real_kafka: st
         bus.set_plan([Rule(Hang(), when=Times(1))])
         async with running(settings, [destination(0)]) as worker:
             port, group = worker.worker.http_port, settings.kafka.group_id
-            reasons = [f"consumer group {name}: not in touch" for name in (group, f"{group}.retry")]
-            assert await ask(port, "/readyz") == (503, {"ready": False, "reasons": reasons})
+            status, answer = await ask(port, "/readyz")
+            if status == 503:  # it may have joined while we asked
+                reasons = {f"consumer group {name}: not in touch" for name in (group, f"{group}.retry")}
+                assert set(answer["reasons"]) <= reasons
             assert await ask(port, "/livez") == (200, {"live": True})
             await both(worker, active=True)
             assert await ask(port, "/readyz") == (200, {"ready": True, "reasons": []})
@@ -212,16 +223,12 @@ async def test_a_worker_whose_consumer_is_stuck_in_the_library_is_not_ready(
             await both(worker, active=True)
             try:
                 free.clear()
-                async with asyncio.timeout(30):
-                    while (answer := await ask(port, "/readyz"))[0] != 503:
-                        await asyncio.sleep(0.1)
-                assert re.fullmatch("consumer of (events|retries): stuck for [12] s", answer[1]["reasons"][0])
+                answer = await until_answered(port, 503)
+                assert re.fullmatch(r"consumer of (events|retries): stuck for \d+ s", answer["reasons"][0])
                 assert totals((await ask(port, "/metrics"))[1])["pushrail_consumer_turn_age_seconds"] > 1
             finally:
                 free.set()
-            async with asyncio.timeout(30):
-                while (await ask(port, "/readyz"))[0] != 200:
-                    await asyncio.sleep(0.1)
+            await until_answered(port, 200)
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])

@@ -15,7 +15,8 @@ from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import FLUSH_SECS, KafkaGate, KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.ports import ClientStatistics, Outgoing, Position
-from tests.conftest import NewTopic
+from tests.conftest import LocalKafkaFactory, NewTopic
+from tests.kafka_server.topics import create_topic, unique_name
 
 NOWHERE = "127.0.0.1:1"
 
@@ -93,6 +94,29 @@ async def test_where_partitions_end_is_known_of_those_that_were_asked_about(
             assert (ends.lag(full, None), ends.lag(full, 3), ends.lag(full, 9)) == (7, 4, 0)
             assert ends.lag(empty, None) == 0
             assert ends.lag(Partition("other", 0), 1) is None, "nobody asked about it"
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+
+
+@pytest.mark.kafka
+async def test_an_end_is_forgotten_when_kafka_does_not_say_it_again(
+    local_kafka_factory: LocalKafkaFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = await asyncio.to_thread(local_kafka_factory)
+    topic = unique_name("ends")
+    await asyncio.to_thread(create_topic, kafka.bootstrap_servers, topic, partitions=1)
+    monkeypatch.setattr("pushrail_stream.kafka.ends._PERIOD_SECS", 0.5)
+    there = Partition(topic, 0)
+    async with Ends.open(KafkaOptions(kafka.bootstrap_servers)) as ends:
+        following = asyncio.Task(ends.keep(lambda: [there]))
+        try:
+            await until(lambda: ends.lag(there, None) == 0)
+            await asyncio.to_thread(kafka.kill)
+            await until(lambda: ends.lag(there, None) is None)
+            await asyncio.to_thread(kafka.restart)
+            await until(lambda: ends.lag(there, None) == 0)
         finally:
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):

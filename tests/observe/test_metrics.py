@@ -229,12 +229,20 @@ def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
         ("0", "retry.10s"): 7,
     }, "what is not known is not shown"
     oldest, stands = "pushrail_oldest_undelivered_age_seconds", "pushrail_committed_offset_age_seconds"
-    assert [samples[oldest, number, "events"] for number in ("0", "1")] == [4, 0]
+    assert samples[oldest, "0", "events"] == 4
     assert samples[oldest, "0", "retry.10s"] == 0, "a clock that is ahead makes nothing younger than now"
     assert samples[stands, "0", "events"] == 2.5
     assert (samples["pushrail_buffered_events", "events"], samples["pushrail_buffered_bytes", "retries"]) == (3, 50)
     assert [samples["pushrail_retry_depth_records", topic] for topic in ("retry.10s", "retry.2m")] == [7, 0]
     assert [samples["pushrail_retry_delay_seconds", topic] for topic in ("retry.10s", "retry.2m")] == [10, 120]
+
+
+@pytest.mark.parametrize(("lag", "age"), [(0, 0), (7, None), (None, None)])
+def test_what_waits_in_kafka_unread_is_not_called_young(lag: int | None, age: int | None) -> None:
+    """As when a flood has stopped consuming, or the consumer is stuck: nothing is open, and the lag grows."""
+    views = {"events": [PartitionView(Partition("events", 0), 0, 0, None, 10, 0.0)]}
+    samples = shown(metrics=Metrics(WorkerState(partitions=lambda: views, lag=lambda _partition, _committed: lag)))
+    assert samples.get(("pushrail_oldest_undelivered_age_seconds", "0", "events")) == age
 
 
 def test_sign_ins_and_clients_of_kafka_are_shown_as_they_stand() -> None:
