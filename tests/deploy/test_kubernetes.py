@@ -23,7 +23,7 @@ from tests.tools import needed_tool
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 README = ROOT / "README.md"
-WITHOUT_SCHEMA = {"ServiceMonitor", "ScaledObject"}
+WITHOUT_SCHEMA = {"ServiceMonitor", "ScaledObject", "TriggerAuthentication"}
 
 
 @cache
@@ -145,6 +145,28 @@ def test_the_settings_load_and_point_at_what_is_mounted(monkeypatch: pytest.Monk
     assert (trigger["consumerGroup"], trigger["topic"]) == (settings.kafka.group_id, settings.topics.events)
     assert scaled["scaleTargetRef"]["name"] in pods()
     assert scaled["minReplicaCount"] < scaled["maxReplicaCount"]
+
+
+def test_who_asks_for_the_lag_reaches_the_listener_that_the_workers_use() -> None:
+    variables = pods()["pushrail-worker"]["spec"]["containers"][0]["env"]
+    brokers = {variable["name"]: variable["value"] for variable in variables}["PUSHRAIL_KAFKA__BOOTSTRAP_SERVERS"]
+    (trigger,) = of_kind("ScaledObject")[0]["spec"]["triggers"]
+    assert trigger["metadata"]["bootstrapServers"] == brokers
+    assert all(broker.endswith(":9096") for broker in brokers.split(",")), "SASL over TLS, by custom"
+    assert (trigger["metadata"]["sasl"], trigger["metadata"]["tls"]) == ("scram_sha512", "enable")
+    (who,) = of_kind("TriggerAuthentication")
+    assert trigger["authenticationRef"] == {"name": who["metadata"]["name"]}
+    assert {secret["parameter"] for secret in who["spec"]["secretTargetRef"]} == {"username", "password"}
+    secrets = (KUBERNETES / "overlays" / "example" / "kustomization.yaml").read_text()
+    assert all(f"create secret generic {secret['name']} " in secrets for secret in who["spec"]["secretTargetRef"])
+
+
+def test_a_worker_may_speak_to_a_collector_of_traces() -> None:
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in of_kind("NetworkPolicy")}
+    egress = policies["pushrail-worker"]["egress"]
+    assert [rule["to"] for rule in egress for port in rule["ports"] if port["port"] == 4318] == [
+        [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    ]
 
 
 def test_who_scales_is_the_only_one_who_says_how_many() -> None:
