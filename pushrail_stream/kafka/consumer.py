@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar, final
 
-import orjson
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pushrail_stream.core.offsets import Committable
@@ -22,7 +21,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.options import ConsumerOptions
-from pushrail_stream.kafka.statistics import read_statistics
+from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.pipeline.intake import Directions, Intake
 from pushrail_stream.ports import ClientStatistics, Failed, Observer
 
@@ -60,8 +59,12 @@ class KafkaConsumer:
         self._fatal: KafkaError | None = None
         self._active = False
         self._turned_at = time.monotonic()
-        self.statistics = ClientStatistics()
+        self._keeper = StatisticsKeeper()
+
+    @property
+    def statistics(self) -> ClientStatistics:
         """The newest, as librdkafka gives them every two seconds."""
+        return self._keeper.newest
 
     @property
     def turn_age_secs(self) -> float:
@@ -216,9 +219,7 @@ class KafkaConsumer:
         self._take_part(active=False)
 
     def _on_statistics(self, text: str) -> None:
-        statistics = orjson.loads(text)
-        self.statistics = read_statistics(statistics)
-        group = statistics["cgrp"]
+        group = self._keeper(text)["cgrp"]
         if group["state"] != "up":
             self._take_part(active=False)
         elif group["join_state"] == "steady" or self._options.kafka.group_protocol == "consumer":

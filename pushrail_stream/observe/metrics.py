@@ -42,7 +42,8 @@ _OWN_CREDENTIALS: Final = "own_credentials"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 _AGES: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0)
 _BYTES: Final = (1_000.0, 5_000.0, 10_000.0, 50_000.0, 100_000.0, 250_000.0, 500_000.0, 1_000_000.0)
-_OTHERS: Final = "other"
+_OTHERS: Final = "_other"
+"""No destination can be called so."""
 _ENTRIES: Final = (1.0, 2.0, 3.0, 5.0, 8.0, 9.0, 10.0)
 
 
@@ -141,6 +142,13 @@ class Metrics(Collector):
         self._destinations[destination_id, "delivered"] += delivered
         self._destinations[destination_id, "failed"] += failed
 
+    def _forget_destinations(self, removed: Iterable[str]) -> None:
+        """Their series end, and make room for others'."""
+        for destination_id in removed:
+            self._known_destinations.discard(destination_id)
+            for outcome in ("delivered", "failed"):
+                self._destinations.pop((destination_id, outcome), None)
+
     def _count(self, outcome: str, code: str) -> None:
         if code not in self._codes:
             if len(self._codes) >= _MAX_CODES:
@@ -156,6 +164,7 @@ class Metrics(Collector):
                 self._flooded = 1
             case RegistryChanged():
                 self._documents = (signal.good, signal.bad)
+                self._forget_destinations(signal.removed)
             case _:
                 pass
 

@@ -141,3 +141,7 @@ def test_statistics_are_boiled_down_to_what_operators_act_on() -> None:
     assert keeper.newest == ClientStatistics(1, 0.009, 12, 11, 8)
     keeper(json.dumps(statistics))
     assert keeper.newest.rebalances == 0, "a producer has no group"
+    keeper(json.dumps(statistics | {"brokers": {"b": down | {"txerrs": 2}}}))
+    assert keeper.newest.errors == 13, "what a broker counted that has left is not forgotten, and nothing counted twice"
+    keeper(json.dumps(statistics | {"brokers": {"b": down | {"txerrs": 0}}}))
+    assert keeper.newest.errors == 13

@@ -201,11 +201,15 @@ def test_destinations_have_series_of_their_own_up_to_a_cap_and_only_when_asked()
         return signal._replace(destination=replace(signal.destination, id=name))
 
     signals = [attempt(name) for name in ("dst_a", "dst_b", "dst_c", "dst_a", "dst_d")]
-    samples = shown(*signals, metrics=Metrics(WorkerState(), max_destinations=2))
+    metrics = Metrics(WorkerState(), max_destinations=2)
+    samples = shown(*signals, metrics=metrics)
     series = {key[1:]: value for key, value in samples.items() if key[0] == "pushrail_destination_entries_total"}
-    delivered = {("dst_a", "delivered"): 2, ("dst_b", "delivered"): 1, ("other", "delivered"): 2}
+    delivered = {("dst_a", "delivered"): 2, ("dst_b", "delivered"): 1, ("_other", "delivered"): 2}
     assert series == delivered | {(name, "failed"): value for (name, _), value in delivered.items()}
     assert not any(key[0] == "pushrail_destination_entries_total" for key in shown(*signals))
+    after = shown(RegistryChanged((), ("dst_a",), 3, 0), attempt("dst_d"), metrics=metrics)
+    named = {key[1] for key in after if key[0] == "pushrail_destination_entries_total"}
+    assert named == {"dst_b", "dst_d", "_other"}, "who is deleted makes room"
 
 
 def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
