@@ -180,7 +180,9 @@ async def until_answered(port: int, status: int) -> Any:
 
 async def test_a_worker_is_ready_from_its_joining_to_its_stopping(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url)
+        # A call that hangs keeps a worker that stops there to be asked: nearly as long as it may be held.
+        slow = {"endpoint_url": bus.url, "read_timeout_secs": 9}
+        settings = settings_for(real_kafka, bus.url, eventbridge=slow)
         make_topics(settings)
         open_bus(bus, [0])
         bus.set_plan([Rule(Hang(), when=Times(1))])
