@@ -1,4 +1,4 @@
-"""Metrics: what happened, counted for Prometheus. The only importer of its client.
+"""Metrics: what happened, counted for Prometheus. Its client is imported in this room alone.
 
 Counting is plain arithmetic on plain numbers, for it is done per event; series are made when somebody scrapes. A scrape
 is served on the event loop, so it sees the ledger and every counter at one moment.
@@ -33,6 +33,7 @@ from pushrail_stream.core.signals import (
     SkipReason,
 )
 from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
+from pushrail_stream.observe.standing import held_records, kafka_clients, partitions
 from pushrail_stream.pipeline.state import WorkerState
 
 _MAX_CODES: Final = 100
@@ -106,9 +107,9 @@ class Metrics(Collector):
         yield from self._deliveries()
         yield from self._attempts()
         yield from self._conditions()
-        yield from self._held_records()
-        yield from self._partitions()
-        yield from self._kafka()
+        yield from held_records(self._worker)
+        yield from partitions(self._worker, self._tiers)
+        yield from kafka_clients(self._worker)
 
     def _attempted(self, signal: Attempted) -> None:
         self._calls.observe(signal.duration_secs)
@@ -258,91 +259,6 @@ class Metrics(Collector):
         for state, count in zip(("good", "bad"), self._documents, strict=True):
             documents.add_metric([state], count)
         yield documents
-
-    def _held_records(self) -> Iterator[Metric]:
-        events = GaugeMetricFamily(
-            "pushrail_buffered_events", "Records begun that are not settled, by where they came from.", labels=["of"]
-        )
-        size = GaugeMetricFamily("pushrail_buffered_bytes", "Their bytes.", labels=["of"])
-        for name, views in self._worker.partitions().items():
-            events.add_metric([name], sum(view.open_records for view in views))
-            size.add_metric([name], sum(view.open_bytes for view in views))
-        yield events
-        yield size
-
-    def _partitions(self) -> Iterator[Metric]:
-        labels = ["topic", "partition"]
-        lag = GaugeMetricFamily(
-            "pushrail_consumer_lag_records",
-            "Records above the committed offset; not shown while unknown.",
-            labels=labels,
-        )
-        oldest = GaugeMetricFamily(
-            "pushrail_oldest_undelivered_age_seconds",
-            "Since the Kafka timestamp of the first record that is not settled; not shown while unknown.",
-            labels=labels,
-        )
-        committed = GaugeMetricFamily(
-            "pushrail_committed_offset_age_seconds",
-            "Since the committed offset last moved while there is something to wait for; else 0.",
-            labels=labels,
-        )
-        depth = GaugeMetricFamily(
-            "pushrail_retry_depth_records",
-            "Deliveries that wait on a retry topic, of this worker's share.",
-            labels=["topic"],
-        )
-        delay = GaugeMetricFamily("pushrail_retry_delay_seconds", "How long each waits there.", labels=["topic"])
-        depths = dict.fromkeys(self._tiers, 0)
-        now_ms = self._worker.now_ms()
-        for view in (view for views in self._worker.partitions().values() for view in views):
-            topic, number = view.partition.topic, str(view.partition.number)
-            records = self._worker.lag(view.partition, view.committed)
-            if records is not None:
-                lag.add_metric([topic, number], records)
-                if topic in depths:
-                    depths[topic] += records
-            if view.oldest_at_ms is not None:
-                oldest.add_metric([topic, number], max(0, now_ms - view.oldest_at_ms) / 1000)
-            elif records == 0:  # else something may wait in Kafka that was not read: how old it is nobody knows
-                oldest.add_metric([topic, number], 0)
-            committed.add_metric([topic, number], view.uncommitted_secs)
-        for topic, delay_secs in self._tiers.items():
-            depth.add_metric([topic], depths[topic])
-            delay.add_metric([topic], delay_secs)
-        yield from (lag, oldest, committed, depth, delay)
-
-    def _kafka(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("pushrail_kafka_brokers_up", "Brokers a client is connected to.", labels=["client"])
-        rtt = GaugeMetricFamily(
-            "pushrail_kafka_rtt_seconds", "Mean round trip to the slowest broker.", labels=["client"]
-        )
-        queued = GaugeMetricFamily(
-            "pushrail_kafka_queued_records",
-            "Fetched and not handed over, or written and not acknowledged.",
-            labels=["client"],
-        )
-        errors = CounterMetricFamily(
-            "pushrail_kafka_request_errors", "Requests that failed or were not answered in time.", labels=["client"]
-        )
-        rebalances = CounterMetricFamily(
-            "pushrail_kafka_rebalances", "Rebalances of a consumer's group.", labels=["client"]
-        )
-        turned = GaugeMetricFamily(
-            "pushrail_consumer_turn_age_seconds",
-            "Since a consumer's thread last turned.",
-            labels=["client"],
-        )
-        for name, secs in self._worker.turn_ages().items():
-            turned.add_metric([name], secs)
-        yield turned
-        for name, statistics in self._worker.kafka().items():
-            up.add_metric([name], statistics.brokers_up)
-            rtt.add_metric([name], statistics.rtt_secs)
-            queued.add_metric([name], statistics.queued)
-            errors.add_metric([name], statistics.errors)
-            rebalances.add_metric([name], statistics.rebalances)
-        yield from (up, rtt, queued, errors, rebalances)
 
 
 def _zeros(names: Iterable[str]) -> Counter[tuple[str]]:
