@@ -18,6 +18,8 @@ from pushrail_stream.ports import ClientStatistics, Failed, Outgoing, Position, 
 _POLL_SECS: Final = 0.1
 FLUSH_SECS: Final = 5.0
 """How long a log that ends waits for what it was given last. Of other records somebody awaits each, or gave it up."""
+_LOG_TIMEOUT_MS: Final = 600_000
+"""How long the attempts log keeps a record that Kafka does not take: an outage within it only fills the buffer."""
 
 
 @final
@@ -158,7 +160,14 @@ class KafkaLog:
         self._producer = producer
         self._topic = topic
         self._keeper = keeper
-        self.lost = 0
+        # Each is counted in one thread alone.
+        self._refused = 0
+        self._failed = 0
+
+    @property
+    def lost(self) -> int:
+        """Records that were not written; what was cut off at the end, without an answer, is among them."""
+        return self._refused + self._failed
 
     @property
     def statistics(self) -> ClientStatistics:
@@ -179,13 +188,14 @@ class KafkaLog:
 
         def report(error: KafkaError | None, _message: Message) -> None:
             if error is not None:
-                log.lost += 1
+                log._failed += 1
 
         producer = Producer(
             options.producer()
             | _callbacks(keeper)
             | {
                 "linger.ms": 200,
+                "delivery.timeout.ms": _LOG_TIMEOUT_MS,
                 "queue.buffering.max.kbytes": 4_096,
                 "delivery.report.only.error": True,
                 "on_delivery": report,
@@ -200,7 +210,7 @@ class KafkaLog:
         try:
             self._producer.produce(self._topic, value, key)
         except (BufferError, KafkaException):
-            self.lost += 1
+            self._refused += 1
 
 
 def _callbacks(keeper: StatisticsKeeper) -> dict[str, Any]:
@@ -226,7 +236,7 @@ async def _polling(producer: Producer, flush_secs: float = 0.0) -> AsyncIterator
         await loop.run_in_executor(None, thread.join)
         await loop.run_in_executor(None, producer.flush, flush_secs)
         producer.purge()  # else librdkafka complains on stderr, in words of its own
-        producer.flush(0)  # the reports of what was given up
+        await loop.run_in_executor(None, producer.flush, 1.0)  # at once: the reports of what was given up
 
 
 def _resolve(acknowledged: asyncio.Future[None], error: KafkaError | None) -> None:
