@@ -7,11 +7,13 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import pytest
 import yaml
 
+from pushrail_stream.core.fault import fault_of
+from pushrail_stream.core.retry import DeadReason
 from tests.deploy.test_monitoring import DEBIAN, RULES, alerts
 from tests.tools import needed_tool
 
@@ -57,7 +59,8 @@ def steadily(series: str, a_minute: float) -> dict[str, str]:
     return {series: f"0+{a_minute}x60"}
 
 
-CUSTOMERS, PRODUCERS = ("rejected", "blocked", "suspended", "expired", "oversize"), ("undecodable",)
+CUSTOMERS = [reason for reason in get_args(DeadReason) if fault_of(reason) == "customer"]
+PRODUCERS = [reason for reason in get_args(DeadReason) if fault_of(reason) == "producer"]
 REFRESHES, OWN = 'pushrail_credential_refreshes_total{outcome="%s"}', 'pushrail_failures_total{of="%s"}'
 CASES: dict[str, list[Case]] = {
     "PushrailUndeliveredTooOld": [
