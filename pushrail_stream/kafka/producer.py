@@ -16,7 +16,8 @@ from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
 from pushrail_stream.ports import ClientStatistics, Failed, Outgoing, Position, PublishError
 
 _POLL_SECS: Final = 0.1
-_FLUSH_SECS: Final = 10.0
+FLUSH_SECS: Final = 5.0
+"""How long a log that ends waits for what it was given last. Of other records somebody awaits each, or gave it up."""
 _LOG_TIMEOUT_MS: Final = 600_000
 """How long the attempts log keeps a record that Kafka does not take: an outage within it only fills the buffer."""
 
@@ -201,12 +202,8 @@ class KafkaLog:
             }
         )
         log = cls(producer, topic, keeper)
-        try:
-            async with _polling(producer):
-                yield log
-        finally:
-            producer.purge()
-            await asyncio.get_running_loop().run_in_executor(None, producer.flush, 1.0)  # counts what was purged
+        async with _polling(producer, FLUSH_SECS):
+            yield log
 
     def append(self, key: bytes, value: bytes) -> None:
         """Write one record when it can be written."""
@@ -221,8 +218,8 @@ def _callbacks(keeper: StatisticsKeeper) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def _polling(producer: Producer) -> AsyncIterator[None]:
-    """Serve a producer's delivery reports from a thread; flush at the end."""
+async def _polling(producer: Producer, flush_secs: float = 0.0) -> AsyncIterator[None]:
+    """Serve a producer's delivery reports from a thread; at the end wait so long for what is left, and give it up."""
     stopping = threading.Event()
 
     def serve() -> None:
@@ -237,7 +234,9 @@ async def _polling(producer: Producer) -> AsyncIterator[None]:
         stopping.set()
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(None, thread.join)
-        await loop.run_in_executor(None, producer.flush, _FLUSH_SECS)
+        await loop.run_in_executor(None, producer.flush, flush_secs)
+        producer.purge()  # else librdkafka complains on stderr, in words of its own
+        await loop.run_in_executor(None, producer.flush, 1.0)  # at once: the reports of what was given up
 
 
 def _resolve(acknowledged: asyncio.Future[None], error: KafkaError | None) -> None:
