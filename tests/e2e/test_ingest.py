@@ -13,13 +13,24 @@ from typing import Any
 
 import aiohttp
 import pytest
+from confluent_kafka import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 
+from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
 from tests.conftest import LocalKafkaFactory
 from tests.e2e.desk import Desk
-from tests.e2e.world import destination, event, make_topics, open_bus, read_all, running, settings_for
+from tests.e2e.world import (
+    destination,
+    event,
+    make_topics,
+    open_bus,
+    produce,
+    read_all,
+    running,
+    settings_for,
+)
 
 pytestmark = pytest.mark.kafka
 README = Path(__file__).parents[2] / "README.md"
@@ -33,6 +44,7 @@ class Ingesting:
         self.key = key
         self.session = session
         self.log: list[dict[str, Any]] = []
+        self.last_words = ""
 
     async def said(self, what: str) -> dict[str, Any]:
         """The next log line of this name."""
@@ -63,20 +75,22 @@ async def new_key(desk: Desk) -> str:
 
 
 @asynccontextmanager
-async def ingesting(desk: Desk) -> AsyncIterator[Ingesting]:
+async def ingesting(desk: Desk, exit_code: int = 0) -> AsyncIterator[Ingesting]:
     key = await new_key(desk)
     process = await desk.start("ingest", "--json", "--log-level", "debug")
+    session = aiohttp.ClientSession()
+    running_one = Ingesting(process, key, session)
     try:
-        async with aiohttp.ClientSession() as session:
-            running_one = Ingesting(process, key, session)
+        async with session:
             await running_one.said("listening")
             yield running_one
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-        _, rest = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode == 0, rest.decode()
+        _, rest = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == exit_code, rest.decode()
         assert key.encode() not in rest
+        running_one.last_words = rest.decode()
 
 
 def settings_with_door(bootstrap: str, bus_url: str, home: Path, **limits: Any) -> Settings:
@@ -152,6 +166,41 @@ async def test_kafka_away_is_503_in_time_and_ready_again_when_it_is_back(
                 await asyncio.sleep(0.2)
             while (await front.ops("/readyz"))[0] != 200:  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.2)
+
+
+async def test_a_producer_that_can_write_nothing_any_more_ends_the_process_and_who_posts_is_answered(
+    tmp_path: Path,
+) -> None:
+    with EmbeddedBroker.start({}) as broker:
+        settings = settings_with_door(broker.bootstrap_servers, "http://127.0.0.1:1", tmp_path, timeout_secs=30)
+        make_topics(settings, broker)
+        desk = Desk(tmp_path, settings)
+        async with ingesting(desk, exit_code=1) as front:
+            assert (await front.post(event(0, 1)))[0] == 202
+            broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+            async with asyncio.timeout(20):
+                status, answer = await front.post(event(0, 2))
+                assert (status, answer["results"][0]["status"]) == (503, "failed")
+                await front.process.wait()
+        assert "the Kafka producer cannot go on, start it anew: " in front.last_words
+
+
+async def test_a_worker_that_can_write_no_dead_letter_any_more_ends(tmp_path: Path) -> None:
+    with EmbeddedBroker.start({}) as broker:
+        settings = settings_for(broker.bootstrap_servers, "http://127.0.0.1:1")
+        make_topics(settings, broker)
+        await produce(settings, [("acct_0", b"no event")])
+        # The log of attempts has a producer of its own: each of the two is told.
+        broker.push_request_errors(ApiKey.PRODUCE, *[KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER] * 8)
+        process = await Desk(tmp_path, settings).start("run", "--json")
+        try:
+            _, err = await asyncio.wait_for(process.communicate(), 60)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+        assert process.returncode == 1
+        assert "the Kafka producer cannot go on, start it anew: " in err.decode()
 
 
 async def test_what_it_cannot_start_with_is_said_in_a_line(real_kafka: str, tmp_path: Path) -> None:

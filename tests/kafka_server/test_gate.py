@@ -8,13 +8,15 @@ import json
 from collections.abc import Callable
 
 import pytest
+from confluent_kafka import KafkaError
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.kafka.ends import _LATEST, Ends
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.producer import KafkaGate
+from pushrail_stream.kafka.producer import KafkaGate, KafkaPublisher
 from pushrail_stream.kafka.statistics import StatisticsKeeper
-from pushrail_stream.ports import ClientStatistics, Outgoing, Position
+from pushrail_stream.ports import ClientStatistics, Failed, Outgoing, Position
+from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from tests.conftest import NewTopic
 
 NOWHERE = "127.0.0.1:1"
@@ -45,6 +47,28 @@ async def test_what_cannot_be_written_says_why_one_by_one_and_in_time() -> None:
         assert results[2:] == ["the producer's queue is full"] * 2
         assert "full" not in str(results[:2]), "these waited for the time-out"
         assert (await gate.check(0.2)).startswith("Kafka is out of reach")
+
+
+@pytest.mark.kafka
+async def test_a_producer_that_can_write_nothing_any_more_says_so_to_whoever_waits_and_to_whoever_asks() -> None:
+    with EmbeddedBroker.start({"topic": 1}) as broker:
+        options = KafkaOptions(broker.bootstrap_servers)
+        async with (
+            asyncio.timeout(20),
+            KafkaGate.open(options, "topic", 30) as gate,
+            KafkaPublisher.open(options) as publisher,
+        ):
+            assert await gate.publish_all(records(1)) == [Position(0, 0)]
+            await publisher.publish("topic", b"key", b"value", ())
+            broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+            results = await gate.publish_all(records(3))
+            assert all(isinstance(result, str) and result for result in results)
+            with pytest.raises(Failed, match=r"cannot go on, start it anew: .*sequence desynchronization"):
+                await gate.check(5)
+            broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+            for _ in range(2):  # the one that was on its way, and one that comes after
+                with pytest.raises(Failed, match="cannot go on, start it anew: "):
+                    await publisher.publish("topic", b"key", b"value", ())
 
 
 @pytest.mark.kafka
