@@ -6,10 +6,13 @@ import json
 from html import escape
 from typing import Any, Final
 
-from pushrail_stream.core.event import MAX_EVENT_TYPE, MAX_ID
+from pushrail_stream.core.event import MAX_EVENT_TYPE, MAX_ID, VENDOR_HEADER
+from pushrail_stream.http.page import page
 
 MAX_EVENTS: Final = 500
 """Events of one request."""
+MAX_IDEMPOTENCY_KEY: Final = MAX_ID - len(f"-{MAX_EVENTS - 1}")
+"""Characters of the header: what an array's events get by it still is an idempotencyKey."""
 _EXAMPLE: Final[dict[str, Any]] = {
     "eventType": "order.completed",
     "occurredAt": "2026-05-26T14:21:08.493Z",
@@ -121,11 +124,12 @@ _REFUSALS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to sign in: Bearer."}},
     ),
     "403": ("The header pushrail-vendor names another vendor than the key's.", {}),
-    "408": ("The body did not come in time.", {}),
+    "408": ("The request did not come in time.", {}),
     "413": ("The body is larger than this installation takes.", {}),
     "415": ("The body is not application/json in UTF-8, or is compressed.", {}),
     "422": ("An event breaks a rule. None of the request was taken.", {}),
     "429": ("This key has posted as many events as it may for now.", _RETRY_AFTER),
+    "431": ("The request's line and headers are larger than 16 KiB.", {}),
     "500": ("An error of the service: post again.", {}),
     "503": (
         "Kafka did not acknowledge everything (see results), or too much waits. Post again, with the same keys.",
@@ -139,8 +143,17 @@ _TRACEPARENT: Final[dict[str, Any]] = {
 
 _HEADERS: Final = (
     (
-        "Idempotency-Key", {"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": "^[ -~]+$"},
+        "Idempotency-Key",
+        # Not with a space at an end, which HTTP takes off, nor nothing in quotes.
+        {
+            "type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY,
+            "pattern": '^(?!""$)[!-~]([ -~]*[!-~])?$',
+        },
         "The idempotencyKey of an event that has none. Of an array: with `-` and the event's index behind it.",
+    ),
+    (
+        VENDOR_HEADER, {"type": "string"},
+        "May be left out. Whose events these are, where that is to be checked: the API key must be this vendor's.",
     ),
     (
         "traceparent", {"type": "string"},
@@ -226,10 +239,8 @@ DESCRIPTION: Final[dict[str, Any]] = {
 """The OpenAPI 3.1 document. Its bounds are the decoder's own; that the service keeps to it is tested from outside."""
 
 _STYLE: Final = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
-pre { background: #f4f4f4; padding: 1rem; overflow-x: auto } code { font-family: ui-monospace, monospace }
-table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .3rem .6rem;
-border-bottom: 1px solid #ddd }
+body { max-width: 60rem } pre { background: #8882; padding: 1rem; overflow-x: auto }
+code { font-family: ui-monospace, monospace }
 """
 
 
@@ -238,23 +249,22 @@ def docs_page() -> str:
     document = DESCRIPTION
     operation = document["paths"]["/v1/events"]["post"]
     schemas = document["components"]["schemas"]
-    event, content = schemas["Event"], operation["requestBody"]["content"]["application/json"]
+    event, body = schemas["Event"], operation["requestBody"]["content"]["application/json"]
     required = set(event["required"])
     fields = [(name, _kind(p, name in required), p.get("description", "")) for name, p in event["properties"].items()]
     headers = [(p["name"], _kind(p["schema"], required=False), p["description"]) for p in operation["parameters"]]
     answers = [(status, "", response["description"]) for status, response in operation["responses"].items()]
     examples = "".join(
-        f"<h3>{escape(example['summary'])}</h3>{_json(example['value'])}" for example in content["examples"].values()
+        f"<h3>{escape(example['summary'])}</h3>{_json(example['value'])}" for example in body["examples"].values()
     )
     curl = (
         "curl -sS -X POST https://YOUR-HOST/v1/events \\\n"
         "  -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' \\\n"
         "  --data-binary @event.json"
     )
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{escape(document['info']['title'])}</title><style>{_STYLE}</style>"
-        f"<h1>{escape(document['info']['title'])}</h1><p>{escape(document['info']['summary'])} "
+    title = document["info"]["title"]
+    content = (
+        f"<h1>{escape(title)}</h1><p>{escape(document['info']['summary'])} "
         "For programs: <a href=/openapi.json>openapi.json</a>.</p>"
         f"<h2><code>POST /v1/events</code></h2><p>{escape(operation['description'])}</p>"
         f"<pre><code>{escape(curl)}</code></pre>"
@@ -262,8 +272,9 @@ def docs_page() -> str:
         f"<h2>Headers</h2>{_table(('header', '', ''), headers)}"
         f"<h2>Answers</h2>{_table(('status', '', ''), answers)}"
         f"<h3>202</h3>{_json(operation['responses']['202']['content']['application/json']['example'])}"
-        f"<h3>422</h3>{_json(operation['responses']['422']['content']['application/problem+json']['example'])}</html>"
+        f"<h3>422</h3>{_json(operation['responses']['422']['content']['application/problem+json']['example'])}"
     )
+    return page(title, content, style=_STYLE)
 
 
 def _kind(schema: dict[str, Any], required: bool) -> str:  # noqa: FBT001 - the one question

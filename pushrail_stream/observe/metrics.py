@@ -32,7 +32,7 @@ from pushrail_stream.core.signals import (
     Skipped,
     SkipReason,
 )
-from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
+from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram, kafka_clients
 from pushrail_stream.pipeline.state import WorkerState
 
 _MAX_CODES: Final = 100
@@ -107,7 +107,7 @@ class Metrics(Collector):
         yield from self._conditions()
         yield from self._held_records()
         yield from self._partitions()
-        yield from self._kafka()
+        yield from kafka_clients(self._worker.kafka())
 
     def _attempted(self, signal: Attempted) -> None:
         self._calls.observe(signal.duration_secs)
@@ -300,30 +300,6 @@ class Metrics(Collector):
             depth.add_metric([topic], depths[topic])
             delay.add_metric([topic], delay_secs)
         yield from (lag, oldest, committed, depth, delay)
-
-    def _kafka(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("pushrail_kafka_brokers_up", "Brokers a client is connected to.", labels=["client"])
-        rtt = GaugeMetricFamily(
-            "pushrail_kafka_rtt_seconds", "Mean round trip to the slowest broker.", labels=["client"]
-        )
-        queued = GaugeMetricFamily(
-            "pushrail_kafka_queued_records",
-            "Fetched and not handed over, or written and not acknowledged.",
-            labels=["client"],
-        )
-        errors = CounterMetricFamily(
-            "pushrail_kafka_request_errors", "Requests that failed or were not answered in time.", labels=["client"]
-        )
-        rebalances = CounterMetricFamily(
-            "pushrail_kafka_rebalances", "Rebalances of a consumer's group.", labels=["client"]
-        )
-        for name, statistics in self._worker.kafka().items():
-            up.add_metric([name], statistics.brokers_up)
-            rtt.add_metric([name], statistics.rtt_secs)
-            queued.add_metric([name], statistics.queued)
-            errors.add_metric([name], statistics.errors)
-            rebalances.add_metric([name], statistics.rebalances)
-        yield from (up, rtt, queued, errors, rebalances)
 
 
 def _zeros(names: Iterable[str]) -> Counter[tuple[str]]:

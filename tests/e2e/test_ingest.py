@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import resource
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ import pytest
 from confluent_kafka import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 
+from pushrail_stream.registry.store import replace_file
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
@@ -138,12 +140,14 @@ async def test_keys_are_made_and_revoked_while_it_runs(real_kafka: str, tmp_path
         assert (await front.said("api_keys"))["in_use"] == 1
         assert (await front.post(event(0, 2)))[0] == 401
         assert (await front.post(event(0, 2), second))[0] == 202
-        settings.ingest.keys_file.write_text("{")
-        assert "keys" in (await front.said("api_keys_refused"))["problem"]
+        replace_file(settings.ingest.keys_file, b"{")
+        problem = (await front.said("api_keys_refused"))["problem"]
+        assert problem.startswith(f"{settings.ingest.keys_file}: file: Invalid JSON")
         assert (await front.post(event(0, 3), second))[0] == 202, "the keys before stay in use"
     assert settings.ingest.keys_file.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.timeout(300)  # a broker of its own is started twice
 async def test_kafka_away_is_503_in_time_and_ready_again_when_it_is_back(
     local_kafka_factory: LocalKafkaFactory, tmp_path: Path
 ) -> None:
@@ -223,5 +227,19 @@ async def test_every_metric_of_ingest_is_in_the_readme_and_no_other(real_kafka: 
         - {"le"}
         for family in families
     }
-    rows = re.findall(r"^\| `(pushrail_ingest_\w+)` \|([^|]*)\|", README.read_text(), flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(pushrail_(?:ingest|kafka)_\w+)` \|([^|]*)\|", README.read_text(), flags=re.MULTILINE)
     assert shown == {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    clients = {sample.labels["client"] for family in families for sample in family.samples if "client" in sample.labels}
+    assert clients == {"ingest"}
+
+
+async def test_it_uses_as_many_sockets_as_it_may(real_kafka: str, tmp_path: Path) -> None:
+    settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
+    make_topics(settings)
+    few, hard = 512, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    before = resource.prlimit(0, resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        async with ingesting(Desk(tmp_path, settings)) as front:
+            assert resource.prlimit(front.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
