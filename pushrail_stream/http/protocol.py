@@ -124,6 +124,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body:
             self._arm(self.transport.abort)
+        elif self._deadline is not None:
+            # A head that has begun behind this request: it could not come while this was being answered.
+            self._disarm()
+            self._arm(self._head_is_late)
 
     def pause_writing(self) -> None:
         """The client does not read what is written."""

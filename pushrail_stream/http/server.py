@@ -100,6 +100,8 @@ class IngestServer:
             door = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except OSError as error:
             raise Failed(f"ingest.host, ingest.port: {host}:{port} cannot be had: {error.strerror or error}") from error
+        # Who is let in inherits this: an answer is two writes, and the second must not wait for the first to be seen.
+        door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with door:
             yield cls(ingest, door, timeout_secs, connections)
 

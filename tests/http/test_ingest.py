@@ -238,6 +238,19 @@ async def test_when_too_much_waits_for_kafka_more_is_refused_at_once(tmp_path: P
         assert door.ingest.buffered_bytes == 0
 
 
+async def test_bodies_that_wait_for_kafka_take_room(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path, max_body_bytes=2**20, max_buffered_bytes=2**21) as door:
+        door.gate.open.clear()
+        big = event(payload={"x": "y" * 600_000})
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(20):
+            waiting = tasks.create_task(door.post(big))
+            await door.gate.entered.get()
+            assert (await door.post(big))[0] == 503
+            door.gate.open.set()
+        assert waiting.result()[0] == 202
+        assert (await door.post(big))[0] == 202
+
+
 async def test_what_was_announced_and_has_not_come_takes_nobodys_room(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=2**20, max_buffered_bytes=2**21) as door:
         port = int(door.url.rpartition(":")[2])

@@ -138,12 +138,44 @@ async def test_the_rest_of_a_body_that_was_refused_is_not_waited_for(tmp_path: P
         dripping.cancel()
 
 
+async def test_after_the_rest_of_a_body_that_is_too_large_the_connection_ends(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path, max_body_bytes=1_000) as door, connection(door) as (reader, writer):
+        writer.write(f"{HEAD}Authorization: Bearer {door.key}\r\nContent-Type: application/json\r\n".encode())
+        writer.write(b"Content-Length: 100000\r\n\r\n")
+        assert (await answer(reader))[0] == 413
+        writer.write(b"x" * 100_000)
+        assert await reader.read() == b""
+
+
 async def test_after_the_rest_of_a_body_that_was_refused_comes_the_next_request(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
         writer.write(f"{HEAD}Content-Length: 100000\r\n\r\n".encode())
         assert (await answer(reader))[0] == 401
         writer.write(b"x" * 100_000 + b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await answer(reader))[0] == 200
+
+
+async def test_after_the_rest_of_a_body_that_was_refused_nothing_is_closed_as_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pushrail_stream.http.server._KEEP_ALIVE_SECS", 0.5)
+    async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
+        writer.write(f"{HEAD}Content-Length: 100000\r\n\r\n".encode())
+        assert (await answer(reader))[0] == 401
+        writer.write(b"x" * 100_000)
+        await end_of(reader)
+
+
+async def test_half_a_head_behind_a_request_is_not_waited_for_and_takes_no_answer_away(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path, timeout_secs=0.3) as door, connection(door) as (reader, writer):
+        door.gate.open.clear()
+        body = json.dumps(event()).encode()
+        post = f"{HEAD}Authorization: Bearer {door.key}\r\nContent-Type: application/json\r\n"
+        writer.write(f"{post}Content-Length: {len(body)}\r\n\r\n".encode() + body + b"GET /docs HT")
+        await door.gate.entered.get()
+        asyncio.get_running_loop().call_later(0.5, door.gate.open.set)  # later than a head may come
+        assert [(await answer(reader))[0] for _ in range(2)] == [202, 408]
+        await end_of(reader)
 
 
 async def test_requests_that_come_at_once_are_answered_in_turn(tmp_path: Path) -> None:
@@ -217,5 +249,7 @@ async def test_whoever_does_not_read_the_answers_is_cut_off(tmp_path: Path) -> N
     async with ingest_door(tmp_path, timeout_secs=0.3) as door, connection(door) as (reader, writer):
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n" * 5_000)
-        while door.open_connections:  # noqa: ASYNC110 - nothing but reading would tell
+        while not door.open_connections:  # noqa: ASYNC110 - nothing but reading would tell
+            await asyncio.sleep(0.01)
+        while door.open_connections:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
