@@ -94,9 +94,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._loose_bytes > self._bounds.head_bytes < self._head_bytes():
             self._refuse_head()
             return
+        super().on_headers_complete()  # raises when its target cannot be read: then it is no request
         self._disarm()
         self._is_between, self._loose_bytes = False, 0
-        super().on_headers_complete()
         self.cycle.transport = cast("asyncio.Transport", _Ending(self.transport, self.cycle, self._end))
 
     def on_body(self, body: bytes) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -220,6 +221,7 @@ async def test_a_plain_client_sees_that_its_body_is_too_large(tmp_path: Path, mi
         b"\x16\x03\x01 hello\r\n\r\n",
         b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
 async def test_what_is_no_http_is_a_problem_too_and_counted(tmp_path: Path, nonsense: bytes) -> None:
@@ -253,3 +255,58 @@ async def test_whoever_does_not_read_the_answers_is_cut_off(tmp_path: Path) -> N
             await asyncio.sleep(0.01)
         while door.open_connections:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.01)
+
+
+def pieces(key: str) -> list[bytes]:
+    """Requests good and bad, to be put one behind the other and damaged."""
+    body = json.dumps(event()).encode()
+    post = f"{HEAD}Authorization: Bearer {key}\r\nContent-Type: application/json\r\n".encode()
+    return [
+        post + f"Content-Length: {len(body)}\r\n\r\n".encode() + body,
+        post + b"Transfer-Encoding: chunked\r\n\r\n" + b"%x\r\n" % len(body) + body + b"\r\n0\r\nX-More: a\r\n\r\n",
+        post + b"Content-Length: 9000\r\n\r\n" + b"x" * 9_000,
+        post + b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n{}\n",
+        post + b"Connection: upgrade\r\nUpgrade: h2c\r\nContent-Length: 2\r\n\r\n{}",
+        HEAD.encode() + b"Content-Length: 20000\r\n\r\n" + b"y" * 20_000,
+        b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\r\n\r\n",
+        b"X-" + b"a" * 20_000,
+    ]
+
+
+async def send_damaged(door: Door, rnd: random.Random) -> None:
+    """A few requests, some of their bytes changed, in pieces, by a client that may or may not wait for answers."""
+    data = bytearray(b"".join(rnd.choices(pieces(door.key), k=rnd.randint(1, 5))))
+    for _ in range(rnd.choice((0, 0, 1, 3))):
+        data[rnd.randrange(len(data))] = rnd.randrange(256)
+    async with connection(door) as (reader, writer):
+        with suppress(OSError, TimeoutError):
+            while data:
+                length = rnd.choice((1, 7, 100, 4_000, len(data)))
+                writer.write(data[:length])
+                del data[:length]
+                await writer.drain()
+            async with asyncio.timeout(rnd.choice((0, 0.05))):
+                await end_of(reader)
+        if rnd.random() < 0.5:
+            writer.transport.abort()
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_comes_the_door_stays_open_and_nothing_is_left(tmp_path: Path, seed: int) -> None:
+    rnd, failures = random.Random(seed), list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
+    async with ingest_door(tmp_path, timeout_secs=1, max_body_bytes=5_000, max_buffered_bytes=100_000) as door:
+        for _ in range(15):
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(20):
+                    tasks.create_task(send_damaged(door, rnd))
+        async with asyncio.timeout(30):
+            while door.open_connections or door.ingest.buffered_bytes:  # noqa: ASYNC110 - until all deadlines are over
+                await asyncio.sleep(0.01)
+        assert (await door.post(event()))[0] == 202
+        assert {202, 400, 401, 404, 413, 422} <= {seen.status for seen in door.answers}
+        assert not failures
