@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple, final
 
@@ -119,6 +120,12 @@ class Summary:
         at = attempt.at_ms
         self.oldest_ms = at if self.oldest_ms is None else min(self.oldest_ms, at)
         self.newest_ms = at if self.newest_ms is None else max(self.newest_ms, at)
+
+
+def newest_of(attempts: Iterable[Attempt], most: int) -> list[Attempt]:
+    """The newest, at most so many, oldest first."""
+    found = heapq.nlargest(most, attempts, key=lambda attempt: attempt.at_ms)
+    return sorted(found, key=lambda attempt: attempt.at_ms)
 
 
 COLUMNS: Final = ("at", "status", "destination", "attempt", "event type", "key", "code", "event id")
