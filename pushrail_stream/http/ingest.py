@@ -64,7 +64,9 @@ class Ingest:
 
     def refused(self, status: int, problem: str) -> None:
         """Take note of a request that never got as far as the application."""
-        self._observe(RequestAnswered(status, 0.0, 0, 0, 0, 0, problem=problem))
+        seen = _Seen()
+        seen.problem = problem
+        self._observe(seen.answered(status, 0.0))
 
     def _application(self) -> Starlette:
         description = orjson.dumps(DESCRIPTION)
