@@ -7,7 +7,6 @@ from html import escape
 from typing import Any, Final
 
 from pushrail_stream.core.event import MAX_EVENT_TYPE, MAX_ID, VENDOR_HEADER
-from pushrail_stream.http.page import page
 
 MAX_EVENTS: Final = 500
 """Events of one request."""
@@ -239,8 +238,10 @@ DESCRIPTION: Final[dict[str, Any]] = {
 """The OpenAPI 3.1 document. Its bounds are the decoder's own; that the service keeps to it is tested from outside."""
 
 _STYLE: Final = """
-body { max-width: 60rem } pre { background: #8882; padding: 1rem; overflow-x: auto }
-code { font-family: ui-monospace, monospace }
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
+pre { background: #f4f4f4; padding: 1rem; overflow-x: auto } code { font-family: ui-monospace, monospace }
+table { border-collapse: collapse; width: 100% } td, th { text-align: left; vertical-align: top; padding: .3rem .6rem;
+border-bottom: 1px solid #ddd }
 """
 
 
@@ -249,22 +250,23 @@ def docs_page() -> str:
     document = DESCRIPTION
     operation = document["paths"]["/v1/events"]["post"]
     schemas = document["components"]["schemas"]
-    event, body = schemas["Event"], operation["requestBody"]["content"]["application/json"]
+    event, content = schemas["Event"], operation["requestBody"]["content"]["application/json"]
     required = set(event["required"])
     fields = [(name, _kind(p, name in required), p.get("description", "")) for name, p in event["properties"].items()]
     headers = [(p["name"], _kind(p["schema"], required=False), p["description"]) for p in operation["parameters"]]
     answers = [(status, "", response["description"]) for status, response in operation["responses"].items()]
     examples = "".join(
-        f"<h3>{escape(example['summary'])}</h3>{_json(example['value'])}" for example in body["examples"].values()
+        f"<h3>{escape(example['summary'])}</h3>{_json(example['value'])}" for example in content["examples"].values()
     )
     curl = (
         "curl -sS -X POST https://YOUR-HOST/v1/events \\\n"
         "  -H 'Authorization: Bearer KEY' -H 'Content-Type: application/json' \\\n"
         "  --data-binary @event.json"
     )
-    title = document["info"]["title"]
-    content = (
-        f"<h1>{escape(title)}</h1><p>{escape(document['info']['summary'])} "
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<title>{escape(document['info']['title'])}</title><style>{_STYLE}</style>"
+        f"<h1>{escape(document['info']['title'])}</h1><p>{escape(document['info']['summary'])} "
         "For programs: <a href=/openapi.json>openapi.json</a>.</p>"
         f"<h2><code>POST /v1/events</code></h2><p>{escape(operation['description'])}</p>"
         f"<pre><code>{escape(curl)}</code></pre>"
@@ -272,9 +274,8 @@ def docs_page() -> str:
         f"<h2>Headers</h2>{_table(('header', '', ''), headers)}"
         f"<h2>Answers</h2>{_table(('status', '', ''), answers)}"
         f"<h3>202</h3>{_json(operation['responses']['202']['content']['application/json']['example'])}"
-        f"<h3>422</h3>{_json(operation['responses']['422']['content']['application/problem+json']['example'])}"
+        f"<h3>422</h3>{_json(operation['responses']['422']['content']['application/problem+json']['example'])}</html>"
     )
-    return page(title, content, style=_STYLE)
 
 
 def _kind(schema: dict[str, Any], required: bool) -> str:  # noqa: FBT001 - the one question

@@ -8,7 +8,6 @@ from typing import Final, NamedTuple
 
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.http.page import page
 from pushrail_stream.pipeline.deliver import LaneView
 from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.ports import Incident
@@ -16,13 +15,16 @@ from pushrail_stream.ports import Incident
 LANES: Final = 50
 """Shown at most: those that need looking at come first."""
 _STYLE: Final = """
-body { max-width: 76rem } h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.05rem; margin: 1.6rem 0 .3rem }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
+body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; color: #1a1a1a }
+h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.05rem; margin: 1.6rem 0 .3rem }
+table { border-collapse: collapse; width: 100% }
+td, th { text-align: left; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid #e2e2e2; vertical-align: top }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } th { font-weight: 600; color: #555 }
 .badge { display: inline-block; padding: .05rem .5rem; border-radius: .6rem; background: #ddd }
 .ok { background: #d8f0dc } .bad { background: #f8d4d0 } .warn { background: #fbeac2 } .dim { color: #777 }
 @media (prefers-color-scheme: dark) {
-.dim { color: #999 } .badge { background: #444 }
-.ok { background: #1f4d2a } .bad { background: #6b2620 } .warn { background: #5e4a12 } }
+body { background: #16181b; color: #e6e6e6 } td, th { border-color: #33363b } th { color: #aaa } .dim { color: #999 }
+.badge { background: #444 } .ok { background: #1f4d2a } .bad { background: #6b2620 } .warn { background: #5e4a12 } }
 """
 _TONES: Final = {"ok": "ok", "slowed": "warn", "suspended": "bad", "gone": "bad"}
 _REFRESH_SECS: Final = 5
@@ -47,16 +49,19 @@ def status_page(status: WorkerStatus) -> str:
     state = "<span class='badge ok'>ready</span>"
     if reasons:
         state = f"<span class='badge bad'>not ready</span> {escape('; '.join(reasons))}"
-    content = (
-        f"<h1>{escape(status.name)}</h1><p>{state} <span class=dim>{format_rfc3339(now_ms)}, "
+    title = escape(status.name)
+    return (
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
+        f"<meta http-equiv=refresh content={_REFRESH_SECS}><title>{title}</title><style>{_STYLE}</style>"
+        f"<h1>{title}</h1><p>{state} <span class=dim>{format_rfc3339(now_ms)}, "
         f"made anew every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></span></p>"
         + _deliveries(worker.ledger)
         + _dead_letters(status.dead_letters())
         + _lanes(worker.lanes(LANES), worker.census().active)
         + _partitions(worker, now_ms)
         + _failures(status.incidents())
+        + "</html>"
     )
-    return page(status.name, content, style=_STYLE, head=f"<meta http-equiv=refresh content={_REFRESH_SECS}>")
 
 
 def _deliveries(ledger: Ledger) -> str:
