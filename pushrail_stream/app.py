@@ -172,10 +172,10 @@ async def run_worker(
         ends = await world.enter_async_context(Ends.open(options))
         state = WorkerState(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
         metrics = Metrics(state, settings.topics.retry, settings.metrics.max_destinations)
-        readiness = Readiness([options.events().group_id, options.retries().group_id])
+        readiness = Readiness([options.events().group_id, options.retries().group_id], state)
         recent = Recent(state.now_ms)
         status = WorkerStatus(name, state, readiness.reasons, lambda: metrics.dead_letters, recent.newest_first)
-        tracing = [world.enter_context(open_tracing(name, log))] if settings.tracing.enabled else []
+        tracing = [await world.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
         seeing: list[Observer] = [LogObserver(log), AttemptsLog(attempts), metrics, readiness, recent, *observers]
         observe, traced = FanOut([*seeing, *tracing], log), FanOut(tracing, log) if tracing else None
         http_port = await world.enter_async_context(
@@ -315,6 +315,9 @@ async def _run_graph(
     state.partitions = lambda: {"events": consume.partition_views(), "retries": redeliver.partition_views()}
     state.lag, state.sign_ins = ends.lag, lambda: bus.sign_ins
     state.attempts_backlog = lambda: attempts.backlog
+    state.turn_ages = lambda: {
+        name: consumer.turn_age_secs for name, consumer in zip(("events", "retries"), consumers, strict=True)
+    }
     state.kafka = lambda: {
         "events": consumers[0].statistics,
         "retries": consumers[1].statistics,

@@ -113,7 +113,7 @@ class Incident(NamedTuple):
     at_ms: int
     what: str
     where: str
-    """Destination, document or origin; "" where there is none."""
+    """Destination, document or partition; "" where there is none."""
     code: str
     message: str
 

@@ -17,7 +17,7 @@ from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, printable, remark, table
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic
-from pushrail_stream.cli.times import MOMENT, now_ms, shown
+from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
 from pushrail_stream.core.record import Record
 from pushrail_stream.history.attempts import (
     COLUMNS,
@@ -54,7 +54,7 @@ _DROP_EVERY_MS: Final = 3_600_000
 @click.option("--destination", metavar="ID", help="To this destination.")
 @click.option("--vendor", help="Of this vendor.")
 @click.option("--event-type", help="Of exactly this event type.")
-@click.option("--status", type=click.Choice(STATUSES), help="That ended so.")
+@click.option("--status", type=click.Choice(STATUSES), help="Of which that became.")
 @click.option("--code", help="With this error code, AWS's or ours.")
 @click.option("--correlation-id", metavar="ID", help="Of events with this correlation id.")
 @click.option("--replay", metavar="ID", help="Made by this replay.")
@@ -82,6 +82,7 @@ def attempts(options: Options, /, *, limit: int | None, summary: bool, follow: b
         return
     if follow and summary:
         raise click.UsageError("--summary: counts what there is, and --follow has no end")
+    check_period(filters["since_ms"], filters["until_ms"])
     wanted = AttemptFilter(**filters)
     settings = options.settings
     if follow:
@@ -178,13 +179,19 @@ def _summarise(options: Options, found: Iterable[Attempt]) -> None:
     summary = Summary()
     for attempt in found:
         summary.add(attempt)
-    parts = {"status": summary.statuses, "code": summary.codes, "destination": summary.destinations}
+    parts = {
+        "status": summary.statuses,
+        "dead letters' fault": summary.faults,
+        "code": summary.codes,
+        "destination": summary.destinations,
+    }
     if options.json:
         emit({
             "attempts": summary.statuses.total(),
             "oldest": shown(summary.oldest_ms) or None,
             "newest": shown(summary.newest_ms) or None,
             "byStatus": summary.statuses,
+            "deadLetteredByFault": summary.faults,
             "byCode": summary.codes,
             "byDestination": summary.destinations,
         })  # fmt: skip

@@ -19,7 +19,7 @@ from pushrail_stream.core.batch import Batch, Flush
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES
-from pushrail_stream.core.suspension import Suspension
+from pushrail_stream.core.suspension import LAST_PROBE_SECS, Suspension
 from pushrail_stream.core.throughput import Throughput
 from pushrail_stream.core.window import Window
 
@@ -31,6 +31,9 @@ _LOOK_SECS: Final = 0.5
 """How often retries that cannot leave are looked through for those that have waited too long."""
 _KEPT_SECS: Final = 60.0
 """An idle destination's cut window is remembered for so long, and a blocking one's document looked at so often."""
+_BLOCKING_KEPT_SECS: Final = 2 * LAST_PROBE_SECS
+"""That an idle destination blocks is remembered for so long after its last call. What is offered when a probe is due is
+called: by then nothing has come for a probe's longest pause, so its events go to another worker, or there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,7 @@ class Lane:
 
     def kept_until(self, now: float) -> float:
         """Until when an idle lane is to be remembered for its state; ``now`` when it may be forgotten."""
-        if not self.suspension.is_clear:
+        if not self.suspension.is_clear and now < self._called_at + _BLOCKING_KEPT_SECS:
             return now + _KEPT_SECS
         cut_until = now if self.window.is_open else self._called_at + _KEPT_SECS
         return max(now, cut_until, self.next_call_at)

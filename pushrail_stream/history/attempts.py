@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple, final
 
 import orjson
 
+from pushrail_stream.core.fault import fault_of
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
@@ -103,9 +104,10 @@ assert {*FIELDS, "origin", "since_ms", "until_ms"} == {field.name for field in f
 @final
 @dataclass
 class Summary:
-    """How many attempts there are by status, code and destination."""
+    """How many attempts there are by status, code and destination, and whose fault the dead letters are."""
 
     statuses: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     destinations: Counter[str] = field(default_factory=Counter)
     oldest_ms: int | None = None
@@ -114,6 +116,8 @@ class Summary:
     def add(self, attempt: Attempt) -> None:
         """Count one."""
         self.statuses[str(attempt.get("status"))] += 1
+        if attempt.get("status") == "dead_lettered":
+            self.faults[fault_of(str(attempt.get("reason")))] += 1
         if code := attempt.get("code"):
             self.codes[str(code)] += 1
         self.destinations[str(attempt.get("destinationId") or "")] += 1

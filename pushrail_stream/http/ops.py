@@ -14,7 +14,7 @@ from pushrail_stream.ports import Failed
 Exposition = Callable[[str], tuple[bytes, str]]
 """The ``Accept`` header to body and content type."""
 _UNREADY: Final = 503
-_LAST_SECS: Final = 1.0
+LAST_SECS: Final = 1.0
 """How long a worker that ends waits for who is still being answered, or does not listen."""
 
 
@@ -55,7 +55,7 @@ async def serve_ops(
     application.add_routes([web.get(path, answer) for path, answer in routes.items()])
     application.on_response_prepare.append(_without_versions)
     runner = web.AppRunner(
-        application, access_log=None, handle_signals=False, shutdown_timeout=_LAST_SECS, lingering_time=_LAST_SECS
+        application, access_log=None, handle_signals=False, shutdown_timeout=LAST_SECS, lingering_time=LAST_SECS
     )
     await runner.setup()
     try:

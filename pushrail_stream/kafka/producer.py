@@ -16,7 +16,8 @@ from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
 from pushrail_stream.ports import ClientStatistics, Failed, Outgoing, Position, PublishError
 
 _POLL_SECS: Final = 0.1
-_FLUSH_SECS: Final = 10.0
+FLUSH_SECS: Final = 5.0
+"""How long a log that ends waits for what it was given last. Of other records somebody awaits each, or gave it up."""
 _LOG_TIMEOUT_MS: Final = 600_000
 """How long the attempts log keeps a record that Kafka does not take: an outage within it only fills the buffer."""
 
@@ -214,12 +215,8 @@ class KafkaLog:
             }
         )
         log = cls(producer, topic, keeper)
-        try:
-            async with _polling(producer):
-                yield log
-        finally:
-            producer.purge()
-            await asyncio.get_running_loop().run_in_executor(None, producer.flush, 1.0)  # counts what was purged
+        async with _polling(producer, FLUSH_SECS):
+            yield log
 
     def append(self, key: bytes, value: bytes) -> None:
         """Write one record when it can be written."""
@@ -254,22 +251,26 @@ class _Polling:
                 # What is still on its way will not arrive: its reports come now, not when their time-out has passed.
                 self._producer.purge()
 
-    def end(self) -> None:
-        """Stop polling and wait a little for what Kafka has not acknowledged."""
+    def end(self, flush_secs: float) -> None:
+        """Stop polling, wait so long for what Kafka has not acknowledged, and give the rest up."""
         self._stopping.set()
         self._thread.join()
-        with suppress(KafkaException):  # a fatal error, met only now: there is nobody left to tell
-            self._producer.flush(_FLUSH_SECS)
+        # A fatal error that is met only now: there is nobody left to tell.
+        with suppress(KafkaException):
+            self._producer.flush(flush_secs)
+        self._producer.purge()  # else librdkafka complains on stderr, in words of its own
+        with suppress(KafkaException):
+            self._producer.flush(1.0)  # at once: the reports of what was given up
 
 
 @asynccontextmanager
-async def _polling(producer: Producer) -> AsyncIterator[_Polling]:
-    """Serve a producer's delivery reports until the block ends; flush at the end."""
+async def _polling(producer: Producer, flush_secs: float = 0.0) -> AsyncIterator[_Polling]:
+    """Serve a producer's delivery reports until the block ends; then wait so long for what is left, and give it up."""
     polling = _Polling(producer)
     try:
         yield polling
     finally:
-        await asyncio.get_running_loop().run_in_executor(None, polling.end)
+        await asyncio.get_running_loop().run_in_executor(None, polling.end, flush_secs)
 
 
 def _cannot_go_on(reason: str) -> Failed:

@@ -10,7 +10,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pushrail_stream.core.signals import ApiKeysChanged, RequestAnswered, Signal
-from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram, kafka_clients
+from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
+from pushrail_stream.observe.standing import kafka_clients
 from pushrail_stream.ports import ClientStatistics
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TypeVar, final
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
-
-from pushrail_stream.ports import ClientStatistics
 
 _Labels = TypeVar("_Labels", bound=tuple[str, ...])
 
@@ -44,10 +42,9 @@ class Histogram:
 class Exposition:
     """A collector's series as text: Prometheus' own, or OpenMetrics where that is accepted."""
 
-    def __init__(self, *collectors: Collector) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        for collector in collectors:
-            self._registry.register(collector)
+    def __init__(self, collector: Collector) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(collector)
 
     def __call__(self, accept: str) -> tuple[bytes, str]:
         """Everything as of now, and its content type."""
@@ -72,27 +69,3 @@ def counter(name: str, documentation: str, labels: Sequence[str], counts: Mappin
     for values, count in counts.items():
         family.add_metric(values, count)
     return family
-
-
-def kafka_clients(clients: Mapping[str, ClientStatistics]) -> Iterator[Metric]:
-    """What librdkafka says of each client of Kafka, by its name."""
-    up = GaugeMetricFamily("pushrail_kafka_brokers_up", "Brokers a client is connected to.", labels=["client"])
-    rtt = GaugeMetricFamily("pushrail_kafka_rtt_seconds", "Mean round trip to the slowest broker.", labels=["client"])
-    queued = GaugeMetricFamily(
-        "pushrail_kafka_queued_records",
-        "Fetched and not handed over, or written and not acknowledged.",
-        labels=["client"],
-    )
-    errors = CounterMetricFamily(
-        "pushrail_kafka_request_errors", "Requests that failed or were not answered in time.", labels=["client"]
-    )
-    rebalances = CounterMetricFamily(
-        "pushrail_kafka_rebalances", "Rebalances of a consumer's group.", labels=["client"]
-    )
-    for name, statistics in clients.items():
-        up.add_metric([name], statistics.brokers_up)
-        rtt.add_metric([name], statistics.rtt_secs)
-        queued.add_metric([name], statistics.queued)
-        errors.add_metric([name], statistics.errors)
-        rebalances.add_metric([name], statistics.rebalances)
-    yield from (up, rtt, queued, errors, rebalances)

@@ -63,6 +63,8 @@ async def test_an_event_is_found_by_whatever_is_known_of_it(real_kafka: str, tmp
         told = await desk.ask("attempts", "--summary")
         assert told["byStatus"].items() >= {"dead_lettered": 1, "delivered": 1, "skipped": 1}.items()
         assert told["byCode"]["AccessDeniedException"] == 1
+        assert told["deadLetteredByFault"] == {"customer": 1}
+        assert "--until" in await desk.run("attempts", "--since", "1h", "--until", "2h", exit_code=2)
 
 
 def by_id(attempts: list[Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ async def test_it_catches_up_when_the_broker_comes_back_long_after_other_records
 
 @pytest.mark.parametrize("answers_late", [True, False], ids=["sent, no answer", "not sent"])
 async def test_what_is_left_at_the_end_is_counted(monkeypatch: pytest.MonkeyPatch, *, answers_late: bool) -> None:
-    monkeypatch.setattr(module, "_FLUSH_SECS", 0.5)
+    monkeypatch.setattr(module, "FLUSH_SECS", 0.5)
     with EmbeddedBroker.start({"log": 2}) as broker:
         async with KafkaLog.open(KafkaOptions(broker.bootstrap_servers), "log") as log:
             log.append(b"key", b"first")
