@@ -8,11 +8,11 @@ from typing import Final
 
 from aiohttp import web
 
+from pushrail_stream.http.page import POLICY
 from pushrail_stream.ports import Failed
 
 Exposition = Callable[[str], tuple[bytes, str]]
 """The ``Accept`` header to body and content type."""
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 _UNREADY: Final = 503
 LAST_SECS: Final = 1.0
 """How long a worker that ends waits for who is still being answered, or does not listen."""
@@ -45,7 +45,7 @@ async def serve_ops(
         return web.json_response({"ready": not reasons, "reasons": reasons}, status=_UNREADY if reasons else 200)
 
     async def status(_request: web.Request) -> web.Response:
-        headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
+        headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
         if page is None:
             raise web.HTTPNotFound
         return web.Response(text=page(), content_type="text/html", headers=headers)

@@ -33,7 +33,7 @@ from pushrail_stream.core.signals import (
     SkipReason,
 )
 from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
-from pushrail_stream.observe.standing import held_records, kafka_clients, partitions
+from pushrail_stream.observe.standing import consumers, held_records, kafka_clients, partitions
 from pushrail_stream.pipeline.state import WorkerState
 
 _MAX_CODES: Final = 100
@@ -109,7 +109,8 @@ class Metrics(Collector):
         yield from self._conditions()
         yield from held_records(self._worker)
         yield from partitions(self._worker, self._tiers)
-        yield from kafka_clients(self._worker)
+        yield from consumers(self._worker)
+        yield from kafka_clients(self._worker.kafka())
 
     def _attempted(self, signal: Attempted) -> None:
         self._calls.observe(signal.duration_secs)

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.ports import ClientStatistics
 
 
 def held_records(worker: WorkerState) -> Iterator[Metric]:
@@ -66,8 +67,20 @@ def partitions(worker: WorkerState, tiers: Mapping[str, float]) -> Iterator[Metr
     yield from (lag, oldest, committed, depth, delay)
 
 
-def kafka_clients(worker: WorkerState) -> Iterator[Metric]:
-    """How the clients of Kafka stand."""
+def consumers(worker: WorkerState) -> Iterator[Metric]:
+    """Whether each consumer's thread is at work."""
+    turned = GaugeMetricFamily(
+        "pushrail_consumer_turn_age_seconds",
+        "Since a consumer's thread last turned.",
+        labels=["client"],
+    )
+    for name, secs in worker.turn_ages().items():
+        turned.add_metric([name], secs)
+    yield turned
+
+
+def kafka_clients(clients: Mapping[str, ClientStatistics]) -> Iterator[Metric]:
+    """What librdkafka says of each client of Kafka, by its name."""
     up = GaugeMetricFamily("pushrail_kafka_brokers_up", "Brokers a client is connected to.", labels=["client"])
     rtt = GaugeMetricFamily("pushrail_kafka_rtt_seconds", "Mean round trip to the slowest broker.", labels=["client"])
     queued = GaugeMetricFamily(
@@ -81,17 +94,10 @@ def kafka_clients(worker: WorkerState) -> Iterator[Metric]:
     rebalances = CounterMetricFamily(
         "pushrail_kafka_rebalances", "Rebalances of a consumer's group.", labels=["client"]
     )
-    turned = GaugeMetricFamily(
-        "pushrail_consumer_turn_age_seconds",
-        "Since a consumer's thread last turned.",
-        labels=["client"],
-    )
-    for name, secs in worker.turn_ages().items():
-        turned.add_metric([name], secs)
-    for name, statistics in worker.kafka().items():
+    for name, statistics in clients.items():
         up.add_metric([name], statistics.brokers_up)
         rtt.add_metric([name], statistics.rtt_secs)
         queued.add_metric([name], statistics.queued)
         errors.add_metric([name], statistics.errors)
         rebalances.add_metric([name], statistics.rebalances)
-    yield from (turned, up, rtt, queued, errors, rebalances)
+    yield from (up, rtt, queued, errors, rebalances)

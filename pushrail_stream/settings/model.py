@@ -250,11 +250,11 @@ class IngestSettings(_Section):
     """API keys: hashes, made by ``ingest keys create``."""
     max_body_mib: Annotated[int, Field(ge=1, le=64)] = 8
     max_buffered_mib: Annotated[int, Field(ge=1)] = 64
-    """Of requests that are not answered; beyond it the answer is 503."""
+    """Of requests that are not answered, of one key half of it; beyond it the answer is 503."""
     max_events_per_second: Annotated[int, Field(ge=1)] = 20_000
-    """Of one API key; beyond it the answer is 429."""
+    """Of one API key, at each ingest process; beyond it the answer is 429."""
     timeout_secs: Annotated[float, Field(ge=1, le=60, allow_inf_nan=False)] = 10.0
-    """How long a body may take to come, and Kafka to acknowledge."""
+    """How long a head or a body may take to come, and Kafka to acknowledge."""
 
     @field_validator("max_buffered_mib")
     @classmethod

@@ -8,13 +8,15 @@ import json
 from collections.abc import Callable
 
 import pytest
+from confluent_kafka import KafkaError
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.kafka.ends import _LATEST, Ends
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import FLUSH_SECS, KafkaGate, KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.statistics import StatisticsKeeper
-from pushrail_stream.ports import ClientStatistics, Outgoing, Position
+from pushrail_stream.ports import ClientStatistics, Failed, Outgoing, Position
+from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from tests.conftest import LocalKafkaFactory, NewTopic
 from tests.kafka_server.topics import create_topic, unique_name
 
@@ -59,6 +61,28 @@ async def test_producers_that_end_while_kafka_is_away_wait_for_one_deadline_and_
                     await publisher.publish("dlq", b"key", b"value", ())
             assert log.lost == 0
     assert log.lost == 3
+
+
+@pytest.mark.kafka
+async def test_a_producer_that_can_write_nothing_any_more_says_so_to_whoever_waits_and_to_whoever_asks() -> None:
+    with EmbeddedBroker.start({"topic": 1}) as broker:
+        options = KafkaOptions(broker.bootstrap_servers)
+        async with (
+            asyncio.timeout(20),
+            KafkaGate.open(options, "topic", 30) as gate,
+            KafkaPublisher.open(options) as publisher,
+        ):
+            assert await gate.publish_all(records(1)) == [Position(0, 0)]
+            await publisher.publish("topic", b"key", b"value", ())
+            broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+            results = await gate.publish_all(records(3))
+            assert all(isinstance(result, str) and result for result in results)
+            with pytest.raises(Failed, match=r"cannot go on, start it anew: .*sequence desynchronization"):
+                await gate.check(5)
+            broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+            for _ in range(2):  # the one that was on its way, and one that comes after
+                with pytest.raises(Failed, match="cannot go on, start it anew: "):
+                    await publisher.publish("topic", b"key", b"value", ())
 
 
 @pytest.mark.kafka
