@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, final
 
+from pushrail_stream.core.backlog import Backlog
 from pushrail_stream.core.batch import Batch, Flush
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
@@ -56,7 +57,7 @@ class Lane:
 
     __slots__ = (
         "_alone", "_behind_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order", "_waiting",
-        "destination", "in_flight", "next_call_at", "suspension", "throughput", "window",
+        "backlog", "destination", "in_flight", "next_call_at", "suspension", "throughput", "window",
     )  # fmt: skip
 
     def __init__(self, destination: Destination, limits: LaneLimits) -> None:
@@ -68,6 +69,7 @@ class Lane:
         self.window = Window()
         self.suspension = Suspension()
         self.throughput = Throughput()
+        self.backlog = Backlog()
         self._limits = limits
         self._fresh: deque[Delivery] = deque()
         self._fresh_bytes = 0
@@ -106,6 +108,15 @@ class Lane:
     def progresses(self, now: float) -> bool:
         """Whether the destination has taken something lately."""
         return now - self.throughput.last <= self._limits.hold_secs
+
+    def busy_secs(self, soonest_secs: float, now: float) -> float | None:
+        """For how long the destination has enough to do, if what left comes back in time; None when it takes nothing.
+
+        ``soonest_secs``: one more cannot be back before.
+        """
+        if not self.progresses(now):
+            return None
+        return self.backlog.busy_secs(len(self), self.throughput.pace, soonest_secs, now)
 
     def offer(self, delivery: Delivery, now: float) -> bool:
         """Queue a delivery; whether it made a batch ready or is the first to wait, so that somebody must look."""

@@ -332,7 +332,7 @@ class Deliver:
             case Again(delay_secs):
                 self._requeue(lane, delivery, now + delay_secs)
             case Move():
-                self._hand_over.postpone(delivery, decision)
+                self._postpone(lane, delivery, decision, now)
             case Bury(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
                 request_id = delivery.problem.request_id if delivery.problem else None
                 self._hand_over.bury(delivery, reason, Problem(code, message, request_id))
@@ -344,7 +344,7 @@ class Deliver:
             age_secs=(now_ms - first_ms) / 1000,
             left_secs=delivery.hold_until - now,
             tier=delivery.tier,
-            progressing=lane.progresses(now),
+            busy_secs=lane.busy_secs(self._policy.tiers[0].delay_secs, now),
         )
 
     def _split(self, lane: Lane, delivery: Delivery, outcome: Retryable, *, probing: bool) -> EntryAttempted:
@@ -363,7 +363,11 @@ class Deliver:
         if standing.age_secs >= self._policy.max_age_secs and not problem.ours:
             self._hand_over.bury(delivery, "expired", problem)
         else:
-            self._hand_over.postpone(delivery, move_on(standing, self._policy))
+            self._postpone(lane, delivery, move_on(standing, self._policy), now)
+
+    def _postpone(self, lane: Lane, delivery: Delivery, move: Move, now: float) -> None:
+        lane.backlog.left(move.tier.delay_secs, now)
+        self._hand_over.postpone(delivery, move)
 
     def _refuse(self, lane: Lane, delivery: Delivery, now: float) -> None:
         """Its destination is suspended and this is not its probe. What somebody sends again waits for the probe."""
@@ -378,7 +382,7 @@ class Deliver:
         if delivery.first_attempt_ms is None:
             # The probe may be under way: once around on its own tier, and only then higher.
             delivery.first_attempt_ms = self._clock.now_ms()
-            self._hand_over.postpone(delivery, Move(self._policy.tiers[max(delivery.tier - 1, 0)], "held"))
+            self._postpone(lane, delivery, Move(self._policy.tiers[max(delivery.tier - 1, 0)], "held"), now)
         else:
             self._hold(lane, delivery, now)
 
