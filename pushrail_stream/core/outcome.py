@@ -160,7 +160,7 @@ def asks_for_less(outcome: Outcome) -> bool:
     costs a connection.
     """
     if isinstance(outcome, Retryable):
-        return outcome.code in _SILENCE or _is_throttling(outcome.code)
+        return outcome.code in _SILENCE
     return isinstance(outcome, Throttled)
 
 
@@ -200,7 +200,9 @@ def _judge_entry(result: EntryResult) -> Outcome:
         return Rejected(code, message)
     if code in _ENTRY_BLOCKED:
         return Blocked(code, message)
-    # ThrottlingException, InternalFailure and the like, and whatever AWS thinks of next: it may be sent again.
+    if _is_throttling(code):
+        return Throttled(code, message)
+    # InternalFailure and the like, and whatever AWS thinks of next: it may be sent again.
     return Retryable(code, message)
 
 

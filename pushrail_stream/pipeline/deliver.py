@@ -43,7 +43,7 @@ from pushrail_stream.core.retry import (
 )
 from pushrail_stream.core.signals import Attempted, EntryAttempted
 from pushrail_stream.pipeline.hand_over import HandOver
-from pushrail_stream.pipeline.health import Health
+from pushrail_stream.pipeline.health import LONGEST_PAUSE_SECS, Health
 from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Bus, Clock, Directory, Jitter, Observer
@@ -280,11 +280,11 @@ class Deliver:
             case Refresh(code, message):
                 entries = [_report(d, Retryable(code, message), Again(0.0, "retryable")) for d in batch.deliveries]
             case outcomes:
-                if self._health.learn(lane, outcomes, sent_in, now):
+                if self._health.learn(lane, batch, outcomes, sent_in, now):
                     for delivery in lane.drop(lambda _delivery: True):
                         self._refuse(lane, delivery, now)
                 pairs = zip(batch.deliveries, outcomes, strict=True)
-                entries = [self._conclude(lane, d, o, now, reply.request_id, probing=probing) for d, o in pairs]
+                entries = [self._conclude(lane, d, o, now, reply, probing=probing) for d, o in pairs]
         self._observe(
             Attempted(
                 batch.destination,
@@ -308,17 +308,18 @@ class Deliver:
             return CallFailed("PutEvents", HOLD_EXCEEDED, f"no reply in the {secs:.1f} s that were left")
 
     def _conclude(
-        self, lane: Lane, delivery: Delivery, outcome: Outcome, now: float, request_id: str | None, *, probing: bool
+        self, lane: Lane, delivery: Delivery, outcome: Outcome, now: float, reply: Reply, *, probing: bool
     ) -> EntryAttempted:
         if isinstance(outcome, Delivered):
             self._hand_over.delivered(delivery)
             return _report(delivery, outcome, Settle())
         ours = isinstance(outcome, Retryable) and outcome.ours
-        delivery.problem = Problem(outcome.code, outcome.message, request_id, ours)
+        delivery.problem = Problem(outcome.code, outcome.message, reply.request_id, ours)
+        delay = backoff(delivery.attempts, self._jitter(), self._policy)
         if isinstance(outcome, Throttled):
-            delay = max(0.0, lane.next_call_at - now)
-        else:
-            delay = backoff(delivery.attempts, self._jitter(), self._policy)
+            # Of a whole call the lane itself sees to the pause.
+            pause = max(0.0, lane.next_call_at - now)
+            delay = pause if isinstance(reply, CallFailed) else min(delay, LONGEST_PAUSE_SECS)
         decision = decide(outcome, self._standing(lane, delivery, now), delay, self._policy)
         if isinstance(decision, Again | Move) and lane.is_suspended and not probing and delivery.replay is None:
             decision = _refused(outcome.code, outcome.message)

@@ -219,6 +219,31 @@ async def test_one_throttled_entry_slows_the_destination_and_is_sent_again_alone
 
 
 @in_virtual_time
+async def test_a_bus_that_takes_most_of_every_call_is_not_left_to_pauses() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.answer(lambda batch: answered(batch, {keys(batch)[-1]: fault("ThrottlingException")}))
+    async with world.worker() as worker:
+        worker.feed(*records(range(200)))
+        await worker.at(0.5)
+        # One of ten, and a hundredth of a second a call.
+        assert len(world.bus.arrived["dst_acme"]) >= 180
+
+
+@in_virtual_time
+async def test_entries_that_are_throttled_among_others_climb_no_tier() -> None:
+    dice = random.Random(1)
+    world = World(destination())
+    world.bus.answer(lambda b: answered(b, {k: fault("ThrottlingException") for k in keys(b) if dice.random() < 0.7}))
+    async with world.worker(poll_secs=0.5) as worker:
+        for tenth in range(100):
+            await worker.at(tenth / 10)
+            worker.feed(*records(range(3 * tenth, 3 * tenth + 3)))
+        await worker.at(300)
+        assert {(tier, reason) for _, _, tier, reason in world.topics.moved()} <= {("10s", "throttled")}
+        assert sorted(world.bus.arrived["dst_acme"], key=int) == [str(n) for n in range(300)]
+
+
+@in_virtual_time
 async def test_what_is_neither_taken_nor_throttled_changes_no_speed() -> None:
     world = World(destination())
     world.bus.answer(in_turn(SLOW_DOWN, *[failed("503", 503)] * 5, take_all))
