@@ -51,6 +51,8 @@ from pushrail_stream.ports import Bus, Clock, Directory, Jitter, Observer
 _CALL_SECS: Final = 2.0
 """A call that begins late in its deliveries' time still gets so long for its reply."""
 _ROOM_UNDER_PRESSURE: Final = 10
+_PRESSURE_SECS: Final = 1.0
+"""The worker is under pressure for so long after it was last told so."""
 _NEVER: Final = float("inf")
 _ORDER: Final = {"gone": 0, "suspended": 1, "slowed": 2, "ok": 3}
 
@@ -122,6 +124,7 @@ class Deliver:
         self._lanes: dict[str, Lane] = {}
         self._timers: dict[str, tuple[float, asyncio.Handle]] = {}
         """When it fires (what uvloop calls at once is no timer and cannot tell), and how to cancel it."""
+        self._pressed_until = float("-inf")
 
     @property
     def lanes(self) -> int:
@@ -158,6 +161,8 @@ class Deliver:
             lane.suspension.asked()
         if lane.is_suspended and lane.refuses(now):
             self._refuse(lane, delivery, now)
+        elif now < self._pressed_until and not lane.is_idle and lane.is_silent(now):
+            self._hold(lane, delivery, now)
         elif lane.offer(delivery, now):
             self._pump(lane, now)
 
@@ -176,9 +181,15 @@ class Deliver:
         return dropped
 
     def relieve(self) -> None:
-        """The worker holds as much as it may: what waits for a bus that falls behind leaves for a retry topic now."""
+        """The worker is under pressure: what waits for a bus that is silent or falls behind leaves for a retry topic.
+
+        So does what comes for a silent one, or fails there, for a while.
+        """
         now = self._loop.time()
+        self._pressed_until = now + _PRESSURE_SECS
         for lane in list(self._lanes.values()):
+            for delivery in lane.stuck(now):
+                self._hold(lane, delivery, now)
             self._pump(lane, now, _ROOM_UNDER_PRESSURE)
 
     def let_go(self, is_in_the_way: Callable[[Delivery], bool]) -> None:
@@ -320,7 +331,10 @@ class Deliver:
             # Of a whole call the lane itself sees to the pause.
             pause = max(0.0, lane.next_call_at - now)
             delay = pause if isinstance(reply, CallFailed) else min(delay, LONGEST_PAUSE_SECS)
-        decision = decide(outcome, self._standing(lane, delivery, now), delay, self._policy)
+        standing = self._standing(lane, delivery, now)
+        decision = decide(outcome, standing, delay, self._policy)
+        if isinstance(decision, Again) and now < self._pressed_until and lane.is_silent(now):
+            decision = move_on(standing, self._policy, decision.reason)
         if isinstance(decision, Again | Move) and lane.is_suspended and not probing and delivery.replay is None:
             decision = _refused(outcome.code, outcome.message)
         self._carry_out(lane, delivery, decision, now)

@@ -22,8 +22,10 @@ from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Observer
 
+_PRESSED_SHARE: Final = 0.5
+"""From this share of the limits on, room is made: what is under way to silent buses takes seconds to come back."""
 _RELIEF_SECS: Final = 0.5
-"""How often lanes are looked through for what can go when there is no room left."""
+"""How often lanes are looked through for what can go when room is getting scarce."""
 _IN_THE_WAY: Final = 1_000
 """The oldest offsets of a partition whose window is full of settled ones: what is open there is moved out."""
 
@@ -181,8 +183,9 @@ class Intake(ABC):
             self._holding = holding
             self._observe(Held(holding, events, size))
         self._full = frozenset(p for p, tracker in trackers.items() if self._is_full(p, tracker))
-        if holding or self._full:
-            self._relieve()
+        is_pressed = events >= limits.max_events * _PRESSED_SHARE or size >= limits.max_bytes * _PRESSED_SHARE
+        if is_pressed or self._full:
+            self._relieve(is_pressed=is_pressed)
         return Directions(holding or self._guard.tripped, self._full | self._not_yet())
 
     @abstractmethod
@@ -207,12 +210,12 @@ class Intake(ABC):
             self._behind_since.pop(partition, None)
         return leaving
 
-    def _relieve(self) -> None:
+    def _relieve(self, *, is_pressed: bool) -> None:
         """Make room where waiting for one destination's sake keeps others waiting."""
         if self._loop.time() < self._relieved_at + _RELIEF_SECS:
             return
         self._relieved_at = self._loop.time()
-        if self._holding:
+        if is_pressed:
             self._deliver.relieve()
         in_the_way = {
             ticket
