@@ -54,9 +54,12 @@ class Copies:
         if letter.reason in {"undecodable", "rejected"}:
             was_dry = not self._guard.tripped
             if self._guard.condemned(letter.record.key, self._loop.time()):
-                self._kept.append(ticket)
                 if was_dry:
                     self._observe(Flooded(self._guard.report()))
+                if ticket.is_leaving:
+                    self._ledger.drop(1)
+                else:
+                    self._kept.append(ticket)
                 return
         self._under_way.start(self._bury(letter, event, ticket, settle), lambda: ticket.is_leaving)
 

@@ -172,10 +172,10 @@ class Deliver:
         now = self._loop.time()
         for lane in list(self._lanes.values()):
             for delivery in lane.drop(lambda delivery: delivery.ticket.is_leaving):
-                if delivery.ticket.is_shared:
-                    self._hold(lane, delivery, now)
-                else:
+                if delivery.ticket.is_left_open:
                     dropped += 1
+                else:
+                    self._hold(lane, delivery, now)
             self._schedule(lane, now)
         self._hand_over.drop(dropped)
         return dropped
@@ -402,10 +402,10 @@ class Deliver:
             self._hold(lane, delivery, now)
 
     def _requeue(self, lane: Lane, delivery: Delivery, at: float) -> None:
-        if delivery.ticket.is_leaving and delivery.ticket.is_shared:
-            self._hold(lane, delivery, self._loop.time())
-        elif delivery.ticket.is_leaving:
+        if delivery.ticket.is_left_open:
             self._hand_over.drop(1)
+        elif delivery.ticket.is_leaving:
+            self._hold(lane, delivery, self._loop.time())
         else:
             lane.retry(delivery, at)
 

@@ -113,7 +113,7 @@ class Intake(ABC):
         self, partitions: Iterable[Partition], *, deadline_secs: float
     ) -> Sequence[tuple[Partition, Committable]]:
         """Give partitions back: drop what waits, finish what is under way, and say what to commit."""
-        leaving = self._leave(partitions)
+        leaving = self._leave(partitions, are_lost=False)
         dropped = self._deliver.drop_leaving() + self._copies.drop_leaving()
         await self._under_way.drain(deadline_secs)
         if leaving:
@@ -122,7 +122,7 @@ class Intake(ABC):
 
     def lost(self, partitions: Iterable[Partition]) -> None:
         """Partitions were taken away without asking: nothing of them may be committed any more."""
-        leaving = self._leave(partitions)
+        leaving = self._leave(partitions, are_lost=True)
         for partition in leaving:
             self._committed.pop(partition, None)
         if leaving:
@@ -203,10 +203,10 @@ class Intake(ABC):
             or tracker.open_bytes >= self._limits.partition_max_bytes * share
         )
 
-    def _leave(self, partitions: Iterable[Partition]) -> dict[Partition, OffsetTracker]:
+    def _leave(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
         leaving = {p: tracker for p in partitions if (tracker := self._trackers.pop(p, None)) is not None}
         for partition, tracker in leaving.items():
-            tracker.leave()
+            tracker.leave(is_lost=are_lost)
             self._behind_since.pop(partition, None)
         return leaving
 

@@ -101,8 +101,8 @@ class Redeliver(Intake):
         soon_ms = self._clock.now_ms() + _AHEAD_MS
         return frozenset(p for p, early in self._early.items() if early[0].due_ms > soon_ms or _is_much(early))
 
-    def _leave(self, partitions: Iterable[Partition]) -> dict[Partition, OffsetTracker]:
-        leaving = super()._leave(partitions)
+    def _leave(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
+        leaving = super()._leave(partitions, are_lost=are_lost)
         for partition in leaving:
             self._early.pop(partition, None)
         return leaving
@@ -124,7 +124,7 @@ class Redeliver(Intake):
         size = 0 if destination is None else entry_size(event, destination)
         delivery = Delivery(event, original, destination_id, size, ticket, self._numbers[record.topic])
         delivery.attempts = state.attempts
-        delivery.first_attempt_ms = state.first_attempt_at_ms
+        delivery.first_attempt_ms = self._first_attempt_ms(state)
         if state.replay is not None:
             delivery.replay = Replay(state.replay, state.replay_count or 1)
         if state.error_code is not None:
@@ -138,6 +138,13 @@ class Redeliver(Intake):
             self._hand_over.bury(delivery, "oversize", too_large(size, self._max_entry_bytes))
         else:
             self._deliver.offer(delivery, destination)
+
+    def _first_attempt_ms(self, state: DeliveryHeaders) -> int | None:
+        """When its age begins: so much later as it has waited for a fault of our own, which must not make it expire."""
+        first_ms, code = state.first_attempt_at_ms, state.error_code
+        if first_ms is None or code is None or not is_ours(code):
+            return first_ms
+        return first_ms + max(0, self._clock.now_ms() - state.failed_at_ms)
 
 
 def _is_much(early: deque[_Early]) -> bool:

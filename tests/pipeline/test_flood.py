@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pushrail_stream.core.flood import FloodLimits
 from pushrail_stream.core.signals import DeadLettered, Flooded
-from tests.pipeline.records import P0, answered, destination, fault, raw, record
+from tests.pipeline.records import P0, answered, destination, fault, keys, raw, record
 from tests.pipeline.world import World
 from tests.virtual_time import in_virtual_time
 
@@ -63,3 +63,19 @@ async def test_one_customer_alone_never_stops_the_others() -> None:
         assert not worker.told(Flooded)
         assert len(world.topics.dead()) == 1000
         assert worker.commit() == {P0: 1090}
+
+
+@in_virtual_time
+async def test_what_is_rejected_while_its_partition_is_given_back_is_left_to_the_next_owner() -> None:
+    world = World(*(destination(customer) for customer in CUSTOMERS))
+    for customer in CUSTOMERS:
+        world.bus.answer(
+            lambda batch: answered(batch, dict.fromkeys(keys(batch), fault("MalformedDetail"))), f"dst_{customer}"
+        )
+    world.bus.latency = lambda batch: 3.0 if batch.destination.id == "dst_c9" else 0.01
+    async with world.worker(flood=LIMITS) as worker:
+        worker.feed(*(record(n, CUSTOMERS[n % 10]) for n in range(300)))
+        await worker.at(2)
+        assert worker.told(Flooded)
+        await worker.give_back(P0)
+        assert worker.ledger.in_flight == 0

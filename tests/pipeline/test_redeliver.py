@@ -447,3 +447,33 @@ async def test_a_share_of_the_workers_room_is_that_much_and_at_least_one() -> No
     async with world.worker(owns=[RETRY], limits=HoldLimits(max_events=40).part(0.25)) as worker:
         assert not worker.feed_retries(*(retry_record(n, "hangs", event=n) for n in range(9))).hold
         assert worker.feed_retries(retry_record(9, "hangs", event=9)).hold
+
+
+@in_virtual_time
+async def test_what_waited_for_our_own_fault_is_no_older_for_it() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
+    async with world.worker(poll_secs=10) as worker:
+        worker.feed(record(0))
+        await worker.at(DAY + 3600)
+        assert world.topics.dead() == []
+        # Mended, it meets one failure that passes, and has its day for that.
+        world.bus.answer(in_turn(DOWN, take_all))
+        await worker.at(DAY + 7200)
+        assert world.topics.dead() == []
+        assert world.bus.arrived == {"dst_acme": ["0"]}
+
+
+@in_virtual_time
+async def test_the_time_before_our_own_fault_still_counts() -> None:
+    world = World(destination())
+    world.bus.answer(always(DOWN))
+    async with world.worker(poll_secs=10, policy=RetryPolicy(max_age_secs=7200)) as worker:
+        worker.feed(record(0))
+        await worker.at(6000)
+        world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
+        await worker.at(DAY)
+        world.bus.answer(always(DOWN))
+        await worker.at(DAY + 6000)
+        [letter] = world.topics.on(DLQ)
+        assert letter.said["pushrail-reason"] == "expired"
