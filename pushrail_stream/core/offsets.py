@@ -35,7 +35,7 @@ class Committable(NamedTuple):
 class Ticket:
     """One open record of a tracker: it closes when all its deliveries have settled."""
 
-    __slots__ = ("_is_shared", "_open", "_tracker", "at_ms", "offset", "size")
+    __slots__ = ("_is_shared", "_open", "_tracker", "at_ms", "is_condemned", "offset", "size")
 
     def __init__(self, tracker: OffsetTracker, offset: int, size: int, deliveries: int, at_ms: int) -> None:
         self._tracker = tracker
@@ -45,6 +45,8 @@ class Ticket:
         self.size = size
         self.at_ms = at_ms
         """Epoch milliseconds of the record's Kafka timestamp."""
+        self.is_condemned = False
+        """Whether a delivery was given up on for the record's own fault: the flood guard counts a record once."""
 
     @property
     def is_open(self) -> bool:

@@ -15,7 +15,7 @@ from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.delivery import Delivery, Problem, Replay
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
-from pushrail_stream.core.flood import FloodGuard
+from pushrail_stream.core.flood import FloodGuard, customer_of
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker
@@ -114,6 +114,7 @@ class Redeliver(Intake):
         self._ledger.begin(1)
         read = _read(record, state, self._vendor)
         if isinstance(read, Undecodable):
+            self._guard.saw(customer_of(None, record.key), self._loop.time())
             letter = DeadLetter(
                 record, "undecodable", 0, self._clock.now_ms(), read.field, safe_message(str(read))
             )  # fmt: skip
@@ -125,7 +126,9 @@ class Redeliver(Intake):
         delivery = Delivery(event, original, destination_id, size, ticket, self._numbers[record.topic])
         delivery.attempts = state.attempts
         delivery.first_attempt_ms = self._first_attempt_ms(state)
-        if state.replay is not None:
+        if state.replay is None:
+            self._guard.saw(event.customer_external_id, self._loop.time())
+        else:
             delivery.replay = Replay(state.replay, state.replay_count or 1)
         if state.error_code is not None:
             code, message = state.error_code, state.error_message or ""
