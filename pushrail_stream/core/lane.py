@@ -161,9 +161,13 @@ class Lane:
         self._called_at = now
         if self._asked_at <= self.throughput.last:
             self._asked_at = now
-        if self.destination.limits.max_requests_per_second is not None:
-            self.next_call_at = now + 1 / self.destination.limits.max_requests_per_second
+        self.space_calls(now)
         return Batch(self.destination, tuple(picked), flush)
+
+    def space_calls(self, at: float) -> None:
+        """A call is made at this moment: when the destination's rate allows the next one."""
+        if self.destination.limits.max_requests_per_second is not None:
+            self.next_call_at = at + 1 / self.destination.limits.max_requests_per_second
 
     def finish(self) -> None:
         """A batch that was taken has its outcomes. Finishing more than was taken is a bug and raises."""

@@ -50,6 +50,8 @@ from pushrail_stream.ports import Bus, Clock, Directory, Jitter, Observer
 
 _CALL_SECS: Final = 2.0
 """A call that begins late in its deliveries' time still gets so long for its reply."""
+_AGAIN_SECS: Final = 1.0
+"""To call again at once, with new credentials, takes so much of what is left of a call's time."""
 _ROOM_UNDER_PRESSURE: Final = 10
 _PRESSURE_SECS: Final = 1.0
 """The worker is under pressure for so long after it was last told so."""
@@ -265,23 +267,39 @@ class Deliver:
 
     async def _attempt(self, lane: Lane, batch: Batch, sent_in: int) -> None:
         probing = lane.is_suspended
+        # Its deliveries must not keep their partitions' commits waiting any longer, whatever is called again.
+        until = max(self._loop.time() + _CALL_SECS, min(delivery.hold_until for delivery in batch.deliveries))
         try:
-            verdict = await self._call(lane, batch, sent_in, probing=probing, refreshed=False)
+            verdict = await self._call(lane, batch, sent_in, until, probing=probing, refreshed=False)
             if isinstance(verdict, Refresh):
                 self._bus.forget_credentials(batch.destination)
-                await self._call(lane, batch, sent_in, probing=probing, refreshed=True)
+                await self._call_again(lane, batch, sent_in, until, probing=probing)
         finally:
             lane.finish()
         self._pump(lane, self._loop.time())
 
-    async def _call(self, lane: Lane, batch: Batch, sent_in: int, *, probing: bool, refreshed: bool) -> Verdict:
+    async def _call_again(self, lane: Lane, batch: Batch, sent_in: int, until: float, *, probing: bool) -> None:
+        """Try the call again with new credentials, in its turn; without time for that its deliveries leave."""
+        now = self._loop.time()
+        at = max(now, lane.next_call_at)
+        if until - at < _AGAIN_SECS:
+            for delivery in batch.deliveries:
+                self._hold(lane, delivery, now)
+            return
+        lane.space_calls(at)
+        await asyncio.sleep(at - now)
+        await self._call(lane, batch, sent_in, until, probing=probing, refreshed=True)
+
+    async def _call(
+        self, lane: Lane, batch: Batch, sent_in: int, until: float, *, probing: bool, refreshed: bool
+    ) -> Verdict:
         """One PutEvents call and what follows from it for the lane and for each delivery."""
         at_ms, started = self._clock.now_ms(), self._loop.time()
         for delivery in batch.deliveries:
             delivery.attempts += 1
             if delivery.first_attempt_ms is None:
                 delivery.first_attempt_ms = at_ms
-        reply = await self._put(batch, started)
+        reply = await self._put(batch, until - started)
         now = self._loop.time()
         assumed_role = isinstance(batch.destination.auth, AssumeRole)
         verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=refreshed)
@@ -309,9 +327,8 @@ class Deliver:
         )
         return verdict
 
-    async def _put(self, batch: Batch, now: float) -> Reply:
-        """One call, cut off when its deliveries must not keep their partitions' commits waiting any longer."""
-        secs = max(_CALL_SECS, min(delivery.hold_until for delivery in batch.deliveries) - now)
+    async def _put(self, batch: Batch, secs: float) -> Reply:
+        """One call, cut off when its time is over."""
         try:
             async with asyncio.timeout(secs):
                 return await self._bus.put(batch)
