@@ -252,7 +252,7 @@ class Metrics(Collector):
 
     def _held_records(self) -> Iterator[Metric]:
         events = GaugeMetricFamily(
-            "pushrail_buffered_events", "Records begun that are not settled, by where they came from.", labels=["of"]
+            "pushrail_buffered_events", "Records not settled, or read before they are due, by origin.", labels=["of"]
         )
         size = GaugeMetricFamily("pushrail_buffered_bytes", "Their bytes.", labels=["of"])
         for name, views in self._worker.partitions().items():
