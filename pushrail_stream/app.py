@@ -168,7 +168,7 @@ async def run_worker(
     async with AsyncExitStack() as world:
         bus = await world.enter_async_context(EventBridge.open(eventbridge_options(settings)))
         publisher = await world.enter_async_context(KafkaPublisher.open(options))
-        attempts = await world.enter_async_context(KafkaLog.open(options, topics.attempts))
+        attempts = await world.enter_async_context(_attempts_log(options, topics.attempts, log))
         ends = await world.enter_async_context(Ends.open(options))
         state = WorkerState(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
         metrics = Metrics(state, settings.topics.retry, settings.metrics.max_destinations)
@@ -203,6 +203,14 @@ async def run_worker(
                 finally:
                     for task in keeping:
                         task.cancel()
+
+
+@asynccontextmanager
+async def _attempts_log(options: KafkaOptions, topic: str, log: Logger) -> AsyncIterator[KafkaLog]:
+    async with KafkaLog.open(options, topic) as attempts:
+        yield attempts
+    if attempts.lost:
+        log.warning("attempts_lost", records=attempts.lost)
 
 
 def _partitions(state: WorkerState) -> list[Partition]:
@@ -356,6 +364,7 @@ def eventbridge_options(settings: Settings) -> EventBridgeOptions:
         sts_endpoint_url=settings.sts.endpoint_url,
         sts_region=settings.sts.region,
         sts_session_policy=settings.sts.session_policy,
+        sts_max_calls_per_second=settings.sts.max_calls_per_second,
     )
 
 

@@ -64,8 +64,8 @@ class Refresh(NamedTuple):
     message: str
 
 
-Presence = Literal["there", "gone", "unknown"]
-"""Whether a bus exists; unknown when its role may not ask (DescribeEventBus), or nobody answered."""
+Presence = Literal["there", "gone", "denied", "unknown"]
+"""Whether a bus exists; denied: its role may not ask (DescribeEventBus); unknown: nobody answered, this time."""
 Verdict = tuple[Outcome, ...] | Split | Refresh
 
 
@@ -89,10 +89,13 @@ class Answered(NamedTuple):
     request_id: str | None
 
 
+Operation = Literal["PutEvents", "DescribeEventBus", "AssumeRole", "Credentials"]
+
+
 class CallFailed(NamedTuple):
     """The call as a whole failed. ``http_status`` is None when no reply came: the outcome is then unknown."""
 
-    operation: Literal["PutEvents", "AssumeRole", "Credentials"]
+    operation: Operation
     code: str
     message: str
     http_status: int | None = None
@@ -105,6 +108,8 @@ CREDENTIALS_MISSING: Final = "CredentialsMissing"
 """The destination's own credentials could not be had, so no call was made."""
 BASE_CREDENTIALS_MISSING: Final = "BaseCredentialsMissing"
 """We have no credentials of our own to call STS with."""
+BASE_CREDENTIALS_DENIED: Final = "BaseCredentialsDenied"
+"""AssumeRole was denied for roles of several customers and granted for none: our identity may not call it."""
 SEALING_KEY_MISSING: Final = "SealingKeyMissing"
 """We lack the key that opens the destination's sealed secret."""
 UNKNOWN_RESULT: Final = "UnknownResult"
@@ -146,7 +151,9 @@ _SIGNATURE_REFUSED: Final = frozenset(
 )
 _CLOCK: Final = ("signature expired", "signature not yet current")
 _ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabledException"})
-_ROLE_OURS: Final = _SESSION_EXPIRED | _SIGNATURE_REFUSED | {BASE_CREDENTIALS_MISSING, SEALING_KEY_MISSING}
+_ROLE_OURS: Final = (
+    _SESSION_EXPIRED | _SIGNATURE_REFUSED | {BASE_CREDENTIALS_MISSING, BASE_CREDENTIALS_DENIED, SEALING_KEY_MISSING}
+)
 _SILENCE: Final = frozenset({"ConnectTimeout", "ReadTimeout", HOLD_EXCEEDED})
 _HTTP_FORBIDDEN: Final = 403
 _HTTP_TOO_LARGE: Final = 413

@@ -17,6 +17,8 @@ from pushrail_stream.ports import ClientStatistics, Failed, Outgoing, Position, 
 
 _POLL_SECS: Final = 0.1
 _FLUSH_SECS: Final = 10.0
+_LOG_TIMEOUT_MS: Final = 600_000
+"""How long the attempts log keeps a record that Kafka does not take: an outage within it only fills the buffer."""
 
 
 @final
@@ -157,7 +159,14 @@ class KafkaLog:
         self._producer = producer
         self._topic = topic
         self._keeper = keeper
-        self.lost = 0
+        # Each is counted in one thread alone.
+        self._refused = 0
+        self._failed = 0
+
+    @property
+    def lost(self) -> int:
+        """Records that were not written; what was cut off at the end, without an answer, is among them."""
+        return self._refused + self._failed
 
     @property
     def statistics(self) -> ClientStatistics:
@@ -178,28 +187,33 @@ class KafkaLog:
 
         def report(error: KafkaError | None, _message: Message) -> None:
             if error is not None:
-                log.lost += 1
+                log._failed += 1
 
         producer = Producer(
             options.producer()
             | _callbacks(keeper)
             | {
                 "linger.ms": 200,
+                "delivery.timeout.ms": _LOG_TIMEOUT_MS,
                 "queue.buffering.max.kbytes": 4_096,
                 "delivery.report.only.error": True,
                 "on_delivery": report,
             }
         )
         log = cls(producer, topic, keeper)
-        async with _polling(producer):
-            yield log
+        try:
+            async with _polling(producer):
+                yield log
+        finally:
+            producer.purge()
+            await asyncio.get_running_loop().run_in_executor(None, producer.flush, 1.0)  # counts what was purged
 
     def append(self, key: bytes, value: bytes) -> None:
         """Write one record when it can be written."""
         try:
             self._producer.produce(self._topic, value, key)
         except (BufferError, KafkaException):
-            self.lost += 1
+            self._refused += 1
 
 
 def _callbacks(keeper: StatisticsKeeper) -> dict[str, Any]:

@@ -98,7 +98,8 @@ class Consume(Intake):
         elif not destination.wants(event.event_type):
             self._hand_over.skip(delivery, destination.bus_arn, "filtered")
         elif size > self._rules.max_entry_bytes:
-            self._hand_over.bury(delivery, "oversize", too_large(size, self._rules.max_entry_bytes))
+            problem = too_large(size, self._rules.max_entry_bytes)
+            self._hand_over.bury(delivery, destination.bus_arn, "oversize", problem)
         else:
             self._deliver.offer(delivery, destination)
 

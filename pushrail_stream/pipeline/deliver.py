@@ -238,7 +238,7 @@ class Deliver:
         """The bus is gone: PutEvents would succeed, and what it took would be lost."""
         problem = Problem("EventBusNotFound", f"{lane.destination.bus_arn} does not exist (DescribeEventBus)")
         for delivery in lane.drop(lambda _delivery: True):
-            self._hand_over.bury(delivery, "blocked", problem)
+            self._hand_over.bury(delivery, lane.destination.bus_arn, "blocked", problem)
 
     def _schedule(self, lane: Lane, now: float) -> None:
         lane_id = lane.destination.id
@@ -367,7 +367,8 @@ class Deliver:
                 self._postpone(lane, delivery, decision, now)
             case Bury(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
                 request_id = delivery.problem.request_id if delivery.problem else None
-                self._hand_over.bury(delivery, reason, Problem(code, message, request_id))
+                problem = Problem(code, message, request_id)
+                self._hand_over.bury(delivery, lane.destination.bus_arn, reason, problem, told=True)
 
     def _standing(self, lane: Lane, delivery: Delivery, now: float) -> Standing:
         now_ms = self._clock.now_ms()
@@ -393,7 +394,7 @@ class Deliver:
         standing = self._standing(lane, delivery, now)
         problem = delivery.problem or Problem("Held", "no attempt could be made in time")
         if standing.age_secs >= self._policy.max_age_secs and not problem.ours:
-            self._hand_over.bury(delivery, "expired", problem)
+            self._hand_over.bury(delivery, lane.destination.bus_arn, "expired", problem)
         else:
             self._postpone(lane, delivery, move_on(standing, self._policy), now)
 
@@ -408,7 +409,8 @@ class Deliver:
             return
         secs = 0.0 if lane.suspension.since is None else now - lane.suspension.since
         message = f"every attempt was blocked, the last {secs:.0f} s ago or later"
-        self._hand_over.bury(delivery, "suspended", delivery.problem or Problem("DestinationSuspended", message))
+        problem = delivery.problem or Problem("DestinationSuspended", message)
+        self._hand_over.bury(delivery, lane.destination.bus_arn, "suspended", problem)
 
     def _wait_for_probe(self, lane: Lane, delivery: Delivery, now: float) -> None:
         if delivery.first_attempt_ms is None:
@@ -441,8 +443,7 @@ def _view(lane: Lane, now: float) -> LaneView:
 def _adopt(lane: Lane, destination: Destination) -> None:
     """A changed document holds from the next batch on; one that is reached in another way is probed at once."""
     before, lane.destination = lane.destination, destination
-    reached = (destination.auth, destination.bus_arn, destination.region)
-    if reached != (before.auth, before.bus_arn, before.region):
+    if destination.reach != before.reach:
         lane.suspension.probe_now()
 
 

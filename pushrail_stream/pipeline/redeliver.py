@@ -147,8 +147,9 @@ class Redeliver(Intake):
         read = _read(record, state, self._vendor)
         if isinstance(read, Undecodable):
             self._guard.saw(customer_of(None, record.key), self._loop.time())
+            now_ms = self._clock.now_ms()
             letter = DeadLetter(
-                record, "undecodable", 0, self._clock.now_ms(), read.field, safe_message(str(read))
+                record, "undecodable", 0, now_ms, read.field, safe_message(str(read)), trigger="retry"
             )  # fmt: skip
             self._copies.bury(letter, None, ticket, ticket.settle)
             return
@@ -170,7 +171,8 @@ class Redeliver(Intake):
         elif not destination.enabled:
             self._hand_over.skip(delivery, destination.bus_arn, "disabled")
         elif size > self._max_entry_bytes:
-            self._hand_over.bury(delivery, "oversize", too_large(size, self._max_entry_bytes))
+            problem = too_large(size, self._max_entry_bytes)
+            self._hand_over.bury(delivery, destination.bus_arn, "oversize", problem)
         else:
             self._deliver.offer(delivery, destination)
 

@@ -197,6 +197,7 @@ class EventBridgeSettings(_Section):
     """How PutEvents is called. The endpoint is the operator's, never a customer's."""
 
     endpoint_url: Endpoint | None = None
+    """``{region}`` in it stands for the destination's region."""
     connect_timeout_secs: Seconds = 3.0
     read_timeout_secs: Seconds = 5.0
 
@@ -208,6 +209,8 @@ class StsSettings(_Section):
     region: Annotated[str, AfterValidator(_check_region)] = "us-east-1"
     session_policy: bool = True
     """Whether each session is confined to its destination's bus."""
+    max_calls_per_second: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 100.0
+    """Of one worker. STS allows an account 600 a second, in each region and for all its callers."""
 
 
 class SecretsSettings(_Section):

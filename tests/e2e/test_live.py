@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from pushrail_stream.app import open_registry, open_store
-from pushrail_stream.core.signals import DocumentRefused, RegistryChanged, Skipped
+from pushrail_stream.core.signals import BusBack, BusGone, DocumentRefused, RegistryChanged, Signal, Skipped
 from pushrail_stream.ports import DocumentStore
 from pushrail_stream.registry import Catalog, to_document
 from pushrail_stream.sandbox.bus import FaultBus, Latency, Match, Rule
@@ -28,6 +28,7 @@ from tests.e2e.world import (
     make_topics,
     open_bus,
     produce,
+    read_all,
     running,
     settings_for,
 )
@@ -35,6 +36,7 @@ from tests.faults.world import LATENCY_SECS, most_under_way
 
 pytestmark = pytest.mark.kafka
 NEW_KEY_ID, NEW_SECRET = "AKIAIOSFODNN8EXAMPLE", "another-secret-of-the-customer"
+NEW_KEY = {"accessKeyId": NEW_KEY_ID, "secretAccessKey": "env:NEW"}
 ENVIRON = {"OLD": SECRET, "NEW": NEW_SECRET}
 
 
@@ -85,6 +87,9 @@ class Live:
         self._number += count
         await produce(self.settings, records)
         await self.worker.until(lambda: ledger.begun >= before + count and ledger.in_flight == 0)
+
+    def told(self, kind: type[Signal]) -> int:
+        return sum(isinstance(signal, kind) for signal in self.worker.signals)
 
     def skips(self) -> Counter[str]:
         return Counter(signal.reason for signal in self.worker.signals if isinstance(signal, Skipped))
@@ -169,7 +174,7 @@ async def test_calls_under_way_end_on_the_old_key_and_the_next_use_the_new_one(o
             slow = tasks.create_task(live.send(1))
             await live.bus.wait_for_calls(1)
             changed = document(0)
-            changed["auth"] = {"mode": "ACCESS_KEY", "accessKeyId": NEW_KEY_ID, "secretAccessKey": "env:NEW"}
+            changed["auth"] |= NEW_KEY
             await live.put(changed)
             assert not slow.done()
             await produce(live.settings, [("acct_0", event(0, 100))])
@@ -190,3 +195,30 @@ async def test_limits_hold_from_the_next_batch_on(open_live: Callable[[], Any]) 
         live.bus.clear()
         await live.send(100)
         assert most_under_way(live.bus) == 1
+
+
+async def test_a_bus_that_does_not_exist_costs_dead_letters_and_no_events_and_resumes_once_it_is_made(
+    open_live: Callable[[], Any],
+) -> None:
+    missing = {"busArn": bus_arn(9)}
+    async with open_live() as live:
+        await live.send(2)
+        await live.put(document(0, **missing))
+        await live.send(1)  # EventBridge may take it and drop it: this is the first that is heard of this bus
+        await live.worker.until(lambda: live.told(BusGone) == 1)
+        taken = live.bus.counts()["calls"]
+        await live.send(3)
+        assert live.bus.counts()["calls"] == taken, "nothing is sent where it would vanish"
+        letters = await asyncio.to_thread(read_all, live.settings, live.settings.topics.dlq)
+        codes = [said["pushrail-error-code"] for _, _, said in letters]
+        assert codes[-3:] == ["EventBusNotFound"] * 3
+        assert {said["pushrail-reason"] for _, _, said in letters} == {"blocked"}
+
+        live.bus.add_bus(bus_arn(9))
+        # With another key it is asked about at once, and not in 30 s.
+        await live.put(document(0, **missing, auth={**document(0)["auth"], **NEW_KEY}))
+        await live.send(1)
+        await live.worker.until(lambda: live.told(BusBack) == 1)
+        live.bus.clear()
+        await live.send(2)
+        assert [arrival.bus_arn for arrival in live.bus.arrivals] == [bus_arn(9)] * 2

@@ -21,7 +21,10 @@ from tests.eventbridge.batches import batch, destination
 from tests.eventbridge.recorder import CLOSE, NEVER, RESET, Recorder, http
 from tests.eventbridge.stock import stock_session
 
-CONNECT_SECS, READ_SECS = 1.0, 0.3
+PATIENT_SECS = 20.0
+"""For replies that come, however busy the machine is."""
+IN_VAIN_SECS = 0.5
+"""For those that never do."""
 TARGET = destination(AccessKey("AKIACUSTOMER00000000", Secret("customer-secret")))
 HTML = b"<html><body><b>Http/1.1 Service Unavailable</b></body></html>"
 
@@ -87,8 +90,9 @@ NETWORK = {
 @pytest.mark.parametrize(("reply", "code", "stock_raises"), NETWORK.values(), ids=NETWORK)
 async def test_a_call_without_a_reply(reply: bytes | None, code: str, stock_raises: str) -> None:
     async with Recorder.serve(reply, closes=True) as server:
-        stock = await put_by_stock(server.url)
-        ours = await put_by_us(server.url)
+        read_secs = IN_VAIN_SECS if reply is NEVER else PATIENT_SECS
+        stock = await put_by_stock(server.url, read_secs=read_secs)
+        ours = await put_by_us(server.url, read_secs=read_secs)
     assert isinstance(ours, CallFailed)
     assert (ours.operation, ours.code, ours.http_status) == ("PutEvents", code, None)
     assert type(stock).__name__ == stock_raises
@@ -96,7 +100,7 @@ async def test_a_call_without_a_reply(reply: bytes | None, code: str, stock_rais
 
 async def test_half_a_reply() -> None:
     async with Recorder.serve(http("200 OK", b'{"Ent', length=500)) as server:
-        ours = await put_by_us(server.url)
+        ours = await put_by_us(server.url, read_secs=IN_VAIN_SECS)
     assert isinstance(ours, CallFailed)
     assert (ours.code, ours.http_status) == ("ReadTimeout", None)
 
@@ -121,7 +125,8 @@ async def test_a_name_that_does_not_resolve() -> None:
 
 async def test_a_connection_that_is_not_accepted() -> None:
     async with full_backlog() as url:
-        stock, ours = await put_by_stock(url), await put_by_us(url)
+        stock = await put_by_stock(url, connect_secs=IN_VAIN_SECS)
+        ours = await put_by_us(url, connect_secs=IN_VAIN_SECS)
     assert type(stock).__name__ == "ConnectTimeoutError"
     assert isinstance(ours, CallFailed)
     assert (ours.code, ours.http_status) == ("ConnectTimeout", None)
@@ -144,10 +149,10 @@ async def test_a_missing_ca_bundle_is_an_answer_too(monkeypatch: pytest.MonkeyPa
 
 
 async def test_a_reply_that_drips_in_ends_within_both_time_outs() -> None:
-    body = b'{"Entries":[' + b" " * 1000
-    async with Recorder.serve(http("200 OK", body), drip_secs=READ_SECS / 10) as server:
-        async with asyncio.timeout(CONNECT_SECS + READ_SECS + 5):
-            ours = await put_by_us(server.url)
+    body = b'{"Entries":[' + b" " * 100_000
+    async with Recorder.serve(http("200 OK", body), drip_secs=0.01) as server:
+        async with asyncio.timeout(PATIENT_SECS):
+            ours = await put_by_us(server.url, connect_secs=1, read_secs=1)
     assert isinstance(ours, CallFailed)
     assert (ours.code, ours.http_status) == ("ReadTimeout", None)
 
@@ -273,27 +278,29 @@ async def test_cancellation_passes() -> None:
 
 
 async def test_a_bus_that_hangs_does_not_use_up_the_others_connections() -> None:
-    async with Recorder.serve(NEVER) as server, opened(server.url) as bus:
+    async with Recorder.serve(NEVER) as server, opened(server.url, read_secs=IN_VAIN_SECS) as bus:
         async with asyncio.TaskGroup() as calls:
             waiting = [calls.create_task(bus.put(batch(TARGET))) for _ in range(120)]
         assert {cast("CallFailed", task.result()).code for task in waiting} == {"ReadTimeout"}
         assert server.connections == 120
 
 
-async def put_by_us(url: str) -> Reply:
-    async with opened(url) as bus:
+async def put_by_us(url: str, *, connect_secs: float = PATIENT_SECS, read_secs: float = PATIENT_SECS) -> Reply:
+    async with opened(url, connect_secs=connect_secs, read_secs=read_secs) as bus:
         return await bus.put(batch(TARGET))
 
 
 @asynccontextmanager
-async def opened(url: str) -> AsyncIterator[EventBridge]:
-    options = EventBridgeOptions(endpoint_url=url, connect_timeout_secs=CONNECT_SECS, read_timeout_secs=READ_SECS)
+async def opened(
+    url: str, *, connect_secs: float = PATIENT_SECS, read_secs: float = PATIENT_SECS
+) -> AsyncIterator[EventBridge]:
+    options = EventBridgeOptions(endpoint_url=url, connect_timeout_secs=connect_secs, read_timeout_secs=read_secs)
     async with EventBridge.open(options) as bus:
         yield bus
 
 
-async def put_by_stock(url: str) -> Any:
-    config = AioConfig(retries={"total_max_attempts": 1}, connect_timeout=CONNECT_SECS, read_timeout=READ_SECS)
+async def put_by_stock(url: str, *, connect_secs: float = PATIENT_SECS, read_secs: float = PATIENT_SECS) -> Any:
+    config = AioConfig(retries={"total_max_attempts": 1}, connect_timeout=connect_secs, read_timeout=read_secs)
     async with stock_session().create_client(
         "events",
         region_name="us-east-1",
