@@ -112,6 +112,8 @@ BASE_CREDENTIALS_DENIED: Final = "BaseCredentialsDenied"
 """AssumeRole was denied for roles of several customers and granted for none: our identity may not call it."""
 SEALING_KEY_MISSING: Final = "SealingKeyMissing"
 """We lack the key that opens the destination's sealed secret."""
+BUS_NOT_FOUND: Final = "EventBusNotFound"
+"""The destination's bus does not exist, which only DescribeEventBus tells (facts 1.1)."""
 UNKNOWN_RESULT: Final = "UnknownResult"
 """The reply says nothing about the entry."""
 
@@ -167,7 +169,7 @@ def asks_for_less(outcome: Outcome) -> bool:
     costs a connection.
     """
     if isinstance(outcome, Retryable):
-        return outcome.code in _SILENCE or _is_throttling(outcome.code)
+        return outcome.code in _SILENCE
     return isinstance(outcome, Throttled)
 
 
@@ -207,7 +209,9 @@ def _judge_entry(result: EntryResult) -> Outcome:
         return Rejected(code, message)
     if code in _ENTRY_BLOCKED:
         return Blocked(code, message)
-    # ThrottlingException, InternalFailure and the like, and whatever AWS thinks of next: it may be sent again.
+    if _is_throttling(code):
+        return Throttled(code, message)
+    # InternalFailure and the like, and whatever AWS thinks of next: it may be sent again.
     return Retryable(code, message)
 
 

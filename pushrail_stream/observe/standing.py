@@ -13,7 +13,9 @@ from pushrail_stream.ports import ClientStatistics
 def held_records(worker: WorkerState) -> Iterator[Metric]:
     """What has been begun and not settled."""
     events = GaugeMetricFamily(
-        "pushrail_buffered_events", "Records begun that are not settled, by where they came from.", labels=["of"]
+        "pushrail_buffered_events",
+        "Records not settled, or read before they are due, by where they came from.",
+        labels=["of"],
     )
     size = GaugeMetricFamily("pushrail_buffered_bytes", "Their bytes.", labels=["of"])
     for name, views in worker.partitions().items():

@@ -52,7 +52,7 @@ class HandOver:
 
     def postpone(self, delivery: Delivery, move: Move) -> None:
         """Move it to a retry tier: it settles when Kafka has its copy. What is leaving is the next owner's to begin."""
-        if delivery.ticket.is_leaving and not delivery.ticket.is_shared:
+        if delivery.ticket.is_left_open:
             self.drop(1)
             return
         copy = RetryCopy(

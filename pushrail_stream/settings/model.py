@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -129,6 +130,14 @@ class TopicsSettings(_Section):
                 what = "" if isinstance(value, str) else f"{name} "
                 raise ValueError(f"{what}cannot be told apart from {other}: every topic needs a name of its own")
         return value
+
+    @field_validator("retry")
+    @classmethod
+    def _check_ascending(cls, retry: Mapping[str, float]) -> Mapping[str, float]:
+        for (shorter, before), (longer, after) in pairwise(retry.items()):
+            if after <= before:
+                raise ValueError(f"delays must ascend: {longer} ({after:g}) is not longer than {shorter} ({before:g})")
+        return retry
 
 
 class RegistrySettings(_Section):
