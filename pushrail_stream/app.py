@@ -23,7 +23,7 @@ from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.http.status import WorkerStatus, status_page
 from pushrail_stream.kafka.consumer import KafkaConsumer
-from pushrail_stream.kafka.documents import TopicDocuments, TopicStore
+from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
 from pushrail_stream.kafka.ends import Ends
 from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
@@ -54,6 +54,7 @@ from pushrail_stream.registry import (
     LiveRegistry,
     Parsed,
     Problem,
+    left_sealed,
     no_keyring,
     parse_document,
 )
@@ -95,15 +96,16 @@ def open_keyring(settings: Settings, environ: Mapping[str, str]) -> Keyring | No
 
 
 def document_parser(
-    settings: Settings, environ: Mapping[str, str]
+    settings: Settings, environ: Mapping[str, str], *, opens: bool = True
 ) -> Callable[[bytes], Parsed | tuple[Problem, ...]]:  # fmt: skip
-    """How documents are read under these settings; raises `registry.RegistryError` when there is no such keyring."""
-    keyring = open_keyring(settings, environ)
+    """How documents are read under these settings; raises `registry.RegistryError` when there is no such keyring.
+
+    ``opens``: whether sealed secrets are opened; who does not ask for that needs no keyring, and can sign nothing.
+    """
+    keyring = open_keyring(settings, environ) if opens else None
+    unseal = left_sealed if not opens else no_keyring if keyring is None else keyring.unseal
     return partial(
-        parse_document,
-        environ=environ,
-        default_max_in_flight=settings.delivery.max_in_flight,
-        unseal=no_keyring if keyring is None else keyring.unseal,
+        parse_document, environ=environ, default_max_in_flight=settings.delivery.max_in_flight, unseal=unseal
     )
 
 
@@ -114,14 +116,19 @@ async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
         yield FolderStore(settings.registry.path)
         return
     options, topic = kafka_options(settings), settings.topics.destinations
-    async with TopicDocuments.open(options, topic) as documents, KafkaPublisher.open(options) as publisher:
+    async with (
+        TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as documents,
+        KafkaPublisher.open(options) as publisher,
+    ):
         yield TopicStore(documents, publisher, topic)
 
 
 @asynccontextmanager
-async def open_registry(settings: Settings, environ: Mapping[str, str]) -> AsyncIterator[tuple[Catalog, LiveRegistry]]:
+async def open_registry(
+    settings: Settings, environ: Mapping[str, str], *, opens: bool = True
+) -> AsyncIterator[tuple[Catalog, LiveRegistry]]:
     """The destinations of the settings' folder or topic: a catalog, empty yet, and who fills it and keeps it."""
-    parse_content = document_parser(settings, environ)
+    parse_content = document_parser(settings, environ, opens=opens)
 
     def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
         parsed = parse_content(content)
@@ -137,10 +144,12 @@ async def open_registry(settings: Settings, environ: Mapping[str, str]) -> Async
         yield catalog, LiveRegistry(catalog, Folder(settings.registry.path))
 
 
-async def load_registry(settings: Settings, environ: Mapping[str, str]) -> tuple[Catalog, list[Signal]]:
-    """Every destination there is now, and what is to be said of their documents."""
+async def load_registry(
+    settings: Settings, environ: Mapping[str, str], *, opens: bool = True
+) -> tuple[Catalog, list[Signal]]:
+    """Every destination there is now, and what is to be said of their documents; ``opens`` as in `document_parser`."""
     signals: list[Signal] = []
-    async with open_registry(settings, environ) as (catalog, upkeep):
+    async with open_registry(settings, environ, opens=opens) as (catalog, upkeep):
         await upkeep.start(lambda signal: signals.append(signal))  # noqa: PLW0108 - append names its parameter otherwise
     return catalog, signals
 
@@ -168,14 +177,14 @@ async def run_worker(
     async with AsyncExitStack() as world:
         bus = await world.enter_async_context(EventBridge.open(eventbridge_options(settings)))
         publisher = await world.enter_async_context(KafkaPublisher.open(options))
-        attempts = await world.enter_async_context(KafkaLog.open(options, topics.attempts))
+        attempts = await world.enter_async_context(_attempts_log(options, topics.attempts, log))
         ends = await world.enter_async_context(Ends.open(options))
         state = WorkerState(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
         metrics = Metrics(state, settings.topics.retry, settings.metrics.max_destinations)
-        readiness = Readiness([options.events().group_id, options.retries().group_id])
+        readiness = Readiness([options.events().group_id, options.retries().group_id], state)
         recent = Recent(state.now_ms)
         status = WorkerStatus(name, state, readiness.reasons, lambda: metrics.dead_letters, recent.newest_first)
-        tracing = [world.enter_context(open_tracing(name, log))] if settings.tracing.enabled else []
+        tracing = [await world.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
         seeing: list[Observer] = [LogObserver(log), AttemptsLog(attempts), metrics, readiness, recent, *observers]
         observe, traced = FanOut([*seeing, *tracing], log), FanOut(tracing, log) if tracing else None
         http_port = await world.enter_async_context(
@@ -203,6 +212,14 @@ async def run_worker(
                 finally:
                     for task in keeping:
                         task.cancel()
+
+
+@asynccontextmanager
+async def _attempts_log(options: KafkaOptions, topic: str, log: Logger) -> AsyncIterator[KafkaLog]:
+    async with KafkaLog.open(options, topic) as attempts:
+        yield attempts
+    if attempts.lost:
+        log.warning("attempts_lost", records=attempts.lost)
 
 
 def _partitions(state: WorkerState) -> list[Partition]:
@@ -307,6 +324,9 @@ async def _run_graph(
     state.partitions = lambda: {"events": consume.partition_views(), "retries": redeliver.partition_views()}
     state.lag, state.sign_ins = ends.lag, lambda: bus.sign_ins
     state.attempts_backlog = lambda: attempts.backlog
+    state.turn_ages = lambda: {
+        name: consumer.turn_age_secs for name, consumer in zip(("events", "retries"), consumers, strict=True)
+    }
     state.kafka = lambda: {
         "events": consumers[0].statistics,
         "retries": consumers[1].statistics,
@@ -356,6 +376,7 @@ def eventbridge_options(settings: Settings) -> EventBridgeOptions:
         sts_endpoint_url=settings.sts.endpoint_url,
         sts_region=settings.sts.region,
         sts_session_policy=settings.sts.session_policy,
+        sts_max_calls_per_second=settings.sts.max_calls_per_second,
     )
 
 

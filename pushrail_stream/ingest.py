@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from pushrail_stream.core.signals import ApiKeysChanged
 from pushrail_stream.http.api_keys import ApiKeys
-from pushrail_stream.http.ingest import Ingest, IngestLimits, IngestReadiness, IngestServer
+from pushrail_stream.http.ingest import Ingest
+from pushrail_stream.http.limits import IngestLimits
 from pushrail_stream.http.ops import serve_ops
+from pushrail_stream.http.server import IngestReadiness, IngestServer
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.producer import KafkaGate
 from pushrail_stream.kafka.topics import check_topics
@@ -42,8 +44,8 @@ async def run_ingest(
 ) -> None:
     """Take events in over HTTP until ``Ingesting.stop`` is called.
 
-    Raises `Failed` when Kafka cannot be reached at the start, a topic is missing, there is no file of API keys or an
-    address cannot be had.
+    Raises `Failed` when Kafka cannot be reached at the start, a topic is missing, there is no file of API keys, an
+    address cannot be had or the Kafka producer can write nothing any more.
     """
     chosen, options = settings.ingest, kafka_options(settings, "pushrail-stream-ingest")
     keys = ApiKeys(chosen.keys_file)
@@ -62,13 +64,13 @@ async def run_ingest(
         )
         ingest = Ingest(gate, keys, limits, observe)
         metrics.buffered_bytes, metrics.waiting = lambda: ingest.buffered_bytes, lambda: gate.waiting
-        metrics.active_keys = lambda: keys.active
+        metrics.active_keys, metrics.kafka = lambda: keys.active, lambda: {"ingest": gate.statistics}
         http_port = await world.enter_async_context(
             serve_ops(settings.http.host, settings.http.port, exposition=metrics.exposition, unready=readiness.reasons)
         )
-        # What has come in may wait as long for the rest of its body, and as long again for Kafka.
-        drain = 2 * chosen.timeout_secs
-        server = world.enter_context(IngestServer.open(ingest.app, chosen.host, chosen.port, drain_secs=drain))
+        server = world.enter_context(
+            IngestServer.open(ingest, chosen.host, chosen.port, timeout_secs=chosen.timeout_secs)
+        )
 
         def stop() -> None:
             readiness.stop()

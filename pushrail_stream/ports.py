@@ -113,7 +113,7 @@ class Incident(NamedTuple):
     at_ms: int
     what: str
     where: str
-    """Destination, document or origin; "" where there is none."""
+    """Destination, document or partition; "" where there is none."""
     code: str
     message: str
 
@@ -154,7 +154,7 @@ class DocumentStore(Protocol):
         """Every document there is."""
 
     async def read(self, name: str) -> bytes | None:
-        """A document as it is now; None when it is gone or cannot be read. Only after `everything`."""
+        """A document as it is now; None when it is gone. Only after `everything`."""
 
     async def write(self, name: str, content: bytes | None) -> None:
         """Write a document, or delete it (None). Readers see the old one or the new, also after a crash."""

@@ -11,6 +11,7 @@ import pytest
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from tests.kafka_server import topics
 from tests.kafka_server.policy import RealKafkaPolicy
+from tests.tools import UNCHECKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,6 +36,13 @@ class NewTopic(Protocol):
 def pytest_configure(config: pytest.Config) -> None:
     policy = config.stash[_POLICY] = RealKafkaPolicy(config)
     config.pluginmanager.register(policy, "pushrail-real-kafka")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was left out for want of a tool is said where it is read, in CI too."""
+    reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if report.longrepr}
+    for reason in sorted(reason.removeprefix("Skipped: ") for reason in reasons if UNCHECKED in reason):
+        terminalreporter.write_line(f"TOOL MISSING: {reason}", red=True, bold=True)
 
 
 @pytest.fixture(autouse=True, scope="session")

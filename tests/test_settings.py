@@ -135,9 +135,10 @@ def test_null_unsets_and_an_empty_variable_is_ignored(monkeypatch: pytest.Monkey
     assert (settings.sts.endpoint_url, settings.vendor, settings.sts.region) == (None, None, "eu-west-1")
 
 
-def test_an_endpoint_is_an_address() -> None:
-    settings = load_settings(file("eventbridge: {endpoint_url: 'http://127.0.0.1:4010'}\n"))
-    assert settings.eventbridge.endpoint_url == "http://127.0.0.1:4010"
+@pytest.mark.parametrize("url", ["http://127.0.0.1:4010", "https://events.{region}.example.com"])
+def test_an_endpoint_is_an_address(url: str) -> None:
+    settings = load_settings(file(f"eventbridge: {{endpoint_url: '{url}'}}\n"))
+    assert settings.eventbridge.endpoint_url == url
 
 
 def test_a_section_left_empty_counts_as_absent() -> None:
@@ -192,6 +193,8 @@ def test_a_section_left_empty_counts_as_absent() -> None:
         ("secrets: {keyring: 'aws-kms:arn:aws:kms:eu-west-1:111122223333:alias/x'}", ("secrets.keyring: must name a "
          "KMS key by its ARN: aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID")),
         ("secrets: {kms_endpoint_url: here}", "secrets.kms_endpoint_url: must be an address such as https://host:port"),
+        ("sts: {max_calls_per_second: 0}", "sts.max_calls_per_second: must be at least 1 (is 0)"),
+        ("sts: {max_calls_per_second: 601}", "sts.max_calls_per_second: must be at most 600 (is 601)"),
         ("sts: {region: mars}", "sts.region: must be an AWS region such as us-east-1"),
         ("sts: {endpoint_url: 'localhost:1'}", "sts.endpoint_url: must be an address such as https://host:port"),
         ("sts: {endpoint_url: 'http://h:x'}", "sts.endpoint_url: must be an address such as https://host:port"),
@@ -206,6 +209,8 @@ def test_a_section_left_empty_counts_as_absent() -> None:
          "every topic needs a name of its own")),
         ("topics: {retry: {r.1: 1, r_1: 2}}", ("topics.retry: r_1 cannot be told apart from r.1: every topic needs a "
          "name of its own")),
+        ("topics: {retry: {r.1: 10, r.2: 60, r.3: 60}}", ("topics.retry: delays must ascend: "
+         "r.3 (60) is not longer than r.2 (60)")),
         ("topics: {retry: {}}", "topics.retry: must have at least 1 item(s)"),
         ("topics: {retry: {r: 0}}", "topics.retry.r: must be more than 0 (is 0)"),
         ("kafka: {client: {enable.auto.commit: true}}", ("kafka.client.enable.auto.commit: belongs to the engine (only "

@@ -5,13 +5,18 @@ And a port for them to listen on.
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import socket
 import sys
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+
+UNCHECKED: Final = "what it checks is not checked"
+"""With these words a test says that it is left out for want of a tool."""
 
 
 def needed_tool(name: str, how_to_get_it: str) -> str:
@@ -19,11 +24,19 @@ def needed_tool(name: str, how_to_get_it: str) -> str:
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
-        message = f"{name} is not installed ({how_to_get_it}): what it checks is not checked"
+        message = f"{name} is not installed ({how_to_get_it}): {UNCHECKED}"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
     return found
+
+
+def optional_package(name: str, how_to_get_it: str) -> Any:
+    """A package too large to be installed for everybody; without it the test is left out, and the run's end says so."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError:
+        pytest.skip(f"{name.partition('.')[0]} is not installed ({how_to_get_it}): {UNCHECKED}")
 
 
 def free_port() -> int:

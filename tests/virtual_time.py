@@ -81,11 +81,15 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 @final
 class VirtualClock:
-    """A wall clock that follows the running loop's virtual time."""
+    """A wall clock that follows the running loop's virtual time, until somebody sets it."""
 
     def __init__(self, start_ms: int = 1_780_000_000_000) -> None:
         self._loop = virtual_loop()
         self._start_ms = start_ms
+
+    def set_back(self, secs: float) -> None:
+        """Somebody sets it."""
+        self._start_ms -= round(secs * 1000)
 
     def now_ms(self) -> int:
         return self._start_ms + round(self._loop.elapsed * 1000)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -21,6 +22,9 @@ DONE: Final = 0
 WRONG_USAGE: Final = 2
 INTERRUPTED: Final = 130
 """128 + SIGINT, as shells count."""
+TERMINATED: Final = 143
+_FIRST: Final = 1
+"""The first process of a container: SIGTERM does nothing to it until it says what, be it still importing."""
 
 _COMMANDS: Final = {
     # name: where it is (module and attribute), and its line in `--help`. Adding a command is adding a line.
@@ -72,6 +76,8 @@ def root() -> None:
 
 def main() -> None:
     """The console script: run one command and exit with its code."""
+    if os.getpid() == _FIRST:
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))
     sys.exit(execute(sys.argv[1:]))
 
 

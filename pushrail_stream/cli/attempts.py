@@ -5,19 +5,19 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from itertools import islice
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 import click
+from click.core import ParameterSource
 
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, printable, remark, table
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic
-from pushrail_stream.cli.times import MOMENT, now_ms, shown
+from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
 from pushrail_stream.core.record import Record
 from pushrail_stream.history.attempts import (
     COLUMNS,
@@ -26,17 +26,22 @@ from pushrail_stream.history.attempts import (
     AttemptFilter,
     Summary,
     fit_for_index,
+    newest_of,
     read_attempt,
     row_of,
 )
 from pushrail_stream.history.index import AttemptIndex
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.kafka.topics import topic_id
 from pushrail_stream.settings import Settings
 
 _DAY_MS: Final = 86_400_000
 _UNASKED_MS: Final = _DAY_MS
 """How far back a search goes that names neither a time nor an event."""
+_ROWS: Final = 1_000
+"""Of a table for which nobody has set a limit."""
+_DROP_EVERY_MS: Final = 3_600_000
 
 
 @click.group(
@@ -49,13 +54,15 @@ _UNASKED_MS: Final = _DAY_MS
 @click.option("--destination", metavar="ID", help="To this destination.")
 @click.option("--vendor", help="Of this vendor.")
 @click.option("--event-type", help="Of exactly this event type.")
-@click.option("--status", type=click.Choice(STATUSES), help="That ended so.")
+@click.option("--status", type=click.Choice(STATUSES), help="Of which that became.")
 @click.option("--code", help="With this error code, AWS's or ours.")
 @click.option("--correlation-id", metavar="ID", help="Of events with this correlation id.")
 @click.option("--replay", metavar="ID", help="Made by this replay.")
 @click.option("--since", "since_ms", type=MOMENT, metavar="TIME", help="Made then or later: RFC 3339, or 2h, 7d ago.")
 @click.option("--until", "until_ms", type=MOMENT, metavar="TIME", help="Made before then.")
-@click.option("--limit", type=click.IntRange(1), help="Show at most so many.")
+@click.option(
+    "--limit", type=click.IntRange(1), help="The newest so many; with --follow the next. [default: 1000 in a table]"
+)
 @click.option("--summary", is_flag=True, help="Count by status, code and destination instead.")
 @click.option("--follow", is_flag=True, help="Go on with what is attempted from now on, until interrupted.")
 @common_options
@@ -63,19 +70,29 @@ def attempts(options: Options, /, *, limit: int | None, summary: bool, follow: b
     """Search the delivery log: every attempt of every event, and every event that was not sent.
 
     Without a time the last 24 hours are searched; for one event (--key, --origin, --correlation-id) all there is. With
-    an index (`attempts index`, history.index) everything is, and the topic only for what the index has not seen yet.
+    an index (`attempts index`, history.index) all that it keeps is, and the topic only for what it has not seen yet.
+    What is older than that a --since finds.
 
     With --json: the records as they were written, one a line; with --summary one object.
     """
-    if click.get_current_context().invoked_subcommand is not None:
+    context = click.get_current_context()
+    if context.invoked_subcommand is not None:
+        if any(context.get_parameter_source(name) is ParameterSource.COMMANDLINE for name in context.params):
+            raise click.UsageError(f"options stand behind {context.invoked_subcommand}")
         return
+    if follow and summary:
+        raise click.UsageError("--summary: counts what there is, and --follow has no end")
+    check_period(filters["since_ms"], filters["until_ms"])
     wanted = AttemptFilter(**filters)
     settings = options.settings
     if follow:
         _follow(options, settings, wanted, limit)
         return
+    most = _ROWS if limit is None and not options.json and not summary else limit
     with Bar("attempts", quiet=options.json) as bar:
-        found = islice(_search(settings, wanted, bar), limit)
+        found: Iterable[Attempt] = _search(settings, wanted, bar, None if most is None else most + 1)
+        if most is not None:
+            found = _newest(found, most)
         if summary:
             _summarise(options, found)
             return
@@ -85,26 +102,48 @@ def attempts(options: Options, /, *, limit: int | None, summary: bool, follow: b
         remark("nothing was found")
 
 
-def _search(settings: Settings, wanted: AttemptFilter, bar: Bar) -> Iterator[Attempt]:
+def _newest(found: Iterable[Attempt], most: int) -> list[Attempt]:
+    newest = newest_of(found, most + 1)
+    if len(newest) > most:
+        remark(f"the newest {most}; there are more (--limit, or --json for all)")
+    return newest[-most:]
+
+
+def _search(settings: Settings, wanted: AttemptFilter, bar: Bar, newest: int | None) -> Iterator[Attempt]:
+    """Everything that is meant; with ``newest``, of the index no more than that."""
     path, topic = settings.history.index, settings.topics.attempts
     starts: dict[int, int] | None = None
-    if path is not None and path.exists():
-        with AttemptIndex.open(path, topic) as index:
-            starts = index.offsets()
-            remark(f"by the index {path}, and the topic from there on")
-            yield from index.find(wanted)
     since_ms = wanted.since_ms
+    if path is not None and path.exists():
+        with AttemptIndex.open(path, topic) as index, index.snapshot():
+            if _is_of_use(index, settings, since_ms):
+                starts = index.offsets()
+                back = "" if index.since_ms is None else f", back to {shown(index.since_ms)}"
+                remark(f"by the index {path}{back}, and the topic from there on")
+                yield from index.find(wanted, newest)
     if starts is None and since_ms is None and not wanted.names_one_event:
         since_ms = now_ms() - _UNASKED_MS
         remark(f"since {shown(since_ms)} (--since searches further back)")
     broken = 0
-    for record in read_topic(settings, topic, bar, since_ms=since_ms, until_ms=wanted.until_ms, starts=starts):
+    for record in read_topic(settings, topic, bar, since_ms=since_ms, starts=starts):
         attempt = read_attempt(record.value)
         broken += attempt is None
         if attempt is not None and wanted.matches(attempt) and (since_ms is None or attempt.at_ms >= since_ms):
             yield attempt
     if broken:
         remark(f"{broken} records of {topic} make no sense")
+
+
+def _is_of_use(index: AttemptIndex, settings: Settings, since_ms: int | None) -> bool:
+    """Whether the index has what is asked for, as far as it goes; else the topic alone is read."""
+    path, topic = settings.history.index, settings.topics.attempts
+    if not index.is_of(topic_id(kafka_options(settings), topic)):
+        remark(f"{path} is not used: {topic} was made anew since (`attempts index` begins it again)")
+        return False
+    if since_ms is not None and since_ms < (index.since_ms or 0):
+        remark(f"{path} is not used: it goes back to {shown(index.since_ms)}")
+        return False
+    return bool(index.offsets())
 
 
 def _follow(options: Options, settings: Settings, wanted: AttemptFilter, limit: int | None) -> None:
@@ -140,13 +179,19 @@ def _summarise(options: Options, found: Iterable[Attempt]) -> None:
     summary = Summary()
     for attempt in found:
         summary.add(attempt)
-    parts = {"status": summary.statuses, "code": summary.codes, "destination": summary.destinations}
+    parts = {
+        "status": summary.statuses,
+        "dead letters' fault": summary.faults,
+        "code": summary.codes,
+        "destination": summary.destinations,
+    }
     if options.json:
         emit({
             "attempts": summary.statuses.total(),
             "oldest": shown(summary.oldest_ms) or None,
             "newest": shown(summary.newest_ms) or None,
             "byStatus": summary.statuses,
+            "deadLetteredByFault": summary.faults,
             "byCode": summary.codes,
             "byDestination": summary.destinations,
         })  # fmt: skip
@@ -172,32 +217,47 @@ def index(options: Options, *, keep: int, once: bool) -> None:
     path, topic = settings.history.index, settings.topics.attempts
     if path is None:
         raise CommandError("history.index: is not set: name the file that the index is to be kept in", 2)
-    with (
-        AttemptIndex.open(Path(path), topic) as kept,
-        Scan(kafka_options(settings), topic, starts=kept.offsets(), follow=not once) as scan,
-        Bar("attempts", quiet=options.json) as bar,
-        _until_told() if not once else nullcontext([False]) as told,
-    ):
-        added = broken = 0
-        expired_at = 0
-        for batch in scan:
-            found = [fit_for_index(record) for record in batch]
-            rows = [one for one in found if one is not None]
-            if batch:
-                kept.add(rows, _next_offsets(batch))
-            added += len(rows)
-            broken += len(found) - len(rows)
-            bar.at(*scan.progress)
-            if now_ms() - expired_at > _DAY_MS / 24:
-                expired_at = now_ms()
-                kept.drop_before(expired_at - keep * _DAY_MS)
-            if told[0]:
-                break
+    kafka = kafka_options(settings)
+    with AttemptIndex.open(Path(path), topic) as kept:
+        if kept.renew(topic_id(kafka, topic)):
+            remark(f"{topic} was made anew: the index begins again")
+        with (
+            Scan(kafka, topic, starts=kept.offsets(), follow=not once) as scan,
+            Bar("attempts", quiet=options.json) as bar,
+            _until_told() if not once else nullcontext([False]) as told,
+        ):
+            added, broken = _fill(kept, scan, keep * _DAY_MS, bar, told)
         count = kept.count()
     if options.json:
         emit({"index": str(path), "added": added, "attempts": count, "unreadable": broken})
     else:
         remark(f"{path}: {added} attempts added, {count} kept")
+
+
+def _fill(kept: AttemptIndex, scan: Scan, keep_ms: int, bar: Bar, told: list[bool]) -> tuple[int, int]:
+    """How many records were added, and how many make no sense."""
+    added = broken = 0
+    since_ms = _drop_old(kept, keep_ms)
+    for batch in scan:
+        found = [fit_for_index(record) for record in batch]
+        rows = [one for one in found if one is not None and one.attempt.at_ms >= since_ms]
+        if batch:
+            kept.add(rows, _next_offsets(batch))
+        added += len(rows)
+        broken += found.count(None)
+        bar.at(*scan.progress)
+        if now_ms() - keep_ms - since_ms >= _DROP_EVERY_MS:
+            since_ms = _drop_old(kept, keep_ms)
+        if told[0]:
+            break
+    return added, broken
+
+
+def _drop_old(kept: AttemptIndex, keep_ms: int) -> int:
+    """From when on attempts are kept, epoch ms."""
+    since_ms = now_ms() - keep_ms
+    kept.drop_before(since_ms)
+    return since_ms
 
 
 def _next_offsets(batch: Iterable[Record]) -> dict[int, int]:

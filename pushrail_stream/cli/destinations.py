@@ -6,11 +6,12 @@ import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import click
 
 from pushrail_stream.app import document_parser, load_registry
-from pushrail_stream.cli.documents import delete, no_such_destination, put
+from pushrail_stream.cli.documents import delete, put, unusable
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, remark, say, table
@@ -18,8 +19,8 @@ from pushrail_stream.cli.seal import seal
 from pushrail_stream.cli.trial import try_out
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
-from pushrail_stream.registry import Catalog, Caveat, FileDirectory, Refusal, to_document
-from pushrail_stream.registry.directory import document_files
+from pushrail_stream.registry import Catalog, Caveat, Refusal, to_document
+from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.settings import Settings
 
 
@@ -52,8 +53,8 @@ def show(options: Options, destination_id: str) -> None:
     settings = options.settings
     directory = _load(settings)
     destination = directory.get(destination_id)
-    if destination is None:
-        raise no_such_destination(settings, destination_id)
+    if destination is None or directory.is_refused(destination_id):
+        raise asyncio.run(unusable(settings, destination_id))
     if options.json:
         emit(to_document(destination))
         return
@@ -65,23 +66,27 @@ def show(options: Options, destination_id: str) -> None:
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @common_options
 def validate(options: Options, files: tuple[Path, ...]) -> None:
-    """Check documents: these FILES, or all of the registry's directory. Exits 2 when one is refused.
+    """Check documents: these FILES, or all of the registry. Exits 2 when one is refused.
 
     With --json: one object with accepted, refused, refusals and warnings.
     """
     settings = options.settings
-    found = [file for path in files or (settings.registry.path,) for file in _documents(path, named=bool(files))]
-    directory, refusals = FileDirectory.read(found, document_parser(settings, os.environ))
-    refused = len({refusal.file for refusal in refusals})
+    found = _check(settings, files) if files else _check_registry(settings)
+    refused = {refusal.file for refusal in found.refusals}
+    warnings = [caveat for caveat in found.caveats if caveat.file not in refused]
     if options.json:
         emit({
-            "accepted": len(directory),
-            "refused": refused,
-            "refusals": [refusal._asdict() for refusal in refusals],
-            "warnings": [caveat._asdict() for caveat in directory.caveats],
+            "accepted": len(found.used - refused),
+            "refused": len(refused),
+            "refusals": [refusal._asdict() for refusal in found.refusals],
+            "warnings": [caveat._asdict() for caveat in warnings],
         })  # fmt: skip
     else:
-        _print_findings(directory, refusals, refused)
+        for refusal in found.refusals:
+            say(f"refused: {refusal}")
+        for caveat in warnings:
+            say(f"warning: {caveat}")
+        say(f"{len(found.used - refused)} accepted, {len(refused)} refused")
     if refused:
         click.get_current_context().exit(2)
 
@@ -93,22 +98,36 @@ destinations.add_command(delete)
 destinations.add_command(try_out)
 
 
-def _print_findings(directory: FileDirectory, refusals: Sequence[Refusal], refused: int) -> None:
-    for refusal in refusals:
-        say(f"refused: {refusal}")
-    for caveat in directory.caveats:
-        say(f"warning: {caveat}")
-    say(f"{len(directory)} accepted, {refused} refused")
+class _Findings(NamedTuple):
+    used: set[str | None]
+    """Names of documents."""
+    refusals: Sequence[Refusal]
+    caveats: Sequence[Caveat]
 
 
-def _documents(path: Path, *, named: bool) -> list[Path]:
-    """A file stands for itself, a directory for its documents; the registry's path is always a directory."""
-    return document_files(path) if path.is_dir() or not named else [path]
+def _check(settings: Settings, paths: tuple[Path, ...]) -> _Findings:
+    """A file stands for itself, a directory for its documents."""
+    parse = document_parser(settings, os.environ)
+    catalog = Catalog(lambda _, content: parse(content))
+    files = [file for path in paths for file in (document_files(path) if path.is_dir() else [path])]
+    change = catalog.apply(read_document(file) for file in dict.fromkeys(files))
+    return _Findings(_used(catalog), change.refusals, change.caveats)
+
+
+def _check_registry(settings: Settings) -> _Findings:
+    catalog, signals = asyncio.run(load_registry(settings, os.environ))
+    refusals = [Refusal(*signal) for signal in signals if isinstance(signal, DocumentRefused)]
+    caveats = [Caveat(*signal) for signal in signals if isinstance(signal, DocumentCaveat)]
+    return _Findings(_used(catalog), refusals, caveats)
+
+
+def _used(catalog: Catalog) -> set[str | None]:
+    return {catalog.document_of(destination.id) for destination in catalog}
 
 
 def _load(settings: Settings) -> Catalog:
-    """The registry's destinations; what is wrong with documents goes to stderr."""
-    catalog, signals = asyncio.run(load_registry(settings, os.environ))
+    """The registry's destinations, their secrets sealed; what is wrong with documents goes to stderr."""
+    catalog, signals = asyncio.run(load_registry(settings, os.environ, opens=False))
     for signal in signals:
         match signal:
             case DocumentRefused():

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any, Final
 
 import click
 
 from pushrail_stream.cli.errors import CommandError
-from pushrail_stream.cli.letters import all_letters, letter_filter, read_letters
+from pushrail_stream.cli.letters import letter_at, letter_filter, read_letters
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, printable, remark, say, table
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.times import shown
+from pushrail_stream.core.event import MAX_LEVELS
+from pushrail_stream.core.record import Origin
 from pushrail_stream.history.letters import Letter, LetterFilter, count_letters
+from pushrail_stream.settings import Settings
 
 _DUMPED: Final = 1024
 """Bytes of what is no event that are shown."""
 _ROW: Final = 16
+_UNASKED: Final = 10
+"""Letters that are shown of those that options mean."""
 
 
 @click.group(epilog="Example: pushrail-stream dlq list --since 2h")
@@ -32,7 +41,8 @@ def list_(options: Options, *, wanted: LetterFilter) -> None:
     """Count dead letters by destination, customer, reason and code, with the oldest and the newest of each.
 
     Fault "customer": their side refused it, or their event is at fault. Fault "producer": what produced the record, or
-    we, wrote something that is no event. With --json: one object for each row.
+    we, wrote something that is no event. Reason "foreign": the record has no delivery headers, so that somebody else
+    has written it; it is shown and never replayed. With --json: one object for each row.
     """
     with Bar("dead letters", quiet=options.json) as bar:
         groups = count_letters(read_letters(options.settings, wanted, bar))
@@ -52,34 +62,67 @@ def list_(options: Options, *, wanted: LetterFilter) -> None:
 
 
 @dlq.command(epilog="Example: pushrail-stream dlq show pushrail.dlq/3/1042")
-@click.argument("position", metavar="POSITION")
+@click.argument("position", metavar="[POSITION]", required=False)
+@letter_filter
+@click.option("--limit", type=click.IntRange(1), help="At most so many. [default: 10; with POSITION all]")
 @common_options
-def show(options: Options, *, position: str) -> None:
+def show(options: Options, *, position: str | None, wanted: LetterFilter, limit: int | None) -> None:
     """Show the dead letter at POSITION: topic/partition/offset, in the DLQ or of the event's own record.
 
-    An event may have one for each of its destinations; all are shown. With --json: one object for each.
+    An event may have one for each of its destinations; all are shown. Without POSITION: those that the options mean.
+
+    With --json: one object for each, with the event, or the first bytes in hex of what is none.
     """
     settings = options.settings
-    if position.count("/") < 2 or not all(part.isdigit() for part in position.rsplit("/", 2)[1:]):  # noqa: PLR2004
-        raise CommandError("POSITION: must be topic/partition/offset", 2)
-    found = 0
-    with Bar("dead letters", quiet=options.json) as bar:
-        for letter in all_letters(settings, LetterFilter(), bar):
-            if position in {str(letter.position), str(letter.original().origin)}:
-                found += 1
-                if options.json:
-                    emit(_as_json(letter))
-                else:
-                    _print(letter)
+    at = None if position is None else _position(position)
+    if at is None and wanted == LetterFilter():
+        raise CommandError("POSITION: is required, or an option that says which are meant", 2)
+    found, most = 0, _UNASKED if limit is None and at is None else limit
+    with Bar("dead letters", quiet=options.json) as bar, _deep():
+        for letter in islice(_find(settings, wanted, at, bar), most):
+            found += 1
+            if options.json:
+                emit(_as_json(letter))
+            else:
+                _print(letter)
     if not found:
-        raise CommandError(f"{position}: there is no such dead letter in {settings.topics.dlq}")
+        what = "there is no such dead letter" if position is None else f"{position}: there is no such dead letter"
+        raise CommandError(f"{what} in {settings.topics.dlq}")
+
+
+def _position(text: str) -> Origin:
+    topic, *numbers = text.rsplit("/", 2)
+    if len(numbers) != 2 or not all(number.isascii() and number.isdigit() for number in numbers):  # noqa: PLR2004
+        raise CommandError("POSITION: must be topic/partition/offset", 2)
+    return Origin(topic, int(numbers[0]), int(numbers[1]))
+
+
+def _find(settings: Settings, wanted: LetterFilter, at: Origin | None, bar: Bar) -> Iterator[Letter]:
+    """Letters that match, and are those at a position if there is one: in the DLQ without reading all of it."""
+    if at is not None and at.topic == settings.topics.dlq:
+        letter = letter_at(settings, at, bar)
+        found = [] if letter is None else [letter]
+        yield from (letter for letter in found if wanted.matches(letter))
+        return
+    yield from (letter for letter in read_letters(settings, wanted, bar) if at in {None, letter.origin})
+
+
+@contextmanager
+def _deep() -> Iterator[None]:
+    """Let JSON be read and written as deeply as events may be nested: Python's own limit is where theirs is."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(before + 10 * MAX_LEVELS)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def _facts(letter: Letter) -> dict[str, Any]:
     state = letter.state
     return {
         "position": str(letter.position),
-        "origin": str(letter.original().origin),
+        "origin": str(letter.origin),
         "reason": letter.reason,
         "fault": letter.fault,
         "destination": letter.destination,
@@ -94,8 +137,12 @@ def _facts(letter: Letter) -> dict[str, Any]:
     }
 
 
-def _headers(letter: Letter) -> dict[str, str]:
-    return {name: (value or b"").decode(errors="backslashreplace") for name, value in letter.original().headers}
+def _headers(letter: Letter) -> list[tuple[str, str | None]]:
+    """The producer's, in their order: a name may come twice, and have no value."""
+    return [
+        (name, None if value is None else value.decode(errors="backslashreplace"))
+        for name, value in letter.original().headers
+    ]
 
 
 def _as_json(letter: Letter) -> dict[str, Any]:
@@ -103,22 +150,23 @@ def _as_json(letter: Letter) -> dict[str, Any]:
     event = json.loads(value) if letter.event is not None else None
     dump = {} if event is not None else {"hex": value[:_DUMPED].hex(), "bytes": len(value)}
     key = (letter.record.key or b"").decode(errors="backslashreplace")
-    return {**_facts(letter), "key": key, "headers": _headers(letter), "event": event, **dump}
+    headers = [{"name": name, "value": text} for name, text in _headers(letter)]
+    return {**_facts(letter), "key": key, "headers": headers, "event": event, **dump}
 
 
 def _print(letter: Letter) -> None:
     for name, fact in _facts(letter).items():
         if fact not in {None, ""}:
             say(f"{name:15} {fact}")
-    for name, text in _headers(letter).items():
-        say(f"header          {name}: {text}")
+    for name, text in _headers(letter):
+        say(f"header          {name}" + ("" if text is None else f": {text}"))
     value = letter.record.value or b""
     if letter.event is not None:
         text = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
         click.echo("\n".join(printable(line) for line in text.splitlines()))
     else:
         for start in range(0, min(len(value), _DUMPED), _ROW):
-            say(_dump_line(start, value[start : start + _ROW]))
+            say(_dump_line(start, value[start : min(start + _ROW, _DUMPED)]))
         if len(value) > _DUMPED:
             say(f"... {len(value) - _DUMPED} bytes more")
     click.echo("")

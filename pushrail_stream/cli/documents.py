@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import BinaryIO
+from pathlib import Path
+from typing import BinaryIO, Final
 
 import click
 
@@ -13,8 +14,14 @@ from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
 from pushrail_stream.ports import DocumentChange
-from pushrail_stream.registry import Parsed, Refusal
+from pushrail_stream.registry import Parsed, Problem, Refusal
+from pushrail_stream.registry.raw import SECRET_FIELD, id_of
 from pushrail_stream.settings import Settings
+
+_SEAL_NEXT: Final = (
+    'a new secret: put "env:TO_BE_SEALED" there, then `destinations seal` asks for it; '
+    'one that is sealed already: keep its "sealed:..." text, which `show` masks'
+)
 
 
 @click.command(epilog="Example: pushrail-stream destinations put acme-8K2zRq.json")
@@ -25,16 +32,15 @@ def put(options: Options, *, file: BinaryIO, dry_run: bool) -> None:
     """Put a destination document (FILE, or - for standard input) into the registry, new or in place of an old one.
 
     It is checked first, by itself and beside the others: one that would be refused is not written (exit code 2).
-    Workers follow within 5 s.
+    Workers follow within 5 s. A document whose secret is to be sealed next has "env:TO_BE_SEALED" in its place.
     """
     settings, content = options.settings, file.read()
     parsed = document_parser(settings, os.environ)(content)
     if not isinstance(parsed, Parsed):
-        raise CommandError("\n".join(str(Refusal(file.name, *problem)) for problem in parsed), 2)
+        raise CommandError(_explain(file.name, parsed), 2)
     destination_id = parsed.destination.id
+    name, is_new = asyncio.run(_place(settings, destination_id))
     catalog, _ = asyncio.run(load_registry(settings, os.environ))
-    is_new = catalog.get(destination_id) is None
-    name = catalog.document_of(destination_id) or new_name(settings, destination_id)
     change = catalog.apply([DocumentChange(name, content)])
     if change.refusals:
         raise CommandError("\n".join(str(refusal) for refusal in change.refusals), 2)
@@ -49,21 +55,33 @@ def put(options: Options, *, file: BinaryIO, dry_run: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted.")
 @common_options
 def delete(options: Options, *, destination_id: str, dry_run: bool) -> None:
-    """Delete a destination's document from the registry. Its waiting deliveries settle as skipped (deleted)."""
+    """Delete a destination's document from the registry. Its waiting deliveries settle as skipped (deleted).
+
+    ID is the destination's, or the name of its document, also of one that is refused.
+    """
     settings = options.settings
-    catalog, _ = asyncio.run(load_registry(settings, os.environ))
-    name = catalog.document_of(destination_id)
-    if name is None:
-        raise no_such_destination(settings, destination_id)
+    name = asyncio.run(find_document(settings, destination_id)).name
     if not dry_run:
         asyncio.run(write_document(settings, name, None))
     _tell(options, destination_id, "would be deleted" if dry_run else "deleted", name)
 
 
-def no_such_destination(settings: Settings, destination_id: str) -> CommandError:
-    """What to say when there is no destination of this id."""
-    where = settings.topics.destinations if settings.registry.topic else settings.registry.path
-    return CommandError(f"{where}: no destination {destination_id}; `destinations list` names them")
+async def find_document(settings: Settings, wanted: str) -> DocumentChange:
+    """The document of this name, or of the destination of this id, also one that is refused; else the command ends."""
+    found = _matching(await _everything(settings), wanted)
+    if not found:
+        where = settings.topics.destinations if settings.registry.topic else settings.registry.path
+        raise CommandError(f"{where}: no destination {wanted}; `destinations list` names them")
+    return _only(found, wanted)
+
+
+async def unusable(settings: Settings, destination_id: str) -> CommandError:
+    """What to say of a destination that is not in use: its document is refused, or there is none."""
+    try:
+        name = (await find_document(settings, destination_id)).name
+    except CommandError as error:
+        return error
+    return CommandError(f"{name}: is refused as it stands: nothing is sent by it")
 
 
 def new_name(settings: Settings, destination_id: str) -> str:
@@ -75,6 +93,45 @@ async def write_document(settings: Settings, name: str, content: bytes | None) -
     """Write a document into the registry, or delete it (None)."""
     async with open_store(settings) as store:
         await store.write(name, content)
+
+
+async def _everything(settings: Settings) -> list[DocumentChange]:
+    async with open_store(settings) as store:
+        return list(await store.everything())
+
+
+async def _place(settings: Settings, destination_id: str) -> tuple[str, bool]:
+    """Where to write the document of this destination, and whether there is none yet."""
+    documents, name = await _everything(settings), new_name(settings, destination_id)
+    there = next((document for document in documents if document.name == name), None)
+    if settings.registry.topic:
+        return name, there is None
+    if found := [document for document in documents if _id(document) == destination_id]:
+        return _only(found, destination_id).name, False
+    if there is not None and (there.content is None or _id(there) is not None):
+        raise CommandError(f"{name}: is there already, and not the document of {destination_id}: rename it first", 2)
+    return name, there is None
+
+
+def _matching(documents: list[DocumentChange], wanted: str) -> list[DocumentChange]:
+    named = [document for document in documents if wanted in {document.name, Path(document.name).name}]
+    return named or [document for document in documents if _id(document) == wanted]
+
+
+def _only(found: list[DocumentChange], wanted: str) -> DocumentChange:
+    if len(found) > 1:
+        names = ", ".join(document.name for document in found)
+        raise CommandError(f"{wanted}: is the id of several documents ({names}): delete one of them by its name", 2)
+    return found[0]
+
+
+def _id(document: DocumentChange) -> str | None:
+    return None if document.content is None else id_of(document.content)
+
+
+def _explain(file: str, problems: tuple[Problem, ...]) -> str:
+    lines = [str(Refusal(file, *problem)) for problem in problems]
+    return "\n".join([*lines, *([_SEAL_NEXT] if any(p.field == SECRET_FIELD for p in problems) else [])])
 
 
 def _tell(options: Options, destination_id: str, what: str, name: str) -> None:

@@ -15,11 +15,11 @@ from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.files import read_if_there
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say, table
-from pushrail_stream.cli.process import on_signal
+from pushrail_stream.cli.process import allow_many_sockets, on_signal
 from pushrail_stream.http.api_keys import ApiKey, parse_keys, with_key_revoked, with_new_key
 from pushrail_stream.ingest import Ingesting, run_ingest
 from pushrail_stream.observe.logging import Logger, open_log
-from pushrail_stream.registry.store import replace_file
+from pushrail_stream.registry.store import changing_alone, replace_file
 from pushrail_stream.settings import Settings, check_vendor
 
 
@@ -41,6 +41,7 @@ def ingest(options: Options, context: click.Context) -> None:
         return
     settings = options.settings
     log = open_log(options.log_level, as_json=options.json, worker="pushrail-stream-ingest")
+    allow_many_sockets()
     log.info("starting", kafka=settings.kafka.bootstrap_servers)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_take_in(settings, log))
@@ -70,12 +71,13 @@ def create(options: Options, vendor: str | None) -> None:
     except ValueError as error:
         raise CommandError(f"--vendor: {error}", 2) from None
     path = settings.ingest.keys_file
-    content = read_if_there(path, "the file of API keys")
-    with _named(path):
-        new = with_new_key(content, vendor, _now())
-    if content is None:
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, new.content)
+    except OSError as error:
+        raise CommandError(f"{path.parent}: cannot be made: {(error.strerror or str(error)).lower()}", 2) from None
+    with changing_alone(path), _named(path):
+        new = with_new_key(read_if_there(path, "the file of API keys"), vendor, _now())
+        replace_file(path, new.content, is_private=True)
     if options.json:
         emit({"id": new.id, "vendor": vendor, "keysFile": str(path), "key": new.secret})
     else:
@@ -101,12 +103,11 @@ def list_(options: Options) -> None:
 def revoke(options: Options, key_id: str) -> None:
     """Make a key good for nothing, for ever. Running ingests refuse it within two seconds."""
     path = options.settings.ingest.keys_file
-    content = read_if_there(path, "the file of API keys")
-    if content is None:
+    if not path.exists():
         raise CommandError(f"{path}: there is no such file, so no key {key_id}", 2)
-    with _named(path):
-        after = with_key_revoked(content, key_id, _now())
-    replace_file(path, after)
+    with changing_alone(path), _named(path):
+        after = with_key_revoked(read_if_there(path, "the file of API keys") or b"", key_id, _now())
+        replace_file(path, after, is_private=True)
     if options.json:
         emit({"id": key_id, "revoked": True})
     else:

@@ -18,7 +18,7 @@ from pushrail_stream.cli.seal import require_keyring
 from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.keyring import check_key_id, check_kms_arn, with_key, without_keys
 from pushrail_stream.registry.rotation import Rotation, rotate, survey
-from pushrail_stream.registry.store import replace_file
+from pushrail_stream.registry.store import changing_alone, replace_file
 from pushrail_stream.settings import Settings
 
 _EVERY: Final = 500
@@ -55,10 +55,11 @@ def generate(options: Options, *, key_id: str | None, kms: str | None, dry_run: 
                 check(value)
         except ValueError as error:
             raise CommandError(f"{option}: {error}", 2) from None
-    before = read_if_there(path, "the keyring")
-    content = with_key(str(path), before, key_id, kms=kms, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    if not dry_run:
-        replace_file(path, content)
+    with changing_alone(path):
+        before = read_if_there(path, "the keyring")
+        content = with_key(str(path), before, key_id, kms=kms, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        if not dry_run:
+            replace_file(path, content, is_private=True)
     if options.json:
         emit({"id": key_id, "kind": "local" if kms is None else "kms", "keyring": str(path), "dryRun": dry_run})
     else:
@@ -119,9 +120,7 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
     path = _keyring_file(settings) if remove_unused else None
     done = asyncio.run(_rotate(settings, keyring, dry_run=dry_run, quiet=options.json))
     unused = done.unused(keyring)
-    removed = unused if path is not None and not dry_run else []
-    if path is not None and removed:
-        replace_file(path, without_keys(str(path), path.read_bytes(), frozenset(removed)))
+    removed = _remove(path, unused, settings, keyring) if path is not None and not dry_run else []
     _tell_problems(done)
     if options.json:
         emit({
@@ -137,6 +136,17 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
         _print(done, keyring, unused, removed, dry_run=dry_run)
     if done.problems:
         raise CommandError(f"{len(done.problems)} documents could not be read or opened: no key can go")
+
+
+def _remove(path: Path, unused: list[str], settings: Settings, keyring: Keyring) -> list[str]:
+    """Take keys off the keyring; which of them have gone."""
+    with changing_alone(path):
+        # Somebody may have written a document meanwhile: what is there now decides.
+        still_unused = asyncio.run(_survey(settings)).unused(keyring)
+        removed = [key_id for key_id in unused if key_id in still_unused]
+        if removed:
+            replace_file(path, without_keys(str(path), path.read_bytes(), frozenset(removed)), is_private=True)
+    return removed
 
 
 def _keyring_file(settings: Settings) -> Path:

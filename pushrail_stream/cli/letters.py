@@ -10,18 +10,24 @@ import click
 
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic
-from pushrail_stream.cli.times import MOMENT
+from pushrail_stream.cli.times import MOMENT, check_period
+from pushrail_stream.core.fault import FAULTS
+from pushrail_stream.core.record import Origin
 from pushrail_stream.history.letters import REASONS, Letter, LetterFilter, read_letter
 from pushrail_stream.settings import Settings
 
-_REASONS: Final = (*REASONS, "foreign")
 _OPTIONS: Final = (
     click.option("--destination", metavar="ID", help="Of this destination."),
     click.option("--customer", metavar="ID", help="Of this customer (customerExternalId)."),
     click.option("--vendor", help="Of this vendor."),
     click.option(
-        "--reason", "reasons", type=click.Choice([*REASONS, "foreign"]), multiple=True, help="May be repeated."
+        "--reason",
+        "reasons",
+        type=click.Choice(REASONS),
+        multiple=True,
+        help='May be repeated. "foreign": a record that somebody else has written there.',
     ),
+    click.option("--fault", type=click.Choice(FAULTS), help="Whose: the customer's, or its producer's (or ours)."),
     click.option("--code", help="With this error code, AWS's or ours."),
     click.option("--event-type", help="Of exactly this event type."),
     click.option(
@@ -40,6 +46,7 @@ def letter_filter(command: Callable[..., None]) -> Callable[..., None]:
     def wrapper(*args: Any, **kwargs: Any) -> None:
         names = [*LetterFilter.__slots__]
         values = {name: kwargs.pop(name) for name in names}
+        check_period(values["since_ms"], values["until_ms"])
         command(*args, wanted=LetterFilter(**values | {"reasons": frozenset(values["reasons"])}), **kwargs)
 
     for option in reversed(_OPTIONS):
@@ -52,6 +59,14 @@ def read_letters(settings: Settings, wanted: LetterFilter, bar: Bar) -> Iterator
     for letter in all_letters(settings, wanted, bar):
         if wanted.matches(letter):
             yield letter
+
+
+def letter_at(settings: Settings, position: Origin, bar: Bar) -> Letter | None:
+    """The letter at a position of the DLQ; None where there is none."""
+    topic, partition, offset = position
+    for record in read_topic(settings, topic, bar, starts={partition: offset}, only=[partition]):
+        return read_letter(record, settings.vendor) if record.offset == offset else None
+    return None
 
 
 def all_letters(settings: Settings, wanted: LetterFilter, bar: Bar) -> Iterator[Letter]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import difflib
 import json
 import os
 import re
@@ -20,8 +21,10 @@ from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say
 from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.eventbridge.identity import UnknownIdentity, own_account
+from pushrail_stream.eventbridge.regions import known_regions
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry import ROLE, Onboarding, Parsed, new_external_id
+from pushrail_stream.registry.onboarding import partition_of
 from pushrail_stream.settings import Settings
 
 _STS_SECS: Final = 5.0
@@ -91,12 +94,14 @@ def onboard(
         archive_days=archive_days,
     )
     _check_options(onboarding)
+    _check_region(onboarding, settings)
     content = (json.dumps(onboarding.document(), indent=2, ensure_ascii=False) + "\n").encode()
     name = new_name(settings, onboarding.destination_id)
     _check(onboarding, name, content, settings)
     if our_account is None:
         onboarding = dataclasses.replace(onboarding, our_account=_ask_sts(settings, onboarding.partition))
     if not dry_run:
+        _make_directory(settings)
         # The files first: when they cannot be written, there is no document that refuses the next attempt.
         if out is not None:
             _write(onboarding, out)
@@ -132,11 +137,40 @@ def _check_options(onboarding: Onboarding) -> None:
         raise CommandError("\n".join(problems), 2)
 
 
+def _check_region(onboarding: Onboarding, settings: Settings) -> None:
+    ours = settings.sts.region
+    if partition_of(ours) != onboarding.partition:
+        raise CommandError(
+            f"--region: {onboarding.region} is of the partition {onboarding.partition}, where workers whose sts.region "
+            f"is {ours} can assume no role: onboard with the settings of workers that run in that partition",
+            2,
+        )
+    known = known_regions()
+    if onboarding.region not in known:
+        alike = difflib.get_close_matches(onboarding.region, known)
+        hint = f"; alike are {', '.join(alike)}" if alike else ""
+        remark(f"--region: {onboarding.region} is not among the regions known here{hint}")
+
+
+def _make_directory(settings: Settings) -> None:
+    """The first customer's document may be the first of all."""
+    path = settings.registry.path
+    if settings.registry.topic or path.exists():
+        return
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise CommandError(f"{path}: {(error.strerror or str(error)).lower()} (registry.path)", 2) from error
+    remark(f"made the directory {path}")
+
+
 def _check(onboarding: Onboarding, name: str, content: bytes, settings: Settings) -> None:
     """What would be refused as a document, by itself or beside the others, is refused before anything is written."""
     checked = document_parser(settings, os.environ)(content)
     if not isinstance(checked, Parsed):
         raise CommandError("\n".join(f"{field}: {problem}" for field, problem in checked), 2)
+    if not settings.registry.topic and not settings.registry.path.exists():
+        return  # there is no document beside this one yet
     catalog, signals = asyncio.run(load_registry(settings, os.environ))
     for known in catalog.route(onboarding.vendor, onboarding.customer):
         there = f"{known.id} ({catalog.document_of(known.id)})"
@@ -147,7 +181,11 @@ def _check(onboarding: Onboarding, name: str, content: bytes, settings: Settings
         )
     if any(isinstance(signal, DocumentRefused) and signal.document == name for signal in signals):
         raise CommandError(f"--customer: {name} is there already, and refused (`destinations validate`): mend it", 2)
-    for refusal in catalog.apply([DocumentChange(name, content)]).refusals:
+    change = catalog.apply([DocumentChange(name, content)])
+    if change.removed:
+        problem = f"{name} is there already, and the document of {', '.join(change.removed)}: rename it first"
+        raise CommandError(f"--customer: {problem}", 2)
+    for refusal in change.refusals:
         hint = "; name another role with --role" if refusal.field == "auth.roleArn" else ""
         raise CommandError(f"{refusal.field}: {refusal.problem}{hint}", 2)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import resource
 import signal
 from collections.abc import Callable
 from typing import Final
@@ -20,6 +21,13 @@ def on_signal(act: Callable[[], object]) -> None:
     if supervisor is not None:
         # A supervisor that was killed cannot ask: its workers drain and end when it is gone.
         loop.add_reader(supervisor.sentinel, _end_with, supervisor.sentinel, act)
+
+
+def allow_many_sockets() -> None:
+    """Every call under way and everybody who posts holds a connection: use as many as the system lets this process."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _end_with(sentinel: int, act: Callable[[], object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self, final
 
@@ -16,13 +17,17 @@ _PATIENCE_SECS: Final = 1.0
 
 @final
 class Bar:
-    """How much is done of how much, how fast, and how long it will take."""
+    """How much of one topic is done, how fast, and how long it will take."""
 
-    def __init__(self, what: str, *, quiet: bool = False) -> None:
+    def __init__(self, what: str, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        """``clock`` gives seconds."""
         self._what = what
+        self._clock = clock
         self._is_on = not quiet and sys.stderr is not None and sys.stderr.isatty()
-        self._began = self._shown_at = time.monotonic()
+        self._began = self._shown_at = clock()
         self._width = 0
+        self.beside = ""
+        """What else is to be said of it, as ``120 sent``."""
 
     def __enter__(self) -> Self:
         return self
@@ -35,11 +40,13 @@ class Bar:
 
     def at(self, done: int, total: int) -> None:
         """Show where it stands, if it is time."""
-        now = time.monotonic()
-        if not self._is_on or now - self._began < _PATIENCE_SECS or now - self._shown_at < _EVERY_SECS:
+        if not self._is_on:
+            return
+        now = self._clock()
+        if now - self._began < _PATIENCE_SECS or now - self._shown_at < _EVERY_SECS:
             return
         self._shown_at = now
-        line = describe(self._what, done, total, now - self._began)
+        line = describe(self._what, done, total, now - self._began) + (f"; {self.beside}" if self.beside else "")
         click.echo("\r" + line.ljust(self._width), nl=False, err=True)
         self._width = max(self._width, len(line))
 

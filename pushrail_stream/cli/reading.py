@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.core.record import Record
@@ -17,11 +17,23 @@ def read_topic(
     bar: Bar,
     *,
     since_ms: int | None = None,
-    until_ms: int | None = None,
     starts: Mapping[int, int] | None = None,
+    only: Collection[int] | None = None,
 ) -> Iterator[Record]:
-    """Every record between these bounds, as `Scan` understands them; raises `ports.Failed`."""
-    with Scan(kafka_options(settings), topic, since_ms=since_ms, until_ms=until_ms, starts=starts) as scan:
-        for batch in scan:
-            yield from batch
-            bar.at(*scan.progress)
+    """Every record from there to the present end, as `Scan` understands it; raises `ports.Failed`.
+
+    Times stand in no order in a topic: only what comes before ``since_ms`` can be passed over, never what comes after
+    some time.
+    """
+    with Scan(kafka_options(settings), topic, since_ms=since_ms, starts=starts, only=only) as scan:
+        yield from watched(scan, bar)
+
+
+def watched(scan: Scan, bar: Bar) -> Iterator[Record]:
+    """The records of a scan. What is done with one may take long: the bar moves with each of them."""
+    for batch in scan:
+        done, total = scan.progress
+        for left, record in zip(range(len(batch), 0, -1), batch, strict=True):
+            bar.at(done - left, total)
+            yield record
+        bar.at(done, total)

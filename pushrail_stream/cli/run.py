@@ -6,7 +6,6 @@ import asyncio
 import gc
 import multiprocessing
 import os
-import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -21,7 +20,7 @@ import uvloop
 from pushrail_stream.app import Worker, open_registry, run_worker
 from pushrail_stream.cli.errors import CommandError, expected_errors
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.process import SIGNALS, on_signal
+from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.settings import Settings
@@ -54,7 +53,7 @@ def _work(options: Options, name: str, port: int | None = None) -> None:
     """One worker, in this process."""
     settings = options.settings if port is None else _with_port(options.settings, port)
     log = open_log(options.log_level, as_json=options.json, worker=name)
-    _allow_many_sockets()
+    allow_many_sockets()
     _tune_memory()
     log.info("starting", kafka=settings.kafka.bootstrap_servers)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -93,13 +92,6 @@ async def _serve(work: Coroutine[None, None, Ledger]) -> Ledger:
         return await work
     except asyncio.CancelledError:
         return Ledger()
-
-
-def _allow_many_sockets() -> None:
-    """Every call under way holds a connection: use as many as the system allows this process."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _tune_memory() -> None:

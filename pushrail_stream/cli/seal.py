@@ -12,14 +12,14 @@ from typing import Final
 import click
 
 from pushrail_stream.app import document_parser, load_registry, open_keyring, open_store
-from pushrail_stream.cli.documents import no_such_destination
+from pushrail_stream.cli.documents import find_document
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry import Keyring, Parsed, Problem, Refusal
-from pushrail_stream.registry.documents import id_of, with_secret
+from pushrail_stream.registry.raw import with_secret
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings import Settings
 
@@ -28,19 +28,30 @@ _SECRET: Final = re.compile(r"[!-~]{1,512}")
 
 @click.command(epilog="Example: pushrail-stream destinations seal dst_acme_8K2zRq < secret.txt")
 @click.argument("destination_id", metavar="ID")
+@click.argument("surplus", nargs=-1, metavar="", type=click.UNPROCESSED)
 @click.option("--access-key-id", help="The access key id that belongs to the secret, where that changes with it.")
 @click.option("--dry-run", is_flag=True, help="Check everything and write nothing.")
 @common_options
-def seal(options: Options, *, destination_id: str, access_key_id: str | None, dry_run: bool) -> None:
+def seal(
+    options: Options, *, destination_id: str, surplus: tuple[str, ...], access_key_id: str | None, dry_run: bool
+) -> None:  # fmt: skip
     """Seal the secret access key of a destination and write it into its document.
 
     The secret is asked for, or read from standard input; there is no option for it, so that no shell remembers it. It
     is encrypted by the keyring's primary key for this destination alone: in another document it does not open. Key id
     and secret change in one step; batches under way end on the old pair.
+
+    The document is there before: in the folder it may lack the secret, and `destinations put` takes one that has
+    "env:TO_BE_SEALED" in its place.
     """
+    if surplus:
+        # Not quoted: it may be the secret.
+        raise CommandError("takes one ID and nothing else: the secret is asked for, or read from standard input", 2)
     settings = options.settings
     keyring = require_keyring(settings)
-    name, content = asyncio.run(_find(settings, destination_id))
+    name, content, problem = asyncio.run(find_document(settings, destination_id))
+    if content is None:
+        raise CommandError(f"{name}: {problem}", 2)
     _sealed(name, content, lambda _: "", None)  # nobody is asked for a secret that has no place
     secret = _read_secret()
     changed = _sealed(name, content, lambda place: keyring.seal(secret, place), access_key_id)
@@ -60,15 +71,6 @@ def require_keyring(settings: Settings) -> Keyring:
     return keyring
 
 
-async def _find(settings: Settings, destination_id: str) -> tuple[str, bytes]:
-    """Name and content of a destination's document, which may be refused for want of the secret."""
-    async with open_store(settings) as store:
-        for name, content, _ in await store.everything():
-            if content is not None and id_of(content) == destination_id:
-                return name, content
-    raise no_such_destination(settings, destination_id)
-
-
 def _sealed(name: str, content: bytes, seal_for: Callable[[Place], str], access_key_id: str | None) -> bytes:
     changed = with_secret(content, seal_for, access_key_id)
     if isinstance(changed, Problem):
@@ -78,7 +80,10 @@ def _sealed(name: str, content: bytes, seal_for: Callable[[Place], str], access_
 
 def _read_secret() -> Secret:
     is_person = sys.stdin.isatty()
-    text: str = click.prompt("Secret access key", hide_input=True, err=True) if is_person else sys.stdin.read()
+    try:
+        text: str = click.prompt("Secret access key", hide_input=True, err=True) if is_person else sys.stdin.read()
+    except UnicodeDecodeError:
+        text = ""
     if not _SECRET.fullmatch(text.strip()):
         raise CommandError("the secret: must be one word of 1 to 512 printable ASCII characters", 2)
     return Secret(text.strip())

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
 _AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
@@ -23,14 +24,21 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic for type ch
         if isinstance(value, int):
             return value
         if found := _AGO.fullmatch(value):
-            return now_ms() - int(timedelta(**{_UNITS[found[2]]: int(found[1])}).total_seconds() * 1000)
+            ago_ms = timedelta(**{_UNITS[found[2]]: int(found[1])}) // timedelta(milliseconds=1)
+            return max(now_ms() - ago_ms, 0)  # Kafka's times begin in 1970
         epoch_ms = parse_rfc3339(value)
-        if epoch_ms is None:
+        if epoch_ms is None or epoch_ms < 0:
             self.fail("must be a time such as 2026-11-24T09:00:00Z, or how long ago: 90s, 15m, 2h, 7d", param, ctx)
         return epoch_ms
 
 
 MOMENT: Final = _Moment()
+
+
+def check_period(since_ms: int | None, until_ms: int | None) -> None:
+    """Refuse, as wrong usage, a time that ends before it begins; None: no bound on that side."""
+    if since_ms is not None and until_ms is not None and until_ms <= since_ms:
+        raise CommandError("--until: must be later than --since", 2)
 
 
 def now_ms() -> int:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
+from collections.abc import Iterable
 from typing import Final
 
 import click
 
 from pushrail_stream.app import eventbridge_options, load_registry
-from pushrail_stream.cli.documents import no_such_destination
+from pushrail_stream.cli.documents import unusable
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.eventbridge.verify import Step, verify
+from pushrail_stream.registry import Refusal
 from pushrail_stream.settings import Settings
 
 _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown": "unknown"}
@@ -34,12 +36,12 @@ def try_out(options: Options, *, destination_id: str) -> None:
     settings = options.settings
     catalog, signals = asyncio.run(load_registry(settings, os.environ))
     destination = catalog.get(destination_id)
-    if destination is None:
-        raise no_such_destination(settings, destination_id)
     name = catalog.document_of(destination_id)
-    for signal in signals:
-        if isinstance(signal, DocumentRefused | DocumentCaveat) and signal.document == name:
-            remark(f"{name}: {signal.field}: {signal.problem}")
+    findings = [signal for signal in signals if isinstance(signal, DocumentRefused | DocumentCaveat)]
+    # A document that cannot be read as one has no id to go by: it may be any of those that are refused.
+    _remark_on(finding for finding in findings if name in {finding.document, None})
+    if destination is None or catalog.is_refused(destination_id):
+        raise asyncio.run(unusable(settings, destination_id))
     steps = asyncio.run(_run(destination, settings, quiet=options.json))
     ok = all(step.result != "failed" for step in steps)
     is_safe = all(step.result != "warning" for step in steps)
@@ -57,6 +59,12 @@ def try_out(options: Options, *, destination_id: str) -> None:
         remark(f'it works; {mend}set "enabled" to true in the document to begin')
     if not ok:
         click.get_current_context().exit(1)
+
+
+def _remark_on(findings: Iterable[DocumentRefused | DocumentCaveat]) -> None:
+    for finding in findings:
+        kind = "refused" if isinstance(finding, DocumentRefused) else "warning"
+        remark(f"{kind}: {Refusal(*finding)}")
 
 
 async def _run(destination: Destination, settings: Settings, *, quiet: bool) -> list[Step]:

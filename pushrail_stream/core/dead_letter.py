@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pushrail_stream.core.delivery import Replay
+from pushrail_stream.core.delivery import Replay, Trigger
 from pushrail_stream.core.headers import DeliveryHeaders, connect_headers, encode_headers
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.core.retry import DeadReason
@@ -12,7 +12,10 @@ from pushrail_stream.core.retry import DeadReason
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """The original record, untouched, and why its delivery was given up."""
+    """The original record, untouched, and why its delivery was given up.
+
+    The DLQ holds all of it but ``trigger``, ``bus_arn`` and ``told``, which are for those who watch.
+    """
 
     record: Record
     reason: DeadReason
@@ -24,6 +27,11 @@ class DeadLetter:
     first_attempt_ms: int | None = None
     request_id: str | None = None
     replay: Replay | None = None
+    trigger: Trigger = "live"
+    bus_arn: str | None = None
+    """The destination's, where there is one."""
+    told: bool = False
+    """Whether it died of an attempt, whose signal has said so; else it was given up without a call."""
 
     def headers(self) -> Headers:
         """The producer's headers, the delivery's (contract 3.4) and Kafka Connect's."""

@@ -82,6 +82,11 @@ class Destination:
     enabled: bool = True
     limits: Limits = field(default_factory=Limits)
 
+    @property
+    def reach(self) -> tuple[Auth, str, str]:
+        """How the bus is reached: what a bus was found to be holds for this and no longer."""
+        return self.auth, self.bus_arn, self.region
+
     def wants(self, event_type: str) -> bool:
         """Whether the destination's filter lets this event type through."""
         return not self.event_types or any(

@@ -2,11 +2,11 @@
 
 Then it is no customer's fault but a bad release, a producer's or ours, and the events are better left in Kafka.
 
-Rules. Records and dead letters are counted per customer over a window. A flood is there when, whichever one customer is
-left out, the others have at least ``min_dead`` dead letters and these are at least ``share`` of the others' records;
-and when at least ``min_customers`` customers have that share of their own records dead. So neither the busiest nor the
-worst customer can bring it about alone. Once tripped, tripped for good: people have to look. Times are seconds of one
-monotonic clock.
+Rules. Records and dead letters are counted per customer over a window, what somebody has asked to send again left out.
+A flood is there when, whichever one customer is left out, the others have at least ``min_dead`` dead letters and these
+are at least ``share`` of the others' records; and when at least ``min_customers`` customers have that share of their
+own records dead. So neither the busiest nor the worst customer can bring it about alone. Once tripped, tripped for
+good: people have to look. Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Final, NamedTuple, final
 
+from pushrail_stream.core.event import Event
+
 Customer = bytes | str | None
-"""A record's key. The guard wants one type for all; None is a customer like any other."""
+"""Who a record is about. The guard wants one type for all; None is a customer like any other."""
 
 MAX_CUSTOMERS: Final = 20_000
 """Customers counted by name in half a window; the rest count together, as one: 2 MiB or so for a half."""
@@ -30,6 +32,13 @@ A look visits all of those customers, 2 ms for 10,000, and a dead letter must st
 """
 _CUSTOMERS_PER_DEAD_LETTER: Final = 40
 _OTHERS: Final = object()
+
+
+def customer_of(event: Event | None, key: bytes | None) -> str | None:
+    """Who a record is about: its event says so; the key, which may be anything, only where there is no event."""
+    if event is not None:
+        return event.customer_external_id
+    return None if key is None else key.decode(errors="replace")
 
 
 @dataclass(frozen=True, slots=True)

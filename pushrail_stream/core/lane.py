@@ -15,22 +15,27 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, final
 
+from pushrail_stream.core.backlog import Backlog
 from pushrail_stream.core.batch import Batch, Flush
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES
-from pushrail_stream.core.suspension import Suspension
+from pushrail_stream.core.suspension import LAST_PROBE_SECS, Suspension
 from pushrail_stream.core.throughput import Throughput
 from pushrail_stream.core.window import Window
 
 ROOM: Final = 200
 """Deliveries that may wait whatever the destination takes a second."""
 _GRACE_SECS: Final = 2.0
-"""What a lane delivered before it fell behind shows what it was given, not what it can: for so long it may hold any."""
+"""What a lane delivered before it fell behind shows what it was given, not what it can: for so long it may hold any,
+and so long a call may take before the destination counts as silent."""
 _LOOK_SECS: Final = 0.5
 """How often retries that cannot leave are looked through for those that have waited too long."""
 _KEPT_SECS: Final = 60.0
 """An idle destination's cut window is remembered for so long, and a blocking one's document looked at so often."""
+_BLOCKING_KEPT_SECS: Final = 2 * LAST_PROBE_SECS
+"""That an idle destination blocks is remembered for so long after its last call. What is offered when a probe is due is
+called: by then nothing has come for a probe's longest pause, so its events go to another worker, or there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,8 @@ class Lane:
     """A destination's deliveries that are not settled and not under way, and what its bus showed of itself."""
 
     __slots__ = (
-        "_alone", "_behind_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order", "_waiting",
-        "destination", "in_flight", "next_call_at", "suspension", "throughput", "window",
+        "_alone", "_asked_at", "_behind_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order",
+        "_waiting", "backlog", "destination", "in_flight", "next_call_at", "suspension", "throughput", "window",
     )  # fmt: skip
 
     def __init__(self, destination: Destination, limits: LaneLimits) -> None:
@@ -68,6 +73,7 @@ class Lane:
         self.window = Window()
         self.suspension = Suspension()
         self.throughput = Throughput()
+        self.backlog = Backlog()
         self._limits = limits
         self._fresh: deque[Delivery] = deque()
         self._fresh_bytes = 0
@@ -76,6 +82,8 @@ class Lane:
         self._order = 0
         self._behind_since = float("inf")
         self._called_at = float("-inf")
+        self._asked_at = float("-inf")
+        """When the first call was made after the last delivery."""
         self._look_at = float("-inf")
 
     def __len__(self) -> int:
@@ -94,7 +102,7 @@ class Lane:
 
     def kept_until(self, now: float) -> float:
         """Until when an idle lane is to be remembered for its state; ``now`` when it may be forgotten."""
-        if not self.suspension.is_clear:
+        if not self.suspension.is_clear and now < self._called_at + _BLOCKING_KEPT_SECS:
             return now + _KEPT_SECS
         cut_until = now if self.window.is_open else self._called_at + _KEPT_SECS
         return max(now, cut_until, self.next_call_at)
@@ -106,6 +114,21 @@ class Lane:
     def progresses(self, now: float) -> bool:
         """Whether the destination has taken something lately."""
         return now - self.throughput.last <= self._limits.hold_secs
+
+    def is_silent(self, now: float) -> bool:
+        """Whether the destination has been called for a while and has taken nothing."""
+        if self.in_flight == 0 and self._asked_at <= self.throughput.last:
+            return False
+        return now - max(self._asked_at, self.throughput.last) >= _GRACE_SECS
+
+    def busy_secs(self, soonest_secs: float, now: float) -> float | None:
+        """For how long the destination has enough to do, if what left comes back in time; None when it takes nothing.
+
+        ``soonest_secs``: one more cannot be back before.
+        """
+        if not self.progresses(now):
+            return None
+        return self.backlog.busy_secs(len(self), self.throughput.pace, soonest_secs, now)
 
     def offer(self, delivery: Delivery, now: float) -> bool:
         """Queue a delivery; whether it made a batch ready or is the first to wait, so that somebody must look."""
@@ -139,9 +162,15 @@ class Lane:
             picked = self._pick(now)
         self.in_flight += 1
         self._called_at = now
-        if self.destination.limits.max_requests_per_second is not None:
-            self.next_call_at = now + 1 / self.destination.limits.max_requests_per_second
+        if self._asked_at <= self.throughput.last:
+            self._asked_at = now
+        self.space_calls(now)
         return Batch(self.destination, tuple(picked), flush)
+
+    def space_calls(self, at: float) -> None:
+        """A call is made at this moment: when the destination's rate allows the next one."""
+        if self.destination.limits.max_requests_per_second is not None:
+            self.next_call_at = at + 1 / self.destination.limits.max_requests_per_second
 
     def finish(self) -> None:
         """A batch that was taken has its outcomes. Finishing more than was taken is a bug and raises."""
@@ -164,6 +193,12 @@ class Lane:
             self._look_at = now + _LOOK_SECS
             late += self._drop_retries(lambda delivery: delivery.hold_until <= now)
         return late
+
+    def stuck(self, now: float) -> list[Delivery]:
+        """Take out what waits for a silent destination: all of it, or while it is not being called what has failed."""
+        if not self.is_silent(now):
+            return []
+        return self.drop(_any) if self.in_flight else self._drop_retries(_any)
 
     def send_at(self) -> float:
         """When `take` will have a batch, if nothing is offered or finished before; infinity for never."""
@@ -245,3 +280,7 @@ class Lane:
         yield from self._alone
         for _, _, delivery in self._waiting:
             yield delivery
+
+
+def _any(_delivery: Delivery) -> bool:
+    return True

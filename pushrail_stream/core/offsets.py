@@ -35,17 +35,18 @@ class Committable(NamedTuple):
 class Ticket:
     """One open record of a tracker: it closes when all its deliveries have settled."""
 
-    __slots__ = ("_open", "_tracker", "at_ms", "is_shared", "offset", "size")
+    __slots__ = ("_is_shared", "_open", "_tracker", "at_ms", "is_condemned", "offset", "size")
 
     def __init__(self, tracker: OffsetTracker, offset: int, size: int, deliveries: int, at_ms: int) -> None:
         self._tracker = tracker
         self._open = deliveries
-        self.is_shared = deliveries > 1
-        """Whether several deliveries hang on this record: what one of them gives up makes the others come again."""
+        self._is_shared = deliveries > 1
         self.offset = offset
         self.size = size
         self.at_ms = at_ms
         """Epoch milliseconds of the record's Kafka timestamp."""
+        self.is_condemned = False
+        """Whether a delivery was given up on for the record's own fault: the flood guard counts a record once."""
 
     @property
     def is_open(self) -> bool:
@@ -56,6 +57,15 @@ class Ticket:
     def is_leaving(self) -> bool:
         """Whether the partition is being given back: what is not under way must not start."""
         return self._tracker.is_leaving
+
+    @property
+    def is_left_open(self) -> bool:
+        """Whether it is to be left unsettled to the partition's next owner.
+
+        What one of several deliveries gives up makes the others come again: as long as a commit is still to be made, a
+        record that has several is better settled by retry copies.
+        """
+        return self._tracker.is_lost or (self._tracker.is_leaving and not self._is_shared)
 
     def settle(self) -> None:
         """One delivery of the record has settled. Settling more deliveries than there are is a bug and raises."""
@@ -70,7 +80,7 @@ class Ticket:
 class OffsetTracker:
     """Open records of one partition, for as long as one assignment lasts."""
 
-    __slots__ = ("_known", "_next", "_started", "_window", "is_leaving", "open_bytes", "open_records")
+    __slots__ = ("_known", "_next", "_started", "_window", "is_leaving", "is_lost", "open_bytes", "open_records")
 
     def __init__(self, committed: Committable | None = None) -> None:
         """``committed`` is what the group committed last: where to resume and what above it is settled."""
@@ -82,6 +92,8 @@ class OffsetTracker:
         self.open_bytes = 0
         self.is_leaving = False
         """Whether the partition is being given back."""
+        self.is_lost = False
+        """Whether it was taken away: nothing of it will be committed any more."""
 
     @property
     def window(self) -> int:
@@ -132,9 +144,9 @@ class OffsetTracker:
         settled = [ticket.offset for ticket in self._window if not ticket.is_open]
         return Committable(head, encode_settled(head, [*settled, *self._known]))
 
-    def leave(self) -> None:
+    def leave(self, *, is_lost: bool = False) -> None:
         """Begin to give the partition back: nothing new starts; what is under way may still settle."""
-        self.is_leaving = True
+        self.is_leaving, self.is_lost = True, is_lost
 
     def _advance(self, offset: int) -> None:
         if self._next is not None and offset < self._next:

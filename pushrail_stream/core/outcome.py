@@ -64,8 +64,8 @@ class Refresh(NamedTuple):
     message: str
 
 
-Presence = Literal["there", "gone", "unknown"]
-"""Whether a bus exists; unknown when its role may not ask (DescribeEventBus), or nobody answered."""
+Presence = Literal["there", "gone", "denied", "unknown"]
+"""Whether a bus exists; denied: its role may not ask (DescribeEventBus); unknown: nobody answered, this time."""
 Verdict = tuple[Outcome, ...] | Split | Refresh
 
 
@@ -89,10 +89,13 @@ class Answered(NamedTuple):
     request_id: str | None
 
 
+Operation = Literal["PutEvents", "DescribeEventBus", "AssumeRole", "Credentials"]
+
+
 class CallFailed(NamedTuple):
     """The call as a whole failed. ``http_status`` is None when no reply came: the outcome is then unknown."""
 
-    operation: Literal["PutEvents", "AssumeRole", "Credentials"]
+    operation: Operation
     code: str
     message: str
     http_status: int | None = None
@@ -105,8 +108,12 @@ CREDENTIALS_MISSING: Final = "CredentialsMissing"
 """The destination's own credentials could not be had, so no call was made."""
 BASE_CREDENTIALS_MISSING: Final = "BaseCredentialsMissing"
 """We have no credentials of our own to call STS with."""
+BASE_CREDENTIALS_DENIED: Final = "BaseCredentialsDenied"
+"""AssumeRole was denied for roles of several customers and granted for none: our identity may not call it."""
 SEALING_KEY_MISSING: Final = "SealingKeyMissing"
 """We lack the key that opens the destination's sealed secret."""
+BUS_NOT_FOUND: Final = "EventBusNotFound"
+"""The destination's bus does not exist, which only DescribeEventBus tells (facts 1.1)."""
 UNKNOWN_RESULT: Final = "UnknownResult"
 """The reply says nothing about the entry."""
 
@@ -146,7 +153,9 @@ _SIGNATURE_REFUSED: Final = frozenset(
 )
 _CLOCK: Final = ("signature expired", "signature not yet current")
 _ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabledException"})
-_ROLE_OURS: Final = _SESSION_EXPIRED | _SIGNATURE_REFUSED | {BASE_CREDENTIALS_MISSING, SEALING_KEY_MISSING}
+_ROLE_OURS: Final = (
+    _SESSION_EXPIRED | _SIGNATURE_REFUSED | {BASE_CREDENTIALS_MISSING, BASE_CREDENTIALS_DENIED, SEALING_KEY_MISSING}
+)
 _SILENCE: Final = frozenset({"ConnectTimeout", "ReadTimeout", HOLD_EXCEEDED})
 _HTTP_FORBIDDEN: Final = 403
 _HTTP_TOO_LARGE: Final = 413
@@ -160,7 +169,7 @@ def asks_for_less(outcome: Outcome) -> bool:
     costs a connection.
     """
     if isinstance(outcome, Retryable):
-        return outcome.code in _SILENCE or _is_throttling(outcome.code)
+        return outcome.code in _SILENCE
     return isinstance(outcome, Throttled)
 
 
@@ -200,7 +209,9 @@ def _judge_entry(result: EntryResult) -> Outcome:
         return Rejected(code, message)
     if code in _ENTRY_BLOCKED:
         return Blocked(code, message)
-    # ThrottlingException, InternalFailure and the like, and whatever AWS thinks of next: it may be sent again.
+    if _is_throttling(code):
+        return Throttled(code, message)
+    # InternalFailure and the like, and whatever AWS thinks of next: it may be sent again.
     return Retryable(code, message)
 
 

@@ -2,7 +2,8 @@
 
 In memory for as long as its partition's commit may wait for it, then on the retry topics, one tier up a time, staying
 on the last; given up when it is too old. Waiting because the destination asks for less speed, or because others are
-before it, is no failure: while the destination makes progress such a delivery stays on its tier.
+before it, is no failure: while the destination makes progress such a delivery climbs no tier, but waits as long as
+those before it take.
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class Standing(NamedTuple):
     """How long its partition's commit may still wait for it."""
     tier: int
     """The tier it came back from, from 1; 0 for the first time around."""
-    progressing: bool
-    """Whether its destination has taken something lately."""
+    busy_secs: float | None
+    """For how long its destination, which has taken something lately, has enough to do; None: it takes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,10 +109,14 @@ def decide(outcome: Outcome, standing: Standing, delay_secs: float, policy: Retr
 
 
 def move_on(standing: Standing, policy: RetryPolicy, reason: RetryReason = "held") -> Move:
-    """The tier for a delivery that may not wait in memory any longer."""
-    patient = standing.progressing and reason != "retryable"
-    climbed = max(standing.tier - 1, 0) if patient else standing.tier
-    return Move(policy.tiers[min(climbed, len(policy.tiers) - 1)], reason)
+    """The tier for a delivery that may not wait in memory any longer.
+
+    One that only waits for its turn gets the last tier from which it is back before its destination runs out of others.
+    """
+    if standing.busy_secs is None or reason == "retryable":
+        return Move(policy.tiers[min(standing.tier, len(policy.tiers) - 1)], reason)
+    in_time = [tier for tier in policy.tiers if tier.delay_secs <= standing.busy_secs]
+    return Move(in_time[-1] if in_time else policy.tiers[0], reason)
 
 
 def _wait(standing: Standing, delay_secs: float, reason: RetryReason, policy: RetryPolicy) -> Again | Move:

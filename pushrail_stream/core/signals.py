@@ -118,7 +118,7 @@ class BusGone(NamedTuple):
 
 
 class BusBack(NamedTuple):
-    """A bus that was gone exists again."""
+    """A bus that was gone exists again, or may do so: its role may ask no more."""
 
     destination: Destination
     gone_secs: float

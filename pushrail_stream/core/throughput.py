@@ -6,18 +6,24 @@ from typing import Final, final
 
 _SPAN_SECS: Final = 2.0
 """Two spans are looked at: short enough to see a bus fall silent, long enough for calls that take a second."""
+_HALF_LIFE_SECS: Final = 60.0
+"""The pace forgets half of what it knew in so long."""
+_GAP_SECS: Final = 10.0
+"""What passes between two deliveries counts for the pace up to this: in a longer gap nothing was there to be taken."""
 
 
 @final
 class Throughput:
-    """Deliveries of one or two spans. Times are seconds of one monotonic clock."""
+    """Deliveries of one or two spans, and over a longer time. Times are seconds of one monotonic clock."""
 
-    __slots__ = ("_before", "_count", "_since", "last")
+    __slots__ = ("_before", "_count", "_secs", "_since", "_taken", "last")
 
     def __init__(self) -> None:
         self._since = float("-inf")
         self._count = 0
         self._before = 0
+        self._taken = 0.0
+        self._secs = 0.0
         self.last = float("-inf")
         """When something was delivered last."""
 
@@ -25,7 +31,16 @@ class Throughput:
         """So many were delivered."""
         self._turn(now)
         self._count += deliveries
+        gap = min(now - self.last, _GAP_SECS) if self._taken else 0.0
+        kept = 0.5 ** (gap / _HALF_LIFE_SECS)
+        self._taken = self._taken * kept + deliveries
+        self._secs = self._secs * kept + gap
         self.last = now
+
+    @property
+    def pace(self) -> float:
+        """Deliveries a second as long as there were any, over the last minutes; 0 before the first."""
+        return self._taken / max(self._secs, 1.0)
 
     def per_second(self, now: float) -> float:
         """Deliveries a second, lately."""

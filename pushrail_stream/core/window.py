@@ -44,14 +44,16 @@ class Window:
         self._cut = None if self._cut + 1 >= most else self._cut + 1
         return True
 
-    def throttled(self, sent_in: int, most: int) -> bool:
-        """A call sent in this round was throttled; whether the window was cut."""
+    def throttled(self, sent_in: int, most: int, *, partly: bool = False) -> bool:
+        """A call sent in this round was throttled, or some of its entries (``partly``); whether the window was cut."""
+        if partly:
+            self.pauses = 0
         if sent_in != self.round:
             return False
         self.round += 1
         self._clean = 0
         size = self.size(most)
-        if size == 1:
+        if size == 1 and not partly:
             self.pauses += 1
         self._cut = max(1, size // 2)
         return True

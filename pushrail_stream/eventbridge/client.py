@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,13 +29,16 @@ _PRODUCT: Final = "pushrail-stream"
 _IDLE_SECS: Final = SESSION_SECS
 """What is kept for a destination (4 KB with a session) is dropped when unused for as long: its session is over then."""
 
+_PRESENCE: Final[Mapping[str, Presence]] = {"ResourceNotFoundException": "gone", "AccessDeniedException": "denied"}
+"""What DescribeEventBus' refusals say of the bus; the others say nothing."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventBridgeOptions:
     """How to reach AWS. Endpoints are the operator's (sandbox, VPC endpoint), never a customer's."""
 
     endpoint_url: str | None = None
-    """Takes every region's PutEvents calls; None: the region's own endpoint."""
+    """Takes every region's calls, ``{region}`` in it stands for the region; None: the region's own endpoint."""
     connect_timeout_secs: float = 3
     read_timeout_secs: float = 5
     sts_endpoint_url: str | None = None
@@ -43,6 +46,12 @@ class EventBridgeOptions:
     sts_region: str = "us-east-1"
     sts_session_policy: bool = True
     """Whether a role's sessions are confined to putting events on the one bus."""
+    sts_max_calls_per_second: float = 100
+    """STS allows an account 600 a second, in each region and for all its callers."""
+
+    def endpoint_of(self, region: str) -> str | None:
+        """Where the operator wants this region's buses to be called."""
+        return self.endpoint_url and self.endpoint_url.replace("{region}", region)
 
 
 class _Access:
@@ -64,8 +73,7 @@ class _Access:
         """Whether the destination still signs in this way. The same object nearly always, else compared by value."""
         if self.auth is destination.auth and self.bus_arn is destination.bus_arn:
             return True
-        known = (self.region, self.bus_arn, self.auth)
-        return known == (destination.region, destination.bus_arn, destination.auth)
+        return (self.auth, self.bus_arn, self.region) == destination.reach
 
 
 class EventBridge:
@@ -99,6 +107,8 @@ class EventBridge:
             endpoint_url=options.sts_endpoint_url,
             deadline_secs=total_secs,
             narrow=options.sts_session_policy,
+            now=now,
+            max_calls_per_second=options.sts_max_calls_per_second,
         )
         self._accesses: dict[str, _Access] = {}
         self._swept_at = 0.0
@@ -158,7 +168,7 @@ class EventBridge:
         failed = await endpoint.describe_bus(destination.bus_arn, signer, self._stamps.read()[1])
         if failed is None:
             return "there"
-        return "gone" if failed.code == "ResourceNotFoundException" else "unknown"
+        return _PRESENCE.get(failed.code, "unknown")
 
     def _access(self, destination: Destination) -> _Access:
         """How to call for this destination, marked as used now."""
@@ -191,7 +201,7 @@ class EventBridge:
         try:
             client = await self._stack.enter_async_context(
                 self._session.create_client(
-                    "events", region_name=region, endpoint_url=self._options.endpoint_url, config=config
+                    "events", region_name=region, endpoint_url=self._options.endpoint_of(region), config=config
                 )
             )
             endpoint = self._endpoints[region] = await Endpoint.of(

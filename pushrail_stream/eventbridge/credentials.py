@@ -11,8 +11,10 @@ import json
 import math
 import random
 import re
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from aiobotocore.config import AioConfig
@@ -31,12 +33,14 @@ from botocore.exceptions import ConnectionError as BotoConnectionError
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Secret
 from pushrail_stream.core.outcome import (
+    BASE_CREDENTIALS_DENIED,
     BASE_CREDENTIALS_MISSING,
     CREDENTIALS_MISSING,
     SEALING_KEY_MISSING,
     CallFailed,
 )
 from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.denials import Denials
 from pushrail_stream.eventbridge.failures import no_reply
 from pushrail_stream.eventbridge.shared import Shared
 from pushrail_stream.ports import SignIns
@@ -51,8 +55,6 @@ _RENEW_FROM: Final = 0.6
 _RENEW_TO: Final = 0.8
 """The part of a session's life after which it is renewed ahead is drawn between these: sessions that began together,
 when a worker started, are renewed over twelve minutes. A destination without calls renews nothing."""
-_SIGN_INS_PER_SECOND: Final = 100
-"""Of one worker. STS allows an account 600 a second, in each region and for all its callers."""
 SESSION_ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
 """What a session may do at most, and on its destination's bus alone, whatever else the role allows."""
 _RENEW_PAUSE_SECS: Final = 30.0
@@ -113,7 +115,7 @@ class FixedKeys:
             message = "the key that opens the destination's sealed secret is not at hand"
             self._keys = CallFailed("Credentials", SEALING_KEY_MISSING, message)
         else:
-            message = "the destination's access key has no secret that could be read"
+            message = "the secret of the destination's access key cannot be read, or its document is refused"
             self._keys = CallFailed("Credentials", CREDENTIALS_MISSING, message)
 
     async def keys(self, now: float) -> Keys | CallFailed:  # noqa: ARG002 - they do not age
@@ -128,7 +130,7 @@ class RoleKeys:
     """Sessions of a customer's role: got when first needed, renewed ahead of their end, one sign-in at a time."""
 
     __slots__ = (
-        "_asked_at",
+        "_answered_at",
         "_auth",
         "_bus_arn",
         "_expires_at",
@@ -150,21 +152,21 @@ class RoleKeys:
         self._keys: Keys | None = None
         self._failure: CallFailed | None = None
         self._expires_at = 0.0
-        self._asked_at = 0.0
+        self._answered_at = 0.0
         self._pause_secs = 0.0
-        """How long what STS said at ``_asked_at`` answers, before it is asked again."""
+        """How long what STS said at ``_answered_at`` answers, before it is asked again."""
         self._forgot_at = _NEVER
 
     async def keys(self, now: float) -> Keys | CallFailed:
         """The session's keys. Ahead of its end one caller renews it while the others use it on."""
         # From both sides: a clock that was set back must not make a failure last.
-        if 0 <= now - self._asked_at < self._pause_secs:
+        if 0 <= now - self._answered_at < self._pause_secs:
             known = self._keys or self._failure
             if known is not None:
                 return known
         if self._sign_in.busy and self._keys is not None and now < self._expires_at:
             return self._keys
-        return await self._sign_in.run(lambda: self._renew(now))
+        return await self._sign_in.run(self._renew)
 
     def forget(self, refused: Keys, now: float) -> None:
         """Drop the session these keys belong to, unless it has just taken the place of a refused one itself.
@@ -175,9 +177,10 @@ class RoleKeys:
             self._keys = None
             self._forgot_at = now
 
-    async def _renew(self, now: float) -> Keys | CallFailed:
+    async def _renew(self) -> Keys | CallFailed:
         session = await self._sts.assume_role(self._auth, self._name, self._bus_arn)
-        self._asked_at = now
+        # The time of the answer: an STS that took seconds to fail would otherwise be asked again at once.
+        now = self._answered_at = self._sts.now().timestamp()
         if isinstance(session, RoleSession):
             self._keys, self._failure, self._expires_at = session.keys, None, session.expires_at
             part = _RENEW_FROM + (_RENEW_TO - _RENEW_FROM) * random.random()  # noqa: S311 - it only spreads renewals
@@ -208,8 +211,11 @@ class Sts:
         endpoint_url: str | None,
         deadline_secs: float,
         narrow: bool,
+        now: Callable[[], datetime],
+        max_calls_per_second: float,
     ) -> None:
-        """``narrow``: each session is confined to its destination's bus by a session policy."""
+        """``narrow``: each session is confined to its destination's bus by a session policy. ``now``: in UTC."""
+        self.now = now
         self._session = session
         self._stack = stack
         self._config = config.merge(AioConfig(max_pool_connections=_STS_CONNECTIONS))
@@ -217,9 +223,11 @@ class Sts:
         self._endpoint_url = endpoint_url
         self._deadline_secs = deadline_secs
         self._narrow = narrow
+        self._gap_secs = 1 / max_calls_per_second
         self._next_at = 0.0
         self._opening = Shared["STSClient | CallFailed"]()
         self._client: STSClient | None = None
+        self._denials = Denials()
         self.refreshed = self.failed = self.kept = self._calls = self._refusals = 0
 
     @property
@@ -231,8 +239,9 @@ class Sts:
         """A new session for this bus, or why there is none. Ends within the deadline, waiting for a turn included."""
         wait_secs = self._turn()
         if wait_secs > self._deadline_secs / 2:
-            return CallFailed("AssumeRole", "Throttling", f"more than {_SIGN_INS_PER_SECOND} sign-ins a second are due")
-        self._next_at += 1 / _SIGN_INS_PER_SECOND
+            message = f"more than {1 / self._gap_secs:.0f} sign-ins a second are due (sts.max_calls_per_second)"
+            return CallFailed("AssumeRole", "Throttling", message)
+        self._next_at += self._gap_secs
         request: AssumeRoleRequestTypeDef = {
             "RoleArn": auth.role_arn,
             "RoleSessionName": name,
@@ -243,7 +252,13 @@ class Sts:
             request["Policy"] = session_policy(bus_arn)
         self._calls += 1
         answer = await self._call(request, wait_secs)
-        self._refusals += isinstance(answer, CallFailed)
+        if isinstance(answer, RoleSession):
+            self._denials.granted(auth.role_arn)
+            return answer
+        self._refusals += 1
+        if answer.code == "AccessDenied" and self._denials.denied(auth.role_arn):
+            message = f"AssumeRole is denied for every role, so it is our own identity's fault: {answer.message}"
+            return answer._replace(code=BASE_CREDENTIALS_DENIED, message=safe_message(message))
         return answer
 
     async def _call(self, request: AssumeRoleRequestTypeDef, wait_secs: float) -> RoleSession | CallFailed:

@@ -6,12 +6,12 @@ TlsFailed, ProxyFailed.
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final
 
 import aiohttp
 from botocore.exceptions import BotoCoreError
 
-from pushrail_stream.core.outcome import CallFailed
+from pushrail_stream.core.outcome import CallFailed, Operation
 from pushrail_stream.core.text import safe_message
 
 # The first class that fits decides: the more special come first.
@@ -27,7 +27,7 @@ _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
 )
 
 
-def no_reply(operation: Literal["PutEvents", "AssumeRole"], error: Exception) -> CallFailed:
+def no_reply(operation: Operation, error: Exception) -> CallFailed:
     """The failure of a call that ``error`` ended before a reply was there."""
     # The stock client wraps what aiohttp raised, and calls a reset connection one that was never made.
     cause = error.kwargs.get("error", error) if isinstance(error, BotoCoreError) else error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, final
 
@@ -33,10 +33,19 @@ class KmsKey:
     ask for it.
     """
 
-    def __init__(self, arn: str, *, endpoint_url: str | None) -> None:
-        """``endpoint_url`` None: AWS's endpoint of the key's region. No call is made yet."""
+    def __init__(
+        self,
+        arn: str,
+        *,
+        endpoint_url: str | None,
+        timeout_secs: float = _TIMEOUT_SECS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """``endpoint_url`` None: AWS's endpoint of the key's region. ``clock``: in seconds. No call is made yet."""
         self._arn = arn
         self._endpoint_url = endpoint_url
+        self._timeout_secs = timeout_secs
+        self._clock = clock
         self._opening = threading.Lock()
         self._kms: Any = None
         self._silent_until = 0.0
@@ -68,20 +77,20 @@ class KmsKey:
 
     def _ask(self, operation: str, **request: Any) -> Any:
         """Raises `KeyUnavailable` when there is no answer, ClientError when it is a refusal."""
-        if time.monotonic() < self._silent_until:
+        if self._clock() < self._silent_until:
             raise KeyUnavailable(f"KMS gave no answer a moment ago ({self._arn})")
         try:
             return getattr(self._client(), operation)(KeyId=self._arn, **request)
         except (BotoCoreError, OSError, ValueError) as error:
-            self._silent_until = time.monotonic() + _PAUSE_SECS
+            self._silent_until = self._clock() + _PAUSE_SECS
             raise KeyUnavailable(f"KMS cannot be asked ({self._arn}): {safe_message(str(error))}") from error
 
     def _client(self) -> Any:
         with self._opening:
             if self._kms is None:
                 config = Config(
-                    connect_timeout=_TIMEOUT_SECS,
-                    read_timeout=_TIMEOUT_SECS,
+                    connect_timeout=self._timeout_secs,
+                    read_timeout=self._timeout_secs,
                     retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
                     max_pool_connections=_CONNECTIONS,
                 )

@@ -99,8 +99,14 @@ async def _sign_in_by_role(trial: _Trial, auth: AssumeRole) -> AsyncIterator[Ste
         yield Step("AssumeRole", "failed", f"{refused}{why}", request_id=refused.request_id)
         return
     yield Step("AssumeRole", "ok", f"signed in as {auth.role_arn}")
-    yield await trial.must_be_refused("wrong external ID", auth, secrets.token_urlsafe(24))
+    yield await trial.must_be_refused("wrong external ID", auth, *_wrong_external_ids(auth, trial.vendor))
     yield await trial.must_be_refused("no external ID", auth, None)
+
+
+def _wrong_external_ids(auth: AssumeRole, vendor: str) -> tuple[str, str]:
+    """What other customers of ours have, and the right one but for its end: a condition by pattern takes those."""
+    last = "x" if auth.external_id[-1] != "x" else "y"
+    return f"{vendor}-{secrets.token_urlsafe(24)}", auth.external_id[:-1] + last
 
 
 _TRUST: Final = (
@@ -121,6 +127,7 @@ class _Trial:
             read_timeout=options.read_timeout_secs,
             retries={"total_max_attempts": 1},
         )
+        self.vendor = destination.vendor
         self.keys: dict[str, str] | None = None
 
     async def identify(self, name: str, keys: dict[str, str]) -> Step:
@@ -129,9 +136,10 @@ class _Trial:
             identity = await self._sts("get_caller_identity", keys)
             account, arn = identity["Account"], safe_message(identity["Arn"])
         except _Refused as refused:
-            # Without STS we cannot work, but a customer's own key can: the bus will say more.
-            result: Literal["failed", "unknown"] = "unknown" if keys and refused.code is None else "failed"
-            return Step(name, result, str(refused), request_id=refused.request_id)
+            # Without STS we cannot work, but a customer's own key can: the bus will say more. The operator's endpoint
+            # of STS may serve our own principals alone, or know nothing of the customer's partition.
+            is_unknown = keys and (refused.code is None or self._options.sts_endpoint_url is not None)
+            return Step(name, "unknown" if is_unknown else "failed", str(refused), request_id=refused.request_id)
         except KeyError:
             return Step(name, "failed", _NOT_AWS)
         wanted = self._destination.bus_arn.split(":")[4]
@@ -156,16 +164,20 @@ class _Trial:
         except KeyError:
             raise _Refused(ResponseParserError(_NOT_AWS)) from None
 
-    async def must_be_refused(self, name: str, auth: AssumeRole, external_id: str | None) -> Step:
-        """Signing in like this must not work."""
-        try:
-            await self.assume(auth, external_id)
-        except _Refused as refused:
-            if refused.code == _DENIED:
-                return Step(name, "ok", "refused, as it must be")
-            return Step(name, "unknown", f"refused for another reason: {refused}", request_id=refused.request_id)
-        condition = json.dumps({"StringEquals": {"sts:ExternalId": auth.external_id}})
-        return Step(name, "warning", f'was accepted: the trust policy lacks the "Condition": {condition}')
+    async def must_be_refused(self, name: str, auth: AssumeRole, *external_ids: str | None) -> Step:
+        """Signing in with any of these must not work."""
+        step = Step(name, "ok", "refused, as it must be")
+        for external_id in external_ids:
+            try:
+                await self.assume(auth, external_id)
+            except _Refused as refused:
+                if refused.code != _DENIED:
+                    problem = f"refused for another reason: {refused}"
+                    step = Step(name, "unknown", problem, request_id=refused.request_id)
+            else:
+                condition = json.dumps({"StringEquals": {"sts:ExternalId": auth.external_id}})
+                return Step(name, "warning", f'was accepted: the trust policy lacks the "Condition": {condition}')
+        return step
 
     async def bus(self) -> Step:
         """Whether the bus exists."""
@@ -206,15 +218,17 @@ class _Trial:
         return Step("test event", "ok", message, event_id=results[0]["EventId"], request_id=request_id)
 
     async def _sts(self, operation: str, keys: dict[str, str], **request: Any) -> Any:
-        # A customer's own key is known only to the STS of its partition.
-        region = self._destination.region if keys else self._options.sts_region
-        return await self._call("sts", operation, region, self._options.sts_endpoint_url, keys, **request)
+        endpoint_url, region = self._options.sts_endpoint_url, self._options.sts_region
+        if keys and endpoint_url is None:
+            # A customer's own key is known only to the STS of its partition.
+            region = self._destination.region
+        return await self._call("sts", operation, region, endpoint_url, keys, **request)
 
     async def _events(self, operation: str, **request: Any) -> Any:
         if not self.keys:
             raise TypeError("a customer's bus is never called with our own credentials")
         region = self._destination.region
-        return await self._call("events", operation, region, self._options.endpoint_url, self.keys, **request)
+        return await self._call("events", operation, region, self._options.endpoint_of(region), self.keys, **request)
 
     async def _call(
         self,

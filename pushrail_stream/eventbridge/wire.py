@@ -26,7 +26,7 @@ from botocore.auth import _host_from_url  # type: ignore[attr-defined]
 from botocore.parsers import create_parser
 
 from pushrail_stream.core.entry import Entry
-from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Reply
+from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Operation, Reply
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import Keys
 from pushrail_stream.eventbridge.failures import no_reply
@@ -184,15 +184,18 @@ class Endpoint:
 
     async def put_events(self, entries: list[Entry], signer: Signer, stamp: Stamp) -> Reply:
         """One PutEvents call; it raises for nothing that AWS or the network does."""
-        reply = await self._post(orjson.dumps({"Entries": entries}), signer, stamp)
+        reply = await self._post("PutEvents", orjson.dumps({"Entries": entries}), signer, stamp)
         return reply if isinstance(reply, CallFailed) else _answer(*reply)
 
     async def describe_bus(self, bus_arn: str, signer: Signer, stamp: Stamp) -> CallFailed | None:
         """One DescribeEventBus call: None when the bus exists; it raises for nothing that AWS or the network does."""
-        reply = await self._post(orjson.dumps({"Name": bus_arn}), signer, stamp)
-        return reply if isinstance(reply, CallFailed) else None
+        reply = await self._post("DescribeEventBus", orjson.dumps({"Name": bus_arn}), signer, stamp)
+        if isinstance(reply, CallFailed) or _describes(bus_arn, reply.content):
+            return reply if isinstance(reply, CallFailed) else None
+        message = f"HTTP 200 that does not name the bus, {len(reply.content)} bytes"
+        return CallFailed("DescribeEventBus", UNKNOWN_RESULT, message, _OK, reply.request_id)
 
-    async def _post(self, body: bytes, signer: Signer, stamp: Stamp) -> _Body | CallFailed:
+    async def _post(self, operation: Operation, body: bytes, signer: Signer, stamp: Stamp) -> _Body | CallFailed:
         try:
             response = await self._http.request(
                 "POST",
@@ -207,15 +210,15 @@ class Endpoint:
             )
             content = await response.read()
         except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
-            return no_reply("PutEvents", error)
+            return no_reply(operation, error)
         if response.status == _OK:
             return _Body(content, response.headers.get(_REQUEST_ID))
-        return self._refusal(response, content)
+        return self._refusal(operation, response, content)
 
-    def _refusal(self, response: aiohttp.ClientResponse, content: bytes) -> CallFailed:
+    def _refusal(self, operation: Operation, response: aiohttp.ClientResponse, content: bytes) -> CallFailed:
         status, request_id = response.status, response.headers.get(_REQUEST_ID)
         if status <= 300:  # noqa: PLR2004 - botocore's own bound between a result and an error
-            return CallFailed("PutEvents", UNKNOWN_RESULT, f"HTTP {status} is no answer", status, request_id)
+            return CallFailed(operation, UNKNOWN_RESULT, f"HTTP {status} is no answer", status, request_id)
         headers = {name.lower(): value for name, value in response.headers.items()}
         try:
             parsed = self._parser.parse({"headers": headers, "status_code": status, "body": content}, self._output)
@@ -223,7 +226,7 @@ class Endpoint:
             code, message = str(error.get("Code") or status), str(error.get("Message") or "")
         except Exception as problem:  # noqa: BLE001 - the parser raises whatever a body it did not expect makes it raise
             code, message = str(status), f"unreadable error reply: {type(problem).__name__}"
-        return CallFailed("PutEvents", code, safe_message(message), status, request_id)
+        return CallFailed(operation, code, safe_message(message), status, request_id)
 
 
 def _answer(content: bytes, request_id: str | None) -> Reply:
@@ -236,6 +239,14 @@ def _answer(content: bytes, request_id: str | None) -> Reply:
         message = f"HTTP 200 without a list of Entries, {len(content)} bytes"
         return CallFailed("PutEvents", UNKNOWN_RESULT, message, _OK, request_id)
     return Answered(tuple([_entry_result(result) for result in results]), _OK, request_id)
+
+
+def _describes(bus_arn: str, content: bytes) -> bool:
+    """Whether a 200 says that this bus exists: whatever else answers for AWS does not know its ARN."""
+    try:
+        return bool(orjson.loads(content)["Arn"] == bus_arn)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return False
 
 
 def _entry_result(result: Any) -> EntryResult:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple, final
 
 import orjson
 
+from pushrail_stream.core.fault import fault_of
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
@@ -102,9 +104,10 @@ assert {*FIELDS, "origin", "since_ms", "until_ms"} == {field.name for field in f
 @final
 @dataclass
 class Summary:
-    """How many attempts there are by status, code and destination."""
+    """How many attempts there are by status, code and destination, and whose fault the dead letters are."""
 
     statuses: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
     codes: Counter[str] = field(default_factory=Counter)
     destinations: Counter[str] = field(default_factory=Counter)
     oldest_ms: int | None = None
@@ -113,12 +116,20 @@ class Summary:
     def add(self, attempt: Attempt) -> None:
         """Count one."""
         self.statuses[str(attempt.get("status"))] += 1
+        if attempt.get("status") == "dead_lettered":
+            self.faults[fault_of(str(attempt.get("reason")))] += 1
         if code := attempt.get("code"):
             self.codes[str(code)] += 1
         self.destinations[str(attempt.get("destinationId") or "")] += 1
         at = attempt.at_ms
         self.oldest_ms = at if self.oldest_ms is None else min(self.oldest_ms, at)
         self.newest_ms = at if self.newest_ms is None else max(self.newest_ms, at)
+
+
+def newest_of(attempts: Iterable[Attempt], most: int) -> list[Attempt]:
+    """The newest, at most so many, oldest first."""
+    found = heapq.nlargest(most, attempts, key=lambda attempt: attempt.at_ms)
+    return sorted(found, key=lambda attempt: attempt.at_ms)
 
 
 COLUMNS: Final = ("at", "status", "destination", "attempt", "event type", "key", "code", "event id")

@@ -13,13 +13,16 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, final
 
 from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.fault import Fault, fault_of
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.history.letters import Letter
 from pushrail_stream.ports import Directory
 
-Status = Literal["delivered", "dead_lettered", "skipped", "pending", "missing"]
-STATUSES: Final[tuple[Status, ...]] = ("delivered", "dead_lettered", "skipped", "pending", "missing")
+Status = Literal["delivered", "dead_lettered", "skipped", "pending", "missing", "too_new"]
+STATUSES: Final[tuple[Status, ...]] = ("delivered", "dead_lettered", "skipped", "pending", "missing", "too_new")
+"""``too_new``: the event went elsewhere, and nothing shows that this destination was there already. Not a delivery, or
+the loss of all that a new destination was sent at first: only somebody who knows since when it is there can tell."""
 _RANK: Final = {"delivered": 3, "dead_lettered": 2, "skipped": 1, "retrying": 0}
 """What was delivered stays delivered, whatever a replay comes to; a replay may bring a dead letter home."""
 
@@ -36,6 +39,8 @@ class Traced(NamedTuple):
     """None: of the event as a whole."""
     last: str
     """A status of the attempts log; empty when there is no trace."""
+    fault: Fault | None = None
+    """Of a dead letter."""
 
 
 @dataclass(slots=True)
@@ -43,7 +48,8 @@ class _Audited:
     customer: str
     at_ms: int
     expected: tuple[str, ...]
-    found: dict[str | None, str] = field(default_factory=dict)
+    found: dict[str | None, tuple[str, str]] = field(default_factory=dict)
+    """By destination the status of its best trace, and the reason that was given with it."""
 
 
 @final
@@ -99,7 +105,7 @@ class Check:
         if destination is not None and (destination not in self._first_seen or at < self._first_seen[destination]):
             self._first_seen[destination] = at
         if topic == self._topic and place in self._events and status in _RANK:
-            self._note(place, destination, status)
+            self._note(place, destination, status, str(said.get("reason") or ""))
             if status == "delivered" and said.get("trigger") != "replay":
                 self._delivered[place, destination] += 1
 
@@ -108,13 +114,28 @@ class Check:
         origin = letter.original().origin
         place = (origin.partition, origin.offset)
         if origin.topic == self._topic and place in self._events:
-            self._note(place, letter.destination, "dead_lettered")
+            self._note(place, letter.destination, "dead_lettered", letter.reason)
 
-    def _note(self, place: Place, destination: str | None, status: str) -> None:
+    def strangers(self) -> frozenset[str]:
+        """Destinations that were sent nothing of an event, and of which nothing shows that they were there by then.
+
+        To be called when all that is above has been fed; whoever is found to have been there before is `was_there`.
+        """
+        return frozenset(
+            delivery.destination
+            for status, delivery in self.deliveries()
+            if status == "too_new" and delivery.destination is not None
+        )
+
+    def was_there(self, destination: str) -> None:
+        """There is an attempt record of this destination from before the first of the events."""
+        self._first_seen[destination] = ""
+
+    def _note(self, place: Place, destination: str | None, status: str, reason: str) -> None:
         found = self._events[place].found
         known = found.get(destination)
-        if known is None or _RANK[status] > _RANK[known]:
-            found[destination] = status
+        if known is None or _RANK[status] > _RANK[known[0]]:
+            found[destination] = status, reason
 
     @property
     def events(self) -> int:
@@ -130,19 +151,25 @@ class Check:
         """Every delivery: what became of it, and which it is."""
         for place, audited in self._events.items():
             origin = Origin(self._topic, *place)
-            for destination, status, last in self._settle(place, audited):
-                yield status, Traced(origin, audited.customer, destination, last)
+            for destination, (last, reason) in audited.found.items():
+                fault = fault_of(reason) if last == "dead_lettered" else None
+                status = self._judge(place, destination, last)
+                yield status, Traced(origin, audited.customer, destination, last, fault)
+            for destination, status in self._traceless(place, audited):
+                yield status, Traced(origin, audited.customer, destination, "")
 
-    def _settle(self, place: Place, audited: _Audited) -> Iterator[tuple[str | None, Status, str]]:
+    def _traceless(self, place: Place, audited: _Audited) -> Iterator[tuple[str | None, Status]]:
         found = audited.found
-        for destination, last in found.items():
-            yield destination, self._judge(place, destination, last), last
-        for destination in audited.expected:
-            # One that has come since was no destination of this event, if of the others there is word.
-            if destination not in found and None not in found and not (found and self._is_newer(destination, audited)):
-                yield destination, self._judge(place, destination, ""), ""
         if not found and not audited.expected:
-            yield None, self._judge(place, None, ""), ""
+            yield None, self._judge(place, None, "")
+        if None in found:  # it was nobody's
+            return
+        for destination in audited.expected:
+            if destination not in found:
+                status = self._judge(place, destination, "")
+                # One that has come since was no destination of this event, if of the others there is word.
+                is_too_new = status == "missing" and found and self._is_newer(destination, audited)
+                yield destination, "too_new" if is_too_new else status
 
     def _judge(self, place: Place, destination: str | None, last: str) -> Status:
         match last:

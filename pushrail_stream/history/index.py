@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Self, final
 
-from pushrail_stream.history.attempts import Attempt, AttemptFilter, Indexed, read_attempt
+from pushrail_stream.history.attempts import FIELDS, Attempt, AttemptFilter, Indexed, read_attempt
 from pushrail_stream.ports import Failed
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS source (topic TEXT NOT NULL, version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value NOT NULL);
 CREATE TABLE IF NOT EXISTS offsets (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS attempts (
     partition INTEGER NOT NULL, offset INTEGER NOT NULL, at INTEGER NOT NULL,
@@ -32,15 +33,11 @@ CREATE INDEX IF NOT EXISTS by_destination ON attempts (destination, at);
 CREATE INDEX IF NOT EXISTS by_time ON attempts (at);
 """
 _VERSION: Final = 1
-_COLUMNS: Final = (
-    ("key", "idempotencyKey"), ("customer", "customerExternalId"), ("destination", "destinationId"),
-    ("vendor", "vendor"), ("event_type", "eventType"), ("status", "status"), ("code", "code"),
-    ("correlation_id", "correlationId"), ("replay", "replayId"),
-)  # fmt: skip
 _INSERT: Final = (
-    f"INSERT OR IGNORE INTO attempts (partition, offset, at, origin, record, {', '.join(c for c, _ in _COLUMNS)}) "  # noqa: S608 - our own names
-    f"VALUES ({', '.join('?' * (5 + len(_COLUMNS)))})"
+    f"INSERT OR REPLACE INTO attempts (partition, offset, at, origin, record, {', '.join(FIELDS)}) "  # noqa: S608 - our own names
+    f"VALUES ({', '.join('?' * (5 + len(FIELDS)))})"
 )
+_NOTE: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
 
 
 @final
@@ -53,19 +50,55 @@ class AttemptIndex:
     @classmethod
     @contextmanager
     def open(cls, path: Path, topic: str) -> Iterator[Self]:
-        """The index of ``topic`` in this file, made when there is none. Raises `Failed` for another's, or no index."""
+        """The index of ``topic`` in this file, made when there is none.
+
+        Raises `Failed` for another's, for no index, and when the file cannot be read or written while it is open.
+        """
         try:
             database = sqlite3.connect(path, isolation_level=None, timeout=30)
         except sqlite3.Error as error:
             raise Failed(f"{path}: the index cannot be opened: {error}") from error
         try:
-            try:
-                _prepare(database, path, topic)
-            except sqlite3.Error as error:
-                raise Failed(f"{path}: is no index of attempts: {error}") from error
+            _prepare(database, path, topic)
             yield cls(database)
+        except sqlite3.OperationalError as error:
+            raise Failed(f"{path}: the index cannot be used: {error}") from error
+        except sqlite3.Error as error:
+            raise Failed(f"{path}: is no index of attempts: {error}") from error
         finally:
             database.close()
+
+    def is_of(self, topic_id: str | None) -> bool:
+        """Whether it was read from the topic that has this id; yes, where one of the two is not known."""
+        known = self._fact("topic_id")
+        return known is None or topic_id is None or known == topic_id
+
+    def renew(self, topic_id: str | None) -> bool:
+        """Begin anew if it was read from a topic that is no more, whose offsets mean nothing; whether it did."""
+        with self._transaction():
+            is_outdated = not self.is_of(topic_id)
+            if is_outdated:
+                for table in ("attempts", "offsets", "facts"):
+                    self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+            if topic_id is not None:
+                self._database.execute(_NOTE, ("topic_id", topic_id))
+        return is_outdated
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read within is of one moment, though records are added meanwhile."""
+        self._database.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+
+    @property
+    def since_ms(self) -> int | None:
+        """Attempts older than that have been dropped; None while there are none."""
+        found = self._fact("since_ms")
+        return None if found is None else int(found)
 
     def offsets(self) -> dict[int, int]:
         """By partition the next offset to read."""
@@ -80,6 +113,7 @@ class AttemptIndex:
     def drop_before(self, epoch_ms: int) -> int:
         """Drop attempts older than that; how many there were."""
         with self._transaction():
+            self._database.execute(_NOTE, ("since_ms", max(epoch_ms, self.since_ms or 0)))
             return self._database.execute("DELETE FROM attempts WHERE at < ?", (epoch_ms,)).rowcount
 
     def count(self) -> int:
@@ -87,14 +121,21 @@ class AttemptIndex:
         [(count,)] = self._database.execute("SELECT count(*) FROM attempts")
         return int(count)
 
-    def find(self, wanted: AttemptFilter, limit: int | None = None) -> Iterator[Attempt]:
-        """The attempts that are meant, oldest first."""
+    def find(self, wanted: AttemptFilter, newest: int | None = None) -> Iterator[Attempt]:
+        """The attempts that are meant, or the ``newest`` of them, oldest first."""
         conditions, values = _conditions(wanted)
-        query = f"SELECT record FROM attempts {conditions} ORDER BY at, partition, offset LIMIT ?"  # noqa: S608 - our own names
-        for (record,) in self._database.execute(query, [*values, -1 if limit is None else limit]):
+        order = "at, partition, offset" if newest is None else "at DESC, partition DESC, offset DESC"
+        query = f"SELECT record FROM attempts {conditions} ORDER BY {order} LIMIT ?"  # noqa: S608 - our own names
+        found = self._database.execute(query, [*values, -1 if newest is None else newest])
+        rows: Iterable[tuple[bytes]] = found if newest is None else reversed(found.fetchall())
+        for (record,) in rows:
             attempt = read_attempt(record)
             if attempt is not None:
                 yield attempt
+
+    def _fact(self, name: str) -> Any:
+        found = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if found is None else found[0]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -102,7 +143,8 @@ class AttemptIndex:
         try:
             yield
         except BaseException:
-            self._database.execute("ROLLBACK")
+            if self._database.in_transaction:  # SQLite undoes it by itself when the disk is full
+                self._database.execute("ROLLBACK")
             raise
         self._database.execute("COMMIT")
 
@@ -120,14 +162,14 @@ def _prepare(database: sqlite3.Connection, path: Path, topic: str) -> None:
 
 def _row(one: Indexed) -> tuple[Any, ...]:
     attempt = one.attempt
-    cells = (attempt.get(name) for _, name in _COLUMNS)
+    cells = (attempt.get(name) for name in FIELDS.values())
     shown = (cell if cell is None or isinstance(cell, str) else str(cell) for cell in cells)
     return (one.partition, one.offset, attempt.at_ms, attempt.origin, attempt.text, *shown)
 
 
 def _conditions(wanted: AttemptFilter) -> tuple[str, list[Any]]:
     conditions, values = [], []
-    for column in (*(column for column, _ in _COLUMNS), "origin"):
+    for column in (*FIELDS, "origin"):
         value = getattr(wanted, column)
         if value is not None:
             conditions.append(f"{column} = ?")

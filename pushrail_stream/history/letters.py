@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.fault import Fault, fault_of
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.record import Origin, Record
 
-Fault = Literal["customer", "producer"]
-REASONS: Final = ("rejected", "blocked", "suspended", "expired", "oversize", "undecodable")
-"""Why a delivery is given up (contract 3.4)."""
+FOREIGN: Final = "foreign"
+"""What is said of a record in the DLQ that is no dead letter of ours."""
+REASONS: Final = ("rejected", "blocked", "suspended", "expired", "oversize", "undecodable", FOREIGN)
+"""Why a delivery is given up (contract 3.4), and what was not ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +33,23 @@ class Letter:
         return self.record.origin
 
     @property
+    def origin(self) -> Origin:
+        """The event's record; its own position where it does not say."""
+        return self.state.origin if self.state else self.position
+
+    @property
     def reason(self) -> str:
-        """Of the contract, or ``foreign``."""
-        return self.state.reason if self.state else "foreign"
+        """One of `REASONS`."""
+        return self.state.reason if self.state else FOREIGN
 
     @property
     def fault(self) -> Fault:
-        """Whose it is: the customer's side (or their event's), or what produced it (us included)."""
-        return "producer" if self.reason in {"undecodable", "foreign"} else "customer"
+        """Whose it is."""
+        return fault_of(self.reason)
 
     @property
     def destination(self) -> str | None:
-        """Id of the one destination it did not reach."""
+        """Id of the one destination it did not reach; None where there was none, or nobody could tell."""
         return self.state.destination if self.state else None
 
     @property
@@ -62,9 +69,8 @@ class Letter:
 
     def original(self) -> Record:
         """The event's record as it was produced."""
-        origin = self.state.origin if self.state else self.position
         record = self.record
-        return Record(*origin, record.key, record.value, producer_headers(record.headers), record.timestamp_ms)
+        return Record(*self.origin, record.key, record.value, producer_headers(record.headers), record.timestamp_ms)
 
 
 def read_letter(record: Record, vendor: str | None) -> Letter:
@@ -86,6 +92,7 @@ class LetterFilter:
     customer: str | None = None
     vendor: str | None = None
     reasons: frozenset[str] = frozenset()
+    fault: Fault | None = None
     code: str | None = None
     event_type: str | None = None
     since_ms: int | None = None
@@ -101,6 +108,7 @@ class LetterFilter:
             (self.destination, letter.destination),
             (self.customer, event.customer_external_id if event else None),
             (self.vendor, event.vendor if event else None),
+            (self.fault, letter.fault),
             (self.code, letter.code),
             (self.event_type, event.event_type if event else None),
             (self.origin, str(state.origin) if state else None),

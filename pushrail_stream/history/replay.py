@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple, final
 
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.fault import Fault
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.history.letters import Letter, LetterFilter
 from pushrail_stream.ports import Directory
 
 MAX_REPLAYS: Final = 3
-"""A letter that has died so often in replays is left alone unless somebody raises the limit."""
+"""A delivery that has been replayed so often is left alone unless somebody raises the limit."""
 
 
 class ReplayCopy(NamedTuple):
@@ -48,51 +50,123 @@ def copy_of(original: Record, destination_id: str, replay_id: str, count: int, n
     return ReplayCopy(original.key, original.value, encode_headers(state, original.headers))
 
 
+class Chosen(NamedTuple):
+    """One delivery that is to be replayed."""
+
+    destination_id: str
+    number: int
+    """Which replay of this delivery it is, from 1."""
+    mark: Mark
+    """That it has been replayed: to be written together with its copy."""
+
+
 @final
 @dataclass
 class LetterChoice:
-    """Chooses dead letters for one replay, and counts what is left out and why."""
+    """Chooses dead letters for one replay, and counts what is left out and why.
+
+    What is marked is the delivery, an event's to one destination, and not its letter: the DLQ may hold several of one
+    delivery (a worker died between writing it and committing; it died again in a replay), and each is the same entry.
+    """
 
     wanted: LetterFilter
     directory: Directory
-    marks: Mapping[str, bytes]
-    """What has been replayed before, by position."""
+    marks: MutableMapping[str, bytes]
+    """What has been replayed before, by delivery; what is chosen is added."""
+    replay_id: str
     again: bool = False
     max_count: int = MAX_REPLAYS
-    chosen: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """By destination id and reason."""
+    refused: bool = False
+    """Whether there are documents that are refused: a destination that is not found may be one of them."""
+    chosen: Counter[tuple[str, str, Fault]] = field(default_factory=Counter)
+    """By destination id, reason and fault."""
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def take(self, letter: Letter) -> str | None:
-        """The destination it goes to; None when it stays where it is."""
-        if not self.wanted.matches(letter):
-            return None
-        destination_id = letter.destination
-        if destination_id is None:
-            self.left_out["no destination: it could not be decoded"] += 1
-            return None
-        why = self._why_not(letter, destination_id)
-        if why is not None:
-            self.left_out[why] += 1
-            return None
-        self.chosen[destination_id, letter.reason] += 1
-        return destination_id
+    def take(self, letter: Letter, now_ms: int) -> list[Chosen]:
+        """The deliveries it stands for that are to be replayed; none when it stays where it is."""
+        if letter.destination is not None:
+            return self._choose(letter, [letter.destination], now_ms) if self.wanted.matches(letter) else []
+        # It was nobody's when it died: whom it is for today is looked up, and asked for, today.
+        if not replace(self.wanted, destination=None).matches(letter):
+            return []
+        route = self._route(letter) if letter.state is not None else "no dead letter of ours (foreign)"
+        if not isinstance(route, str):
+            wanted = [destination_id for destination_id in route if self.wanted.destination in {None, destination_id}]
+            return self._choose(letter, wanted, now_ms)
+        if self.wanted.destination is None:
+            self.left_out[route] += 1
+        return []
 
-    def _why_not(self, letter: Letter, destination_id: str) -> str | None:
+    def _route(self, letter: Letter) -> list[str] | str:
+        """Ids of the destinations that want it today, or why there is none."""
+        event = letter.event
+        if event is None:
+            return "cannot be decoded"
+        route = self.directory.route(event.vendor, event.customer_external_id)
+        if not route:
+            return "its customer has no destination"
+        return [d.id for d in route if d.wants(event.event_type)] or "filtered by its destinations"
+
+    def _choose(self, letter: Letter, destination_ids: list[str], now_ms: int) -> list[Chosen]:
+        chosen = []
+        for destination_id in destination_ids:
+            key = letter_key(letter, destination_id)
+            stored = self.marks.get(key)
+            before = None if stored is None else read_letter_mark(stored)
+            count = max(letter.replays, before.times if before else 0)
+            why_not = self._why_not(letter, destination_id, before, count)
+            if why_not is not None:
+                self.left_out[why_not] += 1
+                continue
+            mark = letter_mark(key, LetterMark(self.replay_id, now_ms, count + 1))
+            self.marks[key] = mark.value
+            self.chosen[destination_id, letter.reason, letter.fault] += 1
+            chosen.append(Chosen(destination_id, count + 1, mark))
+        return chosen
+
+    def _why_not(self, letter: Letter, destination_id: str, before: LetterMark | None, count: int) -> str | None:
         destination = self.directory.get(destination_id)
-        if not self.again and str(letter.position) in self.marks:
+        if before is not None and before.replay == self.replay_id:
+            return "another letter of a delivery that is replayed"
+        if not self.again and before is not None and before.covers(letter):
             return "replayed before (--again repeats it)"
-        if letter.replays >= self.max_count:
-            return f"died in {self.max_count} replays or more (--max-count)"
+        if count >= self.max_count:
+            return f"replayed {self.max_count} times or more (--max-count)"
         if destination is None:
-            return "its destination was deleted"
+            return _UNKNOWN if self.refused else "its destination was deleted"
         return None if destination.enabled else "its destination is disabled"
 
 
-def letter_mark(letter: Letter, replay_id: str, now_ms: int) -> Mark:
-    """That this letter has been replayed."""
-    value = {"replay": replay_id, "at": now_ms, "count": letter.replays + 1}
-    return Mark(str(letter.position), json.dumps(value).encode())
+_UNKNOWN: Final = "its destination was deleted, or its document is refused (`destinations validate`)"
+
+
+class LetterMark(NamedTuple):
+    """That a delivery has been replayed."""
+
+    replay: str
+    at_ms: int
+    times: int
+    """How often, so far."""
+
+    def covers(self, letter: Letter) -> bool:
+        """Whether this letter was there already: it neither failed later nor died in that replay."""
+        return letter.failed_at_ms <= self.at_ms and letter.replays < self.times
+
+
+def letter_key(letter: Letter, destination_id: str) -> str:
+    """The delivery's name among the marks."""
+    return f"{letter.origin} {destination_id}"
+
+
+def letter_mark(key: str, mark: LetterMark) -> Mark:
+    """The mark as a record."""
+    return Mark(key, json.dumps({"replay": mark.replay, "at": mark.at_ms, "count": mark.times}).encode())
+
+
+def read_letter_mark(value: bytes) -> LetterMark:
+    """What `letter_mark` wrote."""
+    stored = json.loads(value)
+    return LetterMark(stored["replay"], stored["at"], stored["count"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,10 +182,33 @@ class EventFilter:
     def matches(self, event: Event, at_ms: int) -> bool:
         """Whether this event is one of them; the destination is a matter of its route."""
         return (
-            self.since_ms <= at_ms < self.until_ms
+            self.covers(at_ms)
             and self.customer in {None, event.customer_external_id}
             and self.event_type in {None, event.event_type}
         )
+
+    def covers(self, at_ms: int) -> bool:
+        """Whether this is one of the moments."""
+        return self.since_ms <= at_ms < self.until_ms
+
+
+@final
+class Pace:
+    """Spaces what is sent so that it is no more than ``rate`` a second; time in which nothing was sent is not made up.
+
+    ``rate`` None: as fast as it goes. Times are seconds of any clock that does not go back.
+    """
+
+    def __init__(self, rate: float | None) -> None:
+        self._rate = rate
+        self._next_at = float("-inf")
+
+    def wait_secs(self, count: int, now: float) -> float:
+        """How long to wait before ``count`` more are sent at once."""
+        start = max(now, self._next_at)
+        if self._rate is not None:
+            self._next_at = start + count / self._rate
+        return start - now
 
 
 @final
@@ -130,23 +227,27 @@ class EventChoice:
         """Ids of the destinations it goes to."""
         event = decode(record.value, record.headers, self.vendor)
         if not isinstance(event, Event):
-            self.left_out["not decodable"] += self.wanted.since_ms <= record.timestamp_ms < self.wanted.until_ms
+            if self.wanted.covers(record.timestamp_ms):
+                self.left_out["cannot be decoded"] += 1
             return
         if not self.wanted.matches(event, record.timestamp_ms):
             return
         route = self.directory.route(event.vendor, event.customer_external_id)
         if not route:
-            self.left_out["without a destination"] += 1
+            self.left_out["its customer has no destination"] += 1
         for destination in route:
-            if self.wanted.destination not in {None, destination.id}:
-                continue
-            if not destination.enabled:
-                self.left_out["its destination is disabled"] += 1
-            elif not destination.wants(event.event_type):
-                self.left_out["filtered by its destination"] += 1
-            else:
+            if self.wanted.destination in {None, destination.id} and self._wants(destination, event):
                 self.chosen[destination.id] += 1
                 yield destination.id
+
+    def _wants(self, destination: Destination, event: Event) -> bool:
+        if not destination.enabled:
+            self.left_out["its destination is disabled"] += 1
+            return False
+        if not destination.wants(event.event_type):
+            self.left_out["filtered by its destination"] += 1
+            return False
+        return True
 
 
 class Progress(NamedTuple):

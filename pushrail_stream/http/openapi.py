@@ -6,10 +6,12 @@ import json
 from html import escape
 from typing import Any, Final
 
-from pushrail_stream.core.event import MAX_EVENT_TYPE, MAX_ID
+from pushrail_stream.core.event import MAX_EVENT_TYPE, MAX_ID, VENDOR_HEADER
 
 MAX_EVENTS: Final = 500
 """Events of one request."""
+MAX_IDEMPOTENCY_KEY: Final = MAX_ID - len(f"-{MAX_EVENTS - 1}")
+"""Characters of the header: what an array's events get by it still is an idempotencyKey."""
 _EXAMPLE: Final[dict[str, Any]] = {
     "eventType": "order.completed",
     "occurredAt": "2026-05-26T14:21:08.493Z",
@@ -121,11 +123,12 @@ _REFUSALS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
         {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to sign in: Bearer."}},
     ),
     "403": ("The header pushrail-vendor names another vendor than the key's.", {}),
-    "408": ("The body did not come in time.", {}),
+    "408": ("The request did not come in time.", {}),
     "413": ("The body is larger than this installation takes.", {}),
     "415": ("The body is not application/json in UTF-8, or is compressed.", {}),
     "422": ("An event breaks a rule. None of the request was taken.", {}),
     "429": ("This key has posted as many events as it may for now.", _RETRY_AFTER),
+    "431": ("The request's line and headers are larger than 16 KiB.", {}),
     "500": ("An error of the service: post again.", {}),
     "503": (
         "Kafka did not acknowledge everything (see results), or too much waits. Post again, with the same keys.",
@@ -139,8 +142,17 @@ _TRACEPARENT: Final[dict[str, Any]] = {
 
 _HEADERS: Final = (
     (
-        "Idempotency-Key", {"type": "string", "minLength": 1, "maxLength": MAX_ID, "pattern": "^[ -~]+$"},
+        "Idempotency-Key",
+        # Not with a space at an end, which HTTP takes off, nor nothing in quotes.
+        {
+            "type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY,
+            "pattern": '^(?!""$)[!-~]([ -~]*[!-~])?$',
+        },
         "The idempotencyKey of an event that has none. Of an array: with `-` and the event's index behind it.",
+    ),
+    (
+        VENDOR_HEADER, {"type": "string"},
+        "May be left out. Whose events these are, where that is to be checked: the API key must be this vendor's.",
     ),
     (
         "traceparent", {"type": "string"},

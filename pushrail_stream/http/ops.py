@@ -8,13 +8,13 @@ from typing import Final
 
 from aiohttp import web
 
+from pushrail_stream.http.page import POLICY
 from pushrail_stream.ports import Failed
 
 Exposition = Callable[[str], tuple[bytes, str]]
 """The ``Accept`` header to body and content type."""
-_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 _UNREADY: Final = 503
-_LAST_SECS: Final = 1.0
+LAST_SECS: Final = 1.0
 """How long a worker that ends waits for who is still being answered, or does not listen."""
 
 
@@ -45,7 +45,7 @@ async def serve_ops(
         return web.json_response({"ready": not reasons, "reasons": reasons}, status=_UNREADY if reasons else 200)
 
     async def status(_request: web.Request) -> web.Response:
-        headers = {"Content-Security-Policy": _POLICY, "Cache-Control": "no-store"}
+        headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
         if page is None:
             raise web.HTTPNotFound
         return web.Response(text=page(), content_type="text/html", headers=headers)
@@ -55,7 +55,7 @@ async def serve_ops(
     application.add_routes([web.get(path, answer) for path, answer in routes.items()])
     application.on_response_prepare.append(_without_versions)
     runner = web.AppRunner(
-        application, access_log=None, handle_signals=False, shutdown_timeout=_LAST_SECS, lingering_time=_LAST_SECS
+        application, access_log=None, handle_signals=False, shutdown_timeout=LAST_SECS, lingering_time=LAST_SECS
     )
     await runner.setup()
     try:

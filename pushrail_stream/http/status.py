@@ -15,10 +15,12 @@ from pushrail_stream.ports import Incident
 LANES: Final = 50
 """Shown at most: those that need looking at come first."""
 _STYLE: Final = """
+:root { color-scheme: light dark }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; color: #1a1a1a }
 h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.05rem; margin: 1.6rem 0 .3rem }
-table { border-collapse: collapse; width: 100% }
-td, th { text-align: left; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid #e2e2e2; vertical-align: top }
+section { overflow-x: auto } table { border-collapse: collapse }
+td, th { text-align: left; padding: .2rem 1.4rem .2rem 0; border-bottom: 1px solid #e2e2e2; vertical-align: top }
+td, th { white-space: nowrap } td.m { white-space: normal; overflow-wrap: anywhere; min-width: 18rem }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } th { font-weight: 600; color: #555 }
 .badge { display: inline-block; padding: .05rem .5rem; border-radius: .6rem; background: #ddd }
 .ok { background: #d8f0dc } .bad { background: #f8d4d0 } .warn { background: #fbeac2 } .dim { color: #777 }
@@ -53,13 +55,13 @@ def status_page(status: WorkerStatus) -> str:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<meta http-equiv=refresh content={_REFRESH_SECS}><title>{title}</title><style>{_STYLE}</style>"
-        f"<h1>{title}</h1><p>{state} <span class=dim>{format_rfc3339(now_ms)}, "
-        f"made anew every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></span></p>"
+        f"<h1>{title}</h1><p>{state}</p><p class=dim>{format_rfc3339(now_ms)}, "
+        f"made anew every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
         + _deliveries(worker.ledger)
         + _dead_letters(status.dead_letters())
+        + _failures(status.incidents())
         + _lanes(worker.lanes(LANES), worker.census().active)
         + _partitions(worker, now_ms)
-        + _failures(status.incidents())
         + "</html>"
     )
 
@@ -118,16 +120,22 @@ def _failures(failures: Sequence[Incident]) -> str:
     rows = [
         [format_rfc3339(f.at_ms), escape(f.what), escape(f.where), escape(f.code), escape(f.message)] for f in failures
     ]
-    return _section("What went wrong lately", ("at", "what", "where", "code", "message"), rows)
+    return _section("What went wrong lately", ("at", "what", "where", "code", "message"), rows, prose=4)
 
 
-def _section(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = ()) -> str:
-    """A table, or that there is nothing to show. Cells are markup."""
+def _section(
+    title: str,
+    heads: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: Sequence[int] = (),
+    prose: int | None = None,
+) -> str:
+    """A table, or that there is nothing to show. Cells are markup; only the column of ``prose`` may break its lines."""
     if not rows:
         return f"<h2>{escape(title)}</h2><p class=dim>None.</p>"
-    kind = [" class=n" if index in numbers else "" for index in range(len(heads))]
+    kind = [" class=n" if n in numbers else " class=m" if n == prose else "" for n in range(len(heads))]
     head = "".join(f"<th{kind[index]}>{escape(name)}</th>" for index, name in enumerate(heads))
     lines = "".join(
         "<tr>" + "".join(f"<td{kind[index]}>{cell}</td>" for index, cell in enumerate(row)) + "</tr>" for row in rows
     )
-    return f"<h2>{escape(title)}</h2><table><tr>{head}</tr>{lines}</table>"
+    return f"<h2>{escape(title)}</h2><section><table><tr>{head}</tr>{lines}</table></section>"

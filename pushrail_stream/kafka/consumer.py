@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar, final
 
-import orjson
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_INVALID,
@@ -30,7 +29,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal, Trimmed
 from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.options import ConsumerOptions
-from pushrail_stream.kafka.statistics import read_statistics
+from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.pipeline.intake import Directions, Intake
 from pushrail_stream.ports import ClientStatistics, Failed, Observer
 
@@ -41,7 +40,7 @@ _PAUSE_AFTER_SECS: Final = 2.0
 """Held back for longer, partitions are paused so that polling goes on: pausing throws prefetched records away."""
 _COMMIT_SECS: Final = 1.0
 _OFFSETS_SECS: Final = 10.0
-_LAST_COMMIT_SECS: Final = 15.0
+LAST_COMMIT_SECS: Final = 15.0
 """How long the last commit is tried: a rebalance stands still for a session time-out when a member leaves amid it."""
 
 
@@ -67,8 +66,18 @@ class KafkaConsumer:
         self._next_commit = 0.0
         self._fatal: KafkaError | None = None
         self._active = False
-        self.statistics = ClientStatistics()
+        self._turned_at = time.monotonic()
+        self._keeper = StatisticsKeeper()
+
+    @property
+    def statistics(self) -> ClientStatistics:
         """The newest, as librdkafka gives them every two seconds."""
+        return self._keeper.newest
+
+    @property
+    def turn_age_secs(self) -> float:
+        """Since the thread last turned: more than a moment only amid a rebalance, or where it is stuck."""
+        return time.monotonic() - self._turned_at
 
     async def run(self) -> None:
         """Consume until `stop`; raises `Failed` when Kafka will never have us. Cancelling it drains as `stop` does."""
@@ -112,6 +121,7 @@ class KafkaConsumer:
             consumer.close()
 
     def _turn(self, consumer: Consumer) -> None:
+        self._turned_at = time.monotonic()
         if self._fatal is not None:
             raise Failed(f"Kafka refuses this consumer for good: {self._fatal.str()}")
         if self._held_since is not None and time.monotonic() - self._held_since < _PAUSE_AFTER_SECS:
@@ -208,7 +218,7 @@ class KafkaConsumer:
     def _give_back_all(self, consumer: Consumer) -> None:
         """Drain everything and commit it before leaving: close() ends the membership, and commits with it."""
         self._last = self._drain(self._assigned)
-        deadline = time.monotonic() + _LAST_COMMIT_SECS
+        deadline = time.monotonic() + LAST_COMMIT_SECS
         while (error := self._commit_now(consumer, self._last)) is not None:
             if time.monotonic() >= deadline:
                 self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))
@@ -246,9 +256,7 @@ class KafkaConsumer:
         self._take_part(active=False)
 
     def _on_statistics(self, text: str) -> None:
-        statistics = orjson.loads(text)
-        self.statistics = read_statistics(statistics)
-        group = statistics["cgrp"]
+        group = self._keeper(text)["cgrp"]
         if group["state"] != "up":
             self._take_part(active=False)
         elif group["join_state"] == "steady" or self._options.kafka.group_protocol == "consumer":

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final, Self, final
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pushrail_stream.kafka.moments import patiently
 from pushrail_stream.kafka.options import KafkaOptions
@@ -17,23 +18,42 @@ from pushrail_stream.ports import DocumentChange, Failed, Publisher
 _BATCH: Final = 500
 _POLL_SECS: Final = 0.2
 _TIMEOUT_SECS: Final = 15.0
+_FETCH_WAIT_MS: Final = 500
+ASKED_OFTEN_MS: Final = 10
+"""Of ``fetch_wait_ms``, for those who ask for the end again and again: a rotation does for every document."""
+_SILENCE_SECS: Final = 60.0
+"""Until reading to the end is given up when nothing comes, be it that a broker is away."""
+_PASSING: Final = frozenset(
+    {
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's own codes are named so
+        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
+        KafkaError._TIMED_OUT,  # noqa: SLF001
+        KafkaError._RESOLVE,  # noqa: SLF001
+    }
+)
+"""What librdkafka mends by itself beside what it calls retriable."""
 
 
 @final
 class TopicDocuments:
     """Every worker reads the whole topic for itself: no group, no commits. Implements `ports.Documents`."""
 
-    def __init__(self, options: KafkaOptions, topic: str) -> None:
+    def __init__(self, options: KafkaOptions, topic: str, *, fetch_wait_ms: int = _FETCH_WAIT_MS) -> None:
+        """``fetch_wait_ms``: how long the broker waits for news. Where a partition ends is answered after that."""
         self._topic = topic
         self._servers = options.bootstrap_servers
+        self._trouble = "nothing comes"
         self._consumer = Consumer(
             {
+                "fetch.wait.max.ms": fetch_wait_ms,
                 **options.common(),
                 "group.id": f"{options.group_id}.registry",  # librdkafka wants one; it is never joined
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
+                "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
-                "error_cb": lambda _error: None,  # the events' consumer tells of a broker that is away
+                "error_cb": self._note,  # the events' consumer tells of a broker that is away
             }
         )
         self._closing = threading.Event()
@@ -42,9 +62,11 @@ class TopicDocuments:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, options: KafkaOptions, topic: str) -> AsyncIterator[Self]:
+    async def open(
+        cls, options: KafkaOptions, topic: str, *, fetch_wait_ms: int = _FETCH_WAIT_MS
+    ) -> AsyncIterator[Self]:  # fmt: skip
         """Ready to read until the block ends."""
-        documents = cls(options, topic)
+        documents = cls(options, topic, fetch_wait_ms=fetch_wait_ms)
         try:
             yield documents
         finally:
@@ -54,7 +76,7 @@ class TopicDocuments:
     async def changes(self) -> Sequence[DocumentChange]:
         """Every document there is the first time, later what has changed; waits until something has.
 
-        Raises `Failed` when the topic cannot be read to its end.
+        Raises `Failed` when the topic cannot be read, for the time being or for good.
         """
         if self._started:
             return await asyncio.to_thread(self._next)
@@ -68,13 +90,16 @@ class TopicDocuments:
 
     def _read_to_end(self) -> list[DocumentChange]:
         latest: dict[str, DocumentChange] = {}
-        try:
+        with self._failing():
             ends = patiently(self._ends)
+            give_up_at = time.monotonic() + _SILENCE_SECS
             while any(self._position(number) < end for number, end in ends.items()) and not self._closing.is_set():
-                for change in self._read():
-                    latest[change.name] = change
-        except KafkaException as error:
-            raise Failed(f"{self._topic} cannot be read at {self._servers}: {error.args[0].str()}") from error
+                changes = self._read()
+                if changes:
+                    give_up_at = time.monotonic() + _SILENCE_SECS
+                elif time.monotonic() > give_up_at:
+                    raise self._failed(self._trouble)
+                latest |= {change.name: change for change in changes}
         return list(latest.values())
 
     def _ends(self) -> dict[int, int]:
@@ -100,14 +125,37 @@ class TopicDocuments:
         return int(position.offset)
 
     def _next(self) -> list[DocumentChange]:
-        while not self._closing.is_set():
-            if changes := self._read():
-                return changes
+        with self._failing():
+            while not self._closing.is_set():
+                if changes := self._read():
+                    return changes
         return []
 
     def _read(self) -> list[DocumentChange]:
-        messages = self._consumer.consume(_BATCH, _POLL_SECS)
-        return [_change(message) for message in messages if message.error() is None]
+        first = self._consumer.poll(_POLL_SECS)
+        if first is None:
+            return []
+        # What is there besides: a full reading would wait for more until its time is over.
+        messages = [first, *self._consumer.consume(_BATCH, 0)]
+        changes = [_change(message) for message in messages if message.error() is None]
+        for error in filter(None, (message.error() for message in messages)):
+            self._note(error)
+            if not changes and not error.retriable() and error.code() not in _PASSING:
+                raise KafkaException(error)
+        return changes
+
+    def _note(self, error: KafkaError) -> None:
+        self._trouble = error.str()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaException as error:
+            raise self._failed(error.args[0].str()) from error
+
+    def _failed(self, reason: str) -> Failed:
+        return Failed(f"{self._topic} cannot be read at {self._servers}: {reason}")
 
 
 @final

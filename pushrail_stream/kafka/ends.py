@@ -22,7 +22,7 @@ _TIMEOUT_SECS: Final = 3.0
 
 @final
 class Ends:
-    """First and end offsets of partitions, at most some ten seconds old while Kafka answers."""
+    """First and end offsets of partitions, some ten seconds old at most: what Kafka does not answer is not known."""
 
     def __init__(self, client: AdminClient) -> None:
         self._client = client
@@ -33,17 +33,18 @@ class Ends:
     @asynccontextmanager
     async def open(cls, options: KafkaOptions) -> AsyncIterator[Self]:
         """Ready to ask."""
-        yield cls(AdminClient(options.common() | {"error_cb": lambda _error: None}))
+        # Of itself it would for a quarter of an hour go on asking who led a partition before.
+        fresh = {"metadata.max.age.ms": round(_PERIOD_SECS * 1000), "error_cb": lambda _error: None}
+        yield cls(AdminClient(options.common() | fresh))
 
     async def keep(self, partitions: Callable[[], Sequence[Partition]]) -> None:
-        """Ask about these partitions again and again until cancelled; what Kafka does not answer stays as it was."""
+        """Ask about these partitions again and again until cancelled."""
         while True:
             wanted = partitions()
             for known, spec in ((self._first, _EARLIEST), (self._end, _LATEST)):
                 answers = await asyncio.to_thread(self._ask, wanted, spec)
-                left = {partition: known[partition] for partition in wanted if partition in known}
                 known.clear()
-                known.update(left | answers)
+                known.update(answers)
             await asyncio.sleep(_PERIOD_SECS if wanted else 1)
 
     def lag(self, partition: Partition, committed: int | None) -> int | None:
@@ -63,5 +64,5 @@ class Ends:
             try:
                 found[Partition(partition.topic, partition.partition)] = int(future.result(2 * _TIMEOUT_SECS).offset)
             except (KafkaException, TimeoutError):
-                continue  # asked again soon; what was known stays
+                continue  # asked again soon
         return found

@@ -15,7 +15,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.core.offsets import Committable
-from pushrail_stream.kafka.moments import patiently
+from pushrail_stream.kafka.moments import offsets_at, patiently
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.ports import Failed
 
@@ -33,12 +33,16 @@ class Shift(NamedTuple):
     old: int | None
     """None where nothing has been committed."""
     new: int
+    first: int
     end: int
 
     @property
     def again(self) -> int:
-        """Records that will be read again; negative: that will be passed over."""
-        return (self.end if self.old is None else self.old) - self.new
+        """Records that will be read again; negative: that will be passed over.
+
+        Where nothing has been committed, or what Kafka has deleted since, workers would begin at the first record.
+        """
+        return max(self.old or 0, self.first) - self.new
 
 
 def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, Committable]:
@@ -84,13 +88,18 @@ def plan_shift(
         raise _failed(options, error) from error
     finally:
         consumer.close()
-    return [Shift(n, old[n], min(max(new[n], low), high), high) for n, (low, high) in sorted(bounds.items())]
+    return [Shift(n, old[n], min(max(new[n], low), high), low, high) for n, (low, high) in sorted(bounds.items())]
 
 
 def move_group(options: KafkaOptions, group_id: str, topic: str, shifts: list[Shift]) -> None:
-    """Commit the new offsets. Raises `Failed`, also when a member has joined meanwhile."""
+    """Commit the new offsets. Raises `Failed`, also when a member has joined meanwhile.
+
+    A partition that stays where it is, is left alone: the map of what is settled above it would be lost.
+    """
+    wanted = [TopicPartition(topic, shift.partition, shift.new) for shift in shifts if shift.new != shift.old]
+    if not wanted:
+        return
     admin = AdminClient(options.common())
-    wanted = [TopicPartition(topic, shift.partition, shift.new) for shift in shifts]
     request = ConsumerGroupTopicPartitions(group_id, wanted)
     try:
         [altered] = admin.alter_consumer_group_offsets([request], request_timeout=_TIMEOUT_SECS).values()
@@ -113,8 +122,8 @@ def _resolve(consumer: Consumer, topic: str, target: Target, bounds: Mapping[int
         return dict.fromkeys(bounds, target)
     if target.startswith("time:"):
         at = int(target.removeprefix("time:"))
-        found = consumer.offsets_for_times([TopicPartition(topic, n, at) for n in bounds], timeout=_TIMEOUT_SECS)
-        return {p.partition: p.offset if p.offset >= 0 else bounds[p.partition][1] for p in found}
+        ends = {number: high for number, (_, high) in bounds.items()}
+        return patiently(lambda: offsets_at(consumer, topic, at, ends))
     return {n: low if target == "earliest" else high for n, (low, high) in bounds.items()}
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 T = TypeVar("T")
 _PASSING: Final = frozenset(
@@ -20,6 +20,7 @@ _PASSING: Final = frozenset(
 )
 _TRIES: Final = 20
 _PAUSE_SECS: Final = 0.25
+_TIMEOUT_SECS: Final = 10.0
 
 
 def patiently(ask: Callable[[], T]) -> T:
@@ -32,3 +33,16 @@ def patiently(ask: Callable[[], T]) -> T:
                 raise
         time.sleep(_PAUSE_SECS)
     return ask()
+
+
+def offsets_at(consumer: Consumer, topic: str, epoch_ms: int, ends: Mapping[int, int]) -> dict[int, int]:
+    """By partition of ``ends`` the first offset of this time or later; the end where there is none.
+
+    Raises KafkaException where a partition's answer is an error: it does not say that there is no such offset.
+    """
+    wanted = [TopicPartition(topic, number, max(epoch_ms, 0)) for number in ends]
+    found = consumer.offsets_for_times(wanted, timeout=_TIMEOUT_SECS)
+    for partition in found:
+        if partition.error is not None:
+            raise KafkaException(partition.error)
+    return {p.partition: p.offset if p.offset >= 0 else ends[p.partition] for p in found}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Final, Self, final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -14,7 +15,10 @@ from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.ports import Failed
 
 _TIMEOUT_SECS: Final = 30.0
+_TRANSACTION_MS: Final = 15_000
+"""Whoever reads only what was committed waits so long for a replay that has died (facts: kafka 4)."""
 _FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001
+_REPLACED: Final = "another replay has been started meanwhile: this one ends here"
 
 
 @final
@@ -33,7 +37,10 @@ class ReplayJournal:
         properties: dict[str, Any] = {
             **options.producer(),
             "transactional.id": f"{options.group_id}.replay",
-            "transaction.timeout.ms": 60_000,
+            "transaction.timeout.ms": _TRANSACTION_MS,
+            # What takes longer could not be committed any more; librdkafka refuses longer ones.
+            "delivery.timeout.ms": _TRANSACTION_MS,
+            "socket.timeout.ms": _TRANSACTION_MS,
             "error_cb": lambda _error: None,
         }
         producer = Producer(properties)
@@ -45,12 +52,12 @@ class ReplayJournal:
             ) from error
         yield cls(producer, options, topic)
 
-    def marks(self) -> Mapping[str, bytes]:
+    def marks(self) -> dict[str, bytes]:
         """Everything that is marked, by key. Raises `Failed`, also where there is no such topic."""
         return self.read(self._options, self._topic)
 
     @staticmethod
-    def read(options: KafkaOptions, topic: str) -> Mapping[str, bytes]:
+    def read(options: KafkaOptions, topic: str) -> dict[str, bytes]:
         """The same for somebody who writes nothing, and so shuts nobody out."""
         found: dict[str, bytes] = {}
         with Scan(options, topic) as scan:
@@ -66,24 +73,50 @@ class ReplayJournal:
         copies: Iterable[tuple[bytes | None, bytes | None, Headers]],
         marks: Iterable[tuple[str, bytes]],
     ) -> None:
-        """All of it or nothing. Raises `Failed`; then, and when interrupted, nothing was written."""
+        """All of it or nothing. Raises `Failed`, which says whether nothing was written or that it is not known.
+
+        An interrupt in the middle leaves that open too: keep SIGINT back until this has returned.
+        """
         producer = self._producer
         try:
             producer.begin_transaction()
-            try:
-                for key, value, headers in copies:
-                    self._produce(topic, key, value, headers)
-                for name, value in marks:
-                    self._produce(self._topic, name.encode(), value, ())
-                producer.commit_transaction(_TIMEOUT_SECS)
-            except BaseException:
-                producer.abort_transaction(_TIMEOUT_SECS)
-                raise
+            for key, value, headers in copies:
+                self._produce(topic, key, value, headers)
+            for name, value in marks:
+                self._produce(self._topic, name.encode(), value, ())
         except KafkaException as error:
-            reason: KafkaError = error.args[0]
-            if reason.code() in _FENCED:
-                raise Failed("another replay has been started meanwhile: this one ends here") from error
-            raise Failed(f"a transaction failed, nothing of it was written: {reason.str()}") from error
+            raise self._undone(error) from error
+        except BaseException:
+            self._abort()
+            raise
+        self._commit()
+
+    def _commit(self) -> None:
+        """From here on nothing may be aborted unless Kafka says that it must be: it may be committed already."""
+        until = time.monotonic() + _TIMEOUT_SECS
+        while True:
+            try:
+                self._producer.commit_transaction(_TIMEOUT_SECS)
+            except KafkaException as error:
+                reason: KafkaError = error.args[0]
+                if reason.txn_requires_abort():
+                    raise self._undone(error) from error
+                if not reason.retriable() or reason.fatal() or time.monotonic() >= until:
+                    raise _unknown(reason) from error
+            else:
+                return
+
+    def _undone(self, error: KafkaException) -> Failed:
+        """Abort, and say so."""
+        self._abort()
+        reason: KafkaError = error.args[0]
+        if reason.code() in _FENCED:
+            return Failed(f"{_REPLACED}, and nothing of its last transaction was written")
+        return Failed(f"a transaction failed, nothing of it was written: {reason.str()}")
+
+    def _abort(self) -> None:
+        with suppress(KafkaException):  # then Kafka does it itself, in time or when the next replay begins
+            self._producer.abort_transaction(_TIMEOUT_SECS)
 
     def _produce(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         while True:
@@ -93,3 +126,13 @@ class ReplayJournal:
                 self._producer.poll(0.5)
             else:
                 return
+
+
+def _unknown(reason: KafkaError) -> Failed:
+    """Whether a transaction was committed cannot be told here; the next replay finds it committed or undone."""
+    if reason.code() in _FENCED:
+        return Failed(_REPLACED)
+    return Failed(
+        f"whether the last transaction was committed is not known ({reason.str()}): "
+        "run it again, what was written is not repeated"
+    )

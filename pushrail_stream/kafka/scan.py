@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Final, NamedTuple, Self, final
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.messages import records_of
-from pushrail_stream.kafka.moments import patiently
+from pushrail_stream.kafka.moments import offsets_at, patiently
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.ports import Failed
 
@@ -18,7 +18,18 @@ _BATCH: Final = 10_000
 _POLL_SECS: Final = 0.2
 _TIMEOUT_SECS: Final = 15.0
 _SLACK_MS: Final = 60_000
-"""Kafka's timestamps are their producers': a record may lie so far from where its time says."""
+"""Kafka's timestamps are their producers': a record may be stamped so much earlier than what it tells of."""
+_STALL_SECS: Final = 30.0
+"""Without a record for so long, although there are some to come, it is broken off."""
+_FINAL: Final = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - its public name
+        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+    }
+)
+"""Errors that waiting does not mend: the topic was deleted, or may not be read any more."""
 
 
 class Progress(NamedTuple):
@@ -32,7 +43,8 @@ class Progress(NamedTuple):
 class Scan:
     """Batches of records of all partitions at once, in order within each. Only what was committed is seen.
 
-    It joins no group and commits nothing. Raises `Failed` when Kafka cannot be reached or there is no such topic.
+    It joins no group and commits nothing. Raises `Failed` when Kafka cannot be reached or there is no such topic, and
+    while it is read when the topic has gone or nothing comes any more.
     """
 
     def __init__(
@@ -41,20 +53,24 @@ class Scan:
         topic: str,
         *,
         since_ms: int | None = None,
-        until_ms: int | None = None,
         starts: Mapping[int, int] | None = None,
+        only: Collection[int] | None = None,
         follow: bool = False,
     ) -> None:
-        """From ``starts`` (offsets by partition; others from their beginning), else from ``since_ms`` (epoch ms).
+        """From ``since_ms`` (epoch ms) and from ``starts`` (offsets by partition) on, whichever comes later.
 
-        Both times are taken with slack: look at each record's own. With ``follow`` it never ends.
+        Of ``only`` these partitions, those of them that exist.
+        The time is taken with slack: look at each record's own. With ``follow`` it never ends.
         """
         self._topic = topic
         self._servers = options.bootstrap_servers
+        self._only = only
         self._follow = follow
+        self._problem: KafkaError | None = None
         self._consumer = Consumer(
             {
                 "fetch.wait.max.ms": 100,
+                "topic.metadata.propagation.max.ms": 5_000,  # so soon it is believed that a topic has gone
                 "queued.max.messages.kbytes": 65_536,
                 **options.common(),
                 "group.id": f"{options.group_id}.scan",  # librdkafka wants one; it is never joined
@@ -62,11 +78,11 @@ class Scan:
                 "enable.auto.offset.store": False,
                 "auto.offset.reset": "earliest",
                 "isolation.level": "read_committed",
-                "error_cb": lambda _error: None,
+                "error_cb": self._note,
             }
         )
         try:
-            self._ends, self._starts = patiently(lambda: self._bounds(since_ms, until_ms, starts))
+            self._ends, self._starts = patiently(lambda: self._bounds(since_ms, starts))
         except KafkaException as error:
             self._consumer.close()
             raise self._failed(error) from error
@@ -97,15 +113,27 @@ class Scan:
 
     def __iter__(self) -> Iterator[list[Record]]:
         """Batches, some of them empty while nothing comes."""
+        vain = 0
         try:
             self._consumer.assign([TopicPartition(self._topic, n, start) for n, start in self._starts.items()])
             while self._follow or any(self._positions[n] < end for n, end in self._ends.items()):
+                before = dict(self._positions)
                 yield self._read()
+                vain = vain + 1 if self._positions == before else 0
+                if vain * _POLL_SECS >= _STALL_SECS and not self._follow:
+                    raise self._stalled()
         except KafkaException as error:
             raise self._failed(error) from error
 
     def _read(self) -> list[Record]:
-        messages = [m for m in self._consumer.consume(_BATCH, _POLL_SECS) if m.error() is None]
+        messages = []
+        for message in self._consumer.consume(_BATCH, _POLL_SECS):
+            if (error := message.error()) is None:
+                messages.append(message)
+            else:
+                self._note(error)
+        if self._problem is not None and self._problem.code() in _FINAL:
+            raise KafkaException(self._problem)
         records = [r for r in records_of(messages) if self._follow or r.offset < self._ends[r.partition]]
         for number in self._positions:
             # The consumer's own position, past what compaction and transactions left out.
@@ -113,9 +141,10 @@ class Scan:
             self._positions[number] = max(self._positions[number], position.offset)
         return records
 
-    def _bounds(
-        self, since_ms: int | None, until_ms: int | None, starts: Mapping[int, int] | None
-    ) -> tuple[dict[int, int], dict[int, int]]:
+    def _note(self, error: KafkaError) -> None:
+        self._problem = error
+
+    def _bounds(self, since_ms: int | None, starts: Mapping[int, int] | None) -> tuple[dict[int, int], dict[int, int]]:
         known = self._consumer.list_topics(self._topic, timeout=_TIMEOUT_SECS).topics[self._topic]
         if known.error is not None:
             raise KafkaException(known.error)
@@ -123,24 +152,21 @@ class Scan:
             what = f"topic {self._topic} does not exist at {self._servers}"
             raise Failed(f"{what}; `pushrail-stream topics create` makes it")
         firsts, ends = {}, {}
-        for number in known.partitions:
+        for number in known.partitions if self._only is None else [n for n in self._only if n in known.partitions]:
             firsts[number], ends[number] = self._consumer.get_watermark_offsets(
                 TopicPartition(self._topic, number), timeout=_TIMEOUT_SECS
             )
         begin = dict(firsts)
-        if starts is not None:
-            begin |= {n: min(max(starts[n], firsts[n]), ends[n]) for n in firsts if n in starts}
-        elif since_ms is not None:
-            begin |= self._offsets_at(since_ms - _SLACK_MS, ends)
-        if until_ms is not None:
-            ends = {n: max(end, begin[n]) for n, end in self._offsets_at(until_ms + _SLACK_MS, ends).items()}
+        if since_ms is not None:
+            begin |= offsets_at(self._consumer, self._topic, since_ms - _SLACK_MS, ends)
+        for number, start in (starts or {}).items():
+            if number in begin:
+                begin[number] = max(begin[number], min(start, ends[number]))
         return ends, begin
 
-    def _offsets_at(self, epoch_ms: int, ends: Mapping[int, int]) -> dict[int, int]:
-        """By partition the first offset of this time or later; the end where there is none."""
-        wanted = [TopicPartition(self._topic, number, max(epoch_ms, 0)) for number in ends]
-        found = self._consumer.offsets_for_times(wanted, timeout=_TIMEOUT_SECS)
-        return {p.partition: p.offset if p.offset >= 0 else ends[p.partition] for p in found}
+    def _stalled(self) -> Failed:
+        last = "" if self._problem is None else f" (the last error: {self._problem.str()})"
+        return Failed(f"{self._topic} cannot be read at {self._servers}: nothing came for {_STALL_SECS:.0f} s{last}")
 
     def _failed(self, error: KafkaException) -> Failed:
         return Failed(f"{self._topic} cannot be read at {self._servers}: {error.args[0].str()}")

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from pushrail_stream.kafka.options import KafkaOptions
@@ -15,6 +15,7 @@ from pushrail_stream.ports import Failed
 from pushrail_stream.settings import Settings
 
 _TIMEOUT_SECS: Final = 15.0
+_ID_TIMEOUT_SECS: Final = 5.0
 _DAY_MS: Final = 86_400_000
 _MAX_EVENT_BYTES: Final = 2 * 2**20
 """Twice what EventBridge takes: an event that is too large still reaches the DLQ with its reason."""
@@ -75,8 +76,9 @@ def plan_topics(names: TopicNames, partitions: int) -> list[TopicPlan]:
         TopicPlan(names.dlq, partitions, copy_bytes | fortnight),
         TopicPlan(names.attempts, partitions, week),
         TopicPlan(names.destinations, 1, {"cleanup.policy": "compact"}),
-        # Kept as long as dead letters are: one that is still there must not look as if it had never been replayed.
-        TopicPlan(names.replays, 1, {"cleanup.policy": "compact,delete"} | fortnight),
+        # A dead letter that is still there must not look as if it had never been replayed, and Kafka deletes by whole
+        # segments: in a quiet partition dead letters stay weeks beyond their time. So marks are kept much longer.
+        TopicPlan(names.replays, 1, {"cleanup.policy": "compact,delete", "retention.ms": str(90 * _DAY_MS)}),
     ]
 
 
@@ -120,6 +122,16 @@ def describe_topics(options: KafkaOptions, names: Iterable[str]) -> dict[str, To
         else None
         for name in names
     }
+
+
+def topic_id(options: KafkaOptions, name: str) -> str | None:
+    """What tells a topic from another of the same name, before or after it; None where Kafka does not say."""
+    admin = AdminClient(options.common() | {"error_cb": lambda _error: None})
+    described = admin.describe_topics(TopicCollection([name]), request_timeout=_ID_TIMEOUT_SECS)[name]
+    try:
+        return str(described.result().topic_id)
+    except KafkaException:
+        return None
 
 
 def check_topics(options: KafkaOptions, names: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, final
 import orjson
 
 from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.record import Origin
@@ -37,13 +38,12 @@ class AttemptsLog:
                 self._attempted(signal)
             case Skipped(event, origin, destination_id, bus_arn, reason, trigger, at_ms, replay_id):
                 known = {} if destination_id is None else {"destinationId": destination_id, "busArn": bus_arn}
-                record = _event_part(event, origin) | known | _unsent_part(at_ms)
-                record |= {"status": "skipped", "reason": reason, "trigger": trigger}
+                record = _event_part(event, origin) | known | _unsent_part(at_ms, trigger)
+                record |= {"status": "skipped", "reason": reason}
                 if replay_id is not None:
                     record["replayId"] = replay_id
                 self._append(destination_id or event.customer_external_id, record)
-            case DeadLettered(letter, event) if letter.attempts == 0:
-                # With an attempt the attempt's own record tells of it; this one was never sent.
+            case DeadLettered(letter, event) if not letter.told:
                 customer = "" if event is None else event.customer_external_id
                 self._append(letter.destination_id or customer, _dead_unsent(letter, event))
             case _:
@@ -115,8 +115,8 @@ def _add_outcome(record: dict[str, Any], entry: EntryAttempted, at_ms: int, dura
             raise AssertionError("only what was delivered settles by an attempt")
 
 
-def _unsent_part(at_ms: int) -> dict[str, Any]:
-    return {"attemptId": uuid.uuid4().hex, "at": format_rfc3339(at_ms), "trigger": "live", "attempt": 0}
+def _unsent_part(at_ms: int, trigger: Trigger) -> dict[str, Any]:
+    return {"attemptId": uuid.uuid4().hex, "at": format_rfc3339(at_ms), "trigger": trigger, "attempt": 0}
 
 
 def _dead_unsent(letter: DeadLetter, event: Event | None) -> dict[str, Any]:
@@ -124,8 +124,10 @@ def _dead_unsent(letter: DeadLetter, event: Event | None) -> dict[str, Any]:
     record: dict[str, Any] = {"origin": _origin_part(origin)} if event is None else _event_part(event, origin)
     if letter.replay is not None:
         record["replayId"] = letter.replay.id
+    if letter.bus_arn is not None:
+        record["busArn"] = letter.bus_arn
     return record | {
-        **_unsent_part(letter.failed_at_ms),
+        **_unsent_part(letter.failed_at_ms, letter.trigger),
         "destinationId": letter.destination_id,
         "status": "dead_lettered",
         "reason": letter.reason,

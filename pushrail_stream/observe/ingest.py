@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, final
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -11,9 +11,13 @@ from prometheus_client.registry import Collector
 
 from pushrail_stream.core.signals import ApiKeysChanged, RequestAnswered, Signal
 from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
+from pushrail_stream.observe.standing import kafka_clients
+from pushrail_stream.ports import ClientStatistics
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-_STATUSES: Final = ("202", "400", "401", "403", "408", "413", "415", "422", "429", "500", "503")
+_STATUSES: Final = (
+    "202", "400", "401", "403", "404", "405", "408", "413", "415", "422", "429", "431", "500", "503",
+)  # fmt: skip
 
 
 @final
@@ -25,6 +29,7 @@ class IngestMetrics(Collector):
         self.buffered_bytes: Callable[[], int] = lambda: 0
         self.waiting: Callable[[], int] = lambda: 0
         self.active_keys: Callable[[], int] = lambda: 0
+        self.kafka: Callable[[], Mapping[str, ClientStatistics]] = dict
         self._requests = Counter({(status,): 0 for status in _STATUSES})
         self._events = Counter({(outcome,): 0 for outcome in ("accepted", "rejected", "failed")})
         self._keys_bad = 0
@@ -61,3 +66,4 @@ class IngestMetrics(Collector):
             ("pushrail_ingest_keys_file_bad", "Whether the file of API keys cannot be read as it is.", self._keys_bad),
         ):
             yield GaugeMetricFamily(name, documentation, value)
+        yield from kafka_clients(self.kafka())

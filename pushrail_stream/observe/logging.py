@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
@@ -43,6 +42,7 @@ from pushrail_stream.core.signals import (
     Trimmed,
 )
 from pushrail_stream.core.text import safe_message
+from pushrail_stream.observe.sampling import Sampling
 
 Logger = structlog.typing.FilteringBoundLogger
 LEVELS: Final = ("debug", "info", "warning", "error")
@@ -59,8 +59,6 @@ _TRIMMED: Final = (
     "the records from `committed` to below `first` were removed before a worker had read them, by the topic's "
     "retention or by hand: have their producers send them again, and see that retention.ms outlasts any outage"
 )
-_REPEAT_SECS: Final = 30.0
-"""The same trouble is said once in this time; what was left out is counted on the next line."""
 
 
 def open_log(level: str, *, stream: TextIO | None = None, as_json: bool = False, **context: Any) -> Logger:
@@ -82,7 +80,7 @@ def open_log(level: str, *, stream: TextIO | None = None, as_json: bool = False,
 
 
 def forward_log(name: str, log: Logger) -> None:
-    """Let what a library writes to the standard logger ``name``, from warnings on, appear in ``log``."""
+    """Let what a library writes to the standard logger ``name``, from warnings on, appear in ``log``, sampled."""
     logger = logging.getLogger(name)
     logger.handlers, logger.propagate = [_Forward(logging.WARNING, log, name)], False
 
@@ -93,9 +91,12 @@ class _Forward(logging.Handler):
         super().__init__(level)
         self._log = log
         self._source = name
+        self._sampling = Sampling()
 
     def emit(self, record: logging.LogRecord) -> None:
-        more = {}
+        more: dict[str, Any] | None = self._sampling.says(record.name, f"{record.levelno} {record.msg}")
+        if more is None:
+            return
         if record.exc_info:
             more["exception"] = safe_message("".join(traceback.format_exception(*record.exc_info))[-_TRACE_CHARS:])
         self._log.log(record.levelno, self._source, message=safe_message(record.getMessage()), **more)
@@ -109,7 +110,7 @@ class LogObserver:
         self._log = log
         self._is_debug = log.is_enabled_for(logging.DEBUG)
         """Asked once: what a line would say is not put together where nobody reads it."""
-        self._said: dict[str, tuple[float, int]] = {}
+        self._sampling = Sampling()
 
     def __call__(self, signal: Signal) -> None:
         """See one signal."""
@@ -240,16 +241,9 @@ class LogObserver:
                 self._trouble(f"ours {outcome.code}", "our_own_fault", code=outcome.code, message=outcome.message)
 
     def _trouble(self, key: str, event: str, **fields: Any) -> None:
-        now, key = time.monotonic(), f"{event} {key}"
-        last, left_out = self._said.get(key, (float("-inf"), 0))
-        if now - last < _REPEAT_SECS:
-            self._said[key] = (last, left_out + 1)
-            return
-        if len(self._said) > 1_000:  # noqa: PLR2004 - messages may hold anything: do not keep them for ever
-            self._said.clear()
-        self._said[key] = (now, 0)
-        more = {"repeated": left_out} if left_out else {}
-        self._log.warning(event, **fields, **more)
+        more = self._sampling.says(event, key)
+        if more is not None:
+            self._log.warning(event, **fields, **more)
 
 
 def _wide(signal: Attempted) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Metrics: what happened, counted for Prometheus. The only importer of its client.
+"""Metrics: what happened, counted for Prometheus. Its client is imported in this room alone.
 
 Counting is plain arithmetic on plain numbers, for it is done per event; series are made when somebody scrapes. A scrape
 is served on the event loop, so it sees the ledger and every counter at one moment.
@@ -34,6 +34,7 @@ from pushrail_stream.core.signals import (
     Trimmed,
 )
 from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
+from pushrail_stream.observe.standing import consumers, held_records, kafka_clients, partitions
 from pushrail_stream.pipeline.state import WorkerState
 
 _MAX_CODES: Final = 100
@@ -43,7 +44,8 @@ _OWN_CREDENTIALS: Final = "own_credentials"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 _AGES: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0)
 _BYTES: Final = (1_000.0, 5_000.0, 10_000.0, 50_000.0, 100_000.0, 250_000.0, 500_000.0, 1_000_000.0)
-_OTHERS: Final = "other"
+_OTHERS: Final = "_other"
+"""No destination can be called so."""
 _ENTRIES: Final = (1.0, 2.0, 3.0, 5.0, 8.0, 9.0, 10.0)
 
 
@@ -106,9 +108,10 @@ class Metrics(Collector):
         yield from self._deliveries()
         yield from self._attempts()
         yield from self._conditions()
-        yield from self._held_records()
-        yield from self._partitions()
-        yield from self._kafka()
+        yield from held_records(self._worker)
+        yield from partitions(self._worker, self._tiers)
+        yield from consumers(self._worker)
+        yield from kafka_clients(self._worker.kafka())
 
     def _attempted(self, signal: Attempted) -> None:
         self._calls.observe(signal.duration_secs)
@@ -142,6 +145,13 @@ class Metrics(Collector):
         self._destinations[destination_id, "delivered"] += delivered
         self._destinations[destination_id, "failed"] += failed
 
+    def _forget_destinations(self, removed: Iterable[str]) -> None:
+        """Their series end, and make room for others'."""
+        for destination_id in removed:
+            self._known_destinations.discard(destination_id)
+            for outcome in ("delivered", "failed"):
+                self._destinations.pop((destination_id, outcome), None)
+
     def _count(self, outcome: str, code: str) -> None:
         if code not in self._codes:
             if len(self._codes) >= _MAX_CODES:
@@ -157,6 +167,7 @@ class Metrics(Collector):
                 self._flooded = 1
             case RegistryChanged():
                 self._documents = (signal.good, signal.bad)
+                self._forget_destinations(signal.removed)
             case _:
                 pass
 
@@ -250,81 +261,6 @@ class Metrics(Collector):
         for state, count in zip(("good", "bad"), self._documents, strict=True):
             documents.add_metric([state], count)
         yield documents
-
-    def _held_records(self) -> Iterator[Metric]:
-        events = GaugeMetricFamily(
-            "pushrail_buffered_events", "Records begun that are not settled, by where they came from.", labels=["of"]
-        )
-        size = GaugeMetricFamily("pushrail_buffered_bytes", "Their bytes.", labels=["of"])
-        for name, views in self._worker.partitions().items():
-            events.add_metric([name], sum(view.open_records for view in views))
-            size.add_metric([name], sum(view.open_bytes for view in views))
-        yield events
-        yield size
-
-    def _partitions(self) -> Iterator[Metric]:
-        labels = ["topic", "partition"]
-        lag = GaugeMetricFamily(
-            "pushrail_consumer_lag_records",
-            "Records above the committed offset; not shown while unknown.",
-            labels=labels,
-        )
-        oldest = GaugeMetricFamily(
-            "pushrail_oldest_undelivered_age_seconds",
-            "Since the Kafka timestamp of the first record that is not settled; 0 without one.",
-            labels=labels,
-        )
-        committed = GaugeMetricFamily(
-            "pushrail_committed_offset_age_seconds",
-            "Since the committed offset last moved while there is something to wait for; else 0.",
-            labels=labels,
-        )
-        depth = GaugeMetricFamily(
-            "pushrail_retry_depth_records",
-            "Deliveries that wait on a retry topic, of this worker's share.",
-            labels=["topic"],
-        )
-        delay = GaugeMetricFamily("pushrail_retry_delay_seconds", "How long each waits there.", labels=["topic"])
-        depths = dict.fromkeys(self._tiers, 0)
-        now_ms = self._worker.now_ms()
-        for view in (view for views in self._worker.partitions().values() for view in views):
-            topic, number = view.partition.topic, str(view.partition.number)
-            records = self._worker.lag(view.partition, view.committed)
-            if records is not None:
-                lag.add_metric([topic, number], records)
-                if topic in depths:
-                    depths[topic] += records
-            age_ms = 0 if view.oldest_at_ms is None else max(0, now_ms - view.oldest_at_ms)
-            oldest.add_metric([topic, number], age_ms / 1000)
-            committed.add_metric([topic, number], view.uncommitted_secs)
-        for topic, delay_secs in self._tiers.items():
-            depth.add_metric([topic], depths[topic])
-            delay.add_metric([topic], delay_secs)
-        yield from (lag, oldest, committed, depth, delay)
-
-    def _kafka(self) -> Iterator[Metric]:
-        up = GaugeMetricFamily("pushrail_kafka_brokers_up", "Brokers a client is connected to.", labels=["client"])
-        rtt = GaugeMetricFamily(
-            "pushrail_kafka_rtt_seconds", "Mean round trip to the slowest broker.", labels=["client"]
-        )
-        queued = GaugeMetricFamily(
-            "pushrail_kafka_queued_records",
-            "Fetched and not handed over, or written and not acknowledged.",
-            labels=["client"],
-        )
-        errors = CounterMetricFamily(
-            "pushrail_kafka_request_errors", "Requests that failed or were not answered in time.", labels=["client"]
-        )
-        rebalances = CounterMetricFamily(
-            "pushrail_kafka_rebalances", "Rebalances of a consumer's group.", labels=["client"]
-        )
-        for name, statistics in self._worker.kafka().items():
-            up.add_metric([name], statistics.brokers_up)
-            rtt.add_metric([name], statistics.rtt_secs)
-            queued.add_metric([name], statistics.queued)
-            errors.add_metric([name], statistics.errors)
-            rebalances.add_metric([name], statistics.rebalances)
-        yield from (up, rtt, queued, errors, rebalances)
 
 
 def _zeros(names: Iterable[str]) -> Counter[tuple[str]]:

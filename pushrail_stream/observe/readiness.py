@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import final
+from typing import Final, final
 
 from pushrail_stream.core.signals import Flooded, Membership, Signal
+from pushrail_stream.pipeline.state import WorkerState
+
+STUCK_SECS: Final = 60.0
+"""A rebalance drains, commits and asks for offsets before its thread turns again; what takes longer is stuck."""
 
 
 @final
 class Readiness:
     """Ready is who knows its destinations, is in touch with its consumer groups and was not stopped, nor by a flood."""
 
-    def __init__(self, groups: Iterable[str]) -> None:
+    def __init__(self, groups: Iterable[str], worker: WorkerState) -> None:
+        self._worker = worker
         self._active = dict.fromkeys(groups, False)
         self._loading = True
         self._flooded = False
@@ -39,6 +44,8 @@ class Readiness:
     def reasons(self) -> Sequence[str]:
         """Why the worker is not ready; empty when it is."""
         away = [f"consumer group {group}: not in touch" for group, active in self._active.items() if not active]
+        ages = self._worker.turn_ages()  # what is stuck sends no signals
+        stuck = [f"consumer of {name}: stuck for {secs:.0f} s" for name, secs in ages.items() if secs > STUCK_SECS]
         flooded = ["stopped by a flood of dead letters"] if self._flooded else []
         loading = ["the destinations have not been read yet"] if self._loading else []
-        return [*loading, *away, *flooded, *(["stopping"] if self._stopping else [])]
+        return [*loading, *away, *stuck, *flooded, *(["stopping"] if self._stopping else [])]

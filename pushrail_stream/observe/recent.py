@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, final
 
+from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.signals import (
     BusGone,
     CommitFailed,
@@ -38,7 +39,10 @@ class Recent:
         match signal:
             case DeadLettered(letter):
                 what = f"dead letter: {letter.reason}"
-                self._keep(what, letter.destination_id or str(letter.record.origin), letter.code, letter.message)
+                if letter.destination_id is None:
+                    self._keep_of(letter.record.origin, what, letter.code, letter.message)
+                else:
+                    self._keep(what, letter.destination_id, letter.code, letter.message)
             case Suspended(destination, code, message):
                 self._keep("suspended", destination.id, code, message)
             case BusGone(destination):
@@ -51,7 +55,7 @@ class Recent:
     def _ours(self, signal: Signal) -> None:
         match signal:
             case CopyFailed(copy, problem):
-                self._keep("copy not written", str(copy.record.origin), "", problem)
+                self._keep_of(copy.record.origin, "copy not written", "", problem)
             case CommitFailed(problem):
                 self._keep("commit refused", "", "", problem)
             case KafkaTrouble(problem):
@@ -68,6 +72,11 @@ class Recent:
     def newest_first(self) -> list[Incident]:
         """What is kept."""
         return list(reversed(self._kept.values()))
+
+    def _keep_of(self, origin: Origin, what: str, code: str, message: str) -> None:
+        """Of a record: a thousand such of one partition are one incident, which names the newest."""
+        partition = str(Partition(origin.topic, origin.partition))
+        self._keep(what, partition, code, f"{message} (offset {origin.offset})")
 
     def _keep(self, what: str, where: str, code: str, message: str) -> None:
         key = (what, where, code)

@@ -42,10 +42,9 @@ class Histogram:
 class Exposition:
     """A collector's series as text: Prometheus' own, or OpenMetrics where that is accepted."""
 
-    def __init__(self, *collectors: Collector) -> None:
-        self._registry = CollectorRegistry(auto_describe=False)
-        for collector in collectors:
-            self._registry.register(collector)
+    def __init__(self, collector: Collector) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(collector)
 
     def __call__(self, accept: str) -> tuple[bytes, str]:
         """Everything as of now, and its content type."""

@@ -7,8 +7,10 @@ link to each; a dead letter is a child again. Needs the extra ``tracing``; nothi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, final
 
 from pushrail_stream.core.event import TRACEPARENT_HEADER, x_ray_header
@@ -23,11 +25,13 @@ if TYPE_CHECKING:
 
 _NANOSECONDS: Final = 1_000_000
 _SAMPLED: Final = "Sampled=1"
+LAST_SECS: Final = 5.0
+"""How long a worker that ends waits for the collector to take what is left."""
 
 
-@contextmanager
-def open_tracing(name: str, log: Logger) -> Iterator[Observer]:
-    """An observer that sends spans by OTLP over HTTP until the block ends, which sends what is left.
+@asynccontextmanager
+async def open_tracing(name: str, log: Logger) -> AsyncIterator[Observer]:
+    """An observer that sends spans by OTLP over HTTP until the block ends, which sends what is left, if it can.
 
     Where to, how much and under which name is OpenTelemetry's own to configure: ``OTEL_EXPORTER_OTLP_ENDPOINT``,
     ``OTEL_TRACES_SAMPLER``, ``OTEL_SERVICE_NAME`` (``pushrail-stream`` where it is not set) and the like. Raises
@@ -44,12 +48,15 @@ def open_tracing(name: str, log: Logger) -> Iterator[Observer]:
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "pushrail-stream"}))
     forward_log("opentelemetry", log)  # a collector that does not answer
-    provider = TracerProvider(resource=resource)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     try:
         yield Tracing(provider.get_tracer("pushrail_stream"))
     finally:
-        provider.shutdown()
+        # A collector that hangs holds neither the loop nor the process: nothing waits for a daemon for ever.
+        last = threading.Thread(target=provider.shutdown, name="tracing-shutdown", daemon=True)
+        last.start()
+        await asyncio.to_thread(last.join, LAST_SECS)
 
 
 @final

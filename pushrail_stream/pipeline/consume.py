@@ -10,7 +10,7 @@ from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
-from pushrail_stream.core.flood import FloodGuard
+from pushrail_stream.core.flood import FloodGuard, customer_of
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker, Ticket
 from pushrail_stream.core.record import Record
@@ -66,15 +66,16 @@ class Consume(Intake):
         self._consumed = consumed
 
     def _take(self, record: Record, tracker: OffsetTracker) -> None:
-        self._guard.saw(record.key, self._loop.time())
         event = decode(record.value, record.headers, self._rules.vendor)
         size = len(record.value or b"")
         if isinstance(event, Undecodable):
+            self._guard.saw(customer_of(None, record.key), self._loop.time())
             ticket = tracker.begin(record.offset, size, 1, record.timestamp_ms)
             if ticket is not None:
                 self._ledger.begin(1)
                 self._bury(record, None, ticket, "undecodable", event.field, str(event))
             return
+        self._guard.saw(event.customer_external_id, self._loop.time())
         route = self._directory.route(event.vendor, event.customer_external_id)
         ticket = tracker.begin(record.offset, size, len(route) or 1, record.timestamp_ms)
         if ticket is None:
@@ -97,7 +98,8 @@ class Consume(Intake):
         elif not destination.wants(event.event_type):
             self._hand_over.skip(delivery, destination.bus_arn, "filtered")
         elif size > self._rules.max_entry_bytes:
-            self._hand_over.bury(delivery, "oversize", too_large(size, self._rules.max_entry_bytes))
+            problem = too_large(size, self._rules.max_entry_bytes)
+            self._hand_over.bury(delivery, destination.bus_arn, "oversize", problem)
         else:
             self._deliver.offer(delivery, destination)
 

@@ -8,7 +8,7 @@ from typing import Final, final
 
 from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.event import Event
-from pushrail_stream.core.flood import FloodGuard
+from pushrail_stream.core.flood import FloodGuard, customer_of
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import Ticket
 from pushrail_stream.core.retry import RetryPolicy, backoff
@@ -51,13 +51,12 @@ class Copies:
 
         In a flood what its producer or we are to blame for is not written: it stays open, and uncommitted in Kafka.
         """
-        if letter.reason in {"undecodable", "rejected"}:
-            was_dry = not self._guard.tripped
-            if self._guard.condemned(letter.record.key, self._loop.time()):
+        if letter.reason in {"undecodable", "rejected"} and self._is_flood(letter, event, ticket):
+            if ticket.is_leaving:
+                self._ledger.drop(1)
+            else:
                 self._kept.append(ticket)
-                if was_dry:
-                    self._observe(Flooded(self._guard.report()))
-                return
+            return
         self._under_way.start(self._bury(letter, event, ticket, settle), lambda: ticket.is_leaving)
 
     def postpone(self, copy: RetryCopy, ticket: Ticket, settle: Callable[[], None]) -> None:
@@ -71,6 +70,15 @@ class Copies:
         self._kept = staying
         self._ledger.drop(dropped)
         return dropped
+
+    def _is_flood(self, letter: DeadLetter, event: Event | None, ticket: Ticket) -> bool:
+        """Whether there is a flood, now that this record is dead. What somebody sends again was counted before."""
+        guard = self._guard
+        if letter.replay is None and not ticket.is_condemned and not guard.tripped:
+            ticket.is_condemned = True
+            if guard.condemned(customer_of(event, letter.record.key), self._loop.time()):
+                self._observe(Flooded(guard.report()))
+        return guard.tripped
 
     async def _bury(self, letter: DeadLetter, event: Event | None, ticket: Ticket, settle: Callable[[], None]) -> None:
         if await self._write(self._dlq, letter, ticket):

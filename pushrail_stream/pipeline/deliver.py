@@ -17,31 +17,19 @@ from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import AssumeRole, Destination
 from pushrail_stream.core.lane import ROOM, Lane, LaneLimits
 from pushrail_stream.core.outcome import (
+    BUS_NOT_FOUND,
     HOLD_EXCEEDED,
     CallFailed,
-    Delivered,
-    Outcome,
     Refresh,
     Reply,
     Retryable,
     Split,
-    Throttled,
     Verdict,
     judge,
 )
-from pushrail_stream.core.retry import (
-    Again,
-    Bury,
-    Decision,
-    Move,
-    RetryPolicy,
-    Settle,
-    Standing,
-    backoff,
-    decide,
-    move_on,
-)
-from pushrail_stream.core.signals import Attempted, EntryAttempted
+from pushrail_stream.core.retry import Again, RetryPolicy
+from pushrail_stream.core.signals import Attempted
+from pushrail_stream.pipeline.conclude import Conclude, report
 from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.look_out import LookOut
@@ -50,7 +38,11 @@ from pushrail_stream.ports import Bus, Clock, Directory, Jitter, Observer
 
 _CALL_SECS: Final = 2.0
 """A call that begins late in its deliveries' time still gets so long for its reply."""
+_AGAIN_SECS: Final = 1.0
+"""To call again at once, with new credentials, takes so much of what is left of a call's time."""
 _ROOM_UNDER_PRESSURE: Final = 10
+_PRESSURE_SECS: Final = 1.0
+"""The worker is under pressure for so long after it was last told so."""
 _NEVER: Final = float("inf")
 _ORDER: Final = {"gone": 0, "suspended": 1, "slowed": 2, "ok": 3}
 
@@ -114,14 +106,14 @@ class Deliver:
         self._look_out = look_out
         self._under_way = under_way
         self._limits = limits
-        self._policy = policy
         self._clock = clock
-        self._jitter = jitter
+        self._conclude = Conclude(hand_over=hand_over, policy=policy, clock=clock, jitter=jitter)
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[str, Lane] = {}
         self._timers: dict[str, tuple[float, asyncio.Handle]] = {}
         """When it fires (what uvloop calls at once is no timer and cannot tell), and how to cancel it."""
+        self._pressed_until = float("-inf")
 
     @property
     def lanes(self) -> int:
@@ -157,7 +149,9 @@ class Deliver:
         if lane.is_suspended and delivery.replay is not None and delivery.first_attempt_ms is None:
             lane.suspension.asked()
         if lane.is_suspended and lane.refuses(now):
-            self._refuse(lane, delivery, now)
+            self._conclude.refuse(lane, delivery, now)
+        elif now < self._pressed_until and not lane.is_idle and lane.is_silent(now):
+            self._conclude.hold(lane, delivery, now)
         elif lane.offer(delivery, now):
             self._pump(lane, now)
 
@@ -167,18 +161,24 @@ class Deliver:
         now = self._loop.time()
         for lane in list(self._lanes.values()):
             for delivery in lane.drop(lambda delivery: delivery.ticket.is_leaving):
-                if delivery.ticket.is_shared:
-                    self._hold(lane, delivery, now)
-                else:
+                if delivery.ticket.is_left_open:
                     dropped += 1
+                else:
+                    self._conclude.hold(lane, delivery, now)
             self._schedule(lane, now)
         self._hand_over.drop(dropped)
         return dropped
 
     def relieve(self) -> None:
-        """The worker holds as much as it may: what waits for a bus that falls behind leaves for a retry topic now."""
+        """The worker is under pressure: what waits for a bus that is silent or falls behind leaves for a retry topic.
+
+        So does what comes for a silent one, or fails there, for a while.
+        """
         now = self._loop.time()
+        self._pressed_until = now + _PRESSURE_SECS
         for lane in list(self._lanes.values()):
+            for delivery in lane.stuck(now):
+                self._conclude.hold(lane, delivery, now)
             self._pump(lane, now, _ROOM_UNDER_PRESSURE)
 
     def let_go(self, is_in_the_way: Callable[[Delivery], bool]) -> None:
@@ -186,7 +186,7 @@ class Deliver:
         now = self._loop.time()
         for lane in list(self._lanes.values()):
             for delivery in lane.drop(is_in_the_way):
-                self._hold(lane, delivery, now)
+                self._conclude.hold(lane, delivery, now)
             self._schedule(lane, now)
 
     def stop(self) -> None:
@@ -198,7 +198,7 @@ class Deliver:
     def _pump(self, lane: Lane, now: float, room: int = ROOM) -> None:
         self._look_up(lane)
         for delivery in lane.late(now, room):
-            self._hold(lane, delivery, now)
+            self._conclude.hold(lane, delivery, now)
         while (batch := lane.take(now)) is not None:
             self._under_way.start(self._attempt(lane, batch, lane.window.round), batch.is_leaving)
         self._schedule(lane, now)
@@ -223,9 +223,9 @@ class Deliver:
 
     def _bury_all(self, lane: Lane) -> None:
         """The bus is gone: PutEvents would succeed, and what it took would be lost."""
-        problem = Problem("EventBusNotFound", f"{lane.destination.bus_arn} does not exist (DescribeEventBus)")
+        problem = Problem(BUS_NOT_FOUND, f"{lane.destination.bus_arn} does not exist (DescribeEventBus)")
         for delivery in lane.drop(lambda _delivery: True):
-            self._hand_over.bury(delivery, "blocked", problem)
+            self._hand_over.bury(delivery, lane.destination.bus_arn, "blocked", problem)
 
     def _schedule(self, lane: Lane, now: float) -> None:
         lane_id = lane.destination.id
@@ -254,37 +254,57 @@ class Deliver:
 
     async def _attempt(self, lane: Lane, batch: Batch, sent_in: int) -> None:
         probing = lane.is_suspended
+        # Its deliveries must not keep their partitions' commits waiting any longer, whatever is called again.
+        until = max(self._loop.time() + _CALL_SECS, min(delivery.hold_until for delivery in batch.deliveries))
         try:
-            verdict = await self._call(lane, batch, sent_in, probing=probing, refreshed=False)
+            verdict = await self._call(lane, batch, sent_in, until, probing=probing, refreshed=False)
             if isinstance(verdict, Refresh):
                 self._bus.forget_credentials(batch.destination)
-                await self._call(lane, batch, sent_in, probing=probing, refreshed=True)
+                await self._call_again(lane, batch, sent_in, until, probing=probing)
         finally:
             lane.finish()
         self._pump(lane, self._loop.time())
 
-    async def _call(self, lane: Lane, batch: Batch, sent_in: int, *, probing: bool, refreshed: bool) -> Verdict:
+    async def _call_again(self, lane: Lane, batch: Batch, sent_in: int, until: float, *, probing: bool) -> None:
+        """Try the call again with new credentials, in its turn; without time for that its deliveries leave."""
+        now = self._loop.time()
+        at = max(now, lane.next_call_at)
+        if until - at < _AGAIN_SECS:
+            for delivery in batch.deliveries:
+                self._conclude.hold(lane, delivery, now)
+            return
+        lane.space_calls(at)
+        await asyncio.sleep(at - now)
+        await self._call(lane, batch, sent_in, until, probing=probing, refreshed=True)
+
+    async def _call(
+        self, lane: Lane, batch: Batch, sent_in: int, until: float, *, probing: bool, refreshed: bool
+    ) -> Verdict:
         """One PutEvents call and what follows from it for the lane and for each delivery."""
         at_ms, started = self._clock.now_ms(), self._loop.time()
         for delivery in batch.deliveries:
             delivery.attempts += 1
             if delivery.first_attempt_ms is None:
                 delivery.first_attempt_ms = at_ms
-        reply = await self._put(batch, started)
+        reply = await self._put(batch, until - started)
         now = self._loop.time()
         assumed_role = isinstance(batch.destination.auth, AssumeRole)
         verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=refreshed)
         match verdict:
             case Split(code, message):
-                entries = [self._split(lane, d, Retryable(code, message), probing=probing) for d in batch.deliveries]
+                alone = Retryable(code, message)
+                entries = [self._conclude.split(lane, d, alone, now, probing=probing) for d in batch.deliveries]
             case Refresh(code, message):
-                entries = [_report(d, Retryable(code, message), Again(0.0, "retryable")) for d in batch.deliveries]
+                entries = [report(d, Retryable(code, message), Again(0.0, "retryable")) for d in batch.deliveries]
             case outcomes:
-                if self._health.learn(lane, outcomes, sent_in, now):
+                if self._health.learn(lane, batch, outcomes, sent_in, now):
                     for delivery in lane.drop(lambda _delivery: True):
-                        self._refuse(lane, delivery, now)
+                        self._conclude.refuse(lane, delivery, now)
                 pairs = zip(batch.deliveries, outcomes, strict=True)
-                entries = [self._conclude(lane, d, o, now, reply.request_id, probing=probing) for d, o in pairs]
+                pressed = now < self._pressed_until
+                entries = [
+                    self._conclude.attempted(lane, d, o, now, reply, probing=probing, pressed=pressed) for d, o in pairs
+                ]
         self._observe(
             Attempted(
                 batch.destination,
@@ -298,102 +318,13 @@ class Deliver:
         )
         return verdict
 
-    async def _put(self, batch: Batch, now: float) -> Reply:
-        """One call, cut off when its deliveries must not keep their partitions' commits waiting any longer."""
-        secs = max(_CALL_SECS, min(delivery.hold_until for delivery in batch.deliveries) - now)
+    async def _put(self, batch: Batch, secs: float) -> Reply:
+        """One call, cut off when its time is over."""
         try:
             async with asyncio.timeout(secs):
                 return await self._bus.put(batch)
         except TimeoutError:
             return CallFailed("PutEvents", HOLD_EXCEEDED, f"no reply in the {secs:.1f} s that were left")
-
-    def _conclude(
-        self, lane: Lane, delivery: Delivery, outcome: Outcome, now: float, request_id: str | None, *, probing: bool
-    ) -> EntryAttempted:
-        if isinstance(outcome, Delivered):
-            self._hand_over.delivered(delivery)
-            return _report(delivery, outcome, Settle())
-        ours = isinstance(outcome, Retryable) and outcome.ours
-        delivery.problem = Problem(outcome.code, outcome.message, request_id, ours)
-        if isinstance(outcome, Throttled):
-            delay = max(0.0, lane.next_call_at - now)
-        else:
-            delay = backoff(delivery.attempts, self._jitter(), self._policy)
-        decision = decide(outcome, self._standing(lane, delivery, now), delay, self._policy)
-        if isinstance(decision, Again | Move) and lane.is_suspended and not probing and delivery.replay is None:
-            decision = _refused(outcome.code, outcome.message)
-        self._carry_out(lane, delivery, decision, now)
-        return _report(delivery, outcome, decision)
-
-    def _carry_out(self, lane: Lane, delivery: Delivery, decision: Decision, now: float) -> None:
-        match decision:
-            case Settle():
-                raise AssertionError("what was delivered has settled")
-            case Again(delay_secs):
-                self._requeue(lane, delivery, now + delay_secs)
-            case Move():
-                self._hand_over.postpone(delivery, decision)
-            case Bury(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
-                request_id = delivery.problem.request_id if delivery.problem else None
-                self._hand_over.bury(delivery, reason, Problem(code, message, request_id))
-
-    def _standing(self, lane: Lane, delivery: Delivery, now: float) -> Standing:
-        now_ms = self._clock.now_ms()
-        first_ms = now_ms if delivery.first_attempt_ms is None else delivery.first_attempt_ms
-        return Standing(
-            age_secs=(now_ms - first_ms) / 1000,
-            left_secs=delivery.hold_until - now,
-            tier=delivery.tier,
-            progressing=lane.progresses(now),
-        )
-
-    def _split(self, lane: Lane, delivery: Delivery, outcome: Retryable, *, probing: bool) -> EntryAttempted:
-        is_refused = lane.is_suspended and not probing and delivery.replay is None
-        decision: Decision = _refused(outcome.code, outcome.message) if is_refused else Again(0.0, "retryable")
-        delivery.alone = True
-        self._carry_out(lane, delivery, decision, self._loop.time())
-        return _report(delivery, outcome, decision)
-
-    def _hold(self, lane: Lane, delivery: Delivery, now: float) -> None:
-        """A delivery has waited as long as it may, or would have to."""
-        if delivery.first_attempt_ms is None:
-            delivery.first_attempt_ms = self._clock.now_ms()
-        standing = self._standing(lane, delivery, now)
-        problem = delivery.problem or Problem("Held", "no attempt could be made in time")
-        if standing.age_secs >= self._policy.max_age_secs and not problem.ours:
-            self._hand_over.bury(delivery, "expired", problem)
-        else:
-            self._hand_over.postpone(delivery, move_on(standing, self._policy))
-
-    def _refuse(self, lane: Lane, delivery: Delivery, now: float) -> None:
-        """Its destination is suspended and this is not its probe. What somebody sends again waits for the probe."""
-        if delivery.replay is not None:
-            self._wait_for_probe(lane, delivery, now)
-            return
-        secs = 0.0 if lane.suspension.since is None else now - lane.suspension.since
-        message = f"every attempt was blocked, the last {secs:.0f} s ago or later"
-        self._hand_over.bury(delivery, "suspended", delivery.problem or Problem("DestinationSuspended", message))
-
-    def _wait_for_probe(self, lane: Lane, delivery: Delivery, now: float) -> None:
-        if delivery.first_attempt_ms is None:
-            # The probe may be under way: once around on its own tier, and only then higher.
-            delivery.first_attempt_ms = self._clock.now_ms()
-            self._hand_over.postpone(delivery, Move(self._policy.tiers[max(delivery.tier - 1, 0)], "held"))
-        else:
-            self._hold(lane, delivery, now)
-
-    def _requeue(self, lane: Lane, delivery: Delivery, at: float) -> None:
-        if delivery.ticket.is_leaving and delivery.ticket.is_shared:
-            self._hold(lane, delivery, self._loop.time())
-        elif delivery.ticket.is_leaving:
-            self._hand_over.drop(1)
-        else:
-            lane.retry(delivery, at)
-
-
-def _refused(code: str, message: str) -> Bury:
-    """It was under way when its destination was suspended: without a call there is nothing to wait for."""
-    return Bury("suspended", code, message)
 
 
 def _view(lane: Lane, now: float) -> LaneView:
@@ -405,21 +336,5 @@ def _view(lane: Lane, now: float) -> LaneView:
 def _adopt(lane: Lane, destination: Destination) -> None:
     """A changed document holds from the next batch on; one that is reached in another way is probed at once."""
     before, lane.destination = lane.destination, destination
-    reached = (destination.auth, destination.bus_arn, destination.region)
-    if reached != (before.auth, before.bus_arn, before.region):
+    if destination.reach != before.reach:
         lane.suspension.probe_now()
-
-
-def _report(delivery: Delivery, outcome: Outcome, decision: Decision) -> EntryAttempted:
-    record, attempt = delivery.record, delivery.attempts
-    return EntryAttempted(
-        delivery.event,
-        record.origin,
-        delivery.trigger,
-        delivery.size,
-        attempt,
-        outcome,
-        decision,
-        record.timestamp_ms,
-        delivery.replay.id if delivery.replay else None,
-    )

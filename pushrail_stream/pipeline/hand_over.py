@@ -29,8 +29,10 @@ class HandOver:
         delivery.settle()
         self._ledger.deliver(1)
 
-    def bury(self, delivery: Delivery, reason: DeadReason, problem: Problem) -> None:
-        """Give it up: it settles when Kafka has its dead letter."""
+    def bury(
+        self, delivery: Delivery, bus_arn: str, reason: DeadReason, problem: Problem, *, told: bool = False
+    ) -> None:
+        """Give it up: it settles when Kafka has its dead letter. ``told``: the signal of its attempt says so."""
         letter = DeadLetter(
             record=delivery.record,
             reason=reason,
@@ -42,12 +44,15 @@ class HandOver:
             first_attempt_ms=delivery.first_attempt_ms,
             request_id=problem.request_id,
             replay=delivery.replay,
+            trigger=delivery.trigger,
+            bus_arn=bus_arn,
+            told=told,
         )
         self._copies.bury(letter, delivery.event, delivery.ticket, delivery.settle)
 
     def postpone(self, delivery: Delivery, move: Move) -> None:
         """Move it to a retry tier: it settles when Kafka has its copy. What is leaving is the next owner's to begin."""
-        if delivery.ticket.is_leaving and not delivery.ticket.is_shared:
+        if delivery.ticket.is_left_open:
             self.drop(1)
             return
         copy = RetryCopy(

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, final
 
+from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Blocked, Delivered, Outcome, asks_for_less
 from pushrail_stream.core.retry import RetryPolicy, backoff
 from pushrail_stream.core.signals import Resumed, Slowed, Suspended
 from pushrail_stream.ports import Jitter, Observer
 
-_LONGEST_PAUSE_SECS: Final = 5.0
-"""Between the calls to a destination that throttles even one at a time: a delivery held for 10 s gets its chance."""
+LONGEST_PAUSE_SECS: Final = 5.0
+"""Between calls to a destination that throttles even one at a time, or for an entry that it throttles among others: a
+delivery held for 10 s gets its chance."""
 
 
 @final
@@ -24,7 +26,7 @@ class Health:
         self._jitter = jitter
         self._observe = observe
 
-    def learn(self, lane: Lane, outcomes: Sequence[Outcome], sent_in: int, now: float) -> bool:
+    def learn(self, lane: Lane, batch: Batch, outcomes: Sequence[Outcome], sent_in: int, now: float) -> bool:
         """Learn from a call sent in round ``sent_in`` of the lane's window; whether it left the lane suspended."""
         most = lane.destination.limits.max_in_flight
         delivered = sum(isinstance(outcome, Delivered) for outcome in outcomes)
@@ -33,11 +35,13 @@ class Health:
             if not lane.suspension.is_clear:
                 self.clear(lane, now)
         if any(asks_for_less(outcome) for outcome in outcomes):
-            self._slow_down(lane, sent_in, now)
+            self._slow_down(lane, sent_in, now, partly=delivered > 0)
         elif delivered and lane.window.went_through(most):
             self._observe(Slowed(lane.destination, lane.window.size(most), most))
         blocked = [outcome for outcome in outcomes if isinstance(outcome, Blocked)]
-        return len(blocked) == len(outcomes) and self._block(lane, blocked[0], now)
+        if len(blocked) < len(outcomes) or batch.destination is not lane.destination:
+            return False  # that it blocked by an older document says nothing of this one
+        return self._block(lane, blocked[0], now)
 
     def clear(self, lane: Lane, now: float) -> None:
         """Nothing speaks against the destination any more."""
@@ -45,12 +49,12 @@ class Health:
         if suspended is not None:
             self._observe(Resumed(lane.destination, suspended))
 
-    def _slow_down(self, lane: Lane, sent_in: int, now: float) -> None:
+    def _slow_down(self, lane: Lane, sent_in: int, now: float, *, partly: bool) -> None:
         most = lane.destination.limits.max_in_flight
-        if lane.window.throttled(sent_in, most):
+        if lane.window.throttled(sent_in, most, partly=partly):
             if lane.window.pauses:
                 pause = backoff(lane.window.pauses, self._jitter(), self._policy)
-                lane.next_call_at = max(lane.next_call_at, now + min(pause, _LONGEST_PAUSE_SECS))
+                lane.next_call_at = max(lane.next_call_at, now + min(pause, LONGEST_PAUSE_SECS))
             self._observe(Slowed(lane.destination, lane.window.size(most), most))
 
     def _block(self, lane: Lane, blocked: Blocked, now: float) -> bool:

@@ -22,8 +22,12 @@ from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Observer
 
+_PRESSED_SHARE: Final = 0.5
+"""From this share of the limits on, room is made: what is under way to silent buses takes seconds to come back."""
 _RELIEF_SECS: Final = 0.5
-"""How often lanes are looked through for what can go when there is no room left."""
+"""How often lanes are looked through for what can go when room is getting scarce."""
+_AHEAD_SHARE: Final = 0.5
+"""What was read before its time takes at most so much of the room: what is due must not wait for it."""
 _IN_THE_WAY: Final = 1_000
 """The oldest offsets of a partition whose window is full of settled ones: what is open there is moved out."""
 
@@ -57,6 +61,7 @@ class PartitionView(NamedTuple):
 
     partition: Partition
     open_records: int
+    """Begun and not settled, or read before their time."""
     open_bytes: int
     oldest_at_ms: int | None
     """Kafka timestamp, epoch milliseconds, of the first record that is not settled."""
@@ -111,7 +116,7 @@ class Intake(ABC):
         self, partitions: Iterable[Partition], *, deadline_secs: float
     ) -> Sequence[tuple[Partition, Committable]]:
         """Give partitions back: drop what waits, finish what is under way, and say what to commit."""
-        leaving = self._leave(partitions)
+        leaving = self._leave(partitions, are_lost=False)
         dropped = self._deliver.drop_leaving() + self._copies.drop_leaving()
         await self._under_way.drain(deadline_secs)
         if leaving:
@@ -120,7 +125,7 @@ class Intake(ABC):
 
     def lost(self, partitions: Iterable[Partition]) -> None:
         """Partitions were taken away without asking: nothing of them may be committed any more."""
-        leaving = self._leave(partitions)
+        leaving = self._leave(partitions, are_lost=True)
         for partition in leaving:
             self._committed.pop(partition, None)
         if leaving:
@@ -145,8 +150,8 @@ class Intake(ABC):
         return [
             PartitionView(
                 partition,
-                tracker.open_records,
-                tracker.open_bytes,
+                tracker.open_records + self._ahead(partition)[0],
+                tracker.open_bytes + self._ahead(partition)[1],
                 tracker.oldest_at_ms,
                 start.offset if (start := self._committed.get(partition)) else None,
                 now - self._behind_since.get(partition, now),
@@ -175,14 +180,18 @@ class Intake(ABC):
         limits, trackers = self._limits, self._trackers
         events = sum(tracker.open_records for tracker in trackers.values())
         size = sum(tracker.open_bytes for tracker in trackers.values())
+        is_pressed = events >= limits.max_events * _PRESSED_SHARE or size >= limits.max_bytes * _PRESSED_SHARE
+        ahead = [self._ahead(partition) for partition in trackers]
+        events += min(sum(count for count, _ in ahead), int(limits.max_events * _AHEAD_SHARE))
+        size += min(sum(each for _, each in ahead), int(limits.max_bytes * _AHEAD_SHARE))
         share = limits.resume_share if self._holding else 1.0
         holding = events >= limits.max_events * share or size >= limits.max_bytes * share
         if holding != self._holding:
             self._holding = holding
             self._observe(Held(holding, events, size))
         self._full = frozenset(p for p, tracker in trackers.items() if self._is_full(p, tracker))
-        if holding or self._full:
-            self._relieve()
+        if is_pressed or self._full:
+            self._relieve(is_pressed=is_pressed)
         return Directions(holding or self._guard.tripped, self._full | self._not_yet())
 
     @abstractmethod
@@ -193,6 +202,11 @@ class Intake(ABC):
         """Partitions that are not to be read on for now, whatever room there is."""
         return frozenset()
 
+    def _ahead(self, partition: Partition) -> tuple[int, int]:
+        """Records of this partition that were read before their time, and their bytes."""
+        del partition
+        return 0, 0
+
     def _is_full(self, partition: Partition, tracker: OffsetTracker) -> bool:
         share = self._limits.resume_share if partition in self._full else 1.0
         return (
@@ -200,19 +214,19 @@ class Intake(ABC):
             or tracker.open_bytes >= self._limits.partition_max_bytes * share
         )
 
-    def _leave(self, partitions: Iterable[Partition]) -> dict[Partition, OffsetTracker]:
+    def _leave(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
         leaving = {p: tracker for p in partitions if (tracker := self._trackers.pop(p, None)) is not None}
         for partition, tracker in leaving.items():
-            tracker.leave()
+            tracker.leave(is_lost=are_lost)
             self._behind_since.pop(partition, None)
         return leaving
 
-    def _relieve(self) -> None:
+    def _relieve(self, *, is_pressed: bool) -> None:
         """Make room where waiting for one destination's sake keeps others waiting."""
         if self._loop.time() < self._relieved_at + _RELIEF_SECS:
             return
         self._relieved_at = self._loop.time()
-        if self._holding:
+        if is_pressed:
             self._deliver.relieve()
         in_the_way = {
             ticket

@@ -15,7 +15,7 @@ from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.delivery import Delivery, Problem, Replay
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
-from pushrail_stream.core.flood import FloodGuard
+from pushrail_stream.core.flood import FloodGuard, customer_of
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker
@@ -30,7 +30,7 @@ from pushrail_stream.pipeline.intake import Directions, HoldLimits, Intake, too_
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Clock, Directory, Observer
 
-_AHEAD_MS: Final = 1_000
+_AHEAD_SECS: Final = 1.0
 """A partition is read on so long before its head is due: the first record after a pause takes 0.7 to 1 s (facts)."""
 _EARLY_RECORDS: Final = 500
 _EARLY_BYTES: Final = 2 * 2**20
@@ -38,9 +38,35 @@ _EARLY_BYTES: Final = 2 * 2**20
 
 
 class _Early(NamedTuple):
-    due_ms: int
+    due_at: float
+    """On the loop's clock, so that setting the wall clock keeps no partition waiting."""
     record: Record
     state: DeliveryHeaders | BadHeader
+
+    @property
+    def size(self) -> int:
+        return len(self.record.value or b"")
+
+
+class _Queue:
+    """What of a partition has come too early, in order."""
+
+    def __init__(self) -> None:
+        self.records: deque[_Early] = deque()
+        self.bytes = 0
+
+    @property
+    def is_long(self) -> bool:
+        return len(self.records) >= _EARLY_RECORDS or self.bytes >= _EARLY_BYTES
+
+    def append(self, early: _Early) -> None:
+        self.records.append(early)
+        self.bytes += early.size
+
+    def popleft(self) -> _Early:
+        early = self.records.popleft()
+        self.bytes -= early.size
+        return early
 
 
 @final
@@ -75,17 +101,17 @@ class Redeliver(Intake):
         self._vendor = vendor
         self._max_entry_bytes = max_entry_bytes
         self._clock = clock
-        self._early: dict[Partition, deque[_Early]] = {}
+        self._early: dict[Partition, _Queue] = {}
 
     def directions(self) -> Directions:
         """Begin what has become due; then whether to go on consuming, and which partitions not to."""
-        now_ms = self._clock.now_ms()
+        now = self._loop.time()
         for partition, early in list(self._early.items()):
             tracker = self._trackers[partition]
-            while early and early[0].due_ms <= now_ms:
+            while early.records and early.records[0].due_at <= now:
                 _, record, state = early.popleft()
                 self._begin(record, state, tracker)
-            if not early:
+            if not early.records:
                 del self._early[partition]
         return super().directions()
 
@@ -94,15 +120,21 @@ class Redeliver(Intake):
         state = decode_headers(record.headers)
         due_ms = 0 if isinstance(state, BadHeader) else state.not_before_ms or 0
         # Nothing is due later than its tier's time from now: a clock that was wrong must not keep a partition waiting.
-        due_ms = min(due_ms, self._clock.now_ms() + round(self._tiers[record.topic].delay_secs * 1000))
-        self._early.setdefault(Partition(record.topic, record.partition), deque()).append(_Early(due_ms, record, state))
+        longest_ms = round(self._tiers[record.topic].delay_secs * 1000)
+        secs = max(0, min(due_ms - self._clock.now_ms(), longest_ms)) / 1000
+        early = self._early.setdefault(Partition(record.topic, record.partition), _Queue())
+        early.append(_Early(self._loop.time() + secs, record, state))
+
+    def _ahead(self, partition: Partition) -> tuple[int, int]:
+        early = self._early.get(partition)
+        return (0, 0) if early is None else (len(early.records), early.bytes)
 
     def _not_yet(self) -> frozenset[Partition]:
-        soon_ms = self._clock.now_ms() + _AHEAD_MS
-        return frozenset(p for p, early in self._early.items() if early[0].due_ms > soon_ms or _is_much(early))
+        soon = self._loop.time() + _AHEAD_SECS
+        return frozenset(p for p, early in self._early.items() if early.records[0].due_at > soon or early.is_long)
 
-    def _leave(self, partitions: Iterable[Partition]) -> dict[Partition, OffsetTracker]:
-        leaving = super()._leave(partitions)
+    def _leave(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
+        leaving = super()._leave(partitions, are_lost=are_lost)
         for partition in leaving:
             self._early.pop(partition, None)
         return leaving
@@ -114,8 +146,10 @@ class Redeliver(Intake):
         self._ledger.begin(1)
         read = _read(record, state, self._vendor)
         if isinstance(read, Undecodable):
+            self._guard.saw(customer_of(None, record.key), self._loop.time())
+            now_ms = self._clock.now_ms()
             letter = DeadLetter(
-                record, "undecodable", 0, self._clock.now_ms(), read.field, safe_message(str(read))
+                record, "undecodable", 0, now_ms, read.field, safe_message(str(read)), trigger="retry"
             )  # fmt: skip
             self._copies.bury(letter, None, ticket, ticket.settle)
             return
@@ -124,8 +158,10 @@ class Redeliver(Intake):
         size = 0 if destination is None else entry_size(event, destination)
         delivery = Delivery(event, original, destination_id, size, ticket, self._numbers[record.topic])
         delivery.attempts = state.attempts
-        delivery.first_attempt_ms = state.first_attempt_at_ms
-        if state.replay is not None:
+        delivery.first_attempt_ms = self._first_attempt_ms(state)
+        if state.replay is None:
+            self._guard.saw(event.customer_external_id, self._loop.time())
+        else:
             delivery.replay = Replay(state.replay, state.replay_count or 1)
         if state.error_code is not None:
             code, message = state.error_code, state.error_message or ""
@@ -135,13 +171,17 @@ class Redeliver(Intake):
         elif not destination.enabled:
             self._hand_over.skip(delivery, destination.bus_arn, "disabled")
         elif size > self._max_entry_bytes:
-            self._hand_over.bury(delivery, "oversize", too_large(size, self._max_entry_bytes))
+            problem = too_large(size, self._max_entry_bytes)
+            self._hand_over.bury(delivery, destination.bus_arn, "oversize", problem)
         else:
             self._deliver.offer(delivery, destination)
 
-
-def _is_much(early: deque[_Early]) -> bool:
-    return len(early) >= _EARLY_RECORDS or sum(len(e.record.value or b"") for e in early) >= _EARLY_BYTES
+    def _first_attempt_ms(self, state: DeliveryHeaders) -> int | None:
+        """When its age begins: so much later as it has waited for a fault of our own, which must not make it expire."""
+        first_ms, code = state.first_attempt_at_ms, state.error_code
+        if first_ms is None or code is None or not is_ours(code):
+            return first_ms
+        return first_ms + max(0, self._clock.now_ms() - state.failed_at_ms)
 
 
 def _read(

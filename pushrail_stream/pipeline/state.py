@@ -23,6 +23,8 @@ class WorkerState:
     """Of events and of retries."""
     lag: Callable[[Partition, int | None], int | None] = lambda _partition, _committed: None
     """Records of a partition above the committed offset; None while unknown."""
+    turn_ages: Callable[[], Mapping[str, float]] = dict
+    """Seconds since each consumer's thread last turned."""
     kafka: Callable[[], Mapping[str, ClientStatistics]] = dict
     sign_ins: Callable[[], SignIns] = SignIns
     attempts_lost: Callable[[], int] = lambda: 0

@@ -11,7 +11,7 @@ from pushrail_stream.registry.directory import FileDirectory
 from pushrail_stream.registry.documents import Parsed, parse_document, to_document
 from pushrail_stream.registry.findings import Caveat, Problem, Refusal, RegistryError
 from pushrail_stream.registry.folder import Folder
-from pushrail_stream.registry.keyring import Keyring, no_keyring
+from pushrail_stream.registry.keyring import Keyring, left_sealed, no_keyring
 from pushrail_stream.registry.live import LiveRegistry
 from pushrail_stream.registry.onboarding import ROLE, Onboarding, new_external_id
 from pushrail_stream.registry.store import FolderStore
@@ -30,6 +30,7 @@ __all__ = [
     "Problem",
     "Refusal",
     "RegistryError",
+    "left_sealed",
     "new_external_id",
     "no_keyring",
     "parse_document",

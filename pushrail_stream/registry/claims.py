@@ -1,60 +1,80 @@
-"""Claims: what each document says is its own, so that a newcomer cannot take what is another customer's."""
+"""Claims: what each document says is its own, so that nobody gets what is another customer's (contract 3.5)."""
 
 from __future__ import annotations
 
-from typing import final
+from collections.abc import Iterator
+from typing import NamedTuple, final
 
 from pushrail_stream.core.destination import AssumeRole, Destination
 from pushrail_stream.registry.findings import Problem
 
-_Customer = tuple[str, str]
+_Key = tuple[str, ...]
+"""Kind of the claim, and what is claimed."""
+
+
+class _Claimant(NamedTuple):
+    customer: tuple[str, str]
+    external_id: str | None
 
 
 @final
 class Claims:
-    """Ids, roles and external IDs of the documents in use. Every question is O(1), however many there are."""
+    """Ids, roles and external IDs of documents. A question takes no longer the more documents there are."""
 
     def __init__(self) -> None:
-        self._ids: dict[str, str] = {}
-        self._roles: dict[str, dict[str, tuple[_Customer, str]]] = {}
-        self._external_ids: dict[str, dict[str, _Customer]] = {}
+        self._claimants: dict[_Key, dict[str, _Claimant]] = {}
 
     def add(self, document: str, destination: Destination) -> None:
-        """The document is in use now."""
-        self._ids[destination.id] = document
-        if isinstance(auth := destination.auth, AssumeRole):
-            owner = _customer(destination)
-            self._roles.setdefault(auth.role_arn, {})[document] = (owner, auth.external_id)
-            self._external_ids.setdefault(auth.external_id, {})[document] = owner
+        """The document claims what it names."""
+        claimant = _claimant(destination)
+        for key in _keys(destination):
+            self._claimants.setdefault(key, {})[document] = claimant
 
     def remove(self, document: str, destination: Destination) -> None:
-        """The document is not in use any more."""
-        if self._ids.get(destination.id) == document:
-            del self._ids[destination.id]
-        if isinstance(auth := destination.auth, AssumeRole):
-            for claims, key in ((self._roles, auth.role_arn), (self._external_ids, auth.external_id)):
-                claimants: dict[str, object] = claims.get(key, {})  # type: ignore[assignment]
-                claimants.pop(document, None)
-                if not claimants:
-                    claims.pop(key, None)
+        """The document claims nothing any more."""
+        for key in _keys(destination):
+            claimants = self._claimants.get(key, {})
+            claimants.pop(document, None)
+            if not claimants:
+                self._claimants.pop(key, None)
 
     def conflict(self, document: str, destination: Destination) -> Problem | None:
-        """Why a document cannot be used beside those that are; None when it can."""
-        holder = self._ids.get(destination.id, document)
-        if holder != document:
-            return Problem("id", f"{destination.id} is already the id of {holder}")
-        if not isinstance(auth := destination.auth, AssumeRole):
-            return None
-        owner = _customer(destination)
-        for other, (customer, external_id) in self._roles.get(auth.role_arn, {}).items():
-            if customer != owner and external_id != auth.external_id:
-                return Problem("auth.roleArn", f"is in use for another customer, with another external ID ({other})")
-        for other, customer in self._external_ids.get(auth.external_id, {}).items():
-            if customer != owner:
-                problem = f"is already another customer's ({other}): every customer needs one of their own"
-                return Problem("auth.externalId", problem)
+        """Why a document cannot be used beside the others that claim; None when it can."""
+        own = _claimant(destination)
+        for key in _keys(destination):
+            for other, claimant in self._claimants.get(key, {}).items():
+                if other != document and (problem := _problem(key, own, other, claimant)) is not None:
+                    return problem
         return None
 
 
-def _customer(destination: Destination) -> _Customer:
-    return destination.vendor, destination.customer_external_id
+def is_same(one: Destination, other: Destination) -> bool:
+    """Whether two documents claim the same for the same customer: one has come of the other."""
+    return _claimant(one) == _claimant(other) and list(_keys(one)) == list(_keys(other))
+
+
+def _problem(key: _Key, own: _Claimant, other: str, claimant: _Claimant) -> Problem | None:
+    match key[0]:
+        case "id":
+            return Problem("id", f"{key[1]} is already the id of {other}")
+        case "role" if claimant.customer != own.customer and claimant.external_id != own.external_id:
+            return Problem("auth.roleArn", f"is in use for another customer, with another external ID ({other})")
+        case "external ID" if claimant.customer != own.customer:
+            problem = f"is already another customer's ({other}): every customer needs one of their own"
+            return Problem("auth.externalId", problem)
+        case _:
+            return None
+
+
+def _keys(destination: Destination) -> Iterator[_Key]:
+    yield "id", destination.id
+    if isinstance(auth := destination.auth, AssumeRole):
+        # Within an account a role's name is unique whatever its path and case (IAM): other spellings are the same role.
+        _, partition, _, _, account, resource = auth.role_arn.split(":", 5)
+        yield "role", partition, account, resource.rpartition("/")[2].casefold()
+        yield "external ID", auth.external_id
+
+
+def _claimant(destination: Destination) -> _Claimant:
+    external_id = destination.auth.external_id if isinstance(destination.auth, AssumeRole) else None
+    return _Claimant((destination.vendor, destination.customer_external_id), external_id)

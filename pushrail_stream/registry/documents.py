@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
@@ -14,13 +13,14 @@ from pushrail_stream.ports import KeyUnavailable
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.findings import Problem
 from pushrail_stream.registry.keyring import SealBroken, no_keyring
+from pushrail_stream.registry.raw import SECRET_FIELD, printable, read_json
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings.problems import did_you_mean, sentence
 
 MASK: Final = "***"
-_MAX_NAME: Final = 64
-"""Characters of an unknown field's name that are quoted."""
-SECRET_FIELD: Final = "auth.secretAccessKey"  # noqa: S105 - a field's name
+NO_CREDENTIALS: Final = AccessKey("", None)
+"""What a destination has whose document is refused: no call is made."""
+_NO_BUS: Final = "arn:aws:events:us-east-1:000000000000:event-bus/unknown"
 Unseal = Callable[[str, Place], Secret]
 """A token and its place to the secret; raises `keyring.SealBroken` or `ports.KeyUnavailable`."""
 
@@ -79,6 +79,19 @@ class _Document(_Part):
     limits: _Limits = _Limits()
 
 
+class _Known(_Part):
+    """What may be known of a document that is refused."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: rules.Id
+    vendor: rules.Vendor
+    customer_external_id: rules.CustomerExternalId
+    bus_arn: rules.BusArn = _NO_BUS
+    event_types: Annotated[list[rules.EventType], Field(max_length=100)] = []
+    enabled: bool = True
+
+
 def parse_document(
     content: bytes, *, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal = no_keyring
 ) -> Parsed | tuple[Problem, ...]:
@@ -87,7 +100,7 @@ def parse_document(
     A secret named by ``env:NAME`` is taken from ``environ``, a sealed one opened; when it cannot be had the destination
     stands without it.
     """
-    value = _read_json(content)
+    value = read_json(content)
     if isinstance(value, Problem):
         return (value,)
     try:
@@ -97,6 +110,31 @@ def parse_document(
     if problem := _disagreement(document):
         return (problem,)
     return _build(document, environ, default_max_in_flight, unseal)
+
+
+def stand_in(content: bytes) -> Destination | None:
+    """What stands, without credentials, for a document that is refused; None when it does not say whose it is."""
+    value = read_json(content)
+    fields = value if isinstance(value, dict) else {}
+    try:
+        known = _Known.model_validate(fields)
+    except ValidationError as error:
+        wrong = {details["loc"][0] for details in error.errors()}
+        if wrong & {"id", "vendor", "customerExternalId"}:
+            return None
+        known = _Known.model_validate({name: field for name, field in fields.items() if name not in wrong})
+    return Destination(
+        id=known.id,
+        vendor=known.vendor,
+        customer_external_id=known.customer_external_id,
+        name=known.id,
+        bus_arn=known.bus_arn,
+        region=known.bus_arn.split(":")[3],
+        source=f"pushrail.{known.vendor}",
+        auth=NO_CREDENTIALS,
+        event_types=tuple(known.event_types),
+        enabled=known.enabled,
+    )
 
 
 def to_document(destination: Destination) -> dict[str, Any]:
@@ -124,44 +162,10 @@ def to_document(destination: Destination) -> dict[str, Any]:
     }
 
 
-class _DuplicateFieldError(ValueError):
-    pass
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # JSON leaves open which of two equal names wins; here neither does.
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for index, name in enumerate(names) if name in names[:index])
-        raise _DuplicateFieldError(_printable(twice))
-    return fields
-
-
-def _read_json(content: bytes) -> object:
-    """The JSON value, or what is wrong with the text, without quoting any of it."""
-    try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_object)
-    except UnicodeDecodeError as error:
-        return Problem("", f"is not UTF-8 text (byte {error.start})")
-    except json.JSONDecodeError as error:
-        return Problem("", f"is not valid JSON: line {error.lineno} column {error.colno}: {error.msg.lower()}")
-    except _DuplicateFieldError as error:
-        return Problem(str(error), "stands twice in one object")
-    except (ValueError, RecursionError):
-        return Problem("", "is not valid JSON: nested too deeply, or a number too long")
-
-
-def _printable(name: str) -> str:
-    """A name out of a document, fit for one line of any output."""
-    shown = name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "..."
-    return shown if shown.isprintable() else ascii(shown)[1:-1]
-
-
 def _problem(error: Mapping[str, Any]) -> Problem:
     # pydantic puts the discriminator's value into the path of what lies below it.
     parts = error["loc"][:1] + error["loc"][2:] if error["loc"][:1] == ("auth",) else error["loc"]
-    path = [_printable(str(part)) for part in parts]
+    path = [printable(str(part)) for part in parts]
     if error["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         return Problem(".".join([*path, "mode"]), "must be ASSUME_ROLE or ACCESS_KEY")
     if error["type"] == "extra_forbidden":
@@ -232,62 +236,3 @@ def _auth(part: _AssumeRole | _AccessKey, place: Place, environ: Mapping[str, st
                 return _Found(AccessKey(part.access_key_id, Secret(secret)))
             problem = Problem(SECRET_FIELD, f"environment variable {variable} is not set: nothing is sent")
             return _Found(AccessKey(part.access_key_id, None), (problem,))
-
-
-class Sealed(NamedTuple):
-    """What a document holds sealed."""
-
-    place: Place
-    token: str
-
-
-def sealed_in(content: bytes) -> Sealed | Problem | None:
-    """A document's sealed secret, also where the document is refused for something else; None when it has none.
-
-    A `Problem` when that cannot be told.
-    """
-    value = _read_json(content)
-    if isinstance(value, Problem):
-        return value
-    reference = (_part(value, "auth") or {}).get("secretAccessKey")
-    if not isinstance(reference, str) or not reference.startswith(rules.SEALED):
-        return None
-    place = _place(value)
-    return place if isinstance(place, Problem) else Sealed(place, reference)
-
-
-def with_secret(content: bytes, seal: Callable[[Place], str], access_key_id: str | None = None) -> bytes | Problem:
-    """The document with its secret sealed for its place and, if wanted, another access key id; else what is wrong."""
-    value = _read_json(content)
-    if isinstance(value, Problem):
-        return value
-    place, auth = _place(value), _part(value, "auth")
-    if isinstance(place, Problem):
-        return place
-    if not isinstance(value, dict) or auth is None or auth.get("mode") != "ACCESS_KEY":
-        return Problem("auth.mode", "must be ACCESS_KEY: a role has no secret")
-    changed = {**auth, "secretAccessKey": seal(place)}
-    if access_key_id is not None:
-        changed["accessKeyId"] = access_key_id
-    return (json.dumps({**value, "auth": changed}, indent=2, ensure_ascii=False) + "\n").encode(errors="surrogatepass")
-
-
-def id_of(content: bytes) -> str | None:
-    """The id a document gives itself, whatever else is wrong with it."""
-    value = _read_json(content)
-    found = value.get("id") if isinstance(value, dict) else None
-    return found if isinstance(found, str) else None
-
-
-def _part(value: object, name: str) -> dict[str, Any] | None:
-    part = value.get(name) if isinstance(value, dict) else None
-    return part if isinstance(part, dict) else None
-
-
-def _place(value: object) -> Place | Problem:
-    """Where the secret of a document belongs."""
-    fields = value if isinstance(value, dict) else {}
-    for name in ("vendor", "id"):
-        if not isinstance(fields.get(name), str):
-            return Problem(name, "is required and must be text: a secret is sealed for it")
-    return Place(fields["vendor"], fields["id"], SECRET_FIELD)

@@ -27,6 +27,7 @@ _KMS_ARN: Final = re.compile(r"arn:(?:aws|aws-cn|aws-us-gov):kms:[a-z0-9-]+:[0-9
 """A key's ARN. An alias may come to mean another key, and what the first one sealed would not open."""
 _ENV: Final = "env:"
 _AWS_KMS: Final = "aws-kms:"
+_CUT_OFF: Final = "is not what `destinations seal` wrote: it was cut off or changed"
 
 
 class SealBroken(Exception):  # noqa: N818 - it is the sentence a person reads
@@ -99,6 +100,14 @@ def no_keyring(token: str, place: Place) -> Secret:
     raise KeyUnavailable("is sealed, and there is no keyring to open it with (secrets.keyring)")
 
 
+def left_sealed(token: str, place: Place) -> Secret:
+    """What opens where nobody is to sign anything: nothing, and no key is needed. Raises `SealBroken`."""
+    del place
+    if Token.parse(token) is None:
+        raise SealBroken(_CUT_OFF)
+    return Secret("")
+
+
 @final
 class Keyring:
     """Seals and opens. Read again when a secret asks for a key that it lacks, so that it can change under a worker."""
@@ -144,7 +153,7 @@ class Keyring:
         """The secret; raises `SealBroken` or `ports.KeyUnavailable`."""
         parsed = Token.parse(token)
         if parsed is None:
-            raise SealBroken("is not what `destinations seal` wrote: it was cut off or changed")
+            raise SealBroken(_CUT_OFF)
         key = self._keys.get(parsed.key_id)
         secret = None if key is None else sealing.unseal(parsed, place, key)
         if secret is None and self._reload():

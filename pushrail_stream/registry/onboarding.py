@@ -17,6 +17,7 @@ import yaml
 ROLE: Final = "PushrailEventBridgeWriter"
 """The role's name, unless the account has one of that name for another customer."""
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
+_NOT_IN_STACK: Final = re.compile(r"[^A-Za-z0-9-]")
 _ID_LENGTH: Final = 64
 _ID_HASH_LENGTH: Final = 8
 _NAME_LENGTH: Final = 256
@@ -172,7 +173,11 @@ class Onboarding:
             "BusArn": {"Value": {"Fn::GetAtt": ["Bus", "Arn"]}},
             "RoleArn": {"Value": {"Fn::GetAtt": ["Writer", "Arn"]}},
         }
-        return yaml.dump(template, Dumper=_Quoting, sort_keys=False, width=120)
+        parameter = "" if self.our_account else " \\\n#     --parameter-overrides VendorAccountId=VENDOR-ACCOUNT-ID"
+        head = _CLOUDFORMATION_HEAD.format(
+            account=self.account, region=self.region, stack=_NOT_IN_STACK.sub("-", self.destination_id)
+        )
+        return f"{head}{parameter}\n" + yaml.dump(template, Dumper=_Quoting, sort_keys=False, width=120)
 
     def terraform(self) -> str:
         """The same for Terraform's AWS provider, formatted as `terraform fmt` would."""
@@ -199,9 +204,10 @@ class Onboarding:
         return trust
 
     def _terraform_head(self) -> str:
+        head = _TERRAFORM_HEAD.format(account=self.account, region=self.region)
         if self.our_account is not None:
-            return _TERRAFORM_HEAD
-        return _TERRAFORM_HEAD + _TERRAFORM_VARIABLE.format(description=_hcl(f"AWS account of {self.vendor}"))
+            return head
+        return head + _TERRAFORM_VARIABLE.format(description=_hcl(f"AWS account of {self.vendor}"))
 
     def _terraform_role(self) -> str:
         account = self.our_account or "${var.vendor_account_id}"
@@ -240,15 +246,22 @@ def _hcl_escape(character: str) -> str:
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"  # noqa: PLR2004 - beyond four hex digits
 
 
+_CLOUDFORMATION_HEAD: Final = """\
+# For the account {account}, in the region {region}, with credentials of that account:
+#   aws cloudformation deploy --region {region} --stack-name {stack} \\
+#     --template-file cloudformation.yaml --capabilities CAPABILITY_NAMED_IAM"""
 _TERRAFORM_HEAD: Final = """\
-terraform {
-  required_providers {
-    aws = {
+# For the account {account}, in the region {region}, with credentials of that account:
+#   terraform init
+#   AWS_REGION={region} terraform apply
+terraform {{
+  required_providers {{
+    aws = {{
       source  = "hashicorp/aws"
       version = ">= 5.0"
-    }
-  }
-}
+    }}
+  }}
+}}
 """
 _TERRAFORM_VARIABLE: Final = """
 variable "vendor_account_id" {{

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pushrail_stream.ports import DocumentStore, KeyUnavailable
-from pushrail_stream.registry.documents import sealed_in, with_secret
 from pushrail_stream.registry.findings import Problem, Refusal
 from pushrail_stream.registry.keyring import Keyring, SealBroken
+from pushrail_stream.registry.raw import sealed_in, with_secret
 from pushrail_stream.registry.sealing import Token
 
 

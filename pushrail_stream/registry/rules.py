@@ -18,10 +18,12 @@ _ROLE: Final = re.compile(rf"arn:{_PARTITION}:iam::[0-9]{{12}}:role/[\w+=,.@/-]{
 """A path of at most 512 and a name of at most 64 characters (IAM quotas)."""
 _EXTERNAL_ID: Final = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 """AssumeRole's ExternalId (botocore service model)."""
-_ACCESS_KEY_ID: Final = re.compile(r"\w{16,128}", re.ASCII)
-"""AccessKeyId (botocore service model)."""
+_ACCESS_KEY_ID: Final = re.compile(r"[A-Z0-9]{16,128}")
+"""AccessKeyId (botocore service model), in capitals as AWS makes them: most secrets do not pass for one."""
 _SECRET: Final = re.compile(r"env:[A-Z_][A-Z0-9_]{0,127}")
 """Capitals alone: a secret pasted behind ``env:`` does not pass for a name, and so is never printed as one."""
+_OUR_OWN: Final = ("env:AWS_", "env:PUSHRAIL_")
+"""The process's own credentials and settings: they must not sign a customer's calls."""
 _EVENT_TYPE: Final = re.compile(r"\*|[^*]{1,126}\.\*|[^*]{1,128}", re.DOTALL)
 
 SEALED: Final = "sealed:"
@@ -59,6 +61,8 @@ def _check_namespace(source: str) -> str:
 
 
 def _check_reference(value: object) -> object:
+    if isinstance(value, str) and value.startswith(_OUR_OWN):
+        raise ValueError("must not name one of our own variables (AWS_..., PUSHRAIL_...)")
     if isinstance(value, str) and (is_sealed(value) or _SECRET.fullmatch(value)):
         return value
     how = "`destinations seal` seals it, or env:NAME names a variable in capitals"
@@ -81,6 +85,6 @@ SourceNamespace = Annotated[
 ]
 RoleArn = Annotated[str, _matching(_ROLE, "the full ARN of a role: arn:aws:iam::ACCOUNT:role/NAME")]
 ExternalId = Annotated[str, _matching(_EXTERNAL_ID, "2 to 1224 letters, digits and any of _+=,.@:/-")]
-AccessKeyId = Annotated[str, _matching(_ACCESS_KEY_ID, "16 to 128 letters, digits and '_'")]
+AccessKeyId = Annotated[str, _matching(_ACCESS_KEY_ID, "16 to 128 capital letters and digits")]
 SecretReference = Annotated[str, BeforeValidator(_check_reference)]
 EventType = Annotated[str, _matching(_EVENT_TYPE, "an event type of 1 to 128 characters, prefix.* or *")]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import os
-import tempfile
-from collections.abc import Sequence
+import secrets
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
@@ -26,11 +30,8 @@ class FolderStore:
         return await Folder(self._path).changes()
 
     async def read(self, name: str) -> bytes | None:
-        """A document as it is now; None when it is gone or cannot be read."""
-        try:
-            return await asyncio.to_thread(Path(name).read_bytes)
-        except OSError:
-            return None
+        """A document as it is now; None when it is gone."""
+        return await asyncio.to_thread(_read, Path(name))
 
     async def write(self, name: str, content: bytes | None) -> None:
         """Write a document, or delete it (None)."""
@@ -40,26 +41,81 @@ class FolderStore:
             await asyncio.to_thread(replace_file, Path(name), content)
 
 
-def replace_file(file: Path, content: bytes) -> None:
-    """Write a file so that readers see the old content or the new, also after a crash; its rights are kept.
+def replace_file(file: Path, content: bytes, *, is_private: bool = False) -> None:
+    """Write a file so that readers see the old content or the new, also after a crash.
 
-    A new file is its owner's alone. Raises `RegistryError` when it cannot be written.
+    Its rights are kept, and its owner where we may give files away; a link stays, and what it leads to is written. A
+    new file is the owner's alone if it is private, else as the process's umask says. Raises `RegistryError`.
+    """
+    target = Path(os.path.realpath(file))
+    # Hidden, so that nobody takes it for a document; beside it, so that renaming is one step.
+    new = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:
+        try:
+            _write_new(new, content, target, 0o600 if is_private else 0o666)
+            new.replace(target)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise RegistryError(f"{file}: cannot be written: {_reason(error)}") from error
+
+
+@contextmanager
+def changing_alone(file: Path) -> Iterator[None]:
+    """Keep other processes that change this file, and ask for it in this way, waiting until the block ends.
+
+    Its folder is what is locked: the file itself is another one after every change. Raises `RegistryError`.
     """
     try:
-        mode = file.stat().st_mode & 0o777 if file.exists() else 0o600
-        # Hidden, so that nobody takes it for a document; beside it, so that renaming is one step.
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as new:
-            new.write(content)
-            new.flush()
-            os.fchmod(new.fileno(), mode)
-            os.fsync(new.fileno())
-        Path(new.name).replace(file)
+        folder = os.open(Path(os.path.realpath(file)).parent, os.O_RDONLY)
     except OSError as error:
-        raise RegistryError(f"{file}: cannot be written: {(error.strerror or str(error)).lower()}") from error
+        raise RegistryError(f"{file}: cannot be written: {_reason(error)}") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _write_new(new: Path, content: bytes, like: Path, rights: int) -> None:
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, rights), "wb") as file:
+        with contextlib.suppress(FileNotFoundError):
+            before = like.stat()
+            with contextlib.suppress(PermissionError):
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+            os.fchmod(file.fileno(), stat.S_IMODE(before.st_mode))
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    """Let a new name in a folder survive a crash."""
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _read(file: Path) -> bytes | None:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RegistryError(f"{file}: cannot be read: {_reason(error)}") from error
 
 
 def _delete(file: Path) -> None:
     try:
         file.unlink()
+        _sync_folder(file.parent)
     except OSError as error:
-        raise RegistryError(f"{file}: cannot be deleted: {(error.strerror or str(error)).lower()}") from error
+        raise RegistryError(f"{file}: cannot be deleted: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

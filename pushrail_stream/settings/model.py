@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
@@ -55,6 +56,8 @@ def _check_endpoint(url: str) -> str:
 
 
 def _check_keyring(where: str) -> str:
+    if where.lstrip().startswith("{") or not where.isprintable():
+        raise ValueError("must say where the keyring is, not what it holds: a path, env:NAME or aws-kms:ARN")
     if where.startswith("aws-kms:") and not _KMS_KEY.fullmatch(where):
         raise ValueError("must name a KMS key by its ARN: aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID")
     if where.startswith("env:") and not _VARIABLE.fullmatch(where):
@@ -128,6 +131,14 @@ class TopicsSettings(_Section):
                 raise ValueError(f"{what}cannot be told apart from {other}: every topic needs a name of its own")
         return value
 
+    @field_validator("retry")
+    @classmethod
+    def _check_ascending(cls, retry: Mapping[str, float]) -> Mapping[str, float]:
+        for (shorter, before), (longer, after) in pairwise(retry.items()):
+            if after <= before:
+                raise ValueError(f"delays must ascend: {longer} ({after:g}) is not longer than {shorter} ({before:g})")
+        return retry
+
 
 class RegistrySettings(_Section):
     """Where the destinations are."""
@@ -188,6 +199,7 @@ class EventBridgeSettings(_Section):
     """How PutEvents is called. The endpoint is the operator's, never a customer's."""
 
     endpoint_url: Endpoint | None = None
+    """``{region}`` in it stands for the destination's region."""
     connect_timeout_secs: Seconds = 3.0
     read_timeout_secs: Seconds = 5.0
 
@@ -199,6 +211,8 @@ class StsSettings(_Section):
     region: Annotated[str, AfterValidator(_check_region)] = "us-east-1"
     session_policy: bool = True
     """Whether each session is confined to its destination's bus."""
+    max_calls_per_second: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 100.0
+    """Of one worker. STS allows an account 600 a second, in each region and for all its callers."""
 
 
 class SecretsSettings(_Section):
@@ -245,11 +259,11 @@ class IngestSettings(_Section):
     """API keys: hashes, made by ``ingest keys create``."""
     max_body_mib: Annotated[int, Field(ge=1, le=64)] = 8
     max_buffered_mib: Annotated[int, Field(ge=1)] = 64
-    """Of requests that are not answered; beyond it the answer is 503."""
+    """Of requests that are not answered, of one key half of it; beyond it the answer is 503."""
     max_events_per_second: Annotated[int, Field(ge=1)] = 20_000
-    """Of one API key; beyond it the answer is 429."""
+    """Of one API key, at each ingest process; beyond it the answer is 429."""
     timeout_secs: Annotated[float, Field(ge=1, le=60, allow_inf_nan=False)] = 10.0
-    """How long a body may take to come, and Kafka to acknowledge."""
+    """How long a head or a body may take to come, and Kafka to acknowledge."""
 
     @field_validator("max_buffered_mib")
     @classmethod

@@ -9,9 +9,10 @@ forgotten, and these are all the ways in which it can be:
   about every duplicate that has no other reason: an attempt without any reply allows one more.
 * *Uncommitted*: an arrival, a dead letter or a retry copy that had happened, while no acknowledged commit covered the
   record it came from, when its worker was killed, lost its membership (SIGSTOP beyond the session time-out, or a
-  machine too busy for heartbeats, which its log tells), or lost the broker. Which commits had been acknowledged is Kafka's to say (`commits`), not the worker's. Everything that was
-  not covered may happen once more. (A retry copy counts as an arrival does: the copy is there, and the original is read
-  again. A record is covered when the deliveries to *all* destinations of its event have settled.)
+  machine too busy for heartbeats, which its log tells), or lost the broker. Which commits had been acknowledged is
+  Kafka's to say (`commits`), not the worker's. Everything that was not covered may happen once more. (A retry copy
+  counts as an arrival does: the copy is there, and the original is read again. A record is covered when the deliveries
+  to *all* destinations of its event have settled.)
 
 For a rebalance, SIGTERM, a worker that joins, nothing is allowed: workers drain, and commit what has settled.
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
+from tests.chaos.commits import Position
 from tests.chaos.copies import Copy
 from tests.chaos.duplicates import Audit
 from tests.chaos.world import Place, World
@@ -120,3 +121,32 @@ def find_uncalled_for(audit: Audit, world: World) -> list[str]:
         if audit.received[2 * number + 1] and 1 not in world.wanted_by(number)
     ]
     return lines
+
+
+def find_unproven(
+    missing: Iterable[Mapping[str, Any]], audit: Audit, world: World, position: Callable[[int], Position]
+) -> list[str]:
+    """Of the deliveries `pushrail-stream check` has no trace of, a line for each that cannot be excused.
+
+    A worker that is killed takes attempt records with it that it had not written: of what it had delivered, or skipped
+    because the destination does not want it, Kafka knows nothing then. The bus does, and the world.
+    """
+    by_origin: dict[str, list[str | None]] = {}
+    for delivery in missing:
+        by_origin.setdefault(delivery["origin"], []).append(delivery["destination"])
+    # Numbers are looked up once for all that is missing: there may be a million of them.
+    numbers = {
+        origin: number
+        for number in (range(world.events) if by_origin else ())
+        if (origin := "/".join(map(str, position(number)))) in by_origin
+    }
+    unproven = []
+    for origin, destinations in by_origin.items():
+        number = numbers.get(origin)
+        for destination in destinations:
+            slot = None if destination is None else Place.of(destination).slot
+            if number is None or slot is None:
+                unproven.append(f"{origin} to {destination or 'nobody'}: nobody produced it, or it has no destination")
+            elif slot in world.wanted_by(number) and not audit.received[2 * number + slot]:
+                unproven.append(f"event {number} ({origin}) to {destination}: it did not arrive")
+    return unproven

@@ -112,6 +112,112 @@ def test_a_destination_is_deleted(shell: Shell, stdin: Any, settings: Settings) 
     assert err == f"error: {registry}: no destination {ID}; `destinations list` names them\n"
 
 
+def add(settings: Settings, name: str, content: Any) -> str:
+    """Write a document past all checks; what it is called there."""
+    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
+    asyncio.run(write_document(settings, where(settings, name), raw))
+    return where(settings, name)
+
+
+def test_a_document_that_is_refused_is_found_by_id_and_mended_or_deleted(
+    shell: Shell, stdin: Any, settings: Settings
+) -> None:
+    place = add(settings, ID, document(region="mars"))
+    for command in ("show", "test"):
+        code, out, err = shell("destinations", command, ID)
+        assert (code, out) == (1, "")
+        assert err.splitlines() == [
+            f"refused: {place}: region: must be an AWS region such as us-east-1",
+            f"error: {place}: is refused as it stands: nothing is sent by it",
+        ]
+    assert put(shell, stdin, EXAMPLE)[:2] == (0, f"{ID}: changed ({place})\n")
+    add(settings, ID, document(region="mars"))
+    assert shell("destinations", "delete", ID) == (0, f"{ID}: deleted ({place})\n", "")
+    assert shell("destinations", "list")[2] == ""
+
+
+def test_a_document_without_an_id_is_deleted_by_its_name(shell: Shell, settings: Settings) -> None:
+    place = add(settings, "half", b'{"id": "dst')
+    for name in (place, Path(place).name):
+        assert shell("destinations", "delete", name, "--dry-run")[0] == 0
+    assert shell("destinations", "delete", place) == (0, f"{place}: deleted ({place})\n", "")
+    assert shell("destinations", "list")[2] == ""
+
+
+def test_those_that_dispute_are_told_apart_by_name(shell: Shell, stdin: Any, settings: Settings) -> None:
+    put(shell, stdin, customer("a"))
+    thief = add(settings, "dst_thief", customer("thief", role="a"))
+    code, out, err = shell("destinations", "list", "--json")
+    assert (code, out, err.count("refused: ")) == (0, "", 2)
+    assert shell("destinations", "delete", "dst_thief") == (0, f"dst_thief: deleted ({thief})\n", "")
+    assert shell("destinations", "list", "--json")[2] == ""
+
+
+def test_the_registry_is_validated_wherever_it_is(shell: Shell, stdin: Any, settings: Settings) -> None:
+    assert shell("destinations", "validate") == (0, "0 accepted, 0 refused\n", "")
+    put(shell, stdin, EXAMPLE)
+    unset = add(settings, "dst_unset", customer("unset", auth=ACCESS_KEY))
+    assert shell("destinations", "validate") == (0, (
+        f"warning: {unset}: auth.secretAccessKey: environment variable ACME_SECRET is not set: nothing is sent\n"
+        "2 accepted, 0 refused\n"
+    ), "")  # fmt: skip
+    # Of what is refused nothing else is said.
+    other = add(settings, "dst_other", customer("other", id="dst_unset", auth=ACCESS_KEY))
+    code, out, _ = shell("destinations", "validate", "--json")
+    assert code == 2
+    found = json.loads(out)
+    if settings.registry.topic:
+        assert [refusal["file"] for refusal in found["refusals"]] == [other]
+    else:
+        assert {refusal["file"] for refusal in found["refusals"]} == {unset, other}
+        assert (found["accepted"], found["refused"], found["warnings"]) == (1, 2, [])
+
+
+def test_a_secret_that_is_not_there_yet_is_sealed_next(
+    shell: Shell, stdin: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUSHRAIL_SECRETS__KEYRING", "keyring.json")
+    shell("keys", "generate", "--id", "k")
+    auth = {name: ACCESS_KEY[name] for name in ("mode", "accessKeyId")}
+    for secret in ({}, {"secretAccessKey": "***"}):
+        code, out, err = put(shell, stdin, document(auth=auth | secret))
+        assert (code, out) == (2, "")
+        assert 'put "env:TO_BE_SEALED" there, then `destinations seal`' in err
+        assert 'keep its "sealed:..." text, which `show` masks' in err
+    assert put(shell, stdin, document(auth={**auth, "secretAccessKey": "env:TO_BE_SEALED"}))[0] == 0
+    stdin(b"secret-of-the-customer")
+    place = where(settings, ID)
+    assert shell("destinations", "seal", ID) == (0, f"{ID}: sealed by key k ({place})\n", "")
+
+
+@pytest.mark.parametrize("settings", ["folder"], indirect=True)
+def test_another_destinations_document_is_not_overwritten(shell: Shell, tmp_path: Path, stdin: Any) -> None:
+    file = tmp_path / "documents" / "dst_new.json"
+    for other in (EXAMPLE, document(region="mars")):
+        file.write_text(json.dumps(other))
+        code, out, err = put(shell, stdin, customer("new"))
+        assert (code, out) == (2, "")
+        assert err.endswith(
+            "documents/dst_new.json: is there already, and not the document of dst_new: rename it first\n"
+        )
+        assert json.loads(file.read_bytes()) == other
+    file.write_bytes(b'{"id": ')  # nobody's, and it has the name of this one
+    assert put(shell, stdin, customer("new"))[:2] == (0, "dst_new: changed (documents/dst_new.json)\n")
+
+
+@pytest.mark.parametrize("settings", ["folder"], indirect=True)
+def test_an_id_of_several_documents_is_not_guessed_at(shell: Shell, settings: Settings, stdin: Any) -> None:
+    first, second = add(settings, "first", customer("a")), add(settings, "second", customer("b", id="dst_a"))
+    for command in (("delete", "dst_a"), ("show", "dst_a")):
+        code, _, err = shell("destinations", *command)
+        assert code == 2
+        error = f"error: dst_a: is the id of several documents ({first}, {second}): delete one of them by its name"
+        assert err.splitlines()[-1] == error
+    assert put(shell, stdin, customer("a"))[0] == 2
+    assert shell("destinations", "delete", "second.json") == (0, f"second.json: deleted ({second})\n", "")
+    assert put(shell, stdin, customer("a"))[:2] == (0, f"dst_a: unchanged ({first})\n")
+
+
 @pytest.mark.parametrize("settings", ["folder"], indirect=True)
 def test_a_document_stays_in_the_file_it_was_found_in(shell: Shell, tmp_path: Path, stdin: Any) -> None:
     (tmp_path / "documents" / "by-another-name.json").write_text(json.dumps(EXAMPLE))

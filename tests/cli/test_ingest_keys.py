@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from pushrail_stream.http.api_keys import parse_keys
+from pushrail_stream.http.api_keys import parse_keys, with_new_key
 from tests.cli.shell import Shell
+from tests.http.door import NOW
 
 
 @pytest.fixture
@@ -68,3 +75,23 @@ def test_a_file_that_is_damaged_is_named_and_left_alone(file: Path, shell: Shell
         code, _, err = shell("ingest", "keys", *words)
         assert (code, file.read_text()) == (2, '{"keys": 7}')
         assert "ingest-keys.json: keys: " in err
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="where the system does not tell who waits for a lock")
+def test_of_two_keys_made_at_once_both_are_kept(file: Path, shell: Shell) -> None:
+    shell("ingest", "keys", "create", "--vendor", "acme")
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)  # as one who has read the file and not written it yet
+        before = file.read_bytes()
+        words = ("-m", "pushrail_stream", "ingest", "keys", "create", "--vendor", "other")
+        with subprocess.Popen((sys.executable, *words), stdout=subprocess.PIPE) as other:
+            while not re.search(rf"-> FLOCK .* {other.pid} ", Path("/proc/locks").read_text()):
+                assert other.poll() is None, "it did not wait"
+                time.sleep(0.02)
+            file.write_bytes(with_new_key(before, "third", NOW).content)
+            fcntl.flock(folder, fcntl.LOCK_UN)
+            assert other.wait(60) == 0
+    finally:
+        os.close(folder)
+    assert sorted(key.vendor for key in parse_keys(file.read_bytes())) == ["acme", "other", "third"]

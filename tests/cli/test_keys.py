@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import stat
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ import botocore.session
 import pytest
 from moto.server import ThreadedMotoServer
 
+from pushrail_stream.cli import execute
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.registry import FileDirectory, Keyring
+from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.documents import parse_document
+from pushrail_stream.registry.keyring import with_key
+from pushrail_stream.registry.store import changing_alone, replace_file
 from tests.cli.shell import Shell
-from tests.registry.documents import ACCESS_KEY, customer, document
+from tests.registry.documents import ACCESS_KEY, customer, document, load
 from tests.registry.keys import no_kms, ring
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -63,11 +67,11 @@ def stored(home: Path, name: str = "acme") -> dict[str, Any]:
 def keys_in_use(home: Path) -> dict[str, Any]:
     """Every destination's key, opened by the keyring as it is now."""
     ring = Keyring.open(str(home / "keyring.json"), {}, no_kms)
-    directory, refusals = FileDirectory.load(
+    directory, change = load(
         home / "config" / "destinations",
         lambda content: parse_document(content, environ={}, default_max_in_flight=8, unseal=ring.unseal),
     )
-    assert refusals == []
+    assert change.refusals == ()
     return {d.id: (d.auth.access_key_id, d.auth.secret) for d in directory if isinstance(d.auth, AccessKey)}
 
 
@@ -166,7 +170,7 @@ def test_what_cannot_be_sealed_is_named(shell: Shell, home: Path, typed: Any) ->
     typed(SECRET)
     code, _, err = shell("destinations", "seal", "dst_acme_8K2zRq", "--access-key-id", "short")
     assert code == 2
-    assert "auth.accessKeyId: must be 16 to 128 letters, digits and '_'" in err
+    assert "auth.accessKeyId: must be 16 to 128 capital letters and digits" in err
     assert stored(home) == before
 
 
@@ -186,13 +190,31 @@ def test_a_rehearsal_seals_nothing(shell: Shell, home: Path, typed: Any) -> None
 def test_there_is_no_option_for_a_secret(shell: Shell) -> None:
     """Command lines are read by others and remembered by shells."""
     assert shell("destinations", "seal", "dst_acme_8K2zRq", "--secret", "x")[0] == 2
-    assert shell("destinations", "seal", "dst_acme_8K2zRq", "extra")[0] == 2
+
+
+def test_a_secret_on_the_command_line_is_not_repeated(shell: Shell) -> None:
+    for words in ([SECRET], [SECRET, OTHER_SECRET]):
+        assert shell("destinations", "seal", "dst_acme_8K2zRq", *words) == (
+            2, "", "error: takes one ID and nothing else: the secret is asked for, or read from standard input\n"
+        )  # fmt: skip
+
+
+def test_a_secret_that_is_no_text_is_refused(shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = stored(home)
+    shell("keys", "generate")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding="utf-8"))
+    code, out, err = shell("destinations", "seal", "dst_acme_8K2zRq")
+    assert (code, out) == (2, "")
+    assert err == "error: the secret: must be one word of 1 to 512 printable ASCII characters\n"
+    assert stored(home) == before
 
 
 def test_keys_are_made_listed_and_told_apart(shell: Shell, home: Path, typed: Any) -> None:
     del typed
+    before = datetime.now(UTC).strftime("%Y-%m-%d")
     code, out, err = shell("keys", "generate")
-    today = datetime.now(UTC).strftime("%Y-%m-%d")
+    today = out.partition(":")[0]
+    assert before <= today <= datetime.now(UTC).strftime("%Y-%m-%d")
     assert (code, out, err) == (0, f"{today}: added to keyring.json, as the primary key\n", "")
     assert stat.S_IMODE((home / "keyring.json").stat().st_mode) == 0o600
     shell("destinations", "seal", "dst_acme_8K2zRq")
@@ -326,6 +348,63 @@ def test_config_show_names_the_keyring_and_shows_nothing_of_it(shell: Shell, hom
     _, out, _ = shell("config", "show", "--json")
     assert json.loads(out)["secrets"] == {"keyring": "keyring.json", "kms_endpoint_url": None}
     assert json.loads((home / "keyring.json").read_bytes())["keys"]["k"]["key"] not in out
+
+
+@pytest.mark.parametrize("pad", ["", " \n"])
+@pytest.mark.parametrize("command", [("config", "show"), ("keys", "list"), ("destinations", "validate")])
+def test_a_keyring_in_the_place_of_its_path_is_refused_and_not_shown(
+    command: tuple[str, str], pad: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = ring("k").decode()
+    monkeypatch.setenv("PUSHRAIL_SECRETS__KEYRING", pad + content)
+    code, out, err = shell(*command)
+    problem = "must say where the keyring is, not what it holds: a path, env:NAME or aws-kms:ARN"
+    assert (code, out, err) == (2, "", f"error: PUSHRAIL_SECRETS__KEYRING: {problem}\n")
+
+
+def test_who_only_looks_needs_no_keyring(shell: Shell, home: Path, typed: Any) -> None:
+    del typed
+    shell("keys", "generate", "--id", "k")
+    shell("destinations", "seal", "dst_acme_8K2zRq")
+    (home / "keyring.json").unlink()
+    code, out, err = shell("destinations", "list")
+    assert (code, err) == (0, "")
+    assert "secret missing" not in out
+    code, out, err = shell("destinations", "show", "dst_acme_8K2zRq", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["auth"]["secretAccessKey"] == "***"
+    put(home, "acme", document(auth={**ACCESS_KEY, "secretAccessKey": "sealed:1:k:x"}))
+    assert "auth.secretAccessKey: is not what `destinations seal` wrote" in shell("destinations", "list")[2]
+
+
+def test_keys_that_are_made_at_once_are_all_there(shell: Shell, home: Path) -> None:
+    shell("keys", "generate", "--id", "a")
+    path = home / "keyring.json"
+    other = threading.Thread(target=execute, args=(["keys", "generate", "--id", "c"],))
+    with changing_alone(path):
+        before = path.read_bytes()
+        other.start()
+        other.join(1)  # time enough, were it let
+        replace_file(path, with_key("", before, "b", kms=None, created=""))
+    other.join()
+    assert set(json.loads(path.read_bytes())["keys"]) == {"a", "b", "c"}
+
+
+def test_a_key_that_somebody_has_used_meanwhile_stays(shell: Shell, home: Path, typed: Any) -> None:
+    del typed
+    shell("keys", "generate", "--id", "old")
+    shell("destinations", "seal", "dst_acme_8K2zRq")
+    before = stored(home)
+    shell("keys", "generate", "--id", "new")
+    rotation = threading.Thread(target=execute, args=(["keys", "rotate", "--remove-unused"],))
+    with changing_alone(home / "keyring.json"):
+        rotation.start()
+        while ":new:" not in stored(home)["auth"]["secretAccessKey"]:
+            rotation.join(0.01)
+        put(home, "acme", before)
+    rotation.join()
+    assert set(json.loads((home / "keyring.json").read_bytes())["keys"]) == {"old", "new"}
+    assert keys_in_use(home) == {"dst_acme_8K2zRq": ("AKIDEXAMPLE123456", Secret(SECRET))}
 
 
 def test_a_key_in_kms_takes_over_and_alone_is_enough(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,15 @@ def test_a_broken_document_is_not_overwritten(onboard: Onboard) -> None:
     assert CREATED.read_text(encoding="utf-8") == "{"
 
 
+def test_another_destinations_document_is_not_overwritten(onboard: Onboard) -> None:
+    write(FOLDER, **{CREATED.stem: customer("other")})
+    before = CREATED.read_bytes()
+    code, out, err = onboard()
+    assert (code, out) == (2, "")
+    assert err == f"error: --customer: {CREATED} is there already, and the document of dst_other: rename it first\n"
+    assert CREATED.read_bytes() == before
+
+
 def test_a_role_that_is_another_customers_gets_a_hint(onboard: Onboard) -> None:
     write(FOLDER, other=customer("other", role="PushrailEventBridgeWriter"))
     (FOLDER / "acme.json").unlink()
@@ -165,15 +175,77 @@ def test_a_customer_of_any_name_is_onboarded_and_steers_no_terminal(name: str, o
     assert rules["by tenant"]["resources"] == [name]
 
 
-@pytest.mark.parametrize(("region", "partition"), [("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov")])
-def test_other_partitions_are_onboarded_too(region: str, partition: str, onboard: Onboard) -> None:
-    code, out, _ = onboard("--json", region=region)
+@pytest.mark.parametrize(
+    ("region", "partition", "ours"),
+    [("cn-north-1", "aws-cn", "cn-northwest-1"), ("us-gov-west-1", "aws-us-gov", "us-gov-west-1")],
+)
+def test_other_partitions_are_onboarded_too(
+    region: str, partition: str, ours: str, onboard: Onboard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUSHRAIL_STS__REGION", ours)
+    code, out, err = onboard("--json", region=region)
     told: dict[str, Any] = json.loads(out)
-    assert code == 0
+    assert (code, err) == (0, "")
     assert told["document"]["busArn"].startswith(f"arn:{partition}:events:{region}:111122223333:")
     assert told["document"]["auth"]["roleArn"].startswith(f"arn:{partition}:iam::111122223333:")
     assert told["trustPolicy"]["Statement"][0]["Principal"]["AWS"] == f"arn:{partition}:iam::210987654321:root"
     assert execute(["destinations", "validate"]) == 0
+
+
+@pytest.mark.parametrize("our_account", ["210987654321", ""])
+def test_a_role_that_the_workers_could_never_assume_is_refused(our_account: str, onboard: Onboard) -> None:
+    code, out, err = onboard(region="cn-north-1", **{"our-account": our_account})
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        "error: --region: cn-north-1 is of the partition aws-cn, where workers whose sts.region is us-"
+    )
+    assert not CREATED.exists()
+
+
+@pytest.mark.parametrize(
+    ("region", "said"),
+    [("us-esat-1", "us-east-1"), ("eu-wst-1", "eu-west-1"), ("xx-nowhere-9", "")],
+)
+def test_a_region_nobody_knows_is_remarked_on(region: str, said: str, onboard: Onboard) -> None:
+    """It may be new: it is written all the same."""
+    code, out, err = onboard(region=region)
+    assert code == 0
+    assert err.startswith(f"--region: {region} is not among the regions known here")
+    assert said in err
+    assert f"region {region}" in out
+
+
+def test_the_first_customer_makes_the_directory(onboard: Onboard) -> None:
+    (FOLDER / "acme.json").unlink()
+    FOLDER.rmdir()
+    assert onboard("--dry-run")[0] == 0
+    assert not FOLDER.exists()
+    code, _, err = onboard()
+    assert (code, err) == (0, f"made the directory {FOLDER}\n")
+    assert json.loads(CREATED.read_text(encoding="utf-8"))["enabled"] is False
+
+
+def test_a_directory_that_cannot_be_made_is_refused(onboard: Onboard) -> None:
+    (FOLDER / "acme.json").unlink()
+    FOLDER.rmdir()
+    Path("config").rmdir()
+    Path("config").write_text("mine", encoding="utf-8")
+    code, out, err = onboard()
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: {FOLDER}: ")
+    assert "(registry.path)" in err
+
+
+def test_what_was_onboarded_is_enabled_in_one_line(
+    onboard: Onboard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the README has it: show ID --json | jq '.enabled = true' | put -."""
+    onboard()
+    assert execute(["destinations", "show", "dst_globex_acct_1", "--json"]) == 0
+    enabled = json.dumps(json.loads(capsys.readouterr().out) | {"enabled": True})
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(enabled.encode()), encoding="utf-8"))
+    assert execute(["destinations", "put", "-"]) == 0
+    assert json.loads(CREATED.read_text(encoding="utf-8"))["enabled"] is True
 
 
 def test_an_account_that_is_not_known_is_left_open_and_said(onboard: Onboard) -> None:

@@ -159,6 +159,15 @@ async def test_an_unknown_id_is_refused(home: Path) -> None:
     assert "no destination dst_x" in done.err
 
 
+async def test_a_document_that_is_refused_is_named_with_what_is_wrong(home: Path) -> None:
+    write(home / "config/destinations", acme=document(region="us-west-2"))
+    done = await program(home, NOWHERE, "test", ID)
+    assert (done.code, done.out) == (1, "")
+    refusal, problem = done.err.splitlines()
+    assert refusal.startswith("refused: config/destinations/acme.json: region: ")
+    assert problem == "error: config/destinations/acme.json: is refused as it stands: nothing is sent by it"
+
+
 NEW = ("onboard", "--vendor", "globex", "--customer", "acct_1", "--account", "111122223333", "--json")
 
 
@@ -172,7 +181,7 @@ async def test_onboarding_asks_sts_who_we_are(home: Path) -> None:
 
 async def test_an_account_of_another_partition_is_not_trusted(home: Path) -> None:
     async with bus() as server:
-        done = await program(home, server.url, *NEW, "--region", "cn-north-1")
+        done = await program(home, server.url, *NEW, "--region", "cn-north-1", PUSHRAIL_STS__REGION="cn-north-1")
     assert done.code == 0
     assert "is of the partition aws, which cannot assume a role of aws-cn" in done.err
     assert "210987654321" not in done.out

@@ -373,3 +373,37 @@ def test_limits_that_no_batch_can_keep_cannot_be_made(wrong: dict[str, Any]) -> 
 def test_the_limits_of_aws_are_allowed() -> None:
     assert LaneLimits(10, 1_048_576, 0.0).max_bytes == 1_048_576
     assert LaneLimits(1, 1).max_entries == 1
+
+
+def test_a_destination_that_was_called_and_takes_nothing_for_two_seconds_is_silent() -> None:
+    queue = lane(LaneLimits(max_entries=1), max_in_flight=1)
+    assert not queue.is_silent(1000.0), "nobody has called it"
+    waits = offered(queue, 0.0, 1, 1, 1)
+    assert taken(queue, 0.0) == waits[:1]
+    assert [queue.is_silent(now) for now in (1.9, 2.0)] == [False, True]
+    assert queue.stuck(1.9) == []
+    assert queue.stuck(2.0) == waits[1:], "what waits behind the call"
+    queue.finish()
+    assert queue.is_silent(3.0), "the call failed"
+    again, fresh = delivery(offset=7), delivery(offset=8)
+    queue.retry(again, 9.0)
+    queue.offer(fresh, 3.0)
+    assert queue.stuck(3.0) == [again], "the other is there to call it with"
+    assert taken(queue, 3.0) == [fresh]
+    queue.throughput.add(1, 3.5)
+    assert [queue.is_silent(now) for now in (3.5, 5.4, 5.5)] == [False, False, True], "one that is still under way"
+    queue.finish()
+    assert not queue.is_silent(1000.0), "it took what it was given"
+    offered(queue, 1000.0, 1)
+    taken(queue, 1000.0)
+    assert [queue.is_silent(now) for now in (1001.9, 1002.0)] == [False, True]
+
+
+def test_only_a_destination_that_takes_something_is_busy() -> None:
+    queue = lane()
+    offered(queue, 0.0, *[1] * 300)
+    assert queue.busy_secs(10.0, 0.0) is None
+    for second in range(30):
+        queue.throughput.add(8, float(second))
+    assert queue.busy_secs(10.0, 39.0) == pytest.approx(300 / (8 * 1.25), rel=0.05)
+    assert queue.busy_secs(10.0, 39.1) is None

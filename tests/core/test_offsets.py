@@ -355,3 +355,16 @@ def test_a_tracker_with_unreadable_metadata_begins_everything() -> None:
     tracker = OffsetTracker(Committable(5, "ps1:damaged"))
     assert begin(tracker, 5).is_open
     assert begin(tracker, 6).is_open
+
+
+@pytest.mark.parametrize(
+    ("deliveries", "is_lost", "left_open"), [(1, False, True), (2, False, False), (1, True, True), (2, True, True)]
+)
+def test_what_is_left_to_the_next_owner(deliveries: int, *, is_lost: bool, left_open: bool) -> None:
+    tracker = OffsetTracker()
+    ticket = tracker.begin(0, 1, deliveries)
+    assert ticket is not None
+    assert (ticket.is_leaving, ticket.is_left_open) == (False, False)
+    tracker.leave(is_lost=is_lost)
+    assert ticket.is_leaving
+    assert ticket.is_left_open is left_open

@@ -49,7 +49,7 @@ class Row(NamedTuple):
 
 
 TABLE = [
-    Row("entry", "ThrottlingException", "retryable"),
+    Row("entry", "ThrottlingException", "throttled"),
     Row("entry", "InternalFailure", "retryable"),
     Row("entry", "InternalException", "retryable"),
     Row("entry", "ServiceUnavailable", "retryable"),
@@ -121,6 +121,7 @@ TABLE = [
     Row("AssumeRole", "IncompleteSignature", "ours"),
     Row("AssumeRole", "MissingAuthenticationToken", "ours", 403),
     Row("AssumeRole", "BaseCredentialsMissing", "ours", None),
+    Row("AssumeRole", "BaseCredentialsDenied", "ours", 403),
     Row("Credentials", "BaseCredentialsMissing", "ours", None),
     Row("Credentials", "SealingKeyMissing", "ours", None),
     # The facts say retryable; throttled is that and slows the destination down, which spares the STS quota.
@@ -201,7 +202,7 @@ def test_every_entry_has_its_own_outcome_in_order() -> None:
     ]
     assert outcomes(results, 5) == (
         Delivered("event-1"),
-        Retryable("ThrottlingException", "slow down"),
+        Throttled("ThrottlingException", "slow down"),
         Rejected("MalformedDetail", "Detail is malformed."),
         Delivered("event-4"),
         Blocked("NotAuthorizedForSourceException", "aws."),

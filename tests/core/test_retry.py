@@ -30,9 +30,9 @@ policies = st.builds(RetryPolicy, st.floats(0.001, 1e6), st.floats(0.001, 1e6), 
 
 def after(
     outcome: Outcome, *, age_secs: float = 0.0, delay_secs: float = 0.1, left_secs: float = 10.0, tier: int = 0,
-    progressing: bool = False, policy: RetryPolicy = POLICY,
+    busy_secs: float | None = None, policy: RetryPolicy = POLICY,
 ) -> Decision:  # fmt: skip
-    return decide(outcome, Standing(age_secs, left_secs, tier, progressing), delay_secs, policy)
+    return decide(outcome, Standing(age_secs, left_secs, tier, busy_secs), delay_secs, policy)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_no_outcome_is_missing_above() -> None:
     delay_secs=st.floats(0, 100),
     left_secs=st.floats(-10, 10),
     tier=st.integers(0, 9),
-    progressing=st.booleans(),
+    busy_secs=st.none() | st.floats(0, 1e6),
 )
 def test_our_own_fault_is_never_a_dead_letter(**circumstances: Any) -> None:
     decided = after(Retryable("InvalidClientTokenId", "our key", ours=True), **circumstances)
@@ -92,13 +92,21 @@ def test_a_delivery_climbs_one_tier_a_time_and_stays_on_the_last() -> None:
     assert moved == [Move(POLICY.tiers[index], "retryable") for index in (0, 1, 2, 2, 2)]
 
 
-def test_waiting_for_a_destination_that_makes_progress_spends_no_tier() -> None:
-    assert [after(SLOW, left_secs=0, tier=tier, progressing=True) for tier in range(5)] == [
-        Move(POLICY.tiers[index], "throttled") for index in (0, 0, 1, 2, 2)
-    ]
-    assert move_on(Standing(0, 0, 1, progressing=True), POLICY) == Move(POLICY.tiers[0], "held")
-    assert move_on(Standing(0, 0, 1, progressing=False), POLICY) == Move(POLICY.tiers[1], "held")
-    assert after(FAILED, left_secs=0, tier=1, progressing=True) == Move(POLICY.tiers[1], "retryable")
+@pytest.mark.parametrize("tier", range(5))
+@pytest.mark.parametrize(
+    ("busy_secs", "index"), [(0.0, 0), (10.0, 0), (119.9, 0), (120.0, 1), (1799.0, 1), (1800.0, 2), (1e6, 2)]
+)
+def test_waiting_for_a_destination_that_makes_progress_takes_as_long_as_its_queue_is(
+    tier: int, busy_secs: float, index: int
+) -> None:
+    assert after(SLOW, left_secs=0, tier=tier, busy_secs=busy_secs) == Move(POLICY.tiers[index], "throttled")
+    assert move_on(Standing(0, 0, tier, busy_secs), POLICY) == Move(POLICY.tiers[index], "held")
+
+
+def test_for_one_that_takes_nothing_or_fails_it_climbs() -> None:
+    assert move_on(Standing(0, 0, 1, None), POLICY) == Move(POLICY.tiers[1], "held")
+    assert after(SLOW, left_secs=0, tier=1) == Move(POLICY.tiers[1], "throttled")
+    assert after(FAILED, left_secs=0, tier=1, busy_secs=10.0) == Move(POLICY.tiers[1], "retryable")
 
 
 def test_a_policy_without_a_tier_is_refused() -> None:

@@ -24,6 +24,21 @@ def test_a_steady_rate_is_found_and_a_silence_forgotten() -> None:
     assert throughput.per_second(14.0) == 0.0
 
 
+def test_the_pace_is_what_was_taken_a_second_while_there_was_something_to_take() -> None:
+    throughput = Throughput()
+    assert throughput.pace == 0.0
+    for tenth in range(600):
+        throughput.add(2, tenth / 10)
+    assert abs(throughput.pace - 20) < 0.1
+    for tenth in range(600):
+        # An hour in which nothing was offered counts for ten seconds.
+        throughput.add(2, 3600 + tenth / 10)
+    assert 16 < throughput.pace < 20
+    for second in range(300):
+        throughput.add(1, 3660 + second)
+    assert throughput.pace < 2
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.floats(0, 3)), max_size=50))
 def test_no_more_is_counted_than_was_taken_in_the_last_four_seconds(story: list[tuple[int, float]]) -> None:
     throughput, now, taken = Throughput(), 0.0, list[tuple[float, int]]()

@@ -50,6 +50,18 @@ def test_a_throttle_starts_the_clean_window_anew_and_a_success_ends_the_pauses()
     assert (window.size(8), window.pauses) == (2, 0)
 
 
+def test_a_call_that_was_throttled_in_part_cuts_the_window_and_ends_the_pauses() -> None:
+    window = cut_to(1)
+    window.throttled(window.round, 8)
+    assert window.pauses == 1
+    assert window.throttled(window.round, 8, partly=True)
+    assert (window.size(8), window.pauses) == (1, 0)
+    window.throttled(window.round, 8)
+    assert not window.throttled(window.round - 1, 8, partly=True)
+    assert window.pauses == 0
+    assert Window().throttled(0, 8, partly=True)
+
+
 def test_at_the_destinations_own_limit_there_is_nothing_left_to_remember() -> None:
     window = cut_to(4)
     assert not window.is_open

@@ -6,15 +6,13 @@ They need chdb, ClickHouse in a Python package of 900 MB, which is not among the
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.history.samples import said
+from tests.tools import optional_package
 
 DDL = Path(__file__).parents[2] / "deploy" / "clickhouse" / "attempts.sql"
 FULL = said(
@@ -44,10 +42,8 @@ def test_every_field_of_the_contract_is_a_column() -> None:
     assert all(f" AS {name}" in DDL.read_text() for name in design.split())
 
 
-@pytest.mark.skipif(importlib.util.find_spec("chdb") is None, reason="chdb is not installed: ClickHouse is not tried")
 def test_records_arrive_column_by_column(tmp_path: Path) -> None:
-    from chdb import session  # type: ignore[import-not-found,unused-ignore]  # noqa: PLC0415
-
+    session = optional_package("chdb.session", "900 MB: .venv/bin/pip install chdb, to try the tables for ClickHouse")
     database: Any = session.Session(str(tmp_path / "clickhouse"))
     database.query("CREATE DATABASE pushrail")
     database.query("USE pushrail")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +21,9 @@ import botocore.session
 import pytest
 import yaml
 
-from pushrail_stream.settings import Settings
+from pushrail_stream.http.ops import serve_ops
+from pushrail_stream.observe.ingest import IngestMetrics
+from pushrail_stream.settings import Settings, load_settings
 from tests.tools import free_port, needed_tool
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +64,6 @@ def test_the_image_runs_as_nobody_in_particular_and_installs_by_hash() -> None:
     last = instructions()[max(n for n, line in enumerate(instructions()) if line.startswith("FROM")) :]
     user = next(line for line in last if line.startswith("USER"))
     assert re.fullmatch(r"USER 10001:10001", user), "by number, so that Kubernetes can tell that it is not root"
-    assert any(line.startswith("HEALTHCHECK") and "/livez" in line for line in last)
     installs = [line for line in instructions() if "pip install" in line]
     assert installs
     assert all("--require-hashes" in line for line in installs)
@@ -71,6 +75,43 @@ def test_only_what_the_image_needs_is_sent_to_who_builds_it() -> None:
     copied = [line.split()[1] for line in instructions() if line.startswith("COPY") and "--from" not in line]
     assert sorted(kept) == sorted(copied)
     assert all((ROOT / path).exists() for path in copied)
+
+
+def healthcheck(**environment: str) -> int:
+    line = next(line for line in instructions() if line.startswith("HEALTHCHECK"))
+    python, *words = json.loads(line[line.index("CMD") + len("CMD") :])
+    assert python == "python"
+    return subprocess.run([sys.executable, *words], env=environment, stderr=subprocess.DEVNULL, check=False).returncode
+
+
+async def test_the_healthcheck_asks_the_process_itself_where_it_listens() -> None:
+    exposition = IngestMetrics().exposition
+    async with serve_ops("127.0.0.1", 0, exposition=exposition, unready=lambda: ["not ready is alive"]) as port:
+        where = {
+            "PUSHRAIL_HTTP__PORT": str(port),
+            "HTTP_PROXY": "http://127.0.0.1:1",
+            "http_proxy": "http://127.0.0.1:1",
+        }
+        assert await asyncio.to_thread(healthcheck, **where) == 0
+    assert healthcheck(**where) != 0, "nobody listens any more"
+    assert healthcheck(PUSHRAIL_HTTP__PORT="") != 0
+
+
+def test_the_images_python_is_the_locks_and_the_tests() -> None:
+    lock = re.findall(r"--python-version (\S+)", (ROOT / "Makefile").read_text())
+    image = re.search(r"^ARG PYTHON_IMAGE=python:(\d+\.\d+)-", DOCKERFILE.read_text(), flags=re.MULTILINE)
+    assert image is not None
+    assert set(lock) == {image[1]}
+
+
+def test_the_images_settings_are_neutral(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in setting_names():
+        monkeypatch.delenv(name, raising=False)
+    settings = load_settings(DOCKERFILE.with_name("pushrail.yaml"))
+    assert settings.vendor is None, "nobody's events are taken for another vendor's"
+    assert settings.registry.topic, "no directory has to be there"
+    writable = next(line for line in instructions() if "install -d -o 10001" in line).split()[-1]
+    assert settings.ingest.keys_file.parent == Path(writable)
 
 
 def test_every_variable_is_a_setting() -> None:
@@ -153,7 +194,7 @@ def test_the_example_destinations_bus_is_made_once_and_again(monkeypatch: pytest
         assert arns[0] in example
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(300)  # pip fetches all of the lock's files, from the network where its cache has them not
 def test_the_images_libraries_are_enough(tmp_path: Path) -> None:
     """The build stage's steps, by hand: everything imports, and commands say what they are for."""
     venv.create(tmp_path / "venv", with_pip=True)
@@ -178,11 +219,36 @@ def test_the_images_libraries_are_enough(tmp_path: Path) -> None:
         "[importlib.import_module(n) for n in names]\n"
         "print(len(names))"
     )
-    there = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+    launcher = next(line for line in instructions() if "bin/pushrail-stream" in line).removeprefix("RUN ")
+    launcher = launcher.partition("&& /opt/pushrail/bin/python -m compileall")[0].replace(
+        "/opt/pushrail", str(python.parents[1])
+    )
+    subprocess.run(["/bin/sh", "-c", launcher], check=True)
+    config = DOCKERFILE.with_name("pushrail.yaml")
+    there = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "PUSHRAIL_CONFIG": str(config)}
     done = subprocess.run([python, "-c", rooms], env=there, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 100
     for words in (["--version"], ["run", "--help"], ["ingest", "--help"], ["config", "show"]):
-        subprocess.run(
-            [python, "-m", "pushrail_stream", *words], env=there, cwd=ROOT, check=True, stdout=subprocess.DEVNULL
-        )
+        command: list[str | Path] = [python.with_name("pushrail-stream"), *words]
+        subprocess.run(command, env=there, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
+
+
+def test_the_first_process_of_a_container_heeds_sigterm_from_the_beginning() -> None:
+    """The kernel gives process 1 no default action: unheeded, the signal is gone, and SIGKILL the only end."""
+    unshare = needed_tool("unshare", "Debian's util-linux")
+    inside = [sys.executable, "-m", "pushrail_stream", "destinations", "put", "-"]  # waits for what is not typed
+    with subprocess.Popen(
+        [unshare, "--pid", "--fork", "--kill-child", *inside],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        deadline = time.monotonic() + 30
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while process.poll() is None:
+            assert time.monotonic() < deadline
+            for child in children.read_text().split() if children.exists() else ():
+                os.kill(int(child), signal.SIGTERM)  # again and again: one that comes before Python runs is lost
+            time.sleep(0.1)
+        if process.stderr is not None and "Operation not permitted" in process.stderr.read():
+            pytest.skip("no process may be the first of a namespace here")
+    assert process.returncode == 143

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -11,13 +12,18 @@ import pytest
 import yaml
 
 from pushrail_stream.app import drain_secs
+from pushrail_stream.http import ops
+from pushrail_stream.kafka.consumer import LAST_COMMIT_SECS
+from pushrail_stream.kafka.producer import FLUSH_SECS
+from pushrail_stream.observe import tracing
 from pushrail_stream.settings import Settings, load_settings
 from tests.deploy.test_images import setting_names
 from tests.tools import needed_tool
 
-KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
-LAST_COMMIT_SECS = 15
-WITHOUT_SCHEMA = {"ServiceMonitor", "ScaledObject"}
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+README = ROOT / "README.md"
+WITHOUT_SCHEMA = {"ServiceMonitor", "ScaledObject", "TriggerAuthentication"}
 
 
 @cache
@@ -86,7 +92,14 @@ def test_ports_are_named_where_they_are_used() -> None:
 def test_a_stop_has_more_time_than_it_takes() -> None:
     settings = Settings()
     worker, ingest = (pods()[name]["spec"] for name in ("pushrail-worker", "pushrail-ingest"))
-    assert worker["terminationGracePeriodSeconds"] > drain_secs(settings) + LAST_COMMIT_SECS
+    others = 2 * ops.LAST_SECS + tracing.LAST_SECS + FLUSH_SECS  # who asks it, the collector, the attempts log
+    stop_secs = drain_secs(settings) + LAST_COMMIT_SECS + others
+    assert worker["terminationGracePeriodSeconds"] >= stop_secs + 5
+    said = re.search(
+        r"\*\*Stopping\*\* takes at most (\d+) s .* give the orchestrator (\d+)", README.read_text(), re.DOTALL
+    )
+    assert said is not None
+    assert (int(said[1]), int(said[2])) == (stop_secs, worker["terminationGracePeriodSeconds"])
     wait = int(ingest["containers"][0]["lifecycle"]["preStop"]["exec"]["command"][1])
     assert ingest["terminationGracePeriodSeconds"] > wait + 2 * settings.ingest.timeout_secs
 
@@ -132,6 +145,28 @@ def test_the_settings_load_and_point_at_what_is_mounted(monkeypatch: pytest.Monk
     assert (trigger["consumerGroup"], trigger["topic"]) == (settings.kafka.group_id, settings.topics.events)
     assert scaled["scaleTargetRef"]["name"] in pods()
     assert scaled["minReplicaCount"] < scaled["maxReplicaCount"]
+
+
+def test_who_asks_for_the_lag_reaches_the_listener_that_the_workers_use() -> None:
+    variables = pods()["pushrail-worker"]["spec"]["containers"][0]["env"]
+    brokers = {variable["name"]: variable["value"] for variable in variables}["PUSHRAIL_KAFKA__BOOTSTRAP_SERVERS"]
+    (trigger,) = of_kind("ScaledObject")[0]["spec"]["triggers"]
+    assert trigger["metadata"]["bootstrapServers"] == brokers
+    assert all(broker.endswith(":9096") for broker in brokers.split(",")), "SASL over TLS, by custom"
+    assert (trigger["metadata"]["sasl"], trigger["metadata"]["tls"]) == ("scram_sha512", "enable")
+    (who,) = of_kind("TriggerAuthentication")
+    assert trigger["authenticationRef"] == {"name": who["metadata"]["name"]}
+    assert {secret["parameter"] for secret in who["spec"]["secretTargetRef"]} == {"username", "password"}
+    secrets = (KUBERNETES / "overlays" / "example" / "kustomization.yaml").read_text()
+    assert all(f"create secret generic {secret['name']} " in secrets for secret in who["spec"]["secretTargetRef"])
+
+
+def test_a_worker_may_speak_to_a_collector_of_traces() -> None:
+    policies = {policy["metadata"]["name"]: policy["spec"] for policy in of_kind("NetworkPolicy")}
+    egress = policies["pushrail-worker"]["egress"]
+    assert [rule["to"] for rule in egress for port in rule["ports"] if port["port"] == 4318] == [
+        [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+    ]
 
 
 def test_who_scales_is_the_only_one_who_says_how_many() -> None:

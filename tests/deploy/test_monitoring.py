@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +16,10 @@ import aiohttp
 import pytest
 import yaml
 
-from pushrail_stream.sandbox.bus import FaultBus
-from tests.e2e.world import destination, event, make_topics, open_bus, produce, running, settings_for
+from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
+from tests.e2e.desk import Desk
+from tests.e2e.test_ingest import ingesting, settings_with_door
+from tests.e2e.world import destination, event, make_topics, open_bus, running
 from tests.tools import free_port, needed_tool
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +27,8 @@ RULES = ROOT / "deploy" / "prometheus" / "rules.yaml"
 RUNBOOK = ROOT / "deploy" / "RUNBOOK.md"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 DEBIAN = "apt-get install prometheus"
+SCRAPED = {"job", "instance"}
+"""What Prometheus adds itself."""
 
 
 def rules() -> list[dict[str, Any]]:
@@ -43,11 +50,25 @@ def queries() -> list[str]:
     return [text.replace("$__rate_interval", "1m").replace("$job", ".*").replace("$instance", ".*") for text in texts]
 
 
-def documented() -> set[str]:
-    """Series by name, as the README's tables have them (which a scrape is held against)."""
-    names = set(re.findall(r"^\| `(pushrail_\w+)` \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
-    recorded = {rule["record"] for rule in rules() if "record" in rule}
-    return names | {f"{name}_{part}" for name in names for part in ("bucket", "sum", "count")} | recorded
+def documented() -> dict[str, set[str]]:
+    """Series by name and their labels, as the README's tables have them (which scrapes are held against)."""
+    rows = re.findall(r"^\| `(pushrail_\w+)` \|([^|]*)\|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    plain = {name: set(re.findall(r"`(\w+)`", labels)) | SCRAPED for name, labels in rows}
+    parts = {f"{name}_{part}": labels for name, labels in plain.items() for part in ("sum", "count")}
+    buckets = {f"{name}_bucket": labels | {"le"} for name, labels in plain.items()}
+    recorded = {rule["record"]: grouped(rule["expr"]) for rule in rules() if "record" in rule}
+    return plain | parts | buckets | recorded
+
+
+def grouped(query: str) -> set[str]:
+    """The labels that a query groups by or matches on."""
+    return {label for labels in re.findall(r"\b(?:by|on) \(([^)]*)\)", query) for label in labels.split(", ")}
+
+
+def selected(query: str) -> list[tuple[str, set[str]]]:
+    """Each selector's series, and the labels it asks about."""
+    found = re.findall(r'\b(pushrail[_:][\w:]+)(?:\{((?:[^"}]|"[^"]*")*)\})?', query)
+    return [(name, set(re.findall(r"(\w+)\s*(?:=~|!~|!=|=)", inner))) for name, inner in found]
 
 
 def promtool(*words: str, folder: Path) -> str:
@@ -77,13 +98,26 @@ def test_every_alert_says_what_it_means_and_has_a_section_of_the_runbook() -> No
         assert alert["annotations"]["description"].endswith(".")
 
 
-def test_rules_and_dashboard_ask_for_series_that_exist() -> None:
+def test_rules_and_dashboard_ask_for_series_that_exist_and_labels_they_have() -> None:
     asked = [str(rule["expr"]) for rule in rules()] + queries()
     known = documented()
     for text in asked:
-        names = set(re.findall(r"\bpushrail[_:][\w:]+", re.sub(r'"[^"]*"', '""', text)))
-        assert names <= known, text
-        assert names or "up{" in text
+        selectors = selected(text)
+        assert selectors or "up{" in text
+        for name, labels in selectors:
+            assert name in known, text
+            assert labels <= known[name], text
+        assert grouped(text) <= set().union(*(known[name] for name, _ in selectors)), text
+
+
+def test_legends_and_summaries_name_labels_that_are_there() -> None:
+    for panel in panels():
+        for target in panel["targets"]:
+            named = set(re.findall(r"\{\{\s*(\w+)\s*\}\}", target.get("legendFormat", "")))
+            assert named <= grouped(target["expr"]), panel["title"]
+    for name, alert in alerts().items():
+        named = set(re.findall(r"\$labels\.(\w+)", alert["annotations"]["summary"]))
+        assert named <= grouped(alert["expr"]) or "up{" in alert["expr"], name
 
 
 def test_every_documented_series_of_a_worker_is_on_the_dashboard_but_those_for_alerts() -> None:
@@ -135,54 +169,72 @@ class Prometheus:
         found = (await self.ask("query", query=query))["result"]
         return float(found[0]["value"][1]) if found else None
 
+    async def until(self, query: str, holds: Callable[[float | None], bool]) -> None:
+        """Wait until the first value of a query (None: it has none) is as wanted."""
+        while not holds(await self.value(query)):  # noqa: ASYNC110 - it is another process
+            await asyncio.sleep(0.5)
+
+
+@asynccontextmanager
+async def prometheus(home: Path, jobs: Mapping[str, Sequence[int]]) -> AsyncIterator[Prometheus]:
+    """One that scrapes these ports by job, with the alert rules."""
+    binary, port = needed_tool("prometheus", DEBIAN), free_port()
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(RULES)],
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{target}" for target in targets]}]}
+            for job, targets in jobs.items()
+        ],
+    }
+    (home / "prometheus.yml").write_text(yaml.safe_dump(config))
+    process = await asyncio.create_subprocess_exec(
+        binary, f"--config.file={home}/prometheus.yml", f"--storage.tsdb.path={home}/data",
+        f"--web.listen-address=127.0.0.1:{port}", "--log.level=error",
+        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        async with aiohttp.ClientSession() as session:
+            found = Prometheus(port, session)
+            async with asyncio.timeout(30):
+                while True:
+                    with contextlib.suppress(aiohttp.ClientConnectionError):
+                        await found.ask("status/config")
+                        break
+                    await asyncio.sleep(0.2)
+            yield found
+    finally:
+        process.terminate()
+        await process.wait()
+
 
 @pytest.mark.kafka
-async def test_a_real_prometheus_scrapes_workers_and_the_rules_and_queries_work_on_it(
+async def test_a_real_prometheus_scrapes_workers_and_ingest_and_the_rules_and_queries_work_on_it(
     real_kafka: str, tmp_path: Path
 ) -> None:
-    binary = needed_tool("prometheus", DEBIAN)
-    port = free_port()
     async with FaultBus.serve() as bus:
-        settings = settings_for(real_kafka, bus.url, metrics={"max_destinations": 10})
+        settings = settings_with_door(real_kafka, bus.url, tmp_path)
+        settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"max_destinations": 10})})
         make_topics(settings)
         open_bus(bus, [0])
-        async with running(settings, [destination(0)]) as one, running(settings, [destination(0)]) as two:
-            targets = [f"127.0.0.1:{worker.worker.http_port}" for worker in (one, two)]
-            config = {
-                "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-                "rule_files": [str(RULES)],
-                "scrape_configs": [{"job_name": "pushrail-worker", "static_configs": [{"targets": targets}]}],
-            }
-            (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-            process = await asyncio.create_subprocess_exec(
-                binary, f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
-                f"--web.listen-address=127.0.0.1:{port}", "--log.level=error",
-                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
-            try:
-                async with aiohttp.ClientSession() as session, asyncio.timeout(90):
-                    prometheus = Prometheus(port, session)
-                    await produce(settings, [("acct_0", event(0, n)) for n in range(50)])
-                    await bus.wait_for_arrivals(50)
-                    while True:
-                        try:
-                            delivered = await prometheus.value('sum(pushrail_deliveries_total{state="delivered"})')
-                            scraped = await prometheus.value('count(up{job="pushrail-worker"} == 1)')
-                        except aiohttp.ClientConnectionError:
-                            delivered = scraped = None  # it does not listen yet
-                        if (delivered, scraped) == (50, 2):
-                            break
-                        await asyncio.sleep(0.5)
-                    await asyncio.sleep(3)  # a few more scrapes: rates need two
-                    loaded = [r for group in (await prometheus.ask("rules"))["groups"] for r in group["rules"]]
-                    assert {rule["name"] for rule in loaded} == {r.get("alert") or r["record"] for r in rules()}
-                    assert {rule["health"] for rule in loaded} == {"ok"}, [r.get("lastError") for r in loaded]
-                    assert not [
-                        alert for alert in (await prometheus.ask("alerts"))["alerts"] if alert["state"] == "firing"
-                    ]
-                    for query in queries():
-                        found = (await prometheus.ask("query", query=query))["result"]
-                        assert found or "ingest" in query or "outcome!=" in query or "buses" in query, query
-            finally:
-                process.terminate()
-                await process.wait()
+        bus.set_plan([Rule(CallError(503, "ServiceUnavailable", "busy"), Match(operation="PutEvents"), when=Times(2))])
+        here = [destination(0)]
+        async with (
+            running(settings, here) as one,
+            running(settings, here) as two,
+            ingesting(Desk(tmp_path, settings)) as door,
+        ):
+            workers = [worker.worker.http_port for worker in (one, two)]
+            jobs = {"pushrail-worker": workers, "pushrail-ingest": [door.listening["ops_port"]]}
+            async with prometheus(tmp_path, jobs) as watching, asyncio.timeout(100):
+                await watching.until("count(up == 1)", lambda scraped: scraped == 3)
+                for number in range(50):
+                    assert (await door.post(event(0, number)))[0] == 202
+                await watching.until('sum(pushrail_deliveries_total{state="delivered"})', lambda count: count == 50)
+                loaded = [rule for group in (await watching.ask("rules"))["groups"] for rule in group["rules"]]
+                assert {rule["name"] for rule in loaded} == {rule.get("alert") or rule["record"] for rule in rules()}
+                assert {rule["health"] for rule in loaded} == {"ok"}, [r.get("lastError") for r in loaded]
+                for query in queries():
+                    await watching.until(query, lambda value: value is not None)
+                alarms = (await watching.ask("alerts"))["alerts"]
+                assert not [alarm for alarm in alarms if alarm["state"] == "firing"]

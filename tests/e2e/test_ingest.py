@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import resource
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,13 +14,25 @@ from typing import Any
 
 import aiohttp
 import pytest
+from confluent_kafka import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 
+from pushrail_stream.registry.store import replace_file
+from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
 from tests.conftest import LocalKafkaFactory
 from tests.e2e.desk import Desk
-from tests.e2e.world import destination, event, make_topics, open_bus, read_all, running, settings_for
+from tests.e2e.world import (
+    destination,
+    event,
+    make_topics,
+    open_bus,
+    produce,
+    read_all,
+    running,
+    settings_for,
+)
 
 pytestmark = pytest.mark.kafka
 README = Path(__file__).parents[2] / "README.md"
@@ -33,6 +46,7 @@ class Ingesting:
         self.key = key
         self.session = session
         self.log: list[dict[str, Any]] = []
+        self.last_words = ""
 
     async def said(self, what: str) -> dict[str, Any]:
         """The next log line of this name."""
@@ -63,20 +77,22 @@ async def new_key(desk: Desk) -> str:
 
 
 @asynccontextmanager
-async def ingesting(desk: Desk) -> AsyncIterator[Ingesting]:
+async def ingesting(desk: Desk, exit_code: int = 0) -> AsyncIterator[Ingesting]:
     key = await new_key(desk)
     process = await desk.start("ingest", "--json", "--log-level", "debug")
+    session = aiohttp.ClientSession()
+    running_one = Ingesting(process, key, session)
     try:
-        async with aiohttp.ClientSession() as session:
-            running_one = Ingesting(process, key, session)
+        async with session:
             await running_one.said("listening")
             yield running_one
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-        _, rest = await asyncio.wait_for(process.communicate(), 60)
-        assert process.returncode == 0, rest.decode()
+        _, rest = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == exit_code, rest.decode()
         assert key.encode() not in rest
+        running_one.last_words = rest.decode()
 
 
 def settings_with_door(bootstrap: str, bus_url: str, home: Path, **limits: Any) -> Settings:
@@ -124,12 +140,14 @@ async def test_keys_are_made_and_revoked_while_it_runs(real_kafka: str, tmp_path
         assert (await front.said("api_keys"))["in_use"] == 1
         assert (await front.post(event(0, 2)))[0] == 401
         assert (await front.post(event(0, 2), second))[0] == 202
-        settings.ingest.keys_file.write_text("{")
-        assert "keys" in (await front.said("api_keys_refused"))["problem"]
+        replace_file(settings.ingest.keys_file, b"{")
+        problem = (await front.said("api_keys_refused"))["problem"]
+        assert problem.startswith(f"{settings.ingest.keys_file}: file: Invalid JSON")
         assert (await front.post(event(0, 3), second))[0] == 202, "the keys before stay in use"
     assert settings.ingest.keys_file.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.timeout(300)  # a broker of its own is started twice
 async def test_kafka_away_is_503_in_time_and_ready_again_when_it_is_back(
     local_kafka_factory: LocalKafkaFactory, tmp_path: Path
 ) -> None:
@@ -154,6 +172,41 @@ async def test_kafka_away_is_503_in_time_and_ready_again_when_it_is_back(
                 await asyncio.sleep(0.2)
 
 
+async def test_a_producer_that_can_write_nothing_any_more_ends_the_process_and_who_posts_is_answered(
+    tmp_path: Path,
+) -> None:
+    with EmbeddedBroker.start({}) as broker:
+        settings = settings_with_door(broker.bootstrap_servers, "http://127.0.0.1:1", tmp_path, timeout_secs=30)
+        make_topics(settings, broker)
+        desk = Desk(tmp_path, settings)
+        async with ingesting(desk, exit_code=1) as front:
+            assert (await front.post(event(0, 1)))[0] == 202
+            broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+            async with asyncio.timeout(20):
+                status, answer = await front.post(event(0, 2))
+                assert (status, answer["results"][0]["status"]) == (503, "failed")
+                await front.process.wait()
+        assert "the Kafka producer cannot go on, start it anew: " in front.last_words
+
+
+async def test_a_worker_that_can_write_no_dead_letter_any_more_ends(tmp_path: Path) -> None:
+    with EmbeddedBroker.start({}) as broker:
+        settings = settings_for(broker.bootstrap_servers, "http://127.0.0.1:1")
+        make_topics(settings, broker)
+        await produce(settings, [("acct_0", b"no event")])
+        # The log of attempts has a producer of its own: each of the two is told.
+        broker.push_request_errors(ApiKey.PRODUCE, *[KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER] * 8)
+        process = await Desk(tmp_path, settings).start("run", "--json")
+        try:
+            _, err = await asyncio.wait_for(process.communicate(), 60)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+        assert process.returncode == 1
+        assert "the Kafka producer cannot go on, start it anew: " in err.decode()
+
+
 async def test_what_it_cannot_start_with_is_said_in_a_line(real_kafka: str, tmp_path: Path) -> None:
     settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
     desk = Desk(tmp_path, settings)
@@ -174,5 +227,19 @@ async def test_every_metric_of_ingest_is_in_the_readme_and_no_other(real_kafka: 
         - {"le"}
         for family in families
     }
-    rows = re.findall(r"^\| `(pushrail_ingest_\w+)` \|([^|]*)\|", README.read_text(), flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(pushrail_(?:ingest|kafka)_\w+)` \|([^|]*)\|", README.read_text(), flags=re.MULTILINE)
     assert shown == {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    clients = {sample.labels["client"] for family in families for sample in family.samples if "client" in sample.labels}
+    assert clients == {"ingest"}
+
+
+async def test_it_uses_as_many_sockets_as_it_may(real_kafka: str, tmp_path: Path) -> None:
+    settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
+    make_topics(settings)
+    few, hard = 512, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    before = resource.prlimit(0, resource.RLIMIT_NOFILE, (few, hard))
+    try:
+        async with ingesting(Desk(tmp_path, settings)) as front:
+            assert resource.prlimit(front.process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)

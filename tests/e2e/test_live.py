@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from pushrail_stream.app import open_registry, open_store
-from pushrail_stream.core.signals import DocumentRefused, RegistryChanged, Skipped
+from pushrail_stream.core.signals import BusBack, BusGone, DocumentRefused, RegistryChanged, Signal, Skipped
 from pushrail_stream.ports import DocumentStore
 from pushrail_stream.registry import Catalog, to_document
 from pushrail_stream.sandbox.bus import FaultBus, Latency, Match, Rule
 from pushrail_stream.settings import Settings
+from tests.e2e.relay import Relay
 from tests.e2e.world import (
     KEY_ID,
     SECRET,
@@ -28,6 +29,7 @@ from tests.e2e.world import (
     make_topics,
     open_bus,
     produce,
+    read_all,
     running,
     settings_for,
 )
@@ -35,6 +37,7 @@ from tests.faults.world import LATENCY_SECS, most_under_way
 
 pytestmark = pytest.mark.kafka
 NEW_KEY_ID, NEW_SECRET = "AKIAIOSFODNN8EXAMPLE", "another-secret-of-the-customer"
+NEW_KEY = {"accessKeyId": NEW_KEY_ID, "secretAccessKey": "env:NEW"}
 ENVIRON = {"OLD": SECRET, "NEW": NEW_SECRET}
 
 
@@ -48,9 +51,10 @@ class Live:
     """A worker that follows its registry, and somebody who changes it."""
 
     def __init__(
-        self, bus: FaultBus, settings: Settings, worker: Watched, store: DocumentStore, catalog: Catalog
+        self, bus: FaultBus, relay: Relay, settings: Settings, worker: Watched, store: DocumentStore, catalog: Catalog
     ) -> None:
         self.bus = bus
+        self.relay = relay
         self.settings = settings
         self.worker = worker
         self.catalog = catalog
@@ -86,6 +90,14 @@ class Live:
         await produce(self.settings, records)
         await self.worker.until(lambda: ledger.begun >= before + count and ledger.in_flight == 0)
 
+    def told(self, kind: type[Signal]) -> int:
+        return sum(isinstance(signal, kind) for signal in self.worker.signals)
+
+    def dead(self) -> list[tuple[str, str]]:
+        """Destination and reason of every dead letter."""
+        letters = read_all(self.settings, self.settings.topics.dlq)
+        return [(headers["pushrail-destination"], headers["pushrail-reason"]) for _, _, headers in letters]
+
     def skips(self) -> Counter[str]:
         return Counter(signal.reason for signal in self.worker.signals if isinstance(signal, Skipped))
 
@@ -98,12 +110,11 @@ def open_live(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], An
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Live]:
-        async with FaultBus.serve() as bus:
+        async with FaultBus.serve() as bus, Relay.before(bus.url) as relay:
             registry = {"path": str(tmp_path), "topic": is_topic}
-            patient = {"endpoint_url": bus.url, "read_timeout_secs": 9}
-            settings = settings_for(
-                bootstrap, bus.url, registry=registry, delivery={"flush_ms": 20}, eventbridge=patient
-            )
+            patient = {"endpoint_url": relay.url, "read_timeout_secs": 60}
+            delivery = {"flush_ms": 20, "hold_secs": 60}
+            settings = settings_for(bootstrap, bus.url, registry=registry, delivery=delivery, eventbridge=patient)
             make_topics(settings)
             open_bus(bus, range(3))
             bus.add_key(NEW_KEY_ID, NEW_SECRET)
@@ -111,7 +122,7 @@ def open_live(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], An
                 name = "dst_0" if is_topic else str(tmp_path / "dst_0.json")
                 await store.write(name, json.dumps(document(0)).encode())
                 async with running(settings, catalog, upkeep=upkeep) as worker:
-                    yield Live(bus, settings, worker, store, catalog)
+                    yield Live(bus, relay, settings, worker, store, catalog)
 
     return opened
 
@@ -162,18 +173,33 @@ async def test_a_bad_edit_keeps_the_last_good_document_and_the_worker_goes_on(op
         assert live.skips() == {"filtered": 1}
 
 
+async def test_a_destination_whose_document_is_refused_gets_dead_letters_and_not_silence(
+    open_live: Callable[[], Any],
+) -> None:
+    async with open_live() as live:
+        await live.put(document(1, region="mars"), "dst_1")
+        await live.send(2, customer=1)
+        assert live.skips() == {}
+        assert await asyncio.to_thread(live.dead) == [("dst_1", "blocked")] * 2
+        await live.put(document(1), "dst_1")
+        await live.send(3, customer=1)
+        assert Counter(arrival.bus_arn for arrival in live.bus.arrivals) == {bus_arn(1): 3}
+
+
 async def test_calls_under_way_end_on_the_old_key_and_the_next_use_the_new_one(open_live: Callable[[], Any]) -> None:
     async with open_live() as live:
-        live.bus.set_plan([Rule(Latency(6.0), Match(operation="PutEvents", access_key=KEY_ID))])
+        answer = live.relay.hold()
         async with asyncio.TaskGroup() as tasks:
             slow = tasks.create_task(live.send(1))
             await live.bus.wait_for_calls(1)
+            live.relay.pass_on()
             changed = document(0)
-            changed["auth"] = {"mode": "ACCESS_KEY", "accessKeyId": NEW_KEY_ID, "secretAccessKey": "env:NEW"}
+            changed["auth"] |= NEW_KEY
             await live.put(changed)
             assert not slow.done()
             await produce(live.settings, [("acct_0", event(0, 100))])
-            await live.bus.wait_for_calls(2)
+            await live.bus.wait_for_arrivals(2)
+            answer.set()
         await live.send(3)
         keys = [call.access_key for call in live.bus.calls]
         assert (keys[0], set(keys[1:])) == (KEY_ID, {NEW_KEY_ID})
@@ -190,3 +216,30 @@ async def test_limits_hold_from_the_next_batch_on(open_live: Callable[[], Any]) 
         live.bus.clear()
         await live.send(100)
         assert most_under_way(live.bus) == 1
+
+
+async def test_a_bus_that_does_not_exist_costs_dead_letters_and_no_events_and_resumes_once_it_is_made(
+    open_live: Callable[[], Any],
+) -> None:
+    missing = {"busArn": bus_arn(9)}
+    async with open_live() as live:
+        await live.send(2)
+        await live.put(document(0, **missing))
+        await live.send(1)  # EventBridge may take it and drop it: this is the first that is heard of this bus
+        await live.worker.until(lambda: live.told(BusGone) == 1)
+        taken = live.bus.counts()["calls"]
+        await live.send(3)
+        assert live.bus.counts()["calls"] == taken, "nothing is sent where it would vanish"
+        letters = await asyncio.to_thread(read_all, live.settings, live.settings.topics.dlq)
+        codes = [said["pushrail-error-code"] for _, _, said in letters]
+        assert codes[-3:] == ["EventBusNotFound"] * 3
+        assert {said["pushrail-reason"] for _, _, said in letters} == {"blocked"}
+
+        live.bus.add_bus(bus_arn(9))
+        # With another key it is asked about at once, and not in 30 s.
+        await live.put(document(0, **missing, auth={**document(0)["auth"], **NEW_KEY}))
+        await live.send(1)
+        await live.worker.until(lambda: live.told(BusBack) == 1)
+        live.bus.clear()
+        await live.send(2)
+        assert [arrival.bus_arn for arrival in live.bus.arrivals] == [bus_arn(9)] * 2

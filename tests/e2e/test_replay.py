@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -13,9 +14,12 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from pushrail_stream.core.headers import DeliveryHeaders, decode_headers
+from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.replays import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Match, Rule
+from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Match, ResetAfter, Rule
 from pushrail_stream.settings import Settings
 from tests.e2e.desk import Desk
 from tests.e2e.world import (
@@ -39,9 +43,9 @@ MALFORMED = Rule(EntryError("MalformedDetail", "bad"), Match(bus=bus_arn(1), det
 
 
 @asynccontextmanager
-async def world(bootstrap: str, home: Path) -> AsyncIterator[tuple[FaultBus, Settings, Desk]]:
+async def world(bootstrap: str, home: Path, **delivery: Any) -> AsyncIterator[tuple[FaultBus, Settings, Desk]]:
     async with FaultBus.serve() as bus:
-        settings = settings_for(bootstrap, bus.url, tiers=(1,), delivery={"flush_ms": 20, "hold_secs": 1})
+        settings = settings_for(bootstrap, bus.url, tiers=(1,), delivery={"flush_ms": 20, "hold_secs": 30} | delivery)
         make_topics(settings)
         open_bus(bus, range(CUSTOMERS))
         desk = Desk(home, settings)
@@ -59,9 +63,10 @@ def letters(settings: Settings) -> Counter[tuple[str | None, str]]:
 
 
 async def settled(settings: Settings, dead: int) -> None:
-    """Until so many dead letters are there, and everything is committed."""
+    """Until so many dead letters are there, everything is committed, and nothing waits on a retry topic."""
     await until(lambda: sum(ends(settings, settings.topics.dlq).values()) >= dead)
     await until(lambda: committed(settings) == ends(settings, settings.topics.events))
+    await until(lambda: retries_are_done(settings))
 
 
 async def test_chosen_letters_are_replayed_once_each_though_the_replay_is_killed_twice(
@@ -86,18 +91,14 @@ async def test_chosen_letters_are_replayed_once_each_though_the_replay_is_killed
 
         told = await desk.ask("replay", "dlq", "--destination", "dst_0", "--dry-run")
         assert (told["sent"], sum(row["count"] for row in told["chosen"])) == (0, 2000)
-        assert {row["destination"] for row in told["chosen"]} == {"dst_0"}
+        assert {(row["destination"], row["fault"]) for row in told["chosen"]} == {("dst_0", "customer")}
 
         bus.set_plan([])
         bus.clear()
         kills = 0
         while kills < 2:
             marked = replayed(settings)
-            process = await desk.start("replay", "dlq", "--destination", "dst_0", "--rate", "400")
-            await until(lambda: process.returncode is not None or replayed(settings) > marked)  # noqa: B023
-            assert process.returncode is None, "it ended before it could be killed"
-            process.kill()
-            await process.wait()
+            await kill_midway(settings, desk, marked, "replay", "dlq", "--destination", "dst_0")
             kills += 1
         marked = replayed(settings)
         assert 0 < marked < 2000
@@ -119,15 +120,35 @@ async def test_chosen_letters_are_replayed_once_each_though_the_replay_is_killed
         assert all(record["replayId"].startswith("rp-") for record in replays)
 
 
+async def kill_midway(settings: Settings, desk: Desk, marked: int, *words: str) -> None:
+    """Kill a replay when more than ``marked`` have gone; it is so slow that it cannot end before."""
+    process = await desk.start(*words, "--rate", "25")
+    await until(lambda: process.returncode is not None or sent(settings) > marked)
+    assert process.returncode is None, "it ended before it could be killed"
+    process.kill()
+    await process.wait()
+    await asyncio.to_thread(wait_for_the_last_commit, settings)
+
+
+def wait_for_the_last_commit(settings: Settings) -> None:
+    """What a killed replay was committing is committed some time after, or undone: a new one begins with that."""
+    with ReplayJournal.open(kafka_options(settings), settings.topics.replays):
+        pass
+
+
+def sent(settings: Settings) -> int:
+    """Copies that were committed."""
+    return sum(len(read_all_committed(settings, topic)) for topic in settings.topics.retry)
+
+
 def replayed(settings: Settings) -> int:
     """Letters that are marked, by what was committed."""
-    marks = read_all_committed(settings, settings.topics.replays)
-    return len({key for key, _ in marks})
+    return len({mark.key for mark in read_all_committed(settings, settings.topics.replays)})
 
 
-def read_all_committed(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes | None]]:
+def read_all_committed(settings: Settings, topic: str) -> list[Record]:
     with Scan(kafka_options(settings), topic) as scan:
-        return [(record.key, record.value) for batch in scan for record in batch]
+        return [record for batch in scan for record in batch]
 
 
 def retries_are_done(settings: Settings) -> bool:
@@ -139,34 +160,80 @@ def retries_are_done(settings: Settings) -> bool:
     return True
 
 
-async def test_a_replayed_entry_is_the_first_one_byte_for_byte(real_kafka: str, tmp_path: Path) -> None:
-    async with world(real_kafka, tmp_path) as (bus, settings, desk):
+async def test_a_replayed_entry_is_that_of_the_first_attempt_byte_for_byte(real_kafka: str, tmp_path: Path) -> None:
+    """The bus took the first attempts and the worker never heard: so both are in the bus's own record."""
+    async with world(real_kafka, tmp_path, hold_secs=1, max_age_secs=1) as (bus, settings, desk), desk.working():
         trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-        producer = Producer({"bootstrap.servers": real_kafka, "log_level": 0})
         raw = (
             b'{ "eventType":"order.completed","occurredAt":"2026-05-26T14:21:08.493+02:00","source":"s",\n'
             b'"customerExternalId":"acct_0","idempotencyKey":"k\\u00e9y","payload":{"n":1.50,"e":"Zo\xc3\xab"}}'
         )
-        headers: list[tuple[str, str | bytes | None]] = [("traceparent", trace.encode()), ("x-own", b"kept")]
+        bus.set_plan([Rule(ResetAfter(), Match(operation="PutEvents"))])
+        producer = Producer({"bootstrap.servers": real_kafka, "log_level": 0})
+        headers: list[tuple[str, str | bytes | None]] = [
+            ("traceparent", trace.encode()),
+            ("x-own", b"kept"),
+            ("x", None),
+        ]
         producer.produce(settings.topics.events, raw, "acct_0", headers=headers)
         assert producer.flush(30) == 0
-        async with desk.working():
-            await bus.wait_for_arrivals(1)
-            await until(lambda: committed(settings) == ends(settings, settings.topics.events))
-        # The same event again, to a bus that refuses it, and then from the DLQ.
-        bus.set_plan([DENIED])
-        producer.produce(settings.topics.events, raw, "acct_0", headers=headers)
-        assert producer.flush(30) == 0
-        async with desk.working():
-            await settled(settings, 1)
-            bus.set_plan([])
-            assert (await desk.ask("replay", "dlq"))["sent"] == 1
-            await bus.wait_for_arrivals(2)
-        first, second = bus.arrivals
+        await settled(settings, 1)
+        [record] = read_all_committed(settings, settings.topics.dlq)
+        dead = decode_headers(record.headers)
+        assert isinstance(dead, DeliveryHeaders)
+        assert (dead.reason, record.value) == ("expired", raw)
+        first, *more = bus.arrivals
+        assert len(more) == dead.attempts - 1
+        bus.clear()
+        bus.set_plan([])
+        assert (await desk.ask("replay", "dlq"))["sent"] == 1
+        await bus.wait_for_arrivals(1)
+        [again] = bus.arrivals
         assert first.detail.encode() == raw
         for field in ("bus_arn", "source", "detail_type", "detail", "resources", "time", "trace_header"):
-            assert getattr(first, field) == getattr(second, field), field
-        assert first.trace_header
+            assert getattr(first, field) == getattr(again, field), field
+        assert first.trace_header == "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1"
+        [copy] = read_all_committed(settings, next(iter(settings.topics.retry)))[-1:]
+        assert [header for header in copy.headers if not header[0].startswith("pushrail-")] == [
+            ("traceparent", trace.encode()), ("x-own", b"kept"), ("x", None),
+        ]  # fmt: skip
+
+
+async def test_a_destination_that_is_deleted_while_it_is_replayed_gets_no_more(real_kafka: str, tmp_path: Path) -> None:
+    async with world(real_kafka, tmp_path) as (bus, settings, desk):
+        bus.set_plan([Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents"))])
+        async with desk.working():
+            await produce(settings, [(f"acct_{n % 2}", event(n % 2, n)) for n in range(1200)])
+            await settled(settings, 1200)
+        bus.set_plan([])
+        bus.clear()
+        await kill_midway(settings, desk, 100, "replay", "dlq")
+        gone = Counter(state.destination for state in copied(settings))
+        assert gone.total() < 1200
+        desk.file("dst_0").unlink()
+        told = await desk.ask("replay", "dlq")
+        assert told["chosen"] == [
+            {"destination": "dst_1", "reason": row["reason"], "fault": "customer", "count": row["count"]}
+            for row in told["chosen"]
+        ]
+        assert told["sent"] == 600 - gone["dst_1"]
+        assert told["leftOut"] == {
+            "its destination was deleted": 600 - gone["dst_0"], "replayed before (--again repeats it)": gone.total(),
+        }  # fmt: skip
+        async with desk.working():
+            await bus.wait_for_arrivals(600)
+            await until(lambda: retries_are_done(settings))
+        assert Counter(map(number_of, bus.arrivals)) == Counter(f"key-{n}" for n in range(1, 1200, 2))
+        accounts = await desk.ask("check", "--since", "1h")
+        assert accounts["deliveries"] == {
+            "delivered": 600, "dead_lettered": 600, "skipped": 0, "pending": 0, "missing": 0, "too_new": 0,
+        }  # fmt: skip
+
+
+def copied(settings: Settings) -> list[DeliveryHeaders]:
+    """What the copies that were committed say of themselves."""
+    states = [decode_headers(r.headers) for t in settings.topics.retry for r in read_all_committed(settings, t)]
+    return [state for state in states if isinstance(state, DeliveryHeaders)]
 
 
 async def test_what_dies_again_keeps_count_and_is_left_alone_in_the_end(real_kafka: str, tmp_path: Path) -> None:
@@ -181,8 +248,12 @@ async def test_what_dies_again_keeps_count_and_is_left_alone_in_the_end(real_kaf
         told = await desk.ask("replay", "dlq", "--max-count", "2")
         assert (told["sent"], told["leftOut"]) == (
             0,
-            {"replayed before (--again repeats it)": 2, "died in 2 replays or more (--max-count)": 1},
+            {"replayed before (--again repeats it)": 2, "replayed 2 times or more (--max-count)": 1},
         )
+        told = await desk.ask("replay", "dlq", "--max-count", "2", "--again")
+        assert told["sent"] == 0, "--again is no way around the guard"
+        told = await desk.ask("replay", "dlq", "--again", "--dry-run")
+        assert sum(row["count"] for row in told["chosen"]) == 1, "three letters of one delivery"
         counts = [headers.get("pushrail-replay-count") for _, _, headers in read_all(settings, settings.topics.dlq)]
         assert sorted(count or "0" for count in counts) == ["0", "1", "2"]
         [group] = await desk.lines("dlq", "list", "--replay", told_id(settings))
@@ -247,13 +318,39 @@ async def test_past_events_are_delivered_again_by_the_destinations_there_are_now
         assert committed(settings) == offsets
         error = await desk.run("replay", "events", "--resume", "rp-never", exit_code=2)
         assert error == "error: --resume: there is no replay of events rp-never that has begun\n"
-        assert "--since: is required" in await desk.run("replay", "events", exit_code=2)
+        for words, problem in (
+            ((), "--since: is required"),
+            (("--since", "1h"), "--customer, --destination, --event-type: one of them is required"),
+            (("--since", "1h", "--all", "--until", "2h"), "--until: must be later than --since"),
+            (("--resume", told["replay"], "--customer", "acct_0"), "--resume: goes on with that replay's own filter"),
+            (("--resume", told["replay"], "--until", "1h"), "--resume: goes on with that replay's own filter"),
+        ):
+            assert problem in await desk.run("replay", "events", *words, exit_code=2)
+
+
+async def test_a_replay_of_events_that_is_killed_goes_on_where_it_was(real_kafka: str, tmp_path: Path) -> None:
+    async with world(real_kafka, tmp_path) as (bus, settings, desk), desk.working():
+        await produce(settings, [(f"acct_{n % 2}", event(n % 2, n)) for n in range(1600)])
+        await bus.wait_for_arrivals(1600)
+        await settled(settings, 0)
+        bus.clear()
+        await kill_midway(settings, desk, 100, "replay", "events", "--customer", "acct_0", "--since", "1h")
+        assert 100 < (before := sent(settings)) < 800
+        [replay_id] = {state.replay for state in copied(settings)}
+        assert replay_id is not None
+        rest = await desk.ask("replay", "events", "--resume", replay_id)
+        assert rest["sent"] == 800 - before
+        await bus.wait_for_arrivals(800)
+        await until(lambda: retries_are_done(settings))
+        assert Counter(map(number_of, bus.arrivals)) == Counter(f"key-{n}" for n in range(0, 1600, 2))
 
 
 async def test_offsets_are_moved_when_nobody_works(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
+        await produce(settings, [("acct_0", event(0, n)) for n in range(30)])
+        table = await desk.run("replay", "offsets", "--to", "latest", "--dry-run")
+        assert table.splitlines()[-1] == "0 records would be delivered again, 30 passed over", "they begin at the first"
         async with desk.working():
-            await produce(settings, [("acct_0", event(0, n)) for n in range(30)])
             await bus.wait_for_arrivals(30)
             await until(lambda: committed(settings) == ends(settings, settings.topics.events))
             error = await desk.run("replay", "offsets", "--to", "earliest", exit_code=1)

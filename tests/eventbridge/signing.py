@@ -37,7 +37,12 @@ class Clock:
 
 @asynccontextmanager
 async def world(
-    base: tuple[str, str] | None, clock: Clock | None = None, *, sts_session_policy: bool = True
+    base: tuple[str, str] | None,
+    clock: Clock | None = None,
+    *,
+    sts_session_policy: bool = True,
+    read_timeout_secs: float = 5,
+    sts_max_calls_per_second: float = 100,
 ) -> AsyncIterator[tuple[EventBridge, FaultBus]]:
     """Us and a bus. With a ``clock`` the bus cannot check signatures, since STS is called with the real time."""
     config = BusConfig() if clock is None else BusConfig(clock=clock, check_signatures=False)
@@ -50,9 +55,10 @@ async def world(
         options = EventBridgeOptions(
             endpoint_url=server.url,
             sts_endpoint_url=server.url,
-            connect_timeout_secs=1,
-            read_timeout_secs=0.5,
+            connect_timeout_secs=5,
+            read_timeout_secs=read_timeout_secs,
             sts_session_policy=sts_session_policy,
+            sts_max_calls_per_second=sts_max_calls_per_second,
         )
         now = (lambda: datetime.now(UTC)) if clock is None else clock.now
         async with EventBridge.open(options, now=now) as us:

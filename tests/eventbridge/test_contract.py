@@ -158,6 +158,14 @@ async def test_each_partition_has_its_own_endpoint(region: str, host: str) -> No
         assert (endpoint.host, endpoint.region) == (host, region)
 
 
+async def test_an_operators_endpoint_may_differ_by_region() -> None:
+    async with EventBridge.open(EventBridgeOptions(endpoint_url="https://events.{region}.example.com")) as us:
+        for region in ("eu-north-1", "us-east-1"):
+            endpoint = await us._open_endpoint(region)
+            assert isinstance(endpoint, Endpoint)
+            assert (endpoint.host, endpoint.region) == (f"events.{region}.example.com", region)
+
+
 def test_secrets_do_not_show() -> None:
     keys = Keys(ACCESS_KEY, Secret(SECRET), Secret(TOKEN))
     assert SECRET not in repr(keys)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import time
 from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
@@ -42,17 +41,21 @@ def stock(url: str) -> Any:
     return botocore.session.get_session().create_client("kms", region_name="eu-west-1", endpoint_url=url)
 
 
+def patient(arn: str, url: str) -> KmsKey:
+    return KmsKey(arn, endpoint_url=url, timeout_secs=30)
+
+
 def new_key(url: str) -> str:
     return str(stock(url).create_key()["KeyMetadata"]["Arn"])
 
 
 def test_a_data_key_unwraps_for_its_place_alone(moto: ThreadedMotoServer) -> None:
     url = url_of(moto)
-    key = KmsKey(new_key(url), endpoint_url=url)
+    key = patient(new_key(url), url)
     plain, wrapped = key.new_data_key(CONTEXT)
     assert len(plain) == 32
     assert plain not in wrapped
-    fresh = KmsKey(key._arn, endpoint_url=url)
+    fresh = patient(key._arn, url)
     assert fresh.unwrap(wrapped, CONTEXT) == plain
     assert fresh.unwrap(wrapped, ELSEWHERE) is None
     assert fresh.unwrap(wrapped[:-1] + bytes([wrapped[-1] ^ 1]), CONTEXT) is None
@@ -61,7 +64,7 @@ def test_a_data_key_unwraps_for_its_place_alone(moto: ThreadedMotoServer) -> Non
 
 def test_what_was_unwrapped_once_is_not_asked_for_again(moto: ThreadedMotoServer) -> None:
     url = url_of(moto)
-    key = KmsKey(new_key(url), endpoint_url=url)
+    key = patient(new_key(url), url)
     plain, wrapped = key.new_data_key(CONTEXT)
     assert key.unwrap(wrapped, CONTEXT) == plain
     moto.stop()
@@ -72,7 +75,7 @@ def test_what_was_unwrapped_once_is_not_asked_for_again(moto: ThreadedMotoServer
 
 
 def test_a_key_that_kms_does_not_know_is_out_of_reach(moto: ThreadedMotoServer) -> None:
-    key = KmsKey(UNKNOWN, endpoint_url=url_of(moto))
+    key = patient(UNKNOWN, url_of(moto))
     for use in (lambda: key.new_data_key(CONTEXT), lambda: key.unwrap(b"x" * 200, CONTEXT)):
         with pytest.raises(KeyUnavailable) as refused:
             use()
@@ -107,15 +110,12 @@ def test_only_what_never_opens_is_given_up(code: str, opens_later: bool, monkeyp
         assert key.unwrap(b"w", CONTEXT) is None
 
 
-def test_a_kms_that_does_not_answer_is_left_alone_for_a_while(
-    base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kms_that_does_not_answer_is_left_alone_for_a_while(base_credentials: tuple[str, str]) -> None:
     del base_credentials
-    now = time.monotonic()
-    monkeypatch.setattr("pushrail_stream.eventbridge.kms.time.monotonic", lambda: now)
+    now = 100.0
     with socket.create_server(("127.0.0.1", 0)) as taken:
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    key = KmsKey(UNKNOWN, endpoint_url=url)
+    key = KmsKey(UNKNOWN, endpoint_url=url, clock=lambda: now)
     with pytest.raises(KeyUnavailable, match=rf"KMS cannot be asked \({UNKNOWN}\): Could not connect"):
         key.unwrap(b"x" * 200, CONTEXT)
     with pytest.raises(KeyUnavailable, match="KMS gave no answer a moment ago"):

@@ -36,14 +36,16 @@ async def _through(url: str) -> None:
         stock_session().create_client("sqs", **settings) as sqs,
         EventBridge.open(EventBridgeOptions(endpoint_url=url)) as us,
     ):
+        target = destination(AccessKey("AKIAMOTO000000000000", Secret("moto")))
+        assert await us.look(target) == "gone"
         await events.create_event_bus(Name="pushrail-events")
+        assert await us.look(target) == "there"
         queue = (await sqs.create_queue(QueueName="arrived"))["QueueUrl"]
         arn = (await sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"]))["Attributes"]["QueueArn"]
         pattern = orjson.dumps({"source": ["pushrail.acme"], "resources": ["acct_1"]}).decode()
         await events.put_rule(Name="all", EventBusName="pushrail-events", EventPattern=pattern)
         await events.put_targets(Rule="all", EventBusName="pushrail-events", Targets=[{"Id": "q", "Arn": arn}])
 
-        target = destination(AccessKey("AKIAMOTO000000000000", Secret("moto")))
         raw = value(1, note="Zoë")
         reply = await us.put(batch_of(target, [raw]))
         (message,) = (await sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5))["Messages"]

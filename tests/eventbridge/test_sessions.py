@@ -46,6 +46,18 @@ async def test_many_first_calls_share_a_failure(base_credentials: tuple[str, str
         assert len(server.assumed) == 1
 
 
+async def test_an_sts_that_takes_its_time_to_fail_is_not_asked_again_at_once(base_credentials: tuple[str, str]) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        server.set_plan([Rule(CallError(500, "InternalFailure", "later"), ON_ASSUME)])
+        async with asyncio.TaskGroup() as tasks:
+            slow = tasks.create_task(us.put(to(ASSUME)))
+            await asyncio.sleep(0)  # it has begun, and seconds pass before it is answered
+            clock.epoch += 8
+        assert failed(slow.result()) == failed(await us.put(to(ASSUME))) == ("AssumeRole", "InternalFailure", 500)
+        assert len(server.assumed) == 1
+
+
 async def test_many_destinations_sign_in_at_once(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         async with asyncio.TaskGroup() as tasks:
@@ -73,9 +85,24 @@ async def test_a_session_is_renewed_ahead_of_its_end(base_credentials: tuple[str
         assert keys_used(server) == [first, first, second, second]
 
 
+async def test_sessions_that_began_together_are_renewed_at_many_moments(base_credentials: tuple[str, str]) -> None:
+    clock, roles = Clock(), [to(ASSUME, f"dst_{number}") for number in range(50)]
+    async with world(base_credentials, clock) as (us, server):
+        renewed = []
+        for passed in (0, *range(2160, 2910, 30)):
+            clock.epoch = START + passed
+            before = len(server.assumed)
+            for one in roles:
+                assert isinstance(await us.put(one), Answered)
+            renewed.append(len(server.assumed) - before)
+        assert renewed[0] == sum(renewed[1:]) == len(roles)
+        assert max(renewed[1:]) < len(roles) / 3, renewed
+        assert sum(map(bool, renewed[1:])) > 10, renewed
+
+
 async def test_while_a_session_is_renewed_it_is_used_on(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
-    async with world(base_credentials, clock) as (us, server):
+    async with world(base_credentials, clock, read_timeout_secs=1) as (us, server):
         await us.put(to(ASSUME))
         clock.epoch += 2890
         server.set_plan([Rule(Hang(), ON_ASSUME)])

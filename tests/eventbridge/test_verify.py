@@ -14,6 +14,7 @@ from pushrail_stream.eventbridge.client import EventBridgeOptions
 from pushrail_stream.eventbridge.verify import TEST_EVENT, Step, verify
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Garbage, Match, Rule, Sequence
 from tests.eventbridge.batches import BUS, destination
+from tests.eventbridge.recorder import Recorder, http
 from tests.eventbridge.signing import ASSUME, KEY, ROLE, SECRET
 
 OTHER_ACCOUNT = "210987654321"
@@ -80,9 +81,13 @@ async def test_a_good_role_passes_every_step(base_credentials: tuple[str, str]) 
         assert sent["payload"]["nonce"] in steps[-1].message
         assert steps[-1].request_id == w.server.calls[0].request_id
         assert arrived.access_key == w.server.assumed[0].issued_key
-        asked = [one.external_id for one in w.server.assumed]
-        assert (asked[0], asked[2]) == (ASSUME.external_id, None)
-        assert asked[1] not in {ASSUME.external_id, None}
+        right, shaped_alike, all_but_right, none = (one.external_id for one in w.server.assumed)
+        assert (right, none) == (ASSUME.external_id, None)
+        assert shaped_alike is not None
+        assert all_but_right is not None
+        assert shaped_alike.startswith("acme-"), "as those of the vendor's other customers"
+        assert all_but_right[:-1] == ASSUME.external_id[:-1]
+        assert len({right, shaped_alike, all_but_right}) == 3
         customers_calls(w.server, base_credentials)
 
 
@@ -95,18 +100,27 @@ async def test_a_trust_policy_that_asks_for_nothing_is_warned_of_twice(base_cred
         assert steps["test event"].result == "ok"
 
 
-@pytest.mark.parametrize(("ask", "name"), [(2, "no external ID"), (3, "wrong external ID")])
-async def test_either_warning_stands_by_itself(ask: int, name: str, base_credentials: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("denied", "name"),
+    [
+        ([Sequence(2, 3)], "no external ID"),
+        ([Sequence(3, 3)], "wrong external ID"),  # a pattern takes what looks like an external ID of this vendor
+        ([Sequence(2, 2), Sequence(3, 3)], "wrong external ID"),  # or what begins as the right one does
+    ],
+)
+async def test_either_warning_stands_by_itself(
+    denied: list[Sequence], name: str, base_credentials: tuple[str, str]
+) -> None:
     async with world(base_credentials, external_id=None) as w:
-        denied = Rule(CallError(403, "AccessDenied"), Match(operation="AssumeRole"), Sequence(ask, ask))
-        w.server.set_plan([denied])
+        refusal, ask = CallError(403, "AccessDenied"), Match(operation="AssumeRole")
+        w.server.set_plan([Rule(refusal, ask, when) for when in denied])
         results = await w.results()
         assert [step for step, result in results.items() if result == "warning"] == [name]
 
 
 async def test_a_refusal_for_another_reason_proves_nothing(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials, external_id=None) as w:
-        w.server.set_plan([Rule(CallError(400, "Throttling"), Match(operation="AssumeRole"), Sequence(2, 3))])
+        w.server.set_plan([Rule(CallError(400, "Throttling"), Match(operation="AssumeRole"), Sequence(2, 4))])
         results = await w.results()
         assert (results["wrong external ID"], results["no external ID"]) == ("unknown", "unknown")
         assert results["test event"] == "ok"
@@ -202,23 +216,58 @@ async def test_a_session_token_of_ours_does_not_travel_with_their_key(
         assert set((await w.results(GOOD_KEY)).values()) == {"ok"}
 
 
-@pytest.mark.parametrize(
-    ("auth", "problem"),
-    [
-        (AccessKey(KEY, Secret("wrong")), "SignatureDoesNotMatch"),
-        (AccessKey("AKIAUNKNOWN000000000", Secret(SECRET)), "InvalidClientTokenId"),
-        (AccessKey(KEY, None), "could not be read"),
-        (AccessKey(KEY, Secret("")), "could not be read"),
-    ],
-)
-async def test_a_key_that_is_wrong_goes_no_further(
-    auth: AccessKey, problem: str, base_credentials: tuple[str, str]
-) -> None:
+@pytest.mark.parametrize("auth", [AccessKey(KEY, None), AccessKey(KEY, Secret(""))])
+async def test_a_key_without_its_secret_goes_no_further(auth: AccessKey, base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as w:
         (step,) = await w.steps(auth)
         assert (step.name, step.result) == ("credentials", "failed")
-        assert problem in step.message
+        assert "could not be read" in step.message
         assert w.server.calls == []
+
+
+@pytest.mark.parametrize(
+    ("auth", "of_sts", "of_the_bus"),
+    [
+        (AccessKey(KEY, Secret("wrong")), "SignatureDoesNotMatch", "InvalidSignatureException"),
+        (AccessKey("AKIAUNKNOWN000000000", Secret(SECRET)), "InvalidClientTokenId", "UnrecognizedClientException"),
+    ],
+)
+async def test_a_key_that_is_wrong_sends_nothing(
+    auth: AccessKey, of_sts: str, of_the_bus: str, base_credentials: tuple[str, str]
+) -> None:
+    async with world(base_credentials) as w:
+        credentials, bus = await w.steps(auth)
+        assert (credentials.name, credentials.result) == ("credentials", "unknown"), "the operator's endpoint may err"
+        assert of_sts in credentials.message
+        assert (bus.name, bus.result) == ("bus", "failed")
+        assert of_the_bus in bus.message
+        assert w.server.calls == []
+
+
+async def test_a_key_that_is_refused_by_awss_own_sts_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with world(None) as w:
+        # Where botocore looks for the regional endpoint when no setting names one.
+        monkeypatch.setenv("AWS_ENDPOINT_URL_STS", w.server.url)
+        w.options = replace(w.options, sts_endpoint_url=None)
+        (step,) = await w.steps(AccessKey(KEY, Secret("wrong")))
+        assert (step.name, step.result) == ("credentials", "failed")
+        assert "SignatureDoesNotMatch" in step.message
+        assert w.server.calls == []
+
+
+@pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidClientTokenId", "AccessDenied"])
+async def test_a_good_key_is_not_failed_for_what_the_operators_endpoint_of_sts_says(code: str) -> None:
+    """A private endpoint of our own region may serve our own principals alone."""
+    async with world(None) as w:
+        w.server.set_plan([Rule(CallError(403, code), Match(operation="GetCallerIdentity"))])
+        assert await w.results(GOOD_KEY) == {"credentials": "unknown", "bus": "ok", "test event": "ok"}
+
+
+async def test_the_operators_endpoint_of_sts_is_asked_as_the_region_it_is_in() -> None:
+    async with world(None) as w, Recorder.serve(http("403 Forbidden")) as sts:
+        w.options = replace(w.options, sts_endpoint_url=sts.url, sts_region="eu-west-1")
+        await w.steps(GOOD_KEY)
+        assert "/eu-west-1/sts/aws4_request" in (sts.requests[0].header("Authorization") or "")
 
 
 async def test_a_key_of_another_account_is_warned_of() -> None:
@@ -237,6 +286,13 @@ async def test_a_key_works_where_sts_is_out_of_reach() -> None:
     async with world(None) as w:
         w.options = replace(w.options, sts_endpoint_url="http://127.0.0.1:1")
         assert await w.results(GOOD_KEY) == {"credentials": "unknown", "bus": "ok", "test event": "ok"}
+
+
+async def test_the_bus_is_called_where_the_operator_has_its_region(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as w, Recorder.serve(http("403 Forbidden")) as bus:
+        w.options = replace(w.options, endpoint_url=f"{bus.url}/{{region}}")
+        await w.steps()
+        assert [request.start for request in bus.requests] == ["POST /us-east-1 HTTP/1.1"]
 
 
 # Nobody there, or somebody else.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import random
 from collections import Counter
 from pathlib import Path
@@ -133,7 +134,9 @@ async def test_dlq_write_fails_and_the_message_is_dropped(real_kafka: str) -> No
     [(KafkaError.TOPIC_AUTHORIZATION_FAILED, 3000), (KafkaError.NOT_ENOUGH_REPLICAS, None)],
     ids=["refused", "no answer for good"],
 )
-async def test_attempt_log_outage_stalls_delivery(error: int, lost: int | None) -> None:
+async def test_attempt_log_outage_stalls_delivery(
+    error: int, lost: int | None, capfd: pytest.CaptureFixture[str]
+) -> None:
     """No record of the log can be written: deliveries go on and are committed, and what the log lost is counted."""
     with EmbeddedBroker.start({}) as broker:
         async with outside(broker) as (bus, settings):
@@ -151,6 +154,8 @@ async def test_attempt_log_outage_stalls_delivery(error: int, lost: int | None) 
             counted = worker.worker.attempts.lost
             assert counted == lost if lost is not None else 0 < counted < 3000
             assert len(read_all(settings, settings.topics.attempts)) == 3000 - counted
+            said = [json.loads(line) for line in capfd.readouterr().err.splitlines() if "attempts_lost" in line]
+            assert [line["records"] for line in said] == [counted]
 
 
 async def test_poison_record_blocks_the_partition(embedded_broker: EmbeddedBroker) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.history.attempts import AttemptFilter, Summary, fit_for_index, read_attempt, row_of
+from pushrail_stream.history.attempts import AttemptFilter, Summary, fit_for_index, newest_of, read_attempt, row_of
 from pushrail_stream.history.index import AttemptIndex
 from pushrail_stream.ports import Failed
 from tests.history.samples import AT_MS, record, said
@@ -57,7 +58,6 @@ def test_records_come_back_byte_for_byte_and_in_order(tmp_path: Path) -> None:
     with AttemptIndex.open(tmp_path / "index", "t") as index:
         index.add([one for n in range(2) if (one := fit_for_index(record(n, raw[n])))], {0: 2})
         assert [attempt.text for attempt in index.find(AttemptFilter())] == raw[::-1]
-        assert len(list(index.find(AttemptFilter(), limit=1))) == 1
 
 
 def test_a_record_that_is_read_again_is_there_once(tmp_path: Path) -> None:
@@ -66,6 +66,80 @@ def test_a_record_that_is_read_again_is_there_once(tmp_path: Path) -> None:
         index.add(rows, {0: 5})
         index.add(rows[3:], {0: 5, 1: 7})
         assert (index.count(), index.offsets()) == (5, {0: 5, 1: 7})
+
+
+def test_the_newest_are_found_oldest_first(tmp_path: Path) -> None:
+    rows = [one for n, value in enumerate(world()[::-1]) if (one := fit_for_index(record(n, value)))]
+    attempts = [one.attempt for one in rows]
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        index.add(rows, {0: 9})
+        found = [attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter(), 3)]
+        assert found == [attempt.get("idempotencyKey") for attempt in newest_of(attempts, 3)]
+        assert found == ["key-6", "key-7", "key-8"]
+        assert len(list(index.find(AttemptFilter(), 99))) == len(newest_of(attempts, 99)) == 9
+
+
+def test_a_topic_that_was_made_anew_begins_a_new_index(tmp_path: Path) -> None:
+    old, new = (fit_for_index(record(0, said(n))) for n in (1, 2))
+    assert old is not None
+    assert new is not None
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        assert not index.renew("first")
+        index.add([old], {0: 5, 1: 3})
+        index.drop_before(AT_MS - 1)
+        assert not index.renew(None), "Kafka does not say"
+        assert not index.renew("first")
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        assert index.is_of("first")
+        assert index.is_of(None)
+        assert not index.is_of("second")
+        assert index.renew("second")
+        assert (index.offsets(), index.count(), index.since_ms) == ({}, 0, None)
+        index.add([new], {0: 1})
+        assert [attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter())] == ["key-2"]
+        assert not index.renew("second")
+
+
+def test_what_is_written_to_an_offset_anew_is_what_is_found(tmp_path: Path) -> None:
+    """A broker that lost its newest records gives their offsets to others."""
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        for number in (1, 2):
+            index.add([one for one in [fit_for_index(record(0, said(number)))] if one], {0: 1})
+        assert [attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter())] == ["key-2"]
+
+
+def test_offsets_and_attempts_of_a_snapshot_are_of_one_moment(tmp_path: Path) -> None:
+    rows = [one for n in range(9) if (one := fit_for_index(record(n, said(n))))]
+    with (
+        AttemptIndex.open(tmp_path / "index", "t") as index,
+        AttemptIndex.open(tmp_path / "index", "t") as writer,
+    ):
+        writer.add(rows[:5], {0: 5})
+        with index.snapshot():
+            assert index.offsets() == {0: 5}
+            writer.add(rows[5:], {0: 9})
+            assert len(list(index.find(AttemptFilter()))) == 5
+        assert (index.offsets(), index.count()) == ({0: 9}, 9)
+
+
+def test_a_file_that_cannot_be_used_any_more_is_named(tmp_path: Path) -> None:
+    one = fit_for_index(record(0, said(0)))
+    assert one is not None
+
+    def damaged(use: Callable[[AttemptIndex], object]) -> None:
+        with AttemptIndex.open(tmp_path / "index", "t") as index:
+            with closing(sqlite3.connect(tmp_path / "index")) as database:
+                database.execute("DROP TABLE attempts")
+            use(index)
+
+    for use in (
+        lambda index: index.add([one], {0: 1}),
+        lambda index: index.drop_before(AT_MS),
+        lambda index: list(index.find(AttemptFilter())),
+        lambda index: index.count(),
+    ):
+        with pytest.raises(Failed, match=r"index: the index cannot be used: no such table: "):
+            damaged(use)
 
 
 def test_what_fails_halfway_leaves_nothing(tmp_path: Path) -> None:
@@ -87,7 +161,10 @@ def test_what_is_old_goes(tmp_path: Path) -> None:
     rows = [one for n, value in enumerate(world()) if (one := fit_for_index(record(n, value)))]
     with AttemptIndex.open(tmp_path / "index", "t") as index:
         index.add(rows, {0: 9})
+        assert index.since_ms is None
         assert index.drop_before(AT_MS + 4000) == 4
+        assert index.drop_before(AT_MS + 2000) == 0
+        assert index.since_ms == AT_MS + 4000, "what was dropped does not come back"
         assert index.count() == 5
         assert index.offsets() == {0: 9}
 

@@ -21,10 +21,14 @@ from pushrail_stream.history.replay import (
     EventChoice,
     EventFilter,
     LetterChoice,
+    LetterMark,
+    Pace,
     Progress,
     copy_of,
+    letter_key,
     letter_mark,
     progress_mark,
+    read_letter_mark,
     read_progress,
 )
 from pushrail_stream.registry import FileDirectory
@@ -105,6 +109,8 @@ def test_what_nobody_can_be_sent_is_the_producers(found: Letter, reason: str) ->
         (LetterFilter(event_type="order.*"), False),
         (LetterFilter(reasons=frozenset({"blocked", "expired"})), True),
         (LetterFilter(reasons=frozenset({"rejected"})), False),
+        (LetterFilter(fault="customer"), True),
+        (LetterFilter(fault="producer"), False),
         (LetterFilter(since_ms=AT, until_ms=AT + 1), True),
         (LetterFilter(until_ms=AT), False),
         (LetterFilter(since_ms=AT + 1), False),
@@ -125,32 +131,121 @@ def test_letters_are_counted_by_kind() -> None:
 
 
 def choice(**changes: Any) -> LetterChoice:
-    usual: dict[str, Any] = {"wanted": LetterFilter(), "directory": DIRECTORY, "marks": {}}
+    usual: dict[str, Any] = {"wanted": LetterFilter(), "directory": DIRECTORY, "marks": {}, "replay_id": "rp-1"}
     return LetterChoice(**usual | changes)
 
 
+def marked(found: Letter, *, destination_id: str = "dst_0", **changes: Any) -> dict[str, bytes]:
+    """The marks when this letter's delivery has been replayed once, a second after it died."""
+    key = letter_key(found, destination_id)
+    return {key: letter_mark(key, LetterMark("rp-0", AT + 1000, 1)._replace(**changes)).value}
+
+
+def taken(choosing: LetterChoice, *letters: Letter) -> list[tuple[str, int]]:
+    """Destination and number of the replay of everything that is chosen, a minute after all died."""
+    return [(one.destination_id, one.number) for found in letters for one in choosing.take(found, AT + 60_000)]
+
+
 def test_letters_are_left_out_for_a_reason() -> None:
-    taken = choice(marks={f"{DLQ}/2/5": b"{}"})
-    for given_letter in (
-        letter(0), letter(0, position=5), letter(2), letter(9), letter(1, replay=Replay("rp", 3)),
+    choosing = choice(marks=marked(letter(1, failed_at_ms=AT), destination_id="dst_1"))
+    assert taken(
+        choosing, letter(0), letter(1), letter(2), letter(9),
+        letter(0, replay=Replay("rp", 3), value=b"{}"),
         letter(0, value=b"{", reason="undecodable", destination_id=None),
-    ):  # fmt: skip
-        taken.take(given_letter)
-    assert taken.chosen == {("dst_0", "blocked"): 1}
-    assert taken.left_out == {
+        read_letter(Record(DLQ, 0, 1, None, b"x", (), AT), "acme"),
+    ) == [("dst_0", 1)]  # fmt: skip
+    assert choosing.chosen == {("dst_0", "blocked", "customer"): 1}
+    assert choosing.left_out == {
         "replayed before (--again repeats it)": 1,
         "its destination is disabled": 1,
         "its destination was deleted": 1,
-        "died in 3 replays or more (--max-count)": 1,
-        "no destination: it could not be decoded": 1,
+        "another letter of a delivery that is replayed": 1,
+        "cannot be decoded": 1,
+        "no dead letter of ours (foreign)": 1,
     }
+    tired = choice()
+    assert taken(tired, letter(0, replay=Replay("rp", 3))) == []
+    assert tired.left_out == {"replayed 3 times or more (--max-count)": 1}
+
+
+def test_a_destination_whose_document_is_refused_does_not_count_as_deleted() -> None:
+    choosing = choice(refused=True)
+    assert taken(choosing, letter(9)) == []
+    [why] = choosing.left_out
+    assert "or its document is refused (`destinations validate`)" in why
 
 
 def test_again_takes_what_was_taken_and_what_is_not_meant_is_not_counted() -> None:
-    assert choice(marks={f"{DLQ}/2/5": b"{}"}, again=True).take(letter(0, position=5)) == "dst_0"
+    found = letter(0, position=5)
+    assert taken(choice(marks=marked(found)), found) == []
+    assert taken(choice(marks=marked(found), again=True), found) == [("dst_0", 2)]
     other = choice(wanted=LetterFilter(destination="dst_1"))
-    assert other.take(letter(0)) is None
+    assert taken(other, letter(0)) == []
     assert (other.chosen.total(), other.left_out.total()) == (0, 0)
+
+
+def test_letters_of_one_delivery_are_sent_once() -> None:
+    """A worker died between writing a letter and committing: the next one wrote it once more."""
+    first, second = letter(0, position=1), letter(0, position=2, failed_at_ms=AT + 500)
+    choosing = choice()
+    assert taken(choosing, first, second) == [("dst_0", 1)]
+    assert choosing.left_out == {"another letter of a delivery that is replayed": 1}
+    later = choice(marks=choosing.marks, replay_id="rp-2")
+    assert taken(later, first, second) == []
+    assert later.left_out == {"replayed before (--again repeats it)": 2}
+
+
+def test_what_died_in_a_replay_is_new_and_again_sends_it_once_and_not_for_ever() -> None:
+    marks: dict[str, bytes] = {}
+    letters = [letter(0, position=1)]
+    for number in (1, 2, 3):
+        choosing = choice(marks=marks, replay_id=f"rp-{number}", again=number > 1)
+        assert taken(choosing, *letters) == [("dst_0", number)]
+        # The worker's clock is behind: it died before it was sent.
+        letters.append(letter(0, position=number + 1, replay=Replay(f"rp-{number}", number), failed_at_ms=AT + 1))
+    last = choice(marks=marks, replay_id="rp-4", again=True)
+    assert taken(last, *letters) == []
+    assert last.left_out == {"replayed 3 times or more (--max-count)": 4}
+    # Without a mark of its own the first letter has no count: a loop would have no end.
+    only_first = choice(marks=marks, replay_id="rp-5", again=True)
+    assert taken(only_first, letters[0]) == []
+
+
+def test_a_mark_is_of_a_delivery_wherever_its_letter_lies() -> None:
+    """The DLQ was made anew: another delivery's letter lies where one lay that has been replayed."""
+    marks = marked(letter(0, position=5))
+    assert taken(choice(marks=marks), letter(1, position=5)) == [("dst_1", 1)]
+    # And so was the events topic: what failed after the replay is nothing that was replayed.
+    assert taken(choice(marks=marks), letter(0, failed_at_ms=AT + 2000)) == [("dst_0", 2)]
+
+
+def test_what_was_nobodys_goes_where_it_would_go_today() -> None:
+    unrouted = letter(0, reason="rejected", code="NoDestination", destination_id=None)
+    mended = letter(0, position=1, reason="undecodable", destination_id=None, attempts=0)
+    for found in (unrouted, mended):
+        assert taken(choice(), found) == [("dst_0", 1)]
+        assert taken(choice(wanted=LetterFilter(destination="dst_0")), found) == [("dst_0", 1)]
+        assert taken(choice(wanted=LetterFilter(destination="dst_1")), found) == []
+        assert taken(choice(wanted=LetterFilter(customer="acct_1")), found) == []
+        assert taken(choice(marks=marked(found)), found) == []
+    picky = FileDirectory([("d", destination(0, event_types=("invoice.*",)))])
+    for directory, why in (
+        (picky, "filtered by its destinations"),
+        (FileDirectory(), "its customer has no destination"),
+    ):
+        nowhere = choice(directory=directory)
+        assert taken(nowhere, unrouted) == []
+        assert nowhere.left_out == {why: 1}
+
+
+def test_a_rate_is_kept_whatever_was_not_sent_before() -> None:
+    pace = Pace(10)
+    assert pace.wait_secs(10, 100.0) == 0, "a minute of looking for the first allows no burst"
+    assert pace.wait_secs(10, 100.25) == 0.75
+    assert pace.wait_secs(5, 101.0) == 1.0
+    assert pace.wait_secs(5, 160.0) == 0
+    assert pace.wait_secs(5, 160.0) == 0.5
+    assert Pace(None).wait_secs(500, 1.0) == 0
 
 
 @given(st.binary(max_size=50) | st.none(), st.binary(max_size=9) | st.none(), st.integers(1, 9), st.integers(0, 2**40))
@@ -172,8 +267,9 @@ def test_a_copy_of_a_letter_forgets_how_it_died() -> None:
     copy = copy_of(died.original(), "dst_0", "rp-1", 1, AT)
     names = {name for name, _ in copy.headers}
     assert not {name for name in names if name.startswith("__connect") or "error" in name or "first-attempt" in name}
-    assert letter_mark(died, "rp-1", AT).key == f"{DLQ}/2/0"
-    assert json.loads(letter_mark(died, "rp-1", AT).value) == {"replay": "rp-1", "at": AT, "count": 1}
+    mark = letter_mark(letter_key(died, "dst_0"), LetterMark("rp-1", AT, 1))
+    assert mark.key == "pushrail.events/1/7 dst_0"
+    assert read_letter_mark(mark.value) == LetterMark("rp-1", AT, 1)
 
 
 def test_past_events_go_where_they_are_wanted_now() -> None:
@@ -181,16 +277,17 @@ def test_past_events_go_where_they_are_wanted_now() -> None:
     only_invoices = destination(0, id="dst_0b", event_types=("invoice.*",))
     off = destination(0, id="dst_0c", enabled=False)
     wanting = FileDirectory((d.id, d) for d in (destination(0), only_invoices, off))
-    taken = EventChoice(everything, wanting, "acme")
-    assert list(taken.take(event_record(0))) == ["dst_0"]
-    assert list(taken.take(event_record(5))) == []
-    assert list(taken.take(event_record(0)._replace(value=b"{"))) == []
-    assert list(taken.take(event_record(0)._replace(timestamp_ms=AT + 1))) == []
-    assert taken.left_out == {
+    choosing = EventChoice(everything, wanting, "acme")
+    assert list(choosing.take(event_record(0))) == ["dst_0"]
+    assert list(choosing.take(event_record(5))) == []
+    assert list(choosing.take(event_record(0)._replace(value=b"{"))) == []
+    assert list(choosing.take(event_record(0)._replace(timestamp_ms=AT + 1))) == []
+    assert list(choosing.take(event_record(0)._replace(value=b"{", timestamp_ms=AT + 1))) == []
+    assert choosing.left_out == {
         "filtered by its destination": 1,
         "its destination is disabled": 1,
-        "without a destination": 1,
-        "not decodable": 1,
+        "its customer has no destination": 1,
+        "cannot be decoded": 1,
     }
     to_one = EventChoice(replace(everything, destination="dst_0b"), wanting, "acme")
     assert list(to_one.take(event_record(0, eventType="invoice.paid"))) == ["dst_0b"]

@@ -14,7 +14,9 @@ import aiohttp
 
 from pushrail_stream.core.signals import RequestAnswered, Signal
 from pushrail_stream.http.api_keys import ApiKeys, with_new_key
-from pushrail_stream.http.ingest import Ingest, IngestLimits, IngestServer
+from pushrail_stream.http.ingest import Ingest
+from pushrail_stream.http.limits import IngestLimits
+from pushrail_stream.http.server import MAX_CONNECTIONS, IngestServer
 from pushrail_stream.ports import Outgoing, Position
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -65,9 +67,15 @@ class Door:
         self.gate = gate
         self.ingest = ingest
         self.key = key
+        self.other_key = ""
+        """Of another vendor."""
         self.session = session
         self.answers: list[RequestAnswered] = []
         self.server: IngestServer
+
+    @property
+    def open_connections(self) -> int:
+        return len(self.server._server.server_state.connections)
 
     async def post(self, body: Any, key: str | None = None, **headers: str) -> tuple[int, Any, Any]:
         """Status, decoded answer and headers. Header names are written with ``_`` for ``-``; "" leaves one out."""
@@ -84,11 +92,14 @@ class Door:
 
 
 @asynccontextmanager
-async def ingest_door(home: Path, *, vendor: str = "acme", **limits: Any) -> AsyncIterator[Door]:
-    """Ingest with one key, for as long as the block lasts."""
+async def ingest_door(
+    home: Path, *, vendor: str = "acme", connections: int = MAX_CONNECTIONS, **limits: Any
+) -> AsyncIterator[Door]:
+    """Ingest with a key each of two vendors, for as long as the block lasts."""
     new = with_new_key(None, vendor, NOW)
+    other = with_new_key(new.content, "other", NOW)
     file = home / "keys.json"
-    file.write_bytes(new.content)
+    file.write_bytes(other.content)
     gate, answers = FakeGate(), list[RequestAnswered]()
 
     def observe(signal: Signal) -> None:
@@ -96,12 +107,13 @@ async def ingest_door(home: Path, *, vendor: str = "acme", **limits: Any) -> Asy
         answers.append(signal)
 
     most = {"max_body_bytes": 2**20, "max_buffered_bytes": 2**24, "max_events_per_second": 100_000, "timeout_secs": 5.0}
-    ingest = Ingest(gate, ApiKeys(file), IngestLimits(**(most | limits)), observe)
-    with IngestServer.open(ingest.app, "127.0.0.1", 0, drain_secs=5) as server:
+    given = IngestLimits(**(most | limits))
+    ingest = Ingest(gate, ApiKeys(file), given, observe)
+    with IngestServer.open(ingest, "127.0.0.1", 0, timeout_secs=given.timeout_secs, connections=connections) as server:
         async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as session:
             tasks.create_task(server.run())
             door = Door(server.port, gate, ingest, new.secret, session)
-            door.answers, door.server = answers, server
+            door.answers, door.server, door.other_key = answers, server, other.secret
             try:
                 yield door
             finally:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.http.api_keys import ApiKeys, Change, parse_keys, with_key_revoked, with_new_key
 from pushrail_stream.ports import Failed
+from pushrail_stream.registry.store import replace_file
 from tests.http.door import NOW
 
 
@@ -96,13 +97,13 @@ async def test_the_file_is_followed_and_a_bad_one_changes_nothing(tmp_path: Path
     following = asyncio.Task(keys.keep(changes.put_nowait))
     try:
         async with asyncio.timeout(20):
-            file.write_bytes(b"{}")
+            replace_file(file, b"{}")
             change = await changes.get()
             assert change.active == 1
             assert "keys: Field required" in change.problem
             assert keys.vendor_of(one.secret), "the keys before stay in use"
             two = with_new_key(one.content, "acme", NOW)
-            file.write_bytes(with_key_revoked(two.content, one.id, NOW))
+            replace_file(file, with_key_revoked(two.content, one.id, NOW))
             assert await changes.get() == Change(1)
             assert keys.vendor_of(two.secret)
             assert keys.vendor_of(one.secret) is None

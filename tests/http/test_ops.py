@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pushrail_stream.http.ops import serve_ops
+from pushrail_stream.http.ops import Exposition, serve_ops
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.ports import Failed
@@ -21,8 +21,9 @@ LONG_SECS = 8
 
 
 @asynccontextmanager
-async def served(reasons: Sequence[str] = ()) -> AsyncIterator[int]:
-    async with serve_ops(HOST, 0, exposition=Metrics(WorkerState()).exposition, unready=lambda: reasons) as port:
+async def served(reasons: Sequence[str] = (), exposition: Exposition | None = None) -> AsyncIterator[int]:
+    exposition = exposition or Metrics(WorkerState()).exposition
+    async with serve_ops(HOST, 0, exposition=exposition, unready=lambda: reasons) as port:
         yield port
 
 
@@ -87,15 +88,16 @@ async def test_an_answer_does_not_tell_which_releases_gave_it() -> None:
 
 
 async def test_clients_that_hang_do_not_keep_a_worker_from_ending() -> None:
+    much = b"x" * 2**20  # more than the system takes for somebody who does not read, and no work to make
     async with asyncio.timeout(LONG_SECS):
-        async with served() as port:
+        async with served(exposition=lambda _: (much, "text/plain")) as port:
             idle, half, posting, deaf = [await asyncio.open_connection(HOST, port, limit=2_048) for _ in range(4)]
             idle[1].write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
             await idle[0].readuntil(b"}")
             half[1].write(b"GET /livez HTTP/1.1\r\nHo")
             posting[1].write(b"POST /livez HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nab")
             await posting[0].readuntil(b"405")
-            deaf[1].writelines([b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"] * 2_000)
+            deaf[1].writelines([b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"] * 50)
             await deaf[0].readuntil(b"200")
         for _, writer in (idle, half, posting, deaf):
             writer.close()

@@ -92,6 +92,12 @@ def test_it_shows_where_everything_stands() -> None:
     assert "expired" not in shown, "what never happened takes no place"
 
 
+def test_what_went_wrong_stands_before_what_may_be_long() -> None:
+    page = status_page(status())
+    places = [page.index(title) for title in ("Dead letters", "What went wrong", "Destinations with", "Partitions")]
+    assert places == sorted(places)
+
+
 def test_it_runs_and_loads_nothing() -> None:
     page = status_page(status())
     assert not re.search(r"<script|<link|<img|src=|@import|url\(|://", page)
@@ -107,6 +113,7 @@ def test_before_anything_runs_it_says_that_there_is_nothing() -> None:
     assert text(empty).count("None.") == 4
 
 
+@pytest.mark.timeout(240)  # a browser starts twice, and the first time it makes its profile
 async def test_a_real_browser_shows_it(tmp_path: Path) -> None:
     """There is no script in it to run (above). Set PUSHRAIL_TEST_SCREENSHOTS to a folder to look at what it made."""
     browser = needed_tool("chromium", "apt-get install chromium")

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
-from pushrail_stream.kafka.documents import TopicDocuments, TopicStore
+from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaPublisher
 from pushrail_stream.ports import DocumentChange, Failed
+from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from tests.conftest import LocalKafkaFactory, NewTopic
 from tests.kafka_server import topics
 
@@ -101,6 +102,34 @@ async def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -
             await read.changes()
 
 
+async def test_a_topic_that_must_not_be_read_is_named_and_read_once_it_may_be() -> None:
+    with EmbeddedBroker.start({"documents": 1}) as broker:
+        bootstrap = broker.bootstrap_servers
+        write(bootstrap, "documents", [("a", b"1")])
+        broker.push_request_errors(ApiKey.FETCH, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 10_000)
+        async with documents(bootstrap, "documents") as read:
+            with pytest.raises(Failed, match=r"documents cannot be read at .*: .*authorization failed"):
+                await read.changes()
+            broker.clear_request_errors(ApiKey.FETCH)
+            assert await read.changes() == [DocumentChange("a", b"1")]
+            broker.push_request_errors(ApiKey.FETCH, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 10_000)
+            with pytest.raises(Failed, match=r"documents cannot be read at .*: .*authorization failed"):
+                await read.changes()
+            broker.clear_request_errors(ApiKey.FETCH)
+            write(bootstrap, "documents", [("a", b"2")])
+            assert await read.changes() == [DocumentChange("a", b"2")]
+
+
+async def test_a_reading_that_gets_nowhere_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pushrail_stream.kafka.documents._SILENCE_SECS", 0.5)
+    with EmbeddedBroker.start({"documents": 1}) as broker:
+        write(broker.bootstrap_servers, "documents", [("a", b"1")])
+        broker.push_request_errors(ApiKey.FETCH, *[KafkaError.REQUEST_TIMED_OUT] * 10_000)
+        async with documents(broker.bootstrap_servers, "documents") as read:
+            with pytest.raises(Failed, match=r"documents cannot be read at .*: .*Request timed out"):
+                await read.changes()
+
+
 async def test_a_broker_that_goes_away_is_waited_for(local_kafka_factory: LocalKafkaFactory) -> None:
     """What changes meanwhile is found when it is back."""
     kafka = local_kafka_factory()
@@ -112,6 +141,21 @@ async def test_a_broker_that_goes_away_is_waited_for(local_kafka_factory: LocalK
         await asyncio.to_thread(kafka.start)
         await asyncio.to_thread(write, kafka.bootstrap_servers, "documents", [("a", b"2")])
         assert await read.changes() == [DocumentChange("a", b"2")]
+
+
+async def test_what_was_written_is_read_at_once(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+    """A rotation reads again and again: were it to wait 0.2 s each time, this would not end in time."""
+    topic = new_topic()
+    options = KafkaOptions(kafka_bootstrap)
+    async with (
+        asyncio.timeout(60),
+        TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as desk,
+        KafkaPublisher.open(options) as publisher,
+    ):
+        store = TopicStore(desk, publisher, topic)
+        for number in range(250):
+            await store.write("a", f"{number}".encode())
+            assert await store.read("a") == f"{number}".encode()
 
 
 async def test_a_store_writes_what_others_read(kafka_bootstrap: str, new_topic: NewTopic) -> None:

@@ -8,14 +8,17 @@ import json
 from collections.abc import Callable
 
 import pytest
+from confluent_kafka import KafkaError
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.kafka.ends import _LATEST, Ends
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.producer import KafkaGate
+from pushrail_stream.kafka.producer import FLUSH_SECS, KafkaGate, KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.statistics import StatisticsKeeper
-from pushrail_stream.ports import ClientStatistics, Outgoing, Position
-from tests.conftest import NewTopic
+from pushrail_stream.ports import ClientStatistics, Failed, Outgoing, Position
+from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
+from tests.conftest import LocalKafkaFactory, NewTopic
+from tests.kafka_server.topics import create_topic, unique_name
 
 NOWHERE = "127.0.0.1:1"
 
@@ -45,6 +48,41 @@ async def test_what_cannot_be_written_says_why_one_by_one_and_in_time() -> None:
         assert results[2:] == ["the producer's queue is full"] * 2
         assert "full" not in str(results[:2]), "these waited for the time-out"
         assert (await gate.check(0.2)).startswith("Kafka is out of reach")
+
+
+async def test_producers_that_end_while_kafka_is_away_wait_for_one_deadline_and_count_what_they_gave_up() -> None:
+    options = KafkaOptions(NOWHERE)
+    async with asyncio.timeout(FLUSH_SECS + 4):
+        async with KafkaPublisher.open(options) as publisher, KafkaLog.open(options, "attempts") as log:
+            for _ in range(3):
+                log.append(b"key", b"value")
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await publisher.publish("dlq", b"key", b"value", ())
+            assert log.lost == 0
+    assert log.lost == 3
+
+
+@pytest.mark.kafka
+async def test_a_producer_that_can_write_nothing_any_more_says_so_to_whoever_waits_and_to_whoever_asks() -> None:
+    with EmbeddedBroker.start({"topic": 1}) as broker:
+        options = KafkaOptions(broker.bootstrap_servers)
+        async with (
+            asyncio.timeout(20),
+            KafkaGate.open(options, "topic", 30) as gate,
+            KafkaPublisher.open(options) as publisher,
+        ):
+            assert await gate.publish_all(records(1)) == [Position(0, 0)]
+            await publisher.publish("topic", b"key", b"value", ())
+            broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+            results = await gate.publish_all(records(3))
+            assert all(isinstance(result, str) and result for result in results)
+            with pytest.raises(Failed, match=r"cannot go on, start it anew: .*sequence desynchronization"):
+                await gate.check(5)
+            broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
+            for _ in range(2):  # the one that was on its way, and one that comes after
+                with pytest.raises(Failed, match="cannot go on, start it anew: "):
+                    await publisher.publish("topic", b"key", b"value", ())
 
 
 @pytest.mark.kafka
@@ -86,6 +124,29 @@ async def test_where_partitions_end_is_known_of_those_that_were_asked_about(
                 await following
 
 
+@pytest.mark.kafka
+async def test_an_end_is_forgotten_when_kafka_does_not_say_it_again(
+    local_kafka_factory: LocalKafkaFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = await asyncio.to_thread(local_kafka_factory)
+    topic = unique_name("ends")
+    await asyncio.to_thread(create_topic, kafka.bootstrap_servers, topic, partitions=1)
+    monkeypatch.setattr("pushrail_stream.kafka.ends._PERIOD_SECS", 0.5)
+    there = Partition(topic, 0)
+    async with Ends.open(KafkaOptions(kafka.bootstrap_servers)) as ends:
+        following = asyncio.Task(ends.keep(lambda: [there]))
+        try:
+            await until(lambda: ends.lag(there, None) == 0)
+            await asyncio.to_thread(kafka.kill)
+            await until(lambda: ends.lag(there, None) is None)
+            await asyncio.to_thread(kafka.restart)
+            await until(lambda: ends.lag(there, None) == 0)
+        finally:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+
+
 async def test_without_kafka_the_end_stays_unknown() -> None:
     async with Ends.open(KafkaOptions(NOWHERE)) as ends:
         assert await asyncio.to_thread(ends._ask, [Partition("topic", 0)], _LATEST) == {}
@@ -104,3 +165,7 @@ def test_statistics_are_boiled_down_to_what_operators_act_on() -> None:
     assert keeper.newest == ClientStatistics(1, 0.009, 12, 11, 8)
     keeper(json.dumps(statistics))
     assert keeper.newest.rebalances == 0, "a producer has no group"
+    keeper(json.dumps(statistics | {"brokers": {"b": down | {"txerrs": 2}}}))
+    assert keeper.newest.errors == 13, "what a broker counted that has left is not forgotten, and nothing counted twice"
+    keeper(json.dumps(statistics | {"brokers": {"b": down | {"txerrs": 0}}}))
+    assert keeper.newest.errors == 13

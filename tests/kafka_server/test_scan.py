@@ -7,12 +7,13 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from pushrail_stream.kafka import scan as module
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.ports import Failed
+from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from tests.conftest import NewTopic
 from tests.kafka_server import topics
 
@@ -56,22 +57,27 @@ def test_an_empty_topic_ends_at_once(kafka_bootstrap: str, new_topic: NewTopic) 
 
 
 @pytest.mark.parametrize(
-    ("since", "until", "found"),
-    [(None, None, range(10)), (4, None, range(4, 10)), (None, 6, range(6)), (3, 5, range(3, 5)), (99, None, range(0))],
+    ("since", "start", "found"),
+    [
+        (None, None, range(10)),
+        (4, None, range(4, 10)),
+        (99, None, range(0)),
+        (4, 2, range(4, 10)),
+        (4, 7, range(7, 10)),
+        (None, 7, range(7, 10)),
+    ],
 )
-def test_times_are_found_in_the_topic(
-    real_kafka: str, request: pytest.FixtureRequest, since: int | None, until: int | None, found: range
+def test_what_is_older_or_was_read_before_is_passed_over(
+    real_kafka: str, request: pytest.FixtureRequest, since: int | None, start: int | None, found: range
 ) -> None:
     topic = topics.unique_name("scan")
     topics.create_topic(real_kafka, topic, partitions=1)
     request.addfinalizer(lambda: topics.delete_topics(real_kafka, [topic]))
     write(real_kafka, topic, range(10))
-
-    def at(hour: int | None) -> int | None:
-        # Kafka's own slack is a minute: half an hour before is in nobody's minute.
-        return None if hour is None else NOON_MS + hour * HOUR_MS - HOUR_MS // 2
-
-    assert numbers(Scan(KafkaOptions(real_kafka), topic, since_ms=at(since), until_ms=at(until))) == list(found)
+    # Kafka's own slack is a minute: half an hour before is in nobody's minute.
+    since_ms = None if since is None else NOON_MS + since * HOUR_MS - HOUR_MS // 2
+    starts = None if start is None else {0: start}
+    assert numbers(Scan(KafkaOptions(real_kafka), topic, since_ms=since_ms, starts=starts)) == list(found)
 
 
 def test_offsets_are_gone_on_from_within_what_there_is(kafka_bootstrap: str, new_topic: NewTopic) -> None:
@@ -135,3 +141,34 @@ def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(module, "_TIMEOUT_SECS", 1.0)
     with pytest.raises(Failed, match=r"any cannot be read at 127.0.0.1:1"):
         Scan(KafkaOptions("127.0.0.1:1"), "any")
+
+
+def test_a_broker_that_goes_away_meanwhile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STALL_SECS", 2.0)
+    with EmbeddedBroker.start({"scan": 1}) as broker:
+        write(broker.bootstrap_servers, "scan", range(3))
+        scan = Scan(KafkaOptions(broker.bootstrap_servers), "scan")
+        broker.set_broker_down(1)
+        with pytest.raises(Failed, match=r"scan cannot be read at .*: nothing came for 2 s \(the last error: .+\)"):
+            numbers(scan)
+
+
+def test_a_topic_that_may_not_be_read_any_more_is_named_at_once() -> None:
+    with EmbeddedBroker.start({"scan": 1}) as broker:
+        write(broker.bootstrap_servers, "scan", range(3))
+        scan = Scan(KafkaOptions(broker.bootstrap_servers), "scan")
+        broker.push_request_errors(ApiKey.FETCH, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 100)
+        with pytest.raises(Failed, match=r"scan cannot be read at .*: .*authorization failed"):
+            numbers(scan)
+
+
+@pytest.mark.parametrize("follow", [True, False])
+def test_a_topic_that_is_deleted_meanwhile_is_named(real_kafka: str, *, follow: bool) -> None:
+    topic = topics.unique_name("scan")
+    topics.create_topic(real_kafka, topic, partitions=1)
+    write(real_kafka, topic, range(3))
+    with Scan(KafkaOptions(real_kafka), topic, follow=follow) as scan:
+        topics.delete_topics(real_kafka, [topic])
+        with pytest.raises(Failed, match=rf"{topic} cannot be read at .*(topic does not exist|no longer available)"):
+            for _ in scan:
+                pass

@@ -1,17 +1,39 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final, final
 
 import pytest
 
+from pushrail_stream.core.delivery import Replay
+from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Delivered, Rejected, Retryable, Throttled
+from pushrail_stream.core.record import Record
 from pushrail_stream.core.retry import Again, Bury, Settle
 from pushrail_stream.core.signals import CopyFailed, DeadLettered, Held, Skipped
 from pushrail_stream.observe.attempts import AttemptsLog
 from tests.observe.signals import AT_MS, attempted, event_of, letter
-from tests.pipeline.records import EVENTS, always, answered, destination, failed, fault, in_turn, raw, record, take_all
-from tests.pipeline.world import World
+from tests.pipeline.records import (
+    DLQ,
+    EVENTS,
+    RETRY,
+    START_MS,
+    always,
+    answered,
+    destination,
+    failed,
+    fault,
+    in_turn,
+    narrow,
+    raw,
+    record,
+    retry_record,
+    take_all,
+)
+from tests.pipeline.world import HANGS, World
 from tests.virtual_time import in_virtual_time
 
 CONTRACT: Final = frozenset(
@@ -192,11 +214,78 @@ def test_a_dead_letter_that_was_never_sent_is_told_of_once_kafka_has_it() -> Non
 def test_nothing_is_said_twice_and_nothing_about_other_signals() -> None:
     log = KeptLog()
     observe = AttemptsLog(log)
-    dead = letter("blocked", "AccessDenied", "no", attempts=1, to="dst_acme")
+    dead = replace(letter("blocked", "AccessDenied", "no", attempts=1, to="dst_acme"), told=True)
     observe(DeadLettered(dead, event_of(record(7))))  # its attempt has told of it
     observe(CopyFailed(dead, "no", 1.0))
     observe(Held(on=True, events=1, bytes=1))
     assert log.raw == []
+
+
+def test_what_dies_without_a_call_says_which_hop_bus_and_replay_it_was_of() -> None:
+    log = KeptLog()
+    dead = replace(
+        letter("suspended", "AccessDenied", "no", attempts=3, to="dst_acme"),
+        replay=Replay("rp-1", 2), trigger="replay", bus_arn="arn:x",
+    )  # fmt: skip
+    AttemptsLog(log)(DeadLettered(dead, event_of(record(7))))
+    [told] = log.records
+    said = {name: told[name] for name in ("status", "trigger", "replayId", "busArn", "attempt")}
+    assert said == {
+        "status": "dead_lettered", "trigger": "replay", "replayId": "rp-1", "busArn": "arn:x", "attempt": 0,
+    }  # fmt: skip
+
+
+def back(offset: int, **changes: Any) -> Record:
+    """What comes back from a retry topic after three attempts, the first of them two days ago."""
+    return retry_record(offset, event=offset, first_attempt_at_ms=START_MS - 2 * 86_400_000, **changes)
+
+
+def blocks(world: World) -> None:
+    world.bus.answer(always(failed("AccessDeniedException", 400)))
+
+
+def hangs(world: World) -> None:
+    world.bus.latency = lambda _batch: HANGS
+
+
+def works(_world: World) -> None:
+    pass
+
+
+def is_gone(world: World) -> None:
+    world.bus.presence["dst_acme"] = "gone"
+
+
+@pytest.mark.parametrize(
+    ("bus", "live", "retried", "reasons"),
+    [
+        (blocks, range(100, 105), [back(n) for n in range(20)], {"blocked": 5, "suspended": 20}),
+        (blocks, (), [back(n) for n in range(20)], {"blocked": 5, "suspended": 15}),
+        (hangs, (), [back(n) for n in range(20)], {"expired": 20}),
+        (is_gone, [100], [back(n) for n in range(3)], {"blocked": 3}),
+        (works, (), [back(0, padding=1_100_000)], {"oversize": 1}),
+        (works, (), [back(0)._replace(value=b"poison")], {"undecodable": 1}),
+    ],
+    ids=["suspended", "suspended meanwhile", "not sent in time", "bus gone", "oversize", "undecodable"],
+)
+@in_virtual_time
+async def test_the_log_tells_once_of_every_end_also_of_what_comes_back_and_is_not_sent_again(
+    bus: Callable[[World], None], live: Iterable[int], retried: list[Record], reasons: dict[str, int]
+) -> None:
+    log, world = KeptLog(), World(narrow("acme", 1))
+    bus(world)
+    async with world.worker(observe=AttemptsLog(log), batches=LaneLimits(max_entries=1)) as worker:
+        worker.assign(RETRY)
+        worker.feed(*(record(n) for n in live))
+        await worker.at(5)
+        worker.feed_retries(*retried)
+        await worker.at(100)
+        letters = [(w.said["pushrail-origin"], w.said["pushrail-reason"]) for w in world.topics.on(DLQ)]
+        assert Counter(reason for _, reason in letters) == reasons
+        ends = [record for record in log.records if record["status"] == "dead_lettered"]
+        told = [("{topic}/{partition}/{offset}".format(**end["origin"]), end["reason"]) for end in ends]
+        assert sorted(told) == sorted(letters)
+        assert {end["trigger"] for end in ends if end["origin"]["offset"] < 100} == {"retry"}
 
 
 @in_virtual_time

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from typing import Any, final
 
 import pytest
@@ -34,7 +35,7 @@ from pushrail_stream.core.signals import (
 )
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
-from pushrail_stream.observe.logging import LogObserver, open_log
+from pushrail_stream.observe.logging import LogObserver, forward_log, open_log
 from tests.observe.signals import AT_MS, Terminal, attempted, event_of, letter, lines
 from tests.pipeline.records import EVENTS, always, destination, failed, raw, record, records
 from tests.pipeline.world import World
@@ -58,7 +59,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     time = Time()
-    monkeypatch.setattr("pushrail_stream.observe.logging.time", time)
+    monkeypatch.setattr("pushrail_stream.observe.sampling.time", time)
     return time
 
 
@@ -302,14 +303,63 @@ def test_different_troubles_in_the_same_words_are_all_said(time: Time) -> None:
     assert [line["event"] for line in told] == ["kafka_trouble", "commit_failed", "copy_failed"]
 
 
-def test_trouble_in_ever_new_words_does_not_fill_the_memory(time: Time) -> None:
-    assert time.now
+def dead_letters(destinations: int, each: int) -> list[Signal]:
+    """By turns, as they come when many customers block at once."""
+    return [
+        DeadLettered(letter("blocked", "AccessDenied", f"message {n}", to=f"dst_{number}"), None)
+        for n in range(each)
+        for number in range(destinations)
+    ]
+
+
+def test_more_destinations_than_are_told_apart_share_a_line_until_there_is_room_again(time: Time) -> None:
     stream = io.StringIO()
     observe = LogObserver(open_log("info", stream=stream))
-    for n in range(5000):
+    for signal in dead_letters(2_000, 20):
+        observe(signal)
+    flood = lines(stream)
+    assert len(flood) == 1_001
+    observe(KafkaTrouble("down"))
+    assert lines(stream)[-1]["event"] == "kafka_trouble", "a flood of one kind does not hide another"
+    time.now += 31
+    observe(DeadLettered(letter("blocked", "AccessDenied", "", to="dst_1999"), None))
+    assert lines(stream)[-1]["destination"] == "dst_1999"
+    for n in range(1_500):
+        observe(DeadLettered(letter("rejected", f"code-{n}", "", to="dst_new"), None))
+    later = lines(stream)[1_003:]
+    assert len(later) == 1_000, "and one more, which says what the flood was"
+    time.now += 31
+    for signal in dead_letters(2_000, 1):
+        observe(signal)
+    told = [line for line in lines(stream) if line["event"] == "dead_lettered"]
+    counted = sum(1 + line.get("repeated", 0) + line.get("others_left_out", 0) for line in told)
+    assert counted == 40_000 + 1 + 1_500 + 2_000 - 999, "every line is said or counted, but for the last flood's rest"
+
+
+def test_trouble_in_ever_new_words_is_told_once_and_does_not_fill_the_memory(time: Time) -> None:
+    stream = io.StringIO()
+    observe = LogObserver(open_log("info", stream=stream))
+    for n in range(100_000):
+        time.now += 0.001
         observe(KafkaTrouble(f"down {n}"))
-    assert len(lines(stream)) == 5000
-    assert len(observe._said) <= 1001
+    assert len(lines(stream)) < 5_000, "a thousand in 30 s, and one line for all others"
+    assert len(observe._sampling._said) <= 1_001
+
+
+def test_what_a_library_says_again_and_again_is_sampled_too(time: Time) -> None:
+    stream = io.StringIO()
+    library = logging.getLogger("a-library")
+    forward_log("a-library", open_log("info", stream=stream))
+    for _ in range(100):
+        logging.getLogger("a-library.part").warning("no answer from %s", "collector")
+    library.error("no answer from %s", "collector")
+    time.now += 31
+    logging.getLogger("a-library.part").warning("no answer from %s", "another")
+    assert [(line["level"], line["message"], line.get("repeated")) for line in lines(stream)] == [
+        ("warning", "no answer from collector", None),
+        ("error", "no answer from collector", None),
+        ("warning", "no answer from another", 99),
+    ]
 
 
 def test_a_terminal_gets_text_unless_json_is_asked_for() -> None:

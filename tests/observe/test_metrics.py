@@ -204,11 +204,15 @@ def test_destinations_have_series_of_their_own_up_to_a_cap_and_only_when_asked()
         return signal._replace(destination=replace(signal.destination, id=name))
 
     signals = [attempt(name) for name in ("dst_a", "dst_b", "dst_c", "dst_a", "dst_d")]
-    samples = shown(*signals, metrics=Metrics(WorkerState(), max_destinations=2))
+    metrics = Metrics(WorkerState(), max_destinations=2)
+    samples = shown(*signals, metrics=metrics)
     series = {key[1:]: value for key, value in samples.items() if key[0] == "pushrail_destination_entries_total"}
-    delivered = {("dst_a", "delivered"): 2, ("dst_b", "delivered"): 1, ("other", "delivered"): 2}
+    delivered = {("dst_a", "delivered"): 2, ("dst_b", "delivered"): 1, ("_other", "delivered"): 2}
     assert series == delivered | {(name, "failed"): value for (name, _), value in delivered.items()}
     assert not any(key[0] == "pushrail_destination_entries_total" for key in shown(*signals))
+    after = shown(RegistryChanged((), ("dst_a",), 3, 0), attempt("dst_d"), metrics=metrics)
+    named = {key[1] for key in after if key[0] == "pushrail_destination_entries_total"}
+    assert named == {"dst_b", "dst_d", "_other"}, "who is deleted makes room"
 
 
 def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
@@ -232,7 +236,7 @@ def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
         ("0", "retry.10s"): 7,
     }, "what is not known is not shown"
     oldest, stands = "pushrail_oldest_undelivered_age_seconds", "pushrail_committed_offset_age_seconds"
-    assert [samples[oldest, number, "events"] for number in ("0", "1")] == [4, 0]
+    assert samples[oldest, "0", "events"] == 4
     assert samples[oldest, "0", "retry.10s"] == 0, "a clock that is ahead makes nothing younger than now"
     assert samples[stands, "0", "events"] == 2.5
     assert (samples["pushrail_buffered_events", "events"], samples["pushrail_buffered_bytes", "retries"]) == (3, 50)
@@ -240,11 +244,20 @@ def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
     assert [samples["pushrail_retry_delay_seconds", topic] for topic in ("retry.10s", "retry.2m")] == [10, 120]
 
 
+@pytest.mark.parametrize(("lag", "age"), [(0, 0), (7, None), (None, None)])
+def test_what_waits_in_kafka_unread_is_not_called_young(lag: int | None, age: int | None) -> None:
+    """As when a flood has stopped consuming, or the consumer is stuck: nothing is open, and the lag grows."""
+    views = {"events": [PartitionView(Partition("events", 0), 0, 0, None, 10, 0.0)]}
+    samples = shown(metrics=Metrics(WorkerState(partitions=lambda: views, lag=lambda _partition, _committed: lag)))
+    assert samples.get(("pushrail_oldest_undelivered_age_seconds", "0", "events")) == age
+
+
 def test_sign_ins_and_clients_of_kafka_are_shown_as_they_stand() -> None:
     metrics = Metrics(
         WorkerState(
             sign_ins=lambda: SignIns(5, 2, 1, 9, 3),
             kafka=lambda: {"events": ClientStatistics(3, 0.002, 7, 11, 4)},
+            turn_ages=lambda: {"events": 0.5, "retries": 90.0},
         )
     )
     samples = shown(metrics=metrics)
@@ -257,3 +270,4 @@ def test_sign_ins_and_clients_of_kafka_are_shown_as_they_stand() -> None:
         ("rebalances_total", 4),
     ):  # fmt: skip
         assert samples[f"pushrail_kafka_{name}", "events"] == value
+    assert [samples["pushrail_consumer_turn_age_seconds", name] for name in ("events", "retries")] == [0.5, 90]

@@ -6,13 +6,14 @@ from pushrail_stream.core.flood import FloodReport
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import Flooded, KafkaTrouble, Membership, PartitionsAssigned, Signal
 from pushrail_stream.observe.readiness import Readiness
+from pushrail_stream.pipeline.state import WorkerState
 
 EVENTS, RETRIES = "group", "group.retry"
 JOINED = [Membership(EVENTS, True), Membership(RETRIES, True)]
 
 
 def reasons(*signals: Signal) -> list[str]:
-    readiness = Readiness([EVENTS, RETRIES])
+    readiness = Readiness([EVENTS, RETRIES], WorkerState())
     readiness.loaded()
     for signal in signals:
         readiness(signal)
@@ -39,13 +40,22 @@ def test_losing_touch_is_a_reason_until_it_is_found_again() -> None:
     assert reasons(*JOINED, Membership(EVENTS, False), Membership(EVENTS, True)) == []
 
 
+def test_a_consumer_that_is_stuck_is_a_reason_though_it_tells_nothing() -> None:
+    ages = {"events": 0.1, "retries": 59.0}
+    readiness = Readiness([], WorkerState(turn_ages=lambda: ages))
+    readiness.loaded()
+    assert readiness.reasons() == []
+    ages["retries"] = 61.4
+    assert readiness.reasons() == ["consumer of retries: stuck for 61 s"]
+
+
 def test_a_flood_is_a_reason_for_good() -> None:
     flood = Flooded(FloodReport(10, 9, 8, 7, 60))
     assert reasons(flood, *JOINED) == ["stopped by a flood of dead letters"]
 
 
 def test_a_worker_that_is_stopping_is_not_ready() -> None:
-    readiness = Readiness([])
+    readiness = Readiness([], WorkerState())
     readiness.loaded()
     assert not readiness.reasons()
     readiness.stop()
@@ -53,7 +63,7 @@ def test_a_worker_that_is_stopping_is_not_ready() -> None:
 
 
 def test_a_worker_that_has_not_read_its_destinations_is_not_ready() -> None:
-    readiness = Readiness([])
+    readiness = Readiness([], WorkerState())
     assert readiness.reasons() == ["the destinations have not been read yet"]
     readiness.loaded()
     assert readiness.reasons() == []

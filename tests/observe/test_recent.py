@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 
 from pushrail_stream.core.flood import FloodReport
@@ -9,6 +10,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import (
     BusGone,
     CommitFailed,
+    CopyFailed,
     DeadLettered,
     DocumentRefused,
     Flooded,
@@ -21,7 +23,7 @@ from pushrail_stream.core.signals import (
 )
 from pushrail_stream.observe.recent import Recent
 from tests.observe.signals import letter
-from tests.pipeline.records import destination
+from tests.pipeline.records import EVENTS, destination
 
 
 def told(*signals: Signal) -> list[tuple[str, str, str, str]]:
@@ -55,6 +57,18 @@ def test_everything_that_wants_a_person_is_told() -> None:
     assert [what for what, *_ in reversed(found)] == [
         "suspended", "bus gone", "document refused", "Kafka", "registry", "stopped", "records removed unread",
     ]  # fmt: skip
+
+
+def test_many_bad_records_of_a_partition_are_one_incident_and_push_nothing_else_off() -> None:
+    bad = letter("undecodable", "payload", "is missing")
+    at = [replace(bad, record=bad.record._replace(offset=offset)) for offset in range(100)]
+    copies = [CopyFailed(dead, "no leader", 1.0) for dead in at]
+    found = told(BusGone(destination()), *(DeadLettered(dead, None) for dead in at), *copies)
+    assert found == [
+        ("copy not written", f"{EVENTS}/0", "", "no leader (offset 99)"),
+        ("dead letter: undecodable", f"{EVENTS}/0", "payload", "is missing (offset 99)"),
+        ("bus gone", "dst_acme", "", destination().bus_arn),
+    ]
 
 
 def test_it_is_bounded() -> None:

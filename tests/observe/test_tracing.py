@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sys
 from dataclasses import replace
@@ -108,15 +109,40 @@ def test_a_trace_id_is_the_producers() -> None:
     assert event_of(record(0)).trace_id is None
 
 
-def test_spans_are_sent_where_opentelemetry_is_told_and_what_is_missing_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_what_tracing_needs_is_named_and_turned_off_it_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
-    with open_tracing("worker-1", open_log("warning")) as tracing:
+    async with open_tracing("worker-1", open_log("warning")) as tracing:
         tracing(consumed(traced(event_of(record(0)))))
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with (
-        pytest.raises(Failed, match=re.escape("pip install 'pushrail-stream[tracing]'")),
-        open_tracing("worker-1", open_log("warning")),
-    ):
-        pass
+    with pytest.raises(Failed, match=re.escape("pip install 'pushrail-stream[tracing]'")):
+        async with open_tracing("worker-1", open_log("warning")):
+            pass
+
+
+async def test_a_collector_that_hangs_keeps_neither_the_loop_nor_the_end_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, turns, over = asyncio.Event(), 0, asyncio.Event()
+
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await over.wait()
+        writer.close()
+
+    async def turn() -> None:
+        nonlocal turns
+        await asked.wait()
+        while not over.is_set():
+            turns += 1
+            await asyncio.sleep(0.05)
+
+    async with await asyncio.start_server(hang, "127.0.0.1", 0) as server, asyncio.TaskGroup() as tasks:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        monkeypatch.setattr("pushrail_stream.observe.tracing.LAST_SECS", 1.0)
+        tasks.create_task(turn())
+        async with asyncio.timeout(8):  # the exporter of itself waits for ten
+            async with open_tracing("worker-1", open_log("error")) as tracing:
+                tracing(consumed(traced(event_of(record(0)))))
+        assert asked.is_set()
+        assert turns > 5
+        over.set()

@@ -54,6 +54,7 @@ class ScriptedBus:
         self.presence: dict[str, Presence] = {}
         """Whose bus is gone; there otherwise."""
         self.looks: list[tuple[float, str]] = []
+        self.look_secs = 0.0
         self.most_under_way: Counter[str] = Counter()
         self.under_way: Counter[str] = Counter()
 
@@ -80,7 +81,9 @@ class ScriptedBus:
 
     async def look(self, destination: Destination) -> Presence:
         self.looks.append((virtual_loop().elapsed, destination.id))
-        return self.presence.get(destination.id, "there")
+        presence = self.presence.get(destination.id, "there")
+        await _pass(self.look_secs)
+        return presence
 
     def forget_credentials(self, destination: Destination) -> None:
         self.forgotten.append(destination.id)

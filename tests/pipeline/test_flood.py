@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.flood import FloodLimits
+from pushrail_stream.core.outcome import Reply
 from pushrail_stream.core.signals import DeadLettered, Flooded
-from tests.pipeline.records import P0, answered, destination, fault, raw, record
+from tests.pipeline.records import P0, RETRY, answered, destination, fault, keys, raw, record, retry_record
 from tests.pipeline.world import World
 from tests.virtual_time import in_virtual_time
 
@@ -63,3 +67,72 @@ async def test_one_customer_alone_never_stops_the_others() -> None:
         assert not worker.told(Flooded)
         assert len(world.topics.dead()) == 1000
         assert worker.commit() == {P0: 1090}
+
+
+@in_virtual_time
+async def test_what_is_rejected_while_its_partition_is_given_back_is_left_to_the_next_owner() -> None:
+    world = World(*(destination(customer) for customer in CUSTOMERS))
+    for customer in CUSTOMERS:
+        world.bus.answer(
+            lambda batch: answered(batch, dict.fromkeys(keys(batch), fault("MalformedDetail"))), f"dst_{customer}"
+        )
+    world.bus.latency = lambda batch: 3.0 if batch.destination.id == "dst_c9" else 0.01
+    async with world.worker(flood=LIMITS) as worker:
+        worker.feed(*(record(n, CUSTOMERS[n % 10]) for n in range(300)))
+        await worker.at(2)
+        assert worker.told(Flooded)
+        await worker.give_back(P0)
+        assert worker.ledger.in_flight == 0
+
+
+def reject_from(offset: int) -> Callable[[Batch], Reply]:
+    """EventBridge refuses the events from this offset on."""
+    return lambda batch: answered(batch, {key: fault("MalformedDetail") for key in keys(batch) if int(key) >= offset})
+
+
+@in_virtual_time
+async def test_what_somebody_sends_again_and_is_rejected_again_stops_nobody() -> None:
+    world = World(*(destination(customer) for customer in CUSTOMERS))
+    world.bus.answers = dict.fromkeys((f"dst_{customer}" for customer in CUSTOMERS), reject_from(1000))
+    async with world.worker(owns=[P0, RETRY], flood=LIMITS) as worker:
+        worker.feed(*(record(n, CUSTOMERS[n % 10]) for n in range(20)))
+        again = [retry_record(n, CUSTOMERS[n % 10], event=1000 + n, replay="rp-1", replay_count=1) for n in range(300)]
+        worker.feed_retries(*again)
+        await worker.at(5)
+        assert not worker.told(Flooded)
+        assert len(world.topics.dead()) == 300
+
+
+@in_virtual_time
+async def test_retries_that_are_rejected_are_held_against_as_many_records() -> None:
+    world = World(*(destination(customer) for customer in CUSTOMERS))
+    world.bus.answers = dict.fromkeys((f"dst_{customer}" for customer in CUSTOMERS), reject_from(1000))
+    async with world.worker(owns=[P0, RETRY], flood=LIMITS) as worker:
+        # A third of each customer's records are dead; without those of the retry topics it would be half of them.
+        worker.feed(*(record(n, CUSTOMERS[n % 10]) for n in range(200)))
+        worker.feed_retries(*(retry_record(n, CUSTOMERS[n % 10], event=1000 + n) for n in range(150)))
+        worker.feed_retries(*(retry_record(n, CUSTOMERS[n % 10], event=n) for n in range(150, 250)))
+        await worker.at(5)
+        assert not worker.told(Flooded)
+
+
+@in_virtual_time
+async def test_a_record_of_several_destinations_counts_once() -> None:
+    world = World(*(destination(customer, name=name) for customer in CUSTOMERS for name in "abc"))
+    world.bus.answers = dict.fromkeys((d.id for d in world.directory.documents), reject_from(200))
+    async with world.worker(flood=LIMITS) as worker:
+        worker.feed(*(record(n, CUSTOMERS[n % 10]) for n in range(300)))
+        await worker.at(5)
+        assert len(world.topics.dead()) == 300
+        assert not worker.told(Flooded)
+
+
+@in_virtual_time
+async def test_a_producer_whose_keys_are_odd_does_not_make_one_customer_look_like_many() -> None:
+    world = World(destination("c0"))
+    world.bus.answer(reject_from(0), "dst_c0")
+    async with world.worker(flood=LIMITS) as worker:
+        worker.feed(*(record(n, "c0")._replace(key=b"%d" % n) for n in range(300)))
+        await worker.at(5)
+        assert not worker.told(Flooded)
+        assert len(world.topics.dead()) == 300

@@ -261,13 +261,37 @@ async def test_a_full_worker_lets_go_of_what_waits_for_a_bus_that_falls_behind()
         for tenth in range(1, 31):
             await worker.at(tenth / 10)
             waits.append(worker.consume.directions().hold)
-        # After two seconds of silence all but ten of those that wait leave, well before their ten seconds.
+        # After two seconds of silence those that wait leave, well before their ten seconds.
         assert waits == [True] * 20 + [False] * 10
-        assert worker.ledger.moved_to_retry == 60
+        assert worker.ledger.moved_to_retry == 70
         assert worker.feed(*records(range(10), "fine", partition=P1)) == FLOWS
         await worker.at(3.1)
         assert len(world.bus.arrived["dst_fine"]) == 10
         assert [signal.on for signal in worker.told(Held)] == [True, False]
+
+
+@pytest.mark.parametrize("is_down", [True, False])
+@in_virtual_time
+async def test_many_buses_that_are_silent_or_down_with_a_little_for_each_delay_nobody_else(*, is_down: bool) -> None:
+    names = [f"ill{n}" for n in range(200)]
+    world = World(*(destination(name) for name in names), destination("fine"))
+    ill = {f"dst_{name}" for name in names}
+    for name in ill:
+        world.bus.answer(always(failed("503", 503)) if is_down else take_all, name)
+    world.bus.latency = lambda batch: HANGS if batch.destination.id in ill and not is_down else 0.01
+    async with world.worker(poll_secs=0.1, limits=HoldLimits(max_events=600)) as worker:
+        for tenth in range(300):
+            await worker.at(tenth / 10)
+            # An event in two seconds for each; ten seconds of them are more than the worker may hold.
+            unwell = [record(11 * tenth + n, names[(10 * tenth + n) % 200]) for n in range(10)]
+            assert not worker.feed(*unwell, record(11 * tenth + 10, "fine")).hold
+        await worker.at(31)
+        assert [at for at, _ in world.bus.made("dst_fine")] == [round(n / 10 + 0.1, 6) for n in range(300)]
+        # Those that wait for their retry find it as it was; then all of them get theirs.
+        world.bus.answers = {}
+        world.bus.latency = lambda _batch: 0.01
+        await worker.at(200)
+        assert sum(len(world.bus.arrived[name]) for name in ill) == 3000
 
 
 @in_virtual_time

@@ -21,12 +21,13 @@ from tests.pipeline.records import (
     fault,
     in_turn,
     keys,
+    narrow,
     record,
     records,
     take_all,
     with_access_key,
 )
-from tests.pipeline.world import World
+from tests.pipeline.world import HANGS, World
 from tests.virtual_time import in_virtual_time
 
 TEN = [str(n) for n in range(10)]
@@ -221,6 +222,34 @@ async def test_stale_credentials_are_renewed_and_the_call_is_made_again_in_place
         assert isinstance(second, Attempted)
         assert {entry.decision for entry in first.entries} == {Again(0.0, "retryable")}
         assert ({entry.attempt for entry in first.entries}, {entry.attempt for entry in second.entries}) == ({1}, {2})
+
+
+@in_virtual_time
+async def test_a_call_made_again_takes_its_turn_in_the_destinations_rate() -> None:
+    world = World(narrow("acme", 8, per_second=1))
+    world.bus.answer(in_turn(failed("ExpiredToken", 400), take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(5)
+        assert [at for at, _ in world.bus.made()] == [0.0, 1.0, 2.0]
+        assert worker.commit() == {P0: 20}
+
+
+@pytest.mark.parametrize(("second_secs", "released"), [(0.5, 12.0), (1.95, 12.0)])
+@in_virtual_time
+async def test_a_call_made_again_has_only_what_is_left_of_its_time(second_secs: float, released: float) -> None:
+    world = World(narrow("acme", 1))
+    world.bus.answer(in_turn(take_all, failed("ExpiredToken", 400), take_all))
+    latencies = iter([9.95, second_secs, HANGS])
+    world.bus.latency = lambda _batch: next(latencies)
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(9)
+        assert worker.commit() == {P0: 0}
+        await worker.at(released)
+        # It came at 0 and may be held for 10 s, and 2 s more for a call that begins late.
+        assert worker.commit() == {P0: 20}
+        assert {tier for _, _, tier, _ in world.topics.moved()} == {"10s"}
 
 
 @in_virtual_time

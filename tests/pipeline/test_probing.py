@@ -224,12 +224,36 @@ async def test_suspension_survives_idleness() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
-        await worker.at(7200)
+        await worker.at(1190)
         worker.feed(*records(range(50, 60)))
-        await worker.at(7210)
+        await worker.at(1200)
         # Long enough for one probe, and no more: it is suspended still.
-        assert world.bus.made()[5:] == [(7200.1, ["50"])]
+        assert world.bus.made()[5:] == [(1190.1, ["50"])]
         assert world.topics.dead()[50:] == [("50", "blocked"), *((str(n), "suspended") for n in range(51, 60))]
+
+
+@in_virtual_time
+async def test_a_destination_whose_events_go_elsewhere_is_not_called_suspended_for_ever() -> None:
+    world = blocking()
+    async with world.worker() as worker:
+        await suspend(worker)
+        await worker.give_back(P0)
+        await worker.at(1190)
+        assert worker.deliver.census().suspended == 1
+        await worker.at(1300)
+        assert worker.deliver.lanes == worker.deliver.census().suspended == 0
+
+
+@in_virtual_time
+async def test_a_destination_that_is_refused_all_the_time_stays_suspended_and_is_probed() -> None:
+    world = blocking()
+    async with world.worker() as worker:
+        await suspend(worker)
+        for n in range(300):
+            worker.feed(record(50 + n))
+            await worker.at(20.0 * n + 20)
+            assert worker.deliver.census().suspended == 1
+        assert len(world.bus.made()) < 25
 
 
 @in_virtual_time
@@ -237,10 +261,10 @@ async def test_four_blocked_calls_are_remembered_over_idleness_too() -> None:
     world = blocking()
     async with world.worker() as worker:
         worker.feed(*records(range(40)))
-        await worker.at(3600)
+        await worker.at(1190)
         assert worker.told(Suspended) == []
         worker.feed(record(40))
-        await worker.at(3601)
+        await worker.at(1191)
         assert len(worker.told(Suspended)) == 1
 
 

@@ -331,3 +331,18 @@ async def test_an_event_that_one_destination_has_leaves_whole_and_is_not_repeate
         assert moved == [(n, "10s", "held") for n in range(10, 20)]
         assert world.group == {P0: Committable(20, "")}
         assert (worker.ledger.dropped, worker.ledger.in_flight) == (0, 0)
+
+
+@in_virtual_time
+async def test_of_a_lost_partition_events_of_several_destinations_are_the_next_owners_alone() -> None:
+    world = World(destination(name="has"), destination(name="waits", limits=Limits(max_in_flight=1)))
+    world.bus.answer(in_turn(failed("503", 503), take_all), "dst_acme_waits")
+    world.bus.latency = lambda batch: 2.0 if batch.destination.id == "dst_acme_waits" else 0.01
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(1)
+        worker.lose(P0)
+        await worker.at(60)
+        # It reads all of them again, so that copies would only repeat them; what failed under way is its too.
+        assert world.topics.written == []
+        assert (worker.ledger.delivered, worker.ledger.dropped, worker.ledger.in_flight) == (20, 20, 0)

@@ -9,7 +9,7 @@ import pytest
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.record import Headers, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
-from pushrail_stream.core.signals import Attempted, PartitionsRevoked, Skipped
+from pushrail_stream.core.signals import Attempted, Held, PartitionsRevoked, Skipped
 from pushrail_stream.pipeline.intake import Directions, HoldLimits
 from tests.pipeline.records import (
     DLQ,
@@ -165,6 +165,50 @@ async def test_what_has_come_too_early_is_bounded_in_bytes() -> None:
         large = [retry_record(n, event=n, due=0.5, padding=700_000) for n in range(3)]
         assert worker.feed_retries(*large[:2]) == FLOWS
         assert worker.feed_retries(large[2]).full == {RETRY}
+
+
+@in_virtual_time
+async def test_what_has_come_too_early_is_held_too_and_shown() -> None:
+    world = World(destination())
+    later = RETRIES[1]
+    async with world.worker(owns=[P0, RETRY, later], limits=HoldLimits(max_events=100)) as worker:
+        early = [retry_record(n, event=n, due=5, padding=n % 7) for n in range(90)]
+        assert not worker.feed_retries(*early).hold
+        [view, _] = worker.redeliver.partition_views()
+        assert (view.open_records, view.open_bytes) == (90, sum(len(each.value or b"") for each in early))
+        # It takes half of the room at most: what is due must not wait for it.
+        due = [retry_record(n, event=100 + n, partition=later) for n in range(50)]
+        assert not worker.feed_retries(*due[:49]).hold
+        assert worker.feed_retries(due[49]).hold
+        assert [(held.on, held.events) for held in worker.told(Held)] == [(True, 100)]
+        await worker.at(1)
+        assert not worker.redeliver.directions().hold
+
+
+@in_virtual_time
+async def test_what_has_come_too_early_is_held_in_bytes_too() -> None:
+    world = World(destination())
+    later = RETRIES[1]
+    async with world.worker(owns=[P0, RETRY, later], limits=HoldLimits(max_bytes=100_000)) as worker:
+        worker.feed_retries(*(retry_record(n, event=n, due=5, padding=20_000) for n in range(4)))
+        due = [retry_record(n, event=100 + n, partition=later, padding=20_000) for n in range(3)]
+        assert not worker.feed_retries(*due[:2]).hold
+        assert worker.feed_retries(due[2]).hold
+
+
+@in_virtual_time
+async def test_setting_the_clock_back_keeps_nothing_waiting() -> None:
+    world = World(destination())
+    async with world.worker(owns=[RETRY]) as worker:
+        worker.feed_retries(retry_record(0, due=10))
+        await worker.at(1)
+        worker.clock.set_back(3600)
+        worker.feed_retries(retry_record(1, event=1, due=10))
+        for moment in (9.5, 10.0, 11.0):
+            await worker.at(moment)
+            worker.redeliver.directions()
+        await worker.at(12)
+        assert world.bus.arrived["dst_acme"] == ["0", "1"]
 
 
 @in_virtual_time
@@ -447,3 +491,33 @@ async def test_a_share_of_the_workers_room_is_that_much_and_at_least_one() -> No
     async with world.worker(owns=[RETRY], limits=HoldLimits(max_events=40).part(0.25)) as worker:
         assert not worker.feed_retries(*(retry_record(n, "hangs", event=n) for n in range(9))).hold
         assert worker.feed_retries(retry_record(9, "hangs", event=9)).hold
+
+
+@in_virtual_time
+async def test_what_waited_for_our_own_fault_is_no_older_for_it() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
+    async with world.worker(poll_secs=10) as worker:
+        worker.feed(record(0))
+        await worker.at(DAY + 3600)
+        assert world.topics.dead() == []
+        # Mended, it meets one failure that passes, and has its day for that.
+        world.bus.answer(in_turn(DOWN, take_all))
+        await worker.at(DAY + 7200)
+        assert world.topics.dead() == []
+        assert world.bus.arrived == {"dst_acme": ["0"]}
+
+
+@in_virtual_time
+async def test_the_time_before_our_own_fault_still_counts() -> None:
+    world = World(destination())
+    world.bus.answer(always(DOWN))
+    async with world.worker(poll_secs=10, policy=RetryPolicy(max_age_secs=7200)) as worker:
+        worker.feed(record(0))
+        await worker.at(6000)
+        world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
+        await worker.at(DAY)
+        world.bus.answer(always(DOWN))
+        await worker.at(DAY + 6000)
+        [letter] = world.topics.on(DLQ)
+        assert letter.said["pushrail-reason"] == "expired"

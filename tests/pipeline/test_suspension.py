@@ -115,3 +115,23 @@ async def test_a_changed_document_is_probed_at_once_and_a_retried_delivery_of_a_
         await worker.at(2)
         assert len(world.bus.made()) == calls + 1
         assert len(worker.told(Resumed)) == 1
+
+
+@in_virtual_time
+async def test_what_an_older_document_blocked_is_no_probe_of_the_new_one() -> None:
+    world = World(destination())
+    world.bus.answer(always(BLOCKED))
+    world.bus.latency = lambda _batch: 3.0 if len(world.bus.calls) == 6 else 0.01
+    async with world.worker() as worker:
+        worker.feed(*records(range(60)))
+        await worker.at(1)
+        assert len(world.bus.made()) == 6
+        world.directory.put(destination(bus_arn="arn:aws:events:us-east-1:123456789012:event-bus/mended"))
+        worker.feed(record(60))
+        await worker.at(3.5)
+        # The sixth call, made before the change, was blocked only now.
+        world.bus.answer(take_all)
+        worker.feed(record(61))
+        await worker.at(4)
+        assert len(worker.told(Suspended)) == len(worker.told(Resumed)) == 1
+        assert world.bus.arrived["dst_acme"] == ["61"]

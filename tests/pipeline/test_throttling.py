@@ -152,9 +152,32 @@ async def test_while_it_makes_progress_nothing_climbs_and_nobody_else_is_slowed(
         worker.check_all_committed()
 
 
-@pytest.mark.parametrize(("progressing", "tier"), [(True, "2m"), (False, "30m")])
 @in_virtual_time
-async def test_one_of_a_higher_tier_stays_on_it_while_the_bus_makes_progress(*, progressing: bool, tier: str) -> None:
+async def test_a_queue_of_minutes_is_not_copied_every_ten_seconds_and_its_bus_is_kept_busy() -> None:
+    world = World(destination())
+    world.bus.answer(Tokens(per_second=1, at_once=5).answer)
+    async with world.worker(poll_secs=0.5) as worker:
+        # For half a minute ten times what the bus takes, which is ten a second.
+        for tenth in range(300):
+            await worker.at(tenth / 10)
+            worker.feed(*records(range(10 * tenth, 10 * tenth + 10)))
+        await worker.at(250)
+        assert len(world.bus.arrived["dst_acme"]) >= 0.9 * 10 * 250
+        await worker.at(330)
+        assert len(world.bus.arrived["dst_acme"]) == len(set(world.bus.arrived["dst_acme"])) == 3000
+        tiers = Counter(tier for _, _, tier, _ in world.topics.moved())
+        assert tiers.keys() == {"10s", "2m"}
+        # Every ten seconds all of it would be 15 copies of each.
+        assert tiers.total() <= 8 * 3000
+        assert worker.commit()[P0] == 3000
+        worker.check_all_committed()
+
+
+@pytest.mark.parametrize(("progressing", "tier"), [(True, "10s"), (False, "30m")])
+@in_virtual_time
+async def test_one_of_a_higher_tier_waits_no_longer_than_its_turn_takes_to_come(
+    *, progressing: bool, tier: str
+) -> None:
     world = World(narrow("acme", 3))
     taken = in_turn(SLOW_DOWN, take_all if progressing else SLOW_DOWN)
     world.bus.answer(lambda batch: taken(batch) if "500" in keys(batch) else SLOW_DOWN)
@@ -193,6 +216,31 @@ async def test_one_throttled_entry_slows_the_destination_and_is_sent_again_alone
         assert world.bus.made() == [(0.0, TEN), (0.11, ["3"])]
         assert [slowed.in_flight for slowed in worker.told(Slowed)] == [4]
         assert worker.commit() == {P0: 10}
+
+
+@in_virtual_time
+async def test_a_bus_that_takes_most_of_every_call_is_not_left_to_pauses() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.answer(lambda batch: answered(batch, {keys(batch)[-1]: fault("ThrottlingException")}))
+    async with world.worker() as worker:
+        worker.feed(*records(range(200)))
+        await worker.at(0.5)
+        # One of ten, and a hundredth of a second a call.
+        assert len(world.bus.arrived["dst_acme"]) >= 180
+
+
+@in_virtual_time
+async def test_entries_that_are_throttled_among_others_climb_no_tier() -> None:
+    dice = random.Random(1)
+    world = World(destination())
+    world.bus.answer(lambda b: answered(b, {k: fault("ThrottlingException") for k in keys(b) if dice.random() < 0.7}))
+    async with world.worker(poll_secs=0.5) as worker:
+        for tenth in range(100):
+            await worker.at(tenth / 10)
+            worker.feed(*records(range(3 * tenth, 3 * tenth + 3)))
+        await worker.at(300)
+        assert {(tier, reason) for _, _, tier, reason in world.topics.moved()} <= {("10s", "throttled")}
+        assert sorted(world.bus.arrived["dst_acme"], key=int) == [str(n) for n in range(300)]
 
 
 @in_virtual_time
@@ -242,15 +290,15 @@ async def test_a_slowed_destination_is_remembered_for_a_minute_after_its_last_ca
 
 
 class Tokens:
-    """A bus with a quota: so many calls a second, and as many at once."""
+    """A bus with a quota: so many calls a second, and as many at once unless it says otherwise."""
 
-    def __init__(self, per_second: int) -> None:
-        self._per_second = per_second
-        self._left, self._at = float(per_second), 0.0
+    def __init__(self, per_second: int, at_once: int | None = None) -> None:
+        self._per_second, self._most = per_second, at_once or per_second
+        self._left, self._at = float(self._most), 0.0
 
     def answer(self, batch: Batch) -> Reply:
         now = virtual_loop().elapsed
-        self._left = min(self._per_second, self._left + (now - self._at) * self._per_second)
+        self._left = min(self._most, self._left + (now - self._at) * self._per_second)
         self._at = now
         if self._left < 1:
             return SLOW_DOWN

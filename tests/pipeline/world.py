@@ -138,7 +138,8 @@ class Worker:
         self._seen: object = None
         self._last: dict[Partition, int] = {}
         self._resumed: dict[Partition, frozenset[int]] = {}
-        batches, clock, policy = batches or LaneLimits(), VirtualClock(), policy or RetryPolicy()
+        batches, policy = batches or LaneLimits(), policy or RetryPolicy()
+        self.clock = clock = VirtualClock()
         guard = FloodGuard(flood or FloodLimits())
         copies = Copies(
             publisher=world.topics,

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from pushrail_stream.registry import Catalog, Parsed, Problem
+from pushrail_stream.registry.catalog import CatalogChange
+from pushrail_stream.registry.folder import document_files, read_document
 
 EXAMPLE: dict[str, Any] = {
     "id": "dst_acme_8K2zRq",
@@ -50,3 +55,9 @@ def write(directory: Path, **documents: Any) -> Path:
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         (directory / f"{name}.json").write_bytes(data)
     return directory
+
+
+def load(path: Path, parse: Callable[[bytes], Parsed | tuple[Problem, ...]]) -> tuple[Catalog, CatalogChange]:
+    """What a folder holds, read for the first time."""
+    catalog = Catalog(lambda _, content: parse(content))
+    return catalog, catalog.apply(map(read_document, document_files(path)))

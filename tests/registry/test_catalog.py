@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from itertools import permutations
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrail_stream.core.destination import AccessKey
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry import Catalog, Parsed, Problem, parse_document
 from pushrail_stream.registry.catalog import CatalogChange
@@ -111,6 +114,99 @@ def test_a_good_document_whose_edit_clashes_stays_as_it_was() -> None:
     assert [refusal.field for refusal in refused.refusals] == ["auth.roleArn"]
     assert catalog.get("dst_b") is before
     assert catalog.apply([change("a", customer("a", role="other"))]).put == ("dst_a", "dst_b")
+
+
+def blocked(catalog: Catalog, customer_id: str) -> list[str]:
+    """Destinations of a customer that no call is made for: their events become dead letters."""
+    route = catalog.route("acme", customer_id)
+    return [destination.id for destination in route if destination.auth == AccessKey("", None)]
+
+
+def test_a_refused_document_stands_without_credentials_as_long_as_there_is_no_good_one() -> None:
+    catalog, first = loaded(
+        disputed=customer("d", role="r"),
+        thief=customer("t", role="r"),
+        wrong=customer("w", region="mars", busArn="nonsense", eventTypes=["a.*"], surprise=1),
+        off=customer("o", region="mars", enabled=False),
+        nobody={"id": "dst_n", "vendor": "acme", "customerExternalId": 7},
+        half=b'{"id": "dst_half", ',
+    )
+    assert {refusal.file for refusal in first.refusals} == {"disputed", "thief", "wrong", "off", "nobody", "half"}
+    assert (ids(catalog), len(catalog), catalog.bad) == ([], 0, 6)
+    assert [blocked(catalog, f"acct_{c}") for c in "dtwo"] == [["dst_d"], ["dst_t"], ["dst_w"], ["dst_o"]]
+    wrong, off = catalog.get("dst_w"), catalog.get("dst_o")
+    assert wrong is not None
+    assert off is not None
+    assert (wrong.wants("a.b"), wrong.wants("b")) == (True, False)
+    assert not off.enabled
+    assert catalog.is_refused("dst_w")
+    assert catalog.document_of("dst_w") == "wrong"
+    mended = catalog.apply([change("wrong", customer("w")), change("thief", None), change("off", None)])
+    assert (mended.put, mended.removed) == (("dst_d", "dst_w"), ())
+    assert [blocked(catalog, f"acct_{c}") for c in "dtwo"] == [[], [], [], []]
+    catalog.apply([change("wrong", b"{")])
+    assert blocked(catalog, "acct_w") == [], "the last good one is in use"
+    assert not catalog.is_refused("dst_w")
+
+
+def test_a_newcomer_that_is_refused_stands_without_credentials_too() -> None:
+    catalog, _ = loaded(a=customer("a"))
+    catalog.apply([change("thief", customer("thief", role="a")), change("new", customer("new", type="SQS"))])
+    assert (blocked(catalog, "acct_thief"), blocked(catalog, "acct_new")) == (["dst_thief"], ["dst_new"])
+    assert blocked(catalog, "acct_a") == []
+
+
+def test_what_stands_for_two_customers_of_one_id_bears_neither_name() -> None:
+    """Dead letters name their destination: replayed, they must not go to whoever gets the id."""
+    catalog, _ = loaded(a=customer("a", id="dst_1"), b=customer("b", id="dst_1"))
+    assert blocked(catalog, "acct_a") == ["dst_1 of acme/acct_a"]
+    assert blocked(catalog, "acct_b") == ["dst_1 of acme/acct_b"]
+    assert catalog.get("dst_1") is None
+    assert catalog.apply([change("b", None)]).put == ("dst_1",)
+    assert blocked(catalog, "acct_a") == []
+
+
+def test_two_documents_of_one_id_and_customer_stand_as_one() -> None:
+    catalog, _ = loaded(a=customer("a"), b=customer("a", enabled=False))
+    assert ids(catalog) == []
+    assert blocked(catalog, "acct_a") == ["dst_a"]
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_document_gets_another_name_while_somebody_claims_the_same(steps: int) -> None:
+    catalog, _ = loaded(a=customer("a"))
+    catalog.apply([change("thief", customer("thief", role="a", external_id="mine"))])
+    moved = [change("renamed", customer("a")), change("a", None)]
+    for batch in [moved] if steps == 1 else [[one] for one in moved]:
+        catalog.apply(batch)
+    assert ids(catalog) == ["dst_a"]
+    assert catalog.document_of("dst_a") == "renamed"
+    assert catalog.bad == 1
+
+
+def test_a_bad_edit_right_behind_a_good_one_keeps_the_good_one() -> None:
+    catalog, _ = loaded(a=customer("a"))
+    both = catalog.apply([change("a", customer("a", enabled=False)), change("a", b"{")])
+    assert (both.put, [refusal.file for refusal in both.refusals]) == (("dst_a",), ["a"])
+    now = catalog.get("dst_a")
+    assert now is not None
+    assert not now.enabled
+    assert catalog.bad == 1
+    catalog.apply([change("a", customer("a")), change("a", None)])
+    assert (ids(catalog), catalog.bad) == ([], 0)
+
+
+def test_the_order_of_the_first_reading_decides_nothing() -> None:
+    documents = {
+        "a": customer("a", external_id="x"),
+        "b": customer("b", external_id="x"),
+        "c": customer("c", id="dst_d"),
+        "d": customer("d"),
+        "e": customer("e"),
+    }
+    for names in permutations(documents):
+        catalog, _ = loaded(**{name: documents[name] for name in names})
+        assert ids(catalog) == ["dst_e"]
 
 
 def test_of_those_that_clash_at_the_first_reading_none_is_used() -> None:

@@ -1,4 +1,4 @@
-"""The directory: good documents are found by customer and by id, bad ones are named and do not stop the others."""
+"""A folder of documents: good ones are found by customer and by id, bad ones are named and do not stop the others."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.ports import Directory
-from pushrail_stream.registry import Caveat, FileDirectory, Refusal, RegistryError, parse_document
+from pushrail_stream.registry import Catalog, Caveat, Refusal, RegistryError, parse_document
+from tests.registry import documents
 from tests.registry.documents import ACCESS_KEY, customer, document, write
 
 
-def load(path: Path, **environ: str) -> tuple[FileDirectory, list[Refusal]]:
-    return FileDirectory.load(path, partial(parse_document, environ=environ, default_max_in_flight=8))
+def load(path: Path, **environ: str) -> tuple[Catalog, list[Refusal]]:
+    catalog, change = documents.load(path, partial(parse_document, environ=environ, default_max_in_flight=8))
+    return catalog, list(change.refusals)
+
+
+def caveats(path: Path, **environ: str) -> tuple[Caveat, ...]:
+    return documents.load(path, partial(parse_document, environ=environ, default_max_in_flight=8))[1].caveats
 
 
 def test_destinations_are_found_by_customer_and_by_id(tmp_path: Path) -> None:
@@ -31,8 +37,8 @@ def test_destinations_are_found_by_customer_and_by_id(tmp_path: Path) -> None:
     assert found.customer_external_id == "acct_globex"
     assert port.get("dst_unknown") is None
     assert len(directory) == 2
-    assert directory.file_of("dst_globex") == str(tmp_path / "other.json")
-    assert directory.file_of("dst_unknown") is None
+    assert directory.document_of("dst_globex") == str(tmp_path / "other.json")
+    assert directory.document_of("dst_unknown") is None
 
 
 def test_a_customer_has_several_destinations_ordered_by_id(tmp_path: Path) -> None:
@@ -95,24 +101,27 @@ def test_an_empty_directory_has_no_destinations(tmp_path: Path) -> None:
     assert (list(directory), refusals) == ([], [])
 
 
-def test_the_later_of_two_documents_with_one_id_is_refused(tmp_path: Path) -> None:
+def test_an_id_that_two_documents_claim_is_nobodys(tmp_path: Path) -> None:
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
     directory, refusals = load(write(tmp_path, a=customer("x", id="dst_1"), b=customer("y", id="dst_1")))
-    assert [destination.customer_external_id for destination in directory] == ["acct_x"]
-    assert refusals == [Refusal(str(tmp_path / "b.json"), "id", f"dst_1 is already the id of {tmp_path / 'a.json'}")]
+    assert list(directory) == []
+    assert refusals == [
+        Refusal(str(a), "id", f"dst_1 is already the id of {b}"),
+        Refusal(str(b), "id", f"dst_1 is already the id of {a}"),
+    ]
 
 
-def test_a_role_with_two_customers_external_ids_is_nobodys(tmp_path: Path) -> None:
-    write(tmp_path, a=customer("x", role="shared"), b=customer("y", role="shared"), c=customer("z"))
+@pytest.mark.parametrize("other", ["shared", "ShareD", "path/to/shared"])
+def test_a_role_with_two_customers_external_ids_is_nobodys(tmp_path: Path, other: str) -> None:
+    """IAM knows one role of a name in an account, whatever its path and case."""
+    write(tmp_path, a=customer("x", role="shared"), b=customer("y", role=other), c=customer("z"))
     directory, refusals = load(tmp_path)
     assert [destination.id for destination in directory] == ["dst_z"]
     assert [(Path(refusal.file).name, refusal.field) for refusal in refusals] == [
         ("a.json", "auth.roleArn"),
         ("b.json", "auth.roleArn"),
     ]
-    assert refusals[0].problem == (
-        f"another customer names the same role with another external ID ({tmp_path / 'b.json'}); "
-        "whose it is is unknown, so none is used"
-    )
+    assert refusals[0].problem == f"is in use for another customer, with another external ID ({tmp_path / 'b.json'})"
 
 
 def test_one_customer_may_use_a_role_for_several_destinations(tmp_path: Path) -> None:
@@ -121,43 +130,36 @@ def test_one_customer_may_use_a_role_for_several_destinations(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("role", [None, "shared"])
-def test_an_external_id_belongs_to_one_customer(tmp_path: Path, role: str | None) -> None:
+def test_an_external_id_that_two_customers_claim_is_nobodys(tmp_path: Path, role: str | None) -> None:
+    """Whichever is read first: workers must not disagree, and a restart must not change whose it is."""
     write(tmp_path, a=customer("x", role=role, external_id="ext"), b=customer("y", role=role, external_id="ext"))
     directory, refusals = load(tmp_path)
-    assert [destination.id for destination in directory] == ["dst_x"]
-    problem = f"is already another customer's ({tmp_path / 'a.json'}): every customer needs one of their own"
-    assert refusals == [Refusal(str(tmp_path / "b.json"), "auth.externalId", problem)]
+    assert list(directory) == []
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    problem = "is already another customer's ({}): every customer needs one of their own"
+    assert refusals == [
+        Refusal(str(a), "auth.externalId", problem.format(b)),
+        Refusal(str(b), "auth.externalId", problem.format(a)),
+    ]
 
 
 def test_the_same_customer_name_at_two_vendors_is_two_customers(tmp_path: Path) -> None:
     write(tmp_path, a=customer("x", external_id="ext"), b=customer("x", id="dst_2", vendor="globex", external_id="ext"))
     _, refusals = load(tmp_path)
-    assert [refusal.field for refusal in refusals] == ["auth.externalId"]
+    assert [refusal.field for refusal in refusals] == ["auth.externalId"] * 2
 
 
-def test_a_missing_secret_is_a_caveat_of_the_directory(tmp_path: Path) -> None:
+def test_a_missing_secret_is_a_caveat(tmp_path: Path) -> None:
     path = write(tmp_path, a=document(auth=ACCESS_KEY))
-    directory, refusals = load(path)
+    _, refusals = load(path)
     assert refusals == []
-    assert directory.caveats == (
-        Caveat(
-            str(tmp_path / "a.json"),
-            "auth.secretAccessKey",
-            "environment variable ACME_SECRET is not set: nothing is sent",
-        ),
-    )
-    assert str(directory.caveats[0]).startswith(f"{tmp_path / 'a.json'}: auth.secretAccessKey: environment variable")
-    directory, _ = load(path, ACME_SECRET="x")
-    assert directory.caveats == ()
-    (destination,) = directory
+    (caveat,) = caveats(path)
+    problem = "environment variable ACME_SECRET is not set: nothing is sent"
+    assert caveat == Caveat(str(tmp_path / "a.json"), "auth.secretAccessKey", problem)
+    assert str(caveat).startswith(f"{tmp_path / 'a.json'}: auth.secretAccessKey: environment variable")
+    assert caveats(path, ACME_SECRET="x") == ()
+    (destination,) = load(path, ACME_SECRET="x")[0]
     assert destination.auth == AccessKey("AKIDEXAMPLE123456", Secret("x"))
-
-
-def test_a_refused_document_leaves_no_caveat(tmp_path: Path) -> None:
-    write(tmp_path, a=document(auth=ACCESS_KEY), b=document(auth={**ACCESS_KEY, "secretAccessKey": "env:OTHER"}))
-    directory, refusals = load(tmp_path)
-    assert [Path(caveat.file).name for caveat in directory.caveats] == ["a.json"]
-    assert [Path(refusal.file).name for refusal in refusals] == ["b.json"]
 
 
 @given(
@@ -169,12 +171,12 @@ def test_a_refused_document_leaves_no_caveat(tmp_path: Path) -> None:
     )
 )
 def test_accepted_documents_never_clash(
-    tmp_path_factory: pytest.TempPathFactory, documents: list[dict[str, object]]
+    tmp_path_factory: pytest.TempPathFactory, drawn: list[dict[str, object]]
 ) -> None:
     path = tmp_path_factory.mktemp("clash")
-    write(path, **{f"d{index}": content for index, content in enumerate(documents)})
+    write(path, **{f"d{index}": content for index, content in enumerate(drawn)})
     directory, refusals = load(path)
-    assert len(directory) + len({refusal.file for refusal in refusals}) == len(documents)
+    assert len(directory) + len({refusal.file for refusal in refusals}) == len(drawn)
     owners: dict[str, str] = {}
     for destination in directory:
         external_id = getattr(destination.auth, "external_id")  # noqa: B009 - an AssumeRole by construction

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Limits, Secret
 from pushrail_stream.registry import Parsed, Problem, parse_document, to_document
+from pushrail_stream.registry.documents import NO_CREDENTIALS, stand_in
 from tests.registry.documents import ACCESS_KEY, EXAMPLE, document
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -170,6 +171,7 @@ def test_a_bad_field_is_refused_by_name(changes: dict[str, Any], field: str, pro
     assert found.problem.startswith(problem)
 
 
+OURS = "must not name one of our own variables (AWS_..., PUSHRAIL_...)"
 REFERENCE = (
     "must not stand in the document in clear: `destinations seal` seals it, or env:NAME names a variable in capitals"
 )
@@ -202,7 +204,14 @@ def test_a_bad_role_is_refused_by_name(changes: dict[str, Any], field: str, prob
 @pytest.mark.parametrize(
     ("changes", "field", "problem"),
     [
-        ({"accessKeyId": "short"}, "auth.accessKeyId", "must be 16 to 128 letters, digits and '_'"),
+        ({"accessKeyId": "short"}, "auth.accessKeyId", "must be 16 to 128 capital letters and digits"),
+        (
+            {"accessKeyId": "wJalrXUtnFEMIaK7MDENGabPxRfiCYEXAMPLEKEY"},
+            "auth.accessKeyId",
+            "must be 16 to 128 capital letters and digits",
+        ),
+        ({"secretAccessKey": "env:AWS_SECRET_ACCESS_KEY"}, "auth.secretAccessKey", OURS),
+        ({"secretAccessKey": "env:PUSHRAIL_SECRETS__KEYRING"}, "auth.secretAccessKey", OURS),
         ({"secretAccessKey": SECRET}, "auth.secretAccessKey", REFERENCE),
         ({"secretAccessKey": f"env:{SECRET}"}, "auth.secretAccessKey", REFERENCE),
         ({"secretAccessKey": "env:wJalrXUtnFEMIaK7MDENGabPxRfiCYEXAMPLEKEY"}, "auth.secretAccessKey", REFERENCE),
@@ -265,6 +274,16 @@ def test_any_json_is_accepted_or_refused_in_words(changes: dict[str, Any], base:
     if not isinstance(parsed, Parsed):
         assert parsed
         assert all(problem.problem and problem.field.isprintable() for problem in parsed)
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON), st.sampled_from([{}, EXAMPLE]))
+def test_whatever_says_whose_it_is_stands_without_credentials(changes: dict[str, Any], base: dict[str, Any]) -> None:
+    found = stand_in(json.dumps({**base, **changes}).encode())
+    if found is not None:
+        assert found.auth == NO_CREDENTIALS
+        assert len(found.bus_arn.split(":")) == 6
+    else:
+        assert not base or {"id", "vendor", "customerExternalId"} & changes.keys()
 
 
 @given(st.binary())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import subprocess
 import unicodedata
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.registry import Onboarding, Parsed, new_external_id, parse_document
 from pushrail_stream.registry.onboarding import _hcl
+from tests.registry import hcl
 
 PLAIN = Onboarding(
     vendor="acme",
@@ -41,6 +43,7 @@ HOSTILE = [
     "Zoë 😀", "\u0085\u2028\u202e\ufeff", "1e3", "012", "yes", "null", "~", "- a: b # c", "{{x}}", "<<EOT", "!Sub x",
     "", "\U000e0001",
 ]  # fmt: skip
+VENDORS_ACCOUNT = "210987654321"
 TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30))
 
 
@@ -201,6 +204,66 @@ def test_terraform_reads_a_string_as_what_was_meant(terraform: Any, texts: list[
     assert done.returncode == 0, done.stderr
     # Terraform normalises every string it reads, to NFC.
     assert json.loads(base64.b64decode(done.stdout)) == [unicodedata.normalize("NFC", text) for text in texts]
+
+
+def policies(onboarding: Onboarding) -> dict[str, Any]:
+    """What Terraform's template has to say, by attribute."""
+    known = replace(onboarding, our_account=onboarding.our_account or VENDORS_ACCOUNT)
+    return {
+        "assume_role_policy": known.trust_policy(),
+        "policy": known.permissions_policy(),
+        **({} if onboarding.archive_days is None else {"event_pattern": {"source": [onboarding.source]}}),
+    }
+
+
+@pytest.mark.parametrize("onboarding", VARIANTS, ids=lambda o: f"{o.region} {o.our_account} {o.archive_days}")
+def test_terraforms_policies_are_those_of_the_document(onboarding: Onboarding) -> None:
+    references = {
+        "aws_cloudwatch_event_bus.pushrail.arn": onboarding.bus_arn,
+        "var.vendor_account_id": VENDORS_ACCOUNT,
+    }
+    assert hcl.encoded(onboarding.terraform(), references) == policies(onboarding)
+
+
+@pytest.mark.parametrize(
+    "onboarding",
+    [*VARIANTS, *(replace(PLAIN, vendor=t, external_id=t, archive_days=1) for t in HOSTILE)],
+)
+def test_terraform_itself_reads_the_policies_of_the_document(
+    terraform: Any, tmp_path: Path, onboarding: Onboarding
+) -> None:
+    text = onboarding.terraform().replace("aws_cloudwatch_event_bus.pushrail.arn", json.dumps(onboarding.bus_arn))
+    text = text.replace("${var.vendor_account_id}", VENDORS_ACCOUNT)
+    bodies = dict(re.findall(r"(\w+)\s*= (jsonencode\(\{.*?\}\))$", text, re.DOTALL | re.MULTILINE))
+    (tmp_path / "main.tf").write_text("".join(f"locals {{\n  {name} = {body}\n}}\n" for name, body in bodies.items()))
+    pairs = ", ".join(f"{name} = jsondecode(local.{name})" for name in bodies)
+    # In base 64: the console would show the text with escapes of its own.
+    done = terraform("console", stdin=f"base64encode(jsonencode({{ {pairs} }}))\n")
+    assert done.returncode == 0, done.stderr
+    # Terraform normalises every string it reads, to NFC.
+    wanted = unicodedata.normalize("NFC", json.dumps(policies(onboarding), ensure_ascii=False))
+    assert json.loads(base64.b64decode(done.stdout)) == json.loads(wanted)
+
+
+@pytest.mark.parametrize("our_account", ["210987654321", None])
+def test_each_template_says_where_it_goes_and_how(our_account: str | None) -> None:
+    onboarding = replace(PLAIN, our_account=our_account, region="eu-west-1")
+    heads = []
+    for template in (onboarding.cloudformation(), onboarding.terraform()):
+        head = [line.removeprefix("#").strip(" \\") for line in template.splitlines() if line.startswith("#")]
+        assert head[0].startswith("For the account 123456789012, in the region eu-west-1")
+        heads.append(" ".join(head[1:]))
+    parameter = "" if our_account else " --parameter-overrides VendorAccountId=VENDOR-ACCOUNT-ID"
+    deploy = "aws cloudformation deploy --region eu-west-1 --stack-name dst-acme-acct-8K2zRq"
+    template = "--template-file cloudformation.yaml --capabilities CAPABILITY_NAMED_IAM"
+    assert heads == [f"{deploy} {template}{parameter}", "terraform init AWS_REGION=eu-west-1 terraform apply"]
+
+
+@given(vendor=TEXT, customer=st.text(min_size=1, max_size=256))
+def test_a_stack_is_called_what_cloudformation_takes(vendor: str, customer: str) -> None:
+    lines = replace(PLAIN, vendor=vendor, customer=customer).cloudformation().splitlines()
+    assert re.fullmatch(r".* --stack-name [A-Za-z][A-Za-z0-9-]{0,127} \\", lines[1])
+    assert sum(line.startswith("#") for line in lines) == 3
 
 
 def test_an_archive_may_be_called_no_longer_than_eventbridge_allows() -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry import Keyring, Refusal
-from pushrail_stream.registry.documents import sealed_in
+from pushrail_stream.registry.raw import sealed_in
 from pushrail_stream.registry.rotation import Rotation, rotate, survey
 from pushrail_stream.registry.sealing import Place
 from tests.registry.documents import ACCESS_KEY, customer

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
 from pushrail_stream.core.signals import DocumentRefused, RegistryChanged, Signal
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry import (
     Catalog,
-    FileDirectory,
     Folder,
     Keyring,
     LiveRegistry,
@@ -28,9 +29,9 @@ from pushrail_stream.registry import (
     parse_document,
     to_document,
 )
-from pushrail_stream.registry.documents import sealed_in, with_secret
-from pushrail_stream.registry.sealing import Place
-from tests.registry.documents import ACCESS_KEY, customer, document
+from pushrail_stream.registry.raw import sealed_in, with_secret
+from pushrail_stream.registry.sealing import LocalKey, Place
+from tests.registry.documents import ACCESS_KEY, customer, document, load, write
 from tests.registry.keys import keyring, no_kms, ring
 
 SECRET = Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
@@ -151,7 +152,13 @@ async def test_a_worker_opens_documents_when_their_key_arrives(tmp_path: Path, m
     path, documents = tmp_path / "keyring.json", tmp_path / "documents"
     documents.mkdir()
     (documents / "a.json").write_text(json.dumps(sealed_document(keyring(path, ring("new")), "a")))
-    catalog = catalog_of(keyring(path, ring("old")))
+    keys, tries = keyring(path, ring("old")), list[str]()
+
+    def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
+        tries.append(name)
+        return parse_document(content, environ={}, default_max_in_flight=8, unseal=keys.unseal)
+
+    catalog = Catalog(parse)
     signals, told = list[Signal](), asyncio.Event()
 
     def observe(signal: Signal) -> None:
@@ -162,15 +169,82 @@ async def test_a_worker_opens_documents_when_their_key_arrives(tmp_path: Path, m
     await registry.start(observe)
     async with asyncio.TaskGroup() as tasks:
         keeping = tasks.create_task(registry.keep(observe))
-        await asyncio.sleep(0.1)  # several tries, of which nothing is told
+        async with asyncio.timeout(60):
+            while len(tries) < 5:  # noqa: ASYNC110 - they are made in a thread
+                await asyncio.sleep(0.01)
+        # Nothing is told of tries.
         assert [type(signal) for signal in signals] == [DocumentRefused, RegistryChanged]
         told.clear()
         path.write_bytes(ring("new"))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await told.wait()
         keeping.cancel()
     assert signals[2:] == [RegistryChanged(("dst_a",), (), 1, 0)]
     assert secret_of(catalog, "a") == SECRET
+
+
+class SilentKms:
+    """A KMS key that lets whoever asks it wait. Implements `ports.MasterKey`."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.answers = threading.Event()
+        self._key = LocalKey(bytes(32))
+
+    def new_data_key(self, context: Mapping[str, str]) -> tuple[bytes, bytes]:
+        return self._key.new_data_key(context)
+
+    def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes | None:
+        self.asked.set()
+        assert self.answers.wait(60)
+        return self._key.unwrap(wrapped, context)
+
+
+async def test_while_kms_is_silent_other_documents_change_and_those_that_wait_change_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(folder, "LOOK_SECS", 0.01)
+    arn = "arn:aws:kms:eu-west-1:111122223333:key/12345678-90ab-cdef-1234-567890abcdef"
+    kms = SilentKms()
+    keys = keyring(tmp_path / "keyring.json", ring("cloud", kms=arn), lambda _arn: kms)
+    documents = write(tmp_path / "documents", a=customer("a"), b=customer("b"))
+    catalog = catalog_of(keys)
+    signals, told = list[Signal](), asyncio.Event()
+
+    def observe(signal: Signal) -> None:
+        signals.append(signal)
+        told.set()
+
+    async def until(*put: str) -> None:
+        async with asyncio.timeout(60):
+            while not any(isinstance(signal, RegistryChanged) and signal.put == put for signal in signals):
+                told.clear()
+                await told.wait()
+
+    registry = LiveRegistry(catalog, Folder(documents))
+    await registry.start(observe)
+    async with asyncio.TaskGroup() as tasks:
+        keeping = tasks.create_task(registry.keep(observe))
+        write(documents, b=sealed_document(keys, "b"), a=customer("a", enabled=False))
+        try:
+            await until("dst_a")
+            assert await asyncio.to_thread(kms.asked.wait, 60)
+            write(documents, b=sealed_document(keys, "b") | {"name": "last"}, c=customer("c"))
+            await until("dst_c")
+            write(documents, d=customer("d"))
+            await until("dst_d")
+            before = catalog.get("dst_b")
+            assert before is not None
+            assert isinstance(before.auth, AssumeRole), "the last good one is in use"
+        finally:
+            kms.answers.set()
+        async with asyncio.timeout(60):
+            while (b := catalog.get("dst_b")) is None or b.name != "last":
+                told.clear()
+                await told.wait()
+        keeping.cancel()
+    assert secret_of(catalog, "b") == SECRET
+    assert catalog.bad == 0
 
 
 def test_a_folder_that_is_validated_refuses_what_does_not_open(keys: Keyring, tmp_path: Path) -> None:
@@ -180,9 +254,8 @@ def test_a_folder_that_is_validated_refuses_what_does_not_open(keys: Keyring, tm
     (documents / "good.json").write_text(json.dumps(a))
     (documents / "moved.json").write_text(json.dumps({**b, "auth": a["auth"]}))
     parse = partial(parse_document, environ={}, default_max_in_flight=8, unseal=keys.unseal)
-    directory, refusals = FileDirectory.load(documents, parse)
-    assert [destination.id for destination in directory] == ["dst_a"]
-    assert [(Path(refusal.file).name, refusal.field) for refusal in refusals] == [("moved.json", FIELD)]
+    _, change = load(documents, parse)
+    assert [(Path(refusal.file).name, refusal.field) for refusal in change.refusals] == [("moved.json", FIELD)]
 
 
 def test_a_document_is_sealed_whatever_else_it_says(keys: Keyring) -> None:

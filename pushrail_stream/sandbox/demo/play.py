@@ -15,7 +15,7 @@ from pushrail_stream.app import Worker, run_worker
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.ports import Failed
-from pushrail_stream.registry import FileDirectory
+from pushrail_stream.registry import Catalog
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.demo.accounts import Accounts, set_up
 from pushrail_stream.sandbox.demo.aws import StandIn, asking, isolated_environment, use_as_own
@@ -45,7 +45,7 @@ class World:
     broker: EmbeddedBroker
     stand_in: StandIn
     settings: Settings
-    directory: FileDirectory
+    directory: Catalog
     accounts: Accounts
     variables: Mapping[str, str]
     """The environment another process needs to be us."""

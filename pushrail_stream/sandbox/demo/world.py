@@ -11,7 +11,8 @@ import yaml
 
 from pushrail_stream.app import document_parser
 from pushrail_stream.ports import Failed
-from pushrail_stream.registry import FileDirectory
+from pushrail_stream.registry import Catalog
+from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.demo.customers import VENDOR, Customer
 from pushrail_stream.settings import Settings
@@ -56,9 +57,11 @@ def write_settings(folder: Path, bootstrap_servers: str, aws_url: str) -> Settin
     return Settings.model_validate(values)
 
 
-def load_documents(folder: Path, settings: Settings) -> FileDirectory:
+def load_documents(folder: Path, settings: Settings) -> Catalog:
     """The documents, read as the worker's command reads them. Raises `Failed` when one is refused."""
-    directory, refusals = FileDirectory.load(folder, document_parser(settings, {}))
+    parse = document_parser(settings, {})
+    catalog = Catalog(lambda _, content: parse(content))
+    refusals = catalog.apply(map(read_document, document_files(folder))).refusals
     if refusals:
         raise Failed("; ".join(str(refusal) for refusal in refusals))
-    return directory
+    return catalog

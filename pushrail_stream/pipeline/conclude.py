@@ -1,0 +1,160 @@
+"""Conclude: what becomes of a delivery after an attempt, a hold or a refusal: back to its lane, or handed over."""
+
+from __future__ import annotations
+
+from typing import final
+
+from pushrail_stream.core.delivery import Delivery, Problem
+from pushrail_stream.core.lane import Lane
+from pushrail_stream.core.outcome import CallFailed, Delivered, Outcome, Reply, Retryable, Throttled
+from pushrail_stream.core.retry import (
+    Again,
+    Bury,
+    Decision,
+    Move,
+    RetryPolicy,
+    Settle,
+    Standing,
+    backoff,
+    decide,
+    move_on,
+)
+from pushrail_stream.core.signals import EntryAttempted
+from pushrail_stream.pipeline.hand_over import HandOver
+from pushrail_stream.pipeline.health import LONGEST_PAUSE_SECS
+from pushrail_stream.ports import Clock, Jitter
+
+
+@final
+class Conclude:
+    """The next step of each delivery. Every method returns at once; ``now`` is the loop's time."""
+
+    def __init__(self, *, hand_over: HandOver, policy: RetryPolicy, clock: Clock, jitter: Jitter) -> None:
+        self._hand_over = hand_over
+        self._policy = policy
+        self._clock = clock
+        self._jitter = jitter
+
+    def attempted(
+        self,
+        lane: Lane,
+        delivery: Delivery,
+        outcome: Outcome,
+        now: float,
+        reply: Reply,
+        *,
+        probing: bool,
+        pressed: bool,
+    ) -> EntryAttempted:
+        """It was attempted, with this outcome. ``pressed``: the worker has no room for what fails at a silent bus."""
+        if isinstance(outcome, Delivered):
+            self._hand_over.delivered(delivery)
+            return report(delivery, outcome, Settle())
+        ours = isinstance(outcome, Retryable) and outcome.ours
+        delivery.problem = Problem(outcome.code, outcome.message, reply.request_id, ours)
+        delay = backoff(delivery.attempts, self._jitter(), self._policy)
+        if isinstance(outcome, Throttled):
+            # Of a whole call the lane itself sees to the pause.
+            pause = max(0.0, lane.next_call_at - now)
+            delay = pause if isinstance(reply, CallFailed) else min(delay, LONGEST_PAUSE_SECS)
+        standing = self._standing(lane, delivery, now)
+        decision = decide(outcome, standing, delay, self._policy)
+        if isinstance(decision, Again) and pressed and lane.is_silent(now):
+            decision = move_on(standing, self._policy, decision.reason)
+        if isinstance(decision, Again | Move) and lane.is_suspended and not probing and delivery.replay is None:
+            decision = _refused(outcome.code, outcome.message)
+        self._carry_out(lane, delivery, decision, now)
+        return report(delivery, outcome, decision)
+
+    def split(self, lane: Lane, delivery: Delivery, outcome: Retryable, now: float, *, probing: bool) -> EntryAttempted:
+        """Its batch was refused as a whole: it is sent again, alone."""
+        is_refused = lane.is_suspended and not probing and delivery.replay is None
+        decision: Decision = _refused(outcome.code, outcome.message) if is_refused else Again(0.0, "retryable")
+        delivery.alone = True
+        self._carry_out(lane, delivery, decision, now)
+        return report(delivery, outcome, decision)
+
+    def hold(self, lane: Lane, delivery: Delivery, now: float) -> None:
+        """A delivery has waited as long as it may, or would have to."""
+        if delivery.first_attempt_ms is None:
+            delivery.first_attempt_ms = self._clock.now_ms()
+        standing = self._standing(lane, delivery, now)
+        problem = delivery.problem or Problem("Held", "no attempt could be made in time")
+        if standing.age_secs >= self._policy.max_age_secs and not problem.ours:
+            self._hand_over.bury(delivery, lane.destination.bus_arn, "expired", problem)
+        else:
+            self._postpone(lane, delivery, move_on(standing, self._policy), now)
+
+    def refuse(self, lane: Lane, delivery: Delivery, now: float) -> None:
+        """Its destination is suspended and this is not its probe. What somebody sends again waits for the probe."""
+        if delivery.replay is not None:
+            self._wait_for_probe(lane, delivery, now)
+            return
+        secs = 0.0 if lane.suspension.since is None else now - lane.suspension.since
+        message = f"every attempt was blocked, the last {secs:.0f} s ago or later"
+        problem = delivery.problem or Problem("DestinationSuspended", message)
+        self._hand_over.bury(delivery, lane.destination.bus_arn, "suspended", problem)
+
+    def _carry_out(self, lane: Lane, delivery: Delivery, decision: Decision, now: float) -> None:
+        match decision:
+            case Settle():
+                raise AssertionError("what was delivered has settled")
+            case Again(delay_secs):
+                self._requeue(lane, delivery, now, delay_secs)
+            case Move():
+                self._postpone(lane, delivery, decision, now)
+            case Bury(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
+                request_id = delivery.problem.request_id if delivery.problem else None
+                problem = Problem(code, message, request_id)
+                self._hand_over.bury(delivery, lane.destination.bus_arn, reason, problem, told=True)
+
+    def _requeue(self, lane: Lane, delivery: Delivery, now: float, delay_secs: float) -> None:
+        if delivery.ticket.is_left_open:
+            self._hand_over.drop(1)
+        elif delivery.ticket.is_leaving:
+            self.hold(lane, delivery, now)
+        else:
+            lane.retry(delivery, now + delay_secs)
+
+    def _postpone(self, lane: Lane, delivery: Delivery, move: Move, now: float) -> None:
+        lane.backlog.left(move.tier.delay_secs, now)
+        self._hand_over.postpone(delivery, move)
+
+    def _wait_for_probe(self, lane: Lane, delivery: Delivery, now: float) -> None:
+        if delivery.first_attempt_ms is None:
+            # The probe may be under way: once around on its own tier, and only then higher.
+            delivery.first_attempt_ms = self._clock.now_ms()
+            self._postpone(lane, delivery, Move(self._policy.tiers[max(delivery.tier - 1, 0)], "held"), now)
+        else:
+            self.hold(lane, delivery, now)
+
+    def _standing(self, lane: Lane, delivery: Delivery, now: float) -> Standing:
+        now_ms = self._clock.now_ms()
+        first_ms = now_ms if delivery.first_attempt_ms is None else delivery.first_attempt_ms
+        return Standing(
+            age_secs=(now_ms - first_ms) / 1000,
+            left_secs=delivery.hold_until - now,
+            tier=delivery.tier,
+            busy_secs=lane.busy_secs(self._policy.tiers[0].delay_secs, now),
+        )
+
+
+def report(delivery: Delivery, outcome: Outcome, decision: Decision) -> EntryAttempted:
+    """A delivery's part in an attempt, for observers."""
+    record, attempt = delivery.record, delivery.attempts
+    return EntryAttempted(
+        delivery.event,
+        record.origin,
+        delivery.trigger,
+        delivery.size,
+        attempt,
+        outcome,
+        decision,
+        record.timestamp_ms,
+        delivery.replay.id if delivery.replay else None,
+    )
+
+
+def _refused(code: str, message: str) -> Bury:
+    """It was under way when its destination was suspended: without a call there is nothing to wait for."""
+    return Bury("suspended", code, message)

@@ -1,0 +1,108 @@
+"""A document as it is written, whatever is wrong with it: its JSON, its id, its sealed secret."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from pushrail_stream.registry import rules
+from pushrail_stream.registry.findings import Problem
+from pushrail_stream.registry.sealing import Place
+
+SECRET_FIELD: Final = "auth.secretAccessKey"  # noqa: S105 - a field's name
+_MAX_NAME: Final = 64
+"""Characters of an unknown field's name that are quoted."""
+
+
+class _DuplicateFieldError(ValueError):
+    pass
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    # JSON leaves open which of two equal names wins; here neither does.
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for index, name in enumerate(names) if name in names[:index])
+        raise _DuplicateFieldError(printable(twice))
+    return fields
+
+
+def read_json(content: bytes) -> object:
+    """The JSON value, or what is wrong with the text, without quoting any of it."""
+    try:
+        return json.loads(content.decode("utf-8"), object_pairs_hook=_object)
+    except UnicodeDecodeError as error:
+        return Problem("", f"is not UTF-8 text (byte {error.start})")
+    except json.JSONDecodeError as error:
+        return Problem("", f"is not valid JSON: line {error.lineno} column {error.colno}: {error.msg.lower()}")
+    except _DuplicateFieldError as error:
+        return Problem(str(error), "stands twice in one object")
+    except (ValueError, RecursionError):
+        return Problem("", "is not valid JSON: nested too deeply, or a number too long")
+
+
+def printable(name: str) -> str:
+    """A name out of a document, fit for one line of any output."""
+    shown = name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "..."
+    return shown if shown.isprintable() else ascii(shown)[1:-1]
+
+
+class Sealed(NamedTuple):
+    """What a document holds sealed."""
+
+    place: Place
+    token: str
+
+
+def sealed_in(content: bytes) -> Sealed | Problem | None:
+    """A document's sealed secret, also where the document is refused for something else; None when it has none.
+
+    A `Problem` when that cannot be told.
+    """
+    value = read_json(content)
+    if isinstance(value, Problem):
+        return value
+    reference = (_part(value, "auth") or {}).get("secretAccessKey")
+    if not isinstance(reference, str) or not reference.startswith(rules.SEALED):
+        return None
+    place = _place(value)
+    return place if isinstance(place, Problem) else Sealed(place, reference)
+
+
+def with_secret(content: bytes, seal: Callable[[Place], str], access_key_id: str | None = None) -> bytes | Problem:
+    """The document with its secret sealed for its place and, if wanted, another access key id; else what is wrong."""
+    value = read_json(content)
+    if isinstance(value, Problem):
+        return value
+    place, auth = _place(value), _part(value, "auth")
+    if isinstance(place, Problem):
+        return place
+    if not isinstance(value, dict) or auth is None or auth.get("mode") != "ACCESS_KEY":
+        return Problem("auth.mode", "must be ACCESS_KEY: a role has no secret")
+    changed = {**auth, "secretAccessKey": seal(place)}
+    if access_key_id is not None:
+        changed["accessKeyId"] = access_key_id
+    return (json.dumps({**value, "auth": changed}, indent=2, ensure_ascii=False) + "\n").encode(errors="surrogatepass")
+
+
+def id_of(content: bytes) -> str | None:
+    """The id a document gives itself, whatever else is wrong with it."""
+    value = read_json(content)
+    found = value.get("id") if isinstance(value, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _part(value: object, name: str) -> dict[str, Any] | None:
+    part = value.get(name) if isinstance(value, dict) else None
+    return part if isinstance(part, dict) else None
+
+
+def _place(value: object) -> Place | Problem:
+    """Where the secret of a document belongs."""
+    fields = value if isinstance(value, dict) else {}
+    for name in ("vendor", "id"):
+        if not isinstance(fields.get(name), str):
+            return Problem(name, "is required and must be text: a secret is sealed for it")
+    return Place(fields["vendor"], fields["id"], SECRET_FIELD)

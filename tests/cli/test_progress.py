@@ -1,0 +1,75 @@
+"""The line of progress: on a terminal only, not at once, and true."""
+
+from __future__ import annotations
+
+import io
+import sys
+from itertools import count
+
+import pytest
+from confluent_kafka import Producer
+
+from pushrail_stream.cli.progress import Bar, describe
+from pushrail_stream.cli.reading import watched
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.scan import Scan
+from tests.conftest import NewTopic
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("done", "secs", "line"),
+    [
+        (500, 10, "events: 500 of 2,000, 50 a second, 30 s left"),
+        (2_000, 10, "events: 2,000 of 2,000, 200 a second"),
+        (0, 10, "events: 0 of 2,000, 0 a second"),
+        (0, 0, "events: 0 of 2,000, 0 a second"),
+    ],
+)
+def test_a_line_says_how_far_how_fast_and_how_long(done: int, secs: float, line: str) -> None:
+    assert describe("events", done, 2_000, secs) == line
+
+
+def test_it_is_shown_after_a_second_five_times_a_second_and_wiped_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    moments = iter((100.0, 100.5, 101.0, 101.1, 101.2))
+    with Bar("dead letters", clock=lambda: next(moments)) as bar:
+        for done in (1, 2, 3, 4):
+            bar.beside = f"{done // 2} sent"
+            bar.at(done, 8)
+    first, second, blank, end = terminal.getvalue().split("\r")[1:]
+    assert first == "dead letters: 2 of 8, 2 a second, 3 s left; 1 sent"
+    assert second == "dead letters: 4 of 8, 3 a second, 1 s left; 2 sent"
+    assert (blank, end) == (" " * len(first), "")
+
+
+@pytest.mark.parametrize(("stream", "quiet"), [(io.StringIO(), False), (Terminal(), True)])
+def test_programs_and_pipes_see_nothing(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, *, quiet: bool) -> None:
+    monkeypatch.setattr(sys, "stderr", stream)
+    moments = iter((0.0, 10.0))
+    with Bar("events", quiet=quiet, clock=lambda: next(moments)) as bar:
+        bar.at(1, 2)
+    assert stream.getvalue() == ""
+
+
+def test_it_moves_with_every_record_however_many_came_at_once(
+    kafka_bootstrap: str, new_topic: NewTopic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done with a record may take its time: with --rate 10 a batch is a quarter of an hour."""
+    producer = Producer({"bootstrap.servers": kafka_bootstrap, "log_level": 0})
+    topic = new_topic()
+    for _ in range(4):
+        producer.produce(topic, b"x")
+    assert producer.flush(30) == 0
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+    seen = []
+    with Scan(KafkaOptions(kafka_bootstrap), topic) as scan, Bar("events", clock=count(0.0, 10.0).__next__) as bar:
+        for _ in watched(scan, bar):
+            seen.append(terminal.getvalue().rpartition("\r")[2].split(",")[0].strip())
+            bar.beside = f"{len(seen)} sent"
+    assert seen == ["events: 0 of 4", "events: 1 of 4", "events: 2 of 4", "events: 3 of 4"]
+    assert "; 3 sent" in terminal.getvalue()

@@ -1,0 +1,282 @@
+"""Commands about dead letters and past events, in this process: what they show and refuse, and Ctrl-C at its worst."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from pushrail_stream.cli.times import now_ms
+from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.record import Headers, Record
+from pushrail_stream.kafka import replays as module
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.kafka.topics import plan_topics, topic_names
+from pushrail_stream.settings import Settings
+from tests.cli.shell import Shell
+from tests.e2e.desk import Desk
+from tests.e2e.world import SECRET, destination, ends, event, make_topics, settings_for
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+
+
+class Interrupted(Producer):
+    """Somebody presses Ctrl-C, twice, while Kafka commits."""
+
+    def commit_transaction(self, timeout: float = -1) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        super().commit_transaction(timeout)
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def settings(real_kafka: str) -> Settings:
+    settings = settings_for(real_kafka, "http://127.0.0.1:1", tiers=(1,))
+    make_topics(settings)
+    return settings
+
+
+@pytest.fixture
+def shell(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Shell:
+    desk = Desk(tmp_path, settings)
+    desk.put([destination(0)])
+    monkeypatch.setenv("CUSTOMER_SECRET", SECRET)
+    monkeypatch.setenv("PUSHRAIL_CONFIG", str(desk.config))
+    return Shell(capsys, [SECRET])
+
+
+def dead(number: int, **changes: Any) -> DeadLetter:
+    """The dead letter of event ``number``."""
+    headers = changes.pop("own", ())
+    value = changes.pop("value", event(0, number))
+    usual: dict[str, Any] = {
+        "record": Record("events", 0, number, b"acct_0", value, headers, 0), "reason": "blocked", "attempts": 1,
+        "failed_at_ms": 1_795_514_400_000, "code": "AccessDenied", "message": "no", "destination_id": "dst_0",
+    }  # fmt: skip
+    return DeadLetter(**usual | changes)
+
+
+def bury(settings: Settings, *letters: DeadLetter, own: Headers | None = None) -> None:
+    """Write dead letters to partition 0 of the DLQ; with these headers alone, if given."""
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    for letter in letters:
+        headers: Any = list(letter.headers() if own is None else own)
+        producer.produce(settings.topics.dlq, letter.record.value, letter.record.key, 0, headers=headers)
+    assert producer.flush(30) == 0
+
+
+def produce(settings: Settings, numbers: range) -> None:
+    """Events of these numbers."""
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    for number in numbers:
+        producer.produce(settings.topics.events, event(0, number), "acct_0")
+    assert producer.flush(30) == 0
+
+
+def copies(settings: Settings) -> Counter[bytes | None]:
+    """What was committed. A commit is acknowledged before all can read it; whoever opens the journal waits for that."""
+    [topic] = settings.topics.retry
+    with (
+        ReplayJournal.open(kafka_options(settings), settings.topics.replays),
+        Scan(kafka_options(settings), topic) as scan,
+    ):
+        return Counter(record.value for batch in scan for record in batch)
+
+
+def test_what_was_committed_of_dead_letters_is_not_called_unwritten(
+    settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bury(settings, *map(dead, range(5)))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "Producer", Interrupted)
+        code, _, err = shell("replay", "dlq", "--rate", "2")
+    assert code == 130
+    assert "interrupted: 2 deliveries of rp-" in err
+    assert "run it again to go on" in err
+    assert copies(settings).total() == 2
+    code, out, _ = shell("replay", "dlq")
+    assert code == 0
+    assert "left out: 2 replayed before" in out
+    assert copies(settings) == Counter(event(0, number) for number in range(5))
+
+
+def test_events_go_on_though_nothing_had_been_sent(
+    settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    produce(settings, range(5))
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "Producer", Interrupted)
+        code, _, err = shell("replay", "events", "--customer", "acct_0", "--since", "1h")
+    assert (code, copies(settings).total()) == (130, 0)
+    assert "interrupted: 0 deliveries of rp-" in err
+    [replay_id] = {word for word in err.split() if word.startswith("rp-")}
+    produce(settings, range(5, 7))  # too late for that replay
+    code, out, err = shell("replay", "events", "--resume", replay_id)
+    assert (code, out.splitlines()[-1]) == (0, f"{replay_id}: 5 deliveries are on their way")
+    assert f"`attempts --replay {replay_id}` shows what becomes of them" in err
+    assert copies(settings) == Counter(event(0, number) for number in range(5))
+
+
+def test_large_letters_go_in_small_transactions(
+    settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction lives for 15 seconds: 500 letters of a megabyte each would never be through."""
+    commits: list[int] = []
+
+    class Counting(Producer):
+        def commit_transaction(self, timeout: float = -1) -> Any:
+            commits.append(1)
+            return super().commit_transaction(timeout)
+
+    bury(settings, *(dead(number, value=event(0, number, payload={"x": "y" * 900_000})) for number in range(24)))
+    monkeypatch.setattr(module, "Producer", Counting)
+    assert shell("replay", "dlq")[0] == 0
+    assert (len(commits), copies(settings).total()) == (3, 24)
+
+
+def test_a_letter_is_found_by_its_place_by_its_event_and_by_what_it_says(settings: Settings, shell: Shell) -> None:
+    topic = settings.topics.dlq
+    bury(settings, dead(7), dead(8, code="Other"), dead(7, destination_id="dst_b"))
+    shown = [json.loads(line) for line in shell("dlq", "show", f"{topic}/0/1", "--json")[1].splitlines()]
+    assert [(one["origin"], one["code"], one["event"]["idempotencyKey"]) for one in shown] == [
+        ("events/0/8", "Other", "key-8")
+    ]
+    for words, found in (
+        (("events/0/7",), ["dst_0", "dst_b"]),
+        (("events/0/7", "--limit", "1"), ["dst_0"]),
+        (("events/0/7", "--destination", "dst_b"), ["dst_b"]),
+        (("--code", "AccessDenied"), ["dst_0", "dst_b"]),
+        (("--fault", "customer", "--limit", "2"), ["dst_0", "dst_0"]),
+    ):
+        lines = shell("dlq", "show", *words, "--json")[1].splitlines()
+        assert [json.loads(line)["destination"] for line in lines] == found, words
+    for position in (f"{topic}/0/3", f"{topic}/99/0", "events/0/9", f"{topic}/0/99999999999999999999"):
+        assert shell("dlq", "show", position) == (
+            1,
+            "",
+            f"error: {position}: there is no such dead letter in {topic}\n",
+        )
+    assert shell("dlq", "show", f"{topic}/0/1", "--code", "AccessDenied")[0] == 1
+    assert "POSITION: is required, or an option" in shell("dlq", "show")[2]
+    assert "POSITION: must be topic/partition/offset" in shell("dlq", "show", "7")[2]
+
+
+def test_what_is_no_event_is_dumped(settings: Settings, shell: Shell) -> None:
+    value = bytes(range(256)) * 5
+    own = (("x", b"1"), ("x", b"2"), ("nothing", None), ("binary", b"\xff"))
+    bury(settings, dead(1, value=value, reason="undecodable", destination_id=None, own=own))
+    position = f"{settings.topics.dlq}/0/0"
+    lines = shell("dlq", "show", position)[1].splitlines()
+    assert "fault           producer" in lines
+    assert [line for line in lines if line.startswith("header")] == [
+        "header          x: 1", "header          x: 2", "header          nothing", r"header          binary: \xff",
+    ]  # fmt: skip
+    assert "00000020  20 21 22 23 24 25 26 27 28 29 2a 2b 2c 2d 2e 2f   !\"#$%&'()*+,-./" in lines
+    assert "000000f0  f0 f1 f2 f3 f4 f5 f6 f7 f8 f9 fa fb fc fd fe ff  ................" in lines
+    assert sum(line.startswith("0000") for line in lines) == 64
+    assert "... 256 bytes more" in lines
+    told = json.loads(shell("dlq", "show", position, "--json")[1])
+    assert (told["event"], told["bytes"], told["hex"]) == (None, 1280, value[:1024].hex())
+    assert told["headers"] == [
+        {"name": "x", "value": "1"}, {"name": "x", "value": "2"},
+        {"name": "nothing", "value": None}, {"name": "binary", "value": r"\xff"},
+    ]  # fmt: skip
+
+
+def test_the_deepest_event_there_may_be_is_shown(settings: Settings, shell: Shell) -> None:
+    payload: Any = {}
+    deepest = b'{"a":' * 998 + b"1" + b"}" * 998
+    value = event(0, 1, payload=payload).replace(b'"payload": {}', b'"payload": ' + deepest)
+    bury(settings, dead(1, value=value))
+    position = f"{settings.topics.dlq}/0/0"
+    code, out, _ = shell("dlq", "show", position)
+    assert (code, out.count('"a": {')) == (0, 997)
+    code, out, _ = shell("dlq", "show", position, "--json")
+    assert (code, out.count('"a":{')) == (0, 997)
+
+
+def test_a_destination_whose_document_is_refused_is_not_called_deleted(
+    settings: Settings, shell: Shell, tmp_path: Path
+) -> None:
+    bury(settings, dead(1))
+    (tmp_path / "destinations" / "dst_0.json").write_text("{}")
+    code, out, err = shell("replay", "dlq", "--dry-run")
+    assert code == 0
+    assert "left out: 1 its destination was deleted, or its document is refused (`destinations validate`)" in out
+    assert f"refused: {tmp_path / 'destinations' / 'dst_0.json'}: " in err
+    _, _, err = shell("check", "--since", "1h")
+    assert "what is for destinations with refused documents is not looked for" in err
+
+
+def test_whose_fault_it_is_is_told_and_asked_for(settings: Settings, shell: Shell) -> None:
+    bury(settings, dead(1), dead(2, value=b"{", reason="undecodable", destination_id=None))
+    bury(settings, dead(3), own=(("a", b"b"),))
+    rows = [json.loads(line) for line in shell("dlq", "list", "--json")[1].splitlines()]
+    assert {row["reason"]: row["fault"] for row in rows} == {
+        "blocked": "customer", "undecodable": "producer", "foreign": "producer",
+    }  # fmt: skip
+    out = shell("replay", "dlq", "--dry-run", "--fault", "producer")[1].splitlines()
+    assert out[1:] == [
+        "left out: 1 cannot be decoded",
+        "left out: 1 no dead letter of ours (foreign)",
+        out[-1],
+    ]
+    table = shell("replay", "dlq", "--dry-run")[1].splitlines()
+    assert table[0].split() == ["destination", "reason", "fault", "deliveries"]
+    assert table[1].split() == ["dst_0", "blocked", "customer", "1"]
+
+
+def test_times_that_make_no_sense_are_wrong_usage(shell: Shell) -> None:
+    for command in (("dlq", "list"), ("dlq", "show"), ("replay", "dlq"), ("replay", "events", "--all"), ("check",)):
+        code, _, err = shell(*command, "--since", "1h", "--until", "2h")
+        assert (code, err) == (2, "error: --until: must be later than --since\n"), command
+    assert shell("dlq", "list", "--since", "900000d")[0] == 0, "everything is younger"
+    assert shell("dlq", "list", "--since", "0001-01-01T00:00:00Z")[0] == 2
+
+
+def test_a_producers_fast_clock_hides_no_event_from_a_replay(settings: Settings, shell: Shell) -> None:
+    """Its record lies before others that are older: the end of a time is not at one offset."""
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    hour_ms = 3_600_000
+    now = now_ms()
+    for number, at in ((0, now - 3 * hour_ms), (1, now), (2, now - 3 * hour_ms)):
+        producer.produce(settings.topics.events, event(0, number), "acct_0", 0, timestamp=at)
+    assert producer.flush(30) == 0
+    assert shell("replay", "events", "--all", "--since", "4h", "--until", "2h")[0] == 0
+    assert copies(settings) == Counter([event(0, 0), event(0, 2)])
+
+
+def test_a_partition_that_stays_where_it_is_keeps_what_is_known_of_it(settings: Settings, shell: Shell) -> None:
+    """The map of what is settled above the committed offset: without it workers would send that again."""
+    produce(settings, range(5))
+    [at] = [number for number, end in ends(settings, settings.topics.events).items() if end]
+    group = {"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": settings.kafka.group_id, "log_level": 0}
+    consumer = Consumer(group)
+    topic = settings.topics.events
+    consumer.commit(offsets=[TopicPartition(topic, at, 2, "a map")], asynchronous=False)
+    try:
+        for target, found in (("2", (2, "a map")), ("3", (3, ""))):
+            assert shell("replay", "offsets", "--to", target, "--partition", str(at))[0] == 0
+            [committed] = consumer.committed([TopicPartition(topic, at)], timeout=10)
+            assert (committed.offset, committed.metadata or "") == found
+    finally:
+        consumer.close()
+    [told] = shell("replay", "offsets", "--to", "latest", "--partition", str(at), "--dry-run", "--json")[1].splitlines()
+    said = {"partition": at, "old": 3, "new": 5, "first": 0, "end": 5, "again": -2, "dryRun": True}
+    assert json.loads(told) == said
+
+
+def test_marks_outlive_dead_letters(settings: Settings) -> None:
+    """Kafka deletes dead letters by whole segments, weeks late; the mark of one that is still there must be too."""
+    plans = {plan.name: plan for plan in plan_topics(topic_names(settings), 1)}
+    kept = {name: int(plans[name].config["retention.ms"]) for name in (settings.topics.dlq, settings.topics.replays)}
+    assert kept[settings.topics.replays] > 4 * kept[settings.topics.dlq]

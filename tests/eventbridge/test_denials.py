@@ -1,0 +1,66 @@
+"""Whose fault a denied AssumeRole is: one role's, or our own identity's that may not call it any more."""
+
+from __future__ import annotations
+
+from pushrail_stream.core.destination import AssumeRole
+from pushrail_stream.core.outcome import BASE_CREDENTIALS_DENIED, Answered, CallFailed
+from pushrail_stream.eventbridge.client import EventBridge
+from pushrail_stream.eventbridge.denials import ROLES, Denials
+from pushrail_stream.sandbox.bus import CallError, Rule
+from tests.eventbridge.signing import ON_ASSUME, START, Clock, to, world
+
+DENIED = Rule(CallError(403, "AccessDenied", "User: ... is not authorized to perform: sts:AssumeRole"), ON_ASSUME)
+
+
+def arn(number: int, account: int | None = None) -> str:
+    return f"arn:aws:iam::{111111111111 * (1 + (number if account is None else account) % 8)}:role/writer-{number}"
+
+
+def test_a_few_denied_roles_are_their_customers_fault_and_many_without_a_grant_are_ours() -> None:
+    denials = Denials()
+    assert [denials.denied(arn(number)) for number in range(ROLES)] == [False] * (ROLES - 1) + [True]
+    assert denials.denied(arn(0)), "until one is granted"
+    denials.granted(arn(7))
+    assert not denials.denied(arn(0))
+
+
+def test_roles_of_one_account_may_all_be_wrong() -> None:
+    denials = Denials()
+    assert not any(denials.denied(arn(number, account=3)) for number in range(3 * ROLES))
+    assert denials.denied(arn(0, account=4))
+
+
+def test_broken_roles_that_are_probed_again_say_nothing_new() -> None:
+    denials = Denials()
+    for number in range(ROLES - 1):
+        denials.denied(arn(number))
+    denials.granted(arn(100))
+    for _ in range(10):
+        assert not any(denials.denied(arn(number)) for number in range(ROLES - 1))
+    denials.granted(arn(0))
+    assert not denials.denied(arn(0)), "it worked in between, so it is news, but one role's alone"
+
+
+async def signed_in(us: EventBridge, number: int) -> str:
+    reply = await us.put(to(AssumeRole(arn(number), "acme-ext-7Pq2"), f"dst_{number}"))
+    if isinstance(reply, CallFailed):
+        return reply.code
+    assert isinstance(reply, Answered)
+    return "signed in"
+
+
+async def test_an_identity_that_may_not_assume_roles_any_more_is_our_own_fault(
+    base_credentials: tuple[str, str],
+) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        for number in range(20):
+            server.add_role(arn(number), external_id="acme-ext-7Pq2")
+        server.set_plan([DENIED])
+        codes = [await signed_in(us, number) for number in range(10)]
+        assert codes == ["AccessDenied"] * (ROLES - 1) + [BASE_CREDENTIALS_DENIED] * (11 - ROLES)
+        server.set_plan([])
+        assert await signed_in(us, 15) == "signed in"
+        clock.epoch = START + 60
+        server.set_plan([DENIED])
+        assert await signed_in(us, 0) == "AccessDenied", "others can be assumed: this one's fault again"

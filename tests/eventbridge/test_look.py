@@ -1,0 +1,84 @@
+"""Asking whether a bus exists: only AWS naming the bus says yes, and only AWS saying so says no."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pushrail_stream.core.destination import AccessKey, Auth, Secret
+from pushrail_stream.core.outcome import Answered, Presence
+from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Garbage, Match, ResetBefore, Rule
+from pushrail_stream.sandbox.bus.faults import Effect
+from tests.eventbridge.batches import BUS, destination
+from tests.eventbridge.recorder import Recorder, http
+from tests.eventbridge.signing import ASSUME, KEY, ON_ASSUME, SECRET, to, world
+
+OWN_KEY = AccessKey(KEY, Secret(SECRET))
+ON_LOOK = Match(operation="DescribeEventBus")
+
+
+@pytest.mark.parametrize("auth", [ASSUME, OWN_KEY], ids=["role", "key"])
+async def test_a_bus_is_there_until_it_is_deleted(base_credentials: tuple[str, str], auth: Auth) -> None:
+    async with world(base_credentials) as (us, server):
+        target = destination(auth)
+        assert await us.look(target) == "there"
+        server.directory.buses.clear()
+        assert await us.look(target) == "gone"
+        assert isinstance(await us.put(to(auth)), Answered), "PutEvents does not tell"
+        assert server.arrivals == []
+        server.add_bus(BUS)
+        assert await us.look(target) == "there"
+
+
+async def test_a_key_that_may_not_ask_is_denied(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, server):
+        server.add_key(KEY, SECRET, buses=[])
+        assert await us.look(destination(OWN_KEY)) == "denied"
+
+
+@pytest.mark.parametrize(
+    ("effect", "presence"),
+    [
+        (CallError(400, "AccessDeniedException"), "denied"),
+        (CallError(400, "ThrottlingException"), "unknown"),
+        (CallError(500, "InternalException"), "unknown"),
+        (CallError(404, body="html"), "unknown"),
+        (CallError(403, body="empty"), "unknown"),
+        (ExpireTokens(), "unknown"),
+        (ResetBefore(), "unknown"),
+        (Garbage("empty"), "unknown"),
+        (Garbage("html"), "unknown"),
+        (Garbage("object"), "unknown"),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_what_is_no_answer_to_the_question_is_neither_there_nor_gone(
+    base_credentials: tuple[str, str], effect: Effect, presence: Presence, *, is_there: bool
+) -> None:
+    async with world(base_credentials) as (us, server):
+        if not is_there:
+            server.directory.buses.clear()
+        server.set_plan([Rule(effect, ON_LOOK)])
+        assert await us.look(destination(ASSUME)) == presence
+
+
+@pytest.mark.parametrize("arn", ["arn:aws:events:us-east-1:123456789012:event-bus/default", None, [BUS]])
+async def test_the_description_of_another_bus_says_nothing_of_this_one(arn: object) -> None:
+    reply = http("200 OK", json.dumps({"Arn": arn, "Name": "pushrail-events"}).encode())
+    async with (
+        Recorder.serve(reply) as server,
+        EventBridge.open(EventBridgeOptions(endpoint_url=server.url)) as us,
+    ):
+        assert await us.look(destination(OWN_KEY)) == "unknown"
+        server.reply = http("200 OK", json.dumps({"Arn": BUS}).encode())
+        assert await us.look(destination(OWN_KEY)) == "there"
+
+
+async def test_without_a_session_nobody_is_asked(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, server):
+        server.set_plan([Rule(CallError(403, "AccessDenied"), ON_ASSUME)])
+        assert await us.look(destination(ASSUME)) == "unknown"
+        assert server.counts()["describeEventBus"] == 0

@@ -1,0 +1,170 @@
+"""The accounts: every delivery there should have been, and what its traces say."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
+from pushrail_stream.core.record import Record
+from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.history.check import Check, summarise
+from pushrail_stream.history.letters import Letter, read_letter
+from pushrail_stream.registry import FileDirectory
+from tests.history.samples import said
+from tests.history.test_replay import AT, destination, event_record
+
+PARTITION = event_record(0).partition
+A, B = destination(0), destination(0, id="dst_b")
+BOTH = FileDirectory((d.id, d) for d in (A, B))
+
+
+def check(*offsets: int, directory: FileDirectory = BOTH, committed: int = 100, **changes: Any) -> Check:
+    """Everything below ``committed`` is settled; these events are on the topic, one a second."""
+    found = Check(directory, "acme", **changes)
+    found.group_is_at(PARTITION, committed, [])
+    for offset in offsets:
+        found.event(event_record(0, offset)._replace(timestamp_ms=AT + 1000 * offset))
+    return found
+
+
+def attempt(found: Check, offset: int, destination_id: str | None, status: str = "delivered", **changes: Any) -> None:
+    origin = {"topic": "pushrail.events", "partition": PARTITION, "offset": offset}
+    at = format_rfc3339(AT + 1000 * offset + 100)
+    record = said(0, origin=origin, destinationId=destination_id, status=status, at=at) | changes
+    found.attempt(json.dumps(record).encode())
+
+
+def letter(offset: int, destination_id: str | None = "dst_0", reason: str = "blocked") -> Letter:
+    died = DeadLetter(event_record(0, offset), reason, 1, AT, "code", "no", destination_id)  # type: ignore[arg-type]
+    return read_letter(Record("pushrail.dlq", 0, 1, b"k", died.record.value, died.headers(), AT), "acme")
+
+
+def became(found: Check) -> dict[tuple[int, str | None], str]:
+    return {(one.origin.offset, one.destination): status for status, one in found.deliveries()}
+
+
+def test_every_delivery_has_one_end() -> None:
+    found = check(1, 2, 3, 4)
+    for offset, status in ((1, "delivered"), (2, "dead_lettered"), (3, "skipped"), (4, "retrying")):
+        attempt(found, offset, "dst_0", status)
+        attempt(found, offset, "dst_b")
+    assert became(found) == {
+        (1, "dst_0"): "delivered", (2, "dst_0"): "dead_lettered", (3, "dst_0"): "skipped", (4, "dst_0"): "missing",
+        **{(offset, "dst_b"): "delivered" for offset in (1, 2, 3, 4)},
+    }  # fmt: skip
+    total, by_destination = summarise(found.deliveries())
+    assert total == {"delivered": 5, "dead_lettered": 1, "skipped": 1, "missing": 1}
+    assert by_destination["dst_b"] == {"delivered": 4}
+    assert (found.events, found.repeated, found.unreadable) == (4, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "statuses", [("retrying", "delivered"), ("delivered", "dead_lettered"), ("delivered", "skipped")]
+)
+def test_what_was_delivered_stays_so_in_whatever_order_it_is_told(statuses: tuple[str, str]) -> None:
+    for order in (statuses, statuses[::-1]):
+        found = check(1, directory=FileDirectory([("a", A)]))
+        for status in order:
+            attempt(found, 1, "dst_0", status)
+        assert became(found) == {(1, "dst_0"): "delivered"}
+
+
+def test_what_was_confirmed_twice_is_repeated_unless_it_was_replayed() -> None:
+    found = check(1, 2, directory=FileDirectory([("a", A)]))
+    for offset in (1, 1, 2):
+        attempt(found, offset, "dst_0")
+    attempt(found, 2, "dst_0", trigger="replay")
+    assert found.repeated == 1
+
+
+def test_dead_letters_say_whose_fault_they_are() -> None:
+    found = check(1, 2, 3)
+    found.letter(letter(1, "dst_0", "blocked"))
+    found.letter(letter(2, None, "undecodable"))
+    attempt(found, 3, "dst_b", "dead_lettered", reason="oversize")
+    attempt(found, 1, "dst_b")
+    attempt(found, 3, "dst_0")
+    faults = Counter(one.fault for status, one in found.deliveries() if status == "dead_lettered")
+    assert faults == {"customer": 2, "producer": 1}
+    assert became(found)[2, None] == "dead_lettered"
+
+
+def test_what_nobody_has_finished_is_pending() -> None:
+    found = check(1, 2, 3, 4, committed=3)
+    found.group_is_at(PARTITION, 3, [4])
+    waiting = DeliveryHeaders(
+        origin=event_record(0, 1).origin, attempts=1, reason="retryable", failed_at_ms=AT, destination="dst_0"
+    )
+    found.waits(read_letter(Record("retry", 0, 1, b"k", b"{}", encode_headers(waiting, ()), AT), "acme"))
+    found.waits(read_letter(Record("retry", 0, 2, b"k", b"{}", (), AT), "acme"))
+    attempt(found, 1, "dst_0", "retrying")
+    attempt(found, 1, "dst_b")
+    attempt(found, 3, "dst_0")
+    assert became(found) == {
+        (1, "dst_0"): "pending", (1, "dst_b"): "delivered",
+        (2, "dst_0"): "missing", (2, "dst_b"): "missing",
+        (3, "dst_0"): "delivered", (3, "dst_b"): "pending",
+        (4, "dst_0"): "missing", (4, "dst_b"): "missing",
+    }  # fmt: skip
+
+
+def test_a_destination_that_lost_everything_is_no_new_one() -> None:
+    """Of two destinations the second was sent nothing; only what lies before these events tells that it was there."""
+    found = check(1, 2)
+    attempt(found, 1, "dst_0")
+    attempt(found, 2, "dst_0")
+    assert became(found) == {
+        (1, "dst_0"): "delivered", (1, "dst_b"): "too_new", (2, "dst_0"): "delivered", (2, "dst_b"): "too_new",
+    }  # fmt: skip
+    assert found.strangers() == {"dst_b"}
+    found.was_there("dst_b")
+    assert became(found) == {
+        (1, "dst_0"): "delivered", (1, "dst_b"): "missing", (2, "dst_0"): "delivered", (2, "dst_b"): "missing",
+    }  # fmt: skip
+    assert not found.strangers()
+
+
+def test_a_destination_is_asked_for_what_came_after_its_first_sign() -> None:
+    found = check(1, 2, 3)
+    for offset in (1, 2, 3):
+        attempt(found, offset, "dst_0")
+    attempt(found, 2, "dst_b")
+    assert became(found) == {
+        **{(offset, "dst_0"): "delivered" for offset in (1, 2, 3)},
+        (1, "dst_b"): "too_new", (2, "dst_b"): "delivered", (3, "dst_b"): "missing",
+    }  # fmt: skip
+
+
+def test_an_event_of_nobody_is_one_delivery_to_nobody() -> None:
+    found = check(1, 2, directory=FileDirectory())
+    attempt(found, 1, None, "skipped")
+    assert became(found) == {(1, None): "skipped", (2, None): "missing"}
+    # Its destinations have come since.
+    later = check(1)
+    attempt(later, 1, None, "skipped")
+    assert became(later) == {(1, None): "skipped"}
+
+
+def test_one_customers_events_are_looked_at_alone() -> None:
+    found = check(1, customer="acct_1", directory=FileDirectory([("1", destination(1))]))
+    found.event(event_record(1, 2))
+    found.event(event_record(1, 3)._replace(value=b"{"))
+    assert became(found) == {(2, "dst_1"): "missing"}
+    assert found.events == 1
+
+
+def test_what_makes_no_sense_or_is_not_asked_about_changes_nothing() -> None:
+    found = check(1)
+    for value in (None, b"{", b"[]", b'{"origin": {}}', b'{"origin": 1, "status": "delivered", "at": ""}'):
+        found.attempt(value)
+    assert found.unreadable == 5
+    attempt(found, 9, "dst_0")
+    attempt(found, 1, "dst_0", "imagined")
+    attempt(found, 1, "dst_0", origin={"topic": "other", "partition": PARTITION, "offset": 1})
+    found.letter(letter(9))
+    assert became(found) == {(1, "dst_0"): "missing", (1, "dst_b"): "missing"}
