@@ -209,8 +209,8 @@ def test_a_section_left_empty_counts_as_absent() -> None:
          "every topic needs a name of its own")),
         ("topics: {retry: {r.1: 1, r_1: 2}}", ("topics.retry: r_1 cannot be told apart from r.1: every topic needs a "
          "name of its own")),
-        ("topics: {retry: {r.1: 10, r.2: 60, r.3: 60}}", ("topics.retry: delays must ascend: "
-         "r.3 (60) is not longer than r.2 (60)")),
+        ("topics: {retry: {r.1: 10, r.2: 60, r.3: 60}}", ("topics.retry: r.2 and r.3 have one delay (60): "
+            "every tier waits longer than the last")),
         ("topics: {retry: {}}", "topics.retry: must have at least 1 item(s)"),
         ("topics: {retry: {r: 0}}", "topics.retry.r: must be more than 0 (is 0)"),
         ("kafka: {client: {enable.auto.commit: true}}", ("kafka.client.enable.auto.commit: belongs to the engine (only "

@@ -133,11 +133,13 @@ class TopicsSettings(_Section):
 
     @field_validator("retry")
     @classmethod
-    def _check_ascending(cls, retry: Mapping[str, float]) -> Mapping[str, float]:
-        for (shorter, before), (longer, after) in pairwise(retry.items()):
-            if after <= before:
-                raise ValueError(f"delays must ascend: {longer} ({after:g}) is not longer than {shorter} ({before:g})")
-        return retry
+    def _put_in_order(cls, retry: Mapping[str, float]) -> Mapping[str, float]:
+        # A delivery climbs them by their delays. The order of a mapping means nothing: what writes YAML may sort it.
+        ordered = sorted(retry.items(), key=lambda tier: tier[1])
+        for (one, delay), (other, same) in pairwise(ordered):
+            if delay == same:
+                raise ValueError(f"{one} and {other} have one delay ({delay:g}): every tier waits longer than the last")
+        return dict(ordered)
 
 
 class RegistrySettings(_Section):
