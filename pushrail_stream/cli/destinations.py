@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import click
 
@@ -15,13 +15,22 @@ from pushrail_stream.cli.documents import delete, put, unusable
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, remark, say, table
+from pushrail_stream.cli.progress import Bar
+from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.seal import seal
+from pushrail_stream.cli.times import now_ms, shown
 from pushrail_stream.cli.trial import try_out
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
+from pushrail_stream.history.attempts import read_attempt
+from pushrail_stream.history.standing import Standings
 from pushrail_stream.registry import Catalog, Caveat, Refusal, to_document
 from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.settings import Settings
+
+_STATE_MS: Final = 3_600_000
+"""How far back a destination's state is looked for."""
+_COLUMNS: Final = ("id", "customer", "vendor", "bus", "region", "auth", "enabled", "filter")
 
 
 @click.group(epilog="Example: pushrail-stream destinations list")
@@ -29,20 +38,26 @@ def destinations() -> None:
     """Customers' buses and their documents."""
 
 
-@destinations.command("list", epilog="Example: pushrail-stream destinations list --json")
+@destinations.command("list", epilog="Example: pushrail-stream destinations list --state")
+@click.option("--state", is_flag=True, help="Also how each stands, by the last hour of the delivery log.")
 @common_options
-def list_(options: Options) -> None:
+def list_(options: Options, *, state: bool) -> None:
     """List every destination; documents that were refused are named on stderr.
 
-    With --json: one document a line, secrets masked.
+    A state is what the log says since the destination's last delivery, the worst first: gone (its bus does not exist),
+    suspended, blocked, slowed (it throttles), retrying, or delivering; nothing where nothing was tried.
+
+    With --json: one document a line, secrets masked; with --state one object with id, state, code and since a line.
     """
     directory = _load(options.settings)
+    if state:
+        _list_states(options, directory)
+        return
     if options.json:
         for destination in directory:
             emit(to_document(destination))
         return
-    columns = ("id", "customer", "vendor", "bus", "region", "auth", "enabled", "filter")
-    table(columns, (_row(destination) for destination in directory))
+    table(_COLUMNS, (_row(destination) for destination in directory))
 
 
 @destinations.command(epilog="Example: pushrail-stream destinations show dst_acme_8K2zRq")
@@ -96,6 +111,23 @@ destinations.add_command(seal)
 destinations.add_command(put)
 destinations.add_command(delete)
 destinations.add_command(try_out)
+
+
+def _list_states(options: Options, directory: Catalog) -> None:
+    standings, since_ms = Standings(), now_ms() - _STATE_MS
+    with Bar("attempts", quiet=options.json) as bar:
+        for record in read_topic(options.settings, options.settings.topics.attempts, bar, since_ms=since_ms):
+            attempt = read_attempt(record.value)
+            if attempt is not None and attempt.at_ms >= since_ms:
+                standings.take(attempt)
+    found = [(destination, standings.of(destination.id)) for destination in directory]
+    if options.json:
+        for destination, standing in found:
+            state, code, since = standing or (None, None, None)
+            emit({"id": destination.id, "state": state, "code": code, "since": shown(since) or None})
+        return
+    rows = ((*_row(d), *((s.state, s.code or "", shown(s.since_ms)) if s else ("", "", ""))) for d, s in found)
+    table((*_COLUMNS, "state", "code", "since"), rows)
 
 
 class _Findings(NamedTuple):

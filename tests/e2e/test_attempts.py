@@ -64,6 +64,10 @@ async def test_an_event_is_found_by_whatever_is_known_of_it(real_kafka: str, tmp
         assert told["byStatus"].items() >= {"dead_lettered": 1, "delivered": 1, "skipped": 1}.items()
         assert told["byCode"]["AccessDeniedException"] == 1
         assert told["deadLetteredByFault"] == {"customer": 1}
+        states = {one["id"]: (one["state"], one["code"]) for one in await desk.lines("destinations", "list", "--state")}
+        assert (states["dst_0"], states["dst_1"]) == (("blocked", "AccessDeniedException"), ("delivering", None))
+        assert states["dst_2"] == (None, None)
+        assert "AccessDeniedException" in await desk.run("destinations", "list", "--state")
         assert "--until" in await desk.run("attempts", "--since", "1h", "--until", "2h", exit_code=2)
 
 
