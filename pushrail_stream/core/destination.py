@@ -87,6 +87,11 @@ class Destination:
         """How the bus is reached: what a bus was found to be holds for this and no longer."""
         return self.auth, self.bus_arn, self.region
 
+    @property
+    def owner(self) -> tuple[str, str]:
+        """Vendor and customer: whose events may go there. An id may come to be another customer's."""
+        return self.vendor, self.customer_external_id
+
     def wants(self, event_type: str) -> bool:
         """Whether the destination's filter lets this event type through."""
         return not self.event_types or any(

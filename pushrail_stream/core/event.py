@@ -65,6 +65,11 @@ class Event(NamedTuple):
     """UTF-8 bytes that count in an entry whatever its destination: Detail, DetailType and Resources."""
 
     @property
+    def owner(self) -> tuple[str, str]:
+        """Vendor and customer: whose it is."""
+        return self.vendor, self.customer_external_id
+
+    @property
     def trace_id(self) -> str | None:
         """The W3C trace id, 32 hexadecimal digits; None without a valid ``traceparent``."""
         if self.trace_header is None:

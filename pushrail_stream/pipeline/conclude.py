@@ -113,6 +113,9 @@ class Conclude:
             self._hand_over.drop(1)
         elif delivery.ticket.is_leaving:
             self.hold(lane, delivery, now)
+        elif lane.destination.owner != delivery.event.owner:
+            # The id has come to be another customer's while the call was under way.
+            self._hand_over.skip(delivery, None, "deleted")
         else:
             lane.retry(delivery, now + delay_secs)
 

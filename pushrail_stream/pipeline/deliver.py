@@ -145,7 +145,7 @@ class Deliver:
         if lane is None:
             lane = self._lanes[destination.id] = Lane(destination, self._limits)
         elif lane.destination is not destination:
-            _adopt(lane, destination)
+            self._adopt(lane, destination)
         if lane.is_suspended and delivery.replay is not None and delivery.first_attempt_ms is None:
             lane.suspension.asked()
         if lane.is_suspended and lane.refuses(now):
@@ -212,14 +212,28 @@ class Deliver:
                 self._bury_all(lane)
             return
         if destination is not None and destination.enabled:
-            _adopt(lane, destination)
+            self._adopt(lane, destination)
             return
-        for delivery in lane.drop(lambda _delivery: True):
-            if destination is None:
-                self._hand_over.skip(delivery, None, "deleted")
-            else:
+        if destination is None or destination.owner != lane.destination.owner:
+            self._orphan(lane)
+        else:
+            for delivery in lane.drop(lambda _delivery: True):
                 self._hand_over.skip(delivery, destination.bus_arn, "disabled")
         self._health.clear(lane, self._loop.time())
+
+    def _adopt(self, lane: Lane, destination: Destination) -> None:
+        """A changed document holds from the next batch on; one that is reached in another way is probed at once."""
+        before = lane.destination
+        if destination.owner != before.owner:
+            self._orphan(lane)
+        lane.destination = destination
+        if destination.reach != before.reach:
+            lane.suspension.probe_now()
+
+    def _orphan(self, lane: Lane) -> None:
+        """What the lane's destination was is no more: what waits for it goes nowhere."""
+        for delivery in lane.drop(lambda _delivery: True):
+            self._hand_over.skip(delivery, None, "deleted")
 
     def _bury_all(self, lane: Lane) -> None:
         """The bus is gone: PutEvents would succeed, and what it took would be lost."""
@@ -331,10 +345,3 @@ def _view(lane: Lane, now: float) -> LaneView:
     state: LaneState = "suspended" if lane.is_suspended else "ok" if lane.window.is_open else "slowed"
     most_calls = lane.window.size(lane.destination.limits.max_in_flight)
     return LaneView(lane.destination.id, state, len(lane), lane.in_flight, most_calls, lane.throughput.per_second(now))
-
-
-def _adopt(lane: Lane, destination: Destination) -> None:
-    """A changed document holds from the next batch on; one that is reached in another way is probed at once."""
-    before, lane.destination = lane.destination, destination
-    if destination.reach != before.reach:
-        lane.suspension.probe_now()

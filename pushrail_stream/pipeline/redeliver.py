@@ -13,6 +13,7 @@ from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.delivery import Delivery, Problem, Replay
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.flood import FloodGuard, customer_of
@@ -154,7 +155,7 @@ class Redeliver(Intake):
             self._copies.bury(letter, None, ticket, ticket.settle)
             return
         original, event, state, destination_id = read
-        destination = self._directory.get(destination_id)
+        destination = self._destination(destination_id, event)
         size = 0 if destination is None else entry_size(event, destination)
         delivery = Delivery(event, original, destination_id, size, ticket, self._numbers[record.topic])
         delivery.attempts = state.attempts
@@ -175,6 +176,11 @@ class Redeliver(Intake):
             self._hand_over.bury(delivery, destination.bus_arn, "oversize", problem)
         else:
             self._deliver.offer(delivery, destination)
+
+    def _destination(self, destination_id: str, event: Event) -> Destination | None:
+        """None when it is no more, also when its id has come to be another customer's."""
+        destination = self._directory.get(destination_id)
+        return destination if destination is not None and destination.owner == event.owner else None
 
     def _first_attempt_ms(self, state: DeliveryHeaders) -> int | None:
         """When its age begins: so much later as it has waited for a fault of our own, which must not make it expire."""

@@ -275,14 +275,23 @@ async def test_a_copy_of_a_copy_keeps_its_origin_and_the_producers_headers() -> 
             assert len(copy.headers) == len({name for name, _ in copy.headers})
 
 
-@pytest.mark.parametrize(("change", "reason"), [("delete", "deleted"), ("disable", "disabled")])
-@in_virtual_time
-async def test_one_that_is_gone_or_disabled_meanwhile_is_skipped_and_that_is_recorded(change: str, reason: str) -> None:
-    world = World(destination(), destination("other"))
+CHANGES = [("delete", "deleted"), ("give away", "deleted"), ("disable", "disabled")]
+"""What may become of a destination meanwhile, and why what was for it is skipped then."""
+
+
+def change_it(world: World, change: str) -> None:
     if change == "delete":
         world.directory.remove("dst_acme")
     else:
-        world.directory.put(destination(enabled=False))
+        owner = "heir" if change == "give away" else "acme"
+        world.directory.put(destination(customer_external_id=owner, enabled=change != "disable"))
+
+
+@pytest.mark.parametrize(("change", "reason"), CHANGES)
+@in_virtual_time
+async def test_one_that_is_gone_or_disabled_meanwhile_is_skipped_and_that_is_recorded(change: str, reason: str) -> None:
+    world = World(destination(), destination("other"))
+    change_it(world, change)
     async with world.worker(owns=[RETRY]) as worker:
         worker.feed_retries(retry_record(0, event=5), retry_record(1, "other", event=6))
         await worker.at(1)
@@ -294,7 +303,7 @@ async def test_one_that_is_gone_or_disabled_meanwhile_is_skipped_and_that_is_rec
         assert worker.commit() == {RETRY: 2}
 
 
-@pytest.mark.parametrize(("change", "reason"), [("delete", "deleted"), ("disable", "disabled")])
+@pytest.mark.parametrize(("change", "reason"), CHANGES)
 @in_virtual_time
 async def test_what_waits_in_the_lane_of_one_that_goes_is_skipped_too(change: str, reason: str) -> None:
     world = World(destination(), destination("other"))
@@ -304,17 +313,30 @@ async def test_what_waits_in_the_lane_of_one_that_goes_is_skipped_too(change: st
         await worker.at(1)
         worker.feed_retries(retry_record(0, event=10))
         worker.feed(record(11))
-        if change == "delete":
-            world.directory.remove("dst_acme")
-        else:
-            world.directory.put(destination(enabled=False))
+        change_it(world, change)
         await worker.at(3)
         assert sorted(s.origin.offset for s in worker.told(Skipped)) == list(range(12))
         assert {s.reason for s in worker.told(Skipped)} == {reason}
-        assert {s.bus_arn is None for s in worker.told(Skipped)} == {change == "delete"}
+        assert {s.bus_arn is None for s in worker.told(Skipped)} == {reason == "deleted"}
         assert worker.commit() == {P0: 12, RETRY: 1}
         assert world.topics.written == []
         assert worker.deliver.lanes == 0
+
+
+@in_virtual_time
+async def test_what_waits_or_is_under_way_does_not_go_to_who_has_the_id_now() -> None:
+    world = World(narrow("acme", 1))
+    world.bus.answer(in_turn(DOWN, take_all))
+    world.bus.latency = lambda _batch: 5.0
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(1)
+        world.directory.put(destination(customer_external_id="heir"))
+        worker.feed(record(20, "heir"))
+        await worker.at(30)
+        assert world.bus.arrived["dst_acme"] == ["20"]
+        assert {(s.origin.offset, s.reason) for s in worker.told(Skipped)} == {(n, "deleted") for n in range(20)}
+        assert worker.commit() == {P0: 21}
 
 
 @pytest.mark.parametrize(
