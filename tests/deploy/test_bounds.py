@@ -131,6 +131,11 @@ CASES: dict[str, list[Case]] = {
         Case(steadily("pushrail_attempts_log_lost_total", 0), None),
         Case(steadily("pushrail_attempts_log_lost_total", 0.05), 1),
     ],
+    "PushrailRecordsRemovedUnread": [
+        Case({OWN % "trimmed": "0x60"}, None),
+        Case({OWN % "trimmed": "1x60"}, 0),
+        Case(steadily(OWN % "commit", 60), None),
+    ],
     "PushrailCopiesNotWritten": [
         Case(steadily(OWN % "copy", 0), None),
         Case(steadily(OWN % "copy", 0.1), 3),
