@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from pushrail_stream.core.outcome import Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
+from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
 
 DeadReason = Literal["rejected", "blocked", "suspended", "expired", "oversize", "undecodable"]
 """Why a delivery was given up on (contract 3.4)."""
@@ -98,10 +98,8 @@ def decide(outcome: Outcome, standing: Standing, delay_secs: float, policy: Retr
             return Bury("rejected", code, message)
         case Blocked(code, message):
             return Bury("blocked", code, message)
-        case Retryable(code, message, ours):
-            if not ours and standing.age_secs >= policy.max_age_secs:
-                return Bury("expired", code, message)
-            return _wait(standing, delay_secs, "retryable", policy)
+        case Retryable():
+            return _retry(outcome, standing, delay_secs, policy)
         case Throttled(code, message):  # pragma: no branch - mypy proves it the last
             if standing.age_secs >= policy.max_age_secs:
                 return Bury("expired", code, message)
@@ -117,6 +115,14 @@ def move_on(standing: Standing, policy: RetryPolicy, reason: RetryReason = "held
         return Move(policy.tiers[min(standing.tier, len(policy.tiers) - 1)], reason)
     in_time = [tier for tier in policy.tiers if tier.delay_secs <= standing.busy_secs]
     return Move(in_time[-1] if in_time else policy.tiers[0], reason)
+
+
+def _retry(outcome: Retryable, standing: Standing, delay_secs: float, policy: RetryPolicy) -> Decision:
+    if not outcome.ours and standing.age_secs >= policy.max_age_secs:
+        return Bury("expired", outcome.code, outcome.message)
+    if outcome.code == SIGN_INS_QUEUED:  # nothing has failed: it stays on its tier
+        return _wait(standing._replace(tier=max(standing.tier - 1, 0)), delay_secs, "held", policy)
+    return _wait(standing, delay_secs, "retryable", policy)
 
 
 def _wait(standing: Standing, delay_secs: float, reason: RetryReason, policy: RetryPolicy) -> Again | Move:

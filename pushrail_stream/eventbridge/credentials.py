@@ -37,6 +37,7 @@ from pushrail_stream.core.outcome import (
     BASE_CREDENTIALS_MISSING,
     CREDENTIALS_MISSING,
     SEALING_KEY_MISSING,
+    SIGN_INS_QUEUED,
     CallFailed,
 )
 from pushrail_stream.core.text import safe_message
@@ -191,8 +192,9 @@ class RoleKeys:
             self._pause_secs = min(_RENEW_PAUSE_SECS, self._expires_at - now)
             self._sts.kept += 1
             return self._keys
-        self._sts.failed += 1
-        failed_before = self._failure is not None
+        is_queued = session.code == SIGN_INS_QUEUED
+        self._sts.failed += not is_queued
+        failed_before = self._failure is not None and not is_queued
         self._pause_secs = min(2 * self._pause_secs, _LONGEST_PAUSE_SECS) if failed_before else _FIRST_PAUSE_SECS
         self._keys, self._failure = None, session
         return session
@@ -240,7 +242,7 @@ class Sts:
         wait_secs = self._turn()
         if wait_secs > self._deadline_secs / 2:
             message = f"more than {1 / self._gap_secs:.0f} sign-ins a second are due (sts.max_calls_per_second)"
-            return CallFailed("AssumeRole", "Throttling", message)
+            return CallFailed("AssumeRole", SIGN_INS_QUEUED, message)
         self._next_at += self._gap_secs
         request: AssumeRoleRequestTypeDef = {
             "RoleArn": auth.role_arn,

@@ -122,6 +122,7 @@ TABLE = [
     Row("AssumeRole", "MissingAuthenticationToken", "ours", 403),
     Row("AssumeRole", "BaseCredentialsMissing", "ours", None),
     Row("AssumeRole", "BaseCredentialsDenied", "ours", 403),
+    Row("AssumeRole", "SignInsQueued", "retryable", None),
     Row("Credentials", "BaseCredentialsMissing", "ours", None),
     Row("Credentials", "SealingKeyMissing", "ours", None),
     # The facts say retryable; throttled is that and slows the destination down, which spares the STS quota.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.outcome import Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
+from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
 from pushrail_stream.core.retry import (
     Again,
     Bury,
@@ -33,6 +33,15 @@ def after(
     busy_secs: float | None = None, policy: RetryPolicy = POLICY,
 ) -> Decision:  # fmt: skip
     return decide(outcome, Standing(age_secs, left_secs, tier, busy_secs), delay_secs, policy)
+
+
+def test_what_waits_for_its_turn_to_sign_in_stays_on_its_tier() -> None:
+    queued = Retryable(SIGN_INS_QUEUED, "more than 100 a second are due")
+    assert after(queued) == Again(0.1, "held")
+    tiers = POLICY.tiers
+    for tier, stays in ((0, tiers[0]), (1, tiers[0]), (2, tiers[1]), (3, tiers[2])):
+        assert after(queued, tier=tier, left_secs=0.0) == Move(stays, "held")
+    assert after(queued, age_secs=DAY) == Bury("expired", SIGN_INS_QUEUED, "more than 100 a second are due")
 
 
 @pytest.mark.parametrize(
