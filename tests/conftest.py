@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,6 +37,9 @@ class NewTopic(Protocol):
 def pytest_configure(config: pytest.Config) -> None:
     policy = config.stash[_POLICY] = RealKafkaPolicy(config)
     config.pluginmanager.register(policy, "pushrail-real-kafka")
+    # A script's background job ignores SIGINT, and so would every program that is started and interrupted here.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -19,6 +19,8 @@ _SERIES: Final = re.compile(
     r"^(pushrail_(?:deliveries|buffered_events)\w*)(?:\{([^}]*)\})? ([0-9.eE+-]+)", re.MULTILINE
 )
 _STATE: Final = re.compile(r'state="([^"]*)"')
+_OF: Final = re.compile(r'of="([^"]*)"')
+_BUFFERED: Final = ("pushrail_buffered_events events", "pushrail_buffered_events retries")
 _MAX_PROBLEMS: Final = 20
 
 
@@ -29,7 +31,9 @@ class Columns(NamedTuple):
     settled: dict[str, int]
     in_flight: int
     buffered: int
-    """Records begun and not settled: counted by the offset trackers, which know nothing of the rest."""
+    """Events' records begun and not settled: counted by the offset trackers, which know nothing of the rest."""
+    retries: int
+    """Retries begun and not settled, or read before they are due: of those no delivery has begun."""
 
     @property
     def problem(self) -> str:
@@ -45,7 +49,7 @@ class Columns(NamedTuple):
     @property
     def is_idle(self) -> bool:
         """Whether nothing is under way and nothing open."""
-        return self.in_flight == self.buffered == 0
+        return self.in_flight == self.buffered == self.retries == 0
 
 
 def read_columns(text: str) -> Columns:
@@ -53,18 +57,18 @@ def read_columns(text: str) -> Columns:
     settled: dict[str, int] = {}
     single: dict[str, int] = {}
     for name, labels, value in _SERIES.findall(text):
-        state = _STATE.search(labels)
+        state, of = _STATE.search(labels), _OF.search(labels)
         if name == "pushrail_deliveries_total" and state is not None:
             settled[state[1]] = settled.get(state[1], 0) + int(float(value))
         else:
-            single[name] = single.get(name, 0) + int(float(value))
+            single[name if of is None else f"{name} {of[1]}"] = int(float(value))
     if settled.keys() != _STATES:
         raise ValueError(f"pushrail_deliveries_total has the states {sorted(settled)}, not {sorted(_STATES)}")
     try:
         begun, in_flight = single["pushrail_deliveries_begun_total"], single["pushrail_deliveries_in_flight"]
-        if not begun:
-            single.setdefault("pushrail_buffered_events", 0)  # a worker that has just started has no partitions to show
-        return Columns(begun, settled, in_flight, single["pushrail_buffered_events"])
+        if not begun:  # a worker that has just started has no partitions to show
+            single = dict.fromkeys(_BUFFERED, 0) | single
+        return Columns(begun, settled, in_flight, *(single[name] for name in _BUFFERED))
     except KeyError as error:
         raise ValueError(f"{error} is not among the metrics") from error
 

@@ -246,9 +246,13 @@ def test_accounts_that_do_not_balance_are_seen() -> None:
     assert "1 more" in read_columns(METRICS.replace("begun_total 12.0", "begun_total 13.0")).problem
     assert "twice" in read_columns(twice).problem
     assert "open" in read_columns(idle).problem
-    settled = read_columns(re.sub(r"(buffered.*) 1.0", r"\1 0.0", idle))
+    settled_text = re.sub(r"(buffered.*) 1.0", r"\1 0.0", idle)
+    settled = read_columns(settled_text)
     assert not settled.problem
     assert settled.is_idle
+    early = read_columns(settled_text.replace('{of="retries"} 0.0', '{of="retries"} 2.0'))
+    assert not early.problem, "read before they are due"
+    assert not early.is_idle
     with pytest.raises(ValueError, match="buffered"):
         read_columns(METRICS.replace("buffered", "held"))
     with pytest.raises(ValueError, match="states"):
