@@ -256,6 +256,8 @@ class Run:
         missing = [place.id for place in world.denied if place not in resumed]
         self._problems.add("Denied, and no event taken of those produced long after", missing)
         figures |= {"delivered": delivered, "dead_lettered": dead, "lost": len(lost)}
+        # Delivered, repeated after a kill, and refused then.
+        figures["delivered_and_dead_lettered"] = len(letters.deliveries) - dead
         figures["retried"] = len(copies) - letters.reasons.total()
         figures |= {name: letters.reasons[name] for name in ("blocked", "suspended")} | {"resumed": len(resumed)}
         if self._problems.by_kind:

@@ -57,7 +57,9 @@ def test_nothing_is_lost_and_what_comes_twice_has_a_reason(
     # and each of those is at the bus, or the run has a problem.
     assert figures["audit_pending"] == 0
     assert figures["audit_missing"] + figures["audit_too_new"] < figures["delivered"] / 10
-    assert figures["audit_dead_lettered"] == figures["dead_lettered"]
+    # Of what was delivered by a worker that was killed, and refused when it was repeated, it may know the second alone.
+    more = figures["audit_dead_lettered"] - figures["dead_lettered"]
+    assert 0 <= more <= figures["delivered_and_dead_lettered"]
 
 
 def test_the_same_seed_is_the_same_world() -> None:
