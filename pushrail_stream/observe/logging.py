@@ -240,7 +240,8 @@ class LogObserver:
             if isinstance(outcome, Retryable) and outcome.ours:
                 self._trouble(f"ours {outcome.code}", "our_own_fault", code=outcome.code, message=outcome.message)
 
-    def _trouble(self, key: str, event: str, **fields: Any) -> None:
+    def _trouble(self, key: str, event: str, /, **fields: Any) -> None:
+        """Warn, but not again and again: lines of the same ``key`` are sampled. A field may have any name."""
         more = self._sampling.says(event, key)
         if more is not None:
             self._log.warning(event, **fields, **more)

@@ -1,0 +1,197 @@
+"""Every signal passes through every observer: none of them may raise, and the log says what it should."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import pkgutil
+from collections.abc import Callable
+from typing import Any, Final, get_args
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+
+import pushrail_stream.observe
+from pushrail_stream.core.delivery import Problem, Replay
+from pushrail_stream.core.event import x_ray_header
+from pushrail_stream.core.flood import FloodReport
+from pushrail_stream.core.outcome import Blocked, Delivered, Rejected, Retryable, Throttled
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.retry import Again, Bury, Move, Settle, Tier
+from pushrail_stream.core.retry_copy import RetryCopy
+from pushrail_stream.core.signals import (
+    ApiKeysChanged,
+    BusBack,
+    BusGone,
+    CommitFailed,
+    Consumed,
+    CopyFailed,
+    DeadLettered,
+    DocumentCaveat,
+    DocumentRefused,
+    Flooded,
+    Held,
+    KafkaTrouble,
+    Membership,
+    MovedToRetry,
+    PartitionsAssigned,
+    PartitionsRevoked,
+    RegistryChanged,
+    RegistryTrouble,
+    RequestAnswered,
+    Resumed,
+    Signal,
+    Skipped,
+    Slowed,
+    Suspended,
+    Trimmed,
+)
+from pushrail_stream.observe.attempts import AttemptsLog
+from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.observe.ingest import IngestMetrics
+from pushrail_stream.observe.logging import LogObserver, open_log
+from pushrail_stream.observe.metrics import Metrics
+from pushrail_stream.observe.readiness import Readiness
+from pushrail_stream.observe.recent import Recent
+from pushrail_stream.observe.tracing import Tracing
+from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.ports import Observer
+from tests.observe.signals import AT_MS, attempted, event_of, letter, lines
+from tests.pipeline.records import destination, record
+
+TRACED: Final = x_ray_header(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+EVENT: Final = event_of(record(7))._replace(trace_header=TRACED)
+PLACE: Final = record(7).origin
+PARTITION: Final = Partition("pushrail.events", 3)
+BUS: Final = destination()
+TIER: Final = Tier("pushrail.retry.10s", 10)
+REPLAY: Final = Replay("replay_1", 2)
+COPY: Final = RetryCopy(
+    record(7), EVENT, BUS.id, TIER, "retryable", 3, AT_MS, AT_MS, Problem("Code", "no", "request"), REPLAY
+)  # fmt: skip
+ATTEMPT: Final = attempted(
+    (Delivered("id"), Settle()),
+    (Retryable("ServiceUnavailable", "no"), Again(0.2, "retryable")),
+    (Throttled("ThrottlingException", "slow"), Move(TIER, "throttled")),
+    (Blocked("AccessDenied", "no"), Bury("blocked", "AccessDenied", "no")),
+    (Rejected("MalformedDetail", "no"), Bury("rejected", "MalformedDetail", "no")),
+)
+OUR_ATTEMPT: Final = attempted((Retryable("BaseCredentialsMissing", "none", ours=True), Again(1, "retryable")))
+
+
+def answered(status: int, problem: str = "") -> RequestAnswered:
+    return RequestAnswered(
+        status, 0.01, 100, 1, 2, 3, "acme", "k4ab2cdefg", "0af7651916cd43dd8448eb211c80319c", problem
+    )
+
+
+TABLE: Final[list[tuple[Signal, str | None]]] = [
+    (Consumed(EVENT, PLACE, 2, AT_MS - 40, AT_MS), None),
+    (ATTEMPT._replace(entries=tuple(entry._replace(event=EVENT) for entry in ATTEMPT.entries)), "attempted"),
+    (OUR_ATTEMPT._replace(http_status=None, request_id=None), "our_own_fault"),
+    (Skipped(EVENT, PLACE, None, None, "no_destination", "live", AT_MS), "skipped"),
+    (Skipped(EVENT, PLACE, BUS.id, BUS.bus_arn, "disabled", "replay", AT_MS, "replay_1"), "skipped"),
+    (DeadLettered(letter("blocked", "AccessDenied", "no", attempts=1, to=BUS.id), EVENT), "dead_lettered"),
+    (DeadLettered(letter("undecodable", "payload", "is missing"), None), "dead_lettered"),
+    (MovedToRetry(COPY), "moved_to_retry"),
+    (CopyFailed(COPY, "no leader", 1.0), "copy_failed"),
+    (CopyFailed(letter("rejected", "Code", "no"), "no leader", 1.0), "copy_failed"),
+    (Suspended(BUS, "AccessDenied", "no", 30.0, first=True), "destination_suspended"),
+    (Suspended(BUS, "AccessDenied", "no", 60.0, first=False), "probe_blocked"),
+    (Resumed(BUS, 31.0), "destination_resumed"),
+    (BusGone(BUS), "bus_gone"),
+    (BusBack(BUS, 12.0), "bus_back"),
+    (Flooded(FloodReport(10, 9, 8, 7, 60)), "flood_of_dead_letters"),
+    (Slowed(BUS, 4, 8), "destination_slowed"),
+    (Membership("pushrail-stream", active=True), "group_joined"),
+    (Membership("pushrail-stream", active=False), "group_out_of_reach"),
+    (PartitionsAssigned(((PARTITION, 17), (PARTITION, None))), "partitions_assigned"),
+    (PartitionsRevoked((PARTITION,), lost=False, dropped=2), "partitions_revoked"),
+    (PartitionsRevoked((PARTITION,), lost=True, dropped=2), "partitions_lost"),
+    (DocumentRefused("a.json", "region", "is missing"), "destination_refused"),
+    (DocumentCaveat("a.json", "auth", "is not sealed"), "destination_caveat"),
+    (RegistryChanged(tuple("abcdefg"), ("h",), 7, 1), "destinations"),
+    (RegistryTrouble("no such folder"), "registry_trouble"),
+    (answered(202), "answered"),
+    (answered(422, "eventType: is missing"), "answered"),
+    (answered(401, "give an API key"), "not_taken"),
+    (answered(503, "Kafka did not acknowledge"), "not_taken"),
+    (answered(400)._replace(vendor=None, key_id=None, trace_id=None), "answered"),
+    (ApiKeysChanged(3, ""), "api_keys"),
+    (ApiKeysChanged(3, "is not JSON"), "api_keys_refused"),
+    (Held(on=True, events=10, bytes=10), "holding_back"),
+    (Held(on=False, events=10, bytes=10), "consuming_again"),
+    (Trimmed(PARTITION, 17, 30), "records_removed_unread"),
+    (CommitFailed("no coordinator"), "commit_failed"),
+    (KafkaTrouble("1/3 brokers are down"), "kafka_trouble"),
+]
+"""Signals, at least one of each kind, and the last line that the log writes about each (None: nothing)."""
+
+
+class _Sink:
+    def append(self, key: bytes, value: bytes) -> None:
+        assert isinstance(key, bytes)
+        assert isinstance(value, bytes)
+
+
+def _log(level: str) -> Observer:
+    return LogObserver(open_log(level, stream=io.StringIO()))
+
+
+OBSERVERS: Final[dict[type, Callable[[], Observer]]] = {
+    LogObserver: lambda: _log("debug"),
+    Metrics: lambda: Metrics(WorkerState(), {TIER.topic: 10}, max_destinations=1),
+    AttemptsLog: lambda: AttemptsLog(_Sink()),
+    Readiness: lambda: Readiness(["pushrail-stream"], WorkerState()),
+    Recent: lambda: Recent(lambda: AT_MS),
+    Tracing: lambda: Tracing(TracerProvider().get_tracer("test")),
+    IngestMetrics: IngestMetrics,
+    FanOut: lambda: FanOut([_log("info")], open_log("info", stream=io.StringIO())),
+}
+
+
+def test_the_table_has_every_signal() -> None:
+    assert {type(signal) for signal, _ in TABLE} == set(get_args(Signal))
+
+
+def test_the_table_has_every_observer() -> None:
+    modules = [
+        importlib.import_module(found.name)
+        for found in pkgutil.iter_modules(pushrail_stream.observe.__path__, "pushrail_stream.observe.")
+    ]
+    observers = {
+        kind
+        for module in modules
+        for kind in vars(module).values()
+        if isinstance(kind, type) and kind.__module__ == module.__name__ and _sees_signals(kind)
+    }
+    assert set(OBSERVERS) == observers
+
+
+def _sees_signals(kind: Any) -> bool:
+    call = vars(kind).get("__call__")
+    return call is not None and call.__annotations__.get("signal") == "Signal"
+
+
+@pytest.mark.parametrize("observer", OBSERVERS.values(), ids=lambda make: type(make()).__name__)
+@pytest.mark.parametrize("signal", [signal for signal, _ in TABLE], ids=lambda signal: type(signal).__name__)
+def test_every_observer_copes_with_every_signal(observer: Callable[[], Observer], signal: Signal) -> None:
+    observer()(signal)
+
+
+@pytest.mark.parametrize(("signal", "event"), TABLE, ids=lambda part: type(part).__name__)
+def test_the_log_says_what_happened(signal: Signal, event: str | None) -> None:
+    stream = io.StringIO()
+    LogObserver(open_log("debug", stream=stream))(signal)
+    said = [line["event"] for line in lines(stream)]
+    assert said[-1:] == ([] if event is None else [event])
+
+
+@pytest.mark.parametrize("observer", OBSERVERS.values(), ids=lambda make: type(make()).__name__)
+def test_an_observer_that_has_seen_everything_can_still_be_asked(observer: Callable[[], Observer]) -> None:
+    seen = observer()
+    for signal, _ in TABLE:
+        seen(signal)
+    for ask in ("collect", "reasons", "newest_first"):
+        if hasattr(seen, ask):
+            assert list(getattr(seen, ask)()) is not None
