@@ -32,8 +32,8 @@ test: $(STAMP) ## All tests with coverage; on a real Apache Kafka where Docker, 
 	$(BIN)/coverage run -m pytest
 	@$(BIN)/coverage report --include='pushrail_stream/core/*,pushrail_stream/pipeline/*' --fail-under=100
 
-bench: $(STAMP) ## Measure the worker: CPU per event, latency, memory; the last line is JSON
-	@$(BIN)/python -m tests.bench
+bench: $(STAMP) ## Measure the worker: CPU per event, latency, memory; ARGS="--against PATH" compares two checkouts; the last line is JSON
+	@$(BIN)/python -m tests.bench $(ARGS)
 
 chaos: $(STAMP) ## Kill and starve real workers on a real Kafka, then count what was lost or came twice; the last line is JSON (options: ARGS=--help)
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -1,4 +1,4 @@
-"""``make bench``: what the worker costs. The last line is JSON; everything before is for people."""
+"""Measure the worker: CPU time per event, latency, memory. The last line is JSON, the lines before are for people."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Final
 
-import psutil
-
 from tests.bench import world
+from tests.bench.against import compare
+from tests.bench.checkout import Checkout, open_checkout
+from tests.bench.drain import Backlog, produce_backlog
 from tests.eventbridge.bench_put_events import measure
 
 RUNS: Final = 3
@@ -24,54 +24,59 @@ LATENCY_PER_SECOND: Final = 60.0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="make bench ARGS=...", description=__doc__)
     parser.add_argument("--events", type=int, default=200_000, help="backlog to drain (default 200,000)")
-    events: int = parser.parse_args().events
+    parser.add_argument("--runs", type=int, default=RUNS, help=f"drains of each checkout (default {RUNS})")
+    parser.add_argument(
+        "--against",
+        type=Path,
+        metavar="PATH",
+        help="compare with the worker of the checkout at PATH, in turn on the same broker and bus; "
+        "the interpreter is PATH/.venv/bin/python if it exists, else this one",
+    )
+    options = parser.parse_args()
+    ours = open_checkout()
+    theirs = None if options.against is None else open_checkout(options.against)
     with tempfile.TemporaryDirectory() as name, world.broker() as (bootstrap, real):
         folder = Path(name)
         (folder / "destinations").mkdir()
         world.write_documents(folder / "destinations")
+        events = options.events if real else min(options.events, EMBEDDED_EVENTS)
         with world.bus(folder) as bus:
-            backlog = events if real else min(events, EMBEDDED_EVENTS)
-            result = _drain(folder, bootstrap, bus, backlog, real=real) | _latency(folder, bootstrap, bus, real=real)
-    say("PutEvents alone: ours and the stock client, in turn ...")
-    alone = measure()
-    result |= alone | {
-        "worker_vs_stock": round(alone["stock_put_events_cpu_us_per_event"] / result["cpu_us_per_event"], 2),
-        "events": backlog,
-        "runs": RUNS,
-        "broker": "Apache Kafka" if real else "embedded",
-    }
+            backlog = produce_backlog(folder, bootstrap, bus, events, real=real)
+            if theirs is not None:
+                result = compare(backlog.drain, ours, theirs, options.runs)
+            else:
+                result = _drain(backlog, ours, options.runs) | _latency(folder, bootstrap, bus, real=real)
+    if theirs is None:
+        result |= _put_events_alone(result["cpu_us_per_event"])
+    result |= {"events": events, "broker": "Apache Kafka" if real else "embedded"}
     for key, value in result.items():
         say(f"  {key:38} {value}")
     print(json.dumps(result))
 
 
-def _drain(folder: Path, bootstrap: str, bus: world.Bus, events: int, *, real: bool) -> dict[str, Any]:
-    topics = world.make_topics(bootstrap, real=real)
-    say(f"Producing a backlog of {events:,} events ...")
-    world.produce(bootstrap, topics["events"], events)
-    costs, rates, memory = [], [], []
-    for run in range(1, RUNS + 1):
-        say(f"Draining it, run {run} of {RUNS} ...")
-        bus.ask("clear", "POST")
-        with world.worker(world.write_settings(folder, bootstrap, topics, bus), bus.ca) as process:
-            # Start-up (imports, joining the group) is not counted: from the first tenth on.
-            first = bus.wait_for(events // 10)
-            cpu, started = _cpu(process), time.monotonic()
-            last = bus.wait_for(events)
-            costs.append((_cpu(process) - cpu) / (last - first) * 1e6)
-            rates.append((last - first) / (time.monotonic() - started))
-            memory.append(_peak_mib(process))
-        assert bus.arrivals() == events, "an event was delivered twice, or not at all"
-    cost = statistics.median(costs)
+def _drain(backlog: Backlog, checkout: Checkout, runs: int) -> dict[str, Any]:
+    drains = []
+    for run in range(1, runs + 1):
+        say(f"Draining it, run {run} of {runs} ...")
+        drains.append(backlog.drain(checkout))
+    cost = statistics.median(drain.cpu_us_per_event for drain in drains)
     return {
         "cpu_us_per_event": round(cost, 1),
-        "cpu_us_per_event_runs": [round(value, 1) for value in costs],
+        "cpu_us_per_event_runs": [round(drain.cpu_us_per_event, 1) for drain in drains],
         "events_per_s_per_core": round(1e6 / cost),
-        "events_per_s_wall": round(statistics.median(rates)),
-        "rss_mib": round(max(memory)),
+        "events_per_s_wall": round(statistics.median(drain.events_per_s for drain in drains)),
+        "rss_mib": round(max(drain.peak_mib for drain in drains)),
+        "runs": runs,
+        "python": checkout.build,
     }
+
+
+def _put_events_alone(worker_us: float) -> dict[str, Any]:
+    say("PutEvents alone: ours and the stock client, in turn ...")
+    alone: dict[str, Any] = measure()
+    return alone | {"worker_vs_stock": round(alone["stock_put_events_cpu_us_per_event"] / worker_us, 2)}
 
 
 def _latency(folder: Path, bootstrap: str, bus: world.Bus, *, real: bool) -> dict[str, Any]:
@@ -88,20 +93,6 @@ def _latency(folder: Path, bootstrap: str, bus: world.Bus, *, real: bool) -> dic
     samples = sorted(reply["latenciesMs"])
     cuts = statistics.quantiles(samples, n=100)
     return {"p50_ms": round(cuts[49], 1), "p99_ms": round(cuts[98], 1)}
-
-
-def _cpu(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def _peak_mib(process: psutil.Process) -> float:
-    status = Path(f"/proc/{process.pid}/status")
-    if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    return float(process.memory_info().rss) / 2**20
 
 
 def say(line: str) -> None:

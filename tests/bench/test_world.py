@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from pushrail_stream.kafka.options import KafkaOptions
@@ -9,6 +13,9 @@ from pushrail_stream.kafka.topics import describe_topics
 from pushrail_stream.settings import Settings
 from tests.bench import ingest, isolation, observe, registry, world
 from tests.bench.__main__ import main
+from tests.bench.against import compare
+from tests.bench.checkout import ROOT, Checkout, open_checkout
+from tests.bench.drain import Drain
 
 
 @pytest.mark.kafka
@@ -36,3 +43,42 @@ def test_every_benchmark_says_what_it_measures(
         start()
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith("usage: ")
+
+
+def test_two_checkouts_are_drained_in_turn_and_their_neighbouring_runs_compared() -> None:
+    ours, theirs = (Checkout(Path(name), "python", "CPython 3.11", frozenset()) for name in ("/ours", "/theirs"))
+    order = []
+    costs = {ours: iter([10.0, 40.0, 12.0]), theirs: iter([20.0, 80.0, 12.0])}
+
+    def drain(checkout: Checkout) -> Drain:
+        order.append(checkout)
+        return Drain(next(costs[checkout]), 1_000.0, 200.0)
+
+    told = compare(drain, ours, theirs, 3)
+    assert order == [ours, theirs] * 3
+    assert told["ratios"] == [0.5, 0.5, 1.0]
+    assert (told["cpu_us_per_event"], told["against_cpu_us_per_event"], told["ratio"]) == (12.0, 20.0, 0.5)
+    assert told["python"] == told["against_python"] == "CPython 3.11"
+
+
+def test_another_checkouts_worker_runs_its_own_code(tmp_path: Path) -> None:
+    (tmp_path / "pushrail_stream").symlink_to(ROOT / "pushrail_stream")
+    other = open_checkout(tmp_path)
+    assert (other.path, other.python) == (tmp_path, sys.executable)
+    assert other.build.startswith("CPython ")
+    assert "events" in other.topics
+
+
+def test_a_folder_without_the_product_is_no_checkout(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="is no checkout"):
+        open_checkout(tmp_path)
+
+
+def test_every_benchmark_target_passes_its_arguments_on() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = [line.split(":")[0] for line in makefile.splitlines() if line.startswith("bench") and ":" in line]
+    assert "bench" in targets
+    for target in targets:
+        command = ["make", "--dry-run", target, "ARGS=--marker"]
+        shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert shown.rstrip().endswith(" --marker"), target

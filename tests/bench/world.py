@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import ssl
 import subprocess
@@ -24,6 +23,7 @@ from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.topics import create_topics, plan_topics, topic_names
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings import Settings, TopicsSettings
+from tests.bench.checkout import ROOT, environment_of
 from tests.kafka_server.choose import Missing, start_real_kafka
 
 CUSTOMERS: Final = 50
@@ -170,16 +170,16 @@ def produce(bootstrap: str, topic: str, events: int, per_second: float | None = 
 
 
 @contextmanager
-def worker(settings: Path, ca: Path) -> Iterator[psutil.Process]:
-    """A worker process, drained and ended with the block."""
-    environment = os.environ | {
+def worker(settings: Path, ca: Path, checkout: Path = ROOT, python: str = sys.executable) -> Iterator[psutil.Process]:
+    """A worker process of a checkout, drained and ended with the block."""
+    environment = environment_of(checkout) | {
         "AWS_CA_BUNDLE": str(ca),
         "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
         "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
-    command = [sys.executable, "-m", "pushrail_stream", "run", "--config", str(settings), "--log-level", "warning"]
-    with subprocess.Popen(command, env=environment) as process:
+    command = [python, "-m", "pushrail_stream", "run", "--config", str(settings), "--log-level", "warning"]
+    with subprocess.Popen(command, env=environment, cwd=checkout) as process:
         try:
             yield psutil.Process(process.pid)
         finally:
