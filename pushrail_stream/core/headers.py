@@ -1,18 +1,26 @@
 """Delivery headers: what a record on a retry topic or the DLQ says about its delivery. Encode and decode are inverses.
 
-UTF-8 strings by contract 3.4. The producer's own headers travel along unchanged, in front.
+UTF-8 strings by contract 3.4. The producer's own headers travel along unchanged, in front. Whoever may write to these
+topics can write any header: decoding refuses every value that encoding could not have written.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from pushrail_stream.core.record import Headers, Origin
-from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
+from pushrail_stream.core.text import MAX_TIME_MS, MIN_TIME_MS, format_rfc3339, parse_rfc3339
 
 _CONNECT_PREFIX: Final = "__connect.errors."
+_WHOLE: Final = re.compile(r"-?[0-9]{1,19}")
+"""Nineteen digits hold every 64-bit number; longer ones are refused before they are converted."""
+_MAX_INT32: Final = 2**31 - 1
+"""Kafka's partition numbers have 32 bits. Nothing counts further than that here either."""
+_MAX_INT64: Final = 2**63 - 1
+"""Kafka's offsets have 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,15 +55,32 @@ class _Field(NamedTuple):
     read: Callable[[str], object]
 
 
+def _whole(text: str, least: int, most: int) -> int:
+    number = int(text) if _WHOLE.fullmatch(text) else None
+    if number is None or not least <= number <= most:
+        raise ValueError(f"is not a whole number from {least} to {most}")
+    return number
+
+
+def _count(text: str) -> int:
+    return _whole(text, 0, _MAX_INT32)
+
+
+def _epoch_ms(text: str) -> int:
+    return _whole(text, MIN_TIME_MS, MAX_TIME_MS)
+
+
 def _origin(text: str) -> Origin:
-    topic, partition, offset = text.rsplit("/", 2)
-    return Origin(topic, int(partition), int(offset))
+    topic, *numbers = text.rsplit("/", 2)
+    if len(numbers) != 2:  # noqa: PLR2004 - a partition and an offset
+        raise ValueError("is not topic/partition/offset")
+    return Origin(topic, _count(numbers[0]), _whole(numbers[1], 0, _MAX_INT64))
 
 
 def _time(text: str) -> int:
     epoch_ms = parse_rfc3339(text)
-    if epoch_ms is None:
-        raise ValueError("is not an RFC 3339 date-time")
+    if epoch_ms is None or not MIN_TIME_MS <= epoch_ms <= MAX_TIME_MS:
+        raise ValueError("is not an RFC 3339 date-time of the years 1 to 9999 in UTC")
     return epoch_ms
 
 
@@ -68,16 +93,16 @@ def _show_time(value: object) -> str:
 _FIELDS: Final = (
     _Field("pushrail-destination", "destination", str, str),
     _Field("pushrail-origin", "origin", str, _origin),
-    _Field("pushrail-attempts", "attempts", str, int),
+    _Field("pushrail-attempts", "attempts", str, _count),
     _Field("pushrail-first-attempt-at", "first_attempt_at_ms", _show_time, _time),
     _Field("pushrail-failed-at", "failed_at_ms", _show_time, _time),
-    _Field("pushrail-not-before", "not_before_ms", str, int),
+    _Field("pushrail-not-before", "not_before_ms", str, _epoch_ms),
     _Field("pushrail-reason", "reason", str, str),
     _Field("pushrail-error-code", "error_code", str, str),
     _Field("pushrail-error-message", "error_message", str, str),
     _Field("pushrail-request-id", "request_id", str, str),
     _Field("pushrail-replay", "replay", str, str),
-    _Field("pushrail-replay-count", "replay_count", str, int),
+    _Field("pushrail-replay-count", "replay_count", str, _count),
 )
 _NAMES: Final = frozenset(field.header for field in _FIELDS)
 _REQUIRED: Final = ("origin", "attempts", "reason", "failed_at_ms")

@@ -11,6 +11,10 @@ MAX_MESSAGE_BYTES: Final = 1024
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+MIN_TIME_MS: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+"""0001-01-01T00:00:00.000Z, epoch milliseconds: the first moment that `format_rfc3339` can write."""
+MAX_TIME_MS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
+"""9999-12-31T23:59:59.999Z, the last one."""
 _RFC3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:(?P<second>\d\d)(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
@@ -27,7 +31,7 @@ _SECRETS: Final = (
 def parse_rfc3339(text: str) -> int | None:
     """Epoch milliseconds of an RFC 3339 date-time with offset; None when it is not one.
 
-    A leap second (``:60``) is the second after ``:59``, as POSIX counts. What is finer than a millisecond is cut off.
+    An offset or a leap second can bring a moment that lies outside `MIN_TIME_MS` to `MAX_TIME_MS`. A leap second (``:60``) is the second after ``:59``, as POSIX counts. What is finer than a millisecond is cut off.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
@@ -43,8 +47,11 @@ def parse_rfc3339(text: str) -> int | None:
 
 
 def format_rfc3339(epoch_ms: int) -> str:
-    """RFC 3339 in UTC with milliseconds, as ``2026-05-26T14:21:08.493Z``."""
-    moment = _EPOCH + timedelta(milliseconds=epoch_ms)
+    """RFC 3339 in UTC with milliseconds, as ``2026-05-26T14:21:08.493Z``.
+
+    Of a moment that has no four-digit year (a Kafka timestamp may be any 64-bit number) the nearest that has one.
+    """
+    moment = _EPOCH + timedelta(milliseconds=min(max(epoch_ms, MIN_TIME_MS), MAX_TIME_MS))
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

@@ -183,11 +183,15 @@ class Redeliver(Intake):
         return destination if destination is not None and destination.owner == event.owner else None
 
     def _first_attempt_ms(self, state: DeliveryHeaders) -> int | None:
-        """When its age begins: so much later as it has waited for a fault of our own, which must not make it expire."""
-        first_ms, code = state.first_attempt_at_ms, state.error_code
-        if first_ms is None or code is None or not is_ours(code):
-            return first_ms
-        return first_ms + max(0, self._clock.now_ms() - state.failed_at_ms)
+        """When its age begins: so much later as it has waited for a fault of our own, which must not make it expire.
+
+        Never later than now: a clock that was ahead must not keep a delivery young.
+        """
+        first_ms, code, now_ms = state.first_attempt_at_ms, state.error_code, self._clock.now_ms()
+        if first_ms is None:
+            return None
+        waited_ms = max(0, now_ms - state.failed_at_ms) if code is not None and is_ours(code) else 0
+        return min(first_ms + waited_ms, now_ms)
 
 
 def _read(

@@ -8,7 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.text import MAX_MESSAGE_BYTES, format_rfc3339, parse_rfc3339, safe_message
+from pushrail_stream.core.text import (
+    MAX_MESSAGE_BYTES,
+    MAX_TIME_MS,
+    MIN_TIME_MS,
+    format_rfc3339,
+    parse_rfc3339,
+    safe_message,
+)
 from tests.core.samples import texts
 
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -112,7 +119,12 @@ def test_times_are_shown_in_utc_with_milliseconds() -> None:
     assert format_rfc3339(-1) == "1969-12-31T23:59:59.999Z"
 
 
-@given(st.integers(-62_135_596_800_000, 253_402_300_799_999))
+def test_a_moment_without_a_four_digit_year_is_shown_as_the_nearest_that_has_one() -> None:
+    assert format_rfc3339(2**63 - 1) == format_rfc3339(MAX_TIME_MS) == "9999-12-31T23:59:59.999Z"
+    assert format_rfc3339(-(2**63)) == format_rfc3339(MIN_TIME_MS) == "0001-01-01T00:00:00.000Z"
+
+
+@given(st.integers(MIN_TIME_MS, MAX_TIME_MS))
 def test_a_time_shown_is_a_time_read(epoch_ms: int) -> None:
     assert parse_rfc3339(format_rfc3339(epoch_ms)) == epoch_ms
 

@@ -10,12 +10,14 @@ from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.record import Headers, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Held, PartitionsRevoked, Skipped
+from pushrail_stream.core.text import MAX_TIME_MS, MIN_TIME_MS, format_rfc3339
 from pushrail_stream.pipeline.intake import Directions, HoldLimits
 from tests.pipeline.records import (
     DLQ,
     EVENTS,
     P0,
     RETRY,
+    START_MS,
     always,
     answered,
     destination,
@@ -348,6 +350,17 @@ async def test_what_waits_or_is_under_way_does_not_go_to_who_has_the_id_now() ->
         (having(retry_record(0), "pushrail-not-before", b"soon"), "pushrail-not-before", None),
         (having(retry_record(0), "pushrail-not-before", b"9" * 5000), "pushrail-not-before", None),
         (having(retry_record(0), "pushrail-first-attempt-at", b"\xff"), "pushrail-first-attempt-at", None),
+        *(
+            (having(retry_record(0), header, value), header, None)
+            for header, value in (
+                ("pushrail-first-attempt-at", b"9999-12-31T23:59:60Z"),
+                ("pushrail-failed-at", b"9999-12-31T23:59:60Z"),
+                ("pushrail-failed-at", b"0001-01-01T00:00:00+23:59"),
+                ("pushrail-attempts", b"9" * 4000),
+                ("pushrail-origin", b"pushrail.events/-1/-1"),
+                ("pushrail-origin", b"pushrail.events/0/" + b"9" * 4000),
+            )
+        ),
         (without(retry_record(0), "pushrail-destination"), "pushrail-destination", "is missing"),
         (retry_record(0)._replace(value=b"poison"), "value", None),
         (retry_record(0)._replace(value=None), "value", None),
@@ -369,6 +382,22 @@ async def test_what_cannot_be_read_goes_to_the_dlq_untouched_and_the_partition_m
         assert letter.said["pushrail-origin"] == f"{RETRY.topic}/0/0"
         assert world.bus.arrived["dst_acme"] == ["1"]
         assert worker.commit() == {RETRY: 2}
+
+
+@pytest.mark.parametrize("code", ["503", "InvalidClientTokenId"])
+@pytest.mark.parametrize("failed_at_ms", [MIN_TIME_MS, MAX_TIME_MS])
+@in_virtual_time
+async def test_the_most_extreme_times_that_can_be_read_are_moved_on_as_any_other(code: str, failed_at_ms: int) -> None:
+    world = World(destination())
+    world.bus.answer(always(DOWN))
+    extreme = retry_record(0, first_attempt_at_ms=MAX_TIME_MS, failed_at_ms=failed_at_ms, error_code=code)
+    async with world.worker(owns=[RETRY]) as worker:
+        worker.feed_retries(extreme)
+        await worker.at(30)
+        (moved,) = world.topics.written
+        assert moved.topic in {tier.topic for tier in DEFAULT_TIERS}
+        assert moved.said["pushrail-first-attempt-at"] == format_rfc3339(START_MS), "never later than now"
+        assert worker.commit() == {RETRY: 1}
 
 
 @in_virtual_time
