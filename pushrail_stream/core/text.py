@@ -31,7 +31,8 @@ _SECRETS: Final = (
 def parse_rfc3339(text: str) -> int | None:
     """Epoch milliseconds of an RFC 3339 date-time with offset; None when it is not one.
 
-    An offset or a leap second can bring a moment that lies outside `MIN_TIME_MS` to `MAX_TIME_MS`. A leap second (``:60``) is the second after ``:59``, as POSIX counts. What is finer than a millisecond is cut off.
+    A leap second (``:60``) is the second after ``:59``, as POSIX counts. What is finer than a millisecond is cut off.
+    A leap second or an offset can lead to a moment outside `MIN_TIME_MS` to `MAX_TIME_MS`.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
