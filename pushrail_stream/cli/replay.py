@@ -235,7 +235,10 @@ def _progress_of(marks: dict[str, bytes], replay_id: str) -> Progress:
     stored = marks.get(progress_key(replay_id))
     if stored is None:
         raise CommandError(f"--resume: there is no replay of events {replay_id} that has begun", 2)
-    return read_progress(stored)
+    progress = read_progress(stored)
+    if progress is None:
+        raise CommandError(f"--resume: the progress of {replay_id} cannot be read; somebody else has written it")
+    return progress
 
 
 def _report(

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from pushrail_stream.core.record import Headers
+from pushrail_stream.core.record import NOT_UTF8, Headers
 from pushrail_stream.core.text import parse_rfc3339
 
 VENDOR_HEADER: Final = "pushrail-vendor"
@@ -90,6 +90,9 @@ class Undecodable(NamedTuple):
 
 def decode(value: bytes | None, headers: Headers, default_vendor: str | None) -> Event | Undecodable:
     """The canonical event in a record's value, or the first rule it breaks."""
+    context = _context(headers, default_vendor) if headers else (default_vendor, None)
+    if isinstance(context, Undecodable):
+        return context
     if value is None:
         return Undecodable("value", "is null, not a JSON object")
     try:
@@ -101,9 +104,6 @@ def decode(value: bytes | None, headers: Headers, default_vendor: str | None) ->
     # Cheapest first: a level takes two brackets.
     if len(value) > 2 * MAX_LEVELS and value.count(b"{") + value.count(b"[") > MAX_LEVELS < _levels(value):
         return Undecodable("value", f"is nested more than {MAX_LEVELS} levels deep")
-    context = _context(headers, default_vendor) if headers else (default_vendor, None)
-    if isinstance(context, Undecodable):
-        return context
     vendor, trace_header = context
     if vendor is None:
         return Undecodable(VENDOR_HEADER, "is missing and no default vendor is set")
@@ -187,6 +187,9 @@ def x_ray_header(traceparent: bytes | None) -> str | None:
 def _context(headers: Headers, default_vendor: str | None) -> tuple[str | None, str | None] | Undecodable:
     """Vendor and trace header; of a repeated header the last one counts, as in Kafka's own ``lastHeader``."""
     last, vendor = dict(headers), default_vendor
+    if NOT_UTF8 in last:
+        bad = sum(name == NOT_UTF8 for name, _ in headers)
+        return Undecodable("headers", f"{bad} of {len(headers)} names are not UTF-8; copies leave these headers out")
     if VENDOR_HEADER in last:
         try:
             vendor = (last[VENDOR_HEADER] or b"").decode()

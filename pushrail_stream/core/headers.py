@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.record import Headers, Origin
+from pushrail_stream.core.record import NOT_UTF8, Headers, Origin
 from pushrail_stream.core.text import MAX_TIME_MS, MIN_TIME_MS, format_rfc3339, parse_rfc3339
 
 _CONNECT_PREFIX: Final = "__connect.errors."
@@ -104,7 +104,8 @@ _FIELDS: Final = (
     _Field("pushrail-replay", "replay", str, str),
     _Field("pushrail-replay-count", "replay_count", str, _count),
 )
-_NAMES: Final = frozenset(field.header for field in _FIELDS)
+_NOT_COPIED: Final = frozenset(field.header for field in _FIELDS) | {NOT_UTF8}
+"""Names that a copy does not take over: those of our own headers, and names that no client can write."""
 _REQUIRED: Final = ("origin", "attempts", "reason", "failed_at_ms")
 
 
@@ -135,8 +136,8 @@ def decode_headers(headers: Headers) -> DeliveryHeaders | BadHeader:
 
 
 def producer_headers(headers: Headers) -> Headers:
-    """The headers that are not ours: what the producer sent."""
-    return tuple(h for h in headers if h[0] not in _NAMES and not h[0].startswith(_CONNECT_PREFIX))
+    """The producer's headers: all that are not ours. Headers whose name is not UTF-8 are left out."""
+    return tuple(h for h in headers if h[0] not in _NOT_COPIED and not h[0].startswith(_CONNECT_PREFIX))
 
 
 def connect_headers(origin: Origin, message: str) -> Headers:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 Headers = tuple[tuple[str, bytes | None], ...]
+NOT_UTF8: Final = "\udcff"
+"""Stands for the name of a header that is not UTF-8. It cannot be encoded, so that no header can have this name."""
 
 
 class Partition(NamedTuple):

@@ -163,10 +163,13 @@ def letter_mark(key: str, mark: LetterMark) -> Mark:
     return Mark(key, json.dumps({"replay": mark.replay, "at": mark.at_ms, "count": mark.times}).encode())
 
 
-def read_letter_mark(value: bytes) -> LetterMark:
-    """What `letter_mark` wrote."""
-    stored = json.loads(value)
-    return LetterMark(stored["replay"], stored["at"], stored["count"])
+def read_letter_mark(value: bytes) -> LetterMark | None:
+    """The mark in a record; None for a record that is no mark: then the delivery counts as never replayed."""
+    match _parsed(value):
+        case {"replay": str(replay), "at": int(at_ms), "count": int(times)}:
+            return LetterMark(replay, at_ms, times)
+        case _:
+            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,7 +273,22 @@ def progress_mark(replay_id: str, progress: Progress) -> Mark:
     return Mark(progress_key(replay_id), json.dumps(value).encode())
 
 
-def read_progress(value: bytes) -> Progress:
-    """What `progress_mark` wrote."""
-    stored = json.loads(value)
-    return Progress(EventFilter(**stored["filter"]), {int(n): offset for n, offset in stored["offsets"].items()})
+def read_progress(value: bytes) -> Progress | None:
+    """The progress in a record; None for a record that is none."""
+    match _parsed(value):
+        case {"filter": {"since_ms": int(), "until_ms": int()} as wanted, "offsets": dict(offsets)}:
+            names = EventFilter.__slots__
+            try:
+                read = {int(number): int(offset) for number, offset in offsets.items()}
+            except (ValueError, TypeError):
+                return None
+            return Progress(EventFilter(**{name: wanted[name] for name in names if name in wanted}), read)
+        case _:
+            return None
+
+
+def _parsed(value: bytes) -> object:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None

@@ -1,17 +1,30 @@
-"""Librdkafka's messages as our records."""
+"""The one place where librdkafka's messages become our records. Nothing that a record contains raises here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import cast
+import gc
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Any, Final, cast
 
 from confluent_kafka import Message
 
-from pushrail_stream.core.record import Record
+from pushrail_stream.core.record import NOT_UTF8, Headers, Record
+
+_NAME_NOT_UTF8: Final = (SystemError, UnicodeDecodeError)
+"""The client raises these from `Message.headers` when the name of a header is not UTF-8."""
+_NAME_AND_VALUE: Final = 2
 
 
-def records_of(messages: Iterable[Message]) -> list[Record]:
+def records_of(messages: Sequence[Message]) -> list[Record]:
     """The records of messages, none of which may be an error."""
+    try:
+        return _records(messages, Message.headers)
+    except _NAME_NOT_UTF8:
+        return _records(messages, _readable)
+
+
+def _records(messages: Sequence[Message], headers_of: Callable[[Message], Iterable[Any] | None]) -> list[Record]:
     # A message without an error has them all; the library's types allow for the others.
     return [
         Record(
@@ -20,8 +33,23 @@ def records_of(messages: Iterable[Message]) -> list[Record]:
             cast("int", message.offset()),
             message.key(),
             message.value(),
-            tuple(cast("list[tuple[str, bytes | None]]", message.headers() or ())),
+            tuple(headers_of(message) or ()),
             message.timestamp()[1],
         )
         for message in messages
     ]
+
+
+def _readable(message: Message) -> Headers:
+    """A message's headers; where the name of one is not UTF-8, `NOT_UTF8` stands for it.
+
+    The client raises once and keeps the list that it has made. In that list, a header whose name it could not decode
+    is a tuple without a first item. Such a tuple must not be indexed or unpacked, but the collector can say what it
+    holds.
+    """
+    with suppress(*_NAME_NOT_UTF8):
+        message.headers()
+    return tuple(
+        header if len(held := gc.get_referents(header)) == _NAME_AND_VALUE else (NOT_UTF8, held[0])
+        for header in cast("list[tuple[str, bytes | None]]", message.headers() or [])
+    )

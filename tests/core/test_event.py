@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pushrail_stream.core.event import MAX_LEVELS, Event, Undecodable, decode, problems, utf8_length, x_ray_header
-from pushrail_stream.core.record import Headers
+from pushrail_stream.core.headers import producer_headers
+from pushrail_stream.core.record import NOT_UTF8, Headers
 from tests.core.samples import EXAMPLE, event, fields, json_bytes, json_values, record, refusal, texts
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -367,3 +368,12 @@ def test_the_trace_id_is_the_producers() -> None:
     assert isinstance(traced, Event)
     assert isinstance(plain, Event)
     assert (traced.trace_id, plain.trace_id) == (TRACE, None)
+
+
+def test_a_header_name_that_is_not_utf_8_makes_no_event_and_is_not_copied() -> None:
+    headers: Headers = (("tenant", b"1"), (NOT_UTF8, b"2"), (NOT_UTF8, None))
+    assert decode(EXAMPLE, headers, "acme") == Undecodable(
+        "headers", "2 of 3 names are not UTF-8; copies leave these headers out"
+    )
+    assert decode(b"{", headers, "acme") == decode(EXAMPLE, headers, "acme"), "the copy is said to lack headers"
+    assert producer_headers(headers) == (("tenant", b"1"),)

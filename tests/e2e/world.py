@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from pushrail_stream.app import Worker, run_worker
 from pushrail_stream.core.destination import AccessKey, Destination, Limits, Secret
 from pushrail_stream.core.signals import Signal
+from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.moments import patiently
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topics import TopicPlan, create_topics, plan_topics, topic_names
@@ -238,8 +239,9 @@ def read_all(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes |
             message = consumer.poll(10)
             assert message is not None, f"{missing - len(found)} records of {topic} are missing"
             assert message.error() is None
-            raw: Any = message.headers() or []
-            found.append((message.key(), message.value(), {name: value.decode() for name, value in raw}))
+            [record] = records_of([message])
+            headers = {name: (value or b"").decode() for name, value in record.headers}
+            found.append((record.key, record.value, headers))
     finally:
         consumer.close()
     return found

@@ -272,6 +272,20 @@ def test_a_copy_of_a_letter_forgets_how_it_died() -> None:
     assert read_letter_mark(mark.value) == LetterMark("rp-1", AT, 1)
 
 
+@pytest.mark.parametrize(
+    "value", [b"", b"null", b"[1]", b"{}", b"\xff", b'{"replay":1,"at":2,"count":3}', b"[" * 10_000]
+)
+def test_a_mark_that_somebody_else_has_written_is_none(value: bytes) -> None:
+    assert read_letter_mark(value) is None
+    assert read_progress(value) is None
+
+
+@pytest.mark.parametrize("offsets", [{"a": 1}, {"1": None}, {"1": "x"}])
+def test_progress_with_offsets_that_are_none_is_none(offsets: dict[str, object]) -> None:
+    value = json.dumps({"filter": {"since_ms": 1, "until_ms": 2}, "offsets": offsets}).encode()
+    assert read_progress(value) is None
+
+
 def test_past_events_go_where_they_are_wanted_now() -> None:
     everything = EventFilter(since_ms=AT, until_ms=AT + 1)
     only_invoices = destination(0, id="dst_0b", event_types=("invoice.*",))

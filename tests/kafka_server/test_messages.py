@@ -1,0 +1,56 @@
+"""Records that the client library cannot read whole: what it raises becomes a value."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+from confluent_kafka import Message, Producer
+
+from pushrail_stream.core.record import NOT_UTF8, Headers, Record
+from pushrail_stream.kafka.messages import records_of
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.scan import Scan
+from tests.kafka_server import topics
+from tests.kafka_server.wire import write_raw
+
+pytestmark = pytest.mark.kafka
+
+
+def read(bootstrap: str, topic: str) -> list[Record]:
+    with Scan(KafkaOptions(bootstrap), topic) as scan:
+        return [record for batch in scan for record in batch]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"\xed\xa0\x80", b"\xff"], ids=["latin-1", "surrogate", "no character"])
+def test_a_header_name_that_is_not_utf_8_costs_no_other_header_and_no_other_record(
+    real_kafka: str, name: bytes
+) -> None:
+    with topics.fresh_topic(real_kafka, "messages") as topic:
+        producer = Producer({"bootstrap.servers": real_kafka, "log_level": 0})
+        producer.produce(topic, b"before", headers=[("h", b"1"), ("h", None)])
+        assert producer.flush(30) == 0
+        write_raw(real_kafka, topic, b"key", b"value", [(b"first", b"1"), (name, b"2"), (b"last", b"3"), (name, b"4")])
+        producer.produce(topic, b"after")
+        assert producer.flush(30) == 0
+        before, bad, after = read(real_kafka, topic)
+    assert (before.value, before.headers) == (b"before", (("h", b"1"), ("h", None)))
+    assert (bad.key, bad.value) == (b"key", b"value")
+    assert bad.headers == (("first", b"1"), (NOT_UTF8, b"2"), ("last", b"3"), (NOT_UTF8, b"4"))
+    assert (after.value, after.headers) == (b"after", ())
+    gc.collect()
+
+
+def test_odd_headers_are_read_as_they_are(real_kafka: str) -> None:
+    odd: Headers = (("", b""), ("h" * 40_000, None), ("\U0001f600\u202e", b"\xff\0"), ("h", b"x" * 500_000))
+    with topics.fresh_topic(real_kafka, "messages") as topic:
+        producer = Producer({"bootstrap.servers": real_kafka, "log_level": 0})
+        producer.produce(topic, None, None, headers=list(odd))
+        assert producer.flush(30) == 0
+        [record] = read(real_kafka, topic)
+    assert (record.key, record.value, record.headers) == (None, None, odd)
+
+
+def test_a_message_without_headers_has_none() -> None:
+    [record] = records_of([Message("t", 0, 1, b"k", b"v", None)])
+    assert record.headers == ()
