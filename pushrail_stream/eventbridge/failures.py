@@ -1,7 +1,7 @@
 """What the network did, as `CallFailed`: no reply came, so the outcome is unknown and ``http_status`` is None.
 
 Codes: ConnectTimeout, ReadTimeout, ConnectionClosed (the call may have been carried out), ConnectionFailed, DnsFailed,
-TlsFailed, ProxyFailed.
+TlsFailed, ProxyFailed; anything else has the name of what was raised.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
     (aiohttp.ClientConnectorError, "ConnectionFailed"),
     (TimeoutError, "ReadTimeout"),
     (aiohttp.ClientError, "ConnectionClosed"),
+    (aiohttp.http.HttpProcessingError, "ConnectionClosed"),
+    (OSError, "ConnectionFailed"),
 )
 
 
@@ -31,7 +33,7 @@ def no_reply(operation: Operation, error: Exception) -> CallFailed:
     """The failure of a call that ``error`` ended before a reply was there."""
     # The stock client wraps what aiohttp raised, and calls a reset connection one that was never made.
     cause = error.kwargs.get("error", error) if isinstance(error, BotoCoreError) else error
-    code = next((code for kind, code in _CODES if isinstance(cause, kind)), "ConnectionFailed")
+    code = next((code for kind, code in _CODES if isinstance(cause, kind)), type(cause).__name__)
     # A proxy's URL may hold its password, and its errors repeat the URL.
     text = type(cause).__name__ if code == "ProxyFailed" else f"{type(cause).__name__}: {cause}"
     return CallFailed(operation, code, safe_message(text))

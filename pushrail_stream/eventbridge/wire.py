@@ -2,18 +2,16 @@
 
 A call made by the stock client costs five times as much, half of it work that is the same for every call. Here all of
 that is done once per process, region, destination or day; a call is left with: body, two hashes, one HTTP request,
-reply. Stock's own aiohttp session carries it, with stock's TLS context, proxies, CA bundle and time-outs.
-tests/eventbridge holds this file to what the stock client sends and says, and fails when a library leaves the range
-it was proven with.
+reply. tests/eventbridge holds this file to what the stock client sends and says, and fails when a library leaves the
+range it was proven with.
 
-Leaned on: ``client._endpoint.http_session`` with ``_get_session`` and ``_proxy_config`` (aiobotocore 3.10),
-``botocore.auth._host_from_url``, the ``json`` parser of ``botocore.parsers``.
+Leaned on: ``botocore.auth._host_from_url``, the ``json`` parser of ``botocore.parsers``, and what eventbridge/http.py
+names.
 """
 
 from __future__ import annotations
 
 import hmac
-import io
 from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
@@ -27,9 +25,8 @@ from botocore.parsers import create_parser
 
 from pushrail_stream.core.entry import Entry
 from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Operation, Reply
-from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import Keys
-from pushrail_stream.eventbridge.failures import no_reply
+from pushrail_stream.eventbridge.http import Http, refusal
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -39,10 +36,7 @@ PUT_EVENTS: Final = "AWSEvents.PutEvents"
 DESCRIBE_EVENT_BUS: Final = "AWSEvents.DescribeEventBus"
 """``jsonVersion`` and ``targetPrefix`` of the botocore service model ``events``."""
 _SERVICE: Final = "events"
-_REQUEST_ID: Final = "x-amzn-RequestId"
 _OK: Final = 200
-_BODY_IN_ONE_PIECE: Final = 1 << 20
-"""aiohttp warns of longer bytes, which it would hand to the socket at once."""
 
 
 class _Body(NamedTuple):
@@ -135,52 +129,24 @@ class Signer:
 class Endpoint:
     """Where one region's PutEvents calls go. It lives as long as the stock client it was made from."""
 
-    __slots__ = (
-        "_http",
-        "_output",
-        "_parser",
-        "_proxy",
-        "_proxy_headers",
-        "_timeout",
-        "_url",
-        "host",
-        "path",
-        "region",
-        "user_agent",
-    )
+    __slots__ = ("_http", "_output", "_parser", "host", "path", "region", "user_agent")
 
-    def __init__(
-        self,
-        client: AioBaseClient,
-        http: aiohttp.ClientSession,
-        *,
-        proxy: tuple[str | None, dict[str, str]],
-        user_agent: str,
-        timeout: aiohttp.ClientTimeout,
-    ) -> None:
-        url: str = client.meta.endpoint_url
-        if not urlsplit(url).path:
-            url += "/"
+    def __init__(self, client: AioBaseClient, http: Http, *, user_agent: str) -> None:
         self.region: str = client.meta.region_name
         self.user_agent = user_agent
-        self.host: str = _host_from_url(url)
-        self.path = quote(urlsplit(url).path, safe="/~")
-        self._url = url
+        self.host: str = _host_from_url(http.url)
+        self.path = quote(urlsplit(http.url).path, safe="/~")
         self._http = http
-        self._proxy, self._proxy_headers = proxy
-        self._timeout = timeout
         self._parser = create_parser("json")
         self._output: Any = client.meta.service_model.operation_model("PutEvents").output_shape
 
     @classmethod
     async def of(cls, client: AioBaseClient, *, user_agent: str, timeout: aiohttp.ClientTimeout) -> Endpoint:
         """The endpoint a stock ``events`` client would call, on the HTTP session it would use."""
-        session: Any = client._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001 - see above
-        proxies = session._proxy_config  # noqa: SLF001 - see above
-        proxy_url = proxies.proxy_url_for(client.meta.endpoint_url)
-        proxy = (proxy_url, proxies.proxy_headers_for(client.meta.endpoint_url))
-        http = await session._get_session(proxy_url)  # noqa: SLF001 - see above
-        return cls(client, http, proxy=proxy, user_agent=user_agent, timeout=timeout)
+        url: str = client.meta.endpoint_url
+        if not urlsplit(url).path:
+            url += "/"
+        return cls(client, await Http.of(client, url, timeout), user_agent=user_agent)
 
     async def put_events(self, entries: list[Entry], signer: Signer, stamp: Stamp) -> Reply:
         """One PutEvents call; it raises for nothing that AWS or the network does."""
@@ -196,37 +162,12 @@ class Endpoint:
         return CallFailed("DescribeEventBus", UNKNOWN_RESULT, message, _OK, reply.request_id)
 
     async def _post(self, operation: Operation, body: bytes, signer: Signer, stamp: Stamp) -> _Body | CallFailed:
-        try:
-            response = await self._http.request(
-                "POST",
-                self._url,
-                headers=signer.headers(body, stamp),
-                data=body if len(body) <= _BODY_IN_ONE_PIECE else io.BytesIO(body),
-                # Stock follows redirects, and would hand a customer's events and session token to another host.
-                allow_redirects=False,
-                proxy=self._proxy,
-                proxy_headers=self._proxy_headers,
-                timeout=self._timeout,
-            )
-            content = await response.read()
-        except (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError) as error:
-            return no_reply(operation, error)
-        if response.status == _OK:
-            return _Body(content, response.headers.get(_REQUEST_ID))
-        return self._refusal(operation, response, content)
-
-    def _refusal(self, operation: Operation, response: aiohttp.ClientResponse, content: bytes) -> CallFailed:
-        status, request_id = response.status, response.headers.get(_REQUEST_ID)
-        if status <= 300:  # noqa: PLR2004 - botocore's own bound between a result and an error
-            return CallFailed(operation, UNKNOWN_RESULT, f"HTTP {status} is no answer", status, request_id)
-        headers = {name.lower(): value for name, value in response.headers.items()}
-        try:
-            parsed = self._parser.parse({"headers": headers, "status_code": status, "body": content}, self._output)
-            error: dict[str, Any] = parsed["Error"]
-            code, message = str(error.get("Code") or status), str(error.get("Message") or "")
-        except Exception as problem:  # noqa: BLE001 - the parser raises whatever a body it did not expect makes it raise
-            code, message = str(status), f"unreadable error reply: {type(problem).__name__}"
-        return CallFailed(operation, code, safe_message(message), status, request_id)
+        reply = await self._http.post(operation, signer.headers(body, stamp), body)
+        if isinstance(reply, CallFailed):
+            return reply
+        if reply.status == _OK:
+            return _Body(reply.content, reply.request_id)
+        return refusal(operation, reply, self._parser, self._output)
 
 
 def _answer(content: bytes, request_id: str | None) -> Reply:

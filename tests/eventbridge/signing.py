@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.destination import AssumeRole, Auth
+from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Secret
 from pushrail_stream.core.outcome import CallFailed, Reply
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus, Match
@@ -18,6 +18,7 @@ from tests.eventbridge.batches import BUS, batch, destination
 ROLE = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"
 ASSUME = AssumeRole(ROLE, "acme-ext-7Pq2")
 KEY, SECRET = "AKIACUSTOMER00000000", "customer-secret"
+GOOD_KEY = AccessKey(KEY, Secret(SECRET))
 ON_ASSUME = Match(operation="AssumeRole")
 START = datetime(2026, 11, 2, 10, 0, tzinfo=UTC).timestamp()
 

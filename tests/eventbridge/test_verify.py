@@ -15,10 +15,9 @@ from pushrail_stream.eventbridge.verify import TEST_EVENT, Step, verify
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Garbage, Match, Rule, Sequence
 from tests.eventbridge.batches import BUS, destination
 from tests.eventbridge.recorder import Recorder, http
-from tests.eventbridge.signing import ASSUME, KEY, ROLE, SECRET
+from tests.eventbridge.signing import ASSUME, GOOD_KEY, KEY, ROLE, SECRET
 
 OTHER_ACCOUNT = "210987654321"
-GOOD_KEY = AccessKey(KEY, Secret(SECRET))
 
 
 class World:

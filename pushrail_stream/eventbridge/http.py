@@ -1,0 +1,152 @@
+"""HTTP to AWS: one POST, one reply. Whatever the network or the peer does is a value, never an exception.
+
+Stock's own aiohttp session carries the request, with stock's TLS context, proxies, CA bundle and time-outs. Redirects
+are not followed: they would hand session tokens, external IDs and events to another host.
+
+Leaned on: ``client._endpoint.http_session`` with ``_get_session`` and ``_proxy_config`` (aiobotocore 3.10).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
+
+import aiohttp
+
+from pushrail_stream.core.outcome import UNKNOWN_RESULT, CallFailed, Operation
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.failures import no_reply
+
+if TYPE_CHECKING:
+    from aiobotocore.client import AioBaseClient
+
+MAX_REPLY_BYTES: Final = 1 << 20
+"""Bytes of a reply that are read, and as many that are decompressed. AWS's replies to our calls stay below 16 KiB."""
+_BODY_IN_ONE_PIECE: Final = 1 << 20
+"""aiohttp warns of longer bytes, which it would hand to the socket at once."""
+_GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
+"""zlib finds out by itself which of the two formats it reads."""
+_COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
+_MAX_ID_LENGTH: Final = 128
+"""Characters of a request id. AWS's have 36."""
+_CODE: Final = re.compile(r"[\w.:#/-]{1,128}", re.ASCII)
+"""Shape of AWS's error codes. Anything else in their place is the text of somebody in between."""
+_LAST_RESULT: Final = 300
+"""botocore's bound between a result and an error."""
+
+
+class HttpReply(NamedTuple):
+    """What came back."""
+
+    status: int
+    headers: Mapping[str, str]
+    content: bytes
+    """Decompressed. A body that cannot be decompressed stays as it came."""
+
+    @property
+    def request_id(self) -> str | None:
+        """AWS's name for the request; None where there is none, or none that can be written down."""
+        name = self.headers.get("x-amzn-RequestId")
+        return name if name is not None and name.isascii() and len(name) <= _MAX_ID_LENGTH else None
+
+    def for_parser(self) -> dict[str, Any]:
+        """The reply as botocore's parsers take it."""
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        return {"headers": headers, "status_code": self.status, "body": self.content}
+
+
+@final
+class Http:
+    """The connections a stock client would use. It lives as long as that client."""
+
+    __slots__ = ("_proxy", "_proxy_headers", "_session", "_timeout", "url")
+
+    def __init__(
+        self,
+        url: str,
+        session: aiohttp.ClientSession,
+        *,
+        proxy: tuple[str | None, dict[str, str]],
+        timeout: aiohttp.ClientTimeout,
+    ) -> None:
+        self.url = url
+        self._session = session
+        self._proxy, self._proxy_headers = proxy
+        self._timeout = timeout
+
+    @classmethod
+    async def of(cls, client: AioBaseClient, url: str, timeout: aiohttp.ClientTimeout) -> Http:
+        """For requests to ``url``, the client's endpoint."""
+        stock: Any = client._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001 - see above
+        proxies = stock._proxy_config  # noqa: SLF001 - see above
+        proxy_url = proxies.proxy_url_for(url)
+        session = await stock._get_session(proxy_url)  # noqa: SLF001 - see above
+        return cls(url, session, proxy=(proxy_url, proxies.proxy_headers_for(url)), timeout=timeout)
+
+    async def post(self, operation: Operation, headers: dict[str, str], body: bytes) -> HttpReply | CallFailed:
+        """The reply, whatever its status; a `CallFailed` when none came that can be read."""
+        try:
+            response = await self._session.request(
+                "POST",
+                self.url,
+                headers=headers,
+                data=body if len(body) <= _BODY_IN_ONE_PIECE else io.BytesIO(body),
+                allow_redirects=False,
+                proxy=self._proxy,
+                proxy_headers=self._proxy_headers,
+                timeout=self._timeout,
+            )
+            content = await _read(response)
+        except Exception as error:  # noqa: BLE001 - a peer's bytes make HTTP libraries raise almost anything
+            return no_reply(operation, error)
+        coding = response.headers.get("Content-Encoding")
+        if coding is not None:
+            content = _decompressed(content, coding)
+        return HttpReply(response.status, response.headers, content)
+
+
+def refusal(operation: Operation, reply: HttpReply, parser: Any, output: Any) -> CallFailed:
+    """What a reply other than 200 says, read by botocore's ``parser``. Without a code of AWS's the status is the code.
+
+    ``output``: botocore's model of the operation's result.
+    """
+    status, request_id = reply.status, reply.request_id
+    if status <= _LAST_RESULT:
+        return CallFailed(operation, UNKNOWN_RESULT, f"HTTP {status} is no answer", status, request_id)
+    try:
+        parsed: dict[str, Any] = parser.parse(reply.for_parser(), output)
+        error: dict[str, Any] = parsed["Error"]
+        code, message = str(error.get("Code") or ""), str(error.get("Message") or "")
+        request_id = request_id or parsed["ResponseMetadata"].get("RequestId")
+    except Exception as problem:  # noqa: BLE001 - a parser raises anything for a body that it does not expect
+        code, message = "", f"unreadable error reply: {type(problem).__name__}"
+    return CallFailed(
+        operation, code if _CODE.fullmatch(code) else str(status), safe_message(message), status, request_id
+    )
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """The body; raises `aiohttp.ClientPayloadError` when it is too long."""
+    length = response.content_length
+    if length is not None and length <= MAX_REPLY_BYTES:
+        return await response.read()
+    content = bytearray()
+    async for part in response.content.iter_any():
+        content += part
+        if len(content) > MAX_REPLY_BYTES:
+            response.close()
+            raise aiohttp.ClientPayloadError(f"the reply has more than {MAX_REPLY_BYTES} bytes")
+    return bytes(content)
+
+
+def _decompressed(content: bytes, coding: str) -> bytes:
+    """A proxy may compress in spite of ``Accept-Encoding: identity``."""
+    if coding.strip().lower() not in _COMPRESSED:
+        return content
+    try:
+        return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(content, MAX_REPLY_BYTES)
+    except zlib.error:
+        return content

@@ -1,0 +1,78 @@
+"""Replies that a proxy, a mesh or nobody at all would send: each is read, or is a failure of that call."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+
+import pytest
+
+from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, Reply
+from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.http import MAX_REPLY_BYTES
+from tests.eventbridge.batches import batch, destination
+from tests.eventbridge.recorder import Recorder, http
+from tests.eventbridge.signing import GOOD_KEY
+
+TAKEN = json.dumps({"FailedEntryCount": 0, "Entries": [{"EventId": "event-1"}]}).encode()
+DENIED = json.dumps({"__type": "AccessDeniedException", "Message": "no"}).encode()
+
+
+async def reply_to(raw: bytes) -> Reply:
+    async with Recorder.serve(raw, closes=True) as server:
+        options = EventBridgeOptions(endpoint_url=server.url)
+        async with EventBridge.open(options) as us:
+            return await us.put(batch(destination(GOOD_KEY)))
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "deflate"])
+async def test_a_compressed_reply_is_read(coding: str) -> None:
+    compress = zlib.compress if coding == "deflate" else gzip.compress
+    reply = await reply_to(http("200 OK", compress(TAKEN), f"Content-Encoding: {coding}"))
+    assert isinstance(reply, Answered)
+    assert [entry.event_id for entry in reply.entries] == ["event-1"]
+    reply = await reply_to(http("400 Bad Request", compress(DENIED), f"Content-Encoding: {coding}"))
+    assert isinstance(reply, CallFailed)
+    assert reply.code == "AccessDeniedException"
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "no such coding"])
+async def test_a_reply_that_cannot_be_decompressed_says_nothing(coding: str) -> None:
+    reply = await reply_to(http("200 OK", b"\x1f\x8bnot compressed", f"Content-Encoding: {coding}"))
+    assert isinstance(reply, CallFailed)
+    assert (reply.code, reply.http_status) == (UNKNOWN_RESULT, 200)
+
+
+async def test_a_reply_that_grows_without_end_is_cut_off() -> None:
+    bomb = gzip.compress(TAKEN[:-1] + b" " * (4 * MAX_REPLY_BYTES) + b"}")
+    reply = await reply_to(http("200 OK", bomb, "Content-Encoding: gzip"))
+    assert isinstance(reply, CallFailed)
+    assert (reply.code, reply.http_status) == (UNKNOWN_RESULT, 200)
+    reply = await reply_to(http("200 OK", b" " * (2 * MAX_REPLY_BYTES)))
+    assert isinstance(reply, CallFailed)
+    assert (reply.code, reply.http_status) == ("ConnectionClosed", None)
+
+
+async def test_a_long_reply_without_a_length_is_read_up_to_the_limit() -> None:
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    assert isinstance(await reply_to(head + TAKEN), Answered)
+    reply = await reply_to(head + TAKEN + b" " * MAX_REPLY_BYTES)
+    assert isinstance(reply, CallFailed)
+    assert reply.code == "ConnectionClosed"
+
+
+@pytest.mark.parametrize("code", ["x" * 500, "line\nend", "\ud800", "Zugriff verweigert", "", None, 7.5, ["a"], {}])
+async def test_a_code_that_is_none_of_aws_is_the_status(code: object) -> None:
+    body = json.dumps({"__type": code, "Message": "no"}).encode()
+    reply = await reply_to(http("418 I'm a teapot", body))
+    assert isinstance(reply, CallFailed)
+    assert (reply.code, reply.http_status) in {("418", 418), ("7.5", 418)}
+
+
+@pytest.mark.parametrize("name", [b"\xff\xfe", "ü".encode(), b"x" * 1000])
+async def test_a_request_id_that_cannot_be_written_down_is_none(name: bytes) -> None:
+    raw = http("200 OK", TAKEN, "x-amzn-RequestId: ID").replace(b": ID", b": " + name)
+    reply = await reply_to(raw)
+    assert isinstance(reply, Answered)
+    assert reply.request_id is None
