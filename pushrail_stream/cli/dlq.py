@@ -104,7 +104,7 @@ def _find(settings: Settings, wanted: LetterFilter, at: Origin | None, bar: Bar)
         found = [] if letter is None else [letter]
         yield from (letter for letter in found if wanted.matches(letter))
         return
-    yield from (letter for letter in read_letters(settings, wanted, bar) if at in {None, letter.origin})
+    yield from (letter for letter in read_letters(settings, wanted, bar) if at is None or str(at) == str(letter.origin))
 
 
 @contextmanager

@@ -63,9 +63,9 @@ def read_letters(settings: Settings, wanted: LetterFilter, bar: Bar) -> Iterator
 
 def letter_at(settings: Settings, position: Origin, bar: Bar) -> Letter | None:
     """The letter at a position of the DLQ; None where there is none."""
-    topic, partition, offset = position
-    for record in read_topic(settings, topic, bar, starts={partition: offset}, only=[partition]):
-        return read_letter(record, settings.vendor) if record.offset == offset else None
+    starts, only = {position.partition: position.offset}, [position.partition]
+    for record in read_topic(settings, position.topic, bar, starts=starts, only=only):
+        return read_letter(record, settings.vendor) if record.offset == position.offset else None
     return None
 
 

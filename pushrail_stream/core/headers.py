@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from pushrail_stream.core.record import NOT_UTF8, Headers, Origin
+from pushrail_stream.core.record import NOT_UTF8, Headers, Origin, Record
 from pushrail_stream.core.text import MAX_TIME_MS, MIN_TIME_MS, format_rfc3339, parse_rfc3339
 
 _CONNECT_PREFIX: Final = "__connect.errors."
@@ -39,6 +39,11 @@ class DeliveryHeaders:
     request_id: str | None = None
     replay: str | None = None
     replay_count: int | None = None
+
+    @property
+    def origin_topic_id(self) -> str | None:
+        """The id of the origin's topic; it has a header of its own."""
+        return self.origin.topic_id
 
 
 class BadHeader(NamedTuple):
@@ -93,6 +98,7 @@ def _show_time(value: object) -> str:
 _FIELDS: Final = (
     _Field("pushrail-destination", "destination", str, str),
     _Field("pushrail-origin", "origin", str, _origin),
+    _Field("pushrail-origin-topic-id", "origin_topic_id", str, str),
     _Field("pushrail-attempts", "attempts", str, _count),
     _Field("pushrail-first-attempt-at", "first_attempt_at_ms", _show_time, _time),
     _Field("pushrail-failed-at", "failed_at_ms", _show_time, _time),
@@ -123,7 +129,7 @@ def encode_headers(headers: DeliveryHeaders, own: Headers) -> Headers:
 def decode_headers(headers: Headers) -> DeliveryHeaders | BadHeader:
     """The delivery's state in a record's headers, or the first header that makes no sense."""
     raw = dict(headers)
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for field in _FIELDS:
         if (text := raw.get(field.header)) is not None:
             try:
@@ -132,7 +138,16 @@ def decode_headers(headers: Headers) -> DeliveryHeaders | BadHeader:
                 return BadHeader(field.header, str(error))
         elif field.attribute in _REQUIRED:
             return BadHeader(field.header, "is missing")
-    return DeliveryHeaders(**values)  # type: ignore[arg-type]  # each value was made by its field's reader
+    topic_id = values.pop("origin_topic_id", None)
+    values["origin"] = values["origin"]._replace(topic_id=topic_id)
+    return DeliveryHeaders(**values)
+
+
+def original_of(copy: Record, origin: Origin) -> Record:
+    """The event's record as it was produced, from a copy on a retry topic or the DLQ."""
+    topic, partition, offset, topic_id = origin
+    headers = producer_headers(copy.headers)
+    return Record(topic, partition, offset, copy.key, copy.value, headers, copy.timestamp_ms, topic_id)
 
 
 def producer_headers(headers: Headers) -> Headers:

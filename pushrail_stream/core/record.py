@@ -25,6 +25,9 @@ class Origin(NamedTuple):
     topic: str
     partition: int
     offset: int
+    topic_id: str | None = None
+    """Kafka's id of the topic, as Kafka's tools print it. A topic that is deleted and created again has another id, and
+    its offsets name other records. None where the broker does not tell ids."""
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}/{self.offset}"
@@ -41,8 +44,10 @@ class Record(NamedTuple):
     headers: Headers
     timestamp_ms: int
     """Epoch milliseconds of the Kafka timestamp."""
+    topic_id: str | None = None
+    """Kafka's id of the topic; None where the broker does not tell ids."""
 
     @property
     def origin(self) -> Origin:
         """This record's own position."""
-        return Origin(self.topic, self.partition, self.offset)
+        return Origin(self.topic, self.partition, self.offset, self.topic_id)

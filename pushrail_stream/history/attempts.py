@@ -38,6 +38,13 @@ class Attempt(NamedTuple):
             return ""
         return f"{origin.get('topic')}/{origin.get('partition')}/{origin.get('offset')}"
 
+    @property
+    def origin_topic_id(self) -> str | None:
+        """Kafka's id of the event's topic; None where the record does not name one."""
+        origin = self.said.get("origin")
+        topic_id = origin.get("topicId") if isinstance(origin, dict) else None
+        return topic_id if isinstance(topic_id, str) else None
+
 
 def read_attempt(value: bytes | None) -> Attempt | None:
     """None for what is no attempt record."""

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.fault import Fault, fault_of
-from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, producer_headers
+from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.record import Origin, Record
 
 FOREIGN: Final = "foreign"
@@ -69,8 +69,7 @@ class Letter:
 
     def original(self) -> Record:
         """The event's record as it was produced."""
-        record = self.record
-        return Record(*self.origin, record.key, record.value, producer_headers(record.headers), record.timestamp_ms)
+        return original_of(self.record, self.origin)
 
 
 def read_letter(record: Record, vendor: str | None) -> Letter:

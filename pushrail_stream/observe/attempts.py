@@ -93,7 +93,8 @@ def _event_part(event: Event, origin: Origin) -> dict[str, Any]:
 
 
 def _origin_part(origin: Origin) -> dict[str, Any]:
-    return {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}
+    position: dict[str, Any] = {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}
+    return position if origin.topic_id is None else position | {"topicId": origin.topic_id}
 
 
 def _add_outcome(record: dict[str, Any], entry: EntryAttempted, at_ms: int, duration_secs: float) -> None:

@@ -17,7 +17,7 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.flood import FloodGuard, customer_of
-from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, producer_headers
+from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.outcome import is_ours
@@ -205,5 +205,4 @@ def _read(
     event = decode(record.value, record.headers, vendor)
     if isinstance(event, Undecodable):
         return event
-    original = Record(*state.origin, record.key, record.value, producer_headers(record.headers), record.timestamp_ms)
-    return original, event, state, state.destination
+    return original_of(record, state.origin), event, state, state.destination

@@ -41,6 +41,6 @@ def read_history(bootstrap: str, deliveries: Collection[tuple[int, int]]) -> His
 
 
 def _told(record: dict[str, Any]) -> str:
-    origin = "/".join(str(part) for part in record["origin"].values())
+    origin = "/".join(str(record["origin"][part]) for part in ("topic", "partition", "offset"))
     names = ("trigger", "attempt", "status", "reason", "code", "durationMs", "httpStatus", "requestId", "nextAttemptAt")
     return f"{record['at']} {origin} " + " ".join(f"{name}={record[name]}" for name in names if record.get(name))

@@ -20,7 +20,7 @@ from pushrail_stream.core.record import Headers, Origin
 from tests.core.samples import texts
 
 FULL = DeliveryHeaders(
-    origin=Origin("pushrail.events", 3, 4711),
+    origin=Origin("pushrail.events", 3, 4711, "xTz2mJGYQ9uP8cVd0eLw3A"),
     attempts=5,
     reason="retryable",
     failed_at_ms=1_779_805_270_001,
@@ -36,6 +36,7 @@ FULL = DeliveryHeaders(
 WRITTEN: dict[str, str] = {
     "pushrail-destination": "dst_acme",
     "pushrail-origin": "pushrail.events/3/4711",
+    "pushrail-origin-topic-id": "xTz2mJGYQ9uP8cVd0eLw3A",
     "pushrail-attempts": "5",
     "pushrail-first-attempt-at": "2026-05-26T14:21:08.493Z",
     "pushrail-failed-at": "2026-05-26T14:21:10.001Z",
@@ -52,7 +53,7 @@ counts = st.integers(0, 2**31 - 1)
 moments = st.integers(-62_135_596_800_000, 253_402_300_799_999)
 states = st.builds(
     DeliveryHeaders,
-    origin=st.builds(Origin, texts, counts, st.integers(0, 2**63 - 1)),
+    origin=st.builds(Origin, texts, counts, st.integers(0, 2**63 - 1), st.none() | texts),
     attempts=counts,
     reason=texts,
     failed_at_ms=moments,

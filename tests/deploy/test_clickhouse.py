@@ -19,6 +19,7 @@ FULL = said(
     1, durationMs=12.5, httpStatus=200, requestId="r-1", batchSize=3, batchIndex=2, entryBytes=812, busArn="arn:x",
     correlationId="req_1", nextAttemptAt="2026-11-24T10:00:10.250Z", replayId="rp-1", reason="throttled",
     code="ThrottlingException", message="slow down", status="retrying",
+    origin={"topic": "pushrail.events", "partition": 0, "offset": 1, "topicId": "xTz2mJGYQ9uP8cVd0eLw3A"},
 )  # fmt: skip
 
 
@@ -34,7 +35,7 @@ def test_every_field_of_the_contract_is_a_column() -> None:
     design = (
         "attemptId at durationMs vendor customerExternalId destinationId eventType idempotencyKey correlationId "
         "trigger attempt status reason code message httpStatus requestId eventBridgeEventId batchSize batchIndex "
-        "entryBytes busArn nextAttemptAt replayId originTopic originPartition originOffset"
+        "entryBytes busArn nextAttemptAt replayId originTopic originTopicId originPartition originOffset"
     )
     table = DDL.read_text().partition("EXISTS attempts\n")[2].partition("ENGINE")[0]
     columns = set(re.findall(r"^    (\w+) (?!by_)", table, re.MULTILINE))
@@ -63,6 +64,7 @@ def test_records_arrive_column_by_column(tmp_path: Path) -> None:
             case "origin":
                 assert int(first["originOffset"]) == value["offset"]
                 assert (first["originTopic"], first["originPartition"]) == (value["topic"], value["partition"])
+                assert first["originTopicId"] == value["topicId"]
             case _:
                 assert first[name] == value, name
     assert rows[1]["nextAttemptAt"] is None

@@ -14,7 +14,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.history.attempts import AttemptFilter, Summary, fit_for_index, newest_of, read_attempt, row_of
+from pushrail_stream.history.attempts import (
+    Attempt,
+    AttemptFilter,
+    Summary,
+    fit_for_index,
+    newest_of,
+    read_attempt,
+    row_of,
+)
 from pushrail_stream.history.index import AttemptIndex
 from pushrail_stream.ports import Failed
 from tests.history.samples import AT_MS, record, said
@@ -197,6 +205,17 @@ def test_a_lookup_by_key_reads_no_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"1", b"{}", b'{"at": 5}', b'{"at": "yesterday"}', b"\xff"])
 def test_what_is_no_attempt_record_is_none(value: bytes | None) -> None:
     assert read_attempt(value) is None
+
+
+def test_an_attempt_record_names_the_id_of_its_events_topic() -> None:
+    origin = {"topic": "pushrail.events", "partition": 0, "offset": 1}
+    known, unknown = said(1, origin=origin | {"topicId": "xTz2mJGYQ9uP8cVd0eLw3A"}), said(1, origin=origin)
+    ids = [attempt.origin_topic_id for one in (known, unknown, said(1, origin=5)) if (attempt := read_again(one))]
+    assert ids == ["xTz2mJGYQ9uP8cVd0eLw3A", None, None]
+
+
+def read_again(record: dict[str, Any]) -> Attempt | None:
+    return read_attempt(json.dumps(record).encode())
 
 
 JSON = st.recursive(

@@ -105,6 +105,17 @@ CALL = {
 }
 
 
+def test_an_attempt_record_names_the_id_of_its_events_topic() -> None:
+    log = KeptLog()
+    call = attempted((Delivered("event-1"), Settle()))
+    [entry] = call.entries
+    known = entry.origin._replace(topic_id="xTz2mJGYQ9uP8cVd0eLw3A")
+    AttemptsLog(log)(call._replace(entries=(entry._replace(origin=known),)))
+    assert log.records[0]["origin"] == {
+        "topic": EVENTS, "partition": 0, "offset": 0, "topicId": "xTz2mJGYQ9uP8cVd0eLw3A",
+    }  # fmt: skip
+
+
 def test_one_record_per_entry_says_what_was_sent_and_what_became_of_it() -> None:
     log = KeptLog()
     AttemptsLog(log)(

@@ -144,7 +144,8 @@ class KeptTopics:
         if topic != DLQ:
             self._append(written)
         name, number, offset = written.said["pushrail-origin"].rsplit("/", 2)
-        self._settled.append((written.said.get("pushrail-destination", ""), Origin(name, int(number), int(offset))))
+        origin = Origin(name, int(number), int(offset), written.said.get("pushrail-origin-topic-id"))
+        self._settled.append((written.said.get("pushrail-destination", ""), origin))
 
     def dead(self) -> list[tuple[str, str]]:
         """The DLQ's records: origin offset and reason, by offset."""

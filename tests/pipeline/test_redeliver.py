@@ -267,13 +267,14 @@ async def test_a_copy_of_a_copy_keeps_its_origin_and_the_producers_headers() -> 
     world.bus.answer(always(DOWN))
     own: Headers = (("traceparent", b"garbage"), ("null", None))
     async with world.worker(poll_secs=1) as worker:
-        worker.feed(record(7, headers=own))
+        worker.feed(record(7, headers=own)._replace(topic_id="id-of-the-events-topic"))
         await worker.at(300)
         assert [copy.topic for copy in world.topics.written] == [tier.topic for tier in DEFAULT_TIERS]
         for copy in world.topics.written:
             assert copy.headers[:2] == own
             assert (copy.key, copy.value) == (b"acme", record(7).value)
             assert copy.said["pushrail-origin"] == f"{EVENTS}/0/7"
+            assert copy.said["pushrail-origin-topic-id"] == "id-of-the-events-topic"
             assert len(copy.headers) == len({name for name, _ in copy.headers})
 
 
