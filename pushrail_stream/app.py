@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+from pushrail_stream.core.event import VENDOR_HEADER
 from pushrail_stream.core.flood import FloodGuard, FloodLimits
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import RetryPolicy, Tier
-from pushrail_stream.core.signals import Signal
+from pushrail_stream.core.signals import SettingCaveat, Signal
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.http.ops import serve_ops
@@ -64,6 +65,10 @@ _RETRY_SHARE: Final = 0.25
 """The retry topics' part of what a worker may hold: a backlog of retries does not keep new events waiting."""
 _DRAIN_MARGIN_SECS: Final = 2.0
 """On top of the longest a call can take: time for the dead letters and retries that follow from it."""
+_NO_VENDOR: Final = (
+    f"is not set: an event whose record has no header {VENDOR_HEADER} becomes a dead letter, which is no fault of its "
+    "producer"
+)
 
 
 class WallClock:
@@ -187,6 +192,8 @@ async def run_worker(
         tracing = [await world.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
         seeing: list[Observer] = [LogObserver(log), AttemptsLog(attempts), metrics, readiness, recent, *observers]
         observe, traced = FanOut([*seeing, *tracing], log), FanOut(tracing, log) if tracing else None
+        if settings.vendor is None:
+            observe(SettingCaveat("vendor", _NO_VENDOR))
         http_port = await world.enter_async_context(
             serve_ops(
                 settings.http.host,

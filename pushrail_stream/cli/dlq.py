@@ -41,8 +41,9 @@ def list_(options: Options, *, wanted: LetterFilter) -> None:
     """Count dead letters by destination, customer, reason and code, with the oldest and the newest of each.
 
     Fault "customer": their side refused it, or their event is at fault. Fault "producer": what produced the record, or
-    we, wrote something that is no event. Reason "foreign": the record has no delivery headers, so that somebody else
-    has written it; it is shown and never replayed. With --json: one object for each row.
+    we, wrote something that is no event. Fault "ours": an event without a header pushrail-vendor came while the setting
+    vendor was not set. Reason "foreign": delivery headers are missing or make no sense, so that somebody else has
+    written or damaged the record; it is shown and never replayed. With --json: one object for each row.
     """
     with Bar("dead letters", quiet=options.json) as bar:
         groups = count_letters(read_letters(options.settings, wanted, bar))
@@ -127,7 +128,7 @@ def _facts(letter: Letter) -> dict[str, Any]:
         "fault": letter.fault,
         "destination": letter.destination,
         "code": letter.code,
-        "message": state.error_message if state else None,
+        "message": state.error_message if state else letter.flaw and f"{letter.flaw.header}: {letter.flaw.problem}",
         "requestId": state.request_id if state else None,
         "attempts": state.attempts if state else None,
         "firstAttemptAt": shown(state.first_attempt_at_ms) or None if state else None,

@@ -25,9 +25,9 @@ _OPTIONS: Final = (
         "reasons",
         type=click.Choice(REASONS),
         multiple=True,
-        help='May be repeated. "foreign": a record that somebody else has written there.',
+        help='May be repeated. "foreign": a record that somebody else has written there, or damaged.',
     ),
-    click.option("--fault", type=click.Choice(FAULTS), help="Whose: the customer's, or its producer's (or ours)."),
+    click.option("--fault", type=click.Choice(FAULTS), help="Whose: the customer's, its producer's, or our settings'."),
     click.option("--code", help="With this error code, AWS's or ours."),
     click.option("--event-type", help="Of exactly this event type."),
     click.option(

@@ -17,6 +17,9 @@ from pushrail_stream.core.record import NOT_UTF8, Headers
 from pushrail_stream.core.text import parse_rfc3339
 
 VENDOR_HEADER: Final = "pushrail-vendor"
+VENDOR_SETTING: Final = "vendor"
+"""The setting for records without that header. An event that needs it and finds it unset is undecodable by this name:
+its producer has broken no rule."""
 TRACEPARENT_HEADER: Final = "traceparent"
 MAX_EVENT_TYPE: Final = 128
 """Characters of PutEvents' ``DetailType``; longer ones have been silently discarded (facts: measured by others)."""
@@ -106,7 +109,7 @@ def decode(value: bytes | None, headers: Headers, default_vendor: str | None) ->
         return Undecodable("value", f"is nested more than {MAX_LEVELS} levels deep")
     vendor, trace_header = context
     if vendor is None:
-        return Undecodable(VENDOR_HEADER, "is missing and no default vendor is set")
+        return Undecodable(VENDOR_SETTING, f"this setting is not set, and the record has no header {VENDOR_HEADER}")
     return _event(data, vendor, trace_header, value)
 
 

@@ -175,6 +175,13 @@ class DocumentCaveat(NamedTuple):
     problem: str
 
 
+class SettingCaveat(NamedTuple):
+    """The process runs with a setting that the operator should know something about. Said once, at the start."""
+
+    setting: str
+    problem: str
+
+
 class RegistryChanged(NamedTuple):
     """Destinations were put or removed (by id); so many are in use now, and so many documents are not."""
 
@@ -252,4 +259,5 @@ Signal = (
     Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
     | BusGone | BusBack | Membership | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
     | Trimmed | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
+    | SettingCaveat
 )  # fmt: skip

@@ -124,7 +124,7 @@ class Summary:
         """Count one."""
         self.statuses[str(attempt.get("status"))] += 1
         if attempt.get("status") == "dead_lettered":
-            self.faults[fault_of(str(attempt.get("reason")))] += 1
+            self.faults[fault_of(str(attempt.get("reason")), str(attempt.get("code")))] += 1
         if code := attempt.get("code"):
             self.codes[str(code)] += 1
         self.destinations[str(attempt.get("destinationId") or "")] += 1

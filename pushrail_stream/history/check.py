@@ -48,8 +48,8 @@ class _Audited:
     customer: str
     at_ms: int
     expected: tuple[str, ...]
-    found: dict[str | None, tuple[str, str]] = field(default_factory=dict)
-    """By destination the status of its best trace, and the reason that was given with it."""
+    found: dict[str | None, tuple[str, Fault | None]] = field(default_factory=dict)
+    """By destination the status of its best trace, and of a dead letter whose fault it is."""
 
 
 @final
@@ -99,13 +99,18 @@ class Check:
             origin, status, at = said["origin"], said["status"], said["at"]
             place = (origin["partition"], origin["offset"])
             topic, destination = origin["topic"], said.get("destinationId")
-        except (ValueError, KeyError, TypeError):
+            hash((place, status))  # raises for a list or an object
+        except (ValueError, KeyError, TypeError, RecursionError):
+            self.unreadable += 1
+            return
+        if not (isinstance(at, str) and isinstance(destination, str | None)):
             self.unreadable += 1
             return
         if destination is not None and (destination not in self._first_seen or at < self._first_seen[destination]):
             self._first_seen[destination] = at
         if topic == self._topic and place in self._events and status in _RANK:
-            self._note(place, destination, status, str(said.get("reason") or ""))
+            fault = fault_of(str(said.get("reason")), str(said.get("code"))) if status == "dead_lettered" else None
+            self._note(place, destination, status, fault)
             if status == "delivered" and said.get("trigger") != "replay":
                 self._delivered[place, destination] += 1
 
@@ -114,7 +119,7 @@ class Check:
         origin = letter.original().origin
         place = (origin.partition, origin.offset)
         if origin.topic == self._topic and place in self._events:
-            self._note(place, letter.destination, "dead_lettered", letter.reason)
+            self._note(place, letter.destination, "dead_lettered", letter.fault)
 
     def strangers(self) -> frozenset[str]:
         """Destinations that were sent nothing of an event, and of which nothing shows that they were there by then.
@@ -131,11 +136,11 @@ class Check:
         """There is an attempt record of this destination from before the first of the events."""
         self._first_seen[destination] = ""
 
-    def _note(self, place: Place, destination: str | None, status: str, reason: str) -> None:
+    def _note(self, place: Place, destination: str | None, status: str, fault: Fault | None) -> None:
         found = self._events[place].found
         known = found.get(destination)
         if known is None or _RANK[status] > _RANK[known[0]]:
-            found[destination] = status, reason
+            found[destination] = status, fault
 
     @property
     def events(self) -> int:
@@ -151,8 +156,7 @@ class Check:
         """Every delivery: what became of it, and which it is."""
         for place, audited in self._events.items():
             origin = Origin(self._topic, *place)
-            for destination, (last, reason) in audited.found.items():
-                fault = fault_of(reason) if last == "dead_lettered" else None
+            for destination, (last, fault) in audited.found.items():
                 status = self._judge(place, destination, last)
                 yield status, Traced(origin, audited.customer, destination, last, fault)
             for destination, status in self._traceless(place, audited):

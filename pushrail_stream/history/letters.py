@@ -26,6 +26,8 @@ class Letter:
     """None where its delivery headers make no sense: somebody else has written it."""
     event: Event | None
     """None for what cannot be decoded."""
+    flaw: BadHeader | None = None
+    """The first delivery header that makes no sense, where one does not."""
 
     @property
     def position(self) -> Origin:
@@ -45,7 +47,7 @@ class Letter:
     @property
     def fault(self) -> Fault:
         """Whose it is."""
-        return fault_of(self.reason)
+        return fault_of(self.reason, self.code)
 
     @property
     def destination(self) -> str | None:
@@ -80,6 +82,7 @@ def read_letter(record: Record, vendor: str | None) -> Letter:
         record,
         None if isinstance(state, BadHeader) else state,
         event if isinstance(event, Event) else None,
+        state if isinstance(state, BadHeader) else None,
     )
 
 

@@ -35,6 +35,7 @@ from pushrail_stream.core.signals import (
     RegistryTrouble,
     RequestAnswered,
     Resumed,
+    SettingCaveat,
     Signal,
     Skipped,
     Slowed,
@@ -217,8 +218,12 @@ class LogObserver:
             case ApiKeysChanged(active, problem):
                 self._log.error("api_keys_refused", problem=problem, in_use=active)
 
-    def _state(self, signal: PartitionsAssigned | PartitionsRevoked | Held | Flooded | Membership) -> None:
+    def _state(
+        self, signal: PartitionsAssigned | PartitionsRevoked | Held | Flooded | Membership | SettingCaveat
+    ) -> None:
         match signal:
+            case SettingCaveat(setting, problem):
+                self._log.warning("setting_caveat", setting=setting, problem=problem)
             case PartitionsAssigned(partitions):
                 starts = {str(p): "group's reset policy" if at is None else at for p, at in partitions}
                 self._log.info("partitions_assigned", partitions=starts)

@@ -1,4 +1,7 @@
-"""What went wrong lately, kept for the status page: the newest of each kind, however many there were."""
+"""What went wrong lately, kept for the status page: the newest of each kind, however many there were.
+
+A caveat about a setting holds for as long as the process runs: it is kept, and shown first.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from pushrail_stream.core.signals import (
     Flooded,
     KafkaTrouble,
     RegistryTrouble,
+    SettingCaveat,
     Signal,
     Suspended,
     Trimmed,
@@ -32,6 +36,8 @@ class Recent:
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
+        self._caveats: dict[str, Incident] = {}
+        """By setting: no more than there are settings."""
         self._kept: OrderedDict[tuple[str, str, str], Incident] = OrderedDict()
 
     def __call__(self, signal: Signal) -> None:
@@ -66,12 +72,14 @@ class Recent:
                 self._keep("records removed unread", str(partition), "", f"from {committed} to below {first}")
             case Flooded():
                 self._keep("stopped", "", "", "a flood of dead letters")
+            case SettingCaveat(setting, problem):
+                self._caveats[setting] = Incident(self._now_ms(), "setting", setting, "", safe_message(problem))
             case _:
                 pass
 
     def newest_first(self) -> list[Incident]:
-        """What is kept."""
-        return list(reversed(self._kept.values()))
+        """The caveats, then what is kept."""
+        return [*self._caveats.values(), *reversed(self._kept.values())]
 
     def _keep_of(self, origin: Origin, what: str, code: str, message: str) -> None:
         """Of a record: a thousand such of one partition are one incident, which names the newest."""

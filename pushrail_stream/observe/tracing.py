@@ -86,6 +86,8 @@ class Tracing:
         if producer is None:
             return
         origin, event = signal.origin, signal.event
+        # A Kafka timestamp may be absent or any number: one that OTLP cannot carry would take the whole batch with it.
+        started_ms = signal.recorded_at_ms if 0 < signal.recorded_at_ms < signal.at_ms else signal.at_ms
         span = self._tracer.start_span(
             f"process {origin.topic}",
             self._parent(producer),
@@ -101,7 +103,7 @@ class Tracing:
                 "pushrail.idempotency_key": event.idempotency_key,
                 "pushrail.deliveries": signal.deliveries,
             },
-            start_time=signal.recorded_at_ms * _NANOSECONDS,
+            start_time=started_ms * _NANOSECONDS,
         )
         span.end(signal.at_ms * _NANOSECONDS)
 

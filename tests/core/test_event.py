@@ -250,7 +250,7 @@ def test_a_vendor_header_that_names_nobody_is_refused(raw: bytes | None, problem
 
 
 def test_without_header_and_default_there_is_no_vendor() -> None:
-    expected = Undecodable("pushrail-vendor", "is missing and no default vendor is set")
+    expected = Undecodable("vendor", "this setting is not set, and the record has no header pushrail-vendor")
     assert refusal(EXAMPLE, (), None) == expected
     assert refusal(EXAMPLE, (("other", b"x"),), None) == expected
     assert isinstance(decode(EXAMPLE, (("pushrail-vendor", b"globex"),), None), Event)

@@ -9,9 +9,17 @@ from pushrail_stream.core.retry import DeadReason
 
 
 def test_what_is_no_event_is_the_producers_and_all_else_the_customers() -> None:
-    by_fault = {fault: {reason for reason in get_args(DeadReason) if fault_of(reason) == fault} for fault in FAULTS}
+    reasons = get_args(DeadReason)
+    by_fault = {fault: {reason for reason in reasons if fault_of(reason) == fault} for fault in FAULTS}
     assert by_fault == {
         "customer": {"rejected", "blocked", "suspended", "expired", "oversize"},
         "producer": {"undecodable"},
+        "ours": set(),
     }
     assert fault_of("foreign") == "producer"
+
+
+def test_an_event_that_needs_the_setting_vendor_and_finds_none_is_our_fault() -> None:
+    assert fault_of("undecodable", "vendor") == "ours"
+    assert fault_of("undecodable", "pushrail-vendor") == "producer", "a header that is empty or no UTF-8"
+    assert fault_of("rejected", "vendor") == "customer", "AWS may call an error anything"

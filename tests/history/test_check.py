@@ -160,9 +160,23 @@ def test_one_customers_events_are_looked_at_alone() -> None:
 
 def test_what_makes_no_sense_or_is_not_asked_about_changes_nothing() -> None:
     found = check(1)
-    for value in (None, b"{", b"[]", b'{"origin": {}}', b'{"origin": 1, "status": "delivered", "at": ""}'):
+    good = {
+        "origin": {"topic": event_record(0).topic, "partition": PARTITION, "offset": 1},
+        "status": "delivered",
+        "at": "2026",
+    }
+    forged = [
+        good | {"origin": {"topic": "t", "partition": [], "offset": {}}},
+        *(good | {name: [[]]} for name in ("status", "at", "destinationId")),
+        *(good | {name: {}} for name in ("status", "at", "destinationId")),
+        good | {"destinationId": 7},
+        good | {"at": 7},
+    ]
+    values = [None, b"{", b"[]", b'{"origin": {}}', b'{"origin": 1, "status": "delivered", "at": ""}', b"[" * 100_000]
+    values += [json.dumps(value).encode() for value in forged]
+    for value in values:
         found.attempt(value)
-    assert found.unreadable == 5
+    assert found.unreadable == len(values)
     attempt(found, 9, "dst_0")
     attempt(found, 1, "dst_0", "imagined")
     attempt(found, 1, "dst_0", origin={"topic": "other", "partition": PARTITION, "offset": 1})

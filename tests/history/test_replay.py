@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.delivery import Replay
 from pushrail_stream.core.destination import AccessKey, Destination, Secret
-from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.record import Origin, Record
+from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.history.letters import Letter, LetterFilter, count_letters, read_letter
 from pushrail_stream.history.replay import (
     EventChoice,
@@ -72,6 +73,30 @@ def letter(number: int, *, position: int = 0, value: bytes | None = None, **chan
     return read_letter(Record(DLQ, 2, position, record.key, record.value, dead.headers(), AT), "acme")
 
 
+def forged(at_ms: int = AT) -> Letter:
+    """A dead letter whose header pushrail-failed-at somebody has changed; ``at_ms``: its Kafka timestamp."""
+    headers = (*letter(0).record.headers, ("pushrail-failed-at", b"9999-12-31T23:59:60Z"))
+    return read_letter(Record(DLQ, 2, 0, b"acct_0", event_record(0).value, headers, at_ms), "acme")
+
+
+@pytest.mark.parametrize("at_ms", [AT, 2**63 - 1, -(2**63), -1])
+def test_a_letter_with_a_forged_header_says_which_and_has_a_time_to_show(at_ms: int) -> None:
+    found = forged(at_ms)
+    assert (found.failed_at_ms, found.origin) == (at_ms, found.position)
+    assert found.flaw is not None
+    assert found.flaw.header == "pushrail-failed-at"
+    assert format_rfc3339(found.failed_at_ms)
+
+
+def test_a_letter_that_the_setting_vendor_would_have_saved_is_our_fault() -> None:
+    told = decode(event_record(0).value, (), None)
+    assert isinstance(told, Undecodable)
+    died = letter(0, reason="undecodable", code=told.field, message=str(told), destination_id=None)
+    assert died.fault == "ours"
+    assert died.state is not None
+    assert died.state.error_message == ("vendor: this setting is not set, and the record has no header pushrail-vendor")
+
+
 def test_a_letter_is_read_back_as_it_was_written() -> None:
     found = letter(0, request_id="r-1", first_attempt_ms=AT - 1000, replay=Replay("rp-1", 2))
     assert (found.position, found.original()) == (Origin(DLQ, 2, 0), event_record(0)._replace(timestamp_ms=AT))
@@ -91,6 +116,7 @@ def test_a_letter_is_read_back_as_it_was_written() -> None:
         (letter(0, value=b"{", reason="undecodable", destination_id=None), "undecodable"),
         (read_letter(Record(DLQ, 0, 1, None, b"x", (("other", b"y"),), AT), None), "foreign"),
         (read_letter(Record(DLQ, 0, 1, None, None, (), AT), None), "foreign"),
+        (forged(), "foreign"),
     ],
 )
 def test_what_nobody_can_be_sent_is_the_producers(found: Letter, reason: str) -> None:

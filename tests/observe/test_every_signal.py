@@ -40,6 +40,7 @@ from pushrail_stream.core.signals import (
     RegistryTrouble,
     RequestAnswered,
     Resumed,
+    SettingCaveat,
     Signal,
     Skipped,
     Slowed,
@@ -122,6 +123,7 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (Held(on=True, events=10, bytes=10), "holding_back"),
     (Held(on=False, events=10, bytes=10), "consuming_again"),
     (Trimmed(PARTITION, 17, 30), "records_removed_unread"),
+    (SettingCaveat("vendor", "is not set"), "setting_caveat"),
     (CommitFailed("no coordinator"), "commit_failed"),
     (KafkaTrouble("1/3 brokers are down"), "kafka_trouble"),
 ]

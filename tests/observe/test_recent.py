@@ -17,6 +17,7 @@ from pushrail_stream.core.signals import (
     Held,
     KafkaTrouble,
     RegistryTrouble,
+    SettingCaveat,
     Signal,
     Suspended,
     Trimmed,
@@ -69,6 +70,15 @@ def test_many_bad_records_of_a_partition_are_one_incident_and_push_nothing_else_
         ("dead letter: undecodable", f"{EVENTS}/0", "payload", "is missing (offset 99)"),
         ("bus gone", "dst_acme", "", destination().bus_arn),
     ]
+
+
+def test_a_caveat_about_a_setting_stays_in_front_whatever_goes_wrong() -> None:
+    caveat = SettingCaveat("vendor", "is not set")
+    many = (DeadLettered(letter("rejected", f"code-{n}", ""), None) for n in range(100))
+    found = told(caveat, caveat, *many)
+    assert found[0] == ("setting", "vendor", "", "is not set")
+    assert [what for what, *_ in found].count("setting") == 1
+    assert len(found) == 31
 
 
 def test_it_is_bounded() -> None:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -48,6 +49,13 @@ def producer_of(span: ReadableSpan) -> tuple[str, str]:
     assert span.parent is not None
     assert span.parent.is_remote
     return f"{span.parent.trace_id:032x}", f"{span.parent.span_id:016x}"
+
+
+@pytest.mark.parametrize("recorded_at_ms", [-1, 0, -(2**63), 2**63 - 1, AT_MS + 1])
+def test_a_record_time_that_makes_no_sense_costs_no_span(recorded_at_ms: int) -> None:
+    (span,) = found = spans(consumed(traced(event_of(record(3))))._replace(recorded_at_ms=recorded_at_ms))
+    assert span.start_time == span.end_time == AT_MS * 1_000_000
+    assert encode_spans(found).resource_spans, "one that cannot be encoded takes its whole batch with it"
 
 
 def test_an_event_is_consumed_in_its_producers_trace() -> None:
