@@ -10,6 +10,7 @@ import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
+from pushrail_stream.kafka.options import kafka_options
 
 _ORIGIN_COLUMN: Final = 44
 """Where origins begin; longer lines push theirs to the right."""
@@ -25,9 +26,12 @@ def config() -> None:
 def show(options: Options) -> None:
     """Print the effective settings as YAML, each with its origin; secrets are masked.
 
+    A property of kafka.client that librdkafka refuses is reported by name, with exit code 2.
+
     With --json: one object, sections as in the settings file.
     """
     loaded = options.load()
+    kafka_options(loaded.settings)
     values = loaded.settings.model_dump(mode="json")
     if options.json:
         emit(values)

@@ -22,6 +22,7 @@ from pushrail_stream.cli.errors import CommandError, expected_errors
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal
 from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.settings import Settings
 
@@ -45,7 +46,8 @@ def run(options: Options, workers: int) -> None:
         return
     if settings.http.port + workers - 1 > _LAST_PORT:
         raise CommandError(f"http.port: {workers} workers need a port each, and there is none after {_LAST_PORT}", 2)
-    # The settings are read above, so that what is wrong with them is said once and not by every worker.
+    # Read and tried out here, so that a mistake in the settings is reported once and not by every worker.
+    kafka_options(settings)
     _supervise(options, workers, settings.http.port)
 
 

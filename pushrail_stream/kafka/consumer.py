@@ -123,7 +123,7 @@ class KafkaConsumer:
     def _turn(self, consumer: Consumer) -> None:
         self._turned_at = time.monotonic()
         if self._fatal is not None:
-            raise Failed(f"Kafka refuses this consumer for good: {self._fatal.str()}")
+            raise Failed(_hopeless(self._fatal))
         if self._held_since is not None and time.monotonic() - self._held_since < _PAUSE_AFTER_SECS:
             self._stopping.wait(_HOLD_SECS)
             directions = self._ask(self._intake.directions)
@@ -299,11 +299,21 @@ _HOPELESS: Final = frozenset(
         KafkaError.SASL_AUTHENTICATION_FAILED,
         KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's own name
         KafkaError.UNSUPPORTED_VERSION,
+        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - librdkafka's own name; comes where the operator asks for it
         # What is fatal to a consumer comes as this, in an error that is not `fatal()`; its text says what it is:
         # another member has our group.instance.id, for one.
         KafkaError._FATAL,  # noqa: SLF001 - librdkafka's own name
     }
 )
+
+
+def _hopeless(error: KafkaError) -> str:
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name
+        return (
+            f"there is no offset to begin at, and kafka.client sets auto.offset.reset to error: {error.str()}; "
+            "`pushrail-stream replay offsets` sets one"
+        )
+    return f"Kafka refuses this consumer for good: {error.str()}"
 
 
 def _committable(partition: TopicPartition) -> Committable | None:

@@ -45,16 +45,8 @@ class TopicDocuments:
         self._servers = options.bootstrap_servers
         self._trouble = "nothing comes"
         self._consumer = Consumer(
-            {
-                "fetch.wait.max.ms": fetch_wait_ms,
-                **options.common(),
-                "group.id": f"{options.group_id}.registry",  # librdkafka wants one; it is never joined
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "error_cb": self._note,  # the events' consumer tells of a broker that is away
-            }
+            options.reader(f"{options.group_id}.registry", {"fetch.wait.max.ms": fetch_wait_ms})
+            | {"error_cb": self._note}  # the events' consumer tells of a broker that is away
         )
         self._closing = threading.Event()
         self._started = False

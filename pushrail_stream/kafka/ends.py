@@ -34,8 +34,8 @@ class Ends:
     async def open(cls, options: KafkaOptions) -> AsyncIterator[Self]:
         """Ready to ask."""
         # Of itself it would for a quarter of an hour go on asking who led a partition before.
-        fresh = {"metadata.max.age.ms": round(_PERIOD_SECS * 1000), "error_cb": lambda _error: None}
-        yield cls(AdminClient(options.common() | fresh))
+        fresh = options.admin({"metadata.max.age.ms": round(_PERIOD_SECS * 1000)})
+        yield cls(AdminClient(fresh | {"error_cb": lambda _error: None}))
 
     async def keep(self, partitions: Callable[[], Sequence[Partition]]) -> None:
         """Ask about these partitions again and again until cancelled."""

@@ -47,7 +47,7 @@ class Shift(NamedTuple):
 
 def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, Committable]:
     """What a group has committed, by partition; where it has nothing, offset 0. Raises `Failed`."""
-    consumer = Consumer({**options.common(), "group.id": group_id, "enable.auto.commit": False})
+    consumer = Consumer(options.reader(group_id, {}))
     try:
         wanted = [TopicPartition(topic, n) for n in _partitions(consumer, topic)]
         found = patiently(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
@@ -60,7 +60,7 @@ def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, 
 
 def members_of(options: KafkaOptions, group_id: str) -> list[str]:
     """The clients that are in the group; empty when it is inactive or unknown. Raises `Failed`."""
-    admin = AdminClient(options.common())
+    admin = AdminClient(options.admin())
     try:
         [described] = admin.describe_consumer_groups([group_id], request_timeout=_TIMEOUT_SECS).values()
         group = described.result()
@@ -75,7 +75,7 @@ def plan_shift(
     options: KafkaOptions, group_id: str, topic: str, target: Target, partition: int | None = None
 ) -> list[Shift]:
     """What moving the group to ``target`` would mean, for each partition or for one. Raises `Failed`."""
-    consumer = Consumer({**options.common(), "group.id": group_id, "enable.auto.commit": False})
+    consumer = Consumer(options.reader(group_id, {}))
     try:
         numbers = [n for n in _partitions(consumer, topic) if partition in {None, n}]
         bounds = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=_TIMEOUT_SECS) for n in numbers}
@@ -99,7 +99,7 @@ def move_group(options: KafkaOptions, group_id: str, topic: str, shifts: list[Sh
     wanted = [TopicPartition(topic, shift.partition, shift.new) for shift in shifts if shift.new != shift.old]
     if not wanted:
         return
-    admin = AdminClient(options.common())
+    admin = AdminClient(options.admin())
     request = ConsumerGroupTopicPartitions(group_id, wanted)
     try:
         [altered] = admin.alter_consumer_group_offsets([request], request_timeout=_TIMEOUT_SECS).values()

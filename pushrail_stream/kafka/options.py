@@ -1,15 +1,34 @@
-"""How to reach Kafka, and librdkafka's settings for it."""
+"""How to reach Kafka, and librdkafka's properties for every client we open.
+
+Each client's properties come in three layers: our defaults, then the operator's own (`kafka.client`), then the few that
+the engine must decide. The last layer holds only properties that `settings.client` refuses, so that every property an
+operator may set is obeyed. The operator's come after our defaults also in the order of the mapping: librdkafka takes
+them one by one, and a property's other name then wins too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from pushrail_stream.kafka.properties import CONSUMER_ONLY, PRODUCER_ONLY
 from pushrail_stream.kafka.statistics import INTERVAL_MS
+from pushrail_stream.kafka.trial import Client, check_clients
 from pushrail_stream.settings import Settings
 
 Property = str | int | float | bool
+_METADATA_MS: Final = 15_000
+"""How often a client asks for topics and partitions. A new partition has to be read within 30 s of its creation: this
+is half of it, the other half is for the group's rebalance."""
+_COPY_MS: Final = 30_000
+"""How long a dead letter or a retry copy is tried before the engine tries it anew."""
+_LOG_MS: Final = 600_000
+"""How long the attempts log keeps a record that Kafka does not take: an outage within it only fills the buffer."""
+_TRANSACTION_MS: Final = 15_000
+"""How long readers of committed records wait for a replay that has died."""
+_SOCKET_MARGIN_MS: Final = 100
+"""librdkafka wants a transaction to last this much longer than one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +42,12 @@ class KafkaOptions:
     group_instance_id: str | None = None
     client: Mapping[str, Property] = field(default_factory=dict, repr=False)
 
-    def common(self) -> dict[str, Any]:
-        """Properties of every client. librdkafka's own log lines are off: errors come through its error callback."""
-        return {
-            "bootstrap.servers": self.bootstrap_servers,
-            "client.id": self.client_id,
-            "log_level": 0,
-            "socket.keepalive.enable": True,
-            "reconnect.backoff.max.ms": 5_000,
-            **self.client,
-        }
+    def admin(self, defaults: Mapping[str, Property] | None = None) -> dict[str, Any]:
+        """Properties of a client that asks about topics and groups."""
+        return self._client(CONSUMER_ONLY | PRODUCER_ONLY, defaults or {}, {})
 
     def events(self) -> ConsumerOptions:
-        """For the events topic; the numbers are measured (facts: kafka 1)."""
+        """For the events topic; the numbers are measured."""
         # 2 MiB are 2,500 events: a tenth of a second of work. 64 KiB of each partition, compressed: unpacked it is many
         # times that, whatever the queue's limit says. A larger record still comes, alone.
         return ConsumerOptions(self, self.group_id, batch=500, queue_kib=2_048, fetch_bytes=65_536)
@@ -47,44 +59,104 @@ class KafkaOptions:
         """
         return ConsumerOptions(self, f"{self.group_id}.retry", batch=100, queue_kib=512, fetch_bytes=32_768)
 
-    def consumer(self) -> dict[str, Any]:
-        """Properties of any member of a consumer group."""
-        group: dict[str, Any] = (
-            {"group.protocol": "consumer"}  # session and assignor are the broker's there: setting them is an error
-            if self.group_protocol == "consumer"
-            else {
-                "partition.assignment.strategy": "cooperative-sticky",
-                "session.timeout.ms": 10_000,
-                "heartbeat.interval.ms": 1_000,  # a cooperative rebalance takes its second round one heartbeat later
-            }
-        )
+    def member(self, group_id: str, defaults: Mapping[str, Property]) -> dict[str, Any]:
+        """Properties of a member of a consumer group."""
+        classic: dict[str, Property] = {
+            "session.timeout.ms": 10_000,
+            "heartbeat.interval.ms": 1_000,  # a cooperative rebalance takes its second round one heartbeat later
+        }
+        owned: dict[str, Any] = {
+            "group.id": group_id,
+            "statistics.interval.ms": INTERVAL_MS,  # they alone tell whether the group's coordinator is in reach
+            **_READING,
+        }
+        if self.group_protocol == "consumer":
+            classic = {}  # session and assignor are the broker's there: setting them is an error
+            owned["group.protocol"] = "consumer"
+        else:
+            owned["partition.assignment.strategy"] = "cooperative-sticky"
         if self.group_instance_id is not None:
-            group["group.instance.id"] = self.group_instance_id
-        return {
-            **group,
+            owned["group.instance.id"] = self.group_instance_id
+        mine = {
+            **classic,
             "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a consumer that works on what it gets
             "fetch.wait.max.ms": 100,
-            **self.common(),
-            "statistics.interval.ms": INTERVAL_MS,  # they alone tell whether the group's coordinator is in reach
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
-            "isolation.level": "read_committed",
+            **defaults,
         }
+        return self._client(PRODUCER_ONLY, mine, owned)
+
+    def reader(self, group_id: str, defaults: Mapping[str, Property]) -> dict[str, Any]:
+        """Properties of a consumer that joins no group. It says itself from where it reads: nothing is left to reset.
+
+        librdkafka wants a ``group_id`` all the same.
+        """
+        owned = {"group.id": group_id, "auto.offset.reset": "earliest", **_READING}
+        return self._client(PRODUCER_ONLY | {"auto.offset.reset"}, defaults, owned)
 
     def producer(self) -> dict[str, Any]:
         """Properties of the producer of records that must not be lost."""
-        return {
-            "linger.ms": 5,
+        return self._producer({"linger.ms": 5}, {"delivery.timeout.ms": _COPY_MS})
+
+    def gate(self, timeout_secs: float) -> dict[str, Any]:
+        """Properties of ingest's producer: a record that Kafka has not acknowledged after that time has failed."""
+        return self._producer({"linger.ms": 5}, {"delivery.timeout.ms": round(timeout_secs * 1000)})
+
+    def log(self) -> dict[str, Any]:
+        """Properties of the attempts log's producer, which nobody waits for and which keeps little."""
+        defaults = {"linger.ms": 200, "queue.buffering.max.kbytes": 4_096}
+        return self._producer(defaults, {"delivery.timeout.ms": _LOG_MS, "delivery.report.only.error": True})
+
+    def transactions(self, transactional_id: str) -> dict[str, Any]:
+        """Properties of a producer of transactions. A record that takes longer could not be committed any more."""
+        socket = str(self.client.get("socket.timeout.ms", ""))
+        timeout_ms = max(_TRANSACTION_MS, int(socket) + _SOCKET_MARGIN_MS if socket.isdecimal() else 0)
+        owned: dict[str, Property] = {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": timeout_ms,
+            "delivery.timeout.ms": timeout_ms,
+        }
+        return self._producer({"linger.ms": 5}, owned)
+
+    def _producer(self, defaults: Mapping[str, Property], owned: Mapping[str, Property]) -> dict[str, Any]:
+        mine = {
             "compression.type": "zstd",
-            "delivery.timeout.ms": 30_000,
+            # Java's clients choose the partition of a key so. With librdkafka's own choice a key that both write would
+            # lie in two partitions.
+            "partitioner": "murmur2_random",
             # The topic decides what is too large, and it counts compressed bytes where librdkafka counts them before:
             # at less than its maximum it would refuse the copy of a record that Kafka has taken.
             "message.max.bytes": 1_000_000_000,
-            **self.common(),
-            "acks": "all",
-            "enable.idempotence": True,
+            **defaults,
         }
+        return self._client(CONSUMER_ONLY, mine, {"acks": "all", "enable.idempotence": True, **owned})
+
+    def _client(
+        self, others: frozenset[str], defaults: Mapping[str, Property], owned: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The layers put together, without the operator's properties that only ``others`` know.
+
+        librdkafka's own log lines are off unless the operator wants them: errors come through its error callback.
+        """
+        return {
+            "client.id": self.client_id,
+            "log_level": 0,
+            "socket.keepalive.enable": True,
+            "reconnect.backoff.max.ms": 5_000,
+            "topic.metadata.refresh.interval.ms": _METADATA_MS,
+            **defaults,
+            **{name: value for name, value in self.client.items() if name not in others},
+            "bootstrap.servers": self.bootstrap_servers,
+            **owned,
+        }
+
+
+_READING: Final[Mapping[str, Any]] = {
+    "enable.auto.commit": False,
+    "enable.auto.offset.store": False,
+    "isolation.level": "read_committed",
+}
+"""Every consumer commits by itself, or not at all, and sees only what was committed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +174,25 @@ class ConsumerOptions:
 
     def properties(self) -> dict[str, Any]:
         """Librdkafka's properties; the operator's own win."""
-        return {
-            "queued.max.messages.kbytes": self.queue_kib,
-            "max.partition.fetch.bytes": self.fetch_bytes,
-            **self.kafka.consumer(),
-            "group.id": self.group_id,
-        }
+        sizes = {"queued.max.messages.kbytes": self.queue_kib, "max.partition.fetch.bytes": self.fetch_bytes}
+        return self.kafka.member(self.group_id, sizes)
 
 
 def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> KafkaOptions:
-    """How to reach Kafka, from the settings."""
+    """How to reach Kafka, from the settings. Raises `SettingsError` when librdkafka refuses ``kafka.client``."""
     kafka = settings.kafka
     instance_id = kafka.group_instance_id
     if instance_id is not None:
         instance_id += client_id.removeprefix("pushrail-stream")  # worker 2 of several is pushrail-stream-2
-    return KafkaOptions(
+    options = KafkaOptions(
         kafka.bootstrap_servers, kafka.group_id, client_id, kafka.group_protocol, instance_id, kafka.client.reveal()
     )
+    # The others differ from these in nothing that librdkafka looks at, or only by longer time-outs.
+    check_clients(
+        options.client,
+        {
+            Client.CONSUMER: (options.events().properties(),),
+            Client.PRODUCER: (options.transactions("trial"), options.gate(settings.ingest.timeout_secs)),
+        },
+    )
+    return options

@@ -18,8 +18,6 @@ from pushrail_stream.ports import ClientStatistics, Failed, Outgoing, Position, 
 _POLL_SECS: Final = 0.1
 FLUSH_SECS: Final = 5.0
 """How long a log that ends waits for what it was given last. Of other records somebody awaits each, or gave it up."""
-_LOG_TIMEOUT_MS: Final = 600_000
-"""How long the attempts log keeps a record that Kafka does not take: an outage within it only fills the buffer."""
 
 
 @final
@@ -87,9 +85,8 @@ class KafkaGate:
     @asynccontextmanager
     async def open(cls, options: KafkaOptions, topic: str, timeout_secs: float) -> AsyncIterator[Self]:
         """A gate to one topic. What Kafka has not acknowledged after ``timeout_secs`` has failed."""
-        limits = {"delivery.timeout.ms": round(timeout_secs * 1000)}
         keeper = StatisticsKeeper()
-        producer = Producer(options.producer() | limits | _callbacks(keeper))
+        producer = Producer(options.gate(timeout_secs) | _callbacks(keeper))
         async with _polling(producer) as polling:
             yield cls(producer, polling, topic, keeper)
 
@@ -204,17 +201,7 @@ class KafkaLog:
             if error is not None:
                 log._failed += 1
 
-        producer = Producer(
-            options.producer()
-            | _callbacks(keeper)
-            | {
-                "linger.ms": 200,
-                "delivery.timeout.ms": _LOG_TIMEOUT_MS,
-                "queue.buffering.max.kbytes": 4_096,
-                "delivery.report.only.error": True,
-                "on_delivery": report,
-            }
-        )
+        producer = Producer(options.log() | _callbacks(keeper) | {"on_delivery": report})
         log = cls(producer, topic, keeper)
         async with _polling(producer, FLUSH_SECS):
             yield log

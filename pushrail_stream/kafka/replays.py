@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Self, final
+from typing import Final, Self, final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -15,8 +15,6 @@ from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.ports import Failed
 
 _TIMEOUT_SECS: Final = 30.0
-_TRANSACTION_MS: Final = 15_000
-"""Whoever reads only what was committed waits so long for a replay that has died (facts: kafka 4)."""
 _FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001
 _REPLACED: Final = "another replay has been started meanwhile: this one ends here"
 
@@ -34,16 +32,8 @@ class ReplayJournal:
     @contextmanager
     def open(cls, options: KafkaOptions, topic: str) -> Iterator[Self]:
         """Ready to write. What a dead one had begun and not committed is undone. Raises `Failed`."""
-        properties: dict[str, Any] = {
-            **options.producer(),
-            "transactional.id": f"{options.group_id}.replay",
-            "transaction.timeout.ms": _TRANSACTION_MS,
-            # What takes longer could not be committed any more; librdkafka refuses longer ones.
-            "delivery.timeout.ms": _TRANSACTION_MS,
-            "socket.timeout.ms": _TRANSACTION_MS,
-            "error_cb": lambda _error: None,
-        }
-        producer = Producer(properties)
+        transactional_id = f"{options.group_id}.replay"
+        producer = Producer(options.transactions(transactional_id) | {"error_cb": lambda _error: None})
         try:
             producer.init_transactions(_TIMEOUT_SECS)
         except KafkaException as error:

@@ -67,20 +67,12 @@ class Scan:
         self._only = only
         self._follow = follow
         self._problem: KafkaError | None = None
-        self._consumer = Consumer(
-            {
-                "fetch.wait.max.ms": 100,
-                "topic.metadata.propagation.max.ms": 5_000,  # so soon it is believed that a topic has gone
-                "queued.max.messages.kbytes": 65_536,
-                **options.common(),
-                "group.id": f"{options.group_id}.scan",  # librdkafka wants one; it is never joined
-                "enable.auto.commit": False,
-                "enable.auto.offset.store": False,
-                "auto.offset.reset": "earliest",
-                "isolation.level": "read_committed",
-                "error_cb": self._note,
-            }
-        )
+        ahead = {
+            "fetch.wait.max.ms": 100,
+            "topic.metadata.propagation.max.ms": 5_000,  # so soon it is believed that a topic has gone
+            "queued.max.messages.kbytes": 65_536,
+        }
+        self._consumer = Consumer(options.reader(f"{options.group_id}.scan", ahead) | {"error_cb": self._note})
         try:
             self._ends, self._starts = patiently(lambda: self._bounds(since_ms, starts))
         except KafkaException as error:

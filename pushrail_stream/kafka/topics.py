@@ -89,7 +89,7 @@ def create_topics(
 
     Raises `Failed` when Kafka cannot be reached or refuses.
     """
-    admin = AdminClient(options.common())
+    admin = AdminClient(options.admin())
     brokers = _metadata(admin, options)
     factor = replication or min(3, len(brokers.brokers))
     min_isr = {"min.insync.replicas": str(max(1, factor - 1))}
@@ -107,7 +107,7 @@ def create_topics(
 
 def describe_topics(options: KafkaOptions, names: Iterable[str]) -> dict[str, TopicState | None]:
     """What is there; None for a topic that is missing. Raises `Failed` when Kafka cannot be reached."""
-    admin = AdminClient(options.common())
+    admin = AdminClient(options.admin())
     known = _metadata(admin, options).topics
     there = [name for name in names if name in known]
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in there]
@@ -126,7 +126,7 @@ def describe_topics(options: KafkaOptions, names: Iterable[str]) -> dict[str, To
 
 def topic_id(options: KafkaOptions, name: str) -> str | None:
     """What tells a topic from another of the same name, before or after it; None where Kafka does not say."""
-    admin = AdminClient(options.common() | {"error_cb": lambda _error: None})
+    admin = AdminClient(options.admin() | {"error_cb": lambda _error: None})
     described = admin.describe_topics(TopicCollection([name]), request_timeout=_ID_TIMEOUT_SECS)[name]
     try:
         return str(described.result().topic_id)
@@ -136,7 +136,7 @@ def topic_id(options: KafkaOptions, name: str) -> str | None:
 
 def check_topics(options: KafkaOptions, names: Iterable[str]) -> None:
     """Raise `Failed` when Kafka cannot be reached or a topic is missing, saying what to do."""
-    known = _metadata(AdminClient(options.common()), options).topics
+    known = _metadata(AdminClient(options.admin()), options).topics
     missing = [name for name in names if name not in known]
     if missing:
         what = f"topic {missing[0]} does" if len(missing) == 1 else f"topics {', '.join(missing)} do"

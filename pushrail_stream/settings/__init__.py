@@ -6,7 +6,7 @@ it; what is not a setting is refused. The room imports nothing of the product bu
 
 from __future__ import annotations
 
-from pushrail_stream.settings.client import ClientProperties
+from pushrail_stream.settings.client import ALIASES, MASK, ClientProperties
 from pushrail_stream.settings.model import (
     DeliverySettings,
     EventBridgeSettings,
@@ -32,8 +32,10 @@ from pushrail_stream.settings.source import (
 )
 
 __all__ = [
+    "ALIASES",
     "CONFIG_VARIABLE",
     "DEFAULT_PATH",
+    "MASK",
     "ClientProperties",
     "DeliverySettings",
     "EventBridgeSettings",

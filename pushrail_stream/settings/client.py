@@ -15,13 +15,22 @@ MASK: Final = "***"
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9._]*")
 _COMMITS: Final = "only offsets the engine has released are committed"
+_NO_MEANING: Final = "librdkafka gives it no meaning any more"
+_VERSIONS: Final = "every broker is asked for what it supports, as idempotence demands"
 _IDEMPOTENCE: Final = "every produce is idempotent and acknowledged by all in-sync replicas"
 _CALLBACKS: Final = "the engine installs its own callbacks"
+_ANOTHER_READER: Final = "it is for kinds of consumer that the engine does not use"
+_TIMEOUTS: Final = "each producer has its own; ingest.timeout_secs is that of ingest"
+_TOGETHER: Final = "the engine decides what is a transaction"
 _OWNED: Final[Mapping[str, str]] = {
     "acks": _IDEMPOTENCE,
     "request.required.acks": _IDEMPOTENCE,
     "enable.idempotence": _IDEMPOTENCE,
-    "transactional.id": "the engine decides what is a transaction",
+    "transactional.id": _TOGETHER,
+    "transaction.timeout.ms": _TOGETHER,
+    "delivery.timeout.ms": _TIMEOUTS,
+    "message.timeout.ms": _TIMEOUTS,
+    "delivery.report.only.error": "a copy settles its delivery when Kafka has acknowledged it",
     "bootstrap.servers": "set kafka.bootstrap_servers",
     "metadata.broker.list": "set kafka.bootstrap_servers",
     "group.id": "set kafka.group_id",
@@ -31,6 +40,9 @@ _OWNED: Final[Mapping[str, str]] = {
     "auto.commit.enable": _COMMITS,
     "auto.commit.interval.ms": _COMMITS,
     "enable.auto.offset.store": _COMMITS,
+    "offset.store.method": _COMMITS,
+    "offset.store.path": _COMMITS,
+    "offset.store.sync.interval.ms": _COMMITS,
     "enable.partition.eof": "the engine reads without end",
     "partition.assignment.strategy": "partitions are handed over one by one, cooperative-sticky",
     "isolation.level": "aborted records are never delivered",
@@ -40,10 +52,35 @@ _OWNED: Final[Mapping[str, str]] = {
     "on_commit": _CALLBACKS,
     "on_delivery": _CALLBACKS,
     "opaque": _CALLBACKS,
+    "test.mock.num.brokers": "set kafka.bootstrap_servers",
+    "test.mock.broker.rtt": "set kafka.bootstrap_servers",
+    "default.topic.config": "set the topic's properties themselves, as librdkafka does for every topic",
+    "builtin.features": "it tells what librdkafka can do, and is not to be set",
+    "max.poll.records": _ANOTHER_READER,
+    "share.acknowledgement.mode": _ANOTHER_READER,
+    "consume.callback.max.messages": _ANOTHER_READER,
+    "topic.metadata.refresh.fast.cnt": _NO_MEANING,
+    "socket.blocking.max.ms": _NO_MEANING,
+    "reconnect.backoff.jitter.ms": _NO_MEANING,
+    "produce.offset.report": _NO_MEANING,
+    "api.version.request": _VERSIONS,
+    "api.version.fallback.ms": _VERSIONS,
+    "broker.version.fallback": _VERSIONS,
 }
 """Properties the engine owns, each with the reason."""
+ALIASES: Final[Mapping[str, str]] = {
+    "max.in.flight": "max.in.flight.requests.per.connection",
+    "sasl.mechanism": "sasl.mechanisms",
+    "sasl.oauthbearer.client.credentials.client.id": "sasl.oauthbearer.client.id",
+    "sasl.oauthbearer.client.credentials.client.secret": "sasl.oauthbearer.client.secret",
+    "max.partition.fetch.bytes": "fetch.message.max.bytes",
+    "linger.ms": "queue.buffering.max.ms",
+    "retries": "message.send.max.retries",
+    "compression.type": "compression.codec",
+}
+"""Second names of properties an operator may set (librdkafka's CONFIGURATION.md), each with the first."""
 _SKIPPING: Final = frozenset({"largest", "latest", "end"})
-"""Values of ``auto.offset.reset`` that lose what was produced while the group had no offsets (facts: Kafka)."""
+"""Values of ``auto.offset.reset`` that lose what was produced while the group had no offsets."""
 _CLASSIC_ONLY: Final = ("session.timeout.ms", "heartbeat.interval.ms", "group.protocol.type")
 """Properties librdkafka refuses beside ``group.protocol=consumer`` (KIP-848)."""
 
@@ -94,6 +131,13 @@ class ClientProperties(RootModel[dict[Annotated[str, AfterValidator(_check_name)
     def _check_reset(self) -> Self:
         if self.root.get("auto.offset.reset") in _SKIPPING:
             raise ValueError("auto.offset.reset must be earliest or error: anything else skips records")
+        return self
+
+    @model_validator(mode="after")
+    def _check_aliases(self) -> Self:
+        for second, first in ALIASES.items():
+            if second in self.root and first in self.root:
+                raise ValueError(f"{second} and {first} are two names of one property: set one of them")
         return self
 
     @model_serializer

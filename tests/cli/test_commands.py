@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +288,32 @@ def test_config_show_can_be_read_back_as_settings(shell: Shell) -> None:
     _, out, _ = shell("config", "show")
     Path("again.yaml").write_text(out, encoding="utf-8")
     assert shell("config", "show", "--json", "--config", "again.yaml") == shell("config", "show", "--json")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("config", "show"),
+        ("topics", "describe"),
+        ("run",),
+        ("run", "--workers", "2"),
+        ("ingest",),
+        ("dlq", "list"),
+        ("replay", "offsets", "--to", "earliest"),
+        ("destinations", "list"),
+        ("check", "--since", "1h"),
+        ("attempts",),
+    ],
+)
+@pytest.mark.parametrize("value", [{"linger.msec": SECRET}, {"linger.ms": SECRET}])
+def test_a_wrong_kafka_property_is_a_wrong_configuration_in_every_command_that_uses_kafka(
+    command: Sequence[str], value: dict[str, str], shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("config/ingest-keys.json").write_text('{"keys": []}', encoding="utf-8")
+    Path("config/pushrail.yaml").write_text("registry: {topic: true}\nhttp: {port: 0}\n", encoding="utf-8")
+    monkeypatch.setenv("PUSHRAIL_KAFKA__CLIENT", json.dumps(value))
+    code, _, error = shell(*command)
+    assert (code, f"kafka.client.{next(iter(value))}: " in error) == (2, True)
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

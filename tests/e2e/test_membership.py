@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 
 import pytest
 from confluent_kafka import KafkaError
@@ -62,7 +63,7 @@ def member(settings: Settings, **kafka: str) -> Settings:
     return settings.model_copy(update={"kafka": settings.kafka.model_copy(update=kafka)})
 
 
-def with_client(settings: Settings, properties: dict[str, int]) -> Settings:
+def with_client(settings: Settings, properties: Mapping[str, object]) -> Settings:
     kafka = settings.kafka.model_copy(update={"client": ClientProperties(properties)})
     return settings.model_copy(update={"kafka": kafka})
 
@@ -252,3 +253,14 @@ async def test_a_worker_that_is_cancelled_again_while_it_drains_still_ends_well(
                     task.cancel()
                 await asyncio.sleep(0)
         assert sum(committed(settings).values()) == len(bus.arrivals) > 0
+
+
+async def test_a_worker_that_is_to_fail_without_an_offset_does_not_begin_anywhere_else(real_kafka: str) -> None:
+    settings = settings_for(real_kafka, "http://127.0.0.1:1")
+    settings = with_client(settings, {"auto.offset.reset": "error"})
+    make_topics(settings)
+    await produce(settings, [("acct_1", event(1, 1))])
+    directory = FileDirectory((f"{one.id}.json", one) for one in DESTINATIONS)
+    async with asyncio.timeout(60):
+        with pytest.raises(Failed, match=r"no offset to begin at.*auto\.offset\.reset to error"):
+            await run_worker(settings, directory, open_log("error"))

@@ -183,7 +183,7 @@ class LocalKafka:
         config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         with (folder / "broker.log").open("ab") as log:
             done = subprocess.run(
-                [*_java(jars), "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(config)],
+                [*java_command(jars), "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -212,7 +212,7 @@ class LocalKafka:
 
     def _launch(self, folder: Path, *jvm: str) -> None:
         """Start the process, and wait until it answers."""
-        command = [*_java(distribution.ensure_jars(), *jvm), "kafka.Kafka", str(folder / "server.properties")]
+        command = [*java_command(distribution.ensure_jars(), *jvm), "kafka.Kafka", str(folder / "server.properties")]
         with (folder / "broker.log").open("ab") as log:
             # A session of its own: an interrupt from the terminal is for the tests, which then end the broker.
             self._process = subprocess.Popen(
@@ -273,7 +273,7 @@ def _class_archive(jars: Path) -> Path:
     return jars.with_name(f"{jars.name}-classes.jsa")
 
 
-def _java(jars: Path, *jvm: str) -> list[str]:
+def java_command(jars: Path, *jvm: str) -> list[str]:
     archive = _class_archive(jars)
     flags = [*_JVM, *jvm, *([f"-XX:SharedArchiveFile={archive}"] if archive.exists() else [])]
     # In a fixed order, since the archive of classes is valid for one class path only.

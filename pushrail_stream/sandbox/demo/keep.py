@@ -53,7 +53,8 @@ def _addresses(world: World) -> Addresses:
     customer = CUSTOMERS[0]
     inbox = world.accounts.inboxes[customer.targets[0].id]
     program = (
-        f'from confluent_kafka import Producer; p = Producer({{"bootstrap.servers": "{kafka}"}}); '
+        "from confluent_kafka import Producer; "
+        f'p = Producer({{"bootstrap.servers": "{kafka}", "partitioner": "murmur2_random"}}); '
         f'p.produce("{topic}", open("{example}", "rb").read(), "{customer.external_id}"); p.flush()'
     )
     return Addresses(
@@ -62,7 +63,10 @@ def _addresses(world: World) -> Addresses:
         config=config,
         environment=world.variables,
         run=f"{_exports(world.variables)} pushrail-stream run --config {shlex.quote(config)}",
-        produce_kcat=f"kcat -P -b {kafka} -t {topic} -k {customer.external_id} {shlex.quote(str(example))}",
+        produce_kcat=(
+            f"kcat -P -b {kafka} -X topic.partitioner=murmur2_random -t {topic} -k {customer.external_id} "
+            f"{shlex.quote(str(example))}"
+        ),
         produce_python=f"python -c {shlex.quote(program)}",
         receive=(
             f"AWS_ACCESS_KEY_ID={inbox.owner.access_key_id} AWS_SECRET_ACCESS_KEY={shlex.quote(inbox.owner.secret)} "

@@ -53,6 +53,7 @@ class Vendor:
                 "enable.idempotence": True,
                 "compression.type": "zstd",
                 "linger.ms": 5,
+                "partitioner": "murmur2_random",
                 "message.max.bytes": MAX_MESSAGE_BYTES,
                 "log_level": 0,
             }

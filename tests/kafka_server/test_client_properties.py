@@ -1,0 +1,223 @@
+"""The operator's librdkafka properties: each one is obeyed by every client that knows it, or refused by name."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import pytest
+from confluent_kafka import Consumer, Producer
+from pydantic import ValidationError
+
+from pushrail_stream.kafka.options import KafkaOptions, kafka_options
+from pushrail_stream.kafka.properties import CONSUMER_ONLY, PRODUCER_ONLY
+from pushrail_stream.settings import ALIASES, Settings, SettingsError
+from tests.kafka_server.librdkafka import Known, known_properties, read_back
+
+SECRET: Final = "hunter2-S3cr3t"
+SAMPLES: Final = {
+    "auto.offset.reset": "error",
+    "group.protocol.type": "consumer",
+    "partitioner": "consistent",
+    "fetch.max.bytes": "1500000000",
+    "receive.message.max.bytes": "2000000000",
+    "message.max.bytes": "900000",
+    "max.in.flight": "3",
+    "max.in.flight.requests.per.connection": "3",
+    "session.timeout.ms": "12345",
+    "max.poll.interval.ms": "123456",
+    "linger.ms": "321",
+    "queue.buffering.max.ms": "321",
+    "socket.timeout.ms": "61000",
+    "retry.backoff.max.ms": "2000",
+    "debug": "conf",
+    "log_level": "7",
+}
+"""Values of properties that librdkafka checks against others, or whose list has no value but the default."""
+REFUSED_BY_LIBRDKAFKA: Final = {
+    # Not to be set by a value.
+    "default_topic_conf",
+    "interceptors",
+    "msg_order_cmp",
+    "ssl_ca",
+    "ssl_certificate",
+    "ssl_engine_callback_data",
+    "ssl_key",
+    # Not with the sample: there is no such file, or it is not complete.
+    "https.ca.location",
+    "plugin.library.paths",
+    "ssl.keystore.location",
+    # Not on this system.
+    "ssl.ca.certificate.stores",
+    # Not with an idempotent producer, but for their defaults.
+    "queue.buffering.backpressure.threshold",
+    "queuing.strategy",
+}
+"""Properties whose sample librdkafka itself refuses."""
+
+
+def settings(client: dict[str, Any], **kafka: Any) -> Settings:
+    return Settings.model_validate({"kafka": {"bootstrap_servers": "127.0.0.1:1", "client": client} | kafka})
+
+
+def clients_of(options: KafkaOptions) -> Iterator[tuple[str, type[Consumer | Producer], dict[str, Any]]]:
+    """Every kind of client that the product opens, by what it is for."""
+    yield "events", Consumer, options.events().properties()
+    yield "retries", Consumer, options.retries().properties()
+    yield "scan", Consumer, options.reader("any", {"fetch.wait.max.ms": 7})
+    yield "copies", Producer, options.producer()
+    yield "ingest", Producer, options.gate(10)
+    yield "attempts", Producer, options.log()
+    yield "replays", Producer, options.transactions("any")
+    yield "admin", Producer, options.admin({"metadata.max.age.ms": 1_000})
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Known]:
+    return known_properties(tmp_path_factory.mktemp("librdkafka"))
+
+
+def sample(known: Known) -> str:
+    """A value that is neither librdkafka's default nor ours."""
+    if known.name in SAMPLES:
+        return SAMPLES[known.name]
+    low, _, high = known.values.partition(" .. ")
+    if high:
+        return str(max(int(low), min(int(high), int(known.default or 0) + 11)))
+    choices = [value.strip() for value in known.values.split(",")]
+    return next((value for value in choices if value not in {"", known.default}), "sample")
+
+
+def is_read_by(name: str, role: str, kind: type[Consumer | Producer]) -> bool:
+    """Whether a client of this role is to have the property."""
+    if name in CONSUMER_ONLY:
+        return kind is Consumer and (name != "auto.offset.reset" or role != "scan")
+    return name not in PRODUCER_ONLY or (kind is Producer and role != "admin")
+
+
+def refusal(name: str, value: str) -> str:
+    """Why the settings, or librdkafka, refuse the property; empty when it is accepted."""
+    try:
+        kafka_options(settings({name: value}))
+    except (ValidationError, SettingsError) as error:
+        return str(error)
+    return ""
+
+
+def test_every_property_of_librdkafka_is_obeyed_by_the_clients_that_know_it_or_refused_by_name(
+    known: dict[str, Known],
+) -> None:
+    refusals = {name: refusal(name, sample(property_)) for name, property_ in known.items()}
+    assert all(name in text for name, text in refusals.items() if text)
+    assert {n for n, text in refusals.items() if text and "belongs to the engine" not in text} == REFUSED_BY_LIBRDKAFKA
+    accepted = [known[name] for name, text in refusals.items() if not text]
+    assert len(accepted) > 100
+    for property_ in accepted:
+        name, value = property_.name, sample(property_)
+        for role, kind, properties in clients_of(kafka_options(settings({name: value}))):
+            seen = read_back(kind, properties)
+            assert seen.warnings == "", (name, role)
+            if is_read_by(name, role, kind):
+                assert seen.values.get(property_.alias_of or name) in {value, "[redacted]"}, (name, role)
+
+
+def test_the_lists_of_properties_that_one_kind_knows_and_of_second_names_are_librdkafkas(
+    known: dict[str, Known],
+) -> None:
+    settable = {name: p for name, p in known.items() if "engine" not in refusal(name, sample(p))}
+    dedicated = {"msg_order_cmp"}
+    assert {name for name, p in settable.items() if p.kind == "C"} == CONSUMER_ONLY
+    assert {name for name, p in settable.items() if p.kind == "P"} - dedicated == PRODUCER_ONLY
+    assert {name: p.alias_of for name, p in settable.items() if p.alias_of} == ALIASES
+
+
+@pytest.mark.parametrize(
+    ("client", "named"),
+    [
+        ({"no.such.thing": 1}, "no.such.thing"),
+        ({"debug": "conf", "linger.ms": -4}, "linger.ms"),
+        ({"session.timeout.ms": "soon"}, "session.timeout.ms"),
+        ({"security.protocol": SECRET}, "security.protocol"),
+        ({"partitioner": SECRET}, "partitioner"),
+        ({"security.protocol": "SASL_SSL", "sasl.mechanism": SECRET}, "sasl.mechanism"),
+        ({"security.protocol": "SASL_SSL", "sasl.mechanism": "PLAIN", "sasl.username": SECRET}, "sasl.username"),
+        ({"security.protocol": "SSL", "ssl.ca.location": "/there/is/none.pem"}, "ssl.ca.location"),
+        ({"security.protocol": "SSL", "ssl.key.pem": SECRET, "ssl.certificate.pem": SECRET}, "ssl.certificate.pem"),
+        ({"fetch.max.bytes": 100}, "fetch.max.bytes"),
+        ({"retries": 0}, "retries"),
+        ({"max.in.flight": 9}, "max.in.flight"),
+        ({"heartbeat.interval.ms": True}, "heartbeat.interval.ms"),
+        ({"linger.ms": 14_999.5}, "linger.ms"),
+    ],
+)
+def test_what_librdkafka_refuses_is_refused_when_the_settings_are_read_and_never_quoted(
+    client: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        kafka_options(settings(client))
+    assert str(caught.value).startswith(f"kafka.client.{named}: ")
+    assert SECRET not in str(caught.value)
+
+
+def test_a_linger_longer_than_any_producers_time_out_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^kafka\.client\.linger\.ms: "):
+        kafka_options(
+            Settings.model_validate({"kafka": {"client": {"linger.ms": 2_000}}, "ingest": {"timeout_secs": 1}})
+        )
+
+
+def test_a_property_may_not_be_set_by_both_of_its_names() -> None:
+    with pytest.raises(ValueError, match=r"linger\.ms and queue\.buffering\.max\.ms are two names"):
+        settings({"linger.ms": 1, "queue.buffering.max.ms": 2})
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_the_second_name_of_a_property_wins_over_our_default_of_the_first(protocol: str) -> None:
+    options = kafka_options(settings({"fetch.message.max.bytes": 70_000}, group_protocol=protocol))
+    assert read_back(Consumer, options.events().properties()).values["fetch.message.max.bytes"] == "70000"
+
+
+@contextmanager
+def counting_door() -> Iterator[tuple[str, list[object]]]:
+    """An address, and the connections that were made to it."""
+    found: list[object] = []
+    with socket.create_server(("127.0.0.1", 0)) as door:
+
+        def let_in() -> None:
+            while True:
+                connection, address = door.accept()
+                connection.close()
+                if found and found[-1] == "end":
+                    return
+                found.append(address)
+
+        thread = threading.Thread(target=let_in)
+        thread.start()
+        host, port = door.getsockname()
+        yield f"{host}:{port}", found
+        calls = list(found)
+        found.append("end")
+        socket.create_connection((host, port)).close()
+        thread.join()
+        found[:] = calls
+
+
+def test_the_trial_connects_to_nothing() -> None:
+    with counting_door() as (address, connections):
+        kafka_options(
+            settings(
+                {
+                    "security.protocol": "SASL_PLAINTEXT",
+                    "sasl.mechanism": "OAUTHBEARER",
+                    "sasl.oauthbearer.method": "oidc",
+                    "sasl.oauthbearer.client.id": "any",
+                    "sasl.oauthbearer.client.secret": SECRET,
+                    "sasl.oauthbearer.token.endpoint.url": f"http://{address}/",
+                },
+                bootstrap_servers=address,
+            )
+        )
+    assert connections == []
