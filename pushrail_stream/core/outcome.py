@@ -89,7 +89,7 @@ class Answered(NamedTuple):
     request_id: str | None
 
 
-Operation = Literal["PutEvents", "DescribeEventBus", "AssumeRole", "Credentials"]
+Operation = Literal["PutEvents", "DescribeEventBus", "AssumeRole", "GetCallerIdentity", "Credentials"]
 
 
 class CallFailed(NamedTuple):
@@ -108,6 +108,8 @@ CREDENTIALS_MISSING: Final = "CredentialsMissing"
 """The destination's own credentials could not be had, so no call was made."""
 BASE_CREDENTIALS_MISSING: Final = "BaseCredentialsMissing"
 """We have no credentials of our own to call STS with."""
+AWS_SETTINGS_UNUSABLE: Final = "AwsSettingsUnusable"
+"""Our own settings of AWS's library (region, config file, CA bundle) cannot be used, so no call was made."""
 BASE_CREDENTIALS_DENIED: Final = "BaseCredentialsDenied"
 """AssumeRole was denied for roles of several customers and granted for none: our identity may not call it."""
 SIGN_INS_QUEUED: Final = "SignInsQueued"
@@ -156,7 +158,17 @@ _SIGNATURE_REFUSED: Final = frozenset(
 _CLOCK: Final = ("signature expired", "signature not yet current")
 _ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabledException"})
 _ROLE_OURS: Final = (
-    _SESSION_EXPIRED | _SIGNATURE_REFUSED | {BASE_CREDENTIALS_MISSING, BASE_CREDENTIALS_DENIED, SEALING_KEY_MISSING}
+    _SESSION_EXPIRED
+    | _SIGNATURE_REFUSED
+    | {
+        BASE_CREDENTIALS_MISSING,
+        BASE_CREDENTIALS_DENIED,
+        AWS_SETTINGS_UNUSABLE,
+        SEALING_KEY_MISSING,
+        "MalformedPolicyDocument",
+        "PackedPolicyTooLarge",
+        "RequestExpired",
+    }
 )
 _SILENCE: Final = frozenset({"ConnectTimeout", "ReadTimeout", HOLD_EXCEEDED})
 _HTTP_FORBIDDEN: Final = 403

@@ -12,19 +12,25 @@ import aiohttp
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore import UNSIGNED
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.outcome import CallFailed, Presence, Reply
+from pushrail_stream.core.outcome import AWS_SETTINGS_UNUSABLE, CallFailed, Presence, Reply
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.credentials import SESSION_SECS, Keys, KeySource, Sts, key_source
+from pushrail_stream.eventbridge.credentials import KeySource, key_source
+from pushrail_stream.eventbridge.keys import Keys
 from pushrail_stream.eventbridge.shared import Shared
+from pushrail_stream.eventbridge.sign_in import SignInService
+from pushrail_stream.eventbridge.sts import SESSION_SECS, StsOptions
 from pushrail_stream.eventbridge.wire import DESCRIBE_EVENT_BUS, Endpoint, Signer, Stamps
 from pushrail_stream.ports import SignIns
 
 _PRODUCT: Final = "pushrail-stream"
 """Our name in the User-Agent, for whoever reads the customer's CloudTrail."""
+
+_OF_A_REGION: Final = (EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError)
+"""What botocore raises for a region that it knows no endpoint of. Its name comes from a document."""
 
 _IDLE_SECS: Final = SESSION_SECS
 """What is kept for a destination (4 KB with a session) is dropped when unused for as long: its session is over then."""
@@ -52,6 +58,16 @@ class EventBridgeOptions:
     def endpoint_of(self, region: str) -> str | None:
         """Where the operator wants this region's buses to be called."""
         return self.endpoint_url and self.endpoint_url.replace("{region}", region)
+
+    def sts(self, user_agent: str) -> StsOptions:
+        """How to reach STS."""
+        return StsOptions(
+            region=self.sts_region,
+            endpoint_url=self.sts_endpoint_url,
+            connect_timeout_secs=self.connect_timeout_secs,
+            read_timeout_secs=self.read_timeout_secs,
+            user_agent=user_agent,
+        )
 
 
 class _Access:
@@ -99,13 +115,10 @@ class EventBridge:
         self._timeout = aiohttp.ClientTimeout(
             total=total_secs, sock_connect=options.connect_timeout_secs, sock_read=options.read_timeout_secs
         )
-        self._sts = Sts(
+        self._sign_in = SignInService(
+            options.sts(self._user_agent),
             session,
             stack,
-            self._config,
-            region=options.sts_region,
-            endpoint_url=options.sts_endpoint_url,
-            deadline_secs=total_secs,
             narrow=options.sts_session_policy,
             now=now,
             max_calls_per_second=options.sts_max_calls_per_second,
@@ -145,7 +158,7 @@ class EventBridge:
     @property
     def sign_ins(self) -> SignIns:
         """What became of sign-ins so far."""
-        return self._sts.sign_ins
+        return self._sign_in.sign_ins
 
     def forget_credentials(self, destination: Destination) -> None:
         """The `put` that has just returned was refused for its credentials: the next one signs in anew.
@@ -174,7 +187,7 @@ class EventBridge:
         """How to call for this destination, marked as used now."""
         access = self._accesses.get(destination.id)
         if access is None or not access.fits(destination):
-            source = key_source(destination, self._sts)
+            source = key_source(destination, self._sign_in)
             access = self._accesses[destination.id] = _Access(destination, source)
         now = access.used_at = self._stamps.read()[0]
         if not 0 <= now - self._swept_at < _IDLE_SECS:
@@ -207,6 +220,9 @@ class EventBridge:
             endpoint = self._endpoints[region] = await Endpoint.of(
                 client, user_agent=self._user_agent, timeout=self._timeout
             )
-        except (BotoCoreError, OSError, ValueError) as error:
+        except _OF_A_REGION as error:
             return CallFailed("PutEvents", type(error).__name__, safe_message(f"no endpoint for {region}: {error}"))
+        except Exception as error:  # noqa: BLE001 - settings, environment and files make botocore raise almost anything
+            problem = f"buses in {region} cannot be called: {type(error).__name__}: {error}"
+            return CallFailed("Credentials", AWS_SETTINGS_UNUSABLE, safe_message(problem))
         return endpoint

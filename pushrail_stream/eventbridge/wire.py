@@ -25,8 +25,8 @@ from botocore.parsers import create_parser
 
 from pushrail_stream.core.entry import Entry
 from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Operation, Reply
-from pushrail_stream.eventbridge.credentials import Keys
 from pushrail_stream.eventbridge.http import Http, refusal
+from pushrail_stream.eventbridge.keys import Keys
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient

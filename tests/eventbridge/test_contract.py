@@ -21,7 +21,7 @@ from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.outcome import Answered, EntryResult
 from pushrail_stream.eventbridge import wire
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
-from pushrail_stream.eventbridge.credentials import Keys
+from pushrail_stream.eventbridge.keys import Keys
 from pushrail_stream.eventbridge.wire import Endpoint
 from tests.eventbridge.batches import batch_of, destination, value
 from tests.eventbridge.recorder import Recorder, Request, http

@@ -14,7 +14,16 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Reply, Retryable, judge
+from pushrail_stream.core.outcome import (
+    AWS_SETTINGS_UNUSABLE,
+    UNKNOWN_RESULT,
+    Answered,
+    CallFailed,
+    EntryResult,
+    Reply,
+    Retryable,
+    judge,
+)
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus
 from tests.eventbridge.batches import batch, destination
@@ -141,11 +150,11 @@ async def test_tls_is_verified_with_the_ca_bundle(monkeypatch: pytest.MonkeyPatc
         assert isinstance(await put_by_us(server.url), Answered)
 
 
-async def test_a_missing_ca_bundle_is_an_answer_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_ca_bundle_is_our_own_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_CA_BUNDLE", "/nowhere/ca.pem")
     ours = await put_by_us("https://127.0.0.1:1")
     assert isinstance(ours, CallFailed)
-    assert (ours.operation, ours.http_status) == ("PutEvents", None)
+    assert (ours.operation, ours.code, ours.http_status) == ("Credentials", AWS_SETTINGS_UNUSABLE, None)
 
 
 async def test_a_reply_that_drips_in_ends_within_both_time_outs() -> None:

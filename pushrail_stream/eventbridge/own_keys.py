@@ -1,0 +1,124 @@
+"""Our own credentials, from AWS's standard chain: environment, profile, web identity, container, instance.
+
+Finding them is a step of its own, before anything is asked with them. Whatever goes wrong in it is our fault, of
+whatever type the exception is: a provider of the chain reads files, starts a process, or calls AWS itself.
+
+The chain blocks, so it is read in a thread. The thread is a daemon: a provider that hangs does not keep us from ending.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from typing import Final, final
+
+import botocore.session
+from botocore.credentials import Credentials
+from botocore.exceptions import ProxyConnectionError
+
+from pushrail_stream.core.outcome import BASE_CREDENTIALS_MISSING, CallFailed
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.keys import Keys, checked_keys
+
+_KEPT_SECS: Final = 30.0
+"""Keys are used for so long before the chain is read again. It renews its own keys minutes before their end."""
+_PAUSE_SECS: Final = 5.0
+"""A failure answers for so long, and keys that AWS refuses are read anew no sooner: hundreds of destinations must not
+start a credential process each."""
+_FIRST_WAIT_SECS: Final = 3.0
+"""Longest wait for the first answer of the chain. A delivery's first call has three times as long."""
+_WAIT_SECS: Final = 1.0
+"""Longest wait for any later answer; then the one before it holds. Less than the 2 s that every call to a bus has, so
+that none is cut off because of us."""
+
+
+@final
+class OwnKeys:
+    """Our own keys, found once for all who ask meanwhile. Lives on one event loop."""
+
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        """``now``: in UTC."""
+        self._now = now
+        self._chain = Chain()
+        self._answer: Keys | CallFailed | None = None
+        self._answered_at = 0.0
+        self._is_refused = False
+        self._reading: asyncio.Future[None] | None = None
+        """Done when the thread that reads the chain has answered."""
+
+    async def keys(self) -> Keys | CallFailed:
+        """Our keys, or why there are none. Answers within seconds, however long the chain takes."""
+        if self._reading is None and self._is_due:
+            self._reading = self._start()
+        if self._reading is not None:
+            await asyncio.wait([self._reading], timeout=_FIRST_WAIT_SECS if self._answer is None else _WAIT_SECS)
+        if self._answer is None:
+            message = "our own credentials are still being looked for: a provider of the chain does not answer"
+            self._answer = CallFailed("Credentials", BASE_CREDENTIALS_MISSING, message)
+        return self._answer
+
+    def refused(self, keys: Keys) -> None:
+        """AWS does not take these keys: the chain is read anew, unless it has been since."""
+        self._is_refused = self._is_refused or keys is self._answer
+
+    @property
+    def _is_due(self) -> bool:
+        if self._answer is None:
+            return True
+        secs = _KEPT_SECS if isinstance(self._answer, Keys) and not self._is_refused else _PAUSE_SECS
+        # From both sides: a clock that was set back must not make a failure last.
+        return not 0 <= self._now().timestamp() - self._answered_at < secs
+
+    def _start(self) -> asyncio.Future[None]:
+        loop, anew = asyncio.get_running_loop(), self._is_refused
+        reading = loop.create_future()
+
+        def read() -> None:
+            answer = self._chain.read(anew=anew)
+            with suppress(RuntimeError):  # the loop has ended, so nobody waits
+                loop.call_soon_threadsafe(self._learn, answer)
+
+        threading.Thread(target=read, name="own-credentials", daemon=True).start()
+        return reading
+
+    def _learn(self, answer: Keys | CallFailed) -> None:
+        self._answer, self._answered_at, self._is_refused = answer, self._now().timestamp(), False
+        if self._reading is not None:
+            self._reading.set_result(None)
+            self._reading = None
+
+
+@final
+class Chain:
+    """The standard chain of credentials. Reading it blocks; one thread at a time does so."""
+
+    def __init__(self) -> None:
+        self._found: Credentials | None = None
+
+    def read(self, *, anew: bool = False) -> Keys | CallFailed:
+        """Our keys as they are now, renewed where their provider does that, or why there are none.
+
+        ``anew``: all files are read again, as they are after every failure.
+        """
+        try:
+            keys = self._look(anew=anew)
+        except Exception as error:  # noqa: BLE001 - providers raise their own, Python's and any library's exceptions
+            # A proxy's URL may hold its password, and its errors repeat the URL.
+            name = type(error).__name__
+            keys = name if isinstance(error, ProxyConnectionError) else f"{name}: {error}"
+        if isinstance(keys, Keys):
+            return keys
+        self._found = None
+        message = f"no credentials of our own to call AWS with: {keys}"
+        return CallFailed("Credentials", BASE_CREDENTIALS_MISSING, safe_message(message))
+
+    def _look(self, *, anew: bool) -> Keys | str:
+        if self._found is None or anew:
+            self._found = botocore.session.get_session().get_credentials()
+        if self._found is None:
+            return "no provider of AWS's standard chain has any"
+        frozen = self._found.get_frozen_credentials()
+        return checked_keys(frozen.access_key, frozen.secret_key, frozen.token or None)

@@ -1,0 +1,128 @@
+"""Signing in: AssumeRole with our own credentials, so many calls a second at most, each with an end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from datetime import datetime
+from typing import final
+
+from aiobotocore.session import AioSession
+
+from pushrail_stream.core.destination import AssumeRole
+from pushrail_stream.core.outcome import (
+    BASE_CREDENTIALS_DENIED,
+    SIGN_INS_QUEUED,
+    UNKNOWN_RESULT,
+    CallFailed,
+    is_ours,
+)
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.denials import Denials
+from pushrail_stream.eventbridge.failures import no_reply
+from pushrail_stream.eventbridge.keys import Keys
+from pushrail_stream.eventbridge.own_keys import OwnKeys
+from pushrail_stream.eventbridge.shared import Shared
+from pushrail_stream.eventbridge.sts import SESSION_SECS, RoleSession, StsEndpoint, StsOptions
+from pushrail_stream.ports import SignIns
+
+
+@final
+class SignInService:
+    """Sessions of customers' roles, for all destinations. It remembers none."""
+
+    def __init__(
+        self,
+        options: StsOptions,
+        session: AioSession,
+        stack: AsyncExitStack,
+        *,
+        narrow: bool,
+        now: Callable[[], datetime],
+        max_calls_per_second: float,
+    ) -> None:
+        """``narrow``: each session is confined to its destination's bus by a session policy. ``now``: in UTC."""
+        self.now = now
+        self.narrow = narrow
+        self._options = options
+        self._session = session
+        self._stack = stack
+        self._own_keys = OwnKeys(now)
+        self._gap_secs = 1 / max_calls_per_second
+        self._next_at = 0.0
+        self._opening = Shared[StsEndpoint | CallFailed]()
+        self._endpoint: StsEndpoint | None = None
+        self._denials = Denials()
+        self.refreshed = self.failed = self.kept = self._calls = self._refusals = 0
+
+    @property
+    def sign_ins(self) -> SignIns:
+        """What became of sign-ins so far."""
+        return SignIns(self.refreshed, self.failed, self.kept, self._calls, self._refusals)
+
+    async def assume_role(self, auth: AssumeRole, name: str, policy: str | None) -> RoleSession | CallFailed:
+        """A new session, or why there is none. Ends within the deadline, waiting for a turn included."""
+        until = asyncio.get_running_loop().time() + self._options.deadline_secs
+        keys = await self._own_keys.keys()
+        if isinstance(keys, CallFailed):
+            return keys
+        wait_secs = self._turn()
+        if wait_secs > self._options.deadline_secs / 2:
+            message = f"more than {1 / self._gap_secs:.0f} sign-ins a second are due (sts.max_calls_per_second)"
+            return CallFailed("AssumeRole", SIGN_INS_QUEUED, message)
+        self._next_at += self._gap_secs
+        request = {
+            "RoleArn": auth.role_arn,
+            "RoleSessionName": name,
+            "ExternalId": auth.external_id,
+            "DurationSeconds": str(SESSION_SECS),
+        }
+        if policy is not None:
+            request["Policy"] = policy
+        self._calls += 1
+        answer = await self._call(keys, request, wait_secs, until)
+        if isinstance(answer, RoleSession):
+            self._denials.granted(auth.role_arn)
+            return answer
+        self._refusals += 1
+        return self._refused(answer, keys, auth.role_arn)
+
+    def _refused(self, answer: CallFailed, keys: Keys, role_arn: str) -> CallFailed:
+        if is_ours(answer.code):
+            self._own_keys.refused(keys)
+        if answer.code == "AccessDenied" and self._denials.denied(role_arn):
+            message = f"AssumeRole is denied for every role, so it is our own identity's fault: {answer.message}"
+            return answer._replace(code=BASE_CREDENTIALS_DENIED, message=safe_message(message))
+        return answer
+
+    async def _call(
+        self, keys: Keys, request: dict[str, str], wait_secs: float, until: float
+    ) -> RoleSession | CallFailed:
+        try:
+            async with asyncio.timeout_at(until):
+                await asyncio.sleep(wait_secs)
+                endpoint = self._endpoint or await self._opening.run(self._open)
+                if isinstance(endpoint, CallFailed):
+                    return endpoint
+                answer = await endpoint.assume_role(keys, request)
+        except TimeoutError as error:
+            return no_reply("AssumeRole", error)
+        if isinstance(answer, RoleSession) and answer.expires_at <= self.now().timestamp():
+            # To use it would cost a sign-in per call.
+            return CallFailed("AssumeRole", UNKNOWN_RESULT, "STS gave a session that is over already")
+        return answer
+
+    def _turn(self) -> float:
+        """Seconds until the next sign-in may be made."""
+        now = asyncio.get_running_loop().time()
+        self._next_at = max(self._next_at, now)
+        return self._next_at - now
+
+    async def _open(self) -> StsEndpoint | CallFailed:
+        if self._endpoint is not None:
+            return self._endpoint
+        endpoint = await StsEndpoint.open(self._options, self._session, self._stack)
+        if isinstance(endpoint, StsEndpoint):
+            self._endpoint = endpoint
+        return endpoint

@@ -1,0 +1,182 @@
+"""STS: one call, one answer. Whatever answers in its place, or does not, is a value, never an exception.
+
+The keys that sign a call are given with it: no client of AWS's library looks for credentials here.
+
+Leaned on: ``botocore.auth.SigV4Auth``, the ``query`` parser of ``botocore.parsers``, and what eventbridge/http.py
+names.
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, final
+from urllib.parse import urlencode
+
+import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.session import AioSession
+from botocore import UNSIGNED
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.parsers import create_parser
+
+from pushrail_stream.core.outcome import AWS_SETTINGS_UNUSABLE, UNKNOWN_RESULT, CallFailed
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.http import Http, HttpReply, refusal
+from pushrail_stream.eventbridge.keys import Keys, checked_keys
+
+if TYPE_CHECKING:
+    from aiobotocore.client import AioBaseClient
+
+Action = Literal["AssumeRole", "GetCallerIdentity"]
+
+SESSION_SECS: Final = 3600
+"""Life of a role's session. AWS caps the session of a role that another role assumes at one hour (IAM User Guide,
+"Methods to assume a role")."""
+_VERSION: Final = "2011-06-15"
+"""``apiVersion`` of the botocore service model ``sts``."""
+_CONTENT_TYPE: Final = "application/x-www-form-urlencoded; charset=utf-8"
+_CONNECTIONS: Final = 0
+"""No limit: the rate of sign-ins bounds them, and roles whose sign-in hangs must not use up the others' share."""
+_COLONS_OF_AN_ARN: Final = 5
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StsOptions:
+    """Where STS is and how long it may take."""
+
+    region: str
+    endpoint_url: str | None
+    """None: AWS's endpoint of the region."""
+    connect_timeout_secs: float
+    read_timeout_secs: float
+    user_agent: str
+    """The customer sees it in CloudTrail."""
+
+    @property
+    def deadline_secs(self) -> float:
+        """The longest that one call may take in all."""
+        return self.connect_timeout_secs + self.read_timeout_secs
+
+
+class RoleSession(NamedTuple):
+    """What AssumeRole gave."""
+
+    keys: Keys
+    expires_at: float
+    """Epoch seconds."""
+
+
+class Identity(NamedTuple):
+    """Whose keys these are."""
+
+    account: str
+    arn: str
+
+
+@final
+class StsEndpoint:
+    """STS of one region. Made by `StsEndpoint.open`; lives as long as the stack it was opened on."""
+
+    def __init__(self, client: AioBaseClient, http: Http, user_agent: str) -> None:
+        self._region: str = client.meta.region_name
+        self._model: Any = client.meta.service_model
+        self._http = http
+        self._user_agent = user_agent
+        self._parser = create_parser("query")
+
+    @classmethod
+    async def open(cls, options: StsOptions, session: AioSession, stack: AsyncExitStack) -> StsEndpoint | CallFailed:
+        """The endpoint a stock client would call, or why there is none. No call is made."""
+        config = AioConfig(
+            connect_timeout=options.connect_timeout_secs,
+            read_timeout=options.read_timeout_secs,
+            max_pool_connections=_CONNECTIONS,
+            signature_version=UNSIGNED,
+        )
+        # The global endpoint's sessions are not valid in regions that an account has to enable.
+        session.set_config_variable("sts_regional_endpoints", "regional")
+        try:
+            client = await stack.enter_async_context(
+                session.create_client(
+                    "sts", region_name=options.region, endpoint_url=options.endpoint_url, config=config
+                )
+            )
+            timeout = aiohttp.ClientTimeout(
+                total=options.deadline_secs,
+                sock_connect=options.connect_timeout_secs,
+                sock_read=options.read_timeout_secs,
+            )
+            http = await Http.of(client, client.meta.endpoint_url, timeout)
+        except Exception as error:  # noqa: BLE001 - settings, environment and files make botocore raise almost anything
+            problem = f"STS of {options.region} cannot be called: {type(error).__name__}: {error}"
+            return CallFailed("Credentials", AWS_SETTINGS_UNUSABLE, safe_message(problem))
+        return cls(client, http, options.user_agent)
+
+    async def assume_role(self, keys: Keys, request: dict[str, str]) -> RoleSession | CallFailed:
+        """A session of a role, asked for with ``keys``."""
+        given = await self._ask("AssumeRole", keys, request)
+        return given if isinstance(given, CallFailed) else _session(given)
+
+    async def whose(self, keys: Keys) -> Identity | CallFailed:
+        """The identity that ``keys`` belong to."""
+        given = await self._ask("GetCallerIdentity", keys, {})
+        return given if isinstance(given, CallFailed) else _identity(given)
+
+    async def _ask(self, action: Action, keys: Keys, request: dict[str, str]) -> _Result | CallFailed:
+        body = urlencode({"Action": action, "Version": _VERSION, **request}).encode()
+        reply = await self._http.post(action, self._headers(keys, body), body)
+        if isinstance(reply, CallFailed):
+            return reply
+        output = self._model.operation_model(action).output_shape
+        if reply.status != _OK:
+            return refusal(action, reply, self._parser, output)
+        try:
+            parsed: dict[str, Any] = self._parser.parse(reply.for_parser(), output)
+        except Exception as problem:  # noqa: BLE001 - a parser raises anything for a body that it does not expect
+            return _no_answer(action, reply, type(problem).__name__)
+        return _Result(action, reply, parsed)
+
+    def _headers(self, keys: Keys, body: bytes) -> dict[str, str]:
+        headers = {"Content-Type": _CONTENT_TYPE, "User-Agent": self._user_agent, "Accept-Encoding": "identity"}
+        request = AWSRequest("POST", self._http.url, headers, body)
+        token = keys.token.reveal() if keys.token else None
+        SigV4Auth(Credentials(keys.access_key_id, keys.secret.reveal(), token), "sts", self._region).add_auth(request)
+        return dict(request.headers.items())
+
+
+class _Result(NamedTuple):
+    """What came with HTTP 200."""
+
+    action: Action
+    reply: HttpReply
+    parsed: dict[str, Any]
+
+
+def _session(given: _Result) -> RoleSession | CallFailed:
+    credentials = given.parsed.get("Credentials")
+    if not isinstance(credentials, dict):
+        return _no_answer(given.action, given.reply, "no Credentials")
+    token, expiration = credentials.get("SessionToken"), credentials.get("Expiration")
+    keys = checked_keys(credentials.get("AccessKeyId"), credentials.get("SecretAccessKey"), token)
+    if isinstance(keys, str) or token is None:
+        return _no_answer(given.action, given.reply, keys if isinstance(keys, str) else "the session token is missing")
+    if not isinstance(expiration, datetime):
+        return _no_answer(given.action, given.reply, "no Expiration")
+    return RoleSession(keys, expiration.timestamp())
+
+
+def _identity(given: _Result) -> Identity | CallFailed:
+    account, arn = given.parsed.get("Account"), given.parsed.get("Arn")
+    if not isinstance(account, str) or not isinstance(arn, str) or arn.count(":") < _COLONS_OF_AN_ARN:
+        return _no_answer(given.action, given.reply, "no identity")
+    return Identity(account, arn)
+
+
+def _no_answer(action: Action, reply: HttpReply, problem: str) -> CallFailed:
+    message = f"HTTP 200 that is not STS's answer, {len(reply.content)} bytes: {problem}"
+    return CallFailed(action, UNKNOWN_RESULT, message, reply.status, reply.request_id)
