@@ -46,6 +46,7 @@ from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.pipeline.under_way import UnderWay
+from pushrail_stream.pipeline.unread import Unread
 from pushrail_stream.ports import Directory, DocumentStore, Observer, Upkeep, failing_alone
 from pushrail_stream.registry import (
     Catalog,
@@ -212,6 +213,9 @@ async def run_worker(
                     options, directory, bus, publisher, attempts, ends, state, readiness, observe, traced, http_port
                 )
                 keeping = [tasks.create_task(ends.keep(lambda: _partitions(state)))]
+                unread = Unread(state, observe)
+                state.unread_secs = lambda: unread.secs
+                keeping.append(tasks.create_task(unread.keep()))
                 if upkeep is not None:
                     keeping.append(tasks.create_task(upkeep.keep(observe)))
                 try:
