@@ -23,6 +23,7 @@ from botocore.auth import _host_from_url  # type: ignore[attr-defined]
 
 from pushrail_stream.core.entry import Entry
 from pushrail_stream.core.outcome import CallFailed, Reply
+from pushrail_stream.eventbridge.denials import RefusalsOnTheWay
 from pushrail_stream.eventbridge.http import Http
 from pushrail_stream.eventbridge.keys import Keys
 from pushrail_stream.eventbridge.replies import read_bus, read_results
@@ -120,7 +121,7 @@ class Signer:
 class Endpoint:
     """Where one region's PutEvents calls go. It lives as long as the stock client it was made from."""
 
-    __slots__ = ("_http", "host", "path", "region", "user_agent")
+    __slots__ = ("_http", "host", "path", "refusals", "region", "user_agent")
 
     def __init__(self, client: AioBaseClient, http: Http, *, user_agent: str) -> None:
         self.region: str = client.meta.region_name
@@ -128,6 +129,7 @@ class Endpoint:
         self.host: str = _host_from_url(http.url)
         self.path = quote(urlsplit(http.url).path, safe="/~")
         self._http = http
+        self.refusals = RefusalsOnTheWay()
 
     @classmethod
     async def of(cls, client: AioBaseClient, *, user_agent: str, timeout: aiohttp.ClientTimeout) -> Endpoint:
