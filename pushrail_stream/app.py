@@ -18,7 +18,7 @@ from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import RetryPolicy, Tier
-from pushrail_stream.core.signals import SettingCaveat, Signal
+from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.http.ops import serve_ops
@@ -46,7 +46,6 @@ from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.pipeline.unread import Unread
 from pushrail_stream.ports import Directory, DocumentStore, Observer, Upkeep, failing_alone
 from pushrail_stream.registry import (
     Catalog,
@@ -210,14 +209,10 @@ async def run_worker(
         with failing_alone():
             async with asyncio.TaskGroup() as tasks:
                 ports = _Ports(
-                    options, directory, bus, publisher, attempts, ends, state, readiness, observe, traced, http_port
-                )
+                    options, directory, bus, publisher, attempts, ends, state, readiness, observe, traced, http_port,
+                    upkeep,
+                )  # fmt: skip
                 keeping = [tasks.create_task(ends.keep(lambda: _partitions(state)))]
-                unread = Unread(state, observe)
-                state.unread_secs = lambda: unread.secs
-                keeping.append(tasks.create_task(unread.keep()))
-                if upkeep is not None:
-                    keeping.append(tasks.create_task(upkeep.keep(observe)))
                 try:
                     return await _run_graph(settings, ports, tasks, started)
                 finally:
@@ -252,12 +247,13 @@ class _Ports(NamedTuple):
     traced: Observer | None
     """Told of every event that is consumed."""
     http_port: int
+    upkeep: Upkeep | None
 
 
 async def _run_graph(
     settings: Settings, ports: _Ports, tasks: asyncio.TaskGroup, started: Callable[[Worker], None]
 ) -> Ledger:
-    options, directory, bus, publisher, attempts, ends, state, readiness, observe, traced, http_port = ports
+    options, directory, bus, publisher, attempts, ends, state, readiness, observe, traced, http_port, upkeep = ports
     delivery, clock, ledger = settings.delivery, WallClock(), Ledger()
     tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
     limits = HoldLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
@@ -274,7 +270,7 @@ async def _run_graph(
     )
     hand_over = HandOver(copies=copies, ledger=ledger, clock=clock, observe=observe)
     policy = RetryPolicy(delivery.backoff_base_secs, delivery.backoff_cap_secs, delivery.max_age_secs, tiers)
-    look_out = LookOut(bus=bus, directory=directory, under_way=under_way, observe=observe)
+    look_out = LookOut(bus=bus, directory=directory, under_way=under_way, clock=clock, observe=observe)
     deliver = Deliver(
         bus=bus,
         directory=directory,
@@ -332,6 +328,7 @@ async def _run_graph(
             consumer.stop()
 
     state.ledger, state.census, state.lanes = ledger, deliver.census, deliver.lane_views
+    state.missing_buses = look_out.missing_views
     state.partitions = lambda: {"events": consume.partition_views(), "retries": redeliver.partition_views()}
     state.lag, state.sign_ins = ends.lag, lambda: bus.sign_ins
     state.attempts_backlog = lambda: attempts.backlog
@@ -344,16 +341,30 @@ async def _run_graph(
         "copies": publisher.statistics,
         "attempts": attempts.statistics,
     }
+    keeping = [] if upkeep is None else [tasks.create_task(upkeep.keep(_follow_documents(observe, deliver)))]
     started(Worker(ledger, attempts, stop, http_port))
     try:
         async with asyncio.TaskGroup() as members:
             for consumer in consumers:
                 members.create_task(consumer.run())
     finally:
+        for task in keeping:
+            task.cancel()
         deliver.stop()
         look_out.stop()
         under_way.cancel()
     return ledger
+
+
+def _follow_documents(observe: Observer, deliver: Deliver) -> Observer:
+    """Tell the pipeline which documents have changed, before the observers are told."""
+
+    def told(signal: Signal) -> None:
+        if isinstance(signal, RegistryChanged):
+            deliver.documents_changed((*signal.put, *signal.removed))
+        observe(signal)
+
+    return told
 
 
 def _fail_loudly(tasks: asyncio.TaskGroup) -> None:

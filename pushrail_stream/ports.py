@@ -44,6 +44,9 @@ class Bus(Protocol):
     async def put(self, batch: Batch) -> Reply:
         """One attempt. Never raises for anything AWS or the network does: that is a `CallFailed`."""
 
+    async def sign_in(self, destination: Destination) -> bool:
+        """Whether there are credentials to call with: those there are, or new ones. Never raises, as `put`."""
+
     async def look(self, destination: Destination) -> Presence:
         """Whether the destination's bus exists. Never raises for anything AWS or the network does."""
 

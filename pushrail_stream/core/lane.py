@@ -3,8 +3,9 @@
 Rules. A batch leaves when it is full (entries or bytes), when its first entry has waited ``flush_secs``, or when a
 retry in it is due. As many batches are under way as the window allows, and calls are spaced by the destination's rate.
 What has to go alone goes alone. Nothing waits here longer than ``hold_secs``, and nothing that could not be sent in
-that time: what is too late is given out again (`late`) to wait elsewhere. A suspended lane has room for one delivery,
-its probe. All times are seconds of one monotonic clock.
+that time: what is too late is given out again (`late`) to wait elsewhere. A suspended lane sends one delivery at a
+time, its probe; the others wait for the probe's answer. A shut lane sends nothing: whether its bus exists is being
+asked. All times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from pushrail_stream.core.window import Window
 
 ROOM: Final = 200
 """Deliveries that may wait whatever the destination takes a second."""
+PROBE_ROOM: Final = 1_000
+"""Deliveries that may wait for a suspended destination's probe: a burst, but a twentieth of what a worker may hold."""
 _GRACE_SECS: Final = 2.0
 """What a lane delivered before it fell behind shows what it was given, not what it can: for so long it may hold any,
 and so long a call may take before the destination counts as silent."""
@@ -61,7 +64,8 @@ class Lane:
 
     __slots__ = (
         "_alone", "_asked_at", "_behind_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order",
-        "_waiting", "backlog", "destination", "in_flight", "next_call_at", "suspension", "throughput", "window",
+        "_waiting", "backlog", "destination", "in_flight", "is_shut", "next_call_at", "suspension", "throughput",
+        "window",
     )  # fmt: skip
 
     def __init__(self, destination: Destination, limits: LaneLimits) -> None:
@@ -70,6 +74,8 @@ class Lane:
         """Batches taken and not yet finished."""
         self.next_call_at = float("-inf")
         """Before this moment no call is made."""
+        self.is_shut = False
+        """Whether no batch leaves, because the answer to whether the bus exists is awaited."""
         self.window = Window()
         self.suspension = Suspension()
         self.throughput = Throughput()
@@ -108,8 +114,23 @@ class Lane:
         return max(now, cut_until, self.next_call_at)
 
     def refuses(self, now: float) -> bool:
-        """Whether a delivery has no business here: the destination is suspended and this is not its probe."""
-        return self.is_suspended and (now < self.suspension.probe_at or not self.is_idle)
+        """Whether a delivery is refused: the destination is suspended, and no probe is due or in flight."""
+        return self.is_suspended and now < self.suspension.probe_at
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether so many deliveries wait for a suspended destination's probe that no more may."""
+        return self.is_suspended and len(self) >= PROBE_ROOM
+
+    def shut(self, now: float) -> None:
+        """The bus is asked whether it exists: no batch leaves before the answer. It counts as a call of the bus."""
+        if not self.is_shut:
+            self.is_shut = True
+            self._begin_asking(now)
+
+    def open(self) -> None:
+        """Batches may leave again."""
+        self.is_shut = False
 
     def progresses(self, now: float) -> bool:
         """Whether the destination has taken something lately."""
@@ -117,7 +138,7 @@ class Lane:
 
     def is_silent(self, now: float) -> bool:
         """Whether the destination has been called for a while and has taken nothing."""
-        if self.in_flight == 0 and self._asked_at <= self.throughput.last:
+        if self.in_flight == 0 and not self.is_shut and self._asked_at <= self.throughput.last:
             return False
         return now - max(self._asked_at, self.throughput.last) >= _GRACE_SECS
 
@@ -148,7 +169,7 @@ class Lane:
 
     def take(self, now: float) -> Batch | None:
         """The next batch, now under way until `finish`; None when there is none to send yet."""
-        if self.in_flight >= self._most or now < self.next_call_at:
+        if self.is_shut or self.in_flight >= self._most or now < self.next_call_at:
             self._behind_since = min(self._behind_since, now) if self._is_full else float("inf")
             return None
         flush = self._ripe(now)
@@ -162,8 +183,7 @@ class Lane:
             picked = self._pick(now)
         self.in_flight += 1
         self._called_at = now
-        if self._asked_at <= self.throughput.last:
-            self._asked_at = now
+        self._begin_asking(now)
         self.space_calls(now)
         return Batch(self.destination, tuple(picked), flush)
 
@@ -198,16 +218,18 @@ class Lane:
         """Take out what waits for a silent destination: all of it, or while it is not being called what has failed."""
         if not self.is_silent(now):
             return []
-        return self.drop(_any) if self.in_flight else self._drop_retries(_any)
+        return self.drop(_any) if self.in_flight or self.is_shut else self._drop_retries(_any)
 
     def send_at(self) -> float:
         """When `take` will have a batch, if nothing is offered or finished before; infinity for never."""
-        if self.in_flight >= self._most or len(self) == 0:
+        if self.is_shut or self.in_flight >= self._most or len(self) == 0:
             return float("inf")
+        retry_at = self._waiting[0][0] if self._waiting else float("inf")
+        if self._is_probing_again:
+            return max(retry_at, self.next_call_at)
         if self._alone or self._is_full:
             return self.next_call_at
         flush_at = self._fresh[0].offered_at + self._limits.flush_secs if self._fresh else float("inf")
-        retry_at = self._waiting[0][0] if self._waiting else float("inf")
         return max(min(flush_at, retry_at), self.next_call_at)
 
     def late_at(self) -> float:
@@ -228,11 +250,18 @@ class Lane:
         return 1 if self.is_suspended else self.window.size(self.destination.limits.max_in_flight)
 
     @property
+    def _is_probing_again(self) -> bool:
+        """Whether a probe that failed for the moment waits to be sent again: no other delivery probes meanwhile."""
+        return self.is_suspended and bool(self._waiting)
+
+    @property
     def _is_full(self) -> bool:
         return len(self._fresh) >= self._limits.max_entries or self._fresh_bytes >= self._limits.max_bytes
 
     def _ripe(self, now: float) -> Flush | None:
         """Why a batch is to leave now; None when none is."""
+        if self._is_probing_again:
+            return "retry" if self._waiting[0][0] <= now else None
         if self._alone:
             return "alone"
         if len(self._fresh) >= self._limits.max_entries:
@@ -248,7 +277,8 @@ class Lane:
         """Due retries first, for they are the oldest; then what is fresh, ripe or not."""
         limits, picked, size = self._limits, list[Delivery](), 0
         waiting, fresh = self._waiting, self._fresh
-        while len(picked) < limits.max_entries:
+        most = 1 if self.is_suspended else limits.max_entries
+        while len(picked) < most:
             due = bool(waiting) and waiting[0][0] <= now
             if not due and not fresh:
                 break
@@ -262,6 +292,10 @@ class Lane:
             else:
                 self._pop_fresh()
         return picked
+
+    def _begin_asking(self, now: float) -> None:
+        if self._asked_at <= self.throughput.last:
+            self._asked_at = now
 
     def _pop_fresh(self) -> Delivery:
         delivery = self._fresh.popleft()

@@ -6,7 +6,7 @@ caller's speed (throttled). The table is facts/AWS: recorded replies, documentat
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
 from pushrail_stream.core.text import safe_message
@@ -65,8 +65,9 @@ class Refresh(NamedTuple):
     message: str
 
 
-Presence = Literal["there", "gone", "denied", "unknown"]
-"""Whether a bus exists; denied: its role may not ask (DescribeEventBus); unknown: nobody answered, this time."""
+Presence = Literal["there", "gone", "denied", "busy", "unknown"]
+"""Whether a bus exists; denied: its role may not ask (DescribeEventBus); busy: its account's quota for asking is used
+up; unknown: nobody answered, this time."""
 Verdict = tuple[Outcome, ...] | Split | Refresh
 
 
@@ -102,16 +103,6 @@ class CallFailed(NamedTuple):
     http_status: int | None = None
     request_id: str | None = None
 
-    @property
-    def is_not_from_aws(self) -> bool:
-        """Whether a redirect or refusal came without AWS's own error: something on the way answered instead of AWS.
-
-        HTTP 413 and 429 and the 5xx are left out: whoever answers so, they mean what AWS would mean by them.
-        """
-        status = self.http_status or 0
-        is_refusal = _HTTP_REDIRECT <= status < _HTTP_FAILED and status not in {_HTTP_TOO_LARGE, _HTTP_TOO_MANY}
-        return is_refusal and self.code == str(status)
-
 
 Reply = Answered | CallFailed
 
@@ -131,41 +122,47 @@ BUS_NOT_FOUND: Final = "EventBusNotFound"
 """The destination's bus does not exist, which only DescribeEventBus tells (facts 1.1)."""
 UNKNOWN_RESULT: Final = "UnknownResult"
 """The reply says nothing about the entry."""
-OUR_POLICY_DENIED: Final = "OurPolicyDenied"
-"""A policy of ours denied the call: that of our VPC endpoint, or the one we give a role's session."""
-REFUSED_BEFORE_AWS: Final = "RefusedBeforeAws"
-"""Several destinations were refused without AWS's own error: a proxy or firewall on our side answers for AWS."""
 
-# Codes are written here without AWS's suffix "Exception": most exist with it and without (`_name_of`).
 _ENTRY_REJECTED: Final = frozenset({"MalformedDetail", "InvalidArgument", "RedactionFailure"})
 _ENTRY_BLOCKED: Final = frozenset(
-    {"NotAuthorizedForSource", "NotAuthorizedForDetailType", "AccessDenied", "InvalidAccountId"}
+    {
+        "NotAuthorizedForSourceException",
+        "NotAuthorizedForDetailTypeException",
+        "AccessDeniedException",
+        "InvalidAccountIdException",
+    }
 )
-_CALL_INVALID: Final = frozenset({"Validation", "ValidationError", "Serialization"})
-_CALL_THROTTLED: Final = frozenset({"Throttling", "TooManyRequests", "RequestLimitExceeded", "SlowDown"})
+_CALL_THROTTLED: Final = frozenset(
+    {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
+)
 _CALL_BLOCKED: Final = frozenset(
-    {"AccessDenied", "NotAuthorized", "ResourceNotFound", "OptInRequired", "RegionDisabled", CREDENTIALS_MISSING}
+    {
+        "AccessDeniedException",
+        "AccessDenied",
+        "ResourceNotFoundException",
+        "OptInRequired",
+        "RegionDisabled",
+        "RegionDisabledException",
+        CREDENTIALS_MISSING,
+    }
 )
-_SESSION_EXPIRED: Final = frozenset({"ExpiredToken"})
+_SESSION_EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
 _SIGNATURE_REFUSED: Final = frozenset(
     {
-        "UnrecognizedClient",
+        "UnrecognizedClientException",
         "InvalidClientTokenId",
-        "InvalidSignature",
+        "InvalidSignatureException",
         "SignatureDoesNotMatch",
         "IncompleteSignature",
         "MissingAuthenticationToken",
     }
 )
+_LOOK_JUDGED: Final[Mapping[str, Presence]] = {"ResourceNotFoundException": "gone", "AccessDeniedException": "denied"}
+"""The refusals of DescribeEventBus that say something of the bus."""
 _CLOCK: Final = ("signature expired", "signature not yet current")
-_OUR_POLICY: Final = re.compile(r"\b(?:no|explicit deny in a) (?:VPC endpoint|session) policy\b", re.IGNORECASE)
-"""How a denial names the policy that denied (IAM User Guide, "Troubleshoot access denied error messages")."""
-_CALL_OURS: Final = frozenset({"RequestExpired", "UnknownOperation", OUR_POLICY_DENIED, REFUSED_BEFORE_AWS})
-"""Our clock, our endpoint, our policy, our proxy."""
-_ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabled"})
+_ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabledException"})
 _ROLE_OURS: Final = (
-    _CALL_OURS
-    | _SESSION_EXPIRED
+    _SESSION_EXPIRED
     | _SIGNATURE_REFUSED
     | {
         BASE_CREDENTIALS_MISSING,
@@ -174,13 +171,13 @@ _ROLE_OURS: Final = (
         SEALING_KEY_MISSING,
         "MalformedPolicyDocument",
         "PackedPolicyTooLarge",
+        "RequestExpired",
     }
 )
 _SILENCE: Final = frozenset({"ConnectTimeout", "ReadTimeout", HOLD_EXCEEDED})
-_HTTP_REDIRECT: Final = 300
+_HTTP_FORBIDDEN: Final = 403
 _HTTP_TOO_LARGE: Final = 413
 _HTTP_TOO_MANY: Final = 429
-_HTTP_FAILED: Final = 500
 
 
 def asks_for_less(outcome: Outcome) -> bool:
@@ -199,7 +196,7 @@ def is_ours(code: str) -> bool:
 
     The same codes are a destination's fault where they concern its own key pair; then nothing waits for a retry.
     """
-    return _name_of(code) in _ROLE_OURS
+    return code in _ROLE_OURS
 
 
 def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
@@ -220,18 +217,26 @@ def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) ->
     return verdict if isinstance(verdict, Split | Refresh) else (verdict,) * entries
 
 
+def judge_look(failed: CallFailed | None) -> Presence:
+    """What a reply to DescribeEventBus, None when it named the bus, says of the bus."""
+    if failed is None:
+        return "there"
+    if failed.code in _LOOK_JUDGED:
+        return _LOOK_JUDGED[failed.code]
+    return "busy" if _is_throttling(failed.code) or failed.http_status == _HTTP_TOO_MANY else "unknown"
+
+
 def _judge_entry(result: EntryResult) -> Outcome:
     if not result.code:
         if result.event_id:
             return Delivered(result.event_id)
         return Retryable(UNKNOWN_RESULT, "the entry's result has neither EventId nor ErrorCode")
     code, message = result.code, safe_message(result.message or "")
-    name = _name_of(code)
-    if name in _ENTRY_REJECTED:
+    if code in _ENTRY_REJECTED:
         return Rejected(code, message)
-    if name in _ENTRY_BLOCKED:
+    if code in _ENTRY_BLOCKED:
         return Blocked(code, message)
-    if _is_throttling(name):
+    if _is_throttling(code):
         return Throttled(code, message)
     # InternalFailure and the like, and whatever AWS thinks of next: it may be sent again.
     return Retryable(code, message)
@@ -239,28 +244,19 @@ def _judge_entry(result: EntryResult) -> Outcome:
 
 def _judge_call(failed: CallFailed, entries: int, *, assumed_role: bool, refreshed: bool) -> Outcome | Split | Refresh:
     code, message, status = failed.code, safe_message(failed.message), failed.http_status
-    name = _name_of(code)
-    if name in _CALL_INVALID or status == _HTTP_TOO_LARGE:
+    if code == "ValidationException" or status == _HTTP_TOO_LARGE:
         return Split(code, message) if entries > 1 else Rejected(code, message)
-    if _is_throttling(name) or status == _HTTP_TOO_MANY:
+    if _is_throttling(code) or status == _HTTP_TOO_MANY:
         return Throttled(code, message)
-    if ours := _our_fault(name, code, message):
-        return ours
-    if name in _SESSION_EXPIRED | _SIGNATURE_REFUSED:
-        return _judge_credentials(code, message, assumed_role=assumed_role, refreshed=refreshed)
-    if name in _CALL_BLOCKED:
-        return Blocked(code, message)
-    # 5xx, time-outs, broken connections, answers that are not AWS's, and what nobody has seen yet.
-    return Retryable(code, message)
-
-
-def _our_fault(name: str, code: str, message: str) -> Retryable | None:
-    """The outcome of a call that failed for our own clock, endpoint, proxy or policy; None for another reason."""
-    if name in _CALL_OURS or (name in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK)):
+    if code in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK):
         return Retryable(code, message, ours=True)
-    if name == "AccessDenied" and _OUR_POLICY.search(message):
-        return Retryable(OUR_POLICY_DENIED, message, ours=True)
-    return None
+    if code in _SESSION_EXPIRED | _SIGNATURE_REFUSED:
+        return _judge_credentials(code, message, assumed_role=assumed_role, refreshed=refreshed)
+    bare_forbidden = status == _HTTP_FORBIDDEN and code == str(_HTTP_FORBIDDEN)
+    if code in _CALL_BLOCKED or bare_forbidden:
+        return Blocked(code, message)
+    # 5xx, time-outs, broken connections, and what nobody has seen yet.
+    return Retryable(code, message)
 
 
 def _judge_credentials(code: str, message: str, *, assumed_role: bool, refreshed: bool) -> Outcome | Refresh:
@@ -268,31 +264,23 @@ def _judge_credentials(code: str, message: str, *, assumed_role: bool, refreshed
         return Blocked(code, message)
     if not refreshed:
         return Refresh(code, message)
-    if _name_of(code) in _SESSION_EXPIRED:
+    if code in _SESSION_EXPIRED:
         return Blocked(code, message)
     return Retryable(code, message, ours=True)
 
 
 def _judge_sign_in(failed: CallFailed) -> Outcome:
     code, message = failed.code, safe_message(failed.message)
-    name = _name_of(code)
-    if failed.operation == "Credentials" and name in _CALL_BLOCKED:
+    if failed.operation == "Credentials" and code in _CALL_BLOCKED:
         return Blocked(code, message)
-    if ours := _our_fault(name, code, message):
-        return ours
-    if name in _ROLE_OURS:
+    if code in _ROLE_OURS:
         return Retryable(code, message, ours=True)
-    if name in _ROLE_BLOCKED:
+    if code in _ROLE_BLOCKED:
         return Blocked(code, message)
-    if _is_throttling(name) or failed.http_status == _HTTP_TOO_MANY:
+    if _is_throttling(code) or failed.http_status == _HTTP_TOO_MANY:
         return Throttled(code, message)
     return Retryable(code, message)
 
 
-def _name_of(code: str) -> str:
-    """An error code without "Exception": AWS spells most codes in both ways."""
-    return code.removesuffix("Exception")
-
-
-def _is_throttling(name: str) -> bool:
-    return name in _CALL_THROTTLED or name.startswith("RequestThrottled")
+def _is_throttling(code: str) -> bool:
+    return code in _CALL_THROTTLED or code.startswith("RequestThrottled")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from pushrail_stream.core.batch import Flush
+from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.destination import Destination
@@ -115,6 +116,9 @@ class BusGone(NamedTuple):
     """The bus of a destination does not exist: its deliveries are dead-lettered instead of vanishing."""
 
     destination: Destination
+    bus: MissingBus
+    swallowed: Swallowed | None
+    """Deliveries that were called delivered after the bus was last seen; None when there are none."""
 
 
 class BusBack(NamedTuple):
@@ -122,6 +126,8 @@ class BusBack(NamedTuple):
 
     destination: Destination
     gone_secs: float
+    swallowed: Swallowed | None
+    """As in `BusGone`: they can be sent again now."""
 
 
 class Flooded(NamedTuple):
@@ -234,26 +240,13 @@ class Held(NamedTuple):
 
 
 class Trimmed(NamedTuple):
-    """Kafka has removed records before they were read, by retention or by hand; nobody will deliver them.
-
-    Markers and aborted records among the offsets cannot be told from records once they are gone.
-    """
+    """Kafka's retention has removed records before the group had read them; nobody will deliver them."""
 
     partition: Partition
-    expected: int
-    """The first of the offsets that are gone: the next one to read."""
+    committed: int
+    """Where the group had come to."""
     first: int
-    """The first offset after them that is still there."""
-
-
-class PartitionUnread(NamedTuple):
-    """Nothing is read from a partition although its end is ahead: something there cannot be read."""
-
-    partition: Partition
-    position: int | None
-    """The next offset to read; None where nothing has been read yet."""
-    secs: float
-    """For how long."""
+    """The first offset that is still there."""
 
 
 class CommitFailed(NamedTuple):
@@ -271,6 +264,6 @@ class KafkaTrouble(NamedTuple):
 Signal = (
     Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
     | BusGone | BusBack | Membership | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
-    | Trimmed | PartitionUnread | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged
-    | RegistryTrouble | SettingCaveat
+    | Trimmed | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
+    | SettingCaveat
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from botocore.exceptions import EndpointProviderError, InvalidRegionError, NoReg
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.outcome import AWS_SETTINGS_UNUSABLE, REFUSED_BEFORE_AWS, CallFailed, Presence, Reply
+from pushrail_stream.core.outcome import AWS_SETTINGS_UNUSABLE, CallFailed, Presence, Reply, judge_look
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import KeySource, key_source
 from pushrail_stream.eventbridge.keys import Keys
@@ -34,9 +34,6 @@ _OF_A_REGION: Final = (EndpointProviderError, InvalidRegionError, NoRegionError,
 
 _IDLE_SECS: Final = SESSION_SECS
 """What is kept for a destination (4 KB with a session) is dropped when unused for as long: its session is over then."""
-
-_PRESENCE: Final[Mapping[str, Presence]] = {"ResourceNotFoundException": "gone", "AccessDeniedException": "denied"}
-"""What DescribeEventBus' refusals say of the bus; the others say nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,13 +148,8 @@ class EventBridge:
         if signer is None or signer.keys is not keys:
             signer = access.signer = Signer(keys, endpoint)
         reply = await endpoint.put_events(batch.entries(), signer, self._stamps.read()[1])
-        if not isinstance(reply, CallFailed):
-            endpoint.refusals.answered()
-            return reply
-        access.refused = keys
-        if reply.is_not_from_aws and endpoint.refusals.refused(destination.id):
-            message = f"HTTP {reply.http_status} without AWS's own error, for several destinations: {reply.message}"
-            return reply._replace(code=REFUSED_BEFORE_AWS, message=safe_message(message))
+        if isinstance(reply, CallFailed):
+            access.refused = keys
         return reply
 
     @property
@@ -175,6 +167,11 @@ class EventBridge:
         if access is not None and access.refused is not None:
             access.source.forget(access.refused, self._stamps.read()[0])
 
+    async def sign_in(self, destination: Destination) -> bool:
+        """Whether there are credentials to call with: those there are, or those of a new session."""
+        access = self._access(destination)
+        return not isinstance(await access.source.keys(access.used_at), CallFailed)
+
     async def look(self, destination: Destination) -> Presence:
         """Whether the destination's bus exists, asked with the destination's own credentials."""
         access = self._access(destination)
@@ -183,10 +180,7 @@ class EventBridge:
         if isinstance(keys, CallFailed) or isinstance(endpoint, CallFailed):
             return "unknown"
         signer = Signer(keys, endpoint, DESCRIBE_EVENT_BUS)
-        failed = await endpoint.describe_bus(destination.bus_arn, signer, self._stamps.read()[1])
-        if failed is None:
-            return "there"
-        return _PRESENCE.get(failed.code, "unknown")
+        return judge_look(await endpoint.describe_bus(destination.bus_arn, signer, self._stamps.read()[1]))
 
     def _access(self, destination: Destination) -> _Access:
         """How to call for this destination, marked as used now."""

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Final, NamedTuple
 
+from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.pipeline.deliver import LaneView
+from pushrail_stream.pipeline.look_out import MissingView
 from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.ports import Incident
 
@@ -60,6 +62,7 @@ def status_page(status: WorkerStatus) -> str:
         + _deliveries(worker.ledger)
         + _dead_letters(status.dead_letters())
         + _failures(status.incidents())
+        + _missing_buses(worker.missing_buses())
         + _lanes(worker.lanes(LANES), worker.census().active)
         + _partitions(worker, now_ms)
         + "</html>"
@@ -77,6 +80,20 @@ def _dead_letters(counts: Mapping[str, int]) -> str:
     reasons = [reason for reason, count in counts.items() if count]
     rows = [[f"{counts[reason]:,}" for reason in reasons]] if reasons else []
     return _section("Dead letters, by reason", reasons, rows, numbers=range(len(reasons)))
+
+
+def _missing_buses(missing: Sequence[MissingView]) -> str:
+    """Nothing where all buses exist."""
+    rows = [
+        [
+            escape(view.destination.id),
+            format_rfc3339(view.bus.since_ms),
+            escape(f"{view.destination.bus_arn}: {explain(view.destination.id, view.bus, view.swallowed)}"),
+        ]
+        for view in missing[:LANES]
+    ]
+    more = f", the first {LANES} of {len(missing):,}" if len(missing) > LANES else ""
+    return _section(f"Missing buses{more}", ("destination", "missing since", "bus"), rows, prose=2) if rows else ""
 
 
 def _lanes(lanes: Sequence[LaneView], active: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Final, TextIO, final
 
 import structlog
 
+from pushrail_stream.core.bus_status import Swallowed
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.core.signals import (
@@ -31,7 +32,6 @@ from pushrail_stream.core.signals import (
     MovedToRetry,
     PartitionsAssigned,
     PartitionsRevoked,
-    PartitionUnread,
     RegistryChanged,
     RegistryTrouble,
     RequestAnswered,
@@ -43,7 +43,7 @@ from pushrail_stream.core.signals import (
     Suspended,
     Trimmed,
 )
-from pushrail_stream.core.text import safe_message
+from pushrail_stream.core.text import format_rfc3339, safe_message
 from pushrail_stream.observe.sampling import Sampling
 
 Logger = structlog.typing.FilteringBoundLogger
@@ -57,12 +57,8 @@ _FLOOD: Final = (
     "consuming has stopped: a release of a producer, or ours, is at fault. Mend it, or set flood_guard.enabled "
     "to false to let them become dead letters; then restart the workers"
 )
-_UNREAD: Final = (
-    "Kafka has records above `position` that the client cannot read; `kafka_trouble` says why. If a batch cannot be "
-    "decompressed, `topics skip` steps over it"
-)
 _TRIMMED: Final = (
-    "the records from `expected` to below `first` were removed before a worker had read them, by the topic's "
+    "the records from `committed` to below `first` were removed before a worker had read them, by the topic's "
     "retention or by hand: have their producers send them again, and see that retention.ms outlasts any outage"
 )
 
@@ -129,7 +125,7 @@ class LogObserver:
                 self._health(signal)
             case DocumentRefused() | DocumentCaveat() | RegistryChanged() | RegistryTrouble():
                 self._registry(signal)
-            case CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed() | PartitionUnread():
+            case CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed():
                 self._failed(signal)
             case RequestAnswered() | ApiKeysChanged():
                 self._ingest(signal)
@@ -174,10 +170,13 @@ class LogObserver:
                 )  # fmt: skip
             case Resumed(_, suspended_secs):
                 self._log.warning("destination_resumed", destination=where, suspended_secs=round(suspended_secs))
-            case BusGone(destination):
-                self._log.error("bus_gone", destination=where, bus=destination.bus_arn)
-            case BusBack(_, gone_secs):
-                self._log.warning("bus_back", destination=where, gone_secs=round(gone_secs))
+            case BusGone(destination, bus, swallowed):
+                seen = None if bus.last_seen_ms is None else format_rfc3339(bus.last_seen_ms)
+                self._log.error(
+                    "bus_gone", destination=where, bus=destination.bus_arn, last_seen=seen, **_lost(where, swallowed)
+                )
+            case BusBack(_, gone_secs, swallowed):
+                self._log.warning("bus_back", destination=where, gone_secs=round(gone_secs), **_lost(where, swallowed))
             case Slowed(_, in_flight, most):
                 self._log.debug("destination_slowed", destination=where, in_flight=in_flight, most=most)
 
@@ -192,7 +191,7 @@ class LogObserver:
             case RegistryTrouble(problem):
                 self._trouble(problem, "registry_trouble", problem=problem)
 
-    def _failed(self, signal: CopyFailed | CommitFailed | KafkaTrouble | Trimmed | PartitionUnread) -> None:
+    def _failed(self, signal: CopyFailed | CommitFailed | KafkaTrouble | Trimmed) -> None:
         match signal:
             case CopyFailed(copy, problem, retry_in_secs):
                 origin = str(copy.record.origin)
@@ -201,15 +200,10 @@ class LogObserver:
                 self._trouble(problem, "commit_failed", problem=problem)
             case KafkaTrouble(problem):
                 self._trouble(problem, "kafka_trouble", problem=problem)
-            case PartitionUnread(partition, position, secs):
-                self._trouble(
-                    str(partition), "partition_unread",
-                    partition=str(partition), position=position, secs=round(secs), advice=_UNREAD,
-                )  # fmt: skip
-            case Trimmed(partition, expected, first):
+            case Trimmed(partition, committed, first):
                 self._log.error(
                     "records_removed_unread",
-                    partition=str(partition), expected=expected, first=first, advice=_TRIMMED,
+                    partition=str(partition), committed=committed, first=first, advice=_TRIMMED,
                 )  # fmt: skip
 
     def _ingest(self, signal: RequestAnswered | ApiKeysChanged) -> None:
@@ -290,6 +284,13 @@ def _wide(signal: Attempted) -> dict[str, Any]:
         "trace_ids": [trace for event in events if (trace := event.trace_id) is not None],
         "origins": [str(entry.origin) for entry in entries],
     }
+
+
+def _lost(destination_id: str, swallowed: Swallowed | None) -> dict[str, Any]:
+    """The deliveries that a missing bus swallowed, and the command that sends them again."""
+    if swallowed is None:
+        return {"delivered_since": 0}
+    return {"delivered_since": swallowed.deliveries, "replay": swallowed.replay_command(destination_id)}
 
 
 def _ids(event: Event) -> dict[str, Any]:

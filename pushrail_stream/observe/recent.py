@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, final
 
+from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.signals import (
     BusGone,
@@ -18,7 +19,6 @@ from pushrail_stream.core.signals import (
     DocumentRefused,
     Flooded,
     KafkaTrouble,
-    PartitionUnread,
     RegistryTrouble,
     SettingCaveat,
     Signal,
@@ -52,8 +52,9 @@ class Recent:
                     self._keep(what, letter.destination_id, letter.code, letter.message)
             case Suspended(destination, code, message):
                 self._keep("suspended", destination.id, code, message)
-            case BusGone(destination):
-                self._keep("bus gone", destination.id, "", destination.bus_arn)
+            case BusGone(destination, bus, swallowed):
+                told = explain(destination.id, bus, swallowed)
+                self._keep("bus gone", destination.id, "", f"{destination.bus_arn}: {told}")
             case DocumentRefused(document, field, problem):
                 self._keep("document refused", document, field, problem)
             case _:
@@ -69,22 +70,14 @@ class Recent:
                 self._keep("Kafka", "", "", problem)
             case RegistryTrouble(problem):
                 self._keep("registry", "", "", problem)
-            case Trimmed() | PartitionUnread():
-                self._partition(signal)
+            case Trimmed(partition, committed, first):
+                self._keep("records removed unread", str(partition), "", f"from {committed} to below {first}")
             case Flooded():
                 self._keep("stopped", "", "", "a flood of dead letters")
             case SettingCaveat(setting, problem):
                 self._caveats[setting] = Incident(self._now_ms(), "setting", setting, "", safe_message(problem))
             case _:
                 pass
-
-    def _partition(self, signal: Trimmed | PartitionUnread) -> None:
-        where = str(signal.partition)
-        match signal:
-            case Trimmed(_, expected, first):
-                self._keep("records removed unread", where, "", f"from {expected} to below {first}")
-            case PartitionUnread(_, position, secs):
-                self._keep("nothing is read", where, "", f"at {position} for {secs:.0f} s")
 
     def newest_first(self) -> list[Incident]:
         """The caveats, then what is kept."""

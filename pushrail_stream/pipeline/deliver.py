@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Literal, NamedTuple, final
 
 from pushrail_stream.core.batch import Batch
@@ -114,6 +114,7 @@ class Deliver:
         self._timers: dict[str, tuple[float, asyncio.Handle]] = {}
         """When it fires (what uvloop calls at once is no timer and cannot tell), and how to cancel it."""
         self._pressed_until = float("-inf")
+        look_out.answered = self._revisit
 
     @property
     def lanes(self) -> int:
@@ -127,12 +128,12 @@ class Deliver:
         slowed = sum(not lane.window.is_open for lane in lanes)
         calls = sum(lane.in_flight for lane in lanes)
         waiting = sum(len(lane) for lane in lanes)
-        return Census(len(lanes), suspended, slowed, len(self._look_out.gone), calls, waiting)
+        return Census(len(lanes), suspended, slowed, self._look_out.missing, calls, waiting)
 
     def lane_views(self, most: int) -> list[LaneView]:
         """The lanes that need looking at, worst first, then the busiest; at most so many. Looks at every lane."""
         now = self._loop.time()
-        gone = self._look_out.gone
+        gone = {view.destination.id for view in self._look_out.missing_views()}
         # What comes for a bus that is gone does not stay, so its lane is seldom there: it is shown all the same.
         views = [LaneView(name, "gone", 0, 0, 0, 0.0) for name in gone]
         views += [_view(lane, now) for name, lane in self._lanes.items() if name not in gone]
@@ -148,8 +149,8 @@ class Deliver:
             self._adopt(lane, destination)
         if lane.is_suspended and delivery.replay is not None and delivery.first_attempt_ms is None:
             lane.suspension.asked()
-        if lane.is_suspended and lane.refuses(now):
-            self._conclude.refuse(lane, delivery, now)
+        if lane.is_suspended and (lane.refuses(now) or lane.is_overfull):
+            self._turn_away(lane, delivery, now)
         elif now < self._pressed_until and not lane.is_idle and lane.is_silent(now):
             self._conclude.hold(lane, delivery, now)
         elif lane.offer(delivery, now):
@@ -189,37 +190,72 @@ class Deliver:
                 self._conclude.hold(lane, delivery, now)
             self._schedule(lane, now)
 
+    def documents_changed(self, destination_ids: Iterable[str]) -> None:
+        """The documents of these destinations are new, changed or gone: what was remembered of the old ones ends."""
+        for destination_id in destination_ids:
+            self._look_out.changed(destination_id)
+            self._revisit(destination_id)
+
     def stop(self) -> None:
         """Cancel all timers: no batch leaves any more."""
         for _, timer in self._timers.values():
             timer.cancel()
         self._timers.clear()
 
+    def _revisit(self, destination_id: str) -> None:
+        """Something changed for the destination: its lane may have something to do."""
+        lane = self._lanes.get(destination_id)
+        if lane is not None:
+            self._pump(lane, self._loop.time())
+
+    def _turn_away(self, lane: Lane, delivery: Delivery, now: float) -> None:
+        """Its destination is suspended, and no probe is due; or so many wait for the probe that it waits elsewhere."""
+        if lane.refuses(now):
+            self._conclude.refuse(lane, delivery, now)
+        else:
+            self._conclude.hold(lane, delivery, now)
+
     def _pump(self, lane: Lane, now: float, room: int = ROOM) -> None:
-        self._look_up(lane)
+        self._look_up(lane, now)
         for delivery in lane.late(now, room):
             self._conclude.hold(lane, delivery, now)
         while (batch := lane.take(now)) is not None:
             self._under_way.start(self._attempt(lane, batch, lane.window.round), batch.is_leaving)
         self._schedule(lane, now)
 
-    def _look_up(self, lane: Lane) -> None:
-        """The lane's document as it is now; without one, or with one that is disabled, nothing is sent."""
+    def _look_up(self, lane: Lane, now: float) -> None:
+        """The lane's document as it is now; without one, or with one that is disabled, nothing is sent.
+
+        Nor is anything sent to a bus that is missing, or before it is known whether a bus exists.
+        """
         destination = self._directory.get(lane.destination.id)
-        if destination is lane.destination:
-            self._look_out.watch(destination)
-            if self._look_out.is_gone(destination.id):
-                self._bury_all(lane)
-            return
         if destination is not None and destination.enabled:
-            self._adopt(lane, destination)
+            if destination is not lane.destination:
+                self._adopt(lane, destination)
+            if not lane.is_idle:
+                self._ask_for(lane, now)
+        else:
+            self._end(lane, destination, now)
+
+    def _ask_for(self, lane: Lane, now: float) -> None:
+        """Act on what is known of the bus."""
+        state = self._look_out.watch(lane.destination)
+        if state == "awaited":
+            lane.shut(now)
             return
+        lane.open()
+        if state == "missing":
+            self._bury_all(lane)
+
+    def _end(self, lane: Lane, destination: Destination | None, now: float) -> None:
+        """The lane's document is deleted, disabled, or another customer's."""
         if destination is None or destination.owner != lane.destination.owner:
             self._orphan(lane)
         else:
             for delivery in lane.drop(lambda _delivery: True):
                 self._hand_over.skip(delivery, destination.bus_arn, "disabled")
-        self._health.clear(lane, self._loop.time())
+        lane.open()
+        self._health.clear(lane, now)
 
     def _adopt(self, lane: Lane, destination: Destination) -> None:
         """A changed document holds from the next batch on; one that is reached in another way is probed at once."""
@@ -236,8 +272,8 @@ class Deliver:
             self._hand_over.skip(delivery, None, "deleted")
 
     def _bury_all(self, lane: Lane) -> None:
-        """The bus is gone: PutEvents would succeed, and what it took would be lost."""
-        problem = Problem(BUS_NOT_FOUND, f"{lane.destination.bus_arn} does not exist (DescribeEventBus)")
+        """The bus is missing: PutEvents would succeed, and the events would be lost."""
+        problem = Problem(BUS_NOT_FOUND, self._look_out.problem(lane.destination))
         for delivery in lane.drop(lambda _delivery: True):
             self._hand_over.bury(delivery, lane.destination.bus_arn, "blocked", problem)
 
@@ -314,6 +350,7 @@ class Deliver:
                 if self._health.learn(lane, batch, outcomes, sent_in, now):
                     for delivery in lane.drop(lambda _delivery: True):
                         self._conclude.refuse(lane, delivery, now)
+                outcomes = self._look_out.judge(batch, outcomes, at_ms)
                 pairs = zip(batch.deliveries, outcomes, strict=True)
                 pressed = now < self._pressed_until
                 entries = [

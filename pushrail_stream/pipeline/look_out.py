@@ -1,160 +1,238 @@
-"""Look out: whether the buses that are sent to still exist, asked now and then and never in a hurry.
+"""Look out: whether the buses that are sent to exist.
 
-PutEvents to a bus that is gone succeeds and drops the event; only DescribeEventBus tells. Every destination is asked
-about when it becomes active, when its document names another bus or other credentials, and every ten minutes after
-that, as far as its role may ask. While a bus is gone it is asked about at growing intervals, so that its destination
-resumes by itself: once the bus is there, or once the role may ask no more and nobody can say that it is not.
+PutEvents to a bus that does not exist succeeds and drops the event; only DescribeEventBus tells. So the first batch of
+a destination waits for the answer, and so does the first batch after its bus or credentials changed, or after nothing
+was sent for so long that the last answer is too old. The wait ends `ANSWER_SECS` after the look was sent, or when the
+role may not ask. While batches are sent, the bus is asked about every ten minutes, and nothing waits for that. A
+missing bus is asked about at growing intervals, so that its destination resumes by itself. Everything that is known of
+a bus ends with the destination's document.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Final, NamedTuple, final
 
+from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.bus_status import BusState, BusStatus, MissingBus, Swallowed
 from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.outcome import BUS_NOT_FOUND, Blocked, Delivered, Outcome, Presence
 from pushrail_stream.core.signals import BusBack, BusGone
-from pushrail_stream.core.suspension import FIRST_PROBE_SECS, LAST_PROBE_SECS
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Bus, Directory, Observer
+from pushrail_stream.ports import Bus, Clock, Directory, Observer
 
-LOOK_AGAIN_SECS: Final = 600.0
-_GAP_SECS: Final = 0.05
-"""Between two calls, whatever the account: 20 a second."""
-_ACCOUNT_GAP_SECS: Final = 1.0
-"""Between two calls about one account's buses: its quota for all control-plane calls is 50 a second (facts 1.1)."""
-_AHEAD: Final = 100
-"""How far along the queue one is sought whose account may be asked."""
-_NEVER: Final = float("inf")
-
-
-class _Gone(NamedTuple):
-    since: float
-    pause_secs: float
+ANSWER_SECS: Final = 2.0
+"""A batch waits so long for the answer, from when the look is sent."""
+_ACCOUNT_GAP_SECS: Final = 0.05
+"""20 looks a second per account and region. AWS allows 50 control-plane calls there (Amazon EventBridge quotas), and
+the customer's own tools and our other workers need their part."""
+_BURST_SECS: Final = 1.0
+"""An account that was not asked for as long takes 20 looks at once."""
+_THROTTLED_SECS: Final = 1.0
+"""An account that refuses a look because of its quota is left alone for so long."""
 
 
-@dataclass(slots=True, eq=False)
-class _Watched:
-    """What is known of one destination's bus, reached as this document says. Another way of reaching it is another."""
+class MissingView(NamedTuple):
+    """One destination whose bus does not exist."""
 
     destination: Destination
-    gone: _Gone | None
-    look_at: float = _NEVER
-    """When it is to be asked about again; never while that is under way."""
+    bus: MissingBus
+    swallowed: Swallowed | None
+
+
+@final
+class _Watched:
+    """One destination's bus, reached as this document says. Another way of reaching it is another."""
+
+    __slots__ = ("destination", "status", "timer")
+
+    def __init__(self, destination: Destination, status: BusStatus) -> None:
+        self.destination = destination
+        self.status = status
+        self.timer: asyncio.TimerHandle | None = None
+        """Ends the wait for an answer, or begins the next look at a missing bus."""
+
+    def cancel_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
 
 
 @final
 class LookOut:
-    """Which buses are gone. Lives on the event loop; every method but `_look` returns at once."""
+    """Which buses may be sent to. Lives on the event loop; every method but `_look` returns at once."""
 
-    def __init__(
-        self,
-        *,
-        bus: Bus,
-        directory: Directory,
-        under_way: UnderWay,
-        observe: Observer,
-    ) -> None:
+    def __init__(self, *, bus: Bus, directory: Directory, under_way: UnderWay, clock: Clock, observe: Observer) -> None:
         self._bus = bus
         self._directory = directory
         self._under_way = under_way
+        self._clock = clock
         self._observe = observe
         self._loop = asyncio.get_running_loop()
-        self._queue: deque[_Watched] = deque()
         self._watched: dict[str, _Watched] = {}
+        self._missing: dict[str, _Watched] = {}
+        """Those whose bus is missing."""
         self._account_at: dict[str, float] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        """When the looks that were sent are paced out, by account and region."""
+        self.answered: Callable[[str], None] = lambda _destination_id: None
+        """Is called with the id of a destination whose lane may do something else now."""
 
     @property
-    def gone(self) -> Collection[str]:
-        """The destinations whose bus was missing when it was last asked about."""
-        return {name for name, watched in self._watched.items() if watched.gone is not None}
+    def missing(self) -> int:
+        """How many destinations have a bus that does not exist."""
+        return len(self._missing)
 
-    def is_gone(self, destination_id: str) -> bool:
-        """Whether the bus of this destination was missing when it was last asked about."""
+    def missing_views(self) -> list[MissingView]:
+        """The destinations whose bus does not exist."""
+        return [
+            MissingView(watched.destination, watched.status.missing, watched.status.swallowed)
+            for watched in self._missing.values()
+            if watched.status.missing is not None
+        ]
+
+    def watch(self, destination: Destination) -> BusState:
+        """Something is to be sent to the destination, with this document: whether it may be sent now."""
+        watched = self._watched.get(destination.id)
+        if watched is None or watched.destination is not destination:
+            watched = self._adopt(destination, watched)
+        if watched.status.is_due(self._loop.time()):
+            self._ask(watched)
+        return watched.status.state
+
+    def changed(self, destination_id: str) -> None:
+        """The document of this destination is another, or gone: what is known of the old one's bus ends."""
         watched = self._watched.get(destination_id)
-        return watched is not None and watched.gone is not None
+        if watched is None:
+            return
+        destination = self._directory.get(destination_id)
+        if destination is None or not destination.enabled or not _is_same_bus(destination, watched.destination):
+            self._forget(watched)
+        elif watched.status.missing is not None:
+            self.watch(destination)
 
-    def watch(self, destination: Destination) -> None:
-        """The destination is active, with this document: ask about its bus, unless that was done lately."""
-        watched = self._current(destination)
-        if watched.look_at <= self._loop.time():
-            self._enqueue(watched)
+    def judge(self, batch: Batch, outcomes: tuple[Outcome, ...], at_ms: int) -> tuple[Outcome, ...]:
+        """The outcomes of a call made at this moment. A bus that was found missing meanwhile has delivered nothing."""
+        watched = self._watched.get(batch.destination.id)
+        if watched is None or watched.destination.bus_arn != batch.destination.bus_arn:
+            return outcomes
+        if watched.status.missing is not None:
+            blocked = Blocked(BUS_NOT_FOUND, watched.status.missing.describe(batch.destination.bus_arn))
+            return tuple(blocked if isinstance(outcome, Delivered) else outcome for outcome in outcomes)
+        watched.status.took(sum(isinstance(outcome, Delivered) for outcome in outcomes), at_ms)
+        return outcomes
+
+    def problem(self, destination: Destination) -> str:
+        """Why nothing is sent to a destination whose bus is missing, for people."""
+        missing = self._watched[destination.id].status.missing
+        return "" if missing is None else missing.describe(destination.bus_arn)
 
     def stop(self) -> None:
         """Ask no more."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._queue.clear()
+        for watched in self._watched.values():
+            watched.cancel_timer()
 
-    def _current(self, destination: Destination) -> _Watched:
-        """What is known of the bus as this document names and reaches it: of another way nothing, so ask at once."""
-        watched = self._watched.get(destination.id)
-        if watched is not None and watched.destination is destination:
-            return watched
-        if watched is None or watched.destination.reach != destination.reach:
-            watched = self._begin(destination, watched)
-        watched.destination = destination
-        return watched
-
-    def _begin(self, destination: Destination, before: _Watched | None) -> _Watched:
-        # Of the same bus, reached with other credentials, the last word stands until there is another.
-        is_same_bus = before is not None and before.destination.bus_arn == destination.bus_arn
-        gone = before.gone if before is not None and is_same_bus else None
-        watched = self._watched[destination.id] = _Watched(destination, gone)
-        self._enqueue(watched, first=before is not None)
-        return watched
-
-    def _enqueue(self, watched: _Watched, *, first: bool = False) -> None:
-        """``first``: before those that only begin, as thousands may after a start."""
-        watched.look_at = _NEVER
-        if first:
-            self._queue.appendleft(watched)
+    def _adopt(self, destination: Destination, before: _Watched | None) -> _Watched:
+        """What is known of the bus as this document names and reaches it."""
+        if before is None or not _is_same_bus(destination, before.destination):
+            if before is not None:
+                self._forget(before)
+            watched = _Watched(destination, BusStatus())
+        elif destination.reach == before.destination.reach:
+            before.destination = destination
+            return before
         else:
-            self._queue.append(watched)
-        if self._timer is None:
-            self._timer = self._loop.call_later(_GAP_SECS, self._tick)
+            before.cancel_timer()
+            before.status.ask_anew()
+            watched = _Watched(destination, before.status)
+            if before.status.missing is not None:
+                self._missing[destination.id] = watched
+        self._watched[destination.id] = watched
+        return watched
 
-    def _tick(self) -> None:
-        self._timer = self._loop.call_later(_GAP_SECS, self._tick) if self._queue else None
-        now = self._loop.time()
-        for _ in range(min(_AHEAD, len(self._queue))):
-            watched = self._queue.popleft()
-            if self._is_due(watched):
-                account = watched.destination.bus_arn.split(":")[4]
-                if self._account_at.get(account, 0.0) <= now:
-                    self._account_at[account] = now + _ACCOUNT_GAP_SECS
-                    self._under_way.start(self._look(watched), lambda: False)
-                    return
-                self._queue.append(watched)
+    def _forget(self, watched: _Watched) -> None:
+        watched.cancel_timer()
+        del self._watched[watched.destination.id]
+        self._missing.pop(watched.destination.id, None)
 
-    def _is_due(self, watched: _Watched) -> bool:
-        """Whether the document still is what was queued; a changed one is queued by itself."""
-        name = watched.destination.id
-        if self._watched.get(name) is not watched:
-            return False
-        destination = self._directory.get(name)
-        if destination is None or not destination.enabled:
-            del self._watched[name]
-            return False
-        return self._current(destination) is watched
+    def _is_current(self, watched: _Watched) -> bool:
+        """Whether the document is still the one that the look is about."""
+        return self._watched.get(watched.destination.id) is watched
+
+    def _ask(self, watched: _Watched) -> None:
+        watched.status.begin_look()
+        self._under_way.start(self._look(watched), lambda: False)
 
     async def _look(self, watched: _Watched) -> None:
+        if not await self._bus.sign_in(watched.destination):
+            self._could_not_sign_in(watched)
+            return
+        await self._turn(_account_of(watched.destination))
+        if not self._is_current(watched):
+            return
+        if watched.status.is_awaited and watched.timer is None:
+            watched.timer = self._loop.call_later(ANSWER_SECS, self._let_go, watched)
+        watched.status.sent_look(self._clock.now_ms())
         presence = await self._bus.look(watched.destination)
-        if self._watched.get(watched.destination.id) is not watched:
-            return  # the document has changed meanwhile: this is no answer to what it says now
-        now, before = self._loop.time(), watched.gone
-        if presence == "gone":
-            pause = FIRST_PROBE_SECS if before is None else min(2 * before.pause_secs, LAST_PROBE_SECS)
-            watched.gone = _Gone(now if before is None else before.since, pause)
+        if self._is_current(watched):
+            self._take(watched, presence)
+
+    async def _turn(self, account: str) -> None:
+        """Wait until the account may be asked."""
+        now = self._loop.time()
+        if len(self._account_at) > 2 * len(self._watched):
+            # The accounts of deleted destinations end here.
+            self._account_at = {name: free_at for name, free_at in self._account_at.items() if free_at > now}
+        free_at = max(now, self._account_at.get(account, now))
+        self._account_at[account] = free_at + _ACCOUNT_GAP_SECS
+        await asyncio.sleep(max(0.0, free_at - _BURST_SECS - now))
+
+    def _could_not_sign_in(self, watched: _Watched) -> None:
+        """Without credentials nothing can be sent: the batch that is ready finds out why, and the next one waits."""
+        if not self._is_current(watched):
+            return
+        if watched.status.missing is not None or not watched.status.is_awaited:
+            self._take(watched, "unknown")
+            return
+        watched.status.is_awaited = False
+        self.answered(watched.destination.id)
+        watched.status.ask_anew()
+
+    def _let_go(self, watched: _Watched) -> None:
+        """The answer is late."""
+        watched.timer, watched.status.is_awaited = None, False
+        self.answered(watched.destination.id)
+
+    def _take(self, watched: _Watched, presence: Presence) -> None:
+        """Take an answer in."""
+        status, destination, now = watched.status, watched.destination, self._loop.time()
+        if presence == "busy" and status.is_awaited:
+            account = _account_of(destination)
+            self._account_at[account] = max(self._account_at.get(account, now), now + _BURST_SECS + _THROTTLED_SECS)
+            self._ask(watched)
+            return
+        watched.cancel_timer()
+        now_ms, before, swallowed = self._clock.now_ms(), status.missing, status.swallowed
+        status.learn(presence, now, now_ms)
+        if status.missing is not None:
+            self._missing[destination.id] = watched
+            watched.timer = self._loop.call_later(status.pause_secs, self._look_again, watched)
             if before is None:
-                self._observe(BusGone(watched.destination))
-        elif before is not None and presence != "unknown":
-            watched.gone = None
-            self._observe(BusBack(watched.destination, now - before.since))
-        if watched.gone is None:
-            watched.look_at = now + LOOK_AGAIN_SECS
-        else:
-            self._loop.call_later(watched.gone.pause_secs, self._enqueue, watched)
+                self._observe(BusGone(destination, status.missing, status.swallowed))
+        elif before is not None:
+            del self._missing[destination.id]
+            self._observe(BusBack(destination, max(0, now_ms - before.since_ms) / 1000, swallowed))
+        self.answered(destination.id)
+
+    def _look_again(self, watched: _Watched) -> None:
+        watched.timer = None
+        self._ask(watched)
+
+
+def _is_same_bus(one: Destination, other: Destination) -> bool:
+    return one.bus_arn == other.bus_arn and one.owner == other.owner
+
+
+def _account_of(destination: Destination) -> str:
+    """Account and region of the bus: ``arn:aws:events:REGION:ACCOUNT``."""
+    return destination.bus_arn.split(":event-bus/", 1)[0]

@@ -9,6 +9,7 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.pipeline.deliver import Census, LaneView
 from pushrail_stream.pipeline.intake import PartitionView
+from pushrail_stream.pipeline.look_out import MissingView
 from pushrail_stream.ports import ClientStatistics, SignIns
 
 
@@ -19,12 +20,11 @@ class WorkerState:
     ledger: Ledger = field(default_factory=Ledger)
     census: Callable[[], Census] = Census
     lanes: Callable[[int], Sequence[LaneView]] = lambda _most: ()
+    missing_buses: Callable[[], Sequence[MissingView]] = list
     partitions: Callable[[], Mapping[str, Sequence[PartitionView]]] = dict
     """Of events and of retries."""
     lag: Callable[[Partition, int | None], int | None] = lambda _partition, _committed: None
     """Records of a partition above the committed offset; None while unknown."""
-    unread_secs: Callable[[], Mapping[Partition, float]] = dict
-    """By partition how long nothing was read although its end is ahead; 0.0 where all is well."""
     turn_ages: Callable[[], Mapping[str, float]] = dict
     """Seconds since each consumer's thread last turned."""
     kafka: Callable[[], Mapping[str, ClientStatistics]] = dict

@@ -42,7 +42,7 @@ async def test_a_key_that_may_not_ask_is_denied(base_credentials: tuple[str, str
     ("effect", "presence"),
     [
         (CallError(400, "AccessDeniedException"), "denied"),
-        (CallError(400, "ThrottlingException"), "unknown"),
+        (CallError(400, "ThrottlingException"), "busy"),
         (CallError(500, "InternalException"), "unknown"),
         (CallError(404, body="html"), "unknown"),
         (CallError(403, body="empty"), "unknown"),
@@ -77,8 +77,18 @@ async def test_the_description_of_another_bus_says_nothing_of_this_one(arn: obje
         assert await us.look(destination(OWN_KEY)) == "there"
 
 
+async def test_a_session_is_opened_ahead_of_the_question(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, server):
+        assert await us.sign_in(destination(OWN_KEY))
+        assert await us.sign_in(destination(ASSUME))
+        assert server.counts()["assumeRole"] == 1
+        assert await us.look(destination(ASSUME)) == "there"
+        assert server.counts()["assumeRole"] == 1
+
+
 async def test_without_a_session_nobody_is_asked(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         server.set_plan([Rule(CallError(403, "AccessDenied"), ON_ASSUME)])
+        assert not await us.sign_in(destination(ASSUME))
         assert await us.look(destination(ASSUME)) == "unknown"
         assert server.counts()["describeEventBus"] == 0

@@ -14,14 +14,17 @@ from typing import Any
 import aiohttp
 import pytest
 
+from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.http.status import WorkerStatus, status_page
 from pushrail_stream.pipeline.deliver import Census, LaneView
 from pushrail_stream.pipeline.intake import PartitionView
+from pushrail_stream.pipeline.look_out import MissingView
 from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.ports import Incident
+from tests.pipeline.records import destination
 from tests.tools import needed_tool
 
 AT_MS = 1_780_000_000_000
@@ -63,6 +66,31 @@ def status(reasons: Sequence[str] = (), **changes: Any) -> WorkerStatus:
     letters = {"blocked": 5, "rejected": 2, "expired": 0}
     told = WorkerStatus("pushrail-stream-2", state, lambda: reasons, lambda: letters, lambda: INCIDENTS)
     return told._replace(**changes)
+
+
+def missing(name: str, swallowed: Swallowed | None = None) -> MissingView:
+    return MissingView(destination(name), MissingBus(AT_MS - 5_000, AT_MS - 65_000), swallowed)
+
+
+def with_missing(*views: MissingView) -> str:
+    told = status()
+    told.worker.missing_buses = lambda: views
+    return text(status_page(told))
+
+
+def test_a_missing_bus_says_when_it_was_seen_and_how_its_deliveries_are_sent_again() -> None:
+    assert "Missing buses" not in text(status_page(status()))
+    shown = with_missing(missing("acme", Swallowed(28, AT_MS - 64_000, AT_MS - 4_999)), missing("idle"))
+    assert (
+        "dst_acme | 2026-05-28T20:26:35.000Z | arn:aws:events:us-east-1:123456789012:event-bus/dst_acme: last seen "
+        "2026-05-28T20:25:35.000Z; 28 deliveries were called delivered since then. Once the bus exists again, send "
+        "them again: pushrail-stream replay events --destination dst_acme --delivered-since 2026-05-28T20:25:36.000Z "
+        "--delivered-until 2026-05-28T20:26:35.001Z"
+    ) in shown
+    assert "dst_idle: last seen 2026-05-28T20:25:35.000Z; nothing was called delivered since then" in shown
+    many = with_missing(*(missing(f"m{number}") for number in range(60)))
+    assert "Missing buses, the first 50 of 60" in many
+    assert "dst_m59" not in many
 
 
 class _Text(HTMLParser):

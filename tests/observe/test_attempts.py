@@ -273,7 +273,7 @@ def is_gone(world: World) -> None:
         (blocks, range(100, 105), [back(n) for n in range(20)], {"blocked": 5, "suspended": 20}),
         (blocks, (), [back(n) for n in range(20)], {"blocked": 5, "suspended": 15}),
         (hangs, (), [back(n) for n in range(20)], {"expired": 20}),
-        (is_gone, [100], [back(n) for n in range(3)], {"blocked": 3}),
+        (is_gone, [100], [back(n) for n in range(3)], {"blocked": 4}),
         (works, (), [back(0, padding=1_100_000)], {"oversize": 1}),
         (works, (), [back(0)._replace(value=b"poison")], {"undecodable": 1}),
     ],

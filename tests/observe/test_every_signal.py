@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
 import pushrail_stream.observe
+from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.delivery import Problem, Replay
 from pushrail_stream.core.event import x_ray_header
 from pushrail_stream.core.flood import FloodReport
@@ -36,7 +37,6 @@ from pushrail_stream.core.signals import (
     MovedToRetry,
     PartitionsAssigned,
     PartitionsRevoked,
-    PartitionUnread,
     RegistryChanged,
     RegistryTrouble,
     RequestAnswered,
@@ -101,8 +101,8 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (Suspended(BUS, "AccessDenied", "no", 30.0, first=True), "destination_suspended"),
     (Suspended(BUS, "AccessDenied", "no", 60.0, first=False), "probe_blocked"),
     (Resumed(BUS, 31.0), "destination_resumed"),
-    (BusGone(BUS), "bus_gone"),
-    (BusBack(BUS, 12.0), "bus_back"),
+    (BusGone(BUS, MissingBus(2_000, None), None), "bus_gone"),
+    (BusBack(BUS, 12.0, Swallowed(3, 1_500, 2_001)), "bus_back"),
     (Flooded(FloodReport(10, 9, 8, 7, 60)), "flood_of_dead_letters"),
     (Slowed(BUS, 4, 8), "destination_slowed"),
     (Membership("pushrail-stream", active=True), "group_joined"),
@@ -125,7 +125,6 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (Held(on=False, events=10, bytes=10), "consuming_again"),
     (Trimmed(PARTITION, 17, 30), "records_removed_unread"),
     (SettingCaveat("vendor", "is not set"), "setting_caveat"),
-    (PartitionUnread(PARTITION, 17, 61.0), "partition_unread"),
     (CommitFailed("no coordinator"), "commit_failed"),
     (KafkaTrouble("1/3 brokers are down"), "kafka_trouble"),
 ]

@@ -6,6 +6,7 @@ from typing import Any, final
 
 import pytest
 
+from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.event import x_ray_header
 from pushrail_stream.core.outcome import Delivered, Retryable, Throttled
@@ -145,17 +146,38 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
             {"level": "warning", "event": "destination_resumed", "destination": "dst_acme", "suspended_secs": 95},
         ),
         (
-            BusGone(destination()),
+            BusGone(destination(), MissingBus(2_000, None), None),
             {
                 "level": "error",
                 "event": "bus_gone",
                 "destination": "dst_acme",
                 "bus": destination().bus_arn,
+                "last_seen": None,
+                "delivered_since": 0,
             },
         ),
         (
-            BusBack(destination(), 61.0),
-            {"level": "warning", "event": "bus_back", "destination": "dst_acme", "gone_secs": 61},
+            BusGone(destination(), MissingBus(2_000, 1_000), Swallowed(3, 1_500, 2_001)),
+            {
+                "level": "error",
+                "event": "bus_gone",
+                "destination": "dst_acme",
+                "bus": destination().bus_arn,
+                "last_seen": "1970-01-01T00:00:01.000Z",
+                "delivered_since": 3,
+                "replay": "pushrail-stream replay events --destination dst_acme "
+                "--delivered-since 1970-01-01T00:00:01.500Z --delivered-until 1970-01-01T00:00:02.001Z",
+            },
+        ),
+        (
+            BusBack(destination(), 61.0, None),
+            {
+                "level": "warning",
+                "event": "bus_back",
+                "destination": "dst_acme",
+                "gone_secs": 61,
+                "delivered_since": 0,
+            },
         ),
         (
             DocumentRefused("a.json", "region", "must be an AWS region"),
@@ -415,5 +437,5 @@ def test_records_that_were_removed_unread_are_an_error_that_says_what_to_do() ->
     [line] = said(Trimmed(P3, 17, 30))
     assert "retention.ms" in line.pop("advice")
     assert line == {
-        "level": "error", "event": "records_removed_unread", "partition": f"{EVENTS}/3", "expected": 17, "first": 30,
+        "level": "error", "event": "records_removed_unread", "partition": f"{EVENTS}/3", "committed": 17, "first": 30,
     }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import count
 
+from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.flood import FloodReport
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import (
@@ -16,7 +17,6 @@ from pushrail_stream.core.signals import (
     Flooded,
     Held,
     KafkaTrouble,
-    PartitionUnread,
     RegistryTrouble,
     SettingCaveat,
     Signal,
@@ -48,18 +48,16 @@ def test_everything_that_wants_a_person_is_told() -> None:
     where = destination()
     found = told(
         Suspended(where, "AccessDenied", "no", 30, first=True),
-        BusGone(where),
+        BusGone(where, MissingBus(2_000, None), None),
         DocumentRefused("a.json", "region", "is not one"),
         KafkaTrouble("down"),
         RegistryTrouble("no folder"),
         Flooded(FloodReport(10, 9, 8, 7, 60)),
         Trimmed(Partition("pushrail.events", 3), 17, 30),
-        PartitionUnread(Partition("pushrail.events", 3), 17, 61.0),
         Held(True, 1, 1),
     )
     assert [what for what, *_ in reversed(found)] == [
         "suspended", "bus gone", "document refused", "Kafka", "registry", "stopped", "records removed unread",
-        "nothing is read",
     ]  # fmt: skip
 
 
@@ -67,11 +65,25 @@ def test_many_bad_records_of_a_partition_are_one_incident_and_push_nothing_else_
     bad = letter("undecodable", "payload", "is missing")
     at = [replace(bad, record=bad.record._replace(offset=offset)) for offset in range(100)]
     copies = [CopyFailed(dead, "no leader", 1.0) for dead in at]
-    found = told(BusGone(destination()), *(DeadLettered(dead, None) for dead in at), *copies)
+    found = told(
+        BusGone(destination(), MissingBus(2_000, 1_000), Swallowed(3, 1_500, 2_001)),
+        *(DeadLettered(dead, None) for dead in at),
+        *copies,
+    )
     assert found == [
         ("copy not written", f"{EVENTS}/0", "", "no leader (offset 99)"),
         ("dead letter: undecodable", f"{EVENTS}/0", "payload", "is missing (offset 99)"),
-        ("bus gone", "dst_acme", "", destination().bus_arn),
+        (
+            "bus gone",
+            "dst_acme",
+            "",
+            (
+                f"{destination().bus_arn}: last seen 1970-01-01T00:00:01.000Z; 3 deliveries were called delivered "
+                "since then. Once the bus exists again, send them again: pushrail-stream replay events "
+                "--destination dst_acme --delivered-since 1970-01-01T00:00:01.500Z "
+                "--delivered-until 1970-01-01T00:00:02.001Z"
+            ),
+        ),
     ]
 
 

@@ -55,6 +55,9 @@ class ScriptedBus:
         """Whose bus is gone; there otherwise."""
         self.looks: list[tuple[float, str]] = []
         self.look_secs = 0.0
+        self.sign_in_secs = 0.0
+        self.signs_in = True
+        """Whether there are credentials to look with. Calls answer as they are told to all the same."""
         self.most_under_way: Counter[str] = Counter()
         self.under_way: Counter[str] = Counter()
 
@@ -78,6 +81,12 @@ class ScriptedBus:
                     self.arrived[name].append(delivery.event.idempotency_key)
                     self._settled.append((name, delivery.record.origin))
         return reply
+
+    async def sign_in(self, destination: Destination) -> bool:
+        del destination
+        signs_in = self.signs_in
+        await _pass(self.sign_in_secs)
+        return signs_in
 
     async def look(self, destination: Destination) -> Presence:
         self.looks.append((virtual_loop().elapsed, destination.id))
@@ -184,6 +193,8 @@ class Documents:
 
     def __init__(self, documents: Iterable[Destination]) -> None:
         self.documents = list(documents)
+        self.changed: Callable[[Sequence[str]], None] = lambda _ids: None
+        """Is told the ids of documents that are new, changed or gone, as the registry tells a worker."""
 
     def route(self, vendor: str, customer_external_id: str) -> Sequence[Destination]:
         wanted = (vendor, customer_external_id)
@@ -194,12 +205,17 @@ class Documents:
 
     def put(self, document: Destination) -> None:
         """Add a document, or replace the one of this id."""
-        self.remove(document.id)
-        self.documents.append(document)
+        self.put_untold(document)
+        self.changed([document.id])
+
+    def put_untold(self, document: Destination) -> None:
+        """As `put`, a moment before the worker is told of it."""
+        self.documents = [*(d for d in self.documents if d.id != document.id), document]
 
     def remove(self, destination_id: str) -> None:
         """Delete a document, if there is one."""
         self.documents = [d for d in self.documents if d.id != destination_id]
+        self.changed([destination_id])
 
 
 async def _pass(secs: float) -> None:

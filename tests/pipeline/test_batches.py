@@ -100,6 +100,7 @@ async def test_a_paced_lane_without_work_is_forgotten_when_its_pace_allows_a_cal
     world = World(narrow("acme", 8, per_second=2))
     async with world.worker() as worker:
         worker.feed(*records(range(13)))
+        await worker.at(0)
         await worker.give_back(P0)
         assert worker.deliver.lanes == 1
         await worker.at(0.45)

@@ -10,9 +10,10 @@ import pytest
 from pushrail_stream.core.destination import AssumeRole, Destination
 from pushrail_stream.core.outcome import Presence
 from pushrail_stream.core.signals import BusBack, BusGone
-from tests.pipeline.records import P0, destination, record, records
-from tests.pipeline.world import Worker, World
-from tests.virtual_time import in_virtual_time
+from pushrail_stream.pipeline.intake import HoldLimits
+from tests.pipeline.records import P0, START_MS, always, destination, failed, record, records
+from tests.pipeline.world import HANGS, Worker, World
+from tests.virtual_time import in_virtual_time, virtual_loop
 
 
 def looks(world: World, name: str = "dst_acme") -> list[float]:
@@ -55,7 +56,7 @@ async def test_a_bus_that_comes_back_is_delivered_to_again() -> None:
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(200)
-        assert looks(world) == [0.05, 30.1, 90.15], "at growing intervals, whether there are events or not"
+        assert looks(world) == [0.0, 30.0, 90.0], "at growing intervals, whether there are events or not"
         world.bus.presence["dst_acme"] = "there"
         await worker.at(220)
         [back] = worker.told(BusBack)
@@ -72,7 +73,7 @@ async def test_an_active_destination_is_asked_about_every_ten_minutes_and_an_idl
     async with world.worker() as worker:
         following = await busy(worker, 1500, 0)
         assert len(looks(world)) == 3
-        assert [round(at) for at in looks(world)] == [10, 610, 1220]
+        assert [round(at) for at in looks(world)] == [10, 610, 1210]
         await worker.at(5000)
         assert len(looks(world)) == 3
         worker.feed(record(following))
@@ -123,7 +124,7 @@ async def test_a_bus_that_was_gone_is_not_taken_for_back_because_nobody_answers(
         worker.feed(record(1))
         await worker.at(81)
         assert world.topics.dead() == [("0", "blocked"), ("1", "blocked")]
-        assert looks(world) == [0.05, 30.1, 60.15], "and it is asked again no later for it"
+        assert looks(world) == [0.0, 30.0, 60.0], "and it is asked again no later for it"
         world.bus.presence["dst_acme"] = "there"
         await worker.at(100)
         assert len(worker.told(BusBack)) == 1
@@ -146,7 +147,7 @@ async def test_a_document_that_names_a_bus_that_does_not_exist_is_found_out_at_o
         await worker.at(101)
         worker.feed(record(2))
         await worker.at(102)
-        assert looks(world) == [0.05, 100.05]
+        assert looks(world) == [0.0, 100.0]
         assert world.topics.dead() == [("1", "blocked"), ("2", "blocked")]
 
 
@@ -164,7 +165,7 @@ async def test_a_document_that_changes_does_not_wait_for_all_those_that_have_jus
         world.bus.presence["dst_acme"] = "gone"
         worker.feed(record(401))
         await worker.at(6)
-        assert worker.look_out.is_gone("dst_acme")
+        assert worker.deliver.census().gone == 1
         await worker.at(30)
         assert len(world.bus.looks) == 402, "and the others are asked about as before"
 
@@ -183,7 +184,7 @@ async def test_a_document_that_names_another_bus_than_the_one_that_is_gone_is_de
         assert world.bus.arrived["dst_acme"] == ["1"]
         assert worker.deliver.census().gone == 0
         await worker.at(2000)
-        assert looks(world)[-1] == 100.05, "nor is the old one asked about any more"
+        assert looks(world)[-1] == 100.0, "nor is the old one asked about any more"
 
 
 @in_virtual_time
@@ -199,16 +200,13 @@ async def test_other_credentials_for_a_bus_that_is_gone_are_tried_at_once_and_no
         world.directory.put(dataclasses.replace(destination(), auth=changed))
         worker.feed(record(1))
         await worker.at(101)
-        assert looks(world)[-1] == 100.05
+        assert looks(world)[-1] == 100.0
         assert world.topics.dead() == [("0", "blocked"), ("1", "blocked")]
         world.directory.put(dataclasses.replace(destination(), auth=AssumeRole(changed.role_arn, "ext-2")))
         world.bus.presence["dst_acme"] = "there"
         worker.feed(record(2))
         await worker.at(102)
-        assert world.topics.dead()[-1] == ("2", "blocked")
-        worker.feed(record(3))
-        await worker.at(103)
-        assert world.bus.arrived["dst_acme"] == ["3"]
+        assert world.bus.arrived["dst_acme"] == ["2"]
 
 
 @in_virtual_time
@@ -238,7 +236,7 @@ async def test_an_answer_about_the_bus_of_the_old_document_says_nothing_of_the_n
         world.bus.presence["dst_acme"], world.bus.look_secs = now, 0.0
         worker.feed(record(1))
         await worker.at(10)
-        assert worker.look_out.is_gone("dst_acme") == (now == "gone")
+        assert worker.deliver.census().gone == (now == "gone")
         assert len(worker.told(BusGone)) == (now == "gone")
         assert not worker.told(BusBack)
 
@@ -265,26 +263,398 @@ async def test_a_destination_that_is_disabled_is_asked_about_no_more_and_at_once
         await worker.at(1)
         world.directory.put(dataclasses.replace(destination(), enabled=False))
         await worker.at(2000)
-        assert looks(world) == [0.05]
+        assert looks(world) == [0.0]
         assert worker.deliver.census().gone == 0
         world.directory.put(destination())
         worker.feed(record(1))
         await worker.at(2001)
-        assert looks(world) == [0.05, 2000.05]
+        assert looks(world) == [0.0, 2000.0]
         assert world.topics.dead() == [("0", "blocked"), ("1", "blocked")]
 
 
 @in_virtual_time
-async def test_one_accounts_buses_are_asked_about_one_a_second_and_others_meanwhile() -> None:
+async def test_one_accounts_buses_are_asked_about_twenty_a_second_and_others_meanwhile() -> None:
     elsewhere = "arn:aws:events:us-east-1:999999999999:event-bus/x"
-    same = [destination(f"s{number}") for number in range(5)]
+    same = [destination(f"s{number}") for number in range(2000)]
     world = World(*same, dataclasses.replace(destination("far"), bus_arn=elsewhere))
+    world.bus.presence["dst_s1999"] = "gone"
+    async with world.worker(poll_secs=0.1, limits=HoldLimits(max_events=1000)) as worker:
+        for start in range(0, 2000, 100):
+            worker.feed(*(record(number, f"s{number}") for number in range(start, start + 100)))
+        worker.feed(record(2000, "far"))
+        await worker.at(1)
+        assert looks(world, "dst_far") == [0]
+        assert world.bus.made("dst_far") == [(0.1, ["2000"])]
+        await worker.at(200)
+        asked = sorted(at for at, name in world.bus.looks if name != "dst_far")
+        assert len(asked) - len(looks(world, "dst_s1999")) == 1999, (
+            "each of them once, although what waited too long came back from a retry topic"
+        )
+        assert all(later - sooner > 0.999 for sooner, later in zip(asked, asked[40:], strict=False))
+        assert asked[1999] < 101
+        assert sum(len(world.bus.arrived[f"dst_s{number}"]) for number in range(1999)) == 1999
+        assert world.topics.dead() == [("1999", "blocked")]
+        assert worker.commit()[P0] == 2001
+
+
+@in_virtual_time
+async def test_a_missing_bus_is_not_even_sent_a_first_burst() -> None:
+    world = World(destination(), destination("fine"))
+    world.bus.presence["dst_acme"] = "gone"
+    world.bus.look_secs = 0.3
     async with world.worker() as worker:
-        worker.feed(*(record(number, f"s{number}") for number in range(5)), record(5, "far"))
+        worker.feed(*records(range(300)), record(300, "fine"))
+        await worker.at(1)
+        assert world.bus.made() == []
+        assert Counter(reason for _, reason in world.topics.dead()) == {"blocked": 300}
+        assert world.bus.arrived["dst_fine"] == ["300"]
+        assert worker.commit() == {P0: 301}
+
+
+@in_virtual_time
+async def test_a_new_owner_of_a_partition_sends_nothing_to_a_bus_that_is_missing() -> None:
+    world = World(destination())
+    world.bus.presence["dst_acme"] = "gone"
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(1)
+        await worker.give_back(P0)
+    async with world.worker() as heir:
+        heir.feed(*records(range(1, 30)))
+        await heir.at(3)
+        assert world.bus.made() == []
+        assert heir.commit() == {P0: 30}
+
+
+@in_virtual_time
+async def test_only_the_first_batch_waits_for_the_answer() -> None:
+    world = World(destination())
+    world.bus.look_secs = 0.7
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(1)
+        assert [at for at, _ in world.bus.made()] == [0.7, 0.7]
+        await busy(worker, 1500, 20)
+        late = [round(at % 10, 6) for at, _ in world.bus.made()[2:]]
+        assert set(late) == {0.1}, "also while the bus is asked about again"
+        assert len(looks(world)) == 3
+
+
+@pytest.mark.parametrize(("presence", "sent_at"), [("denied", 0.5), ("unknown", 0.5), ("there", 0.5)])
+@in_virtual_time
+async def test_every_answer_but_one_lets_the_first_batch_go(presence: Presence, sent_at: float) -> None:
+    world = World(destination())
+    world.bus.look_secs, world.bus.presence["dst_acme"] = 0.5, presence
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(5)
+        assert [at for at, _ in world.bus.made()] == [sent_at]
+        assert not worker.told(BusGone)
+
+
+@pytest.mark.parametrize("sign_in_secs", [0.0, 4.0])
+@in_virtual_time
+async def test_a_late_answer_lets_the_first_batch_go_two_seconds_after_the_look_was_sent(sign_in_secs: float) -> None:
+    world = World(destination())
+    world.bus.sign_in_secs, world.bus.look_secs, world.bus.presence["dst_acme"] = sign_in_secs, 3.0, "gone"
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(sign_in_secs + 5)
+        assert [at for at, _ in world.bus.made()] == [sign_in_secs + 2]
+        [gone] = worker.told(BusGone)
+        assert isinstance(gone, BusGone)
+        assert gone.swallowed is not None
+        assert gone.swallowed.deliveries == 10
+
+
+@in_virtual_time
+async def test_nothing_waits_for_an_answer_for_longer_than_it_may_be_held() -> None:
+    world = World(destination())
+    world.bus.sign_in_secs = HANGS
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(11)
+        assert world.bus.made() == []
+        assert world.topics.moved() == [(10.002, "0", "10s", "held")]
+        assert worker.commit() == {P0: 1}
+
+
+@in_virtual_time
+async def test_what_waits_for_an_answer_leaves_at_once_with_its_partition() -> None:
+    world = World(destination())
+    world.bus.look_secs = HANGS
+    async with world.worker() as worker:
+        worker.feed(*records(range(30)))
+        await worker.at(1)
+        await worker.give_back(P0)
+        assert virtual_loop().elapsed == 1.0
+        assert worker.ledger.dropped == 30
+        await worker.at(5)
+        assert world.bus.made() == []
+
+
+@in_virtual_time
+async def test_many_destinations_that_wait_for_an_answer_do_not_fill_the_worker() -> None:
+    ill = [f"ill{n}" for n in range(100)]
+    world = World(*(destination(name) for name in ill), destination("fine"))
+    async with world.worker(limits=HoldLimits(max_events=600)) as worker:
+        worker.feed(record(0, "fine"))
+        await worker.at(1)
+        world.bus.sign_in_secs = HANGS
+        for tenth in range(90):
+            await worker.at(1 + tenth / 10)
+            n = 1 + 21 * tenth
+            unwell = [record(n + k, ill[(20 * tenth + k) % 100]) for k in range(20)]
+            assert not worker.feed(*unwell, record(n + 20, "fine")).hold
+        await worker.at(12)
+        assert len(world.bus.arrived["dst_fine"]) == 91
+
+
+@in_virtual_time
+async def test_a_look_that_is_throttled_is_sent_again_while_the_batch_waits() -> None:
+    world = World(destination())
+    world.bus.presence["dst_acme"] = "busy"
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(0.5)
+        world.bus.presence["dst_acme"] = "gone"
+        await worker.at(3)
+        assert looks(world) == [0, 1]
+        assert world.bus.made() == []
+        assert len(world.topics.dead()) == 10
+
+
+@in_virtual_time
+async def test_looks_that_are_throttled_for_ever_let_the_batch_go() -> None:
+    world = World(destination())
+    world.bus.presence["dst_acme"] = "busy"
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
         await worker.at(10)
-        times = sorted(round(at) for at, name in world.bus.looks if name != "dst_far")
-        assert times == [0, 1, 2, 3, 4]
-        assert looks(world, "dst_far")[0] < 1
+        assert [at for at, _ in world.bus.made()] == [2.0]
+        assert looks(world) == [0, 1, 2]
+
+
+@in_virtual_time
+async def test_without_an_answer_it_is_asked_again_soon_while_there_is_something_to_send() -> None:
+    world = World(destination())
+    world.bus.presence["dst_acme"] = "unknown"
+    async with world.worker() as worker:
+        await busy(worker, 100, 0)
+        assert looks(world) == [10, 40, 70]
+        world.bus.presence["dst_acme"] = "gone"
+        await worker.at(110)
+        worker.feed(record(50))
+        await worker.at(111)
+        assert len(worker.told(BusGone)) == 1
+
+
+@in_virtual_time
+async def test_after_a_long_silence_the_next_batch_waits_again() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(2000)
+        world.bus.look_secs, world.bus.presence["dst_acme"] = 0.3, "gone"
+        worker.feed(*records(range(1, 11)))
+        await worker.at(2001)
+        assert world.bus.arrived["dst_acme"] == ["0"]
+        assert len(world.topics.dead()) == 10
+        [gone] = worker.told(BusGone)
+        assert isinstance(gone, BusGone)
+        assert gone.bus.last_seen_ms == START_MS
+        assert gone.swallowed is not None
+        assert gone.swallowed.deliveries == 1, "nobody knows whether the bus was there still"
+
+
+@in_virtual_time
+async def test_without_credentials_the_batch_finds_out_why_and_the_next_one_asks_again() -> None:
+    world = World(destination())
+    world.bus.signs_in = False
+    world.bus.presence["dst_acme"] = "gone"
+    world.bus.answer(always(failed("ServiceUnavailable", 503, operation="AssumeRole")))
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        await worker.at(1)
+        assert world.bus.made()
+        assert world.bus.looks == []
+        world.bus.signs_in = True
+        made = len(world.bus.made())
+        await worker.at(20)
+        assert len(world.bus.made()) == made, "the retries wait for the answer"
+        assert [reason for _, reason in world.topics.dead()] == ["blocked"] * 3
+
+
+@in_virtual_time
+async def test_a_document_that_changes_while_its_old_bus_is_signed_in_to_is_asked_about_alone() -> None:
+    world = World(destination())
+    world.bus.signs_in, world.bus.sign_in_secs = False, 1.0
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(0.5)
+        world.bus.signs_in, world.bus.sign_in_secs = True, 0.0
+        world.directory.put(moved("another"))
+        await worker.at(5)
+        assert looks(world) == [0.5]
+        assert world.bus.made() == [(0.5, ["0"])]
+
+
+@in_virtual_time
+async def test_a_missing_bus_whose_role_cannot_sign_in_any_more_stays_missing() -> None:
+    world = World(destination())
+    world.bus.presence["dst_acme"] = "gone"
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(1)
+        world.bus.signs_in = False
+        worker.feed(record(1))
+        await worker.at(100)
+        world.directory.put(
+            dataclasses.replace(destination(), auth=AssumeRole("arn:aws:iam::123456789012:role/R", "x"))
+        )
+        worker.feed(record(2))
+        await worker.at(101)
+        assert [reason for _, reason in world.topics.dead()] == ["blocked"] * 3
+        assert worker.deliver.census().gone == 1
+        assert looks(world) == [0]
+
+
+@in_virtual_time
+async def test_a_bus_that_turns_out_to_be_missing_says_when_it_was_seen_and_which_deliveries_it_swallowed() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(5)))
+        await worker.at(600)
+        world.bus.presence["dst_acme"], world.bus.look_secs = "gone", 0.5
+        worker.feed(*records(range(5, 12)))
+        await worker.at(600.3)
+        worker.feed(*records(range(12, 22)))
+        await worker.at(700)
+        [gone] = worker.told(BusGone)
+        assert isinstance(gone, BusGone)
+        assert gone.bus == (START_MS + 600_500, START_MS)
+        assert gone.swallowed == (22, START_MS + 100, START_MS + 600_501)
+        [view] = worker.look_out.missing_views()
+        assert (view.destination.id, view.bus, view.swallowed) == ("dst_acme", gone.bus, gone.swallowed)
+        world.bus.presence["dst_acme"] = "there"
+        await worker.at(900)
+        [back] = worker.told(BusBack)
+        assert isinstance(back, BusBack)
+        assert back.swallowed == gone.swallowed
+        worker.feed(record(22))
+        await worker.at(1600)
+        world.bus.presence["dst_acme"] = "gone"
+        worker.feed(record(23))
+        await worker.at(1601)
+        gone = worker.told(BusGone)[-1]
+        assert gone.swallowed is not None
+        assert gone.swallowed.deliveries == 2, "those before it was back were told of"
+
+
+@in_virtual_time
+async def test_deliveries_before_the_bus_was_last_seen_are_not_counted() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(5)))
+        await worker.at(600)
+        world.bus.look_secs, world.bus.latency = 0.5, lambda _batch: 1.0
+        worker.feed(*records(range(5, 15)))
+        await worker.at(600.2)
+        worker.feed(*records(range(15, 17)))
+        await worker.at(1300)
+        world.bus.presence["dst_acme"] = "gone"
+        worker.feed(record(17))
+        await worker.at(1400)
+        [gone] = worker.told(BusGone)
+        assert isinstance(gone, BusGone)
+        assert gone.bus.last_seen_ms == START_MS + 600_000
+        # The ten left at the same moment as the look that saw the bus, and the two after it. The last one was in flight
+        # when the bus was found missing: it is a dead letter.
+        assert gone.swallowed == (12, START_MS + 600_000, START_MS + 1_300_501)
+        assert world.topics.dead() == [("17", "blocked")]
+        [letter] = world.topics.written
+        assert letter.said["pushrail-attempts"] == "1"
+        assert "last seen 2026-" in letter.said["pushrail-error-message"]
+
+
+@in_virtual_time
+async def test_a_call_to_the_bus_of_the_old_document_says_nothing_of_the_new_one() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(1)
+        world.bus.latency = lambda _batch: 1.0
+        worker.feed(*records(range(1, 11)))
+        await worker.at(1.1)
+        world.bus.presence["dst_acme"] = "gone"
+        world.directory.put(moved("misspelt"))
+        worker.feed(record(11))
+        await worker.at(3)
+        assert world.topics.dead() == [("11", "blocked")]
+        assert worker.told(BusGone)[0].swallowed is None
+
+
+@in_virtual_time
+async def test_a_document_that_the_worker_is_not_told_of_yet_holds_all_the_same() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(1)
+        world.bus.latency = lambda _batch: 1.0
+        worker.feed(*records(range(1, 11)))
+        world.bus.presence["dst_acme"] = "gone"
+        world.directory.put_untold(moved("misspelt"))
+        worker.feed(record(11))
+        await worker.at(3)
+        assert looks(world) == [0, 1]
+        assert world.topics.dead() == [("11", "blocked")]
+
+
+@in_virtual_time
+async def test_a_destination_of_another_customer_begins_with_nothing_known() -> None:
+    world = World(destination())
+    world.bus.presence["dst_acme"] = "gone"
+    async with world.worker() as worker:
+        worker.feed(record(0))
+        await worker.at(1)
+        world.directory.put(dataclasses.replace(destination(), customer_external_id="other"))
+        assert worker.deliver.census().gone == 0
+        world.bus.presence["dst_acme"] = "there"
+        worker.feed(record(1, "other"))
+        await worker.at(2)
+        assert world.bus.arrived["dst_acme"] == ["1"]
+
+
+@in_virtual_time
+async def test_the_state_of_a_destination_ends_with_its_document() -> None:
+    """Nothing that grows with the destinations, or the accounts, that a worker ever met."""
+    world = World()
+    async with world.worker() as worker:
+        for number in range(300):
+            arn = f"arn:aws:events:us-east-1:{number:012}:event-bus/x"
+            world.directory.put(destination(f"s{number}", bus_arn=arn))
+            world.bus.presence[f"dst_s{number}"] = "gone" if number % 2 else "there"
+            worker.feed(record(number, f"s{number}"))
+            await worker.at(10 * number + 5)
+            assert worker.deliver.census().gone == number % 2
+            assert len(worker.deliver.lane_views(10)) == number % 2
+            world.directory.remove(f"dst_s{number}")
+            assert worker.deliver.census().gone == len(worker.deliver.lane_views(10)) == 0
+        watched = worker.look_out
+        assert len(watched._watched) == len(watched._missing) == 0
+        assert len(watched._account_at) <= 3
+
+
+@in_virtual_time
+async def test_a_suspended_destination_ends_with_its_document() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("AccessDeniedException", 400)))
+    async with world.worker() as worker:
+        worker.feed(*records(range(50)))
+        await worker.at(1)
+        assert worker.deliver.census().suspended == 1
+        world.directory.remove("dst_acme")
+        assert worker.deliver.census().suspended == worker.deliver.lanes == 0
 
 
 @in_virtual_time
@@ -298,6 +668,6 @@ async def test_a_destination_that_is_deleted_is_asked_about_no_more() -> None:
         world.directory.remove("dst_acme")
         await worker.at(2000)
         assert worker.deliver.census().gone == 0
-        assert looks(world) == [0.05]
-        assert not worker.look_out.is_gone("dst_acme")
+        assert looks(world) == [0.0]
+        assert worker.look_out.missing_views() == []
         assert len(worker.told(BusGone)) == 1

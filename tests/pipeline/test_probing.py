@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from pushrail_stream.core.destination import AccessKey, Limits, Secret
+from pushrail_stream.core.lane import PROBE_ROOM
 from pushrail_stream.core.signals import Attempted, Resumed, Suspended
+from pushrail_stream.pipeline.intake import HoldLimits
 from tests.pipeline.records import (
     DLQ,
     P0,
@@ -28,7 +30,7 @@ from tests.pipeline.records import (
     take_all,
 )
 from tests.pipeline.world import HANGS, Worker, World
-from tests.virtual_time import in_virtual_time
+from tests.virtual_time import in_virtual_time, virtual_loop
 
 BLOCKED = failed("AccessDeniedException", 400)
 DOWN = failed("503", 503)
@@ -144,35 +146,104 @@ async def test_after_a_success_five_calls_suspend_it_again_and_the_pauses_begin_
 
 
 @in_virtual_time
-async def test_beside_its_probe_nothing_waits_for_it() -> None:
+async def test_a_recovered_bus_takes_a_burst_that_arrives_while_its_probe_is_in_flight() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
         world.bus.answer(take_all)
-        world.bus.latency = lambda _batch: 1.0
+        world.bus.latency = lambda _batch: 0.1
+        await worker.at(31)
+        worker.feed(*records(range(50, 250)))
+        await worker.at(31.05)
+        assert world.bus.made()[5:] == [(31.0, ["50"])], "the probe is one delivery, and the only call"
+        await worker.at(35)
+        assert len(world.bus.arrived["dst_acme"]) == 200
+        assert len(world.topics.dead()) == 50, "from before"
+        assert worker.commit() == {P0: 250}
+
+
+@in_virtual_time
+async def test_deliveries_that_waited_for_a_probe_in_vain_are_refused_without_an_attempt() -> None:
+    world = blocking()
+    world.bus.latency = lambda _batch: 1.0 if virtual_loop().elapsed > 30 else 0.01
+    async with world.worker() as worker:
+        await suspend(worker)
         await worker.at(31)
         worker.feed(*records(range(50, 60)))
         await worker.at(31.5)
         worker.feed(*records(range(60, 70)))
         await worker.at(33)
-        assert world.bus.made()[5:] == [(31.1, ["50"])]
-        assert world.topics.dead()[50:] == [(str(n), "suspended") for n in range(51, 70)]
-        assert worker.commit() == {P0: 70}
+        worker.feed(record(70))
+        await worker.at(34)
+        assert world.bus.made()[5:] == [(31.0, ["50"])]
+        assert world.topics.dead()[50:] == [("50", "blocked"), *((str(n), "suspended") for n in range(51, 71))]
+        letters = [letter.said for letter in world.topics.on(DLQ) if letter.said["pushrail-reason"] == "suspended"]
+        assert {said["pushrail-attempts"] for said in letters} == {"0"}
+        assert worker.commit() == {P0: 71}
 
 
 @in_virtual_time
-async def test_a_probe_that_meets_a_bad_moment_is_retried_alone() -> None:
+async def test_a_flood_that_meets_a_probe_waits_elsewhere_beyond_a_bound() -> None:
+    world = blocking()
+    world.bus.latency = lambda _batch: HANGS if virtual_loop().elapsed > 30 else 0.01
+    async with world.worker() as worker:
+        await suspend(worker)
+        await worker.at(31)
+        for n in range(50, 3050, 100):
+            worker.feed(*records(range(n, n + 100)))
+            assert worker.deliver.census().waiting <= PROBE_ROOM
+        await worker.at(31.2)
+        assert {(tier, reason) for _, _, tier, reason in world.topics.moved()} == {("10s", "held")}
+        assert len(world.topics.moved()) == 3000 - 1 - PROBE_ROOM
+        await worker.at(60)
+        assert len(world.topics.dead()) == 50
+        assert worker.commit() == {P0: 3050}
+
+
+@in_virtual_time
+async def test_a_suspended_bus_that_hangs_does_not_fill_the_worker() -> None:
+    world = blocking()
+    world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_acme" and len(world.bus.calls) > 5 else 0.01
+    async with world.worker(limits=HoldLimits(max_events=600)) as worker:
+        await suspend(worker)
+        await worker.at(31)
+        for tenth in range(100):
+            await worker.at(31 + tenth / 10)
+            n = 50 + 21 * tenth
+            assert not worker.feed(*records(range(n, n + 20)), record(n + 20, "fine")).hold
+        await worker.at(50)
+        assert len(world.bus.arrived["dst_fine"]) == 100
+
+
+@in_virtual_time
+async def test_a_probe_that_meets_a_bad_moment_is_retried_alone_and_the_others_wait_for_it() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
         world.bus.answer(in_turn(DOWN, DOWN, take_all))
         await worker.at(31)
-        worker.feed(*records(range(50, 55)))
+        worker.feed(*records(range(50, 75)))
         await worker.at(35)
-        assert [sent for _, sent in world.bus.made()[5:]] == [["50"]] * 3
-        assert world.topics.dead()[50:] == [(str(n), "suspended") for n in range(51, 55)]
+        sent = [sent for _, sent in world.bus.made()[5:]]
+        assert sent[:3] == [["50"]] * 3
+        assert sorted(key for keys in sent[3:] for key in keys) == [str(n) for n in range(51, 75)]
+        assert len(world.topics.dead()) == 50
         assert len(worker.told(Resumed)) == 1
-        assert worker.commit() == {P0: 55}
+        assert worker.commit() == {P0: 75}
+
+
+@in_virtual_time
+async def test_a_probe_that_is_the_events_own_fault_leaves_the_next_delivery_to_probe() -> None:
+    world = blocking()
+    async with world.worker() as worker:
+        await suspend(worker)
+        world.bus.answer(lambda batch: answered(batch, dict.fromkeys(["50", "51"], fault("MalformedDetail"))))
+        await worker.at(31)
+        worker.feed(*records(range(50, 60)))
+        await worker.at(35)
+        assert [sent for _, sent in world.bus.made()[5:8]] == [["50"], ["51"], ["52"]]
+        assert world.topics.dead()[50:] == [("50", "rejected"), ("51", "rejected")]
+        assert len(world.bus.arrived["dst_acme"]) == 8
 
 
 @in_virtual_time
@@ -228,7 +299,7 @@ async def test_suspension_survives_idleness() -> None:
         worker.feed(*records(range(50, 60)))
         await worker.at(1200)
         # Long enough for one probe, and no more: it is suspended still.
-        assert world.bus.made()[5:] == [(1190.1, ["50"])]
+        assert world.bus.made()[5:] == [(1190.0, ["50"])]
         assert world.topics.dead()[50:] == [("50", "blocked"), *((str(n), "suspended") for n in range(51, 60))]
 
 

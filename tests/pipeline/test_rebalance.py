@@ -35,6 +35,7 @@ async def test_what_is_under_way_is_finished_and_committed_and_the_queue_is_drop
     world.bus.latency = lambda _batch: 2.0
     async with world.worker() as worker:
         worker.feed(*records(range(25)))
+        await worker.at(0)
         await worker.give_back(P0)
         assert virtual_loop().elapsed == 2.0
         assert world.bus.made() == [(0.0, [str(n) for n in range(10)])]
@@ -51,6 +52,7 @@ async def test_the_next_owner_reads_it_again() -> None:
     world = World(narrow("acme", 1))
     async with world.worker() as worker:
         worker.feed(*records(range(25)))
+        await worker.at(0)
         await worker.give_back(P0)
     async with world.worker() as heir:
         heir.feed(*records(range(10, 25)))
@@ -83,6 +85,7 @@ async def test_a_failed_attempt_under_way_is_not_tried_again() -> None:
     world.bus.answer(lambda batch: answered(batch, {"1": fault("ThrottlingException")}))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
+        await worker.at(0)
         await worker.give_back(P0)
         await worker.at(60)
         assert len(world.bus.calls) == 1
@@ -104,6 +107,7 @@ async def test_the_dead_letters_of_what_was_under_way_are_waited_for() -> None:
     world.bus.answer(lambda batch: answered(batch, {"3": fault("MalformedDetail")}))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
+        await worker.at(0)
         await worker.give_back(P0)
         assert virtual_loop().elapsed == 1.5
         assert world.topics.dead() == [("3", "rejected")]
@@ -118,6 +122,7 @@ async def test_the_deadline_holds_for_all_of_it_together() -> None:
     world.bus.answer(lambda batch: answered(batch, {"3": fault("MalformedDetail")}))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
+        await worker.at(0)
         await worker.give_back(P0, deadline_secs=10)
         assert virtual_loop().elapsed == 10.0
         assert world.group[P0].offset == 3
@@ -133,6 +138,7 @@ async def test_results_after_the_deadline_change_nothing(answer: Answer) -> None
     world.bus.answer(answer)
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
+        await worker.at(0)
         await worker.give_back(P0, deadline_secs=5)
         assert virtual_loop().elapsed == 5.0
         assert world.group == {P0: Committable(0, "")}
@@ -174,6 +180,7 @@ async def test_no_time_at_all_leaves_what_is_under_way() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
+        await worker.at(0)
         await worker.give_back(P0, deadline_secs=0)
         assert virtual_loop().elapsed == 0.0
         assert world.group == {P0: Committable(0, "")}
@@ -203,6 +210,7 @@ async def test_a_mixed_batch_goes_on_for_those_that_stay() -> None:
     world.bus.answer(in_turn(failed("503", 503), take_all))
     async with world.worker(owns=[P0, P1]) as worker:
         worker.feed(*records(range(5)), *records(range(100, 105), partition=P1))
+        await worker.at(0)
         await worker.give_back(P0)
         await worker.at(10)
         assert world.bus.made()[1:] == [(0.11, [str(n) for n in range(100, 105)])]
@@ -215,6 +223,7 @@ async def test_lost_partitions_commit_nothing() -> None:
     world = World(narrow("acme", 1))
     async with world.worker(owns=[P0, P1]) as worker:
         worker.feed(*records(range(25)), *records(range(100, 103), partition=P1))
+        await worker.at(0)
         worker.lose(P0)
         assert worker.told(PartitionsRevoked) == [PartitionsRevoked((P0,), lost=True, dropped=15)]
         await worker.at(10)

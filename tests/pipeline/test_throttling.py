@@ -262,7 +262,7 @@ async def test_a_lowered_limit_holds_at_once() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(160)))
         await worker.at(0.5)
-        world.directory.put(narrow("acme", 2))
+        world.directory.put_untold(narrow("acme", 2))
         await worker.at(9)
         assert Counter(at for at, _ in world.bus.made()) == {0: 8, **dict.fromkeys(range(1, 9), 2)}
 

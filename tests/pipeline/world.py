@@ -151,7 +151,9 @@ class Worker:
             observe=self._see,
         )
         hand_over = HandOver(copies=copies, ledger=self.ledger, clock=clock, observe=self._see)
-        self.look_out = LookOut(bus=world.bus, directory=world.directory, under_way=self.under_way, observe=self._see)
+        self.look_out = LookOut(
+            bus=world.bus, directory=world.directory, under_way=self.under_way, clock=clock, observe=self._see
+        )
         self.deliver = Deliver(
             bus=world.bus,
             directory=world.directory,
@@ -165,6 +167,7 @@ class Worker:
             jitter=jitter,
             observe=self._see,
         )
+        world.directory.changed = self.deliver.documents_changed
         self.consume = Consume(
             directory=world.directory,
             deliver=self.deliver,

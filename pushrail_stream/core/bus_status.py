@@ -1,0 +1,200 @@
+"""Bus status: whether one destination's bus exists, as far as DescribeEventBus has told.
+
+PutEvents to a bus that does not exist succeeds and drops the event, so deliveries that were made after the bus was last
+seen may be lost although they are called delivered. They are counted until the bus is seen again. All times are seconds
+of one monotonic clock; names with ``_ms`` are epoch milliseconds.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple, final
+
+from pushrail_stream.core.outcome import Presence
+from pushrail_stream.core.suspension import FIRST_PROBE_SECS, LAST_PROBE_SECS
+from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
+
+LOOK_AGAIN_SECS: Final = 600.0
+"""Between two looks at a bus that is sent to and exists, or whose role may not ask."""
+UNANSWERED_SECS: Final = 30.0
+"""Between two looks at a bus that is sent to while nobody answers."""
+FRESH_SECS: Final = 2 * LOOK_AGAIN_SECS
+"""An older answer counts as none. It only gets so old while nothing is sent."""
+_FOREVER: Final = float("inf")
+_UNSEEN: Final = "never"
+_TEXT: Final = re.compile(r"\(DescribeEventBus\), missing since (\S+), last seen (\S+)$")
+
+BusState = Literal["open", "awaited", "missing"]
+"""What a lane may do: send, wait for an answer, or give up its deliveries."""
+
+
+class MissingBus(NamedTuple):
+    """A bus that DescribeEventBus does not find."""
+
+    since_ms: int
+    """When it was found missing."""
+    last_seen_ms: int | None
+    """When it existed, the last time that it was asked about; None when this worker never saw it."""
+
+    def describe(self, bus_arn: str) -> str:
+        """The message of a dead letter."""
+        last_seen = _UNSEEN if self.last_seen_ms is None else format_rfc3339(self.last_seen_ms)
+        since = format_rfc3339(self.since_ms)
+        return f"{bus_arn} does not exist (DescribeEventBus), missing since {since}, last seen {last_seen}"
+
+    @classmethod
+    def read(cls, message: str) -> MissingBus | None:
+        """The facts that `describe` wrote; None for any other message."""
+        match = _TEXT.search(message)
+        if match is None:
+            return None
+        since_ms, last_seen_ms = parse_rfc3339(match[1]), parse_rfc3339(match[2])
+        is_ours = since_ms is not None and (last_seen_ms is not None or match[2] == _UNSEEN)
+        return cls(since_ms, last_seen_ms) if since_ms is not None and is_ours else None
+
+
+class Swallowed(NamedTuple):
+    """Deliveries to a missing bus that were called delivered after it was last seen."""
+
+    deliveries: int
+    first_ms: int
+    """When the first of their calls was made."""
+    until_ms: int
+    """When the bus was found missing: their calls were made before."""
+
+    def replay_command(self, destination_id: str) -> str:
+        """The command that sends exactly these events to the destination again."""
+        since, until = format_rfc3339(self.first_ms), format_rfc3339(self.until_ms)
+        return (
+            f"pushrail-stream replay events --destination {destination_id} "
+            f"--delivered-since {since} --delivered-until {until}"
+        )
+
+
+def explain(destination_id: str, bus: MissingBus, swallowed: Swallowed | None) -> str:
+    """For people: when the bus was last seen, how many deliveries it swallowed, and how to send them again."""
+    seen = "this worker never saw it" if bus.last_seen_ms is None else f"last seen {format_rfc3339(bus.last_seen_ms)}"
+    if swallowed is None:
+        return f"{seen}; nothing was called delivered since then"
+    return (
+        f"{seen}; {swallowed.deliveries} deliveries were called delivered since then. Once the bus exists again, send "
+        f"them again: {swallowed.replay_command(destination_id)}"
+    )
+
+
+@final
+class _Tally:
+    """Deliveries, and when the first of their calls was made."""
+
+    __slots__ = ("deliveries", "first_ms")
+
+    def __init__(self) -> None:
+        self.deliveries = 0
+        self.first_ms = 0
+
+    def add(self, deliveries: int, first_ms: int) -> None:
+        if deliveries:
+            self.first_ms = min(self.first_ms, first_ms) if self.deliveries else first_ms
+            self.deliveries += deliveries
+
+
+@final
+class BusStatus:
+    """The answers about one bus, and the deliveries since it was last seen."""
+
+    __slots__ = (
+        "_asked_ms", "_fresh_until", "_look_at", "_pause_secs", "_seen_ms", "_taken", "_taken_since", "is_awaited",
+        "missing",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.is_awaited = True
+        """Whether batches wait for an answer."""
+        self.missing: MissingBus | None = None
+        self._look_at = float("-inf")
+        """From when on it is to be asked about again; never while a look is in progress."""
+        self._fresh_until = _FOREVER
+        self._pause_secs = FIRST_PROBE_SECS
+        self._seen_ms: int | None = None
+        self._asked_ms: int | None = None
+        """When the look in flight was sent."""
+        self._taken = _Tally()
+        """Since the bus was last seen, by calls made before the look in flight was sent."""
+        self._taken_since = _Tally()
+        """By calls made after the look in flight was sent."""
+
+    @property
+    def state(self) -> BusState:
+        """What the lane may do now."""
+        if self.is_awaited:
+            return "awaited"
+        return "open" if self.missing is None else "missing"
+
+    @property
+    def swallowed(self) -> Swallowed | None:
+        """Of a missing bus: the deliveries that it may have swallowed; None when there are none."""
+        if self.missing is None or not self._taken.deliveries:
+            return None
+        return Swallowed(self._taken.deliveries, self._taken.first_ms, self.missing.since_ms + 1)
+
+    def is_due(self, now: float) -> bool:
+        """Whether something is to be sent and the bus is to be asked about: then a look begins."""
+        if now < self._look_at:
+            return False
+        self.is_awaited = self.is_awaited or self._fresh_until <= now
+        return True
+
+    def begin_look(self) -> None:
+        """A look begins: no other is due until its answer."""
+        self._look_at = _FOREVER
+
+    def sent_look(self, now_ms: int) -> None:
+        """The look was sent."""
+        self._asked_ms = now_ms
+
+    def ask_anew(self) -> None:
+        """The bus is reached in another way: the next batch waits, and until the answer the last word stands."""
+        self.is_awaited, self._look_at, self._asked_ms = True, float("-inf"), None
+        self._merge()
+
+    def took(self, deliveries: int, at_ms: int) -> None:
+        """The bus took these deliveries in a call that was made at this moment."""
+        if self._seen_ms is None or at_ms >= self._seen_ms:
+            is_since = self._asked_ms is not None and at_ms >= self._asked_ms
+            (self._taken_since if is_since else self._taken).add(deliveries, at_ms)
+
+    def learn(self, presence: Presence, now: float, now_ms: int) -> None:
+        """Take the answer to a look in."""
+        self.is_awaited = False
+        asked_ms, self._asked_ms = self._asked_ms, None
+        if presence == "there":
+            self._seen_ms, self._taken, self._taken_since = asked_ms, self._taken_since, _Tally()
+            self._found(now)
+            self._fresh_until = now + FRESH_SECS
+            return
+        self._merge()
+        self._fresh_until = _FOREVER
+        if presence == "denied":
+            self._found(now)
+        elif presence == "gone" and self.missing is None:
+            self.missing = MissingBus(now_ms, self._seen_ms)
+        elif presence == "gone":
+            self._pause_secs = min(2 * self._pause_secs, LAST_PROBE_SECS)
+        elif self.missing is None:
+            self._look_at = now + UNANSWERED_SECS
+
+    @property
+    def pause_secs(self) -> float:
+        """How long a missing bus is left alone before it is asked about again, whether there is traffic or not."""
+        return self._pause_secs
+
+    def _found(self, now: float) -> None:
+        """The bus exists, or nobody can say that it does not."""
+        if self.missing is not None:
+            self.missing, self._taken = None, _Tally()
+        self._pause_secs = FIRST_PROBE_SECS
+        self._look_at = now + LOOK_AGAIN_SECS
+
+    def _merge(self) -> None:
+        self._taken.add(self._taken_since.deliveries, self._taken_since.first_ms)
+        self._taken_since = _Tally()

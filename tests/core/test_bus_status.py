@@ -1,0 +1,141 @@
+"""Bus status: what the answers to looks mean, and which deliveries a missing bus may have swallowed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.bus_status import (
+    FRESH_SECS,
+    LOOK_AGAIN_SECS,
+    UNANSWERED_SECS,
+    BusStatus,
+    MissingBus,
+    Swallowed,
+    explain,
+)
+from pushrail_stream.core.outcome import Presence
+
+ARN = "arn:aws:events:us-east-1:123456789012:event-bus/b"
+TIMES = st.integers(0, 4_000_000_000_000)
+
+
+def looked(status: BusStatus, presence: Presence, now: float) -> None:
+    """One look, sent and answered at this moment."""
+    status.begin_look()
+    status.sent_look(round(now * 1000))
+    status.learn(presence, now, round(now * 1000))
+
+
+@given(TIMES, st.none() | TIMES)
+def test_a_dead_letters_message_can_be_read_again(since_ms: int, last_seen_ms: int | None) -> None:
+    bus = MissingBus(since_ms, last_seen_ms)
+    assert MissingBus.read(bus.describe(ARN)) == bus
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "",
+        f"{ARN} does not exist (DescribeEventBus)",
+        f"{ARN} does not exist (DescribeEventBus), missing since yesterday, last seen never",
+        f"{ARN} does not exist (DescribeEventBus), missing since 2026-05-26T14:21:08.493Z, last seen once",
+    ],
+)
+def test_another_message_says_nothing(message: str) -> None:
+    assert MissingBus.read(message) is None
+
+
+def test_the_explanation_names_the_command_that_sends_the_deliveries_again() -> None:
+    told = explain("dst", MissingBus(5_000, 1_000), Swallowed(3, 1_500, 5_001))
+    assert told.startswith("last seen 1970-01-01T00:00:01.000Z; 3 deliveries were called delivered since then.")
+    assert told.endswith(
+        ": pushrail-stream replay events --destination dst --delivered-since 1970-01-01T00:00:01.500Z "
+        "--delivered-until 1970-01-01T00:00:05.001Z"
+    )
+
+
+def test_a_bus_that_no_worker_saw_and_nothing_was_sent_to_is_explained_so() -> None:
+    assert explain("dst", MissingBus(5, None), None) == (
+        "this worker never saw it; nothing was called delivered since then"
+    )
+
+
+@pytest.mark.parametrize(
+    ("presence", "again_secs"), [("there", LOOK_AGAIN_SECS), ("denied", LOOK_AGAIN_SECS), ("unknown", UNANSWERED_SECS)]
+)
+def test_an_answer_that_lets_batches_go_is_asked_for_again_after_a_while(presence: Presence, again_secs: float) -> None:
+    status = BusStatus()
+    assert (status.state, status.is_due(0.0)) == ("awaited", True)
+    looked(status, presence, 0.0)
+    assert status.state == "open"
+    assert not status.is_due(again_secs - 1)
+    assert status.is_due(again_secs)
+    assert status.state == "open", "nothing waits for that"
+    assert status.swallowed is None
+
+
+def test_only_an_old_sight_of_the_bus_counts_as_none() -> None:
+    seen, denied = BusStatus(), BusStatus()
+    looked(seen, "there", 0.0)
+    looked(denied, "denied", 0.0)
+    assert seen.is_due(FRESH_SECS)
+    assert denied.is_due(FRESH_SECS)
+    assert (seen.state, denied.state) == ("awaited", "open")
+
+
+def test_a_missing_bus_is_asked_about_by_its_own_clock_and_ever_more_rarely() -> None:
+    status, pauses = BusStatus(), []
+    for now in range(7):
+        looked(status, "gone", float(now))
+        assert status.state == "missing"
+        assert not status.is_due(1e9)
+        pauses.append(status.pause_secs)
+    assert pauses == [30, 60, 120, 240, 480, 600, 600]
+    looked(status, "unknown", 8.0)
+    assert (status.state, status.pause_secs, status.is_due(1e9)) == ("missing", 600, False)
+    looked(status, "denied", 9.0)
+    assert (status.state, status.pause_secs) == ("open", 30)
+
+
+def test_deliveries_are_counted_by_when_their_calls_were_made() -> None:
+    status = BusStatus()
+    status.took(1, 500)
+    status.begin_look()
+    status.sent_look(1_000)
+    status.took(2, 900)
+    status.took(4, 1_000)
+    status.took(8, 1_100)
+    status.learn("there", 2.0, 2_000)
+    status.took(16, 999)
+    status.took(32, 1_900)
+    status.took(0, 1)
+    looked(status, "gone", 3.0)
+    assert status.missing == MissingBus(3_000, 1_000)
+    assert status.swallowed == Swallowed(4 + 8 + 32, 1_000, 3_001)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["there", "unknown", "denied", "busy"]), st.integers(0, 9)), max_size=20))
+def test_all_that_was_delivered_since_the_bus_was_last_seen_is_counted(story: list[tuple[Presence, int]]) -> None:
+    status, since, now = BusStatus(), 0, 0.0
+    for presence, deliveries in story:
+        now += 1
+        status.took(deliveries, round(now * 1000))
+        since += deliveries
+        looked(status, presence, now + 0.5)
+        since = 0 if presence == "there" else since
+    looked(status, "gone", now + 1)
+    assert (status.swallowed.deliveries if status.swallowed else 0) == since
+
+
+def test_what_is_reached_in_another_way_is_asked_about_anew_and_forgets_nothing_it_delivered() -> None:
+    status = BusStatus()
+    status.took(1, 100)
+    status.begin_look()
+    status.sent_look(1_000)
+    status.took(2, 1_500)
+    status.ask_anew()
+    assert (status.state, status.is_due(0.0)) == ("awaited", True)
+    looked(status, "gone", 3.0)
+    assert status.swallowed == Swallowed(3, 100, 3_001)
