@@ -46,6 +46,7 @@ from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.pipeline.under_way import UnderWay
+from pushrail_stream.pipeline.unread import Unread
 from pushrail_stream.ports import Directory, DocumentStore, Observer, Upkeep, failing_alone
 from pushrail_stream.registry import (
     Catalog,
@@ -213,6 +214,9 @@ async def run_worker(
                     upkeep,
                 )  # fmt: skip
                 keeping = [tasks.create_task(ends.keep(lambda: _partitions(state)))]
+                unread = Unread(state, observe)
+                state.unread_secs = lambda: unread.secs
+                keeping.append(tasks.create_task(unread.keep()))
                 try:
                     return await _run_graph(settings, ports, tasks, started)
                 finally:

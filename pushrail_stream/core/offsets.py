@@ -1,8 +1,9 @@
 """The offset tracker: which offset of an assigned partition may be committed.
 
 Rules. One tracker per assignment: what settles late for an old assignment touches an object nobody asks any more.
-Only offsets received are tracked, so a gap left by compaction counts as settled. The committable offset is the first
-open one, it never passes an open record and never goes back. A record costs O(1), a commit one look at the window.
+Only offsets received are tracked, so a gap counts as settled: compaction, transaction markers and aborted records leave
+gaps. The committable offset is the first open one, it never passes an open record and never goes back. A record costs
+O(1), a commit one look at the window.
 
 A commit carries, as metadata, a map of what above it is settled already, so that the next owner does not send those
 again; what a tracker was told itself and has not met yet, it passes on. Lanes finish out of order: without the map a
@@ -80,7 +81,17 @@ class Ticket:
 class OffsetTracker:
     """Open records of one partition, for as long as one assignment lasts."""
 
-    __slots__ = ("_known", "_next", "_started", "_window", "is_leaving", "is_lost", "open_bytes", "open_records")
+    __slots__ = (
+        "_gaps",
+        "_known",
+        "_next",
+        "_started",
+        "_window",
+        "is_leaving",
+        "is_lost",
+        "open_bytes",
+        "open_records",
+    )
 
     def __init__(self, committed: Committable | None = None) -> None:
         """``committed`` is what the group committed last: where to resume and what above it is settled."""
@@ -88,6 +99,7 @@ class OffsetTracker:
         self._next = None if committed is None else committed.offset
         self._known = deque[int]() if committed is None else deque(decode_settled(committed))
         self._started = False
+        self._gaps: list[tuple[int, int]] = []
         self.open_records = 0
         self.open_bytes = 0
         self.is_leaving = False
@@ -108,6 +120,11 @@ class OffsetTracker:
     def oldest(self, offsets: int) -> list[Ticket]:
         """The open ones among the first ``offsets`` records of the window."""
         return [ticket for ticket in islice(self._window, offsets) if ticket.is_open]
+
+    @property
+    def next_offset(self) -> int | None:
+        """The offset after everything that was begun or passed over; None before anything is known."""
+        return self._next
 
     @property
     def oldest_at_ms(self) -> int | None:
@@ -144,17 +161,40 @@ class OffsetTracker:
         settled = [ticket.offset for ticket in self._window if not ticket.is_open]
         return Committable(head, encode_settled(head, [*settled, *self._known]))
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether `take_gaps` has something to give."""
+        return bool(self._gaps)
+
+    def take_gaps(self) -> list[tuple[int, int]]:
+        """The gaps met since this was last asked, each from its first offset to below its second."""
+        gaps, self._gaps = self._gaps, []
+        return gaps
+
+    def pass_over(self, offset: int) -> None:
+        """Resume at ``offset`` or later: no record is to come below it. Open records stay open."""
+        if self._next is None or offset > self._next:
+            self._next = offset
+            while self._known and self._known[0] < offset:
+                self._known.popleft()
+
     def leave(self, *, is_lost: bool = False) -> None:
         """Begin to give the partition back: nothing new starts; what is under way may still settle."""
         self.is_leaving, self.is_lost = True, is_lost
 
     def _advance(self, offset: int) -> None:
-        if self._next is not None and offset < self._next:
-            if self._started:
-                raise RuntimeError(f"offset {offset} came when {self._next} was next")
-            self._known.clear()  # an operator moved the group back: what was settled is wanted again
+        if offset != self._next and self._next is not None:
+            self._jump(offset, self._next)
         self._started = True
         self._next = offset + 1
+
+    def _jump(self, offset: int, expected: int) -> None:
+        if offset > expected:
+            self._gaps.append((expected, offset))
+            return
+        if self._started:
+            raise RuntimeError(f"offset {offset} came when {expected} was next")
+        self._known.clear()  # an operator moved the group back: what was settled is wanted again
 
     def _close(self, ticket: Ticket) -> None:
         self.open_records -= 1

@@ -6,6 +6,7 @@ caller's speed (throttled). The table is facts/AWS: recorded replies, documentat
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
@@ -103,6 +104,16 @@ class CallFailed(NamedTuple):
     http_status: int | None = None
     request_id: str | None = None
 
+    @property
+    def is_not_from_aws(self) -> bool:
+        """Whether a redirect or refusal came without AWS's own error: something on the way answered instead of AWS.
+
+        HTTP 413 and 429 and the 5xx are left out: whoever answers so, they mean what AWS would mean by them.
+        """
+        status = self.http_status or 0
+        is_refusal = _HTTP_REDIRECT <= status < _HTTP_FAILED and status not in {_HTTP_TOO_LARGE, _HTTP_TOO_MANY}
+        return is_refusal and self.code == str(status)
+
 
 Reply = Answered | CallFailed
 
@@ -122,47 +133,43 @@ BUS_NOT_FOUND: Final = "EventBusNotFound"
 """The destination's bus does not exist, which only DescribeEventBus tells (facts 1.1)."""
 UNKNOWN_RESULT: Final = "UnknownResult"
 """The reply says nothing about the entry."""
+OUR_POLICY_DENIED: Final = "OurPolicyDenied"
+"""A policy of ours denied the call: that of our VPC endpoint, or the one we give a role's session."""
+REFUSED_BEFORE_AWS: Final = "RefusedBeforeAws"
+"""Several destinations were refused without AWS's own error: a proxy or firewall on our side answers for AWS."""
 
+# Codes are written here without AWS's suffix "Exception": most exist with it and without (`_name_of`).
 _ENTRY_REJECTED: Final = frozenset({"MalformedDetail", "InvalidArgument", "RedactionFailure"})
 _ENTRY_BLOCKED: Final = frozenset(
-    {
-        "NotAuthorizedForSourceException",
-        "NotAuthorizedForDetailTypeException",
-        "AccessDeniedException",
-        "InvalidAccountIdException",
-    }
+    {"NotAuthorizedForSource", "NotAuthorizedForDetailType", "AccessDenied", "InvalidAccountId"}
 )
-_CALL_THROTTLED: Final = frozenset(
-    {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
-)
+_CALL_INVALID: Final = frozenset({"Validation", "ValidationError", "Serialization"})
+_CALL_THROTTLED: Final = frozenset({"Throttling", "TooManyRequests", "RequestLimitExceeded", "SlowDown"})
 _CALL_BLOCKED: Final = frozenset(
-    {
-        "AccessDeniedException",
-        "AccessDenied",
-        "ResourceNotFoundException",
-        "OptInRequired",
-        "RegionDisabled",
-        "RegionDisabledException",
-        CREDENTIALS_MISSING,
-    }
+    {"AccessDenied", "NotAuthorized", "ResourceNotFound", "OptInRequired", "RegionDisabled", CREDENTIALS_MISSING}
 )
-_SESSION_EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException"})
+_SESSION_EXPIRED: Final = frozenset({"ExpiredToken"})
 _SIGNATURE_REFUSED: Final = frozenset(
     {
-        "UnrecognizedClientException",
+        "UnrecognizedClient",
         "InvalidClientTokenId",
-        "InvalidSignatureException",
+        "InvalidSignature",
         "SignatureDoesNotMatch",
         "IncompleteSignature",
         "MissingAuthenticationToken",
     }
 )
-_LOOK_JUDGED: Final[Mapping[str, Presence]] = {"ResourceNotFoundException": "gone", "AccessDeniedException": "denied"}
+_LOOK_JUDGED: Final[Mapping[str, Presence]] = {"ResourceNotFound": "gone", "AccessDenied": "denied"}
 """The refusals of DescribeEventBus that say something of the bus."""
 _CLOCK: Final = ("signature expired", "signature not yet current")
-_ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabledException"})
+_OUR_POLICY: Final = re.compile(r"\b(?:no|explicit deny in a) (?:VPC endpoint|session) policy\b", re.IGNORECASE)
+"""How a denial names the policy that denied (IAM User Guide, "Troubleshoot access denied error messages")."""
+_CALL_OURS: Final = frozenset({"RequestExpired", "UnknownOperation", OUR_POLICY_DENIED, REFUSED_BEFORE_AWS})
+"""Our clock, our endpoint, our policy, our proxy."""
+_ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabled"})
 _ROLE_OURS: Final = (
-    _SESSION_EXPIRED
+    _CALL_OURS
+    | _SESSION_EXPIRED
     | _SIGNATURE_REFUSED
     | {
         BASE_CREDENTIALS_MISSING,
@@ -171,13 +178,13 @@ _ROLE_OURS: Final = (
         SEALING_KEY_MISSING,
         "MalformedPolicyDocument",
         "PackedPolicyTooLarge",
-        "RequestExpired",
     }
 )
 _SILENCE: Final = frozenset({"ConnectTimeout", "ReadTimeout", HOLD_EXCEEDED})
-_HTTP_FORBIDDEN: Final = 403
+_HTTP_REDIRECT: Final = 300
 _HTTP_TOO_LARGE: Final = 413
 _HTTP_TOO_MANY: Final = 429
+_HTTP_FAILED: Final = 500
 
 
 def asks_for_less(outcome: Outcome) -> bool:
@@ -196,7 +203,7 @@ def is_ours(code: str) -> bool:
 
     The same codes are a destination's fault where they concern its own key pair; then nothing waits for a retry.
     """
-    return code in _ROLE_OURS
+    return _name_of(code) in _ROLE_OURS
 
 
 def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
@@ -221,9 +228,10 @@ def judge_look(failed: CallFailed | None) -> Presence:
     """What a reply to DescribeEventBus, None when it named the bus, says of the bus."""
     if failed is None:
         return "there"
-    if failed.code in _LOOK_JUDGED:
-        return _LOOK_JUDGED[failed.code]
-    return "busy" if _is_throttling(failed.code) or failed.http_status == _HTTP_TOO_MANY else "unknown"
+    name = _name_of(failed.code)
+    if name in _LOOK_JUDGED:
+        return _LOOK_JUDGED[name]
+    return "busy" if _is_throttling(name) or failed.http_status == _HTTP_TOO_MANY else "unknown"
 
 
 def _judge_entry(result: EntryResult) -> Outcome:
@@ -232,11 +240,12 @@ def _judge_entry(result: EntryResult) -> Outcome:
             return Delivered(result.event_id)
         return Retryable(UNKNOWN_RESULT, "the entry's result has neither EventId nor ErrorCode")
     code, message = result.code, safe_message(result.message or "")
-    if code in _ENTRY_REJECTED:
+    name = _name_of(code)
+    if name in _ENTRY_REJECTED:
         return Rejected(code, message)
-    if code in _ENTRY_BLOCKED:
+    if name in _ENTRY_BLOCKED:
         return Blocked(code, message)
-    if _is_throttling(code):
+    if _is_throttling(name):
         return Throttled(code, message)
     # InternalFailure and the like, and whatever AWS thinks of next: it may be sent again.
     return Retryable(code, message)
@@ -244,19 +253,28 @@ def _judge_entry(result: EntryResult) -> Outcome:
 
 def _judge_call(failed: CallFailed, entries: int, *, assumed_role: bool, refreshed: bool) -> Outcome | Split | Refresh:
     code, message, status = failed.code, safe_message(failed.message), failed.http_status
-    if code == "ValidationException" or status == _HTTP_TOO_LARGE:
+    name = _name_of(code)
+    if name in _CALL_INVALID or status == _HTTP_TOO_LARGE:
         return Split(code, message) if entries > 1 else Rejected(code, message)
-    if _is_throttling(code) or status == _HTTP_TOO_MANY:
+    if _is_throttling(name) or status == _HTTP_TOO_MANY:
         return Throttled(code, message)
-    if code in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK):
-        return Retryable(code, message, ours=True)
-    if code in _SESSION_EXPIRED | _SIGNATURE_REFUSED:
+    if ours := _our_fault(name, code, message):
+        return ours
+    if name in _SESSION_EXPIRED | _SIGNATURE_REFUSED:
         return _judge_credentials(code, message, assumed_role=assumed_role, refreshed=refreshed)
-    bare_forbidden = status == _HTTP_FORBIDDEN and code == str(_HTTP_FORBIDDEN)
-    if code in _CALL_BLOCKED or bare_forbidden:
+    if name in _CALL_BLOCKED:
         return Blocked(code, message)
-    # 5xx, time-outs, broken connections, and what nobody has seen yet.
+    # 5xx, time-outs, broken connections, answers that are not AWS's, and what nobody has seen yet.
     return Retryable(code, message)
+
+
+def _our_fault(name: str, code: str, message: str) -> Retryable | None:
+    """The outcome of a call that failed for our own clock, endpoint, proxy or policy; None for another reason."""
+    if name in _CALL_OURS or (name in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK)):
+        return Retryable(code, message, ours=True)
+    if name == "AccessDenied" and _OUR_POLICY.search(message):
+        return Retryable(OUR_POLICY_DENIED, message, ours=True)
+    return None
 
 
 def _judge_credentials(code: str, message: str, *, assumed_role: bool, refreshed: bool) -> Outcome | Refresh:
@@ -264,23 +282,31 @@ def _judge_credentials(code: str, message: str, *, assumed_role: bool, refreshed
         return Blocked(code, message)
     if not refreshed:
         return Refresh(code, message)
-    if code in _SESSION_EXPIRED:
+    if _name_of(code) in _SESSION_EXPIRED:
         return Blocked(code, message)
     return Retryable(code, message, ours=True)
 
 
 def _judge_sign_in(failed: CallFailed) -> Outcome:
     code, message = failed.code, safe_message(failed.message)
-    if failed.operation == "Credentials" and code in _CALL_BLOCKED:
+    name = _name_of(code)
+    if failed.operation == "Credentials" and name in _CALL_BLOCKED:
         return Blocked(code, message)
-    if code in _ROLE_OURS:
+    if ours := _our_fault(name, code, message):
+        return ours
+    if name in _ROLE_OURS:
         return Retryable(code, message, ours=True)
-    if code in _ROLE_BLOCKED:
+    if name in _ROLE_BLOCKED:
         return Blocked(code, message)
-    if _is_throttling(code) or failed.http_status == _HTTP_TOO_MANY:
+    if _is_throttling(name) or failed.http_status == _HTTP_TOO_MANY:
         return Throttled(code, message)
     return Retryable(code, message)
 
 
-def _is_throttling(code: str) -> bool:
-    return code in _CALL_THROTTLED or code.startswith("RequestThrottled")
+def _name_of(code: str) -> str:
+    """An error code without "Exception": AWS spells most codes in both ways."""
+    return code.removesuffix("Exception")
+
+
+def _is_throttling(name: str) -> bool:
+    return name in _CALL_THROTTLED or name.startswith("RequestThrottled")

@@ -240,13 +240,26 @@ class Held(NamedTuple):
 
 
 class Trimmed(NamedTuple):
-    """Kafka's retention has removed records before the group had read them; nobody will deliver them."""
+    """Kafka has removed records before they were read, by retention or by hand; nobody will deliver them.
+
+    Markers and aborted records among the offsets cannot be told from records once they are gone.
+    """
 
     partition: Partition
-    committed: int
-    """Where the group had come to."""
+    expected: int
+    """The first of the offsets that are gone: the next one to read."""
     first: int
-    """The first offset that is still there."""
+    """The first offset after them that is still there."""
+
+
+class PartitionUnread(NamedTuple):
+    """Nothing is read from a partition although its end is ahead: something there cannot be read."""
+
+    partition: Partition
+    position: int | None
+    """The next offset to read; None where nothing has been read yet."""
+    secs: float
+    """For how long."""
 
 
 class CommitFailed(NamedTuple):
@@ -264,6 +277,6 @@ class KafkaTrouble(NamedTuple):
 Signal = (
     Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
     | BusGone | BusBack | Membership | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
-    | Trimmed | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble
-    | SettingCaveat
+    | Trimmed | PartitionUnread | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged
+    | RegistryTrouble | SettingCaveat
 )  # fmt: skip

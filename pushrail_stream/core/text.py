@@ -26,6 +26,10 @@ _SECRETS: Final = (
     # Secret keys and tokens by their length; the path of an ARN may be as long and is no secret.
     (re.compile(r"(\barn:[\w+.@:/*-]+)|[A-Za-z0-9/+]{40,}={0,2}"), lambda m: m[1] or "***"),
 )
+_VALUE: Final = "Value '"
+"""AWS quotes values of the request that it refuses, a customer's event among them: "1 validation error detected: Value
+'V' at 'entries.1.member.detail' failed to satisfy constraint: ..."."""
+_PATH: Final = re.compile(r"' at '[\w.]{1,200}'(?= failed|\Z)")
 
 
 def parse_rfc3339(text: str) -> int | None:
@@ -57,7 +61,18 @@ def format_rfc3339(epoch_ms: int) -> str:
 
 
 def safe_message(text: str) -> str:
-    """``text`` without credentials, fit for UTF-8, at most `MAX_MESSAGE_BYTES` long, cut at a character."""
+    """``text`` without credentials and quoted values, fit for UTF-8, at most `MAX_MESSAGE_BYTES` long.
+
+    It is cut at a character. Of an error about a value of the request, the name of the field is kept.
+    """
+    if _VALUE in text:
+        text = _without_values(text)
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")
+
+
+def _without_values(text: str) -> str:
+    # The last field's name: anything before it may be part of a value.
+    path = _PATH.match(text, max(0, text.rfind("' at '")))
+    return text[: text.index(_VALUE)] + _VALUE + "***" + (path[0] if path else "'")

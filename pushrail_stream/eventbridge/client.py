@@ -16,7 +16,14 @@ from botocore.exceptions import EndpointProviderError, InvalidRegionError, NoReg
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.outcome import AWS_SETTINGS_UNUSABLE, CallFailed, Presence, Reply, judge_look
+from pushrail_stream.core.outcome import (
+    AWS_SETTINGS_UNUSABLE,
+    REFUSED_BEFORE_AWS,
+    CallFailed,
+    Presence,
+    Reply,
+    judge_look,
+)
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import KeySource, key_source
 from pushrail_stream.eventbridge.keys import Keys
@@ -148,8 +155,13 @@ class EventBridge:
         if signer is None or signer.keys is not keys:
             signer = access.signer = Signer(keys, endpoint)
         reply = await endpoint.put_events(batch.entries(), signer, self._stamps.read()[1])
-        if isinstance(reply, CallFailed):
-            access.refused = keys
+        if not isinstance(reply, CallFailed):
+            endpoint.refusals.answered()
+            return reply
+        access.refused = keys
+        if reply.is_not_from_aws and endpoint.refusals.refused(destination.id):
+            message = f"HTTP {reply.http_status} without AWS's own error, for several destinations: {reply.message}"
+            return reply._replace(code=REFUSED_BEFORE_AWS, message=safe_message(message))
         return reply
 
     @property

@@ -3,6 +3,9 @@
 STS says AccessDenied for both: a trust policy that does not let us in, and an identity of ours that may not call
 AssumeRole. One role cannot be told apart from that; many can. When the last roles that were met anew, of several
 accounts, were all denied and none was granted meanwhile, the fault is taken to be ours until one is.
+
+A refusal of PutEvents without AWS's own error comes from a proxy or a firewall. Those do not know our customers apart:
+when several destinations get it and none is answered meanwhile, the fault is ours too.
 """
 
 from __future__ import annotations
@@ -38,3 +41,27 @@ class Denials:
             self._denied.add(role_arn)
             self._lately.add(role_arn)
         return len(self._lately) >= ROLES and len({arn.split(":")[4] for arn in self._lately}) >= ACCOUNTS
+
+
+SEVERAL: Final = 2
+"""Destinations that something on the way must refuse before it counts as our own fault."""
+
+
+@final
+class RefusalsOnTheWay:
+    """The destinations that something between AWS and us has refused since a call to this endpoint was answered."""
+
+    __slots__ = ("_refused",)
+
+    def __init__(self) -> None:
+        self._refused: set[str] = set()
+
+    def answered(self) -> None:
+        """AWS answered a call to this endpoint."""
+        self._refused.clear()
+
+    def refused(self, destination_id: str) -> bool:
+        """A call for this destination was refused on the way; whether that is our own fault."""
+        if len(self._refused) < SEVERAL:
+            self._refused.add(destination_id)
+        return len(self._refused) >= SEVERAL

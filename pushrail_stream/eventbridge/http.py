@@ -23,8 +23,9 @@ from pushrail_stream.eventbridge.failures import no_reply
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
 
-MAX_REPLY_BYTES: Final = 1 << 20
-"""Bytes of a reply that are read, and as many that are decompressed. AWS's replies to our calls stay below 16 KiB."""
+MAX_REPLY_BYTES: Final = 4 << 20
+"""Bytes of a reply that are read, and as many that are decompressed. AWS's replies stay below 16 KiB, except that a
+refusal may quote the request: up to 1 MiB, in which every quotation mark is escaped twice."""
 _BODY_IN_ONE_PIECE: Final = 1 << 20
 """aiohttp warns of longer bytes, which it would hand to the socket at once."""
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
@@ -50,7 +51,8 @@ class HttpReply(NamedTuple):
     def request_id(self) -> str | None:
         """AWS's name for the request; None where there is none, or none that can be written down."""
         name = self.headers.get("x-amzn-RequestId")
-        return name if name is not None and name.isascii() and len(name) <= _MAX_ID_LENGTH else None
+        can_be_kept = name is not None and name.isascii() and name.isprintable() and len(name) <= _MAX_ID_LENGTH
+        return name if can_be_kept else None
 
     def for_parser(self) -> dict[str, Any]:
         """The reply as botocore's parsers take it."""

@@ -5,8 +5,7 @@ that is done once per process, region, destination or day; a call is left with: 
 reply. tests/eventbridge holds this file to what the stock client sends and says, and fails when a library leaves the
 range it was proven with.
 
-Leaned on: ``botocore.auth._host_from_url``, the ``json`` parser of ``botocore.parsers``, and what eventbridge/http.py
-names.
+Leaned on: ``botocore.auth._host_from_url``, and what eventbridge/http.py names.
 """
 
 from __future__ import annotations
@@ -15,18 +14,19 @@ import hmac
 from collections.abc import Callable
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 import orjson
 from botocore.auth import _host_from_url  # type: ignore[attr-defined]
-from botocore.parsers import create_parser
 
 from pushrail_stream.core.entry import Entry
-from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Operation, Reply
-from pushrail_stream.eventbridge.http import Http, refusal
+from pushrail_stream.core.outcome import CallFailed, Reply
+from pushrail_stream.eventbridge.denials import RefusalsOnTheWay
+from pushrail_stream.eventbridge.http import Http
 from pushrail_stream.eventbridge.keys import Keys
+from pushrail_stream.eventbridge.replies import read_bus, read_results
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -36,14 +36,6 @@ PUT_EVENTS: Final = "AWSEvents.PutEvents"
 DESCRIBE_EVENT_BUS: Final = "AWSEvents.DescribeEventBus"
 """``jsonVersion`` and ``targetPrefix`` of the botocore service model ``events``."""
 _SERVICE: Final = "events"
-_OK: Final = 200
-
-
-class _Body(NamedTuple):
-    """What came with HTTP 200."""
-
-    content: bytes
-    request_id: str | None
 
 
 class Stamp(NamedTuple):
@@ -129,7 +121,7 @@ class Signer:
 class Endpoint:
     """Where one region's PutEvents calls go. It lives as long as the stock client it was made from."""
 
-    __slots__ = ("_http", "_output", "_parser", "host", "path", "region", "user_agent")
+    __slots__ = ("_http", "host", "path", "refusals", "region", "user_agent")
 
     def __init__(self, client: AioBaseClient, http: Http, *, user_agent: str) -> None:
         self.region: str = client.meta.region_name
@@ -137,8 +129,7 @@ class Endpoint:
         self.host: str = _host_from_url(http.url)
         self.path = quote(urlsplit(http.url).path, safe="/~")
         self._http = http
-        self._parser = create_parser("json")
-        self._output: Any = client.meta.service_model.operation_model("PutEvents").output_shape
+        self.refusals = RefusalsOnTheWay()
 
     @classmethod
     async def of(cls, client: AioBaseClient, *, user_agent: str, timeout: aiohttp.ClientTimeout) -> Endpoint:
@@ -150,54 +141,12 @@ class Endpoint:
 
     async def put_events(self, entries: list[Entry], signer: Signer, stamp: Stamp) -> Reply:
         """One PutEvents call; it raises for nothing that AWS or the network does."""
-        reply = await self._post("PutEvents", orjson.dumps({"Entries": entries}), signer, stamp)
-        return reply if isinstance(reply, CallFailed) else _answer(*reply)
+        body = orjson.dumps({"Entries": entries})
+        reply = await self._http.post("PutEvents", signer.headers(body, stamp), body)
+        return reply if isinstance(reply, CallFailed) else read_results(reply)
 
     async def describe_bus(self, bus_arn: str, signer: Signer, stamp: Stamp) -> CallFailed | None:
         """One DescribeEventBus call: None when the bus exists; it raises for nothing that AWS or the network does."""
-        reply = await self._post("DescribeEventBus", orjson.dumps({"Name": bus_arn}), signer, stamp)
-        if isinstance(reply, CallFailed) or _describes(bus_arn, reply.content):
-            return reply if isinstance(reply, CallFailed) else None
-        message = f"HTTP 200 that does not name the bus, {len(reply.content)} bytes"
-        return CallFailed("DescribeEventBus", UNKNOWN_RESULT, message, _OK, reply.request_id)
-
-    async def _post(self, operation: Operation, body: bytes, signer: Signer, stamp: Stamp) -> _Body | CallFailed:
-        reply = await self._http.post(operation, signer.headers(body, stamp), body)
-        if isinstance(reply, CallFailed):
-            return reply
-        if reply.status == _OK:
-            return _Body(reply.content, reply.request_id)
-        return refusal(operation, reply, self._parser, self._output)
-
-
-def _answer(content: bytes, request_id: str | None) -> Reply:
-    """What a 200 says. One that says nothing is no success: botocore takes an empty body or HTML for ``{}``."""
-    try:
-        results = orjson.loads(content)["Entries"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        results = None
-    if type(results) is not list:
-        message = f"HTTP 200 without a list of Entries, {len(content)} bytes"
-        return CallFailed("PutEvents", UNKNOWN_RESULT, message, _OK, request_id)
-    return Answered(tuple([_entry_result(result) for result in results]), _OK, request_id)
-
-
-def _describes(bus_arn: str, content: bytes) -> bool:
-    """Whether a 200 says that this bus exists: whatever else answers for AWS does not know its ARN."""
-    try:
-        return bool(orjson.loads(content)["Arn"] == bus_arn)
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return False
-
-
-def _entry_result(result: Any) -> EntryResult:
-    if type(result) is not dict:
-        return EntryResult(None, None, None)
-    event_id = _text(result.get("EventId"))
-    if len(result) == 1:
-        return EntryResult(event_id, None, None)
-    return EntryResult(event_id, _text(result.get("ErrorCode")), _text(result.get("ErrorMessage")))
-
-
-def _text(value: Any) -> str | None:
-    return value if type(value) is str else None
+        body = orjson.dumps({"Name": bus_arn})
+        reply = await self._http.post("DescribeEventBus", signer.headers(body, stamp), body)
+        return reply if isinstance(reply, CallFailed) else read_bus(reply, bus_arn)

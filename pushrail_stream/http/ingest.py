@@ -87,7 +87,11 @@ class Ingest:
             Route("/docs", docs),
             Route("/", root),
         ]
-        return Starlette(routes=routes, exception_handlers={HTTPException: self._framework_problem, Exception: _bug})
+        app = Starlette(routes=routes, exception_handlers={HTTPException: self._framework_problem, Exception: _bug})
+        # It would build an absolute address from the Host header, with the scheme that is spoken here: http, behind a
+        # load balancer that speaks TLS. A client that followed would send its API key in clear.
+        app.router.redirect_slashes = False
+        return app
 
     async def _framework_problem(self, _request: Request, error: Exception) -> Response:
         """What the framework itself refuses, such as a path that does not exist, in the same form."""

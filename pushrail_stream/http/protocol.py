@@ -3,6 +3,10 @@
 By itself it takes heads of any length and waits for ever: for a connection's first request, for the rest of a head, for
 the rest of a body whose request has been answered, and for whoever does not read an answer. It also closes connections
 over what has not been read of a body: TCP then resets them, and a client that was still sending never sees the answer.
+
+An offer to go on in another protocol (``Upgrade: h2c`` of Java's HttpClient, of Spring and of ``curl --http2``) is
+declined, as any server may: the request is answered as HTTP/1.1. The parser stops at such a head and drops the body;
+here it reads that head again, without the offer.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from typing import Any, Final, NamedTuple, cast, final
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from pushrail_stream.http.head import check_framing, without_upgrade
 from pushrail_stream.http.problem import PROBLEM_TYPE, Refusal
 
 _HEADER_BYTES: Final = 4
@@ -46,6 +51,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Whether the last request is complete, and the head of the next one not."""
         self._is_last = False
         """Whether the connection ends with the rest of this body."""
+        self._is_over = False
+        """Whether the connection ends with the answers under way: behind these requests came something unreadable."""
+        self._is_offer = False
+        """Whether the head that has come offers another protocol."""
         self._loose_bytes = 0
         """Come since the last part of a body: of heads, of trailers, of what frames chunks."""
 
@@ -66,19 +75,40 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser."""
+        if self._is_over:
+            return
         self._unset_keepalive_if_required()
         if self._is_between:
             self._arm(self._head_is_late)  # also for the empty lines that may come before a request
         self._loose_bytes += len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # nothing else is spoken here: it is answered as HTTP
+            self._parse(memoryview(data))
         except httptools.HttpParserError:
             self._refuse(400, "this is not HTTP/1.1")
         else:
             if self._loose_bytes > self._bounds.head_bytes:
                 self._refuse_head()
+
+    def _parse(self, data: memoryview) -> None:
+        """Feed the parser. Raises its error for what is not HTTP."""
+        while data and not self._is_deaf():
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                data = data[stopped.args[0] :]
+                self._decline()
+            else:
+                return
+
+    def _decline(self) -> None:
+        """Go on in HTTP/1.1: read the head again without its offer, by a parser that has not met it."""
+        if not self._is_offer:
+            return  # it was refused
+        self._is_offer = False
+        head = without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        self.parser.feed_data(head)
 
     # Called by the parser, in the middle of `data_received`.
 
@@ -89,11 +119,22 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A head has come: from here on the application sets the pace."""
-        if self.transport.is_closing():
+        if self._is_deaf():
             return
         if self._loose_bytes > self._bounds.head_bytes < self._head_bytes():
             self._refuse_head()
             return
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        try:
+            check_framing(method, version, self.headers)
+        except Refusal as refusal:
+            self._refuse(refusal.status, refusal.detail)
+            return
+        if self.parser.should_upgrade():
+            self._is_offer = True
+            return
+        if version == "1.0":
+            self.expect_100_continue = False  # a client that speaks 1.0 knows no interim answers
         super().on_headers_complete()  # raises when its target cannot be read: then it is no request
         self._disarm()
         self._is_between, self._loose_bytes = False, 0
@@ -102,12 +143,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A part of a body."""
         self._loose_bytes = 0
-        if not self.transport.is_closing():
+        if not self._is_deaf():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """A request is complete."""
-        if self.transport.is_closing():
+        if self._is_deaf() or self._is_offer:
             return
         self._disarm()
         self._is_between, self._loose_bytes = True, 0
@@ -178,7 +219,14 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, detail: str) -> None:
         """Answer what is no request, or none any more, and close the connection."""
-        if self.transport.is_closing():
+        if self._is_deaf():
+            return
+        if self._is_between and self._is_answering():
+            # The requests before it come first: whoever sent them is to see their answers.
+            self._is_over = True
+            self.cycle.keep_alive = False
+            self._disarm()
+            self._refused(status, detail)
             return
         if self._may_answer():
             refusal = Refusal(status, detail)
@@ -191,9 +239,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _may_answer(self) -> bool:
         """Whether it would not be taken for the answer to another request, or for a part of it."""
-        if self._is_between:
-            return not self._is_answering()
-        return not self.pipeline and not self.cycle.response_started
+        return self._is_between or (not self.pipeline and not self.cycle.response_started)
+
+    def _is_deaf(self) -> bool:
+        return self._is_over or self.transport.is_closing()
 
     def _is_answering(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle  # there is none before the first request

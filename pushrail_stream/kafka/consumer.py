@@ -15,7 +15,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar, final
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
     OFFSET_INVALID,
     Consumer,
     KafkaError,
@@ -26,9 +25,10 @@ from confluent_kafka import (
 
 from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal, Trimmed
+from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.options import ConsumerOptions
+from pushrail_stream.kafka.readings import readings_of
 from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.pipeline.intake import Directions, Intake
 from pushrail_stream.ports import ClientStatistics, Failed, Observer
@@ -131,6 +131,8 @@ class KafkaConsumer:
             records = records_of(self._poll(consumer))
             directions = self._ask(self._intake.accept, records) if records else self._ask(self._intake.directions)
         self._obey(consumer, directions)
+        if directions.have_gaps:
+            self._tell_readings(consumer)
         if time.monotonic() >= self._next_commit:
             self._commit(consumer)
 
@@ -142,7 +144,7 @@ class KafkaConsumer:
         messages = [first, *consumer.consume(self._options.batch - 1, 0)]
         for message in messages:
             if (error := message.error()) is not None:
-                self._on_error(error)
+                self._on_error(error, f"{message.topic()}/{message.partition()}: ")
         return [message for message in messages if message.error() is None]
 
     def _obey(self, consumer: Consumer, directions: Directions) -> None:
@@ -159,10 +161,15 @@ class KafkaConsumer:
 
     def _commit(self, consumer: Consumer) -> None:
         self._next_commit = time.monotonic() + _COMMIT_SECS
+        self._tell_readings(consumer)
         commits = self._ask(self._intake.committable)
         if commits:
             # Asynchronous: with the coordinator away a synchronous commit would keep us from polling.
             consumer.commit(offsets=_topic_partitions(commits), asynchronous=True)
+
+    def _tell_readings(self, consumer: Consumer) -> None:
+        """To be called where everything that was polled has been accepted: never in a callback of a poll."""
+        self._ask(self._intake.have_read, readings_of(consumer, self._assigned))
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         # Also when our membership has ended (ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID) there is nothing to do but say so:
@@ -183,28 +190,9 @@ class KafkaConsumer:
             self._tell(KafkaTrouble(f"the group's committed offsets could not be read: {error.args[0].str()}"))
             known = partitions
         committed = {Partition(p.topic, p.partition): _committable(p) for p in known}
-        self._tell_trimmed(consumer, committed)
         self._assigned |= committed.keys()
         self._ask(self._intake.assigned, committed)
         self._take_part(active=True)  # with the classic protocol also when there is no partition for us
-
-    def _tell_trimmed(self, consumer: Consumer, committed: Mapping[Partition, Committable | None]) -> None:
-        """Say so where Kafka has removed what the group had still to read: the reset policy begins behind the gap."""
-        starts = {partition: start.offset for partition, start in committed.items() if start is not None}
-        if not starts:
-            return
-        try:
-            # The beginning in place of a time asks for the first offset there is, of all partitions at once.
-            firsts = consumer.offsets_for_times(
-                [TopicPartition(*partition, OFFSET_BEGINNING) for partition in starts], timeout=_OFFSETS_SECS
-            )
-        except KafkaException as error:
-            self._tell(KafkaTrouble(f"the partitions' first offsets could not be read: {error.args[0].str()}"))
-            return
-        for first in firsts:
-            partition = Partition(first.topic, first.partition)
-            if first.error is None and first.offset > starts[partition]:
-                self._tell(Trimmed(partition, starts[partition], first.offset))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {Partition(p.topic, p.partition) for p in partitions}
@@ -217,6 +205,7 @@ class KafkaConsumer:
 
     def _give_back_all(self, consumer: Consumer) -> None:
         """Drain everything and commit it before leaving: close() ends the membership, and commits with it."""
+        self._tell_readings(consumer)
         self._last = self._drain(self._assigned)
         deadline = time.monotonic() + LAST_COMMIT_SECS
         while (error := self._commit_now(consumer, self._last)) is not None:
@@ -268,11 +257,11 @@ class KafkaConsumer:
             self._active = active
             self._tell(Membership(self._options.group_id, active))
 
-    def _on_error(self, error: KafkaError) -> None:
+    def _on_error(self, error: KafkaError, where: str = "") -> None:
         if error.fatal() or error.code() in _HOPELESS:
             self._fatal = error
         elif error.code() not in _HARMLESS:
-            self._tell(KafkaTrouble(error.str()))
+            self._tell(KafkaTrouble(where + error.str()))
 
     def _ask(self, question: Callable[..., _T], *arguments: object) -> _T:
         """Call on the event loop and wait for the answer."""

@@ -32,6 +32,7 @@ from pushrail_stream.core.signals import (
     MovedToRetry,
     PartitionsAssigned,
     PartitionsRevoked,
+    PartitionUnread,
     RegistryChanged,
     RegistryTrouble,
     RequestAnswered,
@@ -57,8 +58,12 @@ _FLOOD: Final = (
     "consuming has stopped: a release of a producer, or ours, is at fault. Mend it, or set flood_guard.enabled "
     "to false to let them become dead letters; then restart the workers"
 )
+_UNREAD: Final = (
+    "Kafka has records above `position` that the client cannot read; `kafka_trouble` says why. If a batch cannot be "
+    "decompressed, `topics skip` steps over it"
+)
 _TRIMMED: Final = (
-    "the records from `committed` to below `first` were removed before a worker had read them, by the topic's "
+    "the records from `expected` to below `first` were removed before a worker had read them, by the topic's "
     "retention or by hand: have their producers send them again, and see that retention.ms outlasts any outage"
 )
 
@@ -125,7 +130,7 @@ class LogObserver:
                 self._health(signal)
             case DocumentRefused() | DocumentCaveat() | RegistryChanged() | RegistryTrouble():
                 self._registry(signal)
-            case CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed():
+            case CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed() | PartitionUnread():
                 self._failed(signal)
             case RequestAnswered() | ApiKeysChanged():
                 self._ingest(signal)
@@ -191,7 +196,7 @@ class LogObserver:
             case RegistryTrouble(problem):
                 self._trouble(problem, "registry_trouble", problem=problem)
 
-    def _failed(self, signal: CopyFailed | CommitFailed | KafkaTrouble | Trimmed) -> None:
+    def _failed(self, signal: CopyFailed | CommitFailed | KafkaTrouble | Trimmed | PartitionUnread) -> None:
         match signal:
             case CopyFailed(copy, problem, retry_in_secs):
                 origin = str(copy.record.origin)
@@ -200,10 +205,15 @@ class LogObserver:
                 self._trouble(problem, "commit_failed", problem=problem)
             case KafkaTrouble(problem):
                 self._trouble(problem, "kafka_trouble", problem=problem)
-            case Trimmed(partition, committed, first):
+            case PartitionUnread(partition, position, secs):
+                self._trouble(
+                    str(partition), "partition_unread",
+                    partition=str(partition), position=position, secs=round(secs), advice=_UNREAD,
+                )  # fmt: skip
+            case Trimmed(partition, expected, first):
                 self._log.error(
                     "records_removed_unread",
-                    partition=str(partition), committed=committed, first=first, advice=_TRIMMED,
+                    partition=str(partition), expected=expected, first=first, advice=_TRIMMED,
                 )  # fmt: skip
 
     def _ingest(self, signal: RequestAnswered | ApiKeysChanged) -> None:

@@ -46,6 +46,11 @@ class Readiness:
         away = [f"consumer group {group}: not in touch" for group, active in self._active.items() if not active]
         ages = self._worker.turn_ages()  # what is stuck sends no signals
         stuck = [f"consumer of {name}: stuck for {secs:.0f} s" for name, secs in ages.items() if secs > STUCK_SECS]
+        unread = [
+            f"{partition}: nothing was read for {secs:.0f} s although its end is ahead"
+            for partition, secs in self._worker.unread_secs().items()
+            if secs > STUCK_SECS
+        ]
         flooded = ["stopped by a flood of dead letters"] if self._flooded else []
         loading = ["the destinations have not been read yet"] if self._loading else []
-        return [*loading, *away, *stuck, *flooded, *(["stopping"] if self._stopping else [])]
+        return [*loading, *away, *stuck, *unread, *flooded, *(["stopping"] if self._stopping else [])]

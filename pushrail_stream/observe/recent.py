@@ -19,6 +19,7 @@ from pushrail_stream.core.signals import (
     DocumentRefused,
     Flooded,
     KafkaTrouble,
+    PartitionUnread,
     RegistryTrouble,
     SettingCaveat,
     Signal,
@@ -70,14 +71,22 @@ class Recent:
                 self._keep("Kafka", "", "", problem)
             case RegistryTrouble(problem):
                 self._keep("registry", "", "", problem)
-            case Trimmed(partition, committed, first):
-                self._keep("records removed unread", str(partition), "", f"from {committed} to below {first}")
+            case Trimmed() | PartitionUnread():
+                self._partition(signal)
             case Flooded():
                 self._keep("stopped", "", "", "a flood of dead letters")
             case SettingCaveat(setting, problem):
                 self._caveats[setting] = Incident(self._now_ms(), "setting", setting, "", safe_message(problem))
             case _:
                 pass
+
+    def _partition(self, signal: Trimmed | PartitionUnread) -> None:
+        where = str(signal.partition)
+        match signal:
+            case Trimmed(_, expected, first):
+                self._keep("records removed unread", where, "", f"from {expected} to below {first}")
+            case PartitionUnread(_, position, secs):
+                self._keep("nothing is read", where, "", f"at {position} for {secs:.0f} s")
 
     def newest_first(self) -> list[Incident]:
         """The caveats, then what is kept."""

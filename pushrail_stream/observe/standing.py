@@ -43,6 +43,13 @@ def partitions(worker: WorkerState, tiers: Mapping[str, float]) -> Iterator[Metr
         "Since the committed offset last moved while there is something to wait for; else 0.",
         labels=labels,
     )
+    unread = GaugeMetricFamily(
+        "pushrail_partition_unread_seconds",
+        "How long nothing was read from a partition although its end is ahead; else 0.",
+        labels=labels,
+    )
+    for partition, secs in worker.unread_secs().items():
+        unread.add_metric([partition.topic, str(partition.number)], secs)
     depth = GaugeMetricFamily(
         "pushrail_retry_depth_records",
         "Deliveries that wait on a retry topic, of this worker's share.",
@@ -66,7 +73,7 @@ def partitions(worker: WorkerState, tiers: Mapping[str, float]) -> Iterator[Metr
     for topic, delay_secs in tiers.items():
         depth.add_metric([topic], depths[topic])
         delay.add_metric([topic], delay_secs)
-    yield from (lag, oldest, committed, depth, delay)
+    yield from (lag, oldest, committed, unread, depth, delay)
 
 
 def consumers(worker: WorkerState) -> Iterator[Metric]:

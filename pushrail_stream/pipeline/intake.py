@@ -19,6 +19,7 @@ from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.signals import Held, PartitionsAssigned, PartitionsRevoked
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
+from pushrail_stream.pipeline.reading import Reading, Readings
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Observer
 
@@ -54,6 +55,8 @@ class Directions(NamedTuple):
 
     hold: bool
     full: frozenset[Partition]
+    have_gaps: bool = False
+    """Whether offsets were left out in what was read: `Intake.have_read` is to say why."""
 
 
 class PartitionView(NamedTuple):
@@ -69,6 +72,10 @@ class PartitionView(NamedTuple):
     """The offset Kafka has acknowledged; None when there is none."""
     uncommitted_secs: float
     """Since the committed offset last moved, while there is something above it to move it to, or to wait for."""
+    position: int | None = None
+    """The offset after everything that was read; None before anything was."""
+    still_secs: float = 0.0
+    """How long the position has stood still although the partition was being read."""
 
 
 def too_large(size: int, limit: int) -> Problem:
@@ -99,6 +106,7 @@ class Intake(ABC):
         self._trackers: dict[Partition, OffsetTracker] = {}
         self._committed: dict[Partition, Committable] = {}
         self._behind_since: dict[Partition, float] = {}
+        self._readings = Readings(observe)
         self._holding = False
         self._full = frozenset[Partition]()
         self._relieved_at = float("-inf")
@@ -132,6 +140,16 @@ class Intake(ABC):
             dropped = self._deliver.drop_leaving() + self._copies.drop_leaving()
             self._observe(PartitionsRevoked(tuple(leaving), lost=True, dropped=dropped))
 
+    def have_read(self, readings: Mapping[Partition, Reading]) -> None:
+        """Where the consumer stands in its partitions, once everything that it has read was given to `accept`."""
+        now, directions = self._loop.time(), self.directions()
+        for partition, reading in readings.items():
+            tracker = self._trackers.get(partition)
+            if tracker is not None:
+                is_wanted = not directions.hold and partition not in directions.full
+                ahead, _ = self._ahead(partition)
+                self._readings.note(partition, reading, tracker, now, is_wanted=is_wanted, ahead=ahead)
+
     def committable(self) -> Sequence[tuple[Partition, Committable]]:
         """What has moved since it was last committed."""
         now = self._loop.time()
@@ -155,6 +173,7 @@ class Intake(ABC):
                 tracker.oldest_at_ms,
                 start.offset if (start := self._committed.get(partition)) else None,
                 now - self._behind_since.get(partition, now),
+                *self._readings.of(partition, now),
             )
             for partition, tracker in self._trackers.items()
         ]
@@ -192,7 +211,8 @@ class Intake(ABC):
         self._full = frozenset(p for p, tracker in trackers.items() if self._is_full(p, tracker))
         if is_pressed or self._full:
             self._relieve(is_pressed=is_pressed)
-        return Directions(holding or self._guard.tripped, self._full | self._not_yet())
+        have_gaps = any(tracker.has_gaps for tracker in trackers.values())
+        return Directions(holding or self._guard.tripped, self._full | self._not_yet(), have_gaps)
 
     @abstractmethod
     def _take(self, record: Record, tracker: OffsetTracker) -> None:
@@ -219,6 +239,7 @@ class Intake(ABC):
         for partition, tracker in leaving.items():
             tracker.leave(is_lost=are_lost)
             self._behind_since.pop(partition, None)
+            self._readings.forget(partition)
         return leaving
 
     def _relieve(self, *, is_pressed: bool) -> None:

@@ -368,3 +368,42 @@ def test_what_is_left_to_the_next_owner(deliveries: int, *, is_lost: bool, left_
     tracker.leave(is_lost=is_lost)
     assert ticket.is_leaving
     assert ticket.is_left_open is left_open
+
+
+def test_what_the_consumer_has_read_past_is_committed_past() -> None:
+    tracker = OffsetTracker(Committable(5, ""))
+    tracker.pass_over(5)
+    assert tracker.committable() == Committable(5, "")
+    begin(tracker, 5).settle()
+    tracker.pass_over(7)  # a transaction's marker
+    assert (tracker.committable(), tracker.next_offset) == (Committable(7, ""), 7)
+    ticket = begin(tracker, 8)
+    tracker.pass_over(20)
+    assert tracker.committable() == Committable(8, ""), "an open record is not passed"
+    tracker.pass_over(3)
+    ticket.settle()
+    assert tracker.committable() == Committable(20, "")
+    empty = OffsetTracker()
+    empty.pass_over(4)
+    assert empty.committable() == Committable(4, "")
+
+
+def test_what_is_passed_over_is_no_longer_called_settled_above() -> None:
+    first = OffsetTracker()
+    tickets = [begin(first, offset) for offset in range(5, 10)]
+    tickets[2].settle()
+    tickets[4].settle()
+    second = OffsetTracker(first.committable())
+    second.pass_over(8)
+    assert second.committable() == Committable(8, encode_settled(8, [9]))
+
+
+def test_gaps_are_told_once() -> None:
+    tracker = OffsetTracker(Committable(5, ""))
+    for offset in (7, 8, 12):
+        begin(tracker, offset)
+    assert tracker.take_gaps() == [(5, 7), (9, 12)]
+    assert tracker.take_gaps() == []
+    fresh = OffsetTracker()
+    begin(fresh, 7)
+    assert fresh.take_gaps() == [], "where to begin was not known"

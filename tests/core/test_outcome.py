@@ -84,11 +84,15 @@ TABLE = [
     Row("PutEvents", "EndpointConnectionError", "retryable", None),
     Row("PutEvents", "UnknownResult", "retryable", 200),
     Row("PutEvents", "SomethingAwsThinksOfNextYear", "retryable"),
+    Row("PutEvents", "403", "retryable", 403),
     Row("PutEvents", "404", "retryable", 404),
+    Row("PutEvents", "RefusedBeforeAws", "ours", 403),
+    Row("PutEvents", "RequestExpired", "ours"),
+    Row("PutEvents", "UnknownOperationException", "ours", 404),
     Row("PutEvents", "AccessDeniedException", "blocked", 400),
     Row("PutEvents", "AccessDeniedException", "blocked", 403),
     Row("PutEvents", "AccessDenied", "blocked", 403),
-    Row("PutEvents", "403", "blocked", 403),
+    Row("PutEvents", "NotAuthorized", "blocked", 401),
     Row("PutEvents", "ResourceNotFoundException", "blocked"),
     Row("PutEvents", "OptInRequired", "blocked", 403),
     Row("PutEvents", "RegionDisabled", "blocked", 403),
@@ -96,6 +100,8 @@ TABLE = [
     # A 403 that says something else is no refusal of the destination.
     Row("PutEvents", "SomethingAwsThinksOfNextYear", "retryable", 403),
     Row("PutEvents", "ValidationException", "split"),
+    Row("PutEvents", "ValidationError", "split"),
+    Row("PutEvents", "SerializationException", "split"),
     Row("PutEvents", "413", "split", 413),
     Row("PutEvents", "RequestEntityTooLarge", "split", 413),
     Row("PutEvents", "ExpiredToken", "stale session"),
@@ -107,6 +113,9 @@ TABLE = [
     Row("PutEvents", "IncompleteSignature", "signature refused"),
     Row("PutEvents", "IncompleteSignature", "signature refused", 403),
     Row("PutEvents", "MissingAuthenticationToken", "signature refused", 403),
+    Row("PutEvents", "IncompleteSignatureException", "signature refused"),
+    Row("PutEvents", "MissingAuthenticationTokenException", "signature refused"),
+    Row("PutEvents", "InvalidSignature", "signature refused", 403),
     Row("PutEvents", "InvalidSignatureException", "ours", message="Signature expired: 20260526T142108Z is now earlier"),
     Row(
         "PutEvents", "SignatureDoesNotMatch", "ours", 403, "Signature not yet current: 20260526T142108Z is still later"
@@ -190,6 +199,72 @@ def test_of_what_is_tried_again_the_code_alone_says_whose_fault_it_was(row: Row)
         verdict = judge(reply_of(row, 1), 1, assumed_role=assumed_role, refreshed=refreshed)
         if not isinstance(verdict, Split | Refresh) and isinstance(verdict[0], Retryable):
             assert is_ours(verdict[0].code) == verdict[0].ours
+
+
+USER = "User: arn:aws:sts::123456789012:assumed-role/writer/pushrail-dst is not authorized to perform: events:PutEvents"
+BUS = "on resource: arn:aws:events:us-east-1:123456789012:event-bus/orders"
+
+
+@pytest.mark.parametrize("operation", ["PutEvents", "AssumeRole"])
+@pytest.mark.parametrize("code", ["AccessDenied", "AccessDeniedException"])
+@pytest.mark.parametrize(
+    "why",
+    [
+        "because no VPC endpoint policy allows the events:PutEvents action",
+        f"{BUS} because no VPC endpoint policy allows the events:PutEvents action",
+        f"{BUS} with an explicit deny in a VPC endpoint policy",
+        "because no session policy allows the events:PutEvents action",
+        f"{BUS} with an explicit deny in a session policy",
+    ],
+)
+def test_a_denial_by_our_own_policy_is_our_fault(
+    operation: Literal["PutEvents", "AssumeRole"], code: str, why: str
+) -> None:
+    said = CallFailed(operation, code, f"{USER} {why}", 403)
+    for assumed_role, refreshed in product([False, True], [False, True]):
+        verdict = judge(said, 1, assumed_role=assumed_role, refreshed=refreshed)
+        assert verdict == (Retryable("OurPolicyDenied", f"{USER} {why}", ours=True),)
+    assert is_ours("OurPolicyDenied")
+
+
+@pytest.mark.parametrize(
+    "why",
+    [
+        "because no identity-based policy allows the events:PutEvents action",
+        "because no resource-based policy allows the events:PutEvents action",
+        "with an explicit deny in a service control policy",
+        "with an explicit deny in a resource control policy",
+        "because no permissions boundary allows the events:PutEvents action",
+        "on resource: arn:aws:events:us-east-1:123456789012:event-bus/no-session-policy",
+    ],
+)
+def test_a_denial_by_the_customers_policies_is_the_destinations_fault(why: str) -> None:
+    (outcome,) = judge_once(CallFailed("PutEvents", "AccessDeniedException", f"{USER} {why}", 400))
+    assert outcome == Blocked("AccessDeniedException", f"{USER} {why}")
+
+
+def judge_once(failed: CallFailed) -> tuple[Outcome, ...]:
+    verdict = judge(failed, 1, assumed_role=False, refreshed=False)
+    assert not isinstance(verdict, Split | Refresh)
+    return verdict
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308, 401, 403, 404, 407, 421, 451])
+def test_a_refusal_without_awss_own_error_comes_from_something_on_the_way(status: int) -> None:
+    assert CallFailed("PutEvents", str(status), "<html>", status).is_not_from_aws
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        CallFailed("PutEvents", "AccessDeniedException", "", 403),
+        CallFailed("PutEvents", "UnknownResult", "", 200),
+        CallFailed("PutEvents", "ReadTimeout", "", None),
+        *(CallFailed("PutEvents", str(status), "", status) for status in (413, 429, 500, 502, 503, 504)),
+    ],
+)
+def test_aws_itself_or_an_overload_answered(failed: CallFailed) -> None:
+    assert not failed.is_not_from_aws
 
 
 def outcomes(results: list[EntryResult], entries: int) -> tuple[Outcome, ...]:

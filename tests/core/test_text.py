@@ -212,3 +212,30 @@ def test_a_secret_is_left_out_before_the_message_is_cut() -> None:
 
 def test_half_a_surrogate_pair_cannot_stop_the_message() -> None:
     assert safe_message("bus \ud83d gone") == "bus ? gone"
+
+
+FAILED = "failed to satisfy constraint: Member must not be null"
+QUOTED = {
+    "one value": (
+        f"1 validation error detected: Value 'acct_8K' at 'entries.1.member.detail' {FAILED}",
+        "1 validation error detected: Value '***' at 'entries.1.member.detail'",
+    ),
+    "several values": (
+        f"2 errors detected: Value 'acct_8K' at 'entries' {FAILED}; Value 'x' at 'entries.2.source' {FAILED}",
+        "2 errors detected: Value '***' at 'entries.2.source'",
+    ),
+    "a value that looks like the end of a message": (
+        f"1 validation error detected: Value '[note=' at 'acct_8K' failed]' at 'entries' {FAILED}",
+        "1 validation error detected: Value '***' at 'entries'",
+    ),
+    "a value that is cut off": ("1 validation error: Value '[{acct_8K, 7", "1 validation error: Value '***'"),
+    "a field that is no name": ("Value 'acct_8K' at 'acct 8K'", "Value '***'"),
+    "a value of several lines": (f"Value 'acct\n8K' at 'name' {FAILED}", "Value '***' at 'name'"),
+    "no value of the request": ("a 'Valued' customer at 'home'", "a 'Valued' customer at 'home'"),
+}
+
+
+@pytest.mark.parametrize(("text", "kept"), QUOTED.values(), ids=QUOTED)
+def test_a_message_keeps_no_value_that_aws_quotes_from_the_request(text: str, kept: str) -> None:
+    assert safe_message(text) == kept
+    assert safe_message(kept) == kept

@@ -21,6 +21,7 @@ DELIVERED = 'pushrail_deliveries_total{state="delivered"}'
 RETRY_TOPIC = 'pushrail_retry_delay_seconds{topic="retry"}'
 COMMITTED = 'pushrail_committed_offset_age_seconds{topic="events"}'
 TURNED = 'pushrail_consumer_turn_age_seconds{client="events"}'
+UNREAD = 'pushrail_partition_unread_seconds{topic="events"}'
 LAG, UNDELIVERED = (
     'pushrail_consumer_lag_records{topic="events"}',
     'pushrail_oldest_undelivered_age_seconds{topic="events"}',
@@ -79,6 +80,10 @@ CASES: dict[str, list[Case]] = {
         Case({COMMITTED: "123x60", TURNED: "0x60"}, 1),
         Case({COMMITTED: "0x60", TURNED: "123x60"}, 1),
         Case({COMMITTED.replace("events", "retry"): "123x60", RETRY_TOPIC: "30x60"}, None),
+    ],
+    "PushrailPartitionUnread": [
+        Case({UNREAD: "178x60"}, None),
+        Case({UNREAD: "183x60"}, 2),
     ],
     "PushrailWorkerDown": [
         Case({'up{job="pushrail-worker"}': "1x60"}, None),

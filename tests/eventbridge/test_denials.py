@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pushrail_stream.core.destination import AssumeRole
-from pushrail_stream.core.outcome import BASE_CREDENTIALS_DENIED, Answered, CallFailed
+from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
+from pushrail_stream.core.outcome import BASE_CREDENTIALS_DENIED, REFUSED_BEFORE_AWS, Answered, CallFailed
 from pushrail_stream.eventbridge.client import EventBridge
 from pushrail_stream.eventbridge.denials import ROLES, Denials
-from pushrail_stream.sandbox.bus import CallError, Rule
-from tests.eventbridge.signing import ON_ASSUME, START, Clock, to, world
+from pushrail_stream.sandbox.bus import CallError, Match, Rule
+from tests.eventbridge.signing import KEY, ON_ASSUME, SECRET, START, Clock, to, world
 
 DENIED = Rule(CallError(403, "AccessDenied", "User: ... is not authorized to perform: sts:AssumeRole"), ON_ASSUME)
 
@@ -64,3 +64,22 @@ async def test_an_identity_that_may_not_assume_roles_any_more_is_our_own_fault(
         clock.epoch = START + 60
         server.set_plan([DENIED])
         assert await signed_in(us, 0) == "AccessDenied", "others can be assumed: this one's fault again"
+
+
+BARE_403 = Rule(CallError(403, body="html"), Match(operation="PutEvents"))
+OWN_KEY = AccessKey(KEY, Secret(SECRET))
+
+
+async def test_a_refusal_without_awss_error_is_our_fault_when_several_destinations_get_it() -> None:
+    async with world(None) as (us, server):
+        server.set_plan([BARE_403])
+        alone = [await us.put(to(OWN_KEY, "dst_1")) for _ in range(3)]
+        assert [reply.code for reply in alone if isinstance(reply, CallFailed)] == ["403"] * 3
+        both = [await us.put(to(OWN_KEY, name)) for name in ("dst_2", "dst_1")]
+        assert [reply.code for reply in both if isinstance(reply, CallFailed)] == [REFUSED_BEFORE_AWS] * 2
+        server.set_plan([])
+        assert isinstance(await us.put(to(OWN_KEY, "dst_3")), Answered)
+        server.set_plan([BARE_403])
+        again = await us.put(to(OWN_KEY, "dst_1"))
+        assert isinstance(again, CallFailed)
+        assert again.code == "403", "one destination alone"

@@ -47,7 +47,6 @@ REFUSALS = {
     "code with a namespace": aws("400 Bad Request", "com.amazonaws.events#AccessDeniedException"),
     "code with a URL": aws("400 Bad Request", "ValidationException:http://internal.amazon.com/coral/"),
     "capital Message": aws("400 Bad Request", "UnrecognizedClientException", key="Message"),
-    "code in the header only": http("400 Bad Request", b"{}", "x-amzn-ErrorType: ThrottlingException"),
     "403 with JSON": aws("403 Forbidden", "AccessDeniedException"),
     "403 empty": http("403 Forbidden"),
     "403 HTML": http("403 Forbidden", HTML, "Content-Type: text/html"),
@@ -81,8 +80,33 @@ async def test_a_refusal_has_the_code_stock_gives_it(reply: bytes) -> None:
     status = stock.response["ResponseMetadata"]["HTTPStatusCode"]
     request_id = stock.response["ResponseMetadata"].get("RequestId")
     error = stock.response["Error"]
-    assert ours == CallFailed("PutEvents", error["Code"], error["Message"] or "", status, request_id)
+    assert ours._replace(message="") == CallFailed("PutEvents", error["Code"], "", status, request_id)
+    if b'"__type"' in reply:
+        assert ours.message == (error["Message"] or "")
     assert len(server.requests) == 2, "nobody tries again"
+
+
+CODE_ELSEWHERE = {
+    "header": http("400 Bad Request", b"{}", "x-amzn-ErrorType: ThrottlingException"),
+    "header without a body": http("400 Bad Request", b"", "x-amzn-ErrorType: ThrottlingException"),
+    "header with a URL": http("400 Bad Request", b"", "X-Amzn-Errortype: ThrottlingException:http://internal/coral/"),
+    "code": http("400 Bad Request", b'{"code":"ThrottlingException"}'),
+    "Code": http("400 Bad Request", b'{"Code":"com.amazonaws.events#ThrottlingException"}'),
+    "header beside a type that is none": http(
+        "400 Bad Request", b'{"__type":7}', "x-amzn-ErrorType: ThrottlingException"
+    ),
+    "type before the header": aws("400 Bad Request", "ThrottlingException").replace(
+        b"x-amzn-RequestId: r-1", b"x-amzn-ErrorType: ValidationException"
+    ),
+}
+
+
+@pytest.mark.parametrize("reply", CODE_ELSEWHERE.values(), ids=CODE_ELSEWHERE)
+async def test_a_code_is_read_from_the_type_then_the_header_then_the_code(reply: bytes) -> None:
+    async with Recorder.serve(reply) as server:
+        ours = await put_by_us(server.url)
+    assert isinstance(ours, CallFailed)
+    assert (ours.code, ours.http_status) == ("ThrottlingException", 400)
 
 
 # What arrives, our code, what stock raises. Stock calls a reset an EndpointConnectionError, as if nobody had listened;
@@ -201,7 +225,15 @@ ODD_ENTRIES = {
         [EntryResult("e-1", None, None), EntryResult(None, "InternalFailure", "later")],
     ),
     "neither": (b'[{},{"EventId":null}]', [EntryResult(None, None, None)] * 2),
-    "other types": (b'[7,{"EventId":7,"ErrorCode":[]}]', [EntryResult(None, None, None)] * 2),
+    "a code without a message": (
+        b'[{"ErrorCode":"MalformedDetail"},{"ErrorCode":"InternalFailure"}]',
+        [EntryResult(None, "MalformedDetail", None), EntryResult(None, "InternalFailure", None)],
+    ),
+    "a code that is no code": (
+        b'[{"EventId":"e-1","ErrorCode":7},{"EventId":"e-2","ErrorCode":"no code","ErrorMessage":"m"}]',
+        [EntryResult("e-1", UNKNOWN_RESULT, None), EntryResult("e-2", UNKNOWN_RESULT, "m")],
+    ),
+    "other types": (b'[7,{"EventId":7,"ErrorCode":""}]', [EntryResult(None, None, None)] * 2),
 }
 
 

@@ -189,10 +189,174 @@ async def test_requests_that_come_at_once_are_answered_in_turn(tmp_path: Path) -
         assert await reader.read() == b""
 
 
-async def test_whoever_asks_for_another_protocol_is_answered_in_this_one(tmp_path: Path) -> None:
+H2C = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+OFFERS = [H2C, "Connection: Upgrade\r\nUpgrade: foo\r\n", "Upgrade: websocket\r\nConnection: keep-alive, upgrade\r\n"]
+
+
+def posted(
+    door: Door, more: str = "", *, framing: str = "length", version: str = "1.1", host: str = "Host: x"
+) -> bytes:
+    """A good request to post an event, to the byte."""
+    body = json.dumps(event()).encode()
+    size, sent = f"Content-Length: {len(body)}\r\n", body
+    if framing == "chunked":
+        size, sent = (
+            "Transfer-Encoding: chunked\r\n",
+            b"5\r\n%s\r\n%x\r\n%s\r\n0\r\n\r\n" % (body[:5], len(body) - 5, body[5:]),
+        )
+    key = f"Authorization: Bearer {door.key}\r\nContent-Type: application/json\r\n"
+    lines = f"POST /v1/events HTTP/{version}\r\n{host}\r\n{key}".replace("\r\n\r\n", "\r\n")
+    return f"{lines}{'' if framing == 'none' else size}{more}\r\n".encode() + (b"" if framing == "none" else sent)
+
+
+async def dialogue(door: Door, sent: bytes, answers: int = 1, piece: int = 0) -> list[int]:
+    """Statuses of the answers to these bytes; ``piece``: so many of them at once."""
+    async with connection(door) as (reader, writer):
+        for start in range(0, len(sent), piece or len(sent)):
+            writer.write(sent[start : start + (piece or len(sent))])
+            if piece:
+                await writer.drain()
+                await asyncio.sleep(0)
+        return [(await answer(reader))[0] for _ in range(answers)]
+
+
+@pytest.mark.parametrize("piece", [0, 1, 100])
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("offer", OFFERS)
+async def test_an_offer_of_another_protocol_is_declined_and_the_event_taken(
+    tmp_path: Path, offer: str, framing: str, piece: int
+) -> None:
+    async with ingest_door(tmp_path) as door:
+        assert await dialogue(door, posted(door, offer, framing=framing), piece=piece) == [202]
+        assert [record.value for record in door.gate.taken] == [json.dumps(event()).encode()]
+
+
+async def test_offers_of_another_protocol_may_follow_each_other_on_one_connection(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+        get = f"GET /docs HTTP/1.1\r\nHost: x\r\n{H2C}\r\n".encode()
+        many = b"".join([posted(door, H2C), get, posted(door, H2C, framing="chunked"), posted(door)]) * 50
+        assert await dialogue(door, many, 200) == [202, 200, 202, 202] * 50
+        last = b"GET /docs HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, close\r\nUpgrade: h2c\r\n\r\n"
+        async with connection(door) as (reader, writer):
+            writer.write(posted(door, H2C) + last)
+            assert [(await answer(reader))[0] for _ in range(2)] == [202, 200]
+            assert await reader.read() == b""
+
+
+async def test_an_offer_of_another_protocol_waits_for_its_go_ahead(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
-        writer.write(b"GET /docs HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-        assert (await answer(reader))[0] == 200
+        head, _, body = posted(door, f"{H2C}Expect: 100-continue\r\n").partition(b"\r\n\r\n")
+        writer.write(head + b"\r\n\r\n")
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(body)
+        assert (await answer(reader))[0] == 202
+
+
+async def test_an_offer_of_another_protocol_changes_no_bound(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path, max_body_bytes=1_000) as door:
+        assert await dialogue(door, posted(door, H2C + "X: " + "a" * 17_000 + "\r\n")) == [431]
+        assert await dialogue(door, f"{HEAD}{H2C}Content-Length: 5\r\nContent-Length: 5\r\n\r\n".encode()) == [400]
+        large = f"{HEAD}{H2C}Authorization: Bearer {door.key}\r\nContent-Type: application/json\r\n"
+        assert await dialogue(door, f"{large}Content-Length: 1001\r\n\r\n".encode()) == [413]
+
+
+@pytest.mark.parametrize(
+    ("framing", "version", "host", "more", "status"),
+    [
+        ("none", "1.1", "Host: x", "", 411),
+        ("none", "1.0", "", "", 411),
+        ("none", "1.1", "Host: x", H2C, 411),
+        ("length", "1.1", "", "", 400),
+        ("length", "1.1", "Host: x\r\nHost: x", "", 400),
+        ("length", "1.1", "Host: x\r\nHost: y", H2C, 400),
+        ("length", "1.0", "Host: x\r\nHost: y", "", 400),
+        ("length", "1.1", "Host: a b", "", 400),
+        ("length", "1.1", "Host: http://x/", "", 400),
+        ("length", "1.1", "Host: x", "Content-Length: 2\r\n", 400),
+        ("length", "1.1", "Host: x", "Transfer-Encoding: chunked\r\n", 400),
+        ("chunked", "1.1", "Host: x", "Content-Length: 2\r\n", 400),
+        ("chunked", "1.1", "Host: x", "Transfer-Encoding: chunked\r\n", 400),
+        ("chunked", "1.0", "Host: x", "", 400),
+        ("none", "1.1", "Host: x", "Transfer-Encoding: identity\r\n", 400),
+        ("none", "1.1", "Host: x", "Transfer-Encoding: xchunked\r\n", 400),
+        ("none", "1.1", "Host: x", "Transfer-Encoding: gzip, chunked\r\n", 400),
+        ("none", "1.1", "Host: x", "Content-Length: 2, 2\r\n", 400),
+        ("none", "1.1", "Host: x", "Content-Length: +2\r\n", 400),
+        ("length", "2.0", "Host: x", "", 400),
+        ("length", "0.9", "Host: x", "", 400),
+        ("length", "1.1", "Host: x", "", 202),
+        ("length", "1.1", "Host:", "", 202),
+        ("length", "1.1", "Host: [::1]:8080 ", "", 202),
+        ("length", "1.0", "", "", 202),
+        ("length", "1.0", "Host: x", "Expect: 100-continue\r\n", 202),
+        ("chunked", "1.1", "Host: x", "Expect: 100-continue\r\n", 100),
+    ],
+)
+async def test_a_head_is_taken_or_refused_by_the_rules_of_http(
+    tmp_path: Path, framing: str, version: str, host: str, more: str, status: int
+) -> None:
+    async with ingest_door(tmp_path) as door:
+        sent = posted(door, more, framing=framing, version=version, host=host)
+        async with connection(door) as (reader, writer):
+            writer.write(sent)
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert int(head.split(b" ", 2)[1]) == status
+            if status >= 400:
+                assert PROBLEM in head.lower()
+                assert b"connection: close" in head.lower()
+                await end_of(reader)
+                assert [seen.status for seen in door.answers] == [status]
+                assert not door.gate.taken
+
+
+async def test_a_body_that_nothing_announces_is_not_taken_for_a_request(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
+        writer.write(posted(door, framing="none") + posted(door))
+        status, _, body = await answer(reader)
+        assert (status, json.loads(body)["type"]) == (411, "urn:pushrail:problem:length-required")
+        assert await reader.read() == b""
+        assert not door.gate.taken
+
+
+@pytest.mark.parametrize("target", ["http://ingest.example/v1/events", "/v1/events?from=x", "/v1/events#x"])
+async def test_a_target_may_have_any_form_that_names_the_path(tmp_path: Path, target: str) -> None:
+    async with ingest_door(tmp_path) as door:
+        assert await dialogue(door, posted(door).replace(b"/v1/events", target.encode(), 1)) == [202]
+
+
+@pytest.mark.parametrize("path", ["/v1/events/", "/docs/", "/openapi.json/", "//v1/events", "/v1/", "//evil.example/"])
+@pytest.mark.parametrize("method", ["POST", "GET"])
+async def test_a_slash_too_much_is_nothing_and_redirects_nowhere(tmp_path: Path, path: str, method: str) -> None:
+    async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
+        head = f"{method} {path} HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Proto: https\r\n"
+        writer.write(f"{head}Content-Length: 0\r\n\r\n".encode())
+        status, told, _ = await answer(reader)
+        assert status == 404
+        assert b"location" not in told
+        assert [seen.status for seen in door.answers] == [404]
+
+
+async def test_no_redirect_names_a_scheme_or_a_host(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        status, told, _ = await answer(reader)
+        assert status in {302, 307}
+        assert b"\r\nlocation: /docs\r\n" in told
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b"nonsense\r\n\r\n", b"POST /v1/events HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\n"]
+)
+async def test_nonsense_behind_a_request_takes_its_answer_away_from_nobody(tmp_path: Path, nonsense: bytes) -> None:
+    async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
+        door.gate.open.clear()
+        writer.write(posted(door) + posted(door) + nonsense)
+        await door.gate.entered.get()
+        writer.write(b"more" * 1_000)
+        door.gate.open.set()
+        assert [(await answer(reader))[0] for _ in range(2)] == [202, 202]
+        await end_of(reader)
+        assert sorted(seen.status for seen in door.answers) == [202, 202, 400]
 
 
 @pytest.mark.parametrize("mib", [9, 30])

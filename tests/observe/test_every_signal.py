@@ -37,6 +37,7 @@ from pushrail_stream.core.signals import (
     MovedToRetry,
     PartitionsAssigned,
     PartitionsRevoked,
+    PartitionUnread,
     RegistryChanged,
     RegistryTrouble,
     RequestAnswered,
@@ -125,6 +126,7 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (Held(on=False, events=10, bytes=10), "consuming_again"),
     (Trimmed(PARTITION, 17, 30), "records_removed_unread"),
     (SettingCaveat("vendor", "is not set"), "setting_caveat"),
+    (PartitionUnread(PARTITION, 17, 61.0), "partition_unread"),
     (CommitFailed("no coordinator"), "commit_failed"),
     (KafkaTrouble("1/3 brokers are down"), "kafka_trouble"),
 ]

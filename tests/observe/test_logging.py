@@ -437,5 +437,5 @@ def test_records_that_were_removed_unread_are_an_error_that_says_what_to_do() ->
     [line] = said(Trimmed(P3, 17, 30))
     assert "retention.ms" in line.pop("advice")
     assert line == {
-        "level": "error", "event": "records_removed_unread", "partition": f"{EVENTS}/3", "committed": 17, "first": 30,
+        "level": "error", "event": "records_removed_unread", "partition": f"{EVENTS}/3", "expected": 17, "first": 30,
     }  # fmt: skip

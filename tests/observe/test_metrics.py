@@ -226,6 +226,7 @@ def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
         WorkerState(
             partitions=lambda: views,
             lag=lambda partition, committed: ends[partition] - (committed or 0) if partition in ends else None,
+            unread_secs=lambda: {one: 0.0, two: 75.0},
             now_ms=lambda: AT_MS,
         ),
         {"retry.10s": 10, "retry.2m": 120},
@@ -239,6 +240,8 @@ def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
     assert samples[oldest, "0", "events"] == 4
     assert samples[oldest, "0", "retry.10s"] == 0, "a clock that is ahead makes nothing younger than now"
     assert samples[stands, "0", "events"] == 2.5
+    unread = "pushrail_partition_unread_seconds"
+    assert (samples[unread, "0", "events"], samples[unread, "1", "events"]) == (0, 75)
     assert (samples["pushrail_buffered_events", "events"], samples["pushrail_buffered_bytes", "retries"]) == (3, 50)
     assert [samples["pushrail_retry_depth_records", topic] for topic in ("retry.10s", "retry.2m")] == [7, 0]
     assert [samples["pushrail_retry_delay_seconds", topic] for topic in ("retry.10s", "retry.2m")] == [10, 120]

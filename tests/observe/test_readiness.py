@@ -49,6 +49,15 @@ def test_a_consumer_that_is_stuck_is_a_reason_though_it_tells_nothing() -> None:
     assert readiness.reasons() == ["consumer of retries: stuck for 61 s"]
 
 
+def test_a_partition_that_is_not_read_is_a_reason_and_is_named() -> None:
+    unread = {Partition("events", 0): 0.0, Partition("events", 3): 59.0}
+    readiness = Readiness([], WorkerState(unread_secs=lambda: unread))
+    readiness.loaded()
+    assert readiness.reasons() == []
+    unread[Partition("events", 3)] = 61.4
+    assert readiness.reasons() == ["events/3: nothing was read for 61 s although its end is ahead"]
+
+
 def test_a_flood_is_a_reason_for_good() -> None:
     flood = Flooded(FloodReport(10, 9, 8, 7, 60))
     assert reasons(flood, *JOINED) == ["stopped by a flood of dead letters"]

@@ -17,6 +17,7 @@ from pushrail_stream.core.signals import (
     Flooded,
     Held,
     KafkaTrouble,
+    PartitionUnread,
     RegistryTrouble,
     SettingCaveat,
     Signal,
@@ -54,10 +55,12 @@ def test_everything_that_wants_a_person_is_told() -> None:
         RegistryTrouble("no folder"),
         Flooded(FloodReport(10, 9, 8, 7, 60)),
         Trimmed(Partition("pushrail.events", 3), 17, 30),
+        PartitionUnread(Partition("pushrail.events", 3), 17, 61.0),
         Held(True, 1, 1),
     )
     assert [what for what, *_ in reversed(found)] == [
         "suspended", "bus gone", "document refused", "Kafka", "registry", "stopped", "records removed unread",
+        "nothing is read",
     ]  # fmt: skip
 
 

@@ -176,7 +176,7 @@ async def test_one_alone_that_meets_a_bad_moment_is_only_retried() -> None:
     "reply",
     [
         failed("AccessDeniedException", 400),
-        failed("403", 403),
+        failed("NotAuthorized", 401),
         failed("ResourceNotFoundException", 400),
         failed("AccessDenied", 403, operation="AssumeRole"),
         failed("CredentialsMissing", operation="Credentials"),

@@ -6,6 +6,7 @@ import pytest
 
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.signals import Attempted, Consumed, Signal
+from pushrail_stream.pipeline.intake import PartitionView
 from tests.pipeline.peers import HANGS
 from tests.pipeline.records import P0, always, destination, failed, in_turn, record, records, take_all
 from tests.pipeline.world import World
@@ -18,7 +19,7 @@ async def test_a_partition_shows_what_is_open_and_how_long_its_commit_has_stood(
     world.bus.latency = lambda _batch: HANGS
     async with world.worker() as worker:
         [view] = worker.consume.partition_views()
-        assert view == (P0, 0, 0, None, None, 0.0)
+        assert view == PartitionView(P0, 0, 0, None, None, 0.0)
         worker.feed(*records(range(3)))
         worker.consume.committable()
         await worker.at(4)

@@ -1,0 +1,113 @@
+"""Replies: reads the HTTP replies of PutEvents and DescribeEventBus. No content makes it raise.
+
+AWS's JSON protocol is not all that arrives: proxies answer for AWS with HTML, redirects and empty bodies. An error code
+stands in the body's ``__type``, else in the header ``x-amzn-ErrorType``, else in the body's ``code``; without any of
+them the HTTP status is the code.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import orjson
+
+from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Operation, Reply
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.http import HttpReply
+
+_ERROR_TYPE: Final = "x-amzn-ErrorType"
+_QUERY_ERROR: Final = "x-amzn-query-error"
+"""``CODE;FAULT``: takes the place of the code in the body, as botocore reads it."""
+_OK: Final = 200
+_REDIRECT: Final = 301
+"""From here on botocore takes an HTTP status for an error."""
+_SERVER_ERROR: Final = 500
+_STATUS_NAMES: Final[Mapping[int, str]] = {status.value: status.phrase for status in HTTPStatus}
+_CODE: Final = re.compile(r"(?:[^:]*#)?([A-Za-z0-9_.-]{1,128})(?::.*)?", re.DOTALL)
+"""An error code, perhaps after a namespace (``com.amazonaws.events#``) and before a URL (``:http://...``)."""
+_MAX_ID_LENGTH: Final = 256
+"""Characters kept of an event id; AWS's have 36."""
+
+
+def read_results(reply: HttpReply) -> Reply:
+    """The reply to PutEvents. A 200 that says nothing is no success, though botocore takes it for ``{}``."""
+    if reply.status != _OK:
+        return _refusal("PutEvents", reply)
+    results = _fields(reply.content).get("Entries")
+    if type(results) is not list:
+        return _no_answer("PutEvents", reply, "without a list of Entries")
+    return Answered(tuple([_entry_result(result) for result in results]), _OK, reply.request_id)
+
+
+def read_bus(reply: HttpReply, bus_arn: str) -> CallFailed | None:
+    """The reply to DescribeEventBus: None when it says that this bus exists."""
+    if reply.status != _OK:
+        return _refusal("DescribeEventBus", reply)
+    # Whatever else answers for AWS does not know the bus's ARN.
+    if _fields(reply.content).get("Arn") != bus_arn:
+        return _no_answer("DescribeEventBus", reply, "that does not name the bus")
+    return None
+
+
+def _refusal(operation: Operation, reply: HttpReply) -> CallFailed:
+    if reply.status < _REDIRECT:
+        return _no_answer(operation, reply, "is no answer")
+    fields = _fields(reply.content)
+    code = (
+        _code(reply.headers.get(_QUERY_ERROR, "").partition(";")[0])
+        or _code(fields.get("__type"))
+        or _code(reply.headers.get(_ERROR_TYPE))
+        or _code(fields.get("code"))
+        or _code(fields.get("Code"))
+        or str(reply.status)
+    )
+    message = fields.get("message", fields.get("Message")) if fields else _page(reply)
+    text = safe_message(message if type(message) is str else "")
+    return CallFailed(operation, code, text, reply.status, reply.request_id)
+
+
+def _page(reply: HttpReply) -> str:
+    """The text of a body that is no JSON; of a server's error page, only the name of its status."""
+    page = reply.content.decode(errors="replace")
+    is_error_page = reply.status >= _SERVER_ERROR and page.strip().startswith(("<html>", "<!DOCTYPE"))
+    return _STATUS_NAMES.get(reply.status, "") if is_error_page or not page.strip() else page
+
+
+def _no_answer(operation: Operation, reply: HttpReply, what: str) -> CallFailed:
+    message = f"HTTP {reply.status} {what}, {len(reply.content)} bytes"
+    return CallFailed(operation, UNKNOWN_RESULT, message, reply.status, reply.request_id)
+
+
+def _fields(content: bytes) -> dict[str, Any]:
+    """The JSON object that the body is; empty when it is none."""
+    try:
+        value = orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if type(value) is dict else {}
+
+
+def _entry_result(result: Any) -> EntryResult:
+    if type(result) is not dict:
+        return EntryResult(None, None, None)
+    event_id = result.get("EventId")
+    if type(event_id) is not str or len(event_id) > _MAX_ID_LENGTH:
+        event_id = event_id[:_MAX_ID_LENGTH] if type(event_id) is str else None
+    if event_id is not None and len(result) == 1:
+        return EntryResult(event_id, None, None)
+    code = result.get("ErrorCode")
+    if code is None or code == "":
+        return EntryResult(event_id, None, None)
+    return EntryResult(event_id, _code(code) or UNKNOWN_RESULT, _text(result.get("ErrorMessage")))
+
+
+def _code(value: Any) -> str | None:
+    found = _CODE.fullmatch(value) if type(value) is str else None
+    return found and found[1]
+
+
+def _text(value: Any) -> str | None:
+    return value if type(value) is str else None

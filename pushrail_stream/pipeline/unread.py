@@ -1,0 +1,69 @@
+"""Partitions from which nothing is read although Kafka has records for us.
+
+The client never passes a batch that it cannot read, such as one that does not decompress: its partition stands still
+for ever, and the client only reports an error now and then. Reading that is held back on purpose does not count.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Final, NamedTuple, final
+
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import PartitionUnread
+from pushrail_stream.pipeline.intake import PartitionView
+from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.ports import Observer
+
+_PERIOD_SECS: Final = 5.0
+"""How often the partitions are looked at. Their ends are asked for every 10 s."""
+SAY_AFTER_SECS: Final = 60.0
+"""From when on a partition is reported. A leader that moves, or a broker that restarts, takes less."""
+
+
+class _Behind(NamedTuple):
+    position: int | None
+    since: float
+
+
+@final
+class Unread:
+    """Looks at the partitions now and then. Times are those of the event loop."""
+
+    def __init__(self, state: WorkerState, observe: Observer) -> None:
+        self._state = state
+        self._observe = observe
+        self._behind: dict[Partition, _Behind] = {}
+        self._secs: dict[Partition, float] = {}
+
+    @property
+    def secs(self) -> Mapping[Partition, float]:
+        """By partition how long nothing was read although its end is ahead; 0.0 where all is well."""
+        return self._secs
+
+    async def keep(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            self.look(asyncio.get_running_loop().time())
+            await asyncio.sleep(_PERIOD_SECS)
+
+    def look(self, now: float) -> None:
+        """Look once."""
+        views = [view for views in self._state.partitions().values() for view in views]
+        self._secs = {view.partition: self._unread_secs(view, now) for view in views}
+        for view in views:
+            secs = self._secs[view.partition]
+            if secs >= SAY_AFTER_SECS:
+                self._observe(PartitionUnread(view.partition, view.position, secs))
+
+    def _unread_secs(self, view: PartitionView, now: float) -> float:
+        next_offset = view.committed if view.position is None else view.position
+        if not self._state.lag(view.partition, next_offset):  # nothing to read, or nobody knows
+            self._behind.pop(view.partition, None)
+            return 0.0
+        behind = self._behind.get(view.partition)
+        if behind is None or behind.position != view.position:
+            behind = self._behind[view.partition] = _Behind(view.position, now)
+        # A position that has stood for an hour has not been behind for an hour: records may have come just now.
+        return min(view.still_secs, now - behind.since)

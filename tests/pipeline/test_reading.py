@@ -1,0 +1,170 @@
+"""Offsets are not records: what was removed unread, what was no record, and where reading stands still."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pushrail_stream.core.offsets import Committable, OffsetTracker
+from pushrail_stream.core.signals import PartitionUnread, Signal, Trimmed
+from pushrail_stream.pipeline.intake import PartitionView
+from pushrail_stream.pipeline.reading import Reading, Readings
+from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.pipeline.unread import Unread
+from tests.pipeline.records import P0, destination, record, records
+from tests.pipeline.world import World
+from tests.virtual_time import in_virtual_time
+
+
+class Reader:
+    """A partition that is read from offset 10 on, and what was said of it."""
+
+    def __init__(self, committed: int | None = 10) -> None:
+        self.told: list[Signal] = []
+        self.readings = Readings(lambda signal: self.told.append(signal))  # noqa: PLW0108 - append names it otherwise
+        self.tracker = OffsetTracker(None if committed is None else Committable(committed, ""))
+
+    def read(self, *offsets: int) -> None:
+        for offset in offsets:
+            ticket = self.tracker.begin(offset, 1, 1)
+            assert ticket is not None
+            ticket.settle()
+
+    def note(
+        self, position: int | None, first: int | None = 0, now: float = 0.0, *, is_wanted: bool = True, ahead: int = 0
+    ) -> int | None:
+        """The offset that can be committed then."""
+        reading = Reading(position, first)
+        self.readings.note(P0, reading, self.tracker, now, is_wanted=is_wanted, ahead=ahead)
+        released = self.tracker.committable()
+        return None if released is None else released.offset
+
+
+def test_markers_and_aborted_records_are_committed_past_and_raise_no_alarm() -> None:
+    reader = Reader()
+    reader.read(10, 11)
+    assert reader.note(13, first=10) == 13, "a marker behind the last record"
+    reader.read(20, 22)
+    assert reader.note(23, first=12) == 23, "aborted records in between"
+    assert reader.note(23, first=23, now=99.0) == 23, "and all of it is removed after it was read"
+    assert reader.told == []
+
+
+def test_records_that_were_removed_while_the_partition_was_held_are_told_of() -> None:
+    reader = Reader()
+    reader.read(10, 11)
+    reader.read(400, 401)
+    assert reader.note(402, first=400) == 402
+    assert reader.told == [Trimmed(P0, 12, 400)]
+    assert reader.note(402, first=400, now=99.0) == 402
+    assert len(reader.told) == 1, "once"
+
+
+def test_only_what_lies_below_the_first_offset_was_removed() -> None:
+    reader = Reader()
+    reader.read(30)
+    reader.note(31, first=20)
+    reader.read(40)
+    reader.note(41, first=20)
+    reader.read(50)
+    reader.note(51, first=None)
+    assert reader.told == [Trimmed(P0, 10, 20)], "the other gaps are markers, or what compaction left"
+
+
+def test_records_that_were_removed_and_followed_by_none_are_told_of_when_nothing_comes() -> None:
+    reader = Reader()
+    reader.read(10)
+    assert reader.note(11, first=400, now=0.0) == 11
+    assert reader.note(11, first=400, now=9.0) == 11
+    assert reader.told == [], "they may have been fetched before"
+    assert reader.note(11, first=400, now=10.0) == 400
+    assert reader.note(11, first=400, now=20.0) == 400
+    assert reader.told == [Trimmed(P0, 11, 400)]
+    assert reader.readings.of(P0, 20.0) == (400, 0.0)
+
+
+def test_nothing_is_believed_removed_while_reading_is_held_back_or_ahead() -> None:
+    reader = Reader()
+    for now in (0.0, 20.0, 29.0):
+        assert reader.note(None, first=400, now=now, is_wanted=False) == 10
+    assert reader.note(15, first=400, now=30.0, ahead=3) == 10, "records that were read and not begun are not passed"
+    assert reader.told == []
+
+
+def test_before_anything_is_known_nothing_is_passed() -> None:
+    reader = Reader(committed=None)
+    assert reader.note(None, first=7, now=0.0) is None
+    assert reader.note(None, first=7, now=99.0) is None
+    assert reader.told == []
+    reader.readings.forget(P0)
+    assert reader.readings.of(P0, 99.0) == (None, 0.0)
+
+
+@in_virtual_time
+async def test_a_partition_shows_how_far_it_was_read_and_what_lies_behind_the_last_record_is_committed() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        worker.consume.have_read({P0: Reading(5, 0), P0._replace(number=99): Reading(1, 0)})
+        await worker.at(20)
+        assert worker.commit() == {P0: 5}
+        [view] = worker.consume.partition_views()
+        assert (view.position, view.still_secs) == (5, 20.0)
+        worker.feed(record(5))
+        worker.consume.have_read({P0: Reading(6, 0)})
+        [view] = worker.consume.partition_views()
+        assert (view.position, view.still_secs) == (6, 0.0)
+
+
+class Watched:
+    """A worker with one partition, and what is said of it."""
+
+    def __init__(self) -> None:
+        self.view = PartitionView(P0, 0, 0, None, 10, 0.0, 10, 0.0)
+        self.end: int | None = 10
+        self.told: list[Signal] = []
+        state = WorkerState(partitions=lambda: {"events": [self.view]}, lag=self.lag)
+        self.unread = Unread(state, lambda signal: self.told.append(signal))  # noqa: PLW0108 - append names it otherwise
+
+    def lag(self, _partition: object, start: int | None) -> int | None:
+        return None if self.end is None else self.end - (start or 0)
+
+    def at(self, now: float) -> float:
+        self.unread.look(now)
+        return self.unread.secs[P0]
+
+
+def test_a_partition_that_is_not_read_though_its_end_is_ahead_is_told_of() -> None:
+    watched = Watched()
+    watched.view = watched.view._replace(still_secs=3600.0)
+    assert watched.at(0) == 0.0
+    watched.end = 12
+    assert watched.at(5) == 0.0, "its records have come just now"
+    assert watched.at(65) == 60.0
+    assert watched.told == [PartitionUnread(P0, 10, 60.0)]
+    watched.view = watched.view._replace(position=11, still_secs=0.0)
+    assert watched.at(70) == 0.0, "it was read"
+    watched.view = watched.view._replace(still_secs=5.0)
+    assert watched.at(100) == 5.0, "reading was held back meanwhile"
+    watched.end = None
+    assert watched.at(105) == 0.0, "where it ends is not known"
+
+
+def test_a_partition_that_was_never_read_counts_from_what_is_committed() -> None:
+    watched = Watched()
+    watched.end = 11
+    watched.view = watched.view._replace(position=None, still_secs=100.0)
+    assert (watched.at(0), watched.at(30)) == (0.0, 30.0)
+    watched.view = watched.view._replace(committed=11)
+    assert watched.at(60) == 0.0
+
+
+@in_virtual_time
+async def test_partitions_are_looked_at_again_and_again() -> None:
+    watched = Watched()
+    watched.end = 11
+    watched.view = watched.view._replace(still_secs=1_000.0)
+    async with asyncio.TaskGroup() as tasks:
+        looking = tasks.create_task(watched.unread.keep())
+        await asyncio.sleep(120)
+        looking.cancel()
+    assert len(watched.told) == 12
