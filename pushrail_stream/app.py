@@ -28,7 +28,7 @@ from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, Topi
 from pushrail_stream.kafka.ends import Ends
 from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
-from pushrail_stream.kafka.topics import check_topics, topic_names
+from pushrail_stream.kafka.topics import check_topics, topics_named, worker_topics
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import Logger, LogObserver
@@ -122,6 +122,7 @@ async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
         yield FolderStore(settings.registry.path)
         return
     options, topic = kafka_options(settings), settings.topics.destinations
+    await asyncio.to_thread(check_topics, options, topics_named(settings, topic))
     async with (
         TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as documents,
         KafkaPublisher.open(options) as publisher,
@@ -177,13 +178,11 @@ async def run_worker(
     Raises `Failed` when Kafka cannot be reached at the start, a topic is missing or Kafka refuses us for good.
     """
     options = kafka_options(settings, name)
-    topics = topic_names(settings)
-    needed = (*topics.needed_to_run(), *([topics.destinations] if settings.registry.topic else []))
-    await asyncio.to_thread(check_topics, options, needed)
+    caveats = await asyncio.to_thread(check_topics, options, worker_topics(settings))
     async with AsyncExitStack() as world:
         bus = await world.enter_async_context(EventBridge.open(eventbridge_options(settings)))
         publisher = await world.enter_async_context(KafkaPublisher.open(options))
-        attempts = await world.enter_async_context(_attempts_log(options, topics.attempts, log))
+        attempts = await world.enter_async_context(_attempts_log(options, settings.topics.attempts, log))
         ends = await world.enter_async_context(Ends.open(options))
         state = WorkerState(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
         metrics = Metrics(state, settings.topics.retry, settings.metrics.max_destinations)
@@ -193,8 +192,8 @@ async def run_worker(
         tracing = [await world.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
         seeing: list[Observer] = [LogObserver(log), AttemptsLog(attempts), metrics, readiness, recent, *observers]
         observe, traced = FanOut([*seeing, *tracing], log), FanOut(tracing, log) if tracing else None
-        if settings.vendor is None:
-            observe(SettingCaveat("vendor", _NO_VENDOR))
+        for caveat in (*caveats, *([SettingCaveat("vendor", _NO_VENDOR)] if settings.vendor is None else [])):
+            observe(caveat)
         http_port = await world.enter_async_context(
             serve_ops(
                 settings.http.host,

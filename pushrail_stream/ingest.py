@@ -15,7 +15,7 @@ from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.http.server import IngestReadiness, IngestServer
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.producer import KafkaGate
-from pushrail_stream.kafka.topics import check_topics
+from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.ingest import IngestMetrics
 from pushrail_stream.observe.logging import Logger, LogObserver, forward_log
@@ -49,12 +49,14 @@ async def run_ingest(
     """
     chosen, options = settings.ingest, kafka_options(settings, "pushrail-stream-ingest")
     keys = ApiKeys(chosen.keys_file)
-    await asyncio.to_thread(check_topics, options, (settings.topics.events,))
+    caveats = await asyncio.to_thread(check_topics, options, topics_named(settings, settings.topics.events))
     async with AsyncExitStack() as world:
         gate = await world.enter_async_context(KafkaGate.open(options, settings.topics.events, chosen.timeout_secs))
         metrics, readiness = IngestMetrics(), IngestReadiness(gate)
         forward_log("uvicorn", log)
         observe = FanOut([LogObserver(log), metrics, *observers], log)
+        for caveat in caveats:
+            observe(caveat)
         limits = IngestLimits(
             max_body_bytes=chosen.max_body_mib * 2**20,
             max_buffered_bytes=chosen.max_buffered_mib * 2**20,

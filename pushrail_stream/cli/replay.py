@@ -36,6 +36,7 @@ from pushrail_stream.history.replay import (
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replays import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.settings import Settings
 
 
@@ -221,7 +222,10 @@ def _open_journal(settings: Settings, *, dry_run: bool) -> Iterator[ReplayJourna
     if dry_run:
         yield None
         return
-    with ReplayJournal.open(kafka_options(settings), settings.topics.replays) as journal:
+    kafka, topic = kafka_options(settings), settings.topics.replays
+    for caveat in check_topics(kafka, topics_named(settings, topic)):
+        remark(f"warning: {caveat.problem}")
+    with ReplayJournal.open(kafka, topic) as journal:
         yield journal
 
 

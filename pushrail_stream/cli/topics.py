@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import click
 
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, table
+from pushrail_stream.cli.output import emit, remark, table
 from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.topics import create_topics, describe_topics, plan_topics, topic_names
+from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
 
 
 @click.group(epilog="Example: pushrail-stream topics create --partitions 24")
@@ -32,46 +33,91 @@ def topics() -> None:
 def create(options: Options, partitions: int, replication: int | None, dry_run: bool) -> None:  # noqa: FBT001 - click's way
     """Create the topics that are missing, with sensible retention, sizes and min.insync.replicas.
 
-    What exists is left as it is.
+    A topic that exists is left as it is. Where its configuration is not as it has to be, the last column and stderr say
+    so. Exits 1 when such a difference can lose data: `run` refuses to start then.
     """
     settings = options.settings
-    plans = plan_topics(topic_names(settings), partitions)
-    states = create_topics(kafka_options(settings), plans, replication, dry_run=dry_run)
-    words = {"created": "would be created"} if dry_run else {}
+    kafka, plans = kafka_options(settings), plan_topics(settings, partitions)
+    outcomes = create_topics(kafka, plans, replication, dry_run=dry_run)
+    states = describe_topics(kafka, [plan for plan in plans if outcomes[plan.name] == "exists"])
     if options.json:
         for plan in plans:
-            emit({"topic": plan.name, "state": states[plan.name], "dryRun": dry_run})
-        return
-    table(
-        ("topic", "state", "partitions", "settings"),
-        (
-            (plan.name, words.get(states[plan.name], states[plan.name]), str(plan.partitions), _show(plan.config))
-            for plan in plans
-        ),
-    )
+            state = states.get(plan.name)
+            made = {"topic": plan.name, "state": outcomes[plan.name], "dryRun": dry_run}
+            emit(made | (_as_json(state) if state else {}))
+    else:
+        words = {"created": "would be created"} if dry_run else {}
+        rows = []
+        for plan in plans:
+            state, outcome = states.get(plan.name), words.get(outcomes[plan.name], outcomes[plan.name])
+            partitions_, config = (state.partitions, state.config) if state else (plan.partitions, plan.config)
+            rows.append((plan.name, outcome, str(partitions_), _show(config), _differences(state)))
+        table(("topic", "state", "partitions", "settings", "differs"), rows)
+    _report(states.values())
 
 
 @topics.command(epilog="Example: pushrail-stream topics describe")
 @common_options
 def describe(options: Options) -> None:
-    """Show each topic: partitions, copies, settings of its own. Exits 1 when one is missing."""
+    """Show each topic: partitions, copies, settings of its own, and where its configuration is not as it has to be.
+
+    Exits 1 when a topic is missing, or when a difference can lose data: `run` refuses to start then. Other differences
+    are warnings, and the exit code stays 0.
+    """
     settings = options.settings
-    names = [plan.name for plan in plan_topics(topic_names(settings), 1)]
-    states = describe_topics(kafka_options(settings), names)
+    states = describe_topics(kafka_options(settings), plan_topics(settings))
     if options.json:
         for name, state in states.items():
-            emit({"topic": name, "exists": state is not None} | (state._asdict() if state else {}))
+            as_it_is = {"partitions": state.partitions, "replication": state.replication} if state else {}
+            emit({"topic": name, "exists": state is not None} | as_it_is | (_as_json(state) if state else {}))
     else:
         rows = (
-            (name, str(state.partitions), str(state.replication), _show(state.config))
+            (name, str(state.partitions), str(state.replication), _show(state.config), _differences(state))
             if state
-            else (name, "missing", "", "")
+            else (name, "missing", "", "", "")
             for name, state in states.items()
         )
-        table(("topic", "partitions", "copies", "settings"), rows)
+        table(("topic", "partitions", "copies", "settings", "differs"), rows)
     missing = [name for name, state in states.items() if state is None]
     if missing:
         raise CommandError(f"missing: {', '.join(missing)}; `pushrail-stream topics create` makes them")
+    _report(states.values())
+
+
+def _report(states: Iterable[TopicState | None]) -> None:
+    """Say what each difference does and how to mend it. Raises `CommandError` when one can lose data."""
+    found = [deviation for state in states if state for deviation in state.deviations]
+    for deviation in found:
+        if not deviation.loses_data:
+            remark(f"warning: {deviation}")
+    if losing := [str(deviation) for deviation in found if deviation.loses_data]:
+        raise CommandError("\n".join(losing))
+
+
+def _differences(state: TopicState | None) -> str:
+    if state is None:
+        return ""
+    if state.unchecked:
+        return f"could not be checked: {state.unchecked}"
+    return ", ".join(f"{d.setting}={d.actual} (has to be {d.required})" for d in state.deviations)
+
+
+def _as_json(state: TopicState) -> dict[str, Any]:
+    return {
+        "config": state.config,
+        "deviations": [
+            {
+                "setting": d.setting,
+                "actual": d.actual,
+                "required": d.required,
+                "losesData": d.loses_data,
+                "effect": d.effect,
+                "remedy": d.remedy,
+            }
+            for d in state.deviations
+        ],
+        "unchecked": state.unchecked or None,
+    }
 
 
 def _show(config: Mapping[str, str]) -> str:

@@ -4,56 +4,40 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
+from pushrail_stream.core.signals import SettingCaveat
 from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.topic_rules import (
+    DAY_MS,
+    Deviation,
+    TopicFacts,
+    TopicPlan,
+    keeps_all,
+    keeps_any_amount,
+    keeps_for,
+    keeps_latest,
+    keeps_latest_for_a_time,
+    retention_ms,
+)
 from pushrail_stream.ports import Failed
 from pushrail_stream.settings import Settings
 
 _TIMEOUT_SECS: Final = 15.0
+_CONFIG_TIMEOUT_SECS: Final = 5.0
+"""How long a start may wait for the topics' configuration. Without it they are not checked."""
 _ID_TIMEOUT_SECS: Final = 5.0
-_DAY_MS: Final = 86_400_000
 _MAX_EVENT_BYTES: Final = 2 * 2**20
 """Twice what EventBridge takes: an event that is too large still reaches the DLQ with its reason."""
 _HEADROOM_BYTES: Final = 64 * 2**10
-"""What the delivery headers add to a copy on a retry topic or the DLQ."""
-
-
-@dataclass(frozen=True, slots=True)
-class TopicPlan:
-    """A topic as it should be made."""
-
-    name: str
-    partitions: int
-    config: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class TopicNames:
-    """The names in use."""
-
-    events: str
-    dlq: str
-    attempts: str
-    destinations: str
-    replays: str
-    retry: Sequence[str]
-
-    def needed_to_run(self) -> tuple[str, ...]:
-        """Without these a worker must not start: it could not deliver, or not keep what it gives up on."""
-        return (self.events, *self.retry, self.dlq, self.attempts)
-
-
-def topic_names(settings: Settings) -> TopicNames:
-    """The topics in use, from the settings."""
-    topics = settings.topics
-    return TopicNames(
-        topics.events, topics.dlq, topics.attempts, topics.destinations, topics.replays, tuple(topics.retry)
-    )
+"""The most that the delivery headers add to a copy on a retry topic or the DLQ."""
+_COPY_BYTES: Final = {"max.message.bytes": str(_MAX_EVENT_BYTES + _HEADROOM_BYTES)}
+NOBODY_TO_ASK: Final = "the cluster has no controller that could be asked"
+"""The reason of a broker that is embedded: it has none."""
+_ONE_A_KEY: Final = "Of the records with one key Kafka keeps the last one only"
 
 
 class TopicState(NamedTuple):
@@ -63,23 +47,94 @@ class TopicState(NamedTuple):
     partitions: int
     replication: int
     config: Mapping[str, str]
+    """Settings that are not Kafka's defaults."""
+    deviations: Sequence[Deviation]
+    unchecked: str
+    """Why the configuration could not be read; empty when it could."""
 
 
-def plan_topics(names: TopicNames, partitions: int) -> list[TopicPlan]:
-    """All topics of an installation, with sensible retention and sizes."""
-    event_bytes = {"max.message.bytes": str(_MAX_EVENT_BYTES)}
-    copy_bytes = {"max.message.bytes": str(_MAX_EVENT_BYTES + _HEADROOM_BYTES)}
-    week, fortnight = {"retention.ms": str(7 * _DAY_MS)}, {"retention.ms": str(14 * _DAY_MS)}
+def plan_topics(settings: Settings, partitions: int = 1) -> list[TopicPlan]:
+    """All topics of an installation, with the configuration they need."""
+    topics, age_ms = settings.topics, settings.delivery.max_age_secs * 1000
+    policy = keeps_latest("Kafka removes documents, and events of their customers are skipped")
     return [
-        TopicPlan(names.events, partitions, event_bytes | week),
-        *(TopicPlan(name, partitions, copy_bytes | week) for name in names.retry),
-        TopicPlan(names.dlq, partitions, copy_bytes | fortnight),
-        TopicPlan(names.attempts, partitions, week),
-        TopicPlan(names.destinations, 1, {"cleanup.policy": "compact"}),
+        TopicPlan(
+            topics.events,
+            partitions,
+            {"max.message.bytes": str(_MAX_EVENT_BYTES), "retention.ms": str(retention_ms(age_ms))},
+            (
+                keeps_all(_ONE_A_KEY),
+                keeps_for(age_ms, "Kafka may remove events that no worker has read"),
+                keeps_any_amount("Kafka removes the oldest events when there are many, read or not"),
+            ),
+            holds_events=True,
+        ),
+        *(_retry_topic(name, delay * 1000, age_ms, partitions) for name, delay in topics.retry.items()),
+        TopicPlan(
+            topics.dlq,
+            partitions,
+            _COPY_BYTES | {"retention.ms": str(max(14 * DAY_MS, retention_ms(age_ms)))},
+            (
+                keeps_all(_ONE_A_KEY),
+                keeps_for(age_ms, "Kafka removes dead letters before anybody can look after them"),
+                keeps_any_amount("Kafka removes the oldest dead letters when there are many"),
+            ),
+            holds_copies=True,
+        ),
+        TopicPlan(
+            topics.attempts,
+            partitions,
+            {"retention.ms": str(retention_ms(0))},
+            (keeps_all(f"{_ONE_A_KEY}: `attempts` and `check` do not see the others", loses_data=False),),
+        ),
+        TopicPlan(
+            topics.destinations,
+            1,
+            {"cleanup.policy": "compact"},
+            (policy,),
+            one_partition="A document and its deletion may lie in different partitions, and it comes back",
+        ),
         # A dead letter that is still there must not look as if it had never been replayed, and Kafka deletes by whole
         # segments: in a quiet partition dead letters stay weeks beyond their time. So marks are kept much longer.
-        TopicPlan(names.replays, 1, {"cleanup.policy": "compact,delete", "retention.ms": str(90 * _DAY_MS)}),
+        TopicPlan(
+            topics.replays,
+            1,
+            {"cleanup.policy": "compact,delete", "retention.ms": str(90 * DAY_MS)},
+            (
+                keeps_latest_for_a_time("Marks of replays are kept many times over"),
+                keeps_for(60 * DAY_MS, "A dead letter whose mark has gone is replayed twice"),
+            ),
+        ),
     ]
+
+
+def _retry_topic(name: str, delay_ms: float, age_ms: float, partitions: int) -> TopicPlan:
+    # Beyond its delay a delivery waits for workers that are down, for at most the age at which it is given up.
+    least_ms = delay_ms + age_ms
+    return TopicPlan(
+        name,
+        partitions,
+        _COPY_BYTES | {"retention.ms": str(retention_ms(least_ms))},
+        (
+            keeps_all(_ONE_A_KEY),
+            keeps_for(delay_ms + 1, "Kafka removes deliveries before they are due", loses_data=True),
+            keeps_for(least_ms, "Kafka may remove deliveries that wait, before max_age_secs is over"),
+            keeps_any_amount("Kafka removes the oldest deliveries when many wait"),
+        ),
+        holds_copies=True,
+    )
+
+
+def topics_named(settings: Settings, *names: str) -> list[TopicPlan]:
+    """Some of an installation's topics."""
+    return [plan for plan in plan_topics(settings) if plan.name in names]
+
+
+def worker_topics(settings: Settings) -> list[TopicPlan]:
+    """The topics without which a worker could not deliver, or not keep what it gives up on."""
+    topics = settings.topics
+    documents = [topics.destinations] if settings.registry.topic else []
+    return topics_named(settings, topics.events, *topics.retry, topics.dlq, topics.attempts, *documents)
 
 
 def create_topics(
@@ -105,23 +160,47 @@ def create_topics(
     return states
 
 
-def describe_topics(options: KafkaOptions, names: Iterable[str]) -> dict[str, TopicState | None]:
-    """What is there; None for a topic that is missing. Raises `Failed` when Kafka cannot be reached."""
+def describe_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> dict[str, TopicState | None]:
+    """The topics by name, with their deviations from ``plans``; None for a topic that is missing.
+
+    Raises `Failed` when Kafka cannot be reached. A configuration that cannot be read is none of its failures.
+    """
     admin = AdminClient(options.admin())
-    known = _metadata(admin, options).topics
-    there = [name for name in names if name in known]
-    resources = [ConfigResource(ResourceType.TOPIC, name) for name in there]
-    configs: dict[str, dict[str, str]] = {}
-    if resources:
-        for resource, described in admin.describe_configs(resources, request_timeout=_TIMEOUT_SECS).items():
-            entries = _result(f"describing {resource.name}", described)
-            configs[resource.name] = {name: entry.value for name, entry in entries.items() if not entry.is_default}
+    cluster = _metadata(admin, options)
+    there = {plan.name: cluster.topics[plan.name] for plan in plans if plan.name in cluster.topics}
+    configs = _configs(admin, cluster, there)
+    copy_bytes = _largest_copy(plans, configs)
     return {
-        name: TopicState(name, len(known[name].partitions), _replication(known[name]), configs[name])
-        if name in there
+        plan.name: _state(plan, there[plan.name], configs[plan.name], cluster, copy_bytes, options.bootstrap_servers)
+        if plan.name in there
         else None
-        for name in names
+        for plan in plans
     }
+
+
+def check_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> list[SettingCaveat]:
+    """What is not as it should be, though nothing is lost by it, and what could not be checked.
+
+    Raises `Failed`, which says how to mend it, when Kafka cannot be reached, a topic is missing, or its configuration
+    can lose data.
+    """
+    states = describe_topics(options, plans)
+    missing = [name for name, state in states.items() if state is None]
+    if missing:
+        what = f"topic {missing[0]} does" if len(missing) == 1 else f"topics {', '.join(missing)} do"
+        raise Failed(f"{what} not exist at {options.bootstrap_servers}; `pushrail-stream topics create` makes them")
+    found = [state for state in states.values() if state is not None]
+    deviations = [deviation for state in found for deviation in state.deviations]
+    if losing := [str(deviation) for deviation in deviations if deviation.loses_data]:
+        raise Failed("\n".join(losing))
+    unchecked: dict[str, list[str]] = {}
+    for state in found:
+        if state.unchecked:
+            unchecked.setdefault(state.unchecked, []).append(state.name)
+    return [
+        *(SettingCaveat("topics", str(deviation)) for deviation in deviations),
+        *(SettingCaveat("topics", f"{', '.join(n)}: could not be checked: {why}") for why, n in unchecked.items()),
+    ]
 
 
 def topic_id(options: KafkaOptions, name: str) -> str | None:
@@ -132,15 +211,6 @@ def topic_id(options: KafkaOptions, name: str) -> str | None:
         return str(described.result().topic_id)
     except KafkaException:
         return None
-
-
-def check_topics(options: KafkaOptions, names: Iterable[str]) -> None:
-    """Raise `Failed` when Kafka cannot be reached or a topic is missing, saying what to do."""
-    known = _metadata(AdminClient(options.admin()), options).topics
-    missing = [name for name in names if name not in known]
-    if missing:
-        what = f"topic {missing[0]} does" if len(missing) == 1 else f"topics {', '.join(missing)} do"
-        raise Failed(f"{what} not exist at {options.bootstrap_servers}; `pushrail-stream topics create` makes them")
 
 
 def _metadata(admin: AdminClient, options: KafkaOptions) -> Any:
@@ -163,12 +233,45 @@ def _outcome(name: str, made: Future[None]) -> str:
     return "created"
 
 
-def _result(doing: str, future: Future[Any]) -> Any:
-    try:
-        return future.result()
-    except KafkaException as error:
-        raise Failed(f"{doing} failed: {error.args[0].str()}") from error
+def _configs(admin: AdminClient, cluster: Any, names: Iterable[str]) -> dict[str, dict[str, Any] | str]:
+    """Each topic's settings, or why they cannot be read."""
+    if cluster.controller_id not in cluster.brokers:
+        # The client would wait for one until its time is over.
+        return dict.fromkeys(names, NOBODY_TO_ASK)
+    resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+    if not resources:
+        return {}
+    found: dict[str, dict[str, Any] | str] = {}
+    for resource, described in admin.describe_configs(resources, request_timeout=_CONFIG_TIMEOUT_SECS).items():
+        try:
+            found[resource.name] = described.result()
+        except KafkaException as error:
+            found[resource.name] = error.args[0].str()
+    return found
 
 
-def _replication(topic: Any) -> int:
-    return max((len(partition.replicas) for partition in topic.partitions.values()), default=0)
+def _largest_copy(plans: Sequence[TopicPlan], configs: Mapping[str, dict[str, Any] | str]) -> int | None:
+    """The size that a copy of the largest event has; None where it is not known."""
+    for plan in plans:
+        events = configs.get(plan.name, "")
+        if plan.holds_events and not isinstance(events, str):
+            return int(events["max.message.bytes"].value) + _HEADROOM_BYTES
+    return None
+
+
+def _state(
+    plan: TopicPlan,
+    topic: Any,
+    entries: dict[str, Any] | str,
+    cluster: Any,
+    copy_bytes: int | None,
+    servers: str,
+) -> TopicState:
+    replication = max((len(partition.replicas) for partition in topic.partitions.values()), default=0)
+    if isinstance(entries, str):
+        facts, own, unchecked = TopicFacts(len(topic.partitions), replication, None), {}, entries
+    else:
+        facts = TopicFacts(len(topic.partitions), replication, {n: e.value for n, e in entries.items()})
+        own, unchecked = {n: e.value for n, e in entries.items() if not e.is_default}, ""
+    deviations = plan.deviations(facts, brokers=len(cluster.brokers), copy_bytes=copy_bytes, servers=servers)
+    return TopicState(plan.name, facts.partitions, replication, own, deviations, unchecked)

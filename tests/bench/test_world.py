@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.topics import describe_topics
+from pushrail_stream.kafka.topics import describe_topics, plan_topics
 from pushrail_stream.settings import Settings
 from tests.bench import ingest, isolation, observe, registry, world
 from tests.bench.__main__ import main
@@ -21,10 +21,10 @@ from tests.bench.drain import Drain
 @pytest.mark.kafka
 def test_the_benchmarks_topics_are_those_that_workers_want(real_kafka: str) -> None:
     section = world.make_topics(real_kafka, real=True, tiers=(10, 120))
-    topics = Settings.model_validate({"topics": section}).topics
-    names = [topics.events, topics.dlq, topics.attempts, topics.destinations, topics.replays, *topics.retry]
-    assert all(describe_topics(KafkaOptions(real_kafka), names).values())
-    assert list(topics.retry.values()) == [10, 120]
+    settings = Settings.model_validate({"topics": section})
+    states = describe_topics(KafkaOptions(real_kafka), plan_topics(settings))
+    assert all(state is not None and not state.deviations for state in states.values())
+    assert list(settings.topics.retry.values()) == [10, 120]
 
 
 def test_each_event_of_the_load_is_some_customers() -> None:

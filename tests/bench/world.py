@@ -20,7 +20,7 @@ import yaml
 from confluent_kafka import Producer
 
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.topics import create_topics, plan_topics, topic_names
+from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings import Settings, TopicsSettings
 from tests.bench.checkout import ROOT, environment_of
@@ -114,7 +114,7 @@ def make_topics(bootstrap: str, *, real: bool, tiers: Sequence[float] = (10,)) -
     section: dict[str, Any] = {name: f"{tag}.{name}" for name in TopicsSettings.model_fields}
     section["retry"] = {f"{tag}.retry.{secs:g}s": secs for secs in tiers}
     if real:
-        plans = plan_topics(topic_names(Settings.model_validate({"topics": section})), PARTITIONS)
+        plans = plan_topics(Settings.model_validate({"topics": section}), PARTITIONS)
         create_topics(KafkaOptions(bootstrap), plans, 1, dry_run=False)
     return section
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.topics import TopicNames, create_topics, plan_topics
+from pushrail_stream.kafka.topics import create_topics, plan_topics
+from pushrail_stream.settings import Settings
 from tests.chaos.arrivals import Arrivals
 from tests.chaos.broker import Broker
 from tests.chaos.bus import Bus
@@ -86,8 +87,8 @@ class Run:
     def execute(self) -> Result:
         """Do it all. Everything that was started has ended when this returns or raises."""
         address = self._kafka.bootstrap_servers
-        names = TopicNames(**TOPICS, retry=tuple(TIERS))
-        create_topics(KafkaOptions(address), plan_topics(names, PARTITIONS), 1, dry_run=False)
+        settings = Settings.model_validate({"topics": TOPICS | {"retry": TIERS}})
+        create_topics(KafkaOptions(address), plan_topics(settings, PARTITIONS), 1, dry_run=False)
         with ExitStack() as stack:
             bus = stack.enter_context(Bus.run(self._options, self._folder))
             fleet = self._fleet(stack, address, bus)

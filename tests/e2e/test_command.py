@@ -32,6 +32,7 @@ from tests.e2e.world import (
     running,
     settings_for,
 )
+from tests.kafka_server.topics import create_topic
 
 pytestmark = pytest.mark.kafka
 WORKERS = {"pushrail-stream-1", "pushrail-stream-2"}
@@ -194,6 +195,33 @@ def test_a_missing_topic_is_named_with_the_command_that_makes_it(real_kafka: str
     assert int(states[settings.topics.dlq]["config"]["max.message.bytes"]) > int(
         states[settings.topics.events]["config"]["max.message.bytes"]
     ), "a copy has headers besides"
+
+
+def test_a_topic_that_loses_documents_is_shown_and_refused_by_whoever_needs_it(real_kafka: str, tmp_path: Path) -> None:
+    settings = settings_for(real_kafka, "http://127.0.0.1:1")
+    path = write_world(tmp_path, settings, 1)
+    topic = settings.topics.destinations
+    create_topic(real_kafka, topic, partitions=3, config={"cleanup.policy": "delete"})
+    for word in ("create", "describe"):
+        done = call("topics", word, "--config", str(path))
+        assert done.returncode == FAILED
+        [row] = [line for line in done.stdout.splitlines() if line.startswith(topic)]
+        assert "partitions=3 (has to be 1), cleanup.policy=delete (has to be compact)" in row
+        as_json = call("topics", word, "--config", str(path), "--json")
+        assert as_json.returncode == FAILED
+        states = {state["topic"]: state for state in map(json.loads, as_json.stdout.splitlines())}
+        assert [(d["setting"], d["losesData"]) for d in states[topic]["deviations"]] == [
+            ("partitions", True),
+            ("cleanup.policy", True),
+        ]
+    for words in (("run",), ("destinations", "put", str(tmp_path / "destinations/0.json"))):
+        done = call(
+            *words, "--config", str(path), environment={"PUSHRAIL_REGISTRY__TOPIC": "true"} | {"CUSTOMER_SECRET": "any"}
+        )
+        assert done.returncode == FAILED
+        assert f"topic {topic}: cleanup.policy is delete, and has to be compact" in done.stderr
+        assert "kafka-configs.sh" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

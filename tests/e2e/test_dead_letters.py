@@ -18,7 +18,7 @@ from pushrail_stream.kafka import replays as module
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replays import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.kafka.topics import plan_topics, topic_names
+from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.settings import Settings
 from tests.cli.shell import Shell
 from tests.e2e.desk import Desk
@@ -277,6 +277,6 @@ def test_a_partition_that_stays_where_it_is_keeps_what_is_known_of_it(settings: 
 
 def test_marks_outlive_dead_letters(settings: Settings) -> None:
     """Kafka deletes dead letters by whole segments, weeks late; the mark of one that is still there must be too."""
-    plans = {plan.name: plan for plan in plan_topics(topic_names(settings), 1)}
+    plans = {plan.name: plan for plan in plan_topics(settings, 1)}
     kept = {name: int(plans[name].config["retention.ms"]) for name in (settings.topics.dlq, settings.topics.replays)}
     assert kept[settings.topics.replays] > 4 * kept[settings.topics.dlq]

@@ -18,7 +18,7 @@ from pushrail_stream.core.signals import Signal
 from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.moments import patiently
 from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.topics import TopicPlan, create_topics, plan_topics, topic_names
+from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.ports import Directory, Upkeep
 from pushrail_stream.registry import FileDirectory
@@ -83,7 +83,7 @@ def settings_for(bootstrap: str, bus_url: str, *, tiers: Sequence[float] = (10,)
 
 
 def make_topics(settings: Settings, broker: EmbeddedBroker | None = None) -> None:
-    plans: list[TopicPlan] = plan_topics(topic_names(settings), PARTITIONS)
+    plans = plan_topics(settings, PARTITIONS)
     if broker is not None:
         for plan in plans:
             broker.create_topic(plan.name, plan.partitions)

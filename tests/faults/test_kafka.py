@@ -111,8 +111,8 @@ async def test_dlq_write_fails_and_the_message_is_dropped(real_kafka: str) -> No
         settings = settings_for(real_kafka, bus.url)
         make_topics(settings)
         small = settings.model_copy(
-            update={"topics": settings.topics.model_copy(update={"dlq": settings.topics.destinations})}
-        )  # a compacted topic of the broker's default size: a large dead letter does not fit
+            update={"topics": settings.topics.model_copy(update={"dlq": settings.topics.attempts})}
+        )  # a topic of the broker's default size: a large dead letter does not fit
         open_bus(bus, [0])
         huge = event(0, 1, payload={"blob": base64.b64encode(random.Random(1).randbytes(1_200_000)).decode()})
         async with running(small, [destination(0)]) as worker:

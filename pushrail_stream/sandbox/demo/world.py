@@ -10,6 +10,7 @@ from typing import Any, Final
 import yaml
 
 from pushrail_stream.app import document_parser
+from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.ports import Failed
 from pushrail_stream.registry import Catalog
 from pushrail_stream.registry.folder import document_files, read_document
@@ -25,11 +26,10 @@ CONFIG_FILE: Final = "pushrail.yaml"
 
 def create_topics(broker: EmbeddedBroker, settings: Settings) -> list[str]:
     """All topics of an installation; their names."""
-    topics = settings.topics
-    names = [topics.events, topics.dlq, topics.attempts, topics.destinations, *topics.retry]
-    for name in names:
-        broker.create_topic(name, PARTITIONS)
-    return names
+    plans = plan_topics(settings, PARTITIONS)
+    for plan in plans:
+        broker.create_topic(plan.name, plan.partitions)
+    return [plan.name for plan in plans]
 
 
 def write_documents(folder: Path, customers: Sequence[Customer]) -> None:

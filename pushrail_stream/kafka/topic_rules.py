@@ -1,0 +1,183 @@
+"""The configuration that each topic needs, and how a topic differs from it. Pure: asks nobody.
+
+Kafka's settings are explained in its documentation, "Topic Configs".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+DAY_MS: Final = 86_400_000
+_WEEK_MS: Final = 7 * DAY_MS
+_COPIES: Final = 3
+"""Copies of a record: one broker may be down and another one lost."""
+
+
+class Deviation(NamedTuple):
+    """A setting of a topic that is not as it has to be."""
+
+    topic: str
+    setting: str
+    actual: str
+    required: str
+    loses_data: bool
+    """Whether it can lose events or documents while everything works."""
+    effect: str
+    remedy: str
+    """The command, or the steps, that mend it."""
+
+    def __str__(self) -> str:
+        is_not = f"topic {self.topic}: {self.setting} is {self.actual}, and has to be {self.required}"
+        return f"{is_not}. {self.effect}. To mend it: {self.remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one setting of a topic has to be."""
+
+    setting: str
+    required: str
+    """In words."""
+    is_met: Callable[[str], bool]
+    value: str
+    """The value to set."""
+    effect: str
+    loses_data: bool = False
+
+
+class TopicFacts(NamedTuple):
+    """A topic as it is."""
+
+    partitions: int
+    replication: int
+    config: Mapping[str, str] | None
+    """Every setting in force; None when Kafka does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicPlan:
+    """A topic as it should be made, and as it has to be."""
+
+    name: str
+    partitions: int
+    config: Mapping[str, str] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    holds_events: bool = False
+    """Whether its largest record decides how large copies are."""
+    holds_copies: bool = False
+    """Whether copies of events are written to it: they have to fit."""
+    one_partition: str = ""
+    """The effect of a second partition, where there must be only one."""
+
+    def deviations(self, found: TopicFacts, *, brokers: int, copy_bytes: int | None, servers: str) -> list[Deviation]:
+        """Every way in which the topic is not as it has to be; ``copy_bytes``: the size of the largest copy."""
+        rules = list(self.rules)
+        if self.holds_copies and copy_bytes is not None:
+            rules.append(_fits(copy_bytes))
+        rules += _durable(found.replication)
+        config = found.config or {}
+        differing = [
+            self._of(rule, config[rule.setting], _alter(self.name, rule, servers))
+            for rule in rules
+            if rule.setting in config and not rule.is_met(config[rule.setting])
+        ]
+        return [*self._layout(found, brokers), *differing]
+
+    def _layout(self, found: TopicFacts, brokers: int) -> Iterator[Deviation]:
+        if self.one_partition and found.partitions != 1:
+            rule = Rule("partitions", "1", bool, "1", self.one_partition, loses_data=True)
+            yield self._of(
+                rule,
+                str(found.partitions),
+                "give the topic another name in the settings, run `pushrail-stream topics create`, "
+                "and write its records there anew",
+            )
+        copies = min(_COPIES, brokers)
+        if found.replication < copies:
+            rule = Rule("replication factor", f"at least {copies}", bool, "", "The loss of one broker may lose records")
+            yield self._of(rule, str(found.replication), "add copies with kafka-reassign-partitions.sh")
+
+    def _of(self, rule: Rule, actual: str, remedy: str) -> Deviation:
+        return Deviation(self.name, rule.setting, actual, rule.required, rule.loses_data, rule.effect, remedy)
+
+
+def keeps_latest(effect: str) -> Rule:
+    """Kafka keeps the last record of each key for ever."""
+    return Rule("cleanup.policy", "compact", lambda v: _policy(v) == {"compact"}, "compact", effect, loses_data=True)
+
+
+def keeps_latest_for_a_time(effect: str) -> Rule:
+    """Kafka keeps the last record of each key, and may remove it when it is old."""
+    return Rule("cleanup.policy", "compact,delete", lambda v: "compact" in _policy(v), "[compact,delete]", effect)
+
+
+def keeps_all(effect: str, *, loses_data: bool = True) -> Rule:
+    """Kafka keeps every record until it is old."""
+    return Rule("cleanup.policy", "delete", lambda v: "compact" not in _policy(v), "delete", effect, loses_data)
+
+
+def keeps_for(least_ms: float, effect: str, *, loses_data: bool = False) -> Rule:
+    """Kafka keeps records for at least this time."""
+    least_ms = math.ceil(least_ms)
+    return Rule(
+        "retention.ms",
+        f"at least {least_ms}",
+        lambda value: int(value) < 0 or int(value) >= least_ms,
+        str(retention_ms(least_ms)),
+        effect,
+        loses_data,
+    )
+
+
+def keeps_any_amount(effect: str) -> Rule:
+    """Kafka removes nothing because there is much."""
+    return Rule("retention.bytes", "-1", lambda value: int(value) < 0, "-1", effect)
+
+
+def retention_ms(least_ms: float) -> int:
+    """The retention to make a topic with that has to keep records for ``least_ms``: a week, or that time."""
+    return max(_WEEK_MS, math.ceil(least_ms))
+
+
+def _durable(replication: int) -> list[Rule]:
+    in_sync = max(1, min(2, replication - 1))
+    return [
+        Rule(
+            "min.insync.replicas",
+            f"at least {in_sync}",
+            lambda value: int(value) >= in_sync,
+            str(in_sync),
+            "Kafka acknowledges records of which there is only one copy, and the loss of that broker loses them",
+        ),
+        Rule(
+            "unclean.leader.election.enable",
+            "false",
+            lambda value: value == "false",
+            "false",
+            "A broker that has missed records may become the leader, and acknowledged records vanish",
+        ),
+    ]
+
+
+def _fits(copy_bytes: int) -> Rule:
+    return Rule(
+        "max.message.bytes",
+        f"at least {copy_bytes}",
+        lambda value: int(value) >= copy_bytes,
+        str(copy_bytes),
+        "A copy of the largest event does not fit, and the event's partition stands still",
+    )
+
+
+def _policy(value: str) -> set[str]:
+    return {policy.strip() for policy in value.split(",")}
+
+
+def _alter(topic: str, rule: Rule, servers: str) -> str:
+    return (
+        f"kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name {topic} "
+        f"--add-config {rule.setting}={rule.value}"
+    )
