@@ -43,9 +43,14 @@ class Record(NamedTuple):
     value: bytes | None
     headers: Headers
     timestamp_ms: int
-    """Epoch milliseconds of the Kafka timestamp."""
+    """Epoch milliseconds of the Kafka timestamp; 0 or less: the record has none."""
     topic_id: str | None = None
     """Kafka's id of the topic; None where the broker does not tell ids."""
+
+    @property
+    def recorded_at_ms(self) -> int | None:
+        """Epoch milliseconds of the Kafka timestamp; None when the record has none: nothing can be measured by it."""
+        return self.timestamp_ms if self.timestamp_ms > 0 else None
 
     @property
     def origin(self) -> Origin:

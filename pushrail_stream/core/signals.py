@@ -25,8 +25,8 @@ class Consumed(NamedTuple):
     event: Event
     origin: Origin
     deliveries: int
-    recorded_at_ms: int
-    """Epoch milliseconds of its record's Kafka timestamp."""
+    recorded_at_ms: int | None
+    """Epoch milliseconds of its record's Kafka timestamp; None when it has none."""
     at_ms: int
 
 
@@ -40,8 +40,8 @@ class EntryAttempted(NamedTuple):
     attempt: int
     outcome: Outcome
     decision: Decision
-    recorded_at_ms: int
-    """Epoch milliseconds of its record's Kafka timestamp: on a retry, its copy's."""
+    recorded_at_ms: int | None
+    """Epoch milliseconds of its record's Kafka timestamp, on a retry its copy's; None when it has none."""
     replay_id: str | None = None
 
 

@@ -272,6 +272,7 @@ def _wide(signal: Attempted) -> dict[str, Any]:
     outcomes = Counter(type(entry.outcome).__name__.lower() for entry in entries)
     codes = Counter(entry.outcome.code for entry in entries if not isinstance(entry.outcome, Delivered))
     events = [entry.event for entry in entries]
+    recorded = [entry.recorded_at_ms for entry in entries if entry.recorded_at_ms is not None]
     return {
         "destination": signal.destination.id,
         "vendor": signal.destination.vendor,
@@ -287,7 +288,7 @@ def _wide(signal: Attempted) -> dict[str, Any]:
         "codes": dict(codes),
         "attempt": max(entry.attempt for entry in entries),
         "triggers": sorted({entry.trigger for entry in entries}),
-        "oldest_ms": signal.at_ms - min(entry.recorded_at_ms for entry in entries),
+        "oldest_ms": signal.at_ms - min(recorded) if recorded else None,
         "event_types": sorted({event.event_type for event in events}),
         "idempotency_keys": [event.idempotency_key for event in events],
         "correlation_ids": [event.correlation_id for event in events if event.correlation_id is not None],

@@ -124,7 +124,8 @@ class Metrics(Collector):
             if isinstance(outcome, Delivered):
                 delivered += 1
                 # The producer's clock may be ahead of ours, but no histogram's sum may fall.
-                self._latency[entry.trigger].observe(max(0.0, (ended_ms - entry.recorded_at_ms) / 1000))
+                if entry.recorded_at_ms is not None:
+                    self._latency[entry.trigger].observe(max(0.0, (ended_ms - entry.recorded_at_ms) / 1000))
                 self._age.observe(max(0.0, (ended_ms - entry.event.occurred_at_ms) / 1000))
             else:
                 self._count(type(outcome).__name__.lower(), outcome.code)

@@ -87,7 +87,7 @@ class Tracing:
             return
         origin, event = signal.origin, signal.event
         # A Kafka timestamp may be absent or any number: one that OTLP cannot carry would take the whole batch with it.
-        started_ms = signal.recorded_at_ms if 0 < signal.recorded_at_ms < signal.at_ms else signal.at_ms
+        started_ms = min(signal.recorded_at_ms or signal.at_ms, signal.at_ms)
         span = self._tracer.start_span(
             f"process {origin.topic}",
             self._parent(producer),

@@ -153,7 +153,7 @@ def report(delivery: Delivery, outcome: Outcome, decision: Decision) -> EntryAtt
         attempt,
         outcome,
         decision,
-        record.timestamp_ms,
+        record.recorded_at_ms,
         delivery.replay.id if delivery.replay else None,
     )
 

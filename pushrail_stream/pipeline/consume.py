@@ -70,20 +70,20 @@ class Consume(Intake):
         size = len(record.value or b"")
         if isinstance(event, Undecodable):
             self._guard.saw(customer_of(None, record.key), self._loop.time())
-            ticket = tracker.begin(record.offset, size, 1, record.timestamp_ms)
+            ticket = tracker.begin(record.offset, size, 1, record.recorded_at_ms or self._clock.now_ms())
             if ticket is not None:
                 self._ledger.begin(1)
                 self._bury(record, None, ticket, "undecodable", event.field, str(event))
             return
         self._guard.saw(event.customer_external_id, self._loop.time())
         route = self._directory.route(event.vendor, event.customer_external_id)
-        ticket = tracker.begin(record.offset, size, len(route) or 1, record.timestamp_ms)
+        ticket = tracker.begin(record.offset, size, len(route) or 1, record.recorded_at_ms or self._clock.now_ms())
         if ticket is None:
             return
         self._ledger.begin(len(route) or 1)
         if self._consumed is not None:
             now_ms = self._clock.now_ms()
-            self._consumed(Consumed(event, record.origin, len(route), record.timestamp_ms, now_ms))
+            self._consumed(Consumed(event, record.origin, len(route), record.recorded_at_ms, now_ms))
         for destination in route:
             self._direct(record, event, destination, ticket)
         if not route:

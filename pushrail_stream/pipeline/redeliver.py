@@ -141,7 +141,9 @@ class Redeliver(Intake):
         return leaving
 
     def _begin(self, record: Record, state: DeliveryHeaders | BadHeader, tracker: OffsetTracker) -> None:
-        ticket = tracker.begin(record.offset, len(record.value or b""), 1, record.timestamp_ms)
+        ticket = tracker.begin(
+            record.offset, len(record.value or b""), 1, record.recorded_at_ms or self._clock.now_ms()
+        )
         if ticket is None:
             return
         self._ledger.begin(1)

@@ -68,6 +68,16 @@ def test_entries_are_counted_by_outcome_and_code_and_delivered_ones_timed() -> N
     assert samples[f"{latency}_sum", "live"] == pytest.approx(0.175, abs=0.001)
 
 
+def test_a_record_without_a_time_is_delivered_but_not_timed() -> None:
+    signal = attempted((Delivered("e"), Settle()), (Delivered("e"), Settle()))
+    without = signal.entries[0]._replace(recorded_at_ms=None)
+    samples = shown(signal._replace(entries=(without, signal.entries[1])))
+    latency = "pushrail_delivery_latency_seconds"
+    assert samples["pushrail_entries_total", "", "delivered"] == 2
+    assert samples[f"{latency}_count", "live"] == 1
+    assert samples[f"{latency}_sum", "live"] == pytest.approx(0.087, abs=0.001)
+
+
 def test_retries_are_timed_apart_and_nothing_takes_less_than_no_time() -> None:
     signal = attempted(*[(Delivered("e"), Settle())] * 3)
     ahead = signal.entries[0]._replace(recorded_at_ms=AT_MS + 60_000)

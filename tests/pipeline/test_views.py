@@ -30,6 +30,23 @@ async def test_a_partition_shows_what_is_open_and_how_long_its_commit_has_stood(
         assert view.uncommitted_secs == pytest.approx(4)
 
 
+@pytest.mark.parametrize("recorded_at_ms", [-1, 0])
+@in_virtual_time
+async def test_a_record_without_a_time_is_as_old_as_it_was_read(recorded_at_ms: int) -> None:
+    world = World(destination())
+    seen = list[Signal]()
+    world.bus.latency = lambda _batch: 3.0
+    async with world.worker(consumed=seen.append) as worker:
+        worker.feed(record(0)._replace(timestamp_ms=recorded_at_ms))
+        [view] = worker.consume.partition_views()
+        assert view.oldest_at_ms == worker.clock.now_ms()
+        await worker.at(10)
+    [consumed] = [signal for signal in seen if isinstance(signal, Consumed)]
+    assert consumed.recorded_at_ms is None
+    [entry] = [entry for signal in worker.signals if isinstance(signal, Attempted) for entry in signal.entries]
+    assert entry.recorded_at_ms is None
+
+
 @in_virtual_time
 async def test_a_commit_that_was_taken_does_not_stand() -> None:
     world = World(destination())
