@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import resource
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -33,6 +34,7 @@ from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import Logger, LogObserver
 from pushrail_stream.observe.metrics import Metrics
+from pushrail_stream.observe.open_files import OpenFiles
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.recent import Recent
 from pushrail_stream.observe.tracing import open_tracing
@@ -191,7 +193,8 @@ async def run_worker(
         status = WorkerStatus(name, state, readiness.reasons, lambda: metrics.dead_letters, recent.newest_first)
         tracing = [await world.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
         seeing: list[Observer] = [LogObserver(log), AttemptsLog(attempts), metrics, readiness, recent, *observers]
-        observe, traced = FanOut([*seeing, *tracing], log), FanOut(tracing, log) if tracing else None
+        traced = FanOut(tracing, log) if tracing else None
+        observe = OpenFiles(FanOut([*seeing, *tracing], log), _open_files(), settings.delivery.max_in_flight)
         for caveat in (*caveats, *([SettingCaveat("vendor", _NO_VENDOR)] if settings.vendor is None else [])):
             observe(caveat)
         http_port = await world.enter_async_context(
@@ -384,6 +387,12 @@ def _fail_loudly(tasks: asyncio.TaskGroup) -> None:
             loop.default_exception_handler(context)
 
     asyncio.get_running_loop().set_exception_handler(handle)
+
+
+def _open_files() -> int | None:
+    """The files that this process may open, or None for no limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def drain_secs(settings: Settings) -> float:

@@ -54,6 +54,7 @@ from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.ingest import IngestMetrics
 from pushrail_stream.observe.logging import LogObserver, open_log
 from pushrail_stream.observe.metrics import Metrics
+from pushrail_stream.observe.open_files import OpenFiles
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.recent import Recent
 from pushrail_stream.observe.tracing import Tracing
@@ -151,6 +152,7 @@ OBSERVERS: Final[dict[type, Callable[[], Observer]]] = {
     Recent: lambda: Recent(lambda: AT_MS),
     Tracing: lambda: Tracing(TracerProvider().get_tracer("test")),
     IngestMetrics: IngestMetrics,
+    OpenFiles: lambda: OpenFiles(_log("info"), limit=1, per_destination=8),
     FanOut: lambda: FanOut([_log("info")], open_log("info", stream=io.StringIO())),
 }
 
