@@ -50,10 +50,11 @@ class Bus(Protocol):
     async def look(self, destination: Destination) -> Presence:
         """Whether the destination's bus exists. Never raises for anything AWS or the network does."""
 
-    def forget_credentials(self, destination: Destination) -> None:
-        """The `put` that has just returned was refused for its credentials: the next one signs in anew.
+    def renew_session(self, destination: Destination) -> bool:
+        """The `put` that has just returned was refused for its session. Whether the next one has a newer session.
 
-        To be called before anything else is awaited. Late refusals of a session that has been replaced change nothing.
+        False: that session was new already, so another one would be refused as well. To be called before anything else
+        is awaited. A late refusal of a session that has been replaced changes nothing.
         """
 
 

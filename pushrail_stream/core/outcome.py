@@ -148,6 +148,8 @@ _CALL_THROTTLED: Final = frozenset({"Throttling", "TooManyRequests", "RequestLim
 _CALL_BLOCKED: Final = frozenset(
     {"AccessDenied", "NotAuthorized", "ResourceNotFound", "OptInRequired", "RegionDisabled", CREDENTIALS_MISSING}
 )
+_DENIED: Final = frozenset({"AccessDenied", "NotAuthorized"})
+"""With a role's session these may concern that session alone."""
 _SESSION_EXPIRED: Final = frozenset({"ExpiredToken"})
 _SIGNATURE_REFUSED: Final = frozenset(
     {
@@ -215,6 +217,8 @@ def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) ->
         case Answered(results):
             # Results are matched by position; a reply of another length leaves the rest without one.
             known = [_judge_entry(result) for result in results[:entries]]
+            if assumed_role and not refreshed and (denial := _denial_of_all(known)):
+                return Refresh(denial.code, denial.message)
             unknown = Retryable(UNKNOWN_RESULT, f"the reply has {len(results)} results for {entries} entries")
             return (*known, *[unknown] * (entries - len(known)))
         case CallFailed(operation="PutEvents"):
@@ -251,6 +255,16 @@ def _judge_entry(result: EntryResult) -> Outcome:
     return Retryable(code, message)
 
 
+def _denial_of_all(outcomes: list[Outcome]) -> Blocked | None:
+    """What each entry was denied for; None when one was not."""
+    first = outcomes[0] if outcomes else None
+    if isinstance(first, Blocked) and all(
+        isinstance(one, Blocked) and _name_of(one.code) in _DENIED for one in outcomes
+    ):
+        return first
+    return None
+
+
 def _judge_call(failed: CallFailed, entries: int, *, assumed_role: bool, refreshed: bool) -> Outcome | Split | Refresh:
     code, message, status = failed.code, safe_message(failed.message), failed.http_status
     name = _name_of(code)
@@ -262,6 +276,9 @@ def _judge_call(failed: CallFailed, entries: int, *, assumed_role: bool, refresh
         return ours
     if name in _SESSION_EXPIRED | _SIGNATURE_REFUSED:
         return _judge_credentials(code, message, assumed_role=assumed_role, refreshed=refreshed)
+    if name in _DENIED and assumed_role and not refreshed:
+        # A customer may have revoked the role's sessions or made the role anew: a new session may be let in.
+        return Refresh(code, message)
     if name in _CALL_BLOCKED:
         return Blocked(code, message)
     # 5xx, time-outs, broken connections, answers that are not AWS's, and what nobody has seen yet.

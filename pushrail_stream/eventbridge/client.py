@@ -77,7 +77,7 @@ class EventBridgeOptions:
 class _Access:
     """How to call for one destination, as its document has it now."""
 
-    __slots__ = ("auth", "bus_arn", "refused", "region", "signer", "source", "used_at")
+    __slots__ = ("auth", "bus_arn", "region", "signed_by", "signer", "source", "used_at")
 
     def __init__(self, destination: Destination, source: KeySource) -> None:
         self.auth = destination.auth
@@ -85,8 +85,8 @@ class _Access:
         self.bus_arn = destination.bus_arn
         self.source = source
         self.signer: Signer | None = None
-        self.refused: Keys | None = None
-        """What signed the last call that failed: the keys that `forget_credentials`, right after it, is about."""
+        self.signed_by: Keys | None = None
+        """What signed the last call that returned: the keys that `renew_session`, right after it, is about."""
         self.used_at = 0.0
 
     def fits(self, destination: Destination) -> bool:
@@ -155,10 +155,10 @@ class EventBridge:
         if signer is None or signer.keys is not keys:
             signer = access.signer = Signer(keys, endpoint)
         reply = await endpoint.put_events(batch.entries(), signer, self._stamps.read()[1])
+        access.signed_by = keys
         if not isinstance(reply, CallFailed):
             endpoint.refusals.answered()
             return reply
-        access.refused = keys
         if reply.is_not_from_aws and endpoint.refusals.refused(destination.id):
             message = f"HTTP {reply.http_status} without AWS's own error, for several destinations: {reply.message}"
             return reply._replace(code=REFUSED_BEFORE_AWS, message=safe_message(message))
@@ -169,15 +169,16 @@ class EventBridge:
         """What became of sign-ins so far."""
         return self._sign_in.sign_ins
 
-    def forget_credentials(self, destination: Destination) -> None:
-        """The `put` that has just returned was refused for its credentials: the next one signs in anew.
+    def renew_session(self, destination: Destination) -> bool:
+        """The `put` that has just returned was refused for its session. Whether the next one has a newer session.
 
         Only the session that signed that call is dropped: of many calls under way with one session the first refusal
         replaces it, and those that come later leave the new one alone.
         """
         access = self._accesses.get(destination.id)
-        if access is not None and access.refused is not None:
-            access.source.forget(access.refused, self._stamps.read()[0])
+        if access is None or access.signed_by is None:
+            return True
+        return access.source.renew(access.signed_by, self._stamps.read()[0])
 
     async def sign_in(self, destination: Destination) -> bool:
         """Whether there are credentials to call with: those there are, or those of a new session."""

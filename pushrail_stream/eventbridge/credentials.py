@@ -32,8 +32,9 @@ _LONGEST_PAUSE_SECS: Final = 15.0
 """A failed sign-in answers for 1 s, then 2, 4, 8 and 15: a thousand destinations in an outage of STS ask it 67 times a
 second, of 600 an account may. Less than half of the 30 s after which a suspended lane probes: each probe asks anew."""
 _REPLACEMENT_KEPT_SECS: Final = 15.0
-"""A session that took the place of a refused one is kept for as long, were it refused too: a bus that takes none of
-our sessions must not cost a sign-in per call. AWS may also need seconds to know a new session everywhere."""
+"""A session that took the place of a refused one is kept for as long, even if it is refused too: a bus that takes none
+of our sessions must not cost a sign-in per call. Less than the 30 s after which a suspended lane probes, so that every
+probe whose session is refused gets a new one. AWS may also need seconds to know a new session everywhere."""
 _NEVER: Final = -math.inf
 _NOT_IN_SESSION_NAME: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
 _SESSION_NAME_MAX: Final = 64
@@ -45,8 +46,8 @@ class KeySource(Protocol):
     async def keys(self, now: float) -> Keys | CallFailed:
         """The keys to sign with at ``now`` (epoch seconds), or why there are none."""
 
-    def forget(self, refused: Keys, now: float) -> None:
-        """These keys were refused: sign in anew where that is possible, unless it has been done since."""
+    def renew(self, refused: Keys, now: float) -> bool:
+        """These keys were refused. Whether the next ones are newer: never for a user's own key."""
 
 
 class FixedKeys:
@@ -69,8 +70,9 @@ class FixedKeys:
         """The pair, or that its secret could not be had."""
         return self._keys
 
-    def forget(self, refused: Keys, now: float) -> None:
-        """There is nothing to get anew: only a changed document brings other keys."""
+    def renew(self, refused: Keys, now: float) -> bool:  # noqa: ARG002 - only a changed document brings other keys
+        """There is nothing newer."""
+        return False
 
 
 class RoleKeys:
@@ -81,11 +83,11 @@ class RoleKeys:
         "_auth",
         "_expires_at",
         "_failure",
-        "_forgot_at",
         "_keys",
         "_name",
         "_pause_secs",
         "_policy",
+        "_renewed_at",
         "_sign_in",
         "_sts",
     )
@@ -102,7 +104,7 @@ class RoleKeys:
         self._answered_at = 0.0
         self._pause_secs = 0.0
         """How long what STS said at ``_answered_at`` answers, before it is asked again."""
-        self._forgot_at = _NEVER
+        self._renewed_at = _NEVER
 
     async def keys(self, now: float) -> Keys | CallFailed:
         """The session's keys. Ahead of its end one caller renews it while the others use it on."""
@@ -115,14 +117,18 @@ class RoleKeys:
             return self._keys
         return await self._sign_in.run(self._renew)
 
-    def forget(self, refused: Keys, now: float) -> None:
+    def renew(self, refused: Keys, now: float) -> bool:
         """Drop the session these keys belong to, unless it has just taken the place of a refused one itself.
 
         A sign-in under way is new enough: all refused calls of the old session share it.
         """
-        if refused is self._keys and not 0 <= now - self._forgot_at < _REPLACEMENT_KEPT_SECS:
-            self._keys = None
-            self._forgot_at = now
+        if refused is not self._keys:
+            return True
+        if 0 <= now - self._renewed_at < _REPLACEMENT_KEPT_SECS:
+            return False
+        self._keys = None
+        self._renewed_at = now
+        return True
 
     async def _renew(self) -> Keys | CallFailed:
         session = await self._sts.assume_role(self._auth, self._name, self._policy)

@@ -309,7 +309,6 @@ class Deliver:
         try:
             verdict = await self._call(lane, batch, sent_in, until, probing=probing, refreshed=False)
             if isinstance(verdict, Refresh):
-                self._bus.forget_credentials(batch.destination)
                 await self._call_again(lane, batch, sent_in, until, probing=probing)
         finally:
             lane.finish()
@@ -340,6 +339,8 @@ class Deliver:
         now = self._loop.time()
         assumed_role = isinstance(batch.destination.auth, AssumeRole)
         verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=refreshed)
+        if isinstance(verdict, Refresh) and not self._bus.renew_session(batch.destination):
+            verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=True)
         match verdict:
             case Split(code, message):
                 alone = Retryable(code, message)

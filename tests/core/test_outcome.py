@@ -35,6 +35,7 @@ Class = Literal[
     "rejected",
     "blocked",
     "ours",  # retryable without end: our clock or our base credentials
+    "denied",  # assumed role: a new session once; then, and with access keys, blocked
     "split",  # each entry alone; rejected when it was alone
     "stale session",  # assumed role: refreshed once; then, and with access keys, blocked
     "signature refused",  # assumed role: refreshed once, then ours; with access keys blocked
@@ -61,7 +62,7 @@ TABLE = [
     Row("entry", "RedactionFailure", "rejected"),
     Row("entry", "NotAuthorizedForSourceException", "blocked"),
     Row("entry", "NotAuthorizedForDetailTypeException", "blocked"),
-    Row("entry", "AccessDeniedException", "blocked"),
+    Row("entry", "AccessDeniedException", "denied"),
     Row("entry", "InvalidAccountIdException", "blocked"),
     Row("PutEvents", "ThrottlingException", "throttled"),
     Row("PutEvents", "Throttling", "throttled"),
@@ -89,10 +90,10 @@ TABLE = [
     Row("PutEvents", "RefusedBeforeAws", "ours", 403),
     Row("PutEvents", "RequestExpired", "ours"),
     Row("PutEvents", "UnknownOperationException", "ours", 404),
-    Row("PutEvents", "AccessDeniedException", "blocked", 400),
-    Row("PutEvents", "AccessDeniedException", "blocked", 403),
-    Row("PutEvents", "AccessDenied", "blocked", 403),
-    Row("PutEvents", "NotAuthorized", "blocked", 401),
+    Row("PutEvents", "AccessDeniedException", "denied", 400),
+    Row("PutEvents", "AccessDeniedException", "denied", 403),
+    Row("PutEvents", "AccessDenied", "denied", 403),
+    Row("PutEvents", "NotAuthorized", "denied", 401),
     Row("PutEvents", "ResourceNotFoundException", "blocked"),
     Row("PutEvents", "OptInRequired", "blocked", 403),
     Row("PutEvents", "RegionDisabled", "blocked", 403),
@@ -169,7 +170,7 @@ def verdict_of(row: Row, entries: int, *, assumed_role: bool, refreshed: bool) -
     code, message = row.code, row.message
     if row.meaning == "split" and entries > 1:
         return Split(code, message)
-    if row.meaning in ("stale session", "signature refused") and assumed_role and not refreshed:
+    if row.meaning in ("stale session", "signature refused", "denied") and assumed_role and not refreshed:
         return Refresh(code, message)
     each: dict[Class, Outcome] = {
         "retryable": Retryable(code, message),
@@ -179,6 +180,7 @@ def verdict_of(row: Row, entries: int, *, assumed_role: bool, refreshed: bool) -
         "blocked": Blocked(code, message),
         "split": Rejected(code, message),
         "stale session": Blocked(code, message),
+        "denied": Blocked(code, message),
         "signature refused": Retryable(code, message, ours=True) if assumed_role else Blocked(code, message),
     }
     return (each[row.meaning],) * entries
@@ -288,6 +290,15 @@ def test_every_entry_has_its_own_outcome_in_order() -> None:
         Delivered("event-4"),
         Blocked("NotAuthorizedForSourceException", "aws."),
     )
+
+
+@pytest.mark.parametrize("others", [EntryResult("event-2", None, None), EntryResult(None, "MalformedDetail", "no")])
+def test_a_denial_of_some_entries_alone_is_no_fault_of_the_session(others: EntryResult) -> None:
+    denied = EntryResult(None, "AccessDeniedException", "no")
+    for results in ((denied, others), (others, denied)):
+        verdict = judge(Answered(results, 200, None), 2, assumed_role=True, refreshed=False)
+        assert not isinstance(verdict, Split | Refresh)
+        assert Blocked("AccessDeniedException", "no") in verdict
 
 
 def test_entries_missing_from_the_reply_may_be_sent_again() -> None:

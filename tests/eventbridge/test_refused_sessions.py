@@ -21,7 +21,7 @@ async def deliver(us: EventBridge, batch: Batch) -> Reply:
     if isinstance(reply, Answered):
         return reply
     assert failed(reply) == EXPIRED
-    us.forget_credentials(batch.destination)
+    us.renew_session(batch.destination)
     return await us.put(batch)
 
 
@@ -87,13 +87,33 @@ async def test_a_session_refused_while_it_is_renewed_is_used_no_more(base_creden
         assert keys_used(server) == [first, first, second, second]
 
 
-async def test_forgetting_before_anything_was_refused_is_harmless(base_credentials: tuple[str, str]) -> None:
+async def test_before_anything_was_refused_there_is_nothing_to_replace(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
-        us.forget_credentials(to(ASSUME).destination)
-        await us.put(to(ASSUME))
-        us.forget_credentials(to(ASSUME).destination)
+        assert us.renew_session(to(ASSUME).destination)
         assert isinstance(await us.put(to(ASSUME)), Answered)
         assert len(server.assumed) == 1
+
+
+async def test_a_session_that_was_revoked_is_replaced_and_one_that_was_just_got_is_not(
+    base_credentials: tuple[str, str],
+) -> None:
+    clock = Clock()
+    async with world(base_credentials, clock) as (us, server):
+        await us.put(to(ASSUME))
+        denial = CallError(400, "AccessDeniedException", "with an explicit deny in an identity-based policy")
+        server.set_plan([Rule(denial, Match(access_key=server.assumed[0].issued_key))])
+        assert failed(await us.put(to(ASSUME))) == ("PutEvents", "AccessDeniedException", 400)
+        assert us.renew_session(to(ASSUME).destination)
+        assert isinstance(await us.put(to(ASSUME)), Answered)
+        server.set_plan([Rule(denial, Match(operation="PutEvents"))])
+        for passed in (0.0, 14.9):
+            clock.epoch = START + passed
+            assert failed(await us.put(to(ASSUME))) == ("PutEvents", "AccessDeniedException", 400)
+            assert not us.renew_session(to(ASSUME).destination)
+        clock.epoch = START + 15
+        assert failed(await us.put(to(ASSUME))) == ("PutEvents", "AccessDeniedException", 400)
+        assert us.renew_session(to(ASSUME).destination)
+        assert len(server.assumed) == 2
 
 
 async def test_a_refused_access_key_stays_what_it_is() -> None:
@@ -101,6 +121,6 @@ async def test_a_refused_access_key_stays_what_it_is() -> None:
         key = to(AccessKey(KEY, Secret(SECRET)))
         server.set_plan([Rule(CallError(403, "UnrecognizedClientException"), Match(operation="PutEvents"))])
         assert failed(await us.put(key)) == ("PutEvents", "UnrecognizedClientException", 403)
-        us.forget_credentials(key.destination)
+        assert not us.renew_session(key.destination)
         server.set_plan([])
         assert isinstance(await us.put(key), Answered)

@@ -29,6 +29,7 @@ Account = list[Settled]
 HANGS: Final = math.inf
 """A latency: the call never returns."""
 RETRY_PARTITIONS: Final = 2
+SESSION_KEPT_SECS: Final = 15.0
 
 
 class Call(NamedTuple):
@@ -50,7 +51,12 @@ class ScriptedBus:
         self.latency: Callable[[Batch], float] = lambda _batch: 0.01
         self.calls: list[Call] = []
         self.arrived: dict[str, list[str]] = defaultdict(list)
-        self.forgotten: list[str] = []
+        self.sessions_are_old = False
+        self.renewed: list[str] = []
+        """Destinations that signed in anew, in order."""
+        self._renewed_at: dict[str, float] = {}
+        self._signed_by: dict[str, int] = {}
+        """Which of a destination's sessions, from 0, signed the call that returned last."""
         self.presence: dict[str, Presence] = {}
         """Whose bus is gone; there otherwise."""
         self.looks: list[tuple[float, str]] = []
@@ -67,6 +73,7 @@ class ScriptedBus:
 
     async def put(self, batch: Batch) -> Reply:
         name = batch.destination.id
+        session = self.renewed.count(name)
         self.calls.append(Call(virtual_loop().elapsed, batch.destination, keys(batch), batch.entries()))
         reply = self.answers.get(name, take_all)(batch)
         self.under_way[name] += 1
@@ -75,6 +82,7 @@ class ScriptedBus:
             await _pass(self.latency(batch))
         finally:
             self.under_way[name] -= 1
+        self._signed_by[name] = session
         if isinstance(reply, Answered):
             for delivery, result in zip(batch.deliveries, reply.entries, strict=False):
                 if result.event_id and result.code is None:
@@ -94,8 +102,18 @@ class ScriptedBus:
         await _pass(self.look_secs)
         return presence
 
-    def forget_credentials(self, destination: Destination) -> None:
-        self.forgotten.append(destination.id)
+    def renew_session(self, destination: Destination) -> bool:
+        """Sessions are new unless a test says otherwise; one that has just replaced an old one is kept for a while."""
+        name, now = destination.id, virtual_loop().elapsed
+        if not self.sessions_are_old:
+            return False
+        if self._signed_by[name] != self.renewed.count(name):
+            return True
+        if now - self._renewed_at.get(name, -math.inf) < SESSION_KEPT_SECS:
+            return False
+        self._renewed_at[name] = now
+        self.renewed.append(name)
+        return True
 
     def made(self, destination_id: str = "dst_acme") -> list[tuple[float, list[str]]]:
         """Calls to this destination: when, and which events."""

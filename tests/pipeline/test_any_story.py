@@ -200,6 +200,7 @@ class Story:
         self.dice = random.Random(seed)
         self._bus = AnyBus(self.dice)
         world.bus.latency = self._bus.latency
+        world.bus.sessions_are_old = True
         for document, mood in zip(DOCUMENTS, (*moods, "any", "any"), strict=True):
             world.bus.answer(self._bus.answer(document.id, mood), document.id)
         self.logs: dict[Partition, list[Record]] = {P0: [], P1: []}

@@ -210,11 +210,12 @@ async def test_a_blocked_entry_is_dead_lettered_alone() -> None:
 @in_virtual_time
 async def test_stale_credentials_are_renewed_and_the_call_is_made_again_in_place(code: str) -> None:
     world = World(destination())
+    world.bus.sessions_are_old = True
     world.bus.answer(in_turn(failed(code, 400), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(5)
-        assert world.bus.forgotten == ["dst_acme"]
+        assert world.bus.renewed == ["dst_acme"]
         assert world.bus.made() == [(0.0, TEN), (0.01, TEN)]
         assert worker.commit() == {P0: 10}
         first, second = worker.told(Attempted)
@@ -227,6 +228,7 @@ async def test_stale_credentials_are_renewed_and_the_call_is_made_again_in_place
 @in_virtual_time
 async def test_a_call_made_again_takes_its_turn_in_the_destinations_rate() -> None:
     world = World(narrow("acme", 8, per_second=1))
+    world.bus.sessions_are_old = True
     world.bus.answer(in_turn(failed("ExpiredToken", 400), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(20)))
@@ -239,6 +241,7 @@ async def test_a_call_made_again_takes_its_turn_in_the_destinations_rate() -> No
 @in_virtual_time
 async def test_a_call_made_again_has_only_what_is_left_of_its_time(second_secs: float, released: float) -> None:
     world = World(narrow("acme", 1))
+    world.bus.sessions_are_old = True
     world.bus.answer(in_turn(take_all, failed("ExpiredToken", 400), take_all))
     latencies = iter([9.95, second_secs, HANGS])
     world.bus.latency = lambda _batch: next(latencies)
@@ -255,11 +258,12 @@ async def test_a_call_made_again_has_only_what_is_left_of_its_time(second_secs: 
 @in_virtual_time
 async def test_credentials_that_stay_expired_block() -> None:
     world = World(destination())
+    world.bus.sessions_are_old = True
     world.bus.answer(always(failed("ExpiredToken", 400)))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(5)
-        assert world.bus.forgotten == ["dst_acme"]
+        assert world.bus.renewed == ["dst_acme"]
         assert world.bus.made() == [(0.0, TEN), (0.01, TEN)]
         assert world.topics.dead() == [(n, "blocked") for n in TEN]
 
@@ -267,6 +271,7 @@ async def test_credentials_that_stay_expired_block() -> None:
 @in_virtual_time
 async def test_a_signature_refused_with_fresh_credentials_is_our_fault() -> None:
     world = World(destination())
+    world.bus.sessions_are_old = True
     world.bus.answer(
         in_turn(failed("InvalidSignatureException", 400), failed("InvalidSignatureException", 400), take_all)
     )
@@ -284,7 +289,7 @@ async def test_a_refused_access_key_blocks_without_a_second_try() -> None:
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(5)
-        assert world.bus.forgotten == []
+        assert world.bus.renewed == []
         assert len(world.bus.calls) == 1
         assert world.topics.dead() == [("0", "blocked")]
 
@@ -292,6 +297,7 @@ async def test_a_refused_access_key_blocks_without_a_second_try() -> None:
 @in_virtual_time
 async def test_renewed_credentials_can_meet_any_answer() -> None:
     world = World(destination())
+    world.bus.sessions_are_old = True
     world.bus.answer(in_turn(failed("ExpiredToken", 400), failed("413", 413), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(2)))

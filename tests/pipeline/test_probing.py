@@ -87,6 +87,8 @@ async def test_stale_credentials_found_by_a_call_under_way_are_still_renewed_in_
     world = one_call_late(in_turn(failed("ExpiredToken", 400), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(60)))
+        await worker.at(0.3)
+        world.bus.sessions_are_old = True
         await worker.at(2)
         assert len(world.bus.arrived["dst_acme"]) == 10
         assert len(worker.told(Resumed)) == 1

@@ -7,8 +7,22 @@ from typing import Any
 
 import pytest
 
+from pushrail_stream.core.outcome import CallFailed
 from pushrail_stream.core.signals import Resumed, Suspended
-from tests.pipeline.records import P0, always, destination, failed, in_turn, narrow, record, records, take_all
+from tests.pipeline.records import (
+    P0,
+    always,
+    answered,
+    destination,
+    failed,
+    fault,
+    in_turn,
+    keys,
+    narrow,
+    record,
+    records,
+    take_all,
+)
 from tests.pipeline.world import World
 from tests.virtual_time import in_virtual_time
 
@@ -134,3 +148,74 @@ async def test_what_an_older_document_blocked_is_no_probe_of_the_new_one() -> No
         # The sixth call, made before the change, was blocked at 3 s; the event that waited for it is the probe.
         assert len(worker.told(Suspended)) == len(worker.told(Resumed)) == 1
         assert world.bus.arrived["dst_acme"] == ["60"]
+
+
+def denied_until_renewed(world: World, *, times: int = 1) -> Any:
+    """A bus that denies every session but those that came after so many new sign-ins."""
+    return lambda batch: take_all(batch) if len(world.bus.renewed) >= times else BLOCKED
+
+
+@pytest.mark.parametrize("blocked", [BLOCKED, failed("AccessDenied", 403), failed("NotAuthorized", 401)])
+@in_virtual_time
+async def test_revoked_sessions_cost_a_new_sign_in_and_no_event(blocked: CallFailed) -> None:
+    world = World(destination())
+    world.bus.sessions_are_old = True
+    world.bus.answer(lambda batch: take_all(batch) if world.bus.renewed else blocked)
+    async with world.worker() as worker:
+        worker.feed(*records(range(60)))
+        await worker.at(2)
+        assert len(world.bus.arrived["dst_acme"]) == 60
+        assert world.bus.renewed == ["dst_acme"], "all calls that were under way share it"
+        assert world.topics.dead() == []
+        assert not worker.told(Suspended)
+        assert worker.commit() == {P0: 60}
+
+
+@in_virtual_time
+async def test_entries_that_are_all_denied_cost_a_new_sign_in_and_no_event() -> None:
+    world = World(destination())
+    world.bus.sessions_are_old = True
+    denied = fault("AccessDeniedException")
+    world.bus.answer(
+        lambda batch: take_all(batch) if world.bus.renewed else answered(batch, dict.fromkeys(keys(batch), denied))
+    )
+    async with world.worker() as worker:
+        worker.feed(*records(range(20)))
+        await worker.at(2)
+        assert len(world.bus.arrived["dst_acme"]) == 20
+        assert world.topics.dead() == []
+
+
+@in_virtual_time
+async def test_a_suspended_destination_that_a_new_session_would_mend_is_mended_by_its_next_probe() -> None:
+    world = World(destination())
+    world.bus.sessions_are_old = True
+    world.bus.answer(denied_until_renewed(world, times=2))
+    async with world.worker() as worker:
+        worker.feed(*records(range(50)))
+        await worker.at(1)
+        assert len(worker.told(Suspended)) == 1
+        assert world.bus.renewed == ["dst_acme"], "a session that was just got is not replaced at once"
+        for second in range(2, 40):
+            worker.feed(record(48 + second))
+            await worker.at(second)
+        assert len(worker.told(Resumed)) == 1
+        assert world.bus.renewed == ["dst_acme"] * 2
+        probes = [round(at) for at, _ in world.bus.made() if 20 < at < 32]
+        assert probes[:2] == [31, 31], "the probe, and again at once with the new session"
+
+
+@in_virtual_time
+async def test_a_bus_that_denies_every_session_gets_a_sign_in_a_probe_at_most() -> None:
+    world = World(destination())
+    world.bus.sessions_are_old = True
+    world.bus.answer(always(BLOCKED))
+    async with world.worker() as worker:
+        worker.feed(*records(range(50)))
+        for second in range(1, 250):
+            worker.feed(record(49 + second))
+            await worker.at(second)
+        probes = len(worker.told(Suspended))
+        assert probes == 4
+        assert len(world.bus.renewed) == probes
+        assert {reason for _, reason in world.topics.dead()} == {"blocked", "suspended"}
