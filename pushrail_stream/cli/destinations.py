@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import click
 
@@ -20,10 +20,11 @@ from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.seal import seal
 from pushrail_stream.cli.times import now_ms, shown
 from pushrail_stream.cli.trial import try_out
+from pushrail_stream.core.bus_status import MissingBus, explain
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.history.attempts import read_attempt
-from pushrail_stream.history.standing import Standings
+from pushrail_stream.history.standing import Standing, Standings, SwallowedDeliveries
 from pushrail_stream.registry import Catalog, Caveat, Refusal, to_document
 from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.settings import Settings
@@ -45,9 +46,12 @@ def list_(options: Options, *, state: bool) -> None:
     """List every destination; documents that were refused are named on stderr.
 
     A state is what the log says since the destination's last delivery, the worst first: gone (its bus does not exist),
-    suspended, blocked, slowed (it throttles), retrying, or delivering; nothing where nothing was tried.
+    suspended, blocked, slowed (it throttles), retrying, or delivering; nothing where nothing was tried. For a bus that
+    does not exist the list says when it was last seen, how many deliveries were called delivered since then, and the
+    command that sends them again.
 
-    With --json: one document a line, secrets masked; with --state one object with id, state, code and since a line.
+    With --json: one document a line, secrets masked; with --state one object with id, state, code and since a line, and
+    for a missing bus missingSince, lastSeen, deliveredSince and replay.
     """
     directory = _load(options.settings)
     if state:
@@ -120,14 +124,46 @@ def _list_states(options: Options, directory: Catalog) -> None:
             attempt = read_attempt(record.value)
             if attempt is not None and attempt.at_ms >= since_ms:
                 standings.take(attempt)
+    swallowed = _swallowed(options, standings.missing(), since_ms)
     found = [(destination, standings.of(destination.id)) for destination in directory]
     if options.json:
         for destination, standing in found:
-            state, code, since = standing or (None, None, None)
-            emit({"id": destination.id, "state": state, "code": code, "since": shown(since) or None})
+            emit(_state(destination.id, standing, swallowed))
         return
     rows = ((*_row(d), *((s.state, s.code or "", shown(s.since_ms)) if s else ("", "", ""))) for d, s in found)
     table((*_COLUMNS, "state", "code", "since"), rows)
+    for destination, standing in found:
+        if standing is not None and standing.bus is not None:
+            told = explain(destination.id, standing.bus, swallowed.of(destination.id))
+            say(f"{destination.id}: its bus is missing since {shown(standing.bus.since_ms)}; {told}")
+
+
+def _swallowed(options: Options, missing: Mapping[str, MissingBus], since_ms: int) -> SwallowedDeliveries:
+    """The deliveries that missing buses swallowed: the delivery log is read again, as far back as it takes."""
+    swallowed = SwallowedDeliveries(missing, since_ms)
+    if missing:
+        topic = options.settings.topics.attempts
+        with Bar("attempts", quiet=options.json) as bar:
+            for record in read_topic(options.settings, topic, bar, since_ms=swallowed.since_ms):
+                attempt = read_attempt(record.value)
+                if attempt is not None:
+                    swallowed.take(attempt)
+    return swallowed
+
+
+def _state(destination_id: str, standing: Standing | None, swallowed: SwallowedDeliveries) -> dict[str, Any]:
+    if standing is None:
+        return {"id": destination_id, "state": None, "code": None, "since": None}
+    said = {"id": destination_id, "state": standing.state, "code": standing.code, "since": shown(standing.since_ms)}
+    if standing.bus is None:
+        return said
+    lost = swallowed.of(destination_id)
+    return said | {
+        "missingSince": shown(standing.bus.since_ms),
+        "lastSeen": shown(standing.bus.last_seen_ms) or None,
+        "deliveredSince": lost.deliveries if lost else 0,
+        "replay": lost.replay_command(destination_id) if lost else None,
+    }
 
 
 class _Findings(NamedTuple):

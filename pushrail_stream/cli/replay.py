@@ -6,6 +6,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,11 +19,14 @@ from pushrail_stream.cli.offsets import offsets
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say, table
 from pushrail_stream.cli.progress import Bar
-from pushrail_stream.cli.reading import watched
+from pushrail_stream.cli.reading import read_topic, watched
 from pushrail_stream.cli.sending import Sender, interruptible
 from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
+from pushrail_stream.history.attempts import read_attempt
+from pushrail_stream.history.delivered import DeliveredEvents
 from pushrail_stream.history.letters import LetterFilter
 from pushrail_stream.history.replay import (
+    ANY_TIME,
     MAX_REPLAYS,
     EventChoice,
     EventFilter,
@@ -113,6 +117,17 @@ def _replay_letters(settings: Settings, choice: LetterChoice, sender: Sender, li
 @click.option("--event-type", help="Of exactly this event type.")
 @click.option("--since", "since_ms", type=MOMENT, metavar="TIME", help="Produced then or later: RFC 3339, or 2h ago.")
 @click.option("--until", "until_ms", type=MOMENT, metavar="TIME", help="Produced before then. [default: now]")
+@click.option(
+    "--delivered-since",
+    "delivered_since_ms",
+    type=MOMENT,
+    metavar="TIME",
+    help="Only events that the delivery log calls delivered to the destination then or later.",
+)
+@click.option(
+    "--delivered-until", "delivered_until_ms", type=MOMENT, metavar="TIME",
+    help="And before then. [default: now]",
+)  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Of all customers, to all their destinations.")
 @click.option("--limit", type=click.IntRange(1), help="End after so many deliveries; one event's stay together.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most so many a second.")
@@ -134,6 +149,9 @@ def events(
     Copies go to the first retry topic, due now, one for each destination that wants the event. How far it has come is
     written with them, first of all before anything is sent: what was interrupted goes on with --resume.
 
+    With --delivered-since exactly those events go that EventBridge took for the destination in that time, as a missing
+    bus takes them too.
+
     With --json: one object with replay, dryRun, sent, chosen (destination and count of each), leftOut (why, and how
     many) and at.
     """
@@ -149,7 +167,8 @@ def events(
         Bar("events", quiet=options.json) as bar,
     ):
         progress = Progress(asked, {}) if asked else _progress_of(_marks(settings, journal), replay_id)
-        choice = EventChoice(progress.wanted, destinations, settings.vendor)
+        delivered = _delivered_events(settings, progress.wanted, bar)
+        choice = EventChoice(progress.wanted, destinations, settings.vendor, delivered)
         sender = Sender(journal, settings, rate, bar)
         with interruptible(replay_id, sender, f"go on with --resume {replay_id}"):
             _replay_events(settings, replay_id, progress, choice, sender, limit, bar)
@@ -160,16 +179,25 @@ def _events_asked_for(
     *,
     resume: str | None,
     everything: bool,
-    since_ms: int | None,
-    until_ms: int | None,
-    **which: str | None,
+    customer: str | None,
+    destination: str | None,
+    event_type: str | None,
+    **times: int | None,
 ) -> EventFilter | None:
     """The filter; None where a replay is resumed, which has its own."""
-    some = everything or any(value is not None for value in which.values())
+    some = everything or not (customer is destination is event_type is None)
     if resume is not None:
-        if some or since_ms is not None or until_ms is not None:
+        if some or any(time is not None for time in times.values()):
             raise CommandError("--resume: goes on with that replay's own filter; give no other", 2)
         return None
+    if times["delivered_since_ms"] is None and times["delivered_until_ms"] is None:
+        period = _produced_asked_for(times["since_ms"], times["until_ms"], some=some)
+    else:
+        period = _delivered_asked_for(**times, is_narrow=destination is not None and not everything)
+    return replace(period, customer=customer, destination=destination, event_type=event_type)
+
+
+def _produced_asked_for(since_ms: int | None, until_ms: int | None, *, some: bool) -> EventFilter:
     if since_ms is None:
         raise CommandError("--since: is required, unless --resume goes on with a replay", 2)
     if not some:
@@ -177,7 +205,41 @@ def _events_asked_for(
             "--customer, --destination, --event-type: one of them is required; --all sends everything again", 2
         )
     check_period(since_ms, until_ms)
-    return EventFilter(since_ms=since_ms, until_ms=now_ms() if until_ms is None else until_ms, **which)
+    return EventFilter(since_ms=since_ms, until_ms=now_ms() if until_ms is None else until_ms)
+
+
+def _delivered_asked_for(
+    *,
+    since_ms: int | None,
+    until_ms: int | None,
+    delivered_since_ms: int | None,
+    delivered_until_ms: int | None,
+    is_narrow: bool,
+) -> EventFilter:
+    if delivered_since_ms is None:
+        raise CommandError("--delivered-until: needs --delivered-since", 2)
+    if not is_narrow or not (since_ms is until_ms is None):
+        raise CommandError("--delivered-since: needs --destination, and neither --since nor --until nor --all", 2)
+    check_period(delivered_since_ms, delivered_until_ms, "--delivered-")
+    return EventFilter(
+        since_ms=ANY_TIME[0],
+        until_ms=ANY_TIME[1],
+        delivered_since_ms=delivered_since_ms,
+        delivered_until_ms=now_ms() if delivered_until_ms is None else delivered_until_ms,
+    )
+
+
+def _delivered_events(settings: Settings, wanted: EventFilter, bar: Bar) -> DeliveredEvents | None:
+    """The events that the delivery log calls delivered; None where all of the topic are meant."""
+    since_ms, until_ms = wanted.delivered_since_ms, wanted.delivered_until_ms
+    if wanted.destination is None or since_ms is None or until_ms is None:
+        return None
+    delivered = DeliveredEvents(settings.topics.events, wanted.destination, since_ms, until_ms)
+    for record in read_topic(settings, settings.topics.attempts, bar, since_ms=since_ms):
+        attempt = read_attempt(record.value)
+        if attempt is not None:
+            delivered.take(attempt)
+    return delivered
 
 
 def _replay_events(
@@ -190,9 +252,13 @@ def _replay_events(
     bar: Bar,
 ) -> None:
     wanted, kafka, topic = progress.wanted, kafka_options(settings), settings.topics.events
-    starts = progress.offsets or None
+    since_ms: int | None = wanted.since_ms
+    starts, only = progress.offsets, None
+    if choice.delivered is not None:
+        since_ms, starts = None, choice.delivered.starts(progress.offsets)
+        only = starts.keys()
     # Times stand in no order in a topic: a record of the time asked for may lie anywhere behind its end.
-    with Scan(kafka, topic, since_ms=wanted.since_ms, starts=starts) as scan:
+    with Scan(kafka, topic, since_ms=since_ms, starts=starts, only=only) as scan:
         offsets = {**scan.positions, **progress.offsets}
 
         def flush() -> None:
@@ -207,8 +273,10 @@ def _replay_events(
                 sender.add(copy_of(record, destination_id, replay_id, 1, now_ms()))
             if sender.is_full:
                 flush()
-            if limit is not None and choice.chosen.total() >= limit:
+            if choice.is_complete or (limit is not None and choice.chosen.total() >= limit):
                 break
+        else:
+            choice.finish()
         flush()
 
 

@@ -35,10 +35,10 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic for type ch
 MOMENT: Final = _Moment()
 
 
-def check_period(since_ms: int | None, until_ms: int | None) -> None:
+def check_period(since_ms: int | None, until_ms: int | None, options: str = "--") -> None:
     """Refuse, as wrong usage, a time that ends before it begins; None: no bound on that side."""
     if since_ms is not None and until_ms is not None and until_ms <= since_ms:
-        raise CommandError("--until: must be later than --since", 2)
+        raise CommandError(f"{options}until: must be later than {options}since", 2)
 
 
 def now_ms() -> int:

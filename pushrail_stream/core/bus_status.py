@@ -73,12 +73,15 @@ class Swallowed(NamedTuple):
 
 def explain(destination_id: str, bus: MissingBus, swallowed: Swallowed | None) -> str:
     """For people: when the bus was last seen, how many deliveries it swallowed, and how to send them again."""
-    seen = "this worker never saw it" if bus.last_seen_ms is None else f"last seen {format_rfc3339(bus.last_seen_ms)}"
+    seen = "it is not known when it was last seen"
+    if bus.last_seen_ms is not None:
+        seen = f"last seen {format_rfc3339(bus.last_seen_ms)}"
     if swallowed is None:
         return f"{seen}; nothing was called delivered since then"
+    first = format_rfc3339(swallowed.first_ms)
     return (
-        f"{seen}; {swallowed.deliveries} deliveries were called delivered since then. Once the bus exists again, send "
-        f"them again: {swallowed.replay_command(destination_id)}"
+        f"{seen}; {swallowed.deliveries} deliveries from {first} on were called delivered. Once the bus exists again, "
+        f"send them again: {swallowed.replay_command(destination_id)}"
     )
 
 

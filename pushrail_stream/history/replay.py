@@ -13,6 +13,7 @@ from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.fault import Fault
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Record
+from pushrail_stream.history.delivered import DeliveredEvents
 from pushrail_stream.history.letters import Letter, LetterFilter
 from pushrail_stream.ports import Directory
 
@@ -172,6 +173,10 @@ def read_letter_mark(value: bytes) -> LetterMark | None:
             return None
 
 
+ANY_TIME: Final = (-1, 2**63 - 1)
+"""The first and the last moment that a Kafka timestamp can name; -1 is a record without one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFilter:
     """Which past events are meant. Times are Kafka's, epoch milliseconds, ``until_ms`` excluded."""
@@ -181,6 +186,10 @@ class EventFilter:
     customer: str | None = None
     destination: str | None = None
     event_type: str | None = None
+    delivered_since_ms: int | None = None
+    """Only events that the delivery log calls delivered to the destination by an attempt made then or later."""
+    delivered_until_ms: int | None = None
+    """The attempt was made before then. None exactly where ``delivered_since_ms`` is."""
 
     def matches(self, event: Event, at_ms: int) -> bool:
         """Whether this event is one of them; the destination is a matter of its route."""
@@ -222,12 +231,26 @@ class EventChoice:
     wanted: EventFilter
     directory: Directory
     vendor: str | None
+    delivered: DeliveredEvents | None = None
+    """Where it is given, no other events are meant."""
     chosen: Counter[str] = field(default_factory=Counter)
     """By destination id."""
     left_out: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether no other event can be meant."""
+        return self.delivered is not None and not self.delivered
+
+    def finish(self) -> None:
+        """The topic was read to its end: events that were not found are no longer there."""
+        if self.delivered:
+            self.left_out["no longer in the topic"] += len(self.delivered)
+
     def take(self, record: Record) -> Iterator[str]:
         """Ids of the destinations it goes to."""
+        if self.delivered is not None and not self.delivered.find(record):
+            return
         event = decode(record.value, record.headers, self.vendor)
         if not isinstance(event, Event):
             if self.wanted.covers(record.timestamp_ms):

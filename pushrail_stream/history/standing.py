@@ -1,10 +1,15 @@
-"""How destinations stand, by the delivery log: what it says of each since its last delivery."""
+"""How destinations stand, by the delivery log: what it says of each since its last delivery.
+
+Deliveries to a missing bus are called delivered, too. A second reading counts them, when it is known since when.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, final
 
+from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.history.attempts import Attempt
 
@@ -21,6 +26,8 @@ class Standing(NamedTuple):
     """Of the attempt that says so, AWS's or ours."""
     since_ms: int
     """Epoch milliseconds of the first attempt that says so."""
+    bus: MissingBus | None = None
+    """Of a destination whose bus is missing."""
 
 
 @final
@@ -36,13 +43,60 @@ class Standings:
         if state is None or not isinstance(destination, str):
             return
         known = self._known.get(destination)
-        if known is None or state == "delivering" or _WORSE.index(state) > _WORSE.index(known.state):
+        bus = MissingBus.read(str(attempt.get("message"))) if state == "gone" else None
+        if bus is not None and known is not None and known.bus is not None:
+            self._known[destination] = known._replace(bus=_earliest(known.bus, bus))
+        elif known is None or state == "delivering" or _WORSE.index(state) > _WORSE.index(known.state):
             since_ms = known.since_ms if known is not None and known.state == state else attempt.at_ms
-            self._known[destination] = Standing(state, attempt.get("code"), since_ms)
+            self._known[destination] = Standing(state, attempt.get("code"), since_ms, bus)
 
     def of(self, destination_id: str) -> Standing | None:
         """None when nothing was tried."""
         return self._known.get(destination_id)
+
+    def missing(self) -> dict[str, MissingBus]:
+        """The destinations whose bus is missing."""
+        return {name: known.bus for name, known in self._known.items() if known.bus is not None}
+
+
+@final
+class SwallowedDeliveries:
+    """Counts the deliveries to missing buses that were called delivered since each was last seen."""
+
+    def __init__(self, missing: Mapping[str, MissingBus], otherwise_ms: int) -> None:
+        """``otherwise_ms``: from when on they count where it is not known when the bus was last seen."""
+        self._periods = {
+            name: (otherwise_ms if bus.last_seen_ms is None else bus.last_seen_ms, bus.since_ms + 1)
+            for name, bus in missing.items()
+        }
+        self._counts = Counter[str]()
+        self._firsts: dict[str, int] = {}
+
+    @property
+    def since_ms(self) -> int:
+        """From when on the delivery log is to be read, epoch milliseconds."""
+        return min(since_ms for since_ms, _ in self._periods.values())
+
+    def take(self, attempt: Attempt) -> None:
+        """Learn from one attempt, whatever their order."""
+        name, at_ms = attempt.get("destinationId"), attempt.at_ms
+        since_ms, until_ms = self._periods.get(name, (0, 0))
+        if attempt.get("status") == "delivered" and since_ms <= at_ms < until_ms:
+            self._counts[name] += 1
+            self._firsts[name] = min(at_ms, self._firsts.get(name, at_ms))
+
+    def of(self, destination_id: str) -> Swallowed | None:
+        """None where there are none."""
+        count = self._counts[destination_id]
+        if not count:
+            return None
+        return Swallowed(count, self._firsts[destination_id], self._periods[destination_id][1])
+
+
+def _earliest(one: MissingBus, other: MissingBus) -> MissingBus:
+    """Two workers' knowledge of a bus: when the first found it missing, and when one of them saw it last."""
+    seen = [at for at in (one.last_seen_ms, other.last_seen_ms) if at is not None]
+    return MissingBus(min(one.since_ms, other.since_ms), max(seen, default=None))
 
 
 def _state(said: Mapping[str, Any]) -> State | None:

@@ -49,7 +49,9 @@ def test_another_message_says_nothing(message: str) -> None:
 
 def test_the_explanation_names_the_command_that_sends_the_deliveries_again() -> None:
     told = explain("dst", MissingBus(5_000, 1_000), Swallowed(3, 1_500, 5_001))
-    assert told.startswith("last seen 1970-01-01T00:00:01.000Z; 3 deliveries were called delivered since then.")
+    assert told.startswith(
+        "last seen 1970-01-01T00:00:01.000Z; 3 deliveries from 1970-01-01T00:00:01.500Z on were called"
+    )
     assert told.endswith(
         ": pushrail-stream replay events --destination dst --delivered-since 1970-01-01T00:00:01.500Z "
         "--delivered-until 1970-01-01T00:00:05.001Z"
@@ -58,7 +60,7 @@ def test_the_explanation_names_the_command_that_sends_the_deliveries_again() -> 
 
 def test_a_bus_that_no_worker_saw_and_nothing_was_sent_to_is_explained_so() -> None:
     assert explain("dst", MissingBus(5, None), None) == (
-        "this worker never saw it; nothing was called delivered since then"
+        "it is not known when it was last seen; nothing was called delivered since then"
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
+import shlex
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
+from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers
 from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.options import kafka_options
@@ -23,6 +26,7 @@ from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Match, 
 from pushrail_stream.settings import Settings
 from tests.e2e.desk import Desk
 from tests.e2e.world import (
+    SECRET,
     bus_arn,
     committed,
     destination,
@@ -38,6 +42,7 @@ from tests.faults.world import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 CUSTOMERS = 4
+OTHER_KEY_ID = "AKIAIOSFODNN7ANOTHER"
 DENIED = Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents", bus=bus_arn(0)))
 MALFORMED = Rule(EntryError("MalformedDetail", "bad"), Match(bus=bus_arn(1), detail_contains=('"bad"',)))
 
@@ -320,12 +325,76 @@ async def test_past_events_are_delivered_again_by_the_destinations_there_are_now
         assert error == "error: --resume: there is no replay of events rp-never that has begun\n"
         for words, problem in (
             ((), "--since: is required"),
+            (("--delivered-since", "1h"), "--delivered-since: needs --destination"),
+            (("--delivered-since", "1h", "--destination", "dst_0", "--since", "1h"), "and neither --since nor --until"),
+            (
+                ("--delivered-since", "1h", "--destination", "dst_0", "--all"),
+                "and neither --since nor --until nor --all",
+            ),
+            (("--delivered-until", "1h", "--destination", "dst_0"), "--delivered-until: needs --delivered-since"),
+            (
+                ("--destination", "dst_0", "--delivered-since", "1h", "--delivered-until", "2h"),
+                "--delivered-until: must be later than --delivered-since",
+            ),
+            (
+                ("--resume", told["replay"], "--delivered-since", "1h"),
+                "--resume: goes on with that replay's own filter",
+            ),
             (("--since", "1h"), "--customer, --destination, --event-type: one of them is required"),
             (("--since", "1h", "--all", "--until", "2h"), "--until: must be later than --since"),
             (("--resume", told["replay"], "--customer", "acct_0"), "--resume: goes on with that replay's own filter"),
             (("--resume", told["replay"], "--until", "1h"), "--resume: goes on with that replay's own filter"),
         ):
             assert problem in await desk.run("replay", "events", *words, exit_code=2)
+
+
+async def test_deliveries_that_a_missing_bus_swallowed_are_sent_again_by_the_command_that_is_printed(
+    real_kafka: str, tmp_path: Path
+) -> None:
+    async with world(real_kafka, tmp_path) as (bus, settings, desk), desk.working() as log:
+        numbers = itertools.count()
+
+        async def send(count: int) -> None:
+            of_both = [(f"acct_{n}", event(n, number)) for number in itertools.islice(numbers, count) for n in (0, 1)]
+            await produce(settings, of_both)
+
+        await send(20)
+        await bus.wait_for_arrivals(40)
+        bus.directory.buses.discard(bus_arn(0))
+        bus.add_key(OTHER_KEY_ID, SECRET)
+        # Reached with another key, the bus is asked about before ten minutes have passed.
+        desk.put([replace(destination(0), auth=AccessKey(OTHER_KEY_ID, Secret(SECRET)))])
+        while not sum(ends(settings, settings.topics.dlq).values()):
+            await send(10)
+        await until(lambda: committed(settings) == ends(settings, settings.topics.events))
+        rows = {row["id"]: row for row in await desk.lines("destinations", "list", "--state")}
+        gone, swallowed = rows["dst_0"], next(numbers) - sum(letters(settings).values())
+        assert (gone["state"], gone["deliveredSince"], rows["dst_1"]["state"]) == ("gone", swallowed, "delivering")
+        assert gone["lastSeen"] < gone["missingSince"]
+        assert (
+            f"dst_0: its bus is missing since {gone['missingSince']}; last seen {gone['lastSeen']}; {swallowed} "
+            in (await desk.run("destinations", "list", "--state"))
+        )
+        bus.add_bus(bus_arn(0))
+        desk.put([destination(0)])
+        while not arrived(bus, bus_arn(0)) - {f"key-{number}" for number in range(20)}:
+            await send(1)
+        told = await desk.ask(*shlex.split(gone["replay"])[1:])
+        assert (told["sent"], told["chosen"], told["leftOut"]) == (
+            swallowed, [{"destination": "dst_0", "count": swallowed}], {},
+        )  # fmt: skip
+        await until(lambda: retries_are_done(settings))
+        dead = sum(letters(settings).values())
+        assert len(arrived(bus, bus_arn(0))) == next(numbers) - 1 - dead, "every event that is no dead letter"
+        assert len(arrived(bus, bus_arn(1))) == len(arrived(bus, bus_arn(0))) + dead
+    lines = [json.loads(line) for line in log if '"bus_gone"' in line or '"bus_back"' in line]
+    assert [(line["event"], line["delivered_since"], line["replay"]) for line in lines] == [
+        ("bus_gone", swallowed, gone["replay"]), ("bus_back", swallowed, gone["replay"]),
+    ]  # fmt: skip
+
+
+def arrived(bus: FaultBus, arn: str) -> set[str]:
+    return {number_of(arrival) for arrival in bus.arrivals if arrival.bus_arn == arn}
 
 
 async def test_a_replay_of_events_that_is_killed_goes_on_where_it_was(real_kafka: str, tmp_path: Path) -> None:

@@ -17,8 +17,11 @@ from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.history.attempts import Attempt
+from pushrail_stream.history.delivered import DeliveredEvents
 from pushrail_stream.history.letters import Letter, LetterFilter, count_letters, read_letter
 from pushrail_stream.history.replay import (
+    ANY_TIME,
     EventChoice,
     EventFilter,
     LetterChoice,
@@ -36,6 +39,7 @@ from pushrail_stream.registry import FileDirectory
 
 AT = 1_795_514_400_000
 DLQ = "pushrail.dlq"
+EVENTS = "pushrail.events"
 
 
 def destination(number: int, **changes: Any) -> Destination:
@@ -333,6 +337,52 @@ def test_past_events_go_where_they_are_wanted_now() -> None:
     assert list(to_one.take(event_record(0, eventType="invoice.paid"))) == ["dst_0b"]
     for narrowed in (replace(everything, customer="acct_1"), replace(everything, event_type="x")):
         assert list(EventChoice(narrowed, wanting, "acme").take(event_record(0))) == []
+
+
+def delivered(*, destination_id: str = "dst_0", at_ms: int = AT, status: str = "delivered", **origin: Any) -> Attempt:
+    said = {"destinationId": destination_id, "status": status, "origin": {"topic": EVENTS, "partition": 0} | origin}
+    return Attempt(at_ms, b"", said)
+
+
+def test_exactly_the_events_that_were_called_delivered_are_chosen() -> None:
+    log = DeliveredEvents(EVENTS, "dst_0", AT, AT + 10)
+    for attempt in (
+        delivered(offset=0),
+        delivered(offset=0, at_ms=AT + 9),
+        delivered(offset=1, topicId="another"),
+        delivered(offset=2, at_ms=AT - 1),
+        delivered(offset=3, at_ms=AT + 10),
+        delivered(offset=4, status="retrying"),
+        delivered(offset=5, destination_id="dst_1"),
+        delivered(offset=6, topic="another"),
+        delivered(offset="x"),
+        delivered(offset=7, partition=1),
+        delivered(offset=9, partition=1, topicId="same"),
+        Attempt(AT, b"", {"destinationId": "dst_0", "status": "delivered"}),
+    ):
+        log.take(attempt)
+    assert log.starts({}) == {0: 0, 1: 7}
+    assert log.starts({1: 8}) == {0: 0, 1: 9}, "what a replay that is resumed has sent before is not sent again"
+    directory = FileDirectory((d.id, d) for d in (destination(0), destination(0, id="dst_0b")))
+    anything = EventFilter(since_ms=ANY_TIME[0], until_ms=ANY_TIME[1], destination="dst_0")
+    choosing = EventChoice(anything, directory, "acme", log)
+    records = [event_record(0)._replace(offset=n, topic=EVENTS, partition=0, topic_id="same") for n in range(9)]
+    assert [record.offset for record in records for _ in choosing.take(record)] == [0]
+    assert not choosing.is_complete
+    choosing.finish()
+    assert choosing.left_out == {"no longer in the topic": 1}
+    last = event_record(0)._replace(offset=9, topic=EVENTS, partition=1, topic_id="same", timestamp_ms=-1)
+    assert list(choosing.take(last)) == ["dst_0"]
+    assert choosing.is_complete
+    choosing.finish()
+    assert choosing.chosen == {"dst_0": 2}
+
+
+def test_a_replay_of_all_events_is_never_complete_before_the_end() -> None:
+    choosing = EventChoice(EventFilter(since_ms=0, until_ms=1), FileDirectory(), "acme")
+    choosing.finish()
+    assert not choosing.is_complete
+    assert choosing.left_out == {}
 
 
 @given(st.dictionaries(st.integers(0, 50), st.integers(0, 2**40)), st.none() | st.text())

@@ -1,0 +1,55 @@
+"""Delivered: the events that the delivery log calls delivered to one destination within a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+from pushrail_stream.core.record import Record
+from pushrail_stream.history.attempts import Attempt
+
+
+@final
+class DeliveredEvents:
+    """Collects events from attempt records, and then finds them among the records of the events' topic."""
+
+    def __init__(self, topic: str, destination: str, since_ms: int, until_ms: int) -> None:
+        """Of attempts made from ``since_ms`` on and before ``until_ms``, epoch milliseconds."""
+        self._topic = topic
+        self._destination = destination
+        self._since_ms = since_ms
+        self._until_ms = until_ms
+        self._left: dict[tuple[int, int], str | None] = {}
+        """By partition and offset the topic's id; None where the log names none."""
+
+    def __len__(self) -> int:
+        """Events that have not been found yet."""
+        return len(self._left)
+
+    def take(self, attempt: Attempt) -> None:
+        """Learn from one attempt record."""
+        if attempt.get("destinationId") != self._destination or attempt.get("status") != "delivered":
+            return
+        topic, _, position = attempt.origin.rpartition("/")[0].rpartition("/")
+        offset = attempt.origin.rpartition("/")[2]
+        is_meant = self._since_ms <= attempt.at_ms < self._until_ms and topic == self._topic
+        if is_meant and position.isdecimal() and offset.isdecimal():
+            self._left[int(position), int(offset)] = attempt.origin_topic_id
+
+    def starts(self, progress: Mapping[int, int]) -> Mapping[int, int]:
+        """By partition the offset of its first event; events below ``progress`` have been sent before."""
+        for partition, offset in list(self._left):
+            if offset < progress.get(partition, 0):
+                del self._left[partition, offset]
+        firsts: dict[int, int] = {}
+        for partition, offset in self._left:
+            firsts[partition] = min(offset, firsts.get(partition, offset))
+        return firsts
+
+    def find(self, record: Record) -> bool:
+        """Whether this record is one of the events. Each is found once."""
+        position = record.partition, record.offset
+        if position not in self._left:
+            return False
+        topic_id = self._left.pop(position)
+        return topic_id is None or record.topic_id in {None, topic_id}
