@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from pushrail_stream.cli.errors import CommandError
+from pushrail_stream.files import read_regular_file
 
 
 def read_if_there(path: Path, what: str) -> bytes | None:
     """The file's content, None when there is none; ends the command when it cannot be read."""
     try:
-        return path.read_bytes()
+        return read_regular_file(path)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -15,6 +15,7 @@ from pushrail_stream.cli.files import read_if_there
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say, table
 from pushrail_stream.cli.seal import require_keyring
+from pushrail_stream.files import read_regular_file
 from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.keyring import check_key_id, check_kms_arn, with_key, without_keys
 from pushrail_stream.registry.rotation import Rotation, rotate, survey
@@ -145,7 +146,7 @@ def _remove(path: Path, unused: list[str], settings: Settings, keyring: Keyring)
         still_unused = asyncio.run(_survey(settings)).unused(keyring)
         removed = [key_id for key_id in unused if key_id in still_unused]
         if removed:
-            replace_file(path, without_keys(str(path), path.read_bytes(), frozenset(removed)), is_private=True)
+            replace_file(path, without_keys(str(path), read_regular_file(path), frozenset(removed)), is_private=True)
     return removed
 
 

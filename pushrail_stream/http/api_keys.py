@@ -19,6 +19,8 @@ from typing import Annotated, Any, Final, NamedTuple, final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.files import Answering, read_regular_file
 from pushrail_stream.ports import Failed
 
 _KEY: Final = re.compile(r"prk_([a-z2-7]{10})_([A-Za-z0-9_-]{43})", re.ASCII)
@@ -102,6 +104,7 @@ class ApiKeys:
     def __init__(self, path: Path) -> None:
         """Raises `Failed` when the file cannot be read: without keys nobody could post anything."""
         self._path = path
+        self._file = Answering(self._read)
         self._seen: object = None
         self._keys: Mapping[str, ApiKey] = {}
         change = self._look()
@@ -126,18 +129,17 @@ class ApiKeys:
         """Follow the file until cancelled. What is wrong with it is told; the keys before stay in use."""
         while True:
             await asyncio.sleep(_POLL_SECS)
-            change = await asyncio.to_thread(self._look)
+            change = await in_daemon_thread(self._look)
             if change is not None:
                 changed(change)
 
     def _look(self) -> Change | None:
         try:
-            status = self._path.stat()
-            seen: object = (status.st_mtime_ns, status.st_ino, status.st_size)
-            if seen == self._seen:
+            read = self._file()
+            if read is None:
                 return None
-            # What was seen before reading: a change in between is found at the next look.
-            keys = parse_keys(self._path.read_bytes())
+            seen, content = read
+            keys = parse_keys(content)
         except (OSError, ValueError) as error:
             reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
             problem = f"{self._path}: {reason}"
@@ -148,6 +150,13 @@ class ApiKeys:
         self._seen = seen
         self._keys = {key.id: key for key in keys if key.revoked_at is None}
         return Change(len(self._keys))
+
+    def _read(self) -> tuple[object, bytes] | None:
+        """What tells this version of the file from others, and its content; None while it is as it was seen last."""
+        status = self._path.stat()
+        seen = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
+        # The status comes before the content: a change in between is found at the next look.
+        return None if seen == self._seen else (seen, read_regular_file(self._path))
 
 
 def _hash(secret: str) -> str:

@@ -8,10 +8,10 @@ no good version stands without credentials: its events become dead letters, whic
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Final, NamedTuple, final
 
+from pushrail_stream.blocking import map_in_daemon_threads
 from pushrail_stream.core.destination import AccessKey, Destination
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry.claims import Claims, is_same
@@ -99,8 +99,7 @@ class Catalog:
         """Read changes, which changes nothing yet. May take long: secrets are opened."""
         changes = list(changes)
         sealed = [change for change in changes if is_sealed(change)]
-        with ThreadPoolExecutor(_OPENERS) as threads:
-            opened = dict(zip(sealed, threads.map(self._read, sealed), strict=True))
+        opened = dict(zip(sealed, map_in_daemon_threads(self._read, sealed, _OPENERS), strict=True))
         return [(change, opened[change] if change in opened else self._read(change)) for change in changes]
 
     def take(self, changes: Iterable[Read]) -> CatalogChange:

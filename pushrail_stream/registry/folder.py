@@ -1,26 +1,44 @@
 """The folder: destination documents as files, looked at again and again for what has changed.
 
-Looking and not listening: a change is seen on every file system, mounted, linked or swapped by an orchestrator.
+Looking and not listening: a change is seen on every file system, mounted, linked or swapped by an orchestrator. A look
+asks for each file's times, size and inode; it reads only files for which these have changed. It runs on a daemon
+thread, because a mount that does not answer may hold it for ever.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Sequence
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from hashlib import blake2b
 from pathlib import Path
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
+from pushrail_stream import files
+from pushrail_stream.blocking import start_daemon_thread
+from pushrail_stream.files import read_regular_file
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry.findings import RegistryError
 
 LOOK_SECS: Final = 2.0
 """Between two looks: a change is in force within 5 s."""
+_MAX_HUNG: Final = 8
+"""Bounds the threads that are stuck at files: with more such files than this, nothing changes until one answers."""
+_LOOK_COST: Final = 20
+"""Looks take at most this part (1/20) of one core's time: with 100,000 documents one takes 0.35 s of CPU time."""
 _EMPTY_LOOKS: Final = 10
 """Looks, some 7 s apart, that find all documents gone until that is believed: files are often replaced in two steps."""
+_CLOCK_NS: Final = 60_000_000_000
+"""A file that was changed this long ago (nanoseconds) has settled. It leaves room for a file server's inexact clock."""
 
 _Signature = tuple[int, int, int, int]
 """Modification and change time in nanoseconds, size, inode: rights that change are a change too."""
+_HUNG: Final = (0, 0, 0, -1)
+"""In place of the signature of a file that does not answer."""
 
 
 @final
@@ -30,8 +48,13 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: dict[str, _Signature | None] | None = None
+        self._unsettled: dict[str, bytes] = {}
         self._identity: tuple[int, int] | None = None
         self._empty_looks = 0
+        self._cpu_secs = 0.0
+        """CPU time of the last look."""
+        self._hung: dict[str, Future[_Found]] = {}
+        """Looks that are stuck, by the name of the file; the empty name is the folder's."""
 
     async def changes(self) -> Sequence[DocumentChange]:
         """Every document the first time, ordered by name, later what has changed; waits until something has.
@@ -40,72 +63,201 @@ class Folder:
         that may be an accident nothing has changed.
         """
         if self._seen is None:
-            return await asyncio.to_thread(self._look, {})
+            return await self.look()
         while True:
-            await asyncio.sleep(LOOK_SECS)
-            changes = await asyncio.to_thread(self._look, self._seen)
-            if changes:
+            await asyncio.sleep(max(LOOK_SECS, self._cpu_secs * (_LOOK_COST - 1)))
+            if changes := await self.look():
                 return changes
 
-    def _look(self, seen: dict[str, _Signature | None]) -> list[DocumentChange]:
-        there = {entry.path: _signature(entry) for entry in document_entries(self._path)}
-        identity = _identity(self._path)
-        if len(seen) > 1 and not there:
+    async def look(self) -> Sequence[DocumentChange]:
+        """Look once; raises as `changes` does, and when the directory or too many of its files do not answer."""
+        while True:
+            self._hung = {name: call for name, call in self._hung.items() if not call.done()}
+            if "" in self._hung:
+                raise RegistryError(f"{self._path}: does not answer: nothing changes until it does")
+            if len(self._hung) > _MAX_HUNG:
+                raise RegistryError(
+                    f"{self._path}: {len(self._hung)} files do not answer: nothing changes until they do"
+                )
+            walk = _Walk(self._path, self._seen, self._unsettled, frozenset(self._hung))
+            call = start_daemon_thread(walk.run)
+            found = await _answer(call, walk)
+            if found is not None:
+                return self._take(found)
+            self._hung[walk.at] = call
+
+    def _take(self, found: _Found) -> list[DocumentChange]:
+        seen = self._seen or {}
+        if len(seen) > 1 and not found.there:
             self._empty_looks += 1
             # Another directory under this name is a volume that is not mounted: that never means that all are deleted.
-            if self._empty_looks < _EMPTY_LOOKS or identity != self._identity:
+            if self._empty_looks < _EMPTY_LOOKS or found.identity != self._identity:
                 raise RegistryError(
                     f"{self._path}: all {len(seen)} documents are gone at once: the last good ones stay for a minute"
                 )
-        changed = sorted(name for name, signature in there.items() if name not in seen or seen[name] != signature)
-        changes = [read_document(Path(name)) for name in changed]
-        changes += [DocumentChange(name, None) for name in seen if name not in there]
-        self._seen, self._identity, self._empty_looks = there, identity, 0
-        return changes
+        self._seen, self._identity, self._empty_looks = found.there, found.identity, 0
+        self._unsettled, self._cpu_secs = found.unsettled, found.cpu_secs
+        return found.changes
+
+
+class _Found(NamedTuple):
+    """The result of a look."""
+
+    there: dict[str, _Signature | None]
+    """Every document's name and signature; None for a file that cannot be looked at."""
+    identity: tuple[int, int]
+    """Device and inode of the directory."""
+    changes: list[DocumentChange]
+    unsettled: dict[str, bytes]
+    """Files to read again at the next look, with a digest of what the last reading gave."""
+    cpu_secs: float
+
+
+@final
+class _Walk:
+    """One look. While it runs on its thread, `at` and `steps` tell the event loop how far it is."""
+
+    def __init__(
+        self,
+        path: Path,
+        seen: Mapping[str, _Signature | None] | None,
+        unsettled: Mapping[str, bytes],
+        hung: frozenset[str],
+    ) -> None:
+        """``hung``: files that are left out, because another thread is stuck at them."""
+        self._path = path
+        self._is_first = seen is None
+        self._seen = seen or {}
+        self._before = unsettled
+        self._hung = hung
+        self.at = ""
+        """Name of the file that is looked at or read; empty for the folder itself."""
+        self.steps = 0
+
+    def run(self) -> _Found:
+        """Look, and read what has changed. Raises `RegistryError`."""
+        began = time.thread_time()
+        there, identity = self._signatures()
+        changed = {name for name, signature in there.items() if self._seen.get(name, ...) != signature}
+        changes: list[DocumentChange] = []
+        unsettled: dict[str, bytes] = {}
+        for name in sorted(changed | (self._before.keys() & there.keys())):
+            change = self._read(name)
+            digest = _digest(change)
+            if name in changed or self._before[name] != digest:
+                changes.append(change)
+            if self._is_unsettled(name in changed, there[name], change):
+                unsettled[name] = digest
+        changes += [DocumentChange(str(self._path / name), None) for name in self._seen if name not in there]
+        return _Found(there, identity, changes, unsettled, time.thread_time() - began)
+
+    def _signatures(self) -> tuple[dict[str, _Signature | None], tuple[int, int]]:
+        there: dict[str, _Signature | None] = {}
+        with _opened(self._path) as (folder, names):
+            status = os.fstat(folder)
+            for name in names:
+                if name in self._hung:
+                    there[name] = _HUNG
+                    continue
+                self._step(name)
+                try:
+                    found = os.stat(name, dir_fd=folder)
+                except FileNotFoundError:
+                    if _is_link(name, folder):
+                        there[name] = None
+                except OSError:
+                    there[name] = None
+                else:
+                    if not stat.S_ISDIR(found.st_mode):
+                        there[name] = (found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino)
+        return there, (status.st_dev, status.st_ino)
+
+    def _read(self, name: str) -> DocumentChange:
+        file = self._path / name
+        if name in self._hung:
+            return DocumentChange(str(file), None, "cannot be read: does not answer")
+        self._step(name)
+        return read_document(file)
+
+    def _is_unsettled(self, is_changed: bool, signature: _Signature | None, change: DocumentChange) -> bool:  # noqa: FBT001
+        """Whether the next look has to read a file again although its signature may be the same then.
+
+        A second change within the file system's clock tick, behind our reading, leaves the signature as it was: the
+        next look comes later than the coarsest tick (2 s). What could not be read may be readable then.
+        """
+        if change.problem:
+            return signature != _HUNG
+        is_recent = signature is not None and time.time_ns() - max(signature[:2]) < _CLOCK_NS
+        return is_changed and (is_recent or not self._is_first)
+
+    def _step(self, name: str) -> None:
+        self.at = name
+        self.steps += 1
+
+
+async def _answer(call: Future[_Found], walk: _Walk) -> _Found | None:
+    """Wait for a look; None when it is stuck: it has made no progress for `files.ANSWER_SECS`.
+
+    Raises `RegistryError` when it has found no directory.
+    """
+    answer = asyncio.wrap_future(call)
+    try:
+        while True:
+            steps = walk.steps
+            await asyncio.wait({answer}, timeout=files.ANSWER_SECS)
+            if answer.done():
+                return answer.result()
+            if walk.steps == steps:
+                return None
+    finally:
+        answer.cancel()
 
 
 def document_files(path: Path) -> list[Path]:
     """The documents of a directory, sorted by name; raises `RegistryError` when it cannot be listed."""
-    return sorted(Path(entry.path) for entry in document_entries(path))
+    with _opened(path) as (_, names):
+        return sorted(file for name in names if not (file := path / name).is_dir())
 
 
-def document_entries(path: Path) -> Iterator[os.DirEntry[str]]:
-    """The documents of a directory: ``*.json``, without hidden files (editors' temporary ones are).
-
-    In any order and cheaply: ten thousand are looked at every two seconds. Raises `RegistryError`.
-    """
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """An open directory's descriptor, and the names of documents: ``*.json``, without editors' hidden files."""
     try:
-        with os.scandir(path) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.endswith(".json") and not name.startswith((".", "#", "~")) and not entry.is_dir():
-                    yield entry
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise RegistryError(f"{path}: no directory of destination documents: {reason} (registry.path)") from None
+        raise _unlisted(path, error) from None
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - a Path cannot list a descriptor
+    except OSError as error:
+        os.close(folder)
+        raise _unlisted(path, error) from None
+    try:
+        yield folder, [name for name in names if name.endswith(".json") and not name.startswith((".", "#", "~"))]
+    finally:
+        os.close(folder)
+
+
+def _unlisted(path: Path, error: OSError) -> RegistryError:
+    reason = (error.strerror or str(error)).lower()
+    return RegistryError(f"{path}: no directory of destination documents: {reason} (registry.path)")
+
+
+def _is_link(name: str, folder: int) -> bool:
+    """Whether a name whose file is not there is a link that leads nowhere; False if the name itself has just gone."""
+    try:
+        return stat.S_ISLNK(os.lstat(name, dir_fd=folder).st_mode)
+    except OSError:
+        return False
+
+
+def _digest(change: DocumentChange) -> bytes:
+    content = change.problem.encode() if change.content is None else change.content
+    return blake2b(content, digest_size=16, person=b"problem" if change.content is None else b"").digest()
 
 
 def read_document(file: Path) -> DocumentChange:
     """The document of a file, or why it cannot be read."""
     try:
-        return DocumentChange(str(file), file.read_bytes())
+        return DocumentChange(str(file), read_regular_file(file))
     except OSError as error:
         return DocumentChange(str(file), None, f"cannot be read: {(error.strerror or str(error)).lower()}")
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which directory it is; None when it has just gone."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _signature(entry: os.DirEntry[str]) -> _Signature | None:
-    """None for a file that cannot be looked at."""
-    try:
-        status = entry.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino

@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self, final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.files import Answering, read_regular_file
 from pushrail_stream.ports import KeyUnavailable, MasterKey
 from pushrail_stream.registry import sealing
 from pushrail_stream.registry.findings import RegistryError
@@ -138,7 +139,7 @@ class Keyring:
             return cls(where, lambda: json.dumps({"primary": key_id, "keys": {key_id: {"kms": arn}}}).encode(), kms)
         if where.startswith(_ENV):
             return cls(where, lambda: environ.get(where.removeprefix(_ENV), "").encode(errors="replace"), kms)
-        return cls(where, Path(where).read_bytes, kms)
+        return cls(where, Answering(lambda: read_regular_file(Path(where))), kms)
 
     @property
     def facts(self) -> tuple[KeyFacts, ...]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from typing import Final, final
 
+from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble
 from pushrail_stream.ports import DocumentChange, Documents, Failed, Observer
 from pushrail_stream.registry.catalog import Catalog, CatalogChange, is_sealed
@@ -35,7 +36,7 @@ class LiveRegistry:
     async def start(self, observe: Observer) -> None:
         """Return when every document there is has been read; raises `RegistryError` or `Failed` when that cannot be."""
         # Reading ten thousand documents takes seconds: not on the event loop.
-        self._tell(observe, await asyncio.to_thread(self._catalog.apply, await self._documents.changes()))
+        self._tell(observe, await in_daemon_thread(self._catalog.apply, await self._documents.changes()))
 
     async def keep(self, observe: Observer) -> None:
         """Follow changes until cancelled. What cannot be read changes nothing and is told of."""
@@ -59,7 +60,7 @@ class LiveRegistry:
                     self._to_open += to_open
                     self._woken.set()
                 if at_once := [change for change in changes if change.name not in late]:
-                    self._tell(observe, await asyncio.to_thread(self._catalog.apply, at_once))
+                    self._tell(observe, await in_daemon_thread(self._catalog.apply, at_once))
 
     async def _open(self, observe: Observer) -> None:
         """Open what comes sealed, and try again what wants only for a key, which may come by itself."""
@@ -75,9 +76,9 @@ class LiveRegistry:
                 self._opening = frozenset(names | {change.name for change in again})
             if not self._opening:
                 continue
-            read = await asyncio.to_thread(self._catalog.read, [*again, *new])
+            read = await in_daemon_thread(self._catalog.read, [*again, *new])
             async with self._taking:
-                change = await asyncio.to_thread(self._catalog.take, read)
+                change = await in_daemon_thread(self._catalog.take, read)
                 self._opening = frozenset()
                 # That they do not open has been told of those that are tried again.
                 still = {document.name for document in self._catalog.waiting} - names

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -13,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import final
 
+from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.files import read_regular_file
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry.findings import RegistryError
 from pushrail_stream.registry.folder import Folder
@@ -31,14 +32,14 @@ class FolderStore:
 
     async def read(self, name: str) -> bytes | None:
         """A document as it is now; None when it is gone."""
-        return await asyncio.to_thread(_read, Path(name))
+        return await in_daemon_thread(_read, Path(name))
 
     async def write(self, name: str, content: bytes | None) -> None:
         """Write a document, or delete it (None)."""
         if content is None:
-            await asyncio.to_thread(_delete, Path(name))
+            await in_daemon_thread(_delete, Path(name))
         else:
-            await asyncio.to_thread(replace_file, Path(name), content)
+            await in_daemon_thread(replace_file, Path(name), content)
 
 
 def replace_file(file: Path, content: bytes, *, is_private: bool = False) -> None:
@@ -102,7 +103,7 @@ def _sync_folder(path: Path) -> None:
 
 def _read(file: Path) -> bytes | None:
     try:
-        return file.read_bytes()
+        return read_regular_file(file)
     except FileNotFoundError:
         return None
     except OSError as error:

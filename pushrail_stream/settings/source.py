@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource
 
+from pushrail_stream.files import read_regular_file
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.problems import did_you_mean, sentence
 
@@ -88,7 +89,7 @@ class _Loader(yaml.SafeLoader):
 def _read_yaml(path: Path) -> dict[str, object]:
     """The file's settings; a section left empty counts as absent. Raises `SettingsError`."""
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), _Loader)  # noqa: S506 - a SafeLoader
+        document = yaml.load(read_regular_file(path).decode(), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise SettingsError([f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"]) from None
     except UnicodeDecodeError:

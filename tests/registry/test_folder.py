@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from pushrail_stream import files
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble, Signal
 from pushrail_stream.ports import DocumentChange, Failed
 from pushrail_stream.registry import Catalog, Folder, LiveRegistry, RegistryError, folder, live
+from tests.hung import hung_mount, until_stuck
 from tests.registry.documents import ACCESS_KEY, customer, write
 from tests.registry.test_catalog import parse
 
@@ -208,3 +214,148 @@ async def test_what_cannot_be_read_for_a_while_is_told_of_and_read_again(monkeyp
 async def test_without_a_folder_there_is_nothing_to_start_with(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="no directory of destination documents"):
         await LiveRegistry(Catalog(parse), Folder(tmp_path / "none")).start(lambda _signal: None)
+
+
+async def test_a_named_pipe_among_the_documents_is_refused_and_the_others_are_read(tmp_path: Path) -> None:
+    write(tmp_path, a=customer("a"))
+    os.mkfifo(tmp_path / "pipe.json")
+    async with followed(tmp_path) as (catalog, signals, changed):
+        assert DocumentRefused(str(tmp_path / "pipe.json"), "", "cannot be read: not a regular file") in signals
+        write(tmp_path, b=customer("b"))
+        signals.clear()
+        await until_told(signals, changed, RegistryChanged)
+        assert [destination.id for destination in catalog] == ["dst_a", "dst_b"]
+
+
+@contextmanager
+def silent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(files, "ANSWER_SECS", 0.1)
+    with hung_mount(folder):
+        yield
+
+
+async def test_a_document_that_does_not_answer_is_refused_until_it_does_and_the_others_are_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, documents = tmp_path / "elsewhere", tmp_path / "documents"
+    write(elsewhere, hung=customer("hung"))
+    write(documents, a=customer("a"), z=customer("z"))
+    (documents / "hung.json").symlink_to(elsewhere / "hung.json")
+    read = Folder(documents)
+    with silent(elsewhere, monkeypatch):
+        first = await read.changes()
+        assert [(Path(change.name).stem, change.problem) for change in first] == [
+            ("a", ""),
+            ("hung", "cannot be read: does not answer"),
+            ("z", ""),
+        ]
+        write(documents, b=customer("b"))
+        assert [Path(change.name).stem for change in await read.changes()] == ["b"]
+        until_stuck(1)
+    async with asyncio.timeout(60):
+        while [change.content for change in await read.changes()] != [json.dumps(customer("hung")).encode()]:
+            pass
+
+
+async def test_a_folder_that_does_not_answer_is_told_of_and_one_thread_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents = write(tmp_path / "documents", a=customer("a"))
+    read = Folder(documents)
+    await read.changes()
+    with silent(documents, monkeypatch):
+        for _ in range(3):
+            with pytest.raises(RegistryError, match="does not answer: nothing changes until it does"):
+                await read.changes()
+        until_stuck(1)
+
+
+async def test_many_documents_that_do_not_answer_do_not_take_a_thread_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, documents = tmp_path / "elsewhere", tmp_path / "documents"
+    elsewhere.mkdir()
+    documents.mkdir()
+    for number in range(30):
+        (documents / f"{number}.json").symlink_to(elsewhere / "target")
+    read = Folder(documents)
+    with silent(elsewhere, monkeypatch):
+        for _ in range(3):
+            with pytest.raises(RegistryError, match="9 files do not answer: nothing changes until they do"):
+                await read.look()
+        until_stuck(9)
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that are opened from now on."""
+    names: list[str] = []
+    system = os.open
+
+    def spy(path: str, flags: int, *args: int) -> int:
+        names.append(Path(path).name)
+        return system(path, flags, *args)
+
+    monkeypatch.setattr("os.open", spy)
+    return names
+
+
+async def test_a_look_reads_only_the_files_that_have_changed(tmp_path: Path, opened: list[str]) -> None:
+    write(tmp_path, **{f"n{number}": customer(f"n{number}") for number in range(20)})
+    read = Folder(tmp_path)
+    assert len(await read.look()) == 20
+    await read.look()  # again, for they have only just been written
+    opened.clear()
+    for _ in range(3):
+        assert await read.look() == []
+    assert opened == [tmp_path.name] * 3
+    write(tmp_path, n7=b"{}")
+    assert [change.content for change in await read.look()] == [b"{}"]
+    await read.look()
+    assert await read.look() == []
+    assert opened.count("n7.json") == 2
+    assert sum(name.endswith(".json") for name in opened) == 2
+
+
+async def test_a_second_change_within_the_tick_of_a_file_systems_clock_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system, tick = os.stat, time.time_ns()
+
+    def coarse(name: str, *, dir_fd: int) -> SimpleNamespace:
+        """The status on a file system whose clock stands still."""
+        status = system(name, dir_fd=dir_fd)
+        return SimpleNamespace(
+            st_mode=status.st_mode,
+            st_mtime_ns=tick,
+            st_ctime_ns=tick,
+            st_size=status.st_size,
+            st_ino=status.st_ino,
+        )
+
+    write(tmp_path, a=b"1", b=b"1")
+    read = Folder(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr("os.stat", coarse)
+        assert [change.content for change in await read.look()] == [b"1", b"1"]
+        (tmp_path / "a.json").write_bytes(b"2")
+        assert [change.content for change in await read.look()] == [b"2"]
+        assert await read.look() == []
+
+
+async def test_a_file_that_could_not_be_read_is_read_again_although_it_has_not_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, a=b"1")
+    read, system = Folder(tmp_path), os.open
+
+    def exhausted(path: str, flags: int, *args: int) -> int:
+        if str(path).endswith(".json"):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return system(path, flags, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.open", exhausted)
+        assert [change.problem for change in await read.look()] == ["cannot be read: too many open files"]
+        assert await read.look() == [], "the same trouble is told once"
+    assert [change.content for change in await read.look()] == [b"1"]

@@ -1,0 +1,69 @@
+"""Files that operators name. A named pipe, a device or a mount that does not answer never blocks the reader."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Final, Generic, TypeVar, final
+
+from pushrail_stream.blocking import start_daemon_thread
+
+ANSWER_SECS: Final = 5.0
+"""A file system that has not answered for this long is taken to hang; a busy file server answers sooner."""
+
+MAX_FILE_BYTES: Final = 64 * 2**20
+"""Bound of the memory that reading one file takes: 100,000 API keys fill 25 MiB, every other file is far smaller."""
+
+T = TypeVar("T")
+
+
+def read_regular_file(path: Path) -> bytes:
+    """The content of a regular file. Raises `OSError`: its ``strerror`` says why the file cannot be read."""
+    # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        _check_regular(path, os.fstat(descriptor).st_mode)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > MAX_FILE_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES // 2**20} MiB", str(path))
+    return content
+
+
+@final
+class Answering(Generic[T]):
+    """A call that asks a file system, given up after `ANSWER_SECS`; one that hangs is not repeated until it has ended.
+
+    So at most one thread for every caller is stuck.
+    """
+
+    def __init__(self, call: Callable[[], T]) -> None:
+        self._call = call
+        self._stuck: Future[T] | None = None
+
+    def __call__(self) -> T:
+        """The call's result. Raises what it raises, and `OSError` when it does not answer."""
+        if self._stuck is None or self._stuck.done():
+            running = start_daemon_thread(self._call)
+            try:
+                result = running.result(ANSWER_SECS)
+            except TimeoutError:
+                if running.done():
+                    raise  # the call itself has raised it
+                self._stuck = running
+            else:
+                return result
+        raise OSError(errno.ETIMEDOUT, "does not answer")
+
+
+def _check_regular(path: Path, mode: int) -> None:
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
