@@ -26,14 +26,14 @@ def read_regular_file(path: Path) -> bytes:
     # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
-        _check_regular(path, os.fstat(descriptor).st_mode)
+        status = os.fstat(descriptor)
+        _check_regular(path, status.st_mode)
+        if status.st_size > MAX_FILE_BYTES:
+            raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES // 2**20} MiB", str(path))
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+            return file.read()
     finally:
         os.close(descriptor)
-    if len(content) > MAX_FILE_BYTES:
-        raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES // 2**20} MiB", str(path))
-    return content
 
 
 @final

@@ -15,10 +15,10 @@ from pushrail_stream.blocking import map_in_daemon_threads
 from pushrail_stream.core.destination import AccessKey, Destination
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry.claims import Claims, is_same
-from pushrail_stream.registry.directory import FileDirectory
 from pushrail_stream.registry.documents import NO_CREDENTIALS, Parsed, stand_in
 from pushrail_stream.registry.findings import Caveat, Problem, Refusal
 from pushrail_stream.registry.rules import SEALED
+from pushrail_stream.registry.standing import Standing, is_usable
 
 _OPENERS: Final = 16
 """Threads that read documents with sealed secrets: what KMS has to open waits for an answer from afar."""
@@ -41,9 +41,22 @@ class CatalogChange(NamedTuple):
     caveats: tuple[Caveat, ...]
 
 
+class _Taken(NamedTuple):
+    """Changes that are being taken in."""
+
+    candidates: dict[str, Parsed]
+    """Documents that may be used if they clash with nothing."""
+    gone: dict[str, Destination]
+    """By destination id: the destinations of documents that are gone."""
+    freed: list[Destination]
+    """Destinations whose clashing documents have changed or gone."""
+    refusals: list[Refusal]
+    caveats: list[Caveat]
+
+
 @final
 class Catalog:
-    """Implements `ports.Directory`. `take` may run in another thread: readers see the old state or the new one."""
+    """Implements `ports.Directory`. `take` may run in another thread: a lookup finds the old state or the new one."""
 
     def __init__(self, parse: Parse) -> None:
         self._parse = parse
@@ -52,16 +65,17 @@ class Catalog:
         """Documents that are wrong, with what stands for them as far as that can be read."""
         self._clashing: dict[str, Parsed] = {}
         self._waiting: dict[str, DocumentChange] = {}
+        self._bad: set[str] = set()
         self._claims = Claims()
-        """Of what is in use."""
-        self._now = FileDirectory()
-        self._standing = self._now
-        """What is in use, and what stands without credentials."""
+        """Of the documents in use."""
+        self._disputed = Claims()
+        """Of the clashing documents."""
+        self._standing = Standing()
 
     @property
     def bad(self) -> int:
         """Documents whose present content is not in use."""
-        return len(self._refused.keys() | self._clashing.keys())
+        return len(self._bad)
 
     @property
     def waiting(self) -> tuple[DocumentChange, ...]:
@@ -70,26 +84,27 @@ class Catalog:
 
     def route(self, vendor: str, customer_external_id: str) -> Sequence[Destination]:
         """All destinations of a customer, enabled or not, usable or refused, ordered by id."""
-        return self._standing.route(vendor, customer_external_id)
+        return self._standing.directory.route(vendor, customer_external_id)
 
     def get(self, destination_id: str) -> Destination | None:
         """The destination of this id, usable or refused; None when there is none (any more)."""
-        return self._standing.get(destination_id)
+        return self._standing.directory.get(destination_id)
 
     def document_of(self, destination_id: str) -> str | None:
-        """What the document of this destination is called where it lies."""
-        return self._standing.file_of(destination_id)
+        """The name of this destination's document."""
+        return self._standing.directory.file_of(destination_id)
 
     def is_refused(self, destination_id: str) -> bool:
         """Whether the destination stands without credentials because its document is refused."""
-        return self.get(destination_id) is not None and self._now.get(destination_id) is None
+        destination = self.get(destination_id)
+        return destination is not None and not is_usable(destination)
 
     def __iter__(self) -> Iterator[Destination]:
-        """Those in use."""
-        return iter(self._now)
+        """Those in use, ordered by id."""
+        return iter(self._standing)
 
     def __len__(self) -> int:
-        return len(self._now)
+        return self._standing.usable
 
     def apply(self, changes: Iterable[DocumentChange]) -> CatalogChange:
         """Take changes in, all at once for those who read."""
@@ -103,41 +118,43 @@ class Catalog:
         return [(change, opened[change] if change in opened else self._read(change)) for change in changes]
 
     def take(self, changes: Iterable[Read]) -> CatalogChange:
-        """Take in what was read, all at once for those who look up. Quick."""
-        before = self._now
-        refusals: list[Refusal] = []
-        caveats: list[Caveat] = []
-        candidates: dict[str, Parsed] = {}
-        gone: dict[str, Destination] = {}
+        """Take in what was read. Its cost grows with the changes and the documents that clash with them alone."""
+        taken = _Taken({}, {}, [], [], [])
+        names: set[str] = set()
         for change, parsed in changes:
-            name = change.name
-            self._clashing.pop(name, None)
-            self._refused.pop(name, None)
-            self._waiting.pop(name, None)
-            if parsed is None:
-                candidates.pop(name, None)
-                if (was := self._drop(name)) is not None:
-                    gone[was.id] = was
-                continue
-            if not isinstance(parsed, Parsed):
-                self._refused[name] = stand_in(change.content or b"")
-                refusals += [Refusal(name, *found) for found in parsed]
-                continue
-            if parsed.may_open_later:
-                self._waiting[name] = change
-            if parsed.locked is not None:
-                self._refused[name] = None
-                refusals.append(Refusal(name, *parsed.locked))
-                if self._opens(name, candidates):
-                    continue
-            candidates[name] = parsed
-            caveats += [Caveat(name, *caveat) for caveat in parsed.caveats]
-        refusals += self._decide(candidates, gone)
-        self._now = FileDirectory(self._good.items())
-        self._standing = self._with_stand_ins()
-        put = tuple(d.id for d in self._now if before.get(d.id) != d)
-        removed = tuple(d.id for d in before if self._now.get(d.id) is None)
-        return CatalogChange(put, removed, tuple(refusals), tuple(caveats))
+            names.add(change.name)
+            self._take_one(change, parsed, taken)
+        names |= self._decide(taken)
+        for name in names:
+            (self._bad.add if name in self._refused or name in self._clashing else self._bad.discard)(name)
+        put, removed = self._standing.change({name: self._stands_for(name) for name in names})
+        return CatalogChange(put, removed, tuple(taken.refusals), tuple(taken.caveats))
+
+    def _take_one(self, change: DocumentChange, parsed: Parsed | tuple[Problem, ...] | None, taken: _Taken) -> None:
+        name = change.name
+        self._refused.pop(name, None)
+        self._waiting.pop(name, None)
+        if (clash := self._clashing.pop(name, None)) is not None:
+            self._disputed.remove(name, clash.destination)
+            taken.freed.append(clash.destination)
+        if parsed is None:
+            taken.candidates.pop(name, None)
+            if (was := self._drop(name)) is not None:
+                taken.gone[was.id] = was
+            return
+        if not isinstance(parsed, Parsed):
+            self._refused[name] = stand_in(change.content or b"")
+            taken.refusals.extend(Refusal(name, *found) for found in parsed)
+            return
+        if parsed.may_open_later:
+            self._waiting[name] = change
+        if parsed.locked is not None:
+            self._refused[name] = None
+            taken.refusals.append(Refusal(name, *parsed.locked))
+            if self._opens(name, taken.candidates):
+                return
+        taken.candidates[name] = parsed
+        taken.caveats.extend(Caveat(name, *caveat) for caveat in parsed.caveats)
 
     def _read(self, change: DocumentChange) -> Parsed | tuple[Problem, ...] | None:
         if change.content is not None:
@@ -149,56 +166,73 @@ class Catalog:
         good = candidates[name].destination if name in candidates else self._good.get(name)
         return good is not None and not (isinstance(good.auth, AccessKey) and good.auth.secret is None)
 
-    def _decide(self, candidates: dict[str, Parsed], gone: Mapping[str, Destination]) -> list[Refusal]:
-        """Use what clashes with nothing; ``gone``: by id what documents stood for that are no more."""
-        refusals = []
-        # What clashed before may not any more, now that others have changed or gone.
-        wanted = candidates | self._clashing
-        self._clashing = {}
+    def _decide(self, taken: _Taken) -> set[str]:
+        """Use the documents that clash with nothing; the names of the clashing ones that were decided on again."""
+        again = self._related(taken)
+        for name, parsed in again.items():
+            del self._clashing[name]
+            self._disputed.remove(name, parsed.destination)
+        wanted = taken.candidates | again
+        # A document that was let in may have given up what another one claims: until nothing changes any more.
+        while len(conflicts := self._let_in(wanted, taken.gone)) < len(wanted):
+            wanted = {name: wanted[name] for name in conflicts}
+        for name, parsed in wanted.items():
+            self._clashing[name] = parsed
+            self._disputed.add(name, parsed.destination)
+        taken.refusals.extend(Refusal(name, *conflicts[name]) for name in wanted if name in taken.candidates)
+        return set(again)
+
+    def _related(self, taken: _Taken) -> dict[str, Parsed]:
+        """The clashing documents that may not clash any more, or otherwise, now that others have changed or gone.
+
+        They share a claim with a changed document, or with one another.
+        """
+        found: dict[str, Parsed] = {}
+        sharing = [*taken.freed, *taken.gone.values()]
+        for name, parsed in taken.candidates.items():
+            sharing += [parsed.destination, *filter(None, [self._good.get(name)])]
+        while sharing:
+            for name in self._disputed.claimants(sharing.pop()) - found.keys():
+                found[name] = self._clashing[name]
+                sharing += [found[name].destination, *filter(None, [self._good.get(name)])]
+        return found
+
+    def _let_in(self, wanted: Mapping[str, Parsed], gone: Mapping[str, Destination]) -> dict[str, Problem]:
+        """Use the documents that clash with nothing; the conflicts of the others."""
+        conflicts: dict[str, Problem] = {}
         everything = Claims()
         for name, parsed in wanted.items():
             everything.add(name, parsed.destination)
+        origins = {name: self._origin(name, parsed, gone) for name, parsed in wanted.items()}
         # Those that were there first, so that a newcomer finds what they claim now, not what they claimed.
-        for name in sorted(wanted, key=lambda name: self._origin(name, wanted[name], gone) is None):
-            parsed = wanted[name]
-            origin, before = self._origin(name, parsed, gone), self._good.get(name)
-            if before is not None:
+        for name in sorted(wanted, key=lambda name: origins[name] is None):
+            wants, origin = wanted[name].destination, origins[name]
+            if (before := self._good.get(name)) is not None:
                 self._claims.remove(name, before)
-            conflict = self._claims.conflict(name, parsed.destination)
-            if conflict is None and (origin is None or not is_same(origin, parsed.destination)):
+            conflict = self._claims.conflict(name, wants)
+            if conflict is None and (origin is None or not is_same(origin, wants)):
                 # What several want is nobody's; only who had it before the dispute keeps it.
-                conflict = everything.conflict(name, parsed.destination)
+                conflict = everything.conflict(name, wants)
             if conflict is None:
-                self._good[name] = parsed.destination
+                self._good[name] = wants
             else:
-                self._clashing[name] = parsed
-                if name in candidates:
-                    refusals.append(Refusal(name, *conflict))
+                conflicts[name] = conflict
             if name in self._good:
                 self._claims.add(name, self._good[name])
-        return refusals
+        return conflicts
 
     def _origin(self, name: str, parsed: Parsed, gone: Mapping[str, Destination]) -> Destination | None:
         """What a document has come of: its last good version, or the same destination's under another name."""
         moved = gone.get(parsed.destination.id)
         return moved if moved is not None and is_same(moved, parsed.destination) else self._good.get(name)
 
-    def _with_stand_ins(self) -> FileDirectory:
-        refused = self._refused | {name: clashing.destination for name, clashing in self._clashing.items()}
-        found = {name: d for name, d in sorted(refused.items()) if d is not None and name not in self._good}
-        if not found:
-            return self._now
-        owners: dict[str, set[tuple[str, str]]] = {}
-        for destination in (*self._good.values(), *found.values()):
-            owners.setdefault(destination.id, set()).add((destination.vendor, destination.customer_external_id))
-        standing = {destination.id: (name, destination) for name, destination in self._good.items()}
-        for name, destination in found.items():
-            # An id that several customers claim will be one's: the others' dead letters must not go there then.
-            is_shared = len(owners[destination.id]) > 1
-            whose = f"{destination.vendor}/{destination.customer_external_id}"
-            shown = f"{destination.id} of {whose}" if is_shared else destination.id
-            standing.setdefault(shown, (name, replace(destination, id=shown, auth=NO_CREDENTIALS)))
-        return FileDirectory(standing.values())
+    def _stands_for(self, name: str) -> Destination | None:
+        """The destination of a document: in use, or without credentials because the document is refused."""
+        if (good := self._good.get(name)) is not None:
+            return good
+        if (clash := self._clashing.get(name)) is not None:
+            return replace(clash.destination, auth=NO_CREDENTIALS)
+        return self._refused.get(name)
 
     def _drop(self, name: str) -> Destination | None:
         before = self._good.pop(name, None)

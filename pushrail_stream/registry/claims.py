@@ -38,6 +38,10 @@ class Claims:
             if not claimants:
                 self._claimants.pop(key, None)
 
+    def claimants(self, destination: Destination) -> set[str]:
+        """The documents that claim something that this destination names."""
+        return {document for key in _keys(destination) for document in self._claimants.get(key, ())}
+
     def conflict(self, document: str, destination: Destination) -> Problem | None:
         """Why a document cannot be used beside the others that claim; None when it can."""
         own = _claimant(destination)

@@ -1,4 +1,4 @@
-"""The directory of destinations: looked up by customer, never searched."""
+"""The directory of destinations: looked up by customer, never searched, changed without a copy of the rest."""
 
 from __future__ import annotations
 
@@ -7,22 +7,46 @@ from typing import final
 
 from pushrail_stream.core.destination import Destination
 
+_Customer = tuple[str, str]
+"""Vendor and customerExternalId."""
+
 
 @final
 class FileDirectory:
-    """Destinations with the names of their documents. Implements `ports.Directory`; never changes."""
+    """Destinations with the names of their documents. Implements `ports.Directory`.
+
+    One thread may change it while others look up: a lookup finds what was there before the change or after it.
+    """
 
     __slots__ = ("_by_customer", "_by_id", "_files")
 
     def __init__(self, entries: Iterable[tuple[str, Destination]] = ()) -> None:
-        ordered = sorted(entries, key=lambda entry: entry[1].id)
-        self._files = {destination.id: file for file, destination in ordered}
-        self._by_id = {destination.id: destination for _, destination in ordered}
-        by_customer: dict[tuple[str, str], tuple[Destination, ...]] = {}
-        for _, destination in ordered:
-            customer = (destination.vendor, destination.customer_external_id)
-            by_customer[customer] = (*by_customer.get(customer, ()), destination)
-        self._by_customer = by_customer
+        self._files: dict[str, str] = {}
+        self._by_id: dict[str, Destination] = {}
+        self._by_customer: dict[_Customer, tuple[Destination, ...]] = {}
+        self.change(entries, ())
+
+    def change(self, put: Iterable[tuple[str, Destination]], gone: Iterable[str]) -> None:
+        """Set destinations, each with its document's name, and remove others by id.
+
+        Every customer's route changes in one step: none lacks a destination that only moves to another document.
+        """
+        put, gone = list(put), list(gone)
+        routes: dict[_Customer, dict[str, Destination]] = {}
+        for destination_id in (*gone, *(destination.id for _, destination in put)):
+            if (before := self._by_id.get(destination_id)) is not None:
+                self._open(routes, _customer(before)).pop(destination_id, None)
+        for name, destination in put:
+            self._open(routes, _customer(destination))[destination.id] = destination
+            self._by_id[destination.id] = destination
+            self._files[destination.id] = name
+        for customer, route in routes.items():
+            self._by_customer[customer] = _ordered(route.values())
+        for customer in [customer for customer, route in routes.items() if not route]:
+            del self._by_customer[customer]
+        for destination_id in gone:
+            self._by_id.pop(destination_id, None)
+            self._files.pop(destination_id, None)
 
     def route(self, vendor: str, customer_external_id: str) -> tuple[Destination, ...]:
         """All destinations of a customer, enabled or not, ordered by id."""
@@ -37,7 +61,25 @@ class FileDirectory:
         return self._files.get(destination_id)
 
     def __iter__(self) -> Iterator[Destination]:
-        return iter(self._by_id.values())
+        """Ordered by id."""
+        # A list is made in one step, whatever another thread changes.
+        return iter(_ordered(list(self._by_id.values())))
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    def _open(
+        self, routes: dict[_Customer, dict[str, Destination]], customer: _Customer
+    ) -> dict[str, Destination]:  # fmt: skip
+        """The customer's route as a mapping that is being changed."""
+        if customer not in routes:
+            routes[customer] = {destination.id: destination for destination in self.route(*customer)}
+        return routes[customer]
+
+
+def _customer(destination: Destination) -> _Customer:
+    return destination.vendor, destination.customer_external_id
+
+
+def _ordered(destinations: Iterable[Destination]) -> tuple[Destination, ...]:
+    return tuple(sorted(destinations, key=lambda destination: destination.id))
