@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, final
 
 from pushrail_stream.core.event import VENDOR_HEADER
 from pushrail_stream.core.flood import FloodGuard, FloodLimits
@@ -22,6 +22,7 @@ from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.kms import KmsKey
+from pushrail_stream.history.skips import find_skip
 from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.http.status import WorkerStatus, status_page
 from pushrail_stream.kafka.consumer import KafkaConsumer
@@ -29,7 +30,8 @@ from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, Topi
 from pushrail_stream.kafka.ends import Ends
 from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
-from pushrail_stream.kafka.topics import check_topics, topics_named, worker_topics
+from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.topics import check_topics, topic_id, topics_named, worker_topics
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import Logger, LogObserver
@@ -49,7 +51,7 @@ from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.pipeline.unread import Unread
-from pushrail_stream.ports import Directory, DocumentStore, Observer, Upkeep, failing_alone
+from pushrail_stream.ports import Directory, DocumentStore, Observer, SkipOrder, Upkeep, failing_alone
 from pushrail_stream.registry import (
     Catalog,
     Folder,
@@ -216,9 +218,6 @@ async def run_worker(
                     upkeep,
                 )  # fmt: skip
                 keeping = [tasks.create_task(ends.keep(lambda: _partitions(state)))]
-                unread = Unread(state, observe)
-                state.unread_secs = lambda: unread.secs
-                keeping.append(tasks.create_task(unread.keep()))
                 try:
                     return await _run_graph(settings, ports, tasks, started)
                 finally:
@@ -347,7 +346,16 @@ async def _run_graph(
         "copies": publisher.statistics,
         "attempts": attempts.statistics,
     }
-    keeping = [] if upkeep is None else [tasks.create_task(upkeep.keep(_follow_documents(observe, deliver)))]
+
+    def step_over(partition: Partition, offset: int) -> None:
+        consume.step_over(partition, offset)
+        redeliver.step_over(partition, offset)
+
+    unread = Unread(state, observe, _SkipOrders(options, settings.topics.replays), step_over)
+    state.unread_secs = lambda: unread.secs
+    keeping = [tasks.create_task(unread.keep())]
+    if upkeep is not None:
+        keeping.append(tasks.create_task(upkeep.keep(_follow_documents(observe, deliver))))
     started(Worker(ledger, attempts, stop, http_port))
     try:
         async with asyncio.TaskGroup() as members:
@@ -371,6 +379,22 @@ def _follow_documents(observe: Observer, deliver: Deliver) -> Observer:
         observe(signal)
 
     return told
+
+
+@final
+class _SkipOrders:
+    """Implements `ports.SkipOrders`: reads the topic of replays when a partition stands still, and only then."""
+
+    def __init__(self, options: KafkaOptions, topic: str) -> None:
+        self._options = options
+        self._topic = topic
+
+    async def at(self, partition: Partition, position: int) -> SkipOrder | None:
+        """The order for a worker that cannot read on at ``position``; None where there is none. Raises `Failed`."""
+        marks = await asyncio.to_thread(ReplayJournal.read, self._options, self._topic)
+        same = await asyncio.to_thread(topic_id, self._options, partition.topic)
+        found = find_skip(marks, partition, position, same)
+        return None if found is None else SkipOrder(found.end, found.reason)
 
 
 def _fail_loudly(tasks: asyncio.TaskGroup) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import Presence, Reply
-from pushrail_stream.core.record import Headers
+from pushrail_stream.core.record import Headers, Partition
 from pushrail_stream.core.signals import Signal
 
 
@@ -130,6 +130,20 @@ class Gate(Protocol):
 
     async def check(self, timeout_secs: float) -> str:
         """Why events cannot be written at the moment, as far as asking tells; empty when they can."""
+
+
+class SkipOrder(NamedTuple):
+    """An operator has ordered that reading goes on at ``end``."""
+
+    end: int
+    reason: str
+
+
+class SkipOrders(Protocol):
+    """The orders of operators to step over what cannot be read."""
+
+    async def at(self, partition: Partition, position: int) -> SkipOrder | None:
+        """The order for a worker that cannot read on at ``position``; None where there is none. Raises `Failed`."""
 
 
 class Directory(Protocol):

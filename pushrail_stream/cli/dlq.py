@@ -15,6 +15,7 @@ from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.letters import letter_at, letter_filter, read_letters
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, printable, remark, say, table
+from pushrail_stream.cli.positions import parse_position
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.times import shown
 from pushrail_stream.core.event import MAX_LEVELS
@@ -75,7 +76,7 @@ def show(options: Options, *, position: str | None, wanted: LetterFilter, limit:
     With --json: one object for each, with the event, or the first bytes in hex of what is none.
     """
     settings = options.settings
-    at = None if position is None else _position(position)
+    at = None if position is None else parse_position(position)
     if at is None and wanted == LetterFilter():
         raise CommandError("POSITION: is required, or an option that says which are meant", 2)
     found, most = 0, _UNASKED if limit is None and at is None else limit
@@ -89,13 +90,6 @@ def show(options: Options, *, position: str | None, wanted: LetterFilter, limit:
     if not found:
         what = "there is no such dead letter" if position is None else f"{position}: there is no such dead letter"
         raise CommandError(f"{what} in {settings.topics.dlq}")
-
-
-def _position(text: str) -> Origin:
-    topic, *numbers = text.rsplit("/", 2)
-    if len(numbers) != 2 or not all(number.isascii() and number.isdigit() for number in numbers):  # noqa: PLR2004
-        raise CommandError("POSITION: must be topic/partition/offset", 2)
-    return Origin(topic, int(numbers[0]), int(numbers[1]))
 
 
 def _find(settings: Settings, wanted: LetterFilter, at: Origin | None, bar: Bar) -> Iterator[Letter]:

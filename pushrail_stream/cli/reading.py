@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
+from pushrail_stream.cli.output import remark
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.options import kafka_options
@@ -37,3 +38,5 @@ def watched(scan: Scan, bar: Bar) -> Iterator[Record]:
             bar.at(done - left, total)
             yield record
         bar.at(done, total)
+    for partition, (first, end) in scan.unreadable:
+        remark(f"{partition}: offsets {first} to {end - 1} cannot be read (a batch that does not decompress): left out")

@@ -10,6 +10,7 @@ import click
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, table
+from pushrail_stream.cli.skip import skip
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
 
@@ -17,6 +18,9 @@ from pushrail_stream.kafka.topics import TopicState, create_topics, describe_top
 @click.group(epilog="Example: pushrail-stream topics create --partitions 24")
 def topics() -> None:
     """The Kafka topics of an installation."""
+
+
+topics.add_command(skip)
 
 
 @topics.command(epilog="Example: pushrail-stream topics create --partitions 24 --replication 3 --dry-run")

@@ -262,6 +262,15 @@ class PartitionUnread(NamedTuple):
     """For how long."""
 
 
+class SteppedOver(NamedTuple):
+    """An operator's order was carried out: the offsets from ``first`` to below ``end`` are left unread."""
+
+    partition: Partition
+    first: int
+    end: int
+    reason: str
+
+
 class CommitFailed(NamedTuple):
     """Kafka refused a commit; the next tick tries again."""
 
@@ -277,6 +286,6 @@ class KafkaTrouble(NamedTuple):
 Signal = (
     Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
     | BusGone | BusBack | Membership | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
-    | Trimmed | PartitionUnread | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged
-    | RegistryTrouble | SettingCaveat
+    | Trimmed | PartitionUnread | SteppedOver | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat
+    | RegistryChanged | RegistryTrouble | SettingCaveat
 )  # fmt: skip

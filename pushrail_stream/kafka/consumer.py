@@ -148,6 +148,8 @@ class KafkaConsumer:
         return [message for message in messages if message.error() is None]
 
     def _obey(self, consumer: Consumer, directions: Directions) -> None:
+        for partition, offset in directions.seeks.items():
+            self._seek(consumer, partition, offset)
         if not directions.hold:
             self._held_since = None
         elif self._held_since is None:
@@ -158,6 +160,12 @@ class KafkaConsumer:
             consumer.pause([TopicPartition(*p) for p in wanted - self._paused])
             consumer.resume([TopicPartition(*p) for p in self._paused - wanted])
             self._paused = set(wanted)
+
+    def _seek(self, consumer: Consumer, partition: Partition, offset: int) -> None:
+        try:
+            consumer.seek(TopicPartition(*partition, offset))
+        except KafkaException as error:  # it stands still on, and the order is found again
+            self._tell(KafkaTrouble(f"{partition} cannot be read on at {offset}: {error.args[0].str()}"))
 
     def _commit(self, consumer: Consumer) -> None:
         self._next_commit = time.monotonic() + _COMMIT_SECS

@@ -23,6 +23,10 @@ _METADATA_MS: Final = 15_000
 is half of it, the other half is for the group's rebalance."""
 _COPY_MS: Final = 30_000
 """How long a dead letter or a retry copy is tried before the engine tries it anew."""
+_UNPACKED_BYTES: Final = 384 * 2**20
+"""The most bytes that librdkafka makes of one zstd batch; it does not limit the other codecs. A partition with a
+larger batch stands still. A worker with 768 MiB, its limit in deploy/kubernetes, can bear this much. With more, one
+batch would end worker after worker for want of memory, and all their partitions with them."""
 _LOG_MS: Final = 600_000
 """How long the attempts log keeps a record that Kafka does not take: an outage within it only fills the buffer."""
 _TRANSACTION_MS: Final = 15_000
@@ -82,6 +86,7 @@ class KafkaOptions:
             "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a consumer that works on what it gets
             "fetch.wait.max.ms": 100,
             "auto.offset.reset": "earliest",
+            "receive.message.max.bytes": _UNPACKED_BYTES,
             **defaults,
         }
         return self._client(PRODUCER_ONLY, mine, owned)
@@ -92,7 +97,8 @@ class KafkaOptions:
         librdkafka wants a ``group_id`` all the same.
         """
         owned = {"group.id": group_id, "auto.offset.reset": "earliest", **_READING}
-        return self._client(PRODUCER_ONLY | {"auto.offset.reset"}, defaults, owned)
+        mine = {"receive.message.max.bytes": _UNPACKED_BYTES, **defaults}
+        return self._client(PRODUCER_ONLY | {"auto.offset.reset"}, mine, owned)
 
     def producer(self) -> dict[str, Any]:
         """Properties of the producer of records that must not be lost."""

@@ -30,9 +30,12 @@ class ReplayJournal:
 
     @classmethod
     @contextmanager
-    def open(cls, options: KafkaOptions, topic: str) -> Iterator[Self]:
-        """Ready to write. What a dead one had begun and not committed is undone. Raises `Failed`."""
-        transactional_id = f"{options.group_id}.replay"
+    def open(cls, options: KafkaOptions, topic: str, *, role: str = "replay") -> Iterator[Self]:
+        """Ready to write. What a dead one had begun and not committed is undone. Raises `Failed`.
+
+        Those of different roles do not shut each other out.
+        """
+        transactional_id = f"{options.group_id}.{role}"
         producer = Producer(options.transactions(transactional_id) | {"error_cb": lambda _error: None})
         try:
             producer.init_transactions(_TIMEOUT_SECS)

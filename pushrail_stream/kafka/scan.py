@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
-from typing import Final, NamedTuple, Self, final
+from typing import Final, NamedTuple, Self, cast, final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from pushrail_stream.core.record import Record
+from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.moments import offsets_at, patiently
 from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.unreadable import UnreadableBatch, end_of_unreadable, is_unreadable
 from pushrail_stream.ports import Failed
 
 _BATCH: Final = 10_000
@@ -63,10 +64,13 @@ class Scan:
         The time is taken with slack: look at each record's own. With ``follow`` it never ends.
         """
         self._topic = topic
+        self._options = options
         self._servers = options.bootstrap_servers
         self._only = only
         self._follow = follow
         self._problem: KafkaError | None = None
+        self.unreadable: list[tuple[Partition, UnreadableBatch]] = []
+        """What was stepped over, because no client like ours can read it."""
         ahead = {
             "fetch.wait.max.ms": 100,
             "topic.metadata.propagation.max.ms": 5_000,  # so soon it is believed that a topic has gone
@@ -122,6 +126,8 @@ class Scan:
         for message in self._consumer.consume(_BATCH, _POLL_SECS):
             if (error := message.error()) is None:
                 messages.append(message)
+            elif is_unreadable(error):
+                self._step_over(message)
             else:
                 self._note(error)
         if self._problem is not None and self._problem.code() in _FINAL:
@@ -132,6 +138,15 @@ class Scan:
             [position] = self._consumer.position([TopicPartition(self._topic, number)])
             self._positions[number] = max(self._positions[number], position.offset)
         return records
+
+    def _step_over(self, failed: Message) -> None:
+        """Go on behind a batch that cannot be read."""
+        number = cast("int", failed.partition())
+        first = max(self._positions[number], cast("int", failed.offset()))
+        end = end_of_unreadable(self._options, Partition(self._topic, number), first)
+        self.unreadable.append((Partition(self._topic, number), UnreadableBatch(first, end)))
+        self._consumer.seek(TopicPartition(self._topic, number, end))
+        self._positions[number] = end
 
     def _note(self, error: KafkaError) -> None:
         self._problem = error

@@ -41,6 +41,7 @@ from pushrail_stream.core.signals import (
     Signal,
     Skipped,
     Slowed,
+    SteppedOver,
     Suspended,
     Trimmed,
 )
@@ -130,7 +131,7 @@ class LogObserver:
                 self._health(signal)
             case DocumentRefused() | DocumentCaveat() | RegistryChanged() | RegistryTrouble():
                 self._registry(signal)
-            case CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed() | PartitionUnread():
+            case CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed() | PartitionUnread() | SteppedOver():
                 self._failed(signal)
             case RequestAnswered() | ApiKeysChanged():
                 self._ingest(signal)
@@ -196,7 +197,9 @@ class LogObserver:
             case RegistryTrouble(problem):
                 self._trouble(problem, "registry_trouble", problem=problem)
 
-    def _failed(self, signal: CopyFailed | CommitFailed | KafkaTrouble | Trimmed | PartitionUnread) -> None:
+    def _failed(
+        self, signal: CopyFailed | CommitFailed | KafkaTrouble | Trimmed | PartitionUnread | SteppedOver
+    ) -> None:
         match signal:
             case CopyFailed(copy, problem, retry_in_secs):
                 origin = str(copy.record.origin)
@@ -205,11 +208,18 @@ class LogObserver:
                 self._trouble(problem, "commit_failed", problem=problem)
             case KafkaTrouble(problem):
                 self._trouble(problem, "kafka_trouble", problem=problem)
+            case _:
+                self._partition(signal)
+
+    def _partition(self, signal: Trimmed | PartitionUnread | SteppedOver) -> None:
+        match signal:
             case PartitionUnread(partition, position, secs):
                 self._trouble(
                     str(partition), "partition_unread",
                     partition=str(partition), position=position, secs=round(secs), advice=_UNREAD,
                 )  # fmt: skip
+            case SteppedOver(partition, first, end, reason):
+                self._log.warning("stepped_over", partition=str(partition), first=first, end=end, reason=reason)
             case Trimmed(partition, expected, first):
                 self._log.error(
                     "records_removed_unread",

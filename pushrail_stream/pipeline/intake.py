@@ -10,6 +10,7 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from pushrail_stream.core.delivery import Problem
@@ -55,6 +56,8 @@ class Directions(NamedTuple):
 
     hold: bool
     full: frozenset[Partition]
+    seeks: Mapping[Partition, int] = MappingProxyType({})
+    """Where partitions are to be read on, out of turn."""
     have_gaps: bool = False
     """Whether offsets were left out in what was read: `Intake.have_read` is to say why."""
 
@@ -107,6 +110,7 @@ class Intake(ABC):
         self._committed: dict[Partition, Committable] = {}
         self._behind_since: dict[Partition, float] = {}
         self._readings = Readings(observe)
+        self._seeks: dict[Partition, int] = {}
         self._holding = False
         self._full = frozenset[Partition]()
         self._relieved_at = float("-inf")
@@ -142,13 +146,21 @@ class Intake(ABC):
 
     def have_read(self, readings: Mapping[Partition, Reading]) -> None:
         """Where the consumer stands in its partitions, once everything that it has read was given to `accept`."""
-        now, directions = self._loop.time(), self.directions()
+        now, kept_back = self._loop.time(), self._full | self._not_yet()
+        is_held = self._holding or self._guard.tripped
         for partition, reading in readings.items():
             tracker = self._trackers.get(partition)
             if tracker is not None:
-                is_wanted = not directions.hold and partition not in directions.full
+                is_wanted = not is_held and partition not in kept_back
                 ahead, _ = self._ahead(partition)
                 self._readings.note(partition, reading, tracker, now, is_wanted=is_wanted, ahead=ahead)
+
+    def step_over(self, partition: Partition, offset: int) -> None:
+        """Read a partition on from ``offset``, if it is ours: what lies below can never be read."""
+        tracker = self._trackers.get(partition)
+        if tracker is not None:
+            self._seeks[partition] = offset
+            tracker.pass_over(offset)
 
     def committable(self) -> Sequence[tuple[Partition, Committable]]:
         """What has moved since it was last committed."""
@@ -212,7 +224,8 @@ class Intake(ABC):
         if is_pressed or self._full:
             self._relieve(is_pressed=is_pressed)
         have_gaps = any(tracker.has_gaps for tracker in trackers.values())
-        return Directions(holding or self._guard.tripped, self._full | self._not_yet(), have_gaps)
+        seeks, self._seeks = self._seeks, {}
+        return Directions(holding or self._guard.tripped, self._full | self._not_yet(), seeks, have_gaps)
 
     @abstractmethod
     def _take(self, record: Record, tracker: OffsetTracker) -> None:
@@ -240,6 +253,7 @@ class Intake(ABC):
             tracker.leave(is_lost=are_lost)
             self._behind_since.pop(partition, None)
             self._readings.forget(partition)
+            self._seeks.pop(partition, None)
         return leaving
 
     def _relieve(self, *, is_pressed: bool) -> None:

@@ -52,9 +52,10 @@ class Readings:
         position, first = reading.position, reading.first
         if tracker.next_offset is not None:
             position = max(tracker.next_offset, -1 if position is None else position)
-        last = self._last.get(partition)
-        if last is None or last.position != position or not is_wanted:
-            last = self._last[partition] = _Last(position, now)
+        # Where nothing was committed, reading begins at the first offset there is.
+        shown, last = first if position is None else position, self._last.get(partition)
+        if last is None or last.position != shown or not is_wanted:
+            last = self._last[partition] = _Last(shown, now)
         for start, end in tracker.take_gaps():
             if first is not None and start < first:
                 self._observe(Trimmed(partition, start, min(end, first)))

@@ -7,23 +7,25 @@ for ever, and the client only reports an error now and then. Reading that is hel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import PartitionUnread
+from pushrail_stream.core.signals import KafkaTrouble, PartitionUnread, SteppedOver
 from pushrail_stream.pipeline.intake import PartitionView
 from pushrail_stream.pipeline.state import WorkerState
-from pushrail_stream.ports import Observer
+from pushrail_stream.ports import Failed, Observer, SkipOrders
 
 _PERIOD_SECS: Final = 5.0
 """How often the partitions are looked at. Their ends are asked for every 10 s."""
 SAY_AFTER_SECS: Final = 60.0
 """From when on a partition is reported. A leader that moves, or a broker that restarts, takes less."""
+_ASK_AFTER_SECS: Final = 15.0
+"""From when on an operator's order to step over it is looked for."""
 
 
 class _Behind(NamedTuple):
-    position: int | None
+    next_offset: int | None
     since: float
 
 
@@ -31,9 +33,14 @@ class _Behind(NamedTuple):
 class Unread:
     """Looks at the partitions now and then. Times are those of the event loop."""
 
-    def __init__(self, state: WorkerState, observe: Observer) -> None:
+    def __init__(
+        self, state: WorkerState, observe: Observer, orders: SkipOrders, step_over: Callable[[Partition, int], None]
+    ) -> None:
+        """``step_over`` lets a partition be read on from an offset."""
         self._state = state
         self._observe = observe
+        self._orders = orders
+        self._step_over = step_over
         self._behind: dict[Partition, _Behind] = {}
         self._secs: dict[Partition, float] = {}
 
@@ -46,6 +53,7 @@ class Unread:
         """Look again and again until cancelled."""
         while True:
             self.look(asyncio.get_running_loop().time())
+            await self._obey()
             await asyncio.sleep(_PERIOD_SECS)
 
     def look(self, now: float) -> None:
@@ -57,13 +65,28 @@ class Unread:
             if secs >= SAY_AFTER_SECS:
                 self._observe(PartitionUnread(view.partition, view.position, secs))
 
+    async def _obey(self) -> None:
+        """Step over where an operator has ordered it."""
+        for partition, behind in list(self._behind.items()):
+            at = behind.next_offset
+            if at is None or self._secs[partition] < _ASK_AFTER_SECS:
+                continue
+            try:
+                order = await self._orders.at(partition, at)
+            except Failed as error:
+                self._observe(KafkaTrouble(str(error)))
+                return
+            if order is not None:
+                self._step_over(partition, order.end)
+                self._observe(SteppedOver(partition, at, order.end, order.reason))
+
     def _unread_secs(self, view: PartitionView, now: float) -> float:
         next_offset = view.committed if view.position is None else view.position
         if not self._state.lag(view.partition, next_offset):  # nothing to read, or nobody knows
             self._behind.pop(view.partition, None)
             return 0.0
         behind = self._behind.get(view.partition)
-        if behind is None or behind.position != view.position:
-            behind = self._behind[view.partition] = _Behind(view.position, now)
+        if behind is None or behind.next_offset != next_offset:
+            behind = self._behind[view.partition] = _Behind(next_offset, now)
         # A position that has stood for an hour has not been behind for an hour: records may have come just now.
         return min(view.still_secs, now - behind.since)

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,13 +24,14 @@ from tests.e2e.world import SECRET
 class Desk:
     """Runs commands under these settings, with the documents of ``home/destinations``."""
 
-    def __init__(self, home: Path, settings: Settings) -> None:
+    def __init__(self, home: Path, settings: Settings, *, client: Mapping[str, Any] | None = None) -> None:
+        """``client``: properties of Kafka's client, which settings show without their secrets."""
         self.documents = home / "destinations"
         self.documents.mkdir()
         self.config = home / "pushrail.yaml"
         values = settings.model_dump(mode="json")
         values["registry"]["path"] = str(self.documents)
-        values["kafka"].pop("client")
+        values["kafka"]["client"] = dict(client or {})
         self.config.write_text(yaml.safe_dump(values))
 
     def put(self, destinations: Iterable[Destination]) -> None:

@@ -46,6 +46,7 @@ from pushrail_stream.core.signals import (
     Signal,
     Skipped,
     Slowed,
+    SteppedOver,
     Suspended,
     Trimmed,
 )
@@ -128,6 +129,7 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (Trimmed(PARTITION, 17, 30), "records_removed_unread"),
     (SettingCaveat("vendor", "is not set"), "setting_caveat"),
     (PartitionUnread(PARTITION, 17, 61.0), "partition_unread"),
+    (SteppedOver(PARTITION, 17, 30, "too large"), "stepped_over"),
     (CommitFailed("no coordinator"), "commit_failed"),
     (KafkaTrouble("1/3 brokers are down"), "kafka_trouble"),
 ]

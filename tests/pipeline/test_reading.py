@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from pushrail_stream.core.offsets import Committable, OffsetTracker
-from pushrail_stream.core.signals import PartitionUnread, Signal, Trimmed
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import KafkaTrouble, PartitionUnread, Signal, SteppedOver, Trimmed
 from pushrail_stream.pipeline.intake import PartitionView
 from pushrail_stream.pipeline.reading import Reading, Readings
 from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.pipeline.unread import Unread
+from pushrail_stream.ports import Failed, SkipOrder
 from tests.pipeline.records import P0, destination, record, records
 from tests.pipeline.world import World
 from tests.virtual_time import in_virtual_time
@@ -115,6 +117,22 @@ async def test_a_partition_shows_how_far_it_was_read_and_what_lies_behind_the_la
         assert (view.position, view.still_secs) == (6, 0.0)
 
 
+class Orders:
+    """Operators' orders, by position; and what was asked for."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, SkipOrder | Failed] = {}
+        self.asked: list[int] = []
+
+    async def at(self, partition: Partition, position: int) -> SkipOrder | None:
+        assert partition == P0
+        self.asked.append(position)
+        found = self.known.get(position)
+        if isinstance(found, Failed):
+            raise found
+        return found
+
+
 class Watched:
     """A worker with one partition, and what is said of it."""
 
@@ -123,7 +141,14 @@ class Watched:
         self.end: int | None = 10
         self.told: list[Signal] = []
         state = WorkerState(partitions=lambda: {"events": [self.view]}, lag=self.lag)
-        self.unread = Unread(state, lambda signal: self.told.append(signal))  # noqa: PLW0108 - append names it otherwise
+        self.orders = Orders()
+        self.gone_on: list[tuple[Partition, int]] = []
+        self.unread = Unread(
+            state,
+            lambda signal: self.told.append(signal),  # noqa: PLW0108 - append names it otherwise
+            self.orders,
+            lambda partition, offset: self.gone_on.append((partition, offset)),
+        )
 
     def lag(self, _partition: object, start: int | None) -> int | None:
         return None if self.end is None else self.end - (start or 0)
@@ -168,3 +193,50 @@ async def test_partitions_are_looked_at_again_and_again() -> None:
         await asyncio.sleep(120)
         looking.cancel()
     assert len(watched.told) == 12
+
+
+@in_virtual_time
+async def test_an_order_to_step_over_what_cannot_be_read_is_carried_out() -> None:
+    watched = Watched()
+    watched.end = 20
+    watched.view = watched.view._replace(still_secs=1_000.0)
+    watched.orders.known[10] = Failed("Kafka is away")
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(watched.unread.keep())
+        await asyncio.sleep(12)
+        assert watched.orders.asked == [], "it may come by itself"
+        await asyncio.sleep(5)
+        assert watched.told == [KafkaTrouble("Kafka is away")]
+        watched.orders.known[10] = SkipOrder(15, "too large")
+        await asyncio.sleep(5)
+        watching.cancel()
+    assert watched.gone_on == [(P0, 15)]
+    assert watched.told[-1] == SteppedOver(P0, 10, 15, "too large")
+
+
+@in_virtual_time
+async def test_a_partition_whose_next_offset_is_not_known_has_no_orders() -> None:
+    watched = Watched()
+    watched.end = 20
+    watched.view = watched.view._replace(position=None, committed=None, still_secs=1_000.0)
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(watched.unread.keep())
+        await asyncio.sleep(30)
+        watching.cancel()
+    assert watched.orders.asked == []
+
+
+@in_virtual_time
+async def test_what_was_stepped_over_is_committed_past_and_read_on_once() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        await worker.at(1)
+        worker.consume.step_over(P0, 40)
+        worker.consume.step_over(P0._replace(number=99), 7)
+        assert worker.consume.directions().seeks == {P0: 40}
+        assert worker.consume.directions().seeks == {}
+        assert worker.commit() == {P0: 40}
+        worker.feed(record(40))
+        await worker.at(2)
+        assert worker.commit() == {P0: 41}

@@ -1,0 +1,124 @@
+"""Batches of records that the client cannot read: where one ends, so that somebody can step over it.
+
+Producers compress whole batches, and a broker serves whole batches. librdkafka does not decompress a zstd batch to more
+than ``receive.message.max.bytes``, and reports the same error again and again without passing it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final, NamedTuple, final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pushrail_stream.core.record import Partition
+from pushrail_stream.kafka.moments import patiently
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.ports import Failed
+
+_UNREADABLE: Final = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})  # noqa: SLF001 - its public names
+_END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
+_POLL_SECS: Final = 0.1
+_ANSWER_SECS: Final = 15.0
+_LIMIT: Final = "receive.message.max.bytes"
+_SMALL: Final = {_LIMIT: 16_000_000, "fetch.max.bytes": 8_000_000}
+"""To find where a batch ends it need not be decompressed: an error tells its first offset. So little memory will do."""
+
+
+class UnreadableBatch(NamedTuple):
+    """The offsets from ``first`` to below ``end``. How many of them are records cannot be told without reading them."""
+
+    first: int
+    end: int
+
+
+def is_unreadable(error: KafkaError) -> bool:
+    """Whether an error says that a batch cannot be read, however often it is tried."""
+    return error.code() in _UNREADABLE
+
+
+def find_unreadable(options: KafkaOptions, partition: Partition, offset: int) -> UnreadableBatch | None:
+    """The batch at ``offset`` if the client cannot read it; None if it can, or if no record is left from there on.
+
+    Raises `Failed` when Kafka cannot be reached or there is no such partition.
+    """
+    try:
+        with _Probe(options, partition, {}) as probe:
+            found = probe.at(offset)
+            if found is None or (error := found.error()) is None or not is_unreadable(error):
+                return None
+        return UnreadableBatch(offset, end_of_unreadable(options, partition, offset))
+    except KafkaException as error:
+        raise Failed(f"{partition} cannot be read at {options.bootstrap_servers}: {error.args[0].str()}") from error
+
+
+def end_of_unreadable(options: KafkaOptions, partition: Partition, offset: int) -> int:
+    """The first offset after the batch that holds ``offset`` and cannot be read. Raises KafkaException."""
+    limit = options.client.get(_LIMIT)
+    with _Probe(options, partition, {} if limit is not None and int(limit) < _SMALL[_LIMIT] else _SMALL) as probe:
+        inside, step = offset, 1
+        while probe.is_inside(inside + step, offset):
+            inside, step = inside + step, 2 * step
+        after = inside + step
+        while after - inside > 1:
+            middle = (inside + after) // 2
+            if probe.is_inside(middle, offset):
+                inside = middle
+            else:
+                after = middle
+        return after
+
+
+@final
+class _Probe:
+    """Looks at what lies at an offset, without a group."""
+
+    def __init__(self, options: KafkaOptions, partition: Partition, limits: dict[str, Any]) -> None:
+        self._partition = partition
+        quick = {"fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 10, "queued.max.messages.kbytes": 1_024}
+        self._consumer = Consumer(
+            options.reader(f"{options.group_id}.skip", quick)
+            | {"enable.partition.eof": True, "error_cb": lambda _error: None}
+            | limits
+        )
+
+        self._end = 0
+
+    def __enter__(self) -> _Probe:
+        wanted = TopicPartition(*self._partition)
+        try:
+            _, self._end = patiently(lambda: self._consumer.get_watermark_offsets(wanted, timeout=_ANSWER_SECS))
+        except BaseException:
+            self._consumer.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def at(self, offset: int) -> Message | None:
+        """The first record from ``offset`` on, or the error in its place; None at the end of the partition."""
+        if offset >= self._end:
+            return None
+        self._consumer.assign([TopicPartition(*self._partition, offset)])
+        until = time.monotonic() + _ANSWER_SECS
+        while time.monotonic() < until:
+            message = self._consumer.poll(_POLL_SECS)
+            if message is None:
+                continue
+            error = message.error()
+            if error is None or is_unreadable(error):
+                return message
+            if error.code() == _END:
+                return None
+            if not error.retriable():
+                raise KafkaException(error)
+        raise Failed(f"{self._partition} cannot be read: nothing came for {_ANSWER_SECS:.0f} s")
+
+    def is_inside(self, offset: int, known: int) -> bool:
+        """Whether ``offset`` lies in the batch that holds ``known``, which is lower and cannot be read."""
+        found = self.at(offset)
+        if found is None or (error := found.error()) is None or not is_unreadable(error):
+            return False
+        first = found.offset()  # the first offset of the batch that could not be read
+        return first is not None and first <= known

@@ -1,0 +1,54 @@
+"""Orders to step over what cannot be read: what is written is what a worker finds."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pushrail_stream.core.record import Partition
+from pushrail_stream.history.skips import CODE, Skip, find_skip, read_skip, skip_letter, skip_mark
+
+EVENTS = Partition("pushrail.events", 3)
+SKIP = Skip(EVENTS, 10, 20, "a batch of 600 MB", 1_779_805_270_001, "topic-1")
+
+
+def marks(*skips: Skip) -> dict[str, bytes]:
+    return dict(skip_mark(skip) for skip in skips)
+
+
+def test_an_order_is_found_by_a_worker_that_stands_within_it() -> None:
+    known = marks(SKIP) | {"events:rp-1": b"{}", "pushrail.events/3/10 dst_1": b"{}"}
+    assert [find_skip(known, EVENTS, at, "topic-1") for at in (9, 10, 19, 20)] == [None, SKIP, SKIP, None]
+    assert find_skip(known, Partition("pushrail.events", 4), 10, "topic-1") is None
+    assert find_skip(known, Partition("pushrail.retry.10s", 3), 10, "topic-1") is None
+
+
+def test_an_order_about_a_topic_that_was_deleted_says_nothing_about_its_successor() -> None:
+    assert find_skip(marks(SKIP), EVENTS, 10, "topic-2") is None
+    assert find_skip(marks(SKIP), EVENTS, 10, None) == SKIP
+    anonymous = SKIP._replace(topic_id=None)
+    assert find_skip(marks(anonymous), EVENTS, 10, "topic-2") == anonymous
+
+
+def test_of_several_orders_the_one_that_reaches_furthest_counts() -> None:
+    longer = SKIP._replace(first=12, end=30)
+    assert find_skip(marks(SKIP, longer), EVENTS, 12, "topic-1") == longer
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"null", b"[1]", b"{}", b"\xff", json.dumps({"topic": "t", "partition": "0"}).encode(), b"[" * 9_999]
+)
+def test_a_record_that_is_no_order_is_none(value: bytes) -> None:
+    assert read_skip(value) is None
+    assert find_skip({"skip:x": value}, EVENTS, 10, None) is None
+
+
+def test_the_dead_letter_says_what_was_left_unread_and_why() -> None:
+    letter = skip_letter(SKIP)
+    assert (letter.record.key, letter.record.value, letter.reason, letter.code) == (None, None, "undecodable", CODE)
+    headers = dict(letter.headers())
+    assert headers["pushrail-origin"] == b"pushrail.events/3/10"
+    assert headers["pushrail-error-message"] == (
+        b"offsets 10 to 19 could not be read and were stepped over by an operator: a batch of 600 MB"
+    )
