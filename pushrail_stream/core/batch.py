@@ -11,7 +11,7 @@ from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES, Entry, re
 
 Flush = Literal["entries", "bytes", "time", "retry", "alone"]
 """Why a batch left: it was full (by entries or bytes), its first entry had waited long enough, a retry in it was due,
-or an entry had to go alone."""
+or its entry has to go alone because a batch was refused as a whole."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,6 @@ class Delivery:
     """
 
     __slots__ = (
-        "alone",
         "attempts",
         "destination_id",
         "event",
@@ -79,8 +78,6 @@ class Delivery:
         """How long it may keep its partition's commit waiting, seconds of the monotonic clock."""
         self.problem: Problem | None = None
         """What its last attempt failed of."""
-        self.alone = False
-        """Whether it must be sent without neighbours: its last batch was refused as a whole."""
         self.replay: Replay | None = None
         self.settled = False
 

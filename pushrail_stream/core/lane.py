@@ -2,17 +2,17 @@
 
 Rules. A batch leaves when it is full (entries or bytes), when its first entry has waited ``flush_secs``, or when a
 retry in it is due. As many batches are under way as the window allows, and calls are spaced by the destination's rate.
-What has to go alone goes alone. Nothing waits here longer than ``hold_secs``, and nothing that could not be sent in
-that time: what is too late is given out again (`late`) to wait elsewhere. A suspended lane sends one delivery at a
-time, its probe; the others wait for the probe's answer. A shut lane sends nothing: whether its bus exists is being
-asked. All times are seconds of one monotonic clock.
+Nothing waits here longer than ``hold_secs``, and nothing that could not be sent in that time: what is too late is
+given out again (`late`) to wait elsewhere. A suspended lane sends one delivery at a time, its probe; the others wait
+for the probe's answer. A shut lane sends nothing: whether its bus exists is being asked. All times are seconds of one
+monotonic clock.
 """
 
 from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -63,7 +63,7 @@ class Lane:
     """A destination's deliveries that are not settled and not under way, and what its bus showed of itself."""
 
     __slots__ = (
-        "_alone", "_asked_at", "_behind_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order",
+        "_asked_at", "_behind_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order",
         "_waiting", "backlog", "destination", "in_flight", "is_shut", "next_call_at", "suspension", "throughput",
         "window",
     )  # fmt: skip
@@ -83,7 +83,6 @@ class Lane:
         self._limits = limits
         self._fresh: deque[Delivery] = deque()
         self._fresh_bytes = 0
-        self._alone: deque[Delivery] = deque()
         self._waiting: list[tuple[float, int, Delivery]] = []
         self._order = 0
         self._behind_since = float("inf")
@@ -94,12 +93,12 @@ class Lane:
 
     def __len__(self) -> int:
         """Deliveries waiting here; those under way are not counted."""
-        return len(self._fresh) + len(self._alone) + len(self._waiting)
+        return len(self._fresh) + len(self._waiting)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is under way."""
-        return self.in_flight == 0 and not self._fresh and not self._waiting and not self._alone
+        return self.in_flight == 0 and not self._fresh and not self._waiting
 
     @property
     def is_suspended(self) -> bool:
@@ -160,10 +159,7 @@ class Lane:
         return len(self._fresh) == 1 or self._is_full
 
     def retry(self, delivery: Delivery, at: float) -> None:
-        """Queue a delivery again: not before ``at``, or at once and without neighbours when it has to go alone."""
-        if delivery.alone:
-            self._alone.append(delivery)
-            return
+        """Queue a delivery again, to be sent not before ``at``."""
         heapq.heappush(self._waiting, (at, self._order, delivery))
         self._order += 1
 
@@ -176,11 +172,7 @@ class Lane:
         if flush is None:
             self._behind_since = float("inf")
             return None
-        if flush == "alone":
-            picked = [self._alone.popleft()]
-            picked[0].alone = False  # once: alone, a refusal of the call is a refusal of the entry
-        else:
-            picked = self._pick(now)
+        picked = self._pick(now)
         self.in_flight += 1
         self._called_at = now
         self._begin_asking(now)
@@ -209,7 +201,7 @@ class Lane:
         if len(fresh) > room and now - self._behind_since >= _GRACE_SECS:
             surplus = len(fresh) - max(room, int(self.throughput.per_second(now) * self._limits.hold_secs))
             late += [self._pop_fresh() for _ in range(surplus)]
-        if now >= self._look_at and (self._waiting or self._alone):
+        if now >= self._look_at and self._waiting:
             self._look_at = now + _LOOK_SECS
             late += self._drop_retries(lambda delivery: delivery.hold_until <= now)
         return late
@@ -227,7 +219,7 @@ class Lane:
         retry_at = self._waiting[0][0] if self._waiting else float("inf")
         if self._is_probing_again:
             return max(retry_at, self.next_call_at)
-        if self._alone or self._is_full:
+        if self._is_full:
             return self.next_call_at
         flush_at = self._fresh[0].offered_at + self._limits.flush_secs if self._fresh else float("inf")
         return max(min(flush_at, retry_at), self.next_call_at)
@@ -235,7 +227,7 @@ class Lane:
     def late_at(self) -> float:
         """When `late` is to be asked again; infinity for never."""
         held_at = self._fresh[0].hold_until if self._fresh else float("inf")
-        return min(held_at, self._look_at) if self._waiting or self._alone else held_at
+        return min(held_at, self._look_at) if self._waiting else held_at
 
     def drop(self, is_gone: Callable[[Delivery], bool]) -> list[Delivery]:
         """Take out every waiting delivery for which ``is_gone`` holds, unsent."""
@@ -262,8 +254,6 @@ class Lane:
         """Why a batch is to leave now; None when none is."""
         if self._is_probing_again:
             return "retry" if self._waiting[0][0] <= now else None
-        if self._alone:
-            return "alone"
         if len(self._fresh) >= self._limits.max_entries:
             return "entries"
         if self._fresh_bytes >= self._limits.max_bytes:
@@ -303,17 +293,11 @@ class Lane:
         return delivery
 
     def _drop_retries(self, is_gone: Callable[[Delivery], bool]) -> list[Delivery]:
-        gone = [delivery for delivery in self._retries() if is_gone(delivery)]
+        gone = [delivery for _, _, delivery in self._waiting if is_gone(delivery)]
         if gone:
-            self._alone = deque(d for d in self._alone if not is_gone(d))
             self._waiting = [item for item in self._waiting if not is_gone(item[2])]
             heapq.heapify(self._waiting)
         return gone
-
-    def _retries(self) -> Iterator[Delivery]:
-        yield from self._alone
-        for _, _, delivery in self._waiting:
-            yield delivery
 
 
 def _any(_delivery: Delivery) -> bool:

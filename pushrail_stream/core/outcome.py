@@ -49,7 +49,8 @@ class Blocked(NamedTuple):
     message: str
 
 
-Outcome = Delivered | Retryable | Throttled | Rejected | Blocked
+NotDelivered = Retryable | Throttled | Rejected | Blocked
+Outcome = Delivered | NotDelivered
 
 
 class Split(NamedTuple):
@@ -206,6 +207,11 @@ def is_ours(code: str) -> bool:
     The same codes are a destination's fault where they concern its own key pair; then nothing waits for a retry.
     """
     return _name_of(code) in _ROLE_OURS
+
+
+def is_invalid(reply: Reply) -> bool:
+    """Whether AWS found the request itself invalid. A proxy that finds it too large (HTTP 413) does not count."""
+    return isinstance(reply, CallFailed) and _name_of(reply.code) in _CALL_INVALID
 
 
 def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:

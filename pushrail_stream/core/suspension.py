@@ -1,6 +1,9 @@
 """Suspension: a destination that blocks everything is left alone and probed with one real delivery now and then.
 
 The probes come further and further apart; the first success ends it. What is refused without a call counts for nothing.
+
+A call with one entry that AWS finds invalid may be the event's fault or the destination's. After several in a row, with
+nothing delivered in between, the destination is taken to be at fault.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ ASKED_PROBE_SECS: Final = 5.0
 class Suspension:
     """Whether a destination is suspended. Times are seconds of one monotonic clock."""
 
-    __slots__ = ("_blocked", "_pause", "_tried_at", "probe_at", "since")
+    __slots__ = ("_blocked", "_pause", "_refused", "_tried_at", "probe_at", "since")
 
     def __init__(self) -> None:
         self._blocked = 0
+        self._refused = 0
         self._pause = FIRST_PROBE_SECS
         self._tried_at = 0.0
         self.since: float | None = None
@@ -34,7 +38,12 @@ class Suspension:
     @property
     def is_clear(self) -> bool:
         """Whether nothing speaks against the destination: there is no state worth keeping."""
-        return self._blocked == 0
+        return self._blocked == 0 and self._refused == 0
+
+    def refused(self) -> bool:
+        """A call with one entry was found invalid; whether so many have been that the destination is at fault."""
+        self._refused += 1
+        return self._refused >= SUSPEND_AFTER
 
     def blocked(self, now: float) -> bool:
         """An attempt was blocked. Whether that suspends the destination, or was a probe of it in vain."""
@@ -53,7 +62,7 @@ class Suspension:
     def took_one(self, now: float) -> float | None:
         """The destination took a delivery: how long it was suspended, None when it was not."""
         secs = None if self.since is None else now - self.since
-        self._blocked, self._pause, self.since, self.probe_at = 0, FIRST_PROBE_SECS, None, 0.0
+        self._blocked, self._refused, self._pause, self.since, self.probe_at = 0, 0, FIRST_PROBE_SECS, None, 0.0
         return secs
 
     def asked(self) -> None:

@@ -1,5 +1,7 @@
 """The window: how many calls to a destination may be under way. Halved when it throttles, one more per clean window.
 
+A destination whose calls fail one after the other is spared as one that throttles: a failure alone says little.
+
 As in TCP: what was sent before the window was cut says nothing new about the cut one, and a window is clean when as
 many calls as it holds went through. Below one call at a time there is only waiting between calls, longer each time.
 """
@@ -13,11 +15,12 @@ from typing import final
 class Window:
     """Calls that may be under way at once, from 1 to the destination's own limit."""
 
-    __slots__ = ("_clean", "_cut", "pauses", "round")
+    __slots__ = ("_clean", "_cut", "_failed", "pauses", "round")
 
     def __init__(self) -> None:
         self._cut: int | None = None
         self._clean = 0
+        self._failed = False
         self.round = 0
         """Grows with every cut: a call belongs to the round it was sent in."""
         self.pauses = 0
@@ -31,6 +34,15 @@ class Window:
     def is_open(self) -> bool:
         """Whether nothing holds it back: there is no state worth keeping."""
         return self._cut is None
+
+    def answered(self) -> None:
+        """A call was answered, entry by entry."""
+        self._failed = False
+
+    def failed(self) -> bool:
+        """A call failed as a whole; whether the one before it did too."""
+        failed_before, self._failed = self._failed, True
+        return failed_before
 
     def went_through(self, most: int) -> bool:
         """A call was not throttled; whether the window has grown."""

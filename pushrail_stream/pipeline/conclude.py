@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import final
 
+from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.lane import Lane
-from pushrail_stream.core.outcome import CallFailed, Delivered, Outcome, Reply, Retryable, Throttled
+from pushrail_stream.core.outcome import CallFailed, Delivered, NotDelivered, Outcome, Reply, Retryable, Throttled
 from pushrail_stream.core.retry import (
     Again,
     Bury,
@@ -38,41 +40,76 @@ class Conclude:
     def attempted(
         self,
         lane: Lane,
-        delivery: Delivery,
-        outcome: Outcome,
+        batch: Batch,
+        outcomes: Sequence[Outcome],
         now: float,
         reply: Reply,
         *,
         probing: bool,
         pressed: bool,
-    ) -> EntryAttempted:
-        """It was attempted, with this outcome. ``pressed``: the worker has no room for what fails at a silent bus."""
-        if isinstance(outcome, Delivered):
-            self._hand_over.delivered(delivery)
-            return report(delivery, outcome, Settle())
-        ours = isinstance(outcome, Retryable) and outcome.ours
-        delivery.problem = Problem(outcome.code, outcome.message, reply.request_id, ours)
-        delay = backoff(delivery.attempts, self._jitter(), self._policy)
-        if isinstance(outcome, Throttled):
-            # Of a whole call the lane itself sees to the pause.
-            pause = max(0.0, lane.next_call_at - now)
-            delay = pause if isinstance(reply, CallFailed) else min(delay, LONGEST_PAUSE_SECS)
+    ) -> list[EntryAttempted]:
+        """A call has ended with these outcomes. ``pressed``: the worker has no room for what fails at a silent bus."""
+        delay_secs: float | None = None
+        entries = list[EntryAttempted]()
+        for delivery, outcome in zip(batch.deliveries, outcomes, strict=True):
+            decision: Decision
+            if isinstance(outcome, Delivered):
+                self._hand_over.delivered(delivery)
+                decision = Settle()
+            else:
+                if delay_secs is None:
+                    delay_secs = self._delay_secs(lane, batch, outcomes, now, reply)
+                decision = self._decide(lane, delivery, outcome, now, delay_secs, probing=probing, pressed=pressed)
+                ours = isinstance(outcome, Retryable) and outcome.ours
+                delivery.problem = Problem(outcome.code, outcome.message, reply.request_id, ours)
+                self._carry_out(lane, delivery, decision, now)
+            entries.append(report(delivery, outcome, decision))
+        return entries
+
+    def _delay_secs(self, lane: Lane, batch: Batch, outcomes: Sequence[Outcome], now: float, reply: Reply) -> float:
+        """How long what the call did not deliver waits: all of it equally, so that it comes again as one call.
+
+        The delivery with the fewest attempts decides. How often an ailing bus is called is for the lane's window.
+        """
+        pairs = zip(batch.deliveries, outcomes, strict=True)
+        attempts = min(delivery.attempts for delivery, outcome in pairs if not isinstance(outcome, Delivered))
+        delay_secs = backoff(attempts, self._jitter(), self._policy)
+        pause_secs = max(0.0, lane.next_call_at - now)
+        if isinstance(reply, CallFailed):
+            return pause_secs if isinstance(outcomes[0], Throttled) else max(delay_secs, pause_secs)
+        is_throttled = any(isinstance(outcome, Throttled) for outcome in outcomes)
+        return min(delay_secs, LONGEST_PAUSE_SECS) if is_throttled else delay_secs
+
+    def _decide(
+        self,
+        lane: Lane,
+        delivery: Delivery,
+        outcome: NotDelivered,
+        now: float,
+        delay_secs: float,
+        *,
+        probing: bool,
+        pressed: bool,
+    ) -> Decision:
         standing = self._standing(lane, delivery, now)
-        decision = decide(outcome, standing, delay, self._policy)
+        decision = decide(outcome, standing, delay_secs, self._policy)
         if isinstance(decision, Again) and pressed and lane.is_silent(now):
             decision = move_on(standing, self._policy, decision.reason)
         if isinstance(decision, Again | Move) and lane.is_suspended and not probing and delivery.replay is None:
             decision = _refused(outcome.code, outcome.message)
-        self._carry_out(lane, delivery, decision, now)
-        return report(delivery, outcome, decision)
+        return decision
 
-    def split(self, lane: Lane, delivery: Delivery, outcome: Retryable, now: float, *, probing: bool) -> EntryAttempted:
-        """Its batch was refused as a whole: it is sent again, alone."""
-        is_refused = lane.is_suspended and not probing and delivery.replay is None
-        decision: Decision = _refused(outcome.code, outcome.message) if is_refused else Again(0.0, "retryable")
-        delivery.alone = True
-        self._carry_out(lane, delivery, decision, now)
-        return report(delivery, outcome, decision)
+    def again(self, lane: Lane, delivery: Delivery, now: float, delay_secs: float) -> None:
+        """Send it again after a delay, unless its partition or its destination has gone meanwhile."""
+        if delivery.ticket.is_left_open:
+            self._hand_over.drop(1)
+        elif delivery.ticket.is_leaving:
+            self.hold(lane, delivery, now)
+        elif lane.destination.owner != delivery.event.owner:
+            # The id has come to be another customer's while the call was under way.
+            self._hand_over.skip(delivery, None, "deleted")
+        else:
+            lane.retry(delivery, now + delay_secs)
 
     def hold(self, lane: Lane, delivery: Delivery, now: float) -> None:
         """A delivery has waited as long as it may, or would have to."""
@@ -100,24 +137,13 @@ class Conclude:
             case Settle():
                 raise AssertionError("what was delivered has settled")
             case Again(delay_secs):
-                self._requeue(lane, delivery, now, delay_secs)
+                self.again(lane, delivery, now, delay_secs)
             case Move():
                 self._postpone(lane, delivery, decision, now)
             case Bury(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
                 request_id = delivery.problem.request_id if delivery.problem else None
                 problem = Problem(code, message, request_id)
                 self._hand_over.bury(delivery, lane.destination.bus_arn, reason, problem, told=True)
-
-    def _requeue(self, lane: Lane, delivery: Delivery, now: float, delay_secs: float) -> None:
-        if delivery.ticket.is_left_open:
-            self._hand_over.drop(1)
-        elif delivery.ticket.is_leaving:
-            self.hold(lane, delivery, now)
-        elif lane.destination.owner != delivery.event.owner:
-            # The id has come to be another customer's while the call was under way.
-            self._hand_over.skip(delivery, None, "deleted")
-        else:
-            lane.retry(delivery, now + delay_secs)
 
     def _postpone(self, lane: Lane, delivery: Delivery, move: Move, now: float) -> None:
         lane.backlog.left(move.tier.delay_secs, now)

@@ -14,32 +14,18 @@ from typing import Final, Literal, NamedTuple, final
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery, Problem
-from pushrail_stream.core.destination import AssumeRole, Destination
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.lane import ROOM, Lane, LaneLimits
-from pushrail_stream.core.outcome import (
-    BUS_NOT_FOUND,
-    HOLD_EXCEEDED,
-    CallFailed,
-    Refresh,
-    Reply,
-    Retryable,
-    Split,
-    Verdict,
-    judge,
-)
-from pushrail_stream.core.retry import Again, RetryPolicy
-from pushrail_stream.core.signals import Attempted
-from pushrail_stream.pipeline.conclude import Conclude, report
+from pushrail_stream.core.outcome import BUS_NOT_FOUND
+from pushrail_stream.core.retry import RetryPolicy
+from pushrail_stream.pipeline.attempt import Attempt, Calls
+from pushrail_stream.pipeline.conclude import Conclude
 from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Bus, Clock, Directory, Jitter, Observer
 
-_CALL_SECS: Final = 2.0
-"""A call that begins late in its deliveries' time still gets so long for its reply."""
-_AGAIN_SECS: Final = 1.0
-"""To call again at once, with new credentials, takes so much of what is left of a call's time."""
 _ROOM_UNDER_PRESSURE: Final = 10
 _PRESSURE_SECS: Final = 1.0
 """The worker is under pressure for so long after it was last told so."""
@@ -99,16 +85,22 @@ class Deliver:
         jitter: Jitter,
         observe: Observer,
     ) -> None:
-        self._bus = bus
         self._directory = directory
         self._hand_over = hand_over
         self._health = health
         self._look_out = look_out
         self._under_way = under_way
         self._limits = limits
-        self._clock = clock
         self._conclude = Conclude(hand_over=hand_over, policy=policy, clock=clock, jitter=jitter)
-        self._observe = observe
+        self._calls = Calls(
+            bus=bus,
+            health=health,
+            conclude=self._conclude,
+            look_out=look_out,
+            clock=clock,
+            observe=observe,
+            is_pressed=self._is_pressed,
+        )
         self._loop = asyncio.get_running_loop()
         self._lanes: dict[str, Lane] = {}
         self._timers: dict[str, tuple[float, asyncio.Handle]] = {}
@@ -220,7 +212,7 @@ class Deliver:
         for delivery in lane.late(now, room):
             self._conclude.hold(lane, delivery, now)
         while (batch := lane.take(now)) is not None:
-            self._under_way.start(self._attempt(lane, batch, lane.window.round), batch.is_leaving)
+            self._under_way.start(self._attempt(lane, batch), batch.is_leaving)
         self._schedule(lane, now)
 
     def _look_up(self, lane: Lane, now: float) -> None:
@@ -302,81 +294,15 @@ class Deliver:
         # The loop's clock is coarse: it may show a moment before the one it was to wake us at.
         self._pump(lane, max(at, self._loop.time()))
 
-    async def _attempt(self, lane: Lane, batch: Batch, sent_in: int) -> None:
-        probing = lane.is_suspended
-        # Its deliveries must not keep their partitions' commits waiting any longer, whatever is called again.
-        until = max(self._loop.time() + _CALL_SECS, min(delivery.hold_until for delivery in batch.deliveries))
+    async def _attempt(self, lane: Lane, batch: Batch) -> None:
         try:
-            verdict = await self._call(lane, batch, sent_in, until, probing=probing, refreshed=False)
-            if isinstance(verdict, Refresh):
-                await self._call_again(lane, batch, sent_in, until, probing=probing)
+            await Attempt(self._calls, lane, batch).run()
         finally:
             lane.finish()
         self._pump(lane, self._loop.time())
 
-    async def _call_again(self, lane: Lane, batch: Batch, sent_in: int, until: float, *, probing: bool) -> None:
-        """Try the call again with new credentials, in its turn; without time for that its deliveries leave."""
-        now = self._loop.time()
-        at = max(now, lane.next_call_at)
-        if until - at < _AGAIN_SECS:
-            for delivery in batch.deliveries:
-                self._conclude.hold(lane, delivery, now)
-            return
-        lane.space_calls(at)
-        await asyncio.sleep(at - now)
-        await self._call(lane, batch, sent_in, until, probing=probing, refreshed=True)
-
-    async def _call(
-        self, lane: Lane, batch: Batch, sent_in: int, until: float, *, probing: bool, refreshed: bool
-    ) -> Verdict:
-        """One PutEvents call and what follows from it for the lane and for each delivery."""
-        at_ms, started = self._clock.now_ms(), self._loop.time()
-        for delivery in batch.deliveries:
-            delivery.attempts += 1
-            if delivery.first_attempt_ms is None:
-                delivery.first_attempt_ms = at_ms
-        reply = await self._put(batch, until - started)
-        now = self._loop.time()
-        assumed_role = isinstance(batch.destination.auth, AssumeRole)
-        verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=refreshed)
-        if isinstance(verdict, Refresh) and not self._bus.renew_session(batch.destination):
-            verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=True)
-        match verdict:
-            case Split(code, message):
-                alone = Retryable(code, message)
-                entries = [self._conclude.split(lane, d, alone, now, probing=probing) for d in batch.deliveries]
-            case Refresh(code, message):
-                entries = [report(d, Retryable(code, message), Again(0.0, "retryable")) for d in batch.deliveries]
-            case outcomes:
-                if self._health.learn(lane, batch, outcomes, sent_in, now):
-                    for delivery in lane.drop(lambda _delivery: True):
-                        self._conclude.refuse(lane, delivery, now)
-                outcomes = self._look_out.judge(batch, outcomes, at_ms)
-                pairs = zip(batch.deliveries, outcomes, strict=True)
-                pressed = now < self._pressed_until
-                entries = [
-                    self._conclude.attempted(lane, d, o, now, reply, probing=probing, pressed=pressed) for d, o in pairs
-                ]
-        self._observe(
-            Attempted(
-                batch.destination,
-                at_ms,
-                now - started,
-                reply.http_status,
-                reply.request_id,
-                tuple(entries),
-                batch.flush,
-            )
-        )
-        return verdict
-
-    async def _put(self, batch: Batch, secs: float) -> Reply:
-        """One call, cut off when its time is over."""
-        try:
-            async with asyncio.timeout(secs):
-                return await self._bus.put(batch)
-        except TimeoutError:
-            return CallFailed("PutEvents", HOLD_EXCEEDED, f"no reply in the {secs:.1f} s that were left")
+    def _is_pressed(self, now: float) -> bool:
+        return now < self._pressed_until
 
 
 def _view(lane: Lane, now: float) -> LaneView:

@@ -7,7 +7,7 @@ from typing import Final, final
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.lane import Lane
-from pushrail_stream.core.outcome import Blocked, Delivered, Outcome, asks_for_less
+from pushrail_stream.core.outcome import Blocked, CallFailed, Delivered, Outcome, Reply, Retryable, asks_for_less
 from pushrail_stream.core.retry import RetryPolicy, backoff
 from pushrail_stream.core.signals import Resumed, Slowed, Suspended
 from pushrail_stream.ports import Jitter, Observer
@@ -26,7 +26,9 @@ class Health:
         self._jitter = jitter
         self._observe = observe
 
-    def learn(self, lane: Lane, batch: Batch, outcomes: Sequence[Outcome], sent_in: int, now: float) -> bool:
+    def learn(
+        self, lane: Lane, batch: Batch, reply: Reply, outcomes: Sequence[Outcome], sent_in: int, now: float
+    ) -> bool:
         """Learn from a call sent in round ``sent_in`` of the lane's window; whether it left the lane suspended."""
         most = lane.destination.limits.max_in_flight
         delivered = sum(isinstance(outcome, Delivered) for outcome in outcomes)
@@ -34,7 +36,7 @@ class Health:
             lane.throughput.add(delivered, now)
             if not lane.suspension.is_clear:
                 self.clear(lane, now)
-        if any(asks_for_less(outcome) for outcome in outcomes):
+        if self._count_failure(lane, reply, outcomes) or any(asks_for_less(outcome) for outcome in outcomes):
             self._slow_down(lane, sent_in, now, partly=delivered > 0)
         elif delivered and lane.window.went_through(most):
             self._observe(Slowed(lane.destination, lane.window.size(most), most))
@@ -42,6 +44,15 @@ class Health:
         if len(blocked) < len(outcomes) or batch.destination is not lane.destination:
             return False  # that it blocked by an older document says nothing of this one
         return self._block(lane, blocked[0], now)
+
+    @staticmethod
+    def _count_failure(lane: Lane, reply: Reply, outcomes: Sequence[Outcome]) -> bool:
+        """Remember whether the call failed as a whole; whether it and the one before it did: the bus is ailing."""
+        if not isinstance(reply, CallFailed):
+            lane.window.answered()
+            return False
+        is_ailing = reply.operation == "PutEvents" and isinstance(outcomes[0], Retryable)
+        return is_ailing and lane.window.failed()
 
     def clear(self, lane: Lane, now: float) -> None:
         """Nothing speaks against the destination any more."""

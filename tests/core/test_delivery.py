@@ -36,7 +36,7 @@ def test_a_second_settlement_is_a_bug_and_takes_nothing_from_the_neighbour() -> 
 
 def test_a_delivery_begins_without_attempts() -> None:
     new = delivery(size=321)
-    assert (new.attempts, new.first_attempt_ms, new.alone, new.settled, new.size) == (0, None, False, False, 321)
+    assert (new.attempts, new.first_attempt_ms, new.settled, new.size) == (0, None, False, 321)
 
 
 def test_a_delivery_shows_where_it_comes_from_and_goes_to() -> None:

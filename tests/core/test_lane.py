@@ -18,7 +18,7 @@ from pushrail_stream.core.lane import Lane, LaneLimits
 from tests.core.samples import DESTINATION, delivery, destination
 
 NEVER = math.inf
-FATES = ["settled", "again", "again", "alone"]
+FATES = ["settled", "again", "again"]
 spans = st.sampled_from([0.0, 0.01, 0.1, 0.25, 1.0, 7.5])
 paces = st.builds(Limits, st.sampled_from([None, None, 0.5, 4.0, 100.0]), st.integers(1, 3))
 
@@ -31,7 +31,6 @@ class Queueing(RuleBasedStateMachine):
         self.now = 1000.0
         self.offsets = count()
         self.fresh: list[Delivery] = []
-        self.alone: list[Delivery] = []
         self.waiting: list[tuple[float, Delivery]] = []
         self.under_way: list[Batch] = []
         self.not_before = -math.inf
@@ -63,7 +62,7 @@ class Queueing(RuleBasedStateMachine):
         moments = [at for at, _ in self.waiting] + [
             self.fresh[0].offered_at + self.limits.flush_secs for _ in self.fresh[:1]
         ]
-        if self.alone or self.is_full():
+        if self.is_full():
             moments.append(-math.inf)
         return max(min(moments, default=NEVER), self.not_before)
 
@@ -91,11 +90,7 @@ class Queueing(RuleBasedStateMachine):
         if batch is None:
             return
         assert batch.destination == self.lane.destination
-        if self.alone:
-            assert batch.deliveries == (self.alone.pop(0),)
-            assert not batch.deliveries[0].alone, "what was refused alone would go alone for ever"
-        else:
-            self.check_company(batch)
+        self.check_company(batch)
         for taken in batch.deliveries:
             self.leave(taken)
         self.under_way.append(batch)
@@ -122,21 +117,17 @@ class Queueing(RuleBasedStateMachine):
         batch = self.under_way.pop(which % len(self.under_way))
         for done, (becomes, delay) in zip(batch.deliveries, fates, strict=False):
             if becomes != "settled":
-                self.put_back(done, delay, alone=becomes == "alone")
+                self.put_back(done, delay)
         self.lane.finish()
 
-    @rule(delays=st.lists(spans, min_size=1, max_size=6), size=st.integers(1, 60), alone=st.sampled_from([0, 0, 1]))
-    def come_back(self, delays: list[float], size: int, alone: int) -> None:
+    @rule(delays=st.lists(spans, min_size=1, max_size=6), size=st.integers(1, 60))
+    def come_back(self, delays: list[float], size: int) -> None:
         """Deliveries that were under way in earlier batches."""
         for delay in delays:
-            self.put_back(delivery(size, offset=next(self.offsets)), delay, alone=bool(alone))
+            self.put_back(delivery(size, offset=next(self.offsets)), delay)
 
-    def put_back(self, again: Delivery, delay: float, *, alone: bool) -> None:
-        again.alone = alone
-        if alone:
-            self.alone.append(again)
-        else:
-            self.waiting.append((self.now + delay, again))
+    def put_back(self, again: Delivery, delay: float) -> None:
+        self.waiting.append((self.now + delay, again))
         self.enter(again)
         self.lane.retry(again, self.now + delay)
 
@@ -148,7 +139,7 @@ class Queueing(RuleBasedStateMachine):
 
     @rule(share=st.integers(1, 4))
     def drop(self, share: int) -> None:
-        inside = self.fresh + self.alone + [waiting for _, waiting in self.waiting]
+        inside = self.fresh + [waiting for _, waiting in self.waiting]
         gone = {waiting for waiting in inside if waiting.record.offset % share == 0}
         dropped = self.lane.drop(lambda waiting: waiting in gone)
         assert len(dropped) == len(gone)
@@ -156,7 +147,6 @@ class Queueing(RuleBasedStateMachine):
         for out in dropped:
             self.leave(out)
         self.fresh = [waiting for waiting in self.fresh if waiting not in gone]
-        self.alone = [waiting for waiting in self.alone if waiting not in gone]
         self.waiting = [item for item in self.waiting if item[1] not in gone]
 
     @rule(secs=spans)
@@ -188,7 +178,7 @@ class Queueing(RuleBasedStateMachine):
 
     @invariant()
     def everything_is_counted(self) -> None:
-        inside = len(self.fresh) + len(self.alone) + len(self.waiting)
+        inside = len(self.fresh) + len(self.waiting)
         assert len(self.lane) == inside == sum(self.entered.values())
         assert self.lane.in_flight == len(self.under_way)
         assert self.lane.is_idle == (inside == 0 and not self.under_way)
@@ -286,18 +276,6 @@ def test_retries_due_at_the_same_moment_leave_in_the_order_they_came() -> None:
     assert taken(queue, 1.0) == retries
 
 
-def test_what_has_to_go_alone_goes_at_once_and_alone_and_once() -> None:
-    queue = lane()
-    offered(queue, 0.0, *[100] * 10)
-    culprit, neighbour = delivery(offset=20), delivery(offset=21)
-    for one in (culprit, neighbour):
-        one.alone = True
-        queue.retry(one, 99.0)
-    assert [taken(queue, 0.0), taken(queue, 0.0)] == [[culprit], [neighbour]]
-    assert not culprit.alone
-    assert len(taken(queue, 0.0)) == 10
-
-
 def test_no_more_batches_are_under_way_than_allowed() -> None:
     queue = lane(LaneLimits(max_entries=1), max_in_flight=2)
     offered(queue, 0.0, 1, 1, 1)
@@ -337,11 +315,10 @@ def test_dropping_finds_what_is_fresh_and_what_comes_back_and_empties_the_lane()
     queue = lane(LaneLimits(max_entries=1))
     under_way, fresh = offered(queue, 0.0, 1, 1)
     assert taken(queue, 0.0) == [under_way]
-    again, alone = delivery(offset=5), delivery(offset=6)
-    alone.alone = True
+    again, later = delivery(offset=5), delivery(offset=6)
     queue.retry(again, 9.0)
-    queue.retry(alone, 9.0)
-    assert set(queue.drop(lambda _: True)) == {fresh, again, alone}
+    queue.retry(later, 99.0)
+    assert set(queue.drop(lambda _: True)) == {fresh, again, later}
     assert (len(queue), queue.send_at(), queue.is_idle) == (0, NEVER, False)
     queue.finish()
     assert queue.is_idle

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from itertools import pairwise
 
 import pytest
@@ -11,7 +12,7 @@ from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Answered, EntryResult, Reply
 from pushrail_stream.core.retry import Again, RetryPolicy
-from pushrail_stream.core.signals import Attempted
+from pushrail_stream.core.signals import Attempted, Suspended
 from tests.pipeline.records import (
     P0,
     always,
@@ -28,7 +29,7 @@ from tests.pipeline.records import (
     with_access_key,
 )
 from tests.pipeline.world import HANGS, World
-from tests.virtual_time import in_virtual_time
+from tests.virtual_time import in_virtual_time, virtual_loop
 
 TEN = [str(n) for n in range(10)]
 
@@ -106,14 +107,66 @@ async def test_full_jitter_doubles_up_to_the_cap_and_the_offset_stays_open() -> 
 
 
 @in_virtual_time
-async def test_jitter_spreads_what_failed_together() -> None:
+async def test_jitter_spreads_the_calls_that_failed_together() -> None:
     world = World(destination())
-    world.bus.answer(in_turn(failed("503", 503), take_all))
+    world.bus.answer(lambda _batch: take_all(_batch) if virtual_loop().elapsed else failed("503", 503))
     dice = iter([0.25, 0.5, 0.75])
     async with world.worker(jitter=lambda: next(dice)) as worker:
-        worker.feed(*records(range(3)))
+        worker.feed(*records(range(30)))
         await worker.at(5)
-        assert world.bus.made() == [(0.1, ["0", "1", "2"]), (0.16, ["0"]), (0.21, ["1"]), (0.26, ["2"])]
+        assert [(at, len(keys)) for at, keys in world.bus.made()] == [(0, 10)] * 3 + [
+            (0.06, 10),
+            (0.11, 10),
+            (0.16, 10),
+        ]
+
+
+WHOLE_CALLS = [
+    failed("503", 503),
+    failed("InternalException", 500),
+    failed("ConnectionFailed"),
+    failed("ConnectionClosed"),
+    failed("ReadTimeout"),
+    failed("403", 403),
+    failed("Throttling", 400, operation="AssumeRole"),
+]
+
+
+@pytest.mark.parametrize("reply", WHOLE_CALLS, ids=lambda reply: reply.code)
+@in_virtual_time
+async def test_a_call_that_failed_as_a_whole_is_made_again_as_one_call(reply: Reply) -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(reply, reply, take_all))
+    dice = random.Random(1)
+    async with world.worker(jitter=dice.random) as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(9)
+        assert [keys for _, keys in world.bus.made()] == [TEN] * 3
+
+
+@in_virtual_time
+async def test_a_call_that_is_made_again_has_room_for_what_has_come_meanwhile() -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(failed("503", 503), take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        await worker.at(0.15)
+        worker.feed(*records(range(3, 7)))
+        await worker.at(1)
+        assert world.bus.made() == [(0.1, ["0", "1", "2"]), (0.21, [str(n) for n in range(7)])]
+
+
+@in_virtual_time
+async def test_what_failed_in_one_call_comes_again_in_one_call() -> None:
+    world = World(destination())
+    busy = EntryResult(None, "InternalFailure", "later")
+    taken = EntryResult("event", None, None)
+    world.bus.answer(in_turn(Answered((busy, taken, busy, busy), 200, None), take_all))
+    dice = random.Random(1)
+    async with world.worker(jitter=dice.random) as worker:
+        worker.feed(*records(range(4)))
+        await worker.at(5)
+        assert [keys for _, keys in world.bus.made()] == [["0", "1", "2", "3"], ["0", "2", "3"]]
 
 
 @in_virtual_time
@@ -143,7 +196,7 @@ async def test_a_refused_call_is_split_once_and_only_the_culprit_is_rejected(ref
         await worker.at(5)
         assert world.bus.made()[0] == (0.0, TEN)
         assert [keys for _, keys in world.bus.made()[1:]] == [[n] for n in TEN]
-        assert [at for at, _ in world.bus.made()[1:]] == [*[0.01] * 8, *[0.02] * 2]
+        assert [round(at, 6) for at, _ in world.bus.made()[1:]] == [round(0.01 * n, 6) for n in range(1, 11)]
         assert sorted(world.bus.arrived["dst_acme"]) == [n for n in TEN if n != "4"]
         assert world.topics.dead() == [("4", "rejected")]
         assert world.topics.written[0].said["pushrail-attempts"] == "2"
@@ -166,10 +219,100 @@ async def test_one_alone_that_meets_a_bad_moment_is_only_retried() -> None:
     world = World(destination())
     world.bus.answer(in_turn(failed("413", 413), failed("503", 503), take_all))
     async with world.worker() as worker:
-        worker.feed(*records(range(2)))
+        worker.feed(*records(range(3)))
         await worker.at(5)
-        assert world.bus.made() == [(0.1, ["0", "1"]), (0.11, ["0"]), (0.11, ["1"]), (0.32, ["0"])]
-        assert worker.commit() == {P0: 2}
+        # Those that had not been sent yet come with it, in one call.
+        assert world.bus.made() == [(0.1, ["0", "1", "2"]), (0.11, ["0"]), (0.32, ["0", "1", "2"])]
+        assert worker.commit() == {P0: 3}
+
+
+INVALID = failed("ValidationException", 400, "1 validation error detected")
+
+
+@pytest.mark.parametrize("code", ["ValidationException", "ValidationError", "SerializationException"])
+@in_virtual_time
+async def test_when_every_entry_of_a_split_batch_is_refused_the_destination_is_at_fault(code: str) -> None:
+    world = World(destination())
+    world.bus.answer(always(failed(code, 400)))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(5)
+        assert len(world.bus.calls) == 11
+        assert world.topics.dead() == [(n, "blocked") for n in TEN]
+        assert worker.told(Suspended) == [], "one attempt, however many calls it took"
+        for number in range(1, 5):
+            worker.feed(*records(range(10 * number, 10 * number + 10)))
+            await worker.at(5 + number)
+        (suspended,) = worker.told(Suspended)
+        assert suspended.code == code
+        worker.feed(record(50))
+        await worker.at(11)
+        assert world.topics.dead()[-1] == ("50", "suspended")
+
+
+@in_virtual_time
+async def test_entries_of_a_split_batch_that_a_proxy_finds_too_large_are_their_own_fault() -> None:
+    world = World(destination())
+    world.bus.answer(always(failed("413", 413)))
+    async with world.worker() as worker:
+        for number in range(6):
+            worker.feed(*records(range(2 * number, 2 * number + 2)))
+            await worker.at(1 + number)
+        assert {reason for _, reason in world.topics.dead()} == {"rejected"}
+        assert len(world.topics.dead()) == 12
+
+
+@in_virtual_time
+async def test_one_refused_alone_is_its_own_fault_until_several_in_a_row_are() -> None:
+    world = World(destination())
+    world.bus.answer(lambda batch: take_all(batch) if keys(batch) == ["3"] else INVALID)
+    async with world.worker() as worker:
+        for number in range(9):
+            worker.feed(record(number))
+            await worker.at(1 + number)
+        reasons = dict(world.topics.dead())
+        # What was delivered begins the count anew.
+        assert [reasons.get(str(n)) for n in range(9)] == [*["rejected"] * 3, None, *["rejected"] * 4, "blocked"]
+
+
+@in_virtual_time
+async def test_a_split_batch_without_time_for_all_its_calls_sends_the_rest_later() -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: 1.0
+    world.bus.answer(lambda batch: INVALID if len(keys(batch)) > 1 or keys(batch) == ["0"] else take_all(batch))
+    async with world.worker(batches=LaneLimits(hold_secs=4.5)) as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(9)
+        assert [keys for _, keys in world.bus.made()] == [TEN, ["0"], ["1"], ["2"]]
+        assert world.topics.dead() == [("0", "rejected")]
+        assert sorted(origin for _, origin, _, _ in world.topics.moved()) == [str(n) for n in range(3, 10)]
+        assert worker.commit() == {P0: 10}
+
+
+@in_virtual_time
+async def test_a_split_batch_of_a_partition_that_is_given_back_is_sent_no_further() -> None:
+    world = World(destination())
+    world.bus.latency = lambda _batch: 1.0
+    world.bus.answer(lambda batch: INVALID if len(keys(batch)) > 1 else take_all(batch))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(1.5)
+        await worker.give_back(P0)
+        assert [keys for _, keys in world.bus.made()] == [TEN, ["0"]]
+        assert world.group[P0].offset == 1
+
+
+@in_virtual_time
+async def test_stale_credentials_of_one_sent_alone_are_renewed_for_the_others() -> None:
+    world = World(destination())
+    world.bus.sessions_are_old = True
+    world.bus.answer(in_turn(INVALID, failed("ExpiredToken", 400), take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        await worker.at(5)
+        assert [keys for _, keys in world.bus.made()] == [["0", "1", "2"], ["0"], ["0", "1", "2"]]
+        assert world.bus.renewed == ["dst_acme"]
+        assert worker.commit() == {P0: 3}
 
 
 @pytest.mark.parametrize(
@@ -302,7 +445,7 @@ async def test_renewed_credentials_can_meet_any_answer() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(2)))
         await worker.at(5)
-        assert world.bus.made() == [(0.1, ["0", "1"]), (0.11, ["0", "1"]), (0.12, ["0"]), (0.12, ["1"])]
+        assert world.bus.made() == [(0.1, ["0", "1"]), (0.11, ["0", "1"]), (0.12, ["0"]), (0.13, ["1"])]
         assert worker.commit() == {P0: 2}
 
 

@@ -12,7 +12,7 @@ from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Reply
 from pushrail_stream.core.retry import RetryPolicy
-from pushrail_stream.core.signals import Attempted, Slowed
+from pushrail_stream.core.signals import Slowed
 from tests.pipeline.records import (
     P0,
     RETRY,
@@ -244,14 +244,36 @@ async def test_entries_that_are_throttled_among_others_climb_no_tier() -> None:
 
 
 @in_virtual_time
-async def test_what_is_neither_taken_nor_throttled_changes_no_speed() -> None:
+async def test_one_call_that_fails_changes_no_speed() -> None:
     world = World(destination())
-    world.bus.answer(in_turn(SLOW_DOWN, *[failed("503", 503)] * 5, take_all))
+    world.bus.answer(in_turn(failed("503", 503), take_all, failed("503", 503), take_all))
+    async with world.worker() as worker:
+        for number in range(4):
+            worker.feed(record(number))
+            await worker.at(1 + number)
+        assert worker.told(Slowed) == []
+        assert len(world.bus.arrived["dst_acme"]) == 4
+
+
+@pytest.mark.parametrize("reply", [failed("503", 503), failed("ConnectionFailed"), failed("InternalException", 500)])
+@in_virtual_time
+async def test_calls_that_fail_one_after_the_other_slow_down_as_a_throttle_does(reply: Reply) -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(*[reply] * 6, take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(9)
-        assert [slowed.in_flight for slowed in worker.told(Slowed)] == [4]
-        assert len(worker.told(Attempted)) > 6
+        assert [slowed.in_flight for slowed in worker.told(Slowed)] == [4, 2, 1, 1, 1, 2]
+
+
+@in_virtual_time
+async def test_a_sign_in_that_fails_calls_no_bus_and_so_spares_none() -> None:
+    world = World(destination())
+    world.bus.answer(in_turn(*[failed("503", 503, operation="AssumeRole")] * 4, take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(9)
+        assert worker.told(Slowed) == []
 
 
 @in_virtual_time

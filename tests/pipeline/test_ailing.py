@@ -1,0 +1,43 @@
+"""An ailing bus: while every call fails, it is called hardly more often than when it was well."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from pushrail_stream.core.outcome import Reply
+from tests.pipeline.records import P0, always, destination, failed, record, take_all
+from tests.pipeline.world import RETRIES, World
+from tests.virtual_time import in_virtual_time, virtual_loop
+
+SECS = 120
+WORSE = 2.0
+"""An ailing bus may get so many times the calls of a healthy one."""
+FAILURES = [failed("InternalException", 500), failed("ConnectionFailed")]
+
+
+async def calls_made(reply: Reply | None, per_second: float, burst: int) -> int:
+    """PutEvents calls in two minutes for events that come in bursts; ``reply``: to all of them, None takes them."""
+    world, start = World(destination()), virtual_loop().elapsed
+    world.bus.answer(take_all if reply is None else always(reply))
+    world.bus.latency = lambda _batch: 0.05
+    async with world.worker(owns=[P0, *RETRIES], poll_secs=1.0, jitter=random.Random(7).random) as worker:
+        number, bursts = 0, round(SECS * per_second / burst)
+        for at in range(bursts):
+            await worker.at(start + at * burst / per_second)
+            worker.feed(*(record(number + n) for n in range(burst)))
+            number += burst
+        await worker.at(start + SECS)
+    return len(world.bus.calls)
+
+
+@pytest.mark.parametrize("reply", FAILURES, ids=lambda reply: reply.code)
+@pytest.mark.parametrize(("per_second", "burst"), [(20, 1), (1, 1), (0.2, 1), (5, 10)])
+@in_virtual_time
+async def test_a_bus_whose_calls_all_fail_gets_at_most_twice_its_usual_calls(
+    reply: Reply, per_second: float, burst: int
+) -> None:
+    healthy = await calls_made(None, per_second, burst)
+    ailing = await calls_made(reply, per_second, burst)
+    assert ailing <= WORSE * healthy
