@@ -13,8 +13,8 @@ from pushrail_stream.http.ingest import Ingest
 from pushrail_stream.http.limits import IngestLimits
 from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.http.server import IngestReadiness, IngestServer
+from pushrail_stream.kafka.gate import KafkaGate
 from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.producer import KafkaGate
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.ingest import IngestMetrics

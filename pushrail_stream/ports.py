@@ -84,6 +84,13 @@ class Position(NamedTuple):
     offset: int
 
 
+class TooLarge(NamedTuple):
+    """Why a record cannot be written, now or later: it is larger than the topic takes, also compressed."""
+
+    limit: int
+    """The topic's ``max.message.bytes``, which count a batch as it is sent."""
+
+
 class ClientStatistics(NamedTuple):
     """What librdkafka says of one client of Kafka, every few seconds."""
 
@@ -125,8 +132,11 @@ class Incident(NamedTuple):
 class Gate(Protocol):
     """Writes events to Kafka: idempotent, acknowledged by all in-sync replicas."""
 
-    async def publish_all(self, records: Sequence[Outgoing]) -> Sequence[Position | str]:
-        """Each record's position once Kafka has acknowledged it, or why it did not. Ends within the time-out."""
+    async def publish_all(self, records: Sequence[Outgoing]) -> Sequence[Position | str | TooLarge]:
+        """Each record's position once Kafka has acknowledged it, or why it did not.
+
+        Records that may be too large are written first, one after the other; after the first that fails nothing more.
+        """
 
     async def check(self, timeout_secs: float) -> str:
         """Why events cannot be written at the moment, as far as asking tells; empty when they can."""

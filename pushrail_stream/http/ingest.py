@@ -29,7 +29,7 @@ from pushrail_stream.http.limits import IngestLimits, Rates, Room
 from pushrail_stream.http.openapi import DESCRIPTION, docs_page
 from pushrail_stream.http.page import POLICY
 from pushrail_stream.http.problem import Refusal, field_error
-from pushrail_stream.ports import Gate, Observer, Outgoing, Position
+from pushrail_stream.ports import Gate, Observer, Outgoing, Position, TooLarge
 
 _MAX_SOURCE_BYTES: Final = 256
 """Of a destination's ``sourceNamespace``, which is not known here (registry/rules)."""
@@ -42,6 +42,9 @@ _MAX_PROBLEMS: Final = 100
 class _Item(NamedTuple):
     event: Event
     value: bytes
+
+
+_Result = Position | str | TooLarge
 
 
 @final
@@ -134,7 +137,7 @@ class Ingest:
             headers = ((VENDOR_HEADER, key.vendor.encode()), (TRACEPARENT_HEADER, traceparent))
             records = [Outgoing(item.event.customer_external_id.encode(), item.value, headers) for item in items]
             results = await self._gate.publish_all(records)
-        return _answer(items, results, seen, traceparent)
+        return _answer(items, results, seen, traceparent, is_array=is_array)
 
     def _authorize(self, request: Request) -> ApiKey:
         scheme, _, presented = request.headers.get("authorization", "").partition(" ")
@@ -222,29 +225,39 @@ def _summary(found: Sequence[Mapping[str, Any]], rejected: int, total: int) -> s
     return first if total == 1 else f"{rejected} of {total} events break a rule; the first: {first}"
 
 
-def _answer(items: Sequence[_Item], results: Sequence[Position | str], seen: _Seen, traceparent: bytes) -> Response:
-    shown = [_result(index, item, result) for index, (item, result) in enumerate(zip(items, results, strict=True))]
-    seen.failed = sum(isinstance(result, str) for result in results)
-    seen.accepted = len(results) - seen.failed
+def _answer(
+    items: Sequence[_Item], results: Sequence[_Result], seen: _Seen, traceparent: bytes, *, is_array: bool
+) -> Response:
     headers = {TRACEPARENT_HEADER: traceparent.decode("latin-1")}
-    if not seen.failed:
-        body = orjson.dumps({"accepted": seen.accepted, "results": shown})
-        return Response(body, 202, headers, "application/json")
-    why = safe_message(next(result for result in results if isinstance(result, str)))
-    raise Refusal(
-        503,
-        f"Kafka did not acknowledge {seen.failed} of {len(results)} events: {why}",
-        headers={"Retry-After": "5", **headers},
-        accepted=seen.accepted,
-        results=shown,
-    )
+    shown = [_shown(index, item, result) for index, (item, result) in enumerate(zip(items, results, strict=True))]
+    failed = {index: result for index, result in enumerate(results) if not isinstance(result, Position)}
+    seen.accepted = len(items) - len(failed)
+    told: dict[str, Any] = {"accepted": seen.accepted, "results": shown}
+    if not failed:
+        return Response(orjson.dumps(told), 202, headers, "application/json")
+    for index, result in failed.items():
+        if isinstance(result, TooLarge):
+            seen.rejected, seen.failed = 1, len(failed) - 1
+            error = field_error(Undecodable("value", _why_not(items[index], result)), index if is_array else None)
+            raise Refusal(413, f"event {index}: {error['detail']}", headers=headers, errors=[error], **told)
+    seen.failed = len(failed)
+    index, result = next(iter(failed.items()))
+    detail = f"Kafka did not acknowledge {len(failed)} of {len(items)} events: {_why_not(items[index], result)}"
+    raise Refusal(503, detail, headers={"Retry-After": "5", **headers}, **told)
 
 
-def _result(index: int, item: _Item, result: Position | str) -> dict[str, Any]:
+def _shown(index: int, item: _Item, result: _Result) -> dict[str, Any]:
     known: dict[str, Any] = {"index": index, "idempotencyKey": item.event.idempotency_key}
+    if isinstance(result, Position):
+        return {**known, "status": "accepted", "partition": result.partition, "offset": result.offset}
+    return {**known, "status": "failed", "detail": _why_not(item, result)}
+
+
+def _why_not(item: _Item, result: str | TooLarge) -> str:
     if isinstance(result, str):
-        return {**known, "status": "failed", "detail": safe_message(result)}
-    return {**known, "status": "accepted", "partition": result.partition, "offset": result.offset}
+        return safe_message(result)
+    size, limit = len(item.value), result.limit
+    return f"has {size} bytes and is, even compressed, larger than the Kafka topic's max.message.bytes, {limit}"
 
 
 async def _bug(_request: Request, _error: Exception) -> Response:

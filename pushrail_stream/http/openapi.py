@@ -125,7 +125,10 @@ _REFUSALS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "403": ("The header pushrail-vendor names another vendor than the key's.", {}),
     "408": ("The request did not come in time.", {}),
     "411": ("The body has neither a Content-Length nor chunks.", {}),
-    "413": ("The body is larger than this installation takes.", {}),
+    "413": (
+        "The body is larger than this installation takes, or an event, which errors names, is larger than Kafka takes.",
+        {},
+    ),
     "415": ("The body is not application/json in UTF-8, or is compressed.", {}),
     "422": ("An event breaks a rule. None of the request was taken.", {}),
     "429": ("This key has posted as many events as it may for now.", _RETRY_AFTER),

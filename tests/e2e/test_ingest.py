@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
 import resource
 import signal
@@ -33,9 +34,12 @@ from tests.e2e.world import (
     running,
     settings_for,
 )
+from tests.kafka_server.topics import create_topic
 
 pytestmark = pytest.mark.kafka
 README = Path(__file__).parents[2] / "README.md"
+NOISE = random.Random(18).randbytes(30_000).hex()
+"""60,000 characters, which compress to about half of that."""
 
 
 class Ingesting:
@@ -98,6 +102,24 @@ async def ingesting(desk: Desk, exit_code: int = 0) -> AsyncIterator[Ingesting]:
 def settings_with_door(bootstrap: str, bus_url: str, home: Path, **limits: Any) -> Settings:
     door = {"port": 0, "keys_file": home / "keys" / "ingest.json"} | limits
     return settings_for(bootstrap, bus_url, ingest=door)
+
+
+async def test_an_event_larger_than_the_topic_takes_is_refused_and_nothing_of_its_request_is_written(
+    real_kafka: str, tmp_path: Path
+) -> None:
+    settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
+    create_topic(real_kafka, settings.topics.events, config={"max.message.bytes": "20000"})
+    small, large, blank = (event(0, n, payload={"noise": noise}) for n, noise in enumerate(("", NOISE, "x" * 60_000)))
+    async with ingesting(Desk(tmp_path, settings)) as front:
+        status, answer = await front.post(b"[" + b",".join([small, large, small]) + b"]")
+        assert (status, [error["index"] for error in answer["errors"]]) == (413, [1])
+        assert (await front.post(large))[0] == 413
+        assert read_all(settings, settings.topics.events) == []
+        status, answer = await front.post(b"[" + b",".join([blank, small]) + b"]")
+        assert (status, answer["accepted"]) == (202, 2), "it fits, compressed"
+        text = (await front.ops("/metrics"))[1]
+    assert 'pushrail_ingest_requests_total{status="413"} 2.0' in text
+    assert [value for _, value, _ in read_all(settings, settings.topics.events)] == [blank, small]
 
 
 async def test_what_is_posted_reaches_the_customers_bus(real_kafka: str, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pushrail_stream.http.api_keys import ApiKeys, with_new_key
 from pushrail_stream.http.ingest import Ingest
 from pushrail_stream.http.limits import IngestLimits
 from pushrail_stream.http.server import MAX_CONNECTIONS, IngestServer
-from pushrail_stream.ports import Outgoing, Position
+from pushrail_stream.ports import Outgoing, Position, TooLarge
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 EVENT: dict[str, Any] = {
@@ -40,14 +40,14 @@ class FakeGate:
 
     def __init__(self) -> None:
         self.taken: list[Outgoing] = []
-        self.failures: dict[int, str] = {}
+        self.failures: dict[int, str | TooLarge] = {}
         """What becomes of records by their index in a request."""
         self.open = asyncio.Event()
         self.open.set()
         self.entered = asyncio.Queue[int]()
         """How many records each request wants to write, as they come."""
 
-    async def publish_all(self, records: Sequence[Outgoing]) -> Sequence[Position | str]:
+    async def publish_all(self, records: Sequence[Outgoing]) -> Sequence[Position | str | TooLarge]:
         self.entered.put_nowait(len(records))
         await self.open.wait()
         first = len(self.taken)

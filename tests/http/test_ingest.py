@@ -20,6 +20,7 @@ from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.http.posted import filled, split
 from pushrail_stream.http.problem import Refusal
+from pushrail_stream.ports import TooLarge
 from tests.e2e.world import destination
 from tests.http.door import EVENT, Door, event, ingest_door
 
@@ -108,6 +109,26 @@ async def test_a_body_that_is_no_event_is_refused_by_its_field(tmp_path: Path, b
         status, answer, _ = await door.post(body)
         assert (status, answer["errors"][0]["field"]) == (422, field)
         assert not door.gate.taken
+
+
+async def test_an_event_that_kafka_can_never_take_is_too_large_and_its_request_is_not_taken(tmp_path: Path) -> None:
+    async with ingest_door(tmp_path) as door:
+        body = json.dumps(event()).encode()
+        detail = f"has {len(body)} bytes and is, even compressed, larger than the Kafka topic's max.message.bytes, 100"
+        door.gate.failures = {0: "was not written", 1: TooLarge(100), 2: "was not written"}
+        status, answer, headers = await door.post(b"[" + b",".join([body] * 3) + b"]")
+        assert (status, answer["type"]) == (413, "urn:pushrail:problem:too-large")
+        assert answer["detail"] == f"event 1: {detail}"
+        assert answer["errors"] == [{"index": 1, "field": "value", "pointer": "#/1", "detail": detail}]
+        assert (answer["accepted"], [result["status"] for result in answer["results"]]) == (0, ["failed"] * 3)
+        assert "Retry-After" not in headers
+        assert (door.answers[0].accepted, door.answers[0].rejected, door.answers[0].failed) == (0, 1, 2)
+        door.gate.failures = {0: TooLarge(100)}
+        status, answer, _ = await door.post(body)
+        assert (status, answer["errors"]) == (413, [{"field": "value", "pointer": "#", "detail": detail}])
+        door.gate.failures = {1: TooLarge(100)}
+        status, answer, _ = await door.post([event(), event()])
+        assert (status, answer["accepted"], answer["results"][0]["status"]) == (413, 1, "accepted")
 
 
 async def test_what_is_taken_fits_whatever_source_its_destination_has(tmp_path: Path) -> None:

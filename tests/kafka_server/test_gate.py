@@ -12,8 +12,9 @@ from confluent_kafka import KafkaError
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.kafka.ends import _LATEST, Ends
+from pushrail_stream.kafka.gate import KafkaGate
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.producer import FLUSH_SECS, KafkaGate, KafkaLog, KafkaPublisher
+from pushrail_stream.kafka.producer import FLUSH_SECS, KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.ports import ClientStatistics, Failed, Outgoing, Position
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker

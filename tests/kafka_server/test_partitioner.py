@@ -11,8 +11,9 @@ from typing import Final
 import pytest
 from confluent_kafka import Producer
 
+from pushrail_stream.kafka.gate import KafkaGate
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.producer import KafkaGate, KafkaLog, KafkaPublisher
+from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.replays import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.ports import Outgoing

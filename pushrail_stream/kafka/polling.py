@@ -1,0 +1,69 @@
+"""A producer's own thread: it serves delivery reports, without which nobody who waits would hear of them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final, final
+
+from confluent_kafka import KafkaException, Producer
+
+from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
+from pushrail_stream.ports import Failed
+
+_POLL_SECS: Final = 0.1
+
+
+def callbacks(keeper: StatisticsKeeper) -> dict[str, Any]:
+    """Properties by which a producer says nothing of its own accord, and ``keeper`` has its statistics."""
+    return {"error_cb": lambda _error: None, "stats_cb": keeper, "statistics.interval.ms": INTERVAL_MS}
+
+
+@final
+class Polling:
+    """Serves a producer's delivery reports, in a thread."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self.fatal = ""
+        """The error after which the producer writes nothing any more."""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._producer.poll(_POLL_SECS)
+            except Exception as error:  # noqa: BLE001 - if this thread ended, whoever waits would wait for ever
+                self.fatal = self.fatal or (error.args[0].str() if isinstance(error, KafkaException) else repr(error))
+                # What is still on its way will not arrive: its reports come now, not when their time-out has passed.
+                self._producer.purge()
+
+    def end(self, flush_secs: float) -> None:
+        """Stop polling, wait so long for what Kafka has not acknowledged, and give the rest up."""
+        self._stopping.set()
+        self._thread.join()
+        # A fatal error that is met only now: there is nobody left to tell.
+        with suppress(KafkaException):
+            self._producer.flush(flush_secs)
+        self._producer.purge()  # else librdkafka complains on stderr, in words of its own
+        with suppress(KafkaException):
+            self._producer.flush(1.0)  # at once: the reports of what was given up
+
+
+@asynccontextmanager
+async def being_polled(producer: Producer, flush_secs: float = 0.0) -> AsyncIterator[Polling]:
+    """Serve a producer's delivery reports until the block ends; then wait so long for what is left, and give it up."""
+    polling = Polling(producer)
+    try:
+        yield polling
+    finally:
+        await asyncio.get_running_loop().run_in_executor(None, polling.end, flush_secs)
+
+
+def cannot_go_on(reason: str) -> Failed:
+    """What is said of a producer after an error that is fatal to it."""
+    return Failed(f"the Kafka producer cannot go on, start it anew: {reason}")

@@ -1,0 +1,155 @@
+"""What ingest may write to a topic that takes less than it is given: decided by the topic's own limit, before anything.
+
+Kafka counts a batch as it is sent, which is compressed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from pushrail_stream.kafka import gate as module
+from pushrail_stream.kafka.gate import KafkaGate
+from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.sizes import largest_batch, max_message_bytes
+from pushrail_stream.ports import Outgoing, Position, TooLarge
+from pushrail_stream.sandbox.broker import EmbeddedBroker
+from tests.conftest import LocalKafkaFactory
+from tests.kafka_server.topics import create_topic, unique_name
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+LIMIT = 20_000
+dice = random.Random(18)
+
+
+def small_topic(bootstrap: str, **config: str) -> str:
+    """A topic of one partition that takes batches of `LIMIT` bytes."""
+    name = unique_name("small")
+    create_topic(bootstrap, name, config={"max.message.bytes": str(LIMIT), **config})
+    return name
+
+
+def noise(size: int) -> Outgoing:
+    """A record that nothing makes smaller."""
+    return Outgoing(b"key", dice.randbytes(size), (("pushrail-vendor", b"acme"),))
+
+
+def blank(size: int) -> Outgoing:
+    """A record that becomes very small when it is compressed."""
+    return Outgoing(b"key", b"x" * size, ())
+
+
+def end_of(bootstrap: str, topic: str) -> int:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "ends", "log_level": 0})
+    try:
+        return int(consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=30)[1])
+    finally:
+        consumer.close()
+
+
+@pytest.mark.parametrize("compression", ["producer", "lz4", "uncompressed"])
+async def test_what_surely_fits_fits_and_what_does_not_is_told_by_kafka(real_kafka: str, compression: str) -> None:
+    topic = small_topic(real_kafka, **{"compression.type": compression})
+    async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
+        surely = [noise(size) for size in range(LIMIT - 400, LIMIT) if largest_batch(noise(size)) <= LIMIT]
+        assert len(surely) > 200, "the estimate is close"
+        assert all(isinstance(result, Position) for result in await gate.publish_all(surely))
+        assert await gate.publish_all([noise(LIMIT)]) == [TooLarge(LIMIT)]
+        [result] = await gate.publish_all([blank(10 * LIMIT)])
+        assert isinstance(result, TooLarge if compression == "uncompressed" else Position)
+
+
+async def test_of_records_with_one_that_can_never_fit_none_is_written(real_kafka: str) -> None:
+    topic = small_topic(real_kafka)
+    async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
+        results = await gate.publish_all([noise(10), noise(2 * LIMIT), noise(10)])
+        assert results[1] == TooLarge(LIMIT)
+        assert [type(result) for result in results] == [str, TooLarge, str]
+        assert end_of(real_kafka, topic) == 0
+        assert [type(r) for r in await gate.publish_all([blank(2 * LIMIT), noise(10)])] == [Position, Position]
+        assert [type(r) for r in await gate.publish_all([blank(2 * LIMIT)] * 3)] == [Position] * 3
+
+
+async def test_small_records_that_are_many_are_not_too_large_together(real_kafka: str) -> None:
+    topic = small_topic(real_kafka)
+    async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
+        requests = [[noise(LIMIT // 3)] * 20 for _ in range(10)]
+        async with asyncio.TaskGroup() as tasks:
+            answers = [tasks.create_task(gate.publish_all(request)) for request in requests]
+        assert all(isinstance(result, Position) for answer in answers for result in answer.result())
+        assert end_of(real_kafka, topic) == 200
+
+
+async def test_what_is_refused_for_its_size_makes_no_other_record_wait(real_kafka: str) -> None:
+    topic = small_topic(real_kafka)
+    async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
+        async with asyncio.TaskGroup() as tasks:
+            refused = [tasks.create_task(gate.publish_all([noise(2 * LIMIT)])) for _ in range(20)]
+            taken = [tasks.create_task(gate.publish_all([noise(10)])) for _ in range(20)]
+        assert [task.result() for task in refused] == [[TooLarge(LIMIT)]] * 20
+        assert all(isinstance(task.result()[0], Position) for task in taken)
+        assert await gate.check(10) == "", "no producer has met anything fatal"
+
+
+async def test_a_limit_that_is_raised_is_noticed(real_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_LIMIT_SECS", 0.0)
+    topic = small_topic(real_kafka)
+    async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
+        assert await gate.publish_all([noise(2 * LIMIT)]) == [TooLarge(LIMIT)]
+        raised = ConfigEntry("max.message.bytes", "1000000", incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[raised])
+        admin = AdminClient({"bootstrap.servers": real_kafka})
+        admin.incremental_alter_configs([resource])[resource].result(30)
+        async with asyncio.timeout(30):
+            while not isinstance((await gate.publish_all([noise(2 * LIMIT)]))[0], Position):
+                assert await gate.check(10) == ""
+
+
+async def test_without_the_limit_nothing_is_decided_beforehand() -> None:
+    with EmbeddedBroker.start({"topic": 1}) as broker:
+        options = KafkaOptions(broker.bootstrap_servers)
+        assert max_message_bytes(options, "topic") is None
+        async with KafkaGate.open(options, "topic", 10) as gate:
+            assert [type(r) for r in await gate.publish_all([noise(2_000_000), noise(10)])] == [Position, Position]
+
+
+async def test_a_limit_that_may_not_be_asked_for_is_none(local_kafka_factory: LocalKafkaFactory) -> None:
+    kafka = local_kafka_factory(
+        {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
+        }
+    )
+    bootstrap = kafka.bootstrap_servers
+    topic = small_topic(bootstrap)
+    admin, options = AdminClient({"bootstrap.servers": bootstrap}), KafkaOptions(bootstrap)
+    assert max_message_bytes(options, topic) == LIMIT
+    for operation, permission in (
+        (AclOperation.DESCRIBE_CONFIGS, AclPermissionType.DENY),
+        (AclOperation.ALL, AclPermissionType.ALLOW),
+    ):
+        rule = AclBinding(
+            ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission
+        )
+        admin.create_acls([rule])[rule].result(30)
+    async with asyncio.timeout(30):
+        while max_message_bytes(options, topic) is not None:  # noqa: ASYNC110 - the rule takes its time to spread
+            await asyncio.sleep(0.1)
+    async with KafkaGate.open(options, topic, 10) as gate:
+        [result, other] = await gate.publish_all([noise(2 * LIMIT), noise(10)])
+        assert "too large" in str(result)
+        assert isinstance(other, Position | str)
