@@ -500,6 +500,20 @@ async def test_a_document_that_changes_while_its_old_bus_is_signed_in_to_is_aske
 
 
 @in_virtual_time
+async def test_a_destination_that_is_deleted_while_its_look_waits_for_its_turn_is_not_asked_about() -> None:
+    same = [destination(f"s{number}") for number in range(60)]
+    world = World(*same)
+    async with world.worker() as worker:
+        worker.feed(*(record(number, f"s{number}") for number in range(60)))
+        await worker.at(0.5)
+        world.directory.remove("dst_s59")
+        await worker.at(10)
+        assert len(world.bus.looks) == 59
+        assert looks(world, "dst_s59") == []
+        assert worker.commit() == {P0: 60}
+
+
+@in_virtual_time
 async def test_a_missing_bus_whose_role_cannot_sign_in_any_more_stays_missing() -> None:
     world = World(destination())
     world.bus.presence["dst_acme"] = "gone"
