@@ -6,13 +6,13 @@ import secrets
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from pushrail_stream.cli.errors import CommandError
+from pushrail_stream.cli.event_filter import events_asked_for
 from pushrail_stream.cli.known import known_destinations
 from pushrail_stream.cli.letters import all_letters, letter_filter
 from pushrail_stream.cli.offsets import offsets
@@ -21,12 +21,11 @@ from pushrail_stream.cli.output import emit, remark, say, table
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic, watched
 from pushrail_stream.cli.sending import Sender, interruptible
-from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
+from pushrail_stream.cli.times import MOMENT, now_ms, shown
 from pushrail_stream.history.attempts import read_attempt
 from pushrail_stream.history.delivered import DeliveredEvents
 from pushrail_stream.history.letters import LetterFilter
 from pushrail_stream.history.replay import (
-    ANY_TIME,
     MAX_REPLAYS,
     EventChoice,
     EventFilter,
@@ -155,7 +154,7 @@ def events(
     With --json: one object with replay, dryRun, sent, chosen (destination and count of each), leftOut (why, and how
     many) and at.
     """
-    asked = _events_asked_for(resume=resume, **filters)
+    asked = events_asked_for(resume=resume, **filters)
     settings = options.settings
     destinations, _ = known_destinations(settings)
     destination = asked.destination if asked else None
@@ -173,60 +172,6 @@ def events(
         with interruptible(replay_id, sender, f"go on with --resume {replay_id}"):
             _replay_events(settings, replay_id, progress, choice, sender, limit, bar)
     _report(options, replay_id, choice.chosen, choice.left_out, ("destination",), dry_run=dry_run)
-
-
-def _events_asked_for(
-    *,
-    resume: str | None,
-    everything: bool,
-    customer: str | None,
-    destination: str | None,
-    event_type: str | None,
-    **times: int | None,
-) -> EventFilter | None:
-    """The filter; None where a replay is resumed, which has its own."""
-    some = everything or not (customer is destination is event_type is None)
-    if resume is not None:
-        if some or any(time is not None for time in times.values()):
-            raise CommandError("--resume: goes on with that replay's own filter; give no other", 2)
-        return None
-    if times["delivered_since_ms"] is None and times["delivered_until_ms"] is None:
-        period = _produced_asked_for(times["since_ms"], times["until_ms"], some=some)
-    else:
-        period = _delivered_asked_for(**times, is_narrow=destination is not None and not everything)
-    return replace(period, customer=customer, destination=destination, event_type=event_type)
-
-
-def _produced_asked_for(since_ms: int | None, until_ms: int | None, *, some: bool) -> EventFilter:
-    if since_ms is None:
-        raise CommandError("--since: is required, unless --resume goes on with a replay", 2)
-    if not some:
-        raise CommandError(
-            "--customer, --destination, --event-type: one of them is required; --all sends everything again", 2
-        )
-    check_period(since_ms, until_ms)
-    return EventFilter(since_ms=since_ms, until_ms=now_ms() if until_ms is None else until_ms)
-
-
-def _delivered_asked_for(
-    *,
-    since_ms: int | None,
-    until_ms: int | None,
-    delivered_since_ms: int | None,
-    delivered_until_ms: int | None,
-    is_narrow: bool,
-) -> EventFilter:
-    if delivered_since_ms is None:
-        raise CommandError("--delivered-until: needs --delivered-since", 2)
-    if not is_narrow or not (since_ms is until_ms is None):
-        raise CommandError("--delivered-since: needs --destination, and neither --since nor --until nor --all", 2)
-    check_period(delivered_since_ms, delivered_until_ms, "--delivered-")
-    return EventFilter(
-        since_ms=ANY_TIME[0],
-        until_ms=ANY_TIME[1],
-        delivered_since_ms=delivered_since_ms,
-        delivered_until_ms=now_ms() if delivered_until_ms is None else delivered_until_ms,
-    )
 
 
 def _delivered_events(settings: Settings, wanted: EventFilter, bar: Bar) -> DeliveredEvents | None:

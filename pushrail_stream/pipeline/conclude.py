@@ -116,6 +116,8 @@ class Conclude:
         if delivery.first_attempt_ms is None:
             delivery.first_attempt_ms = self._clock.now_ms()
         standing = self._standing(lane, delivery, now)
+        if lane.is_shut:  # nothing has failed: it stays on its tier
+            standing = standing._replace(tier=max(standing.tier - 1, 0))
         problem = delivery.problem or Problem("Held", "no attempt could be made in time")
         if standing.age_secs >= self._policy.max_age_secs and not problem.ours:
             self._hand_over.bury(delivery, lane.destination.bus_arn, "expired", problem)

@@ -380,6 +380,17 @@ async def test_nothing_waits_for_an_answer_for_longer_than_it_may_be_held() -> N
 
 
 @in_virtual_time
+async def test_what_waits_for_an_answer_climbs_no_tier() -> None:
+    world = World(destination())
+    world.bus.sign_in_secs = 100.0
+    async with world.worker(poll_secs=0.1) as worker:
+        worker.feed(record(0))
+        await worker.at(130)
+        assert {tier for _, _, tier, _ in world.topics.moved()} == {"10s"}
+        assert world.bus.arrived["dst_acme"] == ["0"]
+
+
+@in_virtual_time
 async def test_what_waits_for_an_answer_leaves_at_once_with_its_partition() -> None:
     world = World(destination())
     world.bus.look_secs = HANGS
