@@ -11,7 +11,7 @@ from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.flood import FloodReport
-from pushrail_stream.core.outcome import Outcome
+from pushrail_stream.core.outcome import Outcome, Retryable
 from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.retry import Decision
 from pushrail_stream.core.retry_copy import RetryCopy
@@ -55,6 +55,12 @@ class Attempted(NamedTuple):
     request_id: str | None
     entries: tuple[EntryAttempted, ...]
     flush: Flush = "time"
+
+    @property
+    def own_fault(self) -> Retryable | None:
+        """The outcome, if the call failed as a whole for a fault of our own: all its entries then have the same."""
+        outcome = self.entries[0].outcome
+        return outcome if isinstance(outcome, Retryable) and outcome.ours else None
 
 
 class Skipped(NamedTuple):

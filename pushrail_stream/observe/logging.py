@@ -13,7 +13,7 @@ import structlog
 
 from pushrail_stream.core.bus_status import Swallowed
 from pushrail_stream.core.event import Event
-from pushrail_stream.core.outcome import Delivered, Retryable
+from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.signals import (
     ApiKeysChanged,
     Attempted,
@@ -264,10 +264,9 @@ class LogObserver:
     def _attempted(self, signal: Attempted) -> None:
         if self._is_debug:
             self._log.debug("attempted", **_wide(signal))
-        for entry in signal.entries:
-            outcome = entry.outcome
-            if isinstance(outcome, Retryable) and outcome.ours:
-                self._trouble(f"ours {outcome.code}", "our_own_fault", code=outcome.code, message=outcome.message)
+        fault = signal.own_fault
+        if fault is not None:
+            self._trouble(f"ours {fault.code}", "our_own_fault", code=fault.code, message=fault.message)
 
     def _trouble(self, key: str, event: str, /, **fields: Any) -> None:
         """Warn, but not again and again: lines of the same ``key`` are sampled. A field may have any name."""

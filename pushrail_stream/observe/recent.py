@@ -12,6 +12,7 @@ from typing import Final, final
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.signals import (
+    Attempted,
     BusGone,
     CommitFailed,
     CopyFailed,
@@ -44,6 +45,10 @@ class Recent:
 
     def __call__(self, signal: Signal) -> None:
         """See one signal."""
+        if isinstance(signal, Attempted):  # first, for these come by the thousand
+            if signal.own_fault is not None:
+                self._keep("our own fault", "", signal.own_fault.code, signal.own_fault.message)
+            return
         match signal:
             case DeadLettered(letter):
                 what = f"dead letter: {letter.reason}"

@@ -7,7 +7,9 @@ from itertools import count
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.flood import FloodReport
+from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.core.record import Partition
+from pushrail_stream.core.retry import Again, Settle
 from pushrail_stream.core.signals import (
     BusGone,
     CommitFailed,
@@ -25,7 +27,7 @@ from pushrail_stream.core.signals import (
     Trimmed,
 )
 from pushrail_stream.observe.recent import Recent
-from tests.observe.signals import letter
+from tests.observe.signals import attempted, letter
 from tests.pipeline.records import EVENTS, destination
 
 
@@ -62,6 +64,13 @@ def test_everything_that_wants_a_person_is_told() -> None:
         "suspended", "bus gone", "document refused", "Kafka", "registry", "stopped", "records removed unread",
         "nothing is read",
     ]  # fmt: skip
+
+
+def test_our_own_fault_is_one_incident_however_many_destinations_wait_for_it() -> None:
+    ours = (Retryable("BaseCredentialsMissing", "the token file is not there", ours=True), Again(1.0, "retryable"))
+    theirs = attempted((Retryable("503", "busy"), Again(1.0, "retryable")))
+    found = told(*[attempted(ours, ours)] * 50, theirs, attempted((Delivered("event-1"), Settle())))
+    assert found == [("our own fault", "", "BaseCredentialsMissing", "the token file is not there")]
 
 
 def test_many_bad_records_of_a_partition_are_one_incident_and_push_nothing_else_off() -> None:
