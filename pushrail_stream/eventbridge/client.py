@@ -74,6 +74,54 @@ class EventBridgeOptions:
         )
 
 
+class Endpoints:
+    """One endpoint of EventBridge for each region, opened when it is first needed."""
+
+    def __init__(self, options: EventBridgeOptions, session: AioSession, stack: AsyncExitStack) -> None:
+        self._options = options
+        self._session = session
+        self._stack = stack
+        self.user_agent = f"{session.user_agent()} {_PRODUCT}"
+        self._config = AioConfig(
+            connect_timeout=options.connect_timeout_secs,
+            read_timeout=options.read_timeout_secs,
+            # Unsigned, so that no client looks for credentials: none of the process's may sign a customer's call.
+            signature_version=UNSIGNED,
+            # No limit of connections: lanes bound the calls, and a bus that hangs must not use up its neighbours'.
+            max_pool_connections=0,
+            user_agent_extra=_PRODUCT,
+        )
+        # An end to the whole call beside stock's two: a reply that drips in never trips the read time-out.
+        total_secs = options.connect_timeout_secs + options.read_timeout_secs
+        self._timeout = aiohttp.ClientTimeout(
+            total=total_secs, sock_connect=options.connect_timeout_secs, sock_read=options.read_timeout_secs
+        )
+        self.known: dict[str, Endpoint] = {}
+        """Those that are open, by region."""
+        self._openings: dict[str, Shared[Endpoint | CallFailed]] = {}
+
+    async def of(self, region: str) -> Endpoint | CallFailed:
+        """The endpoint that a stock client of this region would call, or why there is none. No call is made."""
+        opening = self._openings.setdefault(region, Shared())
+        return await opening.run(lambda: self._connect(region))
+
+    async def _connect(self, region: str) -> Endpoint | CallFailed:
+        if region in self.known:
+            return self.known[region]
+        url = self._options.endpoint_of(region)
+        try:
+            client = await self._stack.enter_async_context(
+                self._session.create_client("events", region_name=region, endpoint_url=url, config=self._config)
+            )
+            endpoint = self.known[region] = await Endpoint.of(client, user_agent=self.user_agent, timeout=self._timeout)
+        except _OF_A_REGION as error:
+            return CallFailed("PutEvents", type(error).__name__, safe_message(f"no endpoint for {region}: {error}"))
+        except Exception as error:  # noqa: BLE001 - settings, environment and files make botocore raise almost anything
+            problem = f"buses in {region} cannot be called: {type(error).__name__}: {error}"
+            return CallFailed("Credentials", AWS_SETTINGS_UNUSABLE, safe_message(problem))
+        return endpoint
+
+
 class _Access:
     """How to call for one destination, as its document has it now."""
 
@@ -102,25 +150,10 @@ class EventBridge:
     def __init__(
         self, options: EventBridgeOptions, session: AioSession, stack: AsyncExitStack, now: Callable[[], datetime]
     ) -> None:
-        self._options = options
-        self._session = session
-        self._stack = stack
         self._stamps = Stamps(now)
-        self._user_agent = f"{session.user_agent()} {_PRODUCT}"
-        self._config = AioConfig(
-            connect_timeout=options.connect_timeout_secs,
-            read_timeout=options.read_timeout_secs,
-            # Explicit: botocore's default mode changes with its version, and retries are the pipeline's (facts 1.6).
-            retries={"total_max_attempts": 1},
-            user_agent_extra=_PRODUCT,
-        )
-        # An end to the whole call beside stock's two: a reply that drips in never trips the read time-out.
-        total_secs = options.connect_timeout_secs + options.read_timeout_secs
-        self._timeout = aiohttp.ClientTimeout(
-            total=total_secs, sock_connect=options.connect_timeout_secs, sock_read=options.read_timeout_secs
-        )
+        self._endpoints = Endpoints(options, session, stack)
         self._sign_in = SignInService(
-            options.sts(self._user_agent),
+            options.sts(self._endpoints.user_agent),
             session,
             stack,
             narrow=options.sts_session_policy,
@@ -129,8 +162,6 @@ class EventBridge:
         )
         self._accesses: dict[str, _Access] = {}
         self._swept_at = 0.0
-        self._endpoints: dict[str, Endpoint] = {}
-        self._openings: dict[str, Shared[Endpoint | CallFailed]] = {}
 
     @classmethod
     @asynccontextmanager
@@ -148,7 +179,7 @@ class EventBridge:
         keys = await access.source.keys(access.used_at)
         if isinstance(keys, CallFailed):
             return keys
-        endpoint = self._endpoints.get(destination.region) or await self._open_endpoint(destination.region)
+        endpoint = self._endpoints.known.get(destination.region) or await self._endpoints.of(destination.region)
         if isinstance(endpoint, CallFailed):
             return endpoint
         signer = access.signer
@@ -189,7 +220,7 @@ class EventBridge:
         """Whether the destination's bus exists, asked with the destination's own credentials."""
         access = self._access(destination)
         keys = await access.source.keys(access.used_at)
-        endpoint = await self._open_endpoint(destination.region)
+        endpoint = await self._endpoints.of(destination.region)
         if isinstance(keys, CallFailed) or isinstance(endpoint, CallFailed):
             return "unknown"
         signer = Signer(keys, endpoint, DESCRIBE_EVENT_BUS)
@@ -212,29 +243,3 @@ class EventBridge:
         self._accesses = {
             key: access for key, access in self._accesses.items() if 0 <= now - access.used_at < _IDLE_SECS
         }
-
-    async def _open_endpoint(self, region: str) -> Endpoint | CallFailed:
-        opening = self._openings.setdefault(region, Shared())
-        return await opening.run(lambda: self._connect(region))
-
-    async def _connect(self, region: str) -> Endpoint | CallFailed:
-        if region in self._endpoints:
-            return self._endpoints[region]
-        # Unsigned, so that this client never looks for credentials: none of the process's may sign a customer's call.
-        # No limit of connections: lanes bound the calls, and a bus that hangs must not use up its neighbours' share.
-        config = self._config.merge(AioConfig(signature_version=UNSIGNED, max_pool_connections=0))
-        try:
-            client = await self._stack.enter_async_context(
-                self._session.create_client(
-                    "events", region_name=region, endpoint_url=self._options.endpoint_of(region), config=config
-                )
-            )
-            endpoint = self._endpoints[region] = await Endpoint.of(
-                client, user_agent=self._user_agent, timeout=self._timeout
-            )
-        except _OF_A_REGION as error:
-            return CallFailed("PutEvents", type(error).__name__, safe_message(f"no endpoint for {region}: {error}"))
-        except Exception as error:  # noqa: BLE001 - settings, environment and files make botocore raise almost anything
-            problem = f"buses in {region} cannot be called: {type(error).__name__}: {error}"
-            return CallFailed("Credentials", AWS_SETTINGS_UNUSABLE, safe_message(problem))
-        return endpoint

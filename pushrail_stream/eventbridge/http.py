@@ -9,15 +9,13 @@ Leaned on: ``client._endpoint.http_session`` with ``_get_session`` and ``_proxy_
 from __future__ import annotations
 
 import io
-import re
 import zlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 import aiohttp
 
-from pushrail_stream.core.outcome import UNKNOWN_RESULT, CallFailed, Operation
-from pushrail_stream.core.text import safe_message
+from pushrail_stream.core.outcome import CallFailed, Operation
 from pushrail_stream.eventbridge.failures import no_reply
 
 if TYPE_CHECKING:
@@ -33,10 +31,6 @@ _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _MAX_ID_LENGTH: Final = 128
 """Characters of a request id. AWS's have 36."""
-_CODE: Final = re.compile(r"[\w.:#/-]{1,128}", re.ASCII)
-"""Shape of AWS's error codes. Anything else in their place is the text of somebody in between."""
-_LAST_RESULT: Final = 300
-"""botocore's bound between a result and an error."""
 
 
 class HttpReply(NamedTuple):
@@ -50,9 +44,7 @@ class HttpReply(NamedTuple):
     @property
     def request_id(self) -> str | None:
         """AWS's name for the request; None where there is none, or none that can be written down."""
-        name = self.headers.get("x-amzn-RequestId")
-        can_be_kept = name is not None and name.isascii() and name.isprintable() and len(name) <= _MAX_ID_LENGTH
-        return name if can_be_kept else None
+        return kept_id(self.headers.get("x-amzn-RequestId"))
 
     def for_parser(self) -> dict[str, Any]:
         """The reply as botocore's parsers take it."""
@@ -106,28 +98,15 @@ class Http:
             return no_reply(operation, error)
         coding = response.headers.get("Content-Encoding")
         if coding is not None:
-            content = _decompressed(content, coding)
+            content = decompressed(content, coding)
         return HttpReply(response.status, response.headers, content)
 
 
-def refusal(operation: Operation, reply: HttpReply, parser: Any, output: Any) -> CallFailed:
-    """What a reply other than 200 says, read by botocore's ``parser``. Without a code of AWS's the status is the code.
-
-    ``output``: botocore's model of the operation's result.
-    """
-    status, request_id = reply.status, reply.request_id
-    if status <= _LAST_RESULT:
-        return CallFailed(operation, UNKNOWN_RESULT, f"HTTP {status} is no answer", status, request_id)
-    try:
-        parsed: dict[str, Any] = parser.parse(reply.for_parser(), output)
-        error: dict[str, Any] = parsed["Error"]
-        code, message = str(error.get("Code") or ""), str(error.get("Message") or "")
-        request_id = request_id or parsed["ResponseMetadata"].get("RequestId")
-    except Exception as problem:  # noqa: BLE001 - a parser raises anything for a body that it does not expect
-        code, message = "", f"unreadable error reply: {type(problem).__name__}"
-    return CallFailed(
-        operation, code if _CODE.fullmatch(code) else str(status), safe_message(message), status, request_id
-    )
+def kept_id(name: object) -> str | None:
+    """A request id that can be written down; None for anything else."""
+    if isinstance(name, str) and name.isascii() and name.isprintable() and 0 < len(name) <= _MAX_ID_LENGTH:
+        return name
+    return None
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
@@ -144,7 +123,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
     return bytes(content)
 
 
-def _decompressed(content: bytes, coding: str) -> bytes:
+def decompressed(content: bytes, coding: str) -> bytes:
     """A proxy may compress in spite of ``Accept-Encoding: identity``."""
     if coding.strip().lower() not in _COMPRESSED:
         return content

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
 
-from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
 
-from pushrail_stream.core.text import safe_message
+from pushrail_stream.core.outcome import CallFailed
+from pushrail_stream.eventbridge.own_keys import OwnKeys
+from pushrail_stream.eventbridge.sts import StsEndpoint, StsOptions
+
+PATIENCE_SECS: Final = 20.0
+"""How long a command waits for our own credentials: a credential process may ask a person's password manager."""
 
 
 class UnknownIdentity(Exception):  # noqa: N818 - it is the sentence a person reads
@@ -26,14 +30,20 @@ class OwnAccount(NamedTuple):
 
 async def own_account(*, region: str, endpoint_url: str | None, timeout_secs: float) -> OwnAccount:
     """The account of the process's standard credentials; raises `UnknownIdentity`."""
-    config = AioConfig(connect_timeout=timeout_secs, read_timeout=timeout_secs, retries={"total_max_attempts": 1})
-    try:
-        async with get_session().create_client(
-            "sts", region_name=region, endpoint_url=endpoint_url, config=config
-        ) as client:
-            identity = await client.get_caller_identity()
-            return OwnAccount(identity["Account"], identity["Arn"].split(":")[1])
-    except (BotoCoreError, ClientError, ResponseParserError, OSError, ValueError) as error:
-        raise UnknownIdentity(safe_message(str(error))) from error
-    except (KeyError, IndexError) as error:
-        raise UnknownIdentity("what STS answered is no identity") from error
+    session = get_session()
+    options = StsOptions(
+        region=region,
+        endpoint_url=endpoint_url,
+        connect_timeout_secs=timeout_secs,
+        read_timeout_secs=timeout_secs,
+        user_agent=session.user_agent(),
+    )
+    keys = await OwnKeys(lambda: datetime.now(UTC), PATIENCE_SECS).keys()
+    if isinstance(keys, CallFailed):
+        raise UnknownIdentity(keys.message)
+    async with AsyncExitStack() as stack:
+        sts = await StsEndpoint.open(options, session, stack)
+        identity = sts if isinstance(sts, CallFailed) else await sts.whose(keys)
+        if isinstance(identity, CallFailed):
+            raise UnknownIdentity(f"{identity.code}: {identity.message}")
+        return OwnAccount(identity.account, identity.arn.split(":")[1])

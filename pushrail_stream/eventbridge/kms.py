@@ -10,9 +10,10 @@ from typing import Any, Final, final
 
 import botocore.session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
 from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.http import decompressed
 from pushrail_stream.ports import KeyUnavailable
 
 _TIMEOUT_SECS: Final = 3.0
@@ -22,6 +23,8 @@ _PAUSE_SECS: Final = 5.0
 _REMEMBERED: Final = 20_000
 """Data keys of 32 bytes that are kept unwrapped: a document that is read again costs KMS nothing."""
 _CONNECTIONS: Final = 16
+_KEY_BYTES: Final = 32
+"""Of an AES-256 key."""
 _DOES_NOT_OPEN: Final = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
 
 
@@ -57,10 +60,13 @@ class KmsKey:
     def new_data_key(self, context: Mapping[str, str]) -> tuple[bytes, bytes]:
         """A fresh data key, plain and wrapped; raises `KeyUnavailable`."""
         try:
-            given = self._ask("generate_data_key", KeySpec="AES_256", EncryptionContext=context)
+            plain, given = self._ask("generate_data_key", KeySpec="AES_256", EncryptionContext=context)
         except ClientError as error:
             raise self._refused(error) from error
-        return given["Plaintext"], given["CiphertextBlob"]
+        wrapped = given.get("CiphertextBlob")
+        if not isinstance(wrapped, bytes) or not wrapped:
+            raise self._no_answer("the reply has no CiphertextBlob")
+        return plain, wrapped
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes | None:
         """The data key; None when it was not wrapped by this key for this context. Raises `KeyUnavailable`."""
@@ -68,22 +74,36 @@ class KmsKey:
 
     def _decrypt(self, wrapped: bytes, context: tuple[tuple[str, str], ...]) -> bytes | None:
         try:
-            plain: bytes = self._ask("decrypt", CiphertextBlob=wrapped, EncryptionContext=dict(context))["Plaintext"]
+            return self._ask("decrypt", CiphertextBlob=wrapped, EncryptionContext=dict(context))[0]
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") in _DOES_NOT_OPEN:
+            if _code_of(error) in _DOES_NOT_OPEN:
                 return None
             raise self._refused(error) from error
-        return plain
 
-    def _ask(self, operation: str, **request: Any) -> Any:
-        """Raises `KeyUnavailable` when there is no answer, ClientError when it is a refusal."""
+    def _ask(self, operation: str, **request: Any) -> tuple[bytes, dict[str, Any]]:
+        """The data key and all else that KMS said.
+
+        Raises `KeyUnavailable` when there is no answer that can be used, ClientError when it is a refusal.
+        """
         if self._clock() < self._silent_until:
             raise KeyUnavailable(f"KMS gave no answer a moment ago ({self._arn})")
         try:
-            return getattr(self._client(), operation)(KeyId=self._arn, **request)
-        except (BotoCoreError, OSError, ValueError) as error:
-            self._silent_until = self._clock() + _PAUSE_SECS
-            raise KeyUnavailable(f"KMS cannot be asked ({self._arn}): {safe_message(str(error))}") from error
+            given = getattr(self._client(), operation)(KeyId=self._arn, **request)
+            plain = given.get("Plaintext")
+        except ClientError:
+            raise
+        except Exception as error:
+            # Whatever the chain of credentials, the network or a reply that is none of KMS makes the library raise.
+            raise self._no_answer(f"{type(error).__name__}: {error}") from error
+        if not isinstance(plain, bytes) or len(plain) != _KEY_BYTES:
+            raise self._no_answer(f"the reply has no data key of {_KEY_BYTES} bytes")
+        return plain, given
+
+    def _no_answer(self, problem: str) -> KeyUnavailable:
+        self._silent_until = self._clock() + _PAUSE_SECS
+        with self._opening:
+            self._kms = None  # the next client looks for our credentials anew
+        return KeyUnavailable(f"KMS cannot be asked ({self._arn}): {safe_message(problem)}")
 
     def _client(self) -> Any:
         with self._opening:
@@ -97,9 +117,20 @@ class KmsKey:
                 self._kms = botocore.session.get_session().create_client(
                     "kms", region_name=self._arn.split(":")[3], endpoint_url=self._endpoint_url, config=config
                 )
+                self._kms.meta.events.register("before-parse.kms", _decompress)
             return self._kms
 
     def _refused(self, error: ClientError) -> KeyUnavailable:
-        said = error.response.get("Error", {})
-        code, message = said.get("Code", "an error"), safe_message(said.get("Message") or "")
-        return KeyUnavailable(f"KMS answers {code} ({self._arn}): {message}")
+        message = str(error.response.get("Error", {}).get("Message") or "")
+        return KeyUnavailable(f"KMS answers {_code_of(error)} ({self._arn}): {safe_message(message)}")
+
+
+def _code_of(error: ClientError) -> str:
+    return safe_message(str(error.response.get("Error", {}).get("Code") or "an error"))
+
+
+def _decompress(response_dict: dict[str, Any], **_: Any) -> None:
+    """A proxy may compress in spite of ``Accept-Encoding: identity``, and botocore decompresses nothing."""
+    coding = response_dict["headers"].get("content-encoding")
+    if coding is not None:
+        response_dict["body"] = decompressed(response_dict["body"], coding)

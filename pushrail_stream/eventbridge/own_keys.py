@@ -39,9 +39,10 @@ that none is cut off because of us."""
 class OwnKeys:
     """Our own keys, found once for all who ask meanwhile. Lives on one event loop."""
 
-    def __init__(self, now: Callable[[], datetime]) -> None:
+    def __init__(self, now: Callable[[], datetime], first_wait_secs: float = _FIRST_WAIT_SECS) -> None:
         """``now``: in UTC."""
         self._now = now
+        self._first_wait_secs = first_wait_secs
         self._chain = Chain()
         self._answer: Keys | CallFailed | None = None
         self._answered_at = 0.0
@@ -54,7 +55,7 @@ class OwnKeys:
         if self._reading is None and self._is_due:
             self._reading = self._start()
         if self._reading is not None:
-            await asyncio.wait([self._reading], timeout=_FIRST_WAIT_SECS if self._answer is None else _WAIT_SECS)
+            await asyncio.wait([self._reading], timeout=self._first_wait_secs if self._answer is None else _WAIT_SECS)
         if self._answer is None:
             message = "our own credentials are still being looked for: a provider of the chain does not answer"
             self._answer = CallFailed("Credentials", BASE_CREDENTIALS_MISSING, message)

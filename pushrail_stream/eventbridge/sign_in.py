@@ -24,7 +24,7 @@ from pushrail_stream.eventbridge.failures import no_reply
 from pushrail_stream.eventbridge.keys import Keys
 from pushrail_stream.eventbridge.own_keys import OwnKeys
 from pushrail_stream.eventbridge.shared import Shared
-from pushrail_stream.eventbridge.sts import SESSION_SECS, RoleSession, StsEndpoint, StsOptions
+from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, StsOptions, assume_role_request
 from pushrail_stream.ports import SignIns
 
 
@@ -72,14 +72,7 @@ class SignInService:
             message = f"more than {1 / self._gap_secs:.0f} sign-ins a second are due (sts.max_calls_per_second)"
             return CallFailed("AssumeRole", SIGN_INS_QUEUED, message)
         self._next_at += self._gap_secs
-        request = {
-            "RoleArn": auth.role_arn,
-            "RoleSessionName": name,
-            "ExternalId": auth.external_id,
-            "DurationSeconds": str(SESSION_SECS),
-        }
-        if policy is not None:
-            request["Policy"] = policy
+        request = assume_role_request(auth.role_arn, auth.external_id, name, policy)
         self._calls += 1
         answer = await self._call(keys, request, wait_secs, until)
         if isinstance(answer, RoleSession):

@@ -8,6 +8,7 @@ names.
 
 from __future__ import annotations
 
+import re
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,7 +26,7 @@ from botocore.parsers import create_parser
 
 from pushrail_stream.core.outcome import AWS_SETTINGS_UNUSABLE, UNKNOWN_RESULT, CallFailed
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.http import Http, HttpReply, refusal
+from pushrail_stream.eventbridge.http import Http, HttpReply, kept_id
 from pushrail_stream.eventbridge.keys import Keys, checked_keys
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ _CONNECTIONS: Final = 0
 """No limit: the rate of sign-ins bounds them, and roles whose sign-in hangs must not use up the others' share."""
 _COLONS_OF_AN_ARN: Final = 5
 _OK: Final = 200
+_CODE: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
+"""Shape of AWS's error codes. Anything else in their place is the text of somebody in between."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,16 @@ class Identity(NamedTuple):
 
     account: str
     arn: str
+
+
+def assume_role_request(role_arn: str, external_id: str | None, name: str, policy: str | None) -> dict[str, str]:
+    """What AssumeRole is asked. ``name``: of the session. ``policy``: what confines it, beside the role's own."""
+    request = {"RoleArn": role_arn, "RoleSessionName": name, "DurationSeconds": str(SESSION_SECS)}
+    if external_id is not None:
+        request["ExternalId"] = external_id
+    if policy is not None:
+        request["Policy"] = policy
+    return request
 
 
 @final
@@ -133,13 +146,15 @@ class StsEndpoint:
         if isinstance(reply, CallFailed):
             return reply
         output = self._model.operation_model(action).output_shape
-        if reply.status != _OK:
-            return refusal(action, reply, self._parser, output)
         try:
             parsed: dict[str, Any] = self._parser.parse(reply.for_parser(), output)
-        except Exception as problem:  # noqa: BLE001 - a parser raises anything for a body that it does not expect
-            return _no_answer(action, reply, type(problem).__name__)
-        return _Result(action, reply, parsed)
+        except Exception as error:  # noqa: BLE001 - a parser raises anything for a body that it does not expect
+            parsed, problem = {}, type(error).__name__
+        else:
+            problem = "an error" if "Error" in parsed else ""
+        if reply.status == _OK:
+            return _no_answer(action, reply, problem) if problem else _Result(action, reply, parsed)
+        return _refusal(action, reply, parsed)
 
     def _headers(self, keys: Keys, body: bytes) -> dict[str, str]:
         headers = {"Content-Type": _CONTENT_TYPE, "User-Agent": self._user_agent, "Accept-Encoding": "identity"}
@@ -175,6 +190,18 @@ def _identity(given: _Result) -> Identity | CallFailed:
     if not isinstance(account, str) or not isinstance(arn, str) or arn.count(":") < _COLONS_OF_AN_ARN:
         return _no_answer(given.action, given.reply, "no identity")
     return Identity(account, arn)
+
+
+def _refusal(action: Action, reply: HttpReply, parsed: dict[str, Any]) -> CallFailed:
+    """What a reply other than 200 says. Without a code of AWS's the status is the code."""
+    said = parsed.get("Error")
+    error: dict[str, Any] = said if isinstance(said, dict) else {}
+    code, message = error.get("Code"), error.get("Message")
+    if not isinstance(code, str) or not _CODE.fullmatch(code):
+        code = str(reply.status)
+    text = safe_message(message) if isinstance(message, str) else ""
+    request_id = reply.request_id or kept_id(parsed.get("ResponseMetadata", {}).get("RequestId"))
+    return CallFailed(action, code, text, reply.status, request_id)
 
 
 def _no_answer(action: Action, reply: HttpReply, problem: str) -> CallFailed:

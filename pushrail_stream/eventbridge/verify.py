@@ -1,4 +1,4 @@
-"""Verify: try a destination step by step, with the stock client, and say what each step found.
+"""Verify: try a destination step by step, with the calls that a worker makes, and say what each step found.
 
 The negative steps matter most: a trust policy that does not ask for the external ID lets any customer of ours name this
 customer's role as their own.
@@ -9,26 +9,29 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
-from botocore.exceptions import BotoCoreError, ClientError, ProxyConnectionError
-from botocore.parsers import ResponseParserError
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
 from pushrail_stream.core.entry import render
 from pushrail_stream.core.event import Event, Undecodable, decode
+from pushrail_stream.core.outcome import CallFailed, EntryResult
 from pushrail_stream.core.text import format_rfc3339, safe_message
-from pushrail_stream.eventbridge.client import EventBridgeOptions
+from pushrail_stream.eventbridge.client import Endpoints, EventBridgeOptions
 from pushrail_stream.eventbridge.credentials import session_name, session_policy
+from pushrail_stream.eventbridge.identity import PATIENCE_SECS
+from pushrail_stream.eventbridge.keys import Keys, checked_keys
+from pushrail_stream.eventbridge.own_keys import OwnKeys
+from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request
+from pushrail_stream.eventbridge.wire import DESCRIBE_EVENT_BUS, Endpoint, Signer, Stamps
 
 TEST_EVENT: Final = "pushrail.test"
 """``eventType`` of the event that is sent: a rule by tenant matches it, no rule for a type of real events does."""
 _DENIED: Final = "AccessDenied"
-_NOT_AWS: Final = "what answered is not AWS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,71 +45,71 @@ class Step:
     request_id: str | None = None
 
 
-class _Refused(Exception):  # noqa: N818 - a step's end, not an error of ours
-    """AWS or the network said no. ``code`` is AWS's, or None where nobody answered."""
-
-    def __init__(self, error: Exception) -> None:
-        self.code: str | None = None
-        self.request_id: str | None = None
-        code, text = type(error).__name__, str(error)
-        if isinstance(error, ClientError):
-            said = error.response.get("Error", {})
-            code, text = said.get("Code", code), said.get("Message", text)
-            self.code = code
-            self.request_id = error.response.get("ResponseMetadata", {}).get("RequestId")
-        # A proxy's URL may hold its password, and its errors repeat the URL.
-        super().__init__(code if isinstance(error, ProxyConnectionError) else safe_message(f"{code}: {text}"))
-
-
 async def verify(destination: Destination, options: EventBridgeOptions) -> AsyncIterator[Step]:
     """Each step as it ends; after one that failed only those follow that do not need it."""
-    trial = _Trial(destination, options, get_session())
-    match destination.auth:
-        case AccessKey() as auth:
-            signing = _sign_in_by_key(trial, auth)
-        case AssumeRole() as auth:
-            signing = _sign_in_by_role(trial, auth)
-    async for step in signing:
-        yield step
-    if trial.keys is None:
-        return
-    bus = await trial.bus()
-    yield bus
-    if bus.result != "failed":
-        yield await trial.send()
+    async with AsyncExitStack() as stack:
+        trial = _Trial(destination, options, get_session(), stack)
+        match destination.auth:
+            case AccessKey() as auth:
+                signing = _sign_in_by_key(trial, auth)
+            case AssumeRole() as auth:
+                signing = _sign_in_by_role(trial, auth)
+        async for step in signing:
+            yield step
+        if trial.keys is None:
+            return
+        endpoint = await trial.endpoint()
+        if isinstance(endpoint, CallFailed):
+            yield _failed("bus", endpoint)
+            return
+        bus = await trial.bus(endpoint, trial.keys)
+        yield bus
+        if bus.result != "failed":
+            yield await trial.send(endpoint, trial.keys)
 
 
 async def _sign_in_by_key(trial: _Trial, auth: AccessKey) -> AsyncIterator[Step]:
     if not auth.access_key_id or auth.secret is None or not auth.secret.reveal():
         yield Step("credentials", "failed", "the secret access key could not be read: nothing is sent")
         return
-    keys = {"aws_access_key_id": auth.access_key_id, "aws_secret_access_key": auth.secret.reveal()}
-    found = await trial.identify("credentials", keys)
+    keys = checked_keys(auth.access_key_id, auth.secret.reveal(), None)
+    if isinstance(keys, str):
+        yield Step("credentials", "failed", f"{keys}: nothing is sent")
+        return
+    found = await trial.identify(keys)
     if found.result != "failed":
         trial.keys = keys
     yield found
 
 
 async def _sign_in_by_role(trial: _Trial, auth: AssumeRole) -> AsyncIterator[Step]:
-    own = await trial.identify("our credentials", {})
-    yield own
-    if own.result == "failed":
+    own = await OwnKeys(lambda: datetime.now(UTC), PATIENCE_SECS).keys()
+    if isinstance(own, CallFailed):
+        yield Step("our credentials", "failed", own.message)
         return
-    try:
-        trial.keys = await trial.assume(auth, auth.external_id)
-    except _Refused as refused:
-        why = f"; {_TRUST}" if refused.code == _DENIED else ""
-        yield Step("AssumeRole", "failed", f"{refused}{why}", request_id=refused.request_id)
+    found = await trial.identify_us(own)
+    yield found
+    if found.result == "failed":
         return
+    session = await trial.assume(own, auth, auth.external_id)
+    if isinstance(session, CallFailed):
+        why = f"; {_TRUST}" if session.code == _DENIED else ""
+        yield _failed("AssumeRole", session, why)
+        return
+    trial.keys = session.keys
     yield Step("AssumeRole", "ok", f"signed in as {auth.role_arn}")
-    yield await trial.must_be_refused("wrong external ID", auth, *_wrong_external_ids(auth, trial.vendor))
-    yield await trial.must_be_refused("no external ID", auth, None)
+    yield await trial.must_be_refused("wrong external ID", own, auth, *_wrong_external_ids(auth, trial.vendor))
+    yield await trial.must_be_refused("no external ID", own, auth, None)
 
 
 def _wrong_external_ids(auth: AssumeRole, vendor: str) -> tuple[str, str]:
     """What other customers of ours have, and the right one but for its end: a condition by pattern takes those."""
     last = "x" if auth.external_id[-1] != "x" else "y"
     return f"{vendor}-{secrets.token_urlsafe(24)}", auth.external_id[:-1] + last
+
+
+def _failed(name: str, failed: CallFailed, why: str = "", result: Literal["failed", "unknown"] = "failed") -> Step:
+    return Step(name, result, f"{failed.code}: {failed.message}{why}", request_id=failed.request_id)
 
 
 _TRUST: Final = (
@@ -116,142 +119,117 @@ _TRUST: Final = (
 
 
 class _Trial:
-    """Calls AWS for one destination. ``keys`` are the customer's, once signed in: a client's arguments."""
+    """Calls AWS for one destination. ``keys`` are the customer's, once signed in."""
 
-    def __init__(self, destination: Destination, options: EventBridgeOptions, session: AioSession) -> None:
+    def __init__(
+        self, destination: Destination, options: EventBridgeOptions, session: AioSession, stack: AsyncExitStack
+    ) -> None:
         self._destination = destination
         self._options = options
         self._session = session
-        self._config = AioConfig(
-            connect_timeout=options.connect_timeout_secs,
-            read_timeout=options.read_timeout_secs,
-            retries={"total_max_attempts": 1},
-        )
+        self._stack = stack
+        self._endpoints = Endpoints(options, session, stack)
+        self._stamps = Stamps(lambda: datetime.now(UTC))
+        self._sts: StsEndpoint | CallFailed | None = None
         self.vendor = destination.vendor
-        self.keys: dict[str, str] | None = None
+        self.keys: Keys | None = None
 
-    async def identify(self, name: str, keys: dict[str, str]) -> Step:
-        """Whose credentials these are; no keys are our own."""
-        try:
-            identity = await self._sts("get_caller_identity", keys)
-            account, arn = identity["Account"], safe_message(identity["Arn"])
-        except _Refused as refused:
+    async def identify_us(self, keys: Keys) -> Step:
+        """Whose credentials our own are."""
+        sts = await self._our_sts()
+        identity = sts if isinstance(sts, CallFailed) else await sts.whose(keys)
+        if isinstance(identity, CallFailed):
+            return _failed("our credentials", identity)
+        return Step("our credentials", "ok", safe_message(identity.arn))
+
+    async def identify(self, keys: Keys) -> Step:
+        """Whose credentials the customer's key is."""
+        sts = await self._their_sts()
+        identity = sts if isinstance(sts, CallFailed) else await sts.whose(keys)
+        if isinstance(identity, CallFailed):
             # Without STS we cannot work, but a customer's own key can: the bus will say more. The operator's endpoint
             # of STS may serve our own principals alone, or know nothing of the customer's partition.
-            is_unknown = keys and (refused.code is None or self._options.sts_endpoint_url is not None)
-            return Step(name, "unknown" if is_unknown else "failed", str(refused), request_id=refused.request_id)
-        except KeyError:
-            return Step(name, "failed", _NOT_AWS)
+            is_unknown = identity.http_status is None or self._options.sts_endpoint_url is not None
+            return _failed("credentials", identity, result="unknown" if is_unknown else "failed")
         wanted = self._destination.bus_arn.split(":")[4]
-        if keys and account != wanted:
-            return Step(name, "warning", f"{arn} is of another account than the bus ({wanted})")
-        return Step(name, "ok", arn)
+        arn = safe_message(identity.arn)
+        if identity.account != wanted:
+            return Step("credentials", "warning", f"{arn} is of another account than the bus ({wanted})")
+        return Step("credentials", "ok", arn)
 
-    async def assume(self, auth: AssumeRole, external_id: str | None) -> dict[str, str]:
-        """Keys of a session of the role, confined as a worker's is; raises `_Refused`."""
-        wanted = {"RoleArn": auth.role_arn, "RoleSessionName": session_name(self._destination.id)}
-        if external_id is not None:
-            wanted["ExternalId"] = external_id
-        if self._options.sts_session_policy:
-            wanted["Policy"] = session_policy(self._destination.bus_arn)
-        try:
-            given = (await self._sts("assume_role", {}, **wanted))["Credentials"]
-            return {
-                "aws_access_key_id": given["AccessKeyId"],
-                "aws_secret_access_key": given["SecretAccessKey"],
-                "aws_session_token": given["SessionToken"],
-            }
-        except KeyError:
-            raise _Refused(ResponseParserError(_NOT_AWS)) from None
+    async def assume(self, own: Keys, auth: AssumeRole, external_id: str | None) -> RoleSession | CallFailed:
+        """A session of the role, confined as a worker's is."""
+        sts = await self._our_sts()
+        if isinstance(sts, CallFailed):
+            return sts
+        policy = session_policy(self._destination.bus_arn) if self._options.sts_session_policy else None
+        name = session_name(self._destination.id)
+        return await sts.assume_role(own, assume_role_request(auth.role_arn, external_id, name, policy))
 
-    async def must_be_refused(self, name: str, auth: AssumeRole, *external_ids: str | None) -> Step:
+    async def must_be_refused(self, name: str, own: Keys, auth: AssumeRole, *external_ids: str | None) -> Step:
         """Signing in with any of these must not work."""
         step = Step(name, "ok", "refused, as it must be")
         for external_id in external_ids:
-            try:
-                await self.assume(auth, external_id)
-            except _Refused as refused:
-                if refused.code != _DENIED:
-                    problem = f"refused for another reason: {refused}"
-                    step = Step(name, "unknown", problem, request_id=refused.request_id)
-            else:
+            session = await self.assume(own, auth, external_id)
+            if isinstance(session, RoleSession):
                 condition = json.dumps({"StringEquals": {"sts:ExternalId": auth.external_id}})
                 return Step(name, "warning", f'was accepted: the trust policy lacks the "Condition": {condition}')
+            if session.code != _DENIED:
+                problem = f"refused for another reason: {session.code}: {session.message}"
+                step = Step(name, "unknown", problem, request_id=session.request_id)
         return step
 
-    async def bus(self) -> Step:
+    async def endpoint(self) -> Endpoint | CallFailed:
+        """Where the destination's bus is called."""
+        return await self._endpoints.of(self._destination.region)
+
+    async def bus(self, endpoint: Endpoint, keys: Keys) -> Step:
         """Whether the bus exists."""
         arn = self._destination.bus_arn
-        try:
-            await self._events("describe_event_bus", Name=arn)
-        except _Refused as refused:
-            return self._no_bus(arn, refused)
-        return Step("bus", "ok", f"{arn} exists")
-
-    def _no_bus(self, arn: str, refused: _Refused) -> Step:
-        match refused.code:
+        signer = Signer(keys, endpoint, DESCRIBE_EVENT_BUS)
+        failed = await endpoint.describe_bus(arn, signer, self._stamps.read()[1])
+        if failed is None:
+            return Step("bus", "ok", f"{arn} exists")
+        match failed.code:
             case "ResourceNotFoundException":
                 problem = f"{arn} does not exist: events sent there would vanish (EventBusNotFound)"
-                return Step("bus", "failed", problem, request_id=refused.request_id)
+                return Step("bus", "failed", problem, request_id=failed.request_id)
             case "AccessDeniedException":
                 whom = "role" if isinstance(self._destination.auth, AssumeRole) else "user"
                 statement = {"Effect": "Allow", "Action": "events:DescribeEventBus", "Resource": arn}
-                problem = f"{refused}; to let us tell, add this statement to the {whom}: {json.dumps(statement)}"
-                return Step("bus", "unknown", problem, request_id=refused.request_id)
+                why = f"; to let us tell, add this statement to the {whom}: {json.dumps(statement)}"
+                return _failed("bus", failed, why, "unknown")
             case _:
-                return Step("bus", "failed", str(refused), request_id=refused.request_id)
+                return _failed("bus", failed)
 
-    async def send(self) -> Step:
+    async def send(self, endpoint: Endpoint, keys: Keys) -> Step:
         """Send one event that says what it is."""
         nonce = secrets.token_hex(8)
-        event = _test_event(self._destination, nonce)
-        try:
-            reply = await self._events("put_events", Entries=[render(event, self._destination)])
-        except _Refused as refused:
-            return Step("test event", "failed", str(refused), request_id=refused.request_id)
-        request_id = reply.get("ResponseMetadata", {}).get("RequestId")
-        results = reply.get("Entries") or [{"ErrorMessage": _NOT_AWS}]
-        if not results[0].get("EventId"):
-            parts = (results[0].get("ErrorCode"), results[0].get("ErrorMessage"))
-            return Step("test event", "failed", safe_message(": ".join(filter(None, parts))), request_id=request_id)
+        entry = render(_test_event(self._destination, nonce), self._destination)
+        reply = await endpoint.put_events([entry], Signer(keys, endpoint), self._stamps.read()[1])
+        if isinstance(reply, CallFailed):
+            return _failed("test event", reply)
+        result = reply.entries[0] if reply.entries else EntryResult(None, None, "the reply has no result")
+        if not result.event_id:
+            parts = (result.code, result.message) if result.code or result.message else ("no result",)
+            text = safe_message(": ".join(filter(None, parts)))
+            return Step("test event", "failed", text, request_id=reply.request_id)
         message = f"{TEST_EVENT} with nonce {nonce} was taken"
-        return Step("test event", "ok", message, event_id=results[0]["EventId"], request_id=request_id)
+        return Step("test event", "ok", message, event_id=result.event_id, request_id=reply.request_id)
 
-    async def _sts(self, operation: str, keys: dict[str, str], **request: Any) -> Any:
-        endpoint_url, region = self._options.sts_endpoint_url, self._options.sts_region
-        if keys and endpoint_url is None:
-            # A customer's own key is known only to the STS of its partition.
-            region = self._destination.region
-        return await self._call("sts", operation, region, endpoint_url, keys, **request)
+    async def _our_sts(self) -> StsEndpoint | CallFailed:
+        if self._sts is None:
+            self._sts = await self._open_sts(self._options.sts_region)
+        return self._sts
 
-    async def _events(self, operation: str, **request: Any) -> Any:
-        if not self.keys:
-            raise TypeError("a customer's bus is never called with our own credentials")
-        region = self._destination.region
-        return await self._call("events", operation, region, self._options.endpoint_of(region), self.keys, **request)
+    async def _their_sts(self) -> StsEndpoint | CallFailed:
+        """A customer's own key is known only to the STS of its partition."""
+        is_operators = self._options.sts_endpoint_url is not None
+        return await self._open_sts(self._options.sts_region if is_operators else self._destination.region)
 
-    async def _call(
-        self,
-        service: Literal["sts", "events"],
-        operation: str,
-        region: str,
-        endpoint_url: str | None,
-        keys: dict[str, str],
-        **request: Any,
-    ) -> Any:
-        try:
-            async with self._session.create_client(
-                service,
-                region_name=region,
-                endpoint_url=endpoint_url,
-                config=self._config,
-                aws_access_key_id=keys.get("aws_access_key_id"),
-                aws_secret_access_key=keys.get("aws_secret_access_key"),
-                aws_session_token=keys.get("aws_session_token"),
-            ) as client:
-                return await getattr(client, operation)(**request)
-        except (BotoCoreError, ClientError, ResponseParserError, OSError, ValueError) as error:
-            raise _Refused(error) from error
+    async def _open_sts(self, region: str) -> StsEndpoint | CallFailed:
+        options = replace(self._options.sts(self._endpoints.user_agent), region=region)
+        return await StsEndpoint.open(options, self._session, self._stack)
 
 
 def _test_event(destination: Destination, nonce: str) -> Event:

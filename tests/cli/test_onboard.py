@@ -252,6 +252,6 @@ def test_an_account_that_is_not_known_is_left_open_and_said(onboard: Onboard) ->
     code, out, err = onboard("--json", **{"our-account": ""})
     told = json.loads(out)
     assert code == 0
-    assert err.startswith("our own AWS account is not known (Unable to locate credentials)")
+    assert err.startswith("our own AWS account is not known (no credentials of our own to call AWS with: ")
     assert list(yaml.safe_load(told["cloudFormation"])["Parameters"]) == ["VendorAccountId"]
     assert 'variable "vendor_account_id"' in told["terraform"]

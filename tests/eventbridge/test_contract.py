@@ -153,7 +153,7 @@ async def test_each_region_is_signed_for_itself() -> None:
 async def test_each_partition_has_its_own_endpoint(region: str, host: str) -> None:
     """No call is made: the address is what the endpoint was opened for."""
     async with EventBridge.open(EventBridgeOptions()) as us:
-        endpoint = await us._open_endpoint(region)
+        endpoint = await us._endpoints.of(region)
         assert isinstance(endpoint, Endpoint)
         assert (endpoint.host, endpoint.region) == (host, region)
 
@@ -161,7 +161,7 @@ async def test_each_partition_has_its_own_endpoint(region: str, host: str) -> No
 async def test_an_operators_endpoint_may_differ_by_region() -> None:
     async with EventBridge.open(EventBridgeOptions(endpoint_url="https://events.{region}.example.com")) as us:
         for region in ("eu-north-1", "us-east-1"):
-            endpoint = await us._open_endpoint(region)
+            endpoint = await us._endpoints.of(region)
             assert isinstance(endpoint, Endpoint)
             assert (endpoint.host, endpoint.region) == (f"events.{region}.example.com", region)
 

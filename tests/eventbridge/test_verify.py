@@ -185,7 +185,7 @@ async def test_without_credentials_of_our_own_nothing_is_asked() -> None:
     async with world(None) as w:
         (step,) = await w.steps()
         assert (step.name, step.result) == ("our credentials", "failed")
-        assert "Unable to locate credentials" in step.message
+        assert "no provider of AWS's standard chain has any" in step.message
         assert w.server.counts()["connections"] == 0
 
 
@@ -304,7 +304,7 @@ async def test_where_nothing_listens_it_says_so(auth: Auth, base_credentials: tu
         w.options = replace(w.options, endpoint_url=nowhere, sts_endpoint_url=nowhere)
         step = (await w.steps(auth))[-1]
         assert step.result == "failed"
-        assert step.message == 'EndpointConnectionError: Could not connect to the endpoint URL: "http://127.0.0.1:1/"'
+        assert step.message.startswith("ConnectionFailed: ClientConnectorError: Cannot connect to host 127.0.0.1:1 ")
 
 
 @pytest.mark.parametrize("body", ["empty", "html", "object"])
