@@ -24,8 +24,8 @@ from pushrail_stream.eventbridge.identity import UnknownIdentity, own_account
 from pushrail_stream.eventbridge.regions import known_regions
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry import ROLE, Onboarding, Parsed, new_external_id
-from pushrail_stream.registry.onboarding import partition_of
 from pushrail_stream.settings import Settings
+from pushrail_stream.settings.partitions import partition_of
 
 _STS_SECS: Final = 5.0
 _RULES: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {

@@ -25,7 +25,7 @@ class OwnAccount(NamedTuple):
 
     account: str
     partition: str
-    """``aws``, ``aws-cn`` or ``aws-us-gov``: no role is assumed across."""
+    """As ARNs name it (``aws``, ``aws-cn``, ...): no role is assumed across."""
 
 
 async def own_account(*, region: str, endpoint_url: str | None, timeout_secs: float) -> OwnAccount:

@@ -15,6 +15,7 @@ from pushrail_stream.registry.findings import Problem
 from pushrail_stream.registry.keyring import SealBroken, no_keyring
 from pushrail_stream.registry.raw import SECRET_FIELD, printable, read_json
 from pushrail_stream.registry.sealing import Place
+from pushrail_stream.settings.partitions import partition_of
 from pushrail_stream.settings.problems import did_you_mean, sentence
 
 MASK: Final = "***"
@@ -183,6 +184,8 @@ def _disagreement(document: _Document) -> Problem | None:
     _, partition, _, region, *_ = document.bus_arn.split(":")
     if document.region != region:
         return Problem("region", f"is {document.region}, but the bus is in {region} (busArn)")
+    if partition_of(region) != partition:
+        return Problem("busArn", f"is of the partition {partition}, but {region} belongs to {partition_of(region)}")
     if isinstance(document.auth, _AssumeRole) and document.auth.role_arn.split(":")[1] != partition:
         return Problem("auth.roleArn", f"is of another partition than the bus ({partition})")
     return None

@@ -22,9 +22,10 @@ from pushrail_stream.ports import KeyUnavailable, MasterKey
 from pushrail_stream.registry import sealing
 from pushrail_stream.registry.findings import RegistryError
 from pushrail_stream.registry.sealing import KEY_BYTES, KEY_ID, LocalKey, Place, Token
+from pushrail_stream.settings.partitions import PARTITION
 from pushrail_stream.settings.problems import sentence
 
-_KMS_ARN: Final = re.compile(r"arn:(?:aws|aws-cn|aws-us-gov):kms:[a-z0-9-]+:[0-9]{12}:key/([A-Za-z0-9-]{1,64})")
+_KMS_ARN: Final = re.compile(rf"arn:{PARTITION}:kms:[a-z0-9-]+:[0-9]{{12}}:key/([A-Za-z0-9-]{{1,64}})")
 """A key's ARN. An alias may come to mean another key, and what the first one sealed would not open."""
 _ENV: Final = "env:"
 _AWS_KMS: Final = "aws-kms:"

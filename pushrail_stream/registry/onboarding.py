@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import yaml
 
+from pushrail_stream.settings.partitions import partition_of
+
 ROLE: Final = "PushrailEventBridgeWriter"
 """The role's name, unless the account has one of that name for another customer."""
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -27,11 +29,6 @@ _EXTERNAL_ID_BYTES: Final = 24
 """192 bits: nobody guesses it, although AWS does not treat it as a secret."""
 ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
 """Deliver, and tell a bus that is gone from one that is there: PutEvents answers both with success."""
-
-
-def partition_of(region: str) -> str:
-    """The AWS partition of a region, as ARNs name it."""
-    return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(region.rpartition("-")[0].rpartition("-")[0], "aws")
 
 
 def new_external_id(vendor: str) -> str:

@@ -8,13 +8,14 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 from pydantic.functional_validators import BeforeValidator
 
-_PARTITION: Final = r"(?:aws|aws-cn|aws-us-gov)"
+from pushrail_stream.settings.partitions import PARTITION
+
 _REGION: Final = r"[a-z]+-[a-z]+-[a-z0-9-]+"
 _ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _VENDOR: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_BUS: Final = re.compile(rf"arn:{_PARTITION}:events:{_REGION}:[0-9]{{12}}:event-bus/[/._A-Za-z0-9-]{{1,256}}")
-"""PutEvents' EventBusName as a full ARN (botocore service model)."""
-_ROLE: Final = re.compile(rf"arn:{_PARTITION}:iam::[0-9]{{12}}:role/[\w+=,.@/-]{{1,576}}", re.ASCII)
+_BUS: Final = re.compile(rf"arn:{PARTITION}:events:{_REGION}:[0-9]{{12}}:event-bus/[._A-Za-z0-9-]{{1,256}}")
+"""PutEvents' EventBusName as a full ARN (``NonPartnerEventBusNameOrArn`` of the botocore service model)."""
+_ROLE: Final = re.compile(rf"arn:{PARTITION}:iam::[0-9]{{12}}:role/[\w+=,.@/-]{{1,576}}", re.ASCII)
 """A path of at most 512 and a name of at most 64 characters (IAM quotas)."""
 _EXTERNAL_ID: Final = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 """AssumeRole's ExternalId (botocore service model)."""
@@ -49,6 +50,10 @@ def _one_line(value: str) -> str:
 def _check_bus(arn: str) -> str:
     if ":event-busv2/" in arn:
         raise ValueError("is the ARN of an eventbridgev2 bus, which classic PutEvents cannot take: name an event-bus")
+    if ":event-bus/aws.partner/" in arn:
+        raise ValueError(
+            "is the ARN of a partner's bus, which PutEvents cannot write to: name a bus of the customer's own"
+        )
     if not _BUS.fullmatch(arn):
         raise ValueError("must be the full ARN of a bus: arn:aws:events:REGION:ACCOUNT:event-bus/NAME")
     return arn

@@ -14,10 +14,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES
 from pushrail_stream.settings.client import ClientProperties
+from pushrail_stream.settings.partitions import PARTITION
 
 _TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _VENDOR: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_KMS_KEY: Final = re.compile(r"aws-kms:arn:(?:aws|aws-cn|aws-us-gov):kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}")
+_KMS_KEY: Final = re.compile(rf"aws-kms:arn:{PARTITION}:kms:[a-z0-9-]+:[0-9]{{12}}:key/[A-Za-z0-9-]{{1,64}}")
 _VARIABLE: Final = re.compile(r"env:[A-Z_][A-Z0-9_]*")
 _REGION: Final = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
 

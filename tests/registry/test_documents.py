@@ -89,10 +89,20 @@ def test_without_its_secret_a_destination_stands_with_a_caveat(environ: dict[str
             "us-gov-west-1",
             "arn:aws-us-gov:iam::123456789012:role/path/x",
         ),
-        ("arn:aws:events:ap-southeast-2:123456789012:event-bus/aws.partner/x/y", "ap-southeast-2", ...),
+        ("arn:aws:events:ap-southeast-2:123456789012:event-bus/a.B_9-z", "ap-southeast-2", ...),
+        (
+            "arn:aws-eusc:events:eusc-de-east-1:123456789012:event-bus/x",
+            "eusc-de-east-1",
+            "arn:aws-eusc:iam::123456789012:role/x",
+        ),
+        (
+            "arn:aws-iso-b:events:us-isob-east-1:123456789012:event-bus/x",
+            "us-isob-east-1",
+            "arn:aws-iso-b:iam::123456789012:role/x",
+        ),
     ],
 )
-def test_every_public_partition_is_taken(bus: str, region: str, role: Any) -> None:
+def test_every_partition_that_botocore_knows_is_taken(bus: str, region: str, role: Any) -> None:
     auth = EXAMPLE["auth"] if role is ... else {**EXAMPLE["auth"], "roleArn": role}
     assert accepted(busArn=bus, region=region, auth=auth).bus_arn == bus
 
@@ -124,6 +134,17 @@ ARN = EXAMPLE["busArn"]
         ({"busArn": "pushrail-events"}, "busArn", BUS),
         ({"busArn": ARN + "\n"}, "busArn", BUS),
         ({"busArn": ARN.replace("arn:aws:", "arn:aws-mars:")}, "busArn", BUS),
+        (
+            {"busArn": ARN.replace("arn:aws:", "arn:aws-cn:")},
+            "busArn",
+            "is of the partition aws-cn, but us-east-1 belongs to aws",
+        ),
+        ({"busArn": ARN + "/x"}, "busArn", BUS),
+        (
+            {"busArn": "arn:aws:events:us-east-1:123456789012:event-bus/aws.partner/example.com/acct/1"},
+            "busArn",
+            "is the ARN of a partner's bus, which PutEvents cannot write to: name a bus of the customer's own",
+        ),
         (
             {"busArn": "arn:aws:events:us-east-1:123456789012:event-busv2/x/y"},
             "busArn",

@@ -82,7 +82,14 @@ def terraform(tmp_path: Path) -> Any:
 
 @pytest.mark.parametrize(
     ("region", "partition"),
-    [("us-east-1", "aws"), ("cn-north-1", "aws-cn"), ("cn-northwest-1", "aws-cn"), ("us-gov-east-1", "aws-us-gov")],
+    [
+        ("us-east-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("cn-northwest-1", "aws-cn"),
+        ("us-gov-east-1", "aws-us-gov"),
+        ("eusc-de-east-1", "aws-eusc"),
+        ("us-iso-east-1", "aws-iso"),
+    ],
 )
 def test_bus_role_and_principal_are_of_the_regions_partition(region: str, partition: str) -> None:
     onboarding = replace(PLAIN, region=region)
