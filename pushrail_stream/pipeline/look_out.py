@@ -24,11 +24,11 @@ from pushrail_stream.ports import Bus, Clock, Directory, Observer
 
 ANSWER_SECS: Final = 2.0
 """A batch waits so long for the answer, from when the look is sent."""
-_ACCOUNT_GAP_SECS: Final = 0.05
-"""20 looks a second per account and region. AWS allows 50 control-plane calls there (Amazon EventBridge quotas), and
+_ACCOUNT_GAP_SECS: Final = 0.04
+"""25 looks a second per account and region. AWS allows 50 control-plane calls there (Amazon EventBridge quotas), and
 the customer's own tools and our other workers need their part."""
-_BURST_SECS: Final = 1.0
-"""An account that was not asked for as long takes 20 looks at once."""
+_BURST_SECS: Final = 2.0
+"""An account that was not asked for as long takes 50 looks at once: a second's quota."""
 _THROTTLED_SECS: Final = 1.0
 """An account that refuses a look because of its quota is left alone for so long."""
 
