@@ -64,8 +64,8 @@ class Lane:
 
     __slots__ = (
         "_asked_at", "_behind_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order",
-        "_waiting", "backlog", "destination", "in_flight", "is_shut", "next_call_at", "suspension", "throughput",
-        "window",
+        "_waiting", "backlog", "destination", "in_flight", "is_shut", "max_bytes", "next_call_at", "suspension",
+        "throughput", "window",
     )  # fmt: skip
 
     def __init__(self, destination: Destination, limits: LaneLimits) -> None:
@@ -76,6 +76,8 @@ class Lane:
         """Before this moment no call is made."""
         self.is_shut = False
         """Whether no batch leaves, because the answer to whether the bus exists is awaited."""
+        self.max_bytes = limits.max_bytes
+        """Bytes in a batch; in some regions fewer than elsewhere."""
         self.window = Window()
         self.suspension = Suspension()
         self.throughput = Throughput()
@@ -248,7 +250,7 @@ class Lane:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._fresh) >= self._limits.max_entries or self._fresh_bytes >= self._limits.max_bytes
+        return len(self._fresh) >= self._limits.max_entries or self._fresh_bytes >= self.max_bytes
 
     def _ripe(self, now: float) -> Flush | None:
         """Why a batch is to leave now; None when none is."""
@@ -256,7 +258,7 @@ class Lane:
             return "retry" if self._waiting[0][0] <= now else None
         if len(self._fresh) >= self._limits.max_entries:
             return "entries"
-        if self._fresh_bytes >= self._limits.max_bytes:
+        if self._fresh_bytes >= self.max_bytes:
             return "bytes"
         if self._waiting and self._waiting[0][0] <= now:
             return "retry"
@@ -273,7 +275,7 @@ class Lane:
             if not due and not fresh:
                 break
             candidate = waiting[0][2] if due else fresh[0]
-            if picked and size + candidate.size > limits.max_bytes:
+            if picked and size + candidate.size > self.max_bytes:
                 break
             size += candidate.size
             picked.append(candidate)

@@ -67,10 +67,17 @@ class Refresh(NamedTuple):
     message: str
 
 
+class TooLarge(NamedTuple):
+    """The entries of the call have more bytes together than the region takes."""
+
+    code: str
+    message: str
+
+
 Presence = Literal["there", "gone", "denied", "busy", "unknown"]
 """Whether a bus exists; denied: its role may not ask (DescribeEventBus); busy: its account's quota for asking is used
 up; unknown: nobody answered, this time."""
-Verdict = tuple[Outcome, ...] | Split | Refresh
+Verdict = tuple[Outcome, ...] | Split | TooLarge | Refresh
 
 
 class EntryResult(NamedTuple):
@@ -145,6 +152,8 @@ _ENTRY_BLOCKED: Final = frozenset(
     {"NotAuthorizedForSource", "NotAuthorizedForDetailType", "AccessDenied", "InvalidAccountId"}
 )
 _CALL_INVALID: Final = frozenset({"Validation", "ValidationError", "Serialization"})
+_OVER_THE_LIMIT: Final = "Total size of the entries in the request is over the limit"
+"""The message of PutEvents about a request that is too large; its code is ValidationException."""
 _CALL_THROTTLED: Final = frozenset({"Throttling", "TooManyRequests", "RequestLimitExceeded", "SlowDown"})
 _CALL_BLOCKED: Final = frozenset(
     {"AccessDenied", "NotAuthorized", "ResourceNotFound", "OptInRequired", "RegionDisabled", CREDENTIALS_MISSING}
@@ -231,7 +240,7 @@ def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) ->
             verdict = _judge_call(reply, entries, assumed_role=assumed_role, refreshed=refreshed)
         case CallFailed():  # pragma: no branch - mypy proves that there is no third case
             verdict = _judge_sign_in(reply)
-    return verdict if isinstance(verdict, Split | Refresh) else (verdict,) * entries
+    return verdict if isinstance(verdict, Split | TooLarge | Refresh) else (verdict,) * entries
 
 
 def judge_look(failed: CallFailed | None) -> Presence:
@@ -271,9 +280,13 @@ def _denial_of_all(outcomes: list[Outcome]) -> Blocked | None:
     return None
 
 
-def _judge_call(failed: CallFailed, entries: int, *, assumed_role: bool, refreshed: bool) -> Outcome | Split | Refresh:
+def _judge_call(
+    failed: CallFailed, entries: int, *, assumed_role: bool, refreshed: bool
+) -> Outcome | Split | TooLarge | Refresh:
     code, message, status = failed.code, safe_message(failed.message), failed.http_status
     name = _name_of(code)
+    if name in _CALL_INVALID and _OVER_THE_LIMIT in message:
+        return TooLarge(code, message)
     if name in _CALL_INVALID or status == _HTTP_TOO_LARGE:
         return Split(code, message) if entries > 1 else Rejected(code, message)
     if _is_throttling(name) or status == _HTTP_TOO_MANY:

@@ -27,10 +27,12 @@ from pushrail_stream.core.outcome import (
     Reply,
     Retryable,
     Split,
+    TooLarge,
     Verdict,
     is_invalid,
     judge,
 )
+from pushrail_stream.core.request_limits import RequestLimits
 from pushrail_stream.core.retry import Again, Decision
 from pushrail_stream.core.signals import Attempted, EntryAttempted
 from pushrail_stream.pipeline.conclude import Conclude, report
@@ -52,6 +54,7 @@ class Calls:
     health: Health
     conclude: Conclude
     look_out: LookOut
+    request_limits: RequestLimits
     clock: Clock
     observe: Observer
     is_pressed: Callable[[float], bool]
@@ -95,7 +98,10 @@ class Attempt:
                 self._leave(self._batch.deliveries)
                 return
             call = await self._call(self._batch, refreshed=True)
-        if isinstance(call.verdict, Split):
+        if isinstance(call.verdict, TooLarge):
+            conclude, limit = self._calls.conclude, self._calls.request_limits.of(self._batch.destination.region)
+            self._tell(call, conclude.too_large(self._lane, self._batch, call.verdict, limit, self._loop.time()))
+        elif isinstance(call.verdict, Split):
             self._put_off(call, call.verdict)
             await self._split()
         elif (rejected := _rejection(call)) and self._lane.suspension.refused():
@@ -151,7 +157,13 @@ class Attempt:
         verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=refreshed)
         if isinstance(verdict, Refresh) and not self._calls.bus.renew_session(batch.destination):
             verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=True)
+        if isinstance(verdict, TooLarge) and not self._explains(batch):
+            verdict = Split(*verdict) if len(batch.deliveries) > 1 else (Rejected(*verdict),)
         return _Call(batch, at_ms, self._loop.time() - started, reply, verdict)
+
+    def _explains(self, batch: Batch) -> bool:
+        """Whether a smaller limit of the region explains that the batch is too large."""
+        return self._calls.request_limits.refused(batch.destination.region, sum(d.size for d in batch.deliveries))
 
     async def _put(self, batch: Batch, secs: float) -> Reply:
         """One call, cut off when its time is over."""
@@ -219,7 +231,7 @@ class Attempt:
 def _outcomes(call: _Call) -> tuple[Outcome, ...]:
     """The outcomes of a call that no other follows."""
     verdict = call.verdict
-    if isinstance(verdict, Split | Refresh):
+    if isinstance(verdict, Split | TooLarge | Refresh):
         return (Retryable(verdict.code, verdict.message),) * len(call.batch.deliveries)
     return verdict
 

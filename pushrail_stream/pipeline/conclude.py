@@ -8,7 +8,17 @@ from typing import final
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.lane import Lane
-from pushrail_stream.core.outcome import CallFailed, Delivered, NotDelivered, Outcome, Reply, Retryable, Throttled
+from pushrail_stream.core.outcome import (
+    CallFailed,
+    Delivered,
+    NotDelivered,
+    Outcome,
+    Rejected,
+    Reply,
+    Retryable,
+    Throttled,
+    TooLarge,
+)
 from pushrail_stream.core.retry import (
     Again,
     Bury,
@@ -98,6 +108,16 @@ class Conclude:
         if isinstance(decision, Again | Move) and lane.is_suspended and not probing and delivery.replay is None:
             decision = _refused(outcome.code, outcome.message)
         return decision
+
+    def too_large(self, lane: Lane, batch: Batch, said: TooLarge, max_bytes: int, now: float) -> list[EntryAttempted]:
+        """The region takes smaller requests than this batch: its deliveries come again in such, as far as they fit."""
+        entries = list[EntryAttempted]()
+        for delivery in batch.deliveries:
+            fits = delivery.size <= max_bytes
+            decision = Again(0.0, "retryable") if fits else Bury("oversize", said.code, said.message)
+            self._carry_out(lane, delivery, decision, now)
+            entries.append(report(delivery, Retryable(*said) if fits else Rejected(*said), decision))
+        return entries
 
     def again(self, lane: Lane, delivery: Delivery, now: float, delay_secs: float) -> None:
         """Send it again after a delay, unless its partition or its destination has gone meanwhile."""

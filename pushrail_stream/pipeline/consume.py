@@ -20,7 +20,7 @@ from pushrail_stream.core.text import safe_message
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.hand_over import HandOver
-from pushrail_stream.pipeline.intake import HoldLimits, Intake, too_large
+from pushrail_stream.pipeline.intake import HoldLimits, Intake
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Clock, Directory, Observer
 
@@ -31,7 +31,6 @@ class IntakeRules:
 
     vendor: str | None
     bury_unrouted: bool
-    max_entry_bytes: int
 
 
 @final
@@ -97,9 +96,6 @@ class Consume(Intake):
             self._hand_over.skip(delivery, destination.bus_arn, "disabled")
         elif not destination.wants(event.event_type):
             self._hand_over.skip(delivery, destination.bus_arn, "filtered")
-        elif size > self._rules.max_entry_bytes:
-            problem = too_large(size, self._rules.max_entry_bytes)
-            self._hand_over.bury(delivery, destination.bus_arn, "oversize", problem)
         else:
             self._deliver.offer(delivery, destination)
 

@@ -17,6 +17,7 @@ from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.lane import ROOM, Lane, LaneLimits
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
+from pushrail_stream.core.request_limits import RequestLimits
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.pipeline.attempt import Attempt, Calls
 from pushrail_stream.pipeline.conclude import Conclude
@@ -91,12 +92,14 @@ class Deliver:
         self._look_out = look_out
         self._under_way = under_way
         self._limits = limits
+        self._request_limits = RequestLimits(limits.max_bytes)
         self._conclude = Conclude(hand_over=hand_over, policy=policy, clock=clock, jitter=jitter)
         self._calls = Calls(
             bus=bus,
             health=health,
             conclude=self._conclude,
             look_out=look_out,
+            request_limits=self._request_limits,
             clock=clock,
             observe=observe,
             is_pressed=self._is_pressed,
@@ -132,7 +135,15 @@ class Deliver:
         return heapq.nsmallest(most, views, key=lambda view: (_ORDER[view.state], -view.waiting, view.destination_id))
 
     def offer(self, delivery: Delivery, destination: Destination) -> None:
-        """Queue a delivery on its destination's lane; ``destination`` is the current document."""
+        """Queue a delivery on its destination's lane; ``destination`` is the current document.
+
+        An entry that no request can hold is dead-lettered.
+        """
+        max_bytes = self._request_limits.of(destination.region)
+        if delivery.size > max_bytes:
+            problem = f"the entry has {delivery.size} bytes; one request holds at most {max_bytes}"
+            self._hand_over.bury(delivery, destination.bus_arn, "oversize", Problem("EntryTooLarge", problem))
+            return
         now = self._loop.time()
         lane = self._lanes.get(destination.id)
         if lane is None:
@@ -209,6 +220,7 @@ class Deliver:
 
     def _pump(self, lane: Lane, now: float, room: int = ROOM) -> None:
         self._look_up(lane, now)
+        lane.max_bytes = self._request_limits.of(lane.destination.region)
         for delivery in lane.late(now, room):
             self._conclude.hold(lane, delivery, now)
         while (batch := lane.take(now)) is not None:

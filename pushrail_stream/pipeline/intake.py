@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.flood import FloodGuard
 from pushrail_stream.core.offsets import Committable, OffsetTracker
 from pushrail_stream.core.record import Partition, Record
@@ -79,11 +78,6 @@ class PartitionView(NamedTuple):
     """The offset after everything that was read; None before anything was."""
     still_secs: float = 0.0
     """How long the position has stood still although the partition was being read."""
-
-
-def too_large(size: int, limit: int) -> Problem:
-    """Why an entry is never sent. It would be refused, and no batch can hold it."""
-    return Problem("EntryTooLarge", f"the entry has {size} bytes; one request holds at most {limit}")
 
 
 class Intake(ABC):

@@ -27,7 +27,7 @@ from pushrail_stream.core.text import safe_message
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.hand_over import HandOver
-from pushrail_stream.pipeline.intake import Directions, HoldLimits, Intake, too_large
+from pushrail_stream.pipeline.intake import Directions, HoldLimits, Intake
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Clock, Directory, Observer
 
@@ -86,7 +86,6 @@ class Redeliver(Intake):
         guard: FloodGuard,
         tiers: Iterable[Tier],
         vendor: str | None,
-        max_entry_bytes: int,
         limits: HoldLimits,
         clock: Clock,
         observe: Observer,
@@ -100,7 +99,6 @@ class Redeliver(Intake):
         self._tiers = {tier.topic: tier for tier in tiers}
         self._numbers = {topic: number for number, topic in enumerate(self._tiers, 1)}
         self._vendor = vendor
-        self._max_entry_bytes = max_entry_bytes
         self._clock = clock
         self._early: dict[Partition, _Queue] = {}
 
@@ -173,9 +171,6 @@ class Redeliver(Intake):
             self._hand_over.skip(delivery, None, "deleted")
         elif not destination.enabled:
             self._hand_over.skip(delivery, destination.bus_arn, "disabled")
-        elif size > self._max_entry_bytes:
-            problem = too_large(size, self._max_entry_bytes)
-            self._hand_over.bury(delivery, destination.bus_arn, "oversize", problem)
         else:
             self._deliver.offer(delivery, destination)
 

@@ -22,6 +22,7 @@ from pushrail_stream.core.outcome import (
     Retryable,
     Split,
     Throttled,
+    TooLarge,
     Verdict,
     is_ours,
     judge,
@@ -199,7 +200,7 @@ def test_the_table_of_the_facts(row: Row) -> None:
 def test_of_what_is_tried_again_the_code_alone_says_whose_fault_it_was(row: Row) -> None:
     for assumed_role, refreshed in product([False, True], [False, True]):
         verdict = judge(reply_of(row, 1), 1, assumed_role=assumed_role, refreshed=refreshed)
-        if not isinstance(verdict, Split | Refresh) and isinstance(verdict[0], Retryable):
+        if not isinstance(verdict, Split | TooLarge | Refresh) and isinstance(verdict[0], Retryable):
             assert is_ours(verdict[0].code) == verdict[0].ours
 
 
@@ -245,9 +246,19 @@ def test_a_denial_by_the_customers_policies_is_the_destinations_fault(why: str) 
     assert outcome == Blocked("AccessDeniedException", f"{USER} {why}")
 
 
+@pytest.mark.parametrize("entries", [1, 10])
+def test_a_request_over_the_regions_limit_is_told_apart_from_one_that_is_invalid(entries: int) -> None:
+    message = "Total size of the entries in the request is over the limit."
+    verdict = judge(
+        CallFailed("PutEvents", "ValidationException", message, 400), entries, assumed_role=True, refreshed=False
+    )
+    assert verdict == TooLarge("ValidationException", message)
+    assert type(verdict) is TooLarge
+
+
 def judge_once(failed: CallFailed) -> tuple[Outcome, ...]:
     verdict = judge(failed, 1, assumed_role=False, refreshed=False)
-    assert not isinstance(verdict, Split | Refresh)
+    assert not isinstance(verdict, Split | TooLarge | Refresh)
     return verdict
 
 
@@ -271,7 +282,7 @@ def test_aws_itself_or_an_overload_answered(failed: CallFailed) -> None:
 
 def outcomes(results: list[EntryResult], entries: int) -> tuple[Outcome, ...]:
     verdict = judge(Answered(tuple(results), 200, None), entries, assumed_role=False, refreshed=False)
-    assert not isinstance(verdict, Split | Refresh)
+    assert not isinstance(verdict, Split | TooLarge | Refresh)
     return verdict
 
 
@@ -297,7 +308,7 @@ def test_a_denial_of_some_entries_alone_is_no_fault_of_the_session(others: Entry
     denied = EntryResult(None, "AccessDeniedException", "no")
     for results in ((denied, others), (others, denied)):
         verdict = judge(Answered(results, 200, None), 2, assumed_role=True, refreshed=False)
-        assert not isinstance(verdict, Split | Refresh)
+        assert not isinstance(verdict, Split | TooLarge | Refresh)
         assert Blocked("AccessDeniedException", "no") in verdict
 
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.core.outcome import Answered, CallFailed, Delivered, Refresh, Reply, Split, judge
+from pushrail_stream.core.outcome import Answered, CallFailed, Delivered, Refresh, Reply, Split, TooLarge, judge
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from tests.eventbridge.batches import batch, destination
 from tests.eventbridge.recorder import Recorder, http
@@ -87,7 +87,7 @@ def replies(draw: st.DrawFn) -> bytes:
 def check_that_it_can_be_kept(reply: Reply) -> None:
     """Everything in the reply fits into Kafka's headers, JSON and a line of the log."""
     verdict = judge(reply, ENTRIES, assumed_role=True, refreshed=False)
-    outcomes = (verdict,) if isinstance(verdict, Split | Refresh) else verdict
+    outcomes = (verdict,) if isinstance(verdict, Split | TooLarge | Refresh) else verdict
     for outcome in outcomes:
         texts = (outcome.event_id,) if isinstance(outcome, Delivered) else (outcome.code, outcome.message)
         for text in texts:

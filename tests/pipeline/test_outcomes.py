@@ -14,6 +14,7 @@ from pushrail_stream.core.outcome import Answered, EntryResult, Reply
 from pushrail_stream.core.retry import Again, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Suspended
 from tests.pipeline.records import (
+    DLQ,
     P0,
     always,
     answered,
@@ -300,6 +301,63 @@ async def test_a_split_batch_of_a_partition_that_is_given_back_is_sent_no_furthe
         await worker.give_back(P0)
         assert [keys for _, keys in world.bus.made()] == [TEN, ["0"]]
         assert world.group[P0].offset == 1
+
+
+OVER = failed("ValidationException", 400, "Total size of the entries in the request is over the limit.")
+FORMER = 262_144
+
+
+def in_a_small_region(batch: Batch) -> Reply:
+    """A region that has not raised its limit."""
+    return OVER if sum(delivery.size for delivery in batch.deliveries) > FORMER else take_all(batch)
+
+
+@in_virtual_time
+async def test_a_region_with_the_former_limit_is_learnt_from_its_refusal() -> None:
+    world = World(destination(), destination("other"), destination("far", region="eu-west-1"))
+    for name in ("acme", "other", "far"):
+        world.bus.answer(in_a_small_region if name != "far" else take_all, f"dst_{name}")
+    async with world.worker() as worker:
+        worker.feed(*records(range(8), padding=60_000))
+        await worker.at(1)
+        assert [len(keys) for _, keys in world.bus.made()] == [8, 4, 4], "all of them, and then what fits"
+        assert sorted(world.bus.arrived["dst_acme"]) == [str(n) for n in range(8)]
+        worker.feed(*records(range(8, 16), "other", padding=60_000), *records(range(16, 24), "far", padding=60_000))
+        await worker.at(2)
+        assert [len(keys) for _, keys in world.bus.made("dst_other")] == [4, 4], "its region is known"
+        assert [len(keys) for _, keys in world.bus.made("dst_far")] == [8]
+        assert worker.commit() == {P0: 24}
+
+
+@in_virtual_time
+async def test_an_entry_that_is_too_large_for_its_region_is_dead_lettered_alone() -> None:
+    world = World(destination())
+    world.bus.answer(in_a_small_region)
+    async with world.worker() as worker:
+        worker.feed(record(0), record(1, padding=300_000), record(2))
+        await worker.at(1)
+        worker.feed(record(3, padding=300_000), record(4))
+        await worker.at(2)
+        assert world.bus.arrived["dst_acme"] == ["0", "2", "4"]
+        assert world.topics.dead() == [("1", "oversize"), ("3", "oversize")]
+        attempted, skipped = world.topics.on(DLQ)
+        assert attempted.said["pushrail-attempts"] == "1"
+        assert skipped.said["pushrail-attempts"] == "0", "no call was made for it"
+        assert worker.commit() == {P0: 5}
+
+
+@in_virtual_time
+async def test_a_request_that_is_too_large_within_every_limit_is_split_as_any_invalid_one() -> None:
+    world = World(destination())
+    world.bus.answer(lambda batch: OVER if "1" in keys(batch) else take_all(batch))
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        await worker.at(1)
+        assert [keys for _, keys in world.bus.made()] == [["0", "1", "2"], ["0"], ["1"], ["2"]]
+        worker.feed(*records(range(3, 8), padding=60_000))
+        await worker.at(2)
+        assert len(world.bus.made()[-1][1]) == 5, "nothing was learnt of the region"
+        assert world.topics.dead() == [("1", "rejected")]
 
 
 @in_virtual_time
