@@ -1,0 +1,220 @@
+"""The table of ACLs in deploy/README.md: every program works with what it grants, on a broker that enforces it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pytest
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.producer import KafkaGate
+from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named, worker_topics
+from pushrail_stream.ports import Outgoing, Position
+from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
+from pushrail_stream.settings import Settings
+from tests.conftest import LocalKafkaFactory
+from tests.e2e.desk import Desk
+from tests.e2e.world import bus_arn, destination, ends, event, make_topics, open_bus, produce, read_all, settings_for
+from tests.kafka_server.topics import create_topic, unique_name
+
+pytestmark = pytest.mark.kafka
+DOCUMENT: Final = Path(__file__).parents[2] / "deploy/README.md"
+ROW: Final = re.compile(r"\| (\w+) \| (topic|group|transactional id) `([\w.]+)(\*?)`.* \| ([\w, ]+) \|")
+US: Final = "User:ANONYMOUS"
+KINDS: Final = {
+    "topic": ResourceType.TOPIC,
+    "group": ResourceType.GROUP,
+    "transactional id": ResourceType.TRANSACTIONAL_ID,
+}
+OPERATIONS: Final = {
+    "Read": AclOperation.READ,
+    "Write": AclOperation.WRITE,
+    "Create": AclOperation.CREATE,
+    "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
+}
+FOR_THE_BROKER: Final = (AclOperation.CLUSTER_ACTION, AclOperation.ALTER, AclOperation.DESCRIBE)
+"""What the broker needs of its own cluster, and this test to change the rules: neither Create nor IdempotentWrite."""
+
+
+class Grant(NamedTuple):
+    """A row of the table."""
+
+    who: str
+    kind: str
+    name: str
+    is_prefix: bool
+    operations: list[str]
+
+
+def grants(*who: str) -> Iterator[Grant]:
+    """The rows for these programs."""
+    for row in ROW.finditer(DOCUMENT.read_text(encoding="utf-8")):
+        if row[1] in who:
+            yield Grant(row[1], row[2], row[3], bool(row[4]), row[5].split(", "))
+
+
+def names_of(settings: Settings, grant: Grant) -> list[str]:
+    """The resources of a row."""
+    if grant.kind != "topic":
+        assert grant.name == "kafka.group_id"
+        return [settings.kafka.group_id]
+    if grant.name == "topics." and grant.is_prefix:
+        return [plan.name for plan in plan_topics(settings)]
+    named = getattr(settings.topics, grant.name.removeprefix("topics."))
+    return [named] if isinstance(named, str) else list(named)
+
+
+def binding(kind: ResourceType, name: str, principal: str, operation: AclOperation) -> AclBinding:
+    is_topic = kind in {ResourceType.TOPIC, ResourceType.BROKER}
+    pattern = ResourcePatternType.LITERAL if is_topic else ResourcePatternType.PREFIXED
+    return AclBinding(kind, name, pattern, principal, "*", operation, AclPermissionType.ALLOW)
+
+
+class Rules:
+    """The ACLs of a broker that allows everything on what has none."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+
+    def allow_everything(self) -> None:
+        anything: Any = None
+        everything = AclBindingFilter(
+            ResourceType.ANY,
+            anything,
+            ResourcePatternType.ANY,
+            anything,
+            anything,
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
+        [done] = self._admin.delete_acls([everything]).values()
+        done.result(20)
+
+    def allow_only(self, settings: Settings, rows: Collection[Grant]) -> None:
+        """These rows and nothing else on this installation; returns when the broker enforces it."""
+        found = [
+            binding(KINDS[row.kind], name, US, OPERATIONS[operation])
+            for row in rows
+            for name in names_of(settings, row)
+            for operation in row.operations
+        ]
+        topics = [plan.name for plan in plan_topics(settings)]
+        found += [binding(ResourceType.TOPIC, name, "User:nobody", AclOperation.ALL) for name in topics]
+        for kind in (ResourceType.GROUP, ResourceType.TRANSACTIONAL_ID):
+            found.append(binding(kind, settings.kafka.group_id, "User:nobody", AclOperation.ALL))
+        found += [binding(ResourceType.BROKER, "kafka-cluster", US, operation) for operation in FOR_THE_BROKER]
+        sentinel = unique_name("sentinel")
+        create_topic(self._bootstrap, sentinel)
+        for done in self._admin.create_acls(found).values():
+            done.result(20)
+        last = binding(ResourceType.TOPIC, sentinel, "User:nobody", AclOperation.ALL)
+        [done] = self._admin.create_acls([last]).values()
+        done.result(20)
+        while sentinel in self._admin.list_topics(timeout=20).topics:
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def rules(local_kafka_factory: LocalKafkaFactory) -> tuple[str, Rules]:
+    kafka = local_kafka_factory(
+        {
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
+        }
+    )
+    return kafka.bootstrap_servers, Rules(kafka.bootstrap_servers)
+
+
+async def installation(bootstrap: str, bus: FaultBus, home: Path) -> tuple[Settings, Desk]:
+    """Topics, documents on their topic, and three events: one is delivered, one is retried, and one is no event."""
+    settings = settings_for(
+        bootstrap, bus.url, tiers=(1,), registry={"topic": True}, delivery={"hold_secs": 1, "backoff_cap_secs": 0.3}
+    )
+    make_topics(settings)
+    open_bus(bus, range(2))
+    desk = Desk(home, settings)
+    desk.put(destination(number) for number in range(2))
+    for number in range(2):
+        await desk.run("destinations", "put", str(desk.file(f"dst_{number}")))
+    await produce(settings, [("acct_0", event(0, 1)), ("acct_1", event(1, 2)), ("acct_0", b"{")])
+    return settings, desk
+
+
+async def test_workers_ingest_and_producers_need_no_more_than_the_table_says(
+    rules: tuple[str, Rules], tmp_path: Path
+) -> None:
+    bootstrap, acls = rules
+    async with FaultBus.serve() as bus:
+        settings, desk = await installation(bootstrap, bus, tmp_path)
+        acls.allow_only(settings, list(grants("workers")))
+        assert check_topics(kafka_options(settings), worker_topics(settings)) == []
+        failing = Match(operation="PutEvents", bus=bus_arn(1))
+        bus.set_plan([Rule(CallError(503, "InternalException"), failing, Times(40))])  # beyond hold_secs
+        async with desk.working() as log:
+            await bus.wait_for_arrivals(2)
+        warnings = [line for line in log if '"level": "warning"' in line]
+        assert all('"event": "dead_lettered"' in line for line in warnings), warnings
+
+        acls.allow_everything()
+        acls.allow_only(settings, list(grants("ingest")))
+        options, topic = kafka_options(settings), settings.topics.events
+        assert check_topics(options, topics_named(settings, topic)) == []
+        async with KafkaGate.open(options, topic, 10) as gate:
+            [position] = await gate.publish_all([Outgoing(b"acct_0", event(0, 3), ())])
+        assert isinstance(position, Position)
+
+        acls.allow_everything()
+        acls.allow_only(settings, list(grants("producers")))
+        await produce(settings, [("acct_0", event(0, 4))])
+
+        acls.allow_everything()
+        assert len(read_all(settings, settings.topics.dlq)) == 1
+        assert sum(ends(settings, next(iter(settings.topics.retry))).values()) > 0
+
+
+async def test_commands_need_no_more_than_the_table_says(rules: tuple[str, Rules], tmp_path: Path) -> None:
+    bootstrap, acls = rules
+    async with FaultBus.serve() as bus:
+        settings, desk = await installation(bootstrap, bus, tmp_path)
+        async with desk.working():
+            await bus.wait_for_arrivals(2)
+        acls.allow_only(settings, list(grants("commands")))
+        for words in (
+            ("topics", "describe"),
+            ("dlq", "list"),
+            ("attempts", "--since", "1h"),
+            ("check", "--since", "1h"),
+            ("destinations", "list"),
+            ("replay", "offsets", "--to", "latest"),
+        ):
+            await desk.run(*words)
+        await desk.run("destinations", "put", str(desk.file("dst_0")), exit_code=1)
+
+        acls.allow_everything()
+        acls.allow_only(settings, list(grants("commands", "replays")))
+        await desk.run("replay", "dlq")
+        await desk.run("replay", "events", "--since", "1h", "--all")
+
+        acls.allow_everything()
+        acls.allow_only(settings, list(grants("commands", "changes")))
+        await desk.run("destinations", "put", str(desk.file("dst_0")))
+
+        acls.allow_everything()
+        new = settings_for(bootstrap, bus.url)
+        acls.allow_only(new, list(grants("commands", "creation")))
+        (tmp_path / "new").mkdir()
+        await Desk(tmp_path / "new", new).run("topics", "create")
