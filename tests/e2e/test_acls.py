@@ -19,8 +19,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from pushrail_stream.kafka.gate import KafkaGate
 from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.producer import KafkaGate
 from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named, worker_topics
 from pushrail_stream.ports import Outgoing, Position
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
