@@ -22,7 +22,7 @@ SAMPLES: Final = {
     "auto.offset.reset": "error",
     "group.protocol.type": "consumer",
     "partitioner": "consistent",
-    "fetch.max.bytes": "1500000000",
+    "fetch.max.bytes": "300000000",
     "receive.message.max.bytes": "2000000000",
     "message.max.bytes": "900000",
     "max.in.flight": "3",
