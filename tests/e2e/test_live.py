@@ -10,13 +10,23 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from pushrail_stream.app import open_registry, open_store
-from pushrail_stream.core.signals import BusBack, BusGone, DocumentRefused, RegistryChanged, Signal, Skipped
+from pushrail_stream.core.signals import (
+    BusBack,
+    BusGone,
+    DocumentRefused,
+    RegistryChanged,
+    Resumed,
+    Signal,
+    Skipped,
+    Suspended,
+)
 from pushrail_stream.ports import DocumentStore
 from pushrail_stream.registry import Catalog, to_document
-from pushrail_stream.sandbox.bus import FaultBus, Latency, Match, Rule
+from pushrail_stream.sandbox.bus import CallError, FaultBus, Latency, Match, Rule
 from pushrail_stream.settings import Settings
 from tests.e2e.relay import Relay
 from tests.e2e.world import (
@@ -89,6 +99,12 @@ class Live:
         self._number += count
         await produce(self.settings, records)
         await self.worker.until(lambda: ledger.begun >= before + count and ledger.in_flight == 0)
+
+    async def metrics(self) -> str:
+        """The worker's metrics, as a scrape sees them."""
+        url = f"http://127.0.0.1:{self.worker.worker.http_port}/metrics"
+        async with aiohttp.ClientSession() as http, http.get(url) as reply:
+            return await reply.text()
 
     def told(self, kind: type[Signal]) -> int:
         return sum(isinstance(signal, kind) for signal in self.worker.signals)
@@ -224,15 +240,13 @@ async def test_a_bus_that_does_not_exist_costs_dead_letters_and_no_events_and_re
     missing = {"busArn": bus_arn(9)}
     async with open_live() as live:
         await live.send(2)
-        await live.put(document(0, **missing))
-        await live.send(1)  # EventBridge may take it and drop it: this is the first that is heard of this bus
-        await live.worker.until(lambda: live.told(BusGone) == 1)
         taken = live.bus.counts()["calls"]
-        await live.send(3)
+        await live.put(document(0, **missing))
+        await live.send(300)
+        assert live.told(BusGone) == 1
         assert live.bus.counts()["calls"] == taken, "nothing is sent where it would vanish"
         letters = await asyncio.to_thread(read_all, live.settings, live.settings.topics.dlq)
-        codes = [said["pushrail-error-code"] for _, _, said in letters]
-        assert codes[-3:] == ["EventBusNotFound"] * 3
+        assert [said["pushrail-error-code"] for _, _, said in letters] == ["EventBusNotFound"] * 300
         assert {said["pushrail-reason"] for _, _, said in letters} == {"blocked"}
 
         live.bus.add_bus(bus_arn(9))
@@ -243,3 +257,29 @@ async def test_a_bus_that_does_not_exist_costs_dead_letters_and_no_events_and_re
         live.bus.clear()
         await live.send(2)
         assert [arrival.bus_arn for arrival in live.bus.arrivals] == [bus_arn(9)] * 2
+
+
+async def test_a_missing_bus_ends_with_its_document(open_live: Callable[[], Any]) -> None:
+    async with open_live() as live:
+        await live.put(document(0, busArn=bus_arn(9)))
+        await live.send(1)
+        assert "pushrail_buses_gone 1.0" in await live.metrics()
+        await live.delete()
+        assert "pushrail_buses_gone 0.0" in await live.metrics()
+
+
+async def test_a_destination_that_was_mended_takes_a_burst(open_live: Callable[[], Any]) -> None:
+    denied = Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents"))
+    async with open_live() as live:
+        live.bus.set_plan([denied])
+        for _ in range(6):
+            await live.send(10)
+        assert live.told(Suspended) == 1
+        refused = len(live.dead())
+        live.bus.set_plan([Rule(Latency(LATENCY_SECS), Match(operation="PutEvents"))])
+        # With another key it is probed at once, and not in 30 s.
+        await live.put(document(0, auth={**document(0)["auth"], **NEW_KEY}))
+        await live.send(200)
+        assert live.told(Resumed) == 1
+        assert len(live.bus.arrivals) == 200
+        assert len(live.dead()) == refused == 60
