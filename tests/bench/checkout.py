@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -50,9 +51,9 @@ def open_checkout(path: Path = ROOT) -> Checkout:
     found = json.loads(_ask(path, [python, "-c", _ASK]))
     if Path(found["package"]).parent != path / "pushrail_stream":
         sys.exit(f"error: {python} imports {found['package']} instead of the package in {path}")
-    shown: dict[str, Any] = json.loads(
-        _ask(path, [python, "-m", "pushrail_stream", "config", "show", "--json", "--config", os.devnull])
-    )
+    with tempfile.NamedTemporaryFile(suffix=".yaml") as empty:
+        command = [python, "-m", "pushrail_stream", "config", "show", "--json", "--config", empty.name]
+        shown: dict[str, Any] = json.loads(_ask(path, command))
     return Checkout(path, python, " ".join(found["build"].split()), frozenset(shown["topics"]))
 
 
