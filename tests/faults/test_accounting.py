@@ -39,7 +39,7 @@ async def test_duplicate_metric_identity(embedded_broker: EmbeddedBroker) -> Non
     async with outside(embedded_broker, customers=6, tiers=(1,), delivery=quick) as (bus, settings):
         bus.set_plan([
             # More often than its deliveries can be sent within hold_secs, whatever the jitter.
-            Rule(CallError(503, "ServiceUnavailable"), Match(operation="PutEvents", bus=bus_arn(4)), Times(80)),
+            Rule(CallError(503, "ServiceUnavailable"), Match(operation="PutEvents", bus=bus_arn(4)), Times(15)),
             Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents", bus=bus_arn(3))),
             Rule(CallError(413), Match(operation="PutEvents", detail_contains=('"key-42"',))),
             Rule(EntryError("MalformedDetail", "bad"), Match(detail_contains=('"key-60"',))),
