@@ -2,6 +2,7 @@
 
 * An event arrives without ``account`` and with ``<id>`` and the like replaced inside ``detail``. AWS sends it whole.
 * The trust policy of a role in another account is never looked at, so that any external ID will do.
+* A call to EventBridge that is not allowed is refused in XML, with status 403. AWS refuses it in JSON, with 400.
 * Every request needs a connection of its own, and is logged. AWS keeps connections open.
 * Queues count their messages one by one for every message sent or received: with a thousand of them a call takes
   half a second. The counts are approximate on AWS too; here they are all messages that were not deleted. The rest of
@@ -14,8 +15,9 @@ import functools
 import time
 from typing import Any, Final
 
+from moto.core.exceptions import AccessDeniedError, AWSError
 from moto.events.utils import EventTemplateParser
-from moto.iam.access_control import IAMRequestBase
+from moto.iam.access_control import IAMRequest, IAMRequestBase
 from moto.iam.models import IAMBackend, iam_backends
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from moto.sqs import models as sqs
@@ -39,6 +41,7 @@ def correct_moto() -> None:
 
     _replace(EventTemplateParser, "parse", staticmethod(parse))
     _replace(IAMRequestBase, "backend", property(_trusting_account))
+    _replace(IAMRequest, "_raise_access_denied", _refuse)
     _replace(MotoRequestHandler, "protocol_version", "HTTP/1.1")
     # A reply is two writes: without this each waits 40 ms for the client's kernel.
     _replace(MotoRequestHandler, "disable_nagle_algorithm", True)
@@ -60,6 +63,15 @@ def _trusting_account(request: Any) -> IAMBackend:
         account = role_arn.split(":")[4]
     backend: IAMBackend = iam_backends[account][get_partition(request._region)]  # noqa: SLF001 - as above
     return backend
+
+
+def _refuse(request: Any) -> None:
+    """Raise the denial in the format of the service's protocol."""
+    action = request._action  # noqa: SLF001 - moto keeps it to itself
+    denied = AccessDeniedError(user_arn=request._access_key.arn, action=action)  # noqa: SLF001 - as above
+    if action.startswith("events:"):
+        raise AWSError(denied.message, "AccessDeniedException", 400)
+    raise denied
 
 
 def _replace(owner: object, name: str, value: object) -> None:
