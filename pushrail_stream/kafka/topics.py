@@ -188,7 +188,10 @@ def check_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> list[Sett
     missing = [name for name, state in states.items() if state is None]
     if missing:
         what = f"topic {missing[0]} does" if len(missing) == 1 else f"topics {', '.join(missing)} do"
-        raise Failed(f"{what} not exist at {options.bootstrap_servers}; `pushrail-stream topics create` makes them")
+        raise Failed(
+            f"{what} not exist at {options.bootstrap_servers}, or may not be described by this user; "
+            "`pushrail-stream topics create` makes what is missing"
+        )
     found = [state for state in states.values() if state is not None]
     deviations = [deviation for state in found for deviation in state.deviations]
     if losing := [str(deviation) for deviation in deviations if deviation.loses_data]:
