@@ -12,9 +12,9 @@ import random
 import re
 from typing import Final, Protocol
 
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
+from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Secret
 from pushrail_stream.core.outcome import CREDENTIALS_MISSING, SEALING_KEY_MISSING, SIGN_INS_QUEUED, CallFailed
-from pushrail_stream.eventbridge.keys import Keys
+from pushrail_stream.eventbridge.keys import Keys, checked_keys
 from pushrail_stream.eventbridge.shared import Shared
 from pushrail_stream.eventbridge.sign_in import SignInService
 from pushrail_stream.eventbridge.sts import RoleSession
@@ -58,7 +58,7 @@ class FixedKeys:
     def __init__(self, auth: AccessKey) -> None:
         self._keys: Keys | CallFailed
         if auth.access_key_id and auth.secret is not None and auth.secret.reveal():
-            self._keys = Keys(auth.access_key_id, auth.secret, None)
+            self._keys = _usable(auth.access_key_id, auth.secret)
         elif auth.is_waiting:
             message = "the key that opens the destination's sealed secret is not at hand"
             self._keys = CallFailed("Credentials", SEALING_KEY_MISSING, message)
@@ -73,6 +73,14 @@ class FixedKeys:
     def renew(self, refused: Keys, now: float) -> bool:  # noqa: ARG002 - only a changed document brings other keys
         """There is nothing newer."""
         return False
+
+
+def _usable(access_key_id: str, secret: Secret) -> Keys | CallFailed:
+    """A customer's key pair. A document may be right, and what its variable or its seal holds cannot sign a request."""
+    keys = checked_keys(access_key_id, secret.reveal(), None)
+    if isinstance(keys, Keys):
+        return keys
+    return CallFailed("Credentials", CREDENTIALS_MISSING, f"the destination's access key cannot be used: {keys}")
 
 
 class RoleKeys:

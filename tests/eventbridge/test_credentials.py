@@ -155,6 +155,16 @@ async def test_without_the_destinations_secret_nothing_is_called(
         assert server.counts()["connections"] == 0
 
 
+@pytest.mark.parametrize("secret", ["caf\udce9", "secret\n", "two words", "größer"])
+async def test_a_secret_that_cannot_sign_a_request_is_the_destinations_fault(secret: str) -> None:
+    async with world(None) as (us, server):
+        reply = await us.put(to(AccessKey(KEY, Secret(secret))))
+        assert failed(reply) == ("Credentials", CREDENTIALS_MISSING, None)
+        assert secret.strip() not in repr(reply)
+        assert await us.look(to(AccessKey(KEY, Secret(secret))).destination) == "unknown"
+        assert server.counts()["connections"] == 0
+
+
 async def test_a_secret_that_waits_for_its_key_is_our_own_want(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         waiting = to(AccessKey(KEY, None, is_waiting=True))
