@@ -135,6 +135,7 @@ TABLE = [
     Row("AssumeRole", "MalformedPolicyDocument", "ours"),
     Row("AssumeRole", "PackedPolicyTooLarge", "ours"),
     Row("AssumeRole", "RequestExpired", "ours"),
+    Row("AssumeRole", "UnknownOperationException", "ours", 404),
     Row("AssumeRole", "BaseCredentialsMissing", "ours", None),
     Row("AssumeRole", "BaseCredentialsDenied", "ours", 403),
     Row("AssumeRole", "SignInsQueued", "retryable", None),

@@ -17,6 +17,8 @@ Credentials
   a client is cached by configuration, not by credentials: test_client_cached_by_config_not_by_credentials
   a sealed secret opens where it was copied to: test_sealed_credentials_of_another_customer_do_not_open
   a worker without the newest sealing key gives events up: test_a_missing_sealing_key_is_nobodys_dead_letter
+  our own credentials fail and customers pay: test_our_own_credentials_that_cannot_be_had_are_nobodys_dead_letter
+  a revoked session is used to its end: test_sessions_that_the_customer_revokes
 
 Destinations
   a permanent error kills the task until somebody restarts it: test_a_permanent_error_kills_the_task

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
-from pushrail_stream.core.signals import Suspended
+from pushrail_stream.core.signals import Attempted, Suspended
 from pushrail_stream.ports import DocumentChange
 from pushrail_stream.registry import Catalog, Keyring, parse_document, to_document
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.bus import Latency, Match, Rule
+from pushrail_stream.sandbox.bus import CallError, Latency, Match, Rule
 from tests.e2e.world import KEY_ID, SECRET, bus_arn, destination, event, produce, running
 from tests.faults.world import letters, outside
 from tests.registry.keys import keyring, ring
@@ -45,6 +45,26 @@ async def test_external_id_never_sent(embedded_broker: EmbeddedBroker, our_own_c
         assert "7Pq2" not in asked.session_name, "it is a condition and no name"
         [arrival] = bus.arrivals
         assert arrival.access_key == asked.issued_key
+
+
+async def test_sessions_that_the_customer_revokes(
+    embedded_broker: EmbeddedBroker, our_own_credentials: tuple[str, str]
+) -> None:
+    """The old session is denied for the rest of its hour; a new one works at once, and no event pays for it."""
+    async with outside(embedded_broker) as (bus, settings):
+        bus.add_key(*our_own_credentials, buses=[])
+        bus.add_role(ROLE, external_id="acme-ext-7Pq2", buses=[bus_arn(0)])
+        async with running(settings, [destination(0, auth=AssumeRole(ROLE, "acme-ext-7Pq2"))]) as worker:
+            await produce(settings, [("acct_0", event(0, 1))])
+            await worker.settled(1)
+            [old] = bus.assumed
+            denial = CallError(400, "AccessDeniedException", "with an explicit deny in an identity-based policy")
+            bus.set_plan([Rule(denial, Match(access_key=old.issued_key))])
+            await produce(settings, [("acct_0", event(0, number)) for number in range(2, 42)])
+            await worker.settled(41)
+        assert letters(settings) == []
+        assert len(bus.arrivals) == 41
+        assert len(bus.assumed) == 2
 
 
 @pytest.mark.parametrize("secret", [None, Secret("")], ids=["no secret", "an empty one"])
@@ -129,6 +149,33 @@ async def test_a_missing_sealing_key_is_nobodys_dead_letter(embedded_broker: Emb
             await worker.until(lambda: worker.worker.ledger.moved_to_retry >= 20)
             path.write_bytes(ring("new", "old"))
             assert catalog.apply(catalog.waiting).put == ("dst_0",)
+            await bus.wait_for_arrivals(20)
+            assert not [signal for signal in worker.signals if isinstance(signal, Suspended)]
+        assert letters(settings) == []
+        assert len(bus.arrivals) == 20
+
+
+async def test_our_own_credentials_that_cannot_be_had_are_nobodys_dead_letter(
+    embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The profile names a program that prints no JSON. Deliveries wait, however old they are, until it is mended."""
+    program = tmp_path / "keys.sh"
+    program.write_text("echo no JSON\n")
+    (tmp_path / "config").write_text(f"[profile ours]\ncredential_process=/bin/sh {program}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_PROFILE", "ours")
+    quick = {"hold_secs": 0.5, "flush_ms": 20, "max_age_secs": 2}
+    async with outside(embedded_broker, tiers=(1,), delivery=quick) as (bus, settings):
+        bus.add_key(*OURS, buses=[])
+        bus.add_role(ROLE, external_id="acme-ext-7Pq2", buses=[bus_arn(0)])
+        async with running(settings, [destination(0, auth=AssumeRole(ROLE, "acme-ext-7Pq2"))]) as worker:
+            await produce(settings, [("acct_0", event(0, n)) for n in range(20)])
+            await worker.until(lambda: worker.worker.ledger.moved_to_retry >= 80)
+            assert bus.counts()["connections"] == 0
+            told = [signal.own_fault for signal in worker.signals if isinstance(signal, Attempted)]
+            assert {fault and fault.code for fault in told} == {"BaseCredentialsMissing"}
+            keys = json.dumps({"Version": 1, "AccessKeyId": OURS[0], "SecretAccessKey": OURS[1]})
+            program.write_text(f"echo '{keys}'\n")
             await bus.wait_for_arrivals(20)
             assert not [signal for signal in worker.signals if isinstance(signal, Suspended)]
         assert letters(settings) == []
