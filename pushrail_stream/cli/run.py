@@ -19,6 +19,7 @@ import uvloop
 
 from pushrail_stream.app import Worker, open_registry, run_worker
 from pushrail_stream.cli.errors import CommandError, expected_errors
+from pushrail_stream.cli.memory import return_large_blocks
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal
 from pushrail_stream.core.ledger import Ledger
@@ -56,6 +57,7 @@ def _work(options: Options, name: str, port: int | None = None) -> None:
     settings = options.settings if port is None else _with_port(options.settings, port)
     log = open_log(options.log_level, as_json=options.json, worker=name)
     allow_many_sockets()
+    return_large_blocks()
     _tune_memory()
     log.info("starting", kafka=settings.kafka.bootstrap_servers)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -26,6 +26,7 @@ from confluent_kafka import (
 from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
+from pushrail_stream.kafka.chunks import Chunks
 from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.options import ConsumerOptions
 from pushrail_stream.kafka.readings import readings_of
@@ -35,6 +36,8 @@ from pushrail_stream.ports import ClientStatistics, Failed, Observer
 
 _T = TypeVar("_T")
 _POLL_SECS: Final = 0.1
+_CHUNK_BYTES: Final = 4 * 2**20
+"""Handed over at once: as much as four of the largest entries, or 4,000 small events, which the count stops before."""
 _HOLD_SECS: Final = 0.02
 _PAUSE_AFTER_SECS: Final = 2.0
 """Held back for longer, partitions are paused so that polling goes on: pausing throws prefetched records away."""
@@ -68,6 +71,7 @@ class KafkaConsumer:
         self._active = False
         self._turned_at = time.monotonic()
         self._keeper = StatisticsKeeper()
+        self._chunks = Chunks(options.batch, _CHUNK_BYTES)
 
     @property
     def statistics(self) -> ClientStatistics:
@@ -137,11 +141,7 @@ class KafkaConsumer:
             self._commit(consumer)
 
     def _poll(self, consumer: Consumer) -> list[Message]:
-        # poll() and then consume(): consume() alone waits its whole time-out.
-        first = consumer.poll(_POLL_SECS)
-        if first is None:
-            return []
-        messages = [first, *consumer.consume(self._options.batch - 1, 0)]
+        messages = self._chunks.take(consumer, _POLL_SECS)
         for message in messages:
             if (error := message.error()) is not None:
                 self._on_error(error, f"{message.topic()}/{message.partition()}: ")

@@ -52,16 +52,15 @@ class KafkaOptions:
 
     def events(self) -> ConsumerOptions:
         """For the events topic; the numbers are measured."""
-        # 2 MiB are 2,500 events: a tenth of a second of work. 64 KiB of each partition, compressed: unpacked it is many
-        # times that, whatever the queue's limit says. A larger record still comes, alone.
-        return ConsumerOptions(self, self.group_id, batch=500, queue_kib=2_048, fetch_bytes=65_536)
+        # 2 MiB are 2,500 events: a tenth of a second of work.
+        return ConsumerOptions(self, self.group_id, batch=500, queue_kib=2_048, fetch_bytes=32_768)
 
     def retries(self) -> ConsumerOptions:
         """For the retry topics: a group of its own, so that neither waits for the other's rebalances.
 
         Little is fetched ahead: a partition is paused until its head is due, and that throws away what was fetched.
         """
-        return ConsumerOptions(self, f"{self.group_id}.retry", batch=100, queue_kib=512, fetch_bytes=32_768)
+        return ConsumerOptions(self, f"{self.group_id}.retry", batch=100, queue_kib=512, fetch_bytes=16_384)
 
     def member(self, group_id: str, defaults: Mapping[str, Property]) -> dict[str, Any]:
         """Properties of a member of a consumer group."""
@@ -172,15 +171,23 @@ class ConsumerOptions:
     kafka: KafkaOptions
     group_id: str
     batch: int
-    """Records handed over at once."""
+    """Records handed over at once, at most."""
     queue_kib: int
-    """Fetched ahead, over all partitions."""
+    """When so much is fetched ahead, over all partitions, nothing more is asked for. It counts decompressed bytes."""
     fetch_bytes: int
-    """Fetched at once of each partition, compressed."""
+    """Fetched at once from each broker, compressed. This bounds memory, since the answer to a fetch is decompressed
+    whole: well compressed events make a thousand times as much of it. A larger batch still comes, alone."""
 
     def properties(self) -> dict[str, Any]:
         """Librdkafka's properties; the operator's own win."""
-        sizes = {"queued.max.messages.kbytes": self.queue_kib, "max.partition.fetch.bytes": self.fetch_bytes}
+        # librdkafka refuses to fetch less at once than the largest message that it would produce, even in a consumer.
+        longest = int(self.kafka.client.get("message.max.bytes", self.fetch_bytes))
+        sizes: dict[str, Property] = {
+            "queued.max.messages.kbytes": self.queue_kib,
+            "max.partition.fetch.bytes": self.fetch_bytes,
+            "fetch.max.bytes": max(self.fetch_bytes, longest),
+            "message.max.bytes": self.fetch_bytes,
+        }
         return self.kafka.member(self.group_id, sizes)
 
 
