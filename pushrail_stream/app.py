@@ -28,6 +28,7 @@ from pushrail_stream.http.status import WorkerStatus, status_page
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
 from pushrail_stream.kafka.ends import Ends
+from pushrail_stream.kafka.identities import TopicIdentities
 from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.replays import ReplayJournal
@@ -188,6 +189,7 @@ async def run_worker(
         publisher = await world.enter_async_context(KafkaPublisher.open(options))
         attempts = await world.enter_async_context(_attempts_log(options, settings.topics.attempts, log))
         ends = await world.enter_async_context(Ends.open(options))
+        identities = TopicIdentities(options)
         state = WorkerState(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
         metrics = Metrics(state, settings.topics.retry, settings.metrics.max_destinations)
         readiness = Readiness([options.events().group_id, options.retries().group_id], state)
@@ -214,10 +216,11 @@ async def run_worker(
         with failing_alone():
             async with asyncio.TaskGroup() as tasks:
                 ports = _Ports(
-                    options, directory, bus, publisher, attempts, ends, state, readiness, observe, traced, http_port,
-                    upkeep,
+                    options, directory, bus, publisher, attempts, ends, identities, state, readiness, observe, traced,
+                    http_port, upkeep,
                 )  # fmt: skip
                 keeping = [tasks.create_task(ends.keep(lambda: _partitions(state)))]
+                keeping.append(tasks.create_task(identities.keep((settings.topics.events, *settings.topics.retry))))
                 try:
                     return await _run_graph(settings, ports, tasks, started)
                 finally:
@@ -246,6 +249,7 @@ class _Ports(NamedTuple):
     publisher: KafkaPublisher
     attempts: KafkaLog
     ends: Ends
+    identities: TopicIdentities
     state: WorkerState
     readiness: Readiness
     observe: Observer
@@ -258,7 +262,10 @@ class _Ports(NamedTuple):
 async def _run_graph(
     settings: Settings, ports: _Ports, tasks: asyncio.TaskGroup, started: Callable[[Worker], None]
 ) -> Ledger:
-    options, directory, bus, publisher, attempts, ends, state, readiness, observe, traced, http_port, upkeep = ports
+    (
+        options, directory, bus, publisher, attempts, ends, identities, state, readiness, observe, traced, http_port,
+        upkeep,
+    ) = ports  # fmt: skip
     delivery, clock, ledger = settings.delivery, WallClock(), Ledger()
     tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
     limits = HoldLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
@@ -321,8 +328,11 @@ async def _run_graph(
     )
     drain = drain_secs(settings)
     consumers = [
-        KafkaConsumer(options.events(), [settings.topics.events], consume, observe, drain_secs=drain),
-        KafkaConsumer(options.retries(), list(settings.topics.retry), redeliver, observe, drain_secs=drain),
+        KafkaConsumer(member, topics, intake, observe, identities=identities, drain_secs=drain)
+        for member, topics, intake in (
+            (options.events(), [settings.topics.events], consume),
+            (options.retries(), list(settings.topics.retry), redeliver),
+        )
     ]
     _fail_loudly(tasks)
 

@@ -17,6 +17,10 @@ class Failed(Exception):  # noqa: N818 - it is the sentence a person reads
     """The worker cannot start or go on. The message tells people why and what to do."""
 
 
+class TopicRecreated(Failed):
+    """A topic was deleted and created again while it was read: what was read of it came from the earlier topic."""
+
+
 @contextmanager
 def failing_alone() -> Iterator[None]:
     """Let a `Failed` out of the group that a task group puts it in."""

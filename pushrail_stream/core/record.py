@@ -19,6 +19,14 @@ class Partition(NamedTuple):
         return f"{self.topic}/{self.number}"
 
 
+class TopicIdentity(NamedTuple):
+    """Tells a topic from every other of the same name: from one on another cluster, and from an earlier one."""
+
+    cluster_id: str
+    topic_id: str
+    """Kafka's id of the topic, as Kafka's tools print it."""
+
+
 class Origin(NamedTuple):
     """Where the event record lies: it names the event for ever, through every hop."""
 

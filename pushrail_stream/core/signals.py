@@ -17,6 +17,8 @@ from pushrail_stream.core.retry import Decision
 from pushrail_stream.core.retry_copy import RetryCopy
 
 SkipReason = Literal["no_destination", "disabled", "filtered", "deleted"]
+RestartReason = Literal["recreated", "went_back"]
+"""The topic was deleted and created again, or Kafka went back to an earlier offset because the log was cut off."""
 
 
 class Consumed(NamedTuple):
@@ -277,6 +279,15 @@ class SteppedOver(NamedTuple):
     reason: str
 
 
+class StartedAnew(NamedTuple):
+    """A partition is read again from an earlier offset: its old position names nothing any more."""
+
+    partition: Partition
+    why: RestartReason
+    position: int | None
+    """The next offset before; None where there was none."""
+
+
 class CommitFailed(NamedTuple):
     """Kafka refused a commit; the next tick tries again."""
 
@@ -293,5 +304,5 @@ Signal = (
     Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
     | BusGone | BusBack | Membership | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
     | Trimmed | PartitionUnread | SteppedOver | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat
-    | RegistryChanged | RegistryTrouble | SettingCaveat
+    | RegistryChanged | RegistryTrouble | SettingCaveat | StartedAnew
 )  # fmt: skip

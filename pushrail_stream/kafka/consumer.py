@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar, final
 
 from confluent_kafka import (
-    OFFSET_INVALID,
+    OFFSET_BEGINNING,
     Consumer,
     KafkaError,
     KafkaException,
@@ -24,9 +24,11 @@ from confluent_kafka import (
 )
 
 from pushrail_stream.core.offsets import Committable
-from pushrail_stream.core.record import Partition
+from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.kafka.chunks import Chunks
+from pushrail_stream.kafka.commits import Commits, commits_of, committable_of, is_too_large
+from pushrail_stream.kafka.identities import TopicIdentities
 from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.options import ConsumerOptions
 from pushrail_stream.kafka.readings import readings_of
@@ -52,12 +54,23 @@ class KafkaConsumer:
     """A member of the consumer group for as long as `run` lasts."""
 
     def __init__(
-        self, options: ConsumerOptions, topics: Sequence[str], intake: Intake, observe: Observer, *, drain_secs: float
+        self,
+        options: ConsumerOptions,
+        topics: Sequence[str],
+        intake: Intake,
+        observe: Observer,
+        *,
+        identities: TopicIdentities,
+        drain_secs: float,
     ) -> None:
         """``drain_secs``: how long a revoke or a stop waits for what is under way."""
         self._intake = intake
         self._observe = observe
         self._topics = list(topics)
+        self._identities = identities
+        self._topics_now: Mapping[str, TopicIdentity] = {}
+        """The topics whose records the partitions bring, as far as they are known."""
+        self._commits = Commits()
         self._drain_secs = drain_secs
         self._options = options
         self._loop = asyncio.get_running_loop()
@@ -132,7 +145,7 @@ class KafkaConsumer:
             self._stopping.wait(_HOLD_SECS)
             directions = self._ask(self._intake.directions)
         else:
-            records = records_of(self._poll(consumer))
+            records = records_of(self._poll(consumer), self._topics_now)
             directions = self._ask(self._intake.accept, records) if records else self._ask(self._intake.directions)
         self._obey(consumer, directions)
         if directions.have_gaps:
@@ -149,7 +162,7 @@ class KafkaConsumer:
 
     def _obey(self, consumer: Consumer, directions: Directions) -> None:
         for partition, offset in directions.seeks.items():
-            self._seek(consumer, partition, offset)
+            self._seek(consumer, TopicPartition(*partition, offset))
         if not directions.hold:
             self._held_since = None
         elif self._held_since is None:
@@ -161,19 +174,42 @@ class KafkaConsumer:
             consumer.resume([TopicPartition(*p) for p in self._paused - wanted])
             self._paused = set(wanted)
 
-    def _seek(self, consumer: Consumer, partition: Partition, offset: int) -> None:
+    def _seek(self, consumer: Consumer, place: TopicPartition) -> bool:
+        """Whether the partition is read on there."""
         try:
-            consumer.seek(TopicPartition(*partition, offset))
-        except KafkaException as error:  # it stands still on, and the order is found again
-            self._tell(KafkaTrouble(f"{partition} cannot be read on at {offset}: {error.args[0].str()}"))
+            consumer.seek(place)
+        except KafkaException as error:
+            where = f"{place.topic}/{place.partition} cannot be read on at {place.offset}"
+            self._tell(KafkaTrouble(f"{where}: {error.args[0].str()}"))
+            return False
+        return True
 
     def _commit(self, consumer: Consumer) -> None:
         self._next_commit = time.monotonic() + _COMMIT_SECS
+        self._follow_topics(consumer)
         self._tell_readings(consumer)
         commits = self._ask(self._intake.committable)
         if commits:
             # Asynchronous: with the coordinator away a synchronous commit would keep us from polling.
-            consumer.commit(offsets=_topic_partitions(commits), asynchronous=True)
+            self._commits.later(consumer, dict(commits))
+
+    def _follow_topics(self, consumer: Consumer) -> None:
+        """Go back to the beginning where a topic's name means another topic now.
+
+        To be called where everything that was polled has been accepted. A commit that was made before under the old
+        topic's id is recognised by whoever resumes from it.
+        """
+        known = {topic: self._identities.known[topic] for topic in self._topics if topic in self._identities.known}
+        recreated = self._ask(self._intake.recreated, known)
+        begun = {
+            partition: topic
+            for partition, topic in recreated.items()
+            if self._seek(consumer, TopicPartition(*partition, OFFSET_BEGINNING))
+        }
+        if begun:
+            self._commits.epochs.forget(begun)
+            self._ask(self._intake.start_anew, begun)
+        self._topics_now = known
 
     def _tell_readings(self, consumer: Consumer) -> None:
         """To be called where everything that was polled has been accepted: never in a callback of a poll."""
@@ -185,29 +221,54 @@ class KafkaConsumer:
         # end: the next heartbeat brings the new epoch, and the next tick commits with it; FENCED ones come to
         # `_on_lost` by the heartbeat.
         refused = [f"{p.topic}/{p.partition}: {p.error.str()}" for p in partitions if p.error is not None]
-        if error is not None or refused:
+        if too_large := [p for p in partitions if is_too_large(error) or is_too_large(p.error)]:
+            self._tell(KafkaTrouble("offset.metadata.max.bytes of the broker is small: commits are made shorter"))
+            self._ask(self._intake.shorten_commits, [commit for _, commit in commits_of(too_large)])
+        elif error is not None or refused:
             self._tell(CommitFailed(error.str() if error is not None else "; ".join(refused)))
         else:
-            self._ask(self._intake.committed, _commits(partitions))
+            self._ask(self._intake.committed, commits_of(partitions))
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        try:
-            known = consumer.committed(partitions, timeout=_OFFSETS_SECS)
-        except KafkaException as error:
-            # The consumer itself will find the offsets; only the map of what is settled above them is not had.
-            self._tell(KafkaTrouble(f"the group's committed offsets could not be read: {error.args[0].str()}"))
-            known = partitions
-        committed = {Partition(p.topic, p.partition): _committable(p) for p in known}
+        self._topics_now = topics = self._identities.ask(self._topics)
+        known = self._committed(consumer, partitions)
+        self._commits.epochs.start(known)
+        committed = {Partition(p.topic, p.partition): committable_of(p) for p in known}
         self._assigned |= committed.keys()
-        self._ask(self._intake.assigned, committed)
+        recreated = self._ask(self._intake.assigned, committed, topics)
+        self._commits.epochs.forget(recreated)
+        self._begin(consumer, known, recreated)
         self._take_part(active=True)  # with the classic protocol also when there is no partition for us
+
+    def _begin(self, consumer: Consumer, starts: list[TopicPartition], recreated: Collection[Partition]) -> None:
+        """Begin to read what is newly assigned. In both protocols that we use, a callback gets that alone."""
+        for start in starts:
+            if Partition(start.topic, start.partition) in recreated:
+                start.offset = OFFSET_BEGINNING
+        consumer.incremental_assign(starts)
+        for start in starts:
+            # Only a seek makes librdkafka ask whether the log was cut off below the offset since that leader epoch.
+            if start.offset >= 0 and start.leader_epoch is not None:
+                self._seek(consumer, start)
+
+    def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """What the group has committed. Nothing can be read before Kafka tells that, so it is worth waiting for."""
+        until = time.monotonic() + _OFFSETS_SECS
+        while True:
+            try:
+                return consumer.committed(partitions, timeout=_OFFSETS_SECS)
+            except KafkaException as error:
+                self._tell(KafkaTrouble(f"the group's committed offsets could not be read: {error.args[0].str()}"))
+            if time.monotonic() >= until or self._stopping.wait(1.0):
+                # The consumer itself will find the offsets; whatever their metadata says is not had.
+                return partitions
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         gone = {Partition(p.topic, p.partition) for p in partitions}
         commits = self._drain(gone) | {p: self._last.pop(p) for p in gone & self._last.keys()}
         self._assigned -= gone
         self._resume_leaving(consumer, gone)
-        error = self._commit_now(consumer, commits)
+        error = self._commits.now(consumer, commits)
         if error is not None:
             self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))
 
@@ -216,7 +277,7 @@ class KafkaConsumer:
         self._tell_readings(consumer)
         self._last = self._drain(self._assigned)
         deadline = time.monotonic() + LAST_COMMIT_SECS
-        while (error := self._commit_now(consumer, self._last)) is not None:
+        while (error := self._commits.now(consumer, self._last)) is not None:
             if time.monotonic() >= deadline:
                 self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))
                 break
@@ -228,16 +289,6 @@ class KafkaConsumer:
     def _drain(self, partitions: set[Partition]) -> dict[Partition, Committable]:
         work = self._intake.revoked(set(partitions), deadline_secs=self._drain_secs)
         return dict(asyncio.run_coroutine_threadsafe(work, self._loop).result())
-
-    def _commit_now(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> KafkaError | None:
-        if not commits:
-            return None
-        try:
-            consumer.commit(offsets=_topic_partitions(commits.items()), asynchronous=False)
-        except KafkaException as error:
-            reason: KafkaError = error.args[0]
-            return reason
-        return None
 
     def _resume_leaving(self, consumer: Consumer, gone: set[Partition]) -> None:
         """Librdkafka keeps a partition paused across a rebalance: without this it would come back paused."""
@@ -311,17 +362,3 @@ def _hopeless(error: KafkaError) -> str:
             "`pushrail-stream replay offsets` sets one"
         )
     return f"Kafka refuses this consumer for good: {error.str()}"
-
-
-def _committable(partition: TopicPartition) -> Committable | None:
-    if partition.offset == OFFSET_INVALID:
-        return None
-    return Committable(partition.offset, partition.metadata or "")
-
-
-def _commits(partitions: Iterable[TopicPartition]) -> list[tuple[Partition, Committable]]:
-    return [(Partition(p.topic, p.partition), Committable(p.offset, p.metadata or "")) for p in partitions]
-
-
-def _topic_partitions(commits: Iterable[tuple[Partition, Committable]]) -> list[TopicPartition]:
-    return [TopicPartition(p.topic, p.number, c.offset, c.metadata) for p, c in commits]

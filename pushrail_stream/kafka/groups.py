@@ -14,7 +14,9 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient
 
-from pushrail_stream.core.offsets import Committable
+from pushrail_stream.core.offsets import Committable, topic_of, was_recreated
+from pushrail_stream.core.record import TopicIdentity
+from pushrail_stream.kafka.identities import TopicIdentities
 from pushrail_stream.kafka.moments import offsets_at, patiently
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.ports import Failed
@@ -46,7 +48,10 @@ class Shift(NamedTuple):
 
 
 def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, Committable]:
-    """What a group has committed, by partition; where it has nothing, offset 0. Raises `Failed`."""
+    """What a group has committed, by partition; where it has nothing, offset 0. Raises `Failed`.
+
+    What was committed for an earlier topic of that name counts as nothing, and metadata of another topic says nothing.
+    """
     consumer = Consumer(options.reader(group_id, {}))
     try:
         wanted = [TopicPartition(topic, n) for n in _partitions(consumer, topic)]
@@ -55,7 +60,15 @@ def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, 
         raise _failed(options, error) from error
     finally:
         consumer.close()
-    return {p.partition: Committable(max(p.offset, 0), p.metadata or "") for p in found}
+    now = TopicIdentities(options).ask([topic]).get(topic)
+    return {p.partition: _meaning(Committable(max(p.offset, 0), p.metadata or ""), now) for p in found}
+
+
+def _meaning(committed: Committable, topic: TopicIdentity | None) -> Committable:
+    then = topic_of(committed)
+    if was_recreated(then, topic):
+        return Committable(0, "")
+    return committed if then == topic else Committable(committed.offset, "")
 
 
 def members_of(options: KafkaOptions, group_id: str) -> list[str]:

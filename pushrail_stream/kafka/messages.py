@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, cast
 
 from confluent_kafka import Message
 
-from pushrail_stream.core.record import NOT_UTF8, Headers, Record
+from pushrail_stream.core.record import NOT_UTF8, Headers, Record, TopicIdentity
 
 _NAME_NOT_UTF8: Final = (SystemError, UnicodeDecodeError)
 """The client raises these from `Message.headers` when the name of a header is not UTF-8."""
 _NAME_AND_VALUE: Final = 2
 
 
-def records_of(messages: Sequence[Message]) -> list[Record]:
-    """The records of messages, none of which may be an error."""
+def records_of(messages: Sequence[Message], topics: Mapping[str, TopicIdentity]) -> list[Record]:
+    """The records of messages, none of which may be an error. ``topics``: those whose identity is known."""
+    topic_ids = {name: topic.topic_id for name, topic in topics.items()}
     try:
-        return _records(messages, Message.headers)
+        return _records(messages, topic_ids, Message.headers)
     except _NAME_NOT_UTF8:
-        return _records(messages, _readable)
+        return _records(messages, topic_ids, _readable)
 
 
-def _records(messages: Sequence[Message], headers_of: Callable[[Message], Iterable[Any] | None]) -> list[Record]:
+def _records(
+    messages: Sequence[Message],
+    topic_ids: Mapping[str, str],
+    headers_of: Callable[[Message], Iterable[Any] | None],
+) -> list[Record]:
     # A message without an error has them all; the library's types allow for the others.
     return [
         Record(
-            cast("str", message.topic()),
+            topic := cast("str", message.topic()),
             cast("int", message.partition()),
             cast("int", message.offset()),
             message.key(),
             message.value(),
             tuple(headers_of(message) or ()),
             message.timestamp()[1],
+            topic_ids.get(topic),
         )
         for message in messages
     ]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Mapping
 from types import TracebackType
 from typing import Final, NamedTuple, Self, cast, final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from pushrail_stream.core.offsets import was_recreated
 from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.kafka.identities import TopicIdentities
 from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.moments import offsets_at, patiently
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.unreadable import UnreadableBatch, end_of_unreadable, is_unreadable
-from pushrail_stream.ports import Failed
+from pushrail_stream.ports import Failed, TopicRecreated
 
 _BATCH: Final = 10_000
 _POLL_SECS: Final = 0.2
@@ -22,6 +25,8 @@ _SLACK_MS: Final = 60_000
 """Kafka's timestamps are their producers': a record may be stamped so much earlier than what it tells of."""
 _STALL_SECS: Final = 30.0
 """Without a record for so long, although there are some to come, it is broken off."""
+_IDENTITY_SECS: Final = 5.0
+"""How often to ask whether the topic was created again meanwhile."""
 _FINAL: Final = frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,
@@ -71,6 +76,9 @@ class Scan:
         self._problem: KafkaError | None = None
         self.unreadable: list[tuple[Partition, UnreadableBatch]] = []
         """What was stepped over, because no client like ours can read it."""
+        self._identities = TopicIdentities(options)
+        self._topics = self._identities.ask([topic])
+        self._look_again_at = time.monotonic() + _IDENTITY_SECS
         ahead = {
             "fetch.wait.max.ms": 100,
             "topic.metadata.propagation.max.ms": 5_000,  # so soon it is believed that a topic has gone
@@ -96,6 +104,12 @@ class Scan:
         self._consumer.close()
 
     @property
+    def topic_id(self) -> str | None:
+        """Kafka's id of the topic that is read; None where the broker does not tell ids."""
+        topic = self._topics.get(self._topic)
+        return None if topic is None else topic.topic_id
+
+    @property
     def progress(self) -> Progress:
         """How far it is, in offsets."""
         total = sum(self._ends[n] - start for n, start in self._starts.items())
@@ -118,8 +132,19 @@ class Scan:
                 vain = vain + 1 if self._positions == before else 0
                 if vain * _POLL_SECS >= _STALL_SECS and not self._follow:
                     raise self._stalled()
+                if time.monotonic() >= self._look_again_at:
+                    self._look_again()
+            self._look_again()
         except KafkaException as error:
             raise self._failed(error) from error
+
+    def _look_again(self) -> None:
+        """Raise `TopicRecreated` when the topic's name means another one now: its offsets mean others."""
+        self._look_again_at = time.monotonic() + _IDENTITY_SECS
+        now = self._identities.ask([self._topic])
+        if was_recreated(self._topics.get(self._topic), now.get(self._topic)):
+            raise TopicRecreated(f"{self._topic} was deleted and created again while it was being read: begin anew")
+        self._topics = now
 
     def _read(self) -> list[Record]:
         messages = []
@@ -132,7 +157,7 @@ class Scan:
                 self._note(error)
         if self._problem is not None and self._problem.code() in _FINAL:
             raise KafkaException(self._problem)
-        records = [r for r in records_of(messages) if self._follow or r.offset < self._ends[r.partition]]
+        records = [r for r in records_of(messages, self._topics) if self._follow or r.offset < self._ends[r.partition]]
         for number in self._positions:
             # The consumer's own position, past what compaction and transactions left out.
             [position] = self._consumer.position([TopicPartition(self._topic, number)])

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from pushrail_stream.core.signals import SettingCaveat
+from pushrail_stream.kafka.identities import TopicIdentities
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.topic_rules import (
     DAY_MS,
@@ -29,7 +30,6 @@ from pushrail_stream.settings import Settings
 _TIMEOUT_SECS: Final = 15.0
 _CONFIG_TIMEOUT_SECS: Final = 5.0
 """How long a start may wait for the topics' configuration. Without it they are not checked."""
-_ID_TIMEOUT_SECS: Final = 5.0
 _MAX_EVENT_BYTES: Final = 2 * 2**20
 """Twice what EventBridge takes: an event that is too large still reaches the DLQ with its reason."""
 _HEADROOM_BYTES: Final = 64 * 2**10
@@ -207,13 +207,9 @@ def check_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> list[Sett
 
 
 def topic_id(options: KafkaOptions, name: str) -> str | None:
-    """What tells a topic from another of the same name, before or after it; None where Kafka does not say."""
-    admin = AdminClient(options.admin() | {"error_cb": lambda _error: None})
-    described = admin.describe_topics(TopicCollection([name]), request_timeout=_ID_TIMEOUT_SECS)[name]
-    try:
-        return str(described.result().topic_id)
-    except KafkaException:
-        return None
+    """Kafka's id of the topic, which tells it from an earlier one of its name; None where Kafka does not say."""
+    identity = TopicIdentities(options).ask([name]).get(name)
+    return None if identity is None else identity.topic_id
 
 
 def _metadata(admin: AdminClient, options: KafkaOptions) -> Any:

@@ -6,7 +6,7 @@ import logging
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TextIO, final
 
 import structlog
@@ -36,11 +36,13 @@ from pushrail_stream.core.signals import (
     RegistryChanged,
     RegistryTrouble,
     RequestAnswered,
+    RestartReason,
     Resumed,
     SettingCaveat,
     Signal,
     Skipped,
     Slowed,
+    StartedAnew,
     SteppedOver,
     Suspended,
     Trimmed,
@@ -63,6 +65,12 @@ _UNREAD: Final = (
     "Kafka has records above `position` that the client cannot read; `kafka_trouble` says why. If a batch cannot be "
     "decompressed, `topics skip` steps over it"
 )
+_ANEW: Final[Mapping[RestartReason, str]] = {
+    "recreated": "the topic was deleted and created again: it is read from its beginning, and records that were read "
+    "before this was noticed are delivered again",
+    "went_back": "Kafka went back below `position`, as it does after an unclean leader election: what is there is "
+    "delivered, some of it again, and records that the log has lost cannot be read any more",
+}
 _TRIMMED: Final = (
     "the records from `expected` to below `first` were removed before a worker had read them, by the topic's "
     "retention or by hand: have their producers send them again, and see that retention.ms outlasts any outage"
@@ -131,7 +139,10 @@ class LogObserver:
                 self._health(signal)
             case DocumentRefused() | DocumentCaveat() | RegistryChanged() | RegistryTrouble():
                 self._registry(signal)
-            case CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed() | PartitionUnread() | SteppedOver():
+            case (
+                CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed() | PartitionUnread() | SteppedOver()
+                | StartedAnew()
+            ):  # fmt: skip
                 self._failed(signal)
             case RequestAnswered() | ApiKeysChanged():
                 self._ingest(signal)
@@ -198,7 +209,8 @@ class LogObserver:
                 self._trouble(problem, "registry_trouble", problem=problem)
 
     def _failed(
-        self, signal: CopyFailed | CommitFailed | KafkaTrouble | Trimmed | PartitionUnread | SteppedOver
+        self,
+        signal: CopyFailed | CommitFailed | KafkaTrouble | Trimmed | PartitionUnread | SteppedOver | StartedAnew,
     ) -> None:
         match signal:
             case CopyFailed(copy, problem, retry_in_secs):
@@ -211,7 +223,7 @@ class LogObserver:
             case _:
                 self._partition(signal)
 
-    def _partition(self, signal: Trimmed | PartitionUnread | SteppedOver) -> None:
+    def _partition(self, signal: Trimmed | PartitionUnread | SteppedOver | StartedAnew) -> None:
         match signal:
             case PartitionUnread(partition, position, secs):
                 self._trouble(
@@ -220,6 +232,11 @@ class LogObserver:
                 )  # fmt: skip
             case SteppedOver(partition, first, end, reason):
                 self._log.warning("stepped_over", partition=str(partition), first=first, end=end, reason=reason)
+            case StartedAnew(partition, why, position):
+                self._log.warning(
+                    "partition_started_anew",
+                    partition=str(partition), position=position, advice=_ANEW[why],
+                )  # fmt: skip
             case Trimmed(partition, expected, first):
                 self._log.error(
                     "records_removed_unread",

@@ -31,6 +31,7 @@ from pushrail_stream.core.signals import (
     Signal,
     Skipped,
     SkipReason,
+    StartedAnew,
     Trimmed,
 )
 from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
@@ -39,7 +40,13 @@ from pushrail_stream.pipeline.state import WorkerState
 
 _MAX_CODES: Final = 100
 """Error codes counted by name: AWS may call an error anything, and every name is a series."""
-_FAILURES: Final = {CopyFailed: "copy", CommitFailed: "commit", KafkaTrouble: "kafka", Trimmed: "trimmed"}
+_FAILURES: Final = {
+    CopyFailed: "copy",
+    CommitFailed: "commit",
+    KafkaTrouble: "kafka",
+    Trimmed: "trimmed",
+    StartedAnew: "started_anew",
+}
 _OWN_CREDENTIALS: Final = "own_credentials"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 _AGES: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0)
@@ -93,7 +100,7 @@ class Metrics(Collector):
                 self._dead[(letter.reason,)] += 1
             case MovedToRetry(copy):
                 self._moved[(copy.tier.topic, copy.reason)] += 1
-            case CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed():
+            case CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed() | StartedAnew():
                 self._failures[(_FAILURES[type(signal)],)] += 1
             case _:
                 self._state_changed(signal)

@@ -24,6 +24,7 @@ from pushrail_stream.core.signals import (
     RegistryTrouble,
     SettingCaveat,
     Signal,
+    StartedAnew,
     Suspended,
     Trimmed,
 )
@@ -76,7 +77,7 @@ class Recent:
                 self._keep("Kafka", "", "", problem)
             case RegistryTrouble(problem):
                 self._keep("registry", "", "", problem)
-            case Trimmed() | PartitionUnread():
+            case Trimmed() | PartitionUnread() | StartedAnew():
                 self._partition(signal)
             case Flooded():
                 self._keep("stopped", "", "", "a flood of dead letters")
@@ -85,13 +86,15 @@ class Recent:
             case _:
                 pass
 
-    def _partition(self, signal: Trimmed | PartitionUnread) -> None:
+    def _partition(self, signal: Trimmed | PartitionUnread | StartedAnew) -> None:
         where = str(signal.partition)
         match signal:
             case Trimmed(_, expected, first):
                 self._keep("records removed unread", where, "", f"from {expected} to below {first}")
             case PartitionUnread(_, position, secs):
                 self._keep("nothing is read", where, "", f"at {position} for {secs:.0f} s")
+            case StartedAnew(_, why, position):
+                self._keep("partition started anew", where, why, f"its position was {position}")
 
     def newest_first(self) -> list[Incident]:
         """The caveats, then what is kept."""

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from pushrail_stream.core.flood import FloodGuard
-from pushrail_stream.core.offsets import Committable, OffsetTracker
-from pushrail_stream.core.record import Partition, Record
-from pushrail_stream.core.signals import Held, PartitionsAssigned, PartitionsRevoked
+from pushrail_stream.core.offsets import Committable, OffsetTracker, topic_of, was_recreated
+from pushrail_stream.core.record import Partition, Record, TopicIdentity
+from pushrail_stream.core.signals import Held, PartitionsAssigned, PartitionsRevoked, RestartReason, StartedAnew
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.reading import Reading, Readings
@@ -101,6 +101,10 @@ class Intake(ABC):
         self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._trackers: dict[Partition, OffsetTracker] = {}
+        self._replaced: list[tuple[Partition, OffsetTracker]] = []
+        """Trackers of partitions that started anew, for as long as records are open in them."""
+        self._shortenings = 0
+        """How often a commit has to be made shorter before the broker takes it."""
         self._committed: dict[Partition, Committable] = {}
         self._behind_since: dict[Partition, float] = {}
         self._readings = Readings(observe)
@@ -109,14 +113,47 @@ class Intake(ABC):
         self._full = frozenset[Partition]()
         self._relieved_at = float("-inf")
 
-    def assigned(self, committed: Mapping[Partition, Committable | None]) -> None:
-        """The group gave us these partitions; the values are what it had committed."""
-        for partition, start in committed.items():
-            self._trackers[partition] = OffsetTracker(start)
+    def assigned(
+        self, committed: Mapping[Partition, Committable | None], topics: Mapping[str, TopicIdentity]
+    ) -> Collection[Partition]:
+        """The group gave us these partitions; the values are what it had committed. ``topics``: those that are known.
+
+        The answer is which partitions are to be read from their beginning: their topics were created again since.
+        """
+        recreated = set()
+        for partition, committable in committed.items():
+            start, topic = committable, topics.get(partition.topic)
+            if start is not None and was_recreated(topic_of(start), topic):
+                self._observe(StartedAnew(partition, "recreated", start.offset))
+                recreated.add(partition)
+                start = None
+            self._trackers[partition] = OffsetTracker(start, topic)
             if start is not None:
                 self._committed[partition] = start
-        starts = tuple((p, None if start is None else start.offset) for p, start in committed.items())
+        starts = tuple((p, None if p in recreated or c is None else c.offset) for p, c in committed.items())
         self._observe(PartitionsAssigned(starts))
+        return recreated
+
+    def recreated(self, topics: Mapping[str, TopicIdentity]) -> Mapping[Partition, TopicIdentity]:
+        """Learn which topics the names mean now; the partitions whose topic is another one, for `start_anew`."""
+        found = {}
+        for partition, tracker in self._trackers.items():
+            topic = topics.get(partition.topic)
+            if was_recreated(tracker.topic, topic):
+                found[partition] = topics[partition.topic]
+            elif topic is not None:
+                tracker.topic = topic
+        return found
+
+    def start_anew(self, partitions: Mapping[Partition, TopicIdentity]) -> None:
+        """The consumer has gone back to the beginning of these partitions, which are those of other topics now."""
+        for partition, topic in partitions.items():
+            self._replace(partition, topic, "recreated")
+
+    def shorten_commits(self, refused: Iterable[Committable]) -> None:
+        """The broker does not take as much metadata as the longest of these commits, which it refused together, had."""
+        had_maps = any(commit.shorter().metadata for commit in refused)
+        self._shortenings = max(self._shortenings, 1 if had_maps else 2)
 
     async def revoked(
         self, partitions: Iterable[Partition], *, deadline_secs: float
@@ -195,16 +232,22 @@ class Intake(ABC):
         """Take records in. Those of partitions we no longer own are left to their owner."""
         trackers = self._trackers
         for record in records:
-            tracker = trackers.get(Partition(record.topic, record.partition))
+            partition = Partition(record.topic, record.partition)
+            tracker = trackers.get(partition)
             if tracker is not None:
+                if record.offset < tracker.read_to:
+                    tracker = self._replace(partition, tracker.topic, "went_back")
+                tracker.read_to = record.offset + 1
                 self._take(record, tracker)
         return self.directions()
 
     def directions(self) -> Directions:
         """Whether to go on consuming, and which partitions not to."""
         limits, trackers = self._limits, self._trackers
-        events = sum(tracker.open_records for tracker in trackers.values())
-        size = sum(tracker.open_bytes for tracker in trackers.values())
+        self._replaced = [(partition, tracker) for partition, tracker in self._replaced if tracker.open_records]
+        holding_some = [*trackers.values(), *(tracker for _, tracker in self._replaced)]
+        events = sum(tracker.open_records for tracker in holding_some)
+        size = sum(tracker.open_bytes for tracker in holding_some)
         is_pressed = events >= limits.max_events * _PRESSED_SHARE or size >= limits.max_bytes * _PRESSED_SHARE
         ahead = [self._ahead(partition) for partition in trackers]
         events += min(sum(count for count, _ in ahead), int(limits.max_events * _AHEAD_SHARE))
@@ -241,6 +284,23 @@ class Intake(ABC):
             or tracker.open_bytes >= self._limits.partition_max_bytes * share
         )
 
+    def _replace(self, partition: Partition, topic: TopicIdentity | None, why: RestartReason) -> OffsetTracker:
+        """A new tracker for a partition whose position means nothing any more.
+
+        Kafka may not have the records that are open: each comes to its end as if nothing had happened, or on a retry
+        topic when the partition leaves. Those that are there still are delivered again.
+        """
+        old = self._trackers[partition]
+        old.is_replaced = True
+        self._replaced.append((partition, old))
+        self._observe(StartedAnew(partition, why, old.read_to or None))
+        new = self._trackers[partition] = OffsetTracker(topic=topic)
+        self._committed.pop(partition, None)
+        self._behind_since.pop(partition, None)
+        self._readings.forget(partition)
+        self._seeks.pop(partition, None)
+        return new
+
     def _leave(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
         leaving = {p: tracker for p in partitions if (tracker := self._trackers.pop(p, None)) is not None}
         for partition, tracker in leaving.items():
@@ -248,6 +308,9 @@ class Intake(ABC):
             self._behind_since.pop(partition, None)
             self._readings.forget(partition)
             self._seeks.pop(partition, None)
+        for partition, tracker in self._replaced:
+            if partition in leaving:
+                tracker.leave(is_lost=are_lost)
         return leaving
 
     def _relieve(self, *, is_pressed: bool) -> None:
@@ -273,6 +336,12 @@ class Intake(ABC):
         for partition, tracker in trackers.items():
             last = self._committed.pop(partition, None) if forget else self._committed.get(partition)
             released = tracker.committable()
-            if released is not None and released != last:
-                news.append((partition, released))
+            if released is not None and (fitting := self._fitting(released)) != last:
+                news.append((partition, fitting))
         return news
+
+    def _fitting(self, commit: Committable) -> Committable:
+        """The commit, as long as the broker takes it."""
+        if self._shortenings == 0:
+            return commit
+        return commit.without_map() if self._shortenings == 1 else Committable(commit.offset, "")

@@ -21,8 +21,9 @@ from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_head
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.outcome import is_ours
-from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.retry import Tier
+from pushrail_stream.core.signals import RestartReason
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
@@ -137,6 +138,14 @@ class Redeliver(Intake):
         for partition in leaving:
             self._early.pop(partition, None)
         return leaving
+
+    def _replace(self, partition: Partition, topic: TopicIdentity | None, why: RestartReason) -> OffsetTracker:
+        early = self._early.pop(partition, None)
+        if early is not None:
+            # Kafka may have these no more: they begin before their time rather than never.
+            for _, record, state in early.records:
+                self._begin(record, state, self._trackers[partition])
+        return super()._replace(partition, topic, why)
 
     def _begin(self, record: Record, state: DeliveryHeaders | BadHeader, tracker: OffsetTracker) -> None:
         ticket = tracker.begin(

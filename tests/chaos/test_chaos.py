@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pushrail_stream.core.offsets import encode_settled
+from pushrail_stream.core.offsets import encode_metadata
 from tests.chaos.arrivals import UNANSWERED, Arrival, Arrivals
 from tests.chaos.commits import Commit, Commits, Position
 from tests.chaos.copies import Copy
@@ -132,7 +132,7 @@ def test_a_kill_explains_what_its_own_worker_had_not_committed() -> None:
     assert audit([ONCE, AGAIN], kill(1), commits=[COVERED]).unexplained, "it was committed"
     assert not audit([ONCE, AGAIN], kill(1), commits=[COVERED._replace(at=101.5)]).unexplained, "too late"
     assert not audit([ONCE, AGAIN], kill(1), commits=[COVERED._replace(offset=7)]).unexplained, "not so far"
-    settled = COVERED._replace(offset=5, metadata=encode_settled(5, [7]))
+    settled = COVERED._replace(offset=5, metadata=encode_metadata(5, [7]))
     assert audit([ONCE, AGAIN], kill(1), commits=[settled]).unexplained, "known as settled above the offset"
     assert audit([ONCE._replace(received=60.0), AGAIN, LATER], kill(1)).unexplained, "one kill, one more"
     assert audit([AGAIN._replace(received=60.0), ONCE], kill(1)).unexplained, "the cause comes first"

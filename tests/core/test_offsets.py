@@ -19,9 +19,17 @@ from pushrail_stream.core.offsets import (
     OffsetTracker,
     Ticket,
     decode_settled,
-    encode_settled,
+    encode_metadata,
+    settled_in,
+    topic_of,
+    was_recreated,
 )
+from pushrail_stream.core.record import TopicIdentity
 from tests.core.samples import texts
+
+TOPIC = TopicIdentity("UHVzaHJhaWwtdGVzdHMtMQ", "xTz2mJGYQ9uP8cVd0eLw3A")
+RECREATED = TOPIC._replace(topic_id="0mvF5lFNTX6zB5ZdkVS_zg")
+MIRROR = TopicIdentity("mirror", "9sHGR1EtRiajNxqLmo822A")
 
 gaps = st.sampled_from([0, 0, 0, 0, 1, 2, 9])
 
@@ -33,13 +41,17 @@ class Tracking(RuleBasedStateMachine):
         super().__init__()
         self.log: list[int] = []
         """Offsets that exist: compaction and transactions leave gaps."""
+        self.topic: TopicIdentity | None = None
         self.committed: Committable | None = None
         self.known_at_commit = frozenset[int]()
+        self.mapped_at = -1
+        self.mapped = frozenset[int]()
+        """The head that the commit's metadata was written for, and what was settled then."""
         self.old_tickets: list[Ticket] = []
         self.assign(0, frozenset())
 
     def assign(self, position: int, known: frozenset[int]) -> None:
-        self.tracker = OffsetTracker(self.committed)
+        self.tracker = OffsetTracker(self.committed, self.topic)
         self.position = position
         self.known = set(known)
         """What this owner knows to be settled: it was told so, or it settled it."""
@@ -49,8 +61,9 @@ class Tracking(RuleBasedStateMachine):
         self.closed: Ticket | None = None
         self.highest = -1 if self.committed is None else self.committed.offset
 
-    @initialize(first=st.integers(0, 2**40), committed=st.booleans())
-    def begin_somewhere(self, first: int, committed: bool) -> None:  # noqa: FBT001
+    @initialize(first=st.integers(0, 2**40), committed=st.booleans(), tells_ids=st.booleans())
+    def begin_somewhere(self, first: int, committed: bool, tells_ids: bool) -> None:  # noqa: FBT001
+        self.topic = TOPIC if tells_ids else None
         self.committed = Committable(first, "") if committed else None
         self.assign(first, frozenset())
 
@@ -96,6 +109,7 @@ class Tracking(RuleBasedStateMachine):
         released = self.tracker.committable()
         if released is not None:
             self.committed, self.known_at_commit = released, frozenset(self.known)
+            self.mapped_at, self.mapped = released.offset, self.known_at_commit
 
     @rule(commits=st.sampled_from([True, True, False]), compacted=st.sets(st.integers(0, 30), max_size=3))
     def start_anew(self, commits: bool, compacted: set[int]) -> None:  # noqa: FBT001
@@ -124,6 +138,39 @@ class Tracking(RuleBasedStateMachine):
         self.assign(below[-1 - back % len(below)], frozenset())  # all of it is wanted again
         self.highest = -1
         self.read([(0, 10, 1)])
+
+    @precondition(lambda self: self.committed is not None and len(self.log) > 1)
+    @rule(pick=st.integers(0, 99))
+    def a_tool_moves_the_offset_and_keeps_the_metadata(self, pick: int) -> None:
+        assert self.committed is not None
+        moved = self.log[pick % len(self.log)]
+        self.committed = Committable(moved, self.committed.metadata)
+        self.known_at_commit = self.mapped if moved == self.mapped_at else frozenset()
+        self.assign(moved, self.known_at_commit)
+
+    @precondition(lambda self: self.topic is not None and self.committed is not None)
+    @rule()
+    def the_topic_is_mirrored_to_another_cluster(self) -> None:
+        """With offset and metadata, where the offset may be the same: it counts, and nothing else does."""
+        assert self.committed is not None
+        assert self.topic is not None
+        self.topic = TopicIdentity(f"{self.topic.cluster_id}+", f"{self.topic.topic_id}+")
+        assert not was_recreated(topic_of(self.committed), self.topic)
+        self.known_at_commit = self.mapped = frozenset()
+        self.assign(self.committed.offset, frozenset())
+
+    @precondition(lambda self: self.topic is not None and self.committed is not None)
+    @rule(first=st.integers(0, 2**40))
+    def the_topic_is_created_again(self, first: int) -> None:
+        assert self.topic is not None
+        assert self.committed is not None
+        new = self.topic._replace(topic_id=f"{self.topic.topic_id}'")
+        names_it = topic_of(self.committed) == self.topic
+        assert was_recreated(topic_of(self.committed), new) == names_it
+        if names_it:
+            assert settled_in(new, self.committed) == []
+            self.topic, self.log, self.committed = new, [], None
+            self.assign(first, frozenset())
 
     @invariant()
     def an_illegal_step_raises(self) -> None:
@@ -155,7 +202,8 @@ class Tracking(RuleBasedStateMachine):
     def the_map_tells_what_is_settled_above_and_nothing_else(self) -> None:
         released = self.tracker.committable()
         if released is not None:
-            told = set(decode_settled(released))
+            assert topic_of(released) == self.topic
+            told = set(settled_in(self.topic, released))
             assert told <= self.known
             assert told & set(self.log) == {o for o in self.known if o >= released.offset} & set(self.log)
 
@@ -277,7 +325,7 @@ def test_a_partition_that_is_given_back_marks_its_tickets() -> None:
 @given(st.integers(0, 2**60), st.sets(st.integers(0, 4000)) | st.sets(st.integers(0, MAX_MAP_OFFSETS - 1), max_size=40))
 def test_the_map_is_read_as_it_was_written(head: int, indices: set[int]) -> None:
     settled = sorted(head + index for index in indices)
-    assert decode_settled(Committable(head, encode_settled(head, settled))) == settled
+    assert decode_settled(Committable(head, encode_metadata(head, settled))) == settled
 
 
 def chance(share: float, offsets: int) -> list[int]:
@@ -296,25 +344,79 @@ def chance(share: float, offsets: int) -> list[int]:
 )
 def test_whatever_ten_thousand_offsets_look_like_the_broker_takes_their_map(settled: list[int]) -> None:
     head = 2**40
-    text = encode_settled(head, [head + index for index in settled])
+    text = encode_metadata(head, [head + index for index in settled])
     assert 0 < len(text) <= MAX_METADATA_CHARS == 3500
     assert text.isascii()
     assert decode_settled(Committable(head, text)) == [head + index for index in settled]
 
 
-def test_a_map_too_long_for_the_broker_is_left_out() -> None:
-    assert encode_settled(0, chance(0.5, MAX_MAP_OFFSETS)) == ""
+@given(
+    st.integers(0, 2**60),
+    st.sets(st.integers(0, 4000), min_size=1),
+    st.integers(0, 2**60),
+    st.sampled_from([None, TOPIC]),
+)
+def test_under_another_offset_the_map_says_nothing(
+    head: int, indices: set[int], other: int, topic: TopicIdentity | None
+) -> None:
+    metadata = encode_metadata(head, sorted(head + index for index in indices), topic)
+    assert bool(settled_in(topic, Committable(other, metadata))) == (other == head)
+    if other != head:
+        assert topic_of(Committable(other, metadata)) is None
+
+
+@pytest.mark.parametrize("then", [None, TOPIC, RECREATED, MIRROR])
+@pytest.mark.parametrize("now", [None, TOPIC, RECREATED, MIRROR])
+def test_the_map_counts_for_its_own_topic_alone(then: TopicIdentity | None, now: TopicIdentity | None) -> None:
+    committed = Committable(5, encode_metadata(5, [7], then))
+    assert settled_in(now, committed) == ([7] if then == now else [])
+    tracker = OffsetTracker(committed, now)
+    assert begin(tracker, 6).is_open
+    assert (tracker.begin(7, 1, 1) is None) == (then == now)
+
+
+def test_a_topic_was_recreated_when_its_cluster_gives_it_another_id() -> None:
+    assert was_recreated(TOPIC, RECREATED)
+    assert not was_recreated(TOPIC, TOPIC)
+    assert not was_recreated(TOPIC, MIRROR), "a mirrored topic on another cluster is another one from the start"
+    assert not was_recreated(None, TOPIC)
+    assert not was_recreated(TOPIC, None)
+
+
+def test_while_the_topic_is_unknown_the_one_that_the_commit_names_is_kept() -> None:
+    tracker = OffsetTracker(Committable(5, encode_metadata(5, [7], TOPIC)))
+    begin(tracker, 5).settle()
+    released = tracker.committable()
+    assert released is not None
+    assert (released.offset, topic_of(released)) == (6, TOPIC)
+    assert OffsetTracker().topic is None
+
+
+def test_a_commit_is_made_shorter_without_its_map_and_then_without_anything() -> None:
+    full = Committable(5, encode_metadata(5, [7], TOPIC))
+    without_map = full.shorter()
+    assert (topic_of(without_map), settled_in(TOPIC, without_map)) == (TOPIC, [])
+    assert len(without_map.metadata) < len(full.metadata)
+    assert without_map.shorter() == without_map.shorter().shorter() == Committable(5, "")
+    assert Committable(5, "somebody else's").shorter() == Committable(5, "")
+
+
+@pytest.mark.parametrize("topic", [None, TOPIC])
+def test_a_map_too_long_for_the_broker_is_left_out(topic: TopicIdentity | None) -> None:
+    text = encode_metadata(0, chance(0.5, MAX_MAP_OFFSETS), topic)
+    assert text == encode_metadata(0, [], topic)
+    assert bool(text) == (topic is not None)
 
 
 def test_a_map_spans_so_many_offsets_and_no_more() -> None:
     longest = [1, MAX_MAP_OFFSETS - 1]
-    assert decode_settled(Committable(0, encode_settled(0, longest))) == longest
-    assert encode_settled(0, [1, MAX_MAP_OFFSETS]) == ""
-    assert encode_settled(0, []) == ""
+    assert decode_settled(Committable(0, encode_metadata(0, longest))) == longest
+    assert encode_metadata(0, [1, MAX_MAP_OFFSETS]) == ""
+    assert encode_metadata(0, []) == ""
 
 
 @pytest.mark.parametrize(
-    "metadata", ["", "ps1:", "ps1", "ps2:abcde", " ps1:abcde", "somebody else's", '{"a": 1}', "ps1:é"]
+    "metadata", ["", "ps2:", "ps2", "ps1:abcde", "ps2:5:abc", " ps2:5:::", "somebody else's", '{"a": 1}', "ps2:5::é:"]
 )
 def test_metadata_that_is_not_ours_says_nothing(metadata: str) -> None:
     assert decode_settled(Committable(5, metadata)) == []
@@ -322,11 +424,11 @@ def test_metadata_that_is_not_ours_says_nothing(metadata: str) -> None:
 
 @given(texts)
 def test_no_metadata_can_raise(text: str) -> None:
-    assert decode_settled(Committable(5, f"ps1:{text}")) == []
+    assert decode_settled(Committable(5, f"ps2:5::{text}:")) == []
 
 
 SETTLED = [n for n in range(1, 3000) if n % 7 and n % 11 and n % 13]
-MAP = encode_settled(0, SETTLED)
+MAP = encode_metadata(0, SETTLED)
 
 
 @given(st.integers(4, len(MAP) - 1), st.sampled_from("09AZaz!~{"))
@@ -342,7 +444,7 @@ def test_a_map_cut_short_says_nothing() -> None:
 
 @pytest.mark.parametrize("size", [MAX_MAP_OFFSETS // 8 + 1, 10**6, 10**7])
 def test_a_map_that_unpacks_to_more_than_any_of_ours_says_nothing_and_takes_no_memory(size: int) -> None:
-    metadata = "ps1:" + base64.b85encode(zlib.compress(b"\xff" * size)).decode()
+    metadata = f"ps2:0::{base64.b85encode(zlib.compress(bytes([255]) * size)).decode()}:"
     tracemalloc.start()
     try:
         assert decode_settled(Committable(0, metadata)) == []
@@ -352,7 +454,7 @@ def test_a_map_that_unpacks_to_more_than_any_of_ours_says_nothing_and_takes_no_m
 
 
 def test_a_tracker_with_unreadable_metadata_begins_everything() -> None:
-    tracker = OffsetTracker(Committable(5, "ps1:damaged"))
+    tracker = OffsetTracker(Committable(5, "ps2:5::damaged:"))
     assert begin(tracker, 5).is_open
     assert begin(tracker, 6).is_open
 
@@ -395,7 +497,7 @@ def test_what_is_passed_over_is_no_longer_called_settled_above() -> None:
     tickets[4].settle()
     second = OffsetTracker(first.committable())
     second.pass_over(8)
-    assert second.committable() == Committable(8, encode_settled(8, [9]))
+    assert second.committable() == Committable(8, encode_metadata(8, [9]))
 
 
 def test_gaps_are_told_once() -> None:

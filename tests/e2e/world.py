@@ -239,7 +239,7 @@ def read_all(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes |
             message = consumer.poll(10)
             assert message is not None, f"{missing - len(found)} records of {topic} are missing"
             assert message.error() is None
-            [record] = records_of([message])
+            [record] = records_of([message], {})
             headers = {name: (value or b"").decode() for name, value in record.headers}
             found.append((record.key, record.value, headers))
     finally:

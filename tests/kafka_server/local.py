@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import random
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
 import time
@@ -46,7 +48,8 @@ QUICK_SETTINGS: Final[Mapping[str, str]] = {
     "group.consumer.heartbeat.interval.ms": "500",
 }
 
-_CLUSTER_ID: Final = "UHVzaHJhaWwtdGVzdHMtMQ"  # any 16 bytes in base64url
+_BATCH_HEADER: Final = struct.Struct(">qi")
+"""The first offset of a record batch, and its length after these two (Kafka's documentation, "Record Batch")."""
 _JVM: Final = (
     "-Xmx512m",
     # A test's broker lives for seconds: quick code early matters more than the best code later.
@@ -124,6 +127,24 @@ class LocalKafka:
         self.stop()
         self.start()
 
+    def cut_off(self, topic: str, partition: int, offset: int) -> None:
+        """Remove the record batches from an offset on from the disk, as if they had never come. To be called when down.
+
+        The next start takes what is left for all there is, in a new leader epoch: like an unclean leader election.
+        """
+        if self._folder is None or self.running:
+            raise LocalKafkaError("the broker has to be down, and started before")
+        [log] = (self._folder / "data" / f"{topic}-{partition}").glob("*.log")
+        content, end = log.read_bytes(), 0
+        while end < len(content):
+            first, length = _BATCH_HEADER.unpack_from(content, end)
+            if first >= offset:
+                break
+            end += _BATCH_HEADER.size + length
+        log.write_bytes(content[:end])
+        for index in log.parent.glob("*index"):
+            index.unlink()
+
     def close(self) -> None:
         """End the broker and delete its records."""
         self.kill()  # the records go anyway, and a broker takes its time to stop in good order
@@ -183,7 +204,7 @@ class LocalKafka:
         config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
         with (folder / "broker.log").open("ab") as log:
             done = subprocess.run(
-                [*java_command(jars), "kafka.tools.StorageTool", "format", "-t", _CLUSTER_ID, "-c", str(config)],
+                [*java_command(jars), "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(config)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -267,6 +288,11 @@ class LocalKafka:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _cluster_id() -> str:
+    """16 bytes in Kafka's base64, other ones for each cluster."""
+    return base64.urlsafe_b64encode(b"pushrail" + os.urandom(8)).decode().rstrip("=")
 
 
 def _class_archive(jars: Path) -> Path:

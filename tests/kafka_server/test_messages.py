@@ -52,5 +52,5 @@ def test_odd_headers_are_read_as_they_are(real_kafka: str) -> None:
 
 
 def test_a_message_without_headers_has_none() -> None:
-    [record] = records_of([Message("t", 0, 1, b"k", b"v", None)])
+    [record] = records_of([Message("t", 0, 1, b"k", b"v", None)], {})
     assert record.headers == ()

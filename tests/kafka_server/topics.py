@@ -6,7 +6,7 @@ import contextlib
 import uuid
 from typing import TYPE_CHECKING, Final
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -37,6 +37,19 @@ def delete_topics(bootstrap_servers: str, names: Iterable[str]) -> None:
     for done in admin.delete_topics(list(names), operation_timeout=_ANSWER_SECS).values():
         with contextlib.suppress(KafkaException, TimeoutError):
             done.result(_ANSWER_SECS)
+
+
+def recreate_topic(bootstrap_servers: str, name: str, *, partitions: int = 1) -> None:
+    """Delete a topic of a real broker and create it again: same name, another id."""
+    delete_topics(bootstrap_servers, [name])
+    while True:
+        try:
+            create_topic(bootstrap_servers, name, partitions=partitions)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+        else:
+            return
 
 
 @contextlib.contextmanager

@@ -46,6 +46,7 @@ from pushrail_stream.core.signals import (
     Signal,
     Skipped,
     Slowed,
+    StartedAnew,
     SteppedOver,
     Suspended,
     Trimmed,
@@ -130,6 +131,7 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (SettingCaveat("vendor", "is not set"), "setting_caveat"),
     (PartitionUnread(PARTITION, 17, 61.0), "partition_unread"),
     (SteppedOver(PARTITION, 17, 30, "too large"), "stepped_over"),
+    (StartedAnew(PARTITION, "recreated", 17), "partition_started_anew"),
     (CommitFailed("no coordinator"), "commit_failed"),
     (KafkaTrouble("1/3 brokers are down"), "kafka_trouble"),
 ]

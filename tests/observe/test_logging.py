@@ -28,9 +28,11 @@ from pushrail_stream.core.signals import (
     PartitionsRevoked,
     RegistryChanged,
     RegistryTrouble,
+    RestartReason,
     Resumed,
     Signal,
     Skipped,
+    StartedAnew,
     Suspended,
     Trimmed,
 )
@@ -439,3 +441,10 @@ def test_records_that_were_removed_unread_are_an_error_that_says_what_to_do() ->
     assert line == {
         "level": "error", "event": "records_removed_unread", "partition": f"{EVENTS}/3", "expected": 17, "first": 30,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "words"), [("recreated", "created again"), ("went_back", "leader election")])
+def test_a_partition_that_started_anew_is_a_warning_that_says_why(why: RestartReason, words: str) -> None:
+    [line] = said(StartedAnew(P3, why, 17))
+    assert words in line.pop("advice")
+    assert line == {"level": "warning", "event": "partition_started_anew", "partition": f"{EVENTS}/3", "position": 17}

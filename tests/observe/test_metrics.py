@@ -27,6 +27,7 @@ from pushrail_stream.core.signals import (
     Signal,
     Skipped,
     SkipReason,
+    StartedAnew,
     Trimmed,
 )
 from pushrail_stream.observe.metrics import Metrics
@@ -150,6 +151,7 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
         CopyFailed(copy, "x", 1.0),
         KafkaTrouble("x"),
         Trimmed(Partition("pushrail.events", 3), 17, 30),
+        StartedAnew(Partition("pushrail.events", 3), "went_back", 17),
         attempted((ours, Again(1, "retryable"))),
     )
     assert samples["pushrail_skipped_total", "disabled"] == 1
@@ -161,6 +163,7 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
         "kafka": 1,
         "trimmed": 1,
         "own_credentials": 1,
+        "started_anew": 1,
     }
     assert samples["pushrail_own_fault_last_timestamp_seconds",] == pytest.approx(AT_MS / 1000 + 0.0123)
 

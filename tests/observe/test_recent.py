@@ -23,6 +23,7 @@ from pushrail_stream.core.signals import (
     RegistryTrouble,
     SettingCaveat,
     Signal,
+    StartedAnew,
     Suspended,
     Trimmed,
 )
@@ -58,11 +59,12 @@ def test_everything_that_wants_a_person_is_told() -> None:
         Flooded(FloodReport(10, 9, 8, 7, 60)),
         Trimmed(Partition("pushrail.events", 3), 17, 30),
         PartitionUnread(Partition("pushrail.events", 3), 17, 61.0),
+        StartedAnew(Partition("pushrail.events", 3), "recreated", 17),
         Held(True, 1, 1),
     )
     assert [what for what, *_ in reversed(found)] == [
         "suspended", "bus gone", "document refused", "Kafka", "registry", "stopped", "records removed unread",
-        "nothing is read",
+        "nothing is read", "partition started anew",
     ]  # fmt: skip
 
 

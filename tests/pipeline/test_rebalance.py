@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from pushrail_stream.core.destination import Limits
-from pushrail_stream.core.offsets import Committable, encode_settled
+from pushrail_stream.core.offsets import Committable, encode_metadata
 from pushrail_stream.core.signals import PartitionsRevoked
 from tests.pipeline.records import (
     P0,
@@ -271,7 +271,7 @@ async def test_an_operator_may_move_the_group_back() -> None:
 @in_virtual_time
 async def test_an_assignment_commits_nothing_by_itself_nor_forgets_what_was_told() -> None:
     world = World(destination())
-    start = world.group[P0] = Committable(5, encode_settled(5, [7, 8]))
+    start = world.group[P0] = Committable(5, encode_metadata(5, [7, 8]))
     async with world.worker() as worker:
         assert list(worker.consume.committable()) == []
         await worker.give_back(P0)

@@ -18,8 +18,8 @@ from pushrail_stream.core.flood import FloodGuard, FloodLimits
 from pushrail_stream.core.headers import BadHeader, decode_headers
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.core.offsets import Committable, decode_settled
-from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.core.offsets import Committable, settled_in
+from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
 from pushrail_stream.core.signals import Signal, Skipped
 from pushrail_stream.pipeline.consume import Consume, IntakeRules
@@ -56,6 +56,8 @@ class World:
         self.directory = Documents(documents)
         self.group: dict[Partition, Committable] = {}
         """What the consumer group has committed."""
+        self.topic_ids: dict[str, TopicIdentity] = {}
+        """The topics there are, where the cluster tells."""
 
     def owed(self, record: Record) -> set[Settled]:
         """What has to be settled before this record may be committed."""
@@ -137,6 +139,7 @@ class Worker:
         """So many of the world's settlements are taken into account."""
         self._seen: object = None
         self._last: dict[Partition, int] = {}
+        self._read_to: dict[Partition, int] = {}
         self._resumed: dict[Partition, frozenset[int]] = {}
         batches, policy = batches or LaneLimits(), policy or RetryPolicy()
         self.clock = clock = VirtualClock()
@@ -201,13 +204,16 @@ class Worker:
         """The group gives us partitions, where it left them."""
         for partition in partitions:
             start = self.world.group.get(partition)
-            self._resumed[partition] = frozenset(() if start is None else decode_settled(start))
-            self._open[partition] = {}
-            self._last[partition] = 0
+            self._resumed[partition] = frozenset(
+                () if start is None else settled_in(self.world.topic_ids.get(partition.topic), start)
+            )
+            self._begin_anew(partition)
             if partition.topic != EVENTS:
                 self.positions[partition] = 0 if start is None else start.offset
         for intake, members in self._split(partitions):
-            intake.assigned({partition: self.world.group.get(partition) for partition in members})
+            group = {partition: self.world.group.get(partition) for partition in members}
+            for partition in intake.assigned(group, self.world.topic_ids):
+                del self.world.group[partition]
 
     def feed(self, *given: Record) -> Directions:
         """The consumer of the events topic hands over records."""
@@ -244,6 +250,17 @@ class Worker:
         committed = self.commit()
         for partition, log in self.world.topics.retries.items():
             assert committed.get(partition, 0) == len(log), partition
+
+    def recreate(self, topic: str, identity: TopicIdentity) -> None:
+        """The topic is deleted and created again, and the consumer learns of it and goes to its beginning."""
+        self.world.topic_ids[topic] = identity
+        for intake in (self.consume, self.redeliver):
+            recreated = intake.recreated(self.world.topic_ids)
+            for partition in recreated:
+                self.world.group.pop(partition, None)
+                self._resumed[partition] = frozenset()
+                self._begin_anew(partition)
+            intake.start_anew(recreated)
 
     async def give_back(self, *partitions: Partition, deadline_secs: float = 10.0) -> None:
         """A rebalance asks for partitions: drain, commit, forget."""
@@ -282,6 +299,11 @@ class Worker:
         """The signals of this kind, in order."""
         return [signal for signal in self.signals if isinstance(signal, kind)]
 
+    def _begin_anew(self, partition: Partition) -> None:
+        self._open[partition] = {}
+        self._last[partition] = 0
+        self._read_to[partition] = 0
+
     def _split(self, partitions: Iterable[Partition]) -> list[tuple[Intake, list[Partition]]]:
         parts: list[tuple[Intake, list[Partition]]] = [
             (self.consume, [partition for partition in partitions if partition.topic == EVENTS]),
@@ -294,6 +316,10 @@ class Worker:
         self._account()
         for record in given:
             partition = Partition(record.topic, record.partition)
+            if record.offset < self._read_to.get(partition, 0):
+                self.world.group.pop(partition, None)
+                self._begin_anew(partition)
+            self._read_to[partition] = record.offset + 1
             if partition in self._open and record.offset not in self._resumed[partition]:
                 owed = self._open[partition][record.offset] = self.world.owed(record)
                 for debt in owed:
@@ -323,7 +349,11 @@ class Worker:
         for partition, committable in commits:
             still_open = self._open[partition]
             assert all(committable.offset <= offset for offset in still_open), (partition, committable, still_open)
-            assert still_open.keys().isdisjoint(decode_settled(committable)), (partition, committable, still_open)
+            assert still_open.keys().isdisjoint(settled_in(self.world.topic_ids.get(partition.topic), committable)), (
+                partition,
+                committable,
+                still_open,
+            )
             assert committable.offset >= self._last[partition], (partition, committable, self._last)
             self._last[partition] = committable.offset
 

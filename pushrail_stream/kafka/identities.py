@@ -1,0 +1,80 @@
+"""Which topic a name means now. A topic that is deleted and created again keeps its name and gets another id."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping
+from typing import Final, final
+
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+
+from pushrail_stream.core.record import TopicIdentity
+from pushrail_stream.kafka.options import KafkaOptions
+
+_PERIOD_SECS: Final = 2.0
+"""How often the ids are asked for. Until a new one is known, the records of the old and the new topic are mixed up."""
+_TIMEOUT_SECS: Final = 3.0
+"""How long an assignment waits for the answer at most."""
+_URL_SAFE: Final = str.maketrans("+/", "-_")
+"""Kafka's tools print ids in the URL-safe alphabet, librdkafka in the other one."""
+_NO_ID: Final = "A" * 22
+"""Zeros: Kafka's "no id"."""
+
+
+@final
+class TopicIdentities:
+    """The newest identities of topics. May be asked from several threads.
+
+    A cluster that tells no ids (Kafka before 2.8, librdkafka's built-in one) leaves them all unknown.
+    """
+
+    def __init__(self, options: KafkaOptions) -> None:
+        self._admin = AdminClient(options.admin() | {"error_cb": lambda _error: None})
+        self._cluster_id: str | None = None
+        self._known: dict[str, TopicIdentity] = {}
+        self._earlier: set[TopicIdentity] = set()
+
+    @property
+    def known(self) -> Mapping[str, TopicIdentity]:
+        """By topic the identity that was last heard of."""
+        return self._known
+
+    def ask(self, topics: Collection[str]) -> Mapping[str, TopicIdentity]:
+        """Ask Kafka about these topics; then what is known of them. Waits for seconds at most, and raises nothing."""
+        if self._can_answer():
+            asked = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=_TIMEOUT_SECS)
+            for name, answer in asked.items():
+                try:
+                    self._learn(name, str(answer.result().topic_id))
+                except KafkaException:
+                    continue  # it does not exist at the moment, or Kafka is out of reach: asked again soon
+        return {name: self._known[name] for name in topics if name in self._known}
+
+    async def keep(self, topics: Collection[str]) -> None:
+        """Ask again and again until cancelled."""
+        while True:
+            await asyncio.to_thread(self.ask, topics)
+            await asyncio.sleep(_PERIOD_SECS)
+
+    def _can_answer(self) -> bool:
+        """Whether the cluster has a controller, without which librdkafka only waits; the built-in cluster has none."""
+        if self._cluster_id is None:
+            try:
+                cluster = self._admin.list_topics(timeout=_TIMEOUT_SECS)
+            except KafkaException:
+                return False
+            if cluster.controller_id in cluster.brokers:
+                self._cluster_id = cluster.cluster_id
+        return self._cluster_id is not None
+
+    def _learn(self, name: str, topic_id: str) -> None:
+        if topic_id == _NO_ID:
+            return
+        identity = TopicIdentity(self._cluster_id or "", topic_id.translate(_URL_SAFE))
+        known = self._known.get(name)
+        # A broker that lags behind may still tell the id of the topic that was deleted.
+        if identity != known and identity not in self._earlier:
+            if known is not None:
+                self._earlier.add(known)
+            self._known[name] = identity

@@ -1,0 +1,294 @@
+"""A committed position: it means nothing in a topic that was created again, and its offset alone on another cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from pushrail_stream.core.offsets import Committable, decode_settled, encode_metadata, topic_of
+from pushrail_stream.core.record import Partition, TopicIdentity
+from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, StartedAnew
+from pushrail_stream.kafka.groups import committed_by
+from pushrail_stream.kafka.identities import TopicIdentities
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
+from pushrail_stream.settings import Settings
+from tests.conftest import LocalKafkaFactory
+from tests.e2e.world import (
+    PARTITIONS,
+    committed,
+    destination,
+    ends,
+    event,
+    make_topics,
+    open_bus,
+    produce,
+    read_all,
+    running,
+    settings_for,
+)
+from tests.kafka_server.topics import recreate_topic
+
+pytestmark = pytest.mark.kafka
+CUSTOMER = "acct_0"
+"""All records have its key and lie in one partition."""
+
+
+def records(numbers: Iterable[int]) -> list[tuple[str, bytes]]:
+    return [(CUSTOMER, event(0, number)) for number in numbers]
+
+
+def recreate(settings: Settings, topic: str) -> None:
+    """Delete the topic and create it again, with as many partitions."""
+    recreate_topic(settings.kafka.bootstrap_servers, topic, partitions=PARTITIONS)
+
+
+def with_kafka(settings: Settings, **changes: str) -> Settings:
+    return settings.model_copy(update={"kafka": settings.kafka.model_copy(update=changes)})
+
+
+def identity(settings: Settings, topic: str) -> TopicIdentity:
+    return TopicIdentities(kafka_options(settings)).ask([topic])[topic]
+
+
+def place_of(settings: Settings, topic: str) -> int:
+    """The partition that the customer's records lie in."""
+    [number] = [number for number, end in ends(settings, topic).items() if end]
+    return number
+
+
+def arrived(bus: FaultBus) -> list[str]:
+    return [arrival.detail for arrival in bus.arrivals]
+
+
+def details(numbers: Iterable[int]) -> set[str]:
+    return {event(0, number).decode() for number in numbers}
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """Wait for something that no signal tells of: it is asked for again and again."""
+    deadline = time.monotonic() + 90
+
+    def look() -> bool:
+        while not holds() and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return holds()
+
+    assert await asyncio.to_thread(look)
+
+
+async def until_all_arrived(bus: FaultBus, numbers: Sequence[int]) -> None:
+    await eventually(lambda: details(numbers) <= set(arrived(bus)))
+
+
+def commit(settings: Settings, group_id: str, topic: str, number: int, commit: Committable) -> None:
+    """What a tool does that moves offsets, or that carries them over from another cluster."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": group_id, "log_level": 0})
+    try:
+        consumer.commit(offsets=[TopicPartition(topic, number, commit.offset, commit.metadata)], asynchronous=False)
+    finally:
+        consumer.close()
+
+
+@pytest.mark.parametrize("count", [20, 150], ids=["shorter than before", "longer than before"])
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+async def test_a_topic_that_is_recreated_while_it_is_read_loses_nothing(
+    real_kafka: str, protocol: str, count: int
+) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        settings = with_kafka(settings, group_protocol=protocol)
+        topic = settings.topics.events
+        make_topics(settings)
+        open_bus(bus, [0])
+        async with running(settings, [destination(0)]) as worker:
+            await produce(settings, records(range(100)))
+            await worker.settled(100)
+            await eventually(lambda: sum(committed(settings).values()) == 100)
+            await asyncio.to_thread(recreate, settings, topic)
+            await produce(settings, records(range(1000, 1000 + count)))
+            await until_all_arrived(bus, range(1000, 1000 + count))
+            if protocol == "classic":
+                await worker.until(lambda: any(isinstance(s, StartedAnew) for s in worker.signals))
+            now = await asyncio.to_thread(identity, settings, topic)
+            await eventually(lambda: _topics_of_commits(settings) == {now})
+        assert committed(settings) == ends(settings, topic)
+
+
+def _topics_of_commits(settings: Settings) -> set[TopicIdentity | None]:
+    group = committed_by(kafka_options(settings), settings.kafka.group_id, settings.topics.events)
+    return {topic_of(commit) for commit in group.values() if commit.offset}
+
+
+async def test_a_commit_for_the_earlier_topic_of_that_name_means_nothing(real_kafka: str) -> None:
+    """As a worker leaves it that ends before it has learned that the topic was created again."""
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        topic = settings.topics.events
+        make_topics(settings)
+        open_bus(bus, [0])
+        old = identity(settings, topic)
+        recreate(settings, topic)
+        await produce(settings, records(range(10)))
+        number = place_of(settings, topic)
+        left = Committable(5, encode_metadata(5, [7], old))
+        commit(settings, settings.kafka.group_id, topic, number, left)
+        async with running(settings, [destination(0)]) as worker:
+            await until_all_arrived(bus, range(10))
+            assert StartedAnew(Partition(topic, number), "recreated", 5) in worker.signals
+        assert committed(settings)[number] == 10
+
+
+async def test_a_retry_topic_that_is_recreated_loses_nothing(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url, tiers=[3], delivery={"hold_secs": 0.5})
+        [retry] = settings.topics.retry
+        make_topics(settings)
+        open_bus(bus, [0])
+        bus.set_plan([Rule(CallError(503, "ServiceUnavailable"))])
+        async with running(settings, [destination(0)]) as worker:
+            await produce(settings, records(range(20)))
+            await eventually(lambda: sum(committed(settings).values()) == 20)
+            await eventually(lambda: sum(committed(settings, retry).values()) > 0)
+            await asyncio.to_thread(recreate, settings, retry)
+            await worker.until(lambda: any(isinstance(s, StartedAnew) for s in worker.signals))
+            await produce(settings, records(range(20, 40)))
+            await eventually(lambda: sum(committed(settings).values()) == 40)
+            bus.set_plan([])
+            await until_all_arrived(bus, range(20, 40))
+
+
+@pytest.mark.parametrize("shift", [3, 0], ids=["translated offset", "same offset"])
+async def test_a_commit_that_was_carried_over_to_another_cluster_counts_by_its_offset_alone(
+    real_kafka: str, local_kafka_factory: LocalKafkaFactory, shift: int
+) -> None:
+    """MirrorMaker 2 translates a group's offsets and keeps the metadata; the topics' ids are the clusters' own."""
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        topic = settings.topics.events
+        make_topics(settings)
+        open_bus(bus, [0])
+        # The first event stays open and the others settle: the commit has a map.
+        bus.set_plan([Rule(Hang(), Match(detail_contains=('"number": 0,',)))])
+        async with running(settings, [destination(0)]) as worker:
+            await produce(settings, records(range(1)))
+            await bus.wait_for_calls(1)
+            await produce(settings, records(range(1, 10)))
+            await until_all_arrived(bus, range(1, 10))
+            await eventually(lambda: any(decode_settled(c) for c in _commits(settings).values()))
+            [left] = [c for c in _commits(settings).values() if decode_settled(c)]
+        mirror = local_kafka_factory()
+        over_there = with_kafka(settings, bootstrap_servers=mirror.bootstrap_servers)
+        make_topics(over_there)
+        await produce(over_there, records(range(100, 100 + shift)), partitioner="murmur2_random")
+        await produce(over_there, records(range(10)), partitioner="murmur2_random")
+        number = place_of(over_there, topic)
+        commit(over_there, settings.kafka.group_id, topic, number, Committable(left.offset + shift, left.metadata))
+        bus.set_plan([])
+        before = len(bus.arrivals)
+        async with running(over_there, [destination(0)]) as worker:
+            await eventually(lambda: details(range(10)) <= set(arrived(bus)[before:]))
+            assert not any(isinstance(s, StartedAnew) for s in worker.signals)
+        assert not details(range(100, 100 + shift)) & set(arrived(bus)), "what was committed is not read again"
+
+
+def _commits(settings: Settings) -> dict[int, Committable]:
+    return committed_by(kafka_options(settings), settings.kafka.group_id, settings.topics.events)
+
+
+@pytest.mark.parametrize(("size", "names_topic"), [(60, True), (10, False)])
+async def test_a_broker_that_takes_little_metadata_gets_shorter_commits(
+    local_kafka_factory: LocalKafkaFactory, size: int, *, names_topic: bool
+) -> None:
+    kafka = local_kafka_factory({"offset.metadata.max.bytes": str(size)})
+    async with FaultBus.serve() as bus:
+        settings = settings_for(kafka.bootstrap_servers, bus.url, delivery={"hold_secs": 60})
+        make_topics(settings)
+        open_bus(bus, [0])
+        bus.set_plan([Rule(Hang(), Match(detail_contains=('"number": 0,',)))])
+        async with running(settings, [destination(0)]) as worker:
+            await produce(settings, records(range(1)))
+            await bus.wait_for_calls(1)
+            await produce(settings, records(range(1, 300, 2)))
+            await worker.until(lambda: any(isinstance(s, KafkaTrouble) for s in worker.signals))
+            bus.set_plan([])
+            await produce(settings, records(range(300, 310)))
+            await until_all_arrived(bus, [0, *range(300, 310)])
+            await eventually(lambda: committed(settings) == ends(settings, settings.topics.events))
+            troubles = [s for s in worker.signals if isinstance(s, KafkaTrouble | CommitFailed)]
+            assert len(troubles) <= 2, "it is remembered"
+        [left] = [commit for commit in _commits(settings).values() if commit.offset]
+        assert (topic_of(left) is not None) == names_topic
+
+
+async def test_a_log_that_was_cut_off_and_grew_beyond_the_position_is_read_again(
+    local_kafka_factory: LocalKafkaFactory,
+) -> None:
+    """As after an unclean leader election. Without the leader's epoch in the commit, new events would be skipped."""
+    kafka = local_kafka_factory()
+    async with FaultBus.serve() as bus:
+        settings = settings_for(kafka.bootstrap_servers, bus.url)
+        topic = settings.topics.events
+        make_topics(settings)
+        open_bus(bus, [0])
+        async with running(settings, [destination(0)]) as worker:
+            for first in range(0, 100, 10):
+                await produce(settings, records(range(first, first + 10)))
+            await worker.settled(100)
+        assert sum(committed(settings).values()) == 100
+        number = place_of(settings, topic)
+        kafka.kill()
+        kafka.cut_off(topic, number, 50)
+        kafka.start()
+        await produce(settings, records(range(1000, 1100)))
+        assert ends(settings, topic)[number] == 150
+        async with running(settings, [destination(0)]) as worker:
+            await until_all_arrived(bus, range(1000, 1100))
+        assert committed(settings)[number] == 150
+
+
+@pytest.mark.parametrize("count", [20, 100], ids=["shorter than before", "longer than before"])
+async def test_a_log_that_is_cut_off_while_it_is_read_is_read_again(
+    local_kafka_factory: LocalKafkaFactory, count: int
+) -> None:
+    kafka = local_kafka_factory()
+    async with FaultBus.serve() as bus:
+        settings = settings_for(kafka.bootstrap_servers, bus.url)
+        topic = settings.topics.events
+        make_topics(settings)
+        open_bus(bus, [0])
+        async with running(settings, [destination(0)]) as worker:
+            for first in range(0, 100, 10):
+                await produce(settings, records(range(first, first + 10)))
+            await worker.settled(100)
+            number = await asyncio.to_thread(place_of, settings, topic)
+            await eventually(lambda: committed(settings)[number] == 100)
+            await asyncio.to_thread(kafka.kill)
+            await asyncio.to_thread(kafka.cut_off, topic, number, 50)
+            await asyncio.to_thread(kafka.start)
+            await produce(settings, records(range(1000, 1000 + count)))
+            await until_all_arrived(bus, range(1000, 1000 + count))
+            assert StartedAnew(Partition(topic, number), "went_back", 100) in worker.signals
+            await eventually(lambda: committed(settings)[number] == 50 + count)
+
+
+async def test_the_records_of_retries_and_dead_letters_name_the_id_of_the_events_topic(real_kafka: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url, tiers=[1], delivery={"hold_secs": 0.5, "max_age_secs": 4})
+        make_topics(settings)
+        open_bus(bus, [0])
+        bus.set_plan([Rule(CallError(503, "ServiceUnavailable"))])
+        async with running(settings, [destination(0)]) as worker:
+            await produce(settings, records(range(1)))
+            await worker.until(lambda: worker.worker.ledger.dead_lettered > 0)
+        known = identity(settings, settings.topics.events).topic_id
+        [(_, _, letter)] = read_all(settings, settings.topics.dlq)
+        [retry] = settings.topics.retry
+        copies = [headers for _, _, headers in read_all(settings, retry)]
+        assert {said["pushrail-origin-topic-id"] for said in [letter, *copies]} == {known}
+        assert copies
