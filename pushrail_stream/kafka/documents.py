@@ -11,9 +11,12 @@ from typing import Final, Self, final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from pushrail_stream.core.offsets import was_recreated
+from pushrail_stream.core.record import TopicIdentity
+from pushrail_stream.kafka.identities import TopicIdentities
 from pushrail_stream.kafka.moments import patiently
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.ports import DocumentChange, Failed, Publisher
+from pushrail_stream.ports import DocumentChange, Failed, Publisher, TopicRecreated
 
 _BATCH: Final = 500
 _POLL_SECS: Final = 0.2
@@ -21,6 +24,8 @@ _TIMEOUT_SECS: Final = 15.0
 _FETCH_WAIT_MS: Final = 500
 ASKED_OFTEN_MS: Final = 10
 """Of ``fetch_wait_ms``, for those who ask for the end again and again: a rotation does for every document."""
+_LOOK_SECS: Final = 2.0
+"""How often to ask whether the topic was created again meanwhile."""
 _SILENCE_SECS: Final = 60.0
 """Until reading to the end is given up when nothing comes, be it that a broker is away."""
 _PASSING: Final = frozenset(
@@ -51,6 +56,9 @@ class TopicDocuments:
         self._closing = threading.Event()
         self._started = False
         self._partitions: list[int] = []
+        self._identities = TopicIdentities(options)
+        self._identity: TopicIdentity | None = None
+        self._look_at = 0.0
 
     @classmethod
     @asynccontextmanager
@@ -68,7 +76,9 @@ class TopicDocuments:
     async def changes(self) -> Sequence[DocumentChange]:
         """Every document there is the first time, later what has changed; waits until something has.
 
-        Raises `Failed` when the topic cannot be read, for the time being or for good.
+        Raises `Failed` when the topic cannot be read, for the time being or for good, and `TopicRecreated` when it was
+        created again: then the next call brings every document that the new topic holds. Documents that it does not
+        hold were not deleted: nobody can tell whether they are still to be written.
         """
         if self._started:
             return await asyncio.to_thread(self._next)
@@ -83,9 +93,11 @@ class TopicDocuments:
     def _read_to_end(self) -> list[DocumentChange]:
         latest: dict[str, DocumentChange] = {}
         with self._failing():
+            self._look()
             ends = patiently(self._ends)
             give_up_at = time.monotonic() + _SILENCE_SECS
             while any(self._position(number) < end for number, end in ends.items()) and not self._closing.is_set():
+                self._look()
                 changes = self._read()
                 if changes:
                     give_up_at = time.monotonic() + _SILENCE_SECS
@@ -111,6 +123,20 @@ class TopicDocuments:
                 ends[number] = end
         return ends
 
+    def _look(self) -> None:
+        """Raise `TopicRecreated` when the topic's name means another topic now, and begin anew."""
+        if time.monotonic() < self._look_at:
+            return
+        self._look_at = time.monotonic() + _LOOK_SECS
+        before, now = self._identity, self._identities.ask([self._topic]).get(self._topic)
+        self._identity = now or before
+        if was_recreated(before, now):
+            self._started, self._partitions = False, []
+            raise TopicRecreated(
+                f"{self._topic} was deleted and created again: it is read from its beginning, and documents that it "
+                "does not hold stay in use until they are deleted or the worker starts again"
+            )
+
     def _position(self, number: int) -> int:
         # The consumer's own position, past what compaction and transactions left out.
         [position] = self._consumer.position([TopicPartition(self._topic, number)])
@@ -119,6 +145,7 @@ class TopicDocuments:
     def _next(self) -> list[DocumentChange]:
         with self._failing():
             while not self._closing.is_set():
+                self._look()
                 if changes := self._read():
                     return changes
         return []
@@ -175,7 +202,12 @@ class TopicStore:
         await self._publisher.publish(self._topic, name.encode(), content, ())
 
     async def _catch_up(self) -> None:
-        for change in await self._documents.catch_up():
+        try:
+            changes = await self._documents.catch_up()
+        except TopicRecreated:
+            self._now.clear()
+            raise
+        for change in changes:
             self._now.pop(change.name, None)
             if change.content is not None:
                 self._now[change.name] = change.content

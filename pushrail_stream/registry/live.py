@@ -12,7 +12,7 @@ from typing import Final, final
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble
-from pushrail_stream.ports import DocumentChange, Documents, Failed, Observer
+from pushrail_stream.ports import DocumentChange, Documents, Failed, Observer, TopicRecreated
 from pushrail_stream.registry.catalog import Catalog, CatalogChange, is_sealed
 from pushrail_stream.registry.findings import RegistryError
 
@@ -48,6 +48,9 @@ class LiveRegistry:
         while True:
             try:
                 changes = await self._documents.changes()
+            except TopicRecreated as error:
+                observe(RegistryTrouble(str(error)))
+                continue
             except (RegistryError, Failed) as error:
                 observe(RegistryTrouble(str(error)))
                 await asyncio.sleep(_RETRY_SECS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Producer
 from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaPublisher
-from pushrail_stream.ports import DocumentChange, Failed
+from pushrail_stream.ports import DocumentChange, Failed, TopicRecreated
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from tests.conftest import LocalKafkaFactory, NewTopic
 from tests.kafka_server import topics
@@ -178,3 +178,47 @@ async def test_a_store_writes_what_others_read(kafka_bootstrap: str, new_topic: 
         seen: dict[str, bytes | None] = {}
         while seen != {"a": b"2", "b": None}:
             seen |= {change.name: change.content for change in await worker.changes()}
+
+
+async def until_recreated(ask: Callable[[], Awaitable[object]]) -> str:
+    """What is said when the other topic is noticed. Before that, its records behind the old position may come."""
+    while True:
+        try:
+            await ask()
+        except TopicRecreated as error:
+            return str(error)
+        except Failed:  # while there is no topic
+            continue
+
+
+@pytest.fixture
+def own_topic(real_kafka: str) -> Iterator[str]:
+    """A topic on the real broker, which tells ids."""
+    with topics.fresh_topic(real_kafka) as name:
+        yield name
+
+
+async def test_a_recreated_topic_is_read_from_its_beginning(real_kafka: str, own_topic: str) -> None:
+    topic = own_topic
+    write(real_kafka, topic, [(name, b"old") for name in "abc"])
+    async with documents(real_kafka, topic) as read:
+        assert len(await read.changes()) == 3
+        await asyncio.to_thread(topics.recreate_topic, real_kafka, topic, partitions=2)
+        write(real_kafka, topic, [(name, b"new") for name in "cdefg"])
+        write(real_kafka, topic, [("h", b"new"), ("i", None)], partition=1)
+        assert "documents that it does not hold stay in use" in await until_recreated(read.changes)
+        assert sorted(await read.changes()) == [DocumentChange(name, b"new") for name in "cdefgh"]
+        write(real_kafka, topic, [("c", None)])
+        assert await read.changes() == [DocumentChange("c", None)]
+
+
+async def test_a_store_forgets_what_it_has_read_of_an_earlier_topic(real_kafka: str, own_topic: str) -> None:
+    topic = own_topic
+    write(real_kafka, topic, [("a", b"old"), ("b", b"old")])
+    async with documents(real_kafka, topic) as read, KafkaPublisher.open(KafkaOptions(real_kafka)) as publisher:
+        store = TopicStore(read, publisher, topic)
+        assert len(await store.everything()) == 2
+        await asyncio.to_thread(topics.recreate_topic, real_kafka, topic)
+        await until_recreated(store.everything)
+        write(real_kafka, topic, [("a", b"new")])
+        assert await store.everything() == [DocumentChange("a", b"new")]

@@ -16,7 +16,7 @@ import pytest
 
 from pushrail_stream import files
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble, Signal
-from pushrail_stream.ports import DocumentChange, Failed
+from pushrail_stream.ports import DocumentChange, Failed, TopicRecreated
 from pushrail_stream.registry import Catalog, Folder, LiveRegistry, RegistryError, folder, live
 from tests.hung import hung_mount, until_stuck
 from tests.registry.documents import ACCESS_KEY, customer, write
@@ -170,12 +170,11 @@ async def test_another_empty_folder_in_its_place_is_a_volume_that_is_not_mounted
 class Interrupted:
     """Documents that cannot be read between the first and the second. Implements `ports.Documents`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *troubles: Exception) -> None:
         first, second = (json.dumps(customer(name)).encode() for name in "ab")
         self._story: list[Exception | DocumentChange] = [
             DocumentChange("a", first),
-            Failed("documents cannot be read at kafka:9092: authorization failed"),
-            RegistryError("documents: no directory"),
+            *troubles,
             DocumentChange("b", second),
         ]
 
@@ -188,15 +187,30 @@ class Interrupted:
         return [part]
 
 
-async def test_what_cannot_be_read_for_a_while_is_told_of_and_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_RETRY_SECS", 0.01)
+@pytest.mark.parametrize(
+    ("pause_secs", "troubles"),
+    [
+        (
+            0.01,
+            [
+                Failed("documents cannot be read at kafka:9092: authorization failed"),
+                RegistryError("documents: no directory"),
+            ],
+        ),
+        pytest.param(3600, [TopicRecreated("documents was created again")], id="a recreated topic, at once"),
+    ],
+)
+async def test_what_cannot_be_read_for_a_while_is_told_of_and_read_again(
+    monkeypatch: pytest.MonkeyPatch, pause_secs: float, troubles: list[Exception]
+) -> None:
+    monkeypatch.setattr(live, "_RETRY_SECS", pause_secs)
     catalog, signals, told = Catalog(parse), list[Signal](), asyncio.Event()
 
     def observe(signal: Signal) -> None:
         signals.append(signal)
         told.set()
 
-    registry = LiveRegistry(catalog, Interrupted())
+    registry = LiveRegistry(catalog, Interrupted(*troubles))
     await registry.start(observe)
     async with asyncio.TaskGroup() as tasks:
         keeping = tasks.create_task(registry.keep(observe))
@@ -206,8 +220,7 @@ async def test_what_cannot_be_read_for_a_while_is_told_of_and_read_again(monkeyp
                 await told.wait()
         keeping.cancel()
     assert [signal for signal in signals if isinstance(signal, RegistryTrouble)] == [
-        RegistryTrouble("documents cannot be read at kafka:9092: authorization failed"),
-        RegistryTrouble("documents: no directory"),
+        RegistryTrouble(str(trouble)) for trouble in troubles
     ]
 
 
