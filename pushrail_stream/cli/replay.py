@@ -204,10 +204,11 @@ def _replay_events(
         only = starts.keys()
     # Times stand in no order in a topic: a record of the time asked for may lie anywhere behind its end.
     with Scan(kafka, topic, since_ms=since_ms, starts=starts, only=only) as scan:
+        _check_topic(progress, topic, scan.topic_id)
         offsets = {**scan.positions, **progress.offsets}
 
         def flush() -> None:
-            sender.flush(progress_mark(replay_id, Progress(wanted, offsets)))
+            sender.flush(progress_mark(replay_id, Progress(wanted, offsets, scan.topic_id)))
 
         flush()
         if not sender.is_rehearsal:
@@ -223,6 +224,11 @@ def _replay_events(
         else:
             choice.finish()
         flush()
+
+
+def _check_topic(progress: Progress, topic: str, topic_id: str | None) -> None:
+    if None not in {progress.topic_id, topic_id} and progress.topic_id != topic_id:
+        raise CommandError(f"--resume: {topic} was created again since then; begin a new replay")
 
 
 def _new_id() -> str:

@@ -155,8 +155,9 @@ class LetterMark(NamedTuple):
 
 
 def letter_key(letter: Letter, destination_id: str) -> str:
-    """The delivery's name among the marks."""
-    return f"{letter.origin} {destination_id}"
+    """The delivery's name among the marks. Events of a topic and of an earlier one of its name are not the same."""
+    topic_id = letter.origin.topic_id
+    return f"{letter.origin} {destination_id}" if topic_id is None else f"{letter.origin} {topic_id} {destination_id}"
 
 
 def letter_mark(key: str, mark: LetterMark) -> Mark:
@@ -282,6 +283,8 @@ class Progress(NamedTuple):
     wanted: EventFilter
     offsets: Mapping[int, int]
     """By partition the next offset to look at."""
+    topic_id: str | None = None
+    """The id of the topic that the offsets belong to; None where the broker does not tell ids."""
 
 
 def progress_key(replay_id: str) -> str:
@@ -292,20 +295,24 @@ def progress_key(replay_id: str) -> str:
 def progress_mark(replay_id: str, progress: Progress) -> Mark:
     """That a replay of events has come so far."""
     wanted = {name: getattr(progress.wanted, name) for name in EventFilter.__slots__}
-    value = {"filter": wanted, "offsets": {str(n): offset for n, offset in progress.offsets.items()}}
+    offsets = {str(number): offset for number, offset in progress.offsets.items()}
+    value = {"filter": wanted, "offsets": offsets, "topicId": progress.topic_id}
     return Mark(progress_key(replay_id), json.dumps(value).encode())
 
 
 def read_progress(value: bytes) -> Progress | None:
     """The progress in a record; None for a record that is none."""
     match _parsed(value):
-        case {"filter": {"since_ms": int(), "until_ms": int()} as wanted, "offsets": dict(offsets)}:
+        case {
+            "filter": {"since_ms": int(), "until_ms": int()} as wanted, "offsets": dict(offsets),
+            "topicId": str() | None as topic_id,
+        }:  # fmt: skip
             names = EventFilter.__slots__
             try:
                 read = {int(number): int(offset) for number, offset in offsets.items()}
             except (ValueError, TypeError):
                 return None
-            return Progress(EventFilter(**{name: wanted[name] for name in names if name in wanted}), read)
+            return Progress(EventFilter(**{name: wanted[name] for name in names if name in wanted}), read, topic_id)
         case _:
             return None
 

@@ -316,6 +316,16 @@ def test_progress_with_offsets_that_are_none_is_none(offsets: dict[str, object])
     assert read_progress(value) is None
 
 
+def test_the_same_offset_of_a_recreated_topic_is_marked_by_itself() -> None:
+    died = letter(0)
+    assert died.state is not None
+    keys = {
+        letter_key(replace(died, state=replace(died.state, origin=died.origin._replace(topic_id=topic_id))), "dst_0")
+        for topic_id in (None, "the old topic", "the new topic")
+    }
+    assert len(keys) == 3
+
+
 def test_past_events_go_where_they_are_wanted_now() -> None:
     everything = EventFilter(since_ms=AT, until_ms=AT + 1)
     only_invoices = destination(0, id="dst_0b", event_types=("invoice.*",))
@@ -385,9 +395,11 @@ def test_a_replay_of_all_events_is_never_complete_before_the_end() -> None:
     assert choosing.left_out == {}
 
 
-@given(st.dictionaries(st.integers(0, 50), st.integers(0, 2**40)), st.none() | st.text())
-def test_progress_is_read_as_it_was_written(offsets: dict[int, int], customer: str | None) -> None:
-    progress = Progress(EventFilter(since_ms=1, until_ms=2, customer=customer), offsets)
+@given(st.dictionaries(st.integers(0, 50), st.integers(0, 2**40)), st.none() | st.text(), st.none() | st.text())
+def test_progress_is_read_as_it_was_written(
+    offsets: dict[int, int], customer: str | None, topic_id: str | None
+) -> None:
+    progress = Progress(EventFilter(since_ms=1, until_ms=2, customer=customer), offsets, topic_id)
     assert read_progress(progress_mark("rp-1", progress).value) == progress
 
 
