@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple, final
 
+from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.event import VENDOR_HEADER
 from pushrail_stream.core.flood import FloodGuard, FloodLimits
 from pushrail_stream.core.lane import LaneLimits
@@ -127,7 +128,7 @@ async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
         yield FolderStore(settings.registry.path)
         return
     options, topic = kafka_options(settings), settings.topics.destinations
-    await asyncio.to_thread(check_topics, options, topics_named(settings, topic))
+    await in_daemon_thread(check_topics, options, topics_named(settings, topic))
     async with (
         TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as documents,
         KafkaPublisher.open(options) as publisher,
@@ -183,7 +184,7 @@ async def run_worker(
     Raises `Failed` when Kafka cannot be reached at the start, a topic is missing or Kafka refuses us for good.
     """
     options = kafka_options(settings, name)
-    caveats = await asyncio.to_thread(check_topics, options, worker_topics(settings))
+    caveats = await in_daemon_thread(check_topics, options, worker_topics(settings))
     async with AsyncExitStack() as world:
         bus = await world.enter_async_context(EventBridge.open(eventbridge_options(settings)))
         publisher = await world.enter_async_context(KafkaPublisher.open(options))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.signals import ApiKeysChanged
 from pushrail_stream.http.api_keys import ApiKeys
 from pushrail_stream.http.ingest import Ingest
@@ -49,7 +50,7 @@ async def run_ingest(
     """
     chosen, options = settings.ingest, kafka_options(settings, "pushrail-stream-ingest")
     keys = ApiKeys(chosen.keys_file)
-    caveats = await asyncio.to_thread(check_topics, options, topics_named(settings, settings.topics.events))
+    caveats = await in_daemon_thread(check_topics, options, topics_named(settings, settings.topics.events))
     async with AsyncExitStack() as world:
         gate = await world.enter_async_context(KafkaGate.open(options, settings.topics.events, chosen.timeout_secs))
         metrics, readiness = IngestMetrics(), IngestReadiness(gate)

@@ -11,6 +11,7 @@ from typing import Final, Self, final
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
+from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.record import Partition
 from pushrail_stream.kafka.options import KafkaOptions
 
@@ -42,7 +43,7 @@ class Ends:
         while True:
             wanted = partitions()
             for known, spec in ((self._first, _EARLIEST), (self._end, _LATEST)):
-                answers = await asyncio.to_thread(self._ask, wanted, spec)
+                answers = await in_daemon_thread(self._ask, wanted, spec)
                 known.clear()
                 known.update(answers)
             await asyncio.sleep(_PERIOD_SECS if wanted else 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -10,6 +9,7 @@ from typing import Any, Final, Self, final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
+from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.polling import Polling, being_polled, callbacks, cannot_go_on
 from pushrail_stream.kafka.reports import Reports
@@ -114,7 +114,7 @@ class _Limit:
     async def ask(self) -> None:
         """Ask again, if the last time is long ago."""
         if time.monotonic() >= self._next_at:
-            told = await asyncio.to_thread(max_message_bytes, self._options, self._topic)
+            told = await in_daemon_thread(max_message_bytes, self._options, self._topic)
             self.bytes = self.bytes if told is None else told
             self._next_at = time.monotonic() + _LIMIT_SECS
 
@@ -170,7 +170,7 @@ class _Writer:
     async def check(self, timeout_secs: float) -> str:
         """Why the topic cannot be written to at the moment, as far as asking tells; empty when it can."""
         try:
-            found = await asyncio.to_thread(self._producer.list_topics, self._topic, timeout_secs)
+            found = await in_daemon_thread(self._producer.list_topics, self._topic, timeout_secs)
         except KafkaException as error:
             return f"Kafka is out of reach: {error.args[0].str()}"
         problem = found.topics[self._topic].error

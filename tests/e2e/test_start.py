@@ -1,0 +1,59 @@
+"""A process that waits for Kafka at its start ends at once when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.desk import Desk
+from tests.e2e.world import settings_for
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(params=["refuses", "is silent"])
+def address(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Where no Kafka answers: nobody listens there, or somebody who says nothing."""
+    if request.param == "refuses":
+        yield "127.0.0.1:1"
+        return
+    with socket.create_server(("127.0.0.1", 0)) as door:
+        yield f"127.0.0.1:{door.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("from_topic", [False, True])
+@pytest.mark.parametrize("words", [("run",), ("run", "--workers", "2"), ("ingest",)])
+async def test_a_signal_ends_a_start_that_waits_for_kafka(
+    tmp_path: Path,
+    address: str,
+    words: tuple[str, ...],
+    from_topic: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_text('{"keys": []}')
+    settings = settings_for(address, "http://127.0.0.1:1", ingest={"port": 0, "keys_file": keys})
+    settings = settings.model_copy(update={"registry": settings.registry.model_copy(update={"topic": from_topic})})
+    process = await Desk(tmp_path, settings).start(*words)
+    assert process.stderr is not None
+    try:
+        workers = 2 if "--workers" in words else 1
+        for _ in range(workers):
+            assert json.loads(await process.stderr.readline())["event"] == "starting"
+        await asyncio.sleep(0.5)  # until it asks Kafka; a signal before that ends it as well
+        begun = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, rest = await asyncio.wait_for(process.communicate(), 60)
+        assert (process.returncode, b"Traceback" in rest) == (0, False), rest.decode()
+        assert time.monotonic() - begun < 5
+        assert rest.count(b'"stopped"') == workers
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
