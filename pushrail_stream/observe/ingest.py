@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from pushrail_stream.core.signals import ApiKeysChanged, RequestAnswered, Signal
+from pushrail_stream.observe.log_stream import LogStream
 from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
 from pushrail_stream.observe.standing import kafka_clients
 from pushrail_stream.ports import ClientStatistics
@@ -59,6 +60,9 @@ class IngestMetrics(Collector):
         )
         yield counter("pushrail_ingest_events", "Events posted, by what became of them.", ("outcome",), self._events)
         yield CounterMetricFamily("pushrail_ingest_body_bytes", "Bytes of the bodies that were read.", self._bytes)
+        yield CounterMetricFamily(
+            "pushrail_ingest_log_lines_lost", "Log lines that could not be written.", LogStream.lost_lines
+        )
         for name, documentation, value in (
             ("pushrail_ingest_buffered_bytes", "What requests not yet answered take.", self.buffered_bytes()),
             ("pushrail_ingest_unacknowledged", "Events that Kafka has not acknowledged yet.", self.waiting()),

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TextIO, final
+from typing import Any, Final, TextIO, cast, final
 
 import structlog
 
@@ -48,6 +48,7 @@ from pushrail_stream.core.signals import (
     Trimmed,
 )
 from pushrail_stream.core.text import format_rfc3339, safe_message
+from pushrail_stream.observe.log_stream import LogStream
 from pushrail_stream.observe.sampling import Sampling
 
 Logger = structlog.typing.FilteringBoundLogger
@@ -78,13 +79,20 @@ _TRIMMED: Final = (
 
 
 def open_log(level: str, *, stream: TextIO | None = None, as_json: bool = False, **context: Any) -> Logger:
-    """A logger to ``stream`` (standard error): readable on a terminal, one JSON object a line anywhere else."""
-    out = stream or sys.stderr
+    """A logger to ``stream`` (standard error): readable on a terminal, one JSON object a line anywhere else.
+
+    A line that cannot be written is counted (`LogStream.lost_lines`); logging raises nothing.
+    """
+    out: TextIO | None = stream or sys.stderr  # None when the process was started without one
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer() if out.isatty() and not as_json else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer()
+        if out is not None and not as_json and out.isatty()
+        else structlog.processors.JSONRenderer()
     )
     log: Logger = structlog.wrap_logger(
-        structlog.WriteLogger(out),  # line and line end in one write: several workers may share the stream
+        structlog.WriteLogger(
+            cast("TextIO", LogStream(out))
+        ),  # line and line end in one write: several workers may share the stream
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         processors=[
             structlog.processors.add_log_level,

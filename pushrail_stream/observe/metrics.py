@@ -34,6 +34,7 @@ from pushrail_stream.core.signals import (
     StartedAnew,
     Trimmed,
 )
+from pushrail_stream.observe.log_stream import LogStream
 from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
 from pushrail_stream.observe.standing import consumers, held_records, kafka_clients, partitions
 from pushrail_stream.pipeline.state import WorkerState
@@ -223,6 +224,9 @@ class Metrics(Collector):
         )
         yield CounterMetricFamily(
             "pushrail_attempts_log_lost", "Attempt records that could not be written.", self._worker.attempts_lost()
+        )
+        yield CounterMetricFamily(
+            "pushrail_log_lines_lost", "Log lines that could not be written.", LogStream.lost_lines
         )
         yield GaugeMetricFamily(
             "pushrail_attempts_log_backlog_records",

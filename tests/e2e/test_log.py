@@ -1,0 +1,55 @@
+"""A worker whose log cannot be written goes on delivering, says so in its metrics, and ends as ever."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from pushrail_stream.sandbox.bus import FaultBus
+from tests.e2e.desk import Desk
+from tests.e2e.world import SECRET, destination, event, make_topics, open_bus, produce, settings_for
+from tests.tools import free_port
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+
+
+@pytest.mark.parametrize("log", ["closed pipe", "full disk", "pipe that nobody reads", "none"])
+async def test_a_worker_goes_on_when_its_log_cannot_be_written(real_kafka: str, tmp_path: Path, log: str) -> None:
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url, http={"port": free_port()})
+        make_topics(settings)
+        open_bus(bus, [0])
+        desk = Desk(tmp_path, settings)
+        desk.put([destination(0)])
+        reading, writing = os.pipe()
+        if log == "closed pipe":
+            os.close(reading)
+        elif log == "full disk":
+            os.dup2(os.open("/dev/full", os.O_WRONLY), writing)
+        closing = "exec 2>&-; " if log == "none" else ""
+        command = f'{closing}exec "$0" -m pushrail_stream run --log-level debug --config "$1"'
+        process = await asyncio.create_subprocess_exec(
+            *("/bin/sh", "-c", command, sys.executable, str(desk.config)),
+            stderr=writing,
+            env=os.environ | {"CUSTOMER_SECRET": SECRET},
+        )
+        os.close(writing)
+        try:
+            await produce(settings, [("acct_0", event(0, n, eventType="x" * 100)) for n in range(500)])
+            await bus.wait_for_arrivals(500)
+            url = f"http://127.0.0.1:{settings.http.port}/metrics"
+            async with aiohttp.ClientSession() as session, session.get(url) as reply:
+                [lost] = [line for line in (await reply.text()).splitlines() if line.startswith("pushrail_log_lines")]
+            assert float(lost.split()[1]) > 0
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 30) == 0
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()

@@ -1,0 +1,93 @@
+"""A log that cannot be written: lines are lost and counted, nothing is raised, and what can be written again is."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from pushrail_stream.observe.log_stream import LogStream
+from pushrail_stream.observe.logging import open_log
+from tests.observe.signals import BrokenPipe
+
+
+@pytest.fixture(autouse=True)
+def _none_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LogStream, "lost_lines", 0)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, TextIO]]:
+    """A descriptor to read from, and a stream to write to."""
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w", encoding="utf-8") as stream:
+        yield reading, stream
+
+
+def test_a_line_that_cannot_be_written_is_counted_and_raises_nothing() -> None:
+    closed = io.StringIO()
+    closed.close()
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        streams: list[TextIO] = [BrokenPipe(), closed, full]
+        for count, stream in enumerate(streams, 1):
+            open_log("info", stream=stream, as_json=True).info("said")
+            assert LogStream.lost_lines == count
+
+
+def read_all(descriptor: int) -> bytes:
+    """What a pipe holds now."""
+    os.set_blocking(descriptor, False)
+    found = b""
+    with suppress(BlockingIOError):
+        while True:
+            found += os.read(descriptor, 2**16)
+    return found
+
+
+def test_a_process_without_standard_error_has_a_log_that_loses_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    open_log("info").info("said")
+    assert LogStream.lost_lines == 1
+
+
+def test_a_reader_that_has_gone_costs_lines(pipe: tuple[int, TextIO]) -> None:
+    reading, stream = pipe
+    os.close(reading)
+    open_log("info", stream=stream).info("said")
+    assert LogStream.lost_lines == 1
+
+
+def test_a_reader_that_does_not_read_holds_nobody_up_and_reads_whole_lines_again_later(
+    pipe: tuple[int, TextIO],
+) -> None:
+    reading, stream = pipe
+    room = fcntl.fcntl(stream.fileno(), fcntl.F_GETPIPE_SZ)
+    log = LogStream(stream)
+    begun = time.monotonic()
+    for number in range(200):
+        log.write(f"{number:06}" + "x" * (room // 20) + "\n")
+    assert time.monotonic() - begun < 5
+    lost = LogStream.lost_lines
+    assert 0 < lost < 200
+    first = read_all(reading)
+    log.write("again\n")
+    lines = (first + read_all(reading)).decode().splitlines()
+    assert lines[-1] == "again", "on a line of its own, also behind one that was cut off"
+    assert sum(len(line) == 6 + room // 20 for line in lines) == 200 - lost
+    assert LogStream.lost_lines == lost
+    os.close(reading)
+
+
+def test_a_line_longer_than_a_pipe_takes_at_once_is_whole(pipe: tuple[int, TextIO]) -> None:
+    reading, stream = pipe
+    LogStream(stream).write("é" * 10_000 + "\n")
+    assert os.read(reading, 100_000) == "é".encode() * 10_000 + b"\n"
+    assert LogStream.lost_lines == 0
+    os.close(reading)
