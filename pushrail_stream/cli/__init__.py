@@ -23,6 +23,7 @@ WRONG_USAGE: Final = 2
 INTERRUPTED: Final = 130
 """128 + SIGINT, as shells count."""
 TERMINATED: Final = 143
+_STDERR: Final = 2
 _FIRST: Final = 1
 """The first process of a container: SIGTERM does nothing to it until it says what, be it still importing."""
 
@@ -76,9 +77,17 @@ def root() -> None:
 
 def main() -> None:
     """The console script: run one command and exit with its code."""
+    _occupy_standard_descriptors()
     if os.getpid() == _FIRST:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))
     sys.exit(execute(sys.argv[1:]))
+
+
+def _occupy_standard_descriptors() -> None:
+    """Open /dev/null in the place of a standard stream that is closed: else a socket would get its number."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(descriptor, True)  # workers are processes of their own
+    os.close(descriptor)
 
 
 def execute(arguments: Sequence[str]) -> int:

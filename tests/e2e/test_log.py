@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import sys
@@ -28,6 +29,7 @@ async def test_a_worker_goes_on_when_its_log_cannot_be_written(real_kafka: str, 
         desk = Desk(tmp_path, settings)
         desk.put([destination(0)])
         reading, writing = os.pipe()
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4_096)
         if log == "closed pipe":
             os.close(reading)
         elif log == "full disk":
