@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Final
+from itertools import islice
+from typing import Final
 
 import click
 
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.known import known_destinations
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, remark, say, table
+from pushrail_stream.cli.output import emit_with_lists, remark, say, table
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
 from pushrail_stream.core.fault import FAULTS
 from pushrail_stream.core.offsets import decode_settled
 from pushrail_stream.core.record import Record
-from pushrail_stream.history.check import STATUSES, Check, Status, Traced, summarise
+from pushrail_stream.history.check import STATUSES, Check, Status, Tally, Topic, Traced
 from pushrail_stream.history.letters import read_letter
+from pushrail_stream.history.spill import Spill
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.topics import topic_id
 from pushrail_stream.settings import Settings
 
 _SHOWN: Final = 100
@@ -50,58 +52,69 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
     destinations, refused = known_destinations(settings)
     if refused:
         remark("what is for destinations with refused documents is not looked for")
-    found = Check(destinations, settings.vendor, customer=customer)
-    _feed(found, settings, since_ms, until, quiet=options.json)
-    deliveries = list(found.deliveries())
-    if options.json:
-        emit({"since": shown(since_ms), "until": shown(until), **_as_json(found, deliveries)})
-    else:
-        _print(found, deliveries)
-        if found.unreadable:
-            remark(f"{found.unreadable} records of {settings.topics.attempts} make no sense")
-    missing = sum(status == "missing" for status, _ in deliveries)
-    if missing:
+    events = Topic(settings.topics.events, topic_id(kafka_options(settings), settings.topics.events))
+    with Spill.open() as spill:
+        found = Check(spill, events, destinations, settings.vendor, customer=customer)
+        _feed(found, settings, since_ms, until, quiet=options.json)
+        tally = _Found(found)
+        if options.json:
+            _emit({"since": shown(since_ms), "until": shown(until)}, tally)
+        else:
+            _print(tally)
+            if found.unreadable:
+                remark(f"{found.unreadable} records of {settings.topics.attempts} make no sense")
+    if missing := tally.tally.total["missing"]:
         raise CommandError(f"{missing} deliveries are missing")
 
 
-def _as_json(found: Check, deliveries: list[tuple[Status, Traced]]) -> dict[str, Any]:
-    total, _ = summarise(deliveries)
-    faults = Counter(delivery.fault for _, delivery in deliveries)
+class _Found:
+    """What was found, counted; the deliveries themselves are read from the spill as often as they are asked for."""
 
-    def named(wanted: Status) -> list[dict[str, Any]]:
-        return [
-            {"origin": str(one.origin), "customer": one.customer, "destination": one.destination, "last": one.last}
-            for status, one in deliveries
-            if status == wanted
-        ]
+    def __init__(self, found: Check) -> None:
+        self.check = found
+        self.tally = Tally()
+        for status, delivery in found.deliveries():
+            self.tally.add(status, delivery)
 
-    return {
-        "events": found.events,
-        "deliveries": {status: total[status] for status in STATUSES},
-        "deadLetteredByFault": {fault: faults[fault] for fault in FAULTS},
-        "repeated": found.repeated,
-        "missing": named("missing"),
-        "tooNew": named("too_new"),
-        "unreadableAttempts": found.unreadable,
+    def named(self, wanted: Status) -> Iterator[Traced]:
+        """The deliveries of this status."""
+        found = self.check.deliveries() if self.tally.total[wanted] else iter(())
+        return (delivery for status, delivery in found if status == wanted)
+
+
+def _emit(period: dict[str, str], found: _Found) -> None:
+    """One JSON object on one line, written piece by piece: any number of deliveries may be missing."""
+    tally = found.tally
+    facts = {
+        **period,
+        "events": found.check.events,
+        "deliveries": {status: tally.total[status] for status in STATUSES},
+        "deadLetteredByFault": {fault: tally.faults[fault] for fault in FAULTS},
+        "repeated": tally.repeated,
+        "unreadableAttempts": found.check.unreadable,
     }
+    lists = {"missing": found.named("missing"), "tooNew": found.named("too_new")}
+    emit_with_lists(facts, {name: map(_as_json, deliveries) for name, deliveries in lists.items()})
 
 
-def _print(found: Check, deliveries: list[tuple[Status, Traced]]) -> None:
-    total, by_destination = summarise(deliveries)
-    rows = sorted(by_destination.items())
+def _as_json(one: Traced) -> dict[str, str | None]:
+    return {"origin": str(one.origin), "customer": one.customer, "destination": one.destination, "last": one.last}
+
+
+def _print(found: _Found) -> None:
+    tally = found.tally
+    total, rows = tally.total, sorted(tally.by_destination.items())
     table(("destination", *STATUSES), ((name, *(str(counts[status]) for status in STATUSES)) for name, counts in rows))
-    missing = [delivery for status, delivery in deliveries if status == "missing"]
-    for delivery in missing[:_SHOWN]:
+    for delivery in islice(found.named("missing"), _SHOWN):
         say(f"MISSING: {delivery.origin} of {delivery.customer or '?'} to {delivery.destination or 'anybody'}")
-    if len(missing) > _SHOWN:
-        say(f"MISSING: {len(missing) - _SHOWN} more (--json names them)")
-    faults = Counter(delivery.fault for _, delivery in deliveries)
+    if total["missing"] > _SHOWN:
+        say(f"MISSING: {total['missing'] - _SHOWN} more (--json names them)")
     if total["dead_lettered"]:
-        say(f"dead-lettered: {', '.join(f'{faults[fault]} by fault of the {fault}' for fault in FAULTS)}")
+        say(f"dead-lettered: {', '.join(f'{tally.faults[fault]} by fault of the {fault}' for fault in FAULTS)}")
     if total["too_new"]:
         say(f"{total['too_new']} not counted: nothing shows that their destinations were there by then")
-    counted = len(deliveries) - total["too_new"]
-    say(f"{found.events} events, {counted} deliveries, {len(missing)} missing, {found.repeated} repeated")
+    counted = total.total() - total["too_new"]
+    say(f"{found.check.events} events, {counted} deliveries, {total['missing']} missing, {tally.repeated} repeated")
 
 
 def _feed(found: Check, settings: Settings, since_ms: int, until_ms: int, *, quiet: bool) -> None:

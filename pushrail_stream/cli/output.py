@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import click
@@ -20,7 +20,22 @@ _PIPE_WIDTH: Final = 10_000
 
 def emit(value: Any) -> None:
     """One JSON value on a line of its own."""
-    click.echo(json.dumps(value, separators=(",", ":")))
+    click.echo(_compact(value))
+
+
+def emit_with_lists(facts: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
+    """One JSON object on a line of its own: the facts, and lists that are written item by item."""
+    click.echo(_compact(facts)[:-1], nl=False)
+    for name, items in lists.items():
+        click.echo(f",{_compact(name)}:[", nl=False)
+        for number, item in enumerate(items):
+            click.echo((("," if number else "") + _compact(item)), nl=False)
+        click.echo("]", nl=False)
+    click.echo("}")
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def document(value: Any) -> None:

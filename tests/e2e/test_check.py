@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.topics import topic_id
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
 from pushrail_stream.settings import Settings
 from tests.e2e.desk import Desk
@@ -158,3 +162,40 @@ async def test_wrong_times_are_named(real_kafka: str, tmp_path: Path) -> None:
         )
         error = await desk.run("check", "--since", "yesterday", exit_code=2)
         assert "must be a time such as 2026-11-24T09:00:00Z, or how long ago: 90s, 15m, 2h, 7d" in error
+
+
+async def test_a_topic_that_was_made_anew_is_not_certified_by_the_old_ones_deliveries(
+    real_kafka: str, tmp_path: Path
+) -> None:
+    """Its records lie at the positions of the old topic's, which were all delivered."""
+    async with world(real_kafka, tmp_path) as (_, settings, desk):
+        name, options = settings.topics.events, kafka_options(settings)
+        admin = AdminClient({"bootstrap.servers": real_kafka})
+        producer = Producer({"bootstrap.servers": real_kafka, "log_level": 0})
+
+        def deliver(identity: str | None) -> None:
+            now = format_rfc3339(int(datetime.now(UTC).timestamp() * 1000))
+            for number in range(10):
+                producer.produce(name, event(0, number), "acct_0", 0)
+                origin: dict[str, Any] = {"topic": name, "partition": 0, "offset": number}
+                said = {"at": now, "status": "delivered", "destinationId": "dst_0", "origin": origin}
+                if identity is not None:
+                    origin["topicId"] = identity
+                producer.produce(settings.topics.attempts, json.dumps(said).encode(), "dst_0")
+            assert producer.flush(30) == 0
+
+        deliver(topic_id(options, name))
+        assert await desk.run("replay", "offsets", "--to", "latest")
+        told = await desk.ask("check", "--since", "1h")
+        assert (told["events"], told["deliveries"]["delivered"], told["missing"]) == (10, 10, [])
+        [gone] = admin.delete_topics([name]).values()
+        gone.result()
+        await until(lambda: name not in admin.list_topics(timeout=10).topics)
+        [made] = admin.create_topics([NewTopic(name, 1, 1)]).values()
+        made.result()
+        for number in range(10):
+            producer.produce(name, event(0, 100 + number), "acct_0", 0)
+        assert producer.flush(30) == 0
+        assert await desk.run("replay", "offsets", "--to", "latest")
+        told = json.loads((await fails(desk, "check", "--since", "1h"))[0])
+        assert (told["events"], told["deliveries"]["delivered"], told["deliveries"]["missing"]) == (10, 0, 10)

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +16,10 @@ from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.history.check import Check, summarise
+from pushrail_stream.history.check import Check, Tally, Topic
 from pushrail_stream.history.letters import Letter, read_letter
+from pushrail_stream.history.spill import Spill, SpilledEvent
+from pushrail_stream.ports import Failed
 from pushrail_stream.registry import FileDirectory
 from tests.history.samples import said
 from tests.history.test_replay import AT, destination, event_record
@@ -23,13 +29,38 @@ A, B = destination(0), destination(0, id="dst_b")
 BOTH = FileDirectory((d.id, d) for d in (A, B))
 
 
-def check(*offsets: int, directory: FileDirectory = BOTH, committed: int = 100, **changes: Any) -> Check:
+TOPIC = event_record(0).topic
+
+
+@pytest.fixture(autouse=True)
+def spill() -> Iterator[None]:
+    """A file for every check of a test."""
+    with ExitStack() as stack:
+        _OPEN.append(stack)
+        yield
+        _OPEN.pop()
+
+
+_OPEN: list[ExitStack] = []
+
+
+def check(
+    *offsets: int, directory: FileDirectory = BOTH, committed: int = 100, topic_id: str | None = None, **changes: Any
+) -> Check:
     """Everything below ``committed`` is settled; these events are on the topic, one a second."""
-    found = Check(directory, "acme", **changes)
+    spill = _OPEN[-1].enter_context(Spill.open())
+    found = Check(spill, Topic(TOPIC, topic_id), directory, "acme", **changes)
     found.group_is_at(PARTITION, committed, [])
     for offset in offsets:
         found.event(event_record(0, offset)._replace(timestamp_ms=AT + 1000 * offset))
     return found
+
+
+def tally(found: Check) -> Tally:
+    counted = Tally()
+    for status, delivery in found.deliveries():
+        counted.add(status, delivery)
+    return counted
 
 
 def attempt(found: Check, offset: int, destination_id: str | None, status: str = "delivered", **changes: Any) -> None:
@@ -57,10 +88,10 @@ def test_every_delivery_has_one_end() -> None:
         (1, "dst_0"): "delivered", (2, "dst_0"): "dead_lettered", (3, "dst_0"): "skipped", (4, "dst_0"): "missing",
         **{(offset, "dst_b"): "delivered" for offset in (1, 2, 3, 4)},
     }  # fmt: skip
-    total, by_destination = summarise(found.deliveries())
-    assert total == {"delivered": 5, "dead_lettered": 1, "skipped": 1, "missing": 1}
-    assert by_destination["dst_b"] == {"delivered": 4}
-    assert (found.events, found.repeated, found.unreadable) == (4, 0, 0)
+    counted = tally(found)
+    assert counted.total == {"delivered": 5, "dead_lettered": 1, "skipped": 1, "missing": 1}
+    assert counted.by_destination["dst_b"] == {"delivered": 4}
+    assert (found.events, counted.repeated, found.unreadable) == (4, 0, 0)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +110,7 @@ def test_what_was_confirmed_twice_is_repeated_unless_it_was_replayed() -> None:
     for offset in (1, 1, 2):
         attempt(found, offset, "dst_0")
     attempt(found, 2, "dst_0", trigger="replay")
-    assert found.repeated == 1
+    assert tally(found).repeated == 1
 
 
 def test_dead_letters_say_whose_fault_they_are() -> None:
@@ -182,3 +213,61 @@ def test_what_makes_no_sense_or_is_not_asked_about_changes_nothing() -> None:
     attempt(found, 1, "dst_0", origin={"topic": "other", "partition": PARTITION, "offset": 1})
     found.letter(letter(9))
     assert became(found) == {(1, "dst_0"): "missing", (1, "dst_b"): "missing"}
+
+
+@pytest.mark.parametrize("named", ["another-id", "this-id", None])
+def test_a_deleted_topics_traces_do_not_certify_the_records_of_its_successor(named: str | None) -> None:
+    """The positions are the same: only the topic's id tells the records apart."""
+    found = check(1, 2, 3, directory=FileDirectory([("a", A)]), topic_id="this-id")
+    identity = {} if named is None else {"topicId": named}
+    attempt(found, 1, "dst_0", origin={"topic": TOPIC, "partition": PARTITION, "offset": 1, **identity})
+    dead = letter(2)
+    assert dead.state is not None
+    origin = dead.state.origin._replace(topic_id=named)
+    found.letter(replace(dead, state=replace(dead.state, origin=origin)))
+    origin = origin._replace(offset=3)
+    found.waits(replace(dead, state=replace(dead.state, origin=origin)))
+    is_of_the_other = named == "another-id"
+    assert became(found) == {
+        (1, "dst_0"): "missing" if is_of_the_other else "delivered",
+        (2, "dst_0"): "missing" if is_of_the_other else "dead_lettered",
+        (3, "dst_0"): "missing" if is_of_the_other else "pending",
+    }
+
+
+def test_memory_does_not_grow_with_the_events() -> None:
+    """Well below the 1 KB an event that Python's objects would take."""
+    few, many = 11_000, 22_000
+    grown = []
+    for count in (few, many):
+        found = check(directory=FileDirectory([("a", A)]))
+        events = (event_record(0, offset)._replace(timestamp_ms=AT) for offset in range(count))
+        tracemalloc.start()
+        for event in events:
+            found.event(event)
+        for offset in range(count):
+            attempt(found, offset, "dst_0")
+        assert tally(found).total == {"delivered": count}
+        grown.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert grown[1] - grown[0] < 2**20
+
+
+def test_a_full_disk_is_an_error_that_says_what_to_do() -> None:
+    def fill() -> None:
+        with Spill.open() as spill:
+            spill._database.execute("PRAGMA max_page_count = 20")
+            for offset in range(100_000):
+                spill.add_event(SpilledEvent(0, offset, "acme", "acct_0", AT))
+
+    with pytest.raises(Failed, match=r"the temporary file cannot be used: database or disk is full; TMPDIR names"):
+        fill()
+
+
+def test_offsets_that_kafka_does_not_have_are_nobodys() -> None:
+    found = check(1, directory=FileDirectory([("a", A)]))
+    for offset in (-1, 2**63, 2**70):
+        waiting = letter(1)
+        assert waiting.state is not None
+        found.waits(replace(waiting, state=replace(waiting.state, origin=waiting.origin._replace(offset=offset))))
+    assert became(found) == {(1, "dst_0"): "missing"}
