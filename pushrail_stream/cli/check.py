@@ -15,7 +15,7 @@ from pushrail_stream.cli.output import emit_with_lists, remark, say, table
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
-from pushrail_stream.core.fault import FAULTS
+from pushrail_stream.core.fault import FAULTS, Fault
 from pushrail_stream.core.offsets import decode_settled
 from pushrail_stream.core.record import Record
 from pushrail_stream.history.check import STATUSES, Check, Status, Tally, Topic, Traced
@@ -28,6 +28,9 @@ from pushrail_stream.settings import Settings
 
 _SHOWN: Final = 100
 """Missing deliveries that are named to people."""
+_BY: Final[dict[Fault, str]] = {
+    "customer": "by fault of the customer", "producer": "by fault of the producer", "ours": "by our own fault",
+}  # fmt: skip
 
 
 @click.command(epilog="Example: pushrail-stream check --since 2h --until 1h")
@@ -110,7 +113,7 @@ def _print(found: _Found) -> None:
     if total["missing"] > _SHOWN:
         say(f"MISSING: {total['missing'] - _SHOWN} more (--json names them)")
     if total["dead_lettered"]:
-        say(f"dead-lettered: {', '.join(f'{tally.faults[fault]} by fault of the {fault}' for fault in FAULTS)}")
+        say(f"dead-lettered: {', '.join(f'{tally.faults[fault]} {_BY[fault]}' for fault in FAULTS)}")
     if total["too_new"]:
         say(f"{total['too_new']} not counted: nothing shows that their destinations were there by then")
     counted = total.total() - total["too_new"]

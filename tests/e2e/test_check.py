@@ -49,10 +49,10 @@ async def test_a_day_of_every_kind_adds_up(real_kafka: str, tmp_path: Path) -> N
             "delivered": 200, "dead_lettered": 101, "skipped": 200, "pending": 0, "missing": 0, "too_new": 0,
         }  # fmt: skip
         assert (told["events"], told["repeated"], told["missing"]) == (501, 0, [])
-        assert told["deadLetteredByFault"] == {"customer": 100, "producer": 1}
+        assert told["deadLetteredByFault"] == {"customer": 100, "producer": 1, "ours": 0}
         table = await desk.run("check", "--since", "1h", "--customer", "acct_0")
         assert table.splitlines()[-2:] == [
-            "dead-lettered: 100 by fault of the customer, 0 by fault of the producer",
+            "dead-lettered: 100 by fault of the customer, 0 by fault of the producer, 0 by our own fault",
             "100 events, 100 deliveries, 0 missing, 0 repeated",
         ]
         assert sum(letters(settings).values()) == 101
