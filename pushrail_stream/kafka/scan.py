@@ -18,7 +18,7 @@ from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.unreadable import UnreadableBatch, end_of_unreadable, is_unreadable
 from pushrail_stream.ports import Failed, TopicRecreated
 
-_BATCH: Final = 10_000
+_BATCH: Final = 2_000
 _POLL_SECS: Final = 0.2
 _TIMEOUT_SECS: Final = 15.0
 _SLACK_MS: Final = 60_000
@@ -82,7 +82,10 @@ class Scan:
         ahead = {
             "fetch.wait.max.ms": 100,
             "topic.metadata.propagation.max.ms": 5_000,  # so soon it is believed that a topic has gone
-            "queued.max.messages.kbytes": 65_536,
+            "queued.max.messages.kbytes": 16_384,
+            # Compressed: the answer to a fetch is decompressed as a whole, to many times its size.
+            "fetch.max.bytes": 2**20,
+            "max.partition.fetch.bytes": 128 * 1024,
         }
         self._consumer = Consumer(options.reader(f"{options.group_id}.scan", ahead) | {"error_cb": self._note})
         try:
