@@ -78,7 +78,7 @@ def list_(options: Options) -> None:
     """
     settings = options.settings
     keyring = require_keyring(settings)
-    found = asyncio.run(_survey(settings))
+    found = asyncio.run(_survey(settings, keyring))
     known = {fact.id for fact in keyring.facts}
     missing = sorted(key_id for key_id in found.in_use if key_id not in known)
     _warn_of_rights(settings)
@@ -112,9 +112,11 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
     """Seal every secret anew by the primary key, while workers run, and say which old keys can go.
 
     Every worker must have the primary key before. One document after the other is replaced as a whole; a rotation that
-    was interrupted is taken up by running it again. Exits 1 when a document could not be opened: it is left as it was.
+    was interrupted is taken up by running it again. Exits 1 when a secret may still be sealed by an old key: its
+    document could not be read or opened, and no key goes then. A document that cannot be parsed and holds nothing that
+    an old key has sealed is left as it is, and named; this does not fail the rotation.
 
-    With --json: one object with primary, resealed, refusals, documents by key, unused and removed.
+    With --json: one object with primary, resealed, refusals, left, documents by key, unused and removed.
     """
     settings = options.settings
     keyring = require_keyring(settings)
@@ -128,6 +130,7 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
             "primary": keyring.primary,
             "resealed": done.resealed,
             "refusals": [problem._asdict() for problem in done.problems],
+            "left": [problem._asdict() for problem in done.left],
             "documents": dict(done.in_use),
             "unused": unused,
             "removed": removed,
@@ -143,7 +146,7 @@ def _remove(path: Path, unused: list[str], settings: Settings, keyring: Keyring)
     """Take keys off the keyring; which of them have gone."""
     with changing_alone(path):
         # Somebody may have written a document meanwhile: what is there now decides.
-        still_unused = asyncio.run(_survey(settings)).unused(keyring)
+        still_unused = asyncio.run(_survey(settings, keyring)).unused(keyring)
         removed = [key_id for key_id in unused if key_id in still_unused]
         if removed:
             replace_file(path, without_keys(str(path), read_regular_file(path), frozenset(removed)), is_private=True)
@@ -167,9 +170,9 @@ def _warn_of_rights(settings: Settings) -> None:
         remark(f"warning: {where}: others than its owner may read or write the keyring: chmod 600")
 
 
-async def _survey(settings: Settings) -> Rotation:
+async def _survey(settings: Settings, keyring: Keyring) -> Rotation:
     async with open_store(settings) as store:
-        return await survey(store)
+        return await survey(store, keyring.primary)
 
 
 async def _rotate(settings: Settings, keyring: Keyring, *, dry_run: bool, quiet: bool) -> Rotation:
@@ -191,6 +194,8 @@ def _print(done: Rotation, keyring: Keyring, unused: list[str], removed: list[st
     say(f"{len(done.resealed)} documents {what} by key {keyring.primary}")
     for key_id in sorted(key_id for key_id, count in done.in_use.items() if count and key_id != keyring.primary):
         say(f"{key_id}: still needed by {done.in_use[key_id]} documents")
+    if done.left:
+        table(("left as it was", "why"), ((left.file, left.problem) for left in done.left))
     for key_id in unused:
         how = "taken off the keyring" if key_id in removed else "can go: --remove-unused takes it off the keyring"
         say(f"{key_id}: needed by no document, {how}")

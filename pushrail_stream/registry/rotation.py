@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pushrail_stream.ports import DocumentStore, KeyUnavailable
 from pushrail_stream.registry.findings import Problem, Refusal
 from pushrail_stream.registry.keyring import Keyring, SealBroken
-from pushrail_stream.registry.raw import sealed_in, with_secret
-from pushrail_stream.registry.sealing import Token
+from pushrail_stream.registry.raw import read_json, sealed_in, with_secret
+from pushrail_stream.registry.rules import SEALED
+from pushrail_stream.registry.sealing import VERSION, Token
 
 
 @dataclass
@@ -24,7 +25,9 @@ class Rotation:
     resealed: list[str] = field(default_factory=list)
     """Names of documents; in a rehearsal those that would be."""
     problems: list[Refusal] = field(default_factory=list)
-    """Documents that are left as they were, and why."""
+    """Documents whose secret could not be sealed anew, or of which it cannot be told, and why."""
+    left: list[Refusal] = field(default_factory=list)
+    """Documents that cannot be parsed and hold nothing that an old key has sealed: no secret waits for them."""
     in_use: Counter[str] = field(default_factory=Counter)
     """Key id to how many documents it has sealed."""
 
@@ -34,14 +37,29 @@ class Rotation:
             return []
         return [fact.id for fact in keyring.facts if not fact.is_primary and not self.in_use[fact.id]]
 
+    def refuse(self, name: str, problem: Problem, content: bytes | None, primary: str) -> None:
+        """Note a document that is left as it was."""
+        refused = Refusal(name, *problem)
+        (self.left if content is not None and _is_free(content, primary) else self.problems).append(refused)
 
-async def survey(store: DocumentStore) -> Rotation:
+
+def _is_free(content: bytes, primary: str) -> bool:
+    """Whether a document that cannot be parsed surely holds no secret but those that the primary key has sealed.
+
+    An escape could spell anything.
+    """
+    if not isinstance(read_json(content), Problem) or b"\\" in content:
+        return False
+    return content.count(SEALED.encode()) == content.count(f"{VERSION}:{primary}:".encode())
+
+
+async def survey(store: DocumentStore, primary: str) -> Rotation:
     """By which keys the documents are sealed, changing nothing."""
     survey = Rotation()
     for name, content, problem in await store.everything():
         key_id = Problem("", problem) if content is None else key_of(content)
         if isinstance(key_id, Problem):
-            survey.problems.append(Refusal(name, *key_id))
+            survey.refuse(name, key_id, content, primary)
         elif key_id is not None:
             survey.in_use[key_id] += 1
     return survey
@@ -56,7 +74,7 @@ async def rotate(
     for number, (name, content, problem) in enumerate(documents, 1):
         found = Problem("", problem) if content is None else await _rotate_one(store, keyring, name, content, dry_run)
         if isinstance(found, Problem):
-            rotation.problems.append(Refusal(name, *found))
+            rotation.refuse(name, found, content, keyring.primary)
             found = None if content is None else _key_id_or_none(content)
         elif found is not None and found != keyring.primary:
             rotation.resealed.append(name)

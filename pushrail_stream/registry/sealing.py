@@ -25,8 +25,9 @@ KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 """96 bits, random: what GCM is made for (NIST SP 800-38D, 8.2.2). A master key may wrap 2^32 data keys so."""
 _TAG_BYTES: Final = 16
-_VERSION: Final = "sealed:1"
-_TOKEN: Final = re.compile(rf"{_VERSION}:({KEY_ID.pattern}):([A-Za-z0-9_-]{{16,8192}}):([A-Za-z0-9_-]{{38,2048}})")
+VERSION: Final = "sealed:1"
+"""How a token begins."""
+_TOKEN: Final = re.compile(rf"{VERSION}:({KEY_ID.pattern}):([A-Za-z0-9_-]{{16,8192}}):([A-Za-z0-9_-]{{38,2048}})")
 
 
 class Place(NamedTuple):
@@ -64,7 +65,7 @@ class Token(NamedTuple):
         return token if str(token) == text else None
 
     def __str__(self) -> str:
-        return ":".join([_VERSION, self.key_id, _encode(self.wrapped), _encode(self.sealed)])
+        return ":".join([VERSION, self.key_id, _encode(self.wrapped), _encode(self.sealed)])
 
 
 def seal(secret: Secret, place: Place, key_id: str, key: MasterKey) -> Token:
@@ -119,7 +120,7 @@ def _decrypt(key: bytes, sealed: bytes, bound: bytes) -> bytes | None:
 
 
 def _bound(key_id: str, place: Place) -> bytes:
-    return json.dumps([_VERSION, key_id, *place]).encode()
+    return json.dumps([VERSION, key_id, *place]).encode()
 
 
 def _canonical(context: Mapping[str, str]) -> bytes:

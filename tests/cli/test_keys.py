@@ -304,7 +304,7 @@ def test_rotation_seals_anew_and_says_which_key_can_go(shell: Shell, home: Path,
     assert stored(home)["auth"]["secretAccessKey"].startswith("sealed:1:new:")
     code, out, _ = shell("keys", "rotate", "--remove-unused", "--json")
     assert json.loads(out) == {
-        "primary": "new", "resealed": [], "refusals": [], "documents": {"new": 1},
+        "primary": "new", "resealed": [], "refusals": [], "left": [], "documents": {"new": 1},
         "unused": ["old"], "removed": ["old"], "dryRun": False,
     }  # fmt: skip
     assert list(json.loads((home / "keyring.json").read_bytes())["keys"]) == ["new"]
@@ -326,6 +326,23 @@ def test_a_document_that_does_not_open_keeps_its_key_and_fails_the_rotation(
     assert first.startswith("refused: config/destinations/moved.json: auth.secretAccessKey: does not open: ")
     assert last == "error: 1 documents could not be read or opened: no key can go"
     assert list(json.loads((home / "keyring.json").read_bytes())["keys"]) == ["old", "new"]
+
+
+def test_a_document_that_cannot_be_parsed_and_holds_no_secret_does_not_fail_the_rotation(
+    shell: Shell, home: Path, typed: Any
+) -> None:
+    del typed
+    shell("keys", "generate", "--id", "old")
+    shell("destinations", "seal", "dst_acme_8K2zRq")
+    (home / "config" / "destinations" / "half.json").write_text('{"id": "dst_half", ')
+    shell("keys", "generate", "--id", "new")
+    code, out, _ = shell("keys", "rotate", "--remove-unused")
+    assert code == 0
+    sealed, columns, left, gone = out.splitlines()
+    assert sealed == "1 documents sealed anew by key new"
+    assert columns.split("  ")[0] == "left as it was"
+    assert left.startswith("config/destinations/half.json  is not valid JSON: line 1 column ")
+    assert gone == "old: needed by no document, taken off the keyring"
 
 
 def test_a_key_that_documents_need_and_nobody_has_is_listed_as_missing(shell: Shell, home: Path, typed: Any) -> None:

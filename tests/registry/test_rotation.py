@@ -154,13 +154,16 @@ def test_what_does_not_open_is_named_left_alone_and_keeps_every_old_key() -> Non
         "lacking": sealed(keys("lost"), 3),
         "cut": json.dumps(customer("4", auth={**ACCESS_KEY, "secretAccessKey": "sealed:1:old:x"})).encode(),
         "garbage": b"{",
+        "cut off": sealed(OLD, 5)[:-2],
+        "escaped": b'{"secretAccessKey": "\\u0073ealed:1:old:',
+        "renewed": sealed(NEW, 6)[:-2],
     }
     store = Kept(dict(documents))
     store.unreadable = (DocumentChange("locked", None, "cannot be read: permission denied"),)
     rotation, _ = run(store, BOTH)
     assert rotation.resealed == ["good"]
     assert {(problem.file, problem.field) for problem in rotation.problems} == {
-        ("moved", FIELD), ("lacking", FIELD), ("cut", FIELD), ("garbage", ""), ("locked", ""),
+        ("moved", FIELD), ("lacking", FIELD), ("cut", FIELD), ("cut off", ""), ("escaped", ""), ("locked", ""),
     }  # fmt: skip
     assert Refusal("locked", "", "cannot be read: permission denied") in rotation.problems
     assert rotation.in_use == {"new": 1, "old": 1, "lost": 1}
@@ -168,9 +171,10 @@ def test_what_does_not_open_is_named_left_alone_and_keeps_every_old_key() -> Non
     assert {name: store.documents[name] for name in documents if name != "good"} == {
         name: content for name, content in documents.items() if name != "good"
     }
-    seen = asyncio.run(survey(store))
+    assert [left.file for left in rotation.left] == ["garbage", "renewed"]
+    seen = asyncio.run(survey(store, "new"))
     assert seen.in_use == {"new": 1, "old": 1, "lost": 1}
-    assert [problem.file for problem in seen.problems] == ["cut", "garbage", "locked"]
+    assert [problem.file for problem in seen.problems] == ["cut", "cut off", "escaped", "locked"]
 
 
 @pytest.mark.parametrize("primary", ["new", "old"])
