@@ -107,6 +107,7 @@ async def produce(settings: Settings, records: Iterable[tuple[str, bytes | None]
                 "bootstrap.servers": settings.kafka.bootstrap_servers,
                 "message.max.bytes": 8_000_000,
                 "compression.type": "lz4",
+                "enable.idempotence": True,  # a request that is tried again leaves the order as it is
                 "log_level": 0,
             }
             | config

@@ -124,8 +124,8 @@ async def test_dlq_write_fails_and_the_message_is_dropped(real_kafka: str) -> No
         assert sum(committed(settings).values()) == 0
         async with running(settings, [destination(0)]) as worker:
             await worker.settled(1)
+            await until(lambda: sum(committed(settings).values()) == 2)
         assert [value for _, value, _ in read_all(settings, settings.topics.dlq)] == [huge]
-        assert sum(committed(settings).values()) == 2
         assert len(bus.arrivals) == 1, "the event behind it was not sent twice"
 
 
