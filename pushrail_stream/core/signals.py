@@ -145,7 +145,7 @@ class Flooded(NamedTuple):
 
 
 class Slowed(NamedTuple):
-    """A destination asked for less speed, or recovered: so many calls may be under way to it now."""
+    """A destination throttled or failed, or recovered: so many calls may be under way to it now."""
 
     destination: Destination
     in_flight: int

@@ -261,7 +261,11 @@ class Metrics(Collector):
             ("pushrail_put_events_in_flight", "PutEvents calls under way.", census.calls),
             ("pushrail_lanes_waiting_deliveries", "Deliveries that wait in lanes.", census.waiting),
             ("pushrail_destinations_suspended", "Destinations that only probes are sent to.", census.suspended),
-            ("pushrail_destinations_slowed", "Destinations that asked for less speed.", census.slowed),
+            (
+                "pushrail_destinations_slowed",
+                "Destinations called less: they throttle or fail.",
+                census.slowed,
+            ),
             ("pushrail_buses_gone", "Destinations whose bus does not exist.", census.gone),
             ("pushrail_held_back", "Whether consuming waits for room (0 to 2: events, retries).", self._held),
             ("pushrail_flooded", "Whether a flood of dead letters has stopped consuming.", self._flooded),
