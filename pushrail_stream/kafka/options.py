@@ -99,6 +99,16 @@ class KafkaOptions:
         mine = {"receive.message.max.bytes": _UNPACKED_BYTES, **defaults}
         return self._client(PRODUCER_ONLY | {"auto.offset.reset"}, mine, owned)
 
+    def fetch_sizes(self, size: int) -> dict[str, Property]:
+        """Properties of a consumer that fetches ``size`` compressed bytes at once from each broker, or one batch."""
+        # librdkafka refuses to fetch less at once than the largest message that it would produce, even in a consumer.
+        longest = int(self.client.get("message.max.bytes", size))
+        return {
+            "max.partition.fetch.bytes": size,
+            "fetch.max.bytes": max(size, longest),
+            "message.max.bytes": size,
+        }
+
     def producer(self) -> dict[str, Any]:
         """Properties of the producer of records that must not be lost."""
         return self._producer({"linger.ms": 5}, {"delivery.timeout.ms": _COPY_MS})
@@ -180,15 +190,8 @@ class ConsumerOptions:
 
     def properties(self) -> dict[str, Any]:
         """Librdkafka's properties; the operator's own win."""
-        # librdkafka refuses to fetch less at once than the largest message that it would produce, even in a consumer.
-        longest = int(self.kafka.client.get("message.max.bytes", self.fetch_bytes))
-        sizes: dict[str, Property] = {
-            "queued.max.messages.kbytes": self.queue_kib,
-            "max.partition.fetch.bytes": self.fetch_bytes,
-            "fetch.max.bytes": max(self.fetch_bytes, longest),
-            "message.max.bytes": self.fetch_bytes,
-        }
-        return self.kafka.member(self.group_id, sizes)
+        sizes: dict[str, Property] = {"queued.max.messages.kbytes": self.queue_kib}
+        return self.kafka.member(self.group_id, sizes | self.kafka.fetch_sizes(self.fetch_bytes))
 
 
 def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> KafkaOptions:

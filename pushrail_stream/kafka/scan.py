@@ -11,6 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from pushrail_stream.core.offsets import was_recreated
 from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.kafka.chunks import Chunks
 from pushrail_stream.kafka.identities import TopicIdentities
 from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.moments import offsets_at, patiently
@@ -19,6 +20,10 @@ from pushrail_stream.kafka.unreadable import UnreadableBatch, end_of_unreadable,
 from pushrail_stream.ports import Failed, TopicRecreated
 
 _BATCH: Final = 2_000
+_CHUNK_BYTES: Final = 16 * 2**20
+"""Of large records a batch holds about so many bytes: well compressed ones are many times what Kafka holds."""
+_FETCH_BYTES: Final = 262_144
+"""Fetched at once from each broker, compressed. The answer to a fetch is decompressed whole."""
 _POLL_SECS: Final = 0.2
 _TIMEOUT_SECS: Final = 15.0
 _SLACK_MS: Final = 60_000
@@ -74,6 +79,7 @@ class Scan:
         self._only = only
         self._follow = follow
         self._problem: KafkaError | None = None
+        self._chunks = Chunks(_BATCH, _CHUNK_BYTES)
         self.unreadable: list[tuple[Partition, UnreadableBatch]] = []
         """What was stepped over, because no client like ours can read it."""
         self._identities = TopicIdentities(options)
@@ -83,9 +89,7 @@ class Scan:
             "fetch.wait.max.ms": 100,
             "topic.metadata.propagation.max.ms": 5_000,  # so soon it is believed that a topic has gone
             "queued.max.messages.kbytes": 16_384,
-            # Compressed: the answer to a fetch is decompressed as a whole, to many times its size.
-            "fetch.max.bytes": 2**20,
-            "max.partition.fetch.bytes": 128 * 1024,
+            **options.fetch_sizes(_FETCH_BYTES),
         }
         self._consumer = Consumer(options.reader(f"{options.group_id}.scan", ahead) | {"error_cb": self._note})
         try:
@@ -151,7 +155,7 @@ class Scan:
 
     def _read(self) -> list[Record]:
         messages = []
-        for message in self._consumer.consume(_BATCH, _POLL_SECS):
+        for message in self._chunks.take(self._consumer, _POLL_SECS):
             if (error := message.error()) is None:
                 messages.append(message)
             elif is_unreadable(error):
