@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import random
 import sqlite3
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -17,6 +20,7 @@ from hypothesis import strategies as st
 from pushrail_stream.history.attempts import (
     Attempt,
     AttemptFilter,
+    Indexed,
     Summary,
     fit_for_index,
     newest_of,
@@ -66,6 +70,36 @@ def test_records_come_back_byte_for_byte_and_in_order(tmp_path: Path) -> None:
     with AttemptIndex.open(tmp_path / "index", "t") as index:
         index.add([one for n in range(2) if (one := fit_for_index(record(n, raw[n])))], {0: 2})
         assert [attempt.text for attempt in index.find(AttemptFilter())] == raw[::-1]
+
+
+def test_texts_with_one_checksum_are_told_apart(tmp_path: Path) -> None:
+    one, other = "plumless", "buckeroo"
+    assert zlib.crc32(one.encode()) == zlib.crc32(other.encode())
+    indexed = [fit_for_index(record(n, said(n, idempotencyKey=key))) for n, key in enumerate((one, other) * 3)]
+    with AttemptIndex.open(tmp_path / "index", "pushrail.attempts") as index:
+        index.add((found for found in indexed if found), {0: 6})
+        for key in (one, other):
+            assert {attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter(key=key))} == {key}
+            assert [attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter(key=key), 2)] == [key] * 2
+
+
+def test_the_index_is_smaller_than_the_records_it_holds(tmp_path: Path) -> None:
+    count, size = 5_000, 0
+    dice = random.Random(1)
+
+    def realistic(number: int) -> Iterator[Indexed]:
+        nonlocal size
+        ids = {name: str(UUID(int=dice.getrandbits(128))) for name in ("attemptId", "requestId", "eventBridgeEventId")}
+        arn = f"arn:aws:events:us-east-1:123456789012:event-bus/bus-{number % 50}"
+        rest = {"durationMs": 12, "message": None, "httpStatus": 200, "batchSize": 10, "busArn": arn, "replayId": None}
+        found = fit_for_index(record(number, said(number, **ids, **rest, correlationId=ids["requestId"][:12])))
+        assert found is not None
+        size += len(found.attempt.text)
+        yield found
+
+    with AttemptIndex.open(tmp_path / "index", "pushrail.attempts") as index:
+        index.add((one for number in range(count) for one in realistic(number)), {0: count})
+    assert (tmp_path / "index").stat().st_size < size
 
 
 def test_a_record_that_is_read_again_is_there_once(tmp_path: Path) -> None:
