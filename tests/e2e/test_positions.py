@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from pushrail_stream.core.offsets import Committable, decode_settled, encode_metadata, topic_of
 from pushrail_stream.core.record import Partition, TopicIdentity
@@ -44,8 +44,22 @@ def records(numbers: Iterable[int]) -> list[tuple[str, bytes]]:
 
 
 def recreate(settings: Settings, topic: str) -> None:
-    """Delete the topic and create it again, with as many partitions."""
+    """Delete the topic, which holds something, and create it again, with as many partitions.
+
+    Until the new one is seen to be empty, a broker may still append records to the old one.
+    """
     recreate_topic(settings.kafka.bootstrap_servers, topic, partitions=PARTITIONS)
+    deadline = time.monotonic() + 30
+    while not _is_empty(settings, topic):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _is_empty(settings: Settings, topic: str) -> bool:
+    try:
+        return not any(ends(settings, topic).values())
+    except KafkaException:  # the broker does not know the new one yet
+        return False
 
 
 def with_kafka(settings: Settings, **changes: str) -> Settings:
@@ -57,8 +71,12 @@ def identity(settings: Settings, topic: str) -> TopicIdentity:
 
 
 def place_of(settings: Settings, topic: str) -> int:
-    """The partition that the customer's records lie in."""
-    [number] = [number for number, end in ends(settings, topic).items() if end]
+    """The partition that the customer's records lie in. Just after a topic was made, a broker may tell no end yet."""
+    deadline = time.monotonic() + 30
+    while not (found := [number for number, end in ends(settings, topic).items() if end]):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    [number] = found
     return number
 
 
@@ -133,6 +151,8 @@ async def test_a_commit_for_the_earlier_topic_of_that_name_means_nothing(real_ka
         make_topics(settings)
         open_bus(bus, [0])
         old = identity(settings, topic)
+        await produce(settings, records([900]))
+        place_of(settings, topic)
         recreate(settings, topic)
         await produce(settings, records(range(10)))
         number = place_of(settings, topic)
