@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos sandbox format lock clean
+.PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos soak sandbox format lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: $(STAMP) ## Measure the worker: CPU per event, latency, memory; ARGS="--a
 
 chaos: $(STAMP) ## Kill and starve real workers on a real Kafka, then count what was lost or came twice; the last line is JSON (options: ARGS=--help)
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+soak: $(STAMP) ## Let destinations, sessions, partitions and faults come and go, and fail if a worker's memory grows with them; the last line is JSON (options: ARGS="--minutes 5")
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 bench-isolation: $(STAMP) ## Measure what healthy customers notice of hanging and throttling ones (options: ARGS=...)
 	@$(BIN)/python -m tests.bench.isolation $(ARGS)

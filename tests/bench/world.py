@@ -92,20 +92,25 @@ def bus(folder: Path) -> Iterator[Bus]:
 
 def write_documents(folder: Path) -> None:
     for number in range(CUSTOMERS):
-        document = {
-            "id": f"dst_{number}",
-            "vendor": "acme",
-            "customerExternalId": f"acct_{number}",
-            "type": "EVENTBRIDGE",
-            "busArn": f"arn:aws:events:us-east-1:123456789012:event-bus/bus-{number}",
-            "region": "us-east-1",
-            "auth": {
-                "mode": "ASSUME_ROLE",
-                "roleArn": f"arn:aws:iam::123456789012:role/Writer{number}",
-                "externalId": f"ext-{number}",
-            },
-        }
-        (folder / f"{number}.json").write_text(json.dumps(document))
+        write_document(folder, number)
+
+
+def write_document(folder: Path, number: int) -> None:
+    """The document of one customer, with a bus and a role of its own."""
+    document = {
+        "id": f"dst_{number}",
+        "vendor": "acme",
+        "customerExternalId": f"acct_{number}",
+        "type": "EVENTBRIDGE",
+        "busArn": f"arn:aws:events:us-east-1:123456789012:event-bus/bus-{number}",
+        "region": "us-east-1",
+        "auth": {
+            "mode": "ASSUME_ROLE",
+            "roleArn": f"arn:aws:iam::123456789012:role/Writer{number}",
+            "externalId": f"ext-{number}",
+        },
+    }
+    (folder / f"{number}.json").write_text(json.dumps(document))
 
 
 def make_topics(bootstrap: str, *, real: bool, tiers: Sequence[float] = (10,)) -> dict[str, Any]:
@@ -165,6 +170,17 @@ def produce(bootstrap: str, topic: str, events: int, per_second: float | None = 
                 break
             except BufferError:
                 producer.poll(0.1)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+
+
+def produce_for(bootstrap: str, topic: str, customers: Sequence[int]) -> None:
+    """Write one event for each of these customers, in this order."""
+    producer = Producer({"bootstrap.servers": bootstrap, "compression.type": "zstd", "linger.ms": 20})
+    for customer in customers:
+        now_ms = time.time_ns() // 1_000_000
+        value = event(customer, now_ms).replace(f"acct_{customer % CUSTOMERS}".encode(), f"acct_{customer}".encode())
+        producer.produce(topic, value, f"acct_{customer}", timestamp=now_ms)
         producer.poll(0)
     assert producer.flush(60) == 0
 

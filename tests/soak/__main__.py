@@ -1,0 +1,113 @@
+"""``make soak``: a worker runs while destinations, roles' sessions, partitions and faults come and go.
+
+Each round replaces destinations by others with roles of their own, sends events to all, lets some calls fail, and now
+and then lets a second worker join and leave, which moves partitions. Fails when the first worker's memory grows by more
+than ``--limit`` bytes for each replaced destination. Traffic goes to loopback only. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final
+
+from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Match, Rule, Times, rules_to_json
+from pushrail_stream.sandbox.bus.faults import Effect
+from tests.bench import world
+from tests.soak.growth import Sample, growth_per_replaced
+
+_EVENTS: Final = 2
+"""For each destination and round."""
+_MAX_EVENTS: Final = 2_000_000
+"""Bounds the traffic of a run, whatever its length."""
+_GUEST_EVERY: Final = 5
+"""Rounds between two visits of a second worker."""
+_SETTLE_SECS: Final = 6.0
+"""Until changed documents are in force (5 s), and after a round until memory is looked at."""
+_FAILING: Final = 20
+"""Calls that fail in a round with a fault."""
+_FAULTS: Final[Sequence[Sequence[Effect]]] = ((), (ExpireTokens(),), (CallError(500, "InternalFailure"),))
+"""By turns: no fault, sessions that end early, a bus that fails."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make soak ARGS=...", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0, help="length of the run (default 10)")
+    parser.add_argument("--destinations", type=int, default=500, help="destinations at any time (default 500)")
+    parser.add_argument("--replaced", type=int, default=100, help="destinations replaced in a round (default 100)")
+    parser.add_argument("--limit", type=int, default=4_096, help="bytes for each replaced destination (default 4096)")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, world.broker() as (bootstrap, real):
+        folder = Path(name)
+        (folder / "destinations").mkdir()
+        with world.bus(folder) as bus:
+            samples = soak(folder, bootstrap, bus, options, real=real)
+    growth = growth_per_replaced(samples)
+    result: dict[str, Any] = {
+        "rounds": len(samples),
+        "replaced": samples[-1].replaced,
+        "rss_mib_first": round(samples[0].rss / 2**20, 1),
+        "rss_mib_last": round(samples[-1].rss / 2**20, 1),
+        "bytes_per_replaced": None if growth is None else round(growth),
+        "limit": options.limit,
+        "ok": growth is not None and growth <= options.limit,
+        "broker": "Apache Kafka" if real else "embedded",
+    }
+    print(json.dumps(result))
+    if not result["ok"]:
+        why = "too short to tell" if growth is None else "memory grows with the destinations that come and go"
+        sys.exit(f"error: {why}")
+
+
+def soak(folder: Path, bootstrap: str, bus: world.Bus, options: argparse.Namespace, *, real: bool) -> list[Sample]:
+    """Run the rounds; the worker's memory after each."""
+    ends_at = time.monotonic() + options.minutes * 60
+    topics = world.make_topics(bootstrap, real=real)
+    settings = world.write_settings(folder, bootstrap, topics, bus)
+    there = list(range(options.destinations))
+    for number in there:
+        world.write_document(folder / "destinations", number)
+    samples: list[Sample] = []
+    replaced = 0
+    with world.worker(settings, bus.ca) as process:
+        while not samples or (time.monotonic() < ends_at and len(samples) * _EVENTS * len(there) < _MAX_EVENTS):
+            with ExitStack() as guests:
+                if len(samples) % _GUEST_EVERY == _GUEST_EVERY - 1:
+                    guests.enter_context(world.worker(settings, bus.ca))
+                _round(bootstrap, topics["events"], bus, there, len(samples))
+            samples.append(Sample(replaced, process.memory_info().rss))
+            say(f"round {len(samples)}: {replaced:,} replaced, {samples[-1].rss / 2**20:.1f} MiB")
+            gone, there = there[: options.replaced], there[options.replaced :]
+            new = range(there[-1] + 1, there[-1] + 1 + len(gone))
+            for number in new:
+                world.write_document(folder / "destinations", number)
+            for number in gone:
+                (folder / "destinations" / f"{number}.json").unlink()
+            there += new
+            replaced += len(gone)
+    return samples
+
+
+def _round(bootstrap: str, topic: str, bus: world.Bus, there: list[int], number: int) -> None:
+    """Send events to every destination; in two rounds of three some calls fail."""
+    rules = [Rule(effect, Match(operation="PutEvents"), Times(_FAILING)) for effect in _FAULTS[number % len(_FAULTS)]]
+    bus.put("plan", json.dumps(rules_to_json(rules)).encode())
+    time.sleep(_SETTLE_SECS)
+    before = bus.arrivals()
+    world.produce_for(bootstrap, topic, [customer for customer in there for _ in range(_EVENTS)])
+    bus.wait_for(before + _EVENTS * len(there))
+    time.sleep(_SETTLE_SECS)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""The soak's verdict: growth by each replaced destination, and not what a worker takes to warm up."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.soak.__main__ import main
+from tests.soak.growth import Sample, growth_per_replaced
+
+
+def test_growth_is_told_by_the_replaced_destination() -> None:
+    assert growth_per_replaced([Sample(100 * n, 2**27 + 100 * n * 1_500) for n in range(20)]) == pytest.approx(1_500)
+
+
+def test_a_warm_up_is_no_growth() -> None:
+    samples = [Sample(100 * n, 2**27 + min(n, 6) * 2**20) for n in range(20)]
+    assert growth_per_replaced(samples) == pytest.approx(0, abs=1)
+
+
+def test_a_few_samples_tell_nothing() -> None:
+    assert growth_per_replaced([Sample(0, 2**27)] * 7) is None
+
+
+def test_the_soak_says_what_it_does(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["soak", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert "--minutes" in capsys.readouterr().out
