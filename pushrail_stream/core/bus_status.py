@@ -1,8 +1,8 @@
 """Bus status: whether one destination's bus exists, as far as DescribeEventBus has told.
 
 PutEvents to a bus that does not exist succeeds and drops the event, so deliveries that were made after the bus was last
-seen may be lost although they are called delivered. They are counted until the bus is seen again. All times are seconds
-of one monotonic clock; names with ``_ms`` are epoch milliseconds.
+seen may be lost although they are reported as delivered. They are counted until the bus is seen again. All times are
+seconds of one monotonic clock; names with ``_ms`` are epoch milliseconds.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pushrail_stream.core.suspension import FIRST_PROBE_SECS, LAST_PROBE_SECS
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
 LOOK_AGAIN_SECS: Final = 600.0
-"""Between two looks at a bus that is sent to and exists, or whose role may not ask."""
+"""Seconds between two looks at a bus in use that exists, or whose role may not call DescribeEventBus."""
 UNANSWERED_SECS: Final = 30.0
-"""Between two looks at a bus that is sent to while nobody answers."""
+"""Seconds between two looks at a bus in use while the looks get no answer."""
 FRESH_SECS: Final = 2 * LOOK_AGAIN_SECS
-"""An older answer counts as none. It only gets so old while nothing is sent."""
+"""Seconds after which an answer counts as none. An answer reaches this age only while nothing is sent."""
 _FOREVER: Final = float("inf")
 _UNSEEN: Final = "never"
 _TEXT: Final = re.compile(r"\(DescribeEventBus\), missing since (\S+), last seen (\S+)$")
 
 BusState = Literal["open", "awaited", "missing"]
-"""What a lane may do: send, wait for an answer, or give up its deliveries."""
+"""``open``: the lane may send. ``awaited``: it waits for an answer. ``missing``: it gives up its deliveries."""
 
 
 class MissingBus(NamedTuple):
@@ -34,7 +34,7 @@ class MissingBus(NamedTuple):
     since_ms: int
     """When it was found missing."""
     last_seen_ms: int | None
-    """When it existed, the last time that it was asked about; None when this worker never saw it."""
+    """When a look last found it; None when this worker never saw it."""
 
     def describe(self, bus_arn: str) -> str:
         """The message of a dead letter."""
@@ -44,7 +44,7 @@ class MissingBus(NamedTuple):
 
     @classmethod
     def read(cls, message: str) -> MissingBus | None:
-        """The facts that `describe` wrote; None for any other message."""
+        """The values in a message that `describe` wrote; None for any other message."""
         match = _TEXT.search(message)
         if match is None:
             return None
@@ -54,7 +54,7 @@ class MissingBus(NamedTuple):
 
 
 class Swallowed(NamedTuple):
-    """Deliveries to a missing bus that were called delivered after it was last seen."""
+    """Deliveries to a missing bus that were reported as delivered after it was last seen."""
 
     deliveries: int
     first_ms: int
@@ -77,11 +77,11 @@ def explain(destination_id: str, bus: MissingBus, swallowed: Swallowed | None) -
     if bus.last_seen_ms is not None:
         seen = f"last seen {format_rfc3339(bus.last_seen_ms)}"
     if swallowed is None:
-        return f"{seen}; nothing was called delivered since then"
+        return f"{seen}; nothing was reported as delivered since then"
     first = format_rfc3339(swallowed.first_ms)
     return (
-        f"{seen}; {swallowed.deliveries} deliveries from {first} on were called delivered. Once the bus exists again, "
-        f"send them again: {swallowed.replay_command(destination_id)}"
+        f"{seen}; {swallowed.deliveries} deliveries from {first} on were reported as delivered. Once the bus exists "
+        f"again, send them again: {swallowed.replay_command(destination_id)}"
     )
 
 
@@ -115,40 +115,40 @@ class BusStatus:
         """Whether batches wait for an answer."""
         self.missing: MissingBus | None = None
         self._look_at = float("-inf")
-        """From when on it is to be asked about again; never while a look is in progress."""
+        """When the next look is due; infinity while a look is in progress."""
         self._fresh_until = _FOREVER
         self._pause_secs = FIRST_PROBE_SECS
         self._seen_ms: int | None = None
         self._asked_ms: int | None = None
         """When the look in flight was sent."""
         self._taken = _Tally()
-        """Since the bus was last seen, by calls made before the look in flight was sent."""
+        """Deliveries since the bus was last seen, by calls made before the look in flight was sent."""
         self._taken_since = _Tally()
-        """By calls made after the look in flight was sent."""
+        """Deliveries by calls made after the look in flight was sent."""
 
     @property
     def state(self) -> BusState:
-        """What the lane may do now."""
+        """The state that the lane acts on."""
         if self.is_awaited:
             return "awaited"
         return "open" if self.missing is None else "missing"
 
     @property
     def swallowed(self) -> Swallowed | None:
-        """Of a missing bus: the deliveries that it may have swallowed; None when there are none."""
+        """The deliveries that the missing bus may have swallowed; None when there are none, or while it exists."""
         if self.missing is None or not self._taken.deliveries:
             return None
         return Swallowed(self._taken.deliveries, self._taken.first_ms, self.missing.since_ms + 1)
 
     def is_due(self, now: float) -> bool:
-        """Whether something is to be sent and the bus is to be asked about: then a look begins."""
+        """Whether a look is due, now that there is something to send. Batches wait when the last answer is too old."""
         if now < self._look_at:
             return False
         self.is_awaited = self.is_awaited or self._fresh_until <= now
         return True
 
     def begin_look(self) -> None:
-        """A look begins: no other is due until its answer."""
+        """A look begins. No other look is due until its answer."""
         self._look_at = _FOREVER
 
     def sent_look(self, now_ms: int) -> None:
@@ -156,7 +156,7 @@ class BusStatus:
         self._asked_ms = now_ms
 
     def ask_anew(self) -> None:
-        """The bus is reached in another way: the next batch waits, and until the answer the last word stands."""
+        """The bus is reached in another way: the next batch waits for a look. The last answer holds until then."""
         self.is_awaited, self._look_at, self._asked_ms = True, float("-inf"), None
         self._merge()
 
@@ -167,7 +167,7 @@ class BusStatus:
             (self._taken_since if is_since else self._taken).add(deliveries, at_ms)
 
     def learn(self, presence: Presence, now: float, now_ms: int) -> None:
-        """Take the answer to a look in."""
+        """Learn from the answer to a look."""
         self.is_awaited = False
         asked_ms, self._asked_ms = self._asked_ms, None
         if presence == "there":
@@ -188,7 +188,7 @@ class BusStatus:
 
     @property
     def pause_secs(self) -> float:
-        """How long a missing bus is left alone before it is asked about again, whether there is traffic or not."""
+        """Seconds until the next look at a missing bus, with or without traffic."""
         return self._pause_secs
 
     def _found(self, now: float) -> None:

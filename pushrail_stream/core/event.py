@@ -18,8 +18,8 @@ from pushrail_stream.core.text import parse_rfc3339
 
 VENDOR_HEADER: Final = "pushrail-vendor"
 VENDOR_SETTING: Final = "vendor"
-"""The setting for records without that header. An event that needs it and finds it unset is undecodable by this name:
-its producer has broken no rule."""
+"""The setting that names the vendor of records without that header. While it is not set, such an event is undecodable
+with this name as the field: its producer has broken no rule."""
 TRACEPARENT_HEADER: Final = "traceparent"
 MAX_EVENT_TYPE: Final = 128
 """Characters of PutEvents' ``DetailType``; longer ones have been silently discarded (facts: measured by others)."""

@@ -1,4 +1,4 @@
-"""Whose fault a dead letter is: the customer's side can mend it, what produced the record has to, or we have to."""
+"""The fault behind a dead letter: the customer has to mend it, or the record's producer, or we."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, Literal
 from pushrail_stream.core.event import VENDOR_SETTING
 
 Fault = Literal["customer", "producer", "ours"]
-"""``customer``: their bus, their limits or their event. ``producer``: what wrote the record, us included.
+"""``customer``: their bus, their limits or their event. ``producer``: the writer of the record, us included.
 ``ours``: the settings of this installation."""
 FAULTS: Final[tuple[Fault, ...]] = ("customer", "producer", "ours")
 

@@ -1,7 +1,7 @@
 """Delivery headers: what a record on a retry topic or the DLQ says about its delivery. Encode and decode are inverses.
 
-UTF-8 strings by contract 3.4. The producer's own headers travel along unchanged, in front. Whoever may write to these
-topics can write any header: decoding refuses every value that encoding could not have written.
+UTF-8 strings by contract 3.4. The producer's own headers travel along unchanged, in front. Any client that may write to
+these topics can write any header, so decoding refuses every value that encoding could not have written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CONNECT_PREFIX: Final = "__connect.errors."
 _WHOLE: Final = re.compile(r"-?[0-9]{1,19}")
 """Nineteen digits hold every 64-bit number; longer ones are refused before they are converted."""
 _MAX_INT32: Final = 2**31 - 1
-"""Kafka's partition numbers have 32 bits. Nothing counts further than that here either."""
+"""Kafka's partition numbers have 32 bits. The same number bounds the counts of attempts and replays."""
 _MAX_INT64: Final = 2**63 - 1
 """Kafka's offsets have 64 bits."""
 
@@ -111,7 +111,7 @@ _FIELDS: Final = (
     _Field("pushrail-replay-count", "replay_count", str, _count),
 )
 _NOT_COPIED: Final = frozenset(field.header for field in _FIELDS) | {NOT_UTF8}
-"""Names that a copy does not take over: those of our own headers, and names that no client can write."""
+"""Header names that a copy leaves out: our own, and the stand-in for names that are not UTF-8."""
 _REQUIRED: Final = ("origin", "attempts", "reason", "failed_at_ms")
 
 

@@ -4,7 +4,7 @@ Rules. A batch leaves when it is full (entries or bytes), when its first entry h
 retry in it is due. As many batches are under way as the window allows, and calls are spaced by the destination's rate.
 Nothing waits here longer than ``hold_secs``, and nothing that could not be sent in that time: what is too late is
 given out again (`late`) to wait elsewhere. A suspended lane sends one delivery at a time, its probe; the others wait
-for the probe's answer. A shut lane sends nothing: whether its bus exists is being asked. All times are seconds of one
+for the probe's answer. A shut lane sends nothing until it is known whether its bus exists. All times are seconds of one
 monotonic clock.
 """
 
@@ -28,7 +28,8 @@ from pushrail_stream.core.window import Window
 ROOM: Final = 200
 """Deliveries that may wait whatever the destination takes a second."""
 PROBE_ROOM: Final = 1_000
-"""Deliveries that may wait for a suspended destination's probe: a burst, but a twentieth of what a worker may hold."""
+"""Most deliveries that wait for a suspended destination's probe: enough for a burst, and a twentieth of the 20,000
+events that a worker holds by default."""
 _GRACE_SECS: Final = 2.0
 """What a lane delivered before it fell behind shows what it was given, not what it can: for so long it may hold any,
 and so long a call may take before the destination counts as silent."""
@@ -75,9 +76,9 @@ class Lane:
         self.next_call_at = float("-inf")
         """Before this moment no call is made."""
         self.is_shut = False
-        """Whether no batch leaves, because the answer to whether the bus exists is awaited."""
+        """Whether no batch leaves because it is not known yet whether the bus exists."""
         self.max_bytes = limits.max_bytes
-        """Bytes in a batch; in some regions fewer than elsewhere."""
+        """Largest batch, in bytes; some regions take less than others."""
         self.window = Window()
         self.suspension = Suspension()
         self.throughput = Throughput()
@@ -120,11 +121,11 @@ class Lane:
 
     @property
     def is_overfull(self) -> bool:
-        """Whether so many deliveries wait for a suspended destination's probe that no more may."""
+        """Whether no further delivery may wait for the suspended destination's probe."""
         return self.is_suspended and len(self) >= PROBE_ROOM
 
     def shut(self, now: float) -> None:
-        """The bus is asked whether it exists: no batch leaves before the answer. It counts as a call of the bus."""
+        """Send nothing until it is known whether the bus exists. The question counts as a call of the bus."""
         if not self.is_shut:
             self.is_shut = True
             self._begin_asking(now)
@@ -245,7 +246,7 @@ class Lane:
 
     @property
     def _is_probing_again(self) -> bool:
-        """Whether a probe that failed for the moment waits to be sent again: no other delivery probes meanwhile."""
+        """Whether a probe has failed and waits for its retry. No other delivery probes meanwhile."""
         return self.is_suspended and bool(self._waiting)
 
     @property

@@ -10,7 +10,7 @@ again; what a tracker was told itself and has not met yet, it passes on. Lanes f
 restart behind one slow customer repeats hundreds of events (measured: 688 against 0 to 6).
 
 The metadata also names the offset and the topic that it was written for. Tools move offsets and keep the metadata, and
-a topic's name may come to mean another topic. Under any other offset, or for any other topic, the map says nothing.
+a topic may be deleted and created again under its name. For any other offset or topic the map does not count.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class OffsetTracker:
         self.is_lost = False
         """Whether it was taken away: nothing of it will be committed any more."""
         self.is_replaced = False
-        """Whether the records that are open here may never be read again: each must come to an end of its own."""
+        """Whether the records that are open here may never be read again: each must be settled, and none dropped."""
 
     @property
     def window(self) -> int:
@@ -198,7 +198,7 @@ class OffsetTracker:
         return bool(self._gaps)
 
     def take_gaps(self) -> list[tuple[int, int]]:
-        """The gaps met since this was last asked, each from its first offset to below its second."""
+        """The gaps met since the last call: of each the first offset, and the first offset after it."""
         gaps, self._gaps = self._gaps, []
         return gaps
 
@@ -251,14 +251,14 @@ def encode_metadata(head: int, settled: list[int], topic: TopicIdentity | None =
 def decode_settled(committed: Committable) -> list[int]:
     """The offsets that the metadata calls settled, ascending, in the topic that it names.
 
-    Metadata of another offset or of another product, and damaged metadata, says nothing.
+    Metadata of another offset or of another product, and damaged metadata, counts as none.
     """
     mark = _read(committed)
     return [] if mark is None else _unpack(committed.offset, mark.packed)
 
 
 def settled_in(topic: TopicIdentity | None, committed: Committable) -> list[int]:
-    """The same where the metadata was written for this ``topic``, as it is now; else nothing."""
+    """The offsets that the metadata calls settled, if it was written for this ``topic``; else none."""
     return decode_settled(committed) if topic_of(committed) == topic else []
 
 
@@ -269,9 +269,9 @@ def topic_of(committed: Committable) -> TopicIdentity | None:
 
 
 def was_recreated(old: TopicIdentity | None, new: TopicIdentity | None) -> bool:
-    """Whether the ``old`` topic was deleted and created again as ``new``, so that its offsets mean nothing any more.
+    """Whether the ``old`` topic was deleted and created again as ``new``, so that its offsets mean other records.
 
-    On another cluster an offset was translated or chosen by somebody, and counts.
+    On another cluster the offset counts: a tool has translated it, or an operator has chosen it.
     """
     if old is None or new is None:
         return False

@@ -116,7 +116,7 @@ class CallFailed(NamedTuple):
     def is_not_from_aws(self) -> bool:
         """Whether a redirect or refusal came without AWS's own error: something on the way answered instead of AWS.
 
-        HTTP 413 and 429 and the 5xx are left out: whoever answers so, they mean what AWS would mean by them.
+        HTTP 413, 429 and 5xx do not count: from a proxy they mean the same as from AWS.
         """
         status = self.http_status or 0
         is_refusal = _HTTP_REDIRECT <= status < _HTTP_FAILED and status not in {_HTTP_TOO_LARGE, _HTTP_TOO_MANY}
@@ -172,7 +172,7 @@ _SIGNATURE_REFUSED: Final = frozenset(
     }
 )
 _LOOK_JUDGED: Final[Mapping[str, Presence]] = {"ResourceNotFound": "gone", "AccessDenied": "denied"}
-"""The refusals of DescribeEventBus that say something of the bus."""
+"""The refusals of DescribeEventBus that tell something about the bus."""
 _CLOCK: Final = ("signature expired", "signature not yet current")
 _OUR_POLICY: Final = re.compile(r"\b(?:no|explicit deny in a) (?:VPC endpoint|session) policy\b", re.IGNORECASE)
 """How a denial names the policy that denied (IAM User Guide, "Troubleshoot access denied error messages")."""
@@ -244,7 +244,7 @@ def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) ->
 
 
 def judge_look(failed: CallFailed | None) -> Presence:
-    """What a reply to DescribeEventBus, None when it named the bus, says of the bus."""
+    """Whether the bus exists, by the reply to DescribeEventBus; ``failed`` is None when that named the bus."""
     if failed is None:
         return "there"
     name = _name_of(failed.code)
@@ -271,7 +271,7 @@ def _judge_entry(result: EntryResult) -> Outcome:
 
 
 def _denial_of_all(outcomes: list[Outcome]) -> Blocked | None:
-    """What each entry was denied for; None when one was not."""
+    """The first entry's denial when every entry was denied; else None."""
     first = outcomes[0] if outcomes else None
     if isinstance(first, Blocked) and all(
         isinstance(one, Blocked) and _name_of(one.code) in _DENIED for one in outcomes
@@ -296,7 +296,7 @@ def _judge_call(
     if name in _SESSION_EXPIRED | _SIGNATURE_REFUSED:
         return _judge_credentials(code, message, assumed_role=assumed_role, refreshed=refreshed)
     if name in _DENIED and assumed_role and not refreshed:
-        # A customer may have revoked the role's sessions or made the role anew: a new session may be let in.
+        # The customer may have revoked the role's sessions or recreated the role: a new session may be accepted.
         return Refresh(code, message)
     if name in _CALL_BLOCKED:
         return Blocked(code, message)
@@ -305,7 +305,7 @@ def _judge_call(
 
 
 def _our_fault(name: str, code: str, message: str) -> Retryable | None:
-    """The outcome of a call that failed for our own clock, endpoint, proxy or policy; None for another reason."""
+    """The outcome of a call that failed because of our own clock, endpoint, proxy or policy; else None."""
     if name in _CALL_OURS or (name in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK)):
         return Retryable(code, message, ours=True)
     if name == "AccessDenied" and _OUR_POLICY.search(message):

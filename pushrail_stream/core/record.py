@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 Headers = tuple[tuple[str, bytes | None], ...]
 NOT_UTF8: Final = "\udcff"
-"""Stands for the name of a header that is not UTF-8. It cannot be encoded, so that no header can have this name."""
+"""Stands for the name of a header that is not UTF-8. It cannot be encoded, so no header can have this name."""
 
 
 class Partition(NamedTuple):
@@ -20,7 +20,7 @@ class Partition(NamedTuple):
 
 
 class TopicIdentity(NamedTuple):
-    """Tells a topic from every other of the same name: from one on another cluster, and from an earlier one."""
+    """Distinguishes a topic from others of the same name: on another cluster, or earlier on the same one."""
 
     cluster_id: str
     topic_id: str

@@ -29,7 +29,7 @@ class RequestLimits:
         return self._small_bytes if region in self._small_regions else self._max_bytes
 
     def refused(self, region: str, size: int) -> bool:
-        """A request of this size was too large for this region; whether the former limit explains that."""
+        """Learn that a request of this size was too large for the region; whether the former limit explains it."""
         if size <= FORMER_MAX_REQUEST_BYTES:
             return False
         self._small_regions.add(region)

@@ -126,7 +126,7 @@ class BusGone(NamedTuple):
     destination: Destination
     bus: MissingBus
     swallowed: Swallowed | None
-    """Deliveries that were called delivered after the bus was last seen; None when there are none."""
+    """Deliveries that were reported as delivered after the bus was last seen; None when there are none."""
 
 
 class BusBack(NamedTuple):
@@ -145,7 +145,7 @@ class Flooded(NamedTuple):
 
 
 class Slowed(NamedTuple):
-    """A destination throttled or failed, or recovered: so many calls may be under way to it now."""
+    """A destination throttled or failed, or it recovered, which changes how many calls may be under way to it."""
 
     destination: Destination
     in_flight: int

@@ -41,7 +41,7 @@ class Suspension:
         return self._blocked == 0 and self._refused == 0
 
     def refused(self) -> bool:
-        """A call with one entry was found invalid; whether so many have been that the destination is at fault."""
+        """AWS found a call with one entry invalid; whether that has happened often enough to blame the destination."""
         self._refused += 1
         return self._refused >= SUSPEND_AFTER
 

@@ -54,7 +54,7 @@ def parse_rfc3339(text: str) -> int | None:
 def format_rfc3339(epoch_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds, as ``2026-05-26T14:21:08.493Z``.
 
-    Of a moment that has no four-digit year (a Kafka timestamp may be any 64-bit number) the nearest that has one.
+    A moment without a four-digit year (a Kafka timestamp may be any 64-bit number) becomes the nearest that has one.
     """
     moment = _EPOCH + timedelta(milliseconds=min(max(epoch_ms, MIN_TIME_MS), MAX_TIME_MS))
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -63,7 +63,7 @@ def format_rfc3339(epoch_ms: int) -> str:
 def safe_message(text: str) -> str:
     """``text`` without credentials and quoted values, fit for UTF-8, at most `MAX_MESSAGE_BYTES` long.
 
-    It is cut at a character. Of an error about a value of the request, the name of the field is kept.
+    It is cut at a character. An error about a value of the request keeps the name of the field.
     """
     if _VALUE in text:
         text = _without_values(text)

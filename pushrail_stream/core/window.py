@@ -1,6 +1,6 @@
 """The window: how many calls to a destination may be under way. Halved when it throttles, one more per clean window.
 
-A destination whose calls fail one after the other is spared as one that throttles: a failure alone says little.
+Two calls in a row that fail as a whole count as throttling. A single failure does not.
 
 As in TCP: what was sent before the window was cut says nothing new about the cut one, and a window is clean when as
 many calls as it holds went through. Below one call at a time there is only waiting between calls, longer each time.

@@ -41,14 +41,14 @@ from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.ports import Bus, Clock, Observer
 
 _CALL_SECS: Final = 2.0
-"""A call that begins late in its deliveries' time still gets so long for its reply."""
+"""Seconds that a call gets for its reply, however late in its deliveries' time it begins."""
 _AGAIN_SECS: Final = 1.0
 """Seconds that must be left of an attempt's time for another call to begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calls:
-    """The means of making calls."""
+    """The parts that every attempt works with."""
 
     bus: Bus
     health: Health
@@ -58,7 +58,7 @@ class Calls:
     clock: Clock
     observe: Observer
     is_pressed: Callable[[float], bool]
-    """Whether the worker has no room at this moment for what fails at a silent bus."""
+    """Whether the worker has no room at this moment for deliveries that fail at a silent bus."""
 
 
 class _Call(NamedTuple):

@@ -77,9 +77,9 @@ class Conclude:
         return entries
 
     def _delay_secs(self, lane: Lane, batch: Batch, outcomes: Sequence[Outcome], now: float, reply: Reply) -> float:
-        """How long what the call did not deliver waits: all of it equally, so that it comes again as one call.
+        """Seconds until the undelivered entries are sent again. All wait equally, so that they are sent in one call.
 
-        The delivery with the fewest attempts decides. How often an ailing bus is called is for the lane's window.
+        The delivery with the fewest attempts decides. The lane's window limits how often an ailing bus is called.
         """
         pairs = zip(batch.deliveries, outcomes, strict=True)
         attempts = min(delivery.attempts for delivery, outcome in pairs if not isinstance(outcome, Delivered))
@@ -110,7 +110,7 @@ class Conclude:
         return decision
 
     def too_large(self, lane: Lane, batch: Batch, said: TooLarge, max_bytes: int, now: float) -> list[EntryAttempted]:
-        """The region takes smaller requests than this batch: its deliveries come again in such, as far as they fit."""
+        """The region takes only smaller requests: send again each delivery that fits one, and give up the others."""
         entries = list[EntryAttempted]()
         for delivery in batch.deliveries:
             fits = delivery.size <= max_bytes

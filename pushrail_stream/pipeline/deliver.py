@@ -150,11 +150,12 @@ class Deliver:
             lane = self._lanes[destination.id] = Lane(destination, self._limits)
         elif lane.destination is not destination:
             self._adopt(lane, destination)
-        if lane.is_suspended and delivery.replay is not None and delivery.first_attempt_ms is None:
+        is_suspended = lane.is_suspended
+        if is_suspended and delivery.replay is not None and delivery.first_attempt_ms is None:
             lane.suspension.asked()
-        if lane.is_suspended and (lane.refuses(now) or lane.is_overfull):
-            self._turn_away(lane, delivery, now)
-        elif now < self._pressed_until and not lane.is_idle and lane.is_silent(now):
+        if is_suspended and lane.refuses(now):
+            self._conclude.refuse(lane, delivery, now)
+        elif (is_suspended and lane.is_overfull) or self._is_pressed_out(lane, now):
             self._conclude.hold(lane, delivery, now)
         elif lane.offer(delivery, now):
             self._pump(lane, now)
@@ -194,7 +195,7 @@ class Deliver:
             self._schedule(lane, now)
 
     def documents_changed(self, destination_ids: Iterable[str]) -> None:
-        """The documents of these destinations are new, changed or gone: what was remembered of the old ones ends."""
+        """The documents of these destinations are new, changed or gone: forget the state of the old ones."""
         for destination_id in destination_ids:
             self._look_out.changed(destination_id)
             self._revisit(destination_id)
@@ -211,12 +212,9 @@ class Deliver:
         if lane is not None:
             self._pump(lane, self._loop.time())
 
-    def _turn_away(self, lane: Lane, delivery: Delivery, now: float) -> None:
-        """Its destination is suspended, and no probe is due; or so many wait for the probe that it waits elsewhere."""
-        if lane.refuses(now):
-            self._conclude.refuse(lane, delivery, now)
-        else:
-            self._conclude.hold(lane, delivery, now)
+    def _is_pressed_out(self, lane: Lane, now: float) -> bool:
+        """Whether the worker is under pressure and the lane's destination is silent."""
+        return now < self._pressed_until and not lane.is_idle and lane.is_silent(now)
 
     def _pump(self, lane: Lane, now: float, room: int = ROOM) -> None:
         self._look_up(lane, now)
@@ -230,19 +228,19 @@ class Deliver:
     def _look_up(self, lane: Lane, now: float) -> None:
         """The lane's document as it is now; without one, or with one that is disabled, nothing is sent.
 
-        Nor is anything sent to a bus that is missing, or before it is known whether a bus exists.
+        Nothing is sent either while the bus is missing, or before it is known whether it exists.
         """
         destination = self._directory.get(lane.destination.id)
         if destination is not None and destination.enabled:
             if destination is not lane.destination:
                 self._adopt(lane, destination)
             if not lane.is_idle:
-                self._ask_for(lane, now)
+                self._follow_bus(lane, now)
         else:
             self._end(lane, destination, now)
 
-    def _ask_for(self, lane: Lane, now: float) -> None:
-        """Act on what is known of the bus."""
+    def _follow_bus(self, lane: Lane, now: float) -> None:
+        """Open or shut the lane, or give up its deliveries, by what is known of the bus."""
         state = self._look_out.watch(lane.destination)
         if state == "awaited":
             lane.shut(now)

@@ -47,7 +47,7 @@ class Health:
 
     @staticmethod
     def _count_failure(lane: Lane, reply: Reply, outcomes: Sequence[Outcome]) -> bool:
-        """Remember whether the call failed as a whole; whether it and the one before it did: the bus is ailing."""
+        """Note whether the call failed as a whole; whether the one before it did too, so that the bus is ailing."""
         if not isinstance(reply, CallFailed):
             lane.window.answered()
             return False

@@ -56,9 +56,9 @@ class Directions(NamedTuple):
     hold: bool
     full: frozenset[Partition]
     seeks: Mapping[Partition, int] = MappingProxyType({})
-    """Where partitions are to be read on, out of turn."""
+    """Partitions to go on reading at another offset."""
     have_gaps: bool = False
-    """Whether offsets were left out in what was read: `Intake.have_read` is to say why."""
+    """Whether offsets are missing in what was read; `Intake.have_read` finds out why."""
 
 
 class PartitionView(NamedTuple):
@@ -118,7 +118,7 @@ class Intake(ABC):
     ) -> Collection[Partition]:
         """The group gave us these partitions; the values are what it had committed. ``topics``: those that are known.
 
-        The answer is which partitions are to be read from their beginning: their topics were created again since.
+        Returns the partitions to read from their beginning, because their topics were created again since the commit.
         """
         recreated = set()
         for partition, committable in committed.items():
@@ -135,7 +135,7 @@ class Intake(ABC):
         return recreated
 
     def recreated(self, topics: Mapping[str, TopicIdentity]) -> Mapping[Partition, TopicIdentity]:
-        """Learn which topics the names mean now; the partitions whose topic is another one, for `start_anew`."""
+        """Learn the topics as they are now; the partitions whose topic was created again, for `start_anew`."""
         found = {}
         for partition, tracker in self._trackers.items():
             topic = topics.get(partition.topic)
@@ -146,12 +146,12 @@ class Intake(ABC):
         return found
 
     def start_anew(self, partitions: Mapping[Partition, TopicIdentity]) -> None:
-        """The consumer has gone back to the beginning of these partitions, which are those of other topics now."""
+        """The consumer has gone back to the beginning of these partitions, whose topics were created again."""
         for partition, topic in partitions.items():
             self._replace(partition, topic, "recreated")
 
     def shorten_commits(self, refused: Iterable[Committable]) -> None:
-        """The broker does not take as much metadata as the longest of these commits, which it refused together, had."""
+        """The broker has refused these commits together: the metadata of at least one is too long."""
         had_maps = any(commit.shorter().metadata for commit in refused)
         self._shortenings = max(self._shortenings, 1 if had_maps else 2)
 
@@ -176,7 +176,7 @@ class Intake(ABC):
             self._observe(PartitionsRevoked(tuple(leaving), lost=True, dropped=dropped))
 
     def have_read(self, readings: Mapping[Partition, Reading]) -> None:
-        """Where the consumer stands in its partitions, once everything that it has read was given to `accept`."""
+        """Learn where the consumer stands. Call it when `accept` has got everything that was read."""
         now, kept_back = self._loop.time(), self._full | self._not_yet()
         is_held = self._holding or self._guard.tripped
         for partition, reading in readings.items():
@@ -187,7 +187,7 @@ class Intake(ABC):
                 self._readings.note(partition, reading, tracker, now, is_wanted=is_wanted, ahead=ahead)
 
     def step_over(self, partition: Partition, offset: int) -> None:
-        """Read a partition on from ``offset``, if it is ours: what lies below can never be read."""
+        """Go on reading a partition at ``offset``, if it is ours: nothing below it can ever be read."""
         tracker = self._trackers.get(partition)
         if tracker is not None:
             self._seeks[partition] = offset
@@ -285,10 +285,10 @@ class Intake(ABC):
         )
 
     def _replace(self, partition: Partition, topic: TopicIdentity | None, why: RestartReason) -> OffsetTracker:
-        """A new tracker for a partition whose position means nothing any more.
+        """A new tracker for a partition whose old offsets mean other records now.
 
-        Kafka may not have the records that are open: each comes to its end as if nothing had happened, or on a retry
-        topic when the partition leaves. Those that are there still are delivered again.
+        Kafka may no longer have the open records. Their deliveries go on, or move to a retry topic when the partition
+        leaves. Records that Kafka still has are delivered again.
         """
         old = self._trackers[partition]
         old.is_replaced = True
@@ -341,7 +341,7 @@ class Intake(ABC):
         return news
 
     def _fitting(self, commit: Committable) -> Committable:
-        """The commit, as long as the broker takes it."""
+        """The commit, no longer than the broker takes it."""
         if self._shortenings == 0:
             return commit
         return commit.without_map() if self._shortenings == 1 else Committable(commit.offset, "")

@@ -2,10 +2,10 @@
 
 PutEvents to a bus that does not exist succeeds and drops the event; only DescribeEventBus tells. So the first batch of
 a destination waits for the answer, and so does the first batch after its bus or credentials changed, or after nothing
-was sent for so long that the last answer is too old. The wait ends `ANSWER_SECS` after the look was sent, or when the
-role may not ask. While batches are sent, the bus is asked about every ten minutes, and nothing waits for that. A
-missing bus is asked about at growing intervals, so that its destination resumes by itself. Everything that is known of
-a bus ends with the destination's document.
+was sent until the last answer was too old. The wait ends `ANSWER_SECS` after the look was sent, or when the role may
+not ask. While batches are sent, the bus is asked about every ten minutes, and nothing waits for that. A missing bus is
+asked about at growing intervals, so that its destination resumes by itself. When the destination's document goes,
+everything known of its bus is forgotten.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports import Bus, Clock, Directory, Observer
 
 ANSWER_SECS: Final = 2.0
-"""A batch waits so long for the answer, from when the look is sent."""
+"""Longest wait of a batch for the answer, in seconds from when the look is sent."""
 _ACCOUNT_GAP_SECS: Final = 0.04
 """25 looks a second per account and region. AWS allows 50 control-plane calls there (Amazon EventBridge quotas), and
 the customer's own tools and our other workers need their part."""
 _BURST_SECS: Final = 2.0
-"""An account that was not asked for as long takes 50 looks at once: a second's quota."""
+"""Seconds of looks that an account may get at once after it was not asked: 50 looks, its quota for one second."""
 _THROTTLED_SECS: Final = 1.0
-"""An account that refuses a look because of its quota is left alone for so long."""
+"""Seconds without looks for an account that has refused one because of its quota."""
 
 
 class MissingView(NamedTuple):
@@ -74,9 +74,9 @@ class LookOut:
         self._missing: dict[str, _Watched] = {}
         """Those whose bus is missing."""
         self._account_at: dict[str, float] = {}
-        """When the looks that were sent are paced out, by account and region."""
+        """By account and region, when the next look would be due at one every `_ACCOUNT_GAP_SECS`."""
         self.answered: Callable[[str], None] = lambda _destination_id: None
-        """Is called with the id of a destination whose lane may do something else now."""
+        """Called with the id of a destination when its lane may have something to do."""
 
     @property
     def missing(self) -> int:
@@ -92,7 +92,7 @@ class LookOut:
         ]
 
     def watch(self, destination: Destination) -> BusState:
-        """Something is to be sent to the destination, with this document: whether it may be sent now."""
+        """Whether a batch may be sent to the destination with this document now; begins a look when one is due."""
         watched = self._watched.get(destination.id)
         if watched is None or watched.destination is not destination:
             watched = self._adopt(destination, watched)
@@ -101,7 +101,7 @@ class LookOut:
         return watched.status.state
 
     def changed(self, destination_id: str) -> None:
-        """The document of this destination is another, or gone: what is known of the old one's bus ends."""
+        """The document of this destination has changed or is gone: forget the old document's bus."""
         watched = self._watched.get(destination_id)
         if watched is None:
             return
@@ -133,7 +133,7 @@ class LookOut:
             watched.cancel_timer()
 
     def _adopt(self, destination: Destination, before: _Watched | None) -> _Watched:
-        """What is known of the bus as this document names and reaches it."""
+        """Keep what is known of the bus, as far as this document names and reaches the same one."""
         if before is None or not _is_same_bus(destination, before.destination):
             if before is not None:
                 self._forget(before)
@@ -188,7 +188,7 @@ class LookOut:
         await asyncio.sleep(max(0.0, free_at - _BURST_SECS - now))
 
     def _could_not_sign_in(self, watched: _Watched) -> None:
-        """Without credentials nothing can be sent: the batch that is ready finds out why, and the next one waits."""
+        """Nothing can be sent without credentials: the waiting batch is tried and shows why, and the next one waits."""
         if not self._is_current(watched):
             return
         if watched.status.missing is not None or not watched.status.is_awaited:
@@ -199,12 +199,12 @@ class LookOut:
         watched.status.ask_anew()
 
     def _let_go(self, watched: _Watched) -> None:
-        """The answer is late."""
+        """The answer is late: batches stop waiting for it."""
         watched.timer, watched.status.is_awaited = None, False
         self.answered(watched.destination.id)
 
     def _take(self, watched: _Watched, presence: Presence) -> None:
-        """Take an answer in."""
+        """Act on an answer."""
         status, destination, now = watched.status, watched.destination, self._loop.time()
         if presence == "busy" and status.is_awaited:
             account = _account_of(destination)

@@ -142,7 +142,7 @@ class Redeliver(Intake):
     def _replace(self, partition: Partition, topic: TopicIdentity | None, why: RestartReason) -> OffsetTracker:
         early = self._early.pop(partition, None)
         if early is not None:
-            # Kafka may have these no more: they begin before their time rather than never.
+            # Kafka may no longer have these: they begin early rather than never.
             for _, record, state in early.records:
                 self._begin(record, state, self._trackers[partition])
         return super()._replace(partition, topic, why)
@@ -189,7 +189,7 @@ class Redeliver(Intake):
         return destination if destination is not None and destination.owner == event.owner else None
 
     def _first_attempt_ms(self, state: DeliveryHeaders) -> int | None:
-        """When its age begins: so much later as it has waited for a fault of our own, which must not make it expire.
+        """When its age begins. Time that it waited because of our own fault does not count.
 
         Never later than now: a clock that was ahead must not keep a delivery young.
         """

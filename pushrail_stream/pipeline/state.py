@@ -26,7 +26,7 @@ class WorkerState:
     lag: Callable[[Partition, int | None], int | None] = lambda _partition, _committed: None
     """Records of a partition above the committed offset; None while unknown."""
     unread_secs: Callable[[], Mapping[Partition, float]] = dict
-    """By partition how long nothing was read although its end is ahead; 0.0 where all is well."""
+    """By partition, how long nothing was read although its end is ahead; 0.0 where reading goes on."""
     turn_ages: Callable[[], Mapping[str, float]] = dict
     """Seconds since each consumer's thread last turned."""
     kafka: Callable[[], Mapping[str, ClientStatistics]] = dict

@@ -17,11 +17,11 @@ from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.ports import Failed, Observer, SkipOrders
 
 _PERIOD_SECS: Final = 5.0
-"""How often the partitions are looked at. Their ends are asked for every 10 s."""
+"""Time between two looks. The partitions' ends are asked for every 10 s."""
 SAY_AFTER_SECS: Final = 60.0
-"""From when on a partition is reported. A leader that moves, or a broker that restarts, takes less."""
+"""A partition is reported after this time. A leader that moves, or a broker that restarts, takes less."""
 _ASK_AFTER_SECS: Final = 15.0
-"""From when on an operator's order to step over it is looked for."""
+"""After this time we look for an operator's order to step over the batch."""
 
 
 class _Behind(NamedTuple):
@@ -46,7 +46,7 @@ class Unread:
 
     @property
     def secs(self) -> Mapping[Partition, float]:
-        """By partition how long nothing was read although its end is ahead; 0.0 where all is well."""
+        """By partition, how long nothing was read although its end is ahead; 0.0 where reading goes on."""
         return self._secs
 
     async def keep(self) -> None:

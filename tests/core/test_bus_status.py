@@ -50,7 +50,7 @@ def test_another_message_says_nothing(message: str) -> None:
 def test_the_explanation_names_the_command_that_sends_the_deliveries_again() -> None:
     told = explain("dst", MissingBus(5_000, 1_000), Swallowed(3, 1_500, 5_001))
     assert told.startswith(
-        "last seen 1970-01-01T00:00:01.000Z; 3 deliveries from 1970-01-01T00:00:01.500Z on were called"
+        "last seen 1970-01-01T00:00:01.000Z; 3 deliveries from 1970-01-01T00:00:01.500Z on were reported"
     )
     assert told.endswith(
         ": pushrail-stream replay events --destination dst --delivered-since 1970-01-01T00:00:01.500Z "
@@ -60,7 +60,7 @@ def test_the_explanation_names_the_command_that_sends_the_deliveries_again() -> 
 
 def test_a_bus_that_no_worker_saw_and_nothing_was_sent_to_is_explained_so() -> None:
     assert explain("dst", MissingBus(5, None), None) == (
-        "it is not known when it was last seen; nothing was called delivered since then"
+        "it is not known when it was last seen; nothing was reported as delivered since then"
     )
 
 
