@@ -32,7 +32,8 @@ PARTITIONS = 3
 
 
 def bus_arn(customer: int) -> str:
-    return f"arn:aws:events:us-east-1:123456789012:event-bus/bus-{customer}"
+    """An account has 40 buses: as many can be looked at without a wait, for the looks of one account are paced."""
+    return f"arn:aws:events:us-east-1:{123456789012 + customer // 40}:event-bus/bus-{customer}"
 
 
 def destination(customer: int, **changes: Any) -> Destination:
