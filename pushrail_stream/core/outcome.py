@@ -230,8 +230,9 @@ def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) ->
     """
     match reply:
         case Answered(results):
-            # Results are matched by position; a reply of another length leaves the rest without one.
-            known = [_judge_entry(result) for result in results[:entries]]
+            # Results are matched by position. A shorter reply leaves the rest without one; a longer one answers
+            # another call.
+            known = [_judge_entry(result) for result in results] if len(results) <= entries else []
             if assumed_role and not refreshed and (denial := _denial_of_all(known)):
                 return Refresh(denial.code, denial.message)
             unknown = Retryable(UNKNOWN_RESULT, f"the reply has {len(results)} results for {entries} entries")

@@ -9,6 +9,9 @@ from typing import Final
 MAX_MESSAGE_BYTES: Final = 1024
 """Longest error message kept anywhere, UTF-8 bytes."""
 
+_LOOKED_THROUGH_CHARS: Final = 64 << 10
+"""Characters of a message that are searched for credentials, 20 ms at most; the rest is cut off. Many more than are
+kept, so that a credential at the cut is not kept in part."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 MIN_TIME_MS: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
@@ -67,6 +70,7 @@ def safe_message(text: str) -> str:
     """
     if _VALUE in text:
         text = _without_values(text)
+    text = text[:_LOOKED_THROUGH_CHARS]
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return text.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES].decode("utf-8", "ignore")

@@ -1,9 +1,11 @@
 """HTTP to AWS: one POST, one reply. Whatever the network or the peer does is a value, never an exception.
 
 Stock's own aiohttp session carries the request, with stock's TLS context, proxies, CA bundle and time-outs. Redirects
-are not followed: they would hand session tokens, external IDs and events to another host.
+are not followed: they would hand session tokens, external IDs and events to another host. Cookies are not kept: all
+customers share the session.
 
-Leaned on: ``client._endpoint.http_session`` with ``_get_session`` and ``_proxy_config`` (aiobotocore 3.10).
+Leaned on: ``client._endpoint.http_session`` with ``_get_session`` and ``_proxy_config`` (aiobotocore 3.10), and
+``_cookie_jar`` and ``_get`` of aiohttp's session and connector.
 """
 
 from __future__ import annotations
@@ -78,6 +80,8 @@ class Http:
         proxies = stock._proxy_config  # noqa: SLF001 - see above
         proxy_url = proxies.proxy_url_for(url)
         session = await stock._get_session(proxy_url)  # noqa: SLF001 - see above
+        session._cookie_jar = aiohttp.DummyCookieJar()  # noqa: SLF001 - see above
+        _reuse_only_silent(session.connector)
         return cls(url, session, proxy=(proxy_url, proxies.proxy_headers_for(url)), timeout=timeout)
 
     async def post(self, operation: Operation, headers: dict[str, str], body: bytes) -> HttpReply | CallFailed:
@@ -100,6 +104,18 @@ class Http:
         if coding is not None:
             content = decompressed(content, coding)
         return HttpReply(response.status, response.headers, content)
+
+
+def _reuse_only_silent(connector: Any) -> None:
+    """Close a kept connection on which something came unasked: it would be read as the answer to the next request."""
+    stock = connector._get  # noqa: SLF001 - see above
+
+    async def get(*request: Any) -> Any:
+        while (connection := await stock(*request)) is not None and connection.protocol.should_close:
+            connection.close()
+        return connection
+
+    connector._get = get  # noqa: SLF001 - see above
 
 
 def kept_id(name: object) -> str | None:

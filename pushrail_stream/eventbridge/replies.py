@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import orjson
 
+from pushrail_stream.core.entry import MAX_ENTRIES
 from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Operation, Reply
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.http import HttpReply
@@ -37,8 +38,8 @@ def read_results(reply: HttpReply) -> Reply:
     if reply.status != _OK:
         return _refusal("PutEvents", reply)
     results = _fields(reply.content).get("Entries")
-    if type(results) is not list:
-        return _no_answer("PutEvents", reply, "without a list of Entries")
+    if type(results) is not list or len(results) > MAX_ENTRIES:
+        return _no_answer("PutEvents", reply, f"without a list of at most {MAX_ENTRIES} Entries")
     return Answered(tuple([_entry_result(result) for result in results]), _OK, reply.request_id)
 
 

@@ -44,6 +44,9 @@ _CONNECTIONS: Final = 0
 """No limit: the rate of sign-ins bounds them, and roles whose sign-in hangs must not use up the others' share."""
 _COLONS_OF_AN_ARN: Final = 5
 _OK: Final = 200
+_MAX_REPLY_BYTES: Final = 64 << 10
+"""Bytes of a reply that are parsed. STS's replies stay below 16 KiB, and 4 MiB of XML take the parser seconds, in which
+nothing else is delivered."""
 _CODE: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
 """Shape of AWS's error codes. Anything else in their place is the text of somebody in between."""
 
@@ -145,16 +148,21 @@ class StsEndpoint:
         reply = await self._http.post(action, self._headers(keys, body), body)
         if isinstance(reply, CallFailed):
             return reply
+        parsed, problem = self._parse(action, reply)
+        if reply.status == _OK:
+            return _no_answer(action, reply, problem) if problem else _Result(action, reply, parsed)
+        return _refusal(action, reply, parsed)
+
+    def _parse(self, action: Action, reply: HttpReply) -> tuple[dict[str, Any], str]:
+        """What the reply says, and what is wrong with it as an answer."""
+        if len(reply.content) > _MAX_REPLY_BYTES:
+            return {}, "too long"
         output = self._model.operation_model(action).output_shape
         try:
             parsed: dict[str, Any] = self._parser.parse(reply.for_parser(), output)
         except Exception as error:  # noqa: BLE001 - a parser raises anything for a body that it does not expect
-            parsed, problem = {}, type(error).__name__
-        else:
-            problem = "an error" if "Error" in parsed else ""
-        if reply.status == _OK:
-            return _no_answer(action, reply, problem) if problem else _Result(action, reply, parsed)
-        return _refusal(action, reply, parsed)
+            return {}, type(error).__name__
+        return parsed, "an error" if "Error" in parsed else ""
 
     def _headers(self, keys: Keys, body: bytes) -> dict[str, str]:
         headers = {"Content-Type": _CONTENT_TYPE, "User-Agent": self._user_agent, "Accept-Encoding": "identity"}
@@ -180,9 +188,21 @@ def _session(given: _Result) -> RoleSession | CallFailed:
     keys = checked_keys(credentials.get("AccessKeyId"), credentials.get("SecretAccessKey"), token)
     if isinstance(keys, str) or token is None:
         return _no_answer(given.action, given.reply, keys if isinstance(keys, str) else "the session token is missing")
-    if not isinstance(expiration, datetime):
+    expires_at = _epoch_secs(expiration)
+    if expires_at is None:
         return _no_answer(given.action, given.reply, "no Expiration")
-    return RoleSession(keys, expiration.timestamp())
+    return RoleSession(keys, expires_at)
+
+
+def _epoch_secs(moment: object) -> float | None:
+    """Epoch seconds of a time with an offset; None for anything else.
+
+    The parser takes offsets of any size, which raise only when they are used.
+    """
+    try:
+        return moment.timestamp() if isinstance(moment, datetime) and moment.utcoffset() is not None else None
+    except (ValueError, OverflowError):
+        return None
 
 
 def _identity(given: _Result) -> Identity | CallFailed:

@@ -320,11 +320,9 @@ def test_entries_missing_from_the_reply_may_be_sent_again() -> None:
     assert outcomes([], 1) == (Retryable("UnknownResult", "the reply has 0 results for 1 entries"),)
 
 
-def test_results_nobody_asked_for_are_ignored() -> None:
-    assert outcomes([EntryResult(f"event-{n}", None, None) for n in range(5)], 2) == (
-        Delivered("event-0"),
-        Delivered("event-1"),
-    )
+def test_a_reply_with_more_results_than_entries_answers_another_call() -> None:
+    results = [EntryResult(f"event-{n}", None, None) for n in range(5)]
+    assert outcomes(results, 2) == (Retryable("UnknownResult", "the reply has 5 results for 2 entries"),) * 2
 
 
 @pytest.mark.parametrize("event_id", [None, ""])

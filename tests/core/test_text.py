@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -239,3 +240,23 @@ QUOTED = {
 def test_a_message_keeps_no_value_that_aws_quotes_from_the_request(text: str, kept: str) -> None:
     assert safe_message(text) == kept
     assert safe_message(kept) == kept
+
+
+@pytest.mark.parametrize("text", [f"{'a' * 39} ", "signature ", "x-amz-security-token "])
+def test_a_message_of_megabytes_costs_no_more_than_one_of_kilobytes(text: str) -> None:
+    def secs(chars: int) -> float:
+        message = text * (chars // len(text))
+        times = []
+        for _ in range(3):
+            began = time.process_time()
+            safe_message(message)
+            times.append(time.process_time() - began)
+        return min(times)
+
+    assert secs(4 << 20) < 10 * secs(64 << 10)
+
+
+def test_a_credential_at_the_end_of_what_is_searched_is_not_kept_in_part() -> None:
+    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+    for length in range((64 << 10) - 50, (64 << 10) + 5):
+        assert "wJal" not in safe_message("x " * (length // 2) + secret)

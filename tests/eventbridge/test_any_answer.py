@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import threading
+import time
 import zlib
 from base64 import b64encode
 from collections.abc import Iterator
@@ -85,6 +86,8 @@ whole = st.sampled_from(
         *(
             session(token="absent"),
             session(until="0001-01-01T00:00:00Z"),
+            session(until="0001-01-01T00:00:00"),
+            session(until="2100-01-01T00:00:00+99:99"),
             session(secret=""),
             b"<!DOCTYPE html><p>",
             DENIED,
@@ -185,6 +188,7 @@ def holds(answer: RoleSession | Identity | CallFailed, kind: type) -> None:
         *(b"", b"hello", b"{}", b"<html></html>", b"<!DOCTYPE html><html>", session()[:200], gzip.compress(session())),
         *(session(until="absent"), session(token="absent"), session(token="t\n"), session(key=""), session(until="x")),
         *(session(until="2020-01-01T00:00:00Z"), DENIED),
+        *(session(until="0001-01-01T00:00:00"), session(until="2100-01-01T00:00:00+99:99"), session(until="23:59:59")),
     ],
 )
 async def test_an_answer_of_sts_that_is_none_is_a_failure_of_that_customer_alone(
@@ -210,6 +214,17 @@ async def test_an_answer_of_sts_that_is_none_is_a_failure_of_that_customer_alone
         peer.reply = http("200 OK", gzip.compress(session()), "Content-Encoding: gzip")
         clock.epoch += 15
         assert failed(await us.put(to(ASSUME)))[0] == "PutEvents", "it has a session, which this bus does not know"
+
+
+@pytest.mark.parametrize("status", [200, 400, 500])
+async def test_a_long_answer_of_sts_does_not_hold_up_the_others(status: int, base_credentials: tuple[str, str]) -> None:
+    raw = http(f"{status} Whatever", b"<r>" + b"<a/>" * 900_000 + b"</r>")
+    async with world(base_credentials) as (us, _), Recorder.serve(raw) as peer:
+        us._sign_in._options = options(peer.url)
+        began = time.process_time()
+        reply = await us.put(to(ASSUME))
+        assert time.process_time() - began < 1, "to parse it would take seconds"
+        assert failed(reply)[:2] == ("AssumeRole", UNKNOWN_RESULT if status == 200 else str(status))
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import zlib
 
 import pytest
@@ -76,3 +77,12 @@ async def test_a_request_id_that_cannot_be_written_down_is_none(name: bytes) -> 
     reply = await reply_to(raw)
     assert isinstance(reply, Answered)
     assert reply.request_id is None
+
+
+async def test_more_results_than_a_call_has_entries_say_nothing() -> None:
+    """So many that to read each of them would take seconds, in which nothing else is delivered."""
+    began = time.process_time()
+    reply = await reply_to(http("200 OK", b'{"Entries":[' + b"{}," * 1_300_000 + b"{}]}"))
+    assert isinstance(reply, CallFailed)
+    assert (reply.code, reply.http_status) == (UNKNOWN_RESULT, 200)
+    assert time.process_time() - began < 1.5

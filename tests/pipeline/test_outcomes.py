@@ -514,7 +514,7 @@ async def test_renewed_credentials_can_meet_any_answer() -> None:
         ([EntryResult(None, None, None)] * 3, ["0", "1", "2"]),
         ([EntryResult("e", None, None), EntryResult("", None, None), EntryResult("e", None, None)], ["1"]),
         ([EntryResult("e", None, None)] * 2 + [EntryResult("e", "WhoKnows", None)], ["2"]),
-        ([EntryResult("e", None, None)] * 7, []),
+        ([EntryResult("e", None, None)] * 7, ["0", "1", "2"]),
     ],
 )
 @in_virtual_time
@@ -524,7 +524,7 @@ async def test_what_a_reply_says_nothing_about_is_sent_again(results: list[Entry
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
         await worker.at(5)
-        assert world.bus.made()[1:] == ([(0.21, missed)] if missed else [])
+        assert world.bus.made()[1:] == [(0.21, missed)]
         assert worker.commit() == {P0: 3}
 
 

@@ -1,0 +1,61 @@
+"""All customers share the connections to AWS: what one reply brings must not reach the calls after it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from pushrail_stream.core.outcome import Answered
+from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from tests.eventbridge.batches import batch, destination
+from tests.eventbridge.recorder import Recorder, http
+from tests.eventbridge.signing import GOOD_KEY
+
+
+def taken(event_id: str) -> bytes:
+    return http("200 OK", json.dumps({"FailedEntryCount": 0, "Entries": [{"EventId": event_id}]}).encode())
+
+
+@asynccontextmanager
+async def talkative(unasked: asyncio.Event) -> AsyncIterator[str]:
+    """A server that answers each request, and once more after that while nobody asks."""
+    answered = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal answered
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            await reader.readexactly(int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]))
+            answered += 1
+            writer.write(taken(f"event-{answered}"))
+            await unasked.wait()
+            writer.write(taken("unasked"))
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+async def test_a_reply_that_nobody_asked_for_is_not_the_answer_to_the_next_call() -> None:
+    unasked = asyncio.Event()
+    async with talkative(unasked) as url, EventBridge.open(EventBridgeOptions(endpoint_url=url)) as us:
+        for number in (1, 2, 3):
+            unasked.clear()
+            reply = await us.put(batch(destination(GOOD_KEY)))
+            assert isinstance(reply, Answered)
+            assert [entry.event_id for entry in reply.entries] == [f"event-{number}"]
+            unasked.set()
+            await asyncio.sleep(0.05)
+
+
+async def test_a_cookie_is_not_sent_with_the_calls_after_it() -> None:
+    reply = taken("event-1").replace(b"\r\n\r\n", b"\r\nSet-Cookie: " + b"a=" + b"x" * 3000 + b"; Path=/\r\n\r\n", 1)
+    async with Recorder.serve(reply) as server:
+        options = EventBridgeOptions(endpoint_url=server.url.replace("127.0.0.1", "localhost"))
+        async with EventBridge.open(options) as us:
+            for _ in range(2):
+                assert isinstance(await us.put(batch(destination(GOOD_KEY))), Answered)
+        assert [request.header("Cookie") for request in server.requests] == [None, None]
