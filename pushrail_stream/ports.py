@@ -54,6 +54,9 @@ class Bus(Protocol):
     async def look(self, destination: Destination) -> Presence:
         """Whether the destination's bus exists. Never raises for anything AWS or the network does."""
 
+    def forget(self, destination_id: str) -> None:
+        """The destination's document is gone: drop its session, and all else that is known of how to call for it."""
+
     def renew_session(self, destination: Destination) -> bool:
         """The `put` that has just returned was refused for its session. Whether the next one has a newer session.
 

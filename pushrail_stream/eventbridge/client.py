@@ -15,7 +15,7 @@ from botocore import UNSIGNED
 from botocore.exceptions import EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.destination import AssumeRole, Destination
 from pushrail_stream.core.outcome import (
     AWS_SETTINGS_UNUSABLE,
     REFUSED_BEFORE_AWS,
@@ -226,10 +226,17 @@ class EventBridge:
         signer = Signer(keys, endpoint, DESCRIBE_EVENT_BUS)
         return judge_look(await endpoint.describe_bus(destination.bus_arn, signer, self._stamps.read()[1]))
 
+    def forget(self, destination_id: str) -> None:
+        """The destination's document is gone: its session ends here, and what its role was last told."""
+        access = self._accesses.pop(destination_id, None)
+        if access is not None and isinstance(access.auth, AssumeRole):
+            self._sign_in.forget(access.auth.role_arn)
+
     def _access(self, destination: Destination) -> _Access:
         """How to call for this destination, marked as used now."""
         access = self._accesses.get(destination.id)
         if access is None or not access.fits(destination):
+            self.forget(destination.id)
             source = key_source(destination, self._sign_in)
             access = self._accesses[destination.id] = _Access(destination, source)
         now = access.used_at = self._stamps.read()[0]
@@ -238,8 +245,7 @@ class EventBridge:
         return access
 
     def _sweep(self, now: float) -> None:
-        """Drop the idle, among them the destinations that are gone: nobody tells us which."""
+        """Forget the destinations that are idle."""
         self._swept_at = now
-        self._accesses = {
-            key: access for key, access in self._accesses.items() if 0 <= now - access.used_at < _IDLE_SECS
-        }
+        for key in [key for key, access in self._accesses.items() if not 0 <= now - access.used_at < _IDLE_SECS]:
+            self.forget(key)

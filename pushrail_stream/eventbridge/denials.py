@@ -35,6 +35,11 @@ class Denials:
         self._denied.discard(role_arn)
         self._lately.clear()
 
+    def forget(self, role_arn: str) -> None:
+        """Nobody assumes this role any more, or one whose document is another: its next denial is news."""
+        self._denied.discard(role_arn)
+        self._lately.discard(role_arn)
+
     def denied(self, role_arn: str) -> bool:
         """This role was denied; whether that is our own fault."""
         if role_arn not in self._denied:

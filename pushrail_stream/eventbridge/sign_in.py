@@ -81,6 +81,10 @@ class SignInService:
         self._refusals += 1
         return self._refused(answer, keys, auth.role_arn)
 
+    def forget(self, role_arn: str) -> None:
+        """Nobody signs in as this role any more."""
+        self._denials.forget(role_arn)
+
     def _refused(self, answer: CallFailed, keys: Keys, role_arn: str) -> CallFailed:
         if is_ours(answer.code):
             self._own_keys.refused(keys)

@@ -86,6 +86,7 @@ class Deliver:
         jitter: Jitter,
         observe: Observer,
     ) -> None:
+        self._bus = bus
         self._directory = directory
         self._hand_over = hand_over
         self._health = health
@@ -199,6 +200,8 @@ class Deliver:
         for destination_id in destination_ids:
             self._look_out.changed(destination_id)
             self._revisit(destination_id)
+            if self._directory.get(destination_id) is None:
+                self._bus.forget(destination_id)
 
     def stop(self) -> None:
         """Cancel all timers: no batch leaves any more."""

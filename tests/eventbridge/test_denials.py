@@ -41,6 +41,17 @@ def test_broken_roles_that_are_probed_again_say_nothing_new() -> None:
     assert not denials.denied(arn(0)), "it worked in between, so it is news, but one role's alone"
 
 
+def test_a_role_that_nobody_assumes_any_more_is_forgotten() -> None:
+    denials = Denials()
+    for number in range(ROLES - 1):
+        denials.denied(arn(number))
+        denials.forget(arn(number))
+    denials.forget(arn(99))
+    assert not denials.denied(arn(ROLES))
+    denials.granted(arn(100))
+    assert not denials.denied(arn(0)), "one role's denial alone, although it is news"
+
+
 async def signed_in(us: EventBridge, number: int) -> str:
     reply = await us.put(to(AssumeRole(arn(number), "acme-ext-7Pq2"), f"dst_{number}"))
     if isinstance(reply, CallFailed):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterable
 
 from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.client import EventBridge
+from pushrail_stream.eventbridge.keys import Keys
 from pushrail_stream.ports import SignIns
 from pushrail_stream.sandbox.bus import (
     CallError,
@@ -216,3 +218,22 @@ async def test_sign_ins_are_counted_by_what_became_of_them(base_credentials: tup
         clock.epoch += 2
         await us.put(to(ASSUME))
         assert us.sign_ins == SignIns(refreshed=1, failed=1, sts_calls=2, sts_failures=1)
+
+
+async def test_a_session_ends_with_its_destination(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, server):
+        await us.put(to(ASSUME, "dst_kept"))
+        before = _alive(Keys)
+        for number in range(20):
+            await us.put(to(ASSUME, f"dst_{number}"))
+            us.forget(f"dst_{number}")
+        us.forget("dst_never_met")
+        assert _alive(Keys) == before
+        await us.put(to(ASSUME, "dst_kept"))
+        assert len(server.assumed) == 21
+
+
+def _alive(kind: type) -> int:
+    """Objects of this class that something holds."""
+    gc.collect()
+    return sum(type(held) is kind for held in gc.get_objects())

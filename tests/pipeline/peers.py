@@ -54,6 +54,7 @@ class ScriptedBus:
         self.sessions_are_old = False
         self.renewed: list[str] = []
         """Destinations that signed in anew, in order."""
+        self.forgotten: list[str] = []
         self._renewed_at: dict[str, float] = {}
         self._signed_by: dict[str, int] = {}
         """Which of a destination's sessions, from 0, signed the call that returned last."""
@@ -101,6 +102,10 @@ class ScriptedBus:
         presence = self.presence.get(destination.id, "there")
         await _pass(self.look_secs)
         return presence
+
+    def forget(self, destination_id: str) -> None:
+        """It has no sessions any more."""
+        self.forgotten.append(destination_id)
 
     def renew_session(self, destination: Destination) -> bool:
         """Sessions are new unless a test says otherwise; one that has just replaced an old one is kept for a while."""
