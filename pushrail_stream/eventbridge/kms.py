@@ -12,6 +12,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from pushrail_stream.blocking import start_daemon_thread
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.http import decompressed
 from pushrail_stream.ports import KeyUnavailable
@@ -87,11 +88,15 @@ class KmsKey:
         """
         if self._clock() < self._silent_until:
             raise KeyUnavailable(f"KMS gave no answer a moment ago ({self._arn})")
+        # Each attempt has two time-outs. A reply that drips in trips neither; nor does a provider of keys that hangs.
+        deadline_secs = 2 * _ATTEMPTS * self._timeout_secs
         try:
-            given = getattr(self._client(), operation)(KeyId=self._arn, **request)
+            given = start_daemon_thread(self._call, operation, request).result(deadline_secs)
             plain = given.get("Plaintext")
         except ClientError:
             raise
+        except TimeoutError as error:
+            raise self._no_answer(f"no whole answer within {deadline_secs:.0f} s") from error
         except Exception as error:
             # Whatever the chain of credentials, the network or a reply that is none of KMS makes the library raise.
             raise self._no_answer(f"{type(error).__name__}: {error}") from error
@@ -99,10 +104,12 @@ class KmsKey:
             raise self._no_answer(f"the reply has no data key of {_KEY_BYTES} bytes")
         return plain, given
 
+    def _call(self, operation: str, request: Mapping[str, Any]) -> Any:
+        return getattr(self._client(), operation)(KeyId=self._arn, **request)
+
     def _no_answer(self, problem: str) -> KeyUnavailable:
         self._silent_until = self._clock() + _PAUSE_SECS
-        with self._opening:
-            self._kms = None  # the next client looks for our credentials anew
+        self._kms = None  # the next client looks for our credentials anew
         return KeyUnavailable(f"KMS cannot be asked ({self._arn}): {safe_message(problem)}")
 
     def _client(self) -> Any:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import time
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import botocore.session
@@ -156,3 +159,44 @@ def test_the_context_is_sent_in_clear_and_the_key_by_its_arn(
         ("decrypt", {"KeyId": UNKNOWN, "CiphertextBlob": b"w", "EncryptionContext": CONTEXT}),
     ]
     assert b64encode(bytes(32)).decode() not in json.dumps([list(map(str, one)) for one in asked])
+
+
+def test_a_reply_of_kms_that_drips_in_ends_within_the_deadline(base_credentials: tuple[str, str]) -> None:
+    """No read time-out ends it. Meanwhile no other document would be read."""
+    del base_credentials
+    ended = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            while not ended.wait(0.1):
+                connection.sendall(b" ")
+
+    def serve(server: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=drip, args=[server.accept()[0]], daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=serve, args=[server], daemon=True).start()
+        key = KmsKey(UNKNOWN, endpoint_url=f"http://127.0.0.1:{server.getsockname()[1]}", timeout_secs=0.3)
+        began = time.monotonic()
+        with pytest.raises(KeyUnavailable, match="no whole answer"):
+            key.unwrap(b"wrapped", CONTEXT)
+        assert time.monotonic() - began < 10
+        ended.set()
+
+
+def test_a_chain_of_credentials_that_hangs_is_no_answer_of_kms(
+    base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del base_credentials
+    ended = threading.Event()
+    monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda _session: ended.wait(20))
+    key = KmsKey(UNKNOWN, endpoint_url="http://127.0.0.1:1", timeout_secs=0.3)
+    began = time.monotonic()
+    with pytest.raises(KeyUnavailable, match="no whole answer"):
+        key.unwrap(b"wrapped", CONTEXT)
+    assert time.monotonic() - began < 10
+    ended.set()
