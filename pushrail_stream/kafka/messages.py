@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from operator import methodcaller
 from typing import Any, Final, cast
 
 from confluent_kafka import Message
@@ -14,6 +15,10 @@ from pushrail_stream.core.record import NOT_UTF8, Headers, Record, TopicIdentity
 _NAME_NOT_UTF8: Final = (SystemError, UnicodeDecodeError)
 """The client raises these from `Message.headers` when the name of a header is not UTF-8."""
 _NAME_AND_VALUE: Final = 2
+_ASK: Final = methodcaller("headers")
+"""Calls `Message.headers`. When a header's name is not UTF-8, that method sets an exception and returns a list all the
+same. An ordinary call, once Python has specialised it, does not notice: the exception would show up at some later
+line. `map` and `methodcaller` always notice, and raise."""
 
 
 def records_of(messages: Sequence[Message], topics: Mapping[str, TopicIdentity]) -> list[Record]:
@@ -38,11 +43,11 @@ def _records(
             cast("int", message.offset()),
             message.key(),
             message.value(),
-            tuple(headers_of(message) or ()),
+            tuple(headers or ()),
             message.timestamp()[1],
             topic_ids.get(topic),
         )
-        for message in messages
+        for message, headers in zip(messages, map(headers_of, messages), strict=True)
     ]
 
 
@@ -54,8 +59,8 @@ def _readable(message: Message) -> Headers:
     holds.
     """
     with suppress(*_NAME_NOT_UTF8):
-        message.headers()
+        _ASK(message)
     return tuple(
         header if len(held := gc.get_referents(header)) == _NAME_AND_VALUE else (NOT_UTF8, held[0])
-        for header in cast("list[tuple[str, bytes | None]]", message.headers() or [])
+        for header in cast("list[tuple[str, bytes | None]]", _ASK(message) or [])
     )

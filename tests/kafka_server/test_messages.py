@@ -41,6 +41,15 @@ def test_a_header_name_that_is_not_utf_8_costs_no_other_header_and_no_other_reco
     gc.collect()
 
 
+def test_any_number_of_headers_whose_names_are_not_utf_8_ends_nothing(real_kafka: str) -> None:
+    with topics.fresh_topic(real_kafka, "messages") as topic:
+        for number in range(60):
+            write_raw(real_kafka, topic, b"key", b"%d" % number, [(b"\xff", b"1"), (b"h", b"2")])
+        records = read(real_kafka, topic)
+    assert [record.value for record in records] == [b"%d" % number for number in range(60)]
+    assert {record.headers for record in records} == {((NOT_UTF8, b"1"), ("h", b"2"))}
+
+
 def test_odd_headers_are_read_as_they_are(real_kafka: str) -> None:
     odd: Headers = (("", b""), ("h" * 40_000, None), ("\U0001f600\u202e", b"\xff\0"), ("h", b"x" * 500_000))
     with topics.fresh_topic(real_kafka, "messages") as topic:
