@@ -221,8 +221,13 @@ def test_a_section_left_empty_counts_as_absent() -> None:
         ("kafka: {client: {Group: x}}", "kafka.client.Group: is not the name of a librdkafka property"),
         ("kafka: {client: {debug: [a]}}", "kafka.client.debug: must be text, a number, true or false"),
         ("kafka: {client: {debug: null}}", "kafka.client.debug: must be text, a number, true or false"),
-        ("kafka: {client: {auto.offset.reset: latest}}", ("kafka.client: auto.offset.reset must be earliest or error: "
-         "anything else skips records")),
+        *(
+            (f"kafka: {{client: {{auto.offset.reset: {value}}}}}",
+             "kafka.client: auto.offset.reset must be earliest or error: anything else skips records")
+            for value in ("latest", "LATEST", "Latest", "' latest'", "end", "largest", "none")
+        ),
+        ("kafka: {client: {internal.termination.signal: 9}}", ("kafka.client.internal.termination.signal: belongs to "
+         "the engine (the engine alone decides what a signal does to its process)")),
         ("kafka: {group_protocol: consumer, client: {session.timeout.ms: 9}}", ("kafka.client: session.timeout.ms "
          "cannot be set with group_protocol consumer: the brokers decide it")),
     ],

@@ -10,6 +10,7 @@ from typing import Any, Final, Self, final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.kafka.numbers import whole
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.polling import Polling, being_polled, callbacks, cannot_go_on
 from pushrail_stream.kafka.reports import Reports
@@ -43,7 +44,7 @@ class KafkaGate:
         together: dict[str, Any] = {}
         if limit.bytes is not None:
             # Of a batch that is larger than the topic takes Kafka refuses every record, however small.
-            together["batch.size"] = min(int(properties.get("batch.size", BATCH_BYTES)), limit.bytes)
+            together["batch.size"] = min(whole(properties.get("batch.size")) or BATCH_BYTES, limit.bytes)
         async with AsyncExitStack() as world:
 
             def open_alone() -> Awaitable[_Writer]:

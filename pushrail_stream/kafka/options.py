@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pushrail_stream.kafka.numbers import whole
 from pushrail_stream.kafka.properties import CONSUMER_ONLY, PRODUCER_ONLY
 from pushrail_stream.kafka.statistics import INTERVAL_MS
 from pushrail_stream.kafka.trial import Client, check_clients
@@ -102,7 +103,7 @@ class KafkaOptions:
     def fetch_sizes(self, size: int) -> dict[str, Property]:
         """Properties of a consumer that fetches ``size`` compressed bytes at once from each broker, or one batch."""
         # librdkafka refuses to fetch less at once than the largest message that it would produce, even in a consumer.
-        longest = int(self.client.get("message.max.bytes", size))
+        longest = whole(self.client.get("message.max.bytes")) or size
         return {
             "max.partition.fetch.bytes": size,
             "fetch.max.bytes": max(size, longest),
@@ -124,8 +125,8 @@ class KafkaOptions:
 
     def transactions(self, transactional_id: str) -> dict[str, Any]:
         """Properties of a producer of transactions. A record that takes longer could not be committed any more."""
-        socket = str(self.client.get("socket.timeout.ms", ""))
-        timeout_ms = max(_TRANSACTION_MS, int(socket) + _SOCKET_MARGIN_MS if socket.isdecimal() else 0)
+        socket_ms = whole(self.client.get("socket.timeout.ms")) or 0
+        timeout_ms = max(_TRANSACTION_MS, socket_ms + _SOCKET_MARGIN_MS)
         owned: dict[str, Property] = {
             "transactional.id": transactional_id,
             "transaction.timeout.ms": timeout_ms,

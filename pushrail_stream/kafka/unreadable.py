@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.kafka.moments import patiently
+from pushrail_stream.kafka.numbers import whole
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.ports import Failed
 
@@ -54,8 +55,8 @@ def find_unreadable(options: KafkaOptions, partition: Partition, offset: int) ->
 
 def end_of_unreadable(options: KafkaOptions, partition: Partition, offset: int) -> int:
     """The first offset after the batch that holds ``offset`` and cannot be read. Raises KafkaException."""
-    limit = options.client.get(_LIMIT)
-    with _Probe(options, partition, {} if limit is not None and int(limit) < _SMALL[_LIMIT] else _SMALL) as probe:
+    limit = whole(options.client.get(_LIMIT)) or _SMALL[_LIMIT]
+    with _Probe(options, partition, {} if limit < _SMALL[_LIMIT] else _SMALL) as probe:
         inside, step = offset, 1
         while probe.is_inside(inside + step, offset):
             inside, step = inside + step, 2 * step

@@ -22,6 +22,7 @@ _CALLBACKS: Final = "the engine installs its own callbacks"
 _ANOTHER_READER: Final = "it is for kinds of consumer that the engine does not use"
 _TIMEOUTS: Final = "each producer has its own; ingest.timeout_secs is that of ingest"
 _TOGETHER: Final = "the engine decides what is a transaction"
+_SIGNALS: Final = "the engine alone decides what a signal does to its process"
 _OWNED: Final[Mapping[str, str]] = {
     "acks": _IDEMPOTENCE,
     "request.required.acks": _IDEMPOTENCE,
@@ -55,6 +56,7 @@ _OWNED: Final[Mapping[str, str]] = {
     "test.mock.num.brokers": "set kafka.bootstrap_servers",
     "test.mock.broker.rtt": "set kafka.bootstrap_servers",
     "default.topic.config": "set the topic's properties themselves, as librdkafka does for every topic",
+    "internal.termination.signal": _SIGNALS,
     "builtin.features": "it tells what librdkafka can do, and is not to be set",
     "max.poll.records": _ANOTHER_READER,
     "share.acknowledgement.mode": _ANOTHER_READER,
@@ -79,8 +81,8 @@ ALIASES: Final[Mapping[str, str]] = {
     "compression.type": "compression.codec",
 }
 """Second names of properties an operator may set (librdkafka's CONFIGURATION.md), each with the first."""
-_SKIPPING: Final = frozenset({"largest", "latest", "end"})
-"""Values of ``auto.offset.reset`` that lose what was produced while the group had no offsets."""
+_KEEPING: Final = frozenset({"smallest", "earliest", "beginning", "error"})
+"""Values of ``auto.offset.reset`` that lose nothing. librdkafka reads its values in any case, and each has synonyms."""
 _CLASSIC_ONLY: Final = ("session.timeout.ms", "heartbeat.interval.ms", "group.protocol.type")
 """Properties librdkafka refuses beside ``group.protocol=consumer`` (KIP-848)."""
 
@@ -129,7 +131,7 @@ class ClientProperties(RootModel[dict[Annotated[str, AfterValidator(_check_name)
 
     @model_validator(mode="after")
     def _check_reset(self) -> Self:
-        if self.root.get("auto.offset.reset") in _SKIPPING:
+        if self.root.get("auto.offset.reset", "earliest") not in _KEEPING:
             raise ValueError("auto.offset.reset must be earliest or error: anything else skips records")
         return self
 

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from pydantic import ValidationError
 
+from pushrail_stream.kafka.numbers import whole
 from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.properties import CONSUMER_ONLY, PRODUCER_ONLY
 from pushrail_stream.settings import ALIASES, Settings, SettingsError
@@ -98,7 +99,7 @@ def is_read_by(name: str, role: str, kind: type[Consumer | Producer]) -> bool:
     return name not in PRODUCER_ONLY or (kind is Producer and role != "admin")
 
 
-def refusal(name: str, value: str) -> str:
+def refusal(name: str, value: str | float) -> str:
     """Why the settings, or librdkafka, refuse the property; empty when it is accepted."""
     try:
         kafka_options(settings({name: value}))
@@ -221,3 +222,25 @@ def test_the_trial_connects_to_nothing() -> None:
             )
         )
     assert connections == []
+
+
+@pytest.mark.parametrize("name", ["message.max.bytes", "batch.size", "socket.timeout.ms", "receive.message.max.bytes"])
+@pytest.mark.parametrize("value", ["abc", "", ".", "-7", True, float("inf"), float("nan"), "9" * 30])
+def test_a_number_that_is_none_is_refused_by_name(name: str, value: str | float) -> None:
+    assert f"kafka.client.{name}: " in refusal(name, value)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [
+        (1_000_000, 1_000_000), (1_000_000.0, 1_000_000), (" 1000000", 1_000_000), ("+7", 7), ("0x10", 16), ("010", 8),
+        ("0", 0), ("12 ", 12), (None, None), (True, None), ("", None), ("x", None), ("-1", None), ("9" * 21, None),
+    ],
+)  # fmt: skip
+def test_numbers_are_read_as_librdkafka_reads_them(value: object, number: int | None) -> None:
+    assert whole(value) == number
+
+
+def test_sizes_in_any_notation_are_obeyed() -> None:
+    options = kafka_options(settings({"message.max.bytes": "0x1000000"}))
+    assert options.events().properties()["fetch.max.bytes"] == 0x1000000
