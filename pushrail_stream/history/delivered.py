@@ -30,11 +30,13 @@ class DeliveredEvents:
         """Learn from one attempt record."""
         if attempt.get("destinationId") != self._destination or attempt.get("status") != "delivered":
             return
-        topic, _, position = attempt.origin.rpartition("/")[0].rpartition("/")
-        offset = attempt.origin.rpartition("/")[2]
-        is_meant = self._since_ms <= attempt.at_ms < self._until_ms and topic == self._topic
-        if is_meant and position.isdecimal() and offset.isdecimal():
-            self._left[int(position), int(offset)] = attempt.origin_topic_id
+        if not self._since_ms <= attempt.at_ms < self._until_ms:
+            return
+        match attempt.get("origin"):
+            case {"topic": self._topic, "partition": int(partition), "offset": int(offset)}:
+                self._left[partition, offset] = attempt.origin_topic_id
+            case _:
+                pass  # of another topic, or of no event at all
 
     def starts(self, progress: Mapping[int, int]) -> Mapping[int, int]:
         """By partition the offset of its first event; events below ``progress`` have been sent before."""

@@ -306,15 +306,23 @@ def read_progress(value: bytes) -> Progress | None:
         case {
             "filter": {"since_ms": int(), "until_ms": int()} as wanted, "offsets": dict(offsets),
             "topicId": str() | None as topic_id,
-        }:  # fmt: skip
+        } if all(_is_fit(name, wanted.get(name)) for name in EventFilter.__slots__):  # fmt: skip
             names = EventFilter.__slots__
             try:
                 read = {int(number): int(offset) for number, offset in offsets.items()}
-            except (ValueError, TypeError):
+            except (ValueError, TypeError, OverflowError):
                 return None
             return Progress(EventFilter(**{name: wanted[name] for name in names if name in wanted}), read, topic_id)
         case _:
             return None
+
+
+def _is_fit(name: str, value: object) -> bool:
+    """Whether a value in a record can be that field of `EventFilter`."""
+    first, last = ANY_TIME
+    if name.endswith("_ms"):
+        return value is None or (isinstance(value, int) and first <= value <= last)
+    return isinstance(value, str | None)
 
 
 def _parsed(value: bytes) -> object:

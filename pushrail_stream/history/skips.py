@@ -14,6 +14,8 @@ from pushrail_stream.history.replay import Mark
 CODE: Final = "Skipped"
 """Error code of the dead letter that stands for what was stepped over."""
 _KEY: Final = "skip:"
+_MAX_OFFSET: Final = 2**63 - 1
+"""Kafka's offsets have 64 bits."""
 
 
 class Skip(NamedTuple):
@@ -59,7 +61,10 @@ def find_skip(marks: Mapping[str, bytes], partition: Partition, position: int, t
 
 
 def read_skip(value: bytes) -> Skip | None:
-    """What `skip_mark` wrote; None for a record that is none."""
+    """What `skip_mark` wrote; None for a record that is none.
+
+    The reason is fit for UTF-8: JSON can write half a surrogate pair, which no log and no terminal takes.
+    """
     try:
         stored = json.loads(value)
     except (ValueError, RecursionError):
@@ -68,8 +73,8 @@ def read_skip(value: bytes) -> Skip | None:
         case {
             "topic": str(topic), "partition": int(number), "first": int(first), "end": int(end),
             "reason": str(reason), "at": int(at_ms), "topicId": str() | None as topic_id,
-        }:  # fmt: skip
-            return Skip(Partition(topic, number), first, end, reason, at_ms, topic_id)
+        } if 0 <= first < end <= _MAX_OFFSET:  # fmt: skip
+            return Skip(Partition(topic, number), first, end, safe_message(reason), at_ms, topic_id)
         case _:
             return None
 

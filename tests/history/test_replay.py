@@ -310,10 +310,18 @@ def test_a_mark_that_somebody_else_has_written_is_none(value: bytes) -> None:
     assert read_progress(value) is None
 
 
-@pytest.mark.parametrize("offsets", [{"a": 1}, {"1": None}, {"1": "x"}])
+@pytest.mark.parametrize("offsets", [{"a": 1}, {"1": None}, {"1": "x"}, {"1": float("inf")}, {"1" * 5_000: 1}])
 def test_progress_with_offsets_that_are_none_is_none(offsets: dict[str, object]) -> None:
-    value = json.dumps({"filter": {"since_ms": 1, "until_ms": 2}, "offsets": offsets}).encode()
-    assert read_progress(value) is None
+    value = {"filter": {"since_ms": 1, "until_ms": 2}, "offsets": offsets, "topicId": None}
+    assert read_progress(json.dumps(value).encode()) is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"since_ms": 10**30}, {"until_ms": -(10**30)}, {"delivered_since_ms": "x"}, {"customer": [1]}]
+)
+def test_progress_with_a_filter_that_nobody_could_have_asked_for_is_none(changes: dict[str, object]) -> None:
+    value = {"filter": {"since_ms": 1, "until_ms": 2} | changes, "offsets": {"1": 1}, "topicId": None}
+    assert read_progress(json.dumps(value).encode()) is None
 
 
 def test_the_same_offset_of_a_recreated_topic_is_marked_by_itself() -> None:
@@ -366,6 +374,7 @@ def test_exactly_the_events_that_were_called_delivered_are_chosen() -> None:
         delivered(offset=5, destination_id="dst_1"),
         delivered(offset=6, topic="another"),
         delivered(offset="x"),
+        delivered(offset="9" * 5_000),
         delivered(offset=7, partition=1),
         delivered(offset=9, partition=1, topicId="same"),
         Attempt(AT, b"", {"destinationId": "dst_0", "status": "delivered"}),

@@ -44,6 +44,18 @@ def test_a_record_that_is_no_order_is_none(value: bytes) -> None:
     assert find_skip({"skip:x": value}, EVENTS, 10, None) is None
 
 
+@pytest.mark.parametrize(("first", "end"), [(0, 10**30), (0, 2**63), (-(10**30), 11), (-1, 11), (10, 10), (11, 10)])
+def test_an_order_with_offsets_that_kafka_cannot_have_is_none(first: int, end: int) -> None:
+    forged = marks(SKIP._replace(first=first, end=end))
+    assert find_skip(forged, EVENTS, max(first, 0), "topic-1") is None
+    assert [read_skip(value) for value in forged.values()] == [None]
+
+
+def test_the_reason_of_a_forged_order_can_be_printed() -> None:
+    [value] = marks(SKIP._replace(reason="half a pair: \ud800")).values()
+    assert read_skip(value) == SKIP._replace(reason="half a pair: ?")
+
+
 def test_the_dead_letter_says_what_was_left_unread_and_why() -> None:
     letter = skip_letter(SKIP)
     assert (letter.record.key, letter.record.value, letter.reason, letter.code) == (None, None, "undecodable", CODE)
