@@ -28,12 +28,13 @@ def read_regular_file(path: Path) -> bytes:
     try:
         status = os.fstat(descriptor)
         _check_regular(path, status.st_mode)
-        if status.st_size > MAX_FILE_BYTES:
-            raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES // 2**20} MiB", str(path))
+        _check_size(path, status.st_size)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read()
+            content = file.read(MAX_FILE_BYTES + 1)  # it may have grown, and files of /proc say that they are empty
+        _check_size(path, len(content))
     finally:
         os.close(descriptor)
+    return content
 
 
 @final
@@ -60,6 +61,11 @@ class Answering(Generic[T]):
             else:
                 return result
         raise OSError(errno.ETIMEDOUT, "does not answer")
+
+
+def _check_size(path: Path, size: int) -> None:
+    if size > MAX_FILE_BYTES:
+        raise OSError(errno.EFBIG, f"larger than {MAX_FILE_BYTES // 2**20} MiB", str(path))
 
 
 def _check_regular(path: Path, mode: int) -> None:

@@ -40,6 +40,14 @@ def test_a_file_larger_than_memory_should_hold_is_refused(tmp_path: Path, monkey
         read_regular_file(tmp_path / "file")
 
 
+def test_a_file_that_says_it_is_empty_and_is_not_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "MAX_FILE_BYTES", 1)
+    status = Path("/proc/self/status")  # as every file of /proc
+    assert (status.stat().st_size, status.is_file()) == (0, True)
+    with pytest.raises(OSError, match="larger than"):
+        read_regular_file(status)
+
+
 def test_a_file_that_does_not_answer_is_given_up_and_only_one_thread_waits_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

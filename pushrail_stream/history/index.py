@@ -185,7 +185,7 @@ def _row(one: Indexed) -> tuple[Any, ...]:
 
 def _checksum(text: str) -> int:
     """32 bits, of which SQLite stores no more than four bytes."""
-    return zlib.crc32(text.encode()) - 2**31
+    return zlib.crc32(text.encode(errors="replace")) - 2**31  # an argument may hold bytes that are no UTF-8
 
 
 def _packed(record: bytes) -> bytes:

@@ -28,12 +28,11 @@ def check_framing(method: bytes, version: str, fields: Fields) -> None:
         raise Refusal(400, f"Host: is needed once, and came {len(hosts)} times")
     if not all(_HOST.fullmatch(host.strip()) for host in hosts):
         raise Refusal(400, "Host: is not a host")
-    sizes = dict(fields)
-    coding = sizes.get(b"transfer-encoding")
-    if coding is None:
-        if method in _WITH_BODY and b"content-length" not in sizes:
+    codings = [value.strip().lower() for name, value in fields if name == b"transfer-encoding"]
+    if not codings:
+        if method in _WITH_BODY and all(name != b"content-length" for name, _ in fields):
             raise Refusal(411, "Content-Length: is needed, or Transfer-Encoding: chunked")
-    elif coding.strip().lower() != b"chunked" or version == "1.0":
+    elif codings != [b"chunked"] or version == "1.0":
         raise Refusal(400, "Transfer-Encoding: may only be chunked, in HTTP/1.1")
 
 

@@ -48,7 +48,9 @@ async def serve_ops(
         headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
         if page is None:
             raise web.HTTPNotFound
-        return web.Response(text=page(), content_type="text/html", headers=headers)
+        # The name of a file may hold bytes that are no UTF-8: Python's text has no encoding for them.
+        body = page().encode("utf-8", "backslashreplace")
+        return web.Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
 
     application = web.Application()
     routes = {"/": status, "/metrics": metrics, "/livez": livez, "/readyz": readyz}

@@ -6,6 +6,7 @@ key has sealed already is left alone.
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pushrail_stream.ports import DocumentStore, KeyUnavailable
 from pushrail_stream.registry.findings import Problem, Refusal
 from pushrail_stream.registry.keyring import Keyring, SealBroken
-from pushrail_stream.registry.raw import read_json, sealed_in, with_secret
+from pushrail_stream.registry.raw import SECRET_FIELD, read_json, sealed_in, with_secret
 from pushrail_stream.registry.rules import SEALED
 from pushrail_stream.registry.sealing import VERSION, Token
 
@@ -46,18 +47,26 @@ class Rotation:
 def _is_free(content: bytes, primary: str) -> bool:
     """Whether a document that cannot be parsed surely holds no secret but those that the primary key has sealed.
 
-    An escape could spell anything.
+    An escape could spell anything, and so could another encoding or a compressed file.
     """
-    if not isinstance(read_json(content), Problem) or b"\\" in content:
+    if not isinstance(read_json(content), Problem) or b"\\" in content or not _is_plain(content):
         return False
     return content.count(SEALED.encode()) == content.count(f"{VERSION}:{primary}:".encode())
+
+
+def _is_plain(content: bytes) -> bool:
+    """Whether it is UTF-8. UTF-16 passes for that, but has zero bytes."""
+    try:
+        return "\0" not in content.decode()
+    except UnicodeDecodeError:
+        return False
 
 
 async def survey(store: DocumentStore, primary: str) -> Rotation:
     """By which keys the documents are sealed, changing nothing."""
     survey = Rotation()
     for name, content, problem in await store.everything():
-        key_id = Problem("", problem) if content is None else key_of(content)
+        key_id = Problem("", problem) if content is None else key_of(content, primary)
         if isinstance(key_id, Problem):
             survey.refuse(name, key_id, content, primary)
         elif key_id is not None:
@@ -75,7 +84,7 @@ async def rotate(
         found = Problem("", problem) if content is None else await _rotate_one(store, keyring, name, content, dry_run)
         if isinstance(found, Problem):
             rotation.refuse(name, found, content, keyring.primary)
-            found = None if content is None else _key_id_or_none(content)
+            found = None if content is None else _key_id_or_none(content, keyring.primary)
         elif found is not None and found != keyring.primary:
             rotation.resealed.append(name)
             found = found if dry_run else keyring.primary
@@ -90,7 +99,7 @@ async def _rotate_one(
 ) -> str | Problem | None:  # fmt: skip
     """The key that had sealed the document (None: it has nothing sealed), or why it is left as it was."""
     while True:
-        key_id = key_of(content)
+        key_id = key_of(content, keyring.primary)
         if key_id is None or isinstance(key_id, Problem) or key_id == keyring.primary:
             return key_id
         changed = _reseal(content, keyring)
@@ -105,19 +114,28 @@ async def _rotate_one(
         content = now  # somebody has changed it since: theirs is the one to seal
 
 
-def key_of(content: bytes) -> str | Problem | None:
+def key_of(content: bytes, primary: str) -> str | Problem | None:
     """Id of the key that has sealed a document's secret; None when it has none."""
     found = sealed_in(content)
-    if found is None or isinstance(found, Problem):
+    if isinstance(found, Problem):
         return found
-    token = Token.parse(found.token)
-    if token is None:
+    token = None if found is None else Token.parse(found.token)
+    if found is not None and token is None:
         return Problem(found.place.field, "is not what `destinations seal` wrote: it was cut off or changed")
-    return token.key_id
+    key_id = None if token is None else token.key_id
+    if _sealed_by_old_keys(content, primary) > (key_id not in {None, primary}):
+        return Problem("", f"holds what an old key has sealed in another place than {SECRET_FIELD}")
+    return key_id
 
 
-def _key_id_or_none(content: bytes) -> str | None:
-    key_id = key_of(content)
+def _sealed_by_old_keys(content: bytes, primary: str) -> int:
+    """How many secrets of other keys than the primary stand anywhere in a document."""
+    text = json.dumps(read_json(content), ensure_ascii=False)  # without escapes of ASCII characters
+    return text.count(f"{VERSION}:") - text.count(f"{VERSION}:{primary}:")
+
+
+def _key_id_or_none(content: bytes, primary: str) -> str | None:
+    key_id = key_of(content, primary)
     return None if isinstance(key_id, Problem) else key_id
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sqlite3
 import zlib
@@ -44,6 +45,7 @@ FILTERS = [
     AttemptFilter(since_ms=AT_MS + 3000, until_ms=AT_MS + 7000),
     AttemptFilter(),
     AttemptFilter(key="nobody"),
+    AttemptFilter(key="nobody", customer=os.fsdecode(b"\xff")),
 ]
 
 

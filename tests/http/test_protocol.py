@@ -276,6 +276,8 @@ async def test_an_offer_of_another_protocol_changes_no_bound(tmp_path: Path) -> 
         ("length", "1.1", "Host: x", "Transfer-Encoding: chunked\r\n", 400),
         ("chunked", "1.1", "Host: x", "Content-Length: 2\r\n", 400),
         ("chunked", "1.1", "Host: x", "Transfer-Encoding: chunked\r\n", 400),
+        ("chunked", "1.1", "Host: x\r\nTransfer-Encoding: gzip", "", 400),
+        ("chunked", "1.1", "Host: x\r\nTransfer-Encoding: identity", H2C, 400),
         ("chunked", "1.0", "Host: x", "", 400),
         ("none", "1.1", "Host: x", "Transfer-Encoding: identity\r\n", 400),
         ("none", "1.1", "Host: x", "Transfer-Encoding: xchunked\r\n", 400),

@@ -182,6 +182,17 @@ async def test_the_page_is_served_and_may_load_nothing() -> None:
         assert reply.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
 
 
+async def test_the_page_shows_the_name_of_a_file_that_is_no_utf_8() -> None:
+    told = status()._replace(incidents=lambda: [Incident(AT_MS, "document refused", os.fsdecode(b"\xff.json"), "", "")])
+    async with (
+        serve_ops("127.0.0.1", 0, exposition=lambda _: (b"", ""), unready=list, page=lambda: status_page(told)) as port,
+        aiohttp.ClientSession() as session,
+        session.get(f"http://127.0.0.1:{port}/") as reply,
+    ):
+        assert reply.status == 200
+        assert "\\udcff.json" in await reply.text()
+
+
 @pytest.mark.parametrize("lanes", [0, 60])
 def test_lanes_are_bounded(lanes: int) -> None:
     many = [LaneView(f"dst_{n}", "ok", 0, 0, 8, 0.0) for n in range(lanes)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -175,6 +176,42 @@ def test_what_does_not_open_is_named_left_alone_and_keeps_every_old_key() -> Non
     seen = asyncio.run(survey(store, "new"))
     assert seen.in_use == {"new": 1, "old": 1, "lost": 1}
     assert [problem.file for problem in seen.problems] == ["cut", "cut off", "escaped", "locked"]
+
+
+def misplaced(change: Callable[[dict[str, Any]], object]) -> bytes:
+    document = json.loads(sealed(OLD, 1))
+    change(document)
+    return json.dumps(document).encode()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        sealed(OLD, 1).decode().encode("utf-16"),
+        sealed(OLD, 1).decode().encode("utf-16-le"),
+        gzip.compress(sealed(OLD, 1)),
+        misplaced(lambda document: document["auth"].update(secret=document["auth"].pop("secretAccessKey"))),
+        misplaced(lambda document: document["auth"].update(secretAccessKey=" " + document["auth"]["secretAccessKey"])),
+        misplaced(lambda document: document.update(before=[document["auth"]["secretAccessKey"]])),
+        misplaced(lambda document: document.update(auth=document["auth"]["secretAccessKey"])),
+        b"[" + sealed(OLD, 1) + b"]",
+        misplaced(lambda document: document.update(auth=json.dumps(document["auth"]))).replace(
+            b"sealed", b"\\u0073ealed"
+        ),
+    ],
+)
+def test_no_key_goes_beside_a_document_that_may_hold_its_secret_anywhere(content: bytes) -> None:
+    rotation, _ = run(Kept({"odd": content, "good": sealed(OLD, 2)}), BOTH)
+    assert rotation.resealed == ["good"]
+    assert [problem.file for problem in rotation.problems] == ["odd"]
+    assert rotation.unused(BOTH) == []
+    assert [problem.file for problem in asyncio.run(survey(Kept({"odd": content}), "new")).problems] == ["odd"]
+
+
+def test_a_misplaced_secret_of_the_primary_key_keeps_no_other_key() -> None:
+    content = misplaced(lambda document: document.update(auth={}, before=json.loads(sealed(NEW, 1))["auth"]))
+    rotation, _ = run(Kept({"odd": content}), BOTH)
+    assert (rotation.problems, rotation.unused(BOTH)) == ([], ["old"])
 
 
 @pytest.mark.parametrize("primary", ["new", "old"])
