@@ -95,6 +95,7 @@ def execute(arguments: Sequence[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A customer's name that the terminal's encoding lacks is shown escaped, as it is on stderr.
         sys.stdout.reconfigure(errors="backslashreplace")
+    code = DONE
     try:
         code = _invoke(list(arguments))
         if sys.stdout is not None:
@@ -104,7 +105,6 @@ def execute(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         # The reader has seen enough. What Python still flushes at exit goes nowhere, quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return DONE
     return code
 
 

@@ -11,7 +11,7 @@ import click
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.known import known_destinations
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit_with_lists, remark, say, table
+from pushrail_stream.cli.output import emit_with_lists, remark, say, table, to_the_end
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
@@ -60,12 +60,13 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
         found = Check(spill, events, destinations, settings.vendor, customer=customer)
         _feed(found, settings, since_ms, until, quiet=options.json)
         tally = _Found(found)
-        if options.json:
-            _emit({"since": shown(since_ms), "until": shown(until)}, tally)
-        else:
-            _print(tally)
-            if found.unreadable:
-                remark(f"{found.unreadable} records of {settings.topics.attempts} make no sense")
+        with to_the_end():
+            if options.json:
+                _emit({"since": shown(since_ms), "until": shown(until)}, tally)
+            else:
+                _print(tally)
+                if found.unreadable:
+                    remark(f"{found.unreadable} records of {settings.topics.attempts} make no sense")
     if missing := tally.tally.total["missing"]:
         raise CommandError(f"{missing} deliveries are missing")
 

@@ -14,7 +14,7 @@ from pushrail_stream.app import document_parser, load_registry
 from pushrail_stream.cli.documents import delete, put, unusable
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import document, emit, remark, say, table
+from pushrail_stream.cli.output import document, emit, remark, say, table, to_the_end
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.seal import seal
@@ -93,19 +93,20 @@ def validate(options: Options, files: tuple[Path, ...]) -> None:
     found = _check(settings, files) if files else _check_registry(settings)
     refused = {refusal.file for refusal in found.refusals}
     warnings = [caveat for caveat in found.caveats if caveat.file not in refused]
-    if options.json:
-        emit({
-            "accepted": len(found.used - refused),
-            "refused": len(refused),
-            "refusals": [refusal._asdict() for refusal in found.refusals],
-            "warnings": [caveat._asdict() for caveat in warnings],
-        })  # fmt: skip
-    else:
-        for refusal in found.refusals:
-            say(f"refused: {refusal}")
-        for caveat in warnings:
-            say(f"warning: {caveat}")
-        say(f"{len(found.used - refused)} accepted, {len(refused)} refused")
+    with to_the_end():
+        if options.json:
+            emit({
+                "accepted": len(found.used - refused),
+                "refused": len(refused),
+                "refusals": [refusal._asdict() for refusal in found.refusals],
+                "warnings": [caveat._asdict() for caveat in warnings],
+            })  # fmt: skip
+        else:
+            for refusal in found.refusals:
+                say(f"refused: {refusal}")
+            for caveat in warnings:
+                say(f"warning: {caveat}")
+            say(f"{len(found.used - refused)} accepted, {len(refused)} refused")
     if refused:
         click.get_current_context().exit(2)
 

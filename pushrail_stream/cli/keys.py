@@ -13,7 +13,7 @@ from pushrail_stream.app import open_store
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.files import read_if_there
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, remark, say, table
+from pushrail_stream.cli.output import emit, remark, say, table, to_the_end
 from pushrail_stream.cli.seal import require_keyring
 from pushrail_stream.files import read_regular_file
 from pushrail_stream.registry import Keyring
@@ -124,20 +124,21 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
     done = asyncio.run(_rotate(settings, keyring, dry_run=dry_run, quiet=options.json))
     unused = done.unused(keyring)
     removed = _remove(path, unused, settings, keyring) if path is not None and not dry_run else []
-    _tell_problems(done)
-    if options.json:
-        emit({
-            "primary": keyring.primary,
-            "resealed": done.resealed,
-            "refusals": [problem._asdict() for problem in done.problems],
-            "left": [problem._asdict() for problem in done.left],
-            "documents": dict(done.in_use),
-            "unused": unused,
-            "removed": removed,
-            "dryRun": dry_run,
-        })  # fmt: skip
-    else:
-        _print(done, keyring, unused, removed, dry_run=dry_run)
+    with to_the_end():
+        _tell_problems(done)
+        if options.json:
+            emit({
+                "primary": keyring.primary,
+                "resealed": done.resealed,
+                "refusals": [problem._asdict() for problem in done.problems],
+                "left": [problem._asdict() for problem in done.left],
+                "documents": dict(done.in_use),
+                "unused": unused,
+                "removed": removed,
+                "dryRun": dry_run,
+            })  # fmt: skip
+        else:
+            _print(done, keyring, unused, removed, dry_run=dry_run)
     if done.problems:
         raise CommandError(f"{len(done.problems)} documents could not be read or opened: no key can go")
 

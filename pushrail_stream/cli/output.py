@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import Any, Final
 
 import click
@@ -16,6 +17,11 @@ from rich.text import Text
 
 _PIPE_WIDTH: Final = 10_000
 """Columns where nobody looks: a program that reads lines wants them whole."""
+
+
+def to_the_end() -> AbstractContextManager[object]:
+    """For output before a verdict: a reader that leaves early (``| head``) does not take the exit code with it."""
+    return suppress(BrokenPipeError)
 
 
 def emit(value: Any) -> None:

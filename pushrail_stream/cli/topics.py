@@ -9,7 +9,7 @@ import click
 
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, remark, table
+from pushrail_stream.cli.output import emit, remark, table, to_the_end
 from pushrail_stream.cli.skip import skip
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
@@ -44,19 +44,20 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
     kafka, plans = kafka_options(settings), plan_topics(settings, partitions)
     outcomes = create_topics(kafka, plans, replication, dry_run=dry_run)
     states = describe_topics(kafka, [plan for plan in plans if outcomes[plan.name] == "exists"])
-    if options.json:
-        for plan in plans:
-            state = states.get(plan.name)
-            made = {"topic": plan.name, "state": outcomes[plan.name], "dryRun": dry_run}
-            emit(made | (_as_json(state) if state else {}))
-    else:
-        words = {"created": "would be created"} if dry_run else {}
-        rows = []
-        for plan in plans:
-            state, outcome = states.get(plan.name), words.get(outcomes[plan.name], outcomes[plan.name])
-            partitions_, config = (state.partitions, state.config) if state else (plan.partitions, plan.config)
-            rows.append((plan.name, outcome, str(partitions_), _show(config), _differences(state)))
-        table(("topic", "state", "partitions", "settings", "differs"), rows)
+    with to_the_end():
+        if options.json:
+            for plan in plans:
+                state = states.get(plan.name)
+                made = {"topic": plan.name, "state": outcomes[plan.name], "dryRun": dry_run}
+                emit(made | (_as_json(state) if state else {}))
+        else:
+            words = {"created": "would be created"} if dry_run else {}
+            rows = []
+            for plan in plans:
+                state, outcome = states.get(plan.name), words.get(outcomes[plan.name], outcomes[plan.name])
+                partitions_, config = (state.partitions, state.config) if state else (plan.partitions, plan.config)
+                rows.append((plan.name, outcome, str(partitions_), _show(config), _differences(state)))
+            table(("topic", "state", "partitions", "settings", "differs"), rows)
     _report(states.values())
 
 
@@ -70,18 +71,19 @@ def describe(options: Options) -> None:
     """
     settings = options.settings
     states = describe_topics(kafka_options(settings), plan_topics(settings))
-    if options.json:
-        for name, state in states.items():
-            as_it_is = {"partitions": state.partitions, "replication": state.replication} if state else {}
-            emit({"topic": name, "exists": state is not None} | as_it_is | (_as_json(state) if state else {}))
-    else:
-        rows = (
-            (name, str(state.partitions), str(state.replication), _show(state.config), _differences(state))
-            if state
-            else (name, "missing", "", "", "")
-            for name, state in states.items()
-        )
-        table(("topic", "partitions", "copies", "settings", "differs"), rows)
+    with to_the_end():
+        if options.json:
+            for name, state in states.items():
+                as_it_is = {"partitions": state.partitions, "replication": state.replication} if state else {}
+                emit({"topic": name, "exists": state is not None} | as_it_is | (_as_json(state) if state else {}))
+        else:
+            rows = (
+                (name, str(state.partitions), str(state.replication), _show(state.config), _differences(state))
+                if state
+                else (name, "missing", "", "", "")
+                for name, state in states.items()
+            )
+            table(("topic", "partitions", "copies", "settings", "differs"), rows)
     missing = [name for name, state in states.items() if state is None]
     if missing:
         raise CommandError(f"missing: {', '.join(missing)}; `pushrail-stream topics create` makes them")

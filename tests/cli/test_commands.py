@@ -129,6 +129,14 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
     assert len(done.stdout.splitlines()) == 1
 
 
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_a_reader_that_leaves_early_does_not_take_a_bad_verdict_with_it(options: str) -> None:
+    write(Path("config/destinations"), **{f"d{n}": {"id": "dst_1"} for n in range(2_000)})
+    command = f"'{sys.executable}' -m pushrail_stream destinations validate {options}"
+    done = start(["bash", "-c", f"{command} | head -c 1; exit ${{PIPESTATUS[0]}}"])
+    assert (done.returncode, done.stderr) == (2, "")
+
+
 @pytest.mark.parametrize("interruption", ["KeyboardInterrupt", "click.Abort"])
 def test_an_interruption_exits_130(interruption: str) -> None:
     script = textwrap.dedent(f"""
