@@ -7,6 +7,7 @@ import click
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say, table
+from pushrail_stream.cli.positions import parse_offset
 from pushrail_stream.cli.times import MOMENT
 from pushrail_stream.kafka.groups import Shift, Target, members_of, move_group, plan_shift
 from pushrail_stream.kafka.options import kafka_options
@@ -54,8 +55,9 @@ def _shift_row(shift: Shift) -> tuple[str, ...]:
 def _target(text: str) -> Target:
     if text in {"earliest", "latest"}:
         return text
-    if text.isdigit():
-        return int(text)
+    offset = parse_offset(text)
+    if offset is not None:
+        return offset
     try:
         return f"time:{MOMENT.convert(text, None, None)}"
     except click.BadParameter:
