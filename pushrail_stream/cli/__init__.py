@@ -7,6 +7,7 @@ settings, calls the room that does the work, and prints. Exit codes: 0 done, 1 f
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -19,6 +20,7 @@ import click
 from pushrail_stream.cli.lazy import LazyCommand, LazyGroup
 
 DONE: Final = 0
+FAILED: Final = 1
 WRONG_USAGE: Final = 2
 INTERRUPTED: Final = 130
 """128 + SIGINT, as shells count."""
@@ -103,9 +105,19 @@ def execute(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has seen enough. What Python still flushes at exit goes nowhere, quietly.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_output()  # the reader has seen enough
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _drop_output()
+        click.echo(f"error: {os.strerror(error.errno).lower()}", err=True)
+        return FAILED
     return code
+
+
+def _drop_output() -> None:
+    """Let what Python still flushes at exit go nowhere, quietly."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _invoke(arguments: list[str]) -> int:

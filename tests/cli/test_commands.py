@@ -137,6 +137,12 @@ def test_a_reader_that_leaves_early_does_not_take_a_bad_verdict_with_it(options:
     assert (done.returncode, done.stderr) == (2, "")
 
 
+@pytest.mark.parametrize("options", ["", "--json"])
+def test_output_that_does_not_fit_on_the_disk_is_one_line_and_exits_1(options: str) -> None:
+    done = start(["bash", "-c", f"'{sys.executable}' -m pushrail_stream destinations list {options} > /dev/full"])
+    assert (done.returncode, done.stderr) == (1, "error: no space left on device\n")
+
+
 @pytest.mark.parametrize("interruption", ["KeyboardInterrupt", "click.Abort"])
 def test_an_interruption_exits_130(interruption: str) -> None:
     script = textwrap.dedent(f"""
