@@ -72,6 +72,9 @@ _RETRY_SHARE: Final = 0.25
 """The retry topics' part of what a worker may hold: a backlog of retries does not keep new events waiting."""
 _DRAIN_MARGIN_SECS: Final = 2.0
 """On top of the longest a call can take: time for the dead letters and retries that follow from it."""
+_CLOSED: Final = "the handler is closed"
+"""The end of uvloop's complaint when a peer's last bytes reach a TLS connection that we have closed. No call is lost:
+aiohttp has given the connection up."""
 _NO_VENDOR: Final = (
     f"is not set: an event whose record has no header {VENDOR_HEADER} becomes a dead letter, which is no fault of its "
     "producer"
@@ -335,7 +338,7 @@ async def _run_graph(
             (options.retries(), list(settings.topics.retry), redeliver),
         )
     ]
-    _fail_loudly(tasks)
+    fail_loudly(tasks)
 
     def stop() -> None:
         readiness.stop()
@@ -407,7 +410,7 @@ class _SkipOrders:
         return None if found is None else SkipOrder(found.end, found.reason)
 
 
-def _fail_loudly(tasks: asyncio.TaskGroup) -> None:
+def fail_loudly(tasks: asyncio.TaskGroup) -> None:
     """End the worker when a callback of the loop raises: asyncio would only log it, and a lane would stand still."""
 
     async def fail(error: BaseException) -> None:
@@ -417,7 +420,7 @@ def _fail_loudly(tasks: asyncio.TaskGroup) -> None:
         error = context.get("exception")
         if error is not None and "handle" in context:
             tasks.create_task(fail(error))
-        else:
+        elif not (isinstance(error, RuntimeError) and str(error).endswith(_CLOSED)):
             loop.default_exception_handler(context)
 
     asyncio.get_running_loop().set_exception_handler(handle)

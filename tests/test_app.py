@@ -1,0 +1,57 @@
+"""A worker's event loop: what ends the worker, what is logged, and what is nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import cast
+
+import pytest
+import uvloop
+
+from pushrail_stream import app
+
+
+async def _write_when_closed() -> RuntimeError:
+    """The error that uvloop raises for a write to a closed connection."""
+    accepted: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_server(lambda _reader, writer: accepted.put_nowait(writer), "127.0.0.1", 0)
+    _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    peer = await accepted.get()
+    writer.transport.abort()
+    await writer.wait_closed()
+    with pytest.raises(RuntimeError) as raised:
+        cast("asyncio.Transport", writer.transport).write(b"late")
+    peer.transport.abort()
+    server.close()
+    return raised.value
+
+
+@pytest.mark.parametrize("is_late", [True, False], ids=["on a closed connection", "anything else"])
+def test_a_peers_last_bytes_on_a_closed_connection_are_no_error(
+    caplog: pytest.LogCaptureFixture, *, is_late: bool
+) -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            app.fail_loudly(tasks)
+            error = await _write_when_closed() if is_late else RuntimeError("a bug")
+            context = {"message": "Fatal error on SSL protocol", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner, caplog.at_level(logging.ERROR, "asyncio"):
+        runner.run(main())
+    assert [record.getMessage() for record in caplog.records] == ([] if is_late else ["Fatal error on SSL protocol"])
+
+
+def test_an_error_of_a_callback_ends_the_worker() -> None:
+    async def main() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            app.fail_loudly(tasks)
+            asyncio.get_running_loop().call_soon([].pop)
+            await asyncio.sleep(60)
+
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        pytest.raises(ExceptionGroup, match="unhandled errors"),
+    ):
+        runner.run(main())
