@@ -38,7 +38,7 @@ bench: $(STAMP) ## Measure the worker: CPU per event, latency, memory; ARGS="--a
 chaos: $(STAMP) ## Kill and starve real workers on a real Kafka, then count what was lost or came twice; the last line is JSON (options: ARGS=--help)
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-soak: $(STAMP) ## Let destinations, sessions, partitions and faults come and go, and fail if a worker's memory grows with them; the last line is JSON (options: ARGS="--minutes 5")
+soak: $(STAMP) ## Let destinations, sessions, partitions and faults come and go, and fail if a worker's memory grows with them; the last line is JSON (options: ARGS="--minutes 8")
 	@$(BIN)/python -m tests.soak $(ARGS)
 
 bench-isolation: $(STAMP) ## Measure what healthy customers notice of hanging and throttling ones (options: ARGS=...)

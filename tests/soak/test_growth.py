@@ -13,12 +13,15 @@ def test_growth_is_told_by_the_replaced_destination() -> None:
 
 
 def test_a_warm_up_is_no_growth() -> None:
-    samples = [Sample(100 * n, 2**27 + min(n, 6) * 2**20) for n in range(20)]
-    assert growth_per_replaced(samples) == pytest.approx(0, abs=1)
+    assert growth_per_replaced([Sample(100 * n, 2**27 + min(n, 10) * 2**20) for n in range(20)]) == 0
+
+
+def test_a_few_samples_with_more_memory_are_no_growth() -> None:
+    assert growth_per_replaced([Sample(100 * n, 2**27 + 2**23 * (n in {13, 19})) for n in range(20)]) == 0
 
 
 def test_a_few_samples_tell_nothing() -> None:
-    assert growth_per_replaced([Sample(0, 2**27)] * 7) is None
+    assert growth_per_replaced([Sample(100 * n, 2**27) for n in range(10)]) is None
 
 
 def test_the_soak_says_what_it_does(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
