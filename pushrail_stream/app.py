@@ -404,8 +404,8 @@ class _SkipOrders:
 
     async def at(self, partition: Partition, position: int) -> SkipOrder | None:
         """The order for a worker that cannot read on at ``position``; None where there is none. Raises `Failed`."""
-        marks = await asyncio.to_thread(ReplayJournal.read, self._options, self._topic)
-        same = await asyncio.to_thread(topic_id, self._options, partition.topic)
+        marks = await in_daemon_thread(ReplayJournal.read, self._options, self._topic)
+        same = await in_daemon_thread(topic_id, self._options, partition.topic)
         found = find_skip(marks, partition, position, same)
         return None if found is None else SkipOrder(found.end, found.reason)
 

@@ -12,7 +12,7 @@ _FIRST_STEP: Final = 16
 
 @final
 class Chunks:
-    """At most ``records`` at once, and of large ones about ``size`` bytes.
+    """Takes at most ``records`` at once, and fewer when they are large: about ``size`` bytes.
 
     The client copies each record that it hands over. Its queue may hold hundreds of megabytes, because one small batch
     can decompress to many times its size.
@@ -23,7 +23,7 @@ class Chunks:
         self._size = size
 
     def take(self, consumer: Consumer, wait_secs: float) -> list[Message]:
-        """What is there, errors included; waits so long for the first."""
+        """The messages that are there, errors included; waits up to ``wait_secs`` for the first."""
         # poll() and then consume(): consume() alone waits its whole time-out.
         first = consumer.poll(wait_secs)
         if first is None:

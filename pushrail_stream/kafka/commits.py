@@ -1,4 +1,4 @@
-"""Commits as librdkafka makes them: with the leader's epoch, and as short as the broker wants them."""
+"""Commits to Kafka: with the leader's epoch, and no longer than the broker takes them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.kafka.epochs import LeaderEpochs
 
 _LENGTHS: Final = 3
-"""A commit carries all its metadata, or that without the map, or none."""
+"""Lengths of a commit's metadata: all of it, without the map, or none."""
 
 
 @final
@@ -27,7 +27,7 @@ class Commits:
         consumer.commit(offsets=self._stamped(consumer, commits), asynchronous=True)
 
     def now(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> KafkaError | None:
-        """Commit and wait, making the commits shorter until the broker takes them; why that failed, or None."""
+        """Commit and wait, with shorter commits until the broker takes them; the error if that fails."""
         error = None
         for _ in range(_LENGTHS if commits else 0):
             error = self._try(consumer, commits)
@@ -55,7 +55,7 @@ def is_too_large(error: KafkaError | None) -> bool:
 
 
 def committable_of(partition: TopicPartition) -> Committable | None:
-    """What a group has committed; None where it has nothing."""
+    """A group's commit of one partition; None where it has none."""
     if partition.offset == OFFSET_INVALID:
         return None
     return Committable(partition.offset, partition.metadata or "")

@@ -39,7 +39,7 @@ from pushrail_stream.ports import ClientStatistics, Failed, Observer
 _T = TypeVar("_T")
 _POLL_SECS: Final = 0.1
 _CHUNK_BYTES: Final = 4 * 2**20
-"""Handed over at once: as much as four of the largest entries, or 4,000 small events, which the count stops before."""
+"""Bytes handed over at once: about four of the largest entries. The count ends a chunk of small events earlier."""
 _HOLD_SECS: Final = 0.02
 _PAUSE_AFTER_SECS: Final = 2.0
 """Held back for longer, partitions are paused so that polling goes on: pausing throws prefetched records away."""
@@ -175,7 +175,7 @@ class KafkaConsumer:
             self._paused = set(wanted)
 
     def _seek(self, consumer: Consumer, place: TopicPartition) -> bool:
-        """Whether the partition is read on there."""
+        """Go on reading the partition there; whether that worked."""
         try:
             consumer.seek(place)
         except KafkaException as error:
@@ -190,14 +190,13 @@ class KafkaConsumer:
         self._tell_readings(consumer)
         commits = self._ask(self._intake.committable)
         if commits:
-            # Asynchronous: with the coordinator away a synchronous commit would keep us from polling.
             self._commits.later(consumer, dict(commits))
 
     def _follow_topics(self, consumer: Consumer) -> None:
-        """Go back to the beginning where a topic's name means another topic now.
+        """Go back to the beginning of partitions whose topic was created again.
 
-        To be called where everything that was polled has been accepted. A commit that was made before under the old
-        topic's id is recognised by whoever resumes from it.
+        Call it when everything that was polled has been accepted. A commit that was made before carries the old
+        topic's id, so a consumer that resumes from it recognises it.
         """
         known = {topic: self._identities.known[topic] for topic in self._topics if topic in self._identities.known}
         recreated = self._ask(self._intake.recreated, known)
@@ -212,7 +211,7 @@ class KafkaConsumer:
         self._topics_now = known
 
     def _tell_readings(self, consumer: Consumer) -> None:
-        """To be called where everything that was polled has been accepted: never in a callback of a poll."""
+        """Call it when everything that was polled has been accepted: never in a callback of a poll."""
         self._ask(self._intake.have_read, readings_of(consumer, self._assigned))
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
@@ -241,7 +240,7 @@ class KafkaConsumer:
         self._take_part(active=True)  # with the classic protocol also when there is no partition for us
 
     def _begin(self, consumer: Consumer, starts: list[TopicPartition], recreated: Collection[Partition]) -> None:
-        """Begin to read what is newly assigned. In both protocols that we use, a callback gets that alone."""
+        """Begin to read the newly assigned partitions. In both group protocols a callback gets only those."""
         for start in starts:
             if Partition(start.topic, start.partition) in recreated:
                 start.offset = OFFSET_BEGINNING
@@ -252,7 +251,7 @@ class KafkaConsumer:
                 self._seek(consumer, start)
 
     def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """What the group has committed. Nothing can be read before Kafka tells that, so it is worth waiting for."""
+        """The group's commits. Nothing can be read before Kafka tells them, so they are worth waiting for."""
         until = time.monotonic() + _OFFSETS_SECS
         while True:
             try:
@@ -260,7 +259,7 @@ class KafkaConsumer:
             except KafkaException as error:
                 self._tell(KafkaTrouble(f"the group's committed offsets could not be read: {error.args[0].str()}"))
             if time.monotonic() >= until or self._stopping.wait(1.0):
-                # The consumer itself will find the offsets; whatever their metadata says is not had.
+                # The consumer itself will find the offsets; their metadata stays unknown.
                 return partitions
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:

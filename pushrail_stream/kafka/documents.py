@@ -78,7 +78,7 @@ class TopicDocuments:
 
         Raises `Failed` when the topic cannot be read, for the time being or for good, and `TopicRecreated` when it was
         created again: then the next call brings every document that the new topic holds. Documents that it does not
-        hold were not deleted: nobody can tell whether they are still to be written.
+        hold do not count as deleted: they may still be written.
         """
         if self._started:
             return await asyncio.to_thread(self._next)
@@ -124,7 +124,7 @@ class TopicDocuments:
         return ends
 
     def _look(self) -> None:
-        """Raise `TopicRecreated` when the topic's name means another topic now, and begin anew."""
+        """Raise `TopicRecreated` when the topic was created again; the next call begins anew."""
         if time.monotonic() < self._look_at:
             return
         self._look_at = time.monotonic() + _LOOK_SECS

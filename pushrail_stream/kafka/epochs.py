@@ -29,12 +29,12 @@ class LeaderEpochs:
         self._marks: dict[Partition, list[_Mark]] = {}
 
     def start(self, committed: Iterable[TopicPartition]) -> None:
-        """These partitions start at what the group has committed."""
+        """These partitions start at the group's commits."""
         for start in committed:
             self._marks[Partition(start.topic, start.partition)] = _marks(start)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """What is known of these partitions is true no more."""
+        """Forget these partitions: their offsets mean other records now."""
         for partition in partitions:
             self._marks.pop(partition, None)
 
@@ -66,6 +66,6 @@ class LeaderEpochs:
 
 
 def _marks(position: TopicPartition) -> list[_Mark]:
-    """One where offset and epoch are known, else none."""
+    """One mark where offset and epoch are known, else none."""
     epoch: int | None = position.leader_epoch
     return [] if position.offset < 0 or epoch is None or epoch < 0 else [_Mark(position.offset, epoch)]

@@ -1,4 +1,4 @@
-"""The gate of ingest: events into one topic, each answered with its place or with why it has none."""
+"""The gate of ingest: writes events to one topic, and gives each one's position or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class KafkaGate:
     @classmethod
     @asynccontextmanager
     async def open(cls, options: KafkaOptions, topic: str, timeout_secs: float) -> AsyncIterator[Self]:
-        """A gate to one topic. What Kafka has not acknowledged after ``timeout_secs`` has failed."""
+        """A gate to one topic. A record that Kafka has not acknowledged after ``timeout_secs`` has failed."""
         properties = options.gate(timeout_secs)
         limit = _Limit(options, topic)
         await limit.ask()
         together: dict[str, Any] = {}
         if limit.bytes is not None:
-            # Of a batch that is larger than the topic takes Kafka refuses every record, however small.
+            # Kafka refuses every record of a batch that is larger than the topic takes.
             together["batch.size"] = min(whole(properties.get("batch.size")) or BATCH_BYTES, limit.bytes)
         async with AsyncExitStack() as world:
 
@@ -56,13 +56,13 @@ class KafkaGate:
     async def publish_all(self, records: Sequence[Outgoing]) -> Sequence[Position | str | TooLarge]:
         """Each record's position once Kafka has acknowledged it, or why it did not.
 
-        Kafka counts compressed bytes: it alone can tell whether a record fits that is larger than its limit. Such a
-        record is written by a producer of its own, whose refused batches make no other record wait.
+        Kafka counts compressed bytes, so only Kafka can tell whether a record fits that exceeds the limit before
+        compression. Such a record goes alone, by another producer: its refusal holds up no other record.
         """
         limit = self._limit.bytes
         if limit is None:
             return await self._writer.write(records)
-        doubtful = [index for index, record in enumerate(records) if largest_batch(record) > limit]
+        doubtful = {index for index, record in enumerate(records) if largest_batch(record) > limit}
         if not doubtful:
             return await self._writer.write(records)
         results: list[Position | str | TooLarge] = [_NOT_WRITTEN] * len(records)
@@ -73,7 +73,7 @@ class KafkaGate:
             results[index] = result
             if not isinstance(result, Position):
                 return results
-        others = [index for index in range(len(records)) if index not in set(doubtful)]
+        others = [index for index in range(len(records)) if index not in doubtful]
         for index, result in zip(others, await self._writer.write([records[i] for i in others]), strict=True):
             results[index] = result
         return results
@@ -98,7 +98,7 @@ class KafkaGate:
 
     @property
     def statistics(self) -> ClientStatistics:
-        """The newest."""
+        """The newest statistics of the shared producer."""
         return self._writer.keeper.newest
 
 
@@ -107,13 +107,13 @@ class _Limit:
 
     def __init__(self, options: KafkaOptions, topic: str) -> None:
         self.bytes: int | None = None
-        """None while it is not known."""
+        """The limit; None while it is not known."""
         self._options = options
         self._topic = topic
         self._next_at = float("-inf")
 
     async def ask(self) -> None:
-        """Ask again, if the last time is long ago."""
+        """Ask for the limit, unless that was done lately."""
         if time.monotonic() >= self._next_at:
             told = await in_daemon_thread(max_message_bytes, self._options, self._topic)
             self.bytes = self.bytes if told is None else told
@@ -146,7 +146,7 @@ class _Writer:
         return len(self._producer)
 
     async def write(self, records: Sequence[Outgoing], limit: int | None = None) -> list[Position | str | TooLarge]:
-        """``limit``: the topic's, where each record goes alone and so is alone to blame for its size."""
+        """``limit``: the topic's limit, when each record goes alone and a refusal concerns that record."""
         if not records:
             return []
 

@@ -48,9 +48,9 @@ class Shift(NamedTuple):
 
 
 def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, Committable]:
-    """What a group has committed, by partition; where it has nothing, offset 0. Raises `Failed`.
+    """A group's commits by partition; where it has none, offset 0. Raises `Failed`.
 
-    What was committed for an earlier topic of that name counts as nothing, and metadata of another topic says nothing.
+    Commits for an earlier topic of that name do not count, and neither does metadata of another topic.
     """
     consumer = Consumer(options.reader(group_id, {}))
     try:

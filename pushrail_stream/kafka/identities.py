@@ -9,6 +9,7 @@ from typing import Final, final
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.kafka.options import KafkaOptions
 
@@ -37,11 +38,11 @@ class TopicIdentities:
 
     @property
     def known(self) -> Mapping[str, TopicIdentity]:
-        """By topic the identity that was last heard of."""
+        """The newest identity of each topic."""
         return self._known
 
     def ask(self, topics: Collection[str]) -> Mapping[str, TopicIdentity]:
-        """Ask Kafka about these topics; then what is known of them. Waits for seconds at most, and raises nothing."""
+        """Ask Kafka about these topics; the identities that are known. Takes seconds at most, and raises nothing."""
         if self._can_answer():
             asked = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=_TIMEOUT_SECS)
             for name, answer in asked.items():
@@ -54,7 +55,7 @@ class TopicIdentities:
     async def keep(self, topics: Collection[str]) -> None:
         """Ask again and again until cancelled."""
         while True:
-            await asyncio.to_thread(self.ask, topics)
+            await in_daemon_thread(self.ask, topics)
             await asyncio.sleep(_PERIOD_SECS)
 
     def _can_answer(self) -> bool:

@@ -1,4 +1,4 @@
-"""The one place where librdkafka's messages become our records. Nothing that a record contains raises here."""
+"""The one place where librdkafka's messages become our records. No content of a record makes it raise."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class KafkaOptions:
         return self._client(PRODUCER_ONLY, mine, owned)
 
     def reader(self, group_id: str, defaults: Mapping[str, Property]) -> dict[str, Any]:
-        """Properties of a consumer that joins no group. It says itself from where it reads: nothing is left to reset.
+        """Properties of a consumer that joins no group. It is given its positions, so it never resets an offset.
 
         librdkafka wants a ``group_id`` all the same.
         """
@@ -119,7 +119,7 @@ class KafkaOptions:
         return self._producer({"linger.ms": 5}, {"delivery.timeout.ms": round(timeout_secs * 1000)})
 
     def log(self) -> dict[str, Any]:
-        """Properties of the attempts log's producer, which nobody waits for and which keeps little."""
+        """Properties of the attempts log's producer. Nobody waits for it, and it buffers little."""
         defaults = {"linger.ms": 200, "queue.buffering.max.kbytes": 4_096}
         return self._producer(defaults, {"delivery.timeout.ms": _LOG_MS, "delivery.report.only.error": True})
 
@@ -137,8 +137,8 @@ class KafkaOptions:
     def _producer(self, defaults: Mapping[str, Property], owned: Mapping[str, Property]) -> dict[str, Any]:
         mine = {
             "compression.type": "zstd",
-            # Java's clients choose the partition of a key so. With librdkafka's own choice a key that both write would
-            # lie in two partitions.
+            # The choice of Java's clients. With librdkafka's default, a key that both write would lie in two
+            # partitions.
             "partitioner": "murmur2_random",
             # The topic decides what is too large, and it counts compressed bytes where librdkafka counts them before:
             # at less than its maximum it would refuse the copy of a record that Kafka has taken.
@@ -172,7 +172,7 @@ _READING: Final[Mapping[str, Any]] = {
     "enable.auto.offset.store": False,
     "isolation.level": "read_committed",
 }
-"""Every consumer commits by itself, or not at all, and sees only what was committed."""
+"""Every consumer commits explicitly or not at all, and reads only committed records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,10 +184,10 @@ class ConsumerOptions:
     batch: int
     """Records handed over at once, at most."""
     queue_kib: int
-    """When so much is fetched ahead, over all partitions, nothing more is asked for. It counts decompressed bytes."""
+    """Nothing more is fetched while this much waits, over all partitions. It counts decompressed bytes."""
     fetch_bytes: int
     """Fetched at once from each broker, compressed. This bounds memory, since the answer to a fetch is decompressed
-    whole: well compressed events make a thousand times as much of it. A larger batch still comes, alone."""
+    whole: well compressed events grow a thousandfold. A larger batch still comes, alone."""
 
     def properties(self) -> dict[str, Any]:
         """Librdkafka's properties; the operator's own win."""

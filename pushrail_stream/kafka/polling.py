@@ -1,4 +1,4 @@
-"""A producer's own thread: it serves delivery reports, without which nobody who waits would hear of them."""
+"""A producer's own thread: it fetches the delivery reports that callers wait for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _POLL_SECS: Final = 0.1
 
 
 def callbacks(keeper: StatisticsKeeper) -> dict[str, Any]:
-    """Properties by which a producer says nothing of its own accord, and ``keeper`` has its statistics."""
+    """Properties that keep a producer's errors off stderr and bring its statistics to ``keeper``."""
     return {"error_cb": lambda _error: None, "stats_cb": keeper, "statistics.interval.ms": INTERVAL_MS}
 
 
@@ -65,5 +65,5 @@ async def being_polled(producer: Producer, flush_secs: float = 0.0) -> AsyncIter
 
 
 def cannot_go_on(reason: str) -> Failed:
-    """What is said of a producer after an error that is fatal to it."""
+    """The error for callers of a producer that has met a fatal error."""
     return Failed(f"the Kafka producer cannot go on, start it anew: {reason}")

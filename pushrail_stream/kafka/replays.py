@@ -31,9 +31,9 @@ class ReplayJournal:
     @classmethod
     @contextmanager
     def open(cls, options: KafkaOptions, topic: str, *, role: str = "replay") -> Iterator[Self]:
-        """Ready to write. What a dead one had begun and not committed is undone. Raises `Failed`.
+        """Ready to write. A transaction that a dead journal left open is undone. Raises `Failed`.
 
-        Those of different roles do not shut each other out.
+        A new journal ends the one before of the same ``role``, and of no other.
         """
         transactional_id = f"{options.group_id}.{role}"
         producer = Producer(options.transactions(transactional_id) | {"error_cb": lambda _error: None})

@@ -17,7 +17,7 @@ class Reports:
     """Delivery reports of records written together. They come in the producer's thread; one wakes the loop."""
 
     def __init__(self, expected: int, failure: Callable[[KafkaError], str | TooLarge]) -> None:
-        """``failure``: what is said of a record that was not written."""
+        """``failure`` makes the result of a record that was not written."""
         self._loop = asyncio.get_running_loop()
         self.results: list[Position | str | TooLarge] = [""] * expected
         self.all_in: asyncio.Future[None] = self._loop.create_future()
@@ -26,7 +26,7 @@ class Reports:
         self._lock = threading.Lock()
 
     def of(self, index: int) -> Callable[[KafkaError | None, Message], None]:
-        """What librdkafka calls for the record at ``index``."""
+        """The callback for the report of the record at ``index``."""
 
         def report(error: KafkaError | None, message: Message) -> None:
             self.settle(index, _position(message) if error is None else self._failure(error))

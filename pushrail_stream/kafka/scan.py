@@ -81,13 +81,13 @@ class Scan:
         self._problem: KafkaError | None = None
         self._chunks = Chunks(_BATCH, _CHUNK_BYTES)
         self.unreadable: list[tuple[Partition, UnreadableBatch]] = []
-        """What was stepped over, because no client like ours can read it."""
+        """Batches that were stepped over because the client cannot read them."""
         self._identities = TopicIdentities(options)
         self._topics = self._identities.ask([topic])
         self._look_again_at = time.monotonic() + _IDENTITY_SECS
         ahead = {
             "fetch.wait.max.ms": 100,
-            "topic.metadata.propagation.max.ms": 5_000,  # so soon it is believed that a topic has gone
+            "topic.metadata.propagation.max.ms": 5_000,  # how soon it believes that a topic is gone
             "queued.max.messages.kbytes": 16_384,
             **options.fetch_sizes(_FETCH_BYTES),
         }
@@ -146,7 +146,7 @@ class Scan:
             raise self._failed(error) from error
 
     def _look_again(self) -> None:
-        """Raise `TopicRecreated` when the topic's name means another one now: its offsets mean others."""
+        """Raise `TopicRecreated` when the topic was created again: the same offsets name other records now."""
         self._look_again_at = time.monotonic() + _IDENTITY_SECS
         now = self._identities.ask([self._topic])
         if was_recreated(self._topics.get(self._topic), now.get(self._topic)):
@@ -172,7 +172,7 @@ class Scan:
         return records
 
     def _step_over(self, failed: Message) -> None:
-        """Go on behind a batch that cannot be read."""
+        """Go on after a batch that cannot be read."""
         number = cast("int", failed.partition())
         first = max(self._positions[number], cast("int", failed.offset()))
         end = end_of_unreadable(self._options, Partition(self._topic, number), first)

@@ -1,7 +1,7 @@
-"""How large a record may be: what a topic takes, and how much of that a record takes.
+"""Sizes of records, and the largest that a topic takes.
 
 Kafka compares the whole batch, compressed as it comes, with the topic's ``max.message.bytes``; where the topic has a
-``compression.type`` of its own, also as it is stored. What it refuses is every record of the batch.
+``compression.type`` of its own, also as it is stored. It refuses every record of a batch that is too large.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.ports import Outgoing
 
 BATCH_BYTES: Final = 1_000_000
-"""librdkafka's default of ``batch.size``: of several records in one batch, before compression."""
+"""librdkafka's default of ``batch.size``: bytes of a batch of several records, before compression."""
 _ASK_SECS: Final = 2.0
-"""A broker in reach answers within milliseconds; librdkafka's built-in cluster never does."""
+"""Longest wait for the answer. A broker in reach takes milliseconds; librdkafka's built-in cluster never answers."""
 _BATCH_HEAD: Final = 61
-"""Of a batch of format 2, before its records."""
+"""Bytes of a batch of format 2 before its records."""
 _RECORD_HEAD: Final = 36
-"""At most, of a record in it: length, attributes, deltas of time and offset, lengths of key and value, and how many
-headers there are."""
+"""Most bytes of a record besides key, value and headers: length, attributes, deltas of time and offset, lengths of key
+and value, and the number of headers."""
 _HEADER_HEAD: Final = 10
-"""At most, of a header: the lengths of its name and its value."""
+"""Most bytes of a header besides name and value: their lengths."""
 
 
 def max_message_bytes(options: KafkaOptions, topic: str) -> int | None:
@@ -39,6 +39,6 @@ def max_message_bytes(options: KafkaOptions, topic: str) -> int | None:
 
 
 def largest_batch(record: Outgoing) -> int:
-    """Bytes of a batch of this record alone, uncompressed; a few more rather than one too few."""
+    """Upper bound of the bytes of an uncompressed batch that holds this record alone."""
     headers = sum(_HEADER_HEAD + len(name.encode()) + len(value or b"") for name, value in record.headers)
     return _BATCH_HEAD + _RECORD_HEAD + len(record.key) + len(record.value) + headers

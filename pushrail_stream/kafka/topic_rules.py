@@ -36,11 +36,11 @@ class Deviation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What one setting of a topic has to be."""
+    """The requirement on one setting of a topic."""
 
     setting: str
     required: str
-    """In words."""
+    """The required value, in words."""
     is_met: Callable[[str], bool]
     value: str
     """The value to set."""
@@ -133,12 +133,12 @@ def keeps_for(least_ms: float, effect: str, *, loses_data: bool = False) -> Rule
 
 
 def keeps_any_amount(effect: str) -> Rule:
-    """Kafka removes nothing because there is much."""
+    """Kafka removes no record because of the topic's size."""
     return Rule("retention.bytes", "-1", lambda value: int(value) < 0, "-1", effect)
 
 
 def retention_ms(least_ms: float) -> int:
-    """The retention to make a topic with that has to keep records for ``least_ms``: a week, or that time."""
+    """The retention of a new topic that has to keep records for ``least_ms``: a week, or longer where that is more."""
     return max(_WEEK_MS, math.ceil(least_ms))
 
 

@@ -36,7 +36,7 @@ _HEADROOM_BYTES: Final = 64 * 2**10
 """The most that the delivery headers add to a copy on a retry topic or the DLQ."""
 _COPY_BYTES: Final = {"max.message.bytes": str(_MAX_EVENT_BYTES + _HEADROOM_BYTES)}
 NOBODY_TO_ASK: Final = "the cluster has no controller that could be asked"
-"""The reason of a broker that is embedded: it has none."""
+"""The reason given for an embedded broker, which has no controller."""
 _ONE_A_KEY: Final = "Of the records with one key Kafka keeps the last one only"
 
 
@@ -131,7 +131,7 @@ def topics_named(settings: Settings, *names: str) -> list[TopicPlan]:
 
 
 def worker_topics(settings: Settings) -> list[TopicPlan]:
-    """The topics without which a worker could not deliver, or not keep what it gives up on."""
+    """The topics that a worker reads and writes: it cannot run without any of them."""
     topics = settings.topics
     documents = [topics.destinations] if settings.registry.topic else []
     return topics_named(settings, topics.events, *topics.retry, topics.dlq, topics.attempts, *documents)
@@ -163,7 +163,7 @@ def create_topics(
 def describe_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> dict[str, TopicState | None]:
     """The topics by name, with their deviations from ``plans``; None for a topic that is missing.
 
-    Raises `Failed` when Kafka cannot be reached. A configuration that cannot be read is none of its failures.
+    Raises `Failed` when Kafka cannot be reached, but not when a configuration cannot be read.
     """
     admin = AdminClient(options.admin())
     cluster = _metadata(admin, options)
@@ -179,7 +179,7 @@ def describe_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> dict[s
 
 
 def check_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> list[SettingCaveat]:
-    """What is not as it should be, though nothing is lost by it, and what could not be checked.
+    """Deviations that lose no data, and topics that could not be checked.
 
     Raises `Failed`, which says how to mend it, when Kafka cannot be reached, a topic is missing, or its configuration
     can lose data.
@@ -250,7 +250,7 @@ def _configs(admin: AdminClient, cluster: Any, names: Iterable[str]) -> dict[str
 
 
 def _largest_copy(plans: Sequence[TopicPlan], configs: Mapping[str, dict[str, Any] | str]) -> int | None:
-    """The size that a copy of the largest event has; None where it is not known."""
+    """The size of a copy of the largest event; None where it is not known."""
     for plan in plans:
         events = configs.get(plan.name, "")
         if plan.holds_events and not isinstance(events, str):

@@ -30,9 +30,9 @@ class Client(enum.Enum):
 
 
 def check_clients(own: Mapping[str, Any], wanted: Mapping[Client, Sequence[Mapping[str, Any]]]) -> None:
-    """Raise `SettingsError`, which names the property, when a client cannot be made of what is ``wanted``.
+    """Raise `SettingsError`, which names the property, when a client cannot be made of the properties ``wanted``.
 
-    ``own``: the operator's part of it. Takes milliseconds and connects to nothing.
+    ``own``: the operator's properties among them. Takes milliseconds and connects to nothing.
     """
     for kind, several in wanted.items():
         for properties in several:
@@ -57,7 +57,7 @@ def _refusal(kind: Client, properties: Mapping[str, Any]) -> str | None:
 
 
 def _offline(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """The same without an address to connect to. librdkafka asks for a token as soon as a client is made."""
+    """The same properties without any address to connect to. A new client would ask for its token at once."""
     offline = {name: value for name, value in properties.items() if name != "bootstrap.servers"}
     if offline.get(_TOKENS_OF, "none") != "none":
         offline["sasl.oauthbearer.method"] = "default"
@@ -81,7 +81,7 @@ def _mentions(text: str, word: str) -> bool:
 
 
 def _masked(text: str, own: Mapping[str, Any]) -> str:
-    """Without the operator's values: any of them may be a secret in the wrong place."""
+    """The text without the operator's values: any of them may be a secret in the wrong place."""
     for value in own.values():
         if isinstance(value, str) and value:
             text = re.sub(_bounded(value), MASK, text)

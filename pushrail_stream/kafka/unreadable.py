@@ -1,4 +1,4 @@
-"""Batches of records that the client cannot read: where one ends, so that somebody can step over it.
+"""Batches of records that the client cannot read: finds the end of one, so that a reader can step over it.
 
 Producers compress whole batches, and a broker serves whole batches. librdkafka does not decompress a zstd batch to more
 than ``receive.message.max.bytes``, and reports the same error again and again without passing it.
@@ -23,7 +23,7 @@ _POLL_SECS: Final = 0.1
 _ANSWER_SECS: Final = 15.0
 _LIMIT: Final = "receive.message.max.bytes"
 _SMALL: Final = {_LIMIT: 16_000_000, "fetch.max.bytes": 8_000_000}
-"""To find where a batch ends it need not be decompressed: an error tells its first offset. So little memory will do."""
+"""Small limits make every large batch unreadable without decompressing it: the error alone tells its first offset."""
 
 
 class UnreadableBatch(NamedTuple):
