@@ -39,9 +39,9 @@ def read_regular_file(path: Path) -> bytes:
 
 @final
 class Answering(Generic[T]):
-    """A call that asks a file system, given up after `ANSWER_SECS`; one that hangs is not repeated until it has ended.
+    """A call that asks a file system and is given up after `ANSWER_SECS`.
 
-    So at most one thread for every caller is stuck.
+    A call that hangs is not repeated until it has ended, so at most one thread of each caller is stuck.
     """
 
     def __init__(self, call: Callable[[], T]) -> None:

@@ -18,7 +18,7 @@ class Failed(Exception):  # noqa: N818 - it is the sentence a person reads
 
 
 class TopicRecreated(Failed):
-    """A topic was deleted and created again while it was read: what was read of it came from the earlier topic."""
+    """A topic was deleted and created again while it was read: the records read so far are the earlier topic's."""
 
 
 @contextmanager
@@ -49,7 +49,7 @@ class Bus(Protocol):
         """One attempt. Never raises for anything AWS or the network does: that is a `CallFailed`."""
 
     async def sign_in(self, destination: Destination) -> bool:
-        """Whether there are credentials to call with: those there are, or new ones. Never raises, as `put`."""
+        """Whether there are credentials to call with; signs in when there are none. Never raises, like `put`."""
 
     async def look(self, destination: Destination) -> Presence:
         """Whether the destination's bus exists. Never raises for anything AWS or the network does."""
@@ -60,8 +60,8 @@ class Bus(Protocol):
     def renew_session(self, destination: Destination) -> bool:
         """The `put` that has just returned was refused for its session. Whether the next one has a newer session.
 
-        False: that session was new already, so another one would be refused as well. To be called before anything else
-        is awaited. A late refusal of a session that has been replaced changes nothing.
+        False: that session was new already, so another one would be refused as well. Call it before anything else is
+        awaited. A late refusal of a session that has been replaced changes nothing.
         """
 
 

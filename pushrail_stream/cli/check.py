@@ -29,7 +29,7 @@ from pushrail_stream.settings import Settings
 _SHOWN: Final = 100
 """Missing deliveries that are named to people."""
 _BY: Final[dict[Fault, str]] = {
-    "customer": "by fault of the customer", "producer": "by fault of the producer", "ours": "by our own fault",
+    "customer": "by the customer's fault", "producer": "by the producer's fault", "ours": "by our own fault",
 }  # fmt: skip
 
 
@@ -66,13 +66,13 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
             else:
                 _print(tally)
                 if found.unreadable:
-                    remark(f"{found.unreadable} records of {settings.topics.attempts} make no sense")
+                    remark(f"{found.unreadable} records of {settings.topics.attempts} cannot be understood")
     if missing := tally.tally.total["missing"]:
         raise CommandError(f"{missing} deliveries are missing")
 
 
 class _Found:
-    """What was found, counted; the deliveries themselves are read from the spill as often as they are asked for."""
+    """The counts of a check. The deliveries themselves are read from the spill each time they are asked for."""
 
     def __init__(self, found: Check) -> None:
         self.check = found

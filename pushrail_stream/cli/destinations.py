@@ -45,10 +45,10 @@ def destinations() -> None:
 def list_(options: Options, *, state: bool) -> None:
     """List every destination; documents that were refused are named on stderr.
 
-    A state is what the log says since the destination's last delivery, the worst first: gone (its bus does not exist),
-    suspended, blocked, slowed (it throttles), retrying, or delivering; nothing where nothing was tried. For a bus that
-    does not exist the list says when it was last seen, how many deliveries were called delivered since then, and the
-    command that sends them again.
+    A state is derived from the log since the destination's last delivery, the worst first: gone (its bus does not
+    exist), suspended, blocked, slowed (it throttles), retrying, or delivering; nothing where nothing was tried. For a
+    bus that does not exist, the list says when it was last seen, how many deliveries were reported as delivered since
+    then, and the command that sends them again.
 
     With --json: one document a line, secrets masked; with --state one object with id, state, code and since a line, and
     for a missing bus missingSince, lastSeen, deliveredSince and replay.
@@ -140,7 +140,7 @@ def _list_states(options: Options, directory: Catalog) -> None:
 
 
 def _swallowed(options: Options, missing: Mapping[str, MissingBus], since_ms: int) -> SwallowedDeliveries:
-    """The deliveries that missing buses swallowed: the delivery log is read again, as far back as it takes."""
+    """The deliveries that missing buses swallowed. Reads the delivery log again, as far back as needed."""
     swallowed = SwallowedDeliveries(missing, since_ms)
     if missing:
         topic = options.settings.topics.attempts

@@ -41,10 +41,10 @@ def dlq() -> None:
 def list_(options: Options, *, wanted: LetterFilter) -> None:
     """Count dead letters by destination, customer, reason and code, with the oldest and the newest of each.
 
-    Fault "customer": their side refused it, or their event is at fault. Fault "producer": what produced the record, or
-    we, wrote something that is no event. Fault "ours": an event without a header pushrail-vendor came while the setting
-    vendor was not set. Reason "foreign": delivery headers are missing or make no sense, so that somebody else has
-    written or damaged the record; it is shown and never replayed. With --json: one object for each row.
+    Fault "customer": their side refused it, or their event is at fault. Fault "producer": the record's producer, or we,
+    wrote something that is no event. Fault "ours": an event without the header pushrail-vendor came while the setting
+    vendor was not set. Reason "foreign": delivery headers are missing or invalid, so somebody else has written or
+    damaged the record; it is shown and never replayed. With --json: one object for each row.
     """
     with Bar("dead letters", quiet=options.json) as bar:
         groups = count_letters(read_letters(options.settings, wanted, bar))

@@ -1,4 +1,4 @@
-"""The past events that ``replay events`` is asked for, by when they were produced or delivered."""
+"""The options of ``replay events`` that choose past events, by when they were produced or delivered."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def events_asked_for(
     event_type: str | None,
     **times: int | None,
 ) -> EventFilter | None:
-    """The filter; None where a replay is resumed, which has its own."""
+    """The filter; None when a replay is resumed, because that has its own."""
     some = everything or not (customer is destination is event_type is None)
     if resume is not None:
         if some or any(time is not None for time in times.values()):

@@ -112,9 +112,9 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
     """Seal every secret anew by the primary key, while workers run, and say which old keys can go.
 
     Every worker must have the primary key before. One document after the other is replaced as a whole; a rotation that
-    was interrupted is taken up by running it again. Exits 1 when a secret may still be sealed by an old key: its
-    document could not be read or opened, and no key goes then. A document that cannot be parsed and holds nothing that
-    an old key has sealed is left as it is, and named; this does not fail the rotation.
+    was interrupted is taken up by running it again. Exits 1, and removes no key, when a secret may still be sealed by
+    an old key because its document could not be read or opened. A document that cannot be parsed and holds no secret
+    that an old key has sealed is left as it is, and named; this does not fail the rotation.
 
     With --json: one object with primary, resealed, refusals, left, documents by key, unused and removed.
     """

@@ -25,9 +25,13 @@ _OPTIONS: Final = (
         "reasons",
         type=click.Choice(REASONS),
         multiple=True,
-        help='May be repeated. "foreign": a record that somebody else has written there, or damaged.',
+        help='Only with this reason; may be repeated. "foreign": somebody else wrote or damaged the record.',
     ),
-    click.option("--fault", type=click.Choice(FAULTS), help="Whose: the customer's, its producer's, or our settings'."),
+    click.option(
+        "--fault",
+        type=click.Choice(FAULTS),
+        help="Only dead letters caused by the customer, by the record's producer, or by our settings.",
+    ),
     click.option("--code", help="With this error code, AWS's or ours."),
     click.option("--event-type", help="Of exactly this event type."),
     click.option(

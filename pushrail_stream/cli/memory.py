@@ -1,4 +1,4 @@
-"""Memory that a worker has no more use for goes back to the system."""
+"""Returns memory that a worker no longer uses to the system."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ctypes
 from typing import Final
 
 _M_MMAP_THRESHOLD: Final = -3
-"""glibc's name for the size from which a block is mapped on its own (mallopt(3))."""
+"""glibc's number for the setting "size from which a block is mapped on its own" (mallopt(3))."""
 _LARGE_BYTES: Final = 128 * 2**10
 """glibc's own default, which it raises to 32 MiB by itself as soon as a block of that size is freed."""
 

@@ -30,7 +30,7 @@ def emit(value: Any) -> None:
 
 
 def emit_with_lists(facts: Mapping[str, Any], lists: Mapping[str, Iterable[Any]]) -> None:
-    """One JSON object on a line of its own: the facts, and lists that are written item by item."""
+    """One JSON object on a line of its own: first the facts, then lists that are written item by item."""
     click.echo(_compact(facts)[:-1], nl=False)
     for name, items in lists.items():
         click.echo(f",{_compact(name)}:[", nl=False)

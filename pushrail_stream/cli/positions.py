@@ -1,4 +1,4 @@
-"""Positions on the command line: where a record lies."""
+"""Positions of records as arguments of a command."""
 
 from __future__ import annotations
 

@@ -121,11 +121,11 @@ def _replay_letters(settings: Settings, choice: LetterChoice, sender: Sender, li
     "delivered_since_ms",
     type=MOMENT,
     metavar="TIME",
-    help="Only events that the delivery log calls delivered to the destination then or later.",
+    help="Only events that the delivery log shows as delivered to the destination then or later.",
 )
 @click.option(
     "--delivered-until", "delivered_until_ms", type=MOMENT, metavar="TIME",
-    help="And before then. [default: now]",
+    help="Only events shown as delivered before then. [default: now]",
 )  # fmt: skip
 @click.option("--all", "everything", is_flag=True, help="Of all customers, to all their destinations.")
 @click.option("--limit", type=click.IntRange(1), help="End after so many deliveries; one event's stay together.")
@@ -148,8 +148,8 @@ def events(
     Copies go to the first retry topic, due now, one for each destination that wants the event. How far it has come is
     written with them, first of all before anything is sent: what was interrupted goes on with --resume.
 
-    With --delivered-since exactly those events go that EventBridge took for the destination in that time, as a missing
-    bus takes them too.
+    With --delivered-since, only events are sent that EventBridge accepted for the destination in that time. It accepts
+    events for a missing bus too.
 
     With --json: one object with replay, dryRun, sent, chosen (destination and count of each), leftOut (why, and how
     many) and at.
@@ -175,7 +175,7 @@ def events(
 
 
 def _delivered_events(settings: Settings, wanted: EventFilter, bar: Bar) -> DeliveredEvents | None:
-    """The events that the delivery log calls delivered; None where all of the topic are meant."""
+    """The events that the delivery log shows as delivered; None when the filter does not ask for them."""
     since_ms, until_ms = wanted.delivered_since_ms, wanted.delivered_until_ms
     if wanted.destination is None or since_ms is None or until_ms is None:
         return None

@@ -29,7 +29,7 @@ from pushrail_stream.settings import Settings
 
 _LAST_PORT = 65_535
 _COLLECT_SECS = 60.0
-"""Between two collections of the younger objects: each walks what was allocated since, some 10 ms of a busy worker."""
+"""Between two collections of the younger objects. Each walks the objects allocated since: 10 ms in a busy worker."""
 _FULL_COLLECTION = 10
 """Every tenth collection walks all objects."""
 
@@ -51,7 +51,7 @@ def run(options: Options, workers: int) -> None:
         return
     if settings.http.port + workers - 1 > _LAST_PORT:
         raise CommandError(f"http.port: {workers} workers need a port each, and there is none after {_LAST_PORT}", 2)
-    # Read and tried out here, so that a mistake in the settings is reported once and not by every worker.
+    # Tried out here, so that a mistake in the settings is reported once and not by every worker.
     kafka_options(settings)
     _supervise(options, workers, settings.http.port)
 
@@ -82,7 +82,7 @@ def _with_port(settings: Settings, port: int) -> Settings:
 
 
 def collect_now_and_then(loop: asyncio.AbstractEventLoop, number: int = 1) -> None:
-    """Let the cycle collector run by the clock: with its high threshold, a quiet worker would not start it for hours.
+    """Run the cycle collector by the clock: with its high threshold, a quiet worker would not run it for hours.
 
     Sign-ins and revoked partitions leave reference cycles, each with a client's connections or a partition's records.
     """

@@ -28,16 +28,16 @@ _MAX_REASON: Final = 500
     epilog='Example: pushrail-stream topics skip pushrail.events/3/1042 --reason "batch of 600 MB" --dry-run'
 )
 @click.argument("position")
-@click.option("--reason", required=True, help="Why, for whoever reads the dead letter later.")
+@click.option("--reason", required=True, help="The reason, which the dead letter shows.")
 @click.option("--dry-run", is_flag=True, help="Say which offsets would be stepped over, and change nothing.")
 @common_options
 def skip(options: Options, *, position: str, reason: str, dry_run: bool) -> None:
-    """Step over what no worker can read at POSITION: topic/partition/offset, of the events topic or a retry topic.
+    """Step over a batch that no worker can read at POSITION: topic/partition/offset, of the events or a retry topic.
 
-    Kafka's client reads whole batches. One that does not decompress, or to more than receive.message.max.bytes, stops
-    its partition; `/readyz`, the log (`partition_unread`) and an alert name it. All records of that batch from POSITION
-    on are stepped over. None of them can be read or kept: have their producer send them again. A record that can be
-    read is never skipped: it is delivered, or becomes a dead letter.
+    Kafka's client reads whole batches. A batch stops its partition when it cannot be decompressed, or only to more than
+    receive.message.max.bytes; `/readyz`, the log (`partition_unread`) and an alert name the partition. All records of
+    that batch from POSITION on are stepped over. None of them can be read or kept: have their producer send them again.
+    A record that can be read is never skipped: it is delivered, or becomes a dead letter.
 
     The order and a dead letter (undecodable, code Skipped) are written together. Workers that run carry it out within
     about half a minute, others when they come to that batch.

@@ -37,8 +37,8 @@ topics.add_command(skip)
 def create(options: Options, partitions: int, replication: int | None, dry_run: bool) -> None:  # noqa: FBT001 - click's way
     """Create the topics that are missing, with sensible retention, sizes and min.insync.replicas.
 
-    A topic that exists is left as it is. Where its configuration is not as it has to be, the last column and stderr say
-    so. Exits 1 when such a difference can lose data: `run` refuses to start then.
+    A topic that exists is left as it is. The last column and stderr show where its configuration differs from the
+    required one. Exits 1 when such a difference can lose data: `run` refuses to start then.
     """
     settings = options.settings
     kafka, plans = kafka_options(settings), plan_topics(settings, partitions)
@@ -64,7 +64,7 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
 @topics.command(epilog="Example: pushrail-stream topics describe")
 @common_options
 def describe(options: Options) -> None:
-    """Show each topic: partitions, copies, settings of its own, and where its configuration is not as it has to be.
+    """Show each topic: partitions, copies, settings of its own, and where it differs from the required configuration.
 
     Exits 1 when a topic is missing, or when a difference can lose data: `run` refuses to start then. Other differences
     are warnings, and the exit code stays 0.
@@ -91,7 +91,7 @@ def describe(options: Options) -> None:
 
 
 def _report(states: Iterable[TopicState | None]) -> None:
-    """Say what each difference does and how to mend it. Raises `CommandError` when one can lose data."""
+    """Print the effect and the remedy of each difference. Raises `CommandError` when one can lose data."""
     found = [deviation for state in states if state for deviation in state.deviations]
     for deviation in found:
         if not deviation.loses_data:

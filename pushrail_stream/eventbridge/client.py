@@ -37,7 +37,7 @@ _PRODUCT: Final = "pushrail-stream"
 """Our name in the User-Agent, for whoever reads the customer's CloudTrail."""
 
 _OF_A_REGION: Final = (EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError)
-"""What botocore raises for a region that it knows no endpoint of. Its name comes from a document."""
+"""botocore's exceptions for a region without a known endpoint. The region's name comes from a document."""
 
 _IDLE_SECS: Final = SESSION_SECS
 """What is kept for a destination (4 KB with a session) is dropped when unused for as long: its session is over then."""
@@ -134,7 +134,7 @@ class _Access:
         self.source = source
         self.signer: Signer | None = None
         self.signed_by: Keys | None = None
-        """What signed the last call that returned: the keys that `renew_session`, right after it, is about."""
+        """The keys of the last call that returned. `renew_session`, which is called right after it, is about them."""
         self.used_at = 0.0
 
     def fits(self, destination: Destination) -> bool:
@@ -212,7 +212,7 @@ class EventBridge:
         return access.source.renew(access.signed_by, self._stamps.read()[0])
 
     async def sign_in(self, destination: Destination) -> bool:
-        """Whether there are credentials to call with: those there are, or those of a new session."""
+        """Whether there are credentials to call with; signs in for a new session when there are none."""
         access = self._access(destination)
         return not isinstance(await access.source.keys(access.used_at), CallFailed)
 

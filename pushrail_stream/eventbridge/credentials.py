@@ -32,8 +32,8 @@ _LONGEST_PAUSE_SECS: Final = 15.0
 """A failed sign-in answers for 1 s, then 2, 4, 8 and 15: a thousand destinations in an outage of STS ask it 67 times a
 second, of 600 an account may. Less than half of the 30 s after which a suspended lane probes: each probe asks anew."""
 _REPLACEMENT_KEPT_SECS: Final = 15.0
-"""A session that took the place of a refused one is kept for as long, even if it is refused too: a bus that takes none
-of our sessions must not cost a sign-in per call. Less than the 30 s after which a suspended lane probes, so that every
+"""Seconds for which the replacement of a refused session is kept, even if it is refused too: a bus that takes none of
+our sessions must not cost a sign-in per call. Less than the 30 s after which a suspended lane probes, so that every
 probe whose session is refused gets a new one. AWS may also need seconds to know a new session everywhere."""
 _NEVER: Final = -math.inf
 _NOT_IN_SESSION_NAME: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
@@ -76,7 +76,7 @@ class FixedKeys:
 
 
 def _usable(access_key_id: str, secret: Secret) -> Keys | CallFailed:
-    """A customer's key pair. A document may be right, and what its variable or its seal holds cannot sign a request."""
+    """A customer's key pair, if it can sign a request: a valid document may name a bad value."""
     keys = checked_keys(access_key_id, secret.reveal(), None)
     if isinstance(keys, Keys):
         return keys

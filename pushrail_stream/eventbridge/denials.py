@@ -4,8 +4,8 @@ STS says AccessDenied for both: a trust policy that does not let us in, and an i
 AssumeRole. One role cannot be told apart from that; many can. When the last roles that were met anew, of several
 accounts, were all denied and none was granted meanwhile, the fault is taken to be ours until one is.
 
-A refusal of PutEvents without AWS's own error comes from a proxy or a firewall. Those do not know our customers apart:
-when several destinations get it and none is answered meanwhile, the fault is ours too.
+A refusal of PutEvents without AWS's own error comes from a proxy or a firewall, which treats all customers alike. When
+several destinations get it and none is answered meanwhile, the fault is ours too.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class Denials:
 
 
 SEVERAL: Final = 2
-"""Destinations that something on the way must refuse before it counts as our own fault."""
+"""Destinations whose calls a proxy or firewall must refuse before that counts as our own fault."""
 
 
 @final
 class RefusalsOnTheWay:
-    """The destinations that something between AWS and us has refused since a call to this endpoint was answered."""
+    """The destinations that a proxy or firewall has refused since AWS last answered a call to this endpoint."""
 
     __slots__ = ("_refused",)
 

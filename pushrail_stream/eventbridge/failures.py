@@ -1,7 +1,7 @@
 """What the network did, as `CallFailed`: no reply came, so the outcome is unknown and ``http_status`` is None.
 
 Codes: ConnectTimeout, ReadTimeout, ConnectionClosed (the call may have been carried out), ConnectionFailed, DnsFailed,
-TlsFailed, ProxyFailed; anything else has the name of what was raised.
+TlsFailed, ProxyFailed; anything else has the name of the exception.
 """
 
 from __future__ import annotations

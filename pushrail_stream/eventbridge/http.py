@@ -1,4 +1,4 @@
-"""HTTP to AWS: one POST, one reply. Whatever the network or the peer does is a value, never an exception.
+"""HTTP to AWS: one POST, one reply. Every failure of the network or the peer is a value, never an exception.
 
 Stock's own aiohttp session carries the request, with stock's TLS context, proxies, CA bundle and time-outs. Redirects
 are not followed: they would hand session tokens, external IDs and events to another host. Cookies are not kept: all
@@ -27,16 +27,16 @@ MAX_REPLY_BYTES: Final = 4 << 20
 """Bytes of a reply that are read, and as many that are decompressed. AWS's replies stay below 16 KiB, except that a
 refusal may quote the request: up to 1 MiB, in which every quotation mark is escaped twice."""
 _BODY_IN_ONE_PIECE: Final = 1 << 20
-"""aiohttp warns of longer bytes, which it would hand to the socket at once."""
+"""Longest body in bytes that is handed to aiohttp as it is: it warns of longer ones, which block the event loop."""
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
-"""zlib finds out by itself which of the two formats it reads."""
+"""zlib's value for detecting the format by the header."""
 _COMPRESSED: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _MAX_ID_LENGTH: Final = 128
 """Characters of a request id. AWS's have 36."""
 
 
 class HttpReply(NamedTuple):
-    """What came back."""
+    """A reply, whatever its status."""
 
     status: int
     headers: Mapping[str, str]
@@ -45,7 +45,7 @@ class HttpReply(NamedTuple):
 
     @property
     def request_id(self) -> str | None:
-        """AWS's name for the request; None where there is none, or none that can be written down."""
+        """AWS's id of the request; None where there is none, or one that is not printable."""
         return kept_id(self.headers.get("x-amzn-RequestId"))
 
     def for_parser(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class Http:
         return cls(url, session, proxy=(proxy_url, proxies.proxy_headers_for(url)), timeout=timeout)
 
     async def post(self, operation: Operation, headers: dict[str, str], body: bytes) -> HttpReply | CallFailed:
-        """The reply, whatever its status; a `CallFailed` when none came that can be read."""
+        """The reply, whatever its status; a `CallFailed` when no readable one came."""
         try:
             response = await self._session.request(
                 "POST",
@@ -119,7 +119,7 @@ def _reuse_only_silent(connector: Any) -> None:
 
 
 def kept_id(name: object) -> str | None:
-    """A request id that can be written down; None for anything else."""
+    """A request id that is short and printable; None for anything else."""
     if isinstance(name, str) and name.isascii() and name.isprintable() and 0 < len(name) <= _MAX_ID_LENGTH:
         return name
     return None
@@ -140,7 +140,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def decompressed(content: bytes, coding: str) -> bytes:
-    """A proxy may compress in spite of ``Accept-Encoding: identity``."""
+    """The content, decompressed if it can be: a proxy may compress in spite of ``Accept-Encoding: identity``."""
     if coding.strip().lower() not in _COMPRESSED:
         return content
     try:

@@ -25,7 +25,7 @@ class OwnAccount(NamedTuple):
 
     account: str
     partition: str
-    """As ARNs name it (``aws``, ``aws-cn``, ...): no role is assumed across."""
+    """As ARNs name it (``aws``, ``aws-cn``, ...). No role of another partition can be assumed."""
 
 
 async def own_account(*, region: str, endpoint_url: str | None, timeout_secs: float) -> OwnAccount:

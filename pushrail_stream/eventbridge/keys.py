@@ -1,4 +1,4 @@
-"""Keys: what signs a call to AWS, checked where it comes in."""
+"""Keys that sign a call to AWS, checked where they come in."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FITS_A_HEADER: Final = re.compile(r"[\x21-\x7e]+")
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """What signs a call. Keys are told apart by identity: each sign-in makes new ones."""
+    """The keys that sign a call. They are compared by identity: each sign-in makes new ones."""
 
     access_key_id: str
     secret: Secret
@@ -22,7 +22,7 @@ class Keys:
 
 
 def checked_keys(access_key_id: object, secret: object, token: object) -> Keys | str:
-    """Keys that can sign a request, or what is wrong with them. The problem repeats none of their characters."""
+    """Keys that can sign a request, or the problem with them, which repeats none of their characters."""
     if not isinstance(access_key_id, str) or not _FITS_A_HEADER.fullmatch(access_key_id):
         return f"the access key id {_problem_of(access_key_id)}"
     if not isinstance(secret, str) or not _FITS_A_HEADER.fullmatch(secret):

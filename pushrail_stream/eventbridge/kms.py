@@ -25,7 +25,7 @@ _REMEMBERED: Final = 20_000
 """Data keys of 32 bytes that are kept unwrapped: a document that is read again costs KMS nothing."""
 _CONNECTIONS: Final = 16
 _KEY_BYTES: Final = 32
-"""Of an AES-256 key."""
+"""Bytes of an AES-256 key."""
 _DOES_NOT_OPEN: Final = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
 
 
@@ -82,7 +82,7 @@ class KmsKey:
             raise self._refused(error) from error
 
     def _ask(self, operation: str, **request: Any) -> tuple[bytes, dict[str, Any]]:
-        """The data key and all else that KMS said.
+        """The data key and the whole reply.
 
         Raises `KeyUnavailable` when there is no answer that can be used, ClientError when it is a refusal.
         """
@@ -98,7 +98,7 @@ class KmsKey:
         except TimeoutError as error:
             raise self._no_answer(f"no whole answer within {deadline_secs:.0f} s") from error
         except Exception as error:
-            # Whatever the chain of credentials, the network or a reply that is none of KMS makes the library raise.
+            # The chain of credentials, the network and a proxy's reply make the library raise almost anything.
             raise self._no_answer(f"{type(error).__name__}: {error}") from error
         if not isinstance(plain, bytes) or len(plain) != _KEY_BYTES:
             raise self._no_answer(f"the reply has no data key of {_KEY_BYTES} bytes")

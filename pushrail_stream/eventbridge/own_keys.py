@@ -1,9 +1,9 @@
 """Our own credentials, from AWS's standard chain: environment, profile, web identity, container, instance.
 
-Finding them is a step of its own, before anything is asked with them. Whatever goes wrong in it is our fault, of
-whatever type the exception is: a provider of the chain reads files, starts a process, or calls AWS itself.
+Finding them is a step of its own, before any call is made with them. Every failure in it is our fault, whatever type
+the exception has: a provider of the chain reads files, starts a process, or calls AWS itself.
 
-The chain blocks, so it is read in a thread. The thread is a daemon: a provider that hangs does not keep us from ending.
+The chain blocks, so it is read in a daemon thread: a provider that hangs does not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.keys import Keys, checked_keys
 
 _KEPT_SECS: Final = 30.0
-"""Keys are used for so long before the chain is read again. It renews its own keys minutes before their end."""
+"""Seconds for which keys are used before the chain is read again. It renews its own keys minutes before their end."""
 _PAUSE_SECS: Final = 5.0
-"""A failure answers for so long, and keys that AWS refuses are read anew no sooner: hundreds of destinations must not
-start a credential process each."""
+"""Seconds between two readings of the chain after a failure, or when AWS refuses the keys: hundreds of destinations
+must not start a credential process each."""
 _FIRST_WAIT_SECS: Final = 3.0
 """Longest wait for the first answer of the chain. A delivery's first call has three times as long."""
 _WAIT_SECS: Final = 1.0
@@ -62,7 +62,7 @@ class OwnKeys:
         return self._answer
 
     def refused(self, keys: Keys) -> None:
-        """AWS does not take these keys: the chain is read anew, unless it has been since."""
+        """AWS has refused these keys: read the chain anew, unless that was done since."""
         self._is_refused = self._is_refused or keys is self._answer
 
     @property
@@ -70,7 +70,7 @@ class OwnKeys:
         if self._answer is None:
             return True
         secs = _KEPT_SECS if isinstance(self._answer, Keys) and not self._is_refused else _PAUSE_SECS
-        # From both sides: a clock that was set back must not make a failure last.
+        # Compared on both sides, so that a failure does not last when the clock is set back.
         return not 0 <= self._now().timestamp() - self._answered_at < secs
 
     def _start(self) -> asyncio.Future[None]:

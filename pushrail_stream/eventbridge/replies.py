@@ -24,7 +24,7 @@ _QUERY_ERROR: Final = "x-amzn-query-error"
 """``CODE;FAULT``: takes the place of the code in the body, as botocore reads it."""
 _OK: Final = 200
 _REDIRECT: Final = 301
-"""From here on botocore takes an HTTP status for an error."""
+"""The first HTTP status that botocore treats as an error."""
 _SERVER_ERROR: Final = 500
 _STATUS_NAMES: Final[Mapping[int, str]] = {status.value: status.phrase for status in HTTPStatus}
 _CODE: Final = re.compile(r"(?:[^:]*#)?([A-Za-z0-9_.-]{1,128})(?::.*)?", re.DOTALL)
@@ -34,7 +34,7 @@ _MAX_ID_LENGTH: Final = 256
 
 
 def read_results(reply: HttpReply) -> Reply:
-    """The reply to PutEvents. A 200 that says nothing is no success, though botocore takes it for ``{}``."""
+    """The reply to PutEvents. A 200 without a body is no success, although botocore reads it as ``{}``."""
     if reply.status != _OK:
         return _refusal("PutEvents", reply)
     results = _fields(reply.content).get("Entries")
@@ -47,7 +47,7 @@ def read_bus(reply: HttpReply, bus_arn: str) -> CallFailed | None:
     """The reply to DescribeEventBus: None when it says that this bus exists."""
     if reply.status != _OK:
         return _refusal("DescribeEventBus", reply)
-    # Whatever else answers for AWS does not know the bus's ARN.
+    # A proxy that answers for AWS does not know the bus's ARN.
     if _fields(reply.content).get("Arn") != bus_arn:
         return _no_answer("DescribeEventBus", reply, "that does not name the bus")
     return None
@@ -71,7 +71,7 @@ def _refusal(operation: Operation, reply: HttpReply) -> CallFailed:
 
 
 def _page(reply: HttpReply) -> str:
-    """The text of a body that is no JSON; of a server's error page, only the name of its status."""
+    """The text of a body that is not JSON; for a server's error page only the name of its status."""
     page = reply.content.decode(errors="replace")
     is_error_page = reply.status >= _SERVER_ERROR and page.strip().startswith(("<html>", "<!DOCTYPE"))
     return _STATUS_NAMES.get(reply.status, "") if is_error_page or not page.strip() else page
@@ -83,7 +83,7 @@ def _no_answer(operation: Operation, reply: HttpReply, what: str) -> CallFailed:
 
 
 def _fields(content: bytes) -> dict[str, Any]:
-    """The JSON object that the body is; empty when it is none."""
+    """The body's JSON object; empty when the body is not one."""
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError:

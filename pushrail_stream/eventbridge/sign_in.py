@@ -1,4 +1,4 @@
-"""Signing in: AssumeRole with our own credentials, so many calls a second at most, each with an end."""
+"""Signing in: AssumeRole with our own credentials, at a limited rate and with a deadline for each call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from pushrail_stream.ports import SignIns
 
 @final
 class SignInService:
-    """Sessions of customers' roles, for all destinations. It remembers none."""
+    """Opens sessions of customers' roles, for all destinations. It keeps none of them."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class SignInService:
 
     @property
     def sign_ins(self) -> SignIns:
-        """What became of sign-ins so far."""
+        """The sign-ins so far, counted by outcome."""
         return SignIns(self.refreshed, self.failed, self.kept, self._calls, self._refusals)
 
     async def assume_role(self, auth: AssumeRole, name: str, policy: str | None) -> RoleSession | CallFailed:
@@ -106,7 +106,7 @@ class SignInService:
         except TimeoutError as error:
             return no_reply("AssumeRole", error)
         if isinstance(answer, RoleSession) and answer.expires_at <= self.now().timestamp():
-            # To use it would cost a sign-in per call.
+            # Using it would cost a sign-in per call.
             return CallFailed("AssumeRole", UNKNOWN_RESULT, "STS gave a session that is over already")
         return answer
 

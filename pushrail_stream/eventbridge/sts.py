@@ -1,6 +1,6 @@
-"""STS: one call, one answer. Whatever answers in its place, or does not, is a value, never an exception.
+"""STS: one call, one answer. Every failure, and every answer that is not from STS, is a value, never an exception.
 
-The keys that sign a call are given with it: no client of AWS's library looks for credentials here.
+The caller gives the keys that sign a call: no client of AWS's library looks for credentials here.
 
 Leaned on: ``botocore.auth.SigV4Auth``, the ``query`` parser of ``botocore.parsers``, and what eventbridge/http.py
 names.
@@ -48,7 +48,7 @@ _MAX_REPLY_BYTES: Final = 64 << 10
 """Bytes of a reply that are parsed. STS's replies stay below 16 KiB, and 4 MiB of XML take the parser seconds, in which
 nothing else is delivered."""
 _CODE: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
-"""Shape of AWS's error codes. Anything else in their place is the text of somebody in between."""
+"""Shape of AWS's error codes. Any other text in their place comes from a proxy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class StsOptions:
 
 
 class RoleSession(NamedTuple):
-    """What AssumeRole gave."""
+    """The session that AssumeRole returned."""
 
     keys: Keys
     expires_at: float
@@ -78,14 +78,14 @@ class RoleSession(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Whose keys these are."""
+    """The identity behind a pair of keys."""
 
     account: str
     arn: str
 
 
 def assume_role_request(role_arn: str, external_id: str | None, name: str, policy: str | None) -> dict[str, str]:
-    """What AssumeRole is asked. ``name``: of the session. ``policy``: what confines it, beside the role's own."""
+    """The parameters of AssumeRole. ``name``: the session's name. ``policy``: narrows the role's own policies."""
     request = {"RoleArn": role_arn, "RoleSessionName": name, "DurationSeconds": str(SESSION_SECS)}
     if external_id is not None:
         request["ExternalId"] = external_id
@@ -173,7 +173,7 @@ class StsEndpoint:
 
 
 class _Result(NamedTuple):
-    """What came with HTTP 200."""
+    """A reply with HTTP 200."""
 
     action: Action
     reply: HttpReply
@@ -213,7 +213,7 @@ def _identity(given: _Result) -> Identity | CallFailed:
 
 
 def _refusal(action: Action, reply: HttpReply, parsed: dict[str, Any]) -> CallFailed:
-    """What a reply other than 200 says. Without a code of AWS's the status is the code."""
+    """The failure in a reply other than 200. Without an error code of AWS's, the status is the code."""
     said = parsed.get("Error")
     error: dict[str, Any] = said if isinstance(said, dict) else {}
     code, message = error.get("Code"), error.get("Message")

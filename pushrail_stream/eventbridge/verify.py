@@ -135,7 +135,7 @@ class _Trial:
         self.keys: Keys | None = None
 
     async def identify_us(self, keys: Keys) -> Step:
-        """Whose credentials our own are."""
+        """Ask for the identity of our own credentials."""
         sts = await self._our_sts()
         identity = sts if isinstance(sts, CallFailed) else await sts.whose(keys)
         if isinstance(identity, CallFailed):
@@ -143,7 +143,7 @@ class _Trial:
         return Step("our credentials", "ok", safe_message(identity.arn))
 
     async def identify(self, keys: Keys) -> Step:
-        """Whose credentials the customer's key is."""
+        """Ask for the identity of the customer's key."""
         sts = await self._their_sts()
         identity = sts if isinstance(sts, CallFailed) else await sts.whose(keys)
         if isinstance(identity, CallFailed):
@@ -180,7 +180,7 @@ class _Trial:
         return step
 
     async def endpoint(self) -> Endpoint | CallFailed:
-        """Where the destination's bus is called."""
+        """The endpoint where the destination's bus is called."""
         return await self._endpoints.of(self._destination.region)
 
     async def bus(self, endpoint: Endpoint, keys: Keys) -> Step:

@@ -1,9 +1,9 @@
 """PutEvents on the wire: the hot path, and the one file that leans on private names of aiobotocore and botocore.
 
-A call made by the stock client costs five times as much, half of it work that is the same for every call. Here all of
-that is done once per process, region, destination or day; a call is left with: body, two hashes, one HTTP request,
-reply. tests/eventbridge holds this file to what the stock client sends and says, and fails when a library leaves the
-range it was proven with.
+A call made by the stock client costs five times as much, half of it work that is the same for every call. That work is
+done once per process, region, destination or day here. The rest of a call is the body, two hashes, one HTTP request and
+the reply. The tests in tests/eventbridge compare this file with the stock client, and fail when a library leaves the
+range of versions that they were made with.
 
 Leaned on: ``botocore.auth._host_from_url``, and what eventbridge/http.py names.
 """

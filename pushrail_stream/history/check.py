@@ -48,11 +48,11 @@ class Traced(NamedTuple):
 
 
 class Topic(NamedTuple):
-    """The events' topic."""
+    """The topic of events."""
 
     name: str
     id: str | None = None
-    """Kafka's id of it; None where the broker does not tell ids."""
+    """Kafka's id of the topic; None where the broker does not tell ids."""
 
     def holds(self, name: str, topic_id: str | None) -> bool:
         """Whether an origin lies in this topic, and not in one of the same name that was deleted."""
@@ -200,10 +200,10 @@ class Check:
 
 @dataclass(slots=True)
 class _Best:
-    """The traces of one delivery in one."""
+    """All traces of one delivery, put together."""
 
     last: str = ""
-    """The status of the best."""
+    """The status of the best trace."""
     fault: Fault | None = None
     waits: bool = False
     delivered: int = 0
@@ -215,7 +215,7 @@ class _Best:
 
 
 def _best(traces: Iterable[Trace]) -> dict[str | None, _Best]:
-    """By destination."""
+    """The traces put together by destination."""
     found: dict[str | None, _Best] = {}
     for trace in traces:
         best = found.setdefault(trace.destination, _Best())
@@ -241,7 +241,7 @@ class Tally:
         """Deliveries that were confirmed more than once, not counting replays."""
 
     def add(self, status: Status, delivery: Traced) -> None:
-        """Count one."""
+        """Count one delivery."""
         self.total[status] += 1
         self.by_destination.setdefault(delivery.destination or "", Counter())[status] += 1
         self.faults[delivery.fault] += 1

@@ -1,4 +1,4 @@
-"""Delivered: the events that the delivery log calls delivered to one destination within a time."""
+"""Delivered: the events that the delivery log shows as delivered to one destination within a time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class DeliveredEvents:
                 pass  # of another topic, or of no event at all
 
     def starts(self, progress: Mapping[int, int]) -> Mapping[int, int]:
-        """By partition the offset of its first event; events below ``progress`` have been sent before."""
+        """By partition, the offset of its first event. Forgets events below ``progress``, which have been sent."""
         for partition, offset in list(self._left):
             if offset < progress.get(partition, 0):
                 del self._left[partition, offset]

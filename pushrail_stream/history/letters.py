@@ -27,7 +27,7 @@ class Letter:
     event: Event | None
     """None for what cannot be decoded."""
     flaw: BadHeader | None = None
-    """The first delivery header that makes no sense, where one does not."""
+    """The first delivery header that cannot be read; None when all can."""
 
     @property
     def position(self) -> Origin:

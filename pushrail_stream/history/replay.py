@@ -155,7 +155,7 @@ class LetterMark(NamedTuple):
 
 
 def letter_key(letter: Letter, destination_id: str) -> str:
-    """The delivery's name among the marks. Events of a topic and of an earlier one of its name are not the same."""
+    """The key of the delivery's mark. It tells events of a topic from those of an earlier topic of the same name."""
     topic_id = letter.origin.topic_id
     return f"{letter.origin} {destination_id}" if topic_id is None else f"{letter.origin} {topic_id} {destination_id}"
 
@@ -188,9 +188,9 @@ class EventFilter:
     destination: str | None = None
     event_type: str | None = None
     delivered_since_ms: int | None = None
-    """Only events that the delivery log calls delivered to the destination by an attempt made then or later."""
+    """Only events that the delivery log shows as delivered to the destination by an attempt made then or later."""
     delivered_until_ms: int | None = None
-    """The attempt was made before then. None exactly where ``delivered_since_ms`` is."""
+    """Only by an attempt made before then. None exactly where ``delivered_since_ms`` is."""
 
     def matches(self, event: Event, at_ms: int) -> bool:
         """Whether this event is one of them; the destination is a matter of its route."""
@@ -233,7 +233,7 @@ class EventChoice:
     directory: Directory
     vendor: str | None
     delivered: DeliveredEvents | None = None
-    """Where it is given, no other events are meant."""
+    """The only events that are meant; None for no such limit."""
     chosen: Counter[str] = field(default_factory=Counter)
     """By destination id."""
     left_out: Counter[str] = field(default_factory=Counter)

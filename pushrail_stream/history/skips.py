@@ -1,4 +1,4 @@
-"""Skips: an operator's order to step over a batch that no worker can read, written down where workers find it."""
+"""Skips: an operator's order to step over a batch that no worker can read, written where workers find it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Skip(NamedTuple):
     first: int
     end: int
     reason: str
-    """The operator's, for people."""
+    """The operator's reason, for people."""
     at_ms: int
     topic_id: str | None = None
-    """Which topic of this name; None where Kafka does not say."""
+    """Kafka's id of the topic; None where Kafka does not say."""
 
     def covers(self, partition: Partition, position: int, topic_id: str | None) -> bool:
         """Whether a worker that stands there is to go on at ``end``."""
@@ -54,14 +54,14 @@ def skip_mark(skip: Skip) -> Mark:
 
 
 def find_skip(marks: Mapping[str, bytes], partition: Partition, position: int, topic_id: str | None) -> Skip | None:
-    """The order for a worker that stands at ``position``; None where there is none. Reaches as far as it can."""
+    """The order for a worker that stands at ``position``, the longest of several; None where there is none."""
     orders = (read_skip(value) for key, value in marks.items() if key.startswith(_KEY))
     covering = [skip for skip in orders if skip is not None and skip.covers(partition, position, topic_id)]
     return max(covering, key=lambda skip: skip.end, default=None)
 
 
 def read_skip(value: bytes) -> Skip | None:
-    """What `skip_mark` wrote; None for a record that is none.
+    """The order that `skip_mark` wrote; None for any other record.
 
     The reason is fit for UTF-8: JSON can write half a surrogate pair, which no log and no terminal takes.
     """
@@ -80,7 +80,7 @@ def read_skip(value: bytes) -> Skip | None:
 
 
 def skip_letter(skip: Skip) -> DeadLetter:
-    """The dead letter that stands for what was stepped over: it has neither key nor value, nobody could read them."""
+    """The dead letter for the records stepped over. It has neither key nor value, because nobody could read them."""
     last = skip.end - 1
     message = f"offsets {skip.first} to {last} could not be read and were stepped over by an operator: {skip.reason}"
     record = Record(skip.partition.topic, skip.partition.number, skip.first, None, None, (), skip.at_ms)

@@ -95,7 +95,7 @@ class Spill:
             self._write()
 
     def add_trace(self, trace: Trace) -> None:
-        """Keep a trace. Whatever offset a forged record names is no error: it is none of any event."""
+        """Keep a trace. A forged record may name any offset: that is no error, and the trace belongs to no event."""
         if not (0 <= trace.partition <= _MAX_INTEGER and 0 <= trace.offset <= _MAX_INTEGER):
             return
         self._traces.append(trace)

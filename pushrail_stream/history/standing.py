@@ -1,6 +1,6 @@
-"""How destinations stand, by the delivery log: what it says of each since its last delivery.
+"""How destinations stand: the state of each by the delivery log since its last delivery.
 
-Deliveries to a missing bus are called delivered, too. A second reading counts them, when it is known since when.
+Deliveries to a missing bus are logged as delivered, too. A second reading of the log counts them.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ class Standings:
 
 @final
 class SwallowedDeliveries:
-    """Counts the deliveries to missing buses that were called delivered since each was last seen."""
+    """Counts the deliveries to missing buses that were logged as delivered since each was last seen."""
 
     def __init__(self, missing: Mapping[str, MissingBus], otherwise_ms: int) -> None:
-        """``otherwise_ms``: from when on they count where it is not known when the bus was last seen."""
+        """``otherwise_ms``: the start of counting when it is not known when a bus was last seen."""
         self._periods = {
             name: (otherwise_ms if bus.last_seen_ms is None else bus.last_seen_ms, bus.since_ms + 1)
             for name, bus in missing.items()
@@ -74,7 +74,7 @@ class SwallowedDeliveries:
 
     @property
     def since_ms(self) -> int:
-        """From when on the delivery log is to be read, epoch milliseconds."""
+        """The moment from which the delivery log is to be read, epoch milliseconds."""
         return min(since_ms for since_ms, _ in self._periods.values())
 
     def take(self, attempt: Attempt) -> None:

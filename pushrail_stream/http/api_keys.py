@@ -152,7 +152,7 @@ class ApiKeys:
         return Change(len(self._keys))
 
     def _read(self) -> tuple[object, bytes] | None:
-        """What tells this version of the file from others, and its content; None while it is as it was seen last."""
+        """The file's signature and its content; None while the signature is the one that was seen last."""
         status = self._path.stat()
         seen = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
         # The status comes before the content: a change in between is found at the next look.

@@ -17,7 +17,7 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 
 
 def check_framing(method: bytes, version: str, fields: Fields) -> None:
-    """Raise `Refusal` for a head after which nobody can tell where its body ends, or which host it is for.
+    """Raise `Refusal` for a head that does not tell where its body ends, or which host it is for.
 
     The parser refuses two Content-Length fields, and one beside Transfer-Encoding, by itself.
     """
@@ -37,6 +37,6 @@ def check_framing(method: bytes, version: str, fields: Fields) -> None:
 
 
 def without_upgrade(method: bytes, target: bytes, version: str, fields: Fields) -> bytes:
-    """The head as it would have come from a client that offers no other protocol."""
+    """The same head without its offer of another protocol."""
     kept = (b"%s: %s\r\n" % field for field in fields if field[0] != b"upgrade")
     return b"%s %s HTTP/%s\r\n%s\r\n" % (method, target, version.encode(), b"".join(kept))

@@ -91,8 +91,8 @@ class Ingest:
             Route("/", root),
         ]
         app = Starlette(routes=routes, exception_handlers={HTTPException: self._framework_problem, Exception: _bug})
-        # It would build an absolute address from the Host header, with the scheme that is spoken here: http, behind a
-        # load balancer that speaks TLS. A client that followed would send its API key in clear.
+        # A redirect would name an absolute address with the scheme http, although the load balancer speaks TLS. A
+        # client that followed it would send its API key in clear.
         app.router.redirect_slashes = False
         return app
 

@@ -52,7 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_last = False
         """Whether the connection ends with the rest of this body."""
         self._is_over = False
-        """Whether the connection ends with the answers under way: behind these requests came something unreadable."""
+        """Whether the connection ends after the answers under way, because unreadable data followed their requests."""
         self._is_offer = False
         """Whether the head that has come offers another protocol."""
         self._loose_bytes = 0
@@ -90,7 +90,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._refuse_head()
 
     def _parse(self, data: memoryview) -> None:
-        """Feed the parser. Raises its error for what is not HTTP."""
+        """Feed the parser. Raises its error for data that is not HTTP."""
         while data and not self._is_deaf():
             try:
                 self.parser.feed_data(data)
@@ -222,7 +222,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._is_deaf():
             return
         if self._is_between and self._is_answering():
-            # The requests before it come first: whoever sent them is to see their answers.
+            # The answers to the requests before it come first.
             self._is_over = True
             self.cycle.keep_alive = False
             self._disarm()

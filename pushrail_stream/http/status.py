@@ -83,7 +83,7 @@ def _dead_letters(counts: Mapping[str, int]) -> str:
 
 
 def _missing_buses(missing: Sequence[MissingView]) -> str:
-    """Nothing where all buses exist."""
+    """The table of missing buses; empty while all buses exist."""
     rows = [
         [
             escape(view.destination.id),

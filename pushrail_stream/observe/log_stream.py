@@ -1,4 +1,4 @@
-"""The stream that log lines go to. A line that cannot be written is counted and left out: a log stops nobody."""
+"""The stream of log lines. A line that cannot be written is counted and dropped, so the log never stops the process."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import ClassVar, Final, TextIO, final
 _PIECE: Final = select.PIPE_BUF
 """Bytes that a pipe takes without blocking once it says that it can be written to."""
 _PATIENCE_MS: Final = 100
-"""How long a reader that is behind is waited for. After a line was lost nobody waits until it reads again."""
+"""Longest wait for a reader that is behind, in milliseconds. After a lost line nobody waits until it reads again."""
 
 
 @final
 class LogStream:
     """Writes lines to a stream whose disk may be full, or whose reader may have gone or not be reading.
 
-    It writes to the stream's descriptor: what a buffer could not write would come out later, in pieces.
+    It writes to the stream's descriptor, because a buffer would write the rest of a lost line later, in pieces.
     """
 
     lost_lines: ClassVar[int] = 0
@@ -42,7 +42,7 @@ class LogStream:
             LogStream.lost_lines += 1
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no line is held back."""
 
     def _put(self, line: str) -> bool:
         if self._out is None:

@@ -68,9 +68,9 @@ _UNREAD: Final = (
 )
 _ANEW: Final[Mapping[RestartReason, str]] = {
     "recreated": "the topic was deleted and created again: it is read from its beginning, and records that were read "
-    "before this was noticed are delivered again",
-    "went_back": "Kafka went back below `position`, as it does after an unclean leader election: what is there is "
-    "delivered, some of it again, and records that the log has lost cannot be read any more",
+    "before the worker noticed this are delivered again",
+    "went_back": "Kafka went back below `position`, as it does after an unclean leader election: records that are "
+    "there are delivered, some of them again, and records that the log has lost cannot be read any more",
 }
 _TRIMMED: Final = (
     "the records from `expected` to below `first` were removed before a worker had read them, by the topic's "
@@ -90,9 +90,8 @@ def open_log(level: str, *, stream: TextIO | None = None, as_json: bool = False,
         else structlog.processors.JSONRenderer()
     )
     log: Logger = structlog.wrap_logger(
-        structlog.WriteLogger(
-            cast("TextIO", LogStream(out))
-        ),  # line and line end in one write: several workers may share the stream
+        # Line and line end in one write, because several workers may share the stream.
+        structlog.WriteLogger(cast("TextIO", LogStream(out))),
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         processors=[
             structlog.processors.add_log_level,

@@ -263,7 +263,7 @@ class Metrics(Collector):
             ("pushrail_destinations_suspended", "Destinations that only probes are sent to.", census.suspended),
             (
                 "pushrail_destinations_slowed",
-                "Destinations called less: they throttle or fail.",
+                "Destinations that get fewer calls, because they throttle or fail.",
                 census.slowed,
             ),
             ("pushrail_buses_gone", "Destinations whose bus does not exist.", census.gone),

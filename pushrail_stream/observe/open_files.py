@@ -8,15 +8,15 @@ from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.ports import Observer
 
 _FOR_OTHERS: Final = 200
-"""Files that a worker needs besides: connections to Kafka, STS and KMS, and those who scrape its metrics. An estimate,
-on the safe side for a cluster of ten brokers."""
+"""Files that a worker needs besides: connections to Kafka, STS and KMS, and of scrapers of its metrics. An estimate, on
+the safe side for a cluster of ten brokers."""
 _GROWTH: Final = 1.1
-"""Said again when a tenth more is needed than the last time: not with each new destination."""
+"""The warning is repeated when a tenth more files are needed than last time, not with each new destination."""
 
 
 @final
 class OpenFiles:
-    """Stands before the other observers, and adds a caveat when there are too many destinations."""
+    """Passes signals on to the other observers, and adds a caveat when there are too many destinations."""
 
     def __init__(self, observe: Observer, limit: int | None, per_destination: int) -> None:
         """``limit``: open files, None for no limit. ``per_destination``: calls in flight, each on a connection."""

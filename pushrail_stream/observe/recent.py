@@ -1,4 +1,4 @@
-"""What went wrong lately, kept for the status page: the newest of each kind, however many there were.
+"""Recent incidents for the status page: the newest of each kind, however many there were.
 
 A caveat about a setting holds for as long as the process runs: it is kept, and shown first.
 """
@@ -41,7 +41,7 @@ class Recent:
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._caveats: dict[str, Incident] = {}
-        """By setting: no more than there are settings."""
+        """By setting, so there are at most as many as there are settings."""
         self._kept: OrderedDict[tuple[str, str, str], Incident] = OrderedDict()
 
     def __call__(self, signal: Signal) -> None:

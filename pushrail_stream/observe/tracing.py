@@ -86,7 +86,7 @@ class Tracing:
         if producer is None:
             return
         origin, event = signal.origin, signal.event
-        # A Kafka timestamp may be absent or any number: one that OTLP cannot carry would take the whole batch with it.
+        # A Kafka timestamp may be absent or any number. One that OTLP cannot carry would make the whole batch fail.
         started_ms = min(signal.recorded_at_ms or signal.at_ms, signal.at_ms)
         span = self._tracer.start_span(
             f"process {origin.topic}",

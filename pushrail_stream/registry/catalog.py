@@ -118,7 +118,7 @@ class Catalog:
         return [(change, opened[change] if change in opened else self._read(change)) for change in changes]
 
     def take(self, changes: Iterable[Read]) -> CatalogChange:
-        """Take in what was read. Its cost grows with the changes and the documents that clash with them alone."""
+        """Take changes in. The cost grows only with the changes and the documents that clash with them."""
         taken = _Taken({}, {}, [], [], [])
         names: set[str] = set()
         for change, parsed in changes:
@@ -167,13 +167,13 @@ class Catalog:
         return good is not None and not (isinstance(good.auth, AccessKey) and good.auth.secret is None)
 
     def _decide(self, taken: _Taken) -> set[str]:
-        """Use the documents that clash with nothing; the names of the clashing ones that were decided on again."""
+        """Use the documents that clash with nothing. Returns the names of earlier clashing ones decided on again."""
         again = self._related(taken)
         for name, parsed in again.items():
             del self._clashing[name]
             self._disputed.remove(name, parsed.destination)
         wanted = taken.candidates | again
-        # A document that was let in may have given up what another one claims: until nothing changes any more.
+        # A document that was let in may have given up a claim of another one, so repeat until nothing changes.
         while len(conflicts := self._let_in(wanted, taken.gone)) < len(wanted):
             wanted = {name: wanted[name] for name in conflicts}
         for name, parsed in wanted.items():
@@ -183,7 +183,7 @@ class Catalog:
         return set(again)
 
     def _related(self, taken: _Taken) -> dict[str, Parsed]:
-        """The clashing documents that may not clash any more, or otherwise, now that others have changed or gone.
+        """The clashing documents to decide on again, because others have changed or gone.
 
         They share a claim with a changed document, or with one another.
         """

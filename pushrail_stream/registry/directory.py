@@ -15,7 +15,7 @@ _Customer = tuple[str, str]
 class FileDirectory:
     """Destinations with the names of their documents. Implements `ports.Directory`.
 
-    One thread may change it while others look up: a lookup finds what was there before the change or after it.
+    One thread may change it while others look up: a lookup finds the state before the change or after it.
     """
 
     __slots__ = ("_by_customer", "_by_id", "_files")
@@ -68,9 +68,7 @@ class FileDirectory:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def _open(
-        self, routes: dict[_Customer, dict[str, Destination]], customer: _Customer
-    ) -> dict[str, Destination]:  # fmt: skip
+    def _open(self, routes: dict[_Customer, dict[str, Destination]], customer: _Customer) -> dict[str, Destination]:
         """The customer's route as a mapping that is being changed."""
         if customer not in routes:
             routes[customer] = {destination.id: destination for destination in self.route(*customer)}

@@ -1,6 +1,6 @@
-"""The folder: destination documents as files, looked at again and again for what has changed.
+"""The folder: destination documents as files, looked at again and again for changes.
 
-Looking and not listening: a change is seen on every file system, mounted, linked or swapped by an orchestrator. A look
+It looks and does not listen: so it sees a change on every file system, mounted, linked or swapped. A look
 asks for each file's times, size and inode; it reads only files for which these have changed. It runs on a daemon
 thread, because a mount that does not answer may hold it for ever.
 """
@@ -27,7 +27,7 @@ from pushrail_stream.registry.findings import RegistryError
 LOOK_SECS: Final = 2.0
 """Between two looks: a change is in force within 5 s."""
 _MAX_HUNG: Final = 8
-"""Bounds the threads that are stuck at files: with more such files than this, nothing changes until one answers."""
+"""Most threads that may be stuck at files. With more such files, nothing changes until one answers."""
 _LOOK_COST: Final = 20
 """Looks take at most this part (1/20) of one core's time: with 100,000 documents one takes 0.35 s of CPU time."""
 _EMPTY_LOOKS: Final = 10
@@ -38,7 +38,7 @@ _CLOCK_NS: Final = 60_000_000_000
 _Signature = tuple[int, int, int, int]
 """Modification and change time in nanoseconds, size, inode: rights that change are a change too."""
 _HUNG: Final = (0, 0, 0, -1)
-"""In place of the signature of a file that does not answer."""
+"""Stands for the signature of a file that does not answer."""
 
 
 @final
@@ -109,7 +109,7 @@ class _Found(NamedTuple):
     """Device and inode of the directory."""
     changes: list[DocumentChange]
     unsettled: dict[str, bytes]
-    """Files to read again at the next look, with a digest of what the last reading gave."""
+    """Files to read again at the next look, each with a digest of the last reading."""
     cpu_secs: float
 
 
@@ -180,10 +180,10 @@ class _Walk:
         return read_document(file)
 
     def _is_unsettled(self, is_changed: bool, signature: _Signature | None, change: DocumentChange) -> bool:  # noqa: FBT001
-        """Whether the next look has to read a file again although its signature may be the same then.
+        """Whether the next look has to read a file again even if its signature is the same.
 
-        A second change within the file system's clock tick, behind our reading, leaves the signature as it was: the
-        next look comes later than the coarsest tick (2 s). What could not be read may be readable then.
+        A second change within one tick of the file system's clock, after our reading, does not change the signature.
+        The next look comes later than the coarsest tick (2 s). A file that could not be read may be readable then.
         """
         if change.problem:
             return signature != _HUNG

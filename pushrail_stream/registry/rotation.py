@@ -26,7 +26,7 @@ class Rotation:
     resealed: list[str] = field(default_factory=list)
     """Names of documents; in a rehearsal those that would be."""
     problems: list[Refusal] = field(default_factory=list)
-    """Documents whose secret could not be sealed anew, or of which it cannot be told, and why."""
+    """Documents whose secret could not be sealed anew, or may not have been, and why."""
     left: list[Refusal] = field(default_factory=list)
     """Documents that cannot be parsed and hold nothing that an old key has sealed: no secret waits for them."""
     in_use: Counter[str] = field(default_factory=Counter)
@@ -45,7 +45,7 @@ class Rotation:
 
 
 def _is_free(content: bytes, primary: str) -> bool:
-    """Whether a document that cannot be parsed surely holds no secret but those that the primary key has sealed.
+    """Whether a document that cannot be parsed certainly holds no secret that an old key has sealed.
 
     An escape could spell anything, and so could another encoding or a compressed file.
     """

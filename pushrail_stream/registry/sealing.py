@@ -26,7 +26,7 @@ _NONCE_BYTES: Final = 12
 """96 bits, random: what GCM is made for (NIST SP 800-38D, 8.2.2). A master key may wrap 2^32 data keys so."""
 _TAG_BYTES: Final = 16
 VERSION: Final = "sealed:1"
-"""How a token begins."""
+"""The beginning of every token."""
 _TOKEN: Final = re.compile(rf"{VERSION}:({KEY_ID.pattern}):([A-Za-z0-9_-]{{16,8192}}):([A-Za-z0-9_-]{{38,2048}})")
 
 

@@ -1,6 +1,6 @@
-"""What documents stand for: the destinations in use, and those that stand without credentials for refused documents.
+"""Destinations of documents: those in use, and those without credentials that stand in for refused documents.
 
-Several documents may claim one id. They form a group, and a change works out its own groups alone.
+Several documents may claim one id. They form a group, and a change recomputes only the groups that it touches.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Standing:
             self._documents[destination.id] = (*self._documents.get(destination.id, ()), name)
 
     def _shown(self, destination_id: str) -> _Shown:
-        """What stands for the documents of this id."""
+        """The destination that stands for the documents of this id."""
         group = {name: self._by_document[name] for name in sorted(self._documents.get(destination_id, ()))}
         shown = {d.id: (name, d) for name, d in group.items() if is_usable(d)}
         # An id that several customers claim will be one's: the others' dead letters must not go there then.
