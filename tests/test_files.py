@@ -67,7 +67,7 @@ def test_a_file_that_does_not_answer_is_given_up_and_only_one_thread_waits_for_i
     assert read() == b"content"
 
 
-def test_what_a_call_raises_comes_through_also_a_timeout_of_its_own() -> None:
+def test_an_exception_of_the_call_is_raised_even_its_own_timeout() -> None:
     def refuse() -> None:
         raise TimeoutError("the server said so")
 

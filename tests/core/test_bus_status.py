@@ -1,4 +1,4 @@
-"""Bus status: what the answers to looks mean, and which deliveries a missing bus may have swallowed."""
+"""Bus status: the meaning of answers to looks, and the deliveries that a missing bus may have swallowed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_the_explanation_names_the_command_that_sends_the_deliveries_again() -> 
     )
 
 
-def test_a_bus_that_no_worker_saw_and_nothing_was_sent_to_is_explained_so() -> None:
+def test_the_explanation_of_a_bus_that_no_worker_saw() -> None:
     assert explain("dst", MissingBus(5, None), None) == (
         "it is not known when it was last seen; nothing was reported as delivered since then"
     )
@@ -78,7 +78,7 @@ def test_an_answer_that_lets_batches_go_is_asked_for_again_after_a_while(presenc
     assert status.swallowed is None
 
 
-def test_only_an_old_sight_of_the_bus_counts_as_none() -> None:
+def test_only_an_old_answer_counts_as_none() -> None:
     seen, denied = BusStatus(), BusStatus()
     looked(seen, "there", 0.0)
     looked(denied, "denied", 0.0)
@@ -131,7 +131,7 @@ def test_all_that_was_delivered_since_the_bus_was_last_seen_is_counted(story: li
     assert (status.swallowed.deliveries if status.swallowed else 0) == since
 
 
-def test_what_is_reached_in_another_way_is_asked_about_anew_and_forgets_nothing_it_delivered() -> None:
+def test_a_bus_reached_in_another_way_is_asked_about_anew_and_keeps_its_counts() -> None:
     status = BusStatus()
     status.took(1, 100)
     status.begin_look()

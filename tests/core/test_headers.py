@@ -114,7 +114,7 @@ def test_the_next_hop_replaces_what_the_last_one_said(
 
 
 @given(st.lists(st.tuples(st.sampled_from([*WRITTEN, "x"]), forged_values), max_size=20))
-def test_whatever_a_header_holds_is_refused_or_can_be_written_again(headers: list[tuple[str, bytes | None]]) -> None:
+def test_every_header_value_is_refused_or_can_be_written_again(headers: list[tuple[str, bytes | None]]) -> None:
     read = decode_headers((*encode_headers(FULL, ()), *headers))
     if isinstance(read, DeliveryHeaders):
         assert decode_headers(encode_headers(read, ())) == read

@@ -472,7 +472,7 @@ def test_what_is_left_to_the_next_owner(deliveries: int, *, is_lost: bool, left_
     assert ticket.is_left_open is left_open
 
 
-def test_what_the_consumer_has_read_past_is_committed_past() -> None:
+def test_offsets_that_the_consumer_has_passed_are_committed() -> None:
     tracker = OffsetTracker(Committable(5, ""))
     tracker.pass_over(5)
     assert tracker.committable() == Committable(5, "")
@@ -490,7 +490,7 @@ def test_what_the_consumer_has_read_past_is_committed_past() -> None:
     assert empty.committable() == Committable(4, "")
 
 
-def test_what_is_passed_over_is_no_longer_called_settled_above() -> None:
+def test_offsets_that_were_passed_over_leave_the_map() -> None:
     first = OffsetTracker()
     tickets = [begin(first, offset) for offset in range(5, 10)]
     tickets[2].settle()

@@ -19,8 +19,11 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
+from pushrail_stream.core.record import Partition
+from pushrail_stream.history.skips import Skip, skip_letter, skip_mark
 from pushrail_stream.kafka.gate import KafkaGate
 from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.replays import ReplayJournal
 from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named, worker_topics
 from pushrail_stream.ports import Outgoing, Position
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
@@ -46,7 +49,7 @@ OPERATIONS: Final = {
     "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
 }
 FOR_THE_BROKER: Final = (AclOperation.CLUSTER_ACTION, AclOperation.ALTER, AclOperation.DESCRIBE)
-"""What the broker needs of its own cluster, and this test to change the rules: neither Create nor IdempotentWrite."""
+"""The broker's own operations, and those with which this test changes the rules: no Create, no IdempotentWrite."""
 
 
 class Grant(NamedTuple):
@@ -167,7 +170,9 @@ async def test_workers_ingest_and_producers_need_no_more_than_the_table_says(
         async with desk.working() as log:
             await bus.wait_for_arrivals(2)
         warnings = [line for line in log if '"level": "warning"' in line]
+        assert warnings
         assert all('"event": "dead_lettered"' in line for line in warnings), warnings
+        assert ReplayJournal.read(kafka_options(settings), settings.topics.replays) == {}, "orders of `topics skip`"
 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("ingest")))
@@ -208,6 +213,12 @@ async def test_commands_need_no_more_than_the_table_says(rules: tuple[str, Rules
         acls.allow_only(settings, list(grants("commands", "replays")))
         await desk.run("replay", "dlq")
         await desk.run("replay", "events", "--since", "1h", "--all")
+
+        acls.allow_everything()
+        acls.allow_only(settings, list(grants("commands", "skips")))
+        order = Skip(Partition(settings.topics.events, 0), 0, 1, "unreadable", 0)
+        with ReplayJournal.open(kafka_options(settings), settings.topics.replays, role="skip") as journal:
+            journal.write(settings.topics.dlq, [(None, None, skip_letter(order).headers())], [skip_mark(order)])
 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("commands", "changes")))

@@ -52,7 +52,7 @@ async def test_a_day_of_every_kind_adds_up(real_kafka: str, tmp_path: Path) -> N
         assert told["deadLetteredByFault"] == {"customer": 100, "producer": 1, "ours": 0}
         table = await desk.run("check", "--since", "1h", "--customer", "acct_0")
         assert table.splitlines()[-2:] == [
-            "dead-lettered: 100 by fault of the customer, 0 by fault of the producer, 0 by our own fault",
+            "dead-lettered: 100 by the customer's fault, 0 by the producer's fault, 0 by our own fault",
             "100 events, 100 deliveries, 0 missing, 0 repeated",
         ]
         assert sum(letters(settings).values()) == 101

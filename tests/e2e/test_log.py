@@ -1,4 +1,4 @@
-"""A worker whose log cannot be written goes on delivering, says so in its metrics, and ends as ever."""
+"""A worker whose log cannot be written goes on delivering, counts the lost lines in its metrics, and stops as usual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A committed position: it means nothing in a topic that was created again, and its offset alone on another cluster."""
+"""A committed position: none of it counts in a topic that was created again, and only its offset on another cluster."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def details(numbers: Iterable[int]) -> set[str]:
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
-    """Wait for something that no signal tells of: it is asked for again and again."""
+    """Wait for a condition that no signal tells of, by asking again and again."""
     deadline = time.monotonic() + 90
 
     def look() -> bool:
@@ -105,7 +105,7 @@ async def until_all_arrived(bus: FaultBus, numbers: Sequence[int]) -> None:
 
 
 def commit(settings: Settings, group_id: str, topic: str, number: int, commit: Committable) -> None:
-    """What a tool does that moves offsets, or that carries them over from another cluster."""
+    """Commit as a tool does that moves offsets, or copies them from another cluster."""
     consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": group_id, "log_level": 0})
     try:
         consumer.commit(offsets=[TopicPartition(topic, number, commit.offset, commit.metadata)], asynchronous=False)
@@ -144,7 +144,7 @@ def _topics_of_commits(settings: Settings) -> set[TopicIdentity | None]:
 
 
 async def test_a_commit_for_the_earlier_topic_of_that_name_means_nothing(real_kafka: str) -> None:
-    """As a worker leaves it that ends before it has learned that the topic was created again."""
+    """The commit of a worker that ended before it learned that the topic was created again."""
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
         topic = settings.topics.events

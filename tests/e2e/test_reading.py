@@ -1,4 +1,4 @@
-"""What a worker has read, and what it can no longer read: markers, removed records, batches that do not decompress."""
+"""Records that a worker has read, and records that it cannot: markers, removed ones, batches that do not decompress."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
 
 def remove_all(settings: Settings, topic: str) -> None:
-    """What retention does to the records of a topic, at once."""
+    """Remove records of a topic at once, as its retention would."""
     admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
     wanted = [TopicPartition(topic, number, OFFSET_END) for number in ends(settings, topic)]
     for removed in admin.delete_records(wanted).values():

@@ -1,4 +1,4 @@
-"""A process that waits for Kafka at its start ends at once when it is told to."""
+"""A process that waits for Kafka at its start ends at once on a signal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(params=["refuses", "is silent"])
 def address(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Where no Kafka answers: nobody listens there, or somebody who says nothing."""
+    """An address where no Kafka answers: nobody listens there, or a server that says nothing."""
     if request.param == "refuses":
         yield "127.0.0.1:1"
         return

@@ -1,4 +1,4 @@
-"""Whatever answers in the place of STS or KMS is a failure of that call alone, and a redirect is never followed."""
+"""Any answer in the place of STS's or KMS's is a failure of that call alone, and a redirect is never followed."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def holds(answer: RoleSession | Identity | CallFailed, kind: type) -> None:
         *(session(until="0001-01-01T00:00:00"), session(until="2100-01-01T00:00:00+99:99"), session(until="23:59:59")),
     ],
 )
-async def test_an_answer_of_sts_that_is_none_is_a_failure_of_that_customer_alone(
+async def test_a_reply_that_is_not_from_sts_fails_for_that_customer_alone(
     body: bytes, base_credentials: tuple[str, str]
 ) -> None:
     clock = Clock()
@@ -306,7 +306,7 @@ def test_any_answer_of_kms_is_a_key_or_says_why_there_is_none(odd_kms: str, monk
         json.dumps({"Plaintext": b64encode(bytes(32)).decode()}).encode(),
     ],
 )
-def test_a_data_key_that_is_none_is_no_answer(odd_kms: str, body: bytes) -> None:
+def test_an_invalid_data_key_is_no_answer(odd_kms: str, body: bytes) -> None:
     OddKms.reply = http("200 OK", body, "Connection: close")
     with pytest.raises(KeyUnavailable, match="KMS cannot be asked"):
         KmsKey(ARN, endpoint_url=odd_kms).new_data_key({})

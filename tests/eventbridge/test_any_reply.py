@@ -1,4 +1,4 @@
-"""Any reply: whatever bytes answer a call, the port returns a value, and the value can be written down."""
+"""Any reply: for any bytes that answer a call, the port returns a value, and the value can be written down."""
 
 from __future__ import annotations
 

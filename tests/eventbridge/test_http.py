@@ -1,4 +1,4 @@
-"""Replies that a proxy, a mesh or nobody at all would send: each is read, or is a failure of that call."""
+"""Replies of proxies and meshes, and absurd ones: each is read, or is a failure of that call."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_long_reply_without_a_length_is_read_up_to_the_limit() -> None:
 
 
 @pytest.mark.parametrize("code", ["x" * 500, "line\nend", "\ud800", "Zugriff verweigert", "", None, 7.5, ["a"], {}])
-async def test_a_code_that_is_none_of_aws_is_the_status(code: object) -> None:
+async def test_without_a_code_of_aws_the_status_is_the_code(code: object) -> None:
     body = json.dumps({"__type": code, "Message": "no"}).encode()
     reply = await reply_to(http("418 I'm a teapot", body))
     assert isinstance(reply, CallFailed)

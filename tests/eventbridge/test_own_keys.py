@@ -1,4 +1,4 @@
-"""Our own credentials: whatever goes wrong with them before a role is assumed is our own fault and no customer's."""
+"""Our own credentials: every failure to find them before a role is assumed is our own fault and no customer's."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def xml_error(code: str) -> bytes:
 
 
 class Case(NamedTuple):
-    """What the environment and the files say; ``{peer}`` stands for a server that answers ``reply``."""
+    """The environment and the files of a case; ``{peer}`` stands for a server that answers ``reply``."""
 
     name: str
     env: dict[str, str] = {}  # noqa: RUF012 - never written to
@@ -147,7 +147,7 @@ async def test_our_own_credentials_that_fail_are_our_own_fault(
         assert is_ours_alone(reply)
 
 
-async def test_what_was_wrong_with_a_file_may_be_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_mended_file_is_read_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, pair_of_keys = Clock(), ("AKIASOURCE", SECRET)
     monkeypatch.setenv("AWS_PROFILE", "p")
     (tmp_path / "config").write_text("no { ini\n")
@@ -169,7 +169,7 @@ async def test_keys_that_aws_refuses_are_read_anew(tmp_path: Path) -> None:
         assert server.assumed[-1].access_key == "AKIANEW"
 
 
-async def test_many_who_want_our_keys_share_one_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_callers_share_one_reading_of_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "keys.sh"
     script.write_text(
         f'echo look >> {tmp_path}/looks; sleep 0.3; echo \'{{"Version": 1, "AccessKeyId": "A", '

@@ -305,13 +305,13 @@ def test_a_copy_of_a_letter_forgets_how_it_died() -> None:
 @pytest.mark.parametrize(
     "value", [b"", b"null", b"[1]", b"{}", b"\xff", b'{"replay":1,"at":2,"count":3}', b"[" * 10_000]
 )
-def test_a_mark_that_somebody_else_has_written_is_none(value: bytes) -> None:
+def test_a_mark_that_somebody_else_has_written_is_ignored(value: bytes) -> None:
     assert read_letter_mark(value) is None
     assert read_progress(value) is None
 
 
 @pytest.mark.parametrize("offsets", [{"a": 1}, {"1": None}, {"1": "x"}, {"1": float("inf")}, {"1" * 5_000: 1}])
-def test_progress_with_offsets_that_are_none_is_none(offsets: dict[str, object]) -> None:
+def test_progress_with_invalid_offsets_cannot_be_read(offsets: dict[str, object]) -> None:
     value = {"filter": {"since_ms": 1, "until_ms": 2}, "offsets": offsets, "topicId": None}
     assert read_progress(json.dumps(value).encode()) is None
 
@@ -362,7 +362,7 @@ def delivered(*, destination_id: str = "dst_0", at_ms: int = AT, status: str = "
     return Attempt(at_ms, b"", said)
 
 
-def test_exactly_the_events_that_were_called_delivered_are_chosen() -> None:
+def test_exactly_the_events_logged_as_delivered_are_chosen() -> None:
     log = DeliveredEvents(EVENTS, "dst_0", AT, AT + 10)
     for attempt in (
         delivered(offset=0),

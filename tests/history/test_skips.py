@@ -1,4 +1,4 @@
-"""Orders to step over what cannot be read: what is written is what a worker finds."""
+"""Orders to step over unreadable batches: a worker finds the orders that were written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_an_order_about_a_topic_that_was_deleted_says_nothing_about_its_successo
     assert find_skip(marks(anonymous), EVENTS, 10, "topic-2") == anonymous
 
 
-def test_of_several_orders_the_one_that_reaches_furthest_counts() -> None:
+def test_the_order_that_reaches_furthest_counts() -> None:
     longer = SKIP._replace(first=12, end=30)
     assert find_skip(marks(SKIP, longer), EVENTS, 12, "topic-1") == longer
 
@@ -39,7 +39,7 @@ def test_of_several_orders_the_one_that_reaches_furthest_counts() -> None:
 @pytest.mark.parametrize(
     "value", [b"", b"null", b"[1]", b"{}", b"\xff", json.dumps({"topic": "t", "partition": "0"}).encode(), b"[" * 9_999]
 )
-def test_a_record_that_is_no_order_is_none(value: bytes) -> None:
+def test_a_record_that_is_no_order_is_ignored(value: bytes) -> None:
     assert read_skip(value) is None
     assert find_skip({"skip:x": value}, EVENTS, 10, None) is None
 

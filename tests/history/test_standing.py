@@ -63,7 +63,7 @@ def gone(since_ms: int, last_seen_ms: int | None) -> dict[str, Any]:
     return GONE | {"message": MissingBus(AT_MS + since_ms, last_seen_ms and AT_MS + last_seen_ms).describe("arn")}
 
 
-def test_of_a_missing_bus_all_workers_knowledge_counts_until_something_is_delivered() -> None:
+def test_every_workers_knowledge_of_a_missing_bus_counts_until_something_is_delivered() -> None:
     found = standing(BLOCKED, gone(900, None), GONE, gone(700, 300), gone(950, 200), GONE)
     assert found is not None
     assert found.bus == MissingBus(AT_MS + 700, AT_MS + 300)

@@ -328,7 +328,9 @@ async def test_a_target_may_have_any_form_that_names_the_path(tmp_path: Path, ta
 
 @pytest.mark.parametrize("path", ["/v1/events/", "/docs/", "/openapi.json/", "//v1/events", "/v1/", "//evil.example/"])
 @pytest.mark.parametrize("method", ["POST", "GET"])
-async def test_a_slash_too_much_is_nothing_and_redirects_nowhere(tmp_path: Path, path: str, method: str) -> None:
+async def test_a_path_with_a_slash_too_many_is_not_found_and_not_redirected(
+    tmp_path: Path, path: str, method: str
+) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
         head = f"{method} {path} HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Proto: https\r\n"
         writer.write(f"{head}Content-Length: 0\r\n\r\n".encode())
@@ -349,7 +351,7 @@ async def test_no_redirect_names_a_scheme_or_a_host(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "nonsense", [b"nonsense\r\n\r\n", b"POST /v1/events HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\n"]
 )
-async def test_nonsense_behind_a_request_takes_its_answer_away_from_nobody(tmp_path: Path, nonsense: bytes) -> None:
+async def test_nonsense_after_a_request_does_not_suppress_its_answer(tmp_path: Path, nonsense: bytes) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
         door.gate.open.clear()
         writer.write(posted(door) + posted(door) + nonsense)

@@ -45,7 +45,7 @@ def known_properties(folder: Path) -> dict[str, Known]:
 
 
 class Seen(NamedTuple):
-    """What a client of librdkafka says about its configuration."""
+    """The lines that a client of librdkafka logs about its configuration."""
 
     values: Mapping[str, str]
     """By first name."""

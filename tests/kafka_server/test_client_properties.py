@@ -154,7 +154,7 @@ def test_the_lists_of_properties_that_one_kind_knows_and_of_second_names_are_lib
         ({"linger.ms": 14_999.5}, "linger.ms"),
     ],
 )
-def test_what_librdkafka_refuses_is_refused_when_the_settings_are_read_and_never_quoted(
+def test_a_property_that_librdkafka_refuses_is_named_and_its_value_never_quoted(
     client: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:

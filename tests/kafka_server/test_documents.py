@@ -181,7 +181,7 @@ async def test_a_store_writes_what_others_read(kafka_bootstrap: str, new_topic: 
 
 
 async def until_recreated(ask: Callable[[], Awaitable[object]]) -> str:
-    """What is said when the other topic is noticed. Before that, its records behind the old position may come."""
+    """The error when the other topic is noticed. Before that, its records behind the old position may come."""
     while True:
         try:
             await ask()

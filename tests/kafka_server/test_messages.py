@@ -1,4 +1,4 @@
-"""Records that the client library cannot read whole: what it raises becomes a value."""
+"""Records that the client library cannot read whole: its exception becomes a value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ingest may write to a topic that takes less than it is given: decided by the topic's own limit, before anything.
+"""Events that ingest may write to a topic with a small limit: the topic's own limit decides, before any is written.
 
 Kafka counts a batch as it is sent, which is compressed.
 """
@@ -62,7 +62,7 @@ def end_of(bootstrap: str, topic: str) -> int:
 
 
 @pytest.mark.parametrize("compression", ["producer", "lz4", "uncompressed"])
-async def test_what_surely_fits_fits_and_what_does_not_is_told_by_kafka(real_kafka: str, compression: str) -> None:
+async def test_kafka_decides_about_records_that_may_not_fit(real_kafka: str, compression: str) -> None:
     topic = small_topic(real_kafka, **{"compression.type": compression})
     async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
         surely = [noise(size) for size in range(LIMIT - 400, LIMIT) if largest_batch(noise(size)) <= LIMIT]
@@ -73,7 +73,7 @@ async def test_what_surely_fits_fits_and_what_does_not_is_told_by_kafka(real_kaf
         assert isinstance(result, TooLarge if compression == "uncompressed" else Position)
 
 
-async def test_of_records_with_one_that_can_never_fit_none_is_written(real_kafka: str) -> None:
+async def test_a_record_that_can_never_fit_keeps_the_others_from_being_written(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
     async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
         results = await gate.publish_all([noise(10), noise(2 * LIMIT), noise(10)])
@@ -84,7 +84,7 @@ async def test_of_records_with_one_that_can_never_fit_none_is_written(real_kafka
         assert [type(r) for r in await gate.publish_all([blank(2 * LIMIT)] * 3)] == [Position] * 3
 
 
-async def test_small_records_that_are_many_are_not_too_large_together(real_kafka: str) -> None:
+async def test_many_small_records_are_not_too_large_together(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
     async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
         requests = [[noise(LIMIT // 3)] * 20 for _ in range(10)]
@@ -94,7 +94,7 @@ async def test_small_records_that_are_many_are_not_too_large_together(real_kafka
         assert end_of(real_kafka, topic) == 200
 
 
-async def test_what_is_refused_for_its_size_makes_no_other_record_wait(real_kafka: str) -> None:
+async def test_a_record_refused_for_its_size_makes_no_other_record_wait(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
     async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
         async with asyncio.TaskGroup() as tasks:
@@ -127,7 +127,7 @@ async def test_without_the_limit_nothing_is_decided_beforehand() -> None:
             assert [type(r) for r in await gate.publish_all([noise(2_000_000), noise(10)])] == [Position, Position]
 
 
-async def test_a_limit_that_may_not_be_asked_for_is_none(local_kafka_factory: LocalKafkaFactory) -> None:
+async def test_a_limit_that_may_not_be_asked_for_stays_unknown(local_kafka_factory: LocalKafkaFactory) -> None:
     kafka = local_kafka_factory(
         {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",

@@ -1,4 +1,4 @@
-"""The configuration that each topic needs: what is made has it, and what has it not is refused or warned about."""
+"""The configuration that each topic needs: new topics have it, and others are refused or warned about."""
 
 from __future__ import annotations
 
@@ -79,9 +79,7 @@ def installation(real_kafka: str) -> Iterator[Settings]:
     delays=st.lists(st.floats(1, 604_800), min_size=1, max_size=3, unique=True),
     copies=st.integers(1, 5),
 )
-def test_what_is_made_is_what_is_needed_whatever_the_settings(
-    age_secs: float, delays: list[float], copies: int
-) -> None:
+def test_topics_are_made_as_needed_under_any_settings(age_secs: float, delays: list[float], copies: int) -> None:
     retry = {f"retry.{number}": delay for number, delay in enumerate(delays)}
     settings = Settings.model_validate({"topics": {"retry": retry}, "delivery": {"max_age_secs": age_secs}})
     kafkas = {

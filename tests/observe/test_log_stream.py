@@ -1,4 +1,4 @@
-"""A log that cannot be written: lines are lost and counted, nothing is raised, and what can be written again is."""
+"""A log that cannot be written loses and counts lines, raises nothing, and goes on when it can be written again."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_line_that_cannot_be_written_is_counted_and_raises_nothing() -> None:
 
 
 def read_all(descriptor: int) -> bytes:
-    """What a pipe holds now."""
+    """The present content of a pipe."""
     os.set_blocking(descriptor, False)
     found = b""
     with suppress(BlockingIOError):
@@ -64,7 +64,7 @@ def test_a_reader_that_has_gone_costs_lines(pipe: tuple[int, TextIO]) -> None:
     assert LogStream.lost_lines == 1
 
 
-def test_a_reader_that_does_not_read_holds_nobody_up_and_reads_whole_lines_again_later(
+def test_a_reader_that_stops_holds_nobody_up_and_gets_whole_lines_later(
     pipe: tuple[int, TextIO],
 ) -> None:
     reading, stream = pipe

@@ -158,7 +158,7 @@ async def test_a_call_that_is_made_again_has_room_for_what_has_come_meanwhile() 
 
 
 @in_virtual_time
-async def test_what_failed_in_one_call_comes_again_in_one_call() -> None:
+async def test_entries_that_failed_in_one_call_are_sent_again_in_one_call() -> None:
     world = World(destination())
     busy = EntryResult(None, "InternalFailure", "later")
     taken = EntryResult("event", None, None)
@@ -264,7 +264,7 @@ async def test_entries_of_a_split_batch_that_a_proxy_finds_too_large_are_their_o
 
 
 @in_virtual_time
-async def test_one_refused_alone_is_its_own_fault_until_several_in_a_row_are() -> None:
+async def test_an_entry_refused_alone_is_at_fault_until_several_in_a_row_are() -> None:
     world = World(destination())
     world.bus.answer(lambda batch: take_all(batch) if keys(batch) == ["3"] else INVALID)
     async with world.worker() as worker:

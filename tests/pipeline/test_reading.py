@@ -1,4 +1,4 @@
-"""Offsets are not records: what was removed unread, what was no record, and where reading stands still."""
+"""Offsets are not records: some were removed unread, some were never records, and some cannot be read."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Reader:
     def note(
         self, position: int | None, first: int | None = 0, now: float = 0.0, *, is_wanted: bool = True, ahead: int = 0
     ) -> int | None:
-        """The offset that can be committed then."""
+        """The offset that can be committed afterwards."""
         reading = Reading(position, first)
         self.readings.note(P0, reading, self.tracker, now, is_wanted=is_wanted, ahead=ahead)
         released = self.tracker.committable()
@@ -72,7 +72,7 @@ def test_only_what_lies_below_the_first_offset_was_removed() -> None:
     assert reader.told == [Trimmed(P0, 10, 20)], "the other gaps are markers, or what compaction left"
 
 
-def test_records_that_were_removed_and_followed_by_none_are_told_of_when_nothing_comes() -> None:
+def test_a_removal_at_the_end_is_reported_when_nothing_comes() -> None:
     reader = Reader()
     reader.read(10)
     assert reader.note(11, first=400, now=0.0) == 11
@@ -84,7 +84,7 @@ def test_records_that_were_removed_and_followed_by_none_are_told_of_when_nothing
     assert reader.readings.of(P0, 20.0) == (400, 0.0)
 
 
-def test_nothing_is_believed_removed_while_reading_is_held_back_or_ahead() -> None:
+def test_no_removal_is_reported_while_reading_is_held_back_or_ahead() -> None:
     reader = Reader()
     for now in (0.0, 20.0, 29.0):
         assert reader.note(None, first=400, now=now, is_wanted=False) == 10
@@ -227,7 +227,7 @@ async def test_a_partition_whose_next_offset_is_not_known_has_no_orders() -> Non
 
 
 @in_virtual_time
-async def test_what_was_stepped_over_is_committed_past_and_read_on_once() -> None:
+async def test_a_batch_that_was_stepped_over_is_committed_past_once() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(3)))

@@ -1,4 +1,4 @@
-"""A partition's position may come to mean nothing: its topic was created again, or its log was cut off."""
+"""A partition starts anew when its topic was created again, or its log was cut off: its offsets mean other records."""
 
 from __future__ import annotations
 

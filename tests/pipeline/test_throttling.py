@@ -267,7 +267,7 @@ async def test_calls_that_fail_one_after_the_other_slow_down_as_a_throttle_does(
 
 
 @in_virtual_time
-async def test_a_sign_in_that_fails_calls_no_bus_and_so_spares_none() -> None:
+async def test_a_failed_sign_in_does_not_slow_the_destination() -> None:
     world = World(destination())
     world.bus.answer(in_turn(*[failed("503", 503, operation="AssumeRole")] * 4, take_all))
     async with world.worker() as worker:

@@ -301,7 +301,7 @@ def test_one_change_takes_no_more_steps_the_more_documents_there_are() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd"), st.sampled_from("abcd")), max_size=12))
 def test_nothing_waits_for_an_unrelated_change_to_be_used(story: list[tuple[str, str, str]]) -> None:
-    """Whatever documents claim of one another, each is decided on when what it claims changes, and not later."""
+    """Each document is decided on when a document with the same claim changes, and not later."""
     catalog = Catalog(parse)
     catalog.apply([change("z", customer("z"))])
     for number, (name, role, external_id) in enumerate(story):

@@ -200,7 +200,7 @@ class Interrupted:
         pytest.param(3600, [TopicRecreated("documents was created again")], id="a recreated topic, at once"),
     ],
 )
-async def test_what_cannot_be_read_for_a_while_is_told_of_and_read_again(
+async def test_a_source_that_cannot_be_read_for_a_while_is_reported_and_read_again(
     monkeypatch: pytest.MonkeyPatch, pause_secs: float, troubles: list[Exception]
 ) -> None:
     monkeypatch.setattr(live, "_RETRY_SECS", pause_secs)
