@@ -106,8 +106,8 @@ class BusStatus:
     """The answers about one bus, and the deliveries since it was last seen."""
 
     __slots__ = (
-        "_asked_ms", "_fresh_until", "_look_at", "_pause_secs", "_seen_ms", "_taken", "_taken_since", "is_awaited",
-        "missing",
+        "_asked_ms", "_fresh_until", "_look_at", "_seen_ms", "_taken", "_taken_since", "is_awaited", "missing",
+        "pause_secs",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -117,7 +117,8 @@ class BusStatus:
         self._look_at = float("-inf")
         """When the next look is due; infinity while a look is in progress."""
         self._fresh_until = _FOREVER
-        self._pause_secs = FIRST_PROBE_SECS
+        self.pause_secs = FIRST_PROBE_SECS
+        """Seconds until the next look at a missing bus, with or without traffic."""
         self._seen_ms: int | None = None
         self._asked_ms: int | None = None
         """When the look in flight was sent."""
@@ -182,20 +183,15 @@ class BusStatus:
         elif presence == "gone" and self.missing is None:
             self.missing = MissingBus(now_ms, self._seen_ms)
         elif presence == "gone":
-            self._pause_secs = min(2 * self._pause_secs, LAST_PROBE_SECS)
+            self.pause_secs = min(2 * self.pause_secs, LAST_PROBE_SECS)
         elif self.missing is None:
             self._look_at = now + UNANSWERED_SECS
-
-    @property
-    def pause_secs(self) -> float:
-        """Seconds until the next look at a missing bus, with or without traffic."""
-        return self._pause_secs
 
     def _found(self, now: float) -> None:
         """The bus exists, or nobody can say that it does not."""
         if self.missing is not None:
             self.missing, self._taken = None, _Tally()
-        self._pause_secs = FIRST_PROBE_SECS
+        self.pause_secs = FIRST_PROBE_SECS
         self._look_at = now + LOOK_AGAIN_SECS
 
     def _merge(self) -> None:

@@ -167,7 +167,7 @@ def letter_mark(key: str, mark: LetterMark) -> Mark:
 
 def read_letter_mark(value: bytes) -> LetterMark | None:
     """The mark in a record; None for a record that is no mark: then the delivery counts as never replayed."""
-    match _parsed(value):
+    match parse_mark(value):
         case {"replay": str(replay), "at": int(at_ms), "count": int(times)}:
             return LetterMark(replay, at_ms, times)
         case _:
@@ -302,7 +302,7 @@ def progress_mark(replay_id: str, progress: Progress) -> Mark:
 
 def read_progress(value: bytes) -> Progress | None:
     """The progress in a record; None for a record that is none."""
-    match _parsed(value):
+    match parse_mark(value):
         case {
             "filter": {"since_ms": int(), "until_ms": int()} as wanted, "offsets": dict(offsets),
             "topicId": str() | None as topic_id,
@@ -325,7 +325,8 @@ def _is_fit(name: str, value: object) -> bool:
     return isinstance(value, str | None)
 
 
-def _parsed(value: bytes) -> object:
+def parse_mark(value: bytes) -> object:
+    """The JSON value of a mark; None when it is none."""
     try:
         return json.loads(value)
     except (ValueError, RecursionError):

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.history.replay import Mark
+from pushrail_stream.history.replay import Mark, parse_mark
 
 CODE: Final = "Skipped"
 """Error code of the dead letter that stands for what was stepped over."""
@@ -65,11 +65,7 @@ def read_skip(value: bytes) -> Skip | None:
 
     The reason is fit for UTF-8: JSON can write half a surrogate pair, which no log and no terminal takes.
     """
-    try:
-        stored = json.loads(value)
-    except (ValueError, RecursionError):
-        return None
-    match stored:
+    match parse_mark(value):
         case {
             "topic": str(topic), "partition": int(number), "first": int(first), "end": int(end),
             "reason": str(reason), "at": int(at_ms), "topicId": str() | None as topic_id,

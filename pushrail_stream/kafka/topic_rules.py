@@ -80,7 +80,15 @@ class TopicPlan:
         rules += _durable(found.replication)
         config = found.config or {}
         differing = [
-            self._of(rule, config[rule.setting], _alter(self.name, rule, servers))
+            Deviation(
+                self.name,
+                rule.setting,
+                actual=config[rule.setting],
+                required=rule.required,
+                loses_data=rule.loses_data,
+                effect=rule.effect,
+                remedy=_alter(self.name, rule, servers),
+            )
             for rule in rules
             if rule.setting in config and not rule.is_met(config[rule.setting])
         ]
@@ -88,20 +96,27 @@ class TopicPlan:
 
     def _layout(self, found: TopicFacts, brokers: int) -> Iterator[Deviation]:
         if self.one_partition and found.partitions != 1:
-            rule = Rule("partitions", "1", bool, "1", self.one_partition, loses_data=True)
-            yield self._of(
-                rule,
-                str(found.partitions),
-                "give the topic another name in the settings, run `pushrail-stream topics create`, "
+            yield Deviation(
+                self.name,
+                "partitions",
+                actual=str(found.partitions),
+                required="1",
+                loses_data=True,
+                effect=self.one_partition,
+                remedy="give the topic another name in the settings, run `pushrail-stream topics create`, "
                 "and write its records there anew",
             )
         copies = min(_COPIES, brokers)
         if found.replication < copies:
-            rule = Rule("replication factor", f"at least {copies}", bool, "", "The loss of one broker may lose records")
-            yield self._of(rule, str(found.replication), "add copies with kafka-reassign-partitions.sh")
-
-    def _of(self, rule: Rule, actual: str, remedy: str) -> Deviation:
-        return Deviation(self.name, rule.setting, actual, rule.required, rule.loses_data, rule.effect, remedy)
+            yield Deviation(
+                self.name,
+                "replication factor",
+                actual=str(found.replication),
+                required=f"at least {copies}",
+                loses_data=False,
+                effect="The loss of one broker may lose records",
+                remedy="add copies with kafka-reassign-partitions.sh",
+            )
 
 
 def keeps_latest(effect: str) -> Rule:
