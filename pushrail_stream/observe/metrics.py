@@ -249,12 +249,12 @@ class Metrics(Collector):
         )
 
     def _conditions(self) -> Iterator[Metric]:
-        yield counter("pushrail_failures", "What failed, by what it was.", ("of",), self._failures)
+        yield counter("pushrail_failures", "Failures by kind.", ("of",), self._failures)
         census = self._worker.census()
         for name, documentation, value in (
             (
                 "pushrail_own_fault_last_timestamp_seconds",
-                "When an attempt failed of our own credentials or clock last; 0 for never.",
+                "When an attempt last failed through our own fault; 0 for never.",
                 self._own_fault_secs,
             ),
             ("pushrail_lanes", "Destinations with deliveries, or with a state worth remembering.", census.active),
