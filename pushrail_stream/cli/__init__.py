@@ -116,7 +116,7 @@ def execute(arguments: Sequence[str]) -> int:
 
 
 def _drop_output() -> None:
-    """Let what Python still flushes at exit go nowhere, quietly."""
+    """Drop the output that Python would still flush at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 

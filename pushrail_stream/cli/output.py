@@ -20,7 +20,7 @@ _PIPE_WIDTH: Final = 10_000
 
 
 def to_the_end() -> AbstractContextManager[object]:
-    """For output before a verdict: a reader that leaves early (``| head``) does not take the exit code with it."""
+    """Keep the exit code of a verdict that follows the output, although its reader leaves early (``| head``)."""
     return suppress(BrokenPipeError)
 
 

@@ -227,7 +227,7 @@ class EventBridge:
         return judge_look(await endpoint.describe_bus(destination.bus_arn, signer, self._stamps.read()[1]))
 
     def forget(self, destination_id: str) -> None:
-        """The destination's document is gone: its session ends here, and what its role was last told."""
+        """The destination's document is gone: forget its session, and the last answer about its role."""
         access = self._accesses.pop(destination_id, None)
         if access is not None and isinstance(access.auth, AssumeRole):
             self._sign_in.forget(access.auth.role_arn)

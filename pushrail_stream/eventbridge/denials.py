@@ -36,7 +36,7 @@ class Denials:
         self._lately.clear()
 
     def forget(self, role_arn: str) -> None:
-        """Nobody assumes this role any more, or one whose document is another: its next denial is news."""
+        """No document names this role any more, or another one does: its next denial counts as new."""
         self._denied.discard(role_arn)
         self._lately.discard(role_arn)
 

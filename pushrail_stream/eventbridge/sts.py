@@ -154,7 +154,7 @@ class StsEndpoint:
         return _refusal(action, reply, parsed)
 
     def _parse(self, action: Action, reply: HttpReply) -> tuple[dict[str, Any], str]:
-        """What the reply says, and what is wrong with it as an answer."""
+        """The parsed reply, and the problem with it as an answer."""
         if len(reply.content) > _MAX_REPLY_BYTES:
             return {}, "too long"
         output = self._model.operation_model(action).output_shape

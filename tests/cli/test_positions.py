@@ -21,11 +21,11 @@ def test_a_position_is_a_topic_a_partition_and_an_offset() -> None:
         f"t/{2**31}/0", f"t/0/{2**63}", "t/0/" + "9" * 5_000,
     ],
 )  # fmt: skip
-def test_what_kafka_cannot_have_is_no_position(text: str) -> None:
+def test_a_position_that_kafka_cannot_have_is_refused(text: str) -> None:
     with pytest.raises(CommandError, match="POSITION: must be topic/partition/offset"):
         parse_position(text)
 
 
 @pytest.mark.parametrize("text", ["", "-5", "1.0", "\u00b2", str(2**63), "9" * 5_000])
-def test_what_kafka_cannot_have_is_no_offset(text: str) -> None:
+def test_an_offset_that_kafka_cannot_have_is_none(text: str) -> None:
     assert parse_offset(text) is None

@@ -226,7 +226,7 @@ def test_the_trial_connects_to_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["message.max.bytes", "batch.size", "socket.timeout.ms", "receive.message.max.bytes"])
 @pytest.mark.parametrize("value", ["abc", "", ".", "-7", True, float("inf"), float("nan"), "9" * 30])
-def test_a_number_that_is_none_is_refused_by_name(name: str, value: str | float) -> None:
+def test_an_invalid_number_is_refused_by_name(name: str, value: str | float) -> None:
     assert f"kafka.client.{name}: " in refusal(name, value)
 
 
