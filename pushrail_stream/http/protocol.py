@@ -256,10 +256,15 @@ class _Ending:
     def __init__(
         self, transport: asyncio.Transport, cycle: RequestResponseCycle, end: Callable[[RequestResponseCycle], None]
     ) -> None:
-        self.write = transport.write
         self.is_closing = transport.is_closing
+        self._transport = transport
         self._cycle = cycle
         self._end = end
+
+    def write(self, data: bytes) -> None:
+        # Of several requests of a connection that is lost, uvicorn tells only the last; uvloop raises for a write then.
+        if not self.is_closing():
+            self._transport.write(data)
 
     def close(self) -> None:
         self._end(self._cycle)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from tests.http.door import Door, event, ingest_door
 
@@ -187,6 +188,27 @@ async def test_requests_that_come_at_once_are_answered_in_turn(tmp_path: Path) -
         writer.write(b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert [(await answer(reader))[0] for _ in range(2)] == [202, 404]
         assert await reader.read() == b""
+
+
+def test_a_client_that_goes_away_before_several_answers_is_no_error_of_ours(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def go_away() -> None:
+        async with ingest_door(tmp_path) as door:
+            door.gate.open.clear()
+            async with connection(door) as (_, writer):
+                writer.write(posted(door) * 3)
+                await door.gate.entered.get()
+                writer.transport.abort()
+            while door.open_connections:  # noqa: ASYNC110 - uvicorn tells nobody
+                await asyncio.sleep(0.01)
+            door.gate.open.set()
+            while not door.answers:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the program runs
+        runner.run(go_away())
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 H2C = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
