@@ -45,7 +45,8 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
     It reads the events, the attempts log, the DLQ and the retry topics, and the destinations there are now. An event is
     also missing when the attempts log lost its record (pushrail_attempts_log_lost_total), or no longer keeps it. A
     destination without any trace from before an event, which went to others, is taken for newer ("too_new"): it is
-    counted, and whether that is so is yours to judge.
+    counted, and whether that is so is yours to judge. An event without a Kafka timestamp counts as produced in that
+    time when it lies behind the first event of it; with --since 1970-01-01T00:00:00Z each does.
 
     Exits 1 when a delivery is missing. With --json: one object, with all that are missing or too_new.
     """
@@ -131,7 +132,8 @@ def _feed(found: Check, settings: Settings, since_ms: int, until_ms: int, *, qui
             found.waits(read_letter(record, settings.vendor))
     with Bar("events", quiet=quiet) as bar:
         for record in read_topic(settings, topics.events, bar, since_ms=since_ms):
-            if since_ms <= record.timestamp_ms < until_ms:
+            # One without a time lies among those of this time, since the others are read from the first of them on.
+            if record.recorded_at_ms is None or since_ms <= record.timestamp_ms < until_ms:
                 found.event(record)
     with Bar("attempts", quiet=quiet) as bar:
         for record in read_topic(settings, topics.attempts, bar, since_ms=since_ms):

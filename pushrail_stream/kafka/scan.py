@@ -196,7 +196,7 @@ class Scan:
                 TopicPartition(self._topic, number), timeout=_TIMEOUT_SECS
             )
         begin = dict(firsts)
-        if since_ms is not None:
+        if since_ms is not None and since_ms > _SLACK_MS:  # Kafka finds no record without a time by its time
             begin |= offsets_at(self._consumer, self._topic, since_ms - _SLACK_MS, ends)
         for number, start in (starts or {}).items():
             if number in begin:

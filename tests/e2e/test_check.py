@@ -32,6 +32,7 @@ from tests.e2e.world import (
     settings_for,
 )
 from tests.faults.world import until
+from tests.kafka_server.wire import write_raw
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 
@@ -83,6 +84,18 @@ async def test_what_waits_on_a_retry_topic_is_pending(real_kafka: str, tmp_path:
         assert told["deliveries"] == {
             "delivered": 10, "dead_lettered": 0, "skipped": 0, "pending": 10, "missing": 0, "too_new": 0,
         }  # fmt: skip
+
+
+async def test_an_event_without_a_time_is_missed_too(real_kafka: str, tmp_path: Path) -> None:
+    async with world(real_kafka, tmp_path) as (_, settings, desk):
+        desk.put([destination(0)])
+        for number, at_ms in ((0, -1), (1, None), (2, -1), (3, 0)):
+            write_raw(real_kafka, settings.topics.events, b"acct_0", event(0, number), [], at_ms=at_ms)
+        assert await desk.run("replay", "offsets", "--to", "latest")
+        told = json.loads((await fails(desk, "check", "--since", "1970-01-01T00:00:00Z"))[0])
+        assert (told["events"], told["deliveries"]["missing"]) == (4, 4)
+        told = json.loads((await fails(desk, "check", "--since", "1h"))[0])
+        assert (told["events"], told["deliveries"]["missing"]) == (3, 3), "those among the events of this time"
 
 
 async def test_a_destination_that_lost_everything_is_missed(real_kafka: str, tmp_path: Path) -> None:

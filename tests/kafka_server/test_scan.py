@@ -16,6 +16,7 @@ from pushrail_stream.ports import Failed
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from tests.conftest import NewTopic
 from tests.kafka_server import topics
+from tests.kafka_server.wire import write_raw
 
 pytestmark = pytest.mark.kafka
 HOUR_MS = 3_600_000
@@ -78,6 +79,13 @@ def test_what_is_older_or_was_read_before_is_passed_over(
     since_ms = None if since is None else NOON_MS + since * HOUR_MS - HOUR_MS // 2
     starts = None if start is None else {0: start}
     assert numbers(Scan(KafkaOptions(real_kafka), topic, since_ms=since_ms, starts=starts)) == list(found)
+
+
+def test_from_1970_on_records_without_a_time_are_read_too(real_kafka: str) -> None:
+    with topics.fresh_topic(real_kafka, "scan") as topic:
+        for number, at_ms in enumerate((-1, 0, 1, -1)):
+            write_raw(real_kafka, topic, b"key", str(number).encode(), [], at_ms=at_ms)
+        assert numbers(Scan(KafkaOptions(real_kafka), topic, since_ms=0)) == [0, 1, 2, 3]
 
 
 def test_offsets_are_gone_on_from_within_what_there_is(kafka_bootstrap: str, new_topic: NewTopic) -> None:

@@ -1,4 +1,4 @@
-"""Records by the wire protocol, for bytes that no Python client can write: header names that are not UTF-8."""
+"""Records by the wire protocol, for what no Python client can write: header names that are not UTF-8, odd times."""
 
 from __future__ import annotations
 
@@ -24,10 +24,19 @@ _ABSENT: Final = b"\xff\xff"
 
 
 def write_raw(
-    bootstrap_servers: str, topic: str, key: bytes, value: bytes, headers: Sequence[tuple[bytes, bytes]]
+    bootstrap_servers: str,
+    topic: str,
+    key: bytes,
+    value: bytes,
+    headers: Sequence[tuple[bytes, bytes]],
+    *,
+    at_ms: int | None = None,
 ) -> None:
-    """Write one record to partition 0 of a topic of a one-node cluster; raises when the broker refuses it."""
-    batch = _batch(_record(key, value, headers))
+    """Write one record to partition 0 of a topic of a one-node cluster; raises when the broker refuses it.
+
+    ``at_ms``: its Kafka timestamp, -1 for none; now unless it is given.
+    """
+    batch = _batch(_record(key, value, headers), time.time_ns() // 1_000_000 if at_ms is None else at_ms)
     body = _ABSENT + struct.pack(">hi", _ALL_REPLICAS, _TIMEOUT_MS)
     body += struct.pack(">i", 1) + _text(topic) + struct.pack(">iii", 1, 0, len(batch)) + batch
     request = struct.pack(">hhi", _PRODUCE, _VERSION, 1) + _text("tests") + body
@@ -54,10 +63,9 @@ def _record(key: bytes, value: bytes, headers: Sequence[tuple[bytes, bytes]]) ->
     return _sized(fields + b"".join(_sized(name) + _sized(content) for name, content in headers))
 
 
-def _batch(record: bytes) -> bytes:
+def _batch(record: bytes, at_ms: int) -> bytes:
     """A record batch of format version 2, as Kafka's documentation describes it under "Record Batch"."""
-    now_ms = time.time_ns() // 1_000_000
-    body = struct.pack(">hiqqqhii", 0, 0, now_ms, now_ms, -1, -1, -1, 1) + record
+    body = struct.pack(">hiqqqhii", 0, 0, at_ms, at_ms, -1, -1, -1, 1) + record
     checked = struct.pack(">bI", 2, _crc32c(body)) + body
     return struct.pack(">qii", 0, 4 + len(checked), -1) + checked
 
