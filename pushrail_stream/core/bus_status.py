@@ -32,7 +32,7 @@ class MissingBus(NamedTuple):
     """A bus that DescribeEventBus does not find."""
 
     since_ms: int
-    """When it was found missing."""
+    """Time at which it was found missing."""
     last_seen_ms: int | None
     """When a look last found it; None when this worker never saw it."""
 
@@ -60,7 +60,7 @@ class Swallowed(NamedTuple):
     first_ms: int
     """When the first of their calls was made."""
     until_ms: int
-    """When the bus was found missing: their calls were made before."""
+    """Just after the bus was found missing: all the calls were made before."""
 
     def replay_command(self, destination_id: str) -> str:
         """The command that sends exactly these events to the destination again."""

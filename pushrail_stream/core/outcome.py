@@ -301,7 +301,7 @@ def _judge_call(
         return Refresh(code, message)
     if name in _CALL_BLOCKED:
         return Blocked(code, message)
-    # 5xx, time-outs, broken connections, answers that are not AWS's, and what nobody has seen yet.
+    # 5xx, time-outs, broken connections, answers that are not AWS's, and unknown codes.
     return Retryable(code, message)
 
 

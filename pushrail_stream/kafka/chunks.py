@@ -1,4 +1,4 @@
-"""Records taken from a consumer in chunks that memory can bear, whatever size they have."""
+"""Records taken from a consumer in chunks that memory can bear, even if the records are large."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Polling:
                 self._producer.purge()
 
     def end(self, flush_secs: float) -> None:
-        """Stop polling, wait so long for what Kafka has not acknowledged, and give the rest up."""
+        """Stop polling, wait up to ``flush_secs`` for records that Kafka has not acknowledged, and give up the rest."""
         self._stopping.set()
         self._thread.join()
         # A fatal error that is met only now: there is nobody left to tell.
@@ -56,7 +56,7 @@ class Polling:
 
 @asynccontextmanager
 async def being_polled(producer: Producer, flush_secs: float = 0.0) -> AsyncIterator[Polling]:
-    """Serve a producer's delivery reports until the block ends; then wait so long for what is left, and give it up."""
+    """Serve a producer's delivery reports until the block ends; then wait up to ``flush_secs`` for the last ones."""
     polling = Polling(producer)
     try:
         yield polling

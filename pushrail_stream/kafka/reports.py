@@ -44,7 +44,7 @@ class Reports:
 
 
 def resolve(acknowledged: asyncio.Future[None], failure: Failed | PublishError | None) -> None:
-    """End a wait, unless whoever waited has gone."""
+    """End a wait, unless it was cancelled."""
     if acknowledged.cancelled():
         return
     if failure is None:

@@ -21,9 +21,9 @@ from pushrail_stream.ports import Failed, TopicRecreated
 
 _BATCH: Final = 2_000
 _CHUNK_BYTES: Final = 16 * 2**20
-"""Of large records a batch holds about so many bytes: well compressed ones are many times what Kafka holds."""
+"""Bytes of a batch of large records, about: decompressed, they may be many times what Kafka holds."""
 _FETCH_BYTES: Final = 262_144
-"""Fetched at once from each broker, compressed. The answer to a fetch is decompressed whole."""
+"""Compressed bytes fetched at once from each broker. The answer to a fetch is decompressed whole."""
 _POLL_SECS: Final = 0.2
 _TIMEOUT_SECS: Final = 15.0
 _SLACK_MS: Final = 60_000

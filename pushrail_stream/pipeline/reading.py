@@ -35,7 +35,7 @@ class _Last(NamedTuple):
 
 @final
 class Readings:
-    """What is known of each assigned partition. Nothing here costs anything per record."""
+    """The last reading of each assigned partition. Nothing here costs anything per record."""
 
     def __init__(self, observe: Observer) -> None:
         self._observe = observe
