@@ -52,7 +52,7 @@ class Folder:
         self._identity: tuple[int, int] | None = None
         self._empty_looks = 0
         self._cpu_secs = 0.0
-        """CPU time of the last look."""
+        """CPU time of the last look, without reading: a change is read twice, however many looks there are."""
         self._hung: dict[str, Future[_Found]] = {}
         """Looks that are stuck, by the name of the file; the empty name is the folder's."""
 
@@ -138,6 +138,7 @@ class _Walk:
         """Look, and read what has changed. Raises `RegistryError`."""
         began = time.thread_time()
         there, identity = self._signatures()
+        cpu_secs = time.thread_time() - began
         changed = {name for name, signature in there.items() if self._seen.get(name, ...) != signature}
         changes: list[DocumentChange] = []
         unsettled: dict[str, bytes] = {}
@@ -149,7 +150,7 @@ class _Walk:
             if self._is_unsettled(name in changed, there[name], change):
                 unsettled[name] = digest
         changes += [DocumentChange(str(self._path / name), None) for name in self._seen if name not in there]
-        return _Found(there, identity, changes, unsettled, time.thread_time() - began)
+        return _Found(there, identity, changes, unsettled, cpu_secs)
 
     def _signatures(self) -> tuple[dict[str, _Signature | None], tuple[int, int]]:
         there: dict[str, _Signature | None] = {}

@@ -37,6 +37,24 @@ def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "LOOK_SECS", 0.01)
 
 
+async def test_a_change_is_seen_soon_after_many_documents_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_slowly(file: Path) -> DocumentChange:
+        began = time.thread_time()
+        while time.thread_time() - began < 0.05:
+            pass
+        return DocumentChange(str(file), file.read_bytes())
+
+    monkeypatch.setattr(folder, "read_document", read_slowly)
+    write(tmp_path, **{f"d{n}": customer(str(n)) for n in range(20)})
+    documents = Folder(tmp_path)
+    await documents.changes()
+    write(tmp_path, d3=customer("new"))
+    async with asyncio.timeout(IN_FORCE_SECS):
+        assert [Path(change.name).name for change in await documents.changes()] == ["d3.json"]
+
+
 @asynccontextmanager
 async def followed(path: Path) -> AsyncIterator[tuple[Catalog, list[Signal], asyncio.Event]]:
     """A registry on this folder, kept up to date; the event is set at every signal."""
