@@ -195,6 +195,7 @@ async def run_worker(
         ends = await world.enter_async_context(Ends.open(options))
         identities = TopicIdentities(options)
         state = WorkerState(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
+        state.has_destination = lambda destination_id: directory.get(destination_id) is not None
         metrics = Metrics(state, settings.topics.retry, settings.metrics.max_destinations)
         readiness = Readiness([options.events().group_id, options.retries().group_id], state)
         recent = Recent(state.now_ms)

@@ -147,7 +147,9 @@ class Metrics(Collector):
 
     def _count_destination(self, destination_id: str, delivered: int, failed: int) -> None:
         if destination_id not in self._known_destinations:
-            if len(self._known_destinations) >= self._max_destinations:
+            is_full = len(self._known_destinations) >= self._max_destinations
+            # A call may end after its destination was deleted, and its series with it.
+            if is_full or not self._worker.has_destination(destination_id):
                 destination_id = _OTHERS
             else:
                 self._known_destinations.add(destination_id)

@@ -20,6 +20,8 @@ class WorkerState:
     ledger: Ledger = field(default_factory=Ledger)
     census: Callable[[], Census] = Census
     lanes: Callable[[int], Sequence[LaneView]] = lambda _most: ()
+    has_destination: Callable[[str], bool] = lambda _id: True
+    """Whether there is a document of this id."""
     missing_buses: Callable[[], Sequence[MissingView]] = list
     partitions: Callable[[], Mapping[str, Sequence[PartitionView]]] = dict
     """Of events and of retries."""

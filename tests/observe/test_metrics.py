@@ -228,6 +228,18 @@ def test_destinations_have_series_of_their_own_up_to_a_cap_and_only_when_asked()
     assert named == {"dst_b", "dst_d", "_other"}, "who is deleted makes room"
 
 
+def test_a_call_that_ends_after_its_destination_was_deleted_begins_no_series() -> None:
+    there = {"dst_a"}
+    metrics = Metrics(WorkerState(has_destination=there.__contains__), max_destinations=1)
+    signal = attempted((Delivered("e"), Settle()))
+    late = signal._replace(destination=replace(signal.destination, id="dst_a"))
+    metrics(late)
+    there.clear()
+    samples = shown(RegistryChanged((), ("dst_a",), 0, 0), late, metrics=metrics)
+    named = {key[1] for key in samples if key[0] == "pushrail_destination_entries_total"}
+    assert named == {"_other"}
+
+
 def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
     one, two, retry = Partition("events", 0), Partition("events", 1), Partition("retry.10s", 0)
     views = {
