@@ -84,7 +84,7 @@ def _with_port(settings: Settings, port: int) -> Settings:
 def collect_now_and_then(loop: asyncio.AbstractEventLoop, number: int = 1) -> None:
     """Run the cycle collector by the clock: with its high threshold, a quiet worker would not run it for hours.
 
-    Sign-ins and revoked partitions leave reference cycles, each with a client's connections or a partition's records.
+    Sign-ins, calls and revoked partitions leave no reference cycles. This is the safety net for all else.
     """
 
     def collect() -> None:

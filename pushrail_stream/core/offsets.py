@@ -214,6 +214,13 @@ class OffsetTracker:
         """Begin to give the partition back: nothing new starts; what is under way may still settle."""
         self.is_leaving, self.is_lost = True, is_lost
 
+    def end(self) -> None:
+        """The partition is given back, and its last commit is made: no reference cycle of records stays behind.
+
+        What is still under way may settle.
+        """
+        self._window.clear()
+
     def _advance(self, offset: int) -> None:
         if offset != self._next and self._next is not None:
             self._jump(offset, self._next)

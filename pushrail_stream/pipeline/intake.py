@@ -164,13 +164,17 @@ class Intake(ABC):
         await self._under_way.drain(deadline_secs)
         if leaving:
             self._observe(PartitionsRevoked(tuple(leaving), lost=False, dropped=dropped))
-        return self._news(leaving, forget=True)
+        news = self._news(leaving, forget=True)
+        for tracker in leaving.values():
+            tracker.end()
+        return news
 
     def lost(self, partitions: Iterable[Partition]) -> None:
         """Partitions were taken away without asking: nothing of them may be committed any more."""
         leaving = self._leave(partitions, are_lost=True)
-        for partition in leaving:
+        for partition, tracker in leaving.items():
             self._committed.pop(partition, None)
+            tracker.end()
         if leaving:
             dropped = self._deliver.drop_leaving() + self._copies.drop_leaving()
             self._observe(PartitionsRevoked(tuple(leaving), lost=True, dropped=dropped))

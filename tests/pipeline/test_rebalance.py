@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
 from pushrail_stream.core.destination import Limits
-from pushrail_stream.core.offsets import Committable, encode_metadata
+from pushrail_stream.core.offsets import Committable, OffsetTracker, encode_metadata
 from pushrail_stream.core.signals import PartitionsRevoked
 from tests.pipeline.records import (
     P0,
@@ -355,3 +356,28 @@ async def test_of_a_lost_partition_events_of_several_destinations_are_the_next_o
         # It reads all of them again, so that copies would only repeat them; what failed under way is its too.
         assert world.topics.written == []
         assert (worker.ledger.delivered, worker.ledger.dropped, worker.ledger.in_flight) == (20, 20, 0)
+
+
+@in_virtual_time
+@pytest.mark.parametrize("is_lost", [True, False])
+async def test_a_partition_that_leaves_with_open_records_leaves_no_reference_cycle(*, is_lost: bool) -> None:
+    world = World(destination())
+    world.bus.look_secs = HANGS
+    async with world.worker() as worker:
+        gc.collect()
+        gc.disable()
+        try:
+            before = _trackers()
+            worker.feed(*(record(number) for number in range(5)))
+            await worker.at(1)
+            if is_lost:
+                worker.lose(P0)
+            else:
+                await worker.give_back(P0)
+            assert before - _trackers() == 1
+        finally:
+            gc.enable()
+
+
+def _trackers() -> int:
+    return sum(type(held) is OffsetTracker for held in gc.get_objects())
