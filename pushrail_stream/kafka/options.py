@@ -61,10 +61,18 @@ class KafkaOptions:
 
         Little is fetched ahead: a partition is paused until its head is due, and that throws away what was fetched.
         """
-        return ConsumerOptions(self, f"{self.group_id}.retry", batch=100, queue_kib=512, fetch_bytes=16_384)
+        return ConsumerOptions(
+            self, f"{self.group_id}.retry", batch=100, queue_kib=512, fetch_bytes=16_384, always_from_the_earliest=True
+        )
 
-    def member(self, group_id: str, defaults: Mapping[str, Property]) -> dict[str, Any]:
-        """Properties of a member of a consumer group."""
+    def member(
+        self, group_id: str, defaults: Mapping[str, Property], *, always_from_the_earliest: bool
+    ) -> dict[str, Any]:
+        """Properties of a member of a consumer group.
+
+        ``always_from_the_earliest``: whether the member begins at the earliest offset where its group has none,
+        whatever the operator wants for the others.
+        """
         classic: dict[str, Property] = {
             "session.timeout.ms": 10_000,
             "heartbeat.interval.ms": 1_000,  # a cooperative rebalance takes its second round one heartbeat later
@@ -81,6 +89,8 @@ class KafkaOptions:
             owned["partition.assignment.strategy"] = "cooperative-sticky"
         if self.group_instance_id is not None:
             owned["group.instance.id"] = self.group_instance_id
+        if always_from_the_earliest:
+            owned["auto.offset.reset"] = "earliest"
         mine = {
             **classic,
             "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a consumer that works on what it gets
@@ -188,11 +198,17 @@ class ConsumerOptions:
     fetch_bytes: int
     """Fetched at once from each broker, compressed. This bounds memory, since the answer to a fetch is decompressed
     whole: well compressed events grow a thousandfold. A larger batch still comes, alone."""
+    always_from_the_earliest: bool = False
+    """Retry topics hold nothing but deliveries of ours: no reset may pass over one, and no start may fail for it."""
 
     def properties(self) -> dict[str, Any]:
         """Librdkafka's properties; the operator's own win."""
         sizes: dict[str, Property] = {"queued.max.messages.kbytes": self.queue_kib}
-        return self.kafka.member(self.group_id, sizes | self.kafka.fetch_sizes(self.fetch_bytes))
+        return self.kafka.member(
+            self.group_id,
+            sizes | self.kafka.fetch_sizes(self.fetch_bytes),
+            always_from_the_earliest=self.always_from_the_earliest,
+        )
 
 
 def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> KafkaOptions:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Mapping
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from pushrail_stream.app import Worker, run_worker
 from pushrail_stream.core.record import Partition
@@ -264,3 +264,19 @@ async def test_a_worker_that_is_to_fail_without_an_offset_does_not_begin_anywher
     async with asyncio.timeout(60):
         with pytest.raises(Failed, match=r"no offset to begin at.*auto\.offset\.reset to error"):
             await run_worker(settings, directory, open_log("error"))
+
+
+async def test_only_the_events_need_an_offset_where_a_worker_is_to_fail_without_one(real_kafka: str) -> None:
+    """The retry topics of a new installation have none, and no command sets one."""
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        make_topics(settings)
+        open_bus(bus, [1])
+        consumer = Consumer({"bootstrap.servers": real_kafka, "group.id": settings.kafka.group_id, "log_level": 0})
+        starts = [TopicPartition(settings.topics.events, number, 0) for number in range(PARTITIONS)]
+        consumer.commit(offsets=starts, asynchronous=False)
+        consumer.close()
+        await produce(settings, [("acct_1", event(1, 1))])
+        async with running(with_client(settings, {"auto.offset.reset": "error"}), [destination(1)]) as worker:
+            await worker.settled(1)
+        assert len(bus.arrivals) == 1

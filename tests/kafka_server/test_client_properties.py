@@ -95,7 +95,7 @@ def sample(known: Known) -> str:
 def is_read_by(name: str, role: str, kind: type[Consumer | Producer]) -> bool:
     """Whether a client of this role is to have the property."""
     if name in CONSUMER_ONLY:
-        return kind is Consumer and (name != "auto.offset.reset" or role != "scan")
+        return kind is Consumer and (name != "auto.offset.reset" or role == "events")
     return name not in PRODUCER_ONLY or (kind is Producer and role != "admin")
 
 
