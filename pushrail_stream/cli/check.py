@@ -13,16 +13,19 @@ from pushrail_stream.cli.known import known_destinations
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit_with_lists, remark, say, table, to_the_end
 from pushrail_stream.cli.progress import Bar
-from pushrail_stream.cli.reading import read_topic
+from pushrail_stream.cli.reading import read_topic, watched
 from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
 from pushrail_stream.core.fault import FAULTS, Fault
 from pushrail_stream.core.offsets import decode_settled
 from pushrail_stream.core.record import Record
 from pushrail_stream.history.check import STATUSES, Check, Status, Tally, Topic, Traced
 from pushrail_stream.history.letters import read_letter
+from pushrail_stream.history.skips import find_skip
 from pushrail_stream.history.spill import Spill
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import topic_id
 from pushrail_stream.settings import Settings
 
@@ -48,7 +51,8 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
     counted, and whether that is so is yours to judge. An event without a Kafka timestamp counts as produced in that
     time when it lies behind the first event of it; with --since 1970-01-01T00:00:00Z each does.
 
-    Exits 1 when a delivery is missing. With --json: one object, with all that are missing or too_new.
+    Exits 1 when a delivery is missing, or when events cannot be read and no order to skip them says so. With --json:
+    one object, with all that are missing or too_new.
     """
     settings = options.settings
     until = now_ms() if until_ms is None else until_ms
@@ -59,8 +63,8 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
     events = Topic(settings.topics.events, topic_id(kafka_options(settings), settings.topics.events))
     with Spill.open() as spill:
         found = Check(spill, events, destinations, settings.vendor, customer=customer)
-        _feed(found, settings, since_ms, until, quiet=options.json)
-        tally = _Found(found)
+        unread = _feed(found, settings, since_ms, until, quiet=options.json)
+        tally = _Found(found, unread)
         with to_the_end():
             if options.json:
                 _emit({"since": shown(since_ms), "until": shown(until)}, tally)
@@ -70,13 +74,20 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
                     remark(f"{found.unreadable} records of {settings.topics.attempts} cannot be understood")
     if missing := tally.tally.total["missing"]:
         raise CommandError(f"{missing} deliveries are missing")
+    if unread:
+        raise CommandError(
+            f"up to {unread} events cannot be read, and nothing is known of their deliveries; see "
+            "PushrailPartitionUnread in the runbook"
+        )
 
 
 class _Found:
     """The counts of a check. The deliveries themselves are read from the spill each time they are asked for."""
 
-    def __init__(self, found: Check) -> None:
+    def __init__(self, found: Check, unread: int) -> None:
+        """``unread``: offsets of events that could not be read, and that nobody has ordered to skip."""
         self.check = found
+        self.unread = unread
         self.tally = Tally()
         for status, delivery in found.deliveries():
             self.tally.add(status, delivery)
@@ -97,6 +108,7 @@ def _emit(period: dict[str, str], found: _Found) -> None:
         "deadLetteredByFault": {fault: tally.faults[fault] for fault in FAULTS},
         "repeated": tally.repeated,
         "unreadableAttempts": found.check.unreadable,
+        "unreadableEvents": found.unread,
     }
     lists = {"missing": found.named("missing"), "tooNew": found.named("too_new")}
     emit_with_lists(facts, {name: map(_as_json, deliveries) for name, deliveries in lists.items()})
@@ -122,16 +134,19 @@ def _print(found: _Found) -> None:
     say(f"{found.check.events} events, {counted} deliveries, {total['missing']} missing, {tally.repeated} repeated")
 
 
-def _feed(found: Check, settings: Settings, since_ms: int, until_ms: int, *, quiet: bool) -> None:
-    """Whatever is under way first: what moves on meanwhile is met again further down."""
-    topics = settings.topics
-    for partition, at in committed_by(kafka_options(settings), settings.kafka.group_id, topics.events).items():
+def _feed(found: Check, settings: Settings, since_ms: int, until_ms: int, *, quiet: bool) -> int:
+    """Whatever is in flight first: whatever moves on meanwhile is met again further down.
+
+    Returns how many offsets of events could not be read, without those that an operator ordered to skip.
+    """
+    topics, kafka = settings.topics, kafka_options(settings)
+    for partition, at in committed_by(kafka, settings.kafka.group_id, topics.events).items():
         found.group_is_at(partition, at.offset, decode_settled(at))
     for topic in topics.retry:
         for record in _unsettled(settings, topic, quiet=quiet):
             found.waits(read_letter(record, settings.vendor))
-    with Bar("events", quiet=quiet) as bar:
-        for record in read_topic(settings, topics.events, bar, since_ms=since_ms):
+    with Bar("events", quiet=quiet) as bar, Scan(kafka, topics.events, since_ms=since_ms) as scan:
+        for record in watched(scan, bar):
             # One without a time lies among those of this time, since the others are read from the first of them on.
             if record.recorded_at_ms is None or since_ms <= record.timestamp_ms < until_ms:
                 found.event(record)
@@ -142,6 +157,18 @@ def _feed(found: Check, settings: Settings, since_ms: int, until_ms: int, *, qui
         for record in read_topic(settings, topics.dlq, bar, since_ms=since_ms):
             found.letter(read_letter(record, settings.vendor))
     _look_back(found, settings, since_ms, quiet=quiet)
+    return _unaccounted(settings, scan)
+
+
+def _unaccounted(settings: Settings, scan: Scan) -> int:
+    """The offsets that the scan could not read, without those that an operator ordered to skip."""
+    if not scan.unreadable:
+        return 0
+    marks = ReplayJournal.read(kafka_options(settings), settings.topics.replays)
+    unknown = [
+        batch for partition, batch in scan.unreadable if find_skip(marks, partition, batch.first, scan.topic_id) is None
+    ]
+    return sum(batch.end - batch.first for batch in unknown)
 
 
 def _look_back(found: Check, settings: Settings, since_ms: int, *, quiet: bool) -> None:

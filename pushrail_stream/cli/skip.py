@@ -69,8 +69,9 @@ def _order(settings: Settings, at: Origin, reason: str) -> tuple[Skip, bool]:
     batch = find_unreadable(kafka, partition, at.offset)
     if batch is None:
         raise CommandError(
-            f"{at} can be read, or nothing is there: a worker delivers a record, or makes a dead letter of it, and "
-            "nothing has to be skipped"
+            f"{at} can be read, or no record is left from there on, so nothing has to be skipped. If a worker stands "
+            "still there, run this command with that worker's kafka.client: by another receive.message.max.bytes, "
+            "other batches can be read"
         )
     group = settings.kafka.group_id if at.topic == topics.events else f"{settings.kafka.group_id}.retry"
     committed = committed_by(kafka, group, at.topic)[at.partition].offset

@@ -148,6 +148,8 @@ async def test_a_batch_that_cannot_be_read_is_named_and_stepped_over_on_an_order
             dry = await desk.ask("topics", "skip", f"{where}/1", "--reason", "too large", "--dry-run")
             assert (dry["first"], dry["end"], dry["dryRun"], dry["repeated"]) == (1, 11, True, False)
             assert ends(settings, settings.topics.dlq) == {0: 0, 1: 0, 2: 0}
+            unknown = await desk.run("check", "--since", "1h", exit_code=1)
+            assert "up to 10 events cannot be read" in unknown
             ordered = await desk.run("topics", "skip", f"{where}/1", "--reason", "too large")
             assert f"{where}: offsets 1 to 10, up to 10 records that cannot be read: will be stepped over" in ordered
             again = await desk.ask("topics", "skip", f"{where}/1", "--reason", "too large")
@@ -164,4 +166,4 @@ async def test_a_batch_that_cannot_be_read_is_named_and_stepped_over_on_an_order
         passed = await desk.run("topics", "skip", f"{where}/0", "--reason", "no", exit_code=1)
         assert "can be read" in passed
         told = await desk.ask("check", "--since", "1h")
-        assert (told["events"], told["missing"]) == (2, []), "the auditor steps over it as well"
+        assert (told["events"], told["missing"], told["unreadableEvents"]) == (2, [], 0), "the order accounts for it"
