@@ -244,6 +244,16 @@ def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) ->
     return verdict if isinstance(verdict, Split | TooLarge | Refresh) else (verdict,) * entries
 
 
+def judge_kept_session(reply: Reply, entries: int) -> Verdict:
+    """The same where the session has just replaced a refused one, so that there is no newer one yet.
+
+    Its denial counts against the destination. Its expiry does not: the next session may last.
+    """
+    if isinstance(reply, CallFailed) and _name_of(reply.code) in _SESSION_EXPIRED:
+        return (Retryable(reply.code, safe_message(reply.message)),) * entries
+    return judge(reply, entries, assumed_role=True, refreshed=True)
+
+
 def judge_look(failed: CallFailed | None) -> Presence:
     """Whether the bus exists, by the reply to DescribeEventBus; ``failed`` is None when that named the bus."""
     if failed is None:

@@ -31,6 +31,7 @@ from pushrail_stream.core.outcome import (
     Verdict,
     is_invalid,
     judge,
+    judge_kept_session,
 )
 from pushrail_stream.core.request_limits import RequestLimits
 from pushrail_stream.core.retry import Again, Decision
@@ -156,7 +157,7 @@ class Attempt:
         assumed_role = isinstance(batch.destination.auth, AssumeRole)
         verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=refreshed)
         if isinstance(verdict, Refresh) and not self._calls.bus.renew_session(batch.destination):
-            verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=True)
+            verdict = judge_kept_session(reply, len(batch.deliveries))
         if isinstance(verdict, TooLarge) and not self._explains(batch):
             verdict = Split(*verdict) if len(batch.deliveries) > 1 else (Rejected(*verdict),)
         return _Call(batch, at_ms, self._loop.time() - started, reply, verdict)

@@ -470,6 +470,22 @@ async def test_credentials_that_stay_expired_block() -> None:
 
 
 @in_virtual_time
+async def test_a_session_that_ends_right_after_it_replaced_another_costs_no_event() -> None:
+    world = World(destination())
+    world.bus.sessions_are_old = True
+    expired = failed("ExpiredToken", 400)
+    world.bus.answer(in_turn(expired, take_all, expired, take_all))
+    async with world.worker() as worker:
+        worker.feed(*records(range(10)))
+        await worker.at(1)
+        worker.feed(*records(range(10, 20)))
+        await worker.at(10)
+        assert world.bus.renewed == ["dst_acme"], "the second is too young to be replaced"
+        assert len(world.bus.arrived["dst_acme"]) == 20
+        assert world.topics.dead() == []
+
+
+@in_virtual_time
 async def test_a_signature_refused_with_fresh_credentials_is_our_fault() -> None:
     world = World(destination())
     world.bus.sessions_are_old = True
