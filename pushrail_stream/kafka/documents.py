@@ -6,11 +6,12 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, Self, final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.offsets import was_recreated
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.kafka.identities import TopicIdentities
@@ -26,6 +27,8 @@ ASKED_OFTEN_MS: Final = 10
 """Of ``fetch_wait_ms``, for those who ask for the end again and again: a rotation does for every document."""
 _LOOK_SECS: Final = 2.0
 """How often to ask whether the topic was created again meanwhile."""
+_CLOSE_SECS: Final = 1.0
+"""Seconds that the consumer gets to close. It has no group to leave, and an idle one needs milliseconds."""
 _SILENCE_SECS: Final = 60.0
 """Until reading to the end is given up when nothing comes, be it that a broker is away."""
 _PASSING: Final = frozenset(
@@ -71,7 +74,10 @@ class TopicDocuments:
             yield documents
         finally:
             documents._closing.set()
-            await asyncio.to_thread(documents._consumer.close)
+            # A call that waits for Kafka keeps the consumer, and the end of the process does not wait for that.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECS):
+                    await in_daemon_thread(documents._consumer.close)
 
     async def changes(self) -> Sequence[DocumentChange]:
         """Every document there is the first time, later what has changed; waits until something has.
@@ -81,14 +87,14 @@ class TopicDocuments:
         hold do not count as deleted: they may still be written.
         """
         if self._started:
-            return await asyncio.to_thread(self._next)
+            return await in_daemon_thread(self._next)
         changes = await self.catch_up()
         self._started = True
         return [change for change in changes if change.content is not None]
 
     async def catch_up(self) -> Sequence[DocumentChange]:
         """What has changed up to now, the last of each document, without waiting for more; raises `Failed`."""
-        return await asyncio.to_thread(self._read_to_end)
+        return await in_daemon_thread(self._read_to_end)
 
     def _read_to_end(self) -> list[DocumentChange]:
         latest: dict[str, DocumentChange] = {}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from confluent_kafka import KafkaError, Producer
@@ -222,3 +223,15 @@ async def test_a_store_forgets_what_it_has_read_of_an_earlier_topic(real_kafka: 
         await until_recreated(store.everything)
         write(real_kafka, topic, [("a", b"new")])
         assert await store.everything() == [DocumentChange("a", b"new")]
+
+
+def test_the_end_of_the_process_does_not_wait_for_a_topic_that_cannot_be_read() -> None:
+    async def give_up_reading() -> None:
+        async with TopicDocuments.open(KafkaOptions("127.0.0.1:1"), "documents") as documents:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(4):  # by then it asks for the topic's partitions, which takes 15 s to fail
+                    await documents.changes()
+
+    begun = time.monotonic()
+    asyncio.run(give_up_reading())  # waits for the threads of the loop's executor
+    assert time.monotonic() - begun < 10
