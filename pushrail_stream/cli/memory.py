@@ -8,9 +8,9 @@ from typing import Final
 _M_MMAP_THRESHOLD: Final = -3
 """glibc's number for the setting "size from which a block is mapped on its own" (mallopt(3))."""
 _LARGE_BYTES: Final = 2 * 2**20
-"""Bytes of a block that gets a mapping of its own. A batch as producers send it, up to 1 MB decompressed, stays below: the
-mappings of such blocks cost a worker a twelfth of its CPU time (measured with glibc's initial value of 128 KiB). By itself
-glibc raises the value to 32 MiB as soon as a block of that size is freed."""
+"""Bytes of a block that gets a mapping of its own. A batch as producers send it, up to 1 MB decompressed, stays below
+it: with glibc's initial value of 128 KiB such mappings cost a worker a twelfth of its CPU time. By itself glibc raises
+the value to 32 MiB as soon as a block of that size is freed."""
 _M_TRIM_THRESHOLD: Final = -1
 """glibc's number for the setting "free bytes at the heap's end from which they go back to the system" (mallopt(3))."""
 _KEPT_BYTES: Final = 16 * 2**20
