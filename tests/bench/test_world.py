@@ -79,6 +79,6 @@ def test_every_benchmark_target_passes_its_arguments_on() -> None:
     targets = [line.split(":")[0] for line in makefile.splitlines() if line.startswith("bench") and ":" in line]
     assert "bench" in targets
     for target in targets:
-        command = ["make", "--dry-run", target, "ARGS=--marker"]
+        command = ["make", "--dry-run", "--no-print-directory", target, "ARGS=--marker"]
         shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
         assert shown.rstrip().endswith(" --marker"), target
