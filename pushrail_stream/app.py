@@ -21,6 +21,7 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
+from pushrail_stream.errors import failing_alone
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.history.skips import find_skip
@@ -28,19 +29,19 @@ from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.http.status import WorkerStatus, status_page
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
-from pushrail_stream.kafka.ends import Ends
-from pushrail_stream.kafka.identities import TopicIdentities
+from pushrail_stream.kafka.lag import Watermarks
 from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
-from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal
+from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.kafka.topics import check_topics, topic_id, topics_named, worker_topics
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.logging import Logger, LogObserver
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.open_files import OpenFiles
 from pushrail_stream.observe.readiness import Readiness
-from pushrail_stream.observe.recent import Recent
 from pushrail_stream.observe.tracing import open_tracing
 from pushrail_stream.pipeline.consume import Consume, IntakeRules
 from pushrail_stream.pipeline.copies import Copies
@@ -53,18 +54,19 @@ from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.pipeline.unread import Unread
-from pushrail_stream.ports import Directory, DocumentStore, Observer, SkipOrder, Upkeep, failing_alone
+from pushrail_stream.ports.documents import DirectoryUpdater, DocumentStore
+from pushrail_stream.ports.pipeline import Directory, Observer, SkipOrder
 from pushrail_stream.registry import (
     Catalog,
     Folder,
     FolderStore,
     Keyring,
-    LiveRegistry,
     Parsed,
     Problem,
-    left_sealed,
-    no_keyring,
+    RegistryWatcher,
+    leave_sealed,
     parse_document,
+    unseal_without_keyring,
 )
 from pushrail_stream.settings import Settings
 
@@ -111,14 +113,14 @@ def open_keyring(settings: Settings, environ: Mapping[str, str]) -> Keyring | No
 
 
 def document_parser(
-    settings: Settings, environ: Mapping[str, str], *, opens: bool = True
+    settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True
 ) -> Callable[[bytes], Parsed | tuple[Problem, ...]]:  # fmt: skip
     """How documents are read under these settings; raises `registry.RegistryError` when there is no such keyring.
 
-    ``opens``: whether sealed secrets are opened; who does not ask for that needs no keyring, and can sign nothing.
+    ``decrypt``: whether sealed secrets are opened; who does not ask for that needs no keyring, and can sign nothing.
     """
-    keyring = open_keyring(settings, environ) if opens else None
-    unseal = left_sealed if not opens else no_keyring if keyring is None else keyring.unseal
+    keyring = open_keyring(settings, environ) if decrypt else None
+    unseal = leave_sealed if not decrypt else unseal_without_keyring if keyring is None else keyring.unseal
     return partial(
         parse_document, environ=environ, default_max_in_flight=settings.delivery.max_in_flight, unseal=unseal
     )
@@ -141,10 +143,10 @@ async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
 
 @asynccontextmanager
 async def open_registry(
-    settings: Settings, environ: Mapping[str, str], *, opens: bool = True
-) -> AsyncIterator[tuple[Catalog, LiveRegistry]]:
+    settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True
+) -> AsyncIterator[tuple[Catalog, RegistryWatcher]]:
     """The destinations of the settings' folder or topic: a catalog, empty yet, and who fills it and keeps it."""
-    parse_content = document_parser(settings, environ, opens=opens)
+    parse_content = document_parser(settings, environ, decrypt=decrypt)
 
     def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
         parsed = parse_content(content)
@@ -155,18 +157,18 @@ async def open_registry(
     catalog = Catalog(parse)
     if settings.registry.topic:
         async with TopicDocuments.open(kafka_options(settings), settings.topics.destinations) as documents:
-            yield catalog, LiveRegistry(catalog, documents)
+            yield catalog, RegistryWatcher(catalog, documents)
     else:
-        yield catalog, LiveRegistry(catalog, Folder(settings.registry.path))
+        yield catalog, RegistryWatcher(catalog, Folder(settings.registry.path))
 
 
 async def load_registry(
-    settings: Settings, environ: Mapping[str, str], *, opens: bool = True
+    settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True
 ) -> tuple[Catalog, list[Signal]]:
-    """Every destination there is now, and what is to be said of their documents; ``opens`` as in `document_parser`."""
+    """Every destination there is now, and the signals about their documents; ``decrypt`` as for `document_parser`."""
     signals: list[Signal] = []
-    async with open_registry(settings, environ, opens=opens) as (catalog, upkeep):
-        await upkeep.start(lambda signal: signals.append(signal))  # noqa: PLW0108 - append names its parameter otherwise
+    async with open_registry(settings, environ, decrypt=decrypt) as (catalog, updater):
+        await updater.load(lambda signal: signals.append(signal))  # noqa: PLW0108 - append names its parameter otherwise
     return catalog, signals
 
 
@@ -175,14 +177,14 @@ async def run_worker(
     directory: Directory,
     log: Logger,
     *,
-    upkeep: Upkeep | None = None,
+    updater: DirectoryUpdater | None = None,
     name: str = "pushrail-stream",
     observers: Sequence[Observer] = (),
     started: Callable[[Worker], None] = lambda _worker: None,
 ) -> Ledger:
     """Consume and deliver until ``Worker.stop`` is called; the final ledger.
 
-    ``upkeep`` fills ``directory`` before anything is consumed, and keeps it up to date.
+    ``updater`` fills ``directory`` before anything is consumed, and keeps it up to date.
 
     Raises `Failed` when Kafka cannot be reached at the start, a topic is missing or Kafka refuses us for good.
     """
@@ -192,13 +194,13 @@ async def run_worker(
         bus = await world.enter_async_context(EventBridge.open(eventbridge_options(settings)))
         publisher = await world.enter_async_context(KafkaPublisher.open(options))
         attempts = await world.enter_async_context(_attempts_log(options, settings.topics.attempts, log))
-        ends = await world.enter_async_context(Ends.open(options))
+        ends = await world.enter_async_context(Watermarks.open(options))
         identities = TopicIdentities(options)
         state = WorkerState(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
         state.has_destination = lambda destination_id: directory.get(destination_id) is not None
         metrics = Metrics(state, settings.topics.retry, settings.metrics.max_destinations)
         readiness = Readiness([options.events().group_id, options.retries().group_id], state)
-        recent = Recent(state.now_ms)
+        recent = RecentIncidents(state.now_ms)
         status = WorkerStatus(name, state, readiness.reasons, lambda: metrics.dead_letters, recent.newest_first)
         tracing = [await world.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
         seeing: list[Observer] = [LogObserver(log), AttemptsLog(attempts), metrics, readiness, recent, *observers]
@@ -215,14 +217,14 @@ async def run_worker(
                 page=lambda: status_page(status),
             )
         )
-        if upkeep is not None:
-            await upkeep.start(observe)
+        if updater is not None:
+            await updater.load(observe)
         readiness.loaded()
         with failing_alone():
             async with asyncio.TaskGroup() as tasks:
                 ports = _Ports(
                     options, directory, bus, publisher, attempts, ends, identities, state, readiness, observe, traced,
-                    http_port, upkeep,
+                    http_port, updater,
                 )  # fmt: skip
                 keeping = [tasks.create_task(ends.keep(lambda: _partitions(state)))]
                 keeping.append(tasks.create_task(identities.keep((settings.topics.events, *settings.topics.retry))))
@@ -253,7 +255,7 @@ class _Ports(NamedTuple):
     bus: EventBridge
     publisher: KafkaPublisher
     attempts: KafkaLog
-    ends: Ends
+    ends: Watermarks
     identities: TopicIdentities
     state: WorkerState
     readiness: Readiness
@@ -261,7 +263,7 @@ class _Ports(NamedTuple):
     traced: Observer | None
     """Told of every event that is consumed."""
     http_port: int
-    upkeep: Upkeep | None
+    updater: DirectoryUpdater | None
 
 
 async def _run_graph(
@@ -269,7 +271,7 @@ async def _run_graph(
 ) -> Ledger:
     (
         options, directory, bus, publisher, attempts, ends, identities, state, readiness, observe, traced, http_port,
-        upkeep,
+        updater,
     ) = ports  # fmt: skip
     delivery, clock, ledger = settings.delivery, WallClock(), Ledger()
     tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
@@ -368,8 +370,8 @@ async def _run_graph(
     unread = Unread(state, observe, _SkipOrders(options, settings.topics.replays), step_over)
     state.unread_secs = lambda: unread.secs
     keeping = [tasks.create_task(unread.keep())]
-    if upkeep is not None:
-        keeping.append(tasks.create_task(upkeep.keep(_follow_documents(observe, deliver))))
+    if updater is not None:
+        keeping.append(tasks.create_task(updater.follow(_follow_documents(observe, deliver))))
     started(Worker(ledger, attempts, stop, http_port))
     try:
         async with asyncio.TaskGroup() as members:

@@ -9,18 +9,19 @@ from dataclasses import dataclass
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.signals import ApiKeysChanged
+from pushrail_stream.errors import failing_alone
 from pushrail_stream.http.api_keys import ApiKeys
 from pushrail_stream.http.ingest import Ingest
 from pushrail_stream.http.limits import IngestLimits
 from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.http.server import IngestReadiness, IngestServer
-from pushrail_stream.kafka.gate import KafkaGate
+from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.ingest import IngestMetrics
 from pushrail_stream.observe.logging import Logger, LogObserver, forward_log
-from pushrail_stream.ports import Observer, failing_alone
+from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.settings import Settings
 
 
@@ -52,8 +53,10 @@ async def run_ingest(
     keys = ApiKeys(chosen.keys_file)
     caveats = await in_daemon_thread(check_topics, options, topics_named(settings, settings.topics.events))
     async with AsyncExitStack() as world:
-        gate = await world.enter_async_context(KafkaGate.open(options, settings.topics.events, chosen.timeout_secs))
-        metrics, readiness = IngestMetrics(), IngestReadiness(gate)
+        producer = await world.enter_async_context(
+            KafkaEventProducer.open(options, settings.topics.events, chosen.timeout_secs)
+        )
+        metrics, readiness = IngestMetrics(), IngestReadiness(producer)
         forward_log("uvicorn", log)
         observe = FanOut([LogObserver(log), metrics, *observers], log)
         for caveat in caveats:
@@ -65,9 +68,9 @@ async def run_ingest(
             max_entry_bytes=settings.delivery.max_request_bytes,
             timeout_secs=chosen.timeout_secs,
         )
-        ingest = Ingest(gate, keys, limits, observe)
-        metrics.buffered_bytes, metrics.waiting = lambda: ingest.buffered_bytes, lambda: gate.waiting
-        metrics.active_keys, metrics.kafka = lambda: keys.active, lambda: {"ingest": gate.statistics}
+        ingest = Ingest(producer, keys, limits, observe)
+        metrics.buffered_bytes, metrics.waiting = lambda: ingest.buffered_bytes, lambda: producer.waiting
+        metrics.active_keys, metrics.kafka = lambda: keys.active, lambda: {"ingest": producer.statistics}
         http_port = await world.enter_async_context(
             serve_ops(settings.http.host, settings.http.port, exposition=metrics.exposition, unready=readiness.reasons)
         )

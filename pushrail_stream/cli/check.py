@@ -24,7 +24,7 @@ from pushrail_stream.history.skips import find_skip
 from pushrail_stream.history.spill import Spill
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import topic_id
 from pushrail_stream.settings import Settings

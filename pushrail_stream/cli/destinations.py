@@ -196,7 +196,7 @@ def _used(catalog: Catalog) -> set[str | None]:
 
 def _load(settings: Settings) -> Catalog:
     """The registry's destinations, their secrets sealed; what is wrong with documents goes to stderr."""
-    catalog, signals = asyncio.run(load_registry(settings, os.environ, opens=False))
+    catalog, signals = asyncio.run(load_registry(settings, os.environ, decrypt=False))
     for signal in signals:
         match signal:
             case DocumentRefused():

@@ -13,9 +13,9 @@ from pushrail_stream.app import document_parser, load_registry, open_store
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
-from pushrail_stream.ports import DocumentChange
+from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Parsed, Problem, Refusal
-from pushrail_stream.registry.raw import SECRET_FIELD, id_of
+from pushrail_stream.registry.json_document import SECRET_FIELD, id_of
 from pushrail_stream.settings import Settings
 
 _SEAL_NEXT: Final = (

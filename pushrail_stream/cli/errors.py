@@ -8,7 +8,9 @@ from typing import Final
 
 import click
 
-from pushrail_stream.ports import Failed, KeyUnavailable, PublishError
+from pushrail_stream.errors import Failed
+from pushrail_stream.ports.pipeline import PublishError
+from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import RegistryError
 from pushrail_stream.settings import SettingsError
 

@@ -9,19 +9,19 @@ from typing import Final
 from pushrail_stream.app import load_registry
 from pushrail_stream.cli.output import remark
 from pushrail_stream.core.signals import DocumentRefused
-from pushrail_stream.registry import FileDirectory
+from pushrail_stream.registry import DestinationIndex
 from pushrail_stream.settings import Settings
 
 _NAMED: Final = 10
 """Refused documents that are named, each with its first problem."""
 
 
-def known_destinations(settings: Settings) -> tuple[FileDirectory, tuple[str, ...]]:
+def known_destinations(settings: Settings) -> tuple[DestinationIndex, tuple[str, ...]]:
     """The destinations in use, and the documents that stand for none: theirs look as if they had been deleted.
 
     A worker that runs may still use the last good version of such a document. Raises `RegistryError`.
     """
-    catalog, signals = asyncio.run(load_registry(settings, os.environ, opens=False))
+    catalog, signals = asyncio.run(load_registry(settings, os.environ, decrypt=False))
     used = {catalog.document_of(destination.id) or "": destination for destination in catalog}
     refused: dict[str, DocumentRefused] = {}
     for signal in signals:
@@ -31,4 +31,4 @@ def known_destinations(settings: Settings) -> tuple[FileDirectory, tuple[str, ..
         remark(f"refused: {document}: {field}{': ' if field else ''}{problem}")
     if len(refused) > _NAMED:
         remark(f"refused: {len(refused) - _NAMED} documents more (`destinations validate`)")
-    return FileDirectory(used.items()), tuple(refused)
+    return DestinationIndex(used.items()), tuple(refused)

@@ -22,7 +22,7 @@ from pushrail_stream.cli.output import emit, remark, say
 from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.eventbridge.identity import UnknownIdentity, own_account
 from pushrail_stream.eventbridge.regions import known_regions
-from pushrail_stream.ports import DocumentChange
+from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import ROLE, Onboarding, Parsed, new_external_id
 from pushrail_stream.settings import Settings
 from pushrail_stream.settings.partitions import partition_of

@@ -37,7 +37,7 @@ from pushrail_stream.history.replay import (
     read_progress,
 )
 from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.settings import Settings

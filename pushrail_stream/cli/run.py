@@ -101,8 +101,8 @@ async def _deliver(settings: Settings, log: Logger, name: str) -> Ledger:
         on_signal(worker.stop)
         log.info("listening", host=settings.http.host, port=worker.http_port)
 
-    async with open_registry(settings, os.environ) as (catalog, upkeep):
-        return await run_worker(settings, catalog, log, upkeep=upkeep, name=name, started=started)
+    async with open_registry(settings, os.environ) as (catalog, updater):
+        return await run_worker(settings, catalog, log, updater=updater, name=name, started=started)
 
 
 async def _serve(work: Coroutine[None, None, Ledger]) -> Ledger:

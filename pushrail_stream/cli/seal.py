@@ -17,9 +17,9 @@ from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.ports import DocumentChange
+from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Keyring, Parsed, Problem, Refusal
-from pushrail_stream.registry.raw import with_secret
+from pushrail_stream.registry.json_document import with_secret
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings import Settings
 

@@ -15,7 +15,7 @@ from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.history.skips import Skip, find_skip, skip_letter, skip_mark
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.topics import topic_id
 from pushrail_stream.kafka.unreadable import find_unreadable
 from pushrail_stream.settings import Settings

@@ -31,7 +31,7 @@ from pushrail_stream.eventbridge.shared import Shared
 from pushrail_stream.eventbridge.sign_in import SignInService
 from pushrail_stream.eventbridge.sts import SESSION_SECS, StsOptions
 from pushrail_stream.eventbridge.wire import DESCRIBE_EVENT_BUS, Endpoint, Signer, Stamps
-from pushrail_stream.ports import SignIns
+from pushrail_stream.ports.pipeline import SignIns
 
 _PRODUCT: Final = "pushrail-stream"
 """Our name in the User-Agent, for whoever reads the customer's CloudTrail."""

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from pushrail_stream.blocking import start_daemon_thread
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.http import decompressed
-from pushrail_stream.ports import KeyUnavailable
+from pushrail_stream.ports.secrets import KeyUnavailable
 
 _TIMEOUT_SECS: Final = 3.0
 _ATTEMPTS: Final = 3

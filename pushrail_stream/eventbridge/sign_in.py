@@ -25,7 +25,7 @@ from pushrail_stream.eventbridge.keys import Keys
 from pushrail_stream.eventbridge.own_keys import OwnKeys
 from pushrail_stream.eventbridge.shared import Shared
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, StsOptions, assume_role_request
-from pushrail_stream.ports import SignIns
+from pushrail_stream.ports.pipeline import SignIns
 
 
 @final

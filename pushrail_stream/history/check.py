@@ -19,7 +19,7 @@ from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.history.letters import Letter
 from pushrail_stream.history.spill import Spill, SpilledEvent, Trace
-from pushrail_stream.ports import Directory
+from pushrail_stream.ports.pipeline import Directory
 
 Status = Literal["delivered", "dead_lettered", "skipped", "pending", "missing", "too_new"]
 STATUSES: Final[tuple[Status, ...]] = ("delivered", "dead_lettered", "skipped", "pending", "missing", "too_new")

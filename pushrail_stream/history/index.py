@@ -17,8 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Self, final
 
+from pushrail_stream.errors import Failed
 from pushrail_stream.history.attempts import FIELDS, Attempt, AttemptFilter, Indexed, read_attempt
-from pushrail_stream.ports import Failed
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS source (topic TEXT NOT NULL, version INTEGER NOT NULL);

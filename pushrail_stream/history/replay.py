@@ -15,7 +15,7 @@ from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.history.delivered import DeliveredEvents
 from pushrail_stream.history.letters import Letter, LetterFilter
-from pushrail_stream.ports import Directory
+from pushrail_stream.ports.pipeline import Directory
 
 MAX_REPLAYS: Final = 3
 """A delivery that has been replayed so often is left alone unless somebody raises the limit."""

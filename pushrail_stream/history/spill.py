@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Final, NamedTuple, Self, final
 
 from pushrail_stream.core.fault import Fault
-from pushrail_stream.ports import Failed
+from pushrail_stream.errors import Failed
 
 _SCHEMA: Final = """
 PRAGMA journal_mode = OFF;

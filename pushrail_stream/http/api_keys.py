@@ -20,8 +20,8 @@ from typing import Annotated, Any, Final, NamedTuple, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.errors import Failed
 from pushrail_stream.files import Answering, read_regular_file
-from pushrail_stream.ports import Failed
 
 _KEY: Final = re.compile(r"prk_([a-z2-7]{10})_([A-Za-z0-9_-]{43})", re.ASCII)
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"

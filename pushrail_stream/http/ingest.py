@@ -29,7 +29,8 @@ from pushrail_stream.http.limits import IngestLimits, Rates, Room
 from pushrail_stream.http.openapi import DESCRIPTION, docs_page
 from pushrail_stream.http.page import POLICY
 from pushrail_stream.http.problem import Refusal, field_error
-from pushrail_stream.ports import Gate, Observer, Outgoing, Position, TooLarge
+from pushrail_stream.ports.kafka import EventProducer, ProducerRecord, RecordMetadata, RecordTooLarge
+from pushrail_stream.ports.pipeline import Observer
 
 _MAX_SOURCE_BYTES: Final = 256
 """Of a destination's ``sourceNamespace``, which is not known here (registry/rules)."""
@@ -44,15 +45,15 @@ class _Item(NamedTuple):
     value: bytes
 
 
-_Result = Position | str | TooLarge
+_Result = RecordMetadata | str | RecordTooLarge
 
 
 @final
 class Ingest:
     """Takes events in. ``app`` is the ASGI application."""
 
-    def __init__(self, gate: Gate, keys: ApiKeys, limits: IngestLimits, observe: Observer) -> None:
-        self._gate = gate
+    def __init__(self, producer: EventProducer, keys: ApiKeys, limits: IngestLimits, observe: Observer) -> None:
+        self._producer = producer
         self._keys = keys
         self._limits = limits
         self._observe = observe
@@ -135,8 +136,8 @@ class Ingest:
             traceparent = posted.traceparent(request)
             seen.trace_id = traceparent.split(b"-")[1].decode()
             headers = ((VENDOR_HEADER, key.vendor.encode()), (TRACEPARENT_HEADER, traceparent))
-            records = [Outgoing(item.event.customer_external_id.encode(), item.value, headers) for item in items]
-            results = await self._gate.publish_all(records)
+            records = [ProducerRecord(item.event.customer_external_id.encode(), item.value, headers) for item in items]
+            results = await self._producer.publish_all(records)
         return _answer(items, results, seen, traceparent, is_array=is_array)
 
     def _authorize(self, request: Request) -> ApiKey:
@@ -230,13 +231,13 @@ def _answer(
 ) -> Response:
     headers = {TRACEPARENT_HEADER: traceparent.decode("latin-1")}
     shown = [_shown(index, item, result) for index, (item, result) in enumerate(zip(items, results, strict=True))]
-    failed = {index: result for index, result in enumerate(results) if not isinstance(result, Position)}
+    failed = {index: result for index, result in enumerate(results) if not isinstance(result, RecordMetadata)}
     seen.accepted = len(items) - len(failed)
     told: dict[str, Any] = {"accepted": seen.accepted, "results": shown}
     if not failed:
         return Response(orjson.dumps(told), 202, headers, "application/json")
     for index, result in failed.items():
-        if isinstance(result, TooLarge):
+        if isinstance(result, RecordTooLarge):
             seen.rejected, seen.failed = 1, len(failed) - 1
             error = field_error(Undecodable("value", _why_not(items[index], result)), index if is_array else None)
             raise Refusal(413, f"event {index}: {error['detail']}", headers=headers, errors=[error], **told)
@@ -248,12 +249,12 @@ def _answer(
 
 def _shown(index: int, item: _Item, result: _Result) -> dict[str, Any]:
     known: dict[str, Any] = {"index": index, "idempotencyKey": item.event.idempotency_key}
-    if isinstance(result, Position):
+    if isinstance(result, RecordMetadata):
         return {**known, "status": "accepted", "partition": result.partition, "offset": result.offset}
     return {**known, "status": "failed", "detail": _why_not(item, result)}
 
 
-def _why_not(item: _Item, result: str | TooLarge) -> str:
+def _why_not(item: _Item, result: str | RecordTooLarge) -> str:
     if isinstance(result, str):
         return safe_message(result)
     size, limit = len(item.value), result.limit

@@ -8,8 +8,8 @@ from typing import Final
 
 from aiohttp import web
 
+from pushrail_stream.errors import Failed
 from pushrail_stream.http.page import POLICY
-from pushrail_stream.ports import Failed
 
 Exposition = Callable[[str], tuple[bytes, str]]
 """The ``Accept`` header to body and content type."""

@@ -12,10 +12,11 @@ from typing import Any, Final, Self, cast, final
 
 import uvicorn
 
+from pushrail_stream.errors import Failed
 from pushrail_stream.http.ingest import Ingest
 from pushrail_stream.http.limits import MAX_HEAD_BYTES
 from pushrail_stream.http.protocol import BoundedProtocol, Bounds
-from pushrail_stream.ports import Failed, Gate
+from pushrail_stream.ports.kafka import EventProducer
 
 MAX_CONNECTIONS: Final = 4_096
 """Far more than at work in any moment, and few enough that what each may take is little together."""
@@ -30,14 +31,14 @@ _BACKLOG: Final = 2_048
 class IngestReadiness:
     """Whether events can be taken: Kafka is asked every two seconds."""
 
-    def __init__(self, gate: Gate) -> None:
-        self._gate = gate
+    def __init__(self, producer: EventProducer) -> None:
+        self._producer = producer
         self._problem = "Kafka has not been asked yet"
         self._stopping = False
 
     async def look(self) -> None:
         """Ask Kafka once. Raises `Failed` when nothing can ever be written again."""
-        self._problem = await self._gate.check(_LOOK_SECS)
+        self._problem = await self._producer.check(_LOOK_SECS)
 
     async def keep(self) -> None:
         """Ask again and again until cancelled."""

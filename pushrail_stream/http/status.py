@@ -12,7 +12,7 @@ from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.pipeline.deliver import LaneView
 from pushrail_stream.pipeline.look_out import MissingView
 from pushrail_stream.pipeline.state import WorkerState
-from pushrail_stream.ports import Incident
+from pushrail_stream.ports.pipeline import Incident
 
 LANES: Final = 50
 """Shown at most: those that need looking at come first."""

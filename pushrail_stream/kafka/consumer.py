@@ -26,15 +26,17 @@ from confluent_kafka import (
 from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
+from pushrail_stream.errors import Failed
 from pushrail_stream.kafka.chunks import Chunks
 from pushrail_stream.kafka.commits import Commits, commits_of, committable_of, is_too_large
-from pushrail_stream.kafka.identities import TopicIdentities
-from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.options import ConsumerOptions
 from pushrail_stream.kafka.readings import readings_of
+from pushrail_stream.kafka.records import records_of
 from pushrail_stream.kafka.statistics import StatisticsKeeper
+from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.pipeline.intake import Directions, Intake
-from pushrail_stream.ports import ClientStatistics, Failed, Observer
+from pushrail_stream.ports.kafka import ClientStatistics
+from pushrail_stream.ports.pipeline import Observer
 
 _T = TypeVar("_T")
 _POLL_SECS: Final = 0.1

@@ -14,10 +14,12 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.offsets import was_recreated
 from pushrail_stream.core.record import TopicIdentity
-from pushrail_stream.kafka.identities import TopicIdentities
-from pushrail_stream.kafka.moments import patiently
+from pushrail_stream.errors import Failed, TopicRecreated
+from pushrail_stream.kafka.admin import retry_while_settling
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.ports import DocumentChange, Failed, Publisher, TopicRecreated
+from pushrail_stream.kafka.topic_ids import TopicIdentities
+from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.ports.pipeline import Publisher
 
 _BATCH: Final = 500
 _POLL_SECS: Final = 0.2
@@ -45,7 +47,7 @@ _PASSING: Final = frozenset(
 
 @final
 class TopicDocuments:
-    """Every worker reads the whole topic for itself: no group, no commits. Implements `ports.Documents`."""
+    """Every worker reads the whole topic for itself: no group, no commits. Implements `ports.DocumentSource`."""
 
     def __init__(self, options: KafkaOptions, topic: str, *, fetch_wait_ms: int = _FETCH_WAIT_MS) -> None:
         """``fetch_wait_ms``: how long the broker waits for news. Where a partition ends is answered after that."""
@@ -100,7 +102,7 @@ class TopicDocuments:
         latest: dict[str, DocumentChange] = {}
         with self._failing():
             self._look()
-            ends = patiently(self._ends)
+            ends = retry_while_settling(self._ends)
             give_up_at = time.monotonic() + _SILENCE_SECS
             while any(self._position(number) < end for number, end in ends.items()) and not self._closing.is_set():
                 self._look()

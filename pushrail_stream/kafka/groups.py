@@ -16,10 +16,10 @@ from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.core.offsets import Committable, topic_of, was_recreated
 from pushrail_stream.core.record import TopicIdentity
-from pushrail_stream.kafka.identities import TopicIdentities
-from pushrail_stream.kafka.moments import offsets_at, patiently
+from pushrail_stream.errors import Failed
+from pushrail_stream.kafka.admin import offsets_for_time, retry_while_settling
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.ports import Failed
+from pushrail_stream.kafka.topic_ids import TopicIdentities
 
 _TIMEOUT_SECS: Final = 15.0
 _INACTIVE: Final = frozenset({ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})
@@ -55,7 +55,7 @@ def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, 
     consumer = Consumer(options.reader(group_id, {}))
     try:
         wanted = [TopicPartition(topic, n) for n in _partitions(consumer, topic)]
-        found = patiently(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
+        found = retry_while_settling(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
     except KafkaException as error:
         raise _failed(options, error) from error
     finally:
@@ -136,7 +136,7 @@ def _resolve(consumer: Consumer, topic: str, target: Target, bounds: Mapping[int
     if target.startswith("time:"):
         at = int(target.removeprefix("time:"))
         ends = {number: high for number, (_, high) in bounds.items()}
-        return patiently(lambda: offsets_at(consumer, topic, at, ends))
+        return retry_while_settling(lambda: offsets_for_time(consumer, topic, at, ends))
     return {n: low if target == "earliest" else high for n, (low, high) in bounds.items()}
 
 

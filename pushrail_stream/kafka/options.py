@@ -124,7 +124,7 @@ class KafkaOptions:
         """Properties of the producer of records that must not be lost."""
         return self._producer({"linger.ms": 5}, {"delivery.timeout.ms": _COPY_MS})
 
-    def gate(self, timeout_secs: float) -> dict[str, Any]:
+    def event_producer(self, timeout_secs: float) -> dict[str, Any]:
         """Properties of ingest's producer: a record that Kafka has not acknowledged after that time has failed."""
         return self._producer({"linger.ms": 5}, {"delivery.timeout.ms": round(timeout_secs * 1000)})
 
@@ -225,7 +225,7 @@ def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> Kaf
         options.client,
         {
             Client.CONSUMER: (options.events().properties(),),
-            Client.PRODUCER: (options.transactions("trial"), options.gate(settings.ingest.timeout_secs)),
+            Client.PRODUCER: (options.transactions("trial"), options.event_producer(settings.ingest.timeout_secs)),
         },
     )
     return options

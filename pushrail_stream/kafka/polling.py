@@ -10,8 +10,8 @@ from typing import Any, Final, final
 
 from confluent_kafka import KafkaException, Producer
 
+from pushrail_stream.errors import Failed
 from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
-from pushrail_stream.ports import Failed
 
 _POLL_SECS: Final = 0.1
 

@@ -10,11 +10,13 @@ from typing import Final, Self, final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pushrail_stream.core.record import Headers
+from pushrail_stream.errors import Failed
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.polling import Polling, being_polled, callbacks, cannot_go_on
 from pushrail_stream.kafka.reports import resolve
 from pushrail_stream.kafka.statistics import StatisticsKeeper
-from pushrail_stream.ports import ClientStatistics, Failed, PublishError
+from pushrail_stream.ports.kafka import ClientStatistics
+from pushrail_stream.ports.pipeline import PublishError
 
 FLUSH_SECS: Final = 5.0
 """How long a log that ends waits for what it was given last. Of other records somebody awaits each, or gave it up."""

@@ -9,17 +9,19 @@ from typing import final
 
 from confluent_kafka import KafkaError, Message
 
-from pushrail_stream.ports import Failed, Position, PublishError, TooLarge
+from pushrail_stream.errors import Failed
+from pushrail_stream.ports.kafka import RecordMetadata, RecordTooLarge
+from pushrail_stream.ports.pipeline import PublishError
 
 
 @final
 class Reports:
     """Delivery reports of records written together. They come in the producer's thread; one wakes the loop."""
 
-    def __init__(self, expected: int, failure: Callable[[KafkaError], str | TooLarge]) -> None:
+    def __init__(self, expected: int, failure: Callable[[KafkaError], str | RecordTooLarge]) -> None:
         """``failure`` makes the result of a record that was not written."""
         self._loop = asyncio.get_running_loop()
-        self.results: list[Position | str | TooLarge] = [""] * expected
+        self.results: list[RecordMetadata | str | RecordTooLarge] = [""] * expected
         self.all_in: asyncio.Future[None] = self._loop.create_future()
         self._failure = failure
         self._missing = expected
@@ -33,7 +35,7 @@ class Reports:
 
         return report
 
-    def settle(self, index: int, result: Position | str | TooLarge) -> None:
+    def settle(self, index: int, result: RecordMetadata | str | RecordTooLarge) -> None:
         """The record at ``index`` has its result; may be called in any thread."""
         self.results[index] = result
         with self._lock:
@@ -53,8 +55,8 @@ def resolve(acknowledged: asyncio.Future[None], failure: Failed | PublishError |
         acknowledged.set_exception(failure)
 
 
-def _position(message: Message) -> Position:
+def _position(message: Message) -> RecordMetadata:
     partition, offset = message.partition(), message.offset()
     if partition is None or offset is None:
         raise TypeError("a record that was acknowledged has a position")
-    return Position(partition, offset)
+    return RecordMetadata(partition, offset)

@@ -11,13 +11,13 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from pushrail_stream.core.offsets import was_recreated
 from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.errors import Failed, TopicRecreated
+from pushrail_stream.kafka.admin import offsets_for_time, retry_while_settling
 from pushrail_stream.kafka.chunks import Chunks
-from pushrail_stream.kafka.identities import TopicIdentities
-from pushrail_stream.kafka.messages import records_of
-from pushrail_stream.kafka.moments import offsets_at, patiently
 from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.records import records_of
+from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.kafka.unreadable import UnreadableBatch, end_of_unreadable, is_unreadable
-from pushrail_stream.ports import Failed, TopicRecreated
 
 _BATCH: Final = 2_000
 _CHUNK_BYTES: Final = 16 * 2**20
@@ -93,7 +93,7 @@ class Scan:
         }
         self._consumer = Consumer(options.reader(f"{options.group_id}.scan", ahead) | {"error_cb": self._note})
         try:
-            self._ends, self._starts = patiently(lambda: self._bounds(since_ms, starts))
+            self._ends, self._starts = retry_while_settling(lambda: self._bounds(since_ms, starts))
         except KafkaException as error:
             self._consumer.close()
             raise self._failed(error) from error
@@ -197,7 +197,7 @@ class Scan:
             )
         begin = dict(firsts)
         if since_ms is not None and since_ms > _SLACK_MS:  # Kafka finds no record without a time by its time
-            begin |= offsets_at(self._consumer, self._topic, since_ms - _SLACK_MS, ends)
+            begin |= offsets_for_time(self._consumer, self._topic, since_ms - _SLACK_MS, ends)
         for number, start in (starts or {}).items():
             if number in begin:
                 begin[number] = max(begin[number], min(start, ends[number]))

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.ports import Outgoing
+from pushrail_stream.ports.kafka import ProducerRecord
 
 BATCH_BYTES: Final = 1_000_000
 """librdkafka's default of ``batch.size``: bytes of a batch of several records, before compression."""
@@ -38,7 +38,7 @@ def max_message_bytes(options: KafkaOptions, topic: str) -> int | None:
         return None
 
 
-def largest_batch(record: Outgoing) -> int:
+def largest_batch(record: ProducerRecord) -> int:
     """Upper bound of the bytes of an uncompressed batch that holds this record alone."""
     headers = sum(_HEADER_HEAD + len(name.encode()) + len(value or b"") for name, value in record.headers)
     return _BATCH_HEAD + _RECORD_HEAD + len(record.key) + len(record.value) + headers

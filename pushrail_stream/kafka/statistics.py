@@ -7,7 +7,7 @@ from typing import Any, Final, final
 
 import orjson
 
-from pushrail_stream.ports import ClientStatistics
+from pushrail_stream.ports.kafka import ClientStatistics
 
 INTERVAL_MS: Final = 2_000
 _MICROSECONDS: Final = 1e6

@@ -10,8 +10,9 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from pushrail_stream.core.signals import SettingCaveat
-from pushrail_stream.kafka.identities import TopicIdentities
+from pushrail_stream.errors import Failed
 from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.kafka.topic_rules import (
     DAY_MS,
     Deviation,
@@ -24,7 +25,6 @@ from pushrail_stream.kafka.topic_rules import (
     keeps_latest_for_a_time,
     retention_ms,
 )
-from pushrail_stream.ports import Failed
 from pushrail_stream.settings import Settings
 
 _TIMEOUT_SECS: Final = 15.0

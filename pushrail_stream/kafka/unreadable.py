@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple, final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.kafka.moments import patiently
+from pushrail_stream.errors import Failed
+from pushrail_stream.kafka.admin import retry_while_settling
 from pushrail_stream.kafka.numbers import whole
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.ports import Failed
 
 _UNREADABLE: Final = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})  # noqa: SLF001 - its public names
 _END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
@@ -88,7 +88,9 @@ class _Probe:
     def __enter__(self) -> _Probe:
         wanted = TopicPartition(*self._partition)
         try:
-            _, self._end = patiently(lambda: self._consumer.get_watermark_offsets(wanted, timeout=_ANSWER_SECS))
+            _, self._end = retry_while_settling(
+                lambda: self._consumer.get_watermark_offsets(wanted, timeout=_ANSWER_SECS)
+            )
         except BaseException:
             self._consumer.close()
             raise

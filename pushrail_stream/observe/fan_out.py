@@ -9,7 +9,7 @@ from typing import final
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.observe.logging import Logger
-from pushrail_stream.ports import Observer
+from pushrail_stream.ports.pipeline import Observer
 
 
 @final

@@ -13,7 +13,7 @@ from pushrail_stream.core.signals import ApiKeysChanged, RequestAnswered, Signal
 from pushrail_stream.observe.log_stream import LogStream
 from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
 from pushrail_stream.observe.standing import kafka_clients
-from pushrail_stream.ports import ClientStatistics
+from pushrail_stream.ports.kafka import ClientStatistics
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _STATUSES: Final = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, final
 
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
-from pushrail_stream.ports import Observer
+from pushrail_stream.ports.pipeline import Observer
 
 _FOR_OTHERS: Final = 200
 """Files that a worker needs besides: connections to Kafka, STS and KMS, and of scrapers of its metrics. An estimate, on

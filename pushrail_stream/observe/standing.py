@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from pushrail_stream.pipeline.state import WorkerState
-from pushrail_stream.ports import ClientStatistics
+from pushrail_stream.ports.kafka import ClientStatistics
 
 
 def held_records(worker: WorkerState) -> Iterator[Metric]:

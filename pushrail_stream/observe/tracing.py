@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Final, final
 from pushrail_stream.core.event import TRACEPARENT_HEADER, x_ray_header
 from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.signals import Attempted, Consumed, DeadLettered, Signal
+from pushrail_stream.errors import Failed
 from pushrail_stream.observe.logging import Logger, forward_log
-from pushrail_stream.ports import Failed, Observer
+from pushrail_stream.ports.pipeline import Observer
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context

@@ -39,7 +39,7 @@ from pushrail_stream.core.signals import Attempted, EntryAttempted
 from pushrail_stream.pipeline.conclude import Conclude, report
 from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.look_out import LookOut
-from pushrail_stream.ports import Bus, Clock, Observer
+from pushrail_stream.ports.pipeline import Bus, Clock, Observer
 
 _CALL_SECS: Final = 2.0
 """Seconds that a call gets for its reply, however late in its deliveries' time it begins."""

@@ -34,7 +34,7 @@ from pushrail_stream.core.retry import (
 from pushrail_stream.core.signals import EntryAttempted
 from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.health import LONGEST_PAUSE_SECS
-from pushrail_stream.ports import Clock, Jitter
+from pushrail_stream.ports.pipeline import Clock, Jitter
 
 
 @final

@@ -22,7 +22,7 @@ from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.intake import HoldLimits, Intake
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Clock, Directory, Observer
+from pushrail_stream.ports.pipeline import Clock, Directory, Observer
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pushrail_stream.core.retry import RetryPolicy, backoff
 from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import CopyFailed, DeadLettered, Flooded, MovedToRetry
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Jitter, Observer, Publisher, PublishError
+from pushrail_stream.ports.pipeline import Jitter, Observer, Publisher, PublishError
 
 _POLICY: Final = RetryPolicy(backoff_base_secs=1.0, backoff_cap_secs=10.0)
 """Pause between tries to write: Kafka's client has retried on its own for half a minute before it gives up."""

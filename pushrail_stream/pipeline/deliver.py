@@ -25,7 +25,7 @@ from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Bus, Clock, Directory, Jitter, Observer
+from pushrail_stream.ports.pipeline import Bus, Clock, Directory, Jitter, Observer
 
 _ROOM_UNDER_PRESSURE: Final = 10
 _PRESSURE_SECS: Final = 1.0

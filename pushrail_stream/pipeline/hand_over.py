@@ -11,7 +11,7 @@ from pushrail_stream.core.retry import DeadReason, Move
 from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import Skipped, SkipReason
 from pushrail_stream.pipeline.copies import Copies
-from pushrail_stream.ports import Clock, Observer
+from pushrail_stream.ports.pipeline import Clock, Observer
 
 
 @final

@@ -10,7 +10,7 @@ from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Blocked, CallFailed, Delivered, Outcome, Reply, Retryable, asks_for_less
 from pushrail_stream.core.retry import RetryPolicy, backoff
 from pushrail_stream.core.signals import Resumed, Slowed, Suspended
-from pushrail_stream.ports import Jitter, Observer
+from pushrail_stream.ports.pipeline import Jitter, Observer
 
 LONGEST_PAUSE_SECS: Final = 5.0
 """Between calls to a destination that throttles even one at a time, or for an entry that it throttles among others: a

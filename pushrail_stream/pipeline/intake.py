@@ -21,7 +21,7 @@ from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.reading import Reading, Readings
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Observer
+from pushrail_stream.ports.pipeline import Observer
 
 _PRESSED_SHARE: Final = 0.5
 """From this share of the limits on, room is made: what is under way to silent buses takes seconds to come back."""

@@ -20,7 +20,7 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import BUS_NOT_FOUND, Blocked, Delivered, Outcome, Presence
 from pushrail_stream.core.signals import BusBack, BusGone
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Bus, Clock, Directory, Observer
+from pushrail_stream.ports.pipeline import Bus, Clock, Directory, Observer
 
 ANSWER_SECS: Final = 2.0
 """Longest wait of a batch for the answer, in seconds from when the look is sent."""

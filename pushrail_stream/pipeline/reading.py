@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, final
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import Trimmed
-from pushrail_stream.ports import Observer
+from pushrail_stream.ports.pipeline import Observer
 
 _SILENT_SECS: Final = 10.0
 """How long a partition must bring nothing before its queue counts as empty. Records that the client fetched before

@@ -30,7 +30,7 @@ from pushrail_stream.pipeline.deliver import Deliver
 from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.intake import Directions, HoldLimits, Intake
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Clock, Directory, Observer
+from pushrail_stream.ports.pipeline import Clock, Directory, Observer
 
 _AHEAD_SECS: Final = 1.0
 """A partition is read on so long before its head is due: the first record after a pause takes 0.7 to 1 s (facts)."""

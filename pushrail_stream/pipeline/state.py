@@ -10,7 +10,8 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.pipeline.deliver import Census, LaneView
 from pushrail_stream.pipeline.intake import PartitionView
 from pushrail_stream.pipeline.look_out import MissingView
-from pushrail_stream.ports import ClientStatistics, SignIns
+from pushrail_stream.ports.kafka import ClientStatistics
+from pushrail_stream.ports.pipeline import SignIns
 
 
 @dataclass(slots=True)

@@ -12,9 +12,10 @@ from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import KafkaTrouble, PartitionUnread, SteppedOver
+from pushrail_stream.errors import Failed
 from pushrail_stream.pipeline.intake import PartitionView
 from pushrail_stream.pipeline.state import WorkerState
-from pushrail_stream.ports import Failed, Observer, SkipOrders
+from pushrail_stream.ports.pipeline import Observer, SkipOrders
 
 _PERIOD_SECS: Final = 5.0
 """Time between two looks. The partitions' ends are asked for every 10 s."""

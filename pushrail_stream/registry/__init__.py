@@ -7,32 +7,32 @@ never stops the others; no value of a document is quoted unless it is known to b
 from __future__ import annotations
 
 from pushrail_stream.registry.catalog import Catalog
-from pushrail_stream.registry.directory import FileDirectory
+from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.registry.documents import Parsed, parse_document, to_document
-from pushrail_stream.registry.findings import Caveat, Problem, Refusal, RegistryError
+from pushrail_stream.registry.errors import Caveat, Problem, Refusal, RegistryError
 from pushrail_stream.registry.folder import Folder
-from pushrail_stream.registry.keyring import Keyring, left_sealed, no_keyring
-from pushrail_stream.registry.live import LiveRegistry
+from pushrail_stream.registry.keyring import Keyring, leave_sealed, unseal_without_keyring
 from pushrail_stream.registry.onboarding import ROLE, Onboarding, new_external_id
 from pushrail_stream.registry.store import FolderStore
+from pushrail_stream.registry.watcher import RegistryWatcher
 
 __all__ = [
     "ROLE",
     "Catalog",
     "Caveat",
-    "FileDirectory",
+    "DestinationIndex",
     "Folder",
     "FolderStore",
     "Keyring",
-    "LiveRegistry",
     "Onboarding",
     "Parsed",
     "Problem",
     "Refusal",
     "RegistryError",
-    "left_sealed",
+    "RegistryWatcher",
+    "leave_sealed",
     "new_external_id",
-    "no_keyring",
     "parse_document",
     "to_document",
+    "unseal_without_keyring",
 ]

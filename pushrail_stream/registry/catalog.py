@@ -13,12 +13,12 @@ from typing import Final, NamedTuple, final
 
 from pushrail_stream.blocking import map_in_daemon_threads
 from pushrail_stream.core.destination import AccessKey, Destination
-from pushrail_stream.ports import DocumentChange
-from pushrail_stream.registry.claims import Claims, is_same
+from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.documents import NO_CREDENTIALS, Parsed, stand_in
-from pushrail_stream.registry.findings import Caveat, Problem, Refusal
+from pushrail_stream.registry.errors import Caveat, Problem, Refusal
 from pushrail_stream.registry.rules import SEALED
 from pushrail_stream.registry.standing import Standing, is_usable
+from pushrail_stream.registry.uniqueness import UniquenessIndex, is_same
 
 _OPENERS: Final = 16
 """Threads that read documents with sealed secrets: what KMS has to open waits for an answer from afar."""
@@ -66,9 +66,9 @@ class Catalog:
         self._clashing: dict[str, Parsed] = {}
         self._waiting: dict[str, DocumentChange] = {}
         self._bad: set[str] = set()
-        self._claims = Claims()
+        self._claims = UniquenessIndex()
         """Of the documents in use."""
-        self._disputed = Claims()
+        self._disputed = UniquenessIndex()
         """Of the clashing documents."""
         self._standing = Standing()
 
@@ -200,7 +200,7 @@ class Catalog:
     def _let_in(self, wanted: Mapping[str, Parsed], gone: Mapping[str, Destination]) -> dict[str, Problem]:
         """Use the documents that clash with nothing; the conflicts of the others."""
         conflicts: dict[str, Problem] = {}
-        everything = Claims()
+        everything = UniquenessIndex()
         for name, parsed in wanted.items():
             everything.add(name, parsed.destination)
         origins = {name: self._origin(name, parsed, gone) for name, parsed in wanted.items()}

@@ -12,7 +12,7 @@ _Customer = tuple[str, str]
 
 
 @final
-class FileDirectory:
+class DestinationIndex:
     """Destinations with the names of their documents. Implements `ports.Directory`.
 
     One thread may change it while others look up: a lookup finds the state before the change or after it.

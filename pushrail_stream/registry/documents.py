@@ -9,11 +9,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Destination, Limits, Secret
-from pushrail_stream.ports import KeyUnavailable
+from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import rules
-from pushrail_stream.registry.findings import Problem
-from pushrail_stream.registry.keyring import SealBroken, no_keyring
-from pushrail_stream.registry.raw import SECRET_FIELD, printable, read_json
+from pushrail_stream.registry.errors import Problem
+from pushrail_stream.registry.json_document import SECRET_FIELD, printable, read_json
+from pushrail_stream.registry.keyring import SealBroken, unseal_without_keyring
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings.partitions import partition_of
 from pushrail_stream.settings.problems import did_you_mean, sentence
@@ -94,7 +94,7 @@ class _Known(_Part):
 
 
 def parse_document(
-    content: bytes, *, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal = no_keyring
+    content: bytes, *, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal = unseal_without_keyring
 ) -> Parsed | tuple[Problem, ...]:
     """The destination a document stands for, or everything that is wrong with it. Raises nothing.
 

@@ -21,8 +21,8 @@ from typing import Final, NamedTuple, final
 from pushrail_stream import files
 from pushrail_stream.blocking import start_daemon_thread
 from pushrail_stream.files import read_regular_file
-from pushrail_stream.ports import DocumentChange
-from pushrail_stream.registry.findings import RegistryError
+from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.registry.errors import RegistryError
 
 LOOK_SECS: Final = 2.0
 """Between two looks: a change is in force within 5 s."""
@@ -43,7 +43,7 @@ _HUNG: Final = (0, 0, 0, -1)
 
 @final
 class Folder:
-    """The ``*.json`` files of a directory. Implements `ports.Documents`."""
+    """The ``*.json`` files of a directory. Implements `ports.DocumentSource`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -18,9 +18,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.files import Answering, read_regular_file
-from pushrail_stream.ports import KeyUnavailable, MasterKey
+from pushrail_stream.ports.secrets import KeyUnavailable, MasterKey
 from pushrail_stream.registry import sealing
-from pushrail_stream.registry.findings import RegistryError
+from pushrail_stream.registry.errors import RegistryError
 from pushrail_stream.registry.sealing import KEY_BYTES, KEY_ID, LocalKey, Place, Token
 from pushrail_stream.settings.partitions import PARTITION
 from pushrail_stream.settings.problems import sentence
@@ -96,13 +96,13 @@ class _Keys(BaseModel):
         return self
 
 
-def no_keyring(token: str, place: Place) -> Secret:
+def unseal_without_keyring(token: str, place: Place) -> Secret:
     """What opens where there is no keyring: nothing. Raises `ports.KeyUnavailable`."""
     del token, place
     raise KeyUnavailable("is sealed, and there is no keyring to open it with (secrets.keyring)")
 
 
-def left_sealed(token: str, place: Place) -> Secret:
+def leave_sealed(token: str, place: Place) -> Secret:
     """What opens where nobody is to sign anything: nothing, and no key is needed. Raises `SealBroken`."""
     del place
     if Token.parse(token) is None:

@@ -11,10 +11,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pushrail_stream.ports import DocumentStore, KeyUnavailable
-from pushrail_stream.registry.findings import Problem, Refusal
+from pushrail_stream.ports.documents import DocumentStore
+from pushrail_stream.ports.secrets import KeyUnavailable
+from pushrail_stream.registry.errors import Problem, Refusal
+from pushrail_stream.registry.json_document import SECRET_FIELD, read_json, sealed_in, with_secret
 from pushrail_stream.registry.keyring import Keyring, SealBroken
-from pushrail_stream.registry.raw import SECRET_FIELD, read_json, sealed_in, with_secret
 from pushrail_stream.registry.rules import SEALED
 from pushrail_stream.registry.sealing import VERSION, Token
 

@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.ports import MasterKey
+from pushrail_stream.ports.secrets import MasterKey
 
 KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 KEY_BYTES: Final = 32

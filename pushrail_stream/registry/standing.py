@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import NamedTuple, final
 
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.registry.directory import FileDirectory
+from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.registry.documents import NO_CREDENTIALS
 
 _Shown = dict[str, tuple[str, Destination]]
@@ -33,7 +33,7 @@ class Standing:
         self._by_document: dict[str, Destination] = {}
         self._documents: dict[str, tuple[str, ...]] = {}
         """By destination id: the documents that claim it."""
-        self.directory = FileDirectory()
+        self.directory = DestinationIndex()
         self.usable = 0
         """Destinations in use."""
 

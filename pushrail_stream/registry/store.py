@@ -14,8 +14,8 @@ from typing import final
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.files import read_regular_file
-from pushrail_stream.ports import DocumentChange
-from pushrail_stream.registry.findings import RegistryError
+from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.registry.errors import RegistryError
 from pushrail_stream.registry.folder import Folder
 
 

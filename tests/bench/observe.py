@@ -31,13 +31,14 @@ from pushrail_stream.kafka.producer import KafkaLog
 from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.logging import LogObserver, open_log
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
-from pushrail_stream.observe.recent import Recent
 from pushrail_stream.pipeline.intake import HoldLimits
 from pushrail_stream.pipeline.state import WorkerState
-from pushrail_stream.ports import ClientStatistics, Observer
+from pushrail_stream.ports.kafka import ClientStatistics
+from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from tests import virtual_time
 from tests.bench.world import broker, make_topics
@@ -179,7 +180,7 @@ def main() -> None:
     signals = _signals(200)
     log = open_log("info", stream=io.StringIO(), as_json=True)
     state = WorkerState()
-    quiet: list[Observer] = [LogObserver(log), Metrics(state), Readiness([], state), Recent(lambda: 0)]
+    quiet: list[Observer] = [LogObserver(log), Metrics(state), Readiness([], state), RecentIncidents(lambda: 0)]
     found: dict[str, float] = {
         "metrics_us_per_event": _per_event_us(Metrics(state), signals),
         "metrics_with_destinations_us_per_event": _per_event_us(Metrics(state, max_destinations=10_000), signals),

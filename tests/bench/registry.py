@@ -19,7 +19,7 @@ import psutil
 
 from pushrail_stream.app import document_parser, load_registry
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.ports import DocumentChange
+from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Catalog, Folder, Keyring
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings import Settings

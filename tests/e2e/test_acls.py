@@ -21,11 +21,11 @@ from confluent_kafka.admin import (
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.history.skips import Skip, skip_letter, skip_mark
-from pushrail_stream.kafka.gate import KafkaGate
+from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named, worker_topics
-from pushrail_stream.ports import Outgoing, Position
+from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
 from pushrail_stream.settings import Settings
 from tests.conftest import LocalKafkaFactory
@@ -178,9 +178,9 @@ async def test_workers_ingest_and_producers_need_no_more_than_the_table_says(
         acls.allow_only(settings, list(grants("ingest")))
         options, topic = kafka_options(settings), settings.topics.events
         assert check_topics(options, topics_named(settings, topic)) == []
-        async with KafkaGate.open(options, topic, 10) as gate:
-            [position] = await gate.publish_all([Outgoing(b"acct_0", event(0, 3), ())])
-        assert isinstance(position, Position)
+        async with KafkaEventProducer.open(options, topic, 10) as producer:
+            [position] = await producer.publish_all([ProducerRecord(b"acct_0", event(0, 3), ())])
+        assert isinstance(position, RecordMetadata)
 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("producers")))

@@ -14,9 +14,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from pushrail_stream.cli.times import now_ms
 from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.record import Headers, Record
-from pushrail_stream.kafka import replays as module
+from pushrail_stream.kafka import replay_journal as module
 from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.settings import Settings

@@ -24,7 +24,7 @@ from pushrail_stream.core.signals import (
     Skipped,
     Suspended,
 )
-from pushrail_stream.ports import DocumentStore
+from pushrail_stream.ports.documents import DocumentStore
 from pushrail_stream.registry import Catalog, to_document
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Latency, Match, Rule
 from pushrail_stream.settings import Settings
@@ -134,10 +134,10 @@ def open_live(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], An
             make_topics(settings)
             open_bus(bus, range(3))
             bus.add_key(NEW_KEY_ID, NEW_SECRET)
-            async with open_store(settings) as store, open_registry(settings, ENVIRON) as (catalog, upkeep):
+            async with open_store(settings) as store, open_registry(settings, ENVIRON) as (catalog, updater):
                 name = "dst_0" if is_topic else str(tmp_path / "dst_0.json")
                 await store.write(name, json.dumps(document(0)).encode())
-                async with running(settings, catalog, upkeep=upkeep) as worker:
+                async with running(settings, catalog, updater=updater) as worker:
                     yield Live(bus, relay, settings, worker, store, catalog)
 
     return opened

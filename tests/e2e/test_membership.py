@@ -23,10 +23,10 @@ from pushrail_stream.core.signals import (
     PartitionsRevoked,
     Signal,
 )
+from pushrail_stream.errors import Failed
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.ports import Failed
-from pushrail_stream.registry import FileDirectory
+from pushrail_stream.registry import DestinationIndex
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Latency, Match, Rule
 from pushrail_stream.settings import ClientProperties, Settings
@@ -142,7 +142,7 @@ async def test_the_new_protocol_hands_partitions_over_and_loses_nothing(real_kaf
 async def test_of_two_workers_with_one_name_one_ends_and_says_so(real_kafka: str, protocol: str) -> None:
     async with FaultBus.serve() as bus, asyncio.timeout(60):
         settings = member(world(real_kafka, bus, protocol), group_instance_id="pod-1")
-        directory = FileDirectory((f"{one.id}.json", one) for one in DESTINATIONS)
+        directory = DestinationIndex((f"{one.id}.json", one) for one in DESTINATIONS)
         workers: list[Worker] = []
         joined = asyncio.Event()
 
@@ -236,7 +236,7 @@ async def test_a_worker_that_is_cancelled_again_while_it_drains_still_ends_well(
         settings = settings_for(embedded_broker.bootstrap_servers, bus.url)
         make_topics(settings, embedded_broker)
         open_bus(bus, range(6))
-        directory = FileDirectory((f"{one.id}.json", one) for one in DESTINATIONS)
+        directory = DestinationIndex((f"{one.id}.json", one) for one in DESTINATIONS)
         bus.set_plan([Rule(Latency(1.0), Match(operation="PutEvents"))])
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             tasks.create_task(run_worker(settings, directory, open_log("error")))
@@ -260,7 +260,7 @@ async def test_a_worker_that_is_to_fail_without_an_offset_does_not_begin_anywher
     settings = with_client(settings, {"auto.offset.reset": "error"})
     make_topics(settings)
     await produce(settings, [("acct_1", event(1, 1))])
-    directory = FileDirectory((f"{one.id}.json", one) for one in DESTINATIONS)
+    directory = DestinationIndex((f"{one.id}.json", one) for one in DESTINATIONS)
     async with asyncio.timeout(60):
         with pytest.raises(Failed, match=r"no offset to begin at.*auto\.offset\.reset to error"):
             await run_worker(settings, directory, open_log("error"))

@@ -17,11 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pushrail_stream.app import run_worker
 from pushrail_stream.core.signals import Membership
+from pushrail_stream.errors import Failed
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.ports import Failed
-from pushrail_stream.registry import FileDirectory
+from pushrail_stream.registry import DestinationIndex
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Hang, Match, Probability, Rule, Times
 from tests.conftest import LocalKafkaFactory
 from tests.e2e.world import (
@@ -97,7 +97,7 @@ async def test_a_port_that_is_taken_is_named(embedded_broker: Any) -> None:
         settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": taken})})
         make_topics(settings, embedded_broker)
         with pytest.raises(Failed, match=r"http\.host, http\.port: 127\.0\.0\.1:\d+ cannot be had"):
-            await run_worker(settings, FileDirectory(), open_log("warning"))
+            await run_worker(settings, DestinationIndex(), open_log("warning"))
 
 
 async def test_every_metric_is_in_the_readme_with_its_labels_and_no_other(real_kafka: str) -> None:

@@ -13,8 +13,8 @@ from pushrail_stream.core.offsets import Committable, decode_settled, encode_met
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, StartedAnew
 from pushrail_stream.kafka.groups import committed_by
-from pushrail_stream.kafka.identities import TopicIdentities
 from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
 from pushrail_stream.settings import Settings

@@ -20,7 +20,7 @@ from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers
 from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Match, ResetAfter, Rule
 from pushrail_stream.settings import Settings

@@ -14,7 +14,7 @@ import yaml
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.registry import Keyring
-from pushrail_stream.registry.raw import with_secret
+from pushrail_stream.registry.json_document import with_secret
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.registry.store import replace_file
 from pushrail_stream.sandbox.bus import FaultBus

@@ -15,13 +15,14 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from pushrail_stream.app import Worker, run_worker
 from pushrail_stream.core.destination import AccessKey, Destination, Limits, Secret
 from pushrail_stream.core.signals import Signal
-from pushrail_stream.kafka.messages import records_of
-from pushrail_stream.kafka.moments import patiently
+from pushrail_stream.kafka.admin import retry_while_settling
 from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.records import records_of
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.ports import Directory, Upkeep
-from pushrail_stream.registry import FileDirectory
+from pushrail_stream.ports.documents import DirectoryUpdater
+from pushrail_stream.ports.pipeline import Directory
+from pushrail_stream.registry import DestinationIndex
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
@@ -157,14 +158,14 @@ class Watched:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, destinations: Sequence[Destination] | Directory, *, upkeep: Upkeep | None = None
+    settings: Settings, destinations: Sequence[Destination] | Directory, *, updater: DirectoryUpdater | None = None
 ) -> AsyncIterator[Watched]:
-    """A worker for the length of the block; it is stopped as SIGTERM would at the end. ``upkeep`` keeps its directory.
+    """A worker for the length of the block; it is stopped as SIGTERM would at the end. ``updater`` keeps its directory.
 
     At every signal, until it has ended, its ledger has to balance.
     """
     if isinstance(destinations, Sequence):
-        directory: Directory = FileDirectory((f"{d.id}.json", d) for d in destinations)
+        directory: Directory = DestinationIndex((f"{d.id}.json", d) for d in destinations)
     else:
         directory = destinations
     loop = asyncio.get_running_loop()
@@ -181,7 +182,7 @@ async def running(
                 settings,
                 directory,
                 open_log("warning"),
-                upkeep=upkeep,
+                updater=updater,
                 observers=[observe],
                 started=begun.set_result,
             )
@@ -205,7 +206,9 @@ def committed(settings: Settings, retry_topic: str | None = None) -> dict[int, i
     consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": group, "log_level": 0})
     try:
         wanted = [TopicPartition(retry_topic or settings.topics.events, number) for number in range(PARTITIONS)]
-        return {p.partition: max(p.offset, 0) for p in patiently(lambda: consumer.committed(wanted, timeout=10))}
+        return {
+            p.partition: max(p.offset, 0) for p in retry_while_settling(lambda: consumer.committed(wanted, timeout=10))
+        }
     finally:
         consumer.close()
 
@@ -215,7 +218,7 @@ def ends(settings: Settings, topic: str) -> dict[int, int]:
     consumer = Consumer({"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": "ends", "log_level": 0})
     try:
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        return patiently(
+        return retry_while_settling(
             lambda: {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in partitions}
         )
     finally:

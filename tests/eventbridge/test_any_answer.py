@@ -32,7 +32,7 @@ from pushrail_stream.eventbridge.identity import UnknownIdentity, own_account
 from pushrail_stream.eventbridge.keys import Keys
 from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.eventbridge.sts import Identity, RoleSession, StsEndpoint, StsOptions, assume_role_request
-from pushrail_stream.ports import KeyUnavailable
+from pushrail_stream.ports.secrets import KeyUnavailable
 from tests.eventbridge.recorder import Recorder, http
 from tests.eventbridge.signing import ASSUME, KEY, ROLE, SECRET, Clock, failed, to, world
 

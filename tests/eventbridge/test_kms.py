@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError
 from moto.server import ThreadedMotoServer
 
 from pushrail_stream.eventbridge.kms import KmsKey
-from pushrail_stream.ports import KeyUnavailable
+from pushrail_stream.ports.secrets import KeyUnavailable
 
 CONTEXT = {"pushrail:vendor": "acme", "pushrail:destination": "dst_a", "pushrail:field": "auth.secretAccessKey"}
 ELSEWHERE = {**CONTEXT, "pushrail:destination": "dst_b"}

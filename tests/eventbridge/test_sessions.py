@@ -10,7 +10,7 @@ from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.client import EventBridge
 from pushrail_stream.eventbridge.keys import Keys
-from pushrail_stream.ports import SignIns
+from pushrail_stream.ports.pipeline import SignIns
 from pushrail_stream.sandbox.bus import (
     CallError,
     FaultBus,

@@ -94,8 +94,8 @@ async def test_limit_accepted_but_not_enforced(
 
         for kind in {Settings, *(type(section) for _, section in settings if isinstance(section, BaseModel))}:
             monkeypatch.setattr(kind, "__getattribute__", note)
-        async with open_registry(settings, {}) as (catalog, upkeep):
-            await upkeep.start(lambda _: None)
+        async with open_registry(settings, {}) as (catalog, updater):
+            await updater.load(lambda _: None)
             async with running(settings, catalog):
                 assert len(catalog) == 1
         monkeypatch.undo()

@@ -10,7 +10,7 @@ import pytest
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
 from pushrail_stream.core.signals import Attempted, Suspended
-from pushrail_stream.ports import DocumentChange
+from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Catalog, Keyring, parse_document, to_document
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.sandbox.broker import EmbeddedBroker

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrail_stream.errors import Failed
 from pushrail_stream.history.attempts import (
     Attempt,
     AttemptFilter,
@@ -29,7 +30,6 @@ from pushrail_stream.history.attempts import (
     row_of,
 )
 from pushrail_stream.history.index import AttemptIndex
-from pushrail_stream.ports import Failed
 from tests.history.samples import AT_MS, record, said
 
 FILTERS = [

@@ -16,17 +16,17 @@ from pushrail_stream.core.dead_letter import DeadLetter
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.errors import Failed
 from pushrail_stream.history.check import Check, Tally, Topic
 from pushrail_stream.history.letters import Letter, read_letter
 from pushrail_stream.history.spill import Spill, SpilledEvent
-from pushrail_stream.ports import Failed
-from pushrail_stream.registry import FileDirectory
+from pushrail_stream.registry import DestinationIndex
 from tests.history.samples import said
 from tests.history.test_replay import AT, destination, event_record
 
 PARTITION = event_record(0).partition
 A, B = destination(0), destination(0, id="dst_b")
-BOTH = FileDirectory((d.id, d) for d in (A, B))
+BOTH = DestinationIndex((d.id, d) for d in (A, B))
 
 
 TOPIC = event_record(0).topic
@@ -45,7 +45,7 @@ _OPEN: list[ExitStack] = []
 
 
 def check(
-    *offsets: int, directory: FileDirectory = BOTH, committed: int = 100, topic_id: str | None = None, **changes: Any
+    *offsets: int, directory: DestinationIndex = BOTH, committed: int = 100, topic_id: str | None = None, **changes: Any
 ) -> Check:
     """Everything below ``committed`` is settled; these events are on the topic, one a second."""
     spill = _OPEN[-1].enter_context(Spill.open())
@@ -99,14 +99,14 @@ def test_every_delivery_has_one_end() -> None:
 )
 def test_what_was_delivered_stays_so_in_whatever_order_it_is_told(statuses: tuple[str, str]) -> None:
     for order in (statuses, statuses[::-1]):
-        found = check(1, directory=FileDirectory([("a", A)]))
+        found = check(1, directory=DestinationIndex([("a", A)]))
         for status in order:
             attempt(found, 1, "dst_0", status)
         assert became(found) == {(1, "dst_0"): "delivered"}
 
 
 def test_what_was_confirmed_twice_is_repeated_unless_it_was_replayed() -> None:
-    found = check(1, 2, directory=FileDirectory([("a", A)]))
+    found = check(1, 2, directory=DestinationIndex([("a", A)]))
     for offset in (1, 1, 2):
         attempt(found, offset, "dst_0")
     attempt(found, 2, "dst_0", trigger="replay")
@@ -172,7 +172,7 @@ def test_a_destination_is_asked_for_what_came_after_its_first_sign() -> None:
 
 
 def test_an_event_of_nobody_is_one_delivery_to_nobody() -> None:
-    found = check(1, 2, directory=FileDirectory())
+    found = check(1, 2, directory=DestinationIndex())
     attempt(found, 1, None, "skipped")
     assert became(found) == {(1, None): "skipped", (2, None): "missing"}
     # Its destinations have come since.
@@ -182,7 +182,7 @@ def test_an_event_of_nobody_is_one_delivery_to_nobody() -> None:
 
 
 def test_one_customers_events_are_looked_at_alone() -> None:
-    found = check(1, customer="acct_1", directory=FileDirectory([("1", destination(1))]))
+    found = check(1, customer="acct_1", directory=DestinationIndex([("1", destination(1))]))
     found.event(event_record(1, 2))
     found.event(event_record(1, 3)._replace(value=b"{"))
     assert became(found) == {(2, "dst_1"): "missing"}
@@ -218,7 +218,7 @@ def test_what_makes_no_sense_or_is_not_asked_about_changes_nothing() -> None:
 @pytest.mark.parametrize("named", ["another-id", "this-id", None])
 def test_a_deleted_topics_traces_do_not_certify_the_records_of_its_successor(named: str | None) -> None:
     """The positions are the same: only the topic's id tells the records apart."""
-    found = check(1, 2, 3, directory=FileDirectory([("a", A)]), topic_id="this-id")
+    found = check(1, 2, 3, directory=DestinationIndex([("a", A)]), topic_id="this-id")
     identity = {} if named is None else {"topicId": named}
     attempt(found, 1, "dst_0", origin={"topic": TOPIC, "partition": PARTITION, "offset": 1, **identity})
     dead = letter(2)
@@ -240,7 +240,7 @@ def test_memory_does_not_grow_with_the_events() -> None:
     few, many = 11_000, 22_000
     grown = []
     for count in (few, many):
-        found = check(directory=FileDirectory([("a", A)]))
+        found = check(directory=DestinationIndex([("a", A)]))
         events = (event_record(0, offset)._replace(timestamp_ms=AT) for offset in range(count))
         tracemalloc.start()
         for event in events:
@@ -265,7 +265,7 @@ def test_a_full_disk_is_an_error_that_says_what_to_do() -> None:
 
 
 def test_offsets_that_kafka_does_not_have_are_nobodys() -> None:
-    found = check(1, directory=FileDirectory([("a", A)]))
+    found = check(1, directory=DestinationIndex([("a", A)]))
     for offset in (-1, 2**63, 2**70):
         waiting = letter(1)
         assert waiting.state is not None

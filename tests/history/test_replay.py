@@ -35,7 +35,7 @@ from pushrail_stream.history.replay import (
     read_letter_mark,
     read_progress,
 )
-from pushrail_stream.registry import FileDirectory
+from pushrail_stream.registry import DestinationIndex
 
 AT = 1_795_514_400_000
 DLQ = "pushrail.dlq"
@@ -50,7 +50,7 @@ def destination(number: int, **changes: Any) -> Destination:
     return replace(plain, **changes)
 
 
-DIRECTORY = FileDirectory((d.id, d) for d in (destination(0), destination(1), destination(2, enabled=False)))
+DIRECTORY = DestinationIndex((d.id, d) for d in (destination(0), destination(1), destination(2, enabled=False)))
 
 
 def event_record(number: int, offset: int = 7, **changes: Any) -> Record:
@@ -258,10 +258,10 @@ def test_what_was_nobodys_goes_where_it_would_go_today() -> None:
         assert taken(choice(wanted=LetterFilter(destination="dst_1")), found) == []
         assert taken(choice(wanted=LetterFilter(customer="acct_1")), found) == []
         assert taken(choice(marks=marked(found)), found) == []
-    picky = FileDirectory([("d", destination(0, event_types=("invoice.*",)))])
+    picky = DestinationIndex([("d", destination(0, event_types=("invoice.*",)))])
     for directory, why in (
         (picky, "filtered by its destinations"),
-        (FileDirectory(), "its customer has no destination"),
+        (DestinationIndex(), "its customer has no destination"),
     ):
         nowhere = choice(directory=directory)
         assert taken(nowhere, unrouted) == []
@@ -338,7 +338,7 @@ def test_past_events_go_where_they_are_wanted_now() -> None:
     everything = EventFilter(since_ms=AT, until_ms=AT + 1)
     only_invoices = destination(0, id="dst_0b", event_types=("invoice.*",))
     off = destination(0, id="dst_0c", enabled=False)
-    wanting = FileDirectory((d.id, d) for d in (destination(0), only_invoices, off))
+    wanting = DestinationIndex((d.id, d) for d in (destination(0), only_invoices, off))
     choosing = EventChoice(everything, wanting, "acme")
     assert list(choosing.take(event_record(0))) == ["dst_0"]
     assert list(choosing.take(event_record(5))) == []
@@ -382,7 +382,7 @@ def test_exactly_the_events_logged_as_delivered_are_chosen() -> None:
         log.take(attempt)
     assert log.starts({}) == {0: 0, 1: 7}
     assert log.starts({1: 8}) == {0: 0, 1: 9}, "what a replay that is resumed has sent before is not sent again"
-    directory = FileDirectory((d.id, d) for d in (destination(0), destination(0, id="dst_0b")))
+    directory = DestinationIndex((d.id, d) for d in (destination(0), destination(0, id="dst_0b")))
     anything = EventFilter(since_ms=ANY_TIME[0], until_ms=ANY_TIME[1], destination="dst_0")
     choosing = EventChoice(anything, directory, "acme", log)
     records = [event_record(0)._replace(offset=n, topic=EVENTS, partition=0, topic_id="same") for n in range(9)]
@@ -398,7 +398,7 @@ def test_exactly_the_events_logged_as_delivered_are_chosen() -> None:
 
 
 def test_a_replay_of_all_events_is_never_complete_before_the_end() -> None:
-    choosing = EventChoice(EventFilter(since_ms=0, until_ms=1), FileDirectory(), "acme")
+    choosing = EventChoice(EventFilter(since_ms=0, until_ms=1), DestinationIndex(), "acme")
     choosing.finish()
     assert not choosing.is_complete
     assert choosing.left_out == {}

@@ -1,4 +1,4 @@
-"""Ingest on loopback, before a gate that is not Kafka's and does as it is told."""
+"""Ingest on loopback, before a producer that is not Kafka's and does as it is told."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pushrail_stream.http.api_keys import ApiKeys, with_new_key
 from pushrail_stream.http.ingest import Ingest
 from pushrail_stream.http.limits import IngestLimits
 from pushrail_stream.http.server import MAX_CONNECTIONS, IngestServer
-from pushrail_stream.ports import Outgoing, Position, TooLarge
+from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata, RecordTooLarge
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 EVENT: dict[str, Any] = {
@@ -35,24 +35,24 @@ def event(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in (EVENT | changes).items() if value is not None}
 
 
-class FakeGate:
+class FakeEventProducer:
     """Takes what comes. ``open`` clear: nothing is acknowledged until it is set."""
 
     def __init__(self) -> None:
-        self.taken: list[Outgoing] = []
-        self.failures: dict[int, str | TooLarge] = {}
+        self.taken: list[ProducerRecord] = []
+        self.failures: dict[int, str | RecordTooLarge] = {}
         """What becomes of records by their index in a request."""
         self.open = asyncio.Event()
         self.open.set()
         self.entered = asyncio.Queue[int]()
         """How many records each request wants to write, as they come."""
 
-    async def publish_all(self, records: Sequence[Outgoing]) -> Sequence[Position | str | TooLarge]:
+    async def publish_all(self, records: Sequence[ProducerRecord]) -> Sequence[RecordMetadata | str | RecordTooLarge]:
         self.entered.put_nowait(len(records))
         await self.open.wait()
         first = len(self.taken)
         self.taken += records
-        return [self.failures.get(index, Position(0, first + index)) for index in range(len(records))]
+        return [self.failures.get(index, RecordMetadata(0, first + index)) for index in range(len(records))]
 
     async def check(self, timeout_secs: float) -> str:
         del timeout_secs
@@ -62,9 +62,11 @@ class FakeGate:
 class Door:
     """A running ingest and who talks to it."""
 
-    def __init__(self, port: int, gate: FakeGate, ingest: Ingest, key: str, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, port: int, producer: FakeEventProducer, ingest: Ingest, key: str, session: aiohttp.ClientSession
+    ) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        self.gate = gate
+        self.producer = producer
         self.ingest = ingest
         self.key = key
         self.other_key = ""
@@ -100,7 +102,7 @@ async def ingest_door(
     other = with_new_key(new.content, "other", NOW)
     file = home / "keys.json"
     file.write_bytes(other.content)
-    gate, answers = FakeGate(), list[RequestAnswered]()
+    producer, answers = FakeEventProducer(), list[RequestAnswered]()
 
     def observe(signal: Signal) -> None:
         assert isinstance(signal, RequestAnswered)
@@ -108,11 +110,11 @@ async def ingest_door(
 
     most = {"max_body_bytes": 2**20, "max_buffered_bytes": 2**24, "max_events_per_second": 100_000, "timeout_secs": 5.0}
     given = IngestLimits(**(most | limits))
-    ingest = Ingest(gate, ApiKeys(file), given, observe)
+    ingest = Ingest(producer, ApiKeys(file), given, observe)
     with IngestServer.open(ingest, "127.0.0.1", 0, timeout_secs=given.timeout_secs, connections=connections) as server:
         async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as session:
             tasks.create_task(server.run())
-            door = Door(server.port, gate, ingest, new.secret, session)
+            door = Door(server.port, producer, ingest, new.secret, session)
             door.answers, door.server, door.other_key = answers, server, other.secret
             try:
                 yield door

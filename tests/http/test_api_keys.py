@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrail_stream.errors import Failed
 from pushrail_stream.http.api_keys import ApiKeys, Change, parse_keys, with_key_revoked, with_new_key
-from pushrail_stream.ports import Failed
 from pushrail_stream.registry.store import replace_file
 from tests.http.door import NOW
 

@@ -31,7 +31,7 @@ def file_with_event(folder: Path) -> Path:
 
 
 def taken(door: Door) -> list[bytes]:
-    return [record.value for record in door.gate.taken]
+    return [record.value for record in door.producer.taken]
 
 
 @pytest.mark.timeout(120)

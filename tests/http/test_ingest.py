@@ -1,4 +1,4 @@
-"""Ingest as those who post see it, before a gate that is not Kafka's."""
+"""Ingest as those who post see it, before a producer that is not Kafka's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.http.posted import filled, split
 from pushrail_stream.http.problem import Refusal
-from pushrail_stream.ports import TooLarge
+from pushrail_stream.ports.kafka import RecordTooLarge
 from tests.e2e.world import destination
 from tests.http.door import EVENT, Door, event, ingest_door
 
@@ -29,7 +29,7 @@ TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 def vendor_and_trace(door: Door) -> list[tuple[bytes | None, bytes | None]]:
-    return [(dict(r.headers)["pushrail-vendor"], dict(r.headers)["traceparent"]) for r in door.gate.taken]
+    return [(dict(r.headers)["pushrail-vendor"], dict(r.headers)["traceparent"]) for r in door.producer.taken]
 
 
 async def test_an_event_goes_to_kafka_to_the_byte_with_vendor_and_trace(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ async def test_an_event_goes_to_kafka_to_the_byte_with_vendor_and_trace(tmp_path
             {"index": 0, "idempotencyKey": EVENT["idempotencyKey"], "status": "accepted", "partition": 0, "offset": 0}
         ]
         assert headers["traceparent"] == TRACEPARENT
-        assert [(r.key, r.value) for r in door.gate.taken] == [(b"acct_8K2zRq", body)]
+        assert [(r.key, r.value) for r in door.producer.taken] == [(b"acct_8K2zRq", body)]
         assert vendor_and_trace(door) == [(b"acme", TRACEPARENT.encode())]
         answered = door.answers[0]
         assert (answered.status, answered.accepted, answered.vendor, answered.size) == (202, 1, "acme", len(body))
@@ -70,7 +70,7 @@ async def test_an_array_goes_event_by_event_each_to_the_byte(tmp_path: Path) -> 
         status, answer, _ = await door.post(b" [" + b" ,\n".join(values) + b"\t]")
         assert status == 202
         assert [result["idempotencyKey"] for result in answer["results"]] == ["k0", "k1", "k2", "k3"]
-        assert [record.value for record in door.gate.taken] == values
+        assert [record.value for record in door.producer.taken] == values
 
 
 async def test_one_bad_event_and_none_is_taken_and_every_rule_that_is_broken_is_named(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ async def test_one_bad_event_and_none_is_taken_and_every_rule_that_is_broken_is_
             (1, "occurredAt", "#/1/occurredAt"),
             (2, "value", "#/2"),
         ]
-        assert not door.gate.taken
+        assert not door.producer.taken
         assert (door.answers[0].rejected, door.answers[0].accepted) == (2, 0)
 
 
@@ -108,14 +108,14 @@ async def test_a_body_that_is_no_event_is_refused_by_its_field(tmp_path: Path, b
     async with ingest_door(tmp_path) as door:
         status, answer, _ = await door.post(body)
         assert (status, answer["errors"][0]["field"]) == (422, field)
-        assert not door.gate.taken
+        assert not door.producer.taken
 
 
 async def test_an_event_that_kafka_can_never_take_is_too_large_and_its_request_is_not_taken(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         body = json.dumps(event()).encode()
         detail = f"has {len(body)} bytes and is, even compressed, larger than the Kafka topic's max.message.bytes, 100"
-        door.gate.failures = {0: "was not written", 1: TooLarge(100), 2: "was not written"}
+        door.producer.failures = {0: "was not written", 1: RecordTooLarge(100), 2: "was not written"}
         status, answer, headers = await door.post(b"[" + b",".join([body] * 3) + b"]")
         assert (status, answer["type"]) == (413, "urn:pushrail:problem:too-large")
         assert answer["detail"] == f"event 1: {detail}"
@@ -123,10 +123,10 @@ async def test_an_event_that_kafka_can_never_take_is_too_large_and_its_request_i
         assert (answer["accepted"], [result["status"] for result in answer["results"]]) == (0, ["failed"] * 3)
         assert "Retry-After" not in headers
         assert (door.answers[0].accepted, door.answers[0].rejected, door.answers[0].failed) == (0, 1, 2)
-        door.gate.failures = {0: TooLarge(100)}
+        door.producer.failures = {0: RecordTooLarge(100)}
         status, answer, _ = await door.post(body)
         assert (status, answer["errors"]) == (413, [{"field": "value", "pointer": "#", "detail": detail}])
-        door.gate.failures = {1: TooLarge(100)}
+        door.producer.failures = {1: RecordTooLarge(100)}
         status, answer, _ = await door.post([event(), event()])
         assert (status, answer["accepted"], answer["results"][0]["status"]) == (413, 1, "accepted")
 
@@ -138,7 +138,7 @@ async def test_what_is_taken_fits_whatever_source_its_destination_has(tmp_path: 
             status, answer, _ = await door.post(event(payload={"x": "y" * length}))
             if status == 422:
                 assert re.search(r"an EventBridge entry of 1\d{3} bytes; 1000 fit", answer["errors"][0]["detail"])
-        decoded = [decode(record.value, record.headers, None) for record in door.gate.taken]
+        decoded = [decode(record.value, record.headers, None) for record in door.producer.taken]
         sizes = [entry_size(one, longest) for one in decoded if isinstance(one, Event)]
         assert len(decoded) == len(sizes) < 100
         assert limit - 10 < max(sizes) <= limit
@@ -150,9 +150,9 @@ async def test_a_missing_idempotency_key_is_filled_from_the_header(tmp_path: Pat
         await door.post(bare, Idempotency_Key="order-7")
         await door.post(event(), Idempotency_Key="order-7")
         await door.post(b"[" + bare + b"," + bare + b"]", Idempotency_Key='"in quotes"')
-        keys = [json.loads(record.value)["idempotencyKey"] for record in door.gate.taken]
+        keys = [json.loads(record.value)["idempotencyKey"] for record in door.producer.taken]
         assert keys == ["order-7", EVENT["idempotencyKey"], "in quotes-0", "in quotes-1"]
-        assert door.gate.taken[0].value == bare[:-1] + b',"idempotencyKey":"order-7"}'
+        assert door.producer.taken[0].value == bare[:-1] + b',"idempotencyKey":"order-7"}'
         for wrong in ("x" * 253, "ü", '""'):
             status, answer, _ = await door.post(bare, Idempotency_Key=wrong)
             assert (status, answer["errors"][0]["field"]) == (422, "Idempotency-Key")
@@ -161,7 +161,7 @@ async def test_a_missing_idempotency_key_is_filled_from_the_header(tmp_path: Pat
 async def test_the_longest_idempotency_key_is_good_for_the_longest_array(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         assert (await door.post([event(idempotencyKey=None)] * 500, Idempotency_Key="k" * 252))[0] == 202
-        assert json.loads(door.gate.taken[-1].value)["idempotencyKey"] == "k" * 252 + "-499"
+        assert json.loads(door.producer.taken[-1].value)["idempotencyKey"] == "k" * 252 + "-499"
 
 
 async def test_who_has_no_key_of_ours_is_asked_for_one(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ async def test_a_key_that_posts_more_than_it_may_is_told_when_to_come_back(tmp_p
             retry_after = headers.get("Retry-After", "")
         assert statuses == [202, 202, 429]
         assert 90 <= int(retry_after) <= 101
-        assert len(door.gate.taken) == 400
+        assert len(door.producer.taken) == 400
         assert (await door.post(event(), door.other_key))[0] == 202
 
 
@@ -239,35 +239,35 @@ async def test_nonsense_counts_as_an_event_posted(tmp_path: Path) -> None:
 
 async def test_when_too_much_waits_for_kafka_more_is_refused_at_once(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=1_024, max_buffered_bytes=2 * 3 * 17 * 2**10) as door:
-        door.gate.open.clear()
+        door.producer.open.clear()
         async with asyncio.TaskGroup() as tasks:
             async with asyncio.timeout(20):
                 waiting = [tasks.create_task(door.post(event())) for _ in range(3)]
                 for _ in range(3):
-                    await door.gate.entered.get()
+                    await door.producer.entered.get()
                 status, answer, headers = await door.post(event())
                 assert (status, headers["Retry-After"]) == (503, "1")
                 assert answer["detail"] == "more of this API key is waiting for Kafka than may wait"
                 # The other half is for others, until that is full as well.
                 waiting += [tasks.create_task(door.post(event(), door.other_key)) for _ in range(3)]
                 for _ in range(3):
-                    await door.gate.entered.get()
+                    await door.producer.entered.get()
             status, answer, headers = await door.post(event(), door.other_key)
             assert (status, headers["Retry-After"], answer["type"]) == (503, "1", "urn:pushrail:problem:unavailable")
-            door.gate.open.set()
+            door.producer.open.set()
         assert [task.result()[0] for task in waiting] == [202] * 6
         assert door.ingest.buffered_bytes == 0
 
 
 async def test_bodies_that_wait_for_kafka_take_room(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=2**20, max_buffered_bytes=2**21) as door:
-        door.gate.open.clear()
+        door.producer.open.clear()
         big = event(payload={"x": "y" * 600_000})
         async with asyncio.TaskGroup() as tasks, asyncio.timeout(20):
             waiting = tasks.create_task(door.post(big))
-            await door.gate.entered.get()
+            await door.producer.entered.get()
             assert (await door.post(big))[0] == 503
-            door.gate.open.set()
+            door.producer.open.set()
         assert waiting.result()[0] == 202
         assert (await door.post(big))[0] == 202
 
@@ -307,7 +307,7 @@ async def test_however_many_digits_a_length_has_it_is_the_length(tmp_path: Path,
 
 async def test_what_kafka_did_not_acknowledge_is_named_item_by_item(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
-        door.gate.failures = {1: "Local: Message timed out"}
+        door.producer.failures = {1: "Local: Message timed out"}
         status, answer, headers = await door.post([event(), event(idempotencyKey="second")])
         assert (status, headers["Retry-After"], answer["accepted"]) == (503, "5", 1)
         assert [result["status"] for result in answer["results"]] == ["accepted", "failed"]
@@ -317,11 +317,11 @@ async def test_what_kafka_did_not_acknowledge_is_named_item_by_item(tmp_path: Pa
 
 async def test_what_has_come_in_is_answered_before_the_end(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
-        door.gate.open.clear()
+        door.producer.open.clear()
         async with asyncio.TaskGroup() as tasks:
             under_way = tasks.create_task(door.post(event()))
             async with asyncio.timeout(20):
-                await door.gate.entered.get()
+                await door.producer.entered.get()
             door.server.stop()
             async with asyncio.timeout(20):
                 while True:
@@ -331,7 +331,7 @@ async def test_what_has_come_in_is_answered_before_the_end(tmp_path: Path) -> No
                     except aiohttp.ClientConnectorError:
                         break
                     await asyncio.sleep(0.01)
-            door.gate.open.set()
+            door.producer.open.set()
         assert under_way.result()[0] == 202
 
 
@@ -351,7 +351,7 @@ async def test_a_bug_of_ours_is_500_and_no_more_is_said(tmp_path: Path) -> None:
         async def broken(_records: Any) -> Any:
             raise RuntimeError("secret detail")
 
-        door.gate.publish_all = broken  # type: ignore[method-assign, assignment]
+        door.producer.publish_all = broken  # type: ignore[method-assign, assignment]
         status, answer, _ = await door.post(event())
         assert status == 500
         assert "secret" not in str(answer)
@@ -396,7 +396,7 @@ async def test_schemathesis_finds_nothing_against_the_description(tmp_path: Path
         assert process.returncode == 0, out.decode()
         statuses = {answer.status for answer in door.answers}
         assert {202, 401, 403, 422} <= statuses, "good, bad, unauthorized and misdirected requests were made"
-        for record in door.gate.taken:
+        for record in door.producer.taken:
             assert isinstance(decode(record.value, record.headers, None), Event), "what is taken can be delivered"
 
 

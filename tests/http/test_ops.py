@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from pushrail_stream.errors import Failed
 from pushrail_stream.http.ops import Exposition, serve_ops
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.pipeline.state import WorkerState
-from pushrail_stream.ports import Failed
 
 HOST = "127.0.0.1"
 LONG_SECS = 8

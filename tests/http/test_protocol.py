@@ -170,12 +170,12 @@ async def test_after_the_rest_of_a_body_that_was_refused_nothing_is_closed_as_ev
 
 async def test_half_a_head_behind_a_request_is_not_waited_for_and_takes_no_answer_away(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, timeout_secs=0.3) as door, connection(door) as (reader, writer):
-        door.gate.open.clear()
+        door.producer.open.clear()
         body = json.dumps(event()).encode()
         post = f"{HEAD}Authorization: Bearer {door.key}\r\nContent-Type: application/json\r\n"
         writer.write(f"{post}Content-Length: {len(body)}\r\n\r\n".encode() + body + b"GET /docs HT")
-        await door.gate.entered.get()
-        asyncio.get_running_loop().call_later(0.5, door.gate.open.set)  # later than a head may come
+        await door.producer.entered.get()
+        asyncio.get_running_loop().call_later(0.5, door.producer.open.set)  # later than a head may come
         assert [(await answer(reader))[0] for _ in range(2)] == [202, 408]
         await end_of(reader)
 
@@ -195,14 +195,14 @@ def test_a_client_that_goes_away_before_several_answers_is_no_error_of_ours(
 ) -> None:
     async def go_away() -> None:
         async with ingest_door(tmp_path) as door:
-            door.gate.open.clear()
+            door.producer.open.clear()
             async with connection(door) as (_, writer):
                 writer.write(posted(door) * 3)
-                await door.gate.entered.get()
+                await door.producer.entered.get()
                 writer.transport.abort()
             while door.open_connections:  # noqa: ASYNC110 - uvicorn tells nobody
                 await asyncio.sleep(0.01)
-            door.gate.open.set()
+            door.producer.open.set()
             while not door.answers:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
@@ -250,7 +250,7 @@ async def test_an_offer_of_another_protocol_is_declined_and_the_event_taken(
 ) -> None:
     async with ingest_door(tmp_path) as door:
         assert await dialogue(door, posted(door, offer, framing=framing), piece=piece) == [202]
-        assert [record.value for record in door.gate.taken] == [json.dumps(event()).encode()]
+        assert [record.value for record in door.producer.taken] == [json.dumps(event()).encode()]
 
 
 async def test_offers_of_another_protocol_may_follow_each_other_on_one_connection(tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ async def test_a_head_is_taken_or_refused_by_the_rules_of_http(
                 assert b"connection: close" in head.lower()
                 await end_of(reader)
                 assert [seen.status for seen in door.answers] == [status]
-                assert not door.gate.taken
+                assert not door.producer.taken
 
 
 async def test_a_body_that_nothing_announces_is_not_taken_for_a_request(tmp_path: Path) -> None:
@@ -339,7 +339,7 @@ async def test_a_body_that_nothing_announces_is_not_taken_for_a_request(tmp_path
         status, _, body = await answer(reader)
         assert (status, json.loads(body)["type"]) == (411, "urn:pushrail:problem:length-required")
         assert await reader.read() == b""
-        assert not door.gate.taken
+        assert not door.producer.taken
 
 
 @pytest.mark.parametrize("target", ["http://ingest.example/v1/events", "/v1/events?from=x", "/v1/events#x"])
@@ -375,11 +375,11 @@ async def test_no_redirect_names_a_scheme_or_a_host(tmp_path: Path) -> None:
 )
 async def test_nonsense_after_a_request_does_not_suppress_its_answer(tmp_path: Path, nonsense: bytes) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
-        door.gate.open.clear()
+        door.producer.open.clear()
         writer.write(posted(door) + posted(door) + nonsense)
-        await door.gate.entered.get()
+        await door.producer.entered.get()
         writer.write(b"more" * 1_000)
-        door.gate.open.set()
+        door.producer.open.set()
         assert [(await answer(reader))[0] for _ in range(2)] == [202, 202]
         await end_of(reader)
         assert sorted(seen.status for seen in door.answers) == [202, 202, 400]

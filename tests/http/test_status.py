@@ -23,7 +23,7 @@ from pushrail_stream.pipeline.deliver import Census, LaneView
 from pushrail_stream.pipeline.intake import PartitionView
 from pushrail_stream.pipeline.look_out import MissingView
 from pushrail_stream.pipeline.state import WorkerState
-from pushrail_stream.ports import Incident
+from pushrail_stream.ports.pipeline import Incident
 from tests.pipeline.records import destination
 from tests.tools import needed_tool
 

@@ -53,15 +53,15 @@ from pushrail_stream.core.signals import (
 )
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.ingest import IngestMetrics
 from pushrail_stream.observe.logging import LogObserver, open_log
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.open_files import OpenFiles
 from pushrail_stream.observe.readiness import Readiness
-from pushrail_stream.observe.recent import Recent
 from pushrail_stream.observe.tracing import Tracing
 from pushrail_stream.pipeline.state import WorkerState
-from pushrail_stream.ports import Observer
+from pushrail_stream.ports.pipeline import Observer
 from tests.observe.signals import AT_MS, attempted, event_of, letter, lines
 from tests.pipeline.records import destination, record
 
@@ -153,7 +153,7 @@ OBSERVERS: Final[dict[type, Callable[[], Observer]]] = {
     Metrics: lambda: Metrics(WorkerState(), {TIER.topic: 10}, max_destinations=1),
     AttemptsLog: lambda: AttemptsLog(_Sink()),
     Readiness: lambda: Readiness(["pushrail-stream"], WorkerState()),
-    Recent: lambda: Recent(lambda: AT_MS),
+    RecentIncidents: lambda: RecentIncidents(lambda: AT_MS),
     Tracing: lambda: Tracing(TracerProvider().get_tracer("test")),
     IngestMetrics: IngestMetrics,
     OpenFiles: lambda: OpenFiles(_log("info"), limit=1, per_destination=8),

@@ -34,7 +34,8 @@ from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.pipeline.deliver import Census
 from pushrail_stream.pipeline.intake import PartitionView
 from pushrail_stream.pipeline.state import WorkerState
-from pushrail_stream.ports import ClientStatistics, SignIns
+from pushrail_stream.ports.kafka import ClientStatistics
+from pushrail_stream.ports.pipeline import SignIns
 from tests.observe.signals import AT_MS, attempted, event_of, letter
 from tests.pipeline.records import record
 

@@ -18,9 +18,9 @@ from pushrail_stream.core.event import Event, x_ray_header
 from pushrail_stream.core.outcome import Blocked, Delivered
 from pushrail_stream.core.retry import Bury, Settle
 from pushrail_stream.core.signals import Attempted, Consumed, DeadLettered, Held, Signal
+from pushrail_stream.errors import Failed
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.observe.tracing import Tracing, open_tracing
-from pushrail_stream.ports import Failed
 from tests.observe.signals import AT_MS, attempted, event_of, letter
 from tests.pipeline.records import record
 

@@ -18,7 +18,7 @@ from pushrail_stream.core.entry import Entry
 from pushrail_stream.core.outcome import Answered, Presence, Reply
 from pushrail_stream.core.record import Headers, Origin, Partition, Record
 from pushrail_stream.core.signals import Signal
-from pushrail_stream.ports import PublishError
+from pushrail_stream.ports.pipeline import PublishError
 from tests.pipeline.records import DLQ, Answer, keys, take_all
 from tests.virtual_time import VirtualClock, virtual_loop
 

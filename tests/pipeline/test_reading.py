@@ -7,11 +7,12 @@ import asyncio
 from pushrail_stream.core.offsets import Committable, OffsetTracker
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import KafkaTrouble, PartitionUnread, Signal, SteppedOver, Trimmed
+from pushrail_stream.errors import Failed
 from pushrail_stream.pipeline.intake import PartitionView
 from pushrail_stream.pipeline.reading import Reading, Readings
 from pushrail_stream.pipeline.state import WorkerState
 from pushrail_stream.pipeline.unread import Unread
-from pushrail_stream.ports import Failed, SkipOrder
+from pushrail_stream.ports.pipeline import SkipOrder
 from tests.pipeline.records import P0, destination, record, records
 from tests.pipeline.world import World
 from tests.virtual_time import in_virtual_time

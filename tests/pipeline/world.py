@@ -31,7 +31,7 @@ from pushrail_stream.pipeline.intake import Directions, HoldLimits, Intake
 from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.pipeline.redeliver import Redeliver
 from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.ports import Observer
+from pushrail_stream.ports.pipeline import Observer
 from tests.pipeline.peers import HANGS, RETRY_PARTITIONS, Account, Documents, KeptTopics, ScriptedBus, Seen, Settled
 from tests.pipeline.records import DLQ, EVENTS, P0
 from tests.virtual_time import VirtualClock, virtual_loop

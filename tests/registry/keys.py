@@ -8,7 +8,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
-from pushrail_stream.ports import MasterKey
+from pushrail_stream.ports.secrets import MasterKey
 from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.sealing import Place
 

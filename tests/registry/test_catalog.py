@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey
-from pushrail_stream.ports import DocumentChange
+from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Catalog, Parsed, Problem, parse_document
 from pushrail_stream.registry.catalog import CatalogChange
 from tests.registry.documents import customer

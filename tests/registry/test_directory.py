@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.ports import Directory
+from pushrail_stream.ports.pipeline import Directory
 from pushrail_stream.registry import Catalog, Caveat, Refusal, RegistryError, parse_document
 from tests.registry import documents
 from tests.registry.documents import ACCESS_KEY, customer, document, write

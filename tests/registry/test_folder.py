@@ -16,8 +16,9 @@ import pytest
 
 from pushrail_stream import files
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble, Signal
-from pushrail_stream.ports import DocumentChange, Failed, TopicRecreated
-from pushrail_stream.registry import Catalog, Folder, LiveRegistry, RegistryError, folder, live
+from pushrail_stream.errors import Failed, TopicRecreated
+from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.registry import Catalog, Folder, RegistryError, RegistryWatcher, folder, watcher
 from tests.hung import hung_mount, until_stuck
 from tests.registry.documents import ACCESS_KEY, customer, write
 from tests.registry.test_catalog import parse
@@ -64,10 +65,10 @@ async def followed(path: Path) -> AsyncIterator[tuple[Catalog, list[Signal], asy
         signals.append(signal)
         changed.set()
 
-    registry = LiveRegistry(catalog, Folder(path))
-    await registry.start(observe)
+    registry = RegistryWatcher(catalog, Folder(path))
+    await registry.load(observe)
     async with asyncio.TaskGroup() as tasks:
-        keeping = tasks.create_task(registry.keep(observe))
+        keeping = tasks.create_task(registry.follow(observe))
         yield catalog, signals, changed
         keeping.cancel()
 
@@ -159,7 +160,7 @@ async def test_a_folder_that_is_suddenly_empty_or_gone_is_an_accident(tmp_path: 
 
 
 async def test_documents_that_stay_gone_are_taken_for_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_RETRY_SECS", 0.01)
+    monkeypatch.setattr(watcher, "_RETRY_SECS", 0.01)
     documents = write(tmp_path / "documents", a=customer("a"), b=customer("b"))
     async with followed(documents) as (catalog, signals, changed):
         signals.clear()
@@ -186,7 +187,7 @@ async def test_another_empty_folder_in_its_place_is_a_volume_that_is_not_mounted
 
 
 class Interrupted:
-    """Documents that cannot be read between the first and the second. Implements `ports.Documents`."""
+    """Documents that cannot be read between the first and the second. Implements `ports.DocumentSource`."""
 
     def __init__(self, *troubles: Exception) -> None:
         first, second = (json.dumps(customer(name)).encode() for name in "ab")
@@ -221,17 +222,17 @@ class Interrupted:
 async def test_a_source_that_cannot_be_read_for_a_while_is_reported_and_read_again(
     monkeypatch: pytest.MonkeyPatch, pause_secs: float, troubles: list[Exception]
 ) -> None:
-    monkeypatch.setattr(live, "_RETRY_SECS", pause_secs)
+    monkeypatch.setattr(watcher, "_RETRY_SECS", pause_secs)
     catalog, signals, told = Catalog(parse), list[Signal](), asyncio.Event()
 
     def observe(signal: Signal) -> None:
         signals.append(signal)
         told.set()
 
-    registry = LiveRegistry(catalog, Interrupted(*troubles))
-    await registry.start(observe)
+    registry = RegistryWatcher(catalog, Interrupted(*troubles))
+    await registry.load(observe)
     async with asyncio.TaskGroup() as tasks:
-        keeping = tasks.create_task(registry.keep(observe))
+        keeping = tasks.create_task(registry.follow(observe))
         async with asyncio.timeout(60):
             while len(catalog) < 2:
                 told.clear()
@@ -244,7 +245,7 @@ async def test_a_source_that_cannot_be_read_for_a_while_is_reported_and_read_aga
 
 async def test_without_a_folder_there_is_nothing_to_start_with(tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="no directory of destination documents"):
-        await LiveRegistry(Catalog(parse), Folder(tmp_path / "none")).start(lambda _signal: None)
+        await RegistryWatcher(Catalog(parse), Folder(tmp_path / "none")).load(lambda _signal: None)
 
 
 async def test_a_named_pipe_among_the_documents_is_refused_and_the_others_are_read(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.ports import KeyUnavailable
+from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import Keyring, RegistryError
-from pushrail_stream.registry.keyring import KeyFacts, SealBroken, no_keyring, with_key, without_keys
+from pushrail_stream.registry.keyring import KeyFacts, SealBroken, unseal_without_keyring, with_key, without_keys
 from tests.registry.keys import PLACE, key, keyring, no_kms, ring
 
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/12345678-90ab-cdef-1234-567890abcdef"
@@ -132,7 +132,7 @@ def test_what_does_not_open_says_so_without_quoting_it(tmp_path: Path) -> None:
 
 def test_without_a_keyring_nothing_opens() -> None:
     with pytest.raises(KeyUnavailable, match=r"there is no keyring to open it with \(secrets.keyring\)"):
-        no_keyring("sealed:1:k:x:y", PLACE)
+        unseal_without_keyring("sealed:1:k:x:y", PLACE)
 
 
 def test_a_keyring_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.ports import DocumentChange
+from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Keyring, Refusal
-from pushrail_stream.registry.raw import sealed_in
+from pushrail_stream.registry.json_document import sealed_in
 from pushrail_stream.registry.rotation import Rotation, rotate, survey
 from pushrail_stream.registry.sealing import Place
 from tests.registry.documents import ACCESS_KEY, customer

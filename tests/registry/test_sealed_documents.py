@@ -16,20 +16,20 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
 from pushrail_stream.core.signals import DocumentRefused, RegistryChanged, Signal
-from pushrail_stream.ports import DocumentChange
+from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import (
     Catalog,
     Folder,
     Keyring,
-    LiveRegistry,
     Parsed,
     Problem,
+    RegistryWatcher,
     folder,
-    live,
     parse_document,
     to_document,
+    watcher,
 )
-from pushrail_stream.registry.raw import sealed_in, with_secret
+from pushrail_stream.registry.json_document import sealed_in, with_secret
 from pushrail_stream.registry.sealing import LocalKey, Place
 from tests.registry.documents import ACCESS_KEY, customer, document, load, write
 from tests.registry.keys import keyring, no_kms, ring
@@ -147,7 +147,7 @@ def test_a_waiting_document_that_goes_is_waited_for_no_longer(tmp_path: Path) ->
 
 
 async def test_a_worker_opens_documents_when_their_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_RETRY_SECS", 0.01)
+    monkeypatch.setattr(watcher, "_RETRY_SECS", 0.01)
     monkeypatch.setattr(folder, "LOOK_SECS", 0.01)
     path, documents = tmp_path / "keyring.json", tmp_path / "documents"
     documents.mkdir()
@@ -165,10 +165,10 @@ async def test_a_worker_opens_documents_when_their_key_arrives(tmp_path: Path, m
         signals.append(signal)
         told.set()
 
-    registry = LiveRegistry(catalog, Folder(documents))
-    await registry.start(observe)
+    registry = RegistryWatcher(catalog, Folder(documents))
+    await registry.load(observe)
     async with asyncio.TaskGroup() as tasks:
-        keeping = tasks.create_task(registry.keep(observe))
+        keeping = tasks.create_task(registry.follow(observe))
         async with asyncio.timeout(60):
             while len(tries) < 5:  # noqa: ASYNC110 - they are made in a thread
                 await asyncio.sleep(0.01)
@@ -221,10 +221,10 @@ async def test_while_kms_is_silent_other_documents_change_and_those_that_wait_ch
                 told.clear()
                 await told.wait()
 
-    registry = LiveRegistry(catalog, Folder(documents))
-    await registry.start(observe)
+    registry = RegistryWatcher(catalog, Folder(documents))
+    await registry.load(observe)
     async with asyncio.TaskGroup() as tasks:
-        keeping = tasks.create_task(registry.keep(observe))
+        keeping = tasks.create_task(registry.follow(observe))
         write(documents, b=sealed_document(keys, "b"), a=customer("a", enabled=False))
         try:
             await until("dst_a")

@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
-from pushrail_stream.ports import Failed
+from pushrail_stream.errors import Failed
 
 _MODULE: Final = "pushrail_stream.sandbox.demo.moto_server"
 _START_SECS: Final = 30.0

@@ -13,8 +13,8 @@ from typing import Final
 
 from pushrail_stream.app import Worker, run_worker
 from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.errors import Failed
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.ports import Failed
 from pushrail_stream.registry import Catalog
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.demo.accounts import Accounts, set_up

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 
 from pushrail_stream.core.record import Origin
-from pushrail_stream.ports import Failed
+from pushrail_stream.errors import Failed
 from pushrail_stream.sandbox.demo.events import Planned
 
 MAX_MESSAGE_BYTES: Final = 4 * 2**20

@@ -10,8 +10,8 @@ from typing import Any, Final
 import yaml
 
 from pushrail_stream.app import document_parser
+from pushrail_stream.errors import Failed
 from pushrail_stream.kafka.topics import plan_topics
-from pushrail_stream.ports import Failed
 from pushrail_stream.registry import Catalog
 from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.sandbox.broker import EmbeddedBroker

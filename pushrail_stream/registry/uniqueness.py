@@ -1,4 +1,4 @@
-"""Claims: what each document says is its own, so that nobody gets what is another customer's (contract 3.5)."""
+"""Uniqueness: what each document says is its own, so that nobody gets what is another customer's (contract 3.5)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple, final
 
 from pushrail_stream.core.destination import AssumeRole, Destination
-from pushrail_stream.registry.findings import Problem
+from pushrail_stream.registry.errors import Problem
 
 _Key = tuple[str, ...]
 """Kind of the claim, and what is claimed."""
@@ -18,7 +18,7 @@ class _Claimant(NamedTuple):
 
 
 @final
-class Claims:
+class UniquenessIndex:
     """Ids, roles and external IDs of documents. A question takes no longer the more documents there are."""
 
     def __init__(self) -> None:

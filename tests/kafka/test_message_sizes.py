@@ -22,11 +22,11 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from pushrail_stream.kafka import gate as module
-from pushrail_stream.kafka.gate import KafkaGate
+from pushrail_stream.kafka import event_producer as module
+from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.sizes import largest_batch, max_message_bytes
-from pushrail_stream.ports import Outgoing, Position, TooLarge
+from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata, RecordTooLarge
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from tests.conftest import LocalKafkaFactory
 from tests.kafka_server.topics import create_topic, unique_name
@@ -43,14 +43,14 @@ def small_topic(bootstrap: str, **config: str) -> str:
     return name
 
 
-def noise(size: int) -> Outgoing:
+def noise(size: int) -> ProducerRecord:
     """A record that nothing makes smaller."""
-    return Outgoing(b"key", dice.randbytes(size), (("pushrail-vendor", b"acme"),))
+    return ProducerRecord(b"key", dice.randbytes(size), (("pushrail-vendor", b"acme"),))
 
 
-def blank(size: int) -> Outgoing:
+def blank(size: int) -> ProducerRecord:
     """A record that becomes very small when it is compressed."""
-    return Outgoing(b"key", b"x" * size, ())
+    return ProducerRecord(b"key", b"x" * size, ())
 
 
 def end_of(bootstrap: str, topic: str) -> int:
@@ -64,67 +64,73 @@ def end_of(bootstrap: str, topic: str) -> int:
 @pytest.mark.parametrize("compression", ["producer", "lz4", "uncompressed"])
 async def test_kafka_decides_about_records_that_may_not_fit(real_kafka: str, compression: str) -> None:
     topic = small_topic(real_kafka, **{"compression.type": compression})
-    async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
+    async with KafkaEventProducer.open(KafkaOptions(real_kafka), topic, 10) as producer:
         surely = [noise(size) for size in range(LIMIT - 400, LIMIT) if largest_batch(noise(size)) <= LIMIT]
         assert len(surely) > 200, "the estimate is close"
-        assert all(isinstance(result, Position) for result in await gate.publish_all(surely))
-        assert await gate.publish_all([noise(LIMIT)]) == [TooLarge(LIMIT)]
-        [result] = await gate.publish_all([blank(10 * LIMIT)])
-        assert isinstance(result, TooLarge if compression == "uncompressed" else Position)
+        assert all(isinstance(result, RecordMetadata) for result in await producer.publish_all(surely))
+        assert await producer.publish_all([noise(LIMIT)]) == [RecordTooLarge(LIMIT)]
+        [result] = await producer.publish_all([blank(10 * LIMIT)])
+        assert isinstance(result, RecordTooLarge if compression == "uncompressed" else RecordMetadata)
 
 
 async def test_a_record_that_can_never_fit_keeps_the_others_from_being_written(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
-    async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
-        results = await gate.publish_all([noise(10), noise(2 * LIMIT), noise(10)])
-        assert results[1] == TooLarge(LIMIT)
-        assert [type(result) for result in results] == [str, TooLarge, str]
+    async with KafkaEventProducer.open(KafkaOptions(real_kafka), topic, 10) as producer:
+        results = await producer.publish_all([noise(10), noise(2 * LIMIT), noise(10)])
+        assert results[1] == RecordTooLarge(LIMIT)
+        assert [type(result) for result in results] == [str, RecordTooLarge, str]
         assert end_of(real_kafka, topic) == 0
-        assert [type(r) for r in await gate.publish_all([blank(2 * LIMIT), noise(10)])] == [Position, Position]
-        assert [type(r) for r in await gate.publish_all([blank(2 * LIMIT)] * 3)] == [Position] * 3
+        assert [type(r) for r in await producer.publish_all([blank(2 * LIMIT), noise(10)])] == [
+            RecordMetadata,
+            RecordMetadata,
+        ]
+        assert [type(r) for r in await producer.publish_all([blank(2 * LIMIT)] * 3)] == [RecordMetadata] * 3
 
 
 async def test_many_small_records_are_not_too_large_together(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
-    async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
+    async with KafkaEventProducer.open(KafkaOptions(real_kafka), topic, 10) as producer:
         requests = [[noise(LIMIT // 3)] * 20 for _ in range(10)]
         async with asyncio.TaskGroup() as tasks:
-            answers = [tasks.create_task(gate.publish_all(request)) for request in requests]
-        assert all(isinstance(result, Position) for answer in answers for result in answer.result())
+            answers = [tasks.create_task(producer.publish_all(request)) for request in requests]
+        assert all(isinstance(result, RecordMetadata) for answer in answers for result in answer.result())
         assert end_of(real_kafka, topic) == 200
 
 
 async def test_a_record_refused_for_its_size_makes_no_other_record_wait(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
-    async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
+    async with KafkaEventProducer.open(KafkaOptions(real_kafka), topic, 10) as producer:
         async with asyncio.TaskGroup() as tasks:
-            refused = [tasks.create_task(gate.publish_all([noise(2 * LIMIT)])) for _ in range(20)]
-            taken = [tasks.create_task(gate.publish_all([noise(10)])) for _ in range(20)]
-        assert [task.result() for task in refused] == [[TooLarge(LIMIT)]] * 20
-        assert all(isinstance(task.result()[0], Position) for task in taken)
-        assert await gate.check(10) == "", "no producer has met anything fatal"
+            refused = [tasks.create_task(producer.publish_all([noise(2 * LIMIT)])) for _ in range(20)]
+            taken = [tasks.create_task(producer.publish_all([noise(10)])) for _ in range(20)]
+        assert [task.result() for task in refused] == [[RecordTooLarge(LIMIT)]] * 20
+        assert all(isinstance(task.result()[0], RecordMetadata) for task in taken)
+        assert await producer.check(10) == "", "no producer has met anything fatal"
 
 
 async def test_a_limit_that_is_raised_is_noticed(real_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LIMIT_SECS", 0.0)
     topic = small_topic(real_kafka)
-    async with KafkaGate.open(KafkaOptions(real_kafka), topic, 10) as gate:
-        assert await gate.publish_all([noise(2 * LIMIT)]) == [TooLarge(LIMIT)]
+    async with KafkaEventProducer.open(KafkaOptions(real_kafka), topic, 10) as producer:
+        assert await producer.publish_all([noise(2 * LIMIT)]) == [RecordTooLarge(LIMIT)]
         raised = ConfigEntry("max.message.bytes", "1000000", incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[raised])
         admin = AdminClient({"bootstrap.servers": real_kafka})
         admin.incremental_alter_configs([resource])[resource].result(30)
         async with asyncio.timeout(30):
-            while not isinstance((await gate.publish_all([noise(2 * LIMIT)]))[0], Position):
-                assert await gate.check(10) == ""
+            while not isinstance((await producer.publish_all([noise(2 * LIMIT)]))[0], RecordMetadata):
+                assert await producer.check(10) == ""
 
 
 async def test_without_the_limit_nothing_is_decided_beforehand() -> None:
     with EmbeddedBroker.start({"topic": 1}) as broker:
         options = KafkaOptions(broker.bootstrap_servers)
         assert max_message_bytes(options, "topic") is None
-        async with KafkaGate.open(options, "topic", 10) as gate:
-            assert [type(r) for r in await gate.publish_all([noise(2_000_000), noise(10)])] == [Position, Position]
+        async with KafkaEventProducer.open(options, "topic", 10) as producer:
+            assert [type(r) for r in await producer.publish_all([noise(2_000_000), noise(10)])] == [
+                RecordMetadata,
+                RecordMetadata,
+            ]
 
 
 async def test_a_limit_that_may_not_be_asked_for_stays_unknown(local_kafka_factory: LocalKafkaFactory) -> None:
@@ -149,7 +155,7 @@ async def test_a_limit_that_may_not_be_asked_for_stays_unknown(local_kafka_facto
     async with asyncio.timeout(30):
         while max_message_bytes(options, topic) is not None:  # noqa: ASYNC110 - the rule takes its time to spread
             await asyncio.sleep(0.1)
-    async with KafkaGate.open(options, topic, 10) as gate:
-        [result, other] = await gate.publish_all([noise(2 * LIMIT), noise(10)])
+    async with KafkaEventProducer.open(options, topic, 10) as producer:
+        [result, other] = await producer.publish_all([noise(2 * LIMIT), noise(10)])
         assert "too large" in str(result)
-        assert isinstance(other, Position | str)
+        assert isinstance(other, RecordMetadata | str)

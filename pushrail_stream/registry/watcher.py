@@ -12,19 +12,21 @@ from typing import Final, final
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble
-from pushrail_stream.ports import DocumentChange, Documents, Failed, Observer, TopicRecreated
+from pushrail_stream.errors import Failed, TopicRecreated
+from pushrail_stream.ports.documents import DocumentChange, DocumentSource
+from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.registry.catalog import Catalog, CatalogChange, is_sealed
-from pushrail_stream.registry.findings import RegistryError
+from pushrail_stream.registry.errors import RegistryError
 
 _RETRY_SECS: Final = 5.0
 """Until what could not be read is read again, and what could not be opened is tried again."""
 
 
 @final
-class LiveRegistry:
+class RegistryWatcher:
     """Reads everything there is, then follows what changes."""
 
-    def __init__(self, catalog: Catalog, documents: Documents) -> None:
+    def __init__(self, catalog: Catalog, documents: DocumentSource) -> None:
         self._catalog = catalog
         self._documents = documents
         self._taking = asyncio.Lock()
@@ -33,12 +35,12 @@ class LiveRegistry:
         """Names of documents that are being opened."""
         self._woken = asyncio.Event()
 
-    async def start(self, observe: Observer) -> None:
+    async def load(self, observe: Observer) -> None:
         """Return when every document there is has been read; raises `RegistryError` or `Failed` when that cannot be."""
         # Reading ten thousand documents takes seconds: not on the event loop.
         self._tell(observe, await in_daemon_thread(self._catalog.apply, await self._documents.changes()))
 
-    async def keep(self, observe: Observer) -> None:
+    async def follow(self, observe: Observer) -> None:
         """Follow changes until cancelled. What cannot be read changes nothing and is told of."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(observe))

@@ -23,7 +23,7 @@ _PAUSE_SECS: Final = 0.25
 _TIMEOUT_SECS: Final = 10.0
 
 
-def patiently(ask: Callable[[], T]) -> T:
+def retry_while_settling(ask: Callable[[], T]) -> T:
     """The answer, asked for again for up to 5 s while the cluster is settling; then its KafkaException."""
     for _ in range(_TRIES - 1):
         try:
@@ -35,7 +35,7 @@ def patiently(ask: Callable[[], T]) -> T:
     return ask()
 
 
-def offsets_at(consumer: Consumer, topic: str, epoch_ms: int, ends: Mapping[int, int]) -> dict[int, int]:
+def offsets_for_time(consumer: Consumer, topic: str, epoch_ms: int, ends: Mapping[int, int]) -> dict[int, int]:
     """By partition of ``ends`` the first offset of this time or later; the end where there is none.
 
     Raises KafkaException where a partition's answer is an error: it does not say that there is no such offset.

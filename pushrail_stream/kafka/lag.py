@@ -22,7 +22,7 @@ _TIMEOUT_SECS: Final = 3.0
 
 
 @final
-class Ends:
+class Watermarks:
     """First and end offsets of partitions, some ten seconds old at most: what Kafka does not answer is not known."""
 
     def __init__(self, client: AdminClient) -> None:

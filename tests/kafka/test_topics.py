@@ -24,10 +24,10 @@ from confluent_kafka.admin import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrail_stream.errors import Failed
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.topic_rules import TopicFacts
 from pushrail_stream.kafka.topics import check_topics, create_topics, describe_topics, plan_topics, topics_named
-from pushrail_stream.ports import Failed
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings import Settings
 from tests.conftest import LocalKafkaFactory

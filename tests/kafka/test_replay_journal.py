@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from pushrail_stream.kafka import replays as module
+from pushrail_stream.errors import Failed
+from pushrail_stream.kafka import replay_journal as module
 from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.ports import Failed
 from tests.kafka_server import topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from pushrail_stream.registry import rules
-from pushrail_stream.registry.findings import Problem
+from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.sealing import Place
 
 SECRET_FIELD: Final = "auth.secretAccessKey"  # noqa: S105 - a field's name

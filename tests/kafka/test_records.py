@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import Message, Producer
 
 from pushrail_stream.core.record import NOT_UTF8, Headers, Record
-from pushrail_stream.kafka.messages import records_of
 from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.records import records_of
 from pushrail_stream.kafka.scan import Scan
 from tests.kafka_server import topics
 from tests.kafka_server.wire import write_raw

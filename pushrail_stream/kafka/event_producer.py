@@ -1,4 +1,4 @@
-"""The gate of ingest: writes events to one topic, and gives each one's position or the reason why it has none."""
+"""The producer of ingest: writes events to one topic, and gives each one's position or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pushrail_stream.kafka.polling import Polling, being_polled, callbacks, cann
 from pushrail_stream.kafka.reports import Reports
 from pushrail_stream.kafka.sizes import BATCH_BYTES, largest_batch, max_message_bytes
 from pushrail_stream.kafka.statistics import StatisticsKeeper
-from pushrail_stream.ports import ClientStatistics, Outgoing, Position, TooLarge
+from pushrail_stream.ports.kafka import ClientStatistics, ProducerRecord, RecordMetadata, RecordTooLarge
 
 _LIMIT_SECS: Final = 60.0
 """How long the topic's limit is believed. Operators change it by hand; asking costs the brokers next to nothing."""
@@ -24,8 +24,8 @@ _NOT_WRITTEN: Final = "was not written, because another event of the request was
 
 
 @final
-class KafkaGate:
-    """Implements `ports.Gate`: many records, one wait."""
+class KafkaEventProducer:
+    """Implements `ports.EventProducer`: many records, one wait."""
 
     def __init__(self, writer: _Writer, open_alone: Callable[[], Awaitable[_Writer]], limit: _Limit) -> None:
         """``open_alone``: opens a writer that puts no two records in one batch."""
@@ -37,8 +37,8 @@ class KafkaGate:
     @classmethod
     @asynccontextmanager
     async def open(cls, options: KafkaOptions, topic: str, timeout_secs: float) -> AsyncIterator[Self]:
-        """A gate to one topic. A record that Kafka has not acknowledged after ``timeout_secs`` has failed."""
-        properties = options.gate(timeout_secs)
+        """A producer to one topic. A record that Kafka has not acknowledged after ``timeout_secs`` has failed."""
+        properties = options.event_producer(timeout_secs)
         limit = _Limit(options, topic)
         await limit.ask()
         together: dict[str, Any] = {}
@@ -53,7 +53,7 @@ class KafkaGate:
 
             yield cls(await world.enter_async_context(_Writer.open(properties | together, topic)), open_alone, limit)
 
-    async def publish_all(self, records: Sequence[Outgoing]) -> Sequence[Position | str | TooLarge]:
+    async def publish_all(self, records: Sequence[ProducerRecord]) -> Sequence[RecordMetadata | str | RecordTooLarge]:
         """Each record's position once Kafka has acknowledged it, or why it did not.
 
         Kafka counts compressed bytes, so only Kafka can tell whether a record fits that exceeds the limit before
@@ -65,13 +65,13 @@ class KafkaGate:
         doubtful = {index for index, record in enumerate(records) if largest_batch(record) > limit}
         if not doubtful:
             return await self._writer.write(records)
-        results: list[Position | str | TooLarge] = [_NOT_WRITTEN] * len(records)
+        results: list[RecordMetadata | str | RecordTooLarge] = [_NOT_WRITTEN] * len(records)
         for index in sorted(doubtful, key=lambda index: -len(records[index].value)):
             if self._alone is None:
                 self._alone = await self._open_alone()
             [result] = await self._alone.write([records[index]], limit)
             results[index] = result
-            if not isinstance(result, Position):
+            if not isinstance(result, RecordMetadata):
                 return results
         others = [index for index in range(len(records)) if index not in doubtful]
         for index, result in zip(others, await self._writer.write([records[i] for i in others]), strict=True):
@@ -145,14 +145,16 @@ class _Writer:
     def waiting(self) -> int:
         return len(self._producer)
 
-    async def write(self, records: Sequence[Outgoing], limit: int | None = None) -> list[Position | str | TooLarge]:
+    async def write(
+        self, records: Sequence[ProducerRecord], limit: int | None = None
+    ) -> list[RecordMetadata | str | RecordTooLarge]:
         """``limit``: the topic's limit, when each record goes alone and a refusal concerns that record."""
         if not records:
             return []
 
-        def failure(error: KafkaError) -> str | TooLarge:
+        def failure(error: KafkaError) -> str | RecordTooLarge:
             if limit is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                return TooLarge(limit)
+                return RecordTooLarge(limit)
             return error.str()
 
         reports = Reports(len(records), failure)

@@ -11,12 +11,12 @@ from typing import Final
 import pytest
 from confluent_kafka import Producer
 
-from pushrail_stream.kafka.gate import KafkaGate
+from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
-from pushrail_stream.kafka.replays import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.ports import Outgoing
+from pushrail_stream.ports.kafka import ProducerRecord
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from tests.kafka_server import distribution
 from tests.kafka_server.local import java_command
@@ -70,13 +70,13 @@ async def write_with_every_producer(options: KafkaOptions, topics: Iterable[str]
     encoded = [key.encode() for key in keys]
     async with (
         KafkaPublisher.open(options) as publisher,
-        KafkaGate.open(options, ingest, 10) as gate,
+        KafkaEventProducer.open(options, ingest, 10) as producer,
         KafkaLog.open(options, attempts) as log,
     ):
         for key in encoded:
             await publisher.publish(copies, key, b"{}", ())
             log.append(key, b"{}")
-        await gate.publish_all([Outgoing(key, b"{}", ()) for key in encoded])
+        await producer.publish_all([ProducerRecord(key, b"{}", ()) for key in encoded])
 
 
 def test_every_producer_puts_a_key_where_java_puts_it() -> None:

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import pytest
 from confluent_kafka import KafkaError, Producer
 
+from pushrail_stream.errors import Failed
 from pushrail_stream.kafka import scan as module
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.ports import Failed
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from tests.conftest import NewTopic
 from tests.kafka_server import topics

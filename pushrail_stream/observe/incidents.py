@@ -1,4 +1,4 @@
-"""Recent incidents for the status page: the newest of each kind, however many there were.
+"""RecentIncidents incidents for the status page: the newest of each kind, however many there were.
 
 A caveat about a setting holds for as long as the process runs: it is kept, and shown first.
 """
@@ -29,13 +29,13 @@ from pushrail_stream.core.signals import (
     Trimmed,
 )
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.ports import Incident
+from pushrail_stream.ports.pipeline import Incident
 
 _KEPT: Final = 30
 
 
 @final
-class Recent:
+class RecentIncidents:
     """Sees every signal; keeps the last few incidents that differ in more than their time."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:

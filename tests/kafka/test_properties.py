@@ -70,7 +70,7 @@ def clients_of(options: KafkaOptions) -> Iterator[tuple[str, type[Consumer | Pro
     yield "retries", Consumer, options.retries().properties()
     yield "scan", Consumer, options.reader("any", {"fetch.wait.max.ms": 7})
     yield "copies", Producer, options.producer()
-    yield "ingest", Producer, options.gate(10)
+    yield "ingest", Producer, options.event_producer(10)
     yield "attempts", Producer, options.log()
     yield "replays", Producer, options.transactions("any")
     yield "admin", Producer, options.admin({"metadata.max.age.ms": 1_000})

@@ -27,13 +27,13 @@ from pushrail_stream.core.signals import (
     Suspended,
     Trimmed,
 )
-from pushrail_stream.observe.recent import Recent
+from pushrail_stream.observe.incidents import RecentIncidents
 from tests.observe.signals import attempted, letter
 from tests.pipeline.records import EVENTS, destination
 
 
 def told(*signals: Signal) -> list[tuple[str, str, str, str]]:
-    recent = Recent(count(1).__next__)
+    recent = RecentIncidents(count(1).__next__)
     for signal in signals:
         recent(signal)
     return [incident[1:] for incident in recent.newest_first()]

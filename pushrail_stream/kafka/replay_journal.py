@@ -10,9 +10,9 @@ from typing import Final, Self, final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pushrail_stream.core.record import Headers
+from pushrail_stream.errors import Failed
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.ports import Failed
 
 _TIMEOUT_SECS: Final = 30.0
 _FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from pushrail_stream.kafka import moments
+from pushrail_stream.kafka import admin
 
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(moments, "_PAUSE_SECS", 0.0)
+    monkeypatch.setattr(admin, "_PAUSE_SECS", 0.0)
 
 
 def answers(*codes: int) -> tuple[list[int], object]:
@@ -26,19 +26,19 @@ def answers(*codes: int) -> tuple[list[int], object]:
 
 def test_what_passes_is_waited_for() -> None:
     left, ask = answers(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
-    assert moments.patiently(ask) == "answer"  # type: ignore[arg-type]
+    assert admin.retry_while_settling(ask) == "answer"  # type: ignore[arg-type]
     assert left == []
 
 
 def test_what_does_not_pass_is_told_at_once() -> None:
     left, ask = answers(KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
     with pytest.raises(KafkaException):
-        moments.patiently(ask)  # type: ignore[arg-type]
+        admin.retry_while_settling(ask)  # type: ignore[arg-type]
     assert len(left) == 1
 
 
 def test_patience_ends() -> None:
     left, ask = answers(*[KafkaError.LEADER_NOT_AVAILABLE] * 25)
     with pytest.raises(KafkaException):
-        moments.patiently(ask)  # type: ignore[arg-type]
+        admin.retry_while_settling(ask)  # type: ignore[arg-type]
     assert len(left) == 5

@@ -10,10 +10,11 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from confluent_kafka import KafkaError, Producer
 
+from pushrail_stream.errors import Failed, TopicRecreated
 from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaPublisher
-from pushrail_stream.ports import DocumentChange, Failed, TopicRecreated
+from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from tests.conftest import LocalKafkaFactory, NewTopic
 from tests.kafka_server import topics

@@ -1,4 +1,4 @@
-"""The gate of ingest, where partitions end, and librdkafka's statistics, on real brokers and on none."""
+"""The producer of ingest, where partitions end, and librdkafka's statistics, on real brokers and on none."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 from confluent_kafka import KafkaError
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.kafka.ends import _LATEST, Ends
-from pushrail_stream.kafka.gate import KafkaGate
+from pushrail_stream.errors import Failed
+from pushrail_stream.kafka.event_producer import KafkaEventProducer
+from pushrail_stream.kafka.lag import _LATEST, Watermarks
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import FLUSH_SECS, KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.statistics import StatisticsKeeper
-from pushrail_stream.ports import ClientStatistics, Failed, Outgoing, Position
+from pushrail_stream.ports.kafka import ClientStatistics, ProducerRecord, RecordMetadata
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from tests.conftest import LocalKafkaFactory, NewTopic
 from tests.kafka_server.topics import create_topic, unique_name
@@ -24,31 +25,35 @@ from tests.kafka_server.topics import create_topic, unique_name
 NOWHERE = "127.0.0.1:1"
 
 
-def records(count: int) -> list[Outgoing]:
-    return [Outgoing(b"key", f"value-{n}".encode(), (("a", b"b"),)) for n in range(count)]
+def records(count: int) -> list[ProducerRecord]:
+    return [ProducerRecord(b"key", f"value-{n}".encode(), (("a", b"b"),)) for n in range(count)]
 
 
 @pytest.mark.kafka
 async def test_each_record_is_answered_with_its_place(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic()
-    async with KafkaGate.open(KafkaOptions(kafka_bootstrap), topic, 10) as gate:
+    async with KafkaEventProducer.open(KafkaOptions(kafka_bootstrap), topic, 10) as producer:
         async with asyncio.timeout(60):
             # A topic that was just made may still be without a leader.
-            while await gate.check(5):  # noqa: ASYNC110 - it is Kafka that takes its time
+            while await producer.check(5):  # noqa: ASYNC110 - it is Kafka that takes its time
                 await asyncio.sleep(0.1)
-        assert await gate.publish_all(records(3)) == [Position(0, 0), Position(0, 1), Position(0, 2)]
-        assert await gate.publish_all(records(1)) == [Position(0, 3)]
-        await until(lambda: gate.waiting == 0)  # librdkafka counts a record until its report was dealt with
+        assert await producer.publish_all(records(3)) == [
+            RecordMetadata(0, 0),
+            RecordMetadata(0, 1),
+            RecordMetadata(0, 2),
+        ]
+        assert await producer.publish_all(records(1)) == [RecordMetadata(0, 3)]
+        await until(lambda: producer.waiting == 0)  # librdkafka counts a record until its report was dealt with
 
 
 async def test_what_cannot_be_written_says_why_one_by_one_and_in_time() -> None:
     few = KafkaOptions(NOWHERE, client={"queue.buffering.max.messages": 2, "topic.metadata.propagation.max.ms": 500})
-    async with KafkaGate.open(few, "topic", 1) as gate, asyncio.timeout(30):
-        results = await gate.publish_all(records(4))
+    async with KafkaEventProducer.open(few, "topic", 1) as producer, asyncio.timeout(30):
+        results = await producer.publish_all(records(4))
         assert [isinstance(result, str) and bool(result) for result in results] == [True] * 4
         assert results[2:] == ["the producer's queue is full"] * 2
         assert "full" not in str(results[:2]), "these waited for the time-out"
-        assert (await gate.check(0.2)).startswith("Kafka is out of reach")
+        assert (await producer.check(0.2)).startswith("Kafka is out of reach")
 
 
 async def test_producers_that_end_while_kafka_is_away_wait_for_one_deadline_and_count_what_they_gave_up() -> None:
@@ -70,16 +75,16 @@ async def test_a_producer_that_can_write_nothing_any_more_says_so_to_whoever_wai
         options = KafkaOptions(broker.bootstrap_servers)
         async with (
             asyncio.timeout(20),
-            KafkaGate.open(options, "topic", 30) as gate,
+            KafkaEventProducer.open(options, "topic", 30) as producer,
             KafkaPublisher.open(options) as publisher,
         ):
-            assert await gate.publish_all(records(1)) == [Position(0, 0)]
+            assert await producer.publish_all(records(1)) == [RecordMetadata(0, 0)]
             await publisher.publish("topic", b"key", b"value", ())
             broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
-            results = await gate.publish_all(records(3))
+            results = await producer.publish_all(records(3))
             assert all(isinstance(result, str) and result for result in results)
             with pytest.raises(Failed, match=r"cannot go on, start it anew: .*sequence desynchronization"):
-                await gate.check(5)
+                await producer.check(5)
             broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
             for _ in range(2):  # the one that was on its way, and one that comes after
                 with pytest.raises(Failed, match="cannot go on, start it anew: "):
@@ -88,8 +93,8 @@ async def test_a_producer_that_can_write_nothing_any_more_says_so_to_whoever_wai
 
 @pytest.mark.kafka
 async def test_a_topic_that_is_not_there_is_said(real_kafka: str) -> None:
-    async with KafkaGate.open(KafkaOptions(real_kafka), "there-is-no-such-topic", 2) as gate:
-        assert "there-is-no-such-topic: " in await gate.check(10)
+    async with KafkaEventProducer.open(KafkaOptions(real_kafka), "there-is-no-such-topic", 2) as producer:
+        assert "there-is-no-such-topic: " in await producer.check(10)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -105,20 +110,20 @@ async def test_where_partitions_end_is_known_of_those_that_were_asked_about(
     topic = new_topic(partitions=2)
     one, other = Partition(topic, 0), Partition(topic, 1)
     options = KafkaOptions(kafka_bootstrap)
-    async with KafkaGate.open(options, topic, 10) as gate:
+    async with KafkaEventProducer.open(options, topic, 10) as producer:
         async with asyncio.timeout(60):
-            while await gate.check(5):  # noqa: ASYNC110 - as above
+            while await producer.check(5):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.1)
-        written = [place for place in await gate.publish_all(records(7)) if isinstance(place, Position)]
+        written = [place for place in await producer.publish_all(records(7)) if isinstance(place, RecordMetadata)]
         assert len(written) == 7
     full, empty = (one, other) if written[0].partition == 0 else (other, one)
-    async with Ends.open(options) as ends:
-        following = asyncio.Task(ends.keep(lambda: [one, other]))
+    async with Watermarks.open(options) as watermarks:
+        following = asyncio.Task(watermarks.keep(lambda: [one, other]))
         try:
-            await until(lambda: ends.lag(empty, None) is not None and ends.lag(full, None) is not None)
-            assert (ends.lag(full, None), ends.lag(full, 3), ends.lag(full, 9)) == (7, 4, 0)
-            assert ends.lag(empty, None) == 0
-            assert ends.lag(Partition("other", 0), 1) is None, "nobody asked about it"
+            await until(lambda: watermarks.lag(empty, None) is not None and watermarks.lag(full, None) is not None)
+            assert (watermarks.lag(full, None), watermarks.lag(full, 3), watermarks.lag(full, 9)) == (7, 4, 0)
+            assert watermarks.lag(empty, None) == 0
+            assert watermarks.lag(Partition("other", 0), 1) is None, "nobody asked about it"
         finally:
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -132,16 +137,16 @@ async def test_an_end_is_forgotten_when_kafka_does_not_say_it_again(
     kafka = await asyncio.to_thread(local_kafka_factory)
     topic = unique_name("ends")
     await asyncio.to_thread(create_topic, kafka.bootstrap_servers, topic, partitions=1)
-    monkeypatch.setattr("pushrail_stream.kafka.ends._PERIOD_SECS", 0.5)
+    monkeypatch.setattr("pushrail_stream.kafka.lag._PERIOD_SECS", 0.5)
     there = Partition(topic, 0)
-    async with Ends.open(KafkaOptions(kafka.bootstrap_servers)) as ends:
-        following = asyncio.Task(ends.keep(lambda: [there]))
+    async with Watermarks.open(KafkaOptions(kafka.bootstrap_servers)) as watermarks:
+        following = asyncio.Task(watermarks.keep(lambda: [there]))
         try:
-            await until(lambda: ends.lag(there, None) == 0)
+            await until(lambda: watermarks.lag(there, None) == 0)
             await asyncio.to_thread(kafka.kill)
-            await until(lambda: ends.lag(there, None) is None)
+            await until(lambda: watermarks.lag(there, None) is None)
             await asyncio.to_thread(kafka.restart)
-            await until(lambda: ends.lag(there, None) == 0)
+            await until(lambda: watermarks.lag(there, None) == 0)
         finally:
             following.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -149,9 +154,9 @@ async def test_an_end_is_forgotten_when_kafka_does_not_say_it_again(
 
 
 async def test_without_kafka_the_end_stays_unknown() -> None:
-    async with Ends.open(KafkaOptions(NOWHERE)) as ends:
-        assert await asyncio.to_thread(ends._ask, [Partition("topic", 0)], _LATEST) == {}
-        assert ends.lag(Partition("topic", 0), 5) is None
+    async with Watermarks.open(KafkaOptions(NOWHERE)) as watermarks:
+        assert await asyncio.to_thread(watermarks._ask, [Partition("topic", 0)], _LATEST) == {}
+        assert watermarks.lag(Partition("topic", 0), 5) is None
 
 
 def test_statistics_are_boiled_down_to_what_operators_act_on() -> None:
