@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pushrail_stream.core.flood import FloodLimits
+from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.settings import (
     ClientProperties,
     FloodGuardSettings,

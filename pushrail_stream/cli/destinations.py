@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 
 import click
 
-from pushrail_stream.app import document_parser, load_registry
 from pushrail_stream.cli.documents import delete, put, unusable
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
@@ -28,6 +27,7 @@ from pushrail_stream.history.standing import Standing, Standings, SwallowedDeliv
 from pushrail_stream.registry import Catalog, Caveat, Refusal, to_document
 from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.settings import Settings
+from pushrail_stream.worker import document_parser, load_registry
 
 _STATE_MS: Final = 3_600_000
 """How far back a destination's state is looked for."""

@@ -9,7 +9,6 @@ from typing import Final
 
 import click
 
-from pushrail_stream.app import open_store
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.files import read_if_there
 from pushrail_stream.cli.options import Options, common_options
@@ -21,6 +20,7 @@ from pushrail_stream.registry.keyring import check_key_id, check_kms_arn, with_k
 from pushrail_stream.registry.rotation import Rotation, rotate, survey
 from pushrail_stream.registry.store import changing_alone, replace_file
 from pushrail_stream.settings import Settings
+from pushrail_stream.worker import open_store
 
 _EVERY: Final = 500
 """Documents between two lines of progress."""

@@ -14,7 +14,6 @@ from typing import Final
 
 import click
 
-from pushrail_stream.app import document_parser, load_registry
 from pushrail_stream.cli.documents import new_name, write_document
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
@@ -26,6 +25,7 @@ from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import ROLE, Onboarding, Parsed, new_external_id
 from pushrail_stream.settings import Settings
 from pushrail_stream.settings.partitions import partition_of
+from pushrail_stream.worker import document_parser, load_registry
 
 _STS_SECS: Final = 5.0
 _RULES: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {

@@ -24,7 +24,7 @@ def on_signal(act: Callable[[], object]) -> None:
 
 
 def allow_many_sockets() -> None:
-    """Every call under way and everybody who posts holds a connection: use as many as the system lets this process."""
+    """Every call in flight and everybody who posts holds a connection: use as many as the system lets this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -17,7 +17,6 @@ from types import FrameType
 import click
 import uvloop
 
-from pushrail_stream.app import Worker, open_registry, run_worker
 from pushrail_stream.cli.errors import CommandError, expected_errors
 from pushrail_stream.cli.memory import return_large_blocks
 from pushrail_stream.cli.options import Options, common_options
@@ -26,6 +25,7 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.settings import Settings
+from pushrail_stream.worker import Worker, open_registry, run_worker
 
 _LAST_PORT = 65_535
 _COLLECT_SECS = 60.0
@@ -38,7 +38,7 @@ _FULL_COLLECTION = 10
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to run.")
 @common_options
 def run(options: Options, workers: int) -> None:
-    """Consume events and deliver them until SIGTERM or SIGINT, then finish what is under way, commit and exit 0.
+    """Consume events and deliver them until SIGTERM or SIGINT, then finish what is in flight, commit and exit 0.
 
     Each worker is a process and a member of the consumer group of its own; a topic needs at least as many partitions
     as there are workers. Metrics and health are served on http.port: worker 2 of several on the port after it, and so
@@ -65,7 +65,7 @@ def _work(options: Options, name: str, port: int | None = None) -> None:
     _tune_memory()
     log.info("starting", kafka=settings.kafka.bootstrap_servers)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        ledger: Ledger = runner.run(_serve(_deliver(settings, log, name)))
+        ledger: Ledger = runner.run(_serve(_dispatcher(settings, log, name)))
     log.info(
         "stopped",
         begun=ledger.begun,
@@ -94,7 +94,7 @@ def collect_now_and_then(loop: asyncio.AbstractEventLoop, number: int = 1) -> No
     loop.call_later(_COLLECT_SECS, collect)
 
 
-async def _deliver(settings: Settings, log: Logger, name: str) -> Ledger:
+async def _dispatcher(settings: Settings, log: Logger, name: str) -> Ledger:
     collect_now_and_then(asyncio.get_running_loop())
 
     def started(worker: Worker) -> None:

@@ -11,7 +11,6 @@ from typing import Final
 
 import click
 
-from pushrail_stream.app import document_parser, load_registry, open_keyring, open_store
 from pushrail_stream.cli.documents import find_document
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
@@ -22,6 +21,7 @@ from pushrail_stream.registry import Keyring, Parsed, Problem, Refusal
 from pushrail_stream.registry.json_document import with_secret
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings import Settings
+from pushrail_stream.worker import document_parser, load_registry, open_keyring, open_store
 
 _SECRET: Final = re.compile(r"[!-~]{1,512}")
 
@@ -39,7 +39,7 @@ def seal(
 
     The secret is asked for, or read from standard input; there is no option for it, so that no shell remembers it. It
     is encrypted by the keyring's primary key for this destination alone: in another document it does not open. Key id
-    and secret change in one step; batches under way end on the old pair.
+    and secret change in one step; batches in flight end on the old pair.
 
     The document is there before: in the folder it may lack the secret, and `destinations put` takes one that has
     "env:TO_BE_SEALED" in its place.

@@ -10,7 +10,6 @@ from typing import Final
 
 import click
 
-from pushrail_stream.app import eventbridge_options, load_registry
 from pushrail_stream.cli.documents import unusable
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say
@@ -19,6 +18,7 @@ from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.eventbridge.verify import Step, verify
 from pushrail_stream.registry import Refusal
 from pushrail_stream.settings import Settings
+from pushrail_stream.worker import eventbridge_options, load_registry
 
 _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown": "unknown"}
 

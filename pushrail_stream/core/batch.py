@@ -37,6 +37,6 @@ class Batch:
         """The entries to send, in the order of the deliveries."""
         return [render(delivery.event, self.destination) for delivery in self.deliveries]
 
-    def is_leaving(self) -> bool:
+    def is_revoked(self) -> bool:
         """Whether one of its deliveries belongs to a partition that is being given back."""
-        return any(delivery.ticket.is_leaving for delivery in self.deliveries)
+        return any(delivery.pending.is_revoked for delivery in self.deliveries)

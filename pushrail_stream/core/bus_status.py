@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Final, Literal, NamedTuple, final
 
-from pushrail_stream.core.outcome import Presence
+from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.core.suspension import FIRST_PROBE_SECS, LAST_PROBE_SECS
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
@@ -102,7 +102,7 @@ class _Tally:
 
 
 @final
-class BusStatus:
+class BusChecks:
     """The answers about one bus, and the deliveries since it was last seen."""
 
     __slots__ = (
@@ -167,22 +167,22 @@ class BusStatus:
             is_since = self._asked_ms is not None and at_ms >= self._asked_ms
             (self._taken_since if is_since else self._taken).add(deliveries, at_ms)
 
-    def learn(self, presence: Presence, now: float, now_ms: int) -> None:
+    def learn(self, bus_status: BusStatus, now: float, now_ms: int) -> None:
         """Learn from the answer to a look."""
         self.is_awaited = False
         asked_ms, self._asked_ms = self._asked_ms, None
-        if presence == "there":
+        if bus_status == "there":
             self._seen_ms, self._taken, self._taken_since = asked_ms, self._taken_since, _Tally()
             self._found(now)
             self._fresh_until = now + FRESH_SECS
             return
         self._merge()
         self._fresh_until = _FOREVER
-        if presence == "denied":
+        if bus_status == "denied":
             self._found(now)
-        elif presence == "gone" and self.missing is None:
+        elif bus_status == "gone" and self.missing is None:
             self.missing = MissingBus(now_ms, self._seen_ms)
-        elif presence == "gone":
+        elif bus_status == "gone":
             self.pause_secs = min(2 * self.pause_secs, LAST_PROBE_SECS)
         elif self.missing is None:
             self._look_at = now + UNANSWERED_SECS

@@ -11,10 +11,10 @@ from pushrail_stream.core.retry import DeadReason
 
 
 @dataclass(frozen=True, slots=True)
-class DeadLetter:
+class DeadLetterCopy:
     """The original record, untouched, and why its delivery was given up.
 
-    The DLQ holds all of it but ``trigger``, ``bus_arn`` and ``told``, which are for those who watch.
+    The DLQ holds all of it but ``trigger``, ``bus_arn`` and ``reported``, which are for those who watch.
     """
 
     record: Record
@@ -30,7 +30,7 @@ class DeadLetter:
     trigger: Trigger = "live"
     bus_arn: str | None = None
     """The destination's, where there is one."""
-    told: bool = False
+    reported: bool = False
     """Whether it died of an attempt, whose signal has said so; else it was given up without a call."""
 
     def headers(self) -> Headers:

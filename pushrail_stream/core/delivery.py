@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, final
 
 from pushrail_stream.core.event import Event
-from pushrail_stream.core.offsets import Ticket
+from pushrail_stream.core.offsets import PendingRecord
 from pushrail_stream.core.record import Record
 
 Trigger = Literal["live", "retry", "replay", "test"]
@@ -47,17 +47,17 @@ class Delivery:
         "first_attempt_ms",
         "hold_until",
         "offered_at",
+        "pending",
         "problem",
         "record",
         "replay",
         "settled",
         "size",
-        "ticket",
         "tier",
     )
 
     def __init__(
-        self, event: Event, record: Record, destination_id: str, size: int, ticket: Ticket, tier: int = 0
+        self, event: Event, record: Record, destination_id: str, size: int, pending: PendingRecord, tier: int = 0
     ) -> None:
         self.event = event
         self.record = record
@@ -65,7 +65,7 @@ class Delivery:
         self.destination_id = destination_id
         self.size = size
         """Entry size in bytes, as AWS counts."""
-        self.ticket = ticket
+        self.pending = pending
         """Of the record it came with, which is the copy's when it comes back from a retry topic."""
         self.tier = tier
         """The retry tier it came back from, from 1; 0 for the first time around."""
@@ -93,7 +93,7 @@ class Delivery:
         if self.settled:
             raise RuntimeError(f"delivery of {self.record.origin} to {self.destination_id} settled twice")
         self.settled = True
-        self.ticket.settle()
+        self.pending.settle()
 
     def __repr__(self) -> str:
         return f"Delivery({self.record.origin} to {self.destination_id}, attempts={self.attempts})"

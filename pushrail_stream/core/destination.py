@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, final
 
 DEFAULT_MAX_IN_FLIGHT: Final = 8
-"""PutEvents calls under way at once, where neither document nor settings say otherwise."""
+"""PutEvents calls in flight at once, where neither document nor settings say otherwise."""
 
 
 @final

@@ -1,9 +1,9 @@
 """The lane: one destination's queue, its batching, its pace and its health. A state machine; time is an argument.
 
 Rules. A batch leaves when it is full (entries or bytes), when its first entry has waited ``flush_secs``, or when a
-retry in it is due. As many batches are under way as the window allows, and calls are spaced by the destination's rate.
+retry in it is due. As many batches are in flight as the window allows, and calls are spaced by the destination's rate.
 Nothing waits here longer than ``hold_secs``, and nothing that could not be sent in that time: what is too late is
-given out again (`late`) to wait elsewhere. A suspended lane sends one delivery at a time, its probe; the others wait
+given out again (`overdue`) to wait elsewhere. A suspended lane sends one delivery at a time, its probe; the others wait
 for the probe's answer. A shut lane sends nothing until it is known whether its bus exists. All times are seconds of one
 monotonic clock.
 """
@@ -61,7 +61,7 @@ class LaneLimits:
 
 @final
 class Lane:
-    """A destination's deliveries that are not settled and not under way, and what its bus showed of itself."""
+    """A destination's deliveries that are not settled and not in flight, and what its bus showed of itself."""
 
     __slots__ = (
         "_asked_at", "_behind_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order",
@@ -95,12 +95,12 @@ class Lane:
         self._look_at = float("-inf")
 
     def __len__(self) -> int:
-        """Deliveries waiting here; those under way are not counted."""
+        """Deliveries waiting here; those in flight are not counted."""
         return len(self._fresh) + len(self._waiting)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits and nothing is under way."""
+        """Whether nothing waits and nothing is in flight."""
         return self.in_flight == 0 and not self._fresh and not self._waiting
 
     @property
@@ -167,8 +167,8 @@ class Lane:
         self._order += 1
 
     def take(self, now: float) -> Batch | None:
-        """The next batch, now under way until `finish`; None when there is none to send yet."""
-        if self.is_shut or self.in_flight >= self._most or now < self.next_call_at:
+        """The next batch, now in flight until `finish`; None when there is none to send yet."""
+        if self.is_shut or self.in_flight >= self._max_calls or now < self.next_call_at:
             self._behind_since = min(self._behind_since, now) if self._is_full else float("inf")
             return None
         flush = self._ripe(now)
@@ -193,7 +193,7 @@ class Lane:
             raise RuntimeError(f"lane {self.destination.id} finished a batch it never took")
         self.in_flight -= 1
 
-    def late(self, now: float, room: int = ROOM) -> list[Delivery]:
+    def overdue(self, now: float, room: int = ROOM) -> list[Delivery]:
         """Take out what must not wait here any longer: it has waited ``hold_secs``, or would have to.
 
         A lane keeps what it can send within ``hold_secs`` at its present rate, and in any case ``room``.
@@ -209,7 +209,7 @@ class Lane:
             late += self._drop_retries(lambda delivery: delivery.hold_until <= now)
         return late
 
-    def stuck(self, now: float) -> list[Delivery]:
+    def stalled(self, now: float) -> list[Delivery]:
         """Take out what waits for a silent destination: all of it, or while it is not being called what has failed."""
         if not self.is_silent(now):
             return []
@@ -217,7 +217,7 @@ class Lane:
 
     def send_at(self) -> float:
         """When `take` will have a batch, if nothing is offered or finished before; infinity for never."""
-        if self.is_shut or self.in_flight >= self._most or len(self) == 0:
+        if self.is_shut or self.in_flight >= self._max_calls or len(self) == 0:
             return float("inf")
         retry_at = self._waiting[0][0] if self._waiting else float("inf")
         if self._is_probing_again:
@@ -227,8 +227,8 @@ class Lane:
         flush_at = self._fresh[0].offered_at + self._limits.flush_secs if self._fresh else float("inf")
         return max(min(flush_at, retry_at), self.next_call_at)
 
-    def late_at(self) -> float:
-        """When `late` is to be asked again; infinity for never."""
+    def overdue_at(self) -> float:
+        """When `overdue` is to be asked again; infinity for never."""
         held_at = self._fresh[0].hold_until if self._fresh else float("inf")
         return min(held_at, self._look_at) if self._waiting else held_at
 
@@ -241,7 +241,7 @@ class Lane:
         return gone + self._drop_retries(is_gone)
 
     @property
-    def _most(self) -> int:
+    def _max_calls(self) -> int:
         return 1 if self.is_suspended else self.window.size(self.destination.limits.max_in_flight)
 
     @property

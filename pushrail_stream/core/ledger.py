@@ -17,7 +17,7 @@ class Ledger:
     dropped: int = 0
     """Given back unsettled with a revoked partition: the next owner begins them again."""
     in_flight: int = 0
-    """Begun and neither settled nor dropped: waiting, under way, or on its way to the DLQ."""
+    """Begun and neither settled nor dropped: waiting, in flight, or on its way to the DLQ."""
 
     @property
     def balances(self) -> bool:
@@ -35,7 +35,7 @@ class Ledger:
         self.delivered += deliveries
         self.in_flight -= deliveries
 
-    def bury(self, deliveries: int) -> None:
+    def dead_letter(self, deliveries: int) -> None:
         """Kafka acknowledged the dead letters of deliveries in flight."""
         self.dead_lettered += deliveries
         self.in_flight -= deliveries

@@ -3,7 +3,7 @@
 Rules. One tracker per assignment: what settles late for an old assignment touches an object nobody asks any more.
 Only offsets received are tracked, so a gap counts as settled: compaction, transaction markers and aborted records leave
 gaps. The committable offset is the first open one, it never passes an open record and never goes back. A record costs
-O(1), a commit one look at the window.
+O(1), a commit one look at the span.
 
 A commit carries, as metadata, a map of what above it is settled already, so that the next owner does not send those
 again; what a tracker was told itself and has not met yet, it passes on. Lanes finish out of order: without the map a
@@ -50,10 +50,10 @@ class Committable(NamedTuple):
 
 
 @final
-class Ticket:
+class PendingRecord:
     """One open record of a tracker: it closes when all its deliveries have settled."""
 
-    __slots__ = ("_is_shared", "_open", "_tracker", "at_ms", "is_condemned", "offset", "size")
+    __slots__ = ("_is_shared", "_open", "_tracker", "at_ms", "is_dead_lettered", "offset", "size")
 
     def __init__(self, tracker: OffsetTracker, offset: int, size: int, deliveries: int, at_ms: int) -> None:
         self._tracker = tracker
@@ -63,7 +63,7 @@ class Ticket:
         self.size = size
         self.at_ms = at_ms
         """Epoch milliseconds of the record's Kafka timestamp."""
-        self.is_condemned = False
+        self.is_dead_lettered = False
         """Whether a delivery was given up on for the record's own fault: the flood guard counts a record once."""
 
     @property
@@ -72,12 +72,12 @@ class Ticket:
         return self._open > 0
 
     @property
-    def is_leaving(self) -> bool:
-        """Whether the partition is being given back: what is not under way must not start."""
-        return self._tracker.is_leaving
+    def is_revoked(self) -> bool:
+        """Whether the partition is being given back: what is not in flight must not start."""
+        return self._tracker.is_revoked
 
     @property
-    def is_left_open(self) -> bool:
+    def is_for_next_owner(self) -> bool:
         """Whether it is to be left unsettled to the partition's next owner.
 
         What one of several deliveries gives up makes the others come again: as long as a commit is still to be made, a
@@ -86,7 +86,7 @@ class Ticket:
         tracker = self._tracker
         if tracker.is_replaced:
             return False
-        return tracker.is_lost or (tracker.is_leaving and not self._is_shared)
+        return tracker.is_lost or (tracker.is_revoked and not self._is_shared)
 
     def settle(self) -> None:
         """One delivery of the record has settled. Settling more deliveries than there are is a bug and raises."""
@@ -105,11 +105,11 @@ class OffsetTracker:
         "_gaps",
         "_known",
         "_next",
+        "_span",
         "_started",
-        "_window",
-        "is_leaving",
         "is_lost",
         "is_replaced",
+        "is_revoked",
         "open_bytes",
         "open_records",
         "read_to",
@@ -121,7 +121,7 @@ class OffsetTracker:
 
         ``topic``: the topic as it is now. While it is unknown, it is taken for the one that the commit names.
         """
-        self._window: deque[Ticket] = deque()
+        self._span: deque[PendingRecord] = deque()
         self._next = None if committed is None else committed.offset
         self._known = deque[int]() if committed is None else deque(settled_in(topic, committed))
         self.topic = topic_of(committed) if topic is None and committed is not None else topic
@@ -131,7 +131,7 @@ class OffsetTracker:
         """The offset after the last record that was read, begun or not; before that, where to resume."""
         self.open_records = 0
         self.open_bytes = 0
-        self.is_leaving = False
+        self.is_revoked = False
         """Whether the partition is being given back."""
         self.is_lost = False
         """Whether it was taken away: nothing of it will be committed any more."""
@@ -139,18 +139,18 @@ class OffsetTracker:
         """Whether the records that are open here may never be read again: each must be settled, and none dropped."""
 
     @property
-    def window(self) -> int:
+    def span(self) -> int:
         """Offsets held between the committable one and the newest: settled ones behind an open head count too."""
-        return len(self._window)
+        return len(self._span)
 
     @property
     def is_mostly_settled(self) -> bool:
-        """Whether few open records at the head keep a window of settled ones from being committed."""
-        return self.open_records * 10 <= len(self._window)
+        """Whether few open records at the head keep a span of settled ones from being committed."""
+        return self.open_records * 10 <= len(self._span)
 
-    def oldest(self, offsets: int) -> list[Ticket]:
-        """The open ones among the first ``offsets`` records of the window."""
-        return [ticket for ticket in islice(self._window, offsets) if ticket.is_open]
+    def oldest(self, offsets: int) -> list[PendingRecord]:
+        """The open ones among the first ``offsets`` records of the span."""
+        return [pending for pending in islice(self._span, offsets) if pending.is_open]
 
     @property
     def next_offset(self) -> int | None:
@@ -160,9 +160,9 @@ class OffsetTracker:
     @property
     def oldest_at_ms(self) -> int | None:
         """Kafka timestamp, epoch milliseconds, of the first open record; None when there is none."""
-        return self._window[0].at_ms if self._window else None
+        return self._span[0].at_ms if self._span else None
 
-    def begin(self, offset: int, size: int, deliveries: int, at_ms: int = 0) -> Ticket | None:
+    def track(self, offset: int, size: int, deliveries: int, at_ms: int = 0) -> PendingRecord | None:
         """Open a record of ``size`` bytes with this many deliveries; None when an earlier owner settled it already.
 
         Raises when an offset comes twice or out of order: Kafka never does that within one assignment.
@@ -175,21 +175,21 @@ class OffsetTracker:
             known.popleft()
         if known and known[0] == offset:
             known.popleft()
-            if self._window:
-                self._window.append(Ticket(self, offset, 0, 0, at_ms))
+            if self._span:
+                self._span.append(PendingRecord(self, offset, 0, 0, at_ms))
             return None
-        ticket = Ticket(self, offset, size, deliveries, at_ms)
-        self._window.append(ticket)
+        pending = PendingRecord(self, offset, size, deliveries, at_ms)
+        self._span.append(pending)
         self.open_records += 1
         self.open_bytes += size
-        return ticket
+        return pending
 
     def committable(self) -> Committable | None:
         """Where a new owner has to resume, with the map of what is settled above; None before anything is known."""
         if self._next is None:
             return None
-        head = self._window[0].offset if self._window else self._next
-        settled = [ticket.offset for ticket in self._window if not ticket.is_open]
+        head = self._span[0].offset if self._span else self._next
+        settled = [pending.offset for pending in self._span if not pending.is_open]
         return Committable(head, encode_metadata(head, [*settled, *self._known], self.topic))
 
     @property
@@ -210,16 +210,16 @@ class OffsetTracker:
             while self._known and self._known[0] < offset:
                 self._known.popleft()
 
-    def leave(self, *, is_lost: bool = False) -> None:
-        """Begin to give the partition back: nothing new starts; what is under way may still settle."""
-        self.is_leaving, self.is_lost = True, is_lost
+    def revoke(self, *, is_lost: bool = False) -> None:
+        """Begin to give the partition back: nothing new starts; what is in flight may still settle."""
+        self.is_revoked, self.is_lost = True, is_lost
 
     def end(self) -> None:
         """The partition is given back, and its last commit is made: no reference cycle of records stays behind.
 
-        What is still under way may settle.
+        What is still in flight may settle.
         """
-        self._window.clear()
+        self._span.clear()
 
     def _advance(self, offset: int) -> None:
         if offset != self._next and self._next is not None:
@@ -235,12 +235,12 @@ class OffsetTracker:
             raise RuntimeError(f"offset {offset} came when {expected} was next")
         self._known.clear()  # an operator moved the group back: what was settled is wanted again
 
-    def _close(self, ticket: Ticket) -> None:
+    def _close(self, pending: PendingRecord) -> None:
         self.open_records -= 1
-        self.open_bytes -= ticket.size
-        window = self._window
-        while window and not window[0].is_open:
-            window.popleft()
+        self.open_bytes -= pending.size
+        span = self._span
+        while span and not span[0].is_open:
+            span.popleft()
 
 
 def encode_metadata(head: int, settled: list[int], topic: TopicIdentity | None = None) -> str:

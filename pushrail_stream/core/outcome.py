@@ -74,7 +74,7 @@ class TooLarge(NamedTuple):
     message: str
 
 
-Presence = Literal["there", "gone", "denied", "busy", "unknown"]
+BusStatus = Literal["there", "gone", "denied", "busy", "unknown"]
 """Whether a bus exists; denied: its role may not ask (DescribeEventBus); busy: its account's quota for asking is used
 up; unknown: nobody answered, this time."""
 Verdict = tuple[Outcome, ...] | Split | TooLarge | Refresh
@@ -171,7 +171,7 @@ _SIGNATURE_REFUSED: Final = frozenset(
         "MissingAuthenticationToken",
     }
 )
-_LOOK_JUDGED: Final[Mapping[str, Presence]] = {"ResourceNotFound": "gone", "AccessDenied": "denied"}
+_LOOK_JUDGED: Final[Mapping[str, BusStatus]] = {"ResourceNotFound": "gone", "AccessDenied": "denied"}
 """The refusals of DescribeEventBus that tell something about the bus."""
 _CLOCK: Final = ("signature expired", "signature not yet current")
 _OUR_POLICY: Final = re.compile(r"\b(?:no|explicit deny in a) (?:VPC endpoint|session) policy\b", re.IGNORECASE)
@@ -254,7 +254,7 @@ def judge_kept_session(reply: Reply, entries: int) -> Verdict:
     return judge(reply, entries, assumed_role=True, refreshed=True)
 
 
-def judge_look(failed: CallFailed | None) -> Presence:
+def judge_look(failed: CallFailed | None) -> BusStatus:
     """Whether the bus exists, by the reply to DescribeEventBus; ``failed`` is None when that named the bus."""
     if failed is None:
         return "there"

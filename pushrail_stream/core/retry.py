@@ -32,25 +32,25 @@ DEFAULT_TIERS: Final = (
 """Contract 3.1."""
 
 
-class Settle(NamedTuple):
+class Settled(NamedTuple):
     """It is delivered."""
 
 
-class Again(NamedTuple):
+class RetryInMemory(NamedTuple):
     """Send it again after ``delay_secs``."""
 
     delay_secs: float
     reason: RetryReason
 
 
-class Move(NamedTuple):
+class RetryOnTopic(NamedTuple):
     """Let it wait on this retry tier, so that its partition goes on."""
 
     tier: Tier
     reason: RetryReason
 
 
-class Bury(NamedTuple):
+class DeadLetter(NamedTuple):
     """Give it up: a dead letter."""
 
     reason: DeadReason
@@ -58,10 +58,10 @@ class Bury(NamedTuple):
     message: str
 
 
-Decision = Settle | Again | Move | Bury
+Decision = Settled | RetryInMemory | RetryOnTopic | DeadLetter
 
 
-class Standing(NamedTuple):
+class RetryState(NamedTuple):
     """Where a delivery stands when its next step is decided."""
 
     age_secs: float
@@ -89,45 +89,47 @@ class RetryPolicy:
             raise ValueError("what cannot be delivered now has to wait somewhere: at least one retry tier")
 
 
-def decide(outcome: Outcome, standing: Standing, delay_secs: float, policy: RetryPolicy) -> Decision:
+def decide(outcome: Outcome, standing: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:
     """What to do after an attempt; the next one would be made after ``delay_secs``, if it can wait in memory."""
     match outcome:
         case Delivered():
-            return Settle()
+            return Settled()
         case Rejected(code, message):
-            return Bury("rejected", code, message)
+            return DeadLetter("rejected", code, message)
         case Blocked(code, message):
-            return Bury("blocked", code, message)
+            return DeadLetter("blocked", code, message)
         case Retryable():
             return _retry(outcome, standing, delay_secs, policy)
         case Throttled(code, message):  # pragma: no branch - mypy proves it the last
             if standing.age_secs >= policy.max_age_secs:
-                return Bury("expired", code, message)
+                return DeadLetter("expired", code, message)
             return _wait(standing, delay_secs, "throttled", policy)
 
 
-def move_on(standing: Standing, policy: RetryPolicy, reason: RetryReason = "held") -> Move:
+def move_on(standing: RetryState, policy: RetryPolicy, reason: RetryReason = "held") -> RetryOnTopic:
     """The tier for a delivery that may not wait in memory any longer.
 
     One that only waits for its turn gets the last tier from which it is back before its destination runs out of others.
     """
     if standing.busy_secs is None or reason == "retryable":
-        return Move(policy.tiers[min(standing.tier, len(policy.tiers) - 1)], reason)
+        return RetryOnTopic(policy.tiers[min(standing.tier, len(policy.tiers) - 1)], reason)
     in_time = [tier for tier in policy.tiers if tier.delay_secs <= standing.busy_secs]
-    return Move(in_time[-1] if in_time else policy.tiers[0], reason)
+    return RetryOnTopic(in_time[-1] if in_time else policy.tiers[0], reason)
 
 
-def _retry(outcome: Retryable, standing: Standing, delay_secs: float, policy: RetryPolicy) -> Decision:
+def _retry(outcome: Retryable, standing: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:
     if not outcome.ours and standing.age_secs >= policy.max_age_secs:
-        return Bury("expired", outcome.code, outcome.message)
+        return DeadLetter("expired", outcome.code, outcome.message)
     if outcome.code == SIGN_INS_QUEUED:  # nothing has failed: it stays on its tier
         return _wait(standing._replace(tier=max(standing.tier - 1, 0)), delay_secs, "held", policy)
     return _wait(standing, delay_secs, "retryable", policy)
 
 
-def _wait(standing: Standing, delay_secs: float, reason: RetryReason, policy: RetryPolicy) -> Again | Move:
+def _wait(
+    standing: RetryState, delay_secs: float, reason: RetryReason, policy: RetryPolicy
+) -> RetryInMemory | RetryOnTopic:
     if delay_secs < standing.left_secs:
-        return Again(delay_secs, reason)
+        return RetryInMemory(delay_secs, reason)
     return move_on(standing, policy, reason)
 
 

@@ -6,11 +6,11 @@ from typing import Literal, NamedTuple
 
 from pushrail_stream.core.batch import Flush
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
-from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event
-from pushrail_stream.core.flood import FloodReport
+from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.outcome import Outcome, Retryable
 from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.retry import Decision
@@ -82,7 +82,7 @@ class Skipped(NamedTuple):
 class DeadLettered(NamedTuple):
     """Kafka acknowledged a dead letter."""
 
-    letter: DeadLetter
+    letter: DeadLetterCopy
     event: Event | None
 
 
@@ -95,7 +95,7 @@ class MovedToRetry(NamedTuple):
 class CopyFailed(NamedTuple):
     """A dead letter or retry copy could not be written; its offset stays uncommitted, the write is tried again."""
 
-    copy: DeadLetter | RetryCopy
+    copy: DeadLetterCopy | RetryCopy
     problem: str
     retry_in_secs: float
 
@@ -120,7 +120,7 @@ class Resumed(NamedTuple):
     suspended_secs: float
 
 
-class BusGone(NamedTuple):
+class BusMissing(NamedTuple):
     """The bus of a destination does not exist: its deliveries are dead-lettered instead of vanishing."""
 
     destination: Destination
@@ -129,13 +129,13 @@ class BusGone(NamedTuple):
     """Deliveries that were reported as delivered after the bus was last seen; None when there are none."""
 
 
-class BusBack(NamedTuple):
+class BusFound(NamedTuple):
     """A bus that was gone exists again, or may do so: its role may ask no more."""
 
     destination: Destination
-    gone_secs: float
+    missing_secs: float
     swallowed: Swallowed | None
-    """As in `BusGone`: they can be sent again now."""
+    """As in `BusMissing`: they can be sent again now."""
 
 
 class Flooded(NamedTuple):
@@ -145,7 +145,7 @@ class Flooded(NamedTuple):
 
 
 class Slowed(NamedTuple):
-    """A destination throttled or failed, or it recovered, which changes how many calls may be under way to it."""
+    """A destination throttled or failed, or it recovered, which changes how many calls may be in flight to it."""
 
     destination: Destination
     in_flight: int
@@ -239,7 +239,7 @@ class ApiKeysChanged(NamedTuple):
     problem: str
 
 
-class Held(NamedTuple):
+class Backpressure(NamedTuple):
     """Consuming stopped (or went on again) because the worker holds as much as it may."""
 
     on: bool
@@ -247,7 +247,7 @@ class Held(NamedTuple):
     bytes: int
 
 
-class Trimmed(NamedTuple):
+class RecordsTrimmed(NamedTuple):
     """Kafka has removed records before they were read, by retention or by hand; nobody will deliver them.
 
     Markers and aborted records among the offsets cannot be told from records once they are gone.
@@ -270,7 +270,7 @@ class PartitionUnread(NamedTuple):
     """For how long."""
 
 
-class SteppedOver(NamedTuple):
+class OffsetsSkipped(NamedTuple):
     """An operator's order was carried out: the offsets from ``first`` to below ``end`` are left unread."""
 
     partition: Partition
@@ -279,7 +279,7 @@ class SteppedOver(NamedTuple):
     reason: str
 
 
-class StartedAnew(NamedTuple):
+class PartitionRestarted(NamedTuple):
     """A partition is read again from an earlier offset: its old position names nothing any more."""
 
     partition: Partition
@@ -301,8 +301,9 @@ class KafkaTrouble(NamedTuple):
 
 
 Signal = (
-    Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed | Flooded
-    | BusGone | BusBack | Membership | PartitionsAssigned | PartitionsRevoked | Held | CommitFailed | KafkaTrouble
-    | Trimmed | PartitionUnread | SteppedOver | RequestAnswered | ApiKeysChanged | DocumentRefused | DocumentCaveat
-    | RegistryChanged | RegistryTrouble | SettingCaveat | StartedAnew
+    Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed
+    | Flooded | BusMissing | BusFound | Membership | PartitionsAssigned | PartitionsRevoked | Backpressure
+    | CommitFailed | KafkaTrouble | RecordsTrimmed | PartitionUnread | OffsetsSkipped | RequestAnswered
+    | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble | SettingCaveat
+    | PartitionRestarted
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The window: how many calls to a destination may be under way. Halved when it throttles, one more per clean window.
+"""The window: how many calls to a destination may be in flight. Halved when it throttles, one more per clean window.
 
 Two calls in a row that fail as a whole count as throttling. A single failure does not.
 
@@ -13,7 +13,7 @@ from typing import final
 
 @final
 class Window:
-    """Calls that may be under way at once, from 1 to the destination's own limit."""
+    """Calls that may be in flight at once, from 1 to the destination's own limit."""
 
     __slots__ = ("_clean", "_cut", "_failed", "pauses", "round")
 
@@ -27,7 +27,7 @@ class Window:
         """Throttles in a row that found the window at one call: the pause before the next call grows with them."""
 
     def size(self, most: int) -> int:
-        """Calls that may be under way, where the destination allows ``most``."""
+        """Calls that may be in flight, where the destination allows ``most``."""
         return most if self._cut is None else min(self._cut, most)
 
     @property

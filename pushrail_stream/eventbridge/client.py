@@ -19,8 +19,8 @@ from pushrail_stream.core.destination import AssumeRole, Destination
 from pushrail_stream.core.outcome import (
     AWS_SETTINGS_UNUSABLE,
     REFUSED_BEFORE_AWS,
+    BusStatus,
     CallFailed,
-    Presence,
     Reply,
     judge_look,
 )
@@ -203,7 +203,7 @@ class EventBridge:
     def renew_session(self, destination: Destination) -> bool:
         """The `put` that has just returned was refused for its session. Whether the next one has a newer session.
 
-        Only the session that signed that call is dropped: of many calls under way with one session the first refusal
+        Only the session that signed that call is dropped: of many calls in flight with one session the first refusal
         replaces it, and those that come later leave the new one alone.
         """
         access = self._accesses.get(destination.id)
@@ -216,7 +216,7 @@ class EventBridge:
         access = self._access(destination)
         return not isinstance(await access.source.keys(access.used_at), CallFailed)
 
-    async def look(self, destination: Destination) -> Presence:
+    async def look(self, destination: Destination) -> BusStatus:
         """Whether the destination's bus exists, asked with the destination's own credentials."""
         access = self._access(destination)
         keys = await access.source.keys(access.used_at)

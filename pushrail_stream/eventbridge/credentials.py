@@ -128,7 +128,7 @@ class RoleKeys:
     def renew(self, refused: Keys, now: float) -> bool:
         """Drop the session these keys belong to, unless it has just taken the place of a refused one itself.
 
-        A sign-in under way is new enough: all refused calls of the old session share it.
+        A sign-in in flight is new enough: all refused calls of the old session share it.
         """
         if refused is not self._keys:
             return True

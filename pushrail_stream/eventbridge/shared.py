@@ -24,11 +24,11 @@ class Shared(Generic[T]):
 
     @property
     def busy(self) -> bool:
-        """Whether an attempt is under way."""
+        """Whether an attempt is in flight."""
         return self._lock.locked()
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """The result of the attempt under way, or of a new one."""
+        """The result of the attempt in flight, or of a new one."""
         seen = self._attempts
         async with self._lock:
             if self._attempts == seen:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.history.replay import Mark, parse_mark
@@ -75,9 +75,9 @@ def read_skip(value: bytes) -> Skip | None:
             return None
 
 
-def skip_letter(skip: Skip) -> DeadLetter:
+def skip_letter(skip: Skip) -> DeadLetterCopy:
     """The dead letter for the records stepped over. It has neither key nor value, because nobody could read them."""
     last = skip.end - 1
     message = f"offsets {skip.first} to {last} could not be read and were stepped over by an operator: {skip.reason}"
     record = Record(skip.partition.topic, skip.partition.number, skip.first, None, None, (), skip.at_ms)
-    return DeadLetter(record, "undecodable", 0, skip.at_ms, CODE, safe_message(message))
+    return DeadLetterCopy(record, "undecodable", 0, skip.at_ms, CODE, safe_message(message))

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, final
 
-from pushrail_stream.core.bucket import Bucket
 from pushrail_stream.core.entry import MAX_REQUEST_BYTES
+from pushrail_stream.core.pacing import TokenBucket
 from pushrail_stream.http.openapi import MAX_EVENTS
 from pushrail_stream.http.problem import Refusal
 
@@ -42,8 +42,8 @@ class Room:
 
     def __init__(self, limits: IngestLimits) -> None:
         one = limits.max_body_bytes + _REQUEST_COST  # always fits
-        self._most = max(limits.max_buffered_bytes, one)
-        self._most_of_one_key = max(self._most // 2, one)
+        self._max_calls = max(limits.max_buffered_bytes, one)
+        self._most_of_one_key = max(self._max_calls // 2, one)
         self._of_keys = Counter[str]()
         self.taken_bytes = 0
 
@@ -58,7 +58,7 @@ class Room:
         def take(size: int) -> None:
             nonlocal held
             of_key = self._of_keys[key_id] + size
-            if of_key > self._most_of_one_key or self.taken_bytes + size > self._most:
+            if of_key > self._most_of_one_key or self.taken_bytes + size > self._max_calls:
                 whose = "of this API key " if of_key > self._most_of_one_key else ""
                 raise Refusal(503, f"more {whose}is waiting for Kafka than may wait", headers={"Retry-After": "1"})
             held += size
@@ -81,13 +81,13 @@ class Rates:
 
     def __init__(self, per_second: int) -> None:
         self._per_second = per_second
-        self._buckets: dict[str, Bucket] = {}
+        self._buckets: dict[str, TokenBucket] = {}
 
     def spend(self, key_id: str, events: int, now: float) -> None:
         """Raises `Refusal` when the key may not post so many now. ``now``: seconds of a monotonic clock."""
         bucket = self._buckets.get(key_id)
         if bucket is None:
-            bucket = self._buckets[key_id] = Bucket(self._per_second, max(self._per_second, MAX_EVENTS))
+            bucket = self._buckets[key_id] = TokenBucket(self._per_second, max(self._per_second, MAX_EVENTS))
         wait_secs = bucket.take(events, now)
         if wait_secs:
             detail = f"this API key may post {self._per_second} events a second"

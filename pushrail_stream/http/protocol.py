@@ -52,7 +52,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_last = False
         """Whether the connection ends with the rest of this body."""
         self._is_over = False
-        """Whether the connection ends after the answers under way, because unreadable data followed their requests."""
+        """Whether the connection ends after the answers in flight, because unreadable data followed their requests."""
         self._is_offer = False
         """Whether the head that has come offers another protocol."""
         self._loose_bytes = 0

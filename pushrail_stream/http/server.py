@@ -64,7 +64,7 @@ class _Uvicorn(uvicorn.Server):
 
 @final
 class IngestServer:
-    """Serves the application. What is under way when it is stopped is answered."""
+    """Serves the application. What is in flight when it is stopped is answered."""
 
     def __init__(self, ingest: Ingest, door: socket.socket, secs: float, connections: int) -> None:
         self._door = door

@@ -9,9 +9,9 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.pipeline.deliver import LaneView
-from pushrail_stream.pipeline.look_out import MissingView
-from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.pipeline.bus_monitor import MissingBusStats
+from pushrail_stream.pipeline.dispatcher import DestinationStats
+from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.pipeline import Incident
 
 LANES: Final = 50
@@ -38,7 +38,7 @@ class WorkerStatus(NamedTuple):
     """What the page is made of."""
 
     name: str
-    worker: WorkerState
+    worker: WorkerStats
     reasons: Callable[[], Sequence[str]]
     """Why it is not ready."""
     dead_letters: Callable[[], Mapping[str, int]]
@@ -63,7 +63,7 @@ def status_page(status: WorkerStatus) -> str:
         + _dead_letters(status.dead_letters())
         + _failures(status.incidents())
         + _missing_buses(worker.missing_buses())
-        + _lanes(worker.lanes(LANES), worker.census().active)
+        + _lanes(worker.lanes(LANES), worker.dispatcher_stats().active)
         + _partitions(worker, now_ms)
         + "</html>"
     )
@@ -82,7 +82,7 @@ def _dead_letters(counts: Mapping[str, int]) -> str:
     return _section("Dead letters, by reason", reasons, rows, numbers=range(len(reasons)))
 
 
-def _missing_buses(missing: Sequence[MissingView]) -> str:
+def _missing_buses(missing: Sequence[MissingBusStats]) -> str:
     """The table of missing buses; empty while all buses exist."""
     rows = [
         [
@@ -96,14 +96,14 @@ def _missing_buses(missing: Sequence[MissingView]) -> str:
     return _section(f"Missing buses{more}", ("destination", "missing since", "bus"), rows, prose=2) if rows else ""
 
 
-def _lanes(lanes: Sequence[LaneView], active: int) -> str:
+def _lanes(lanes: Sequence[DestinationStats], active: int) -> str:
     rows = [
         [
             escape(lane.destination_id),
             f"<span class='badge {_TONES[lane.state]}'>{lane.state}</span>",
             f"{lane.per_second:.1f}",
             f"{lane.waiting:,}",
-            f"{lane.calls} of {lane.most_calls}",
+            f"{lane.calls} of {lane.max_calls}",
         ]
         for lane in lanes
     ]
@@ -112,7 +112,7 @@ def _lanes(lanes: Sequence[LaneView], active: int) -> str:
     return _section(f"Destinations with something to do{more}", heads, rows, numbers=(2, 3, 4))
 
 
-def _partitions(worker: WorkerState, now_ms: int) -> str:
+def _partitions(worker: WorkerStats, now_ms: int) -> str:
     rows = []
     for views in worker.partitions().values():
         for view in sorted(views, key=lambda view: view.partition):

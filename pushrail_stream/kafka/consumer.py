@@ -34,7 +34,7 @@ from pushrail_stream.kafka.readings import readings_of
 from pushrail_stream.kafka.records import records_of
 from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.kafka.topic_ids import TopicIdentities
-from pushrail_stream.pipeline.intake import Directions, Intake
+from pushrail_stream.pipeline.assignment import Assignment, FlowControl
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import Observer
 
@@ -59,14 +59,14 @@ class KafkaConsumer:
         self,
         options: ConsumerOptions,
         topics: Sequence[str],
-        intake: Intake,
+        assignment: Assignment,
         observe: Observer,
         *,
         identities: TopicIdentities,
         drain_secs: float,
     ) -> None:
-        """``drain_secs``: how long a revoke or a stop waits for what is under way."""
-        self._intake = intake
+        """``drain_secs``: how long a revoke or a stop waits for what is in flight."""
+        self._intake = assignment
         self._observe = observe
         self._topics = list(topics)
         self._identities = identities
@@ -94,7 +94,7 @@ class KafkaConsumer:
         return self._keeper.newest
 
     @property
-    def turn_age_secs(self) -> float:
+    def poll_age_secs(self) -> float:
         """Since the thread last turned: more than a moment only amid a rebalance, or where it is stuck."""
         return time.monotonic() - self._turned_at
 
@@ -116,7 +116,7 @@ class KafkaConsumer:
                 raise asyncio.CancelledError
 
     def stop(self) -> None:
-        """Ask for the end: finish what is under way, commit, leave the group."""
+        """Ask for the end: finish what is in flight, commit, leave the group."""
         self._stopping.set()
 
     # Everything below runs on the consumer's thread.
@@ -145,12 +145,12 @@ class KafkaConsumer:
             raise Failed(_hopeless(self._fatal))
         if self._held_since is not None and time.monotonic() - self._held_since < _PAUSE_AFTER_SECS:
             self._stopping.wait(_HOLD_SECS)
-            directions = self._ask(self._intake.directions)
+            flow_control = self._ask(self._intake.flow_control)
         else:
             records = records_of(self._poll(consumer), self._topics_now)
-            directions = self._ask(self._intake.accept, records) if records else self._ask(self._intake.directions)
-        self._obey(consumer, directions)
-        if directions.have_gaps:
+            flow_control = self._ask(self._intake.accept, records) if records else self._ask(self._intake.flow_control)
+        self._obey(consumer, flow_control)
+        if flow_control.have_gaps:
             self._tell_readings(consumer)
         if time.monotonic() >= self._next_commit:
             self._commit(consumer)
@@ -162,15 +162,15 @@ class KafkaConsumer:
                 self._on_error(error, f"{message.topic()}/{message.partition()}: ")
         return [message for message in messages if message.error() is None]
 
-    def _obey(self, consumer: Consumer, directions: Directions) -> None:
-        for partition, offset in directions.seeks.items():
+    def _obey(self, consumer: Consumer, flow_control: FlowControl) -> None:
+        for partition, offset in flow_control.seeks.items():
             self._seek(consumer, TopicPartition(*partition, offset))
-        if not directions.hold:
+        if not flow_control.hold:
             self._held_since = None
         elif self._held_since is None:
             self._held_since = time.monotonic()
         long_held = self._held_since is not None and time.monotonic() - self._held_since >= _PAUSE_AFTER_SECS
-        wanted = set(self._assigned) if long_held else directions.full & self._assigned
+        wanted = set(self._assigned) if long_held else flow_control.full & self._assigned
         if wanted != self._paused:
             consumer.pause([TopicPartition(*p) for p in wanted - self._paused])
             consumer.resume([TopicPartition(*p) for p in self._paused - wanted])
@@ -209,7 +209,7 @@ class KafkaConsumer:
         }
         if begun:
             self._commits.epochs.forget(begun)
-            self._ask(self._intake.start_anew, begun)
+            self._ask(self._intake.restart, begun)
         self._topics_now = known
 
     def _tell_readings(self, consumer: Consumer) -> None:
@@ -282,7 +282,7 @@ class KafkaConsumer:
             if time.monotonic() >= deadline:
                 self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))
                 break
-            # A rebalance under way refuses commits and goes on only while we poll. What comes is not ours to begin;
+            # A rebalance in flight refuses commits and goes on only while we poll. What comes is not ours to begin;
             # partitions that are taken from us meanwhile leave `_last` in their callback.
             consumer.poll(_POLL_SECS)
         self._last = {}

@@ -7,12 +7,12 @@ from typing import Any, Protocol, final
 
 import orjson
 
-from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.record import Origin
-from pushrail_stream.core.retry import Again, Bury, Move
+from pushrail_stream.core.retry import DeadLetter, RetryInMemory, RetryOnTopic
 from pushrail_stream.core.signals import Attempted, DeadLettered, EntryAttempted, Signal, Skipped
 from pushrail_stream.core.text import format_rfc3339
 
@@ -43,7 +43,7 @@ class AttemptsLog:
                 if replay_id is not None:
                     record["replayId"] = replay_id
                 self._append(destination_id or event.customer_external_id, record)
-            case DeadLettered(letter, event) if not letter.told:
+            case DeadLettered(letter, event) if not letter.reported:
                 customer = "" if event is None else event.customer_external_id
                 self._append(letter.destination_id or customer, _dead_unsent(letter, event))
             case _:
@@ -104,12 +104,12 @@ def _add_outcome(record: dict[str, Any], entry: EntryAttempted, at_ms: int, dura
         return
     record |= {"code": entry.outcome.code, "message": entry.outcome.message}
     match entry.decision:
-        case Bury(reason):
+        case DeadLetter(reason):
             record |= {"status": "dead_lettered", "reason": reason}
-        case Move(tier, reason):
+        case RetryOnTopic(tier, reason):
             next_ms = at_ms + round((duration_secs + tier.delay_secs) * 1000)
             record |= {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}
-        case Again(delay_secs, reason):
+        case RetryInMemory(delay_secs, reason):
             next_ms = at_ms + round((duration_secs + delay_secs) * 1000)
             record |= {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}
         case _:
@@ -120,7 +120,7 @@ def _unsent_part(at_ms: int, trigger: Trigger) -> dict[str, Any]:
     return {"attemptId": uuid.uuid4().hex, "at": format_rfc3339(at_ms), "trigger": trigger, "attempt": 0}
 
 
-def _dead_unsent(letter: DeadLetter, event: Event | None) -> dict[str, Any]:
+def _dead_unsent(letter: DeadLetterCopy, event: Event | None) -> dict[str, Any]:
     origin = letter.record.origin
     record: dict[str, Any] = {"origin": _origin_part(origin)} if event is None else _event_part(event, origin)
     if letter.replay is not None:

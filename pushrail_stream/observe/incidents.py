@@ -13,20 +13,20 @@ from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.signals import (
     Attempted,
-    BusGone,
+    BusMissing,
     CommitFailed,
     CopyFailed,
     DeadLettered,
     DocumentRefused,
     Flooded,
     KafkaTrouble,
+    PartitionRestarted,
     PartitionUnread,
+    RecordsTrimmed,
     RegistryTrouble,
     SettingCaveat,
     Signal,
-    StartedAnew,
     Suspended,
-    Trimmed,
 )
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.ports.pipeline import Incident
@@ -59,9 +59,9 @@ class RecentIncidents:
                     self._keep(what, letter.destination_id, letter.code, letter.message)
             case Suspended(destination, code, message):
                 self._keep("suspended", destination.id, code, message)
-            case BusGone(destination, bus, swallowed):
+            case BusMissing(destination, bus, swallowed):
                 told = explain(destination.id, bus, swallowed)
-                self._keep("bus gone", destination.id, "", f"{destination.bus_arn}: {told}")
+                self._keep("bus missing", destination.id, "", f"{destination.bus_arn}: {told}")
             case DocumentRefused(document, field, problem):
                 self._keep("document refused", document, field, problem)
             case _:
@@ -77,7 +77,7 @@ class RecentIncidents:
                 self._keep("Kafka", "", "", problem)
             case RegistryTrouble(problem):
                 self._keep("registry", "", "", problem)
-            case Trimmed() | PartitionUnread() | StartedAnew():
+            case RecordsTrimmed() | PartitionUnread() | PartitionRestarted():
                 self._partition(signal)
             case Flooded():
                 self._keep("stopped", "", "", "a flood of dead letters")
@@ -86,14 +86,14 @@ class RecentIncidents:
             case _:
                 pass
 
-    def _partition(self, signal: Trimmed | PartitionUnread | StartedAnew) -> None:
+    def _partition(self, signal: RecordsTrimmed | PartitionUnread | PartitionRestarted) -> None:
         where = str(signal.partition)
         match signal:
-            case Trimmed(_, expected, first):
+            case RecordsTrimmed(_, expected, first):
                 self._keep("records removed unread", where, "", f"from {expected} to below {first}")
             case PartitionUnread(_, position, secs):
                 self._keep("nothing is read", where, "", f"at {position} for {secs:.0f} s")
-            case StartedAnew(_, why, position):
+            case PartitionRestarted(_, why, position):
                 self._keep("partition started anew", where, why, f"its position was {position}")
 
     def newest_first(self) -> list[Incident]:

@@ -17,8 +17,9 @@ from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.signals import (
     ApiKeysChanged,
     Attempted,
-    BusBack,
-    BusGone,
+    Backpressure,
+    BusFound,
+    BusMissing,
     CommitFailed,
     Consumed,
     CopyFailed,
@@ -26,13 +27,15 @@ from pushrail_stream.core.signals import (
     DocumentCaveat,
     DocumentRefused,
     Flooded,
-    Held,
     KafkaTrouble,
     Membership,
     MovedToRetry,
+    OffsetsSkipped,
+    PartitionRestarted,
     PartitionsAssigned,
     PartitionsRevoked,
     PartitionUnread,
+    RecordsTrimmed,
     RegistryChanged,
     RegistryTrouble,
     RequestAnswered,
@@ -42,10 +45,7 @@ from pushrail_stream.core.signals import (
     Signal,
     Skipped,
     Slowed,
-    StartedAnew,
-    SteppedOver,
     Suspended,
-    Trimmed,
 )
 from pushrail_stream.core.text import format_rfc3339, safe_message
 from pushrail_stream.observe.log_stream import LogStream
@@ -142,13 +142,13 @@ class LogObserver:
                 self._attempted(signal)
             case Skipped() | MovedToRetry() | DeadLettered():
                 self._unsent(signal)
-            case Suspended() | Resumed() | Slowed() | BusGone() | BusBack():
+            case Suspended() | Resumed() | Slowed() | BusMissing() | BusFound():
                 self._health(signal)
             case DocumentRefused() | DocumentCaveat() | RegistryChanged() | RegistryTrouble():
                 self._registry(signal)
             case (
-                CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed() | PartitionUnread() | SteppedOver()
-                | StartedAnew()
+                CopyFailed() | CommitFailed() | KafkaTrouble() | RecordsTrimmed() | PartitionUnread() | OffsetsSkipped()
+                | PartitionRestarted()
             ):  # fmt: skip
                 self._failed(signal)
             case RequestAnswered() | ApiKeysChanged():
@@ -184,7 +184,7 @@ class LogObserver:
                     **({} if event is None else _ids(event)),
                 )
 
-    def _health(self, signal: Suspended | Resumed | Slowed | BusGone | BusBack) -> None:
+    def _health(self, signal: Suspended | Resumed | Slowed | BusMissing | BusFound) -> None:
         where = signal.destination.id
         match signal:
             case Suspended(_, code, message, probe_in_secs, first):
@@ -194,13 +194,15 @@ class LogObserver:
                 )  # fmt: skip
             case Resumed(_, suspended_secs):
                 self._log.warning("destination_resumed", destination=where, suspended_secs=round(suspended_secs))
-            case BusGone(destination, bus, swallowed):
+            case BusMissing(destination, bus, swallowed):
                 seen = None if bus.last_seen_ms is None else format_rfc3339(bus.last_seen_ms)
                 self._log.error(
-                    "bus_gone", destination=where, bus=destination.bus_arn, last_seen=seen, **_lost(where, swallowed)
+                    "bus_missing", destination=where, bus=destination.bus_arn, last_seen=seen, **_lost(where, swallowed)
                 )
-            case BusBack(_, gone_secs, swallowed):
-                self._log.warning("bus_back", destination=where, gone_secs=round(gone_secs), **_lost(where, swallowed))
+            case BusFound(_, missing_secs, swallowed):
+                self._log.warning(
+                    "bus_found", destination=where, missing_secs=round(missing_secs), **_lost(where, swallowed)
+                )
             case Slowed(_, in_flight, most):
                 self._log.debug("destination_slowed", destination=where, in_flight=in_flight, most=most)
 
@@ -217,7 +219,13 @@ class LogObserver:
 
     def _failed(
         self,
-        signal: CopyFailed | CommitFailed | KafkaTrouble | Trimmed | PartitionUnread | SteppedOver | StartedAnew,
+        signal: CopyFailed
+        | CommitFailed
+        | KafkaTrouble
+        | RecordsTrimmed
+        | PartitionUnread
+        | OffsetsSkipped
+        | PartitionRestarted,
     ) -> None:
         match signal:
             case CopyFailed(copy, problem, retry_in_secs):
@@ -230,21 +238,21 @@ class LogObserver:
             case _:
                 self._partition(signal)
 
-    def _partition(self, signal: Trimmed | PartitionUnread | SteppedOver | StartedAnew) -> None:
+    def _partition(self, signal: RecordsTrimmed | PartitionUnread | OffsetsSkipped | PartitionRestarted) -> None:
         match signal:
             case PartitionUnread(partition, position, secs):
                 self._trouble(
                     str(partition), "partition_unread",
                     partition=str(partition), position=position, secs=round(secs), advice=_UNREAD,
                 )  # fmt: skip
-            case SteppedOver(partition, first, end, reason):
+            case OffsetsSkipped(partition, first, end, reason):
                 self._log.warning("stepped_over", partition=str(partition), first=first, end=end, reason=reason)
-            case StartedAnew(partition, why, position):
+            case PartitionRestarted(partition, why, position):
                 self._log.warning(
                     "partition_started_anew",
                     partition=str(partition), position=position, advice=_ANEW[why],
                 )  # fmt: skip
-            case Trimmed(partition, expected, first):
+            case RecordsTrimmed(partition, expected, first):
                 self._log.error(
                     "records_removed_unread",
                     partition=str(partition), expected=expected, first=first, advice=_TRIMMED,
@@ -267,7 +275,7 @@ class LogObserver:
                 self._log.error("api_keys_refused", problem=problem, in_use=active)
 
     def _state(
-        self, signal: PartitionsAssigned | PartitionsRevoked | Held | Flooded | Membership | SettingCaveat
+        self, signal: PartitionsAssigned | PartitionsRevoked | Backpressure | Flooded | Membership | SettingCaveat
     ) -> None:
         match signal:
             case SettingCaveat(setting, problem):
@@ -278,7 +286,7 @@ class LogObserver:
             case PartitionsRevoked(partitions, lost, dropped):
                 names = [str(p) for p in partitions]
                 self._log.info("partitions_lost" if lost else "partitions_revoked", partitions=names, dropped=dropped)
-            case Held(on, events, size):
+            case Backpressure(on, events, size):
                 self._log.info("holding_back" if on else "consuming_again", events=events, bytes=size)
             case Flooded(report):
                 self._log.error("flood_of_dead_letters", advice=_FLOOD, **report._asdict())

@@ -20,24 +20,24 @@ from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.core.retry import DeadReason, RetryReason
 from pushrail_stream.core.signals import (
     Attempted,
+    Backpressure,
     CommitFailed,
     CopyFailed,
     DeadLettered,
     Flooded,
-    Held,
     KafkaTrouble,
     MovedToRetry,
+    PartitionRestarted,
+    RecordsTrimmed,
     RegistryChanged,
     Signal,
     Skipped,
     SkipReason,
-    StartedAnew,
-    Trimmed,
 )
 from pushrail_stream.observe.log_stream import LogStream
 from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
 from pushrail_stream.observe.standing import consumers, held_records, kafka_clients, partitions
-from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.pipeline.stats import WorkerStats
 
 _MAX_CODES: Final = 100
 """Error codes counted by name: AWS may call an error anything, and every name is a series."""
@@ -45,8 +45,8 @@ _FAILURES: Final = {
     CopyFailed: "copy",
     CommitFailed: "commit",
     KafkaTrouble: "kafka",
-    Trimmed: "trimmed",
-    StartedAnew: "started_anew",
+    RecordsTrimmed: "trimmed",
+    PartitionRestarted: "started_anew",
 }
 _OWN_CREDENTIALS: Final = "own_credentials"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
@@ -62,7 +62,7 @@ class Metrics(Collector):
     """Sees every signal, and shows what it has counted when it is asked."""
 
     def __init__(
-        self, state: WorkerState, tiers: Mapping[str, float] = MappingProxyType({}), max_destinations: int = 0
+        self, state: WorkerStats, tiers: Mapping[str, float] = MappingProxyType({}), max_destinations: int = 0
     ) -> None:
         """``tiers``: the retry topics and their delays in seconds. So many destinations have series of their own."""
         self._worker = state
@@ -101,7 +101,7 @@ class Metrics(Collector):
                 self._dead[(letter.reason,)] += 1
             case MovedToRetry(copy):
                 self._moved[(copy.tier.topic, copy.reason)] += 1
-            case CopyFailed() | CommitFailed() | KafkaTrouble() | Trimmed() | StartedAnew():
+            case CopyFailed() | CommitFailed() | KafkaTrouble() | RecordsTrimmed() | PartitionRestarted():
                 self._failures[(_FAILURES[type(signal)],)] += 1
             case _:
                 self._state_changed(signal)
@@ -172,7 +172,7 @@ class Metrics(Collector):
 
     def _state_changed(self, signal: Signal) -> None:
         match signal:
-            case Held(on):
+            case Backpressure(on):
                 self._held += 1 if on else -1
             case Flooded():
                 self._flooded = 1
@@ -252,23 +252,31 @@ class Metrics(Collector):
 
     def _conditions(self) -> Iterator[Metric]:
         yield counter("pushrail_failures", "Failures by kind.", ("of",), self._failures)
-        census = self._worker.census()
+        dispatcher_stats = self._worker.dispatcher_stats()
         for name, documentation, value in (
             (
                 "pushrail_own_fault_last_timestamp_seconds",
                 "When an attempt last failed through our own fault; 0 for never.",
                 self._own_fault_secs,
             ),
-            ("pushrail_lanes", "Destinations with deliveries, or with a state worth remembering.", census.active),
-            ("pushrail_put_events_in_flight", "PutEvents calls under way.", census.calls),
-            ("pushrail_lanes_waiting_deliveries", "Deliveries that wait in lanes.", census.waiting),
-            ("pushrail_destinations_suspended", "Destinations that only probes are sent to.", census.suspended),
+            (
+                "pushrail_lanes",
+                "Destinations with deliveries, or with a state worth remembering.",
+                dispatcher_stats.active,
+            ),
+            ("pushrail_put_events_in_flight", "PutEvents calls in flight.", dispatcher_stats.calls),
+            ("pushrail_lanes_waiting_deliveries", "Deliveries that wait in lanes.", dispatcher_stats.waiting),
+            (
+                "pushrail_destinations_suspended",
+                "Destinations that only probes are sent to.",
+                dispatcher_stats.suspended,
+            ),
             (
                 "pushrail_destinations_slowed",
                 "Destinations that get fewer calls, because they throttle or fail.",
-                census.slowed,
+                dispatcher_stats.slowed,
             ),
-            ("pushrail_buses_gone", "Destinations whose bus does not exist.", census.gone),
+            ("pushrail_buses_missing", "Destinations whose bus does not exist.", dispatcher_stats.gone),
             ("pushrail_held_back", "Whether consuming waits for room (0 to 2: events, retries).", self._held),
             ("pushrail_flooded", "Whether a flood of dead letters has stopped consuming.", self._flooded),
         ):

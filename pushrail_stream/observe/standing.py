@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics
 
 
-def held_records(worker: WorkerState) -> Iterator[Metric]:
+def held_records(worker: WorkerStats) -> Iterator[Metric]:
     """What has been begun and not settled."""
     events = GaugeMetricFamily(
         "pushrail_buffered_events",
@@ -25,7 +25,7 @@ def held_records(worker: WorkerState) -> Iterator[Metric]:
     yield size
 
 
-def partitions(worker: WorkerState, tiers: Mapping[str, float]) -> Iterator[Metric]:
+def partitions(worker: WorkerStats, tiers: Mapping[str, float]) -> Iterator[Metric]:
     """How each partition stands, and what waits on the retry topics (``tiers``: topic and delay in seconds)."""
     labels = ["topic", "partition"]
     lag = GaugeMetricFamily(
@@ -76,14 +76,14 @@ def partitions(worker: WorkerState, tiers: Mapping[str, float]) -> Iterator[Metr
     yield from (lag, oldest, committed, unread, depth, delay)
 
 
-def consumers(worker: WorkerState) -> Iterator[Metric]:
+def consumers(worker: WorkerStats) -> Iterator[Metric]:
     """Whether each consumer's thread is at work."""
     turned = GaugeMetricFamily(
-        "pushrail_consumer_turn_age_seconds",
+        "pushrail_consumer_poll_age_seconds",
         "Since a consumer's thread last turned.",
         labels=["client"],
     )
-    for name, secs in worker.turn_ages().items():
+    for name, secs in worker.poll_ages().items():
         turned.add_metric([name], secs)
     yield turned
 

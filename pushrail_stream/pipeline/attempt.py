@@ -34,11 +34,11 @@ from pushrail_stream.core.outcome import (
     judge_kept_session,
 )
 from pushrail_stream.core.request_limits import RequestLimits
-from pushrail_stream.core.retry import Again, Decision
+from pushrail_stream.core.retry import Decision, RetryInMemory
 from pushrail_stream.core.signals import Attempted, EntryAttempted
+from pushrail_stream.pipeline.bus_monitor import BusMonitor
 from pushrail_stream.pipeline.conclude import Conclude, report
 from pushrail_stream.pipeline.health import Health
-from pushrail_stream.pipeline.look_out import LookOut
 from pushrail_stream.ports.pipeline import Bus, Clock, Observer
 
 _CALL_SECS: Final = 2.0
@@ -54,7 +54,7 @@ class Calls:
     bus: Bus
     health: Health
     conclude: Conclude
-    look_out: LookOut
+    bus_monitor: BusMonitor
     request_limits: RequestLimits
     clock: Clock
     observe: Observer
@@ -134,7 +134,7 @@ class Attempt:
     @property
     def _is_over(self) -> bool:
         """Whether no further call is to be made: the partition is given back, or the destination was suspended."""
-        return self._batch.is_leaving() or self._is_refused
+        return self._batch.is_revoked() or self._is_refused
 
     @property
     def _is_refused(self) -> bool:
@@ -187,7 +187,9 @@ class Attempt:
     def _put_off(self, call: _Call, verdict: Split | Refresh) -> None:
         """The call is followed by others, which bring the outcomes."""
         outcome = Retryable(verdict.code, verdict.message)
-        self._tell(call, [report(delivery, outcome, Again(0.0, "retryable")) for delivery in call.batch.deliveries])
+        self._tell(
+            call, [report(delivery, outcome, RetryInMemory(0.0, "retryable")) for delivery in call.batch.deliveries]
+        )
 
     def _leave(self, unsent: Iterable[Delivery], decision: Decision | None = None) -> None:
         """No call is made for these. They wait with the delivery whose call failed, or on a retry topic."""
@@ -195,7 +197,7 @@ class Attempt:
         for delivery in unsent:
             if self._is_refused:
                 conclude.refuse(self._lane, delivery, now)
-            elif isinstance(decision, Again):
+            elif isinstance(decision, RetryInMemory):
                 conclude.again(self._lane, delivery, now, decision.delay_secs)
             else:
                 conclude.hold(self._lane, delivery, now)
@@ -206,7 +208,7 @@ class Attempt:
         if learns and self._calls.health.learn(lane, call.batch, call.reply, outcomes, self._round, now):
             for delivery in lane.drop(lambda _delivery: True):
                 conclude.refuse(lane, delivery, now)
-        outcomes = self._calls.look_out.judge(call.batch, outcomes, call.at_ms)
+        outcomes = self._calls.bus_monitor.judge(call.batch, outcomes, call.at_ms)
         is_pressed = self._calls.is_pressed(now)
         entries = conclude.attempted(
             lane, call.batch, outcomes, now, call.reply, probing=self._is_probe, pressed=is_pressed

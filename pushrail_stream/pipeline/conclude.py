@@ -20,20 +20,20 @@ from pushrail_stream.core.outcome import (
     TooLarge,
 )
 from pushrail_stream.core.retry import (
-    Again,
-    Bury,
+    DeadLetter,
     Decision,
-    Move,
+    RetryInMemory,
+    RetryOnTopic,
     RetryPolicy,
-    Settle,
-    Standing,
+    RetryState,
+    Settled,
     backoff,
     decide,
     move_on,
 )
 from pushrail_stream.core.signals import EntryAttempted
-from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.health import LONGEST_PAUSE_SECS
+from pushrail_stream.pipeline.settlement import Settlement
 from pushrail_stream.ports.pipeline import Clock, Jitter
 
 
@@ -41,8 +41,8 @@ from pushrail_stream.ports.pipeline import Clock, Jitter
 class Conclude:
     """The next step of each delivery. Every method returns at once; ``now`` is the loop's time."""
 
-    def __init__(self, *, hand_over: HandOver, policy: RetryPolicy, clock: Clock, jitter: Jitter) -> None:
-        self._hand_over = hand_over
+    def __init__(self, *, settlement: Settlement, policy: RetryPolicy, clock: Clock, jitter: Jitter) -> None:
+        self._settlement = settlement
         self._policy = policy
         self._clock = clock
         self._jitter = jitter
@@ -64,8 +64,8 @@ class Conclude:
         for delivery, outcome in zip(batch.deliveries, outcomes, strict=True):
             decision: Decision
             if isinstance(outcome, Delivered):
-                self._hand_over.delivered(delivery)
-                decision = Settle()
+                self._settlement.delivered(delivery)
+                decision = Settled()
             else:
                 if delay_secs is None:
                     delay_secs = self._delay_secs(lane, batch, outcomes, now, reply)
@@ -103,9 +103,14 @@ class Conclude:
     ) -> Decision:
         standing = self._standing(lane, delivery, now)
         decision = decide(outcome, standing, delay_secs, self._policy)
-        if isinstance(decision, Again) and pressed and lane.is_silent(now):
+        if isinstance(decision, RetryInMemory) and pressed and lane.is_silent(now):
             decision = move_on(standing, self._policy, decision.reason)
-        if isinstance(decision, Again | Move) and lane.is_suspended and not probing and delivery.replay is None:
+        if (
+            isinstance(decision, RetryInMemory | RetryOnTopic)
+            and lane.is_suspended
+            and not probing
+            and delivery.replay is None
+        ):
             decision = _refused(outcome.code, outcome.message)
         return decision
 
@@ -114,20 +119,20 @@ class Conclude:
         entries = list[EntryAttempted]()
         for delivery in batch.deliveries:
             fits = delivery.size <= max_bytes
-            decision = Again(0.0, "retryable") if fits else Bury("oversize", said.code, said.message)
+            decision = RetryInMemory(0.0, "retryable") if fits else DeadLetter("oversize", said.code, said.message)
             self._carry_out(lane, delivery, decision, now)
             entries.append(report(delivery, Retryable(*said) if fits else Rejected(*said), decision))
         return entries
 
     def again(self, lane: Lane, delivery: Delivery, now: float, delay_secs: float) -> None:
         """Send it again after a delay, unless its partition or its destination has gone meanwhile."""
-        if delivery.ticket.is_left_open:
-            self._hand_over.drop(1)
-        elif delivery.ticket.is_leaving:
+        if delivery.pending.is_for_next_owner:
+            self._settlement.drop(1)
+        elif delivery.pending.is_revoked:
             self.hold(lane, delivery, now)
         elif lane.destination.owner != delivery.event.owner:
-            # The id has come to be another customer's while the call was under way.
-            self._hand_over.skip(delivery, None, "deleted")
+            # The id has come to be another customer's while the call was in flight.
+            self._settlement.skip(delivery, None, "deleted")
         else:
             lane.retry(delivery, now + delay_secs)
 
@@ -140,9 +145,9 @@ class Conclude:
             standing = standing._replace(tier=max(standing.tier - 1, 0))
         problem = delivery.problem or Problem("Held", "no attempt could be made in time")
         if standing.age_secs >= self._policy.max_age_secs and not problem.ours:
-            self._hand_over.bury(delivery, lane.destination.bus_arn, "expired", problem)
+            self._settlement.dead_letter(delivery, lane.destination.bus_arn, "expired", problem)
         else:
-            self._postpone(lane, delivery, move_on(standing, self._policy), now)
+            self._retry_later(lane, delivery, move_on(standing, self._policy), now)
 
     def refuse(self, lane: Lane, delivery: Delivery, now: float) -> None:
         """Its destination is suspended and this is not its probe. What somebody sends again waits for the probe."""
@@ -152,37 +157,37 @@ class Conclude:
         secs = 0.0 if lane.suspension.since is None else now - lane.suspension.since
         message = f"every attempt was blocked, the last {secs:.0f} s ago or later"
         problem = delivery.problem or Problem("DestinationSuspended", message)
-        self._hand_over.bury(delivery, lane.destination.bus_arn, "suspended", problem)
+        self._settlement.dead_letter(delivery, lane.destination.bus_arn, "suspended", problem)
 
     def _carry_out(self, lane: Lane, delivery: Delivery, decision: Decision, now: float) -> None:
         match decision:
-            case Settle():
+            case Settled():
                 raise AssertionError("what was delivered has settled")
-            case Again(delay_secs):
+            case RetryInMemory(delay_secs):
                 self.again(lane, delivery, now, delay_secs)
-            case Move():
-                self._postpone(lane, delivery, decision, now)
-            case Bury(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
+            case RetryOnTopic():
+                self._retry_later(lane, delivery, decision, now)
+            case DeadLetter(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
                 request_id = delivery.problem.request_id if delivery.problem else None
                 problem = Problem(code, message, request_id)
-                self._hand_over.bury(delivery, lane.destination.bus_arn, reason, problem, told=True)
+                self._settlement.dead_letter(delivery, lane.destination.bus_arn, reason, problem, reported=True)
 
-    def _postpone(self, lane: Lane, delivery: Delivery, move: Move, now: float) -> None:
+    def _retry_later(self, lane: Lane, delivery: Delivery, move: RetryOnTopic, now: float) -> None:
         lane.backlog.left(move.tier.delay_secs, now)
-        self._hand_over.postpone(delivery, move)
+        self._settlement.retry_later(delivery, move)
 
     def _wait_for_probe(self, lane: Lane, delivery: Delivery, now: float) -> None:
         if delivery.first_attempt_ms is None:
-            # The probe may be under way: once around on its own tier, and only then higher.
+            # The probe may be in flight: once around on its own tier, and only then higher.
             delivery.first_attempt_ms = self._clock.now_ms()
-            self._postpone(lane, delivery, Move(self._policy.tiers[max(delivery.tier - 1, 0)], "held"), now)
+            self._retry_later(lane, delivery, RetryOnTopic(self._policy.tiers[max(delivery.tier - 1, 0)], "held"), now)
         else:
             self.hold(lane, delivery, now)
 
-    def _standing(self, lane: Lane, delivery: Delivery, now: float) -> Standing:
+    def _standing(self, lane: Lane, delivery: Delivery, now: float) -> RetryState:
         now_ms = self._clock.now_ms()
         first_ms = now_ms if delivery.first_attempt_ms is None else delivery.first_attempt_ms
-        return Standing(
+        return RetryState(
             age_secs=(now_ms - first_ms) / 1000,
             left_secs=delivery.hold_until - now,
             tier=delivery.tier,
@@ -206,6 +211,6 @@ def report(delivery: Delivery, outcome: Outcome, decision: Decision) -> EntryAtt
     )
 
 
-def _refused(code: str, message: str) -> Bury:
-    """It was under way when its destination was suspended: without a call there is nothing to wait for."""
-    return Bury("suspended", code, message)
+def _refused(code: str, message: str) -> DeadLetter:
+    """It was in flight when its destination was suspended: without a call there is nothing to wait for."""
+    return DeadLetter("suspended", code, message)

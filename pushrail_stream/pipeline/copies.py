@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, final
 
-from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.event import Event
-from pushrail_stream.core.flood import FloodGuard, customer_of
+from pushrail_stream.core.flood_guard import FloodGuard, customer_of
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.core.offsets import Ticket
+from pushrail_stream.core.offsets import PendingRecord
 from pushrail_stream.core.retry import RetryPolicy, backoff
 from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import CopyFailed, DeadLettered, Flooded, MovedToRetry
-from pushrail_stream.pipeline.under_way import UnderWay
+from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.ports.pipeline import Jitter, Observer, Publisher, PublishError
 
 _POLICY: Final = RetryPolicy(backoff_base_secs=1.0, backoff_cap_secs=10.0)
@@ -30,7 +30,7 @@ class Copies:
         *,
         publisher: Publisher,
         dlq: str,
-        under_way: UnderWay,
+        in_flight: InFlight,
         ledger: Ledger,
         guard: FloodGuard,
         jitter: Jitter,
@@ -38,61 +38,65 @@ class Copies:
     ) -> None:
         self._publisher = publisher
         self._dlq = dlq
-        self._under_way = under_way
+        self._in_flight = in_flight
         self._ledger = ledger
         self._guard = guard
-        self._kept: list[Ticket] = []
+        self._kept: list[PendingRecord] = []
         self._loop = asyncio.get_running_loop()
         self._jitter = jitter
         self._observe = observe
 
-    def bury(self, letter: DeadLetter, event: Event | None, ticket: Ticket, settle: Callable[[], None]) -> None:
+    def dead_letter(
+        self, letter: DeadLetterCopy, event: Event | None, pending: PendingRecord, settle: Callable[[], None]
+    ) -> None:
         """Write a dead letter and call ``settle`` once Kafka has it. Returns at once.
 
         In a flood what its producer or we are to blame for is not written: it stays open, and uncommitted in Kafka.
         """
-        if letter.reason in {"undecodable", "rejected"} and self._is_flood(letter, event, ticket):
-            if ticket.is_leaving:
+        if letter.reason in {"undecodable", "rejected"} and self._is_flood(letter, event, pending):
+            if pending.is_revoked:
                 self._ledger.drop(1)
             else:
-                self._kept.append(ticket)
+                self._kept.append(pending)
             return
-        self._under_way.start(self._bury(letter, event, ticket, settle), lambda: ticket.is_leaving)
+        self._in_flight.start(self._dead_letter(letter, event, pending, settle), lambda: pending.is_revoked)
 
-    def postpone(self, copy: RetryCopy, ticket: Ticket, settle: Callable[[], None]) -> None:
+    def retry_later(self, copy: RetryCopy, pending: PendingRecord, settle: Callable[[], None]) -> None:
         """Write a retry copy and call ``settle`` once Kafka has it. Returns at once."""
-        self._under_way.start(self._postpone(copy, ticket, settle), lambda: ticket.is_leaving)
+        self._in_flight.start(self._retry_later(copy, pending, settle), lambda: pending.is_revoked)
 
-    def drop_leaving(self) -> int:
+    def drop_revoked(self) -> int:
         """Leave what was kept back of a partition that is being given back to its next owner; how many there were."""
-        staying = [ticket for ticket in self._kept if not ticket.is_leaving]
+        staying = [pending for pending in self._kept if not pending.is_revoked]
         dropped = len(self._kept) - len(staying)
         self._kept = staying
         self._ledger.drop(dropped)
         return dropped
 
-    def _is_flood(self, letter: DeadLetter, event: Event | None, ticket: Ticket) -> bool:
+    def _is_flood(self, letter: DeadLetterCopy, event: Event | None, pending: PendingRecord) -> bool:
         """Whether there is a flood, now that this record is dead. What somebody sends again was counted before."""
         guard = self._guard
-        if letter.replay is None and not ticket.is_condemned and not guard.tripped:
-            ticket.is_condemned = True
-            if guard.condemned(customer_of(event, letter.record.key), self._loop.time()):
+        if letter.replay is None and not pending.is_dead_lettered and not guard.tripped:
+            pending.is_dead_lettered = True
+            if guard.count_dead_letter(customer_of(event, letter.record.key), self._loop.time()):
                 self._observe(Flooded(guard.report()))
         return guard.tripped
 
-    async def _bury(self, letter: DeadLetter, event: Event | None, ticket: Ticket, settle: Callable[[], None]) -> None:
-        if await self._write(self._dlq, letter, ticket):
+    async def _dead_letter(
+        self, letter: DeadLetterCopy, event: Event | None, pending: PendingRecord, settle: Callable[[], None]
+    ) -> None:
+        if await self._write(self._dlq, letter, pending):
             settle()
-            self._ledger.bury(1)
+            self._ledger.dead_letter(1)
             self._observe(DeadLettered(letter, event))
 
-    async def _postpone(self, copy: RetryCopy, ticket: Ticket, settle: Callable[[], None]) -> None:
-        if await self._write(copy.tier.topic, copy, ticket):
+    async def _retry_later(self, copy: RetryCopy, pending: PendingRecord, settle: Callable[[], None]) -> None:
+        if await self._write(copy.tier.topic, copy, pending):
             settle()
             self._ledger.move(1)
             self._observe(MovedToRetry(copy))
 
-    async def _write(self, topic: str, copy: DeadLetter | RetryCopy, ticket: Ticket) -> bool:
+    async def _write(self, topic: str, copy: DeadLetterCopy | RetryCopy, pending: PendingRecord) -> bool:
         """Whether Kafka has it; if not, its partition was given back and the next owner begins the delivery again."""
         record, headers, failures = copy.record, copy.headers(), 0
         while True:
@@ -102,7 +106,7 @@ class Copies:
                 failures += 1
                 delay = backoff(failures, 0.5 + self._jitter() / 2, _POLICY)
                 self._observe(CopyFailed(copy, str(error), delay))
-                if ticket.is_leaving:
+                if pending.is_revoked:
                     self._ledger.drop(1)
                     return False
                 await asyncio.sleep(delay)

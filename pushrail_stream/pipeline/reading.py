@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import Trimmed
+from pushrail_stream.core.signals import RecordsTrimmed
 from pushrail_stream.ports.pipeline import Observer
 
 _SILENT_SECS: Final = 10.0
@@ -58,11 +58,11 @@ class Readings:
             last = self._last[partition] = _Last(shown, now)
         for start, end in tracker.take_gaps():
             if first is not None and start < first:
-                self._observe(Trimmed(partition, start, min(end, first)))
+                self._observe(RecordsTrimmed(partition, start, min(end, first)))
         if position is None or ahead:
             return
         if first is not None and position < first and now - last.since >= _SILENT_SECS:
-            self._observe(Trimmed(partition, position, first))
+            self._observe(RecordsTrimmed(partition, position, first))
             position = first
         tracker.pass_over(position)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.outcome import Presence, Reply
+from pushrail_stream.core.outcome import BusStatus, Reply
 from pushrail_stream.core.record import Headers, Partition
 from pushrail_stream.core.signals import Signal
 
@@ -21,7 +21,7 @@ class Bus(Protocol):
     async def sign_in(self, destination: Destination) -> bool:
         """Whether there are credentials to call with; signs in when there are none. Never raises, like `put`."""
 
-    async def look(self, destination: Destination) -> Presence:
+    async def look(self, destination: Destination) -> BusStatus:
         """Whether the destination's bus exists. Never raises for anything AWS or the network does."""
 
     def forget(self, destination_id: str) -> None:

@@ -23,7 +23,7 @@ from confluent_kafka import Consumer
 
 from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.retry import DEFAULT_TIERS, Settle
+from pushrail_stream.core.retry import DEFAULT_TIERS, Settled
 from pushrail_stream.core.signals import Attempted
 from pushrail_stream.http.status import WorkerStatus, status_page
 from pushrail_stream.kafka.options import KafkaOptions
@@ -35,8 +35,8 @@ from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.logging import LogObserver, open_log
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
-from pushrail_stream.pipeline.intake import HoldLimits
-from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.pipeline.assignment import BufferLimits
+from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.sandbox.broker import EmbeddedBroker
@@ -59,7 +59,7 @@ _AHEAD = 3_000
 
 
 def _signals(destinations: int) -> list[Attempted]:
-    plain = attempted(*[(Delivered("e"), Settle())] * _ENTRIES)
+    plain = attempted(*[(Delivered("e"), Settled())] * _ENTRIES)
     return [
         plain._replace(destination=replace(plain.destination, id=f"dst_{number:05}")) for number in range(destinations)
     ]
@@ -109,11 +109,11 @@ def _ms(act: Callable[[], object]) -> float:
 
 
 async def _scrapes(destinations: int) -> dict[str, float]:
-    """A worker whose destinations all have a call under way and a delivery that waits, which a scrape looks at."""
+    """A worker whose destinations all have a call in flight and a delivery that waits, which a scrape looks at."""
     world = World(*(destination(f"{number:05}") for number in range(destinations)))
     world.bus.latency = lambda _batch: HANGS
     partitions = [Partition(EVENTS, number) for number in range(_PARTITIONS)]
-    room = HoldLimits(max_events=10 * destinations, max_bytes=2**40)
+    room = BufferLimits(max_events=10 * destinations, max_bytes=2**40)
     found = {}
     async with world.worker(owns=(*partitions, *RETRIES), limits=room) as worker:
         for turn in range(2):
@@ -123,20 +123,22 @@ async def _scrapes(destinations: int) -> dict[str, float]:
             ))  # fmt: skip
             if turn == 0:
                 await worker.at(1)  # its batches have left
-        state = WorkerState(
+        state = WorkerStats(
             ledger=worker.ledger,
-            census=worker.deliver.census,
-            lanes=worker.deliver.lane_views,
+            dispatcher_stats=worker.dispatcher.dispatcher_stats,
+            lanes=worker.dispatcher.destination_stats,
             partitions=lambda: {
-                "events": worker.consume.partition_views(), "retries": worker.redeliver.partition_views()
+                "events": worker.event_consumer.partition_stats(), "retries": worker.retry_consumer.partition_stats()
             },
             lag=lambda _partition, _committed: 1_000,
             kafka=lambda: dict.fromkeys(_CLIENTS, ClientStatistics()),
-            turn_ages=lambda: dict.fromkeys(_CLIENTS[:2], 0.1),
+            poll_ages=lambda: dict.fromkeys(_CLIENTS[:2], 0.1),
             now_ms=VirtualClock().now_ms,
         )  # fmt: skip
-        census = state.census()
-        assert (census.active, census.calls, census.waiting) == (destinations,) * 3, census
+        dispatcher_stats = state.dispatcher_stats()
+        assert (dispatcher_stats.active, dispatcher_stats.calls, dispatcher_stats.waiting) == (destinations,) * 3, (
+            dispatcher_stats
+        )
         for name, most in (("", 0), ("_each_with_series", destinations)):
             metrics = Metrics(state, {tier.topic: tier.delay_secs for tier in DEFAULT_TIERS}, max_destinations=most)
             for signal in _signals(destinations):
@@ -179,7 +181,7 @@ def main() -> None:
     options = parser.parse_args()
     signals = _signals(200)
     log = open_log("info", stream=io.StringIO(), as_json=True)
-    state = WorkerState()
+    state = WorkerStats()
     quiet: list[Observer] = [LogObserver(log), Metrics(state), Readiness([], state), RecentIncidents(lambda: 0)]
     found: dict[str, float] = {
         "metrics_us_per_event": _per_event_us(Metrics(state), signals),

@@ -34,7 +34,7 @@ class Broker:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a restart is under way; raises what went wrong with the last one."""
+        """Whether a restart is in flight; raises what went wrong with the last one."""
         if self._work is None:
             return False
         if self._work.done():

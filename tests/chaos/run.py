@@ -53,7 +53,7 @@ _STALLED_SECS: Final = 60.0
 """Nothing moves for so long: it will not any more."""
 _LOOK_SECS: Final = 1.0
 _IDLE_SECS: Final = 30.0
-"""When everything is committed, what a worker had under way of partitions it lost has ended by then."""
+"""When everything is committed, what a worker had in flight of partitions it lost has ended by then."""
 
 
 class _GivenUpError(Exception):
@@ -69,7 +69,7 @@ class Result:
 
 
 class Run:
-    """A run under way."""
+    """A run in flight."""
 
     def __init__(self, options: Options, kafka: LocalKafka, folder: Path, say: Callable[[str], None]) -> None:
         self._options = options
@@ -176,12 +176,12 @@ class Run:
         conductor.run(drained)
 
     def _wait_until_idle(self, conductor: Conductor, scraper: Scraper) -> None:
-        """Everything is committed: no worker may count anything as under way for long."""
+        """Everything is committed: no worker may count anything as in flight for long."""
         if self._lags != []:
             return
         until = time.monotonic() + _IDLE_SECS
         conductor.run(lambda: not scraper.busy() or time.monotonic() > until)
-        self._problems.add("Workers with something under way when all is settled", scraper.busy())
+        self._problems.add("Workers with something in flight when all is settled", scraper.busy())
 
     def _check_offsets(self, drain: Drain) -> None:
         """Once more when all workers have ended: none of them may have taken anything back."""

@@ -43,12 +43,12 @@ class Columns(NamedTuple):
             return f"{difference} more were begun than are in a column"
         if self.in_flight < 0:
             return "something was counted twice"
-        # The other way round it may be for a moment: what is under way of a partition that is being given back.
+        # The other way round it may be for a moment: what is in flight of a partition that is being given back.
         return "records are open of which no delivery is" if self.buffered and not self.in_flight else ""
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is under way and nothing open."""
+        """Whether nothing is in flight and nothing open."""
         return self.in_flight == self.buffered == self.retries == 0
 
 
@@ -95,7 +95,7 @@ class Scraper(threading.Thread):
                 self._scrape(worker)
 
     def busy(self) -> list[str]:
-        """The workers that have something under way or open, or do not answer; a line for each."""
+        """The workers that have something in flight or open, or do not answer; a line for each."""
         found = [(worker, self._scrape(worker)) for worker in self._workers()]
         return [
             f"worker {worker.number}: {columns or 'no answer'}"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import AssumeRole, Destination
 from pushrail_stream.core.event import Event, Undecodable, decode
-from pushrail_stream.core.offsets import OffsetTracker, Ticket
+from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
 from pushrail_stream.core.record import Headers, Record
 
 EXAMPLE: Final = (Path(__file__).parent.parent / "fixtures" / "example-event.json").read_bytes()
@@ -71,9 +71,9 @@ def destination(**changes: Any) -> Destination:
     return dataclasses.replace(DESTINATION, **changes)
 
 
-def ticket(offset: int = 7, deliveries: int = 1) -> Ticket:
+def pending(offset: int = 7, deliveries: int = 1) -> PendingRecord:
     """An open record of a tracker of its own."""
-    begun = OffsetTracker().begin(offset, 100, deliveries)
+    begun = OffsetTracker().track(offset, 100, deliveries)
     assert begun is not None
     return begun
 
@@ -83,4 +83,4 @@ SAMPLE_EVENT: Final = event()
 
 def delivery(size: int = 100, *, to: str = DESTINATION.id, offset: int = 7) -> Delivery:
     """A delivery of an entry that counts ``size`` bytes, whatever its event has."""
-    return Delivery(SAMPLE_EVENT, record(offset), to, size, ticket(offset))
+    return Delivery(SAMPLE_EVENT, record(offset), to, size, pending(offset))

@@ -49,12 +49,12 @@ def test_the_limits_themselves_are_allowed() -> None:
 
 
 def test_entries_stand_in_the_order_of_the_deliveries() -> None:
-    tickets = OffsetTracker()
+    pending_records = OffsetTracker()
     deliveries = []
     for offset, key in enumerate(["first", "second", "third"]):
-        ticket = tickets.begin(offset, 1, 1)
-        assert ticket is not None
-        deliveries.append(Delivery(event(idempotencyKey=key), record(offset), DESTINATION.id, 100, ticket))
+        pending = pending_records.track(offset, 1, 1)
+        assert pending is not None
+        deliveries.append(Delivery(event(idempotencyKey=key), record(offset), DESTINATION.id, 100, pending))
 
     entries = Batch(DESTINATION, tuple(deliveries)).entries()
 
@@ -63,13 +63,13 @@ def test_entries_stand_in_the_order_of_the_deliveries() -> None:
 
 def test_a_batch_leaves_with_any_partition_it_has_a_delivery_of() -> None:
     staying, leaving = OffsetTracker(), OffsetTracker()
-    tickets = [staying.begin(1, 1, 1), leaving.begin(1, 1, 1)]
+    pending_records = [staying.track(1, 1, 1), leaving.track(1, 1, 1)]
     deliveries = tuple(
-        Delivery(event(), record(), DESTINATION.id, 100, ticket) for ticket in tickets if ticket is not None
+        Delivery(event(), record(), DESTINATION.id, 100, pending) for pending in pending_records if pending is not None
     )
     batch = Batch(DESTINATION, deliveries)
 
-    assert not batch.is_leaving()
-    leaving.leave()
-    assert batch.is_leaving()
-    assert not Batch(DESTINATION, deliveries[:1]).is_leaving()
+    assert not batch.is_revoked()
+    leaving.revoke()
+    assert batch.is_revoked()
+    assert not Batch(DESTINATION, deliveries[:1]).is_revoked()

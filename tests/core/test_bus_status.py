@@ -10,22 +10,22 @@ from pushrail_stream.core.bus_status import (
     FRESH_SECS,
     LOOK_AGAIN_SECS,
     UNANSWERED_SECS,
-    BusStatus,
+    BusChecks,
     MissingBus,
     Swallowed,
     explain,
 )
-from pushrail_stream.core.outcome import Presence
+from pushrail_stream.core.outcome import BusStatus
 
 ARN = "arn:aws:events:us-east-1:123456789012:event-bus/b"
 TIMES = st.integers(0, 4_000_000_000_000)
 
 
-def looked(status: BusStatus, presence: Presence, now: float) -> None:
+def looked(status: BusChecks, bus_status: BusStatus, now: float) -> None:
     """One look, sent and answered at this moment."""
     status.begin_look()
     status.sent_look(round(now * 1000))
-    status.learn(presence, now, round(now * 1000))
+    status.learn(bus_status, now, round(now * 1000))
 
 
 @given(TIMES, st.none() | TIMES)
@@ -65,12 +65,15 @@ def test_the_explanation_of_a_bus_that_no_worker_saw() -> None:
 
 
 @pytest.mark.parametrize(
-    ("presence", "again_secs"), [("there", LOOK_AGAIN_SECS), ("denied", LOOK_AGAIN_SECS), ("unknown", UNANSWERED_SECS)]
+    ("bus_status", "again_secs"),
+    [("there", LOOK_AGAIN_SECS), ("denied", LOOK_AGAIN_SECS), ("unknown", UNANSWERED_SECS)],
 )
-def test_an_answer_that_lets_batches_go_is_asked_for_again_after_a_while(presence: Presence, again_secs: float) -> None:
-    status = BusStatus()
+def test_an_answer_that_lets_batches_go_is_asked_for_again_after_a_while(
+    bus_status: BusStatus, again_secs: float
+) -> None:
+    status = BusChecks()
     assert (status.state, status.is_due(0.0)) == ("awaited", True)
-    looked(status, presence, 0.0)
+    looked(status, bus_status, 0.0)
     assert status.state == "open"
     assert not status.is_due(again_secs - 1)
     assert status.is_due(again_secs)
@@ -79,7 +82,7 @@ def test_an_answer_that_lets_batches_go_is_asked_for_again_after_a_while(presenc
 
 
 def test_only_an_old_answer_counts_as_none() -> None:
-    seen, denied = BusStatus(), BusStatus()
+    seen, denied = BusChecks(), BusChecks()
     looked(seen, "there", 0.0)
     looked(denied, "denied", 0.0)
     assert seen.is_due(FRESH_SECS)
@@ -88,7 +91,7 @@ def test_only_an_old_answer_counts_as_none() -> None:
 
 
 def test_a_missing_bus_is_asked_about_by_its_own_clock_and_ever_more_rarely() -> None:
-    status, pauses = BusStatus(), []
+    status, pauses = BusChecks(), []
     for now in range(7):
         looked(status, "gone", float(now))
         assert status.state == "missing"
@@ -102,7 +105,7 @@ def test_a_missing_bus_is_asked_about_by_its_own_clock_and_ever_more_rarely() ->
 
 
 def test_deliveries_are_counted_by_when_their_calls_were_made() -> None:
-    status = BusStatus()
+    status = BusChecks()
     status.took(1, 500)
     status.begin_look()
     status.sent_look(1_000)
@@ -119,20 +122,20 @@ def test_deliveries_are_counted_by_when_their_calls_were_made() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["there", "unknown", "denied", "busy"]), st.integers(0, 9)), max_size=20))
-def test_all_that_was_delivered_since_the_bus_was_last_seen_is_counted(story: list[tuple[Presence, int]]) -> None:
-    status, since, now = BusStatus(), 0, 0.0
-    for presence, deliveries in story:
+def test_all_that_was_delivered_since_the_bus_was_last_seen_is_counted(story: list[tuple[BusStatus, int]]) -> None:
+    status, since, now = BusChecks(), 0, 0.0
+    for bus_status, deliveries in story:
         now += 1
         status.took(deliveries, round(now * 1000))
         since += deliveries
-        looked(status, presence, now + 0.5)
-        since = 0 if presence == "there" else since
+        looked(status, bus_status, now + 0.5)
+        since = 0 if bus_status == "there" else since
     looked(status, "gone", now + 1)
     assert (status.swallowed.deliveries if status.swallowed else 0) == since
 
 
 def test_a_bus_reached_in_another_way_is_asked_about_anew_and_keeps_its_counts() -> None:
-    status = BusStatus()
+    status = BusChecks()
     status.took(1, 100)
     status.begin_look()
     status.sent_look(1_000)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.record import Origin
 from tests.core.samples import record
 
 OWN = (("traceparent", b"00-1-2-3"), ("note", None), ("note", b"\xff"))
-LETTER = DeadLetter(
+LETTER = DeadLetterCopy(
     record=record(4711, headers=OWN),
     reason="blocked",
     attempts=3,
@@ -49,7 +49,7 @@ def test_tools_for_kafka_connect_find_its_names() -> None:
 
 
 def test_a_record_nobody_can_decode_has_no_destination() -> None:
-    letter = DeadLetter(record(value=b"{"), "undecodable", 0, 0, "value", "value: is not JSON")
+    letter = DeadLetterCopy(record(value=b"{"), "undecodable", 0, 0, "value", "value: is not JSON")
     names = [name for name, _ in letter.headers()]
     assert "pushrail-destination" not in names
     assert "pushrail-first-attempt-at" not in names

@@ -11,27 +11,27 @@ from tests.core.samples import SAMPLE_EVENT, delivery, record
 
 def test_a_record_is_settled_with_the_last_of_its_deliveries() -> None:
     tracker = OffsetTracker()
-    ticket = tracker.begin(7, 100, 2)
-    assert ticket is not None
-    first, second = (Delivery(SAMPLE_EVENT, record(7), to, 100, ticket) for to in ("dst_a", "dst_b"))
+    pending = tracker.track(7, 100, 2)
+    assert pending is not None
+    first, second = (Delivery(SAMPLE_EVENT, record(7), to, 100, pending) for to in ("dst_a", "dst_b"))
 
     first.settle()
-    assert (first.settled, second.settled, ticket.is_open) == (True, False, True)
+    assert (first.settled, second.settled, pending.is_open) == (True, False, True)
     second.settle()
-    assert not ticket.is_open
+    assert not pending.is_open
 
 
 def test_a_second_settlement_is_a_bug_and_takes_nothing_from_the_neighbour() -> None:
     tracker = OffsetTracker()
-    ticket = tracker.begin(7, 100, 2)
-    assert ticket is not None
-    one = Delivery(SAMPLE_EVENT, record(7), "dst_a", 100, ticket)
+    pending = tracker.track(7, 100, 2)
+    assert pending is not None
+    one = Delivery(SAMPLE_EVENT, record(7), "dst_a", 100, pending)
     one.settle()
 
     with pytest.raises(RuntimeError, match=r"pushrail\.events/3/7 to dst_a settled twice"):
         one.settle()
 
-    assert ticket.is_open
+    assert pending.is_open
 
 
 def test_a_delivery_begins_without_attempts() -> None:

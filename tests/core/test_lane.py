@@ -32,7 +32,7 @@ class Queueing(RuleBasedStateMachine):
         self.offsets = count()
         self.fresh: list[Delivery] = []
         self.waiting: list[tuple[float, Delivery]] = []
-        self.under_way: list[Batch] = []
+        self.in_flight: list[Batch] = []
         self.not_before = -math.inf
         self.entered: dict[Delivery, int] = {}
         """How often each delivery went in and did not come out yet, by `take` or `drop`."""
@@ -57,7 +57,7 @@ class Queueing(RuleBasedStateMachine):
 
     def next_batch_at(self) -> float:
         """When time alone brings the next batch; infinity when it never does."""
-        if len(self.under_way) >= self.pace.max_in_flight:
+        if len(self.in_flight) >= self.pace.max_in_flight:
             return NEVER
         moments = [at for at, _ in self.waiting] + [
             self.fresh[0].offered_at + self.limits.flush_secs for _ in self.fresh[:1]
@@ -93,7 +93,7 @@ class Queueing(RuleBasedStateMachine):
         self.check_company(batch)
         for taken in batch.deliveries:
             self.leave(taken)
-        self.under_way.append(batch)
+        self.in_flight.append(batch)
         if self.pace.max_requests_per_second is not None:
             self.not_before = self.now + 1 / self.pace.max_requests_per_second
 
@@ -111,10 +111,10 @@ class Queueing(RuleBasedStateMachine):
         self.waiting = [item for item in self.waiting if item[1] not in batch.deliveries]
         self.fresh = self.fresh[max(0, number - len(due)) :]
 
-    @precondition(lambda self: self.under_way)
+    @precondition(lambda self: self.in_flight)
     @rule(which=st.integers(0, 2), fates=st.lists(st.tuples(st.sampled_from(FATES), spans), min_size=10, max_size=10))
     def finish(self, which: int, fates: list[tuple[str, float]]) -> None:
-        batch = self.under_way.pop(which % len(self.under_way))
+        batch = self.in_flight.pop(which % len(self.in_flight))
         for done, (becomes, delay) in zip(batch.deliveries, fates, strict=False):
             if becomes != "settled":
                 self.put_back(done, delay)
@@ -122,7 +122,7 @@ class Queueing(RuleBasedStateMachine):
 
     @rule(delays=st.lists(spans, min_size=1, max_size=6), size=st.integers(1, 60))
     def come_back(self, delays: list[float], size: int) -> None:
-        """Deliveries that were under way in earlier batches."""
+        """Deliveries that were in flight in earlier batches."""
         for delay in delays:
             self.put_back(delivery(size, offset=next(self.offsets)), delay)
 
@@ -131,7 +131,7 @@ class Queueing(RuleBasedStateMachine):
         self.enter(again)
         self.lane.retry(again, self.now + delay)
 
-    @precondition(lambda self: not self.under_way)
+    @precondition(lambda self: not self.in_flight)
     @rule()
     def finishing_what_was_never_taken_raises(self) -> None:
         with pytest.raises(RuntimeError, match="finished a batch it never took"):
@@ -159,9 +159,9 @@ class Queueing(RuleBasedStateMachine):
         at = self.lane.send_at()
         assert at is not None
         self.now = max(self.now, at)
-        under_way = len(self.under_way)
+        in_flight = len(self.in_flight)
         self.take()
-        assert len(self.under_way) == under_way + 1, "woken for nothing"
+        assert len(self.in_flight) == in_flight + 1, "woken for nothing"
 
     @rule(pace=paces)
     def change_the_document(self, pace: Limits) -> None:
@@ -180,16 +180,16 @@ class Queueing(RuleBasedStateMachine):
     def everything_is_counted(self) -> None:
         inside = len(self.fresh) + len(self.waiting)
         assert len(self.lane) == inside == sum(self.entered.values())
-        assert self.lane.in_flight == len(self.under_way)
-        assert self.lane.is_idle == (inside == 0 and not self.under_way)
+        assert self.lane.in_flight == len(self.in_flight)
+        assert self.lane.is_idle == (inside == 0 and not self.in_flight)
 
     def teardown(self) -> None:
         """Left alone with time, the lane gives everything out."""
         if not hasattr(self, "lane"):
             return
         while True:
-            for _ in range(len(self.under_way)):
-                self.under_way.pop()
+            for _ in range(len(self.in_flight)):
+                self.in_flight.pop()
                 self.lane.finish()
             if self.lane.is_idle:
                 break
@@ -313,8 +313,8 @@ def test_a_dropped_delivery_makes_room_in_the_next_batch() -> None:
 
 def test_dropping_finds_what_is_fresh_and_what_comes_back_and_empties_the_lane() -> None:
     queue = lane(LaneLimits(max_entries=1))
-    under_way, fresh = offered(queue, 0.0, 1, 1)
-    assert taken(queue, 0.0) == [under_way]
+    in_flight, fresh = offered(queue, 0.0, 1, 1)
+    assert taken(queue, 0.0) == [in_flight]
     again, later = delivery(offset=5), delivery(offset=6)
     queue.retry(again, 9.0)
     queue.retry(later, 99.0)
@@ -358,17 +358,17 @@ def test_a_destination_that_was_called_and_takes_nothing_for_two_seconds_is_sile
     waits = offered(queue, 0.0, 1, 1, 1)
     assert taken(queue, 0.0) == waits[:1]
     assert [queue.is_silent(now) for now in (1.9, 2.0)] == [False, True]
-    assert queue.stuck(1.9) == []
-    assert queue.stuck(2.0) == waits[1:], "what waits behind the call"
+    assert queue.stalled(1.9) == []
+    assert queue.stalled(2.0) == waits[1:], "what waits behind the call"
     queue.finish()
     assert queue.is_silent(3.0), "the call failed"
     again, fresh = delivery(offset=7), delivery(offset=8)
     queue.retry(again, 9.0)
     queue.offer(fresh, 3.0)
-    assert queue.stuck(3.0) == [again], "the other is there to call it with"
+    assert queue.stalled(3.0) == [again], "the other is there to call it with"
     assert taken(queue, 3.0) == [fresh]
     queue.throughput.add(1, 3.5)
-    assert [queue.is_silent(now) for now in (3.5, 5.4, 5.5)] == [False, False, True], "one that is still under way"
+    assert [queue.is_silent(now) for now in (3.5, 5.4, 5.5)] == [False, False, True], "one that is still in flight"
     queue.finish()
     assert not queue.is_silent(1000.0), "it took what it was given"
     offered(queue, 1000.0, 1)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.ledger import Ledger
 
-STEPS = {"begin": "begun", "deliver": "delivered", "bury": "dead_lettered", "skip": "skipped", "drop": "dropped"}
+STEPS = {"begin": "begun", "deliver": "delivered", "dead_letter": "dead_lettered", "skip": "skipped", "drop": "dropped"}
 
 
 @given(st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 50))))

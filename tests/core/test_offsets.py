@@ -17,7 +17,7 @@ from pushrail_stream.core.offsets import (
     MAX_METADATA_CHARS,
     Committable,
     OffsetTracker,
-    Ticket,
+    PendingRecord,
     decode_settled,
     encode_metadata,
     settled_in,
@@ -47,7 +47,7 @@ class Tracking(RuleBasedStateMachine):
         self.mapped_at = -1
         self.mapped = frozenset[int]()
         """The head that the commit's metadata was written for, and what was settled then."""
-        self.old_tickets: list[Ticket] = []
+        self.old_tickets: list[PendingRecord] = []
         self.assign(0, frozenset())
 
     def assign(self, position: int, known: frozenset[int]) -> None:
@@ -56,9 +56,9 @@ class Tracking(RuleBasedStateMachine):
         self.known = set(known)
         """What this owner knows to be settled: it was told so, or it settled it."""
         self.seen: list[int] = []
-        self.open: dict[int, tuple[Ticket, int, int]] = {}
+        self.open: dict[int, tuple[PendingRecord, int, int]] = {}
         """Ticket, unsettled deliveries, bytes."""
-        self.closed: Ticket | None = None
+        self.closed: PendingRecord | None = None
         self.highest = -1 if self.committed is None else self.committed.offset
 
     @initialize(first=st.integers(0, 2**40), committed=st.booleans(), tells_ids=st.booleans())
@@ -81,28 +81,28 @@ class Tracking(RuleBasedStateMachine):
             offset = later[0] if later else max([self.position, *(last + 1 for last in self.log[-1:])]) + gap
             if not later:
                 self.log.append(offset)
-            ticket = self.tracker.begin(offset, size, deliveries)
+            pending = self.tracker.track(offset, size, deliveries)
             self.seen.append(offset)
             self.position = offset + 1
             if offset in self.known:
-                assert ticket is None, "what an earlier owner settled was begun again"
+                assert pending is None, "what an earlier owner settled was begun again"
             else:
-                assert ticket is not None, "an open record was skipped"
-                assert ticket.offset == offset
-                self.open[offset] = (ticket, deliveries, size)
+                assert pending is not None, "an open record was skipped"
+                assert pending.offset == offset
+                self.open[offset] = (pending, deliveries, size)
 
     @rule(picks=st.lists(st.integers(0, 99), min_size=3, max_size=12))
     def settle(self, picks: list[int]) -> None:
         for pick in picks[: len(self.open)]:
             offset = sorted(self.open)[pick % len(self.open)]
-            ticket, left, size = self.open.pop(offset)
-            ticket.settle()
-            assert ticket.is_open == (left > 1)
+            pending, left, size = self.open.pop(offset)
+            pending.settle()
+            assert pending.is_open == (left > 1)
             if left > 1:
-                self.open[offset] = (ticket, left - 1, size)
+                self.open[offset] = (pending, left - 1, size)
             else:
                 self.known.add(offset)
-                self.closed = ticket
+                self.closed = pending
 
     @rule()
     def commit(self) -> None:
@@ -112,7 +112,7 @@ class Tracking(RuleBasedStateMachine):
             self.mapped_at, self.mapped = released.offset, self.known_at_commit
 
     @rule(commits=st.sampled_from([True, True, False]), compacted=st.sets(st.integers(0, 30), max_size=3))
-    def start_anew(self, commits: bool, compacted: set[int]) -> None:  # noqa: FBT001
+    def restart(self, commits: bool, compacted: set[int]) -> None:  # noqa: FBT001
         """From the last commit, or crashed since; in between, compaction has removed some records."""
         if commits:
             self.commit()
@@ -120,14 +120,14 @@ class Tracking(RuleBasedStateMachine):
             start = self.committed.offset
             unread = [offset for offset in self.log[:-1] if offset >= start]
             self.log = [o for o in self.log if o not in {unread[i] for i in compacted if i < len(unread)}]
-            self.old_tickets = [ticket for ticket, _, _ in self.open.values()]
+            self.old_tickets = [pending for pending, _, _ in self.open.values()]
             self.assign(start, self.known_at_commit)
 
     @precondition(lambda self: self.old_tickets)
     @rule()
     def work_for_the_last_owner_ends_late(self) -> None:
-        for ticket in self.old_tickets:
-            ticket.settle()
+        for pending in self.old_tickets:
+            pending.settle()
         self.old_tickets = []
 
     @precondition(lambda self: self.committed is not None and any(o < self.committed.offset for o in self.log))
@@ -180,9 +180,9 @@ class Tracking(RuleBasedStateMachine):
                 self.closed.settle()
         for offset in {*self.seen[:1], *self.seen[-1:]}:
             with pytest.raises(RuntimeError, match=f"offset {offset} came when {self.seen[-1] + 1} was next"):
-                self.tracker.begin(offset, 5, 1)
+                self.tracker.track(offset, 5, 1)
         with pytest.raises(ValueError, match="at least one delivery"):
-            self.tracker.begin(self.position, 5, 0)
+            self.tracker.track(self.position, 5, 0)
 
     @invariant()
     def the_first_open_record_is_where_to_resume(self) -> None:
@@ -212,17 +212,17 @@ class Tracking(RuleBasedStateMachine):
         assert self.tracker.open_records == len(self.open)
         assert self.tracker.open_bytes == sum(size for _, _, size in self.open.values())
         head = min(self.open, default=2**63)
-        assert self.tracker.window == sum(offset >= head for offset in self.seen)
+        assert self.tracker.span == sum(offset >= head for offset in self.seen)
 
 
 TestTracking = Tracking.TestCase
 TestTracking.settings = settings(max_examples=60, stateful_step_count=30)
 
 
-def begin(tracker: OffsetTracker, offset: int, size: int = 1, deliveries: int = 1) -> Ticket:
-    ticket = tracker.begin(offset, size, deliveries)
-    assert ticket is not None
-    return ticket
+def begin(tracker: OffsetTracker, offset: int, size: int = 1, deliveries: int = 1) -> PendingRecord:
+    pending = tracker.track(offset, size, deliveries)
+    assert pending is not None
+    return pending
 
 
 def test_before_anything_is_known_there_is_nothing_to_commit() -> None:
@@ -232,9 +232,9 @@ def test_before_anything_is_known_there_is_nothing_to_commit() -> None:
 def test_what_was_told_and_not_met_yet_is_told_again() -> None:
     # A worker that restarts twice in a row must not forget in between what the first one had settled.
     first = OffsetTracker()
-    tickets = [begin(first, offset) for offset in range(5, 10)]
-    tickets[2].settle()
-    tickets[4].settle()
+    pending_records = [begin(first, offset) for offset in range(5, 10)]
+    pending_records[2].settle()
+    pending_records[4].settle()
     committed = first.committable()
     assert committed is not None
 
@@ -246,39 +246,39 @@ def test_what_was_told_and_not_met_yet_is_told_again() -> None:
 
 def test_a_new_owner_begins_what_was_open_and_nothing_else() -> None:
     first = OffsetTracker()
-    tickets = [begin(first, offset) for offset in range(5, 12)]
+    pending_records = [begin(first, offset) for offset in range(5, 12)]
     for index in (1, 2, 4, 5):
-        tickets[index].settle()
+        pending_records[index].settle()
 
     second = OffsetTracker(first.committable())
-    begun = [second.begin(offset, 1, 1) for offset in (5, 6, 8, 9, 11)]  # compaction has removed 7 and 10
-    assert [ticket.offset for ticket in begun if ticket is not None] == [5, 8, 11]
-    for ticket in begun:
-        if ticket is not None:
-            ticket.settle()
+    begun = [second.track(offset, 1, 1) for offset in (5, 6, 8, 9, 11)]  # compaction has removed 7 and 10
+    assert [pending.offset for pending in begun if pending is not None] == [5, 8, 11]
+    for pending in begun:
+        if pending is not None:
+            pending.settle()
     assert second.committable() == Committable(12, "")
 
 
 def test_what_was_settled_before_is_passed_over_when_nothing_is_open() -> None:
     first = OffsetTracker()
-    tickets = [begin(first, offset) for offset in range(5, 9)]
-    tickets[1].settle()
-    tickets[2].settle()
+    pending_records = [begin(first, offset) for offset in range(5, 9)]
+    pending_records[1].settle()
+    pending_records[2].settle()
 
     second = OffsetTracker(first.committable())
     begin(second, 5).settle()
     committed = second.committable()
     assert committed is not None
     assert committed.offset == 6
-    assert OffsetTracker(committed).begin(6, 1, 1) is None
-    assert [second.begin(offset, 1, 1) for offset in (6, 7)] == [None, None]
-    assert (second.committable(), second.window) == (Committable(8, ""), 0)
+    assert OffsetTracker(committed).track(6, 1, 1) is None
+    assert [second.track(offset, 1, 1) for offset in (6, 7)] == [None, None]
+    assert (second.committable(), second.span) == (Committable(8, ""), 0)
 
 
 def test_what_an_operator_moved_the_group_back_to_is_wanted_again() -> None:
     first = OffsetTracker()
-    tickets = [begin(first, offset) for offset in range(5, 10)]
-    tickets[2].settle()
+    pending_records = [begin(first, offset) for offset in range(5, 10)]
+    pending_records[2].settle()
 
     second = OffsetTracker(first.committable())
     assert [begin(second, offset).offset for offset in range(3, 10)] == list(range(3, 10))
@@ -287,10 +287,10 @@ def test_what_an_operator_moved_the_group_back_to_is_wanted_again() -> None:
 def test_settling_more_than_there_is_is_a_bug_and_changes_nothing() -> None:
     tracker = OffsetTracker()
     begin(tracker, 4)
-    ticket = begin(tracker, 5, size=10)
-    ticket.settle()
+    pending = begin(tracker, 5, size=10)
+    pending.settle()
     with pytest.raises(RuntimeError, match="offset 5 settled more often than it has deliveries"):
-        ticket.settle()
+        pending.settle()
     assert (tracker.open_records, tracker.open_bytes) == (1, 1)
 
 
@@ -300,25 +300,25 @@ def test_an_offset_that_comes_twice_or_backwards_is_a_bug_and_changes_nothing() 
     before = tracker.committable()
     for offset in (5, 4):
         with pytest.raises(RuntimeError, match=f"offset {offset} came when 6 was next"):
-            tracker.begin(offset, 1, 1)
-    assert (tracker.committable(), tracker.window, tracker.open_records) == (before, 1, 1)
+            tracker.track(offset, 1, 1)
+    assert (tracker.committable(), tracker.span, tracker.open_records) == (before, 1, 1)
 
 
 def test_a_record_without_deliveries_leaves_the_tracker_as_it_was() -> None:
     tracker = OffsetTracker()
     with pytest.raises(ValueError, match="at least one delivery"):
-        tracker.begin(5, 10, 0)
+        tracker.track(5, 10, 0)
     assert tracker.committable() is None
     assert begin(tracker, 5).is_open
 
 
 def test_a_partition_that_is_given_back_marks_its_tickets() -> None:
     tracker = OffsetTracker()
-    ticket = begin(tracker, 5)
-    assert not ticket.is_leaving
-    tracker.leave()
-    assert ticket.is_leaving
-    ticket.settle()
+    pending = begin(tracker, 5)
+    assert not pending.is_revoked
+    tracker.revoke()
+    assert pending.is_revoked
+    pending.settle()
     assert tracker.committable() == Committable(6, "")
 
 
@@ -372,7 +372,7 @@ def test_the_map_counts_for_its_own_topic_alone(then: TopicIdentity | None, now:
     assert settled_in(now, committed) == ([7] if then == now else [])
     tracker = OffsetTracker(committed, now)
     assert begin(tracker, 6).is_open
-    assert (tracker.begin(7, 1, 1) is None) == (then == now)
+    assert (tracker.track(7, 1, 1) is None) == (then == now)
 
 
 def test_a_topic_was_recreated_when_its_cluster_gives_it_another_id() -> None:
@@ -464,12 +464,12 @@ def test_a_tracker_with_unreadable_metadata_begins_everything() -> None:
 )
 def test_what_is_left_to_the_next_owner(deliveries: int, *, is_lost: bool, left_open: bool) -> None:
     tracker = OffsetTracker()
-    ticket = tracker.begin(0, 1, deliveries)
-    assert ticket is not None
-    assert (ticket.is_leaving, ticket.is_left_open) == (False, False)
-    tracker.leave(is_lost=is_lost)
-    assert ticket.is_leaving
-    assert ticket.is_left_open is left_open
+    pending = tracker.track(0, 1, deliveries)
+    assert pending is not None
+    assert (pending.is_revoked, pending.is_for_next_owner) == (False, False)
+    tracker.revoke(is_lost=is_lost)
+    assert pending.is_revoked
+    assert pending.is_for_next_owner is left_open
 
 
 def test_offsets_that_the_consumer_has_passed_are_committed() -> None:
@@ -479,11 +479,11 @@ def test_offsets_that_the_consumer_has_passed_are_committed() -> None:
     begin(tracker, 5).settle()
     tracker.pass_over(7)  # a transaction's marker
     assert (tracker.committable(), tracker.next_offset) == (Committable(7, ""), 7)
-    ticket = begin(tracker, 8)
+    pending = begin(tracker, 8)
     tracker.pass_over(20)
     assert tracker.committable() == Committable(8, ""), "an open record is not passed"
     tracker.pass_over(3)
-    ticket.settle()
+    pending.settle()
     assert tracker.committable() == Committable(20, "")
     empty = OffsetTracker()
     empty.pass_over(4)
@@ -492,9 +492,9 @@ def test_offsets_that_the_consumer_has_passed_are_committed() -> None:
 
 def test_offsets_that_were_passed_over_leave_the_map() -> None:
     first = OffsetTracker()
-    tickets = [begin(first, offset) for offset in range(5, 10)]
-    tickets[2].settle()
-    tickets[4].settle()
+    pending_records = [begin(first, offset) for offset in range(5, 10)]
+    pending_records[2].settle()
+    pending_records[4].settle()
     second = OffsetTracker(first.committable())
     second.pass_over(8)
     assert second.committable() == Committable(8, encode_metadata(8, [9]))

@@ -377,7 +377,7 @@ def test_whatever_the_reply_there_is_one_outcome_per_entry(
 
 
 @pytest.mark.parametrize(
-    ("failed", "presence"),
+    ("failed", "bus_status"),
     [
         (None, "there"),
         (CallFailed("DescribeEventBus", "ResourceNotFoundException", "", 400), "gone"),
@@ -388,5 +388,5 @@ def test_whatever_the_reply_there_is_one_outcome_per_entry(
         (CallFailed("DescribeEventBus", "ReadTimeout", ""), "unknown"),
     ],
 )
-def test_only_describe_event_bus_tells_whether_a_bus_exists(failed: CallFailed | None, presence: str) -> None:
-    assert judge_look(failed) == presence
+def test_only_describe_event_bus_tells_whether_a_bus_exists(failed: CallFailed | None, bus_status: str) -> None:
+    assert judge_look(failed) == bus_status

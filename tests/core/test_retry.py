@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
 from pushrail_stream.core.retry import (
-    Again,
-    Bury,
+    DeadLetter,
     Decision,
-    Move,
+    RetryInMemory,
+    RetryOnTopic,
     RetryPolicy,
-    Settle,
-    Standing,
+    RetryState,
+    Settled,
     backoff,
     decide,
     move_on,
@@ -32,34 +32,38 @@ def after(
     outcome: Outcome, *, age_secs: float = 0.0, delay_secs: float = 0.1, left_secs: float = 10.0, tier: int = 0,
     busy_secs: float | None = None, policy: RetryPolicy = POLICY,
 ) -> Decision:  # fmt: skip
-    return decide(outcome, Standing(age_secs, left_secs, tier, busy_secs), delay_secs, policy)
+    return decide(outcome, RetryState(age_secs, left_secs, tier, busy_secs), delay_secs, policy)
 
 
 def test_what_waits_for_its_turn_to_sign_in_stays_on_its_tier() -> None:
     queued = Retryable(SIGN_INS_QUEUED, "more than 100 a second are due")
-    assert after(queued) == Again(0.1, "held")
+    assert after(queued) == RetryInMemory(0.1, "held")
     tiers = POLICY.tiers
     for tier, stays in ((0, tiers[0]), (1, tiers[0]), (2, tiers[1]), (3, tiers[2])):
-        assert after(queued, tier=tier, left_secs=0.0) == Move(stays, "held")
-    assert after(queued, age_secs=DAY) == Bury("expired", SIGN_INS_QUEUED, "more than 100 a second are due")
+        assert after(queued, tier=tier, left_secs=0.0) == RetryOnTopic(stays, "held")
+    assert after(queued, age_secs=DAY) == DeadLetter("expired", SIGN_INS_QUEUED, "more than 100 a second are due")
 
 
 @pytest.mark.parametrize(
     ("outcome", "young", "old"),
     [
-        (Delivered("event-1"), Settle(), Settle()),
-        (Retryable("500", "oh"), Again(0.1, "retryable"), Bury("expired", "500", "oh")),
-        (Retryable("SignatureDoesNotMatch", "we", ours=True), Again(0.1, "retryable"), Again(0.1, "retryable")),
-        (Throttled("SlowDown", "hey"), Again(0.1, "throttled"), Bury("expired", "SlowDown", "hey")),
+        (Delivered("event-1"), Settled(), Settled()),
+        (Retryable("500", "oh"), RetryInMemory(0.1, "retryable"), DeadLetter("expired", "500", "oh")),
+        (
+            Retryable("SignatureDoesNotMatch", "we", ours=True),
+            RetryInMemory(0.1, "retryable"),
+            RetryInMemory(0.1, "retryable"),
+        ),
+        (Throttled("SlowDown", "hey"), RetryInMemory(0.1, "throttled"), DeadLetter("expired", "SlowDown", "hey")),
         (
             Rejected("MalformedDetail", "no"),
-            Bury("rejected", "MalformedDetail", "no"),
-            Bury("rejected", "MalformedDetail", "no"),
+            DeadLetter("rejected", "MalformedDetail", "no"),
+            DeadLetter("rejected", "MalformedDetail", "no"),
         ),
         (
             Blocked("AccessDenied", "never"),
-            Bury("blocked", "AccessDenied", "never"),
-            Bury("blocked", "AccessDenied", "never"),
+            DeadLetter("blocked", "AccessDenied", "never"),
+            DeadLetter("blocked", "AccessDenied", "never"),
         ),
     ],
 )
@@ -83,7 +87,7 @@ def test_no_outcome_is_missing_above() -> None:
 )
 def test_our_own_fault_is_never_a_dead_letter(**circumstances: Any) -> None:
     decided = after(Retryable("InvalidClientTokenId", "our key", ours=True), **circumstances)
-    assert isinstance(decided, Again | Move)
+    assert isinstance(decided, RetryInMemory | RetryOnTopic)
 
 
 FAILED = Retryable("500", "oh")
@@ -91,14 +95,14 @@ SLOW = Throttled("SlowDown", "hey")
 
 
 def test_what_cannot_wait_in_memory_any_longer_moves_to_the_first_retry_tier() -> None:
-    assert after(FAILED, delay_secs=2.0, left_secs=2.1) == Again(2.0, "retryable")
-    assert after(FAILED, delay_secs=2.0, left_secs=2.0) == Move(POLICY.tiers[0], "retryable")
-    assert after(SLOW, delay_secs=2.0, left_secs=2.0) == Move(POLICY.tiers[0], "throttled")
+    assert after(FAILED, delay_secs=2.0, left_secs=2.1) == RetryInMemory(2.0, "retryable")
+    assert after(FAILED, delay_secs=2.0, left_secs=2.0) == RetryOnTopic(POLICY.tiers[0], "retryable")
+    assert after(SLOW, delay_secs=2.0, left_secs=2.0) == RetryOnTopic(POLICY.tiers[0], "throttled")
 
 
 def test_a_delivery_climbs_one_tier_a_time_and_stays_on_the_last() -> None:
     moved = [after(FAILED, left_secs=0, tier=tier) for tier in range(5)]
-    assert moved == [Move(POLICY.tiers[index], "retryable") for index in (0, 1, 2, 2, 2)]
+    assert moved == [RetryOnTopic(POLICY.tiers[index], "retryable") for index in (0, 1, 2, 2, 2)]
 
 
 @pytest.mark.parametrize("tier", range(5))
@@ -108,14 +112,14 @@ def test_a_delivery_climbs_one_tier_a_time_and_stays_on_the_last() -> None:
 def test_waiting_for_a_destination_that_makes_progress_takes_as_long_as_its_queue_is(
     tier: int, busy_secs: float, index: int
 ) -> None:
-    assert after(SLOW, left_secs=0, tier=tier, busy_secs=busy_secs) == Move(POLICY.tiers[index], "throttled")
-    assert move_on(Standing(0, 0, tier, busy_secs), POLICY) == Move(POLICY.tiers[index], "held")
+    assert after(SLOW, left_secs=0, tier=tier, busy_secs=busy_secs) == RetryOnTopic(POLICY.tiers[index], "throttled")
+    assert move_on(RetryState(0, 0, tier, busy_secs), POLICY) == RetryOnTopic(POLICY.tiers[index], "held")
 
 
 def test_for_one_that_takes_nothing_or_fails_it_climbs() -> None:
-    assert move_on(Standing(0, 0, 1, None), POLICY) == Move(POLICY.tiers[1], "held")
-    assert after(SLOW, left_secs=0, tier=1) == Move(POLICY.tiers[1], "throttled")
-    assert after(FAILED, left_secs=0, tier=1, busy_secs=10.0) == Move(POLICY.tiers[1], "retryable")
+    assert move_on(RetryState(0, 0, 1, None), POLICY) == RetryOnTopic(POLICY.tiers[1], "held")
+    assert after(SLOW, left_secs=0, tier=1) == RetryOnTopic(POLICY.tiers[1], "throttled")
+    assert after(FAILED, left_secs=0, tier=1, busy_secs=10.0) == RetryOnTopic(POLICY.tiers[1], "retryable")
 
 
 def test_a_policy_without_a_tier_is_refused() -> None:
@@ -141,4 +145,4 @@ def test_no_pause_is_negative_or_over_the_cap(attempts: int, jitter: float, poli
 @given(st.floats(0, 1e9), policies)
 def test_a_delivery_expires_at_its_policys_age_and_not_before(age_secs: float, policy: RetryPolicy) -> None:
     decided = after(Retryable("500", ""), age_secs=age_secs, policy=policy)
-    assert isinstance(decided, Bury) == (age_secs >= policy.max_age_secs)
+    assert isinstance(decided, DeadLetter) == (age_secs >= policy.max_age_secs)

@@ -20,13 +20,13 @@ from tests.tools import needed_tool
 DELIVERED = 'pushrail_deliveries_total{state="delivered"}'
 RETRY_TOPIC = 'pushrail_retry_delay_seconds{topic="retry"}'
 COMMITTED = 'pushrail_committed_offset_age_seconds{topic="events"}'
-TURNED = 'pushrail_consumer_turn_age_seconds{client="events"}'
+TURNED = 'pushrail_consumer_poll_age_seconds{client="events"}'
 UNREAD = 'pushrail_partition_unread_seconds{topic="events"}'
 LAG, UNDELIVERED = (
     'pushrail_consumer_lag_records{topic="events"}',
     'pushrail_oldest_undelivered_age_seconds{topic="events"}',
 )
-SUSPENDED, GONE = "pushrail_destinations_suspended", "pushrail_buses_gone"
+SUSPENDED, GONE = "pushrail_destinations_suspended", "pushrail_buses_missing"
 BEGUN, OPEN, TIMED = (
     "pushrail_deliveries_begun_total", "pushrail_deliveries_in_flight", "pushrail_delivery_latency_seconds_count",
 )  # fmt: skip

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 
 class Relay:
-    """Passes everything on. Replies on connections that were made after `hold` wait for `let_go`."""
+    """Passes everything on. Replies on connections that were made after `hold` wait for `evict`."""
 
     def __init__(self, host: str, port: int) -> None:
         self.url = ""

@@ -11,7 +11,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import Attempted, Held, PartitionsAssigned, Trimmed
+from pushrail_stream.core.signals import Attempted, Backpressure, PartitionsAssigned, RecordsTrimmed
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import (
     CallError,
@@ -203,7 +203,7 @@ async def test_a_worker_holds_no_more_than_it_may_and_goes_on(real_kafka: str) -
         bus.set_plan([Rule(CallError(503, "ServiceUnavailable"))])
         async with running(settings, [destination(0)]) as worker:
             await produce(settings, [("acct_0", event(0, n)) for n in range(3000)])
-            await worker.until(lambda: any(isinstance(s, Held) for s in worker.signals))
+            await worker.until(lambda: any(isinstance(s, Backpressure) for s in worker.signals))
             held = worker.worker.ledger.in_flight
             assert 200 <= held <= 200 + 500, "at most one hand-over beyond the limit"
             bus.set_plan([])
@@ -226,12 +226,12 @@ async def test_events_that_retention_removed_unread_are_told_of(real_kafka: str)
         remove_below(settings, number, len(read) + len(gone))
         async with running(settings, [destination(0)]) as worker:
             await worker.settled(len(left))
-            told = [signal for signal in worker.signals if isinstance(signal, Trimmed)]
-        assert told == [Trimmed(Partition(settings.topics.events, number), len(read), len(read) + len(gone))]
+            told = [signal for signal in worker.signals if isinstance(signal, RecordsTrimmed)]
+        assert told == [RecordsTrimmed(Partition(settings.topics.events, number), len(read), len(read) + len(gone))]
         assert [a.detail.encode() for a in bus.arrivals] == [value for _, value in [*read, *left]]
         async with running(settings, [destination(0)]) as worker:
             await worker.until(lambda: any(isinstance(signal, PartitionsAssigned) for signal in worker.signals))
-            assert not any(isinstance(signal, Trimmed) for signal in worker.signals), "once"
+            assert not any(isinstance(signal, RecordsTrimmed) for signal in worker.signals), "once"
 
 
 def remove_below(settings: Settings, partition: int, offset: int) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pushrail_stream.app import open_registry, open_store
 from pushrail_stream.core.signals import (
-    BusBack,
-    BusGone,
+    BusFound,
+    BusMissing,
     DocumentRefused,
     RegistryChanged,
     Resumed,
@@ -28,6 +27,7 @@ from pushrail_stream.ports.documents import DocumentStore
 from pushrail_stream.registry import Catalog, to_document
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Latency, Match, Rule
 from pushrail_stream.settings import Settings
+from pushrail_stream.worker import open_registry, open_store
 from tests.e2e.relay import Relay
 from tests.e2e.world import (
     KEY_ID,
@@ -43,7 +43,7 @@ from tests.e2e.world import (
     running,
     settings_for,
 )
-from tests.faults.world import LATENCY_SECS, most_under_way
+from tests.faults.world import LATENCY_SECS, max_in_flight
 
 pytestmark = pytest.mark.kafka
 NEW_KEY_ID, NEW_SECRET = "AKIAIOSFODNN8EXAMPLE", "another-secret-of-the-customer"
@@ -227,11 +227,11 @@ async def test_limits_hold_from_the_next_batch_on(open_live: Callable[[], Any]) 
     async with open_live() as live:
         live.bus.set_plan([Rule(Latency(LATENCY_SECS), Match(operation="PutEvents"))])
         await live.send(200)
-        assert most_under_way(live.bus) > 1
+        assert max_in_flight(live.bus) > 1
         await live.put(document(0, limits={"maxInFlight": 1}))
         live.bus.clear()
         await live.send(100)
-        assert most_under_way(live.bus) == 1
+        assert max_in_flight(live.bus) == 1
 
 
 async def test_a_bus_that_does_not_exist_costs_dead_letters_and_no_events_and_resumes_once_it_is_made(
@@ -243,7 +243,7 @@ async def test_a_bus_that_does_not_exist_costs_dead_letters_and_no_events_and_re
         taken = live.bus.counts()["calls"]
         await live.put(document(0, **missing))
         await live.send(300)
-        assert live.told(BusGone) == 1
+        assert live.told(BusMissing) == 1
         assert live.bus.counts()["calls"] == taken, "nothing is sent where it would vanish"
         letters = await asyncio.to_thread(read_all, live.settings, live.settings.topics.dlq)
         assert [said["pushrail-error-code"] for _, _, said in letters] == ["EventBusNotFound"] * 300
@@ -253,7 +253,7 @@ async def test_a_bus_that_does_not_exist_costs_dead_letters_and_no_events_and_re
         # With another key it is asked about at once, and not in 30 s.
         await live.put(document(0, **missing, auth={**document(0)["auth"], **NEW_KEY}))
         await live.send(1)
-        await live.worker.until(lambda: live.told(BusBack) == 1)
+        await live.worker.until(lambda: live.told(BusFound) == 1)
         live.bus.clear()
         await live.send(2)
         assert [arrival.bus_arn for arrival in live.bus.arrivals] == [bus_arn(9)] * 2
@@ -263,9 +263,9 @@ async def test_a_missing_bus_ends_with_its_document(open_live: Callable[[], Any]
     async with open_live() as live:
         await live.put(document(0, busArn=bus_arn(9)))
         await live.send(1)
-        assert "pushrail_buses_gone 1.0" in await live.metrics()
+        assert "pushrail_buses_missing 1.0" in await live.metrics()
         await live.delete()
-        assert "pushrail_buses_gone 0.0" in await live.metrics()
+        assert "pushrail_buses_missing 0.0" in await live.metrics()
 
 
 async def test_a_destination_that_was_mended_takes_a_burst(open_live: Callable[[], Any]) -> None:

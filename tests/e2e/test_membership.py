@@ -12,11 +12,10 @@ from collections.abc import Mapping
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from pushrail_stream.app import Worker, run_worker
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import (
+    Backpressure,
     CommitFailed,
-    Held,
     KafkaTrouble,
     Membership,
     PartitionsAssigned,
@@ -30,6 +29,7 @@ from pushrail_stream.registry import DestinationIndex
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Latency, Match, Rule
 from pushrail_stream.settings import ClientProperties, Settings
+from pushrail_stream.worker import Worker, run_worker
 from tests.e2e.world import (
     PARTITIONS,
     Watched,
@@ -184,7 +184,7 @@ async def test_a_worker_that_is_held_back_for_longer_than_max_poll_interval_stay
         async with running(settings, DESTINATIONS) as worker:
             produced = records(0, 1200)
             await produce(settings, produced)
-            await worker.until(lambda: any(isinstance(s, Held) and s.on for s in worker.signals))
+            await worker.until(lambda: any(isinstance(s, Backpressure) and s.on for s in worker.signals))
             part, told = owned(worker), len(worker.signals)
             loop = asyncio.get_running_loop()
             over = loop.time() + 1.5 * INTERVAL_SECS

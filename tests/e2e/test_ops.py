@@ -15,7 +15,6 @@ from confluent_kafka import Consumer, Message
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 
-from pushrail_stream.app import run_worker
 from pushrail_stream.core.signals import Membership
 from pushrail_stream.errors import Failed
 from pushrail_stream.kafka.options import kafka_options
@@ -23,6 +22,7 @@ from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.registry import DestinationIndex
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Hang, Match, Probability, Rule, Times
+from pushrail_stream.worker import run_worker
 from tests.conftest import LocalKafkaFactory
 from tests.e2e.world import (
     KEY_ID,
@@ -147,7 +147,7 @@ async def test_two_workers_are_one_truth_when_their_metrics_are_added_up(real_ka
         async with running(settings, destinations) as one, running(settings, destinations) as two:
             for worker in (one, two):
                 await both(worker, active=True)
-            # Partitions may still move: what is then under way is dropped by one and begun by the other.
+            # Partitions may still move: what is then in flight is dropped by one and begun by the other.
             await produce(settings, [(f"acct_{n % 3}", event(n % 3, n)) for n in range(600)])
             await bus.wait_for_arrivals(600)
             async with asyncio.timeout(60):
@@ -204,7 +204,7 @@ async def test_a_worker_is_ready_from_its_joining_to_its_stopping(real_kafka: st
                     await ask(port, "/metrics")
             worker.worker.stop()
             assert await ask(port, "/readyz") == (503, {"ready": False, "reasons": ["stopping"]})
-            assert await ask(port, "/livez") == (200, {"live": True}), "what is under way is still finished"
+            assert await ask(port, "/livez") == (200, {"live": True}), "what is in flight is still finished"
 
 
 async def test_a_worker_whose_consumer_is_stuck_in_the_library_is_not_ready(
@@ -230,7 +230,7 @@ async def test_a_worker_whose_consumer_is_stuck_in_the_library_is_not_ready(
                 free.clear()
                 answer = await until_answered(port, 503)
                 assert re.fullmatch(r"consumer of (events|retries): stuck for \d+ s", answer["reasons"][0])
-                assert totals((await ask(port, "/metrics"))[1])["pushrail_consumer_turn_age_seconds"] > 1
+                assert totals((await ask(port, "/metrics"))[1])["pushrail_consumer_poll_age_seconds"] > 1
             finally:
                 free.set()
             await until_answered(port, 200)

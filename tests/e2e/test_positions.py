@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from pushrail_stream.core.offsets import Committable, decode_settled, encode_metadata, topic_of
 from pushrail_stream.core.record import Partition, TopicIdentity
-from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, StartedAnew
+from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, PartitionRestarted
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topic_ids import TopicIdentities
@@ -132,7 +132,7 @@ async def test_a_topic_that_is_recreated_while_it_is_read_loses_nothing(
             await produce(settings, records(range(1000, 1000 + count)))
             await until_all_arrived(bus, range(1000, 1000 + count))
             if protocol == "classic":
-                await worker.until(lambda: any(isinstance(s, StartedAnew) for s in worker.signals))
+                await worker.until(lambda: any(isinstance(s, PartitionRestarted) for s in worker.signals))
             now = await asyncio.to_thread(identity, settings, topic)
             await eventually(lambda: _topics_of_commits(settings) == {now})
         assert committed(settings) == ends(settings, topic)
@@ -160,7 +160,7 @@ async def test_a_commit_for_the_earlier_topic_of_that_name_means_nothing(real_ka
         commit(settings, settings.kafka.group_id, topic, number, left)
         async with running(settings, [destination(0)]) as worker:
             await until_all_arrived(bus, range(10))
-            assert StartedAnew(Partition(topic, number), "recreated", 5) in worker.signals
+            assert PartitionRestarted(Partition(topic, number), "recreated", 5) in worker.signals
         assert committed(settings)[number] == 10
 
 
@@ -176,7 +176,7 @@ async def test_a_retry_topic_that_is_recreated_loses_nothing(real_kafka: str) ->
             await eventually(lambda: sum(committed(settings).values()) == 20)
             await eventually(lambda: sum(committed(settings, retry).values()) > 0)
             await asyncio.to_thread(recreate, settings, retry)
-            await worker.until(lambda: any(isinstance(s, StartedAnew) for s in worker.signals))
+            await worker.until(lambda: any(isinstance(s, PartitionRestarted) for s in worker.signals))
             await produce(settings, records(range(20, 40)))
             await eventually(lambda: sum(committed(settings).values()) == 40)
             bus.set_plan([])
@@ -213,7 +213,7 @@ async def test_a_commit_that_was_carried_over_to_another_cluster_counts_by_its_o
         before = len(bus.arrivals)
         async with running(over_there, [destination(0)]) as worker:
             await eventually(lambda: details(range(10)) <= set(arrived(bus)[before:]))
-            assert not any(isinstance(s, StartedAnew) for s in worker.signals)
+            assert not any(isinstance(s, PartitionRestarted) for s in worker.signals)
         assert not details(range(100, 100 + shift)) & set(arrived(bus)), "what was committed is not read again"
 
 
@@ -293,7 +293,7 @@ async def test_a_log_that_is_cut_off_while_it_is_read_is_read_again(
             await asyncio.to_thread(kafka.start)
             await produce(settings, records(range(1000, 1000 + count)))
             await until_all_arrived(bus, range(1000, 1000 + count))
-            assert StartedAnew(Partition(topic, number), "went_back", 100) in worker.signals
+            assert PartitionRestarted(Partition(topic, number), "went_back", 100) in worker.signals
             await eventually(lambda: committed(settings)[number] == 50 + count)
 
 

@@ -13,7 +13,7 @@ from confluent_kafka import OFFSET_END, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import SteppedOver, Trimmed
+from pushrail_stream.core.signals import OffsetsSkipped, RecordsTrimmed
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
 from tests.e2e.desk import Desk
@@ -67,7 +67,7 @@ async def test_markers_and_aborted_records_are_committed_past_and_are_no_loss_wh
             await produce(settings, [("acct_0", event(0, 9))])
             await worker.settled(1)
             await until(lambda: committed(settings) == ends(settings, settings.topics.events))
-        assert not [told for told in worker.signals if isinstance(told, Trimmed)]
+        assert not [told for told in worker.signals if isinstance(told, RecordsTrimmed)]
 
 
 @pytest.mark.parametrize("more", [True, False], ids=["records follow", "none follow"])
@@ -155,8 +155,8 @@ async def test_a_batch_that_cannot_be_read_is_named_and_stepped_over_on_an_order
             again = await desk.ask("topics", "skip", f"{where}/1", "--reason", "too large")
             assert (again["end"], again["repeated"]) == (11, True)
             await worker.settled(2)
-            assert [told for told in worker.signals if isinstance(told, SteppedOver)] == [
-                SteppedOver(Partition(settings.topics.events, 0), 1, 11, "too large")
+            assert [told for told in worker.signals if isinstance(told, OffsetsSkipped)] == [
+                OffsetsSkipped(Partition(settings.topics.events, 0), 1, 11, "too large")
             ]
             await until(lambda: committed(settings) == ends(settings, settings.topics.events))
         assert [arrival.detail.encode() for arrival in bus.arrivals] == [event(0, 0), event(0, 11)]

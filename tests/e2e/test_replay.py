@@ -387,9 +387,9 @@ async def test_deliveries_that_a_missing_bus_swallowed_are_sent_again_by_the_com
         dead = sum(letters(settings).values())
         assert len(arrived(bus, bus_arn(0))) == next(numbers) - 1 - dead, "every event that is no dead letter"
         assert len(arrived(bus, bus_arn(1))) == len(arrived(bus, bus_arn(0))) + dead
-    lines = [json.loads(line) for line in log if '"bus_gone"' in line or '"bus_back"' in line]
+    lines = [json.loads(line) for line in log if '"bus_missing"' in line or '"bus_found"' in line]
     assert [(line["event"], line["delivered_since"], line["replay"]) for line in lines] == [
-        ("bus_gone", swallowed, gone["replay"]), ("bus_back", swallowed, gone["replay"]),
+        ("bus_missing", swallowed, gone["replay"]), ("bus_found", swallowed, gone["replay"]),
     ]  # fmt: skip
 
 

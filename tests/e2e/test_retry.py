@@ -103,7 +103,7 @@ async def test_a_destination_that_blocks_everything_is_suspended_without_further
             [suspended] = [signal for signal in worker.signals if isinstance(signal, Suspended)]
             assert (suspended.destination.id, suspended.probe_in_secs) == ("dst_0", 30)
             refused = [s for s in worker.signals if isinstance(s, Attempted) and s.destination.id == "dst_0"]
-            assert 5 <= len(refused) <= 5 + 8, "what was under way already, and no more"
+            assert 5 <= len(refused) <= 5 + 8, "what was in flight already, and no more"
             assert not any(isinstance(signal, Resumed) for signal in worker.signals)
         letters = read_all(settings, settings.topics.dlq)
         assert len(letters) == 200

@@ -12,7 +12,6 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from pushrail_stream.app import Worker, run_worker
 from pushrail_stream.core.destination import AccessKey, Destination, Limits, Secret
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.kafka.admin import retry_while_settling
@@ -26,6 +25,7 @@ from pushrail_stream.registry import DestinationIndex
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
+from pushrail_stream.worker import Worker, run_worker
 
 KEY_ID = "AKIAIOSFODNN7EXAMPLE"
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"

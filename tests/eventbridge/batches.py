@@ -9,7 +9,7 @@ from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Auth, Destination
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, decode
-from pushrail_stream.core.offsets import OffsetTracker, Ticket
+from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
 from pushrail_stream.core.record import Headers, Record
 
 BUS = "arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events"
@@ -48,7 +48,9 @@ def batch_of(target: Destination, values: list[bytes], headers: Headers = ()) ->
         assert isinstance(event, Event), event
         record = Record("pushrail.events", 0, offset, b"acct_1", raw, headers, 0)
         deliveries.append(
-            Delivery(event, record, target.id, entry_size(event, target), Ticket(OffsetTracker(), offset, 0, 1, 0))
+            Delivery(
+                event, record, target.id, entry_size(event, target), PendingRecord(OffsetTracker(), offset, 0, 1, 0)
+            )
         )
     return Batch(target, tuple(deliveries))
 

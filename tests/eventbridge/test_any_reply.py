@@ -108,7 +108,7 @@ async def test_no_reply_makes_the_port_raise(reply: bytes) -> None:
         options = EventBridgeOptions(endpoint_url=server.url, connect_timeout_secs=SECS, read_timeout_secs=SECS)
         async with EventBridge.open(options) as bus:
             answer = await bus.put(batch(TARGET, ENTRIES))
-            presence = await bus.look(TARGET)
+            bus_status = await bus.look(TARGET)
     assert isinstance(answer, Answered | CallFailed)
-    assert presence in {"there", "gone", "denied", "unknown"}
+    assert bus_status in {"there", "gone", "denied", "unknown"}
     check_that_it_can_be_kept(answer)

@@ -94,7 +94,7 @@ async def test_a_changed_document_signs_the_next_call(base_credentials: tuple[st
             await server.wait_for_calls(1)
             assert isinstance(await us.put(to(AccessKey("AKIACUSTOMER00000001", Secret("new-secret")))), Answered)
             assert not old.done()
-        assert isinstance(old.result(), Answered), "what is under way ends as it began"
+        assert isinstance(old.result(), Answered), "what is in flight ends as it began"
         assert isinstance(await us.put(to(ASSUME)), Answered)
         assert keys_used(server) == [KEY, "AKIACUSTOMER00000001", server.assumed[0].issued_key]
 

@@ -36,7 +36,7 @@ async def world() -> AsyncIterator[tuple[EventBridge, FaultBus]]:
 async def hanging(
     us: EventBridge, batches: list[Batch], are_there: Callable[[], Awaitable[None]]
 ) -> AsyncIterator[None]:
-    """Calls that are under way when the block begins and still are when it ends."""
+    """Calls that are in flight when the block begins and still are when it ends."""
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(us.put(one)) for one in batches]
         await are_there()

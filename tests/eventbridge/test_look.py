@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pushrail_stream.core.destination import AccessKey, Auth, Secret
-from pushrail_stream.core.outcome import Answered, Presence
+from pushrail_stream.core.outcome import Answered, BusStatus
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Garbage, Match, ResetBefore, Rule
 from pushrail_stream.sandbox.bus.faults import Effect
@@ -39,7 +39,7 @@ async def test_a_key_that_may_not_ask_is_denied(base_credentials: tuple[str, str
 
 
 @pytest.mark.parametrize(
-    ("effect", "presence"),
+    ("effect", "bus_status"),
     [
         (CallError(400, "AccessDeniedException"), "denied"),
         (CallError(400, "ThrottlingException"), "busy"),
@@ -56,13 +56,13 @@ async def test_a_key_that_may_not_ask_is_denied(base_credentials: tuple[str, str
 )
 @pytest.mark.parametrize("is_there", [True, False])
 async def test_what_is_no_answer_to_the_question_is_neither_there_nor_gone(
-    base_credentials: tuple[str, str], effect: Effect, presence: Presence, *, is_there: bool
+    base_credentials: tuple[str, str], effect: Effect, bus_status: BusStatus, *, is_there: bool
 ) -> None:
     async with world(base_credentials) as (us, server):
         if not is_there:
             server.directory.buses.clear()
         server.set_plan([Rule(effect, ON_LOOK)])
-        assert await us.look(destination(ASSUME)) == presence
+        assert await us.look(destination(ASSUME)) == bus_status
 
 
 @pytest.mark.parametrize("arn", ["arn:aws:events:us-east-1:123456789012:event-bus/default", None, [BUS]])

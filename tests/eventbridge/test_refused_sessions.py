@@ -52,7 +52,7 @@ async def test_late_refusals_of_an_old_session_leave_the_new_one_alone(base_cred
             await running[0]
             clock.epoch += 60  # the new session is no longer kept for being new
         assert all(isinstance(task.result(), Answered) for task in running)
-        assert keys_used(server)[: 1 + 8] == [old] * (1 + 8), "all eight were under way with the old session"
+        assert keys_used(server)[: 1 + 8] == [old] * (1 + 8), "all eight were in flight with the old session"
         assert len(server.assumed) == 1 + 1
 
 

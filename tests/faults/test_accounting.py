@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from pushrail_stream.app import open_registry
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, EntryError, Latency, Match, Probability, Rule, Times
 from pushrail_stream.settings import Settings
+from pushrail_stream.worker import open_registry
 from tests.e2e.world import bus_arn, committed, destination, ends, event, produce, read_all, running
-from tests.faults.world import LATENCY_SECS, most_under_way, outside, until
+from tests.faults.world import LATENCY_SECS, max_in_flight, outside, until
 
 pytestmark = pytest.mark.kafka
 SHIPPED = Path(__file__).parents[2] / "config" / "destinations"
@@ -132,4 +132,4 @@ async def test_calls_under_way_are_bounded(embedded_broker: EmbeddedBroker, most
         async with running(settings, [destination(0, limits=Limits(max_in_flight=most))]) as worker:
             await produce(settings, (("acct_0", event(0, n)) for n in range(100)))
             await worker.settled(100)
-        assert most_under_way(bus) == most
+        assert max_in_flight(bus) == most

@@ -7,7 +7,7 @@ import pytest
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Latency, Match, Rule, Times
 from tests.e2e.world import committed, destination, ends, event, produce, running
-from tests.faults.world import LATENCY_SECS, PATIENT, attempts, letters, most_under_way, outside
+from tests.faults.world import LATENCY_SECS, PATIENT, attempts, letters, max_in_flight, outside
 
 pytestmark = pytest.mark.kafka
 
@@ -90,4 +90,4 @@ async def test_fixed_sleep_after_every_put(embedded_broker: EmbeddedBroker) -> N
         async with running(settings, [destination(0)]) as worker:
             await produce(settings, (("acct_0", event(0, n)) for n in range(400)))
             await worker.settled(400)
-        assert most_under_way(bus) == destination(0).limits.max_in_flight
+        assert max_in_flight(bus) == destination(0).limits.max_in_flight

@@ -81,7 +81,7 @@ async def test_empty_keys_fall_through_to_our_own(
 
 
 async def test_client_cached_by_config_not_by_credentials(embedded_broker: EmbeddedBroker) -> None:
-    """Keys are rotated under a running worker: the next batch has the new ones, what is under way ends on the old."""
+    """Keys are rotated under a running worker: the next batch has the new ones, what is in flight ends on the old."""
     secrets = {"OLD": SECRET, "NEW": NEW_SECRET}
     catalog = Catalog(lambda _, content: parse_document(content, environ=secrets, default_max_in_flight=8))
 

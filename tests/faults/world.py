@@ -37,11 +37,11 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 LATENCY_SECS = 0.3
-"""Long enough that calls that may be under way together are, on a busy machine too."""
+"""Long enough that calls that may be in flight together are, on a busy machine too."""
 
 
-def most_under_way(bus: FaultBus) -> int:
-    """Calls that were under way at once, by the bus's own records, where every reply takes `LATENCY_SECS`."""
+def max_in_flight(bus: FaultBus) -> int:
+    """Calls that were in flight at once, by the bus's own records, where every reply takes `LATENCY_SECS`."""
     began = [call.at for call in bus.calls]
     return max(sum(at <= moment < at + 0.9 * LATENCY_SECS for at in began) for moment in began)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.text import format_rfc3339
@@ -71,7 +71,7 @@ def attempt(found: Check, offset: int, destination_id: str | None, status: str =
 
 
 def letter(offset: int, destination_id: str | None = "dst_0", reason: str = "blocked") -> Letter:
-    died = DeadLetter(event_record(0, offset), reason, 1, AT, "code", "no", destination_id)  # type: ignore[arg-type]
+    died = DeadLetterCopy(event_record(0, offset), reason, 1, AT, "code", "no", destination_id)  # type: ignore[arg-type]
     return read_letter(Record("pushrail.dlq", 0, 1, b"k", died.record.value, died.headers(), AT), "acme")
 
 

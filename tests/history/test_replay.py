@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.delivery import Replay
 from pushrail_stream.core.destination import AccessKey, Destination, Secret
 from pushrail_stream.core.event import Event, Undecodable, decode
@@ -73,7 +73,7 @@ def letter(number: int, *, position: int = 0, value: bytes | None = None, **chan
         "code": "AccessDenied",
         "message": "no",
     }
-    dead = DeadLetter(record=record, **(usual | {"destination_id": f"dst_{number}"} | changes))
+    dead = DeadLetterCopy(record=record, **(usual | {"destination_id": f"dst_{number}"} | changes))
     return read_letter(Record(DLQ, 2, position, record.key, record.value, dead.headers(), AT), "acme")
 
 

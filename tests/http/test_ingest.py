@@ -319,7 +319,7 @@ async def test_what_has_come_in_is_answered_before_the_end(tmp_path: Path) -> No
     async with ingest_door(tmp_path) as door:
         door.producer.open.clear()
         async with asyncio.TaskGroup() as tasks:
-            under_way = tasks.create_task(door.post(event()))
+            in_flight = tasks.create_task(door.post(event()))
             async with asyncio.timeout(20):
                 await door.producer.entered.get()
             door.server.stop()
@@ -332,7 +332,7 @@ async def test_what_has_come_in_is_answered_before_the_end(tmp_path: Path) -> No
                         break
                     await asyncio.sleep(0.01)
             door.producer.open.set()
-        assert under_way.result()[0] == 202
+        assert in_flight.result()[0] == 202
 
 
 async def test_what_the_framework_refuses_is_a_problem_too(tmp_path: Path) -> None:

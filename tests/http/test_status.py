@@ -19,27 +19,27 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.http.ops import serve_ops
 from pushrail_stream.http.status import WorkerStatus, status_page
-from pushrail_stream.pipeline.deliver import Census, LaneView
-from pushrail_stream.pipeline.intake import PartitionView
-from pushrail_stream.pipeline.look_out import MissingView
-from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.pipeline.assignment import PartitionStats
+from pushrail_stream.pipeline.bus_monitor import MissingBusStats
+from pushrail_stream.pipeline.dispatcher import DestinationStats, DispatcherStats
+from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.pipeline import Incident
 from tests.pipeline.records import destination
 from tests.tools import needed_tool
 
 AT_MS = 1_780_000_000_000
 LANES = [
-    LaneView("dst_gone", "gone", 4, 0, 8, 0.0),
-    LaneView("dst_suspended", "suspended", 0, 0, 8, 0.0),
-    LaneView("dst_slowed", "slowed", 1_234, 2, 2, 17.25),
-    LaneView("dst_<b>odd</b>", "ok", 0, 1, 8, 120.0),
+    DestinationStats("dst_gone", "gone", 4, 0, 8, 0.0),
+    DestinationStats("dst_suspended", "suspended", 0, 0, 8, 0.0),
+    DestinationStats("dst_slowed", "slowed", 1_234, 2, 2, 17.25),
+    DestinationStats("dst_<b>odd</b>", "ok", 0, 1, 8, 120.0),
 ]
 VIEWS = {
     "events": [
-        PartitionView(Partition("pushrail.events", 1), 12, 9_600, AT_MS - 4_200, 1_000_000, 2.5),
-        PartitionView(Partition("pushrail.events", 0), 0, 0, None, None, 0.0),
+        PartitionStats(Partition("pushrail.events", 1), 12, 9_600, AT_MS - 4_200, 1_000_000, 2.5),
+        PartitionStats(Partition("pushrail.events", 0), 0, 0, None, None, 0.0),
     ],
-    "retries": [PartitionView(Partition("pushrail.retry.10s", 0), 1, 800, AT_MS - 100, 7, 0.0)],
+    "retries": [PartitionStats(Partition("pushrail.retry.10s", 0), 1, 800, AT_MS - 100, 7, 0.0)],
 }
 INCIDENTS = [
     Incident(AT_MS - 1_000, "dead letter: blocked", "dst_gone", "EventBusNotFound", "no <script>alert(1)</script>")
@@ -50,14 +50,14 @@ def ledger() -> Ledger:
     counts = Ledger()
     counts.begin(1_000_020)
     counts.deliver(1_000_000)
-    counts.bury(7)
+    counts.dead_letter(7)
     return counts
 
 
 def status(reasons: Sequence[str] = (), **changes: Any) -> WorkerStatus:
-    state = WorkerState(
+    state = WorkerStats(
         ledger=ledger(),
-        census=lambda: Census(321, 1, 1, 1, 3, 1_238),
+        dispatcher_stats=lambda: DispatcherStats(321, 1, 1, 1, 3, 1_238),
         lanes=lambda most: LANES[:most],
         partitions=lambda: VIEWS,
         lag=lambda partition, committed: None if committed is None else 40 + partition.number,
@@ -68,11 +68,11 @@ def status(reasons: Sequence[str] = (), **changes: Any) -> WorkerStatus:
     return told._replace(**changes)
 
 
-def missing(name: str, swallowed: Swallowed | None = None) -> MissingView:
-    return MissingView(destination(name), MissingBus(AT_MS - 5_000, AT_MS - 65_000), swallowed)
+def missing(name: str, swallowed: Swallowed | None = None) -> MissingBusStats:
+    return MissingBusStats(destination(name), MissingBus(AT_MS - 5_000, AT_MS - 65_000), swallowed)
 
 
-def with_missing(*views: MissingView) -> str:
+def with_missing(*views: MissingBusStats) -> str:
     told = status()
     told.worker.missing_buses = lambda: views
     return text(status_page(told))
@@ -137,7 +137,7 @@ def test_it_says_why_a_worker_is_not_ready() -> None:
 
 
 def test_before_anything_runs_it_says_that_there_is_nothing() -> None:
-    empty = status_page(WorkerStatus("w", WorkerState(), list, dict, list))
+    empty = status_page(WorkerStatus("w", WorkerStats(), list, dict, list))
     assert text(empty).count("None.") == 4
 
 
@@ -195,6 +195,6 @@ async def test_the_page_shows_the_name_of_a_file_that_is_no_utf_8() -> None:
 
 @pytest.mark.parametrize("lanes", [0, 60])
 def test_lanes_are_bounded(lanes: int) -> None:
-    many = [LaneView(f"dst_{n}", "ok", 0, 0, 8, 0.0) for n in range(lanes)]
-    state = WorkerState(lanes=lambda most: many[:most], census=lambda: Census(lanes))
+    many = [DestinationStats(f"dst_{n}", "ok", 0, 0, 8, 0.0) for n in range(lanes)]
+    state = WorkerStats(lanes=lambda most: many[:most], dispatcher_stats=lambda: DispatcherStats(lanes))
     assert status_page(status(worker=state)).count("dst_") <= 50 + 1

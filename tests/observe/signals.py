@@ -6,7 +6,7 @@ import io
 import json
 from typing import Any, final
 
-from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.outcome import Outcome
 from pushrail_stream.core.record import Record
@@ -33,8 +33,8 @@ def attempted(*results: tuple[Outcome, Decision], **changes: Any) -> Attempted:
     return signal._replace(**changes)
 
 
-def letter(reason: DeadReason, code: str, message: str, *, attempts: int = 0, to: str | None = None) -> DeadLetter:
-    return DeadLetter(record(7), reason, attempts, AT_MS, code, message, destination_id=to)
+def letter(reason: DeadReason, code: str, message: str, *, attempts: int = 0, to: str | None = None) -> DeadLetterCopy:
+    return DeadLetterCopy(record(7), reason, attempts, AT_MS, code, message, destination_id=to)
 
 
 @final

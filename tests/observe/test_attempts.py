@@ -12,8 +12,8 @@ from pushrail_stream.core.delivery import Replay
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Delivered, Rejected, Retryable, Throttled
 from pushrail_stream.core.record import Record
-from pushrail_stream.core.retry import Again, Bury, Settle
-from pushrail_stream.core.signals import CopyFailed, DeadLettered, Held, Skipped
+from pushrail_stream.core.retry import DeadLetter, RetryInMemory, Settled
+from pushrail_stream.core.signals import Backpressure, CopyFailed, DeadLettered, Skipped
 from pushrail_stream.observe.attempts import AttemptsLog
 from tests.observe.signals import AT_MS, attempted, event_of, letter
 from tests.pipeline.records import (
@@ -107,7 +107,7 @@ CALL = {
 
 def test_an_attempt_record_names_the_id_of_its_events_topic() -> None:
     log = KeptLog()
-    call = attempted((Delivered("event-1"), Settle()))
+    call = attempted((Delivered("event-1"), Settled()))
     [entry] = call.entries
     known = entry.origin._replace(topic_id="xTz2mJGYQ9uP8cVd0eLw3A")
     AttemptsLog(log)(call._replace(entries=(entry._replace(origin=known),)))
@@ -120,10 +120,10 @@ def test_one_record_per_entry_says_what_was_sent_and_what_became_of_it() -> None
     log = KeptLog()
     AttemptsLog(log)(
         attempted(
-            (Delivered("event-1"), Settle()),
-            (Retryable("InternalFailure", "try again"), Again(1.5, "retryable")),
-            (Throttled("ThrottlingException", "slower"), Again(0.0, "throttled")),
-            (Rejected("MalformedDetail", "no JSON"), Bury("rejected", "MalformedDetail", "no JSON")),
+            (Delivered("event-1"), Settled()),
+            (Retryable("InternalFailure", "try again"), RetryInMemory(1.5, "retryable")),
+            (Throttled("ThrottlingException", "slower"), RetryInMemory(0.0, "throttled")),
+            (Rejected("MalformedDetail", "no JSON"), DeadLetter("rejected", "MalformedDetail", "no JSON")),
         )
     )
     assert log.records[0] == EVENT_0 | CALL | {
@@ -168,7 +168,7 @@ def test_one_record_per_entry_says_what_was_sent_and_what_became_of_it() -> None
 
 def test_the_ids_of_one_call_show_that_they_belong_together() -> None:
     log = KeptLog()
-    AttemptsLog(log)(attempted(*[(Delivered("e"), Settle())] * 3))
+    AttemptsLog(log)(attempted(*[(Delivered("e"), Settled())] * 3))
     calls, positions = zip(*(record["attemptId"].rsplit("-", 1) for _, record in log.raw), strict=True)
     assert len(set(calls)) == 1
     assert positions == ("0", "1", "2")
@@ -177,14 +177,14 @@ def test_the_ids_of_one_call_show_that_they_belong_together() -> None:
 def test_a_call_that_got_no_reply_has_neither_status_nor_request_id() -> None:
     log = KeptLog()
     outcome = Retryable("ReadTimeoutError", "no reply in 5 s")
-    AttemptsLog(log)(attempted((outcome, Again(1, "retryable")), http_status=None, request_id=None))
+    AttemptsLog(log)(attempted((outcome, RetryInMemory(1, "retryable")), http_status=None, request_id=None))
     assert log.records[0]["httpStatus"] is None
     assert log.records[0]["requestId"] is None
 
 
 def test_only_what_was_delivered_settles() -> None:
     with pytest.raises(AssertionError):
-        AttemptsLog(KeptLog())(attempted((Retryable("503", ""), Settle())))
+        AttemptsLog(KeptLog())(attempted((Retryable("503", ""), Settled())))
 
 
 def test_an_event_that_is_not_sent_is_told_of_too() -> None:
@@ -225,10 +225,10 @@ def test_a_dead_letter_that_was_never_sent_is_told_of_once_kafka_has_it() -> Non
 def test_nothing_is_said_twice_and_nothing_about_other_signals() -> None:
     log = KeptLog()
     observe = AttemptsLog(log)
-    dead = replace(letter("blocked", "AccessDenied", "no", attempts=1, to="dst_acme"), told=True)
+    dead = replace(letter("blocked", "AccessDenied", "no", attempts=1, to="dst_acme"), reported=True)
     observe(DeadLettered(dead, event_of(record(7))))  # its attempt has told of it
     observe(CopyFailed(dead, "no", 1.0))
-    observe(Held(on=True, events=1, bytes=1))
+    observe(Backpressure(on=True, events=1, bytes=1))
     assert log.raw == []
 
 
@@ -264,7 +264,7 @@ def works(_world: World) -> None:
 
 
 def is_gone(world: World) -> None:
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def is_gone(world: World) -> None:
         (works, (), [back(0, padding=1_100_000)], {"oversize": 1}),
         (works, (), [back(0)._replace(value=b"poison")], {"undecodable": 1}),
     ],
-    ids=["suspended", "suspended meanwhile", "not sent in time", "bus gone", "oversize", "undecodable"],
+    ids=["suspended", "suspended meanwhile", "not sent in time", "bus missing", "oversize", "undecodable"],
 )
 @in_virtual_time
 async def test_the_log_tells_once_of_every_end_also_of_what_comes_back_and_is_not_sent_again(

@@ -15,15 +15,16 @@ import pushrail_stream.observe
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.delivery import Problem, Replay
 from pushrail_stream.core.event import x_ray_header
-from pushrail_stream.core.flood import FloodReport
+from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.outcome import Blocked, Delivered, Rejected, Retryable, Throttled
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.retry import Again, Bury, Move, Settle, Tier
+from pushrail_stream.core.retry import DeadLetter, RetryInMemory, RetryOnTopic, Settled, Tier
 from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import (
     ApiKeysChanged,
-    BusBack,
-    BusGone,
+    Backpressure,
+    BusFound,
+    BusMissing,
     CommitFailed,
     Consumed,
     CopyFailed,
@@ -31,13 +32,15 @@ from pushrail_stream.core.signals import (
     DocumentCaveat,
     DocumentRefused,
     Flooded,
-    Held,
     KafkaTrouble,
     Membership,
     MovedToRetry,
+    OffsetsSkipped,
+    PartitionRestarted,
     PartitionsAssigned,
     PartitionsRevoked,
     PartitionUnread,
+    RecordsTrimmed,
     RegistryChanged,
     RegistryTrouble,
     RequestAnswered,
@@ -46,10 +49,7 @@ from pushrail_stream.core.signals import (
     Signal,
     Skipped,
     Slowed,
-    StartedAnew,
-    SteppedOver,
     Suspended,
-    Trimmed,
 )
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
@@ -60,7 +60,7 @@ from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.open_files import OpenFiles
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.tracing import Tracing
-from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.pipeline import Observer
 from tests.observe.signals import AT_MS, attempted, event_of, letter, lines
 from tests.pipeline.records import destination, record
@@ -76,13 +76,13 @@ COPY: Final = RetryCopy(
     record(7), EVENT, BUS.id, TIER, "retryable", 3, AT_MS, AT_MS, Problem("Code", "no", "request"), REPLAY
 )  # fmt: skip
 ATTEMPT: Final = attempted(
-    (Delivered("id"), Settle()),
-    (Retryable("ServiceUnavailable", "no"), Again(0.2, "retryable")),
-    (Throttled("ThrottlingException", "slow"), Move(TIER, "throttled")),
-    (Blocked("AccessDenied", "no"), Bury("blocked", "AccessDenied", "no")),
-    (Rejected("MalformedDetail", "no"), Bury("rejected", "MalformedDetail", "no")),
+    (Delivered("id"), Settled()),
+    (Retryable("ServiceUnavailable", "no"), RetryInMemory(0.2, "retryable")),
+    (Throttled("ThrottlingException", "slow"), RetryOnTopic(TIER, "throttled")),
+    (Blocked("AccessDenied", "no"), DeadLetter("blocked", "AccessDenied", "no")),
+    (Rejected("MalformedDetail", "no"), DeadLetter("rejected", "MalformedDetail", "no")),
 )
-OUR_ATTEMPT: Final = attempted((Retryable("BaseCredentialsMissing", "none", ours=True), Again(1, "retryable")))
+OUR_ATTEMPT: Final = attempted((Retryable("BaseCredentialsMissing", "none", ours=True), RetryInMemory(1, "retryable")))
 
 
 def answered(status: int, problem: str = "") -> RequestAnswered:
@@ -105,8 +105,8 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (Suspended(BUS, "AccessDenied", "no", 30.0, first=True), "destination_suspended"),
     (Suspended(BUS, "AccessDenied", "no", 60.0, first=False), "probe_blocked"),
     (Resumed(BUS, 31.0), "destination_resumed"),
-    (BusGone(BUS, MissingBus(2_000, None), None), "bus_gone"),
-    (BusBack(BUS, 12.0, Swallowed(3, 1_500, 2_001)), "bus_back"),
+    (BusMissing(BUS, MissingBus(2_000, None), None), "bus_missing"),
+    (BusFound(BUS, 12.0, Swallowed(3, 1_500, 2_001)), "bus_found"),
     (Flooded(FloodReport(10, 9, 8, 7, 60)), "flood_of_dead_letters"),
     (Slowed(BUS, 4, 8), "destination_slowed"),
     (Membership("pushrail-stream", active=True), "group_joined"),
@@ -125,13 +125,13 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (answered(400)._replace(vendor=None, key_id=None, trace_id=None), "answered"),
     (ApiKeysChanged(3, ""), "api_keys"),
     (ApiKeysChanged(3, "is not JSON"), "api_keys_refused"),
-    (Held(on=True, events=10, bytes=10), "holding_back"),
-    (Held(on=False, events=10, bytes=10), "consuming_again"),
-    (Trimmed(PARTITION, 17, 30), "records_removed_unread"),
+    (Backpressure(on=True, events=10, bytes=10), "holding_back"),
+    (Backpressure(on=False, events=10, bytes=10), "consuming_again"),
+    (RecordsTrimmed(PARTITION, 17, 30), "records_removed_unread"),
     (SettingCaveat("vendor", "is not set"), "setting_caveat"),
     (PartitionUnread(PARTITION, 17, 61.0), "partition_unread"),
-    (SteppedOver(PARTITION, 17, 30, "too large"), "stepped_over"),
-    (StartedAnew(PARTITION, "recreated", 17), "partition_started_anew"),
+    (OffsetsSkipped(PARTITION, 17, 30, "too large"), "stepped_over"),
+    (PartitionRestarted(PARTITION, "recreated", 17), "partition_started_anew"),
     (CommitFailed("no coordinator"), "commit_failed"),
     (KafkaTrouble("1/3 brokers are down"), "kafka_trouble"),
 ]
@@ -150,9 +150,9 @@ def _log(level: str) -> Observer:
 
 OBSERVERS: Final[dict[type, Callable[[], Observer]]] = {
     LogObserver: lambda: _log("debug"),
-    Metrics: lambda: Metrics(WorkerState(), {TIER.topic: 10}, max_destinations=1),
+    Metrics: lambda: Metrics(WorkerStats(), {TIER.topic: 10}, max_destinations=1),
     AttemptsLog: lambda: AttemptsLog(_Sink()),
-    Readiness: lambda: Readiness(["pushrail-stream"], WorkerState()),
+    Readiness: lambda: Readiness(["pushrail-stream"], WorkerStats()),
     RecentIncidents: lambda: RecentIncidents(lambda: AT_MS),
     Tracing: lambda: Tracing(TracerProvider().get_tracer("test")),
     IngestMetrics: IngestMetrics,

@@ -6,26 +6,26 @@ from dataclasses import replace
 from itertools import count
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
-from pushrail_stream.core.flood import FloodReport
+from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.retry import Again, Settle
+from pushrail_stream.core.retry import RetryInMemory, Settled
 from pushrail_stream.core.signals import (
-    BusGone,
+    Backpressure,
+    BusMissing,
     CommitFailed,
     CopyFailed,
     DeadLettered,
     DocumentRefused,
     Flooded,
-    Held,
     KafkaTrouble,
+    PartitionRestarted,
     PartitionUnread,
+    RecordsTrimmed,
     RegistryTrouble,
     SettingCaveat,
     Signal,
-    StartedAnew,
     Suspended,
-    Trimmed,
 )
 from pushrail_stream.observe.incidents import RecentIncidents
 from tests.observe.signals import attempted, letter
@@ -52,26 +52,29 @@ def test_everything_that_wants_a_person_is_told() -> None:
     where = destination()
     found = told(
         Suspended(where, "AccessDenied", "no", 30, first=True),
-        BusGone(where, MissingBus(2_000, None), None),
+        BusMissing(where, MissingBus(2_000, None), None),
         DocumentRefused("a.json", "region", "is not one"),
         KafkaTrouble("down"),
         RegistryTrouble("no folder"),
         Flooded(FloodReport(10, 9, 8, 7, 60)),
-        Trimmed(Partition("pushrail.events", 3), 17, 30),
+        RecordsTrimmed(Partition("pushrail.events", 3), 17, 30),
         PartitionUnread(Partition("pushrail.events", 3), 17, 61.0),
-        StartedAnew(Partition("pushrail.events", 3), "recreated", 17),
-        Held(True, 1, 1),
+        PartitionRestarted(Partition("pushrail.events", 3), "recreated", 17),
+        Backpressure(True, 1, 1),
     )
     assert [what for what, *_ in reversed(found)] == [
-        "suspended", "bus gone", "document refused", "Kafka", "registry", "stopped", "records removed unread",
+        "suspended", "bus missing", "document refused", "Kafka", "registry", "stopped", "records removed unread",
         "nothing is read", "partition started anew",
     ]  # fmt: skip
 
 
 def test_our_own_fault_is_one_incident_however_many_destinations_wait_for_it() -> None:
-    ours = (Retryable("BaseCredentialsMissing", "the token file is not there", ours=True), Again(1.0, "retryable"))
-    theirs = attempted((Retryable("503", "busy"), Again(1.0, "retryable")))
-    found = told(*[attempted(ours, ours)] * 50, theirs, attempted((Delivered("event-1"), Settle())))
+    ours = (
+        Retryable("BaseCredentialsMissing", "the token file is not there", ours=True),
+        RetryInMemory(1.0, "retryable"),
+    )
+    theirs = attempted((Retryable("503", "busy"), RetryInMemory(1.0, "retryable")))
+    found = told(*[attempted(ours, ours)] * 50, theirs, attempted((Delivered("event-1"), Settled())))
     assert found == [("our own fault", "", "BaseCredentialsMissing", "the token file is not there")]
 
 
@@ -80,7 +83,7 @@ def test_many_bad_records_of_a_partition_are_one_incident_and_push_nothing_else_
     at = [replace(bad, record=bad.record._replace(offset=offset)) for offset in range(100)]
     copies = [CopyFailed(dead, "no leader", 1.0) for dead in at]
     found = told(
-        BusGone(destination(), MissingBus(2_000, 1_000), Swallowed(3, 1_500, 2_001)),
+        BusMissing(destination(), MissingBus(2_000, 1_000), Swallowed(3, 1_500, 2_001)),
         *(DeadLettered(dead, None) for dead in at),
         *copies,
     )
@@ -88,7 +91,7 @@ def test_many_bad_records_of_a_partition_are_one_incident_and_push_nothing_else_
         ("copy not written", f"{EVENTS}/0", "", "no leader (offset 99)"),
         ("dead letter: undecodable", f"{EVENTS}/0", "payload", "is missing (offset 99)"),
         (
-            "bus gone",
+            "bus missing",
             "dst_acme",
             "",
             (

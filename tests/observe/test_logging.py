@@ -11,30 +11,30 @@ from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.event import x_ray_header
 from pushrail_stream.core.outcome import Delivered, Retryable, Throttled
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.retry import Again, Settle, Tier
+from pushrail_stream.core.retry import RetryInMemory, Settled, Tier
 from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import (
     Attempted,
-    BusBack,
-    BusGone,
+    Backpressure,
+    BusFound,
+    BusMissing,
     CommitFailed,
     CopyFailed,
     DeadLettered,
     DocumentRefused,
-    Held,
     KafkaTrouble,
     MovedToRetry,
+    PartitionRestarted,
     PartitionsAssigned,
     PartitionsRevoked,
+    RecordsTrimmed,
     RegistryChanged,
     RegistryTrouble,
     RestartReason,
     Resumed,
     Signal,
     Skipped,
-    StartedAnew,
     Suspended,
-    Trimmed,
 )
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
@@ -95,8 +95,8 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
             PartitionsRevoked((P3,), lost=True, dropped=5),
             {"level": "info", "event": "partitions_lost", "partitions": [f"{EVENTS}/3"], "dropped": 5},
         ),
-        (Held(True, 20_000, 99), {"level": "info", "event": "holding_back", "events": 20_000, "bytes": 99}),
-        (Held(False, 10, 9), {"level": "info", "event": "consuming_again", "events": 10, "bytes": 9}),
+        (Backpressure(True, 20_000, 99), {"level": "info", "event": "holding_back", "events": 20_000, "bytes": 99}),
+        (Backpressure(False, 10, 9), {"level": "info", "event": "consuming_again", "events": 10, "bytes": 9}),
         (CommitFailed("stale"), {"level": "warning", "event": "commit_failed", "problem": "stale"}),
         (KafkaTrouble("down"), {"level": "warning", "event": "kafka_trouble", "problem": "down"}),
         (
@@ -148,10 +148,10 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
             {"level": "warning", "event": "destination_resumed", "destination": "dst_acme", "suspended_secs": 95},
         ),
         (
-            BusGone(destination(), MissingBus(2_000, None), None),
+            BusMissing(destination(), MissingBus(2_000, None), None),
             {
                 "level": "error",
-                "event": "bus_gone",
+                "event": "bus_missing",
                 "destination": "dst_acme",
                 "bus": destination().bus_arn,
                 "last_seen": None,
@@ -159,10 +159,10 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
             },
         ),
         (
-            BusGone(destination(), MissingBus(2_000, 1_000), Swallowed(3, 1_500, 2_001)),
+            BusMissing(destination(), MissingBus(2_000, 1_000), Swallowed(3, 1_500, 2_001)),
             {
                 "level": "error",
-                "event": "bus_gone",
+                "event": "bus_missing",
                 "destination": "dst_acme",
                 "bus": destination().bus_arn,
                 "last_seen": "1970-01-01T00:00:01.000Z",
@@ -172,12 +172,12 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
             },
         ),
         (
-            BusBack(destination(), 61.0, None),
+            BusFound(destination(), 61.0, None),
             {
                 "level": "warning",
-                "event": "bus_back",
+                "event": "bus_found",
                 "destination": "dst_acme",
-                "gone_secs": 61,
+                "missing_secs": 61,
                 "delivered_since": 0,
             },
         ),
@@ -207,7 +207,7 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
             {"level": "warning", "event": "registry_trouble", "problem": "no directory"},
         ),
         (
-            attempted((OURS, Again(1, "retryable"))),
+            attempted((OURS, RetryInMemory(1, "retryable"))),
             {
                 "level": "warning",
                 "event": "our_own_fault",
@@ -227,7 +227,7 @@ def ids(key: str) -> dict[str, str | None]:
 
 def test_single_deliveries_are_only_told_of_when_asked() -> None:
     skipped = Skipped(event_of(record(0)), record(0).origin, None, None, "no_destination", "live", AT_MS)
-    delivered = attempted((Delivered("e"), Settle()))
+    delivered = attempted((Delivered("e"), Settled()))
     assert said(delivered, skipped) == []
     assert said(skipped, level="debug") == [
         {
@@ -243,7 +243,9 @@ def test_single_deliveries_are_only_told_of_when_asked() -> None:
 
 def test_a_call_is_one_wide_line_with_all_that_one_searches_by() -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
-    signal = attempted((Delivered("e"), Settle()), (Throttled("SlowDown", ""), Again(1, "throttled")), flush="entries")
+    signal = attempted(
+        (Delivered("e"), Settled()), (Throttled("SlowDown", ""), RetryInMemory(1, "throttled")), flush="entries"
+    )
     first = signal.entries[0]
     followed = first.event._replace(
         correlation_id="req-1", trace_header=x_ray_header(f"00-{trace}-b7ad6b7169203331-01".encode())
@@ -306,7 +308,7 @@ def test_the_same_trouble_is_said_once_and_then_how_often_it_came(time: Time) ->
 
 def test_ours_is_said_once_for_a_whole_batch(time: Time) -> None:
     assert time.now
-    assert len(said(*[attempted(*[(OURS, Again(1, "retryable"))] * 10)] * 10)) == 1
+    assert len(said(*[attempted(*[(OURS, RetryInMemory(1, "retryable"))] * 10)] * 10)) == 1
 
 
 def test_a_flood_of_dead_letters_is_one_line_per_reason_code_and_destination(time: Time) -> None:
@@ -436,7 +438,7 @@ async def test_no_secret_reaches_log_attempts_or_dlq() -> None:
 
 
 def test_records_that_were_removed_unread_are_an_error_that_says_what_to_do() -> None:
-    [line] = said(Trimmed(P3, 17, 30))
+    [line] = said(RecordsTrimmed(P3, 17, 30))
     assert "retention.ms" in line.pop("advice")
     assert line == {
         "level": "error", "event": "records_removed_unread", "partition": f"{EVENTS}/3", "expected": 17, "first": 30,
@@ -445,6 +447,6 @@ def test_records_that_were_removed_unread_are_an_error_that_says_what_to_do() ->
 
 @pytest.mark.parametrize(("why", "words"), [("recreated", "created again"), ("went_back", "leader election")])
 def test_a_partition_that_started_anew_is_a_warning_that_says_why(why: RestartReason, words: str) -> None:
-    [line] = said(StartedAnew(P3, why, 17))
+    [line] = said(PartitionRestarted(P3, why, 17))
     assert words in line.pop("advice")
     assert line == {"level": "warning", "event": "partition_started_anew", "partition": f"{EVENTS}/3", "position": 17}

@@ -9,31 +9,31 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pushrail_stream.core.delivery import Problem
-from pushrail_stream.core.flood import FloodReport
+from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.outcome import Blocked, Delivered, Retryable, Throttled
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.retry import Again, Bury, DeadReason, RetryReason, Settle, Tier
+from pushrail_stream.core.retry import DeadLetter, DeadReason, RetryInMemory, RetryReason, Settled, Tier
 from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import (
+    Backpressure,
     CommitFailed,
     CopyFailed,
     DeadLettered,
     Flooded,
-    Held,
     KafkaTrouble,
     MovedToRetry,
+    PartitionRestarted,
+    RecordsTrimmed,
     RegistryChanged,
     Signal,
     Skipped,
     SkipReason,
-    StartedAnew,
-    Trimmed,
 )
 from pushrail_stream.observe.metrics import Metrics
-from pushrail_stream.pipeline.deliver import Census
-from pushrail_stream.pipeline.intake import PartitionView
-from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.pipeline.assignment import PartitionStats
+from pushrail_stream.pipeline.dispatcher import DispatcherStats
+from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import SignIns
 from tests.observe.signals import AT_MS, attempted, event_of, letter
@@ -42,7 +42,7 @@ from tests.pipeline.records import record
 
 def shown(*signals: Signal, metrics: Metrics | None = None) -> dict[tuple[Any, ...], float]:
     """Every sample by name and label values, in the alphabetical order of the labels."""
-    metrics = metrics or Metrics(WorkerState())
+    metrics = metrics or Metrics(WorkerStats())
     for signal in signals:
         metrics(signal)
     body, content_type = metrics.exposition("")
@@ -55,8 +55,10 @@ def shown(*signals: Signal, metrics: Metrics | None = None) -> dict[tuple[Any, .
 
 
 def test_entries_are_counted_by_outcome_and_code_and_delivered_ones_timed() -> None:
-    good, slow = (Delivered("e"), Settle()), (Throttled("SlowDown", ""), Again(1, "throttled"))
-    samples = shown(attempted(good, good, slow), attempted((Blocked("AccessDenied", ""), Bury("blocked", "", ""))))
+    good, slow = (Delivered("e"), Settled()), (Throttled("SlowDown", ""), RetryInMemory(1, "throttled"))
+    samples = shown(
+        attempted(good, good, slow), attempted((Blocked("AccessDenied", ""), DeadLetter("blocked", "", "")))
+    )
     assert samples["pushrail_entries_total", "", "delivered"] == 2
     assert samples["pushrail_entries_total", "SlowDown", "throttled"] == 1
     assert samples["pushrail_entries_total", "AccessDenied", "blocked"] == 1
@@ -71,7 +73,7 @@ def test_entries_are_counted_by_outcome_and_code_and_delivered_ones_timed() -> N
 
 
 def test_a_record_without_a_time_is_delivered_but_not_timed() -> None:
-    signal = attempted((Delivered("e"), Settle()), (Delivered("e"), Settle()))
+    signal = attempted((Delivered("e"), Settled()), (Delivered("e"), Settled()))
     without = signal.entries[0]._replace(recorded_at_ms=None)
     samples = shown(signal._replace(entries=(without, signal.entries[1])))
     latency = "pushrail_delivery_latency_seconds"
@@ -81,7 +83,7 @@ def test_a_record_without_a_time_is_delivered_but_not_timed() -> None:
 
 
 def test_retries_are_timed_apart_and_nothing_takes_less_than_no_time() -> None:
-    signal = attempted(*[(Delivered("e"), Settle())] * 3)
+    signal = attempted(*[(Delivered("e"), Settled())] * 3)
     ahead = signal.entries[0]._replace(recorded_at_ms=AT_MS + 60_000)
     again = signal.entries[1]._replace(trigger="retry", recorded_at_ms=AT_MS - 10_000)
     tested = signal.entries[2]._replace(trigger="test")
@@ -93,7 +95,7 @@ def test_retries_are_timed_apart_and_nothing_takes_less_than_no_time() -> None:
 
 
 def test_codes_are_bounded() -> None:
-    made_up = (attempted((Retryable(f"code-{n}", ""), Again(1, "retryable"))) for n in range(500))
+    made_up = (attempted((Retryable(f"code-{n}", ""), RetryInMemory(1, "retryable"))) for n in range(500))
     samples = shown(*made_up)
     codes = {key[1]: value for key, value in samples.items() if key[0] == "pushrail_entries_total" and value}
     assert len(codes) == 101
@@ -101,30 +103,30 @@ def test_codes_are_bounded() -> None:
 
 
 def test_the_state_of_the_worker_is_shown() -> None:
-    room: list[Signal] = [Held(True, 1, 1), Held(True, 1, 1)]
+    room: list[Signal] = [Backpressure(True, 1, 1), Backpressure(True, 1, 1)]
     begun = shown(*room, RegistryChanged((), (), 7, 2))
     assert begun["pushrail_held_back",] == 2, "events and retries"
     assert begun["pushrail_flooded",] == 0
     assert begun["pushrail_registry_documents", "good"] == 7
     assert begun["pushrail_registry_documents", "bad"] == 2
-    after = shown(*room, Held(False, 0, 0), Held(False, 0, 0), Flooded(FloodReport(10, 9, 8, 7, 60)))
+    after = shown(*room, Backpressure(False, 0, 0), Backpressure(False, 0, 0), Flooded(FloodReport(10, 9, 8, 7, 60)))
     assert after["pushrail_held_back",] == 0
     assert after["pushrail_flooded",] == 1
 
 
 def test_the_destinations_are_counted_as_they_stand_when_somebody_asks() -> None:
-    metrics = Metrics(WorkerState(census=lambda: Census(9, 3, 2, 1, 5, 77)))
+    metrics = Metrics(WorkerStats(dispatcher_stats=lambda: DispatcherStats(9, 3, 2, 1, 5, 77)))
     samples = shown(metrics=metrics)
     assert samples["pushrail_lanes",] == 9
     assert samples["pushrail_destinations_suspended",] == 3
     assert samples["pushrail_destinations_slowed",] == 2
-    assert samples["pushrail_buses_gone",] == 1
+    assert samples["pushrail_buses_missing",] == 1
     assert samples["pushrail_put_events_in_flight",] == 5
     assert samples["pushrail_lanes_waiting_deliveries",] == 77
 
 
 def test_what_is_known_to_come_begins_at_0_so_that_its_first_increase_is_seen() -> None:
-    samples = shown(metrics=Metrics(WorkerState(), {"retry.10s": 10}))
+    samples = shown(metrics=Metrics(WorkerStats(), {"retry.10s": 10}))
     series: dict[str, tuple[str, ...]] = {
         "pushrail_dead_letters_total": get_args(DeadReason),
         "pushrail_skipped_total": get_args(SkipReason),
@@ -151,9 +153,9 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
         CommitFailed("x"),
         CopyFailed(copy, "x", 1.0),
         KafkaTrouble("x"),
-        Trimmed(Partition("pushrail.events", 3), 17, 30),
-        StartedAnew(Partition("pushrail.events", 3), "went_back", 17),
-        attempted((ours, Again(1, "retryable"))),
+        RecordsTrimmed(Partition("pushrail.events", 3), 17, 30),
+        PartitionRestarted(Partition("pushrail.events", 3), "went_back", 17),
+        attempted((ours, RetryInMemory(1, "retryable"))),
     )
     assert samples["pushrail_skipped_total", "disabled"] == 1
     assert samples["pushrail_dead_letters_total", "rejected"] == 1
@@ -171,10 +173,10 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
 
 def test_the_ledger_is_shown_as_it_is() -> None:
     ledger = Ledger()
-    metrics = Metrics(WorkerState(ledger=ledger, attempts_lost=lambda: 4, attempts_backlog=lambda: 9))
+    metrics = Metrics(WorkerStats(ledger=ledger, attempts_lost=lambda: 4, attempts_backlog=lambda: 9))
     ledger.begin(10)
     ledger.deliver(2)
-    ledger.bury(1)
+    ledger.dead_letter(1)
     ledger.move(3)
     ledger.skip(1)
     ledger.drop(1)
@@ -188,13 +190,13 @@ def test_the_ledger_is_shown_as_it_is() -> None:
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
-    body, content_type = Metrics(WorkerState()).exposition("application/openmetrics-text; version=1.0.0")
+    body, content_type = Metrics(WorkerStats()).exposition("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
 
 
 def test_batches_are_measured_and_why_they_left() -> None:
-    good = (Delivered("e"), Settle())
+    good = (Delivered("e"), Settled())
     samples = shown(attempted(good, good, flush="entries"), attempted(good, flush="retry"))
     assert samples["pushrail_flushes_total", "entries"] == 1
     assert samples["pushrail_flushes_total", "retry"] == 1
@@ -203,7 +205,7 @@ def test_batches_are_measured_and_why_they_left() -> None:
 
 
 def test_the_whole_way_is_timed_from_when_it_occurred() -> None:
-    signal = attempted((Delivered("e"), Settle()), (Blocked("AccessDenied", ""), Bury("blocked", "", "")))
+    signal = attempted((Delivered("e"), Settled()), (Blocked("AccessDenied", ""), DeadLetter("blocked", "", "")))
     entry = signal.entries[0]
     old = entry._replace(event=entry.event._replace(occurred_at_ms=AT_MS - 3_600_000))
     ahead = entry._replace(event=entry.event._replace(occurred_at_ms=AT_MS + 3_600_000))
@@ -214,11 +216,11 @@ def test_the_whole_way_is_timed_from_when_it_occurred() -> None:
 
 def test_destinations_have_series_of_their_own_up_to_a_cap_and_only_when_asked() -> None:
     def attempt(name: str) -> Signal:
-        signal = attempted((Delivered("e"), Settle()), (Throttled("SlowDown", ""), Again(1, "throttled")))
+        signal = attempted((Delivered("e"), Settled()), (Throttled("SlowDown", ""), RetryInMemory(1, "throttled")))
         return signal._replace(destination=replace(signal.destination, id=name))
 
     signals = [attempt(name) for name in ("dst_a", "dst_b", "dst_c", "dst_a", "dst_d")]
-    metrics = Metrics(WorkerState(), max_destinations=2)
+    metrics = Metrics(WorkerStats(), max_destinations=2)
     samples = shown(*signals, metrics=metrics)
     series = {key[1:]: value for key, value in samples.items() if key[0] == "pushrail_destination_entries_total"}
     delivered = {("dst_a", "delivered"): 2, ("dst_b", "delivered"): 1, ("_other", "delivered"): 2}
@@ -231,8 +233,8 @@ def test_destinations_have_series_of_their_own_up_to_a_cap_and_only_when_asked()
 
 def test_a_call_that_ends_after_its_destination_was_deleted_begins_no_series() -> None:
     there = {"dst_a"}
-    metrics = Metrics(WorkerState(has_destination=there.__contains__), max_destinations=1)
-    signal = attempted((Delivered("e"), Settle()))
+    metrics = Metrics(WorkerStats(has_destination=there.__contains__), max_destinations=1)
+    signal = attempted((Delivered("e"), Settled()))
     late = signal._replace(destination=replace(signal.destination, id="dst_a"))
     metrics(late)
     there.clear()
@@ -244,12 +246,12 @@ def test_a_call_that_ends_after_its_destination_was_deleted_begins_no_series() -
 def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
     one, two, retry = Partition("events", 0), Partition("events", 1), Partition("retry.10s", 0)
     views = {
-        "events": [PartitionView(one, 3, 300, AT_MS - 4_000, 10, 2.5), PartitionView(two, 0, 0, None, None, 0.0)],
-        "retries": [PartitionView(retry, 1, 50, AT_MS + 9_000, 5, 0.0)],
+        "events": [PartitionStats(one, 3, 300, AT_MS - 4_000, 10, 2.5), PartitionStats(two, 0, 0, None, None, 0.0)],
+        "retries": [PartitionStats(retry, 1, 50, AT_MS + 9_000, 5, 0.0)],
     }
     ends = {one: 25, retry: 12}
     metrics = Metrics(
-        WorkerState(
+        WorkerStats(
             partitions=lambda: views,
             lag=lambda partition, committed: ends[partition] - (committed or 0) if partition in ends else None,
             unread_secs=lambda: {one: 0.0, two: 75.0},
@@ -276,17 +278,17 @@ def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
 @pytest.mark.parametrize(("lag", "age"), [(0, 0), (7, None), (None, None)])
 def test_what_waits_in_kafka_unread_is_not_called_young(lag: int | None, age: int | None) -> None:
     """As when a flood has stopped consuming, or the consumer is stuck: nothing is open, and the lag grows."""
-    views = {"events": [PartitionView(Partition("events", 0), 0, 0, None, 10, 0.0)]}
-    samples = shown(metrics=Metrics(WorkerState(partitions=lambda: views, lag=lambda _partition, _committed: lag)))
+    views = {"events": [PartitionStats(Partition("events", 0), 0, 0, None, 10, 0.0)]}
+    samples = shown(metrics=Metrics(WorkerStats(partitions=lambda: views, lag=lambda _partition, _committed: lag)))
     assert samples.get(("pushrail_oldest_undelivered_age_seconds", "0", "events")) == age
 
 
 def test_sign_ins_and_clients_of_kafka_are_shown_as_they_stand() -> None:
     metrics = Metrics(
-        WorkerState(
+        WorkerStats(
             sign_ins=lambda: SignIns(5, 2, 1, 9, 3),
             kafka=lambda: {"events": ClientStatistics(3, 0.002, 7, 11, 4)},
-            turn_ages=lambda: {"events": 0.5, "retries": 90.0},
+            poll_ages=lambda: {"events": 0.5, "retries": 90.0},
         )
     )
     samples = shown(metrics=metrics)
@@ -299,4 +301,4 @@ def test_sign_ins_and_clients_of_kafka_are_shown_as_they_stand() -> None:
         ("rebalances_total", 4),
     ):  # fmt: skip
         assert samples[f"pushrail_kafka_{name}", "events"] == value
-    assert [samples["pushrail_consumer_turn_age_seconds", name] for name in ("events", "retries")] == [0.5, 90]
+    assert [samples["pushrail_consumer_poll_age_seconds", name] for name in ("events", "retries")] == [0.5, 90]

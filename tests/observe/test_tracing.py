@@ -16,8 +16,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from pushrail_stream.core.event import Event, x_ray_header
 from pushrail_stream.core.outcome import Blocked, Delivered
-from pushrail_stream.core.retry import Bury, Settle
-from pushrail_stream.core.signals import Attempted, Consumed, DeadLettered, Held, Signal
+from pushrail_stream.core.retry import DeadLetter, Settled
+from pushrail_stream.core.signals import Attempted, Backpressure, Consumed, DeadLettered, Signal
 from pushrail_stream.errors import Failed
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.observe.tracing import Tracing, open_tracing
@@ -69,7 +69,7 @@ def test_an_event_is_consumed_in_its_producers_trace() -> None:
 
 
 def test_an_attempt_is_linked_to_every_event_it_carries() -> None:
-    signal = attempted((Delivered("e"), Settle()), (Blocked("AccessDenied", "no"), Bury("blocked", "", "")))
+    signal = attempted((Delivered("e"), Settled()), (Blocked("AccessDenied", "no"), DeadLetter("blocked", "", "")))
     other = TRACE.replace("0", "1")
     events = [traced(signal.entries[0].event), traced(signal.entries[1].event, f"00-{other}-{SPAN}-01")]
     entries = tuple(entry._replace(event=event) for entry, event in zip(signal.entries, events, strict=True))
@@ -86,7 +86,7 @@ def test_an_attempt_is_linked_to_every_event_it_carries() -> None:
 
 
 def test_an_attempt_that_delivers_everything_is_no_error() -> None:
-    signal = attempted((Delivered("e"), Settle()))
+    signal = attempted((Delivered("e"), Settled()))
     (span,) = spans(_with_trace(signal))
     assert span.status.status_code is StatusCode.UNSET
 
@@ -108,9 +108,12 @@ def test_a_dead_letter_is_in_its_producers_trace_also_when_it_cannot_be_decoded(
 @pytest.mark.parametrize("traceparent", ["", SAMPLED[:-1] + "0", "00-" + "0" * 32 + "-" + SPAN + "-01"])
 def test_what_the_producer_does_not_trace_costs_no_span(traceparent: str) -> None:
     event = traced(event_of(record(3)), traceparent)
-    attempt = attempted((Delivered("e"), Settle()))
+    attempt = attempted((Delivered("e"), Settled()))
     untraced = attempt._replace(entries=tuple(e._replace(event=event) for e in attempt.entries))
-    assert spans(consumed(event), untraced, DeadLettered(letter("rejected", "x", "y"), None), Held(True, 1, 1)) == []
+    assert (
+        spans(consumed(event), untraced, DeadLettered(letter("rejected", "x", "y"), None), Backpressure(True, 1, 1))
+        == []
+    )
 
 
 def test_a_trace_id_is_the_producers() -> None:

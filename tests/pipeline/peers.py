@@ -15,7 +15,7 @@ from typing import Final, NamedTuple, final
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import Entry
-from pushrail_stream.core.outcome import Answered, Presence, Reply
+from pushrail_stream.core.outcome import Answered, BusStatus, Reply
 from pushrail_stream.core.record import Headers, Origin, Partition, Record
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.ports.pipeline import PublishError
@@ -58,15 +58,15 @@ class ScriptedBus:
         self._renewed_at: dict[str, float] = {}
         self._signed_by: dict[str, int] = {}
         """Which of a destination's sessions, from 0, signed the call that returned last."""
-        self.presence: dict[str, Presence] = {}
+        self.bus_status: dict[str, BusStatus] = {}
         """Whose bus is gone; there otherwise."""
         self.looks: list[tuple[float, str]] = []
         self.look_secs = 0.0
         self.sign_in_secs = 0.0
         self.signs_in = True
         """Whether there are credentials to look with. Calls answer as they are told to all the same."""
-        self.most_under_way: Counter[str] = Counter()
-        self.under_way: Counter[str] = Counter()
+        self.max_in_flight: Counter[str] = Counter()
+        self.in_flight: Counter[str] = Counter()
 
     def answer(self, answer: Answer, destination_id: str = "dst_acme") -> None:
         """Answer calls to this destination so from now on."""
@@ -77,12 +77,12 @@ class ScriptedBus:
         session = self.renewed.count(name)
         self.calls.append(Call(virtual_loop().elapsed, batch.destination, keys(batch), batch.entries()))
         reply = self.answers.get(name, take_all)(batch)
-        self.under_way[name] += 1
-        self.most_under_way[name] = max(self.most_under_way[name], self.under_way[name])
+        self.in_flight[name] += 1
+        self.max_in_flight[name] = max(self.max_in_flight[name], self.in_flight[name])
         try:
             await _pass(self.latency(batch))
         finally:
-            self.under_way[name] -= 1
+            self.in_flight[name] -= 1
         self._signed_by[name] = session
         if isinstance(reply, Answered):
             for delivery, result in zip(batch.deliveries, reply.entries, strict=False):
@@ -97,11 +97,11 @@ class ScriptedBus:
         await _pass(self.sign_in_secs)
         return signs_in
 
-    async def look(self, destination: Destination) -> Presence:
+    async def look(self, destination: Destination) -> BusStatus:
         self.looks.append((virtual_loop().elapsed, destination.id))
-        presence = self.presence.get(destination.id, "there")
+        bus_status = self.bus_status.get(destination.id, "there")
         await _pass(self.look_secs)
-        return presence
+        return bus_status
 
     def forget(self, destination_id: str) -> None:
         """It has no sessions any more."""

@@ -18,7 +18,7 @@ from pushrail_stream.core.outcome import Answered, EntryResult, Reply
 from pushrail_stream.core.record import Origin, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy, Tier
 from pushrail_stream.core.signals import Skipped
-from pushrail_stream.pipeline.intake import Directions, HoldLimits
+from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
 from tests.pipeline.peers import Settled
 from tests.pipeline.records import (
     DLQ,
@@ -226,7 +226,7 @@ class Story:
             async with self._world.worker(
                 owns=_ALL,
                 batches=LaneLimits(max_entries=3, max_bytes=4000),
-                limits=HoldLimits(max_events=120, partition_max_offsets=80),
+                limits=BufferLimits(max_events=120, partition_max_offsets=80),
                 policy=policy,
                 jitter=self.dice.random,
                 poll_secs=1.0,
@@ -293,16 +293,16 @@ class Story:
 
     def _fetch(self) -> None:
         """Hand over what the worker has room for, twenty events of a partition at a time."""
-        directions: Directions = self.worker.consume.directions()
+        flow_control: FlowControl = self.worker.event_consumer.flow_control()
         for partition in self.logs.keys() & self._owned.keys():
             left = deque(self.logs[partition][self._owned[partition] :])
-            while left and not directions.hold and partition not in directions.full:
+            while left and not flow_control.hold and partition not in flow_control.full:
                 given = [left.popleft() for _ in range(min(20, len(left)))]
                 for new in given:
                     if not self.worker.was_settled(new):
                         self.owes[new.origin] = self._world.owed(new)
                         self.ever_owed |= self.owes[new.origin]
-                directions = self.worker.feed(*given)
+                flow_control = self.worker.feed(*given)
                 self._owned[partition] += len(given)
 
     async def _end_well(self) -> None:
@@ -331,7 +331,7 @@ class Story:
         committed, ledger = worker.commit(), worker.ledger
         assert ledger.balances
         assert ledger.in_flight == 0
-        assert worker.deliver.lanes == len(worker.under_way) == 0
+        assert worker.dispatcher.lanes == len(worker.in_flight) == 0
         for partition, log in {**self.logs, **world.topics.retries}.items():
             assert committed.get(partition, 0) == len(log)
         ends = self._ends()

@@ -22,7 +22,7 @@ async def test_ten_events_leave_at_once() -> None:
         await worker.at(0.01)
         assert world.bus.made() == [(0.0, [str(n) for n in range(10)])]
         assert worker.commit() == {P0: 10}
-        assert worker.deliver.lanes == 0
+        assert worker.dispatcher.lanes == 0
 
 
 @in_virtual_time
@@ -34,7 +34,7 @@ async def test_fewer_wait_for_company_as_long_as_the_first_may_wait() -> None:
             worker.feed(record(offset))
         await worker.at(0.099)
         assert world.bus.made() == []
-        assert worker.deliver.lanes == 1
+        assert worker.dispatcher.lanes == 1
         await worker.at(0.2)
         assert world.bus.made() == [(0.1, ["0", "1", "2"])]
 
@@ -78,7 +78,7 @@ async def test_batches_are_under_way_together_up_to_the_destinations_limit() -> 
         assert [(at, len(keys)) for at, keys in world.bus.made()] == [
             (0.0, 10), (0.0, 10), (0.0, 10), (1.0, 10), (1.0, 10), (1.0, 10), (2.0, 10), (2.0, 5),
         ]  # fmt: skip
-        assert world.bus.most_under_way["dst_acme"] == 3
+        assert world.bus.max_in_flight["dst_acme"] == 3
         assert worker.commit() == {P0: 75}
 
 
@@ -92,7 +92,7 @@ async def test_a_rate_spaces_the_calls_even_when_the_lane_was_empty_in_between()
         worker.feed(*records(range(20, 40)))
         await worker.at(10)
         assert [at for at, _ in world.bus.made()] == [0.0, 0.5, 1.0, 1.5]
-        assert worker.deliver.lanes == 0
+        assert worker.dispatcher.lanes == 0
 
 
 @in_virtual_time
@@ -102,11 +102,11 @@ async def test_a_paced_lane_without_work_is_forgotten_when_its_pace_allows_a_cal
         worker.feed(*records(range(13)))
         await worker.at(0)
         await worker.give_back(P0)
-        assert worker.deliver.lanes == 1
+        assert worker.dispatcher.lanes == 1
         await worker.at(0.45)
-        assert worker.deliver.lanes == 1
+        assert worker.dispatcher.lanes == 1
         await worker.at(0.55)
-        assert worker.deliver.lanes == 0
+        assert worker.dispatcher.lanes == 0
         assert len(world.bus.calls) == 1
         assert worker.ledger.dropped == 3
 
@@ -173,7 +173,7 @@ async def test_a_disabled_document_stops_what_waits_and_what_comes_after() -> No
         told = [(s.origin.offset, s.destination_id, s.reason) for s in worker.signals if isinstance(s, Skipped)]
         assert sorted(told) == [(n, "dst_acme", "disabled") for n in range(4)]
         assert worker.commit() == {P0: 4}
-        assert (worker.ledger.skipped, worker.deliver.lanes) == (4, 0)
+        assert (worker.ledger.skipped, worker.dispatcher.lanes) == (4, 0)
 
 
 @in_virtual_time
@@ -225,7 +225,7 @@ async def test_what_is_due_within_half_a_millisecond_is_waited_for_like_anything
     world = World(destination())
     async with world.worker(batches=LaneLimits(flush_secs=0.0003)) as worker:
         worker.feed(record(0))
-        worker.deliver.relieve()  # a second look at the lane before the first wake-up
+        worker.dispatcher.shed_load()  # a second look at the lane before the first wake-up
         worker.feed(record(1))
         await worker.at(1)
         assert world.bus.made() == [(0.0, ["0", "1"])]

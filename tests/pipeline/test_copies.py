@@ -37,7 +37,7 @@ async def test_a_dead_letter_is_the_original_record_and_says_why() -> None:
             "__connect.errors.exception.message": "blocked: AccessDeniedException: User AKIAIO*** is not authorized",
         }
         assert len(letter.headers) == 15
-        assert [type(signal) for signal in worker.told(DeadLettered)] == [DeadLettered]
+        assert [type(signal) for signal in worker.reported(DeadLettered)] == [DeadLettered]
 
 
 @in_virtual_time
@@ -98,11 +98,11 @@ async def test_a_refused_dead_letter_of_a_partition_given_back_is_left_to_the_ne
         # It was written once more, at the end of its pause, and then left.
         assert world.topics.refused == [0.002, 0.754]
         assert (worker.ledger.dropped, worker.ledger.in_flight) == (1, 0)
-        assert len(worker.under_way) == 0
+        assert len(worker.in_flight) == 0
         assert world.group == {P0: (0, "")}
     world.topics.refuse = lambda: False
-    async with world.worker() as heir:
-        heir.feed(raw(0, b"poison"))
-        await heir.at(5)
+    async with world.worker() as next_owner:
+        next_owner.feed(raw(0, b"poison"))
+        await next_owner.at(5)
         assert world.topics.dead() == [("0", "undecodable")]
-        assert heir.commit() == {P0: 1}
+        assert next_owner.commit() == {P0: 1}

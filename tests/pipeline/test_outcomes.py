@@ -11,7 +11,7 @@ import pytest
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Answered, EntryResult, Reply
-from pushrail_stream.core.retry import Again, RetryPolicy
+from pushrail_stream.core.retry import RetryInMemory, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Suspended
 from tests.pipeline.records import (
     DLQ,
@@ -240,11 +240,11 @@ async def test_when_every_entry_of_a_split_batch_is_refused_the_destination_is_a
         await worker.at(5)
         assert len(world.bus.calls) == 11
         assert world.topics.dead() == [(n, "blocked") for n in TEN]
-        assert worker.told(Suspended) == [], "one attempt, however many calls it took"
+        assert worker.reported(Suspended) == [], "one attempt, however many calls it took"
         for number in range(1, 5):
             worker.feed(*records(range(10 * number, 10 * number + 10)))
             await worker.at(5 + number)
-        (suspended,) = worker.told(Suspended)
+        (suspended,) = worker.reported(Suspended)
         assert suspended.code == code
         worker.feed(record(50))
         await worker.at(11)
@@ -419,10 +419,10 @@ async def test_stale_credentials_are_renewed_and_the_call_is_made_again_in_place
         assert world.bus.renewed == ["dst_acme"]
         assert world.bus.made() == [(0.0, TEN), (0.01, TEN)]
         assert worker.commit() == {P0: 10}
-        first, second = worker.told(Attempted)
+        first, second = worker.reported(Attempted)
         assert isinstance(first, Attempted)
         assert isinstance(second, Attempted)
-        assert {entry.decision for entry in first.entries} == {Again(0.0, "retryable")}
+        assert {entry.decision for entry in first.entries} == {RetryInMemory(0.0, "retryable")}
         assert ({entry.attempt for entry in first.entries}, {entry.attempt for entry in second.entries}) == ({1}, {2})
 
 

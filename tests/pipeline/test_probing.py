@@ -10,7 +10,7 @@ import pytest
 from pushrail_stream.core.destination import AccessKey, Limits, Secret
 from pushrail_stream.core.lane import PROBE_ROOM
 from pushrail_stream.core.signals import Attempted, Resumed, Suspended
-from pushrail_stream.pipeline.intake import HoldLimits
+from pushrail_stream.pipeline.assignment import BufferLimits
 from tests.pipeline.records import (
     DLQ,
     P0,
@@ -55,7 +55,7 @@ async def suspend(worker: Worker) -> None:
     """Fifty events in five calls: that is enough, after a tenth of a second."""
     worker.feed(*records(range(50)))
     await worker.at(0.1)
-    assert len(worker.told(Suspended)) == 1
+    assert len(worker.reported(Suspended)) == 1
 
 
 @pytest.mark.parametrize("late", [always(DOWN), always(failed("429", 429)), always(failed("413", 413))])
@@ -76,7 +76,7 @@ async def test_what_was_under_way_and_gets_through_resumes_it() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(60)))
         await worker.at(1)
-        assert (len(worker.told(Suspended)), len(worker.told(Resumed))) == (1, 1)
+        assert (len(worker.reported(Suspended)), len(worker.reported(Resumed))) == (1, 1)
         worker.feed(record(60))
         await worker.at(2)
         assert len(world.bus.made()) == 7
@@ -91,7 +91,7 @@ async def test_stale_credentials_found_by_a_call_under_way_are_still_renewed_in_
         world.bus.sessions_are_old = True
         await worker.at(2)
         assert len(world.bus.arrived["dst_acme"]) == 10
-        assert len(worker.told(Resumed)) == 1
+        assert len(worker.reported(Resumed)) == 1
 
 
 @in_virtual_time
@@ -100,7 +100,7 @@ async def test_what_was_sent_before_the_suspension_is_no_probe_of_it() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(60)))
         await worker.at(20)
-        assert [(told.first, told.probe_in_secs) for told in worker.told(Suspended)] == [(True, 30)]
+        assert [(told.first, told.probe_in_secs) for told in worker.reported(Suspended)] == [(True, 30)]
         assert {reason for _, reason in world.topics.dead()} == {"blocked"}
 
 
@@ -126,7 +126,7 @@ async def test_blocked_entries_among_others_do_not_suspend() -> None:
         worker.feed(*records(range(100)))
         await worker.at(1)
         assert len(world.bus.arrived["dst_acme"]) == 10
-        assert worker.told(Suspended) == []
+        assert worker.reported(Suspended) == []
 
 
 @in_virtual_time
@@ -144,7 +144,7 @@ async def test_after_a_success_five_calls_suspend_it_again_and_the_pauses_begin_
         worker.feed(*records(range(52, 152)))
         await worker.at(102)
         assert len(world.bus.made()) == 5 + 2 + 5
-        assert [round(told.probe_in_secs) for told in worker.told(Suspended)] == [30, 60, 30]
+        assert [round(told.probe_in_secs) for told in worker.reported(Suspended)] == [30, 60, 30]
 
 
 @in_virtual_time
@@ -193,7 +193,7 @@ async def test_a_flood_that_meets_a_probe_waits_elsewhere_beyond_a_bound() -> No
         await worker.at(31)
         for n in range(50, 3050, 100):
             worker.feed(*records(range(n, n + 100)))
-            assert worker.deliver.census().waiting <= PROBE_ROOM
+            assert worker.dispatcher.dispatcher_stats().waiting <= PROBE_ROOM
         await worker.at(31.2)
         assert {(tier, reason) for _, _, tier, reason in world.topics.moved()} == {("10s", "held")}
         assert len(world.topics.moved()) == 3000 - 1 - PROBE_ROOM
@@ -206,7 +206,7 @@ async def test_a_flood_that_meets_a_probe_waits_elsewhere_beyond_a_bound() -> No
 async def test_a_suspended_bus_that_hangs_does_not_fill_the_worker() -> None:
     world = blocking()
     world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_acme" and len(world.bus.calls) > 5 else 0.01
-    async with world.worker(limits=HoldLimits(max_events=600)) as worker:
+    async with world.worker(limits=BufferLimits(max_events=600)) as worker:
         await suspend(worker)
         await worker.at(31)
         for tenth in range(100):
@@ -230,7 +230,7 @@ async def test_a_probe_that_meets_a_bad_moment_is_retried_alone_and_the_others_w
         assert sent[:3] == [["50"]] * 3
         assert sorted(key for keys in sent[3:] for key in keys) == [str(n) for n in range(51, 75)]
         assert len(world.topics.dead()) == 50
-        assert len(worker.told(Resumed)) == 1
+        assert len(worker.reported(Resumed)) == 1
         assert worker.commit() == {P0: 75}
 
 
@@ -289,7 +289,7 @@ async def test_only_a_document_that_is_reached_in_another_way_is_probed_at_once(
         worker.feed(record(50))
         await worker.at(2)
         assert world.bus.arrived == ({"dst_acme": ["50"]} if probes else {})
-        assert len(worker.told(Resumed)) == int(probes)
+        assert len(worker.reported(Resumed)) == int(probes)
 
 
 @in_virtual_time
@@ -312,9 +312,9 @@ async def test_a_destination_whose_events_go_elsewhere_is_not_called_suspended_f
         await suspend(worker)
         await worker.give_back(P0)
         await worker.at(1190)
-        assert worker.deliver.census().suspended == 1
+        assert worker.dispatcher.dispatcher_stats().suspended == 1
         await worker.at(1300)
-        assert worker.deliver.lanes == worker.deliver.census().suspended == 0
+        assert worker.dispatcher.lanes == worker.dispatcher.dispatcher_stats().suspended == 0
 
 
 @in_virtual_time
@@ -325,7 +325,7 @@ async def test_a_destination_that_is_refused_all_the_time_stays_suspended_and_is
         for n in range(300):
             worker.feed(record(50 + n))
             await worker.at(20.0 * n + 20)
-            assert worker.deliver.census().suspended == 1
+            assert worker.dispatcher.dispatcher_stats().suspended == 1
         assert len(world.bus.made()) < 25
 
 
@@ -335,10 +335,10 @@ async def test_four_blocked_calls_are_remembered_over_idleness_too() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(40)))
         await worker.at(1190)
-        assert worker.told(Suspended) == []
+        assert worker.reported(Suspended) == []
         worker.feed(record(40))
         await worker.at(1191)
-        assert len(worker.told(Suspended)) == 1
+        assert len(worker.reported(Suspended)) == 1
 
 
 @in_virtual_time
@@ -369,8 +369,8 @@ async def test_what_comes_back_from_a_retry_topic_may_be_the_probe() -> None:
         worker.feed_retries(retry_record(0, event=50))
         await worker.at(32)
         assert world.bus.arrived == {"dst_acme": ["50"]}
-        assert [entry.trigger for entry in worker.told(Attempted)[-1].entries] == ["retry"]
-        assert len(worker.told(Resumed)) == 1
+        assert [entry.trigger for entry in worker.reported(Attempted)[-1].entries] == ["retry"]
+        assert len(worker.reported(Resumed)) == 1
 
 
 @in_virtual_time

@@ -6,12 +6,12 @@ import asyncio
 
 from pushrail_stream.core.offsets import Committable, OffsetTracker
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import KafkaTrouble, PartitionUnread, Signal, SteppedOver, Trimmed
+from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread, RecordsTrimmed, Signal
 from pushrail_stream.errors import Failed
-from pushrail_stream.pipeline.intake import PartitionView
+from pushrail_stream.pipeline.assignment import PartitionStats
 from pushrail_stream.pipeline.reading import Reading, Readings
-from pushrail_stream.pipeline.state import WorkerState
-from pushrail_stream.pipeline.unread import Unread
+from pushrail_stream.pipeline.stats import WorkerStats
+from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from pushrail_stream.ports.pipeline import SkipOrder
 from tests.pipeline.records import P0, destination, record, records
 from tests.pipeline.world import World
@@ -28,9 +28,9 @@ class Reader:
 
     def read(self, *offsets: int) -> None:
         for offset in offsets:
-            ticket = self.tracker.begin(offset, 1, 1)
-            assert ticket is not None
-            ticket.settle()
+            pending = self.tracker.track(offset, 1, 1)
+            assert pending is not None
+            pending.settle()
 
     def note(
         self, position: int | None, first: int | None = 0, now: float = 0.0, *, is_wanted: bool = True, ahead: int = 0
@@ -57,7 +57,7 @@ def test_records_that_were_removed_while_the_partition_was_held_are_told_of() ->
     reader.read(10, 11)
     reader.read(400, 401)
     assert reader.note(402, first=400) == 402
-    assert reader.told == [Trimmed(P0, 12, 400)]
+    assert reader.told == [RecordsTrimmed(P0, 12, 400)]
     assert reader.note(402, first=400, now=99.0) == 402
     assert len(reader.told) == 1, "once"
 
@@ -70,7 +70,7 @@ def test_only_what_lies_below_the_first_offset_was_removed() -> None:
     reader.note(41, first=20)
     reader.read(50)
     reader.note(51, first=None)
-    assert reader.told == [Trimmed(P0, 10, 20)], "the other gaps are markers, or what compaction left"
+    assert reader.told == [RecordsTrimmed(P0, 10, 20)], "the other gaps are markers, or what compaction left"
 
 
 def test_a_removal_at_the_end_is_reported_when_nothing_comes() -> None:
@@ -81,7 +81,7 @@ def test_a_removal_at_the_end_is_reported_when_nothing_comes() -> None:
     assert reader.told == [], "they may have been fetched before"
     assert reader.note(11, first=400, now=10.0) == 400
     assert reader.note(11, first=400, now=20.0) == 400
-    assert reader.told == [Trimmed(P0, 11, 400)]
+    assert reader.told == [RecordsTrimmed(P0, 11, 400)]
     assert reader.readings.of(P0, 20.0) == (400, 0.0)
 
 
@@ -107,14 +107,14 @@ async def test_a_partition_shows_how_far_it_was_read_and_what_lies_behind_the_la
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
-        worker.consume.have_read({P0: Reading(5, 0), P0._replace(number=99): Reading(1, 0)})
+        worker.event_consumer.have_read({P0: Reading(5, 0), P0._replace(number=99): Reading(1, 0)})
         await worker.at(20)
         assert worker.commit() == {P0: 5}
-        [view] = worker.consume.partition_views()
+        [view] = worker.event_consumer.partition_stats()
         assert (view.position, view.still_secs) == (5, 20.0)
         worker.feed(record(5))
-        worker.consume.have_read({P0: Reading(6, 0)})
-        [view] = worker.consume.partition_views()
+        worker.event_consumer.have_read({P0: Reading(6, 0)})
+        [view] = worker.event_consumer.partition_stats()
         assert (view.position, view.still_secs) == (6, 0.0)
 
 
@@ -138,13 +138,13 @@ class Watched:
     """A worker with one partition, and what is said of it."""
 
     def __init__(self) -> None:
-        self.view = PartitionView(P0, 0, 0, None, 10, 0.0, 10, 0.0)
+        self.view = PartitionStats(P0, 0, 0, None, 10, 0.0, 10, 0.0)
         self.end: int | None = 10
         self.told: list[Signal] = []
-        state = WorkerState(partitions=lambda: {"events": [self.view]}, lag=self.lag)
+        state = WorkerStats(partitions=lambda: {"events": [self.view]}, lag=self.lag)
         self.orders = Orders()
         self.gone_on: list[tuple[Partition, int]] = []
-        self.unread = Unread(
+        self.unread = UnreadPartitions(
             state,
             lambda signal: self.told.append(signal),  # noqa: PLW0108 - append names it otherwise
             self.orders,
@@ -212,7 +212,7 @@ async def test_an_order_to_step_over_what_cannot_be_read_is_carried_out() -> Non
         await asyncio.sleep(5)
         watching.cancel()
     assert watched.gone_on == [(P0, 15)]
-    assert watched.told[-1] == SteppedOver(P0, 10, 15, "too large")
+    assert watched.told[-1] == OffsetsSkipped(P0, 10, 15, "too large")
 
 
 @in_virtual_time
@@ -233,10 +233,10 @@ async def test_a_batch_that_was_stepped_over_is_committed_past_once() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
         await worker.at(1)
-        worker.consume.step_over(P0, 40)
-        worker.consume.step_over(P0._replace(number=99), 7)
-        assert worker.consume.directions().seeks == {P0: 40}
-        assert worker.consume.directions().seeks == {}
+        worker.event_consumer.step_over(P0, 40)
+        worker.event_consumer.step_over(P0._replace(number=99), 7)
+        assert worker.event_consumer.flow_control().seeks == {P0: 40}
+        assert worker.event_consumer.flow_control().seeks == {}
         assert worker.commit() == {P0: 40}
         worker.feed(record(40))
         await worker.at(2)

@@ -1,4 +1,4 @@
-"""Partitions come and go: what is under way is finished, the rest is left to the next owner, and nothing is lost."""
+"""Partitions come and go: what is in flight is finished, the rest is left to the next owner, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ async def test_what_is_under_way_is_finished_and_committed_and_the_queue_is_drop
         assert virtual_loop().elapsed == 2.0
         assert world.bus.made() == [(0.0, [str(n) for n in range(10)])]
         assert world.group == {P0: Committable(10, "")}
-        assert worker.told(PartitionsRevoked) == [PartitionsRevoked((P0,), lost=False, dropped=15)]
+        assert worker.reported(PartitionsRevoked) == [PartitionsRevoked((P0,), lost=False, dropped=15)]
         assert (worker.ledger.delivered, worker.ledger.dropped, worker.ledger.in_flight) == (10, 15, 0)
         await worker.at(60)
         assert len(world.bus.calls) == 1
-        assert worker.deliver.lanes == 0
+        assert worker.dispatcher.lanes == 0
 
 
 @in_virtual_time
@@ -55,11 +55,11 @@ async def test_the_next_owner_reads_it_again() -> None:
         worker.feed(*records(range(25)))
         await worker.at(0)
         await worker.give_back(P0)
-    async with world.worker() as heir:
-        heir.feed(*records(range(10, 25)))
-        await heir.at(5)
+    async with world.worker() as next_owner:
+        next_owner.feed(*records(range(10, 25)))
+        await next_owner.at(5)
         assert world.bus.arrived["dst_acme"] == [str(n) for n in range(25)]
-        assert heir.commit() == {P0: 25}
+        assert next_owner.commit() == {P0: 25}
 
 
 @in_virtual_time
@@ -92,10 +92,10 @@ async def test_a_failed_attempt_under_way_is_not_tried_again() -> None:
         assert len(world.bus.calls) == 1
         assert (worker.ledger.delivered, worker.ledger.dropped) == (9, 1)
         assert world.group[P0].offset == 1
-    async with world.worker() as heir:
+    async with world.worker() as next_owner:
         world.bus.answer(take_all)
-        heir.feed(*records(range(1, 10)))
-        await heir.at(100)
+        next_owner.feed(*records(range(1, 10)))
+        await next_owner.at(100)
         # The committed map says that all but this one are settled.
         assert [call.keys for call in world.bus.calls[1:]] == [["1"]]
 
@@ -172,7 +172,7 @@ async def test_a_lane_that_was_only_waiting_is_forgotten_at_once() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
         await worker.give_back(P0)
-        assert worker.deliver.lanes == 0
+        assert worker.dispatcher.lanes == 0
         assert virtual_loop().elapsed == 0.0
 
 
@@ -226,7 +226,7 @@ async def test_lost_partitions_commit_nothing() -> None:
         worker.feed(*records(range(25)), *records(range(100, 103), partition=P1))
         await worker.at(0)
         worker.lose(P0)
-        assert worker.told(PartitionsRevoked) == [PartitionsRevoked((P0,), lost=True, dropped=15)]
+        assert worker.reported(PartitionsRevoked) == [PartitionsRevoked((P0,), lost=True, dropped=15)]
         await worker.at(10)
         assert worker.commit() == {P1: 103}
         assert (worker.ledger.delivered, worker.ledger.dropped) == (13, 15)
@@ -238,9 +238,9 @@ async def test_a_late_commit_report_of_a_partition_that_is_gone_is_ignored() -> 
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
-        commits = worker.consume.committable()
+        commits = worker.event_consumer.committable()
         worker.lose(P0)
-        worker.consume.committed(commits)
+        worker.event_consumer.committed(commits)
         worker.assign(P0)
         worker.feed(record(0))
         await worker.at(2)
@@ -253,9 +253,9 @@ async def test_partitions_we_do_not_have_are_given_back_without_a_word() -> None
     async with world.worker(owns=[P0]) as worker:
         await worker.give_back(P1)
         worker.lose(P1)
-        assert worker.told(PartitionsRevoked) == []
+        assert worker.reported(PartitionsRevoked) == []
         await worker.give_back(P0)
-        assert worker.told(PartitionsRevoked) == [PartitionsRevoked((P0,), lost=False, dropped=0)]
+        assert worker.reported(PartitionsRevoked) == [PartitionsRevoked((P0,), lost=False, dropped=0)]
         assert world.group == {}
 
 
@@ -274,7 +274,7 @@ async def test_an_assignment_commits_nothing_by_itself_nor_forgets_what_was_told
     world = World(destination())
     start = world.group[P0] = Committable(5, encode_metadata(5, [7, 8]))
     async with world.worker() as worker:
-        assert list(worker.consume.committable()) == []
+        assert list(worker.event_consumer.committable()) == []
         await worker.give_back(P0)
         assert world.group == {P0: start}
 
@@ -302,8 +302,8 @@ async def test_stopping_leaves_nothing_behind() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(10), "a"), *records(range(10, 13), "b"), raw(13, b"poison"))
         await worker.at(0.05)
-        assert len(worker.under_way) == 2
-    assert len(worker.under_way) == 0
+        assert len(worker.in_flight) == 2
+    assert len(worker.in_flight) == 0
     await asyncio.sleep(60)
     assert world.bus.made("dst_b") == []
     assert worker.ledger.in_flight == 14
@@ -317,7 +317,7 @@ async def test_an_event_of_two_destinations_that_leaves_is_not_repeated_to_the_o
     world.bus.latency = lambda batch: 0.5 if batch.destination.id == "dst_acme_slow" else 0.01
     async with world.worker(jitter=lambda: 0.9) as worker:
         worker.feed(*records(range(10)))
-        await worker.at(0.3)  # one has them; the call to the other is under way, and will fail
+        await worker.at(0.3)  # one has them; the call to the other is in flight, and will fail
         await worker.give_back(P0)
         assert world.group[P0].offset == 10
         moved = {(w.said["pushrail-destination"], w.said["pushrail-reason"]) for w in world.topics.written}
@@ -353,7 +353,7 @@ async def test_of_a_lost_partition_events_of_several_destinations_are_the_next_o
         await worker.at(1)
         worker.lose(P0)
         await worker.at(60)
-        # It reads all of them again, so that copies would only repeat them; what failed under way is its too.
+        # It reads all of them again, so that copies would only repeat them; what failed in flight is its too.
         assert world.topics.written == []
         assert (worker.ledger.delivered, worker.ledger.dropped, worker.ledger.in_flight) == (20, 20, 0)
 

@@ -48,7 +48,7 @@ async def test_a_replay_is_told_apart_from_a_retry() -> None:
     async with world.worker(poll_secs=0.1) as worker:
         worker.feed_retries(replayed(0, 0), retry_record(1, event=1))
         await worker.at(1)
-        entries = [entry for call in worker.told(Attempted) for entry in call.entries]
+        entries = [entry for call in worker.reported(Attempted) for entry in call.entries]
         assert [(e.trigger, e.replay_id, e.attempt) for e in entries] == [("replay", "rp-1", 1), ("retry", None, 4)]
 
 
@@ -69,7 +69,7 @@ async def test_a_replay_to_nobody_is_recorded_as_that_replays() -> None:
     async with world.worker(poll_secs=0.1) as worker:
         worker.feed_retries(replayed(0, 0))
         await worker.at(1)
-        [skipped] = worker.told(Skipped)
+        [skipped] = worker.reported(Skipped)
         assert isinstance(skipped, Skipped)
         assert (skipped.reason, skipped.trigger, skipped.replay_id) == ("deleted", "replay", "rp-1")
 
@@ -81,13 +81,13 @@ async def test_a_suspended_destination_that_was_mended_takes_all_that_is_replaye
     async with world.worker(poll_secs=0.1) as worker:
         worker.feed(*records(range(60)))
         await worker.at(10)
-        assert len(worker.told(Suspended)) == 1
+        assert len(worker.reported(Suspended)) == 1
         dead = len(world.topics.dead())
         assert dead == 60
         worker.feed_retries(*(replayed(n, n) for n in range(60)))
         await worker.at(11)
         # One of them is the probe, though the next was due at 30 s; the others wait for its answer.
-        assert len(worker.told(Resumed)) == 1
+        assert len(worker.reported(Resumed)) == 1
         assert len(world.topics.dead()) == dead
         assert sorted(world.bus.arrived["dst_acme"], key=int) == [str(n) for n in range(60)]
         assert world.topics.moved() == []
@@ -126,6 +126,6 @@ async def test_a_replay_that_was_under_way_when_it_was_suspended_is_not_given_up
         await worker.at(0.3)
         worker.feed(*records(range(100, 180)))
         await worker.at(20)
-        assert len(worker.told(Suspended)) >= 1
+        assert len(worker.reported(Suspended)) >= 1
         given_up = {w.said.get("pushrail-reason") for w in world.topics.written if "pushrail-replay" in w.said}
         assert "suspended" not in given_up

@@ -37,14 +37,14 @@ async def test_one_whose_document_is_gone_or_disabled_is_suspended_no_more(*, is
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
         await worker.at(1)
-        assert len(worker.told(Suspended)) == worker.deliver.census().suspended == 1
+        assert len(worker.reported(Suspended)) == worker.dispatcher.dispatcher_stats().suspended == 1
         if is_gone:
             world.directory.remove("dst_acme")
         else:
             world.directory.put(destination(enabled=False))
         await worker.at(100)
-        assert len(worker.told(Resumed)) == 1
-        assert worker.deliver.lanes == worker.deliver.census().suspended == 0
+        assert len(worker.reported(Resumed)) == 1
+        assert worker.dispatcher.lanes == worker.dispatcher.dispatcher_stats().suspended == 0
 
 
 @in_virtual_time
@@ -54,7 +54,7 @@ async def test_five_blocked_attempts_in_a_row_suspend_and_what_waits_is_dead_wit
     async with world.worker() as worker:
         worker.feed(*records(range(80)), record(80, "other"))
         await worker.at(1)
-        [suspended] = worker.told(Suspended)
+        [suspended] = worker.reported(Suspended)
         assert isinstance(suspended, Suspended)
         assert (suspended.destination.id, suspended.code, suspended.probe_in_secs) == (
             "dst_acme", "AccessDeniedException", 30.0,
@@ -79,13 +79,13 @@ async def test_one_real_delivery_probes_it_ever_more_rarely_and_the_first_succes
         probes = [round(at) for at, keys in world.bus.made()[5:] if len(keys) == 1]
         assert len(world.bus.made()) == 5 + len(probes), "a probe is one delivery, and the only call"
         assert probes == [31, 92, 213]
-        told: list[Any] = worker.told(Suspended)
+        told: list[Any] = worker.reported(Suspended)
         assert [round(signal.probe_in_secs) for signal in told] == [30, 60, 120, 240]
         world.bus.answer(take_all)
         for second in range(250, 460):
             worker.feed(record(48 + second))
             await worker.at(second)
-        [resumed] = worker.told(Resumed)
+        [resumed] = worker.reported(Resumed)
         assert isinstance(resumed, Resumed)
         assert 450 <= resumed.suspended_secs <= 455
         assert len(world.bus.arrived["dst_acme"]) >= 5
@@ -98,7 +98,7 @@ async def test_a_delivery_in_between_keeps_it_from_being_suspended() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(100)))
         await worker.at(2)
-        assert not worker.told(Suspended)
+        assert not worker.reported(Suspended)
         assert len(world.bus.arrived["dst_acme"]) == 20
 
 
@@ -128,7 +128,7 @@ async def test_a_changed_document_is_probed_at_once_and_a_retried_delivery_of_a_
         worker.feed(record(50))
         await worker.at(2)
         assert len(world.bus.made()) == calls + 1
-        assert len(worker.told(Resumed)) == 1
+        assert len(worker.reported(Resumed)) == 1
 
 
 @in_virtual_time
@@ -146,7 +146,7 @@ async def test_what_an_older_document_blocked_is_no_probe_of_the_new_one() -> No
         world.bus.answer(take_all)
         await worker.at(4)
         # The sixth call, made before the change, was blocked at 3 s; the event that waited for it is the probe.
-        assert len(worker.told(Suspended)) == len(worker.told(Resumed)) == 1
+        assert len(worker.reported(Suspended)) == len(worker.reported(Resumed)) == 1
         assert world.bus.arrived["dst_acme"] == ["60"]
 
 
@@ -165,9 +165,9 @@ async def test_revoked_sessions_cost_a_new_sign_in_and_no_event(blocked: CallFai
         worker.feed(*records(range(60)))
         await worker.at(2)
         assert len(world.bus.arrived["dst_acme"]) == 60
-        assert world.bus.renewed == ["dst_acme"], "all calls that were under way share it"
+        assert world.bus.renewed == ["dst_acme"], "all calls that were in flight share it"
         assert world.topics.dead() == []
-        assert not worker.told(Suspended)
+        assert not worker.reported(Suspended)
         assert worker.commit() == {P0: 60}
 
 
@@ -194,12 +194,12 @@ async def test_a_suspended_destination_that_a_new_session_would_mend_is_mended_b
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
         await worker.at(1)
-        assert len(worker.told(Suspended)) == 1
+        assert len(worker.reported(Suspended)) == 1
         assert world.bus.renewed == ["dst_acme"], "a session that was just got is not replaced at once"
         for second in range(2, 40):
             worker.feed(record(48 + second))
             await worker.at(second)
-        assert len(worker.told(Resumed)) == 1
+        assert len(worker.reported(Resumed)) == 1
         assert world.bus.renewed == ["dst_acme"] * 2
         probes = [round(at) for at, _ in world.bus.made() if 20 < at < 32]
         assert probes[:2] == [31, 31], "the probe, and again at once with the new session"
@@ -215,7 +215,7 @@ async def test_a_bus_that_denies_every_session_gets_a_sign_in_a_probe_at_most() 
         for second in range(1, 250):
             worker.feed(record(49 + second))
             await worker.at(second)
-        probes = len(worker.told(Suspended))
+        probes = len(worker.reported(Suspended))
         assert probes == 4
         assert len(world.bus.renewed) == probes
         assert {reason for _, reason in world.topics.dead()} == {"blocked", "suspended"}

@@ -53,7 +53,7 @@ async def test_a_throttled_call_is_made_again_as_soon_as_the_lane_allows(reply: 
         worker.feed(*records(range(10)))
         await worker.at(5)
         assert world.bus.made() == [(0.0, TEN), (0.01, TEN)]
-        assert [(slowed.in_flight, slowed.most) for slowed in worker.told(Slowed)] == [(4, 8)]
+        assert [(slowed.in_flight, slowed.most) for slowed in worker.reported(Slowed)] == [(4, 8)]
         assert worker.commit() == {P0: 10}
 
 
@@ -67,7 +67,7 @@ async def test_calls_under_way_are_halved_once_and_grow_by_one_with_every_window
         await worker.at(9)
         # All eight were throttled: what was sent before the cut says nothing new.
         assert Counter(at for at, _ in world.bus.made()) == {0: 8, 1: 4, 2: 5, 3: 6, 4: 7, 5: 2}
-        assert [slowed.in_flight for slowed in worker.told(Slowed)] == [4, 5, 6, 7, 8]
+        assert [slowed.in_flight for slowed in worker.reported(Slowed)] == [4, 5, 6, 7, 8]
         assert len(world.bus.arrived["dst_acme"]) == 240
         assert worker.commit() == {P0: 240}
 
@@ -81,7 +81,7 @@ async def test_every_round_that_is_throttled_halves_them_again() -> None:
         worker.feed(*records(range(80)))
         await worker.at(3.5)
         assert Counter(at for at, _ in world.bus.made()) == {0: 8, 1: 4, 2: 2, 3: 1}
-        assert [slowed.in_flight for slowed in worker.told(Slowed)] == [4, 2, 1]
+        assert [slowed.in_flight for slowed in worker.reported(Slowed)] == [4, 2, 1]
 
 
 @in_virtual_time
@@ -147,7 +147,7 @@ async def test_while_it_makes_progress_nothing_climbs_and_nobody_else_is_slowed(
         assert {tier for _, _, tier, _ in world.topics.moved()} == {"10s"}
         assert {reason for _, _, _, reason in world.topics.moved()} <= {"held", "throttled"}
         assert [at for at, _ in world.bus.made("dst_fine")] == [round(n / 10 + 0.1, 6) for n in range(200)]
-        assert {slowed.destination.id for slowed in worker.told(Slowed)} == {"dst_quota"}
+        assert {slowed.destination.id for slowed in worker.reported(Slowed)} == {"dst_quota"}
         assert worker.commit()[P0] == 2200
         worker.check_all_committed()
 
@@ -214,7 +214,7 @@ async def test_one_throttled_entry_slows_the_destination_and_is_sent_again_alone
         worker.feed(*records(range(10)))
         await worker.at(5)
         assert world.bus.made() == [(0.0, TEN), (0.11, ["3"])]
-        assert [slowed.in_flight for slowed in worker.told(Slowed)] == [4]
+        assert [slowed.in_flight for slowed in worker.reported(Slowed)] == [4]
         assert worker.commit() == {P0: 10}
 
 
@@ -251,7 +251,7 @@ async def test_one_call_that_fails_changes_no_speed() -> None:
         for number in range(4):
             worker.feed(record(number))
             await worker.at(1 + number)
-        assert worker.told(Slowed) == []
+        assert worker.reported(Slowed) == []
         assert len(world.bus.arrived["dst_acme"]) == 4
 
 
@@ -263,7 +263,7 @@ async def test_calls_that_fail_one_after_the_other_slow_down_as_a_throttle_does(
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(9)
-        assert [slowed.in_flight for slowed in worker.told(Slowed)] == [4, 2, 1, 1, 1, 2]
+        assert [slowed.in_flight for slowed in worker.reported(Slowed)] == [4, 2, 1, 1, 1, 2]
 
 
 @in_virtual_time
@@ -273,7 +273,7 @@ async def test_a_failed_sign_in_does_not_slow_the_destination() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(9)
-        assert worker.told(Slowed) == []
+        assert worker.reported(Slowed) == []
 
 
 @in_virtual_time
@@ -297,30 +297,30 @@ async def test_a_slowed_destination_is_remembered_for_a_minute_after_its_last_ca
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(60)
-        assert worker.deliver.lanes == 1
+        assert worker.dispatcher.lanes == 1
         worker.feed(*records(range(10, 90)))
         await worker.at(60.5)
         # Four at a time, and one call had gone through.
-        assert world.bus.under_way["dst_acme"] == 4
+        assert world.bus.in_flight["dst_acme"] == 4
         await worker.at(120)
-        assert worker.deliver.lanes == worker.deliver.census().slowed == 1
+        assert worker.dispatcher.lanes == worker.dispatcher.dispatcher_stats().slowed == 1
         await worker.at(124)
-        assert worker.deliver.lanes == worker.deliver.census().slowed == 0
+        assert worker.dispatcher.lanes == worker.dispatcher.dispatcher_stats().slowed == 0
         worker.feed(*records(range(90, 170)))
         await worker.at(124.5)
-        assert world.bus.under_way["dst_acme"] == 8
+        assert world.bus.in_flight["dst_acme"] == 8
 
 
 class Tokens:
     """A bus with a quota: so many calls a second, and as many at once unless it says otherwise."""
 
     def __init__(self, per_second: int, at_once: int | None = None) -> None:
-        self._per_second, self._most = per_second, at_once or per_second
-        self._left, self._at = float(self._most), 0.0
+        self._per_second, self._max_calls = per_second, at_once or per_second
+        self._left, self._at = float(self._max_calls), 0.0
 
     def answer(self, batch: Batch) -> Reply:
         now = virtual_loop().elapsed
-        self._left = min(self._most, self._left + (now - self._at) * self._per_second)
+        self._left = min(self._max_calls, self._left + (now - self._at) * self._per_second)
         self._at = now
         if self._left < 1:
             return SLOW_DOWN

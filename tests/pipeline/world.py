@@ -14,7 +14,7 @@ from typing import Any, TypeVar, final
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
-from pushrail_stream.core.flood import FloodGuard, FloodLimits
+from pushrail_stream.core.flood_guard import FloodGuard, FloodLimits
 from pushrail_stream.core.headers import BadHeader, decode_headers
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
@@ -22,15 +22,15 @@ from pushrail_stream.core.offsets import Committable, settled_in
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
 from pushrail_stream.core.signals import Signal, Skipped
-from pushrail_stream.pipeline.consume import Consume, IntakeRules
+from pushrail_stream.pipeline.assignment import Assignment, BufferLimits, FlowControl
+from pushrail_stream.pipeline.bus_monitor import BusMonitor
 from pushrail_stream.pipeline.copies import Copies
-from pushrail_stream.pipeline.deliver import Deliver
-from pushrail_stream.pipeline.hand_over import HandOver
+from pushrail_stream.pipeline.dispatcher import Dispatcher
+from pushrail_stream.pipeline.event_consumer import EventConsumer, IntakeRules
 from pushrail_stream.pipeline.health import Health
-from pushrail_stream.pipeline.intake import Directions, HoldLimits, Intake
-from pushrail_stream.pipeline.look_out import LookOut
-from pushrail_stream.pipeline.redeliver import Redeliver
-from pushrail_stream.pipeline.under_way import UnderWay
+from pushrail_stream.pipeline.in_flight import InFlight
+from pushrail_stream.pipeline.retry_consumer import RetryConsumer
+from pushrail_stream.pipeline.settlement import Settlement
 from pushrail_stream.ports.pipeline import Observer
 from tests.pipeline.peers import HANGS, RETRY_PARTITIONS, Account, Documents, KeptTopics, ScriptedBus, Seen, Settled
 from tests.pipeline.records import DLQ, EVENTS, P0
@@ -97,9 +97,9 @@ class World:
                     virtual_loop().after_each_step(None)
                     if retries is not None:
                         retries.cancel()
-                    worker.deliver.stop()
-                    worker.look_out.stop()
-                    worker.under_way.cancel()
+                    worker.dispatcher.stop()
+                    worker.bus_monitor.stop()
+                    worker.in_flight.cancel()
         except BaseExceptionGroup as group:
             if own_error is not None and group.exceptions == (own_error,):
                 raise own_error from None  # a test's own failure reads better bare
@@ -117,17 +117,17 @@ class Worker:
         *,
         batches: LaneLimits | None = None,
         policy: RetryPolicy | None = None,
-        limits: HoldLimits | None = None,
+        limits: BufferLimits | None = None,
         flood: FloodLimits | None = None,
         jitter: Callable[[], float] = lambda: 0.5,
-        bury_unrouted: bool = False,
+        dead_letter_unrouted: bool = False,
         observe: Observer = lambda _signal: None,
         consumed: Observer | None = None,
     ) -> None:
         self.world = world
         self.signals = Seen()
         self.ledger = Ledger()
-        self.under_way = UnderWay(tasks)
+        self.in_flight = InFlight(tasks)
         self.positions: dict[Partition, int] = {}
         """Where the retry topics are read next."""
         self._also = observe
@@ -147,55 +147,55 @@ class Worker:
         copies = Copies(
             publisher=world.topics,
             dlq=DLQ,
-            under_way=self.under_way,
+            in_flight=self.in_flight,
             ledger=self.ledger,
             guard=guard,
             jitter=jitter,
             observe=self._see,
         )
-        hand_over = HandOver(copies=copies, ledger=self.ledger, clock=clock, observe=self._see)
-        self.look_out = LookOut(
-            bus=world.bus, directory=world.directory, under_way=self.under_way, clock=clock, observe=self._see
+        settlement = Settlement(copies=copies, ledger=self.ledger, clock=clock, observe=self._see)
+        self.bus_monitor = BusMonitor(
+            bus=world.bus, directory=world.directory, in_flight=self.in_flight, clock=clock, observe=self._see
         )
-        self.deliver = Deliver(
+        self.dispatcher = Dispatcher(
             bus=world.bus,
             directory=world.directory,
-            hand_over=hand_over,
+            settlement=settlement,
             health=Health(policy=policy, jitter=jitter, observe=self._see),
-            look_out=self.look_out,
-            under_way=self.under_way,
+            bus_monitor=self.bus_monitor,
+            in_flight=self.in_flight,
             limits=batches,
             policy=policy,
             clock=clock,
             jitter=jitter,
             observe=self._see,
         )
-        world.directory.changed = self.deliver.documents_changed
-        self.consume = Consume(
+        world.directory.changed = self.dispatcher.documents_changed
+        self.event_consumer = EventConsumer(
             directory=world.directory,
-            deliver=self.deliver,
-            hand_over=hand_over,
+            dispatcher=self.dispatcher,
+            settlement=settlement,
             copies=copies,
-            under_way=self.under_way,
+            in_flight=self.in_flight,
             ledger=self.ledger,
             guard=guard,
-            rules=IntakeRules("pushrail", bury_unrouted),
-            limits=limits or HoldLimits(),
+            rules=IntakeRules("pushrail", dead_letter_unrouted),
+            limits=limits or BufferLimits(),
             clock=clock,
             observe=self._see,
             consumed=consumed,
         )
-        self.redeliver = Redeliver(
+        self.retry_consumer = RetryConsumer(
             directory=world.directory,
-            deliver=self.deliver,
-            hand_over=hand_over,
+            dispatcher=self.dispatcher,
+            settlement=settlement,
             copies=copies,
-            under_way=self.under_way,
+            in_flight=self.in_flight,
             ledger=self.ledger,
             guard=guard,
             tiers=policy.tiers,
             vendor="pushrail",
-            limits=limits or HoldLimits(),
+            limits=limits or BufferLimits(),
             clock=clock,
             observe=self._see,
         )
@@ -210,39 +210,39 @@ class Worker:
             self._begin_anew(partition)
             if partition.topic != EVENTS:
                 self.positions[partition] = 0 if start is None else start.offset
-        for intake, members in self._split(partitions):
+        for assignment, members in self._split(partitions):
             group = {partition: self.world.group.get(partition) for partition in members}
-            for partition in intake.assigned(group, self.world.topic_ids):
+            for partition in assignment.assigned(group, self.world.topic_ids):
                 del self.world.group[partition]
 
-    def feed(self, *given: Record) -> Directions:
+    def feed(self, *given: Record) -> FlowControl:
         """The consumer of the events topic hands over records."""
-        return self._feed(self.consume, given)
+        return self._feed(self.event_consumer, given)
 
-    def feed_retries(self, *given: Record) -> Directions:
+    def feed_retries(self, *given: Record) -> FlowControl:
         """The consumer of the retry topics hands over records."""
-        return self._feed(self.redeliver, given)
+        return self._feed(self.retry_consumer, given)
 
     async def read_retries(self, poll_secs: float) -> None:
         """Be the consumer of the retry topics: hand over what they hold, as far as that is wanted, and commit."""
         while True:
             self.turn_retries()
-            self._commit(self.redeliver)
+            self._commit(self.retry_consumer)
             await asyncio.sleep(poll_secs)
 
     def turn_retries(self) -> None:
         """Hand over once what is new on the retry topics."""
-        directions = self.redeliver.directions()
+        flow_control = self.retry_consumer.flow_control()
         for partition, position in list(self.positions.items()):
             given = self.world.topics.retries[partition][position : position + _FETCH]
-            if given and not directions.hold and partition not in directions.full:
+            if given and not flow_control.hold and partition not in flow_control.full:
                 self.positions[partition] += len(given)
-                directions = self.feed_retries(*given)
+                flow_control = self.feed_retries(*given)
 
     def commit(self) -> dict[Partition, int]:
         """The consumers' tick: commit what is committable. What the group has committed now, everywhere."""
-        for intake in (self.consume, self.redeliver):
-            self._commit(intake)
+        for assignment in (self.event_consumer, self.retry_consumer):
+            self._commit(assignment)
         return {partition: committable.offset for partition, committable in self.world.group.items()}
 
     def check_all_committed(self) -> None:
@@ -254,27 +254,27 @@ class Worker:
     def recreate(self, topic: str, identity: TopicIdentity) -> None:
         """The topic is deleted and created again, and the consumer learns of it and goes to its beginning."""
         self.world.topic_ids[topic] = identity
-        for intake in (self.consume, self.redeliver):
-            recreated = intake.recreated(self.world.topic_ids)
+        for assignment in (self.event_consumer, self.retry_consumer):
+            recreated = assignment.recreated(self.world.topic_ids)
             for partition in recreated:
                 self.world.group.pop(partition, None)
                 self._resumed[partition] = frozenset()
                 self._begin_anew(partition)
-            intake.start_anew(recreated)
+            assignment.restart(recreated)
 
     async def give_back(self, *partitions: Partition, deadline_secs: float = 10.0) -> None:
         """A rebalance asks for partitions: drain, commit, forget."""
         for partition in partitions:
             self.positions.pop(partition, None)
-        for intake, members in self._split(partitions):
-            commits = await intake.revoked(members, deadline_secs=deadline_secs)
+        for assignment, members in self._split(partitions):
+            commits = await assignment.revoked(members, deadline_secs=deadline_secs)
             self._committed(commits)
             self._forget(members)
 
     def lose(self, *partitions: Partition) -> None:
         """A rebalance took partitions away without asking."""
-        for intake, members in self._split(partitions):
-            intake.lost(members)
+        for assignment, members in self._split(partitions):
+            assignment.lost(members)
             self._forget(members)
 
     async def at(self, secs: float) -> None:
@@ -292,10 +292,10 @@ class Worker:
         assert self.ledger.balances, self.ledger
         if self._seen != (seen := (dataclasses.astuple(self.ledger), len(self.world.settled))):
             self._seen = seen
-            self._verify(self.consume.committable())
-            self._verify(self.redeliver.committable())
+            self._verify(self.event_consumer.committable())
+            self._verify(self.retry_consumer.committable())
 
-    def told(self, kind: type[_S]) -> list[_S]:
+    def reported(self, kind: type[_S]) -> list[_S]:
         """The signals of this kind, in order."""
         return [signal for signal in self.signals if isinstance(signal, kind)]
 
@@ -304,14 +304,14 @@ class Worker:
         self._last[partition] = 0
         self._read_to[partition] = 0
 
-    def _split(self, partitions: Iterable[Partition]) -> list[tuple[Intake, list[Partition]]]:
-        parts: list[tuple[Intake, list[Partition]]] = [
-            (self.consume, [partition for partition in partitions if partition.topic == EVENTS]),
-            (self.redeliver, [partition for partition in partitions if partition.topic != EVENTS]),
+    def _split(self, partitions: Iterable[Partition]) -> list[tuple[Assignment, list[Partition]]]:
+        parts: list[tuple[Assignment, list[Partition]]] = [
+            (self.event_consumer, [partition for partition in partitions if partition.topic == EVENTS]),
+            (self.retry_consumer, [partition for partition in partitions if partition.topic != EVENTS]),
         ]
-        return [(intake, members) for intake, members in parts if members]
+        return [(assignment, members) for assignment, members in parts if members]
 
-    def _feed(self, intake: Intake, given: Iterable[Record]) -> Directions:
+    def _feed(self, assignment: Assignment, given: Iterable[Record]) -> FlowControl:
         given = list(given)
         self._account()
         for record in given:
@@ -324,7 +324,7 @@ class Worker:
                 owed = self._open[partition][record.offset] = self.world.owed(record)
                 for debt in owed:
                     self._owing.setdefault(debt, []).append((partition, record.offset))
-        return intake.accept(given)
+        return assignment.accept(given)
 
     def _see(self, signal: Signal) -> None:
         assert self.ledger.balances, (signal, self.ledger)
@@ -357,9 +357,9 @@ class Worker:
             assert committable.offset >= self._last[partition], (partition, committable, self._last)
             self._last[partition] = committable.offset
 
-    def _commit(self, intake: Intake) -> None:
-        self._committed(commits := intake.committable())
-        intake.committed(commits)
+    def _commit(self, assignment: Assignment) -> None:
+        self._committed(commits := assignment.committable())
+        assignment.committed(commits)
 
     def _committed(self, commits: Sequence[tuple[Partition, Committable]]) -> None:
         self._verify(commits)

@@ -29,7 +29,7 @@ LOOK_SECS = folder.LOOK_SECS
 
 
 def test_a_look_comes_soon_enough_for_what_is_promised() -> None:
-    """At worst a change is seen by the look after the one that was under way, and then it has to be taken in."""
+    """At worst a change is seen by the look after the one that was in flight, and then it has to be taken in."""
     assert 2 * LOOK_SECS < IN_FORCE_SECS
 
 

@@ -1,6 +1,6 @@
 """Signature Version 4, checked as AWS checks it (Signature Version 4 signing process, AWS General Reference).
 
-The payload hash is always computed from the body that arrived, so a body changed under way fails too.
+The payload hash is always computed from the body that arrived, so a body changed in flight fails too.
 """
 
 from __future__ import annotations

@@ -8,12 +8,12 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from pushrail_stream.app import Worker, run_worker
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.sandbox.demo.customers import CUSTOMERS
 from pushrail_stream.sandbox.demo.events import EXAMPLE_FILE, example_event
 from pushrail_stream.sandbox.demo.play import World
 from pushrail_stream.sandbox.demo.world import CONFIG_FILE
+from pushrail_stream.worker import Worker, run_worker
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pushrail_stream.app import Worker, run_worker
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.errors import Failed
 from pushrail_stream.observe.logging import open_log
@@ -28,12 +27,13 @@ from pushrail_stream.sandbox.demo.steps import Steps
 from pushrail_stream.sandbox.demo.tally import Delivery, Tally
 from pushrail_stream.sandbox.demo.world import create_topics, load_documents, write_documents, write_settings
 from pushrail_stream.settings import Settings
+from pushrail_stream.worker import Worker, run_worker
 
 _JOIN_SECS: Final = 20.0
 _LOOK_SECS: Final = 0.005
 _LAST_LINES: Final = 10
 _WINDOW: Final = 100
-"""Deliveries under way at once: the vendor produces as fast as the stand-in for AWS keeps up, so that the latency
+"""Deliveries in flight at once: the vendor produces as fast as the stand-in for AWS keeps up, so that the latency
 shown is the worker's and not that of a queue before it."""
 
 

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import yaml
 
-from pushrail_stream.app import document_parser
 from pushrail_stream.errors import Failed
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.registry import Catalog
@@ -17,6 +16,7 @@ from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.demo.customers import VENDOR, Customer
 from pushrail_stream.settings import Settings
+from pushrail_stream.worker import document_parser
 
 PARTITIONS: Final = 4
 _QUICK_REBALANCES: Final = {"session.timeout.ms": 4_000, "heartbeat.interval.ms": 1_000}

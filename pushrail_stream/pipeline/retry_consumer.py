@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final, NamedTuple, final
 
-from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.delivery import Delivery, Problem, Replay
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
-from pushrail_stream.core.flood import FloodGuard, customer_of
+from pushrail_stream.core.flood_guard import FloodGuard, customer_of
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import OffsetTracker
@@ -25,11 +25,11 @@ from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.retry import Tier
 from pushrail_stream.core.signals import RestartReason
 from pushrail_stream.core.text import safe_message
+from pushrail_stream.pipeline.assignment import Assignment, BufferLimits, FlowControl
 from pushrail_stream.pipeline.copies import Copies
-from pushrail_stream.pipeline.deliver import Deliver
-from pushrail_stream.pipeline.hand_over import HandOver
-from pushrail_stream.pipeline.intake import Directions, HoldLimits, Intake
-from pushrail_stream.pipeline.under_way import UnderWay
+from pushrail_stream.pipeline.dispatcher import Dispatcher
+from pushrail_stream.pipeline.in_flight import InFlight
+from pushrail_stream.pipeline.settlement import Settlement
 from pushrail_stream.ports.pipeline import Clock, Directory, Observer
 
 _AHEAD_SECS: Final = 1.0
@@ -72,30 +72,30 @@ class _Queue:
 
 
 @final
-class Redeliver(Intake):
+class RetryConsumer(Assignment):
     """The retry topics' intake."""
 
     def __init__(
         self,
         *,
         directory: Directory,
-        deliver: Deliver,
-        hand_over: HandOver,
+        dispatcher: Dispatcher,
+        settlement: Settlement,
         copies: Copies,
-        under_way: UnderWay,
+        in_flight: InFlight,
         ledger: Ledger,
         guard: FloodGuard,
         tiers: Iterable[Tier],
         vendor: str | None,
-        limits: HoldLimits,
+        limits: BufferLimits,
         clock: Clock,
         observe: Observer,
     ) -> None:
         super().__init__(
-            deliver=deliver, copies=copies, under_way=under_way, guard=guard, limits=limits, observe=observe
+            dispatcher=dispatcher, copies=copies, in_flight=in_flight, guard=guard, limits=limits, observe=observe
         )
         self._directory = directory
-        self._hand_over = hand_over
+        self._settlement = settlement
         self._ledger = ledger
         self._tiers = {tier.topic: tier for tier in tiers}
         self._numbers = {topic: number for number, topic in enumerate(self._tiers, 1)}
@@ -103,7 +103,7 @@ class Redeliver(Intake):
         self._clock = clock
         self._early: dict[Partition, _Queue] = {}
 
-    def directions(self) -> Directions:
+    def flow_control(self) -> FlowControl:
         """Begin what has become due; then whether to go on consuming, and which partitions not to."""
         now = self._loop.time()
         for partition, early in list(self._early.items()):
@@ -113,7 +113,7 @@ class Redeliver(Intake):
                 self._begin(record, state, tracker)
             if not early.records:
                 del self._early[partition]
-        return super().directions()
+        return super().flow_control()
 
     def _take(self, record: Record, tracker: OffsetTracker) -> None:
         del tracker  # the record begins when it is due
@@ -133,11 +133,11 @@ class Redeliver(Intake):
         soon = self._loop.time() + _AHEAD_SECS
         return frozenset(p for p, early in self._early.items() if early.records[0].due_at > soon or early.is_long)
 
-    def _leave(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
-        leaving = super()._leave(partitions, are_lost=are_lost)
-        for partition in leaving:
+    def _revoke(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
+        revoked = super()._revoke(partitions, are_lost=are_lost)
+        for partition in revoked:
             self._early.pop(partition, None)
-        return leaving
+        return revoked
 
     def _replace(self, partition: Partition, topic: TopicIdentity | None, why: RestartReason) -> OffsetTracker:
         early = self._early.pop(partition, None)
@@ -148,40 +148,40 @@ class Redeliver(Intake):
         return super()._replace(partition, topic, why)
 
     def _begin(self, record: Record, state: DeliveryHeaders | BadHeader, tracker: OffsetTracker) -> None:
-        ticket = tracker.begin(
+        pending = tracker.track(
             record.offset, len(record.value or b""), 1, record.recorded_at_ms or self._clock.now_ms()
         )
-        if ticket is None:
+        if pending is None:
             return
         self._ledger.begin(1)
         read = _read(record, state, self._vendor)
         if isinstance(read, Undecodable):
-            self._guard.saw(customer_of(None, record.key), self._loop.time())
+            self._guard.count_record(customer_of(None, record.key), self._loop.time())
             now_ms = self._clock.now_ms()
-            letter = DeadLetter(
+            letter = DeadLetterCopy(
                 record, "undecodable", 0, now_ms, read.field, safe_message(str(read)), trigger="retry"
             )  # fmt: skip
-            self._copies.bury(letter, None, ticket, ticket.settle)
+            self._copies.dead_letter(letter, None, pending, pending.settle)
             return
         original, event, state, destination_id = read
         destination = self._destination(destination_id, event)
         size = 0 if destination is None else entry_size(event, destination)
-        delivery = Delivery(event, original, destination_id, size, ticket, self._numbers[record.topic])
+        delivery = Delivery(event, original, destination_id, size, pending, self._numbers[record.topic])
         delivery.attempts = state.attempts
         delivery.first_attempt_ms = self._first_attempt_ms(state)
         if state.replay is None:
-            self._guard.saw(event.customer_external_id, self._loop.time())
+            self._guard.count_record(event.customer_external_id, self._loop.time())
         else:
             delivery.replay = Replay(state.replay, state.replay_count or 1)
         if state.error_code is not None:
             code, message = state.error_code, state.error_message or ""
             delivery.problem = Problem(code, message, state.request_id, is_ours(code))
         if destination is None:
-            self._hand_over.skip(delivery, None, "deleted")
+            self._settlement.skip(delivery, None, "deleted")
         elif not destination.enabled:
-            self._hand_over.skip(delivery, destination.bus_arn, "disabled")
+            self._settlement.skip(delivery, destination.bus_arn, "disabled")
         else:
-            self._deliver.offer(delivery, destination)
+            self._dispatcher.offer(delivery, destination)
 
     def _destination(self, destination_id: str, event: Event) -> Destination | None:
         """None when it is no more, also when its id has come to be another customer's."""

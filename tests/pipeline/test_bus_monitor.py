@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 
 from pushrail_stream.core.destination import AssumeRole, Destination
-from pushrail_stream.core.outcome import Presence
-from pushrail_stream.core.signals import BusBack, BusGone
-from pushrail_stream.pipeline.intake import HoldLimits
+from pushrail_stream.core.outcome import BusStatus
+from pushrail_stream.core.signals import BusFound, BusMissing
+from pushrail_stream.pipeline.assignment import BufferLimits
 from tests.pipeline.records import P0, START_MS, always, destination, failed, record, records
 from tests.pipeline.world import HANGS, Worker, World
 from tests.virtual_time import in_virtual_time, virtual_loop
@@ -34,11 +34,11 @@ async def busy(worker: Worker, until: float, first: int, every: float = 10.0) ->
 @in_virtual_time
 async def test_a_bus_that_is_gone_gets_no_more_calls_and_its_events_are_dead_letters() -> None:
     world = World(destination(), destination("other"))
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
-        assert len(worker.told(BusGone)) == 1
+        assert len(worker.reported(BusMissing)) == 1
         worker.feed(*records(range(1, 21)), record(21, "other"))
         await worker.at(2)
         assert not world.bus.arrived["dst_acme"], "it was asked about before the first batch had waited for company"
@@ -52,16 +52,16 @@ async def test_a_bus_that_is_gone_gets_no_more_calls_and_its_events_are_dead_let
 @in_virtual_time
 async def test_a_bus_that_comes_back_is_delivered_to_again() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(200)
         assert looks(world) == [0.0, 30.0, 90.0], "at growing intervals, whether there are events or not"
-        world.bus.presence["dst_acme"] = "there"
+        world.bus.bus_status["dst_acme"] = "there"
         await worker.at(220)
-        [back] = worker.told(BusBack)
-        assert isinstance(back, BusBack)
-        assert round(back.gone_secs) == 210
+        [back] = worker.reported(BusFound)
+        assert isinstance(back, BusFound)
+        assert round(back.missing_secs) == 210
         worker.feed(record(1))
         await worker.at(221)
         assert world.bus.arrived["dst_acme"] == ["1"]
@@ -84,50 +84,50 @@ async def test_an_active_destination_is_asked_about_every_ten_minutes_and_an_idl
 @in_virtual_time
 async def test_who_may_not_ask_is_delivered_to() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "denied"
+    world.bus.bus_status["dst_acme"] = "denied"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(601)
         worker.feed(record(1))
         await worker.at(602)
         assert world.bus.arrived["dst_acme"] == ["0", "1"]
-        assert not worker.told(BusGone)
-        assert not worker.told(BusBack)
+        assert not worker.reported(BusMissing)
+        assert not worker.reported(BusFound)
 
 
 @in_virtual_time
 async def test_a_bus_that_was_gone_and_may_not_be_asked_about_any_more_is_delivered_to() -> None:
     """It was made anew, with a role that may only put: nobody would ever say that it is back."""
     world = World(destination())
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
-        world.bus.presence["dst_acme"] = "denied"
+        world.bus.bus_status["dst_acme"] = "denied"
         await worker.at(40)
         worker.feed(record(1))
         await worker.at(41)
-        assert len(worker.told(BusBack)) == 1
+        assert len(worker.reported(BusFound)) == 1
         assert world.bus.arrived["dst_acme"] == ["1"]
-        assert worker.deliver.census().gone == 0
+        assert worker.dispatcher.dispatcher_stats().gone == 0
 
 
 @in_virtual_time
 async def test_a_bus_that_was_gone_is_not_taken_for_back_because_nobody_answers() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
-        world.bus.presence["dst_acme"] = "unknown"
+        world.bus.bus_status["dst_acme"] = "unknown"
         await worker.at(80)
         worker.feed(record(1))
         await worker.at(81)
         assert world.topics.dead() == [("0", "blocked"), ("1", "blocked")]
         assert looks(world) == [0.0, 30.0, 60.0], "and it is asked again no later for it"
-        world.bus.presence["dst_acme"] = "there"
+        world.bus.bus_status["dst_acme"] = "there"
         await worker.at(100)
-        assert len(worker.told(BusBack)) == 1
+        assert len(worker.reported(BusFound)) == 1
 
 
 def moved(name: str) -> Destination:
@@ -142,7 +142,7 @@ async def test_a_document_that_names_a_bus_that_does_not_exist_is_found_out_at_o
         worker.feed(record(0))
         await worker.at(100)
         world.directory.put(moved("misspelt"))
-        world.bus.presence["dst_acme"] = "gone"
+        world.bus.bus_status["dst_acme"] = "gone"
         worker.feed(record(1))
         await worker.at(101)
         worker.feed(record(2))
@@ -162,10 +162,10 @@ async def test_a_document_that_changes_does_not_wait_for_all_those_that_have_jus
         worker.feed(record(0), *(record(1 + number, f"s{number}") for number in range(400)))
         await worker.at(5)
         world.directory.put(moved("misspelt"))
-        world.bus.presence["dst_acme"] = "gone"
+        world.bus.bus_status["dst_acme"] = "gone"
         worker.feed(record(401))
         await worker.at(6)
-        assert worker.deliver.census().gone == 1
+        assert worker.dispatcher.dispatcher_stats().gone == 1
         await worker.at(30)
         assert len(world.bus.looks) == 402, "and the others are asked about as before"
 
@@ -173,16 +173,16 @@ async def test_a_document_that_changes_does_not_wait_for_all_those_that_have_jus
 @in_virtual_time
 async def test_a_document_that_names_another_bus_than_the_one_that_is_gone_is_delivered_to_at_once() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(100)
         world.directory.put(moved("made-anew"))
-        world.bus.presence["dst_acme"] = "there"
+        world.bus.bus_status["dst_acme"] = "there"
         worker.feed(record(1))
         await worker.at(101)
         assert world.bus.arrived["dst_acme"] == ["1"]
-        assert worker.deliver.census().gone == 0
+        assert worker.dispatcher.dispatcher_stats().gone == 0
         await worker.at(2000)
         assert looks(world)[-1] == 100.0, "nor is the old one asked about any more"
 
@@ -192,7 +192,7 @@ async def test_other_credentials_for_a_bus_that_is_gone_are_tried_at_once_and_no
     None
 ):
     world = World(destination())
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(100)
@@ -203,7 +203,7 @@ async def test_other_credentials_for_a_bus_that_is_gone_are_tried_at_once_and_no
         assert looks(world)[-1] == 100.0
         assert world.topics.dead() == [("0", "blocked"), ("1", "blocked")]
         world.directory.put(dataclasses.replace(destination(), auth=AssumeRole(changed.role_arn, "ext-2")))
-        world.bus.presence["dst_acme"] = "there"
+        world.bus.bus_status["dst_acme"] = "there"
         worker.feed(record(2))
         await worker.at(102)
         assert world.bus.arrived["dst_acme"] == ["2"]
@@ -224,21 +224,21 @@ async def test_an_edit_that_leaves_bus_and_credentials_as_they_are_asks_nothing(
 @in_virtual_time
 @pytest.mark.parametrize(("late", "now"), [("gone", "there"), ("there", "gone")])
 async def test_an_answer_about_the_bus_of_the_old_document_says_nothing_of_the_new_one(
-    late: Presence, now: Presence
+    late: BusStatus, now: BusStatus
 ) -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = late
+    world.bus.bus_status["dst_acme"] = late
     world.bus.look_secs = 5.0
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
         world.directory.put(moved("another"))
-        world.bus.presence["dst_acme"], world.bus.look_secs = now, 0.0
+        world.bus.bus_status["dst_acme"], world.bus.look_secs = now, 0.0
         worker.feed(record(1))
         await worker.at(10)
-        assert worker.deliver.census().gone == (now == "gone")
-        assert len(worker.told(BusGone)) == (now == "gone")
-        assert not worker.told(BusBack)
+        assert worker.dispatcher.dispatcher_stats().gone == (now == "gone")
+        assert len(worker.reported(BusMissing)) == (now == "gone")
+        assert not worker.reported(BusFound)
 
 
 @in_virtual_time
@@ -257,14 +257,14 @@ async def test_a_document_that_changes_while_its_bus_waits_to_be_asked_about_is_
 @in_virtual_time
 async def test_a_destination_that_is_disabled_is_asked_about_no_more_and_at_once_when_it_is_enabled() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
         world.directory.put(dataclasses.replace(destination(), enabled=False))
         await worker.at(2000)
         assert looks(world) == [0.0]
-        assert worker.deliver.census().gone == 0
+        assert worker.dispatcher.dispatcher_stats().gone == 0
         world.directory.put(destination())
         worker.feed(record(1))
         await worker.at(2001)
@@ -277,8 +277,8 @@ async def test_one_accounts_buses_are_asked_about_25_a_second_and_others_meanwhi
     elsewhere = "arn:aws:events:us-east-1:999999999999:event-bus/x"
     same = [destination(f"s{number}") for number in range(2000)]
     world = World(*same, dataclasses.replace(destination("far"), bus_arn=elsewhere))
-    world.bus.presence["dst_s1999"] = "gone"
-    async with world.worker(poll_secs=0.1, limits=HoldLimits(max_events=1000)) as worker:
+    world.bus.bus_status["dst_s1999"] = "gone"
+    async with world.worker(poll_secs=0.1, limits=BufferLimits(max_events=1000)) as worker:
         for start in range(0, 2000, 100):
             worker.feed(*(record(number, f"s{number}") for number in range(start, start + 100)))
         worker.feed(record(2000, "far"))
@@ -302,7 +302,7 @@ async def test_one_accounts_buses_are_asked_about_25_a_second_and_others_meanwhi
 @in_virtual_time
 async def test_a_missing_bus_is_not_even_sent_a_first_burst() -> None:
     world = World(destination(), destination("fine"))
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     world.bus.look_secs = 0.3
     async with world.worker() as worker:
         worker.feed(*records(range(300)), record(300, "fine"))
@@ -316,16 +316,16 @@ async def test_a_missing_bus_is_not_even_sent_a_first_burst() -> None:
 @in_virtual_time
 async def test_a_new_owner_of_a_partition_sends_nothing_to_a_bus_that_is_missing() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
         await worker.give_back(P0)
-    async with world.worker() as heir:
-        heir.feed(*records(range(1, 30)))
-        await heir.at(3)
+    async with world.worker() as next_owner:
+        next_owner.feed(*records(range(1, 30)))
+        await next_owner.at(3)
         assert world.bus.made() == []
-        assert heir.commit() == {P0: 30}
+        assert next_owner.commit() == {P0: 30}
 
 
 @in_virtual_time
@@ -342,29 +342,29 @@ async def test_only_the_first_batch_waits_for_the_answer() -> None:
         assert len(looks(world)) == 3
 
 
-@pytest.mark.parametrize("presence", ["denied", "unknown", "there"])
+@pytest.mark.parametrize("bus_status", ["denied", "unknown", "there"])
 @in_virtual_time
-async def test_every_answer_except_missing_lets_the_first_batch_go(presence: Presence) -> None:
+async def test_every_answer_except_missing_lets_the_first_batch_go(bus_status: BusStatus) -> None:
     world = World(destination())
-    world.bus.look_secs, world.bus.presence["dst_acme"] = 0.5, presence
+    world.bus.look_secs, world.bus.bus_status["dst_acme"] = 0.5, bus_status
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(5)
         assert [at for at, _ in world.bus.made()] == [0.5]
-        assert not worker.told(BusGone)
+        assert not worker.reported(BusMissing)
 
 
 @pytest.mark.parametrize("sign_in_secs", [0.0, 4.0])
 @in_virtual_time
 async def test_a_late_answer_lets_the_first_batch_go_two_seconds_after_the_look_was_sent(sign_in_secs: float) -> None:
     world = World(destination())
-    world.bus.sign_in_secs, world.bus.look_secs, world.bus.presence["dst_acme"] = sign_in_secs, 3.0, "gone"
+    world.bus.sign_in_secs, world.bus.look_secs, world.bus.bus_status["dst_acme"] = sign_in_secs, 3.0, "gone"
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(sign_in_secs + 5)
         assert [at for at, _ in world.bus.made()] == [sign_in_secs + 2]
-        [gone] = worker.told(BusGone)
-        assert isinstance(gone, BusGone)
+        [gone] = worker.reported(BusMissing)
+        assert isinstance(gone, BusMissing)
         assert gone.swallowed is not None
         assert gone.swallowed.deliveries == 10
 
@@ -410,7 +410,7 @@ async def test_deliveries_that_wait_for_an_answer_leave_at_once_with_their_parti
 async def test_many_destinations_that_wait_for_an_answer_do_not_fill_the_worker() -> None:
     ill = [f"ill{n}" for n in range(100)]
     world = World(*(destination(name) for name in ill), destination("fine"))
-    async with world.worker(limits=HoldLimits(max_events=600)) as worker:
+    async with world.worker(limits=BufferLimits(max_events=600)) as worker:
         worker.feed(record(0, "fine"))
         await worker.at(1)
         world.bus.sign_in_secs = HANGS
@@ -426,11 +426,11 @@ async def test_many_destinations_that_wait_for_an_answer_do_not_fill_the_worker(
 @in_virtual_time
 async def test_a_look_that_is_throttled_is_sent_again_while_the_batch_waits() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "busy"
+    world.bus.bus_status["dst_acme"] = "busy"
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(0.5)
-        world.bus.presence["dst_acme"] = "gone"
+        world.bus.bus_status["dst_acme"] = "gone"
         await worker.at(3)
         assert looks(world) == [0, 1]
         assert world.bus.made() == []
@@ -440,7 +440,7 @@ async def test_a_look_that_is_throttled_is_sent_again_while_the_batch_waits() ->
 @in_virtual_time
 async def test_looks_that_are_throttled_for_ever_let_the_batch_go() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "busy"
+    world.bus.bus_status["dst_acme"] = "busy"
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(10)
@@ -451,15 +451,15 @@ async def test_looks_that_are_throttled_for_ever_let_the_batch_go() -> None:
 @in_virtual_time
 async def test_without_an_answer_it_is_asked_again_soon_while_there_is_something_to_send() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "unknown"
+    world.bus.bus_status["dst_acme"] = "unknown"
     async with world.worker() as worker:
         await busy(worker, 100, 0)
         assert looks(world) == [10, 40, 70]
-        world.bus.presence["dst_acme"] = "gone"
+        world.bus.bus_status["dst_acme"] = "gone"
         await worker.at(110)
         worker.feed(record(50))
         await worker.at(111)
-        assert len(worker.told(BusGone)) == 1
+        assert len(worker.reported(BusMissing)) == 1
 
 
 @in_virtual_time
@@ -468,13 +468,13 @@ async def test_after_a_long_silence_the_next_batch_waits_again() -> None:
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(2000)
-        world.bus.look_secs, world.bus.presence["dst_acme"] = 0.3, "gone"
+        world.bus.look_secs, world.bus.bus_status["dst_acme"] = 0.3, "gone"
         worker.feed(*records(range(1, 11)))
         await worker.at(2001)
         assert world.bus.arrived["dst_acme"] == ["0"]
         assert len(world.topics.dead()) == 10
-        [gone] = worker.told(BusGone)
-        assert isinstance(gone, BusGone)
+        [gone] = worker.reported(BusMissing)
+        assert isinstance(gone, BusMissing)
         assert gone.bus.last_seen_ms == START_MS
         assert gone.swallowed is not None
         assert gone.swallowed.deliveries == 1, "nobody knows whether the bus was there still"
@@ -484,7 +484,7 @@ async def test_after_a_long_silence_the_next_batch_waits_again() -> None:
 async def test_without_credentials_the_batch_finds_out_why_and_the_next_one_asks_again() -> None:
     world = World(destination())
     world.bus.signs_in = False
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     world.bus.answer(always(failed("ServiceUnavailable", 503, operation="AssumeRole")))
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
@@ -529,7 +529,7 @@ async def test_a_destination_that_is_deleted_while_its_look_waits_for_its_turn_i
 @in_virtual_time
 async def test_a_missing_bus_whose_role_cannot_sign_in_any_more_stays_missing() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
@@ -542,7 +542,7 @@ async def test_a_missing_bus_whose_role_cannot_sign_in_any_more_stays_missing() 
         worker.feed(record(2))
         await worker.at(101)
         assert [reason for _, reason in world.topics.dead()] == ["blocked"] * 3
-        assert worker.deliver.census().gone == 1
+        assert worker.dispatcher.dispatcher_stats().gone == 1
         assert looks(world) == [0]
 
 
@@ -552,28 +552,28 @@ async def test_a_bus_that_turns_out_to_be_missing_says_when_it_was_seen_and_whic
     async with world.worker() as worker:
         worker.feed(*records(range(5)))
         await worker.at(600)
-        world.bus.presence["dst_acme"], world.bus.look_secs = "gone", 0.5
+        world.bus.bus_status["dst_acme"], world.bus.look_secs = "gone", 0.5
         worker.feed(*records(range(5, 12)))
         await worker.at(600.3)
         worker.feed(*records(range(12, 22)))
         await worker.at(700)
-        [gone] = worker.told(BusGone)
-        assert isinstance(gone, BusGone)
+        [gone] = worker.reported(BusMissing)
+        assert isinstance(gone, BusMissing)
         assert gone.bus == (START_MS + 600_500, START_MS)
         assert gone.swallowed == (22, START_MS + 100, START_MS + 600_501)
-        [view] = worker.look_out.missing_views()
+        [view] = worker.bus_monitor.missing_buses()
         assert (view.destination.id, view.bus, view.swallowed) == ("dst_acme", gone.bus, gone.swallowed)
-        world.bus.presence["dst_acme"] = "there"
+        world.bus.bus_status["dst_acme"] = "there"
         await worker.at(900)
-        [back] = worker.told(BusBack)
-        assert isinstance(back, BusBack)
+        [back] = worker.reported(BusFound)
+        assert isinstance(back, BusFound)
         assert back.swallowed == gone.swallowed
         worker.feed(record(22))
         await worker.at(1600)
-        world.bus.presence["dst_acme"] = "gone"
+        world.bus.bus_status["dst_acme"] = "gone"
         worker.feed(record(23))
         await worker.at(1601)
-        gone = worker.told(BusGone)[-1]
+        gone = worker.reported(BusMissing)[-1]
         assert gone.swallowed is not None
         assert gone.swallowed.deliveries == 2, "those before it was back were told of"
 
@@ -589,11 +589,11 @@ async def test_deliveries_before_the_bus_was_last_seen_are_not_counted() -> None
         await worker.at(600.2)
         worker.feed(*records(range(15, 17)))
         await worker.at(1300)
-        world.bus.presence["dst_acme"] = "gone"
+        world.bus.bus_status["dst_acme"] = "gone"
         worker.feed(record(17))
         await worker.at(1400)
-        [gone] = worker.told(BusGone)
-        assert isinstance(gone, BusGone)
+        [gone] = worker.reported(BusMissing)
+        assert isinstance(gone, BusMissing)
         assert gone.bus.last_seen_ms == START_MS + 600_000
         # The ten left at the same moment as the look that saw the bus, and the two after it. The last one was in flight
         # when the bus was found missing: it is a dead letter.
@@ -613,12 +613,12 @@ async def test_a_call_to_the_bus_of_the_old_document_says_nothing_of_the_new_one
         world.bus.latency = lambda _batch: 1.0
         worker.feed(*records(range(1, 11)))
         await worker.at(1.1)
-        world.bus.presence["dst_acme"] = "gone"
+        world.bus.bus_status["dst_acme"] = "gone"
         world.directory.put(moved("misspelt"))
         worker.feed(record(11))
         await worker.at(3)
         assert world.topics.dead() == [("11", "blocked")]
-        assert worker.told(BusGone)[0].swallowed is None
+        assert worker.reported(BusMissing)[0].swallowed is None
 
 
 @in_virtual_time
@@ -629,7 +629,7 @@ async def test_a_document_that_the_worker_is_not_told_of_yet_holds_all_the_same(
         await worker.at(1)
         world.bus.latency = lambda _batch: 1.0
         worker.feed(*records(range(1, 11)))
-        world.bus.presence["dst_acme"] = "gone"
+        world.bus.bus_status["dst_acme"] = "gone"
         world.directory.put_untold(moved("misspelt"))
         worker.feed(record(11))
         await worker.at(3)
@@ -640,13 +640,13 @@ async def test_a_document_that_the_worker_is_not_told_of_yet_holds_all_the_same(
 @in_virtual_time
 async def test_a_destination_of_another_customer_begins_with_nothing_known() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
         world.directory.put(dataclasses.replace(destination(), customer_external_id="other"))
-        assert worker.deliver.census().gone == 0
-        world.bus.presence["dst_acme"] = "there"
+        assert worker.dispatcher.dispatcher_stats().gone == 0
+        world.bus.bus_status["dst_acme"] = "there"
         worker.feed(record(1, "other"))
         await worker.at(2)
         assert world.bus.arrived["dst_acme"] == ["1"]
@@ -660,14 +660,14 @@ async def test_the_state_of_a_destination_ends_with_its_document() -> None:
         for number in range(300):
             arn = f"arn:aws:events:us-east-1:{number:012}:event-bus/x"
             world.directory.put(destination(f"s{number}", bus_arn=arn))
-            world.bus.presence[f"dst_s{number}"] = "gone" if number % 2 else "there"
+            world.bus.bus_status[f"dst_s{number}"] = "gone" if number % 2 else "there"
             worker.feed(record(number, f"s{number}"))
             await worker.at(10 * number + 5)
-            assert worker.deliver.census().gone == number % 2
-            assert len(worker.deliver.lane_views(10)) == number % 2
+            assert worker.dispatcher.dispatcher_stats().gone == number % 2
+            assert len(worker.dispatcher.destination_stats(10)) == number % 2
             world.directory.remove(f"dst_s{number}")
-            assert worker.deliver.census().gone == len(worker.deliver.lane_views(10)) == 0
-        watched = worker.look_out
+            assert worker.dispatcher.dispatcher_stats().gone == len(worker.dispatcher.destination_stats(10)) == 0
+        watched = worker.bus_monitor
         assert len(watched._watched) == len(watched._missing) == 0
         assert len(watched._account_at) <= 3
 
@@ -679,22 +679,22 @@ async def test_a_suspended_destination_ends_with_its_document() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
         await worker.at(1)
-        assert worker.deliver.census().suspended == 1
+        assert worker.dispatcher.dispatcher_stats().suspended == 1
         world.directory.remove("dst_acme")
-        assert worker.deliver.census().suspended == worker.deliver.lanes == 0
+        assert worker.dispatcher.dispatcher_stats().suspended == worker.dispatcher.lanes == 0
 
 
 @in_virtual_time
 async def test_a_destination_that_is_deleted_is_asked_about_no_more() -> None:
     world = World(destination())
-    world.bus.presence["dst_acme"] = "gone"
+    world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
-        assert worker.deliver.census().gone == 1
+        assert worker.dispatcher.dispatcher_stats().gone == 1
         world.directory.remove("dst_acme")
         await worker.at(2000)
-        assert worker.deliver.census().gone == 0
+        assert worker.dispatcher.dispatcher_stats().gone == 0
         assert looks(world) == [0.0]
-        assert worker.look_out.missing_views() == []
-        assert len(worker.told(BusGone)) == 1
+        assert worker.bus_monitor.missing_buses() == []
+        assert len(worker.reported(BusMissing)) == 1

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.flood import LOOK_EVERY, MAX_CUSTOMERS, FloodGuard, FloodLimits, FloodReport
+from pushrail_stream.core.flood_guard import LOOK_EVERY, MAX_CUSTOMERS, FloodGuard, FloodLimits, FloodReport
 
 NOW = 1000.0
 NAMES = (b"a", b"b", b"c", b"d", b"e", b"f", None)
@@ -38,9 +38,9 @@ def feed(guard: FloodGuard, given_bursts: Iterable[Burst], now: float = NOW) -> 
     for burst in given_bursts:
         now += burst.secs
         for _ in range(burst.seen):
-            guard.saw(burst.customer, now)
+            guard.count_record(burst.customer, now)
         for _ in range(burst.dead):
-            guard.condemned(burst.customer, now)
+            guard.count_dead_letter(burst.customer, now)
     return now
 
 
@@ -98,10 +98,10 @@ def test_it_trips_at_a_flood_only_and_sees_one_that_lasts(limits: FloodLimits, s
             dead = number >= burst.seen
             model.add(burst.customer, now, dead=dead)
             if not dead:
-                guard.saw(burst.customer, now)
+                guard.count_record(burst.customer, now)
                 missed = missed if model.is_flood else 0
                 continue
-            if guard.condemned(burst.customer, now):
+            if guard.count_dead_letter(burst.customer, now):
                 assert model.is_flood
                 assert guard.tripped
                 return
@@ -149,9 +149,9 @@ def test_within_a_window_the_order_does_not_matter(
         guard = FloodGuard(FloodLimits(limits.window_secs, 10**6, limits.share, limits.min_customers))
         for customer, dead in records:
             if dead:
-                guard.condemned(customer, NOW)
+                guard.count_dead_letter(customer, NOW)
             else:
-                guard.saw(customer, NOW)
+                guard.count_record(customer, NOW)
         reports.add(guard.report())
     assert len(reports) == 1
 
@@ -176,19 +176,19 @@ def test_what_is_half_a_window_old_still_counts() -> None:
 
 def test_a_flood_is_seen_within_a_few_dead_letters_and_reported_as_it_was() -> None:
     guard = FloodGuard(FloodLimits())
-    condemned = 0
+    count_dead_letter = 0
     while not guard.tripped:
-        customer = b"acct_%d" % (condemned % 10)
-        guard.saw(customer, NOW)
-        condemned += 1
-        assert guard.condemned(customer, NOW) == guard.tripped
+        customer = b"acct_%d" % (count_dead_letter % 10)
+        guard.count_record(customer, NOW)
+        count_dead_letter += 1
+        assert guard.count_dead_letter(customer, NOW) == guard.tripped
     # 200 beside those of any one of ten customers.
-    assert 222 <= condemned < 223 + LOOK_EVERY
+    assert 222 <= count_dead_letter < 223 + LOOK_EVERY
     report = guard.report()
-    assert report == FloodReport(condemned, condemned, 10, 10, 60.0)
+    assert report == FloodReport(count_dead_letter, count_dead_letter, 10, 10, 60.0)
     feed(guard, everybody(500, 0), NOW + 3600)
     assert guard.tripped, "until the process starts anew"
-    assert guard.condemned(b"acct_1", NOW + 3600)
+    assert guard.count_dead_letter(b"acct_1", NOW + 3600)
     assert guard.report() == report
 
 
@@ -227,20 +227,20 @@ def test_records_forgotten_can_make_a_flood_of_what_is_left() -> None:
     feed(guard, everybody(1000, 0))
     feed(guard, everybody(30, 30), NOW + 31)
     assert not guard.tripped
-    assert guard.condemned(b"acct_1", NOW + 61)
+    assert guard.count_dead_letter(b"acct_1", NOW + 61)
 
 
 def test_memory_is_bounded_however_many_customers_there_are() -> None:
     guard = FloodGuard(FloodLimits())
     count = 2 * MAX_CUSTOMERS
     for number in range(count):
-        guard.saw(b"%d" % number, NOW)
+        guard.count_record(b"%d" % number, NOW)
         if number >= MAX_CUSTOMERS:
-            guard.condemned(b"%d" % number, NOW)
+            guard.count_dead_letter(b"%d" % number, NOW)
     assert not guard.tripped, "those beyond the bound count as one"
     assert guard.report() == FloodReport(count, count // 2, MAX_CUSTOMERS + 1, 1, 60.0)
     for number in range(MAX_CUSTOMERS):
-        guard.condemned(b"%d" % number, NOW)
+        guard.count_dead_letter(b"%d" % number, NOW)
     assert guard.tripped
 
 
@@ -251,9 +251,9 @@ def test_long_keys_take_no_more_memory_than_short_ones(letter: bytes | str) -> N
     try:
         for number in range(20):
             key = letter * (number + 1_000_000)
-            guard.saw(key, NOW)
-            guard.saw(key, NOW)
-            guard.condemned(key, NOW)
+            guard.count_record(key, NOW)
+            guard.count_record(key, NOW)
+            guard.count_dead_letter(key, NOW)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

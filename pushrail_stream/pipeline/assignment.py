@@ -1,7 +1,7 @@
 """Intake: what taking records in and giving commits back has in common, wherever the records come from.
 
 Nothing here waits: a lane never blocks the consumer. What the worker may hold is bounded, and beyond it the answer to
-the consumer is to hold back (`Directions`). What may be committed is what the trackers have released, nothing else.
+the consumer is to hold back (`FlowControl`). What may be committed is what the trackers have released, nothing else.
 """
 
 from __future__ import annotations
@@ -13,28 +13,34 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.flood import FloodGuard
+from pushrail_stream.core.flood_guard import FloodGuard
 from pushrail_stream.core.offsets import Committable, OffsetTracker, topic_of, was_recreated
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
-from pushrail_stream.core.signals import Held, PartitionsAssigned, PartitionsRevoked, RestartReason, StartedAnew
+from pushrail_stream.core.signals import (
+    Backpressure,
+    PartitionRestarted,
+    PartitionsAssigned,
+    PartitionsRevoked,
+    RestartReason,
+)
 from pushrail_stream.pipeline.copies import Copies
-from pushrail_stream.pipeline.deliver import Deliver
+from pushrail_stream.pipeline.dispatcher import Dispatcher
+from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.reading import Reading, Readings
-from pushrail_stream.pipeline.under_way import UnderWay
 from pushrail_stream.ports.pipeline import Observer
 
 _PRESSED_SHARE: Final = 0.5
-"""From this share of the limits on, room is made: what is under way to silent buses takes seconds to come back."""
-_RELIEF_SECS: Final = 0.5
+"""From this share of the limits on, room is made: what is in flight to silent buses takes seconds to come back."""
+_SHED_EVERY_SECS: Final = 0.5
 """How often lanes are looked through for what can go when room is getting scarce."""
 _AHEAD_SHARE: Final = 0.5
 """What was read before its time takes at most so much of the room: what is due must not wait for it."""
-_IN_THE_WAY: Final = 1_000
+_BLOCKING_OFFSETS: Final = 1_000
 """The oldest offsets of a partition whose window is full of settled ones: what is open there is moved out."""
 
 
 @dataclass(frozen=True, slots=True)
-class HoldLimits:
+class BufferLimits:
     """How much may be held unsettled, and how far a partition may run ahead of its committable offset."""
 
     max_events: int = 20_000
@@ -44,13 +50,13 @@ class HoldLimits:
     resume_share: float = 0.8
     """What was held back goes on when it has fallen to this share: pausing and resuming throws fetched records away."""
 
-    def part(self, share: float) -> HoldLimits:
+    def part(self, share: float) -> BufferLimits:
         """A share of the whole, for one of several intakes."""
         events, size = max(1, int(self.max_events * share)), max(1, int(self.max_bytes * share))
-        return HoldLimits(events, size, self.partition_max_offsets, self.partition_max_bytes, self.resume_share)
+        return BufferLimits(events, size, self.partition_max_offsets, self.partition_max_bytes, self.resume_share)
 
 
-class Directions(NamedTuple):
+class FlowControl(NamedTuple):
     """What the consumer is to do next: ``hold`` everything back, or only the partitions in ``full``."""
 
     hold: bool
@@ -58,10 +64,10 @@ class Directions(NamedTuple):
     seeks: Mapping[Partition, int] = MappingProxyType({})
     """Partitions to go on reading at another offset."""
     have_gaps: bool = False
-    """Whether offsets are missing in what was read; `Intake.have_read` finds out why."""
+    """Whether offsets are missing in what was read; `Assignment.have_read` finds out why."""
 
 
-class PartitionView(NamedTuple):
+class PartitionStats(NamedTuple):
     """How one partition stands."""
 
     partition: Partition
@@ -80,23 +86,23 @@ class PartitionView(NamedTuple):
     """How long the position has stood still although the partition was being read."""
 
 
-class Intake(ABC):
+class Assignment(ABC):
     """Takes records, gives back what may be committed. Lives on the event loop."""
 
     def __init__(
         self,
         *,
-        deliver: Deliver,
+        dispatcher: Dispatcher,
         copies: Copies,
-        under_way: UnderWay,
+        in_flight: InFlight,
         guard: FloodGuard,
-        limits: HoldLimits,
+        limits: BufferLimits,
         observe: Observer,
     ) -> None:
-        self._deliver = deliver
+        self._dispatcher = dispatcher
         self._copies = copies
         self._guard = guard
-        self._under_way = under_way
+        self._in_flight = in_flight
         self._limits = limits
         self._observe = observe
         self._loop = asyncio.get_running_loop()
@@ -111,7 +117,7 @@ class Intake(ABC):
         self._seeks: dict[Partition, int] = {}
         self._holding = False
         self._full = frozenset[Partition]()
-        self._relieved_at = float("-inf")
+        self._shed_at = float("-inf")
 
     def assigned(
         self, committed: Mapping[Partition, Committable | None], topics: Mapping[str, TopicIdentity]
@@ -124,7 +130,7 @@ class Intake(ABC):
         for partition, committable in committed.items():
             start, topic = committable, topics.get(partition.topic)
             if start is not None and was_recreated(topic_of(start), topic):
-                self._observe(StartedAnew(partition, "recreated", start.offset))
+                self._observe(PartitionRestarted(partition, "recreated", start.offset))
                 recreated.add(partition)
                 start = None
             self._trackers[partition] = OffsetTracker(start, topic)
@@ -135,7 +141,7 @@ class Intake(ABC):
         return recreated
 
     def recreated(self, topics: Mapping[str, TopicIdentity]) -> Mapping[Partition, TopicIdentity]:
-        """Learn the topics as they are now; the partitions whose topic was created again, for `start_anew`."""
+        """Learn the topics as they are now; the partitions whose topic was created again, for `restart`."""
         found = {}
         for partition, tracker in self._trackers.items():
             topic = topics.get(partition.topic)
@@ -145,7 +151,7 @@ class Intake(ABC):
                 tracker.topic = topic
         return found
 
-    def start_anew(self, partitions: Mapping[Partition, TopicIdentity]) -> None:
+    def restart(self, partitions: Mapping[Partition, TopicIdentity]) -> None:
         """The consumer has gone back to the beginning of these partitions, whose topics were created again."""
         for partition, topic in partitions.items():
             self._replace(partition, topic, "recreated")
@@ -158,26 +164,26 @@ class Intake(ABC):
     async def revoked(
         self, partitions: Iterable[Partition], *, deadline_secs: float
     ) -> Sequence[tuple[Partition, Committable]]:
-        """Give partitions back: drop what waits, finish what is under way, and say what to commit."""
-        leaving = self._leave(partitions, are_lost=False)
-        dropped = self._deliver.drop_leaving() + self._copies.drop_leaving()
-        await self._under_way.drain(deadline_secs)
-        if leaving:
-            self._observe(PartitionsRevoked(tuple(leaving), lost=False, dropped=dropped))
-        news = self._news(leaving, forget=True)
-        for tracker in leaving.values():
+        """Give partitions back: drop what waits, finish what is in flight, and say what to commit."""
+        revoked = self._revoke(partitions, are_lost=False)
+        dropped = self._dispatcher.drop_revoked() + self._copies.drop_revoked()
+        await self._in_flight.drain(deadline_secs)
+        if revoked:
+            self._observe(PartitionsRevoked(tuple(revoked), lost=False, dropped=dropped))
+        uncommitted = self._uncommitted(revoked, forget=True)
+        for tracker in revoked.values():
             tracker.end()
-        return news
+        return uncommitted
 
     def lost(self, partitions: Iterable[Partition]) -> None:
         """Partitions were taken away without asking: nothing of them may be committed any more."""
-        leaving = self._leave(partitions, are_lost=True)
-        for partition, tracker in leaving.items():
+        revoked = self._revoke(partitions, are_lost=True)
+        for partition, tracker in revoked.items():
             self._committed.pop(partition, None)
             tracker.end()
-        if leaving:
-            dropped = self._deliver.drop_leaving() + self._copies.drop_leaving()
-            self._observe(PartitionsRevoked(tuple(leaving), lost=True, dropped=dropped))
+        if revoked:
+            dropped = self._dispatcher.drop_revoked() + self._copies.drop_revoked()
+            self._observe(PartitionsRevoked(tuple(revoked), lost=True, dropped=dropped))
 
     def have_read(self, readings: Mapping[Partition, Reading]) -> None:
         """Learn where the consumer stands. Call it when `accept` has got everything that was read."""
@@ -200,20 +206,20 @@ class Intake(ABC):
     def committable(self) -> Sequence[tuple[Partition, Committable]]:
         """What has moved since it was last committed."""
         now = self._loop.time()
-        news = self._news(self._trackers, forget=False)
-        moved = {partition for partition, _ in news}
+        uncommitted = self._uncommitted(self._trackers, forget=False)
+        moved = {partition for partition, _ in uncommitted}
         for partition, tracker in self._trackers.items():
-            if tracker.window or partition in moved:
+            if tracker.span or partition in moved:
                 self._behind_since.setdefault(partition, now)
             else:
                 self._behind_since.pop(partition, None)
-        return news
+        return uncommitted
 
-    def partition_views(self) -> list[PartitionView]:
+    def partition_stats(self) -> list[PartitionStats]:
         """How each partition stands now."""
         now = self._loop.time()
         return [
-            PartitionView(
+            PartitionStats(
                 partition,
                 tracker.open_records + self._ahead(partition)[0],
                 tracker.open_bytes + self._ahead(partition)[1],
@@ -232,7 +238,7 @@ class Intake(ABC):
                 self._committed[partition] = committable
                 self._behind_since.pop(partition, None)
 
-    def accept(self, records: Iterable[Record]) -> Directions:
+    def accept(self, records: Iterable[Record]) -> FlowControl:
         """Take records in. Those of partitions we no longer own are left to their owner."""
         trackers = self._trackers
         for record in records:
@@ -243,9 +249,9 @@ class Intake(ABC):
                     tracker = self._replace(partition, tracker.topic, "went_back")
                 tracker.read_to = record.offset + 1
                 self._take(record, tracker)
-        return self.directions()
+        return self.flow_control()
 
-    def directions(self) -> Directions:
+    def flow_control(self) -> FlowControl:
         """Whether to go on consuming, and which partitions not to."""
         limits, trackers = self._limits, self._trackers
         self._replaced = [(partition, tracker) for partition, tracker in self._replaced if tracker.open_records]
@@ -260,13 +266,13 @@ class Intake(ABC):
         holding = events >= limits.max_events * share or size >= limits.max_bytes * share
         if holding != self._holding:
             self._holding = holding
-            self._observe(Held(holding, events, size))
+            self._observe(Backpressure(holding, events, size))
         self._full = frozenset(p for p, tracker in trackers.items() if self._is_full(p, tracker))
         if is_pressed or self._full:
-            self._relieve(is_pressed=is_pressed)
+            self._shed_load(is_pressed=is_pressed)
         have_gaps = any(tracker.has_gaps for tracker in trackers.values())
         seeks, self._seeks = self._seeks, {}
-        return Directions(holding or self._guard.tripped, self._full | self._not_yet(), seeks, have_gaps)
+        return FlowControl(holding or self._guard.tripped, self._full | self._not_yet(), seeks, have_gaps)
 
     @abstractmethod
     def _take(self, record: Record, tracker: OffsetTracker) -> None:
@@ -284,7 +290,7 @@ class Intake(ABC):
     def _is_full(self, partition: Partition, tracker: OffsetTracker) -> bool:
         share = self._limits.resume_share if partition in self._full else 1.0
         return (
-            tracker.window >= self._limits.partition_max_offsets * share
+            tracker.span >= self._limits.partition_max_offsets * share
             or tracker.open_bytes >= self._limits.partition_max_bytes * share
         )
 
@@ -297,7 +303,7 @@ class Intake(ABC):
         old = self._trackers[partition]
         old.is_replaced = True
         self._replaced.append((partition, old))
-        self._observe(StartedAnew(partition, why, old.read_to or None))
+        self._observe(PartitionRestarted(partition, why, old.read_to or None))
         new = self._trackers[partition] = OffsetTracker(topic=topic)
         self._committed.pop(partition, None)
         self._behind_since.pop(partition, None)
@@ -305,44 +311,44 @@ class Intake(ABC):
         self._seeks.pop(partition, None)
         return new
 
-    def _leave(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
-        leaving = {p: tracker for p in partitions if (tracker := self._trackers.pop(p, None)) is not None}
-        for partition, tracker in leaving.items():
-            tracker.leave(is_lost=are_lost)
+    def _revoke(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
+        revoked = {p: tracker for p in partitions if (tracker := self._trackers.pop(p, None)) is not None}
+        for partition, tracker in revoked.items():
+            tracker.revoke(is_lost=are_lost)
             self._behind_since.pop(partition, None)
             self._readings.forget(partition)
             self._seeks.pop(partition, None)
         for partition, tracker in self._replaced:
-            if partition in leaving:
-                tracker.leave(is_lost=are_lost)
-        return leaving
+            if partition in revoked:
+                tracker.revoke(is_lost=are_lost)
+        return revoked
 
-    def _relieve(self, *, is_pressed: bool) -> None:
+    def _shed_load(self, *, is_pressed: bool) -> None:
         """Make room where waiting for one destination's sake keeps others waiting."""
-        if self._loop.time() < self._relieved_at + _RELIEF_SECS:
+        if self._loop.time() < self._shed_at + _SHED_EVERY_SECS:
             return
-        self._relieved_at = self._loop.time()
+        self._shed_at = self._loop.time()
         if is_pressed:
-            self._deliver.relieve()
-        in_the_way = {
-            ticket
+            self._dispatcher.shed_load()
+        blocking_head = {
+            pending
             for partition in self._full
             if (tracker := self._trackers[partition]).is_mostly_settled
-            for ticket in tracker.oldest(_IN_THE_WAY)
+            for pending in tracker.oldest(_BLOCKING_OFFSETS)
         }
-        if in_the_way:
-            self._deliver.let_go(lambda delivery: delivery.ticket in in_the_way)
+        if blocking_head:
+            self._dispatcher.evict(lambda delivery: delivery.pending in blocking_head)
 
-    def _news(
+    def _uncommitted(
         self, trackers: Mapping[Partition, OffsetTracker], *, forget: bool
     ) -> Sequence[tuple[Partition, Committable]]:
-        news = []
+        uncommitted = []
         for partition, tracker in trackers.items():
             last = self._committed.pop(partition, None) if forget else self._committed.get(partition)
             released = tracker.committable()
             if released is not None and (fitting := self._fitting(released)) != last:
-                news.append((partition, fitting))
-        return news
+                uncommitted.append((partition, fitting))
+        return uncommitted
 
     def _fitting(self, commit: Committable) -> Committable:
         """The commit, no longer than the broker takes it."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import final
 
-from pushrail_stream.core.dead_letter import DeadLetter
+from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.core.retry import DeadReason, Move
+from pushrail_stream.core.retry import DeadReason, RetryOnTopic
 from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import Skipped, SkipReason
 from pushrail_stream.pipeline.copies import Copies
@@ -15,7 +15,7 @@ from pushrail_stream.ports.pipeline import Clock, Observer
 
 
 @final
-class HandOver:
+class Settlement:
     """Turns a delivery into what becomes of it. Every method returns at once."""
 
     def __init__(self, *, copies: Copies, ledger: Ledger, clock: Clock, observe: Observer) -> None:
@@ -29,11 +29,11 @@ class HandOver:
         delivery.settle()
         self._ledger.deliver(1)
 
-    def bury(
-        self, delivery: Delivery, bus_arn: str, reason: DeadReason, problem: Problem, *, told: bool = False
+    def dead_letter(
+        self, delivery: Delivery, bus_arn: str, reason: DeadReason, problem: Problem, *, reported: bool = False
     ) -> None:
         """Give it up: it settles when Kafka has its dead letter. ``told``: the signal of its attempt says so."""
-        letter = DeadLetter(
+        letter = DeadLetterCopy(
             record=delivery.record,
             reason=reason,
             attempts=delivery.attempts,
@@ -46,13 +46,13 @@ class HandOver:
             replay=delivery.replay,
             trigger=delivery.trigger,
             bus_arn=bus_arn,
-            told=told,
+            reported=reported,
         )
-        self._copies.bury(letter, delivery.event, delivery.ticket, delivery.settle)
+        self._copies.dead_letter(letter, delivery.event, delivery.pending, delivery.settle)
 
-    def postpone(self, delivery: Delivery, move: Move) -> None:
+    def retry_later(self, delivery: Delivery, move: RetryOnTopic) -> None:
         """Move it to a retry tier: it settles when Kafka has its copy. What is leaving is the next owner's to begin."""
-        if delivery.ticket.is_left_open:
+        if delivery.pending.is_for_next_owner:
             self.drop(1)
             return
         copy = RetryCopy(
@@ -67,7 +67,7 @@ class HandOver:
             problem=delivery.problem,
             replay=delivery.replay,
         )
-        self._copies.postpone(copy, delivery.ticket, delivery.settle)
+        self._copies.retry_later(copy, delivery.pending, delivery.settle)
 
     def skip(self, delivery: Delivery, bus_arn: str | None, reason: SkipReason) -> None:
         """Settle it unsent, and say so."""

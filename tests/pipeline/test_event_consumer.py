@@ -8,11 +8,11 @@ import pytest
 
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import DeadLettered, Held, PartitionsAssigned, Signal, Skipped
+from pushrail_stream.core.signals import Backpressure, DeadLettered, PartitionsAssigned, Signal, Skipped
 from pushrail_stream.core.text import MAX_MESSAGE_BYTES
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.pipeline.intake import Directions, HoldLimits
+from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
 from tests.pipeline.records import (
     P0,
     P1,
@@ -27,7 +27,7 @@ from tests.pipeline.records import (
 from tests.pipeline.world import HANGS, Seen, World
 from tests.virtual_time import in_virtual_time
 
-FLOWS = Directions(hold=False, full=frozenset())
+FLOWS = FlowControl(hold=False, full=frozenset())
 
 
 @in_virtual_time
@@ -89,7 +89,7 @@ async def test_one_skips_and_the_other_gets_it() -> None:
 @in_virtual_time
 async def test_unrouted_events_go_to_the_dlq_where_that_is_wanted() -> None:
     world = World(destination())
-    async with world.worker(bury_unrouted=True) as worker:
+    async with world.worker(dead_letter_unrouted=True) as worker:
         worker.feed(record(0, "stranger"))
         assert worker.commit() == {P0: 0}
         await worker.at(1)
@@ -128,7 +128,7 @@ async def test_whatever_a_producer_wrote_the_message_is_short_and_redacted() -> 
     world = World()
     long_vendor = (("pushrail-vendor", b"v" * 5000),)
     leaky = record(1, event_type="e").value or b""
-    async with world.worker(bury_unrouted=True) as worker:
+    async with world.worker(dead_letter_unrouted=True) as worker:
         worker.feed(record(0, headers=long_vendor), raw(1, leaky.replace(b"2026-05-26T", b"AKIAIOSFODNN7EXAMPLE ")))
         await worker.at(1)
         messages = [written.said["pushrail-error-message"] for written in world.topics.written]
@@ -207,7 +207,7 @@ async def test_nothing_new_is_nothing_to_commit() -> None:
         worker.feed(record(0))
         await worker.at(1)
         assert worker.commit() == {P0: 1}
-        assert list(worker.consume.committable()) == []
+        assert list(worker.event_consumer.committable()) == []
 
 
 @in_virtual_time
@@ -222,33 +222,33 @@ async def test_a_new_owner_skips_what_was_settled_above_the_committed_offset() -
         await crashed.at(1)
         assert crashed.commit() == {P0: 1}
     world.bus.latency = lambda _batch: 0.01
-    async with world.worker() as heir:
-        heir.feed(*log[1:], record(33, "fast"))
-        await heir.at(2)
+    async with world.worker() as next_owner:
+        next_owner.feed(*log[1:], record(33, "fast"))
+        await next_owner.at(2)
         assert world.bus.arrived["dst_slow"] == ["1", "30"]
         fast = sorted(int(key) for key in world.bus.arrived["dst_fast"])
         assert fast == [0, *range(2, 29), 31, 32, 33]
         assert world.topics.dead() == [("29", "undecodable")]
-        assert (heir.ledger.begun, heir.ledger.delivered) == (3, 3)
-        assert heir.commit() == {P0: 34}
-    assert [s for s in heir.signals if isinstance(s, PartitionsAssigned)] == [PartitionsAssigned(((P0, 1),))]
+        assert (next_owner.ledger.begun, next_owner.ledger.delivered) == (3, 3)
+        assert next_owner.commit() == {P0: 34}
+    assert [s for s in next_owner.signals if isinstance(s, PartitionsAssigned)] == [PartitionsAssigned(((P0, 1),))]
 
 
 @in_virtual_time
 async def test_a_full_worker_holds_back_until_it_has_room_again() -> None:
     world = World(narrow("acme", 1), narrow("other", 1))
     world.bus.latency = lambda batch: 0.5 if batch.destination.id == "dst_acme" else 1.25
-    limits = HoldLimits(max_events=50)
+    limits = BufferLimits(max_events=50)
     async with world.worker(owns=[P0, P1], limits=limits, batches=LaneLimits()) as worker:
         assert worker.feed(*records(range(25)), *records(range(20), "other", partition=P1)) == FLOWS
         assert worker.feed(*records(range(25, 30)), *records(range(20, 30), "other", partition=P1)).hold
         seen = []
         for moment in (0.45, 0.55, 1.05, 1.3, 1.55):
             await worker.at(moment)
-            seen.append(worker.consume.directions().hold)
+            seen.append(worker.event_consumer.flow_control().hold)
         # 60 held; 50 after half a second, 40 after one: only below 80 % of 50 does it go on.
         assert seen == [True, True, True, False, False]
-        held = [signal for signal in worker.signals if isinstance(signal, Held)]
+        held = [signal for signal in worker.signals if isinstance(signal, Backpressure)]
         assert [(signal.on, signal.events) for signal in held] == [(True, 60), (False, 30)]
 
 
@@ -256,28 +256,28 @@ async def test_a_full_worker_holds_back_until_it_has_room_again() -> None:
 async def test_a_worker_full_of_bytes_holds_back() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 1.0
-    async with world.worker(limits=HoldLimits(max_bytes=10_000)) as worker:
+    async with world.worker(limits=BufferLimits(max_bytes=10_000)) as worker:
         assert worker.feed(*records(range(4), padding=2000)) == FLOWS
-        assert worker.feed(record(4, padding=2000)) == Directions(hold=True, full=frozenset())
+        assert worker.feed(record(4, padding=2000)) == FlowControl(hold=True, full=frozenset())
         await worker.at(1.5)
-        assert worker.consume.directions() == FLOWS
+        assert worker.event_consumer.flow_control() == FLOWS
 
 
 @in_virtual_time
 async def test_a_partition_that_runs_too_far_ahead_is_full_alone() -> None:
     world = World(destination("stuck"), destination("fine"))
     world.bus.latency = lambda batch: 5.0 if batch.destination.id == "dst_stuck" else 0.01
-    limits = HoldLimits(partition_max_offsets=20)
+    limits = BufferLimits(partition_max_offsets=20)
     async with world.worker(owns=[P0, P1], limits=limits) as worker:
         worker.feed(record(0, "stuck"), *records(range(1, 19), "fine"), *records(range(10), "fine", partition=P1))
         await worker.at(1)
-        assert worker.consume.directions() == FLOWS
+        assert worker.event_consumer.flow_control() == FLOWS
         # All but the head are settled: they count as window, though not as held.
-        assert worker.feed(record(19, "fine")) == Directions(hold=False, full=frozenset({P0}))
+        assert worker.feed(record(19, "fine")) == FlowControl(hold=False, full=frozenset({P0}))
         await worker.at(4)
-        assert worker.consume.directions().full == {P0}
+        assert worker.event_consumer.flow_control().full == {P0}
         await worker.at(6)
-        assert worker.consume.directions() == FLOWS
+        assert worker.event_consumer.flow_control() == FLOWS
         assert worker.commit() == {P0: 20, P1: 10}
 
 
@@ -285,13 +285,13 @@ async def test_a_partition_that_runs_too_far_ahead_is_full_alone() -> None:
 async def test_a_full_partition_goes_on_below_its_share() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 1.0
-    limits = HoldLimits(partition_max_bytes=30 * len(record(10).value or b""))
+    limits = BufferLimits(partition_max_bytes=30 * len(record(10).value or b""))
     async with world.worker(limits=limits, batches=LaneLimits(max_entries=5)) as worker:
         assert worker.feed(*records(range(10, 39))).full == frozenset()
         seen = [worker.feed(record(39)).full]
         for moment in (0.9, 1.1, 2.1):
             await worker.at(moment)
-            seen.append(worker.consume.directions().full)
+            seen.append(worker.event_consumer.flow_control().full)
         # 30 held, 25 after a second, 20 after two: only below 80 % of 30 does it go on.
         assert seen == [{P0}, {P0}, {P0}, frozenset()]
         assert worker.feed(*records(range(40, 49))).full == frozenset()
@@ -300,10 +300,10 @@ async def test_a_full_partition_goes_on_below_its_share() -> None:
 @in_virtual_time
 async def test_a_partition_given_back_is_full_no_more() -> None:
     world = World(destination())
-    async with world.worker(limits=HoldLimits(partition_max_offsets=2)) as worker:
+    async with world.worker(limits=BufferLimits(partition_max_offsets=2)) as worker:
         assert worker.feed(*records(range(3))).full == {P0}
         await worker.give_back(P0)
-        assert worker.consume.directions() == FLOWS
+        assert worker.event_consumer.flow_control() == FLOWS
 
 
 @in_virtual_time

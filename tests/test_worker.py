@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 import uvloop
 
-from pushrail_stream import app
+from pushrail_stream import worker
 
 
 async def _write_when_closed() -> RuntimeError:
@@ -33,7 +33,7 @@ def test_a_peers_last_bytes_on_a_closed_connection_are_no_error(
 ) -> None:
     async def main() -> None:
         async with asyncio.TaskGroup() as tasks:
-            app.fail_loudly(tasks)
+            worker.fail_loudly(tasks)
             error = await _write_when_closed() if is_late else RuntimeError("a bug")
             context = {"message": "Fatal error on SSL protocol", "exception": error}
             asyncio.get_running_loop().call_exception_handler(context)
@@ -46,7 +46,7 @@ def test_a_peers_last_bytes_on_a_closed_connection_are_no_error(
 def test_an_error_of_a_callback_ends_the_worker() -> None:
     async def main() -> None:
         async with asyncio.TaskGroup() as tasks:
-            app.fail_loudly(tasks)
+            worker.fail_loudly(tasks)
             asyncio.get_running_loop().call_soon([].pop)
             await asyncio.sleep(60)
 

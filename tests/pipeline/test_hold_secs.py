@@ -6,8 +6,8 @@ import pytest
 
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Retryable
-from pushrail_stream.core.signals import Attempted, CopyFailed, Held, MovedToRetry
-from pushrail_stream.pipeline.intake import Directions, HoldLimits
+from pushrail_stream.core.signals import Attempted, Backpressure, CopyFailed, MovedToRetry
+from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
 from tests.pipeline.records import (
     EVENTS,
     P0,
@@ -26,7 +26,7 @@ from tests.pipeline.records import (
 from tests.pipeline.world import HANGS, World
 from tests.virtual_time import in_virtual_time
 
-FLOWS = Directions(hold=False, full=frozenset())
+FLOWS = FlowControl(hold=False, full=frozenset())
 
 
 def hanging() -> World:
@@ -83,7 +83,7 @@ async def test_a_retry_copy_is_the_original_record_and_says_where_its_delivery_s
             "pushrail-error-message": "no reply in the 9.9 s that were left",
         }
         assert len(copy.headers) == 11
-        assert len(worker.told(MovedToRetry)) == 1
+        assert len(worker.reported(MovedToRetry)) == 1
 
 
 @in_virtual_time
@@ -134,7 +134,7 @@ async def test_a_call_made_late_that_hangs_is_cut_off_two_seconds_later() -> Non
         await worker.at(12)
         assert worker.commit() == {P0: 20}
         assert {at for at, _, _, _ in world.topics.moved()} == {11.502}
-        outcome = worker.told(Attempted)[1].entries[0].outcome
+        outcome = worker.reported(Attempted)[1].entries[0].outcome
         assert outcome == Retryable("HoldExceeded", "no reply in the 2.0 s that were left")
 
 
@@ -220,7 +220,7 @@ async def test_a_silent_lane_keeps_two_hundred_after_two_seconds() -> None:
         await worker.at(2.1)
         worker.feed(record(1010, "hangs"))
         await worker.at(2.2)
-        # Eighty are under way; the oldest that wait have gone.
+        # Eighty are in flight; the oldest that wait have gone.
         assert worker.ledger.moved_to_retry == 731
         assert sorted(int(origin) for _, origin, _, _ in world.topics.moved()) == list(range(80, 811))
 
@@ -255,19 +255,19 @@ async def test_a_healthy_burst_on_top_of_a_steady_flow_is_not_diverted_either(la
 @in_virtual_time
 async def test_a_full_worker_lets_go_of_what_waits_for_a_bus_that_falls_behind() -> None:
     world = hanging()
-    async with world.worker(owns=[P0, P1], limits=HoldLimits(max_events=150)) as worker:
+    async with world.worker(owns=[P0, P1], limits=BufferLimits(max_events=150)) as worker:
         assert worker.feed(*records(range(150), "hangs")).hold
         waits = []
         for tenth in range(1, 31):
             await worker.at(tenth / 10)
-            waits.append(worker.consume.directions().hold)
+            waits.append(worker.event_consumer.flow_control().hold)
         # After two seconds of silence those that wait leave, well before their ten seconds.
         assert waits == [True] * 20 + [False] * 10
         assert worker.ledger.moved_to_retry == 70
         assert worker.feed(*records(range(10), "fine", partition=P1)) == FLOWS
         await worker.at(3.1)
         assert len(world.bus.arrived["dst_fine"]) == 10
-        assert [signal.on for signal in worker.told(Held)] == [True, False]
+        assert [signal.on for signal in worker.reported(Backpressure)] == [True, False]
 
 
 @pytest.mark.parametrize("is_down", [True, False])
@@ -279,7 +279,7 @@ async def test_many_buses_that_are_silent_or_down_with_a_little_for_each_delay_n
     for name in ill:
         world.bus.answer(always(failed("503", 503)) if is_down else take_all, name)
     world.bus.latency = lambda batch: HANGS if batch.destination.id in ill and not is_down else 0.01
-    async with world.worker(poll_secs=0.1, limits=HoldLimits(max_events=600)) as worker:
+    async with world.worker(poll_secs=0.1, limits=BufferLimits(max_events=600)) as worker:
         for tenth in range(300):
             await worker.at(tenth / 10)
             # An event in two seconds for each; ten seconds of them are more than the worker may hold.
@@ -298,11 +298,11 @@ async def test_many_buses_that_are_silent_or_down_with_a_little_for_each_delay_n
 async def test_a_full_worker_keeps_what_a_swift_bus_will_take_in_time() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 0.1
-    async with world.worker(limits=HoldLimits(max_events=1000)) as worker:
+    async with world.worker(limits=BufferLimits(max_events=1000)) as worker:
         fed = 0
         for tenth in range(40):
             await worker.at(tenth / 10)
-            while not worker.consume.directions().hold:
+            while not worker.event_consumer.flow_control().hold:
                 worker.feed(*records(range(fed, fed + 100)))
                 fed += 100
         await worker.at(20)
@@ -314,12 +314,12 @@ async def test_a_full_worker_keeps_what_a_swift_bus_will_take_in_time() -> None:
 async def test_the_head_that_keeps_a_window_of_settled_offsets_is_moved_out() -> None:
     world = World(destination("broken"), destination("fine"))
     world.bus.answer(always(failed("503", 503)), "dst_broken")
-    async with world.worker(limits=HoldLimits(partition_max_offsets=1500)) as worker:
+    async with world.worker(limits=BufferLimits(partition_max_offsets=1500)) as worker:
         worker.feed(*records(range(3), "broken"), *records(range(3, 1499), "fine"))
         await worker.at(0.5)
         assert worker.feed(record(1499, "fine")).full == {P0}
         await worker.at(0.55)
-        assert worker.consume.directions() == FLOWS
+        assert worker.event_consumer.flow_control() == FLOWS
         assert sorted(origin for _, origin, _, _ in world.topics.moved()) == ["0", "1", "2"]
         await worker.at(1)
         assert worker.commit() == {P0: 1500}
@@ -329,7 +329,7 @@ async def test_the_head_that_keeps_a_window_of_settled_offsets_is_moved_out() ->
 async def test_a_window_full_of_open_offsets_is_left_alone() -> None:
     world = World(narrow("slow", 1), destination("fine"))
     world.bus.latency = lambda _batch: 1.0
-    async with world.worker(limits=HoldLimits(partition_max_offsets=100)) as worker:
+    async with world.worker(limits=BufferLimits(partition_max_offsets=100)) as worker:
         assert worker.feed(*records(range(50), "slow"), *records(range(50, 100), "fine")).full == {P0}
         await worker.at(6)
         assert world.topics.written == []
@@ -350,7 +350,7 @@ async def test_while_kafka_refuses_a_retry_copy_its_offset_stays_and_others_go_o
         assert len(world.bus.arrived["dst_fine"]) == 619
         assert worker.commit() == {P0: 10}
         assert (worker.ledger.moved_to_retry, worker.ledger.in_flight) == (0, 1)
-        assert {signal.problem for signal in worker.told(CopyFailed)} == {
+        assert {signal.problem for signal in worker.reported(CopyFailed)} == {
             "pushrail.retry.10s: not enough in-sync replicas"
         }
         world.topics.refuse = lambda: False

@@ -6,7 +6,7 @@ import pytest
 
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.signals import Attempted, Consumed, Signal
-from pushrail_stream.pipeline.intake import PartitionView
+from pushrail_stream.pipeline.assignment import PartitionStats
 from tests.pipeline.peers import HANGS
 from tests.pipeline.records import P0, always, destination, failed, in_turn, record, records, take_all
 from tests.pipeline.world import World
@@ -18,13 +18,13 @@ async def test_a_partition_shows_what_is_open_and_how_long_its_commit_has_stood(
     world = World(destination())
     world.bus.latency = lambda _batch: HANGS
     async with world.worker() as worker:
-        [view] = worker.consume.partition_views()
-        assert view == PartitionView(P0, 0, 0, None, None, 0.0)
+        [view] = worker.event_consumer.partition_stats()
+        assert view == PartitionStats(P0, 0, 0, None, None, 0.0)
         worker.feed(*records(range(3)))
-        worker.consume.committable()
+        worker.event_consumer.committable()
         await worker.at(4)
-        worker.consume.committable()
-        [view] = worker.consume.partition_views()
+        worker.event_consumer.committable()
+        [view] = worker.event_consumer.partition_stats()
         assert (view.open_records, view.open_bytes > 300, view.committed) == (3, True, None)
         assert view.oldest_at_ms == record(0).timestamp_ms
         assert view.uncommitted_secs == pytest.approx(4)
@@ -38,7 +38,7 @@ async def test_a_record_without_a_time_is_as_old_as_it_was_read(recorded_at_ms: 
     world.bus.latency = lambda _batch: 3.0
     async with world.worker(consumed=seen.append) as worker:
         worker.feed(record(0)._replace(timestamp_ms=recorded_at_ms))
-        [view] = worker.consume.partition_views()
+        [view] = worker.event_consumer.partition_stats()
         assert view.oldest_at_ms == worker.clock.now_ms()
         await worker.at(10)
     [consumed] = [signal for signal in seen if isinstance(signal, Consumed)]
@@ -55,13 +55,13 @@ async def test_a_commit_that_was_taken_does_not_stand() -> None:
         await worker.at(1)
         assert worker.commit() == {P0: 3}
         await worker.at(500)
-        worker.consume.committable()
-        [view] = worker.consume.partition_views()
+        worker.event_consumer.committable()
+        [view] = worker.event_consumer.partition_stats()
         assert (view.open_records, view.committed, view.uncommitted_secs) == (0, 3, 0.0)
         worker.feed(record(3))
-        worker.consume.committable()
+        worker.event_consumer.committable()
         await worker.at(501)
-        [view] = worker.consume.partition_views()
+        [view] = worker.event_consumer.partition_stats()
         assert view.uncommitted_secs == pytest.approx(1), "idle time does not count"
 
 
@@ -69,7 +69,7 @@ async def test_a_commit_that_was_taken_does_not_stand() -> None:
 async def test_lanes_show_their_state_and_those_in_need_come_first() -> None:
     names = ("fine", "gone", "slowed", "suspended")
     world = World(*(destination(name) for name in names))
-    world.bus.presence["dst_gone"] = "gone"
+    world.bus.bus_status["dst_gone"] = "gone"
     refused, slow_down = failed("AccessDeniedException", 403), failed("ThrottlingException", 400)
     async with world.worker() as worker:
         world.bus.answer(take_all, "dst_fine")
@@ -78,14 +78,14 @@ async def test_lanes_show_their_state_and_those_in_need_come_first() -> None:
         for number in range(5 * len(names)):
             worker.feed(record(number, names[number % len(names)]))
             await worker.at(number * 0.2)
-        views = worker.deliver.lane_views(10)
+        views = worker.dispatcher.destination_stats(10)
         assert [(view.destination_id, view.state) for view in views][:3] == [
             ("dst_gone", "gone"), ("dst_suspended", "suspended"), ("dst_slowed", "slowed"),
         ]  # fmt: skip
-        assert len(worker.deliver.lane_views(2)) == 2
-        census = worker.deliver.census()
-        assert (census.gone, census.suspended, census.slowed) == (1, 1, 1)
-        assert census.waiting == sum(view.waiting for view in views)
+        assert len(worker.dispatcher.destination_stats(2)) == 2
+        dispatcher_stats = worker.dispatcher.dispatcher_stats()
+        assert (dispatcher_stats.gone, dispatcher_stats.suspended, dispatcher_stats.slowed) == (1, 1, 1)
+        assert dispatcher_stats.waiting == sum(view.waiting for view in views)
 
 
 @in_virtual_time
@@ -103,7 +103,7 @@ async def test_every_call_says_why_its_batch_left() -> None:
         world.bus.answer(in_turn(failed("413", 413), take_all))
         worker.feed(record(7), record(8))
         await worker.at(20)
-        told = [signal.flush for signal in worker.told(Attempted)]
+        told = [signal.flush for signal in worker.reported(Attempted)]
     assert told[:2] == ["entries", "time"]
     assert set(told) == {"entries", "time", "bytes", "retry", "alone"}
 

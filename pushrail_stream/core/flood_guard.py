@@ -111,7 +111,7 @@ class FloodGuard:
         """Whether there was a flood. Nothing takes that back."""
         return self._report is not None
 
-    def saw(self, customer: Customer, now: float) -> None:
+    def count_record(self, customer: Customer, now: float) -> None:
         """Count a record."""
         if now >= self._turn_at:
             self._turn(now)
@@ -121,7 +121,7 @@ class FloodGuard:
             name = self._name(customer)
             self._records[name] = self._records.get(name, 0) + 1
 
-    def condemned(self, customer: Customer, now: float) -> bool:
+    def count_dead_letter(self, customer: Customer, now: float) -> bool:
         """Count a record that would be dead-lettered as undecodable or rejected; whether the guard has tripped.
 
         It may have been seen just now, or so long ago that the window has forgotten it: then it counts as seen again.

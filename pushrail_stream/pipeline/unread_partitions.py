@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.signals import KafkaTrouble, PartitionUnread, SteppedOver
+from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread
 from pushrail_stream.errors import Failed
-from pushrail_stream.pipeline.intake import PartitionView
-from pushrail_stream.pipeline.state import WorkerState
+from pushrail_stream.pipeline.assignment import PartitionStats
+from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.pipeline import Observer, SkipOrders
 
 _PERIOD_SECS: Final = 5.0
@@ -31,11 +31,11 @@ class _Behind(NamedTuple):
 
 
 @final
-class Unread:
+class UnreadPartitions:
     """Looks at the partitions now and then. Times are those of the event loop."""
 
     def __init__(
-        self, state: WorkerState, observe: Observer, orders: SkipOrders, step_over: Callable[[Partition, int], None]
+        self, state: WorkerStats, observe: Observer, orders: SkipOrders, step_over: Callable[[Partition, int], None]
     ) -> None:
         """``step_over`` lets a partition be read on from an offset."""
         self._state = state
@@ -79,9 +79,9 @@ class Unread:
                 return
             if order is not None:
                 self._step_over(partition, order.end)
-                self._observe(SteppedOver(partition, at, order.end, order.reason))
+                self._observe(OffsetsSkipped(partition, at, order.end, order.reason))
 
-    def _unread_secs(self, view: PartitionView, now: float) -> float:
+    def _unread_secs(self, view: PartitionStats, now: float) -> float:
         next_offset = view.committed if view.position is None else view.position
         if not self._state.lag(view.partition, next_offset):  # nothing to read, or nobody knows
             self._behind.pop(view.partition, None)

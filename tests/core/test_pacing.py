@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.bucket import Bucket
+from pushrail_stream.core.pacing import TokenBucket
 
 
 def test_what_has_gathered_passes_at_once_and_then_as_much_as_comes_in() -> None:
-    bucket = Bucket(10, 20)
+    bucket = TokenBucket(10, 20)
     assert bucket.take(20, 100.0) == 0
     assert bucket.take(5, 100.0) == 0.5
     assert bucket.take(5, 100.5) == 0
@@ -17,15 +17,15 @@ def test_what_has_gathered_passes_at_once_and_then_as_much_as_comes_in() -> None
 
 def test_what_could_never_pass_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="20 are the most"):
-        Bucket(10, 20).take(21, 0.0)
+        TokenBucket(10, 20).take(21, 0.0)
     for rate, burst in ((0, 1), (1, 0)):
         with pytest.raises(ValueError, match="lets something pass"):
-            Bucket(rate, burst)
+            TokenBucket(rate, burst)
 
 
 @given(st.lists(st.tuples(st.floats(0, 5), st.integers(1, 20)), min_size=1))
 def test_no_more_than_the_rate_and_one_burst_ever_passes(asked: list[tuple[float, int]]) -> None:
-    bucket, now, passed = Bucket(10, 20), 0.0, 0
+    bucket, now, passed = TokenBucket(10, 20), 0.0, 0
     for pause, amount in asked:
         now += pause
         if bucket.take(amount, now) == 0:

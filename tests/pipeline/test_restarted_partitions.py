@@ -6,8 +6,8 @@ import pytest
 
 from pushrail_stream.core.offsets import Committable, encode_metadata, settled_in, topic_of
 from pushrail_stream.core.record import TopicIdentity
-from pushrail_stream.core.signals import Held, PartitionsAssigned, StartedAnew
-from pushrail_stream.pipeline.intake import HoldLimits
+from pushrail_stream.core.signals import Backpressure, PartitionRestarted, PartitionsAssigned
+from pushrail_stream.pipeline.assignment import BufferLimits
 from tests.pipeline.records import EVENTS, P0, P1, RETRY, destination, narrow, records, retry_record
 from tests.pipeline.world import HANGS, World
 from tests.virtual_time import in_virtual_time
@@ -23,8 +23,8 @@ async def test_a_recreated_topic_is_read_from_its_beginning_when_it_is_assigned(
     world = World(destination())
     world.group[P0], world.topic_ids[EVENTS] = COMMITTED, NEW
     async with world.worker() as worker:
-        assert worker.told(StartedAnew) == [StartedAnew(P0, "recreated", 5)]
-        assert worker.told(PartitionsAssigned)[-1].partitions == ((P0, None),)
+        assert worker.reported(PartitionRestarted) == [PartitionRestarted(P0, "recreated", 5)]
+        assert worker.reported(PartitionsAssigned)[-1].partitions == ((P0, None),)
         worker.feed(*records(range(9)))
         await worker.at(1)
         assert world.bus.arrived["dst_acme"] == [str(n) for n in range(9)]
@@ -37,8 +37,8 @@ async def test_a_translated_commit_of_another_cluster_counts_and_its_map_does_no
     world = World(destination())
     world.group[P0], world.topic_ids[EVENTS] = COMMITTED, MIRROR
     async with world.worker() as worker:
-        assert worker.told(StartedAnew) == []
-        assert worker.told(PartitionsAssigned)[-1].partitions == ((P0, 5),)
+        assert worker.reported(PartitionRestarted) == []
+        assert worker.reported(PartitionsAssigned)[-1].partitions == ((P0, 5),)
         worker.feed(*records(range(5, 9)))
         await worker.at(1)
         assert world.bus.arrived["dst_acme"] == ["5", "6", "7", "8"], "7 was settled on the other cluster alone"
@@ -54,8 +54,8 @@ async def test_a_topic_that_is_recreated_while_it_is_read_is_read_from_its_begin
         worker.commit()
         assert (world.group[P0].offset, topic_of(world.group[P0])) == (3, OLD)
         worker.recreate(EVENTS, NEW)
-        assert worker.told(StartedAnew) == [StartedAnew(P0, "recreated", 3)]
-        assert [view.committed for view in worker.consume.partition_views()] == [None]
+        assert worker.reported(PartitionRestarted) == [PartitionRestarted(P0, "recreated", 3)]
+        assert [view.committed for view in worker.event_consumer.partition_stats()] == [None]
         assert worker.commit() == {}
         worker.feed(*records(range(2)))
         await worker.at(2)
@@ -75,8 +75,8 @@ async def test_a_commit_under_the_old_topics_id_is_recognised_by_the_next_owner(
         worker.commit()
         assert (world.group[P0].offset, topic_of(world.group[P0])) == (150, OLD)
     world.topic_ids[EVENTS] = NEW
-    async with world.worker() as heir:
-        assert heir.told(PartitionsAssigned)[-1].partitions == ((P0, None),)
+    async with world.worker() as next_owner:
+        assert next_owner.reported(PartitionsAssigned)[-1].partitions == ((P0, None),)
 
 
 @in_virtual_time
@@ -84,11 +84,11 @@ async def test_a_topic_that_becomes_known_later_changes_nothing_unless_the_commi
     world = World(destination())
     world.group = {P0: COMMITTED, P1: Committable(8, "")}
     async with world.worker(owns=(P0, P1)) as worker:
-        assert worker.consume.recreated({EVENTS: OLD}) == {}
+        assert worker.event_consumer.recreated({EVENTS: OLD}) == {}
         worker.commit()
         assert {partition: topic_of(commit) for partition, commit in world.group.items()} == {P0: OLD, P1: OLD}
-        assert worker.consume.recreated({}) == {}
-        assert worker.consume.recreated({EVENTS: NEW}) == {P0: NEW, P1: NEW}
+        assert worker.event_consumer.recreated({}) == {}
+        assert worker.event_consumer.recreated({EVENTS: NEW}) == {P0: NEW, P1: NEW}
 
 
 @in_virtual_time
@@ -100,7 +100,7 @@ async def test_an_offset_that_goes_back_starts_the_partition_anew() -> None:
         await worker.at(1)
         assert worker.commit() == {P0: 10}
         worker.feed(*records(range(4, 7)))
-        assert worker.told(StartedAnew) == [StartedAnew(P0, "went_back", 10)]
+        assert worker.reported(PartitionRestarted) == [PartitionRestarted(P0, "went_back", 10)]
         await worker.at(2)
         assert worker.commit() == {P0: 7}
         assert world.bus.arrived["dst_acme"][10:] == ["4", "5", "6"]
@@ -159,13 +159,13 @@ async def test_retries_that_wait_for_their_time_begin_at_once_when_their_topic_i
         assert world.bus.arrived["dst_acme"] == ["7", "8"]
         worker.feed_retries(retry_record(0, due=8, event=9))
         await worker.at(8)
-        worker.redeliver.directions()
+        worker.retry_consumer.flow_control()
         await worker.at(9)
         assert world.bus.arrived["dst_acme"] == ["7", "8", "9"]
         worker.commit()
         assert (world.group[RETRY].offset, topic_of(world.group[RETRY])) == (1, NEW)
         worker.recreate(RETRY.topic, OLD._replace(topic_id="the newest topic"))
-        assert [signal.position for signal in worker.told(StartedAnew)] == [2, 1]
+        assert [signal.position for signal in worker.reported(PartitionRestarted)] == [2, 1]
 
 
 @in_virtual_time
@@ -175,7 +175,7 @@ async def test_retries_whose_offsets_go_back_before_they_are_due_are_all_deliver
         worker.feed_retries(*(retry_record(n, due=8, event=n) for n in range(3)))
         worker.feed_retries(retry_record(1, due=5, event=11), retry_record(2, due=6, event=12))
         await worker.at(8)
-        worker.redeliver.directions()
+        worker.retry_consumer.flow_control()
         await worker.at(9)
         assert set(world.bus.arrived["dst_acme"]) == {"0", "1", "2", "11", "12"}
         assert worker.commit()[RETRY] == 3
@@ -186,12 +186,12 @@ async def test_open_deliveries_of_a_topic_that_is_gone_count_among_what_the_work
     world = World(narrow("acme", 1))
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda _batch: HANGS
-    async with world.worker(limits=HoldLimits(max_events=30)) as worker:
+    async with world.worker(limits=BufferLimits(max_events=30)) as worker:
         worker.feed(*records(range(25)))
         worker.recreate(EVENTS, NEW)
-        assert not worker.consume.directions().hold
+        assert not worker.event_consumer.flow_control().hold
         assert worker.feed(*records(range(5))).hold
-        assert worker.told(Held)[-1].events == 30
+        assert worker.reported(Backpressure)[-1].events == 30
 
 
 @in_virtual_time
@@ -202,24 +202,24 @@ async def test_commits_get_shorter_until_the_broker_takes_them() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(30)))
         await worker.at(1)
-        [(_, full)] = worker.consume.committable()
+        [(_, full)] = worker.event_consumer.committable()
         assert settled_in(OLD, full)
-        worker.consume.shorten_commits([full, full.shorter()])
-        assert worker.consume.committable() == [(P0, full.shorter())]
-        worker.consume.shorten_commits([full.shorter()])
-        assert worker.consume.committable() == [(P0, Committable(0, ""))], "not even the shorter one was taken"
-        worker.consume.shorten_commits([full])
-        assert worker.consume.committable() == [(P0, Committable(0, ""))]
+        worker.event_consumer.shorten_commits([full, full.shorter()])
+        assert worker.event_consumer.committable() == [(P0, full.shorter())]
+        worker.event_consumer.shorten_commits([full.shorter()])
+        assert worker.event_consumer.committable() == [(P0, Committable(0, ""))], "not even the shorter one was taken"
+        worker.event_consumer.shorten_commits([full])
+        assert worker.event_consumer.committable() == [(P0, Committable(0, ""))]
     async with world.worker() as worker:
         worker.feed(*records(range(30)))
         await worker.at(2)
-        worker.consume.shorten_commits([full])
-        assert worker.consume.committable() == [(P0, full.shorter())]
+        worker.event_consumer.shorten_commits([full])
+        assert worker.event_consumer.committable() == [(P0, full.shorter())]
         assert topic_of(full.shorter()) == OLD
-        worker.consume.committed([(P0, full.shorter())])
-        assert worker.consume.committable() == [], "what was taken is not committed again"
+        worker.event_consumer.committed([(P0, full.shorter())])
+        assert worker.event_consumer.committable() == [], "what was taken is not committed again"
         worker.feed(*records(range(30, 31)))
         world.bus.latency = lambda _batch: 0.1
         await worker.at(20)
-        [(_, without_map)] = worker.consume.committable()
+        [(_, without_map)] = worker.event_consumer.committable()
         assert (without_map.offset > 0, topic_of(without_map)) == (True, OLD), "a commit that needs no map stays whole"

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, final
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.event import VENDOR_HEADER
-from pushrail_stream.core.flood import FloodGuard, FloodLimits
+from pushrail_stream.core.flood_guard import FloodGuard, FloodLimits
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
@@ -43,17 +43,17 @@ from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.open_files import OpenFiles
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.tracing import open_tracing
-from pushrail_stream.pipeline.consume import Consume, IntakeRules
+from pushrail_stream.pipeline.assignment import BufferLimits
+from pushrail_stream.pipeline.bus_monitor import BusMonitor
 from pushrail_stream.pipeline.copies import Copies
-from pushrail_stream.pipeline.deliver import Deliver
-from pushrail_stream.pipeline.hand_over import HandOver
+from pushrail_stream.pipeline.dispatcher import Dispatcher
+from pushrail_stream.pipeline.event_consumer import EventConsumer, IntakeRules
 from pushrail_stream.pipeline.health import Health
-from pushrail_stream.pipeline.intake import HoldLimits
-from pushrail_stream.pipeline.look_out import LookOut
-from pushrail_stream.pipeline.redeliver import Redeliver
-from pushrail_stream.pipeline.state import WorkerState
-from pushrail_stream.pipeline.under_way import UnderWay
-from pushrail_stream.pipeline.unread import Unread
+from pushrail_stream.pipeline.in_flight import InFlight
+from pushrail_stream.pipeline.retry_consumer import RetryConsumer
+from pushrail_stream.pipeline.settlement import Settlement
+from pushrail_stream.pipeline.stats import WorkerStats
+from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from pushrail_stream.ports.documents import DirectoryUpdater, DocumentStore
 from pushrail_stream.ports.pipeline import Directory, Observer, SkipOrder
 from pushrail_stream.registry import (
@@ -196,7 +196,7 @@ async def run_worker(
         attempts = await world.enter_async_context(_attempts_log(options, settings.topics.attempts, log))
         ends = await world.enter_async_context(Watermarks.open(options))
         identities = TopicIdentities(options)
-        state = WorkerState(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
+        state = WorkerStats(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
         state.has_destination = lambda destination_id: directory.get(destination_id) is not None
         metrics = Metrics(state, settings.topics.retry, settings.metrics.max_destinations)
         readiness = Readiness([options.events().group_id, options.retries().group_id], state)
@@ -243,7 +243,7 @@ async def _attempts_log(options: KafkaOptions, topic: str, log: Logger) -> Async
         log.warning("attempts_lost", records=attempts.lost)
 
 
-def _partitions(state: WorkerState) -> list[Partition]:
+def _partitions(state: WorkerStats) -> list[Partition]:
     return [view.partition for views in state.partitions().values() for view in views]
 
 
@@ -257,7 +257,7 @@ class _Ports(NamedTuple):
     attempts: KafkaLog
     ends: Watermarks
     identities: TopicIdentities
-    state: WorkerState
+    state: WorkerStats
     readiness: Readiness
     observe: Observer
     traced: Observer | None
@@ -275,28 +275,28 @@ async def _run_graph(
     ) = ports  # fmt: skip
     delivery, clock, ledger = settings.delivery, WallClock(), Ledger()
     tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
-    limits = HoldLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
-    under_way = UnderWay(tasks)
+    limits = BufferLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
+    in_flight = InFlight(tasks)
     guard = FloodGuard(_flood_limits(settings))
     copies = Copies(
         publisher=publisher,
         dlq=settings.topics.dlq,
-        under_way=under_way,
+        in_flight=in_flight,
         ledger=ledger,
         guard=guard,
         jitter=random.random,
         observe=observe,
     )
-    hand_over = HandOver(copies=copies, ledger=ledger, clock=clock, observe=observe)
+    settlement = Settlement(copies=copies, ledger=ledger, clock=clock, observe=observe)
     policy = RetryPolicy(delivery.backoff_base_secs, delivery.backoff_cap_secs, delivery.max_age_secs, tiers)
-    look_out = LookOut(bus=bus, directory=directory, under_way=under_way, clock=clock, observe=observe)
-    deliver = Deliver(
+    bus_monitor = BusMonitor(bus=bus, directory=directory, in_flight=in_flight, clock=clock, observe=observe)
+    dispatcher = Dispatcher(
         bus=bus,
         directory=directory,
-        hand_over=hand_over,
+        settlement=settlement,
         health=Health(policy=policy, jitter=random.random, observe=observe),
-        look_out=look_out,
-        under_way=under_way,
+        bus_monitor=bus_monitor,
+        in_flight=in_flight,
         limits=LaneLimits(
             delivery.max_entries, delivery.max_request_bytes, delivery.flush_ms / 1000, delivery.hold_secs
         ),
@@ -305,12 +305,12 @@ async def _run_graph(
         jitter=random.random,
         observe=observe,
     )
-    consume = Consume(
+    event_consumer = EventConsumer(
         directory=directory,
-        deliver=deliver,
-        hand_over=hand_over,
+        dispatcher=dispatcher,
+        settlement=settlement,
         copies=copies,
-        under_way=under_way,
+        in_flight=in_flight,
         ledger=ledger,
         guard=guard,
         rules=IntakeRules(settings.vendor, delivery.unrouted == "dlq"),
@@ -319,12 +319,12 @@ async def _run_graph(
         observe=observe,
         consumed=traced,
     )
-    redeliver = Redeliver(
+    retry_consumer = RetryConsumer(
         directory=directory,
-        deliver=deliver,
-        hand_over=hand_over,
+        dispatcher=dispatcher,
+        settlement=settlement,
         copies=copies,
-        under_way=under_way,
+        in_flight=in_flight,
         ledger=ledger,
         guard=guard,
         tiers=tiers,
@@ -335,10 +335,10 @@ async def _run_graph(
     )
     drain = drain_secs(settings)
     consumers = [
-        KafkaConsumer(member, topics, intake, observe, identities=identities, drain_secs=drain)
-        for member, topics, intake in (
-            (options.events(), [settings.topics.events], consume),
-            (options.retries(), list(settings.topics.retry), redeliver),
+        KafkaConsumer(member, topics, assignment, observe, identities=identities, drain_secs=drain)
+        for member, topics, assignment in (
+            (options.events(), [settings.topics.events], event_consumer),
+            (options.retries(), list(settings.topics.retry), retry_consumer),
         )
     ]
     fail_loudly(tasks)
@@ -348,13 +348,17 @@ async def _run_graph(
         for consumer in consumers:
             consumer.stop()
 
-    state.ledger, state.census, state.lanes = ledger, deliver.census, deliver.lane_views
-    state.missing_buses = look_out.missing_views
-    state.partitions = lambda: {"events": consume.partition_views(), "retries": redeliver.partition_views()}
+    state.ledger, state.dispatcher_stats, state.lanes = (
+        ledger,
+        dispatcher.dispatcher_stats,
+        dispatcher.destination_stats,
+    )
+    state.missing_buses = bus_monitor.missing_buses
+    state.partitions = lambda: {"events": event_consumer.partition_stats(), "retries": retry_consumer.partition_stats()}
     state.lag, state.sign_ins = ends.lag, lambda: bus.sign_ins
     state.attempts_backlog = lambda: attempts.backlog
-    state.turn_ages = lambda: {
-        name: consumer.turn_age_secs for name, consumer in zip(("events", "retries"), consumers, strict=True)
+    state.poll_ages = lambda: {
+        name: consumer.poll_age_secs for name, consumer in zip(("events", "retries"), consumers, strict=True)
     }
     state.kafka = lambda: {
         "events": consumers[0].statistics,
@@ -364,14 +368,14 @@ async def _run_graph(
     }
 
     def step_over(partition: Partition, offset: int) -> None:
-        consume.step_over(partition, offset)
-        redeliver.step_over(partition, offset)
+        event_consumer.step_over(partition, offset)
+        retry_consumer.step_over(partition, offset)
 
-    unread = Unread(state, observe, _SkipOrders(options, settings.topics.replays), step_over)
+    unread = UnreadPartitions(state, observe, _SkipOrders(options, settings.topics.replays), step_over)
     state.unread_secs = lambda: unread.secs
     keeping = [tasks.create_task(unread.keep())]
     if updater is not None:
-        keeping.append(tasks.create_task(updater.follow(_follow_documents(observe, deliver))))
+        keeping.append(tasks.create_task(updater.follow(_follow_documents(observe, dispatcher))))
     started(Worker(ledger, attempts, stop, http_port))
     try:
         async with asyncio.TaskGroup() as members:
@@ -380,18 +384,18 @@ async def _run_graph(
     finally:
         for task in keeping:
             task.cancel()
-        deliver.stop()
-        look_out.stop()
-        under_way.cancel()
+        dispatcher.stop()
+        bus_monitor.stop()
+        in_flight.cancel()
     return ledger
 
 
-def _follow_documents(observe: Observer, deliver: Deliver) -> Observer:
+def _follow_documents(observe: Observer, dispatcher: Dispatcher) -> Observer:
     """Tell the pipeline which documents have changed, before the observers are told."""
 
     def told(signal: Signal) -> None:
         if isinstance(signal, RegistryChanged):
-            deliver.documents_changed((*signal.put, *signal.removed))
+            dispatcher.documents_changed((*signal.put, *signal.removed))
         observe(signal)
 
     return told
@@ -436,7 +440,7 @@ def _open_files() -> int | None:
 
 
 def drain_secs(settings: Settings) -> float:
-    """How long a revoke or a stop waits for what is under way: as long as one call can take, and a margin."""
+    """How long a revoke or a stop waits for what is in flight: as long as one call can take, and a margin."""
     eventbridge = settings.eventbridge
     return eventbridge.connect_timeout_secs + eventbridge.read_timeout_secs + _DRAIN_MARGIN_SECS
 

@@ -9,9 +9,9 @@ import pytest
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.record import Headers, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
-from pushrail_stream.core.signals import Attempted, Held, PartitionsRevoked, Skipped
+from pushrail_stream.core.signals import Attempted, Backpressure, PartitionsRevoked, Skipped
 from pushrail_stream.core.text import MAX_TIME_MS, MIN_TIME_MS, format_rfc3339
-from pushrail_stream.pipeline.intake import Directions, HoldLimits
+from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
 from tests.pipeline.records import (
     DLQ,
     EVENTS,
@@ -35,7 +35,7 @@ from tests.pipeline.records import (
 from tests.pipeline.world import HANGS, RETRIES, World
 from tests.virtual_time import in_virtual_time
 
-FLOWS = Directions(hold=False, full=frozenset())
+FLOWS = FlowControl(hold=False, full=frozenset())
 DAY = 86_400
 DOWN = failed("503", 503, "Service Unavailable")
 
@@ -55,7 +55,7 @@ async def test_what_was_moved_is_delivered_when_its_tier_has_waited() -> None:
         await worker.at(17)
         assert sorted(world.bus.arrived["dst_acme"]) == ["0", "1", "2"]
         assert moved_at + 10 - 0.002 <= world.bus.made()[-1][0] <= moved_at + 10.3
-        attempts = [entry for call in worker.told(Attempted) for entry in call.entries if entry.origin.offset == 0]
+        attempts = [entry for call in worker.reported(Attempted) for entry in call.entries if entry.origin.offset == 0]
         assert [entry.attempt for entry in attempts] == list(range(1, 9))
         assert [entry.trigger for entry in attempts] == ["live"] * 7 + ["retry"]
         assert (worker.ledger.begun, worker.ledger.moved_to_retry, worker.ledger.delivered) == (6, 3, 3)
@@ -115,20 +115,20 @@ async def test_a_record_is_not_begun_before_it_is_due_and_its_partition_is_not_r
     retry = Partition(DEFAULT_TIERS[tier - 1].topic, 0)
     async with world.worker(owns=[retry]) as worker:
         given = [retry_record(n, event=n, due=5 + n, partition=retry) for n in range(3)]
-        assert worker.feed_retries(*given) == Directions(hold=False, full=frozenset({retry}))
+        assert worker.feed_retries(*given) == FlowControl(hold=False, full=frozenset({retry}))
         await worker.at(3.9)
-        assert worker.redeliver.directions().full == {retry}
+        assert worker.retry_consumer.flow_control().full == {retry}
         # What comes first after a pause takes a second to come: the partition is read on that much ahead.
         await worker.at(4.1)
-        assert worker.redeliver.directions() == FLOWS
+        assert worker.retry_consumer.flow_control() == FLOWS
         await worker.at(4.9)
-        worker.redeliver.directions()
+        worker.retry_consumer.flow_control()
         assert worker.ledger.begun == 0
         assert worker.commit() == {}
         seen = []
         for moment in (5.0, 5.5, 6.0, 7.0):
             await worker.at(moment)
-            worker.redeliver.directions()
+            worker.retry_consumer.flow_control()
             seen.append(worker.ledger.begun)
         assert seen == [1, 1, 2, 3]
         await worker.at(8)
@@ -145,8 +145,8 @@ async def test_other_partitions_do_not_wait_with_it() -> None:
         worker.feed(record(2))
         await worker.at(1)
         assert world.bus.arrived["dst_acme"] == ["1", "2"]
-        assert worker.redeliver.directions().full == {later}
-        assert worker.consume.directions() == FLOWS
+        assert worker.retry_consumer.flow_control().full == {later}
+        assert worker.event_consumer.flow_control() == FLOWS
 
 
 @in_virtual_time
@@ -157,7 +157,7 @@ async def test_what_has_come_too_early_is_bounded() -> None:
         assert worker.feed_retries(*soon[:499]) == FLOWS
         assert worker.feed_retries(soon[499]).full == {RETRY}
         await worker.at(0.5)
-        assert worker.redeliver.directions() == FLOWS
+        assert worker.retry_consumer.flow_control() == FLOWS
 
 
 @in_virtual_time
@@ -173,25 +173,25 @@ async def test_what_has_come_too_early_is_bounded_in_bytes() -> None:
 async def test_what_has_come_too_early_is_held_too_and_shown() -> None:
     world = World(destination())
     later = RETRIES[1]
-    async with world.worker(owns=[P0, RETRY, later], limits=HoldLimits(max_events=100)) as worker:
+    async with world.worker(owns=[P0, RETRY, later], limits=BufferLimits(max_events=100)) as worker:
         early = [retry_record(n, event=n, due=5, padding=n % 7) for n in range(90)]
         assert not worker.feed_retries(*early).hold
-        [view, _] = worker.redeliver.partition_views()
+        [view, _] = worker.retry_consumer.partition_stats()
         assert (view.open_records, view.open_bytes) == (90, sum(len(each.value or b"") for each in early))
         # It takes half of the room at most: what is due must not wait for it.
         due = [retry_record(n, event=100 + n, partition=later) for n in range(50)]
         assert not worker.feed_retries(*due[:49]).hold
         assert worker.feed_retries(due[49]).hold
-        assert [(held.on, held.events) for held in worker.told(Held)] == [(True, 100)]
+        assert [(held.on, held.events) for held in worker.reported(Backpressure)] == [(True, 100)]
         await worker.at(1)
-        assert not worker.redeliver.directions().hold
+        assert not worker.retry_consumer.flow_control().hold
 
 
 @in_virtual_time
 async def test_what_has_come_too_early_is_held_in_bytes_too() -> None:
     world = World(destination())
     later = RETRIES[1]
-    async with world.worker(owns=[P0, RETRY, later], limits=HoldLimits(max_bytes=100_000)) as worker:
+    async with world.worker(owns=[P0, RETRY, later], limits=BufferLimits(max_bytes=100_000)) as worker:
         worker.feed_retries(*(retry_record(n, event=n, due=5, padding=20_000) for n in range(4)))
         due = [retry_record(n, event=100 + n, partition=later, padding=20_000) for n in range(3)]
         assert not worker.feed_retries(*due[:2]).hold
@@ -208,7 +208,7 @@ async def test_setting_the_clock_back_keeps_nothing_waiting() -> None:
         worker.feed_retries(retry_record(1, event=1, due=10))
         for moment in (9.5, 10.0, 11.0):
             await worker.at(moment)
-            worker.redeliver.directions()
+            worker.retry_consumer.flow_control()
         await worker.at(12)
         assert world.bus.arrived["dst_acme"] == ["0", "1"]
 
@@ -221,17 +221,17 @@ async def test_early_records_are_dropped_on_revoke_and_read_again_by_the_next_ow
         worker.feed_retries(*given)
         await worker.at(1)
         await worker.give_back(RETRY)
-        assert worker.told(PartitionsRevoked) == [PartitionsRevoked((RETRY,), lost=False, dropped=0)]
+        assert worker.reported(PartitionsRevoked) == [PartitionsRevoked((RETRY,), lost=False, dropped=0)]
         assert world.group[RETRY].offset == 1
         await worker.at(6)
-        assert worker.redeliver.directions() == FLOWS
+        assert worker.retry_consumer.flow_control() == FLOWS
         assert world.bus.arrived["dst_acme"] == ["0"]
         assert (worker.ledger.begun, worker.ledger.dropped) == (1, 0)
-    async with world.worker(owns=[RETRY]) as heir:
-        heir.feed_retries(*given[1:])
-        await heir.at(7)
+    async with world.worker(owns=[RETRY]) as next_owner:
+        next_owner.feed_retries(*given[1:])
+        await next_owner.at(7)
         assert world.bus.arrived["dst_acme"] == ["0", "1", "2", "3"]
-        assert heir.commit() == {RETRY: 4}
+        assert next_owner.commit() == {RETRY: 4}
 
 
 @in_virtual_time
@@ -243,7 +243,7 @@ async def test_a_retry_partition_that_was_lost_commits_nothing_and_begins_nothin
         await worker.at(0.5)
         worker.lose(RETRY)
         await worker.at(5)
-        assert worker.redeliver.directions() == FLOWS
+        assert worker.retry_consumer.flow_control() == FLOWS
         assert worker.commit() == {}
         assert (worker.ledger.begun, worker.ledger.delivered) == (1, 1)
 
@@ -298,7 +298,7 @@ async def test_one_that_is_gone_or_disabled_meanwhile_is_skipped_and_that_is_rec
     async with world.worker(owns=[RETRY]) as worker:
         worker.feed_retries(retry_record(0, event=5), retry_record(1, "other", event=6))
         await worker.at(1)
-        (skipped,) = worker.told(Skipped)
+        (skipped,) = worker.reported(Skipped)
         assert (str(skipped.origin), skipped.destination_id) == (f"{EVENTS}/0/5", "dst_acme")
         assert (skipped.reason, skipped.trigger) == (reason, "retry")
         assert world.bus.made() == []
@@ -318,13 +318,13 @@ async def test_what_waits_in_the_lane_of_one_that_goes_is_skipped_too(change: st
         worker.feed(record(11))
         change_it(world, change)
         await worker.at(3)
-        assert sorted(s.origin.offset for s in worker.told(Skipped)) == list(range(12))
-        assert {s.reason for s in worker.told(Skipped)} == {reason}
-        assert {s.bus_arn is None for s in worker.told(Skipped)} == {reason == "deleted"}
+        assert sorted(s.origin.offset for s in worker.reported(Skipped)) == list(range(12))
+        assert {s.reason for s in worker.reported(Skipped)} == {reason}
+        assert {s.bus_arn is None for s in worker.reported(Skipped)} == {reason == "deleted"}
         assert worker.commit() == {P0: 12, RETRY: 1}
         assert world.topics.written == []
         await worker.at(70)
-        assert worker.deliver.lanes == 0, "its bus failed: that is remembered for a minute"
+        assert worker.dispatcher.lanes == 0, "its bus failed: that is remembered for a minute"
 
 
 @in_virtual_time
@@ -339,7 +339,7 @@ async def test_what_waits_or_is_under_way_does_not_go_to_who_has_the_id_now() ->
         worker.feed(record(20, "heir"))
         await worker.at(30)
         assert world.bus.arrived["dst_acme"] == ["20"]
-        assert {(s.origin.offset, s.reason) for s in worker.told(Skipped)} == {(n, "deleted") for n in range(20)}
+        assert {(s.origin.offset, s.reason) for s in worker.reported(Skipped)} == {(n, "deleted") for n in range(20)}
         assert worker.commit() == {P0: 21}
 
 
@@ -422,21 +422,21 @@ async def test_a_new_owner_of_a_retry_partition_skips_what_was_settled() -> None
         await crashed.at(1)
         assert crashed.commit() == {RETRY: 0}
     world.bus.latency = lambda _batch: 0.01
-    async with world.worker(owns=[RETRY]) as heir:
-        heir.feed_retries(*log)
-        await heir.at(2)
+    async with world.worker(owns=[RETRY]) as next_owner:
+        next_owner.feed_retries(*log)
+        await next_owner.at(2)
         assert world.bus.arrived == {"dst_fast": [str(n) for n in range(1, 10)], "dst_slow": ["0"]}
-        assert heir.commit() == {RETRY: 10}
+        assert next_owner.commit() == {RETRY: 10}
 
 
 @in_virtual_time
 async def test_a_full_worker_reads_no_more_retries() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 1.0
-    async with world.worker(owns=[RETRY], limits=HoldLimits(max_events=20)) as worker:
+    async with world.worker(owns=[RETRY], limits=BufferLimits(max_events=20)) as worker:
         assert worker.feed_retries(*(retry_record(n, event=n) for n in range(20))).hold
         await worker.at(1.5)
-        assert not worker.redeliver.directions().hold
+        assert not worker.retry_consumer.flow_control().hold
 
 
 @in_virtual_time
@@ -475,7 +475,7 @@ async def test_what_is_too_old_and_finds_no_room_expires() -> None:
         await worker.at(11)
         assert world.topics.dead() == [(str(n), "expired") for n in range(21)]
         codes = {letter.origin: letter.said["pushrail-error-code"] for letter in world.topics.on(DLQ)}
-        # Ten were under way, ten had failed before, and of one nobody knows how.
+        # Ten were in flight, ten had failed before, and of one nobody knows how.
         assert codes == {str(n): "HoldExceeded" if n < 10 else "503" if n < 20 else "Held" for n in range(21)}
         assert worker.commit() == {RETRY: 21}
 
@@ -490,7 +490,7 @@ async def test_a_partition_that_waits_for_its_time_lets_nothing_go_before_its_ow
         worker.feed_retries(*(retry_record(n, event=n) for n in range(20)), retry_record(20, event=20, due=60))
         for tenth in range(25):
             await worker.at(tenth / 10)
-            assert worker.redeliver.directions().full == {RETRY}
+            assert worker.retry_consumer.flow_control().full == {RETRY}
         assert sorted(world.bus.arrived["dst_acme"], key=int) == [str(n) for n in range(20)]
         assert world.topics.written == []
 
@@ -516,7 +516,7 @@ async def test_nothing_waits_longer_than_its_tier_whatever_its_header_says() -> 
         worker.feed_retries(retry_record(0, due=365 * DAY), retry_record(1, event=1, due=10))
         for second in range(15):
             await worker.at(second)
-            worker.redeliver.directions()
+            worker.retry_consumer.flow_control()
         assert world.bus.arrived["dst_acme"] == ["0", "1"]
         assert worker.commit() == {RETRY: 2}
 
@@ -539,9 +539,9 @@ async def test_our_own_fault_expires_nothing_that_finds_no_room_either() -> None
 async def test_a_share_of_the_workers_room_is_that_much_and_at_least_one() -> None:
     world = World(destination("hangs"))
     world.bus.latency = lambda _batch: HANGS
-    whole = HoldLimits(max_events=40, max_bytes=40)
+    whole = BufferLimits(max_events=40, max_bytes=40)
     assert (whole.part(0.01).max_events, whole.part(0.01).max_bytes) == (1, 1)
-    async with world.worker(owns=[RETRY], limits=HoldLimits(max_events=40).part(0.25)) as worker:
+    async with world.worker(owns=[RETRY], limits=BufferLimits(max_events=40).part(0.25)) as worker:
         assert not worker.feed_retries(*(retry_record(n, "hangs", event=n) for n in range(9))).hold
         assert worker.feed_retries(retry_record(9, "hangs", event=9)).hold
 

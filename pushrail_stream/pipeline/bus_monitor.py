@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.bus_status import BusState, BusStatus, MissingBus, Swallowed
+from pushrail_stream.core.bus_status import BusChecks, BusState, MissingBus, Swallowed
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.outcome import BUS_NOT_FOUND, Blocked, Delivered, Outcome, Presence
-from pushrail_stream.core.signals import BusBack, BusGone
-from pushrail_stream.pipeline.under_way import UnderWay
+from pushrail_stream.core.outcome import BUS_NOT_FOUND, Blocked, BusStatus, Delivered, Outcome
+from pushrail_stream.core.signals import BusFound, BusMissing
+from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.ports.pipeline import Bus, Clock, Directory, Observer
 
 ANSWER_SECS: Final = 2.0
@@ -33,7 +33,7 @@ _THROTTLED_SECS: Final = 1.0
 """Seconds without looks for an account that has refused one because of its quota."""
 
 
-class MissingView(NamedTuple):
+class MissingBusStats(NamedTuple):
     """One destination whose bus does not exist."""
 
     destination: Destination
@@ -47,7 +47,7 @@ class _Watched:
 
     __slots__ = ("destination", "status", "timer")
 
-    def __init__(self, destination: Destination, status: BusStatus) -> None:
+    def __init__(self, destination: Destination, status: BusChecks) -> None:
         self.destination = destination
         self.status = status
         self.timer: asyncio.TimerHandle | None = None
@@ -60,13 +60,13 @@ class _Watched:
 
 
 @final
-class LookOut:
+class BusMonitor:
     """Which buses may be sent to. Lives on the event loop; every method but `_look` returns at once."""
 
-    def __init__(self, *, bus: Bus, directory: Directory, under_way: UnderWay, clock: Clock, observe: Observer) -> None:
+    def __init__(self, *, bus: Bus, directory: Directory, in_flight: InFlight, clock: Clock, observe: Observer) -> None:
         self._bus = bus
         self._directory = directory
-        self._under_way = under_way
+        self._in_flight = in_flight
         self._clock = clock
         self._observe = observe
         self._loop = asyncio.get_running_loop()
@@ -83,10 +83,10 @@ class LookOut:
         """How many destinations have a bus that does not exist."""
         return len(self._missing)
 
-    def missing_views(self) -> list[MissingView]:
+    def missing_buses(self) -> list[MissingBusStats]:
         """The destinations whose bus does not exist."""
         return [
-            MissingView(watched.destination, watched.status.missing, watched.status.swallowed)
+            MissingBusStats(watched.destination, watched.status.missing, watched.status.swallowed)
             for watched in self._missing.values()
             if watched.status.missing is not None
         ]
@@ -137,7 +137,7 @@ class LookOut:
         if before is None or not _is_same_bus(destination, before.destination):
             if before is not None:
                 self._forget(before)
-            watched = _Watched(destination, BusStatus())
+            watched = _Watched(destination, BusChecks())
         elif destination.reach == before.destination.reach:
             before.destination = destination
             return before
@@ -161,7 +161,7 @@ class LookOut:
 
     def _ask(self, watched: _Watched) -> None:
         watched.status.begin_look()
-        self._under_way.start(self._look(watched), lambda: False)
+        self._in_flight.start(self._look(watched), lambda: False)
 
     async def _look(self, watched: _Watched) -> None:
         if not await self._bus.sign_in(watched.destination):
@@ -171,11 +171,11 @@ class LookOut:
         if not self._is_current(watched):
             return
         if watched.status.is_awaited and watched.timer is None:
-            watched.timer = self._loop.call_later(ANSWER_SECS, self._let_go, watched)
+            watched.timer = self._loop.call_later(ANSWER_SECS, self._stop_waiting, watched)
         watched.status.sent_look(self._clock.now_ms())
-        presence = await self._bus.look(watched.destination)
+        bus_status = await self._bus.look(watched.destination)
         if self._is_current(watched):
-            self._take(watched, presence)
+            self._take(watched, bus_status)
 
     async def _turn(self, account: str) -> None:
         """Wait until the account may be asked."""
@@ -198,30 +198,30 @@ class LookOut:
         self.answered(watched.destination.id)
         watched.status.ask_anew()
 
-    def _let_go(self, watched: _Watched) -> None:
+    def _stop_waiting(self, watched: _Watched) -> None:
         """The answer is late: batches stop waiting for it."""
         watched.timer, watched.status.is_awaited = None, False
         self.answered(watched.destination.id)
 
-    def _take(self, watched: _Watched, presence: Presence) -> None:
+    def _take(self, watched: _Watched, bus_status: BusStatus) -> None:
         """Act on an answer."""
         status, destination, now = watched.status, watched.destination, self._loop.time()
-        if presence == "busy" and status.is_awaited:
+        if bus_status == "busy" and status.is_awaited:
             account = _account_of(destination)
             self._account_at[account] = max(self._account_at.get(account, now), now + _BURST_SECS + _THROTTLED_SECS)
             self._ask(watched)
             return
         watched.cancel_timer()
         now_ms, before, swallowed = self._clock.now_ms(), status.missing, status.swallowed
-        status.learn(presence, now, now_ms)
+        status.learn(bus_status, now, now_ms)
         if status.missing is not None:
             self._missing[destination.id] = watched
             watched.timer = self._loop.call_later(status.pause_secs, self._look_again, watched)
             if before is None:
-                self._observe(BusGone(destination, status.missing, status.swallowed))
+                self._observe(BusMissing(destination, status.missing, status.swallowed))
         elif before is not None:
             del self._missing[destination.id]
-            self._observe(BusBack(destination, max(0, now_ms - before.since_ms) / 1000, swallowed))
+            self._observe(BusFound(destination, max(0, now_ms - before.since_ms) / 1000, swallowed))
         self.answered(destination.id)
 
     def _look_again(self, watched: _Watched) -> None:

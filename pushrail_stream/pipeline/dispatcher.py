@@ -20,11 +20,11 @@ from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.core.request_limits import RequestLimits
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.pipeline.attempt import Attempt, Calls
+from pushrail_stream.pipeline.bus_monitor import BusMonitor
 from pushrail_stream.pipeline.conclude import Conclude
-from pushrail_stream.pipeline.hand_over import HandOver
 from pushrail_stream.pipeline.health import Health
-from pushrail_stream.pipeline.look_out import LookOut
-from pushrail_stream.pipeline.under_way import UnderWay
+from pushrail_stream.pipeline.in_flight import InFlight
+from pushrail_stream.pipeline.settlement import Settlement
 from pushrail_stream.ports.pipeline import Bus, Clock, Directory, Jitter, Observer
 
 _ROOM_UNDER_PRESSURE: Final = 10
@@ -34,41 +34,41 @@ _NEVER: Final = float("inf")
 _ORDER: Final = {"gone": 0, "suspended": 1, "slowed": 2, "ok": 3}
 
 
-class Census(NamedTuple):
+class DispatcherStats(NamedTuple):
     """How many destinations stand how."""
 
     active: int = 0
-    """With something waiting or under way, or with a state that is remembered."""
+    """With something waiting or in flight, or with a state that is remembered."""
     suspended: int = 0
     slowed: int = 0
     gone: int = 0
     """Their bus does not exist."""
     calls: int = 0
-    """PutEvents calls under way, to all of them."""
+    """PutEvents calls in flight, to all of them."""
     waiting: int = 0
     """Deliveries that wait in lanes."""
 
 
-LaneState = Literal["ok", "slowed", "suspended", "gone"]
+DestinationState = Literal["ok", "slowed", "suspended", "gone"]
 
 
-class LaneView(NamedTuple):
+class DestinationStats(NamedTuple):
     """How one destination stands."""
 
     destination_id: str
-    state: LaneState
+    state: DestinationState
     waiting: int
     """Deliveries."""
     calls: int
-    """Under way."""
-    most_calls: int
-    """That may be under way now."""
+    """In flight."""
+    max_calls: int
+    """That may be in flight now."""
     per_second: float
     """Deliveries, lately."""
 
 
 @final
-class Deliver:
+class Dispatcher:
     """All lanes of one worker. Lives on the event loop; every method but `_attempt` returns at once."""
 
     def __init__(
@@ -76,10 +76,10 @@ class Deliver:
         *,
         bus: Bus,
         directory: Directory,
-        hand_over: HandOver,
+        settlement: Settlement,
         health: Health,
-        look_out: LookOut,
-        under_way: UnderWay,
+        bus_monitor: BusMonitor,
+        in_flight: InFlight,
         limits: LaneLimits,
         policy: RetryPolicy,
         clock: Clock,
@@ -88,18 +88,18 @@ class Deliver:
     ) -> None:
         self._bus = bus
         self._directory = directory
-        self._hand_over = hand_over
+        self._settlement = settlement
         self._health = health
-        self._look_out = look_out
-        self._under_way = under_way
+        self._bus_monitor = bus_monitor
+        self._in_flight = in_flight
         self._limits = limits
         self._request_limits = RequestLimits(limits.max_bytes)
-        self._conclude = Conclude(hand_over=hand_over, policy=policy, clock=clock, jitter=jitter)
+        self._conclude = Conclude(settlement=settlement, policy=policy, clock=clock, jitter=jitter)
         self._calls = Calls(
             bus=bus,
             health=health,
             conclude=self._conclude,
-            look_out=look_out,
+            bus_monitor=bus_monitor,
             request_limits=self._request_limits,
             clock=clock,
             observe=observe,
@@ -110,28 +110,28 @@ class Deliver:
         self._timers: dict[str, tuple[float, asyncio.Handle]] = {}
         """When it fires (what uvloop calls at once is no timer and cannot tell), and how to cancel it."""
         self._pressed_until = float("-inf")
-        look_out.answered = self._revisit
+        bus_monitor.answered = self._revisit
 
     @property
     def lanes(self) -> int:
-        """Destinations with something waiting or under way, or with a state that is remembered."""
+        """Destinations with something waiting or in flight, or with a state that is remembered."""
         return len(self._lanes)
 
-    def census(self) -> Census:
+    def dispatcher_stats(self) -> DispatcherStats:
         """How the destinations stand now. Looks at every lane."""
         lanes = self._lanes.values()
         suspended = sum(lane.is_suspended for lane in lanes)
         slowed = sum(not lane.window.is_open for lane in lanes)
         calls = sum(lane.in_flight for lane in lanes)
         waiting = sum(len(lane) for lane in lanes)
-        return Census(len(lanes), suspended, slowed, self._look_out.missing, calls, waiting)
+        return DispatcherStats(len(lanes), suspended, slowed, self._bus_monitor.missing, calls, waiting)
 
-    def lane_views(self, most: int) -> list[LaneView]:
+    def destination_stats(self, most: int) -> list[DestinationStats]:
         """The lanes that need looking at, worst first, then the busiest; at most so many. Looks at every lane."""
         now = self._loop.time()
-        gone = {view.destination.id for view in self._look_out.missing_views()}
+        gone = {view.destination.id for view in self._bus_monitor.missing_buses()}
         # What comes for a bus that is gone does not stay, so its lane is seldom there: it is shown all the same.
-        views = [LaneView(name, "gone", 0, 0, 0, 0.0) for name in gone]
+        views = [DestinationStats(name, "gone", 0, 0, 0, 0.0) for name in gone]
         views += [_view(lane, now) for name, lane in self._lanes.items() if name not in gone]
         return heapq.nsmallest(most, views, key=lambda view: (_ORDER[view.state], -view.waiting, view.destination_id))
 
@@ -143,7 +143,7 @@ class Deliver:
         max_bytes = self._request_limits.of(destination.region)
         if delivery.size > max_bytes:
             problem = f"the entry has {delivery.size} bytes; one request holds at most {max_bytes}"
-            self._hand_over.bury(delivery, destination.bus_arn, "oversize", Problem("EntryTooLarge", problem))
+            self._settlement.dead_letter(delivery, destination.bus_arn, "oversize", Problem("EntryTooLarge", problem))
             return
         now = self._loop.time()
         lane = self._lanes.get(destination.id)
@@ -161,21 +161,21 @@ class Deliver:
         elif lane.offer(delivery, now):
             self._pump(lane, now)
 
-    def drop_leaving(self) -> int:
+    def drop_revoked(self) -> int:
         """Take every waiting delivery of a partition that is being given back out of its lane; how many there were."""
         dropped = 0
         now = self._loop.time()
         for lane in list(self._lanes.values()):
-            for delivery in lane.drop(lambda delivery: delivery.ticket.is_leaving):
-                if delivery.ticket.is_left_open:
+            for delivery in lane.drop(lambda delivery: delivery.pending.is_revoked):
+                if delivery.pending.is_for_next_owner:
                     dropped += 1
                 else:
                     self._conclude.hold(lane, delivery, now)
             self._schedule(lane, now)
-        self._hand_over.drop(dropped)
+        self._settlement.drop(dropped)
         return dropped
 
-    def relieve(self) -> None:
+    def shed_load(self) -> None:
         """The worker is under pressure: what waits for a bus that is silent or falls behind leaves for a retry topic.
 
         So does what comes for a silent one, or fails there, for a while.
@@ -183,22 +183,22 @@ class Deliver:
         now = self._loop.time()
         self._pressed_until = now + _PRESSURE_SECS
         for lane in list(self._lanes.values()):
-            for delivery in lane.stuck(now):
+            for delivery in lane.stalled(now):
                 self._conclude.hold(lane, delivery, now)
             self._pump(lane, now, _ROOM_UNDER_PRESSURE)
 
-    def let_go(self, is_in_the_way: Callable[[Delivery], bool]) -> None:
+    def evict(self, blocks_head: Callable[[Delivery], bool]) -> None:
         """Move waiting deliveries to a retry topic ahead of their time."""
         now = self._loop.time()
         for lane in list(self._lanes.values()):
-            for delivery in lane.drop(is_in_the_way):
+            for delivery in lane.drop(blocks_head):
                 self._conclude.hold(lane, delivery, now)
             self._schedule(lane, now)
 
     def documents_changed(self, destination_ids: Iterable[str]) -> None:
         """The documents of these destinations are new, changed or gone: forget the state of the old ones."""
         for destination_id in destination_ids:
-            self._look_out.changed(destination_id)
+            self._bus_monitor.changed(destination_id)
             self._revisit(destination_id)
             if self._directory.get(destination_id) is None:
                 self._bus.forget(destination_id)
@@ -222,10 +222,10 @@ class Deliver:
     def _pump(self, lane: Lane, now: float, room: int = ROOM) -> None:
         self._look_up(lane, now)
         lane.max_bytes = self._request_limits.of(lane.destination.region)
-        for delivery in lane.late(now, room):
+        for delivery in lane.overdue(now, room):
             self._conclude.hold(lane, delivery, now)
         while (batch := lane.take(now)) is not None:
-            self._under_way.start(self._attempt(lane, batch), batch.is_leaving)
+            self._in_flight.start(self._attempt(lane, batch), batch.is_revoked)
         self._schedule(lane, now)
 
     def _look_up(self, lane: Lane, now: float) -> None:
@@ -244,13 +244,13 @@ class Deliver:
 
     def _follow_bus(self, lane: Lane, now: float) -> None:
         """Open or shut the lane, or give up its deliveries, by what is known of the bus."""
-        state = self._look_out.watch(lane.destination)
+        state = self._bus_monitor.watch(lane.destination)
         if state == "awaited":
             lane.shut(now)
             return
         lane.open()
         if state == "missing":
-            self._bury_all(lane)
+            self._dead_letter_all(lane)
 
     def _end(self, lane: Lane, destination: Destination | None, now: float) -> None:
         """The lane's document is deleted, disabled, or another customer's."""
@@ -258,7 +258,7 @@ class Deliver:
             self._orphan(lane)
         else:
             for delivery in lane.drop(lambda _delivery: True):
-                self._hand_over.skip(delivery, destination.bus_arn, "disabled")
+                self._settlement.skip(delivery, destination.bus_arn, "disabled")
         lane.open()
         self._health.clear(lane, now)
 
@@ -274,13 +274,13 @@ class Deliver:
     def _orphan(self, lane: Lane) -> None:
         """What the lane's destination was is no more: what waits for it goes nowhere."""
         for delivery in lane.drop(lambda _delivery: True):
-            self._hand_over.skip(delivery, None, "deleted")
+            self._settlement.skip(delivery, None, "deleted")
 
-    def _bury_all(self, lane: Lane) -> None:
+    def _dead_letter_all(self, lane: Lane) -> None:
         """The bus is missing: PutEvents would succeed, and the events would be lost."""
-        problem = Problem(BUS_NOT_FOUND, self._look_out.problem(lane.destination))
+        problem = Problem(BUS_NOT_FOUND, self._bus_monitor.problem(lane.destination))
         for delivery in lane.drop(lambda _delivery: True):
-            self._hand_over.bury(delivery, lane.destination.bus_arn, "blocked", problem)
+            self._settlement.dead_letter(delivery, lane.destination.bus_arn, "blocked", problem)
 
     def _schedule(self, lane: Lane, now: float) -> None:
         lane_id = lane.destination.id
@@ -290,7 +290,7 @@ class Deliver:
                 self._lanes.pop(lane_id, None)
                 at = _NEVER
         else:
-            at = min(lane.send_at(), lane.late_at())
+            at = min(lane.send_at(), lane.overdue_at())
         timer = self._timers.get(lane_id)
         if at == _NEVER:
             if timer is not None:
@@ -318,7 +318,9 @@ class Deliver:
         return now < self._pressed_until
 
 
-def _view(lane: Lane, now: float) -> LaneView:
-    state: LaneState = "suspended" if lane.is_suspended else "ok" if lane.window.is_open else "slowed"
-    most_calls = lane.window.size(lane.destination.limits.max_in_flight)
-    return LaneView(lane.destination.id, state, len(lane), lane.in_flight, most_calls, lane.throughput.per_second(now))
+def _view(lane: Lane, now: float) -> DestinationStats:
+    state: DestinationState = "suspended" if lane.is_suspended else "ok" if lane.window.is_open else "slowed"
+    max_calls = lane.window.size(lane.destination.limits.max_in_flight)
+    return DestinationStats(
+        lane.destination.id, state, len(lane), lane.in_flight, max_calls, lane.throughput.per_second(now)
+    )

@@ -6,7 +6,7 @@ from typing import final
 
 
 @final
-class Bucket:
+class TokenBucket:
     """Lets ``per_second`` pass, and at once as much as has gathered, at most ``burst``."""
 
     __slots__ = ("_burst", "_filled_at", "_level", "_per_second")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.flood import FloodLimits
+from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.outcome import Reply
 from pushrail_stream.core.signals import DeadLettered, Flooded
 from tests.pipeline.records import P0, RETRY, answered, destination, fault, keys, raw, record, retry_record
@@ -21,11 +21,11 @@ async def test_when_most_records_of_many_customers_cannot_be_decoded_consuming_s
     world = World(*(destination(customer) for customer in CUSTOMERS))
     async with world.worker(flood=LIMITS) as worker:
         bad = [raw(n, b"not json", customer=CUSTOMERS[n % 10]) for n in range(300)]
-        directions = worker.feed(*bad)
+        flow_control = worker.feed(*bad)
         await worker.at(5)
-        assert directions.hold
-        assert worker.consume.directions().hold, "nothing but a new start takes it back"
-        [flood] = worker.told(Flooded)
+        assert flow_control.hold
+        assert worker.event_consumer.flow_control().hold, "nothing but a new start takes it back"
+        [flood] = worker.reported(Flooded)
         assert isinstance(flood, Flooded)
         assert flood.report.dead <= 20 + 30, "seen soon enough"
         assert len(world.topics.dead()) < flood.report.dead
@@ -50,9 +50,9 @@ async def test_what_aws_rejects_counts_as_well_and_good_deliveries_still_end() -
     async with world.worker(flood=LIMITS) as worker:
         worker.feed(*(record(n, CUSTOMERS[n % 10]) for n in range(300)))
         await worker.at(5)
-        assert len(worker.told(Flooded)) == 1
+        assert len(worker.reported(Flooded)) == 1
         assert len(world.bus.arrived["dst_c0"]) == 30
-        assert len(worker.told(DeadLettered)) < 270
+        assert len(worker.reported(DeadLettered)) < 270
         worker.lose(P0)
         assert worker.ledger.in_flight == 0
 
@@ -64,7 +64,7 @@ async def test_one_customer_alone_never_stops_the_others() -> None:
         worker.feed(*(raw(n, b"not json", customer="c0") for n in range(1000)))
         worker.feed(*(record(1000 + n, CUSTOMERS[1 + n % 9]) for n in range(90)))
         await worker.at(5)
-        assert not worker.told(Flooded)
+        assert not worker.reported(Flooded)
         assert len(world.topics.dead()) == 1000
         assert worker.commit() == {P0: 1090}
 
@@ -80,7 +80,7 @@ async def test_what_is_rejected_while_its_partition_is_given_back_is_left_to_the
     async with world.worker(flood=LIMITS) as worker:
         worker.feed(*(record(n, CUSTOMERS[n % 10]) for n in range(300)))
         await worker.at(2)
-        assert worker.told(Flooded)
+        assert worker.reported(Flooded)
         await worker.give_back(P0)
         assert worker.ledger.in_flight == 0
 
@@ -99,7 +99,7 @@ async def test_what_somebody_sends_again_and_is_rejected_again_stops_nobody() ->
         again = [retry_record(n, CUSTOMERS[n % 10], event=1000 + n, replay="rp-1", replay_count=1) for n in range(300)]
         worker.feed_retries(*again)
         await worker.at(5)
-        assert not worker.told(Flooded)
+        assert not worker.reported(Flooded)
         assert len(world.topics.dead()) == 300
 
 
@@ -113,7 +113,7 @@ async def test_retries_that_are_rejected_are_held_against_as_many_records() -> N
         worker.feed_retries(*(retry_record(n, CUSTOMERS[n % 10], event=1000 + n) for n in range(150)))
         worker.feed_retries(*(retry_record(n, CUSTOMERS[n % 10], event=n) for n in range(150, 250)))
         await worker.at(5)
-        assert not worker.told(Flooded)
+        assert not worker.reported(Flooded)
 
 
 @in_virtual_time
@@ -124,7 +124,7 @@ async def test_a_record_of_several_destinations_counts_once() -> None:
         worker.feed(*(record(n, CUSTOMERS[n % 10]) for n in range(300)))
         await worker.at(5)
         assert len(world.topics.dead()) == 300
-        assert not worker.told(Flooded)
+        assert not worker.reported(Flooded)
 
 
 @in_virtual_time
@@ -134,5 +134,5 @@ async def test_a_producer_whose_keys_are_odd_does_not_make_one_customer_look_lik
     async with world.worker(flood=LIMITS) as worker:
         worker.feed(*(record(n, "c0")._replace(key=b"%d" % n) for n in range(300)))
         await worker.at(5)
-        assert not worker.told(Flooded)
+        assert not worker.reported(Flooded)
         assert len(world.topics.dead()) == 300
