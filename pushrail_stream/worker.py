@@ -21,12 +21,10 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
+from pushrail_stream.core.skips import find_skip
 from pushrail_stream.errors import failing_alone
 from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.kms import KmsKey
-from pushrail_stream.history.skips import find_skip
-from pushrail_stream.http.ops import serve_ops
-from pushrail_stream.http.status import WorkerStatus, status_page
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
 from pushrail_stream.kafka.lag import Watermarks
@@ -41,7 +39,9 @@ from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.logging import Logger, LogObserver
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.open_files import OpenFiles
+from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.readiness import Readiness
+from pushrail_stream.observe.status_page import WorkerStatus, status_page
 from pushrail_stream.observe.tracing import open_tracing
 from pushrail_stream.pipeline.assignment import BufferLimits
 from pushrail_stream.pipeline.bus_monitor import BusMonitor

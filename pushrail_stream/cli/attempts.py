@@ -19,7 +19,11 @@ from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
 from pushrail_stream.core.record import Record
-from pushrail_stream.history.attempts import (
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.kafka.topics import topic_id
+from pushrail_stream.operations.attempt_index import AttemptIndex
+from pushrail_stream.operations.attempts import (
     COLUMNS,
     STATUSES,
     Attempt,
@@ -30,10 +34,6 @@ from pushrail_stream.history.attempts import (
     read_attempt,
     row_of,
 )
-from pushrail_stream.history.index import AttemptIndex
-from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.kafka.topics import topic_id
 from pushrail_stream.settings import Settings
 
 _DAY_MS: Final = 86_400_000

@@ -18,15 +18,15 @@ from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
 from pushrail_stream.core.fault import FAULTS, Fault
 from pushrail_stream.core.offsets import decode_settled
 from pushrail_stream.core.record import Record
-from pushrail_stream.history.check import STATUSES, Check, Status, Tally, Topic, Traced
-from pushrail_stream.history.letters import read_letter
-from pushrail_stream.history.skips import find_skip
-from pushrail_stream.history.spill import Spill
+from pushrail_stream.core.skips import find_skip
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import topic_id
+from pushrail_stream.operations.check import STATUSES, Check, Status, Tally, Topic, Traced
+from pushrail_stream.operations.dead_letters import read_letter
+from pushrail_stream.operations.spill import Spill
 from pushrail_stream.settings import Settings
 
 _SHOWN: Final = 100

@@ -22,8 +22,8 @@ from pushrail_stream.cli.trial import try_out
 from pushrail_stream.core.bus_status import MissingBus, explain
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
-from pushrail_stream.history.attempts import read_attempt
-from pushrail_stream.history.standing import Standing, Standings, SwallowedDeliveries
+from pushrail_stream.operations.attempts import read_attempt
+from pushrail_stream.operations.destination_health import Standing, Standings, SwallowedDeliveries
 from pushrail_stream.registry import Catalog, Caveat, Refusal, to_document
 from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.settings import Settings

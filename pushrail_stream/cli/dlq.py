@@ -20,7 +20,7 @@ from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.times import shown
 from pushrail_stream.core.event import MAX_LEVELS
 from pushrail_stream.core.record import Origin
-from pushrail_stream.history.letters import Letter, LetterFilter, count_letters
+from pushrail_stream.operations.dead_letters import Letter, LetterFilter, count_letters
 from pushrail_stream.settings import Settings
 
 _DUMPED: Final = 1024

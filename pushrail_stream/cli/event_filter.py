@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.times import check_period, now_ms
-from pushrail_stream.history.replay import ANY_TIME, EventFilter
+from pushrail_stream.operations.replay import ANY_TIME, EventFilter
 
 
 def events_asked_for(

@@ -16,8 +16,8 @@ from pushrail_stream.cli.files import read_if_there
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say, table
 from pushrail_stream.cli.process import allow_many_sockets, on_signal
-from pushrail_stream.http.api_keys import ApiKey, parse_keys, with_key_revoked, with_new_key
-from pushrail_stream.ingest import Ingesting, run_ingest
+from pushrail_stream.ingest.api_keys import ApiKey, parse_keys, with_key_revoked, with_new_key
+from pushrail_stream.ingest.service import Ingesting, run_ingest
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.registry.store import changing_alone, replace_file
 from pushrail_stream.settings import Settings, check_vendor

@@ -15,9 +15,9 @@ from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say, table, to_the_end
 from pushrail_stream.cli.seal import require_keyring
 from pushrail_stream.files import read_regular_file
+from pushrail_stream.operations.rotation import Rotation, rotate, survey
 from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.keyring import check_key_id, check_kms_arn, with_key, without_keys
-from pushrail_stream.registry.rotation import Rotation, rotate, survey
 from pushrail_stream.registry.store import changing_alone, replace_file
 from pushrail_stream.settings import Settings
 from pushrail_stream.worker import open_store

@@ -13,7 +13,7 @@ from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.times import MOMENT, check_period
 from pushrail_stream.core.fault import FAULTS
 from pushrail_stream.core.record import Origin
-from pushrail_stream.history.letters import REASONS, Letter, LetterFilter, read_letter
+from pushrail_stream.operations.dead_letters import REASONS, Letter, LetterFilter, read_letter
 from pushrail_stream.settings import Settings
 
 _OPTIONS: Final = (

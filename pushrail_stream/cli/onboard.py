@@ -21,8 +21,9 @@ from pushrail_stream.cli.output import emit, remark, say
 from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.eventbridge.identity import UnknownIdentity, own_account
 from pushrail_stream.eventbridge.regions import known_regions
+from pushrail_stream.operations.onboarding import ROLE, Onboarding, new_external_id
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry import ROLE, Onboarding, Parsed, new_external_id
+from pushrail_stream.registry import Parsed
 from pushrail_stream.settings import Settings
 from pushrail_stream.settings.partitions import partition_of
 from pushrail_stream.worker import document_parser, load_registry

@@ -22,10 +22,14 @@ from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic, watched
 from pushrail_stream.cli.sending import Sender, interruptible
 from pushrail_stream.cli.times import MOMENT, now_ms, shown
-from pushrail_stream.history.attempts import read_attempt
-from pushrail_stream.history.delivered import DeliveredEvents
-from pushrail_stream.history.letters import LetterFilter
-from pushrail_stream.history.replay import (
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.replay_journal import ReplayJournal
+from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.kafka.topics import check_topics, topics_named
+from pushrail_stream.operations.attempts import read_attempt
+from pushrail_stream.operations.dead_letters import LetterFilter
+from pushrail_stream.operations.delivered_events import DeliveredEvents
+from pushrail_stream.operations.replay import (
     MAX_REPLAYS,
     EventChoice,
     EventFilter,
@@ -36,10 +40,6 @@ from pushrail_stream.history.replay import (
     progress_mark,
     read_progress,
 )
-from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.replay_journal import ReplayJournal
-from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.settings import Settings
 
 

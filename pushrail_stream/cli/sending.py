@@ -10,8 +10,9 @@ from typing import Final, final
 
 from pushrail_stream.cli.output import remark
 from pushrail_stream.cli.progress import Bar
-from pushrail_stream.history.replay import Mark, Pace, ReplayCopy
+from pushrail_stream.core.skips import Mark
 from pushrail_stream.kafka.replay_journal import ReplayJournal
+from pushrail_stream.operations.replay import Pace, ReplayCopy
 from pushrail_stream.settings import Settings
 
 _CHUNK: Final = 500

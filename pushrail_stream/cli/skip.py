@@ -12,7 +12,7 @@ from pushrail_stream.cli.output import emit, remark, say
 from pushrail_stream.cli.positions import parse_position
 from pushrail_stream.cli.times import now_ms, shown
 from pushrail_stream.core.record import Origin, Partition
-from pushrail_stream.history.skips import Skip, find_skip, skip_letter, skip_mark
+from pushrail_stream.core.skips import Skip, find_skip, skip_letter, skip_mark
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replay_journal import ReplayJournal

@@ -12,26 +12,22 @@ from pushrail_stream.registry.documents import Parsed, parse_document, to_docume
 from pushrail_stream.registry.errors import Caveat, Problem, Refusal, RegistryError
 from pushrail_stream.registry.folder import Folder
 from pushrail_stream.registry.keyring import Keyring, leave_sealed, unseal_without_keyring
-from pushrail_stream.registry.onboarding import ROLE, Onboarding, new_external_id
 from pushrail_stream.registry.store import FolderStore
 from pushrail_stream.registry.watcher import RegistryWatcher
 
 __all__ = [
-    "ROLE",
     "Catalog",
     "Caveat",
     "DestinationIndex",
     "Folder",
     "FolderStore",
     "Keyring",
-    "Onboarding",
     "Parsed",
     "Problem",
     "Refusal",
     "RegistryError",
     "RegistryWatcher",
     "leave_sealed",
-    "new_external_id",
     "parse_document",
     "to_document",
     "unseal_without_keyring",

@@ -19,7 +19,7 @@ import psutil
 import uvloop
 import yaml
 
-from pushrail_stream.http.api_keys import with_new_key
+from pushrail_stream.ingest.api_keys import with_new_key
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.settings import Settings

@@ -25,7 +25,6 @@ from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import DEFAULT_TIERS, Settled
 from pushrail_stream.core.signals import Attempted
-from pushrail_stream.http.status import WorkerStatus, status_page
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaLog
 from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
@@ -35,6 +34,7 @@ from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.logging import LogObserver, open_log
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
+from pushrail_stream.observe.status_page import WorkerStatus, status_page
 from pushrail_stream.pipeline.assignment import BufferLimits
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics

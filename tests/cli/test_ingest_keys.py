@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pushrail_stream.http.api_keys import parse_keys, with_new_key
+from pushrail_stream.ingest.api_keys import parse_keys, with_new_key
 from tests.cli.shell import Shell
-from tests.http.door import NOW
+from tests.ingest.door import NOW
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.history.samples import said
+from tests.operations.samples import said
 from tests.tools import optional_package
 
 DDL = Path(__file__).parents[2] / "deploy" / "clickhouse" / "attempts.sql"

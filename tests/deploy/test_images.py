@@ -21,8 +21,8 @@ import botocore.session
 import pytest
 import yaml
 
-from pushrail_stream.http.ops import serve_ops
-from pushrail_stream.observe.ingest import IngestMetrics
+from pushrail_stream.ingest.metrics import IngestMetrics
+from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.settings import Settings, load_settings
 from tests.tools import free_port, needed_tool
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from pushrail_stream.http import ops
 from pushrail_stream.kafka.consumer import LAST_COMMIT_SECS
 from pushrail_stream.kafka.producer import FLUSH_SECS
+from pushrail_stream.observe import ops_server as ops
 from pushrail_stream.observe import tracing
 from pushrail_stream.settings import Settings, load_settings
 from pushrail_stream.worker import drain_secs

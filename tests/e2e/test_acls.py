@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 )
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.history.skips import Skip, skip_letter, skip_mark
+from pushrail_stream.core.skips import Skip, skip_letter, skip_mark
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replay_journal import ReplayJournal

@@ -15,15 +15,15 @@ from confluent_kafka import KafkaException, Producer
 
 from pushrail_stream.cli.times import now_ms
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.history.attempts import AttemptFilter
-from pushrail_stream.history.index import AttemptIndex
+from pushrail_stream.operations.attempt_index import AttemptIndex
+from pushrail_stream.operations.attempts import AttemptFilter
 from pushrail_stream.settings import Settings
 from tests.e2e.desk import Desk
 from tests.e2e.test_replay import DENIED, settled, world
 from tests.e2e.world import event, make_topics, produce, settings_for
 from tests.faults.world import until
-from tests.history.samples import said
 from tests.kafka_server import topics
+from tests.operations.samples import said
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 

@@ -11,6 +11,7 @@ from typing import Any, Final, get_args
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 
+import pushrail_stream.ingest
 import pushrail_stream.observe
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.delivery import Problem, Replay
@@ -51,10 +52,10 @@ from pushrail_stream.core.signals import (
     Slowed,
     Suspended,
 )
+from pushrail_stream.ingest.metrics import IngestMetrics
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.incidents import RecentIncidents
-from pushrail_stream.observe.ingest import IngestMetrics
 from pushrail_stream.observe.logging import LogObserver, open_log
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.open_files import OpenFiles
@@ -168,7 +169,8 @@ def test_the_table_has_every_signal() -> None:
 def test_the_table_has_every_observer() -> None:
     modules = [
         importlib.import_module(found.name)
-        for found in pkgutil.iter_modules(pushrail_stream.observe.__path__, "pushrail_stream.observe.")
+        for room in (pushrail_stream.observe, pushrail_stream.ingest)
+        for found in pkgutil.iter_modules(room.__path__, f"{room.__name__}.")
     ]
     observers = {
         kind

@@ -1,0 +1,97 @@
+"""Skips: an operator's order to step over a batch that no worker can read, written where workers find it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+from pushrail_stream.core.dead_letter import DeadLetterCopy
+from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.core.text import safe_message
+
+CODE: Final = "Skipped"
+"""Error code of the dead letter that stands for what was stepped over."""
+_KEY: Final = "skip:"
+_MAX_OFFSET: Final = 2**63 - 1
+"""Kafka's offsets have 64 bits."""
+
+
+class Mark(NamedTuple):
+    """A record for the topic of replays."""
+
+    key: str
+    value: bytes
+
+
+class Skip(NamedTuple):
+    """The offsets of one partition from ``first`` to below ``end`` are stepped over."""
+
+    partition: Partition
+    first: int
+    end: int
+    reason: str
+    """The operator's reason, for people."""
+    at_ms: int
+    topic_id: str | None = None
+    """Kafka's id of the topic; None where Kafka does not say."""
+
+    def covers(self, partition: Partition, position: int, topic_id: str | None) -> bool:
+        """Whether a worker that stands there is to go on at ``end``."""
+        return (
+            self.partition == partition
+            and self.first <= position < self.end
+            and (self.topic_id is None or topic_id is None or self.topic_id == topic_id)
+        )
+
+
+def skip_mark(skip: Skip) -> Mark:
+    """The order as a record of the topic of replays, which is compacted and kept for months."""
+    value = {
+        "topic": skip.partition.topic,
+        "partition": skip.partition.number,
+        "first": skip.first,
+        "end": skip.end,
+        "reason": skip.reason,
+        "at": skip.at_ms,
+        "topicId": skip.topic_id,
+    }
+    return Mark(f"{_KEY}{skip.partition}/{skip.first}", json.dumps(value).encode())
+
+
+def find_skip(marks: Mapping[str, bytes], partition: Partition, position: int, topic_id: str | None) -> Skip | None:
+    """The order for a worker that stands at ``position``, the longest of several; None where there is none."""
+    orders = (read_skip(value) for key, value in marks.items() if key.startswith(_KEY))
+    covering = [skip for skip in orders if skip is not None and skip.covers(partition, position, topic_id)]
+    return max(covering, key=lambda skip: skip.end, default=None)
+
+
+def read_skip(value: bytes) -> Skip | None:
+    """The order that `skip_mark` wrote; None for any other record.
+
+    The reason is fit for UTF-8: JSON can write half a surrogate pair, which no log and no terminal takes.
+    """
+    match parse_mark(value):
+        case {
+            "topic": str(topic), "partition": int(number), "first": int(first), "end": int(end),
+            "reason": str(reason), "at": int(at_ms), "topicId": str() | None as topic_id,
+        } if 0 <= first < end <= _MAX_OFFSET:  # fmt: skip
+            return Skip(Partition(topic, number), first, end, safe_message(reason), at_ms, topic_id)
+        case _:
+            return None
+
+
+def skip_letter(skip: Skip) -> DeadLetterCopy:
+    """The dead letter for the records stepped over. It has neither key nor value, because nobody could read them."""
+    last = skip.end - 1
+    message = f"offsets {skip.first} to {last} could not be read and were stepped over by an operator: {skip.reason}"
+    record = Record(skip.partition.topic, skip.partition.number, skip.first, None, None, (), skip.at_ms)
+    return DeadLetterCopy(record, "undecodable", 0, skip.at_ms, CODE, safe_message(message))
+
+
+def parse_mark(value: bytes) -> object:
+    """The JSON value of a mark; None when it is none."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return None

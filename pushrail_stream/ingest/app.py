@@ -1,0 +1,266 @@
+"""Ingest: ``POST /v1/events``, in front of Kafka for producers that have no Kafka client.
+
+An event goes to Kafka to the byte as it was posted; only a missing ``idempotencyKey`` is filled in, from the
+``Idempotency-Key`` header. It is checked by the decoder the workers use, so what is taken in can be delivered. 202 says
+that all in-sync replicas have it; every other answer says that it is not known to be there, and posting again with the
+same idempotency key is always right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, final
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from pushrail_stream.core.event import TRACEPARENT_HEADER, VENDOR_HEADER, Event, Undecodable, decode, problems
+from pushrail_stream.core.signals import RequestAnswered
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.ingest import request as posted
+from pushrail_stream.ingest.api_keys import ApiKey, ApiKeys
+from pushrail_stream.ingest.errors import Refusal, field_error
+from pushrail_stream.ingest.limits import IngestLimits, Rates, Room
+from pushrail_stream.ingest.openapi import DESCRIPTION, docs_page
+from pushrail_stream.observe.page import POLICY
+from pushrail_stream.ports.kafka import EventProducer, ProducerRecord, RecordMetadata, RecordTooLarge
+from pushrail_stream.ports.pipeline import Observer
+
+_MAX_SOURCE_BYTES: Final = 256
+"""Of a destination's ``sourceNamespace``, which is not known here (registry/rules)."""
+_ENTRY_BYTES: Final = 14 + _MAX_SOURCE_BYTES
+"""What an entry counts at most besides the event: its Time and the destination's Source (core/entry)."""
+_MAX_PROBLEMS: Final = 100
+"""Listed in one answer: who posts 500 times the same mistake needs no more."""
+
+
+class _Item(NamedTuple):
+    event: Event
+    value: bytes
+
+
+_Result = RecordMetadata | str | RecordTooLarge
+
+
+@final
+class Ingest:
+    """Takes events in. ``app`` is the ASGI application."""
+
+    def __init__(self, producer: EventProducer, keys: ApiKeys, limits: IngestLimits, observe: Observer) -> None:
+        self._producer = producer
+        self._keys = keys
+        self._limits = limits
+        self._observe = observe
+        self._room = Room(limits)
+        self._rates = Rates(limits.max_events_per_second)
+        self.app = self._application()
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Of requests that are not answered yet."""
+        return self._room.taken_bytes
+
+    def refused(self, status: int, problem: str) -> None:
+        """Take note of a request that never got as far as the application."""
+        seen = _Seen()
+        seen.problem = problem
+        self._observe(seen.answered(status, 0.0))
+
+    def _application(self) -> Starlette:
+        description = orjson.dumps(DESCRIPTION)
+        page = docs_page()
+
+        async def openapi(_request: Request) -> Response:
+            return Response(description, media_type="application/json")
+
+        async def docs(_request: Request) -> Response:
+            return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
+
+        async def root(_request: Request) -> Response:
+            return RedirectResponse("/docs")
+
+        routes = [
+            Route("/v1/events", self._post_events, methods=["POST"]),
+            Route("/openapi.json", openapi),
+            Route("/docs", docs),
+            Route("/", root),
+        ]
+        app = Starlette(routes=routes, exception_handlers={HTTPException: self._framework_problem, Exception: _bug})
+        # A redirect would name an absolute address with the scheme http, although the load balancer speaks TLS. A
+        # client that followed it would send its API key in clear.
+        app.router.redirect_slashes = False
+        return app
+
+    async def _framework_problem(self, _request: Request, error: Exception) -> Response:
+        """What the framework itself refuses, such as a path that does not exist, in the same form."""
+        if not isinstance(error, HTTPException):
+            raise error
+        self.refused(error.status_code, str(error.detail))
+        return Refusal(error.status_code, str(error.detail), headers=error.headers).response()
+
+    async def _post_events(self, request: Request) -> Response:
+        started = time.perf_counter()
+        seen = _Seen()
+        try:
+            response = await self._answer(request, seen)
+        except Refusal as refusal:
+            seen.problem = refusal.detail
+            response = refusal.response()
+        except ClientDisconnect:
+            seen.problem = "the client went away"
+            response = Refusal(400, seen.problem).response()
+        except Exception:
+            self._observe(seen.answered(500, time.perf_counter() - started))
+            raise
+        self._observe(seen.answered(response.status_code, time.perf_counter() - started))
+        return response
+
+    async def _answer(self, request: Request, seen: _Seen) -> Response:
+        key = seen.key = self._authorize(request)
+        posted.check_media_type(request)
+        posted.check_announced(request, self._limits.max_body_bytes)
+        with self._room.place(key.id) as take:
+            body = await self._body(request, take)
+            seen.size = len(body)
+            self._rates.spend(key.id, 1, time.monotonic())  # before it is known how many they are: also for nonsense
+            values, is_array = posted.split(body)
+            if len(values) > 1:
+                self._rates.spend(key.id, len(values) - 1, time.monotonic())
+            items = self._check(values, key.vendor, posted.idempotency_key(request), is_array=is_array, seen=seen)
+            traceparent = posted.traceparent(request)
+            seen.trace_id = traceparent.split(b"-")[1].decode()
+            headers = ((VENDOR_HEADER, key.vendor.encode()), (TRACEPARENT_HEADER, traceparent))
+            records = [ProducerRecord(item.event.customer_external_id.encode(), item.value, headers) for item in items]
+            results = await self._producer.publish_all(records)
+        return _answer(items, results, seen, traceparent, is_array=is_array)
+
+    def _authorize(self, request: Request) -> ApiKey:
+        scheme, _, presented = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            detail = "give an API key in the header: Authorization: Bearer KEY"
+            raise Refusal(401, detail, headers={"WWW-Authenticate": 'Bearer realm="pushrail"'})
+        key = self._keys.vendor_of(presented.strip())
+        if key is None:
+            challenge = 'Bearer realm="pushrail", error="invalid_token"'
+            raise Refusal(401, "this API key is not known, or was revoked", headers={"WWW-Authenticate": challenge})
+        vendor = request.headers.get(VENDOR_HEADER)
+        if vendor is not None and vendor != key.vendor:
+            raise Refusal(403, f"{VENDOR_HEADER}: the API key is not for this vendor")
+        return key
+
+    async def _body(self, request: Request, take: Callable[[int], None]) -> bytes:
+        limit, parts, size = self._limits.max_body_bytes, list[bytes](), 0
+        try:
+            async with asyncio.timeout(self._limits.timeout_secs):
+                async for part in request.stream():
+                    size += len(part)
+                    if size > limit:
+                        raise posted.too_large(limit)
+                    take(len(part))
+                    parts.append(part)
+        except TimeoutError:
+            detail = f"the body did not come within {self._limits.timeout_secs:g} s"
+            raise Refusal(408, detail, headers={"Connection": "close"}) from None
+        return b"".join(parts)
+
+    def _check(
+        self, values: Sequence[bytes], vendor: str, idempotency_key: str | None, *, is_array: bool, seen: _Seen
+    ) -> list[_Item]:
+        """The events, all of them good; raises `Refusal` with every rule that is broken."""
+        items, found = list[_Item](), list[dict[str, Any]]()
+        for index, value in enumerate(values):
+            if idempotency_key is not None:
+                value = posted.filled(value, f"{idempotency_key}-{index}" if is_array else idempotency_key)  # noqa: PLW2901 - the event from here on
+            event = decode(value, (), vendor)
+            if isinstance(event, Event):
+                event = self._fitting(event)
+            if isinstance(event, Event):
+                items.append(_Item(event, value))
+                continue
+            seen.rejected += 1
+            for problem in problems(value) or [event]:
+                found.append(field_error(problem, index if is_array else None))
+        if found:
+            raise Refusal(422, _summary(found, seen.rejected, len(values)), errors=found[:_MAX_PROBLEMS])
+        return items
+
+    def _fitting(self, event: Event) -> Event | Undecodable:
+        size, limit = event.size + _ENTRY_BYTES, self._limits.max_entry_bytes
+        if size <= limit:
+            return event
+        return Undecodable("value", f"may make an EventBridge entry of {size} bytes; {limit} fit")
+
+
+class _Seen:
+    """What is known of a request so far, for whoever is told of its answer."""
+
+    def __init__(self) -> None:
+        self.size = self.accepted = self.rejected = self.failed = 0
+        self.key: ApiKey | None = None
+        self.trace_id: str | None = None
+        self.problem = ""
+
+    def answered(self, status: int, secs: float) -> RequestAnswered:
+        return RequestAnswered(
+            status=status,
+            secs=secs,
+            size=self.size,
+            accepted=self.accepted,
+            rejected=self.rejected,
+            failed=self.failed,
+            vendor=None if self.key is None else self.key.vendor,
+            key_id=None if self.key is None else self.key.id,
+            trace_id=self.trace_id,
+            problem=self.problem,
+        )
+
+
+def _summary(found: Sequence[Mapping[str, Any]], rejected: int, total: int) -> str:
+    first = f"{found[0]['field']}: {found[0]['detail']}"
+    return first if total == 1 else f"{rejected} of {total} events break a rule; the first: {first}"
+
+
+def _answer(
+    items: Sequence[_Item], results: Sequence[_Result], seen: _Seen, traceparent: bytes, *, is_array: bool
+) -> Response:
+    headers = {TRACEPARENT_HEADER: traceparent.decode("latin-1")}
+    shown = [_shown(index, item, result) for index, (item, result) in enumerate(zip(items, results, strict=True))]
+    failed = {index: result for index, result in enumerate(results) if not isinstance(result, RecordMetadata)}
+    seen.accepted = len(items) - len(failed)
+    told: dict[str, Any] = {"accepted": seen.accepted, "results": shown}
+    if not failed:
+        return Response(orjson.dumps(told), 202, headers, "application/json")
+    for index, result in failed.items():
+        if isinstance(result, RecordTooLarge):
+            seen.rejected, seen.failed = 1, len(failed) - 1
+            error = field_error(Undecodable("value", _why_not(items[index], result)), index if is_array else None)
+            raise Refusal(413, f"event {index}: {error['detail']}", headers=headers, errors=[error], **told)
+    seen.failed = len(failed)
+    index, result = next(iter(failed.items()))
+    detail = f"Kafka did not acknowledge {len(failed)} of {len(items)} events: {_why_not(items[index], result)}"
+    raise Refusal(503, detail, headers={"Retry-After": "5", **headers}, **told)
+
+
+def _shown(index: int, item: _Item, result: _Result) -> dict[str, Any]:
+    known: dict[str, Any] = {"index": index, "idempotencyKey": item.event.idempotency_key}
+    if isinstance(result, RecordMetadata):
+        return {**known, "status": "accepted", "partition": result.partition, "offset": result.offset}
+    return {**known, "status": "failed", "detail": _why_not(item, result)}
+
+
+def _why_not(item: _Item, result: str | RecordTooLarge) -> str:
+    if isinstance(result, str):
+        return safe_message(result)
+    size, limit = len(item.value), result.limit
+    return f"has {size} bytes and is, even compressed, larger than the Kafka topic's max.message.bytes, {limit}"
+
+
+async def _bug(_request: Request, _error: Exception) -> Response:
+    """A bug of ours: the log has it, the producer learns that it was not their fault."""
+    return Refusal(500, "an error of the service; post again with the same idempotency keys").response()

@@ -1,0 +1,270 @@
+"""uvicorn's HTTP protocol, bounded where nobody has shown an API key yet.
+
+By itself it takes heads of any length and waits for ever: for a connection's first request, for the rest of a head, for
+the rest of a body whose request has been answered, and for whoever does not read an answer. It also closes connections
+over what has not been read of a body: TCP then resets them, and a client that was still sending never sees the answer.
+
+An offer to go on in another protocol (``Upgrade: h2c`` of Java's HttpClient, of Spring and of ``curl --http2``) is
+declined, as any server may: the request is answered as HTTP/1.1. The parser stops at such a head and drops the body;
+here it reads that head again, without the offer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple, cast, final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+from pushrail_stream.ingest.errors import PROBLEM_TYPE, Refusal
+from pushrail_stream.ingest.head import check_framing, without_upgrade
+
+_HEADER_BYTES: Final = 4
+"""Of a header besides name and value."""
+
+
+class Bounds(NamedTuple):
+    """What one connection may take, and how many there may be."""
+
+    head_bytes: int
+    secs: float
+    """For a head to come, for the rest of a body that is not wanted, and for an answer to be read."""
+    connections: int
+
+
+@final
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, *, bounds: Bounds, refused: Callable[[int, str], None], **uvicorn: Any) -> None:
+        """``refused`` is told status and reason of what is refused here, before there is a request."""
+        super().__init__(**uvicorn)
+        self._bounds = bounds
+        self._refused = refused
+        self._deadline: asyncio.TimerHandle | None = None
+        """For the head that is coming, or the rest of a body; there is none while the application works."""
+        self._writing: asyncio.TimerHandle | None = None
+        """For an answer to be read."""
+        self._is_between = True
+        """Whether the last request is complete, and the head of the next one not."""
+        self._is_last = False
+        """Whether the connection ends with the rest of this body."""
+        self._is_over = False
+        """Whether the connection ends after the answers in flight, because unreadable data followed their requests."""
+        self._is_offer = False
+        """Whether the head that has come offers another protocol."""
+        self._loose_bytes = 0
+        """Come since the last part of a body: of heads, of trailers, of what frames chunks."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        """Wait for the first request no longer than for any other."""
+        super().connection_made(transport)
+        if len(self.connections) > self._bounds.connections:
+            self._refuse(503, "too many connections are open")
+        else:
+            self._wait_for_next()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop all clocks."""
+        self._unset_keepalive_if_required()
+        self._disarm()
+        self.resume_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the parser."""
+        if self._is_over:
+            return
+        self._unset_keepalive_if_required()
+        if self._is_between:
+            self._arm(self._head_is_late)  # also for the empty lines that may come before a request
+        self._loose_bytes += len(data)
+        try:
+            self._parse(memoryview(data))
+        except httptools.HttpParserError:
+            self._refuse(400, "this is not HTTP/1.1")
+        else:
+            if self._loose_bytes > self._bounds.head_bytes:
+                self._refuse_head()
+
+    def _parse(self, data: memoryview) -> None:
+        """Feed the parser. Raises its error for data that is not HTTP."""
+        while data and not self._is_deaf():
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as stopped:
+                data = data[stopped.args[0] :]
+                self._decline()
+            else:
+                return
+
+    def _decline(self) -> None:
+        """Go on in HTTP/1.1: read the head again without its offer, by a parser that has not met it."""
+        if not self._is_offer:
+            return  # it was refused
+        self._is_offer = False
+        head = without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        self.parser.feed_data(head)
+
+    # Called by the parser, in the middle of `data_received`.
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        super().on_message_begin()
+        self._arm(self._head_is_late)
+
+    def on_headers_complete(self) -> None:
+        """A head has come: from here on the application sets the pace."""
+        if self._is_deaf():
+            return
+        if self._loose_bytes > self._bounds.head_bytes < self._head_bytes():
+            self._refuse_head()
+            return
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        try:
+            check_framing(method, version, self.headers)
+        except Refusal as refusal:
+            self._refuse(refusal.status, refusal.detail)
+            return
+        if self.parser.should_upgrade():
+            self._is_offer = True
+            return
+        if version == "1.0":
+            self.expect_100_continue = False  # a client that speaks 1.0 knows no interim answers
+        super().on_headers_complete()  # raises when its target cannot be read: then it is no request
+        self._disarm()
+        self._is_between, self._loose_bytes = False, 0
+        self.cycle.transport = cast("asyncio.Transport", _Ending(self.transport, self.cycle, self._end))
+
+    def on_body(self, body: bytes) -> None:
+        """A part of a body."""
+        self._loose_bytes = 0
+        if not self._is_deaf():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        if self._is_deaf() or self._is_offer:
+            return
+        self._disarm()
+        self._is_between, self._loose_bytes = True, 0
+        super().on_message_complete()
+        if self._is_last:
+            self.transport.close()
+        elif self.cycle.response_complete:
+            self._wait_for_next()
+
+    # Called when an answer has been written.
+
+    def on_response_complete(self) -> None:
+        """Do not wait for ever for the rest of a body that is not wanted."""
+        super().on_response_complete()
+        if self.cycle.response_complete and self.cycle.more_body:
+            self._arm(self.transport.abort)
+        elif self._deadline is not None:
+            # A head that has begun behind this request: it could not come while this was being answered.
+            self._disarm()
+            self._arm(self._head_is_late)
+
+    def pause_writing(self) -> None:
+        """The client does not read what is written."""
+        super().pause_writing()
+        if self._writing is None:
+            self._writing = self.loop.call_later(self._bounds.secs, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """It does."""
+        super().resume_writing()
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+
+    def _end(self, cycle: RequestResponseCycle) -> None:
+        """Close the connection, but not over the rest of a body: whoever sends it is to see the answer."""
+        if cycle.more_body:
+            self._is_last = True
+            self._arm(self.transport.abort)
+        else:
+            self.transport.close()
+
+    def _wait_for_next(self) -> None:
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _arm(self, late: Callable[[], None]) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._bounds.secs, late)
+
+    def _disarm(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _head_is_late(self) -> None:
+        self._deadline = None
+        if self._is_answering():
+            self._arm(self._head_is_late)  # the request before it comes first
+        else:
+            self._refuse(408, f"the request's head did not come within {self._bounds.secs:g} s")
+
+    def _head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + _HEADER_BYTES for name, value in self.headers)
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, f"a request's head may have {self._bounds.head_bytes} bytes")
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer what is no request, or none any more, and close the connection."""
+        if self._is_deaf():
+            return
+        if self._is_between and self._is_answering():
+            # The answers to the requests before it come first.
+            self._is_over = True
+            self.cycle.keep_alive = False
+            self._disarm()
+            self._refused(status, detail)
+            return
+        if self._may_answer():
+            refusal = Refusal(status, detail)
+            body = refusal.body()
+            head = f"content-type: {PROBLEM_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            self.transport.write(STATUS_LINE[status] + head.encode() + body)
+        if self._is_between:  # else the application has this request, and is told that its client has gone
+            self._refused(status, detail)
+        self.transport.close()
+
+    def _may_answer(self) -> bool:
+        """Whether it would not be taken for the answer to another request, or for a part of it."""
+        return self._is_between or (not self.pipeline and not self.cycle.response_started)
+
+    def _is_deaf(self) -> bool:
+        return self._is_over or self.transport.is_closing()
+
+    def _is_answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # there is none before the first request
+        return cycle is not None and not cycle.response_complete
+
+
+@final
+class _Ending:
+    """The transport that an answer is written to: closing it is left to the protocol."""
+
+    def __init__(
+        self, transport: asyncio.Transport, cycle: RequestResponseCycle, end: Callable[[RequestResponseCycle], None]
+    ) -> None:
+        self.is_closing = transport.is_closing
+        self._transport = transport
+        self._cycle = cycle
+        self._end = end
+
+    def write(self, data: bytes) -> None:
+        # Of several requests of a connection that is lost, uvicorn tells only the last; uvloop raises for a write then.
+        if not self.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        self._end(self._cycle)

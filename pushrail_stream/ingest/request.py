@@ -1,0 +1,90 @@
+"""What was posted: the parts of a request to post events, each read by its rule or refused."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from typing import Final
+
+import msgspec
+import orjson
+from starlette.requests import Request
+
+from pushrail_stream.core.event import TRACEPARENT_HEADER, Undecodable, x_ray_header
+from pushrail_stream.ingest.errors import Refusal, broken_rule
+from pushrail_stream.ingest.openapi import MAX_EVENTS, MAX_IDEMPOTENCY_KEY
+
+_JSON: Final = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
+_IDEMPOTENCY_KEY: Final = re.compile(rf"[ -~]{{1,{MAX_IDEMPOTENCY_KEY}}}")
+_JSON_SPACE: Final = b" \t\n\r"
+_ARRAY: Final = re.compile(rb"[ \t\n\r]*\[")
+_TRACEPARENT_CHARS: Final = 55
+"""Of the four fields that version 00 has. Later versions may have more behind them, of any length."""
+_ENOUGH_DIGITS: Final = 20
+
+
+def check_media_type(request: Request) -> None:
+    """Only plain JSON is taken."""
+    content_type = request.headers.get("content-type", "")
+    if not _JSON.fullmatch(content_type.strip()):
+        raise Refusal(415, "Content-Type: must be application/json, in UTF-8", headers={"Accept": "application/json"})
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise Refusal(415, "Content-Encoding: the body must not be compressed", headers={"Accept-Encoding": "identity"})
+
+
+def check_announced(request: Request, limit: int) -> None:
+    """A body that says it is too large is not read at all."""
+    announced = request.headers.get("content-length", "")
+    digits = announced.lstrip("0")[:_ENOUGH_DIGITS]
+    if digits.isascii() and digits.isdigit() and int(digits) > limit:
+        raise too_large(limit)
+
+
+def too_large(limit: int) -> Refusal:
+    """The refusal of a body. What follows of it is not kept, so the connection has no use any more."""
+    return Refusal(413, f"a body may have {limit} bytes", headers={"Connection": "close"})
+
+
+def split(body: bytes) -> tuple[list[bytes], bool]:
+    """The events of a body, each to the byte, and whether they came in an array."""
+    if not _ARRAY.match(body):
+        return [body], False
+    try:
+        values = [bytes(raw) for raw in msgspec.json.decode(body, type=list[msgspec.Raw])]
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise broken_rule(Undecodable("value", f"is not a JSON array: {error}")) from None
+    if not 1 <= len(values) <= MAX_EVENTS:
+        raise broken_rule(Undecodable("value", f"has {len(values)} events, not 1 to {MAX_EVENTS}"))
+    return values, True
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The header, without the quotes that its draft standard puts around it."""
+    raw = request.headers.get("idempotency-key")
+    if raw is None:
+        return None
+    key = raw[1:-1] if len(raw) > 1 and raw[0] == raw[-1] == '"' else raw
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        problem = f"is not 1 to {MAX_IDEMPOTENCY_KEY} printable ASCII characters"
+        raise broken_rule(Undecodable("Idempotency-Key", problem))
+    return key
+
+
+def filled(value: bytes, key: str) -> bytes:
+    """The event with its missing ``idempotencyKey`` as last member; every other byte as it was posted."""
+    try:
+        data = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
+    if type(data) is not dict or "idempotencyKey" in data:
+        return value
+    head = value.rstrip(_JSON_SPACE).removesuffix(b"}").rstrip(_JSON_SPACE)
+    return head + (b"," if data else b"") + b'"idempotencyKey":' + orjson.dumps(key) + b"}"
+
+
+def traceparent(request: Request) -> bytes:
+    """The request's own, when it is valid; else a new one, not sampled, so that the event can be followed."""
+    given = request.headers.get(TRACEPARENT_HEADER, "").encode("latin-1")
+    if x_ray_header(given) is not None:
+        return given[:_TRACEPARENT_CHARS]
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00".encode()

@@ -1,0 +1,97 @@
+"""The composition root of ingest, apart from the workers': what takes events in needs none of what delivers them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.core.signals import ApiKeysChanged
+from pushrail_stream.errors import failing_alone
+from pushrail_stream.ingest.api_keys import ApiKeys
+from pushrail_stream.ingest.app import Ingest
+from pushrail_stream.ingest.limits import IngestLimits
+from pushrail_stream.ingest.metrics import IngestMetrics
+from pushrail_stream.ingest.server import IngestReadiness, IngestServer
+from pushrail_stream.kafka.event_producer import KafkaEventProducer
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.topics import check_topics, topics_named
+from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.observe.logging import Logger, LogObserver, forward_log
+from pushrail_stream.observe.ops_server import serve_ops
+from pushrail_stream.ports.pipeline import Observer
+from pushrail_stream.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Ingesting:
+    """A running ingest, for whoever started it."""
+
+    stop: Callable[[], None]
+    """Answer what has come in, and end. May be called more than once."""
+    port: int
+    """Where events are taken."""
+    http_port: int
+    """Where metrics and health are served."""
+
+
+async def run_ingest(
+    settings: Settings,
+    log: Logger,
+    *,
+    observers: Sequence[Observer] = (),
+    started: Callable[[Ingesting], None] = lambda _ingesting: None,
+) -> None:
+    """Take events in over HTTP until ``Ingesting.stop`` is called.
+
+    Raises `Failed` when Kafka cannot be reached at the start, a topic is missing, there is no file of API keys, an
+    address cannot be had or the Kafka producer can write nothing any more.
+    """
+    chosen, options = settings.ingest, kafka_options(settings, "pushrail-stream-ingest")
+    keys = ApiKeys(chosen.keys_file)
+    caveats = await in_daemon_thread(check_topics, options, topics_named(settings, settings.topics.events))
+    async with AsyncExitStack() as world:
+        producer = await world.enter_async_context(
+            KafkaEventProducer.open(options, settings.topics.events, chosen.timeout_secs)
+        )
+        metrics, readiness = IngestMetrics(), IngestReadiness(producer)
+        forward_log("uvicorn", log)
+        observe = FanOut([LogObserver(log), metrics, *observers], log)
+        for caveat in caveats:
+            observe(caveat)
+        limits = IngestLimits(
+            max_body_bytes=chosen.max_body_mib * 2**20,
+            max_buffered_bytes=chosen.max_buffered_mib * 2**20,
+            max_events_per_second=chosen.max_events_per_second,
+            max_entry_bytes=settings.delivery.max_request_bytes,
+            timeout_secs=chosen.timeout_secs,
+        )
+        ingest = Ingest(producer, keys, limits, observe)
+        metrics.buffered_bytes, metrics.waiting = lambda: ingest.buffered_bytes, lambda: producer.waiting
+        metrics.active_keys, metrics.kafka = lambda: keys.active, lambda: {"ingest": producer.statistics}
+        http_port = await world.enter_async_context(
+            serve_ops(settings.http.host, settings.http.port, exposition=metrics.exposition, unready=readiness.reasons)
+        )
+        server = world.enter_context(
+            IngestServer.open(ingest, chosen.host, chosen.port, timeout_secs=chosen.timeout_secs)
+        )
+
+        def stop() -> None:
+            readiness.stop()
+            server.stop()
+
+        await readiness.look()
+        started(Ingesting(stop, server.port, http_port))
+        with failing_alone():
+            async with asyncio.TaskGroup() as tasks:
+                keeping = [
+                    tasks.create_task(keys.keep(lambda change: observe(ApiKeysChanged(*change)))),
+                    tasks.create_task(readiness.keep()),
+                ]
+                try:
+                    await server.run()
+                finally:
+                    for task in keeping:
+                        task.cancel()

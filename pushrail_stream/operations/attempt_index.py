@@ -1,0 +1,211 @@
+"""The index: attempt records in a local SQLite file, so that a lookup by key does not read the topic.
+
+Rows and the offsets up to which they were read change in one transaction: killed at any moment, the index goes on where
+it stopped, and has each record once.
+
+It is smaller than the topic: records are compressed, each with a dictionary of what all of them repeat, and the columns
+that are searched hold checksums of the texts. A row that is found is compared by its record, for checksums may collide.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, Self, final
+
+from pushrail_stream.errors import Failed
+from pushrail_stream.operations.attempts import FIELDS, Attempt, AttemptFilter, Indexed, read_attempt
+
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS source (topic TEXT NOT NULL, version INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value NOT NULL);
+CREATE TABLE IF NOT EXISTS offsets (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS attempts (
+    partition INTEGER NOT NULL, offset INTEGER NOT NULL, at INTEGER NOT NULL,
+    key INTEGER, origin INTEGER, customer INTEGER, destination INTEGER, vendor INTEGER, event_type INTEGER,
+    status INTEGER, code INTEGER, correlation_id INTEGER, replay INTEGER, record BLOB NOT NULL,
+    PRIMARY KEY (partition, offset)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_key ON attempts (key);
+CREATE INDEX IF NOT EXISTS by_origin ON attempts (origin);
+CREATE INDEX IF NOT EXISTS by_correlation ON attempts (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS by_customer ON attempts (customer, at);
+CREATE INDEX IF NOT EXISTS by_destination ON attempts (destination, at);
+CREATE INDEX IF NOT EXISTS by_time ON attempts (at);
+"""
+_VERSION: Final = 2
+_DICTIONARY: Final = (
+    b'{"attemptId":"","at":"2026-01-01T00:00:00.000Z","durationMs":1,"vendor":"","customerExternalId":"","destinationId"'
+    b':"dst_","eventType":"","idempotencyKey":"","correlationId":null,"trigger":"replay","trigger":"retry","trigger":"live"'
+    b',"attempt":1,"status":"skipped","reason":"no_destination","status":"dead_lettered","reason":"rejected","status":"'
+    b'retrying","reason":"retryable","status":"delivered","reason":null,"code":"ThrottlingException","code":null,"message":'
+    b'null,"httpStatus":200,"requestId":"","eventBridgeEventId":"","batchSize":10,"batchIndex":0,"entryBytes":900,"busArn"'
+    b':"arn:aws:events:us-east-1:123456789012:event-bus/","origin":{"topic":"pushrail.events","partition":0,"offset":1,'
+    b'"topicId":""},"nextAttemptAt":null,"replayId":null}'
+)
+"""Contract 3.6's fields and the values they often have. Records of this version are read with these very bytes."""
+_INSERT: Final = (
+    f"INSERT OR REPLACE INTO attempts (partition, offset, at, origin, record, {', '.join(FIELDS)}) "  # noqa: S608 - our own names
+    f"VALUES ({', '.join('?' * (5 + len(FIELDS)))})"
+)
+_NOTE: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
+_WINDOW: Final = -12
+"""Log2 of the window, negative for no header: 4 KiB hold the dictionary and a record, and are quickly set up."""
+_MEMORY: Final = 5
+"""zlib's memory level: its tables are set up for every record, and a record is short."""
+
+
+@final
+class AttemptIndex:
+    """One file, for one topic. Made by `AttemptIndex.open`."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, topic: str) -> Iterator[Self]:
+        """The index of ``topic`` in this file, made when there is none.
+
+        Raises `Failed` for another's, for no index, and when the file cannot be read or written while it is open.
+        """
+        try:
+            database = sqlite3.connect(path, isolation_level=None, timeout=30)
+        except sqlite3.Error as error:
+            raise Failed(f"{path}: the index cannot be opened: {error}") from error
+        try:
+            _prepare(database, path, topic)
+            yield cls(database)
+        except sqlite3.OperationalError as error:
+            raise Failed(f"{path}: the index cannot be used: {error}") from error
+        except sqlite3.Error as error:
+            raise Failed(f"{path}: is no index of attempts: {error}") from error
+        finally:
+            database.close()
+
+    def is_of(self, topic_id: str | None) -> bool:
+        """Whether it was read from the topic that has this id; yes, where one of the two is not known."""
+        known = self._fact("topic_id")
+        return known is None or topic_id is None or known == topic_id
+
+    def renew(self, topic_id: str | None) -> bool:
+        """Begin anew if it was read from a topic that is no more, whose offsets mean nothing; whether it did."""
+        with self._transaction():
+            is_outdated = not self.is_of(topic_id)
+            if is_outdated:
+                for table in ("attempts", "offsets", "facts"):
+                    self._database.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+            if topic_id is not None:
+                self._database.execute(_NOTE, ("topic_id", topic_id))
+        return is_outdated
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read within is of one moment, though records are added meanwhile."""
+        self._database.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+
+    @property
+    def since_ms(self) -> int | None:
+        """Attempts older than that have been dropped; None while there are none."""
+        found = self._fact("since_ms")
+        return None if found is None else int(found)
+
+    def offsets(self) -> dict[int, int]:
+        """By partition the next offset to read."""
+        return dict(self._database.execute("SELECT partition, next FROM offsets"))
+
+    def add(self, found: Iterable[Indexed], offsets: Mapping[int, int]) -> None:
+        """Take records in, and that the topic was read up to ``offsets``: all of it or nothing."""
+        with self._transaction():
+            self._database.executemany(_INSERT, (_row(one) for one in found))
+            self._database.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?)", offsets.items())
+
+    def drop_before(self, epoch_ms: int) -> int:
+        """Drop attempts older than that; how many there were."""
+        with self._transaction():
+            self._database.execute(_NOTE, ("since_ms", max(epoch_ms, self.since_ms or 0)))
+            return self._database.execute("DELETE FROM attempts WHERE at < ?", (epoch_ms,)).rowcount
+
+    def count(self) -> int:
+        """Records in the index."""
+        [(count,)] = self._database.execute("SELECT count(*) FROM attempts")
+        return int(count)
+
+    def find(self, wanted: AttemptFilter, newest: int | None = None) -> Iterator[Attempt]:
+        """The attempts that are meant, or the ``newest`` of them, oldest first."""
+        conditions, values = _conditions(wanted)
+        order = "at, partition, offset" if newest is None else "at DESC, partition DESC, offset DESC"
+        query = f"SELECT record FROM attempts {conditions} ORDER BY {order}"  # noqa: S608 - our own names
+        read = (read_attempt(_unpacked(record)) for (record,) in self._database.execute(query, values))
+        found = (attempt for attempt in read if attempt is not None and wanted.matches(attempt))
+        return found if newest is None else reversed(list(islice(found, newest)))
+
+    def _fact(self, name: str) -> Any:
+        found = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if found is None else found[0]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._database.in_transaction:  # SQLite undoes it by itself when the disk is full
+                self._database.execute("ROLLBACK")
+            raise
+        self._database.execute("COMMIT")
+
+
+def _prepare(database: sqlite3.Connection, path: Path, topic: str) -> None:
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = NORMAL")
+    database.executescript(_SCHEMA)
+    known = database.execute("SELECT topic, version FROM source").fetchone()
+    if known is None:
+        database.execute("INSERT INTO source VALUES (?, ?)", (topic, _VERSION))
+    elif known != (topic, _VERSION):
+        raise Failed(f"{path}: is the index of {known[0]} and not of {topic} (version {known[1]}): name another file")
+
+
+def _row(one: Indexed) -> tuple[Any, ...]:
+    attempt = one.attempt
+    cells = (attempt.get(name) for name in FIELDS.values())
+    sums = (_checksum(cell) if isinstance(cell, str) else None for cell in cells)
+    return (one.partition, one.offset, attempt.at_ms, _checksum(attempt.origin), _packed(attempt.text), *sums)
+
+
+def _checksum(text: str) -> int:
+    """32 bits, of which SQLite stores no more than four bytes."""
+    return zlib.crc32(text.encode(errors="replace")) - 2**31  # an argument may hold bytes that are no UTF-8
+
+
+def _packed(record: bytes) -> bytes:
+    packer = zlib.compressobj(wbits=_WINDOW, memLevel=_MEMORY, zdict=_DICTIONARY)
+    return packer.compress(record) + packer.flush()
+
+
+def _unpacked(packed: bytes) -> bytes:
+    return zlib.decompressobj(wbits=_WINDOW, zdict=_DICTIONARY).decompress(packed)
+
+
+def _conditions(wanted: AttemptFilter) -> tuple[str, list[Any]]:
+    conditions, values = [], []
+    for column in (*FIELDS, "origin"):
+        value = getattr(wanted, column)
+        if value is not None:
+            conditions.append(f"{column} = ?")
+            values.append(_checksum(value))
+    for condition, bound in (("at >= ?", wanted.since_ms), ("at < ?", wanted.until_ms)):
+        if bound is not None:
+            conditions.append(condition)
+            values.append(bound)
+    return ("WHERE " + " AND ".join(conditions) if conditions else ""), values

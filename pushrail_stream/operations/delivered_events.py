@@ -1,0 +1,57 @@
+"""Delivered: the events that the delivery log shows as delivered to one destination within a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import final
+
+from pushrail_stream.core.record import Record
+from pushrail_stream.operations.attempts import Attempt
+
+
+@final
+class DeliveredEvents:
+    """Collects events from attempt records, and then finds them among the records of the events' topic."""
+
+    def __init__(self, topic: str, destination: str, since_ms: int, until_ms: int) -> None:
+        """Of attempts made from ``since_ms`` on and before ``until_ms``, epoch milliseconds."""
+        self._topic = topic
+        self._destination = destination
+        self._since_ms = since_ms
+        self._until_ms = until_ms
+        self._left: dict[tuple[int, int], str | None] = {}
+        """By partition and offset the topic's id; None where the log names none."""
+
+    def __len__(self) -> int:
+        """Events that have not been found yet."""
+        return len(self._left)
+
+    def take(self, attempt: Attempt) -> None:
+        """Learn from one attempt record."""
+        if attempt.get("destinationId") != self._destination or attempt.get("status") != "delivered":
+            return
+        if not self._since_ms <= attempt.at_ms < self._until_ms:
+            return
+        match attempt.get("origin"):
+            case {"topic": self._topic, "partition": int(partition), "offset": int(offset)}:
+                self._left[partition, offset] = attempt.origin_topic_id
+            case _:
+                pass  # of another topic, or of no event at all
+
+    def starts(self, progress: Mapping[int, int]) -> Mapping[int, int]:
+        """By partition, the offset of its first event. Forgets events below ``progress``, which have been sent."""
+        for partition, offset in list(self._left):
+            if offset < progress.get(partition, 0):
+                del self._left[partition, offset]
+        firsts: dict[int, int] = {}
+        for partition, offset in self._left:
+            firsts[partition] = min(offset, firsts.get(partition, offset))
+        return firsts
+
+    def find(self, record: Record) -> bool:
+        """Whether this record is one of the events. Each is found once."""
+        position = record.partition, record.offset
+        if position not in self._left:
+            return False
+        topic_id = self._left.pop(position)
+        return topic_id is None or record.topic_id in {None, topic_id}

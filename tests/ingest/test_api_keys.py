@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.errors import Failed
+from pushrail_stream.ingest.api_keys import ApiKeys, Change, parse_keys, with_key_revoked, with_new_key
+from pushrail_stream.registry.store import replace_file
+from tests.ingest.door import NOW
+
+
+def test_a_key_opens_for_its_vendor_and_the_file_does_not_hold_it(tmp_path: Path) -> None:
+    one = with_new_key(None, "acme", NOW)
+    two = with_new_key(one.content, "other", NOW)
+    file = tmp_path / "keys.json"
+    file.write_bytes(two.content)
+    keys = ApiKeys(file)
+    found = [keys.vendor_of(key.secret) for key in (one, two)]
+    assert [(key.id, key.vendor) for key in found if key] == [(one.id, "acme"), (two.id, "other")]
+    assert re.fullmatch(r"prk_[a-z2-7]{10}_[A-Za-z0-9_-]{43}", one.secret)
+    assert one.secret.split("_", 2)[2].encode() not in two.content
+    assert keys.active == 2
+
+
+def test_what_is_not_exactly_the_key_opens_nothing(tmp_path: Path) -> None:
+    new = with_new_key(None, "acme", NOW)
+    (tmp_path / "keys.json").write_bytes(new.content)
+    keys = ApiKeys(tmp_path / "keys.json")
+    flipped = "A" if new.secret[-1] != "A" else "B"
+    near = (new.secret[:-1], new.secret + "A", new.secret[:-1] + flipped, new.secret.upper())
+    for wrong in ("", "prk_", "\udcff", *near):
+        assert keys.vendor_of(wrong) is None
+
+
+@given(st.text())
+def test_no_text_opens_anything(presented: str) -> None:
+    keys = object.__new__(ApiKeys)
+    keys._keys = {}
+    assert keys.vendor_of(presented) is None
+
+
+def test_a_revoked_key_opens_nothing_and_stays_on_file(tmp_path: Path) -> None:
+    new = with_new_key(None, "acme", NOW)
+    later = NOW + timedelta(days=1)
+    content = with_key_revoked(new.content, new.id, later)
+    (tmp_path / "keys.json").write_bytes(content)
+    assert ApiKeys(tmp_path / "keys.json").vendor_of(new.secret) is None
+    assert [(key.id, key.revoked_at) for key in parse_keys(content)] == [(new.id, later)]
+    again = with_key_revoked(content, new.id, later + timedelta(days=1))
+    assert again == content, "when it was revoked stays"
+    with pytest.raises(ValueError, match="there is no key nobody"):
+        with_key_revoked(content, "nobody", later)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"vendor": "a/b"}, r"keys\.0\.vendor: "),
+        ({"sha256": "short"}, r"keys\.0\.sha256: "),
+        ({"createdAt": "yesterday"}, r"keys\.0\.createdAt: "),
+        ({"key": "prk_in_clear"}, r"keys\.0\.key: "),
+    ],
+)
+def test_a_file_that_is_wrong_names_the_field_and_repeats_nothing(change: dict[str, str], problem: str) -> None:
+    document = json.loads(with_new_key(None, "acme", NOW).content)
+    document["keys"][0] |= change
+    with pytest.raises(ValueError, match=problem) as caught:
+        parse_keys(json.dumps(document).encode())
+    assert not any(value in str(caught.value) for value in change.values())
+
+
+def test_two_keys_of_one_id_are_refused() -> None:
+    document = json.loads(with_new_key(None, "acme", NOW).content)
+    document["keys"] *= 2
+    with pytest.raises(ValueError, match="two have one id"):
+        parse_keys(json.dumps(document).encode())
+
+
+def test_without_a_file_there_is_no_ingest(tmp_path: Path) -> None:
+    with pytest.raises(Failed, match=r"ingest\.keys_file: .*none\.json: no such file.* make one by: pushrail-stream"):
+        ApiKeys(tmp_path / "none.json")
+
+
+async def test_the_file_is_followed_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    one = with_new_key(None, "acme", NOW)
+    file.write_bytes(one.content)
+    keys, changes = ApiKeys(file), asyncio.Queue[Change]()
+    following = asyncio.Task(keys.keep(changes.put_nowait))
+    try:
+        async with asyncio.timeout(20):
+            replace_file(file, b"{}")
+            change = await changes.get()
+            assert change.active == 1
+            assert "keys: Field required" in change.problem
+            assert keys.vendor_of(one.secret), "the keys before stay in use"
+            two = with_new_key(one.content, "acme", NOW)
+            replace_file(file, with_key_revoked(two.content, one.id, NOW))
+            assert await changes.get() == Change(1)
+            assert keys.vendor_of(two.secret)
+            assert keys.vendor_of(one.secret) is None
+            file.unlink()
+            assert "no such file" in (await changes.get()).problem
+            assert keys.vendor_of(two.secret)
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+    assert changes.empty(), "the same is said once"

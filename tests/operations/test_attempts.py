@@ -1,0 +1,293 @@
+"""Attempt records, read back: the index and the filter say the same, and each record is there once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.errors import Failed
+from pushrail_stream.operations.attempt_index import AttemptIndex
+from pushrail_stream.operations.attempts import (
+    Attempt,
+    AttemptFilter,
+    Indexed,
+    Summary,
+    fit_for_index,
+    newest_of,
+    read_attempt,
+    row_of,
+)
+from tests.operations.samples import AT_MS, record, said
+
+FILTERS = [
+    AttemptFilter(key="key-4"),
+    AttemptFilter(origin="pushrail.events/0/5"),
+    AttemptFilter(customer="acct_1"),
+    AttemptFilter(destination="dst_2", status="retrying"),
+    AttemptFilter(event_type="invoice.paid"),
+    AttemptFilter(code="ThrottlingException"),
+    AttemptFilter(correlation_id="c-1"),
+    AttemptFilter(replay="rp-1"),
+    AttemptFilter(vendor="globex"),
+    AttemptFilter(since_ms=AT_MS + 3000, until_ms=AT_MS + 7000),
+    AttemptFilter(),
+    AttemptFilter(key="nobody"),
+    AttemptFilter(key="nobody", customer=os.fsdecode(b"\xff")),
+]
+
+
+def world() -> list[dict[str, Any]]:
+    records = [said(n, at=f"2026-11-24T10:00:0{n}.000Z") for n in range(9)]
+    records[2] |= {"status": "retrying", "code": "ThrottlingException", "correlationId": "c-1"}
+    records[3] |= {"eventType": "invoice.paid", "vendor": "globex", "replayId": "rp-1"}
+    return records
+
+
+@pytest.mark.parametrize("wanted", FILTERS)
+def test_the_index_finds_what_the_filter_means(wanted: AttemptFilter, tmp_path: Path) -> None:
+    indexed = [fit_for_index(record(n, value)) for n, value in enumerate(world())]
+    with AttemptIndex.open(tmp_path / "index", "pushrail.attempts") as index:
+        index.add((one for one in indexed if one), {0: 9})
+        found = [json.loads(attempt.text) for attempt in index.find(wanted)]
+    attempts = [one.attempt for one in indexed if one]
+    assert found == [json.loads(attempt.text) for attempt in attempts if wanted.matches(attempt)]
+    assert bool(found) == (wanted.key != "nobody")
+
+
+def test_records_come_back_byte_for_byte_and_in_order(tmp_path: Path) -> None:
+    raw = [b'{ "at":"2026-11-24T10:00:09Z",  "odd":1.50 }', b'{"at":"2026-11-24T10:00:01Z","x":"\xc3\xab"}']
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        index.add([one for n in range(2) if (one := fit_for_index(record(n, raw[n])))], {0: 2})
+        assert [attempt.text for attempt in index.find(AttemptFilter())] == raw[::-1]
+
+
+def test_texts_with_one_checksum_are_told_apart(tmp_path: Path) -> None:
+    one, other = "plumless", "buckeroo"
+    assert zlib.crc32(one.encode()) == zlib.crc32(other.encode())
+    indexed = [fit_for_index(record(n, said(n, idempotencyKey=key))) for n, key in enumerate((one, other) * 3)]
+    with AttemptIndex.open(tmp_path / "index", "pushrail.attempts") as index:
+        index.add((found for found in indexed if found), {0: 6})
+        for key in (one, other):
+            assert {attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter(key=key))} == {key}
+            assert [attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter(key=key), 2)] == [key] * 2
+
+
+def test_the_index_is_smaller_than_the_records_it_holds(tmp_path: Path) -> None:
+    count, size = 5_000, 0
+    dice = random.Random(1)
+
+    def realistic(number: int) -> Iterator[Indexed]:
+        nonlocal size
+        ids = {name: str(UUID(int=dice.getrandbits(128))) for name in ("attemptId", "requestId", "eventBridgeEventId")}
+        arn = f"arn:aws:events:us-east-1:123456789012:event-bus/bus-{number % 50}"
+        rest = {"durationMs": 12, "message": None, "httpStatus": 200, "batchSize": 10, "busArn": arn, "replayId": None}
+        found = fit_for_index(record(number, said(number, **ids, **rest, correlationId=ids["requestId"][:12])))
+        assert found is not None
+        size += len(found.attempt.text)
+        yield found
+
+    with AttemptIndex.open(tmp_path / "index", "pushrail.attempts") as index:
+        index.add((one for number in range(count) for one in realistic(number)), {0: count})
+    assert (tmp_path / "index").stat().st_size < size
+
+
+def test_a_record_that_is_read_again_is_there_once(tmp_path: Path) -> None:
+    rows = [one for n in range(5) if (one := fit_for_index(record(n, said(n))))]
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        index.add(rows, {0: 5})
+        index.add(rows[3:], {0: 5, 1: 7})
+        assert (index.count(), index.offsets()) == (5, {0: 5, 1: 7})
+
+
+def test_the_newest_are_found_oldest_first(tmp_path: Path) -> None:
+    rows = [one for n, value in enumerate(world()[::-1]) if (one := fit_for_index(record(n, value)))]
+    attempts = [one.attempt for one in rows]
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        index.add(rows, {0: 9})
+        found = [attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter(), 3)]
+        assert found == [attempt.get("idempotencyKey") for attempt in newest_of(attempts, 3)]
+        assert found == ["key-6", "key-7", "key-8"]
+        assert len(list(index.find(AttemptFilter(), 99))) == len(newest_of(attempts, 99)) == 9
+
+
+def test_a_topic_that_was_made_anew_begins_a_new_index(tmp_path: Path) -> None:
+    old, new = (fit_for_index(record(0, said(n))) for n in (1, 2))
+    assert old is not None
+    assert new is not None
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        assert not index.renew("first")
+        index.add([old], {0: 5, 1: 3})
+        index.drop_before(AT_MS - 1)
+        assert not index.renew(None), "Kafka does not say"
+        assert not index.renew("first")
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        assert index.is_of("first")
+        assert index.is_of(None)
+        assert not index.is_of("second")
+        assert index.renew("second")
+        assert (index.offsets(), index.count(), index.since_ms) == ({}, 0, None)
+        index.add([new], {0: 1})
+        assert [attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter())] == ["key-2"]
+        assert not index.renew("second")
+
+
+def test_what_is_written_to_an_offset_anew_is_what_is_found(tmp_path: Path) -> None:
+    """A broker that lost its newest records gives their offsets to others."""
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        for number in (1, 2):
+            index.add([one for one in [fit_for_index(record(0, said(number)))] if one], {0: 1})
+        assert [attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter())] == ["key-2"]
+
+
+def test_offsets_and_attempts_of_a_snapshot_are_of_one_moment(tmp_path: Path) -> None:
+    rows = [one for n in range(9) if (one := fit_for_index(record(n, said(n))))]
+    with (
+        AttemptIndex.open(tmp_path / "index", "t") as index,
+        AttemptIndex.open(tmp_path / "index", "t") as writer,
+    ):
+        writer.add(rows[:5], {0: 5})
+        with index.snapshot():
+            assert index.offsets() == {0: 5}
+            writer.add(rows[5:], {0: 9})
+            assert len(list(index.find(AttemptFilter()))) == 5
+        assert (index.offsets(), index.count()) == ({0: 9}, 9)
+
+
+def test_a_file_that_cannot_be_used_any_more_is_named(tmp_path: Path) -> None:
+    one = fit_for_index(record(0, said(0)))
+    assert one is not None
+
+    def damaged(use: Callable[[AttemptIndex], object]) -> None:
+        with AttemptIndex.open(tmp_path / "index", "t") as index:
+            with closing(sqlite3.connect(tmp_path / "index")) as database:
+                database.execute("DROP TABLE attempts")
+            use(index)
+
+    for use in (
+        lambda index: index.add([one], {0: 1}),
+        lambda index: index.drop_before(AT_MS),
+        lambda index: list(index.find(AttemptFilter())),
+        lambda index: index.count(),
+    ):
+        with pytest.raises(Failed, match=r"index: the index cannot be used: no such table: "):
+            damaged(use)
+
+
+def test_what_fails_halfway_leaves_nothing(tmp_path: Path) -> None:
+    rows = [one for n in range(5) if (one := fit_for_index(record(n, said(n))))]
+
+    def broken() -> Any:
+        yield from rows[:3]
+        raise KeyboardInterrupt
+
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        with pytest.raises(KeyboardInterrupt):
+            index.add(broken(), {0: 5})
+        assert (index.count(), index.offsets()) == (0, {})
+        index.add(rows, {0: 5})
+        assert index.count() == 5
+
+
+def test_what_is_old_goes(tmp_path: Path) -> None:
+    rows = [one for n, value in enumerate(world()) if (one := fit_for_index(record(n, value)))]
+    with AttemptIndex.open(tmp_path / "index", "t") as index:
+        index.add(rows, {0: 9})
+        assert index.since_ms is None
+        assert index.drop_before(AT_MS + 4000) == 4
+        assert index.drop_before(AT_MS + 2000) == 0
+        assert index.since_ms == AT_MS + 4000, "what was dropped does not come back"
+        assert index.count() == 5
+        assert index.offsets() == {0: 9}
+
+
+def test_another_topics_index_or_no_index_is_refused(tmp_path: Path) -> None:
+    with AttemptIndex.open(tmp_path / "index", "one"):
+        pass
+    with (
+        pytest.raises(Failed, match="is the index of one and not of two"),
+        AttemptIndex.open(tmp_path / "index", "two"),
+    ):
+        pass
+    (tmp_path / "text").write_text("not a database, but long enough to be looked at " * 30)
+    with pytest.raises(Failed, match="is no index of attempts"), AttemptIndex.open(tmp_path / "text", "one"):
+        pass
+    with pytest.raises(Failed, match="cannot be opened"), AttemptIndex.open(tmp_path / "no" / "where", "one"):
+        pass
+
+
+def test_a_lookup_by_key_reads_no_table(tmp_path: Path) -> None:
+    with AttemptIndex.open(tmp_path / "index", "t"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "index")) as database:
+        for column in ("key", "origin", "customer", "destination"):
+            query = f"EXPLAIN QUERY PLAN SELECT record FROM attempts WHERE {column} = 'x'"  # noqa: S608 - named above
+            [plan] = database.execute(query).fetchall()
+            assert "USING INDEX" in plan[3]
+
+
+@pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"1", b"{}", b'{"at": 5}', b'{"at": "yesterday"}', b"\xff"])
+def test_what_is_no_attempt_record_is_none(value: bytes | None) -> None:
+    assert read_attempt(value) is None
+
+
+def test_an_attempt_record_names_the_id_of_its_events_topic() -> None:
+    origin = {"topic": "pushrail.events", "partition": 0, "offset": 1}
+    known, unknown = said(1, origin=origin | {"topicId": "xTz2mJGYQ9uP8cVd0eLw3A"}), said(1, origin=origin)
+    ids = [attempt.origin_topic_id for one in (known, unknown, said(1, origin=5)) if (attempt := read_again(one))]
+    assert ids == ["xTz2mJGYQ9uP8cVd0eLw3A", None, None]
+
+
+def read_again(record: dict[str, Any]) -> Attempt | None:
+    return read_attempt(json.dumps(record).encode())
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
+)
+
+
+@given(st.dictionaries(st.sampled_from(["origin", "status", "code", "idempotencyKey", "eventType"]), JSON))
+def test_any_attempt_record_is_shown_counted_and_indexed(changes: dict[str, Any]) -> None:
+    attempt = read_attempt(json.dumps(said(1) | changes).encode())
+    assert attempt is not None
+    assert all(isinstance(cell, str) for cell in row_of(attempt))
+    summary = Summary()
+    summary.add(attempt)
+    assert summary.statuses.total() == 1
+    assert AttemptFilter().matches(attempt)
+    with AttemptIndex.open(Path(":memory:"), "t") as index:
+        one = fit_for_index(record(1, attempt.text))
+        assert one is not None
+        index.add([one], {0: 2})
+        assert index.count() == 1
+
+
+def test_a_summary_counts_by_status_code_and_destination() -> None:
+    summary = Summary()
+    for n, value in enumerate(world()):
+        attempt = read_attempt(record(n, value).value)
+        assert attempt is not None
+        summary.add(attempt)
+    assert summary.statuses == {"delivered": 8, "retrying": 1}
+    assert summary.codes == {"ThrottlingException": 1}
+    assert summary.destinations == {"dst_0": 3, "dst_1": 3, "dst_2": 3}
+    assert (summary.oldest_ms, summary.newest_ms) == (AT_MS, AT_MS + 8000)
+
+
+def test_which_filters_mean_one_event() -> None:
+    assert AttemptFilter(key="k").names_one_event
+    assert AttemptFilter(origin="o").names_one_event
+    assert not replace(AttemptFilter(), customer="c").names_one_event

@@ -1,0 +1,273 @@
+"""The accounts: every delivery there should have been, and what its traces say."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pushrail_stream.core.dead_letter import DeadLetterCopy
+from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
+from pushrail_stream.core.record import Record
+from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.errors import Failed
+from pushrail_stream.operations.check import Check, Tally, Topic
+from pushrail_stream.operations.dead_letters import Letter, read_letter
+from pushrail_stream.operations.spill import Spill, SpilledEvent
+from pushrail_stream.registry import DestinationIndex
+from tests.operations.samples import said
+from tests.operations.test_replay import AT, destination, event_record
+
+PARTITION = event_record(0).partition
+A, B = destination(0), destination(0, id="dst_b")
+BOTH = DestinationIndex((d.id, d) for d in (A, B))
+
+
+TOPIC = event_record(0).topic
+
+
+@pytest.fixture(autouse=True)
+def spill() -> Iterator[None]:
+    """A file for every check of a test."""
+    with ExitStack() as stack:
+        _OPEN.append(stack)
+        yield
+        _OPEN.pop()
+
+
+_OPEN: list[ExitStack] = []
+
+
+def check(
+    *offsets: int, directory: DestinationIndex = BOTH, committed: int = 100, topic_id: str | None = None, **changes: Any
+) -> Check:
+    """Everything below ``committed`` is settled; these events are on the topic, one a second."""
+    spill = _OPEN[-1].enter_context(Spill.open())
+    found = Check(spill, Topic(TOPIC, topic_id), directory, "acme", **changes)
+    found.group_is_at(PARTITION, committed, [])
+    for offset in offsets:
+        found.event(event_record(0, offset)._replace(timestamp_ms=AT + 1000 * offset))
+    return found
+
+
+def tally(found: Check) -> Tally:
+    counted = Tally()
+    for status, delivery in found.deliveries():
+        counted.add(status, delivery)
+    return counted
+
+
+def attempt(found: Check, offset: int, destination_id: str | None, status: str = "delivered", **changes: Any) -> None:
+    origin = {"topic": "pushrail.events", "partition": PARTITION, "offset": offset}
+    at = format_rfc3339(AT + 1000 * offset + 100)
+    record = said(0, origin=origin, destinationId=destination_id, status=status, at=at) | changes
+    found.attempt(json.dumps(record).encode())
+
+
+def letter(offset: int, destination_id: str | None = "dst_0", reason: str = "blocked") -> Letter:
+    died = DeadLetterCopy(event_record(0, offset), reason, 1, AT, "code", "no", destination_id)  # type: ignore[arg-type]
+    return read_letter(Record("pushrail.dlq", 0, 1, b"k", died.record.value, died.headers(), AT), "acme")
+
+
+def became(found: Check) -> dict[tuple[int, str | None], str]:
+    return {(one.origin.offset, one.destination): status for status, one in found.deliveries()}
+
+
+def test_every_delivery_has_one_end() -> None:
+    found = check(1, 2, 3, 4)
+    for offset, status in ((1, "delivered"), (2, "dead_lettered"), (3, "skipped"), (4, "retrying")):
+        attempt(found, offset, "dst_0", status)
+        attempt(found, offset, "dst_b")
+    assert became(found) == {
+        (1, "dst_0"): "delivered", (2, "dst_0"): "dead_lettered", (3, "dst_0"): "skipped", (4, "dst_0"): "missing",
+        **{(offset, "dst_b"): "delivered" for offset in (1, 2, 3, 4)},
+    }  # fmt: skip
+    counted = tally(found)
+    assert counted.total == {"delivered": 5, "dead_lettered": 1, "skipped": 1, "missing": 1}
+    assert counted.by_destination["dst_b"] == {"delivered": 4}
+    assert (found.events, counted.repeated, found.unreadable) == (4, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "statuses", [("retrying", "delivered"), ("delivered", "dead_lettered"), ("delivered", "skipped")]
+)
+def test_what_was_delivered_stays_so_in_whatever_order_it_is_told(statuses: tuple[str, str]) -> None:
+    for order in (statuses, statuses[::-1]):
+        found = check(1, directory=DestinationIndex([("a", A)]))
+        for status in order:
+            attempt(found, 1, "dst_0", status)
+        assert became(found) == {(1, "dst_0"): "delivered"}
+
+
+def test_what_was_confirmed_twice_is_repeated_unless_it_was_replayed() -> None:
+    found = check(1, 2, directory=DestinationIndex([("a", A)]))
+    for offset in (1, 1, 2):
+        attempt(found, offset, "dst_0")
+    attempt(found, 2, "dst_0", trigger="replay")
+    assert tally(found).repeated == 1
+
+
+def test_dead_letters_say_whose_fault_they_are() -> None:
+    found = check(1, 2, 3)
+    found.letter(letter(1, "dst_0", "blocked"))
+    found.letter(letter(2, None, "undecodable"))
+    attempt(found, 3, "dst_b", "dead_lettered", reason="oversize")
+    attempt(found, 1, "dst_b")
+    attempt(found, 3, "dst_0")
+    faults = Counter(one.fault for status, one in found.deliveries() if status == "dead_lettered")
+    assert faults == {"customer": 2, "producer": 1}
+    assert became(found)[2, None] == "dead_lettered"
+
+
+def test_what_nobody_has_finished_is_pending() -> None:
+    found = check(1, 2, 3, 4, committed=3)
+    found.group_is_at(PARTITION, 3, [4])
+    waiting = DeliveryHeaders(
+        origin=event_record(0, 1).origin, attempts=1, reason="retryable", failed_at_ms=AT, destination="dst_0"
+    )
+    found.waits(read_letter(Record("retry", 0, 1, b"k", b"{}", encode_headers(waiting, ()), AT), "acme"))
+    found.waits(read_letter(Record("retry", 0, 2, b"k", b"{}", (), AT), "acme"))
+    attempt(found, 1, "dst_0", "retrying")
+    attempt(found, 1, "dst_b")
+    attempt(found, 3, "dst_0")
+    assert became(found) == {
+        (1, "dst_0"): "pending", (1, "dst_b"): "delivered",
+        (2, "dst_0"): "missing", (2, "dst_b"): "missing",
+        (3, "dst_0"): "delivered", (3, "dst_b"): "pending",
+        (4, "dst_0"): "missing", (4, "dst_b"): "missing",
+    }  # fmt: skip
+
+
+def test_a_destination_that_lost_everything_is_no_new_one() -> None:
+    """Of two destinations the second was sent nothing; only what lies before these events tells that it was there."""
+    found = check(1, 2)
+    attempt(found, 1, "dst_0")
+    attempt(found, 2, "dst_0")
+    assert became(found) == {
+        (1, "dst_0"): "delivered", (1, "dst_b"): "too_new", (2, "dst_0"): "delivered", (2, "dst_b"): "too_new",
+    }  # fmt: skip
+    assert found.strangers() == {"dst_b"}
+    found.was_there("dst_b")
+    assert became(found) == {
+        (1, "dst_0"): "delivered", (1, "dst_b"): "missing", (2, "dst_0"): "delivered", (2, "dst_b"): "missing",
+    }  # fmt: skip
+    assert not found.strangers()
+
+
+def test_a_destination_is_asked_for_what_came_after_its_first_sign() -> None:
+    found = check(1, 2, 3)
+    for offset in (1, 2, 3):
+        attempt(found, offset, "dst_0")
+    attempt(found, 2, "dst_b")
+    assert became(found) == {
+        **{(offset, "dst_0"): "delivered" for offset in (1, 2, 3)},
+        (1, "dst_b"): "too_new", (2, "dst_b"): "delivered", (3, "dst_b"): "missing",
+    }  # fmt: skip
+
+
+def test_an_event_of_nobody_is_one_delivery_to_nobody() -> None:
+    found = check(1, 2, directory=DestinationIndex())
+    attempt(found, 1, None, "skipped")
+    assert became(found) == {(1, None): "skipped", (2, None): "missing"}
+    # Its destinations have come since.
+    later = check(1)
+    attempt(later, 1, None, "skipped")
+    assert became(later) == {(1, None): "skipped"}
+
+
+def test_one_customers_events_are_looked_at_alone() -> None:
+    found = check(1, customer="acct_1", directory=DestinationIndex([("1", destination(1))]))
+    found.event(event_record(1, 2))
+    found.event(event_record(1, 3)._replace(value=b"{"))
+    assert became(found) == {(2, "dst_1"): "missing"}
+    assert found.events == 1
+
+
+def test_what_makes_no_sense_or_is_not_asked_about_changes_nothing() -> None:
+    found = check(1)
+    good = {
+        "origin": {"topic": event_record(0).topic, "partition": PARTITION, "offset": 1},
+        "status": "delivered",
+        "at": "2026",
+    }
+    forged = [
+        good | {"origin": {"topic": "t", "partition": [], "offset": {}}},
+        *(good | {name: [[]]} for name in ("status", "at", "destinationId")),
+        *(good | {name: {}} for name in ("status", "at", "destinationId")),
+        good | {"destinationId": 7},
+        good | {"at": 7},
+    ]
+    values = [None, b"{", b"[]", b'{"origin": {}}', b'{"origin": 1, "status": "delivered", "at": ""}', b"[" * 100_000]
+    values += [json.dumps(value).encode() for value in forged]
+    for value in values:
+        found.attempt(value)
+    assert found.unreadable == len(values)
+    attempt(found, 9, "dst_0")
+    attempt(found, 1, "dst_0", "imagined")
+    attempt(found, 1, "dst_0", origin={"topic": "other", "partition": PARTITION, "offset": 1})
+    found.letter(letter(9))
+    assert became(found) == {(1, "dst_0"): "missing", (1, "dst_b"): "missing"}
+
+
+@pytest.mark.parametrize("named", ["another-id", "this-id", None])
+def test_a_deleted_topics_traces_do_not_certify_the_records_of_its_successor(named: str | None) -> None:
+    """The positions are the same: only the topic's id tells the records apart."""
+    found = check(1, 2, 3, directory=DestinationIndex([("a", A)]), topic_id="this-id")
+    identity = {} if named is None else {"topicId": named}
+    attempt(found, 1, "dst_0", origin={"topic": TOPIC, "partition": PARTITION, "offset": 1, **identity})
+    dead = letter(2)
+    assert dead.state is not None
+    origin = dead.state.origin._replace(topic_id=named)
+    found.letter(replace(dead, state=replace(dead.state, origin=origin)))
+    origin = origin._replace(offset=3)
+    found.waits(replace(dead, state=replace(dead.state, origin=origin)))
+    is_of_the_other = named == "another-id"
+    assert became(found) == {
+        (1, "dst_0"): "missing" if is_of_the_other else "delivered",
+        (2, "dst_0"): "missing" if is_of_the_other else "dead_lettered",
+        (3, "dst_0"): "missing" if is_of_the_other else "pending",
+    }
+
+
+def test_memory_does_not_grow_with_the_events() -> None:
+    """Well below the 1 KB an event that Python's objects would take."""
+    few, many = 11_000, 22_000
+    grown = []
+    for count in (few, many):
+        found = check(directory=DestinationIndex([("a", A)]))
+        events = (event_record(0, offset)._replace(timestamp_ms=AT) for offset in range(count))
+        tracemalloc.start()
+        for event in events:
+            found.event(event)
+        for offset in range(count):
+            attempt(found, offset, "dst_0")
+        assert tally(found).total == {"delivered": count}
+        grown.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert grown[1] - grown[0] < 2**20
+
+
+def test_a_full_disk_is_an_error_that_says_what_to_do() -> None:
+    def fill() -> None:
+        with Spill.open() as spill:
+            spill._database.execute("PRAGMA max_page_count = 20")
+            for offset in range(100_000):
+                spill.add_event(SpilledEvent(0, offset, "acme", "acct_0", AT))
+
+    with pytest.raises(Failed, match=r"the temporary file cannot be used: database or disk is full; TMPDIR names"):
+        fill()
+
+
+def test_offsets_that_kafka_does_not_have_are_nobodys() -> None:
+    found = check(1, directory=DestinationIndex([("a", A)]))
+    for offset in (-1, 2**63, 2**70):
+        waiting = letter(1)
+        assert waiting.state is not None
+        found.waits(replace(waiting, state=replace(waiting.state, origin=waiting.origin._replace(offset=offset))))
+    assert became(found) == {(1, "dst_0"): "missing"}

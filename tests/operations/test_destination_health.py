@@ -1,0 +1,88 @@
+"""How destinations stand by the delivery log."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from pushrail_stream.core.bus_status import MissingBus, Swallowed
+from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.operations.attempts import read_attempt
+from pushrail_stream.operations.destination_health import Standing, Standings, SwallowedDeliveries
+from tests.operations.samples import AT_MS, said
+
+DELIVERED = {"status": "delivered"}
+THROTTLED = {"status": "retrying", "reason": "throttled", "code": "ThrottlingException"}
+FAILED = {"status": "retrying", "reason": "retryable", "code": "503"}
+BLOCKED = {"status": "dead_lettered", "reason": "blocked", "code": "AccessDeniedException"}
+SUSPENDED = {"status": "dead_lettered", "reason": "suspended", "code": "DestinationSuspended"}
+GONE = {"status": "dead_lettered", "reason": "blocked", "code": "EventBusNotFound"}
+REJECTED = {"status": "dead_lettered", "reason": "rejected", "code": "MalformedDetail"}
+SKIPPED = {"status": "skipped", "reason": "filtered"}
+
+
+def standing(*attempts: dict[str, Any]) -> Standing | None:
+    """After these, a second apart."""
+    standings = Standings()
+    for number, changes in enumerate(attempts):
+        at = format_rfc3339(AT_MS + number * 1000)
+        attempt = read_attempt(json.dumps(said(0) | {"at": at, "code": None} | changes).encode())
+        assert attempt is not None
+        standings.take(attempt)
+    return standings.of("dst_0")
+
+
+@pytest.mark.parametrize(
+    ("attempts", "state", "since"),
+    [
+        ([DELIVERED, DELIVERED], "delivering", 0),
+        ([DELIVERED, THROTTLED, FAILED], "slowed", 1),
+        ([FAILED, FAILED], "retrying", 0),
+        ([BLOCKED, SUSPENDED, SUSPENDED, BLOCKED], "suspended", 1),
+        ([SUSPENDED, FAILED], "suspended", 0),
+        ([BLOCKED, GONE], "gone", 1),
+        ([SUSPENDED, DELIVERED, REJECTED, SKIPPED], "delivering", 1),
+    ],
+)
+def test_a_destination_stands_as_badly_as_since_its_last_delivery(
+    attempts: list[dict[str, Any]], state: str, since: int
+) -> None:
+    found = standing(*attempts)
+    assert found is not None
+    assert (found.state, found.since_ms) == (state, AT_MS + since * 1000)
+
+
+def test_of_an_events_own_fault_nothing_is_learnt() -> None:
+    assert standing(REJECTED, SKIPPED) is None
+    assert standing(BLOCKED | {"destinationId": None}) is None
+
+
+def gone(since_ms: int, last_seen_ms: int | None) -> dict[str, Any]:
+    return GONE | {"message": MissingBus(AT_MS + since_ms, last_seen_ms and AT_MS + last_seen_ms).describe("arn")}
+
+
+def test_every_workers_knowledge_of_a_missing_bus_counts_until_something_is_delivered() -> None:
+    found = standing(BLOCKED, gone(900, None), GONE, gone(700, 300), gone(950, 200), GONE)
+    assert found is not None
+    assert found.bus == MissingBus(AT_MS + 700, AT_MS + 300)
+    found = standing(gone(700, 300), DELIVERED, GONE)
+    assert found is not None
+    assert (found.state, found.bus) == ("gone", None)
+
+
+def test_deliveries_are_counted_since_a_missing_bus_was_last_seen() -> None:
+    missing = {"dst_0": MissingBus(AT_MS + 5_000, AT_MS + 2_000), "dst_1": MissingBus(AT_MS + 5_000, None)}
+    swallowed = SwallowedDeliveries(missing, AT_MS + 1_000)
+    assert swallowed.since_ms == AT_MS + 1_000
+    for second in range(10):
+        for changes in (DELIVERED, FAILED, DELIVERED | {"destinationId": "dst_2"}):
+            at = {"at": format_rfc3339(AT_MS + second * 1000)}
+            for attempt in (said(0) | at | changes, said(0) | {"destinationId": "dst_1"} | at | changes):
+                read = read_attempt(json.dumps(attempt).encode())
+                assert read is not None
+                swallowed.take(read)
+    assert swallowed.of("dst_0") == Swallowed(4, AT_MS + 2_000, AT_MS + 5_001)
+    assert swallowed.of("dst_1") == Swallowed(5, AT_MS + 1_000, AT_MS + 5_001)
+    assert swallowed.of("dst_2") is None

@@ -1,0 +1,279 @@
+"""What a customer pastes into their account: accepted by the tools that will read it, and saying what we meant."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cfnlint import ManualArgs
+from cfnlint.api import lint
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pushrail_stream.operations.onboarding import Onboarding, _hcl, new_external_id
+from pushrail_stream.registry import Parsed, parse_document
+from tests.operations import hcl
+
+PLAIN = Onboarding(
+    vendor="acme",
+    customer="acct_8K2zRq",
+    region="us-east-1",
+    account="123456789012",
+    bus="pushrail-events",
+    external_id="acme-zWq_3-x",
+    our_account="210987654321",
+)
+VARIANTS = [
+    replace(PLAIN, region=region, our_account=our_account, archive_days=days)
+    for region in ("us-east-1", "eu-west-1", "cn-north-1", "us-gov-west-1")
+    for our_account in ("210987654321", None)
+    for days in (None, 30)
+]
+HOSTILE = [
+    'a"b', "a'b", "${aws:x}", "$${x}", "$$${x}", "%{if true}", "%%{x", "a\nb", "a\r\n\tb", "\\", '\\"', "\b\f\0\x7f",
+    "Zoë 😀", "\u0085\u2028\u202e\ufeff", "1e3", "012", "yes", "null", "~", "- a: b # c", "{{x}}", "<<EOT", "!Sub x",
+    "", "\U000e0001",
+]  # fmt: skip
+VENDORS_ACCOUNT = "210987654321"
+TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30))
+
+
+def parsed(onboarding: Onboarding) -> Parsed:
+    content = json.dumps(onboarding.document()).encode()
+    found = parse_document(content, environ={}, default_max_in_flight=8)
+    assert isinstance(found, Parsed), found
+    return found
+
+
+def complaints(template: str, region: str) -> list[str]:
+    return [f"{match.rule.id} {match.message}" for match in lint(template, config=ManualArgs(regions=[region]))]
+
+
+@pytest.fixture
+def terraform(tmp_path: Path) -> Any:
+    """The program, run in a folder of its own; the test is left out, with its reason, where there is none."""
+    program = shutil.which("terraform")
+    if program is None:
+        pytest.skip("TERRAFORM MISSING: its templates were not checked. Put terraform 1.x on PATH.")
+    rc = tmp_path / "terraformrc"
+    rc.touch()
+
+    def run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        environ = {"TF_CLI_CONFIG_FILE": str(rc), "CHECKPOINT_DISABLE": "1", "PATH": "/usr/bin:/bin"}
+        command = [program, *arguments]
+        return subprocess.run(
+            command, cwd=tmp_path, env=environ, input=stdin, capture_output=True, text=True, check=False
+        )
+
+    return run
+
+
+# The document.
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [
+        ("us-east-1", "aws"),
+        ("cn-north-1", "aws-cn"),
+        ("cn-northwest-1", "aws-cn"),
+        ("us-gov-east-1", "aws-us-gov"),
+        ("eusc-de-east-1", "aws-eusc"),
+        ("us-iso-east-1", "aws-iso"),
+    ],
+)
+def test_bus_role_and_principal_are_of_the_regions_partition(region: str, partition: str) -> None:
+    onboarding = replace(PLAIN, region=region)
+    destination = parsed(onboarding).destination
+    assert destination.bus_arn == f"arn:{partition}:events:{region}:123456789012:event-bus/pushrail-events"
+    assert onboarding.role_arn == f"arn:{partition}:iam::123456789012:role/PushrailEventBridgeWriter"
+    (statement,) = onboarding.trust_policy()["Statement"]
+    assert statement["Principal"] == {"AWS": f"arn:{partition}:iam::210987654321:root"}
+    assert f'"arn:{partition}:iam::210987654321:root"' in onboarding.terraform()
+    for known in (onboarding, replace(onboarding, our_account=None)):
+        assert f"arn:{partition}:iam::" in known.cloudformation()
+
+
+def test_the_document_is_disabled_and_bound_to_its_external_id() -> None:
+    document = PLAIN.document()
+    assert document["enabled"] is False
+    assert document["auth"] == {"mode": "ASSUME_ROLE", "roleArn": PLAIN.role_arn, "externalId": "acme-zWq_3-x"}
+
+
+def test_no_external_id_is_made_twice() -> None:
+    made = {new_external_id("acme") for _ in range(100)}
+    assert len(made) == 100
+    for external_id in made:
+        parsed(replace(PLAIN, external_id=external_id))
+
+
+@given(customer=st.text(min_size=1, max_size=256))
+def test_a_customer_of_any_name_gets_a_document(customer: str) -> None:
+    onboarding = replace(PLAIN, customer=customer)
+    assert parsed(onboarding).destination.customer_external_id == customer
+    assert onboarding.rules()["by tenant"]["resources"] == [customer]
+
+
+@given(st.lists(st.text("ab -\n\U0001f600", min_size=1, max_size=80), min_size=2, max_size=2, unique=True))
+def test_two_customers_have_two_ids(customers: list[str]) -> None:
+    one, other = (replace(PLAIN, customer=customer).destination_id for customer in customers)
+    assert one != other
+
+
+def test_an_id_is_readable_where_it_can_be() -> None:
+    assert PLAIN.destination_id == "dst_acme_acct_8K2zRq"
+    assert replace(PLAIN, customer="a b").destination_id.startswith("dst_acme_a-b-")
+
+
+# CloudFormation.
+
+
+@pytest.mark.parametrize("onboarding", VARIANTS, ids=lambda o: f"{o.region} {o.our_account} {o.archive_days}")
+def test_cfn_lint_has_nothing_to_say(onboarding: Onboarding) -> None:
+    assert complaints(onboarding.cloudformation(), onboarding.region) == []
+
+
+def test_cfn_lint_would_say_what_is_wrong() -> None:
+    assert complaints(PLAIN.cloudformation().replace("RoleName:", "RoleNam:"), "us-east-1")
+
+
+def test_the_role_may_write_to_the_one_bus_and_wants_the_external_id() -> None:
+    template = yaml.safe_load(PLAIN.cloudformation())
+    writer = template["Resources"]["Writer"]["Properties"]
+    assert writer["AssumeRolePolicyDocument"] == PLAIN.trust_policy()
+    (policy,) = writer["Policies"]
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement == {
+        "Effect": "Allow",
+        "Action": ["events:PutEvents", "events:DescribeEventBus"],
+        "Resource": {"Fn::GetAtt": ["Bus", "Arn"]},
+    }
+    assert PLAIN.permissions_policy()["Statement"] == [{**statement, "Resource": PLAIN.bus_arn}]
+    assert PLAIN.trust_policy()["Statement"][0]["Condition"] == {"StringEquals": {"sts:ExternalId": "acme-zWq_3-x"}}
+
+
+@given(vendor=TEXT, bus=TEXT, role=TEXT, external_id=TEXT, our_account=st.sampled_from(["210987654321", None]))
+def test_cloudformation_reads_back_as_what_was_meant(
+    vendor: str, bus: str, role: str, external_id: str, our_account: str | None
+) -> None:
+    onboarding = replace(
+        PLAIN, vendor=vendor, bus=bus, role=role, external_id=external_id, our_account=our_account, archive_days=1
+    )
+    template = yaml.safe_load(onboarding.cloudformation())
+    resources = template["Resources"]
+    assert resources["Bus"]["Properties"] == {"Name": bus}
+    assert resources["Writer"]["Properties"]["RoleName"] == role
+    (trust,) = resources["Writer"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Condition"] == {"StringEquals": {"sts:ExternalId": external_id}}
+    assert resources["Archive"]["Properties"]["EventPattern"] == {"source": [f"pushrail.{vendor}"]}
+    # Substitution is asked for in one place, which holds nothing but our own account.
+    substituted = {"Fn::Sub": "arn:aws:iam::${VendorAccountId}:root"}
+    assert trust["Principal"] == {"AWS": "arn:aws:iam::210987654321:root" if our_account else substituted}
+    assert list(resources) == ["Bus", "Writer", "Archive"]
+
+
+def test_a_name_like_a_number_stays_a_name_for_every_reader_of_yaml() -> None:
+    assert 'Name: "1e3"\n' in replace(PLAIN, bus="1e3").cloudformation()
+
+
+# Terraform.
+
+
+def test_terraform_fmt_has_nothing_to_say(terraform: Any, tmp_path: Path) -> None:
+    hostile = [replace(PLAIN, vendor=t, bus=t, role=t, external_id=t, archive_days=1) for t in HOSTILE]
+    for number, onboarding in enumerate([*VARIANTS, *hostile, *(replace(o, our_account=None) for o in hostile)]):
+        (tmp_path / f"{number}.tf").write_text(onboarding.terraform(), encoding="utf-8")
+    done = terraform("fmt", "-check", "-diff", ".")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize(("right", "wrong"), [('"acme-zWq_3-x"', '"acme"-x"'), ("  name = ", "   name = ")])
+def test_terraform_fmt_would_say_what_is_wrong(terraform: Any, tmp_path: Path, right: str, wrong: str) -> None:
+    (tmp_path / "main.tf").write_text(PLAIN.terraform().replace(right, wrong), encoding="utf-8")
+    assert terraform("fmt", "-check", ".").returncode != 0
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(TEXT, min_size=1, max_size=30))
+def test_terraform_reads_a_string_as_what_was_meant(terraform: Any, texts: list[str]) -> None:
+    texts = [*HOSTILE, *texts]
+    # In base 64: the console would show the text with escapes of its own.
+    done = terraform("console", stdin=f"base64encode(jsonencode([{', '.join(map(_hcl, texts))}]))\n")
+    assert done.returncode == 0, done.stderr
+    # Terraform normalises every string it reads, to NFC.
+    assert json.loads(base64.b64decode(done.stdout)) == [unicodedata.normalize("NFC", text) for text in texts]
+
+
+def policies(onboarding: Onboarding) -> dict[str, Any]:
+    """What Terraform's template has to say, by attribute."""
+    known = replace(onboarding, our_account=onboarding.our_account or VENDORS_ACCOUNT)
+    return {
+        "assume_role_policy": known.trust_policy(),
+        "policy": known.permissions_policy(),
+        **({} if onboarding.archive_days is None else {"event_pattern": {"source": [onboarding.source]}}),
+    }
+
+
+@pytest.mark.parametrize("onboarding", VARIANTS, ids=lambda o: f"{o.region} {o.our_account} {o.archive_days}")
+def test_terraforms_policies_are_those_of_the_document(onboarding: Onboarding) -> None:
+    references = {
+        "aws_cloudwatch_event_bus.pushrail.arn": onboarding.bus_arn,
+        "var.vendor_account_id": VENDORS_ACCOUNT,
+    }
+    assert hcl.encoded(onboarding.terraform(), references) == policies(onboarding)
+
+
+@pytest.mark.parametrize(
+    "onboarding",
+    [*VARIANTS, *(replace(PLAIN, vendor=t, external_id=t, archive_days=1) for t in HOSTILE)],
+)
+def test_terraform_itself_reads_the_policies_of_the_document(
+    terraform: Any, tmp_path: Path, onboarding: Onboarding
+) -> None:
+    text = onboarding.terraform().replace("aws_cloudwatch_event_bus.pushrail.arn", json.dumps(onboarding.bus_arn))
+    text = text.replace("${var.vendor_account_id}", VENDORS_ACCOUNT)
+    bodies = dict(re.findall(r"(\w+)\s*= (jsonencode\(\{.*?\}\))$", text, re.DOTALL | re.MULTILINE))
+    (tmp_path / "main.tf").write_text("".join(f"locals {{\n  {name} = {body}\n}}\n" for name, body in bodies.items()))
+    pairs = ", ".join(f"{name} = jsondecode(local.{name})" for name in bodies)
+    # In base 64: the console would show the text with escapes of its own.
+    done = terraform("console", stdin=f"base64encode(jsonencode({{ {pairs} }}))\n")
+    assert done.returncode == 0, done.stderr
+    # Terraform normalises every string it reads, to NFC.
+    wanted = unicodedata.normalize("NFC", json.dumps(policies(onboarding), ensure_ascii=False))
+    assert json.loads(base64.b64decode(done.stdout)) == json.loads(wanted)
+
+
+@pytest.mark.parametrize("our_account", ["210987654321", None])
+def test_each_template_says_where_it_goes_and_how(our_account: str | None) -> None:
+    onboarding = replace(PLAIN, our_account=our_account, region="eu-west-1")
+    heads = []
+    for template in (onboarding.cloudformation(), onboarding.terraform()):
+        head = [line.removeprefix("#").strip(" \\") for line in template.splitlines() if line.startswith("#")]
+        assert head[0].startswith("For the account 123456789012, in the region eu-west-1")
+        heads.append(" ".join(head[1:]))
+    parameter = "" if our_account else " --parameter-overrides VendorAccountId=VENDOR-ACCOUNT-ID"
+    deploy = "aws cloudformation deploy --region eu-west-1 --stack-name dst-acme-acct-8K2zRq"
+    template = "--template-file cloudformation.yaml --capabilities CAPABILITY_NAMED_IAM"
+    assert heads == [f"{deploy} {template}{parameter}", "terraform init AWS_REGION=eu-west-1 terraform apply"]
+
+
+@given(vendor=TEXT, customer=st.text(min_size=1, max_size=256))
+def test_a_stack_is_called_what_cloudformation_takes(vendor: str, customer: str) -> None:
+    lines = replace(PLAIN, vendor=vendor, customer=customer).cloudformation().splitlines()
+    assert re.fullmatch(r".* --stack-name [A-Za-z][A-Za-z0-9-]{0,127} \\", lines[1])
+    assert sum(line.startswith("#") for line in lines) == 3
+
+
+def test_an_archive_may_be_called_no_longer_than_eventbridge_allows() -> None:
+    text = replace(PLAIN, bus="b" * 60, archive_days=1).terraform()
+    assert f'"{"b" * 48}"' in text
+    assert f'"{"b" * 60}"' in text

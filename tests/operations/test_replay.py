@@ -1,0 +1,416 @@
+"""Dead letters and past events, chosen for a replay: each says where it goes, or why it stays."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.dead_letter import DeadLetterCopy
+from pushrail_stream.core.delivery import Replay
+from pushrail_stream.core.destination import AccessKey, Destination, Secret
+from pushrail_stream.core.event import Event, Undecodable, decode
+from pushrail_stream.core.headers import DeliveryHeaders, decode_headers, producer_headers
+from pushrail_stream.core.record import Origin, Record
+from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.operations.attempts import Attempt
+from pushrail_stream.operations.dead_letters import Letter, LetterFilter, count_letters, read_letter
+from pushrail_stream.operations.delivered_events import DeliveredEvents
+from pushrail_stream.operations.replay import (
+    ANY_TIME,
+    EventChoice,
+    EventFilter,
+    LetterChoice,
+    LetterMark,
+    Pace,
+    Progress,
+    copy_of,
+    letter_key,
+    letter_mark,
+    progress_mark,
+    read_letter_mark,
+    read_progress,
+)
+from pushrail_stream.registry import DestinationIndex
+
+AT = 1_795_514_400_000
+DLQ = "pushrail.dlq"
+EVENTS = "pushrail.events"
+
+
+def destination(number: int, **changes: Any) -> Destination:
+    plain = Destination(
+        id=f"dst_{number}", vendor="acme", customer_external_id=f"acct_{number}", name="n", bus_arn="arn",
+        region="us-east-1", source="s", auth=AccessKey("k", Secret("s")),
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+DIRECTORY = DestinationIndex((d.id, d) for d in (destination(0), destination(1), destination(2, enabled=False)))
+
+
+def event_record(number: int, offset: int = 7, **changes: Any) -> Record:
+    body = {
+        "eventType": "order.completed", "occurredAt": "2026-05-26T14:21:08.493Z", "source": "s",
+        "customerExternalId": f"acct_{number}", "idempotencyKey": "k", "payload": {},
+    }  # fmt: skip
+    headers = (("traceparent", b"t"), ("empty", None))
+    return Record("pushrail.events", 1, offset, b"key", json.dumps(body | changes).encode(), headers, AT)
+
+
+def letter(number: int, *, position: int = 0, value: bytes | None = None, **changes: Any) -> Letter:
+    record = event_record(number)
+    if value is not None:
+        record = record._replace(value=value)
+    usual: dict[str, Any] = {
+        "reason": "blocked",
+        "attempts": 5,
+        "failed_at_ms": AT,
+        "code": "AccessDenied",
+        "message": "no",
+    }
+    dead = DeadLetterCopy(record=record, **(usual | {"destination_id": f"dst_{number}"} | changes))
+    return read_letter(Record(DLQ, 2, position, record.key, record.value, dead.headers(), AT), "acme")
+
+
+def forged(at_ms: int = AT) -> Letter:
+    """A dead letter whose header pushrail-failed-at somebody has changed; ``at_ms``: its Kafka timestamp."""
+    headers = (*letter(0).record.headers, ("pushrail-failed-at", b"9999-12-31T23:59:60Z"))
+    return read_letter(Record(DLQ, 2, 0, b"acct_0", event_record(0).value, headers, at_ms), "acme")
+
+
+@pytest.mark.parametrize("at_ms", [AT, 2**63 - 1, -(2**63), -1])
+def test_a_letter_with_a_forged_header_says_which_and_has_a_time_to_show(at_ms: int) -> None:
+    found = forged(at_ms)
+    assert (found.failed_at_ms, found.origin) == (at_ms, found.position)
+    assert found.flaw is not None
+    assert found.flaw.header == "pushrail-failed-at"
+    assert format_rfc3339(found.failed_at_ms)
+
+
+def test_a_letter_that_the_setting_vendor_would_have_saved_is_our_fault() -> None:
+    told = decode(event_record(0).value, (), None)
+    assert isinstance(told, Undecodable)
+    died = letter(0, reason="undecodable", code=told.field, message=str(told), destination_id=None)
+    assert died.fault == "ours"
+    assert died.state is not None
+    assert died.state.error_message == ("vendor: this setting is not set, and the record has no header pushrail-vendor")
+
+
+def test_a_letter_is_read_back_as_it_was_written() -> None:
+    found = letter(0, request_id="r-1", first_attempt_ms=AT - 1000, replay=Replay("rp-1", 2))
+    assert (found.position, found.original()) == (Origin(DLQ, 2, 0), event_record(0)._replace(timestamp_ms=AT))
+    assert (found.reason, found.fault, found.destination, found.code) == (
+        "blocked",
+        "customer",
+        "dst_0",
+        "AccessDenied",
+    )
+    assert (found.failed_at_ms, found.replays) == (AT, 2)
+    assert found.event is not None
+
+
+@pytest.mark.parametrize(
+    ("found", "reason"),
+    [
+        (letter(0, value=b"{", reason="undecodable", destination_id=None), "undecodable"),
+        (read_letter(Record(DLQ, 0, 1, None, b"x", (("other", b"y"),), AT), None), "foreign"),
+        (read_letter(Record(DLQ, 0, 1, None, None, (), AT), None), "foreign"),
+        (forged(), "foreign"),
+    ],
+)
+def test_what_nobody_can_be_sent_is_the_producers(found: Letter, reason: str) -> None:
+    assert (found.reason, found.fault, found.destination) == (reason, "producer", None)
+    assert found.original().value == found.record.value
+
+
+@pytest.mark.parametrize(
+    ("wanted", "matches"),
+    [
+        (LetterFilter(), True),
+        (LetterFilter(destination="dst_0"), True),
+        (LetterFilter(destination="dst_1"), False),
+        (LetterFilter(customer="acct_0", vendor="acme", event_type="order.completed", code="AccessDenied"), True),
+        (LetterFilter(vendor="globex"), False),
+        (LetterFilter(event_type="order.*"), False),
+        (LetterFilter(reasons=frozenset({"blocked", "expired"})), True),
+        (LetterFilter(reasons=frozenset({"rejected"})), False),
+        (LetterFilter(fault="customer"), True),
+        (LetterFilter(fault="producer"), False),
+        (LetterFilter(since_ms=AT, until_ms=AT + 1), True),
+        (LetterFilter(until_ms=AT), False),
+        (LetterFilter(since_ms=AT + 1), False),
+        (LetterFilter(origin="pushrail.events/1/7"), True),
+        (LetterFilter(origin="pushrail.events/1/8"), False),
+        (LetterFilter(replay="rp-1"), False),
+    ],
+)
+def test_a_filter_means_what_it_names(wanted: LetterFilter, *, matches: bool) -> None:
+    assert wanted.matches(letter(0)) == matches
+
+
+def test_letters_are_counted_by_kind() -> None:
+    groups = count_letters([letter(0), letter(0, failed_at_ms=AT + 5), letter(1)])
+    assert [(group.destination, tally.count, tally.newest_ms - tally.oldest_ms) for group, tally in groups.items()] == [
+        ("dst_0", 2, 5), ("dst_1", 1, 0),
+    ]  # fmt: skip
+
+
+def choice(**changes: Any) -> LetterChoice:
+    usual: dict[str, Any] = {"wanted": LetterFilter(), "directory": DIRECTORY, "marks": {}, "replay_id": "rp-1"}
+    return LetterChoice(**usual | changes)
+
+
+def marked(found: Letter, *, destination_id: str = "dst_0", **changes: Any) -> dict[str, bytes]:
+    """The marks when this letter's delivery has been replayed once, a second after it died."""
+    key = letter_key(found, destination_id)
+    return {key: letter_mark(key, LetterMark("rp-0", AT + 1000, 1)._replace(**changes)).value}
+
+
+def taken(choosing: LetterChoice, *letters: Letter) -> list[tuple[str, int]]:
+    """Destination and number of the replay of everything that is chosen, a minute after all died."""
+    return [(one.destination_id, one.number) for found in letters for one in choosing.take(found, AT + 60_000)]
+
+
+def test_letters_are_left_out_for_a_reason() -> None:
+    choosing = choice(marks=marked(letter(1, failed_at_ms=AT), destination_id="dst_1"))
+    assert taken(
+        choosing, letter(0), letter(1), letter(2), letter(9),
+        letter(0, replay=Replay("rp", 3), value=b"{}"),
+        letter(0, value=b"{", reason="undecodable", destination_id=None),
+        read_letter(Record(DLQ, 0, 1, None, b"x", (), AT), "acme"),
+    ) == [("dst_0", 1)]  # fmt: skip
+    assert choosing.chosen == {("dst_0", "blocked", "customer"): 1}
+    assert choosing.left_out == {
+        "replayed before (--again repeats it)": 1,
+        "its destination is disabled": 1,
+        "its destination was deleted": 1,
+        "another letter of a delivery that is replayed": 1,
+        "cannot be decoded": 1,
+        "no dead letter of ours (foreign)": 1,
+    }
+    tired = choice()
+    assert taken(tired, letter(0, replay=Replay("rp", 3))) == []
+    assert tired.left_out == {"replayed 3 times or more (--max-count)": 1}
+
+
+def test_a_destination_whose_document_is_refused_does_not_count_as_deleted() -> None:
+    choosing = choice(refused=True)
+    assert taken(choosing, letter(9)) == []
+    [why] = choosing.left_out
+    assert "or its document is refused (`destinations validate`)" in why
+
+
+def test_again_takes_what_was_taken_and_what_is_not_meant_is_not_counted() -> None:
+    found = letter(0, position=5)
+    assert taken(choice(marks=marked(found)), found) == []
+    assert taken(choice(marks=marked(found), again=True), found) == [("dst_0", 2)]
+    other = choice(wanted=LetterFilter(destination="dst_1"))
+    assert taken(other, letter(0)) == []
+    assert (other.chosen.total(), other.left_out.total()) == (0, 0)
+
+
+def test_letters_of_one_delivery_are_sent_once() -> None:
+    """A worker died between writing a letter and committing: the next one wrote it once more."""
+    first, second = letter(0, position=1), letter(0, position=2, failed_at_ms=AT + 500)
+    choosing = choice()
+    assert taken(choosing, first, second) == [("dst_0", 1)]
+    assert choosing.left_out == {"another letter of a delivery that is replayed": 1}
+    later = choice(marks=choosing.marks, replay_id="rp-2")
+    assert taken(later, first, second) == []
+    assert later.left_out == {"replayed before (--again repeats it)": 2}
+
+
+def test_what_died_in_a_replay_is_new_and_again_sends_it_once_and_not_for_ever() -> None:
+    marks: dict[str, bytes] = {}
+    letters = [letter(0, position=1)]
+    for number in (1, 2, 3):
+        choosing = choice(marks=marks, replay_id=f"rp-{number}", again=number > 1)
+        assert taken(choosing, *letters) == [("dst_0", number)]
+        # The worker's clock is behind: it died before it was sent.
+        letters.append(letter(0, position=number + 1, replay=Replay(f"rp-{number}", number), failed_at_ms=AT + 1))
+    last = choice(marks=marks, replay_id="rp-4", again=True)
+    assert taken(last, *letters) == []
+    assert last.left_out == {"replayed 3 times or more (--max-count)": 4}
+    # Without a mark of its own the first letter has no count: a loop would have no end.
+    only_first = choice(marks=marks, replay_id="rp-5", again=True)
+    assert taken(only_first, letters[0]) == []
+
+
+def test_a_mark_is_of_a_delivery_wherever_its_letter_lies() -> None:
+    """The DLQ was made anew: another delivery's letter lies where one lay that has been replayed."""
+    marks = marked(letter(0, position=5))
+    assert taken(choice(marks=marks), letter(1, position=5)) == [("dst_1", 1)]
+    # And so was the events topic: what failed after the replay is nothing that was replayed.
+    assert taken(choice(marks=marks), letter(0, failed_at_ms=AT + 2000)) == [("dst_0", 2)]
+
+
+def test_what_was_nobodys_goes_where_it_would_go_today() -> None:
+    unrouted = letter(0, reason="rejected", code="NoDestination", destination_id=None)
+    mended = letter(0, position=1, reason="undecodable", destination_id=None, attempts=0)
+    for found in (unrouted, mended):
+        assert taken(choice(), found) == [("dst_0", 1)]
+        assert taken(choice(wanted=LetterFilter(destination="dst_0")), found) == [("dst_0", 1)]
+        assert taken(choice(wanted=LetterFilter(destination="dst_1")), found) == []
+        assert taken(choice(wanted=LetterFilter(customer="acct_1")), found) == []
+        assert taken(choice(marks=marked(found)), found) == []
+    picky = DestinationIndex([("d", destination(0, event_types=("invoice.*",)))])
+    for directory, why in (
+        (picky, "filtered by its destinations"),
+        (DestinationIndex(), "its customer has no destination"),
+    ):
+        nowhere = choice(directory=directory)
+        assert taken(nowhere, unrouted) == []
+        assert nowhere.left_out == {why: 1}
+
+
+def test_a_rate_is_kept_whatever_was_not_sent_before() -> None:
+    pace = Pace(10)
+    assert pace.wait_secs(10, 100.0) == 0, "a minute of looking for the first allows no burst"
+    assert pace.wait_secs(10, 100.25) == 0.75
+    assert pace.wait_secs(5, 101.0) == 1.0
+    assert pace.wait_secs(5, 160.0) == 0
+    assert pace.wait_secs(5, 160.0) == 0.5
+    assert Pace(None).wait_secs(500, 1.0) == 0
+
+
+@given(st.binary(max_size=50) | st.none(), st.binary(max_size=9) | st.none(), st.integers(1, 9), st.integers(0, 2**40))
+def test_a_copy_is_the_event_as_it_was_produced(
+    value: bytes | None, key: bytes | None, count: int, now_ms: int
+) -> None:
+    original = event_record(0)._replace(value=value, key=key)
+    copy = copy_of(original, "dst_0", "rp-1", count, now_ms)
+    assert (copy.key, copy.value, producer_headers(copy.headers)) == (key, value, original.headers)
+    state = decode_headers(copy.headers)
+    assert state == DeliveryHeaders(
+        origin=original.origin, attempts=0, reason="held", failed_at_ms=now_ms, destination="dst_0",
+        not_before_ms=now_ms, replay="rp-1", replay_count=count,
+    )  # fmt: skip
+
+
+def test_a_copy_of_a_letter_forgets_how_it_died() -> None:
+    died = letter(0, request_id="r", first_attempt_ms=1)
+    copy = copy_of(died.original(), "dst_0", "rp-1", 1, AT)
+    names = {name for name, _ in copy.headers}
+    assert not {name for name in names if name.startswith("__connect") or "error" in name or "first-attempt" in name}
+    mark = letter_mark(letter_key(died, "dst_0"), LetterMark("rp-1", AT, 1))
+    assert mark.key == "pushrail.events/1/7 dst_0"
+    assert read_letter_mark(mark.value) == LetterMark("rp-1", AT, 1)
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"null", b"[1]", b"{}", b"\xff", b'{"replay":1,"at":2,"count":3}', b"[" * 10_000]
+)
+def test_a_mark_that_somebody_else_has_written_is_ignored(value: bytes) -> None:
+    assert read_letter_mark(value) is None
+    assert read_progress(value) is None
+
+
+@pytest.mark.parametrize("offsets", [{"a": 1}, {"1": None}, {"1": "x"}, {"1": float("inf")}, {"1" * 5_000: 1}])
+def test_progress_with_invalid_offsets_cannot_be_read(offsets: dict[str, object]) -> None:
+    value = {"filter": {"since_ms": 1, "until_ms": 2}, "offsets": offsets, "topicId": None}
+    assert read_progress(json.dumps(value).encode()) is None
+
+
+@pytest.mark.parametrize(
+    "changes", [{"since_ms": 10**30}, {"until_ms": -(10**30)}, {"delivered_since_ms": "x"}, {"customer": [1]}]
+)
+def test_progress_with_a_filter_that_nobody_could_have_asked_for_is_none(changes: dict[str, object]) -> None:
+    value = {"filter": {"since_ms": 1, "until_ms": 2} | changes, "offsets": {"1": 1}, "topicId": None}
+    assert read_progress(json.dumps(value).encode()) is None
+
+
+def test_the_same_offset_of_a_recreated_topic_is_marked_by_itself() -> None:
+    died = letter(0)
+    assert died.state is not None
+    keys = {
+        letter_key(replace(died, state=replace(died.state, origin=died.origin._replace(topic_id=topic_id))), "dst_0")
+        for topic_id in (None, "the old topic", "the new topic")
+    }
+    assert len(keys) == 3
+
+
+def test_past_events_go_where_they_are_wanted_now() -> None:
+    everything = EventFilter(since_ms=AT, until_ms=AT + 1)
+    only_invoices = destination(0, id="dst_0b", event_types=("invoice.*",))
+    off = destination(0, id="dst_0c", enabled=False)
+    wanting = DestinationIndex((d.id, d) for d in (destination(0), only_invoices, off))
+    choosing = EventChoice(everything, wanting, "acme")
+    assert list(choosing.take(event_record(0))) == ["dst_0"]
+    assert list(choosing.take(event_record(5))) == []
+    assert list(choosing.take(event_record(0)._replace(value=b"{"))) == []
+    assert list(choosing.take(event_record(0)._replace(timestamp_ms=AT + 1))) == []
+    assert list(choosing.take(event_record(0)._replace(value=b"{", timestamp_ms=AT + 1))) == []
+    assert choosing.left_out == {
+        "filtered by its destination": 1,
+        "its destination is disabled": 1,
+        "its customer has no destination": 1,
+        "cannot be decoded": 1,
+    }
+    to_one = EventChoice(replace(everything, destination="dst_0b"), wanting, "acme")
+    assert list(to_one.take(event_record(0, eventType="invoice.paid"))) == ["dst_0b"]
+    for narrowed in (replace(everything, customer="acct_1"), replace(everything, event_type="x")):
+        assert list(EventChoice(narrowed, wanting, "acme").take(event_record(0))) == []
+
+
+def delivered(*, destination_id: str = "dst_0", at_ms: int = AT, status: str = "delivered", **origin: Any) -> Attempt:
+    said = {"destinationId": destination_id, "status": status, "origin": {"topic": EVENTS, "partition": 0} | origin}
+    return Attempt(at_ms, b"", said)
+
+
+def test_exactly_the_events_logged_as_delivered_are_chosen() -> None:
+    log = DeliveredEvents(EVENTS, "dst_0", AT, AT + 10)
+    for attempt in (
+        delivered(offset=0),
+        delivered(offset=0, at_ms=AT + 9),
+        delivered(offset=1, topicId="another"),
+        delivered(offset=2, at_ms=AT - 1),
+        delivered(offset=3, at_ms=AT + 10),
+        delivered(offset=4, status="retrying"),
+        delivered(offset=5, destination_id="dst_1"),
+        delivered(offset=6, topic="another"),
+        delivered(offset="x"),
+        delivered(offset="9" * 5_000),
+        delivered(offset=7, partition=1),
+        delivered(offset=9, partition=1, topicId="same"),
+        Attempt(AT, b"", {"destinationId": "dst_0", "status": "delivered"}),
+    ):
+        log.take(attempt)
+    assert log.starts({}) == {0: 0, 1: 7}
+    assert log.starts({1: 8}) == {0: 0, 1: 9}, "what a replay that is resumed has sent before is not sent again"
+    directory = DestinationIndex((d.id, d) for d in (destination(0), destination(0, id="dst_0b")))
+    anything = EventFilter(since_ms=ANY_TIME[0], until_ms=ANY_TIME[1], destination="dst_0")
+    choosing = EventChoice(anything, directory, "acme", log)
+    records = [event_record(0)._replace(offset=n, topic=EVENTS, partition=0, topic_id="same") for n in range(9)]
+    assert [record.offset for record in records for _ in choosing.take(record)] == [0]
+    assert not choosing.is_complete
+    choosing.finish()
+    assert choosing.left_out == {"no longer in the topic": 1}
+    last = event_record(0)._replace(offset=9, topic=EVENTS, partition=1, topic_id="same", timestamp_ms=-1)
+    assert list(choosing.take(last)) == ["dst_0"]
+    assert choosing.is_complete
+    choosing.finish()
+    assert choosing.chosen == {"dst_0": 2}
+
+
+def test_a_replay_of_all_events_is_never_complete_before_the_end() -> None:
+    choosing = EventChoice(EventFilter(since_ms=0, until_ms=1), DestinationIndex(), "acme")
+    choosing.finish()
+    assert not choosing.is_complete
+    assert choosing.left_out == {}
+
+
+@given(st.dictionaries(st.integers(0, 50), st.integers(0, 2**40)), st.none() | st.text(), st.none() | st.text())
+def test_progress_is_read_as_it_was_written(
+    offsets: dict[int, int], customer: str | None, topic_id: str | None
+) -> None:
+    progress = Progress(EventFilter(since_ms=1, until_ms=2, customer=customer), offsets, topic_id)
+    assert read_progress(progress_mark("rp-1", progress).value) == progress
+
+
+def test_the_samples_are_events() -> None:
+    assert isinstance(decode(event_record(0).value, (), "acme"), Event)
