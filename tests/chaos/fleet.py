@@ -21,7 +21,7 @@ FEWEST: Final = 3
 MOST: Final = 4
 """Workers at once, those that are ending not counted among the fewest."""
 END_SECS: Final = 30.0
-"""A worker that was asked to end has ended by then (README)."""
+"""A worker that was asked to end has ended by then (deploy/OPERATING.md, "Stopping")."""
 _PORTS: Final = range(20_000, 32_000)
 """Below every system's ephemeral ports."""
 

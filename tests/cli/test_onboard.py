@@ -239,7 +239,7 @@ def test_a_directory_that_cannot_be_made_is_refused(onboard: Onboard) -> None:
 def test_what_was_onboarded_is_enabled_in_one_line(
     onboard: Onboard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the README has it: show ID --json | jq '.enabled = true' | put -."""
+    """As deploy/OPERATING.md has it: show ID --json | jq '.enabled = true' | put -."""
     onboard()
     assert execute(["destinations", "show", "dst_globex_acct_1", "--json"]) == 0
     enabled = json.dumps(json.loads(capsys.readouterr().out) | {"enabled": True})

@@ -22,7 +22,7 @@ from tests.tools import needed_tool
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
-README = ROOT / "README.md"
+OPERATING = ROOT / "deploy" / "OPERATING.md"
 WITHOUT_SCHEMA = {"ServiceMonitor", "ScaledObject", "TriggerAuthentication"}
 
 
@@ -96,7 +96,7 @@ def test_a_stop_has_more_time_than_it_takes() -> None:
     stop_secs = drain_secs(settings) + LAST_COMMIT_SECS + others
     assert worker["terminationGracePeriodSeconds"] >= stop_secs + 5
     said = re.search(
-        r"\*\*Stopping\*\* takes at most (\d+) s .* give the orchestrator (\d+)", README.read_text(), re.DOTALL
+        r"\*\*Stopping\*\* takes at most (\d+) s.*Give the orchestrator (\d+)", OPERATING.read_text(), re.DOTALL
     )
     assert said is not None
     assert (int(said[1]), int(said[2])) == (stop_secs, worker["terminationGracePeriodSeconds"])

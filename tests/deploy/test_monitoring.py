@@ -51,8 +51,10 @@ def queries() -> list[str]:
 
 
 def documented() -> dict[str, set[str]]:
-    """Series by name and their labels, as the README's tables have them (which scrapes are held against)."""
-    rows = re.findall(r"^\| `(pushrail_\w+)` \|([^|]*)\|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    """Series by name and their labels, as METRICS.md has them (which scrapes are held against)."""
+    rows = re.findall(
+        r"^\| `(pushrail_\w+)` \|([^|]*)\|", (ROOT / "deploy" / "METRICS.md").read_text(), flags=re.MULTILINE
+    )
     plain = {name: set(re.findall(r"`(\w+)`", labels)) | SCRAPED for name, labels in rows}
     parts = {f"{name}_{part}": labels for name, labels in plain.items() for part in ("sum", "count")}
     buckets = {f"{name}_bucket": labels | {"le"} for name, labels in plain.items()}
@@ -122,7 +124,9 @@ def test_legends_and_summaries_name_labels_that_are_there() -> None:
 
 def test_every_documented_series_of_a_worker_is_on_the_dashboard_but_those_for_alerts() -> None:
     shown = set(re.findall(r"\bpushrail_\w+", " ".join(queries())))
-    names = set(re.findall(r"^\| `(pushrail_\w+)` \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE))
+    names = set(
+        re.findall(r"^\| `(pushrail_\w+)` \|", (ROOT / "deploy" / "METRICS.md").read_text(), flags=re.MULTILINE)
+    )
     missing = {name for name in names if not any(series.startswith(name) for series in shown)}
     assert missing <= {
         "pushrail_own_fault_last_timestamp_seconds", "pushrail_flooded", "pushrail_kafka_brokers_up",
