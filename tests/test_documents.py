@@ -1,0 +1,157 @@
+"""The documents against the code: what they show exists, and works as they show it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, get_args
+
+import click
+import pytest
+
+from pushrail_stream.cli import root
+from pushrail_stream.core import headers
+from pushrail_stream.core.delivery import Trigger
+from pushrail_stream.core.retry import DeadReason, RetryReason
+from pushrail_stream.core.signals import SkipReason
+
+ROOT: Final = Path(__file__).parents[1]
+README: Final = ROOT / "README.md"
+CONTRACTS: Final = (ROOT / "pushrail_stream" / "CONTRACTS.md").read_text()
+DOCUMENTS: Final = sorted(
+    path
+    for folder in (".", ".github", "deploy", "pushrail_stream")
+    for path in (ROOT / folder).glob("*.md")
+)  # fmt: skip
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def walk(command: click.Command, context: click.Context) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command that does something, by its words."""
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield tuple(context.command_path.split()[1:]), command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from walk(found, click.Context(found, info_name=name, parent=context))
+
+
+COMMANDS: Final = dict(walk(root, click.Context(root, info_name="pushrail-stream")))
+
+
+def section(title: str) -> str:
+    """The part of CONTRACTS.md under a heading."""
+    return re.split(r"^## ", CONTRACTS.split(f"\n## {title}\n")[1], flags=re.MULTILINE)[0]
+
+
+def first_cells(text: str) -> list[str]:
+    """The code words in the first column of the tables of a text."""
+    rows = re.findall(r"^\| (`[^|]*) \|", text, flags=re.MULTILINE)
+    return [word for row in rows for word in re.findall(r"`([^`]+)`", row)]
+
+
+def blocks(path: Path) -> list[str]:
+    """The lines of a document that are set as code, fenced or indented."""
+    text = path.read_text()
+    fenced = re.findall(r"^```\w*\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    indented = re.findall(r"(?:^ {4,}\S.*\n)+", text, flags=re.MULTILINE)
+    return fenced + indented
+
+
+def shown_commands() -> list[tuple[str, str]]:
+    """Every command line of ours that a document shows, with the document's name."""
+    found = []
+    for path in DOCUMENTS:
+        spans = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL))
+        lines = [line for block in blocks(path) for line in block.splitlines()] + spans
+        matches = [re.match(r"(?:\.venv/bin/)?pushrail-stream ([a-z].*)", " ".join(line.split())) for line in lines]
+        found += [(named(path), match[1].rstrip(".,;:")) for match in matches if match]
+    return sorted(set(found))
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that GitHub makes of a document's headings."""
+    titles = re.findall(r"^#+ (.+)$", path.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_readme_takes_three_minutes() -> None:
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)]+)\)", path.read_text()):
+        place, _, anchor = target.partition("#")
+        file = (path.parent / place).resolve() if place else path
+        assert file.exists(), target
+        assert file.is_relative_to(ROOT), target
+        assert not anchor or anchor in anchors(file), target
+
+
+@pytest.mark.parametrize(("document", "line"), shown_commands())
+def test_a_shown_command_can_be_called_so(document: str, line: str) -> None:
+    del document
+    words = shlex.split(line.partition(" |")[0], comments=True)
+    words = words[: next((n for n, word in enumerate(words) if word in {"...", "…"}), len(words))]
+    command: click.Command = root
+    context = click.Context(root, info_name="pushrail-stream")
+    while words and isinstance(command, click.Group) and (found := command.get_command(context, words[0])) is not None:
+        command, context = found, click.Context(found, info_name=words.pop(0), parent=context)
+    assert command is not root, line
+    known = {option for parameter in command.get_params(context) for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= known, line
+    if isinstance(command, click.Group):
+        assert not words or words[0].startswith("-"), line
+
+
+def test_the_readme_shows_the_example_event_and_document() -> None:
+    event, document, arrived = (
+        json.loads(block) for block in re.findall(r"```json\n(.*?)```", README.read_text(), flags=re.DOTALL)
+    )
+    assert event == json.loads((ROOT / "tests/fixtures/example-event.json").read_text())
+    assert document == json.loads((ROOT / "config/destinations/acme-8K2zRq.json").read_text())
+    assert arrived["source"] == document["sourceNamespace"]
+    assert arrived["detail-type"] == arrived["detail"]["eventType"] == event["eventType"]
+    assert arrived["resources"] == [event["customerExternalId"], event["idempotencyKey"]]
+
+
+def test_the_contracts_name_every_delivery_header() -> None:
+    table = section("Delivery headers")
+    shown = [word for word in first_cells(table) if word.startswith("pushrail-")]
+    assert shown == [field.header for field in headers._FIELDS]
+    assert set(first_cells(table)) - set(shown) == {*get_args(DeadReason), *get_args(RetryReason)}
+
+
+def test_the_contracts_name_every_value_of_an_attempt_record() -> None:
+    table = section("The attempt record")
+    for values in (get_args(Trigger), get_args(SkipReason)):
+        assert all(f"`{value}`" in table for value in values)
+
+
+def test_the_contracts_name_every_command() -> None:
+    assert sorted(first_cells(section("The command line").split("| exit code |")[0])) == sorted(
+        " ".join(words) for words in COMMANDS if words
+    )
+
+
+def test_every_make_target_that_a_document_shows_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    pattern = re.compile(r"(?:`|^ {4})make ([a-z-]+)", re.MULTILINE)
+    shown = {name for path in DOCUMENTS for name in pattern.findall(path.read_text())}
+    assert shown <= targets
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_every_file_that_a_document_names_exists(path: Path) -> None:
+    """Names set as code, looked for from the root, in the package and beside the document."""
+    words = re.findall(r"`([\w.-][\w./-]*\.(?:py|md|yaml|json|sql|toml|lock))`", path.read_text())
+    for word in words:
+        assert any((start / word).exists() for start in (ROOT, ROOT / "pushrail_stream", path.parent)), word
