@@ -7,10 +7,11 @@ from typing import Final
 
 _M_MMAP_THRESHOLD: Final = -3
 """glibc's number for the setting "size from which a block is mapped on its own" (mallopt(3))."""
-_LARGE_BYTES: Final = 2 * 2**20
-"""Bytes of a block that gets a mapping of its own. A batch as producers send it, up to 1 MB decompressed, stays below
-it: with glibc's initial value of 128 KiB such mappings cost a worker a twelfth of its CPU time. By itself glibc raises
-the value to 32 MiB as soon as a block of that size is freed."""
+_LARGE_BYTES: Final = 4 * 2**20
+"""Bytes from which a block gets a mapping of its own. Each new mapping costs a page fault for every 4 KiB, so blocks
+that come with every batch stay below this size: an ordinary batch takes up to 1 MB decompressed, and zstd takes 3.5 MiB
+to compress one at librdkafka's default level. By itself glibc raises the value to 32 MiB as soon as a block of that
+size is freed."""
 _M_TRIM_THRESHOLD: Final = -1
 """glibc's number for the setting "free bytes at the heap's end from which they go back to the system" (mallopt(3))."""
 _KEPT_BYTES: Final = 16 * 2**20
