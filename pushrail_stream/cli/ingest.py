@@ -9,13 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import click
-import uvloop
 
 from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.files import read_if_there
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say, table
-from pushrail_stream.cli.process import allow_many_sockets, on_signal
+from pushrail_stream.cli.process import allow_many_sockets, on_signal, run_loop
 from pushrail_stream.ingest.api_keys import ApiKey, parse_keys, with_key_revoked, with_new_key
 from pushrail_stream.ingest.service import Ingesting, run_ingest
 from pushrail_stream.observe.logging import Logger, open_log
@@ -43,8 +42,7 @@ def ingest(options: Options, context: click.Context) -> None:
     log = open_log(options.log_level, as_json=options.json, worker="pushrail-stream-ingest")
     allow_many_sockets()
     log.info("starting", kafka=settings.kafka.bootstrap_servers)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_take_in(settings, log))
+    run_loop(_take_in(settings, log))
     log.info("stopped")
 
 

@@ -6,10 +6,27 @@ import asyncio
 import multiprocessing
 import resource
 import signal
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Final, TypeVar
 
+import uvloop
+
+_T = TypeVar("_T")
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+def run_loop(work: Coroutine[None, None, _T]) -> _T:
+    """Run ``work`` on an event loop of its own. Afterwards SIGTERM and SIGINT have the handlers that they had before.
+
+    A closed uvloop leaves its handlers in place, and they ignore the signal.
+    """
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def on_signal(act: Callable[[], object]) -> None:

@@ -15,12 +15,11 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 
 import click
-import uvloop
 
 from pushrail_stream.cli.errors import CommandError, expected_errors
 from pushrail_stream.cli.memory import return_large_blocks
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal
+from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal, run_loop
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.observe.logging import Logger, open_log
@@ -64,8 +63,7 @@ def _work(options: Options, name: str, port: int | None = None) -> None:
     return_large_blocks()
     _tune_memory()
     log.info("starting", kafka=settings.kafka.bootstrap_servers)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        ledger: Ledger = runner.run(_serve(_dispatcher(settings, log, name)))
+    ledger = run_loop(_serve(_dispatcher(settings, log, name)))
     log.info(
         "stopped",
         begun=ledger.begun,

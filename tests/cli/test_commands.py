@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from pushrail_stream.cli.errors import EXIT_CODES
+from pushrail_stream.cli.process import SIGNALS
 from tests.cli.shell import Shell
 from tests.registry.documents import ACCESS_KEY, EXAMPLE, customer, document, write
 
@@ -326,8 +328,10 @@ def test_a_wrong_kafka_property_is_a_wrong_configuration_in_every_command_that_u
     Path("config/ingest-keys.json").write_text('{"keys": []}', encoding="utf-8")
     Path("config/pushrail.yaml").write_text("registry: {topic: true}\nhttp: {port: 0}\n", encoding="utf-8")
     monkeypatch.setenv("PUSHRAIL_KAFKA__CLIENT", json.dumps(value))
+    handlers = [signal.getsignal(number) for number in SIGNALS]
     code, _, error = shell(*command)
     assert (code, f"kafka.client.{next(iter(value))}: " in error) == (2, True)
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers, "Ctrl-C works as it did before"
 
 
 @pytest.mark.parametrize("options", [[], ["--json"]])

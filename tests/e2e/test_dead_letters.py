@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ class Interrupted(Producer):
         signal.raise_signal(signal.SIGINT)
         super().commit_transaction(timeout)
         signal.raise_signal(signal.SIGINT)
+
+
+@pytest.fixture
+def _default_sigint() -> Iterator[None]:
+    """Python's own handler of SIGINT, whatever handler this process has."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -92,6 +101,7 @@ def copies(settings: Settings) -> Counter[bytes | None]:
         return Counter(record.value for batch in scan for record in batch)
 
 
+@pytest.mark.usefixtures("_default_sigint")
 def test_what_was_committed_of_dead_letters_is_not_called_unwritten(
     settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,6 +119,7 @@ def test_what_was_committed_of_dead_letters_is_not_called_unwritten(
     assert copies(settings) == Counter(event(0, number) for number in range(5))
 
 
+@pytest.mark.usefixtures("_default_sigint")
 def test_events_go_on_though_nothing_had_been_sent(
     settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
