@@ -23,7 +23,7 @@ from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.core.skips import find_skip
 from pushrail_stream.errors import failing_alone
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore

@@ -19,8 +19,8 @@ from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, remark, say
 from pushrail_stream.core.signals import DocumentRefused
-from pushrail_stream.eventbridge.identity import UnknownIdentity, own_account
-from pushrail_stream.eventbridge.regions import known_regions
+from pushrail_stream.eventbridge.bus import known_regions
+from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
 from pushrail_stream.operations.onboarding import ROLE, Onboarding, new_external_id
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Parsed

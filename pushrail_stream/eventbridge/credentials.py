@@ -14,9 +14,9 @@ from typing import Final, Protocol
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Secret
 from pushrail_stream.core.outcome import CREDENTIALS_MISSING, SEALING_KEY_MISSING, SIGN_INS_QUEUED, CallFailed
-from pushrail_stream.eventbridge.keys import Keys, checked_keys
-from pushrail_stream.eventbridge.shared import Shared
 from pushrail_stream.eventbridge.sign_in import SignInService
+from pushrail_stream.eventbridge.signing import Keys, checked_keys
+from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import RoleSession
 
 _RENEW_FROM: Final = 0.6
@@ -105,7 +105,7 @@ class RoleKeys:
         self._auth = auth
         self._name = session_name(destination.id)
         self._policy = session_policy(destination.bus_arn) if sts.narrow else None
-        self._sign_in = Shared[Keys | CallFailed]()
+        self._sign_in = SingleFlight[Keys | CallFailed]()
         self._keys: Keys | None = None
         self._failure: CallFailed | None = None
         self._expires_at = 0.0

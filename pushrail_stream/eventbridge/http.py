@@ -16,12 +16,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 
 import aiohttp
+from botocore.exceptions import BotoCoreError
 
 from pushrail_stream.core.outcome import CallFailed, Operation
-from pushrail_stream.eventbridge.failures import no_reply
+from pushrail_stream.core.text import safe_message
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
+
 
 MAX_REPLY_BYTES: Final = 4 << 20
 """Bytes of a reply that are read, and as many that are decompressed. AWS's replies stay below 16 KiB, except that a
@@ -46,7 +48,7 @@ class HttpReply(NamedTuple):
     @property
     def request_id(self) -> str | None:
         """AWS's id of the request; None where there is none, or one that is not printable."""
-        return kept_id(self.headers.get("x-amzn-RequestId"))
+        return safe_id(self.headers.get("x-amzn-RequestId"))
 
     def for_parser(self) -> dict[str, Any]:
         """The reply as botocore's parsers take it."""
@@ -99,7 +101,7 @@ class Http:
             )
             content = await _read(response)
         except Exception as error:  # noqa: BLE001 - a peer's bytes make HTTP libraries raise almost anything
-            return no_reply(operation, error)
+            return network_failure(operation, error)
         coding = response.headers.get("Content-Encoding")
         if coding is not None:
             content = decompressed(content, coding)
@@ -118,7 +120,7 @@ def _reuse_only_silent(connector: Any) -> None:
     connector._get = get  # noqa: SLF001 - see above
 
 
-def kept_id(name: object) -> str | None:
+def safe_id(name: object) -> str | None:
     """A request id that is short and printable; None for anything else."""
     if isinstance(name, str) and name.isascii() and name.isprintable() and 0 < len(name) <= _MAX_ID_LENGTH:
         return name
@@ -147,3 +149,28 @@ def decompressed(content: bytes, coding: str) -> bytes:
         return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(content, MAX_REPLY_BYTES)
     except zlib.error:
         return content
+
+
+# The first class that fits decides: the more special come first.
+_CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
+    (aiohttp.ConnectionTimeoutError, "ConnectTimeout"),
+    (aiohttp.ClientProxyConnectionError, "ProxyFailed"),
+    (aiohttp.ClientHttpProxyError, "ProxyFailed"),
+    (aiohttp.ClientConnectorDNSError, "DnsFailed"),
+    (aiohttp.ClientSSLError, "TlsFailed"),
+    (aiohttp.ClientConnectorError, "ConnectionFailed"),
+    (TimeoutError, "ReadTimeout"),
+    (aiohttp.ClientError, "ConnectionClosed"),
+    (aiohttp.http.HttpProcessingError, "ConnectionClosed"),
+    (OSError, "ConnectionFailed"),
+)
+
+
+def network_failure(operation: Operation, error: Exception) -> CallFailed:
+    """The failure of a call that ``error`` ended before a reply was there."""
+    # The stock client wraps what aiohttp raised, and calls a reset connection one that was never made.
+    cause = error.kwargs.get("error", error) if isinstance(error, BotoCoreError) else error
+    code = next((code for kind, code in _CODES if isinstance(cause, kind)), type(cause).__name__)
+    # A proxy's URL may hold its password, and its errors repeat the URL.
+    text = type(cause).__name__ if code == "ProxyFailed" else f"{type(cause).__name__}: {cause}"
+    return CallFailed(operation, code, safe_message(text))

@@ -19,11 +19,10 @@ from pushrail_stream.core.outcome import (
     is_ours,
 )
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.denials import Denials
-from pushrail_stream.eventbridge.failures import no_reply
-from pushrail_stream.eventbridge.keys import Keys
-from pushrail_stream.eventbridge.own_keys import OwnKeys
-from pushrail_stream.eventbridge.shared import Shared
+from pushrail_stream.eventbridge.http import network_failure
+from pushrail_stream.eventbridge.own_identity import DeniedRoles, OwnKeys
+from pushrail_stream.eventbridge.signing import Keys
+from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, StsOptions, assume_role_request
 from pushrail_stream.ports.pipeline import SignIns
 
@@ -51,9 +50,9 @@ class SignInService:
         self._own_keys = OwnKeys(now)
         self._gap_secs = 1 / max_calls_per_second
         self._next_at = 0.0
-        self._opening = Shared[StsEndpoint | CallFailed]()
+        self._opening = SingleFlight[StsEndpoint | CallFailed]()
         self._endpoint: StsEndpoint | None = None
-        self._denials = Denials()
+        self._denials = DeniedRoles()
         self.refreshed = self.failed = self.kept = self._calls = self._refusals = 0
 
     @property
@@ -104,7 +103,7 @@ class SignInService:
                     return endpoint
                 answer = await endpoint.assume_role(keys, request)
         except TimeoutError as error:
-            return no_reply("AssumeRole", error)
+            return network_failure("AssumeRole", error)
         if isinstance(answer, RoleSession) and answer.expires_at <= self.now().timestamp():
             # Using it would cost a sign-in per call.
             return CallFailed("AssumeRole", UNKNOWN_RESULT, "STS gave a session that is over already")

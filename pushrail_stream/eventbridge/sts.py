@@ -26,8 +26,8 @@ from botocore.parsers import create_parser
 
 from pushrail_stream.core.outcome import AWS_SETTINGS_UNUSABLE, UNKNOWN_RESULT, CallFailed
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.http import Http, HttpReply, kept_id
-from pushrail_stream.eventbridge.keys import Keys, checked_keys
+from pushrail_stream.eventbridge.http import Http, HttpReply, safe_id
+from pushrail_stream.eventbridge.signing import Keys, checked_keys
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -220,7 +220,7 @@ def _refusal(action: Action, reply: HttpReply, parsed: dict[str, Any]) -> CallFa
     if not isinstance(code, str) or not _CODE.fullmatch(code):
         code = str(reply.status)
     text = safe_message(message) if isinstance(message, str) else ""
-    request_id = reply.request_id or kept_id(parsed.get("ResponseMetadata", {}).get("RequestId"))
+    request_id = reply.request_id or safe_id(parsed.get("ResponseMetadata", {}).get("RequestId"))
     return CallFailed(action, code, text, reply.status, request_id)
 
 

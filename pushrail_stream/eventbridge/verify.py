@@ -21,13 +21,12 @@ from pushrail_stream.core.entry import render
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.outcome import CallFailed, EntryResult
 from pushrail_stream.core.text import format_rfc3339, safe_message
-from pushrail_stream.eventbridge.client import Endpoints, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import Endpoints, EventBridgeOptions
 from pushrail_stream.eventbridge.credentials import session_name, session_policy
-from pushrail_stream.eventbridge.identity import PATIENCE_SECS
-from pushrail_stream.eventbridge.keys import Keys, checked_keys
-from pushrail_stream.eventbridge.own_keys import OwnKeys
+from pushrail_stream.eventbridge.endpoint import Endpoint
+from pushrail_stream.eventbridge.own_identity import PATIENCE_SECS, OwnKeys
+from pushrail_stream.eventbridge.signing import DESCRIBE_EVENT_BUS, Keys, Signer, SigV4Clock, checked_keys
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request
-from pushrail_stream.eventbridge.wire import DESCRIBE_EVENT_BUS, Endpoint, Signer, Stamps
 
 TEST_EVENT: Final = "pushrail.test"
 """``eventType`` of the event that is sent: a rule by tenant matches it, no rule for a type of real events does."""
@@ -129,7 +128,7 @@ class _Trial:
         self._session = session
         self._stack = stack
         self._endpoints = Endpoints(options, session, stack)
-        self._stamps = Stamps(lambda: datetime.now(UTC))
+        self._stamps = SigV4Clock(lambda: datetime.now(UTC))
         self._sts: StsEndpoint | CallFailed | None = None
         self.vendor = destination.vendor
         self.keys: Keys | None = None

@@ -28,7 +28,7 @@ from aiobotocore.session import get_session
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.core.outcome import Answered
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from tests.eventbridge.batches import batch_of, destination, value
 
 IN_FLIGHT: Final = 32

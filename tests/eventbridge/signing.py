@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Secret
 from pushrail_stream.core.outcome import CallFailed, Reply
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus, Match
 from tests.eventbridge.batches import BUS, batch, destination
 

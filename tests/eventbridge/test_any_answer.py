@@ -28,9 +28,9 @@ from pushrail_stream.core.outcome import (
     Split,
     judge,
 )
-from pushrail_stream.eventbridge.identity import UnknownIdentity, own_account
-from pushrail_stream.eventbridge.keys import Keys
 from pushrail_stream.eventbridge.kms import KmsKey
+from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
+from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.eventbridge.sts import Identity, RoleSession, StsEndpoint, StsOptions, assume_role_request
 from pushrail_stream.ports.secrets import KeyUnavailable
 from tests.eventbridge.recorder import Recorder, http

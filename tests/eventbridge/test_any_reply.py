@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.outcome import Answered, CallFailed, Delivered, Refresh, Reply, Split, TooLarge, judge
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from tests.eventbridge.batches import batch, destination
 from tests.eventbridge.recorder import Recorder, http
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from pushrail_stream.core.outcome import Answered
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from tests.eventbridge.batches import batch, destination
 from tests.eventbridge.recorder import Recorder, http
 from tests.eventbridge.signing import GOOD_KEY

@@ -19,10 +19,10 @@ from botocore.credentials import Credentials
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.outcome import Answered, EntryResult
-from pushrail_stream.eventbridge import wire
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
-from pushrail_stream.eventbridge.keys import Keys
-from pushrail_stream.eventbridge.wire import Endpoint
+from pushrail_stream.eventbridge import signing
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.endpoint import Endpoint
+from pushrail_stream.eventbridge.signing import Keys
 from tests.eventbridge.batches import batch_of, destination, value
 from tests.eventbridge.recorder import Recorder, Request, http
 from tests.eventbridge.stock import stock_session
@@ -47,9 +47,9 @@ DIFFERENT_ON_PURPOSE = {
 def test_the_libraries_are_those_the_hot_path_was_proven_with(library: str) -> None:
     installed = ".".join(version(library).split(".")[:2])
     assert installed == PROVEN_WITH[library], (
-        f"{library} {version(library)} is installed; eventbridge/wire.py was proven with {PROVEN_WITH[library]}. Run "
-        "all of tests/eventbridge and its benchmark, read what the library changed in what wire.py's head lists, and "
-        "then change PROVEN_WITH."
+        f"{library} {version(library)} is installed; eventbridge/endpoint.py was proven with {PROVEN_WITH[library]}. "
+        "Run all of tests/eventbridge and its benchmark, check the private names that the heads of endpoint.py and "
+        "http.py list, and then change PROVEN_WITH."
     )
 
 
@@ -61,8 +61,8 @@ async def test_what_the_hot_path_leans_on_is_there() -> None:
         assert client.meta.endpoint_url == "https://events.eu-west-1.amazonaws.com"
         assert model.resolved_protocol == "json"
         assert model.signing_name == "events"
-        assert f"application/x-amz-json-{model.metadata['jsonVersion']}" == wire.CONTENT_TYPE
-        assert f"{model.metadata['targetPrefix']}.PutEvents" == wire.PUT_EVENTS
+        assert f"application/x-amz-json-{model.metadata['jsonVersion']}" == signing.CONTENT_TYPE
+        assert f"{model.metadata['targetPrefix']}.PutEvents" == signing.PUT_EVENTS
         assert model.operation_model("PutEvents").http == {"method": "POST", "requestUri": "/"}
 
 
@@ -175,10 +175,10 @@ def test_secrets_do_not_show() -> None:
 async def _put_by_us(url: str, batch: Batch, token: str | None) -> None:
     async with stock_session().create_client("events", region_name="us-east-1", endpoint_url=url) as client:
         timeout = aiohttp.ClientTimeout(total=5)
-        endpoint = await wire.Endpoint.of(client, user_agent="pushrail-stream", timeout=timeout)
+        endpoint = await Endpoint.of(client, user_agent="pushrail-stream", timeout=timeout)
         keys = Keys(ACCESS_KEY, Secret(SECRET), None if token is None else Secret(token))
-        stamp = wire.Stamps(lambda: datetime.now(UTC)).read()[1]
-        reply = await endpoint.put_events(batch.entries(), wire.Signer(keys, endpoint), stamp)
+        stamp = signing.SigV4Clock(lambda: datetime.now(UTC)).read()[1]
+        reply = await endpoint.put_events(batch.entries(), signing.Signer(keys, endpoint), stamp)
     results = (EntryResult("e-1", None, None), EntryResult("e-2", None, None))
     assert reply == Answered(results, 200, "r-1")
 

@@ -19,9 +19,9 @@ from pushrail_stream.core.outcome import (
     Answered,
     CallFailed,
 )
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.credentials import session_name
-from pushrail_stream.eventbridge.wire import Signer
+from pushrail_stream.eventbridge.signing import Signer
 from pushrail_stream.sandbox.bus import (
     Hang,
     Latency,

@@ -24,7 +24,7 @@ from pushrail_stream.core.outcome import (
     Retryable,
     judge,
 )
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus
 from tests.eventbridge.batches import batch, destination
 from tests.eventbridge.recorder import CLOSE, NEVER, RESET, Recorder, http

@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, Reply
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.http import MAX_REPLY_BYTES
 from tests.eventbridge.batches import batch, destination
 from tests.eventbridge.recorder import Recorder, http

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
 from pushrail_stream.core.outcome import Answered, Reply
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
 from tests.eventbridge.batches import BUS, batch, destination
 

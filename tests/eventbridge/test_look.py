@@ -8,7 +8,7 @@ import pytest
 
 from pushrail_stream.core.destination import AccessKey, Auth, Secret
 from pushrail_stream.core.outcome import Answered, BusStatus
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Garbage, Match, ResetBefore, Rule
 from pushrail_stream.sandbox.bus.faults import Effect
 from tests.eventbridge.batches import BUS, destination

@@ -9,7 +9,7 @@ from moto.server import ThreadedMotoServer
 
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.outcome import Answered
-from pushrail_stream.eventbridge.client import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from tests.eventbridge.batches import BUS, batch_of, destination, value
 from tests.eventbridge.stock import stock_session
 

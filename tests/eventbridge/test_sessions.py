@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.core.outcome import Answered
-from pushrail_stream.eventbridge.client import EventBridge
-from pushrail_stream.eventbridge.keys import Keys
+from pushrail_stream.eventbridge.bus import EventBridge
+from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.ports.pipeline import SignIns
 from pushrail_stream.sandbox.bus import (
     CallError,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from pushrail_stream.core.destination import AccessKey, Auth, Destination, Secret
-from pushrail_stream.eventbridge.client import EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridgeOptions
 from pushrail_stream.eventbridge.verify import TEST_EVENT, Step, verify
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Garbage, Match, Rule, Sequence
 from tests.eventbridge.batches import BUS, destination

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Shared(Generic[T]):
+class SingleFlight(Generic[T]):
     """A single flight without a task of its own: whoever comes first does the work, and if cancelled the next does.
 
     A lock alone would let everyone who waited repeat a failed attempt one after the other.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
 from pushrail_stream.core.outcome import BASE_CREDENTIALS_DENIED, REFUSED_BEFORE_AWS, Answered, CallFailed
-from pushrail_stream.eventbridge.client import EventBridge
-from pushrail_stream.eventbridge.denials import ROLES, Denials
+from pushrail_stream.eventbridge.bus import EventBridge
+from pushrail_stream.eventbridge.own_identity import ROLES, DeniedRoles
 from pushrail_stream.sandbox.bus import CallError, Match, Rule
 from tests.eventbridge.signing import KEY, ON_ASSUME, SECRET, START, Clock, to, world
 
@@ -17,7 +17,7 @@ def arn(number: int, account: int | None = None) -> str:
 
 
 def test_a_few_denied_roles_are_their_customers_fault_and_many_without_a_grant_are_ours() -> None:
-    denials = Denials()
+    denials = DeniedRoles()
     assert [denials.denied(arn(number)) for number in range(ROLES)] == [False] * (ROLES - 1) + [True]
     assert denials.denied(arn(0)), "until one is granted"
     denials.granted(arn(7))
@@ -25,13 +25,13 @@ def test_a_few_denied_roles_are_their_customers_fault_and_many_without_a_grant_a
 
 
 def test_roles_of_one_account_may_all_be_wrong() -> None:
-    denials = Denials()
+    denials = DeniedRoles()
     assert not any(denials.denied(arn(number, account=3)) for number in range(3 * ROLES))
     assert denials.denied(arn(0, account=4))
 
 
 def test_broken_roles_that_are_probed_again_say_nothing_new() -> None:
-    denials = Denials()
+    denials = DeniedRoles()
     for number in range(ROLES - 1):
         denials.denied(arn(number))
     denials.granted(arn(100))
@@ -42,7 +42,7 @@ def test_broken_roles_that_are_probed_again_say_nothing_new() -> None:
 
 
 def test_a_role_that_nobody_assumes_any_more_is_forgotten() -> None:
-    denials = Denials()
+    denials = DeniedRoles()
     for number in range(ROLES - 1):
         denials.denied(arn(number))
         denials.forget(arn(number))

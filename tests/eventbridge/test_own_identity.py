@@ -24,8 +24,8 @@ from pushrail_stream.core.outcome import (
     Split,
     judge,
 )
-from pushrail_stream.eventbridge.keys import Keys
-from pushrail_stream.eventbridge.own_keys import OwnKeys
+from pushrail_stream.eventbridge.own_identity import OwnKeys
+from pushrail_stream.eventbridge.signing import Keys
 from tests.eventbridge.batches import batch, destination
 from tests.eventbridge.recorder import CLOSE, Recorder, http
 from tests.eventbridge.signing import ASSUME, GOOD_KEY, Clock, failed, to, world

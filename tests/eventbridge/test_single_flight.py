@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from pushrail_stream.eventbridge.shared import Shared
+from pushrail_stream.eventbridge.single_flight import SingleFlight
 
 
 class Work:
@@ -22,7 +22,7 @@ class Work:
 
 
 async def test_who_comes_meanwhile_shares_the_result() -> None:
-    shared, work = Shared[int](), Work()
+    shared, work = SingleFlight[int](), Work()
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(shared.run(work)) for _ in range(5)]
         await asyncio.sleep(0)
@@ -33,13 +33,13 @@ async def test_who_comes_meanwhile_shares_the_result() -> None:
 
 
 async def test_who_comes_later_gets_a_new_attempt() -> None:
-    shared, work = Shared[int](), Work()
+    shared, work = SingleFlight[int](), Work()
     work.go_on.set()
     assert [await shared.run(work), await shared.run(work)] == [1, 2]
 
 
 async def test_if_the_first_is_cancelled_the_next_does_the_work() -> None:
-    shared, work = Shared[int](), Work()
+    shared, work = SingleFlight[int](), Work()
     async with asyncio.TaskGroup() as tasks:
         first = tasks.create_task(shared.run(work))
         others = [tasks.create_task(shared.run(work)) for _ in range(3)]
@@ -51,7 +51,7 @@ async def test_if_the_first_is_cancelled_the_next_does_the_work() -> None:
 
 
 async def test_a_bug_is_not_shared() -> None:
-    shared = Shared[int]()
+    shared = SingleFlight[int]()
 
     async def broken() -> int:
         raise ZeroDivisionError

@@ -4,6 +4,10 @@ Finding them is a step of its own, before any call is made with them. Every fail
 the exception has: a provider of the chain reads files, starts a process, or calls AWS itself.
 
 The chain blocks, so it is read in a daemon thread: a provider that hangs does not keep the process from ending.
+
+STS says AccessDenied for both: a trust policy that does not let us in, and an identity of ours that may not call
+AssumeRole. One role cannot be told apart from that; many can. When the last roles that were met anew, of several
+accounts, were all denied and none was granted meanwhile, the fault is taken to be ours until one is.
 """
 
 from __future__ import annotations
@@ -11,17 +15,19 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
-from datetime import datetime
-from typing import Final, final
+from contextlib import AsyncExitStack, suppress
+from datetime import UTC, datetime
+from typing import Final, NamedTuple, final
 
 import botocore.session
+from aiobotocore.session import get_session
 from botocore.credentials import Credentials
 from botocore.exceptions import ProxyConnectionError
 
 from pushrail_stream.core.outcome import BASE_CREDENTIALS_MISSING, CallFailed
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.keys import Keys, checked_keys
+from pushrail_stream.eventbridge.signing import Keys, checked_keys
+from pushrail_stream.eventbridge.sts import StsEndpoint, StsOptions
 
 _KEPT_SECS: Final = 30.0
 """Seconds for which keys are used before the chain is read again. It renews its own keys minutes before their end."""
@@ -123,3 +129,78 @@ class Chain:
             return "no provider of AWS's standard chain has any"
         frozen = self._found.get_frozen_credentials()
         return checked_keys(frozen.access_key, frozen.secret_key, frozen.token or None)
+
+
+ROLES: Final = 5
+"""Denied one after the other, with none granted between them."""
+
+
+ACCOUNTS: Final = 2
+"""Whose roles these must be: one customer's trust policies may all be wrong."""
+
+
+@final
+class DeniedRoles:
+    """What AssumeRole said of each role last."""
+
+    __slots__ = ("_denied", "_lately")
+
+    def __init__(self) -> None:
+        self._denied: set[str] = set()
+        self._lately: set[str] = set()
+        """Denied since a role was last granted, and not denied the time before: a broken role that is probed again and
+        again says nothing new."""
+
+    def granted(self, role_arn: str) -> None:
+        """This role was assumed: our identity may call AssumeRole."""
+        self._denied.discard(role_arn)
+        self._lately.clear()
+
+    def forget(self, role_arn: str) -> None:
+        """No document names this role any more, or another one does: its next denial counts as new."""
+        self._denied.discard(role_arn)
+        self._lately.discard(role_arn)
+
+    def denied(self, role_arn: str) -> bool:
+        """This role was denied; whether that is our own fault."""
+        if role_arn not in self._denied:
+            self._denied.add(role_arn)
+            self._lately.add(role_arn)
+        return len(self._lately) >= ROLES and len({arn.split(":")[4] for arn in self._lately}) >= ACCOUNTS
+
+
+PATIENCE_SECS: Final = 20.0
+"""How long a command waits for our own credentials: a credential process may ask a person's password manager."""
+
+
+class UnknownIdentity(Exception):  # noqa: N818 - it is the sentence a person reads
+    """STS did not say who we are. The message says why."""
+
+
+class OwnAccount(NamedTuple):
+    """An AWS account and where it is."""
+
+    account: str
+    partition: str
+    """As ARNs name it (``aws``, ``aws-cn``, ...). No role of another partition can be assumed."""
+
+
+async def own_account(*, region: str, endpoint_url: str | None, timeout_secs: float) -> OwnAccount:
+    """The account of the process's standard credentials; raises `UnknownIdentity`."""
+    session = get_session()
+    options = StsOptions(
+        region=region,
+        endpoint_url=endpoint_url,
+        connect_timeout_secs=timeout_secs,
+        read_timeout_secs=timeout_secs,
+        user_agent=session.user_agent(),
+    )
+    keys = await OwnKeys(lambda: datetime.now(UTC), PATIENCE_SECS).keys()
+    if isinstance(keys, CallFailed):
+        raise UnknownIdentity(keys.message)
+    async with AsyncExitStack() as stack:
+        sts = await StsEndpoint.open(options, session, stack)
+        identity = sts if isinstance(sts, CallFailed) else await sts.whose(keys)
+        if isinstance(identity, CallFailed):
+            raise UnknownIdentity(f"{identity.code}: {identity.message}")
+        return OwnAccount(identity.account, identity.arn.split(":")[1])

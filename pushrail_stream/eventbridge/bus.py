@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
+import botocore.session
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 from botocore import UNSIGNED
@@ -26,11 +27,11 @@ from pushrail_stream.core.outcome import (
 )
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import KeySource, key_source
-from pushrail_stream.eventbridge.keys import Keys
-from pushrail_stream.eventbridge.shared import Shared
+from pushrail_stream.eventbridge.endpoint import Endpoint
 from pushrail_stream.eventbridge.sign_in import SignInService
+from pushrail_stream.eventbridge.signing import DESCRIBE_EVENT_BUS, Keys, Signer, SigV4Clock
+from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import SESSION_SECS, StsOptions
-from pushrail_stream.eventbridge.wire import DESCRIBE_EVENT_BUS, Endpoint, Signer, Stamps
 from pushrail_stream.ports.pipeline import SignIns
 
 _PRODUCT: Final = "pushrail-stream"
@@ -98,11 +99,11 @@ class Endpoints:
         )
         self.known: dict[str, Endpoint] = {}
         """Those that are open, by region."""
-        self._openings: dict[str, Shared[Endpoint | CallFailed]] = {}
+        self._openings: dict[str, SingleFlight[Endpoint | CallFailed]] = {}
 
     async def of(self, region: str) -> Endpoint | CallFailed:
         """The endpoint that a stock client of this region would call, or why there is none. No call is made."""
-        opening = self._openings.setdefault(region, Shared())
+        opening = self._openings.setdefault(region, SingleFlight())
         return await opening.run(lambda: self._connect(region))
 
     async def _connect(self, region: str) -> Endpoint | CallFailed:
@@ -150,7 +151,7 @@ class EventBridge:
     def __init__(
         self, options: EventBridgeOptions, session: AioSession, stack: AsyncExitStack, now: Callable[[], datetime]
     ) -> None:
-        self._stamps = Stamps(now)
+        self._stamps = SigV4Clock(now)
         self._endpoints = Endpoints(options, session, stack)
         self._sign_in = SignInService(
             options.sts(self._endpoints.user_agent),
@@ -249,3 +250,12 @@ class EventBridge:
         self._swept_at = now
         for key in [key for key, access in self._accesses.items() if not 0 <= now - access.used_at < _IDLE_SECS]:
             self.forget(key)
+
+
+def known_regions() -> list[str]:
+    """Every region with EventBridge, of every AWS partition."""
+    session = botocore.session.get_session()
+    found: list[str] = []
+    for partition in session.get_available_partitions():
+        found += session.get_available_regions("events", partition)
+    return found

@@ -1,44 +1,71 @@
-"""PutEvents on the wire: the hot path, and the one file that leans on private names of aiobotocore and botocore.
-
-A call made by the stock client costs five times as much, half of it work that is the same for every call. That work is
-done once per process, region, destination or day here. The rest of a call is the body, two hashes, one HTTP request and
-the reply. The tests in tests/eventbridge compare this file with the stock client, and fail when a library leaves the
-range of versions that they were made with.
-
-Leaned on: ``botocore.auth._host_from_url``, and what eventbridge/http.py names.
-"""
+"""Signing: the keys that sign a call to AWS, and Signature Version 4 of calls to one endpoint."""
 
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import quote, urlsplit
 
-import aiohttp
-import orjson
-from botocore.auth import _host_from_url  # type: ignore[attr-defined]
-
-from pushrail_stream.core.entry import Entry
-from pushrail_stream.core.outcome import CallFailed, Reply
-from pushrail_stream.eventbridge.denials import RefusalsOnTheWay
-from pushrail_stream.eventbridge.http import Http
-from pushrail_stream.eventbridge.keys import Keys
-from pushrail_stream.eventbridge.replies import read_bus, read_results
+from pushrail_stream.core.destination import Secret
 
 if TYPE_CHECKING:
-    from aiobotocore.client import AioBaseClient
+    pass
+if TYPE_CHECKING:
+    from pushrail_stream.eventbridge.endpoint import Endpoint
+
 
 CONTENT_TYPE: Final = "application/x-amz-json-1.1"
+
+
 PUT_EVENTS: Final = "AWSEvents.PutEvents"
+
+
 DESCRIBE_EVENT_BUS: Final = "AWSEvents.DescribeEventBus"
 """``jsonVersion`` and ``targetPrefix`` of the botocore service model ``events``."""
+
+
 _SERVICE: Final = "events"
 
 
-class Stamp(NamedTuple):
+_FITS_A_HEADER: Final = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys that sign a call. They are compared by identity: each sign-in makes new ones."""
+
+    access_key_id: str
+    secret: Secret
+    token: Secret | None
+    """Session token; None for a user's own access key."""
+
+
+def checked_keys(access_key_id: object, secret: object, token: object) -> Keys | str:
+    """Keys that can sign a request, or the problem with them, which repeats none of their characters."""
+    if not isinstance(access_key_id, str) or not _FITS_A_HEADER.fullmatch(access_key_id):
+        return f"the access key id {_problem_of(access_key_id)}"
+    if not isinstance(secret, str) or not _FITS_A_HEADER.fullmatch(secret):
+        return f"the secret access key {_problem_of(secret)}"
+    if token is None:
+        return Keys(access_key_id, Secret(secret), None)
+    if not isinstance(token, str) or not _FITS_A_HEADER.fullmatch(token):
+        return f"the session token {_problem_of(token)}"
+    return Keys(access_key_id, Secret(secret), Secret(token))
+
+
+def _problem_of(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        return "is missing"
+    if value != value.rstrip():
+        return "ends with a space or a line end"
+    return "has a character that cannot be sent in a header"
+
+
+class SigV4Time(NamedTuple):
     """A call's time as Signature Version 4 writes it."""
 
     time: str
@@ -47,7 +74,7 @@ class Stamp(NamedTuple):
     """``20261101``"""
 
 
-class Stamps:
+class SigV4Clock:
     """The stamp of now, written once a second."""
 
     __slots__ = ("_now", "_second", "_stamp")
@@ -55,16 +82,16 @@ class Stamps:
     def __init__(self, now: Callable[[], datetime]) -> None:
         self._now = now
         self._second = -1
-        self._stamp = Stamp("", "")
+        self._stamp = SigV4Time("", "")
 
-    def read(self) -> tuple[float, Stamp]:
+    def read(self) -> tuple[float, SigV4Time]:
         """Now, in epoch seconds and as a stamp."""
         now = self._now()
         epoch = now.timestamp()
         second = int(epoch)
         if second != self._second:
             time = f"{now:%Y%m%dT%H%M%SZ}"
-            self._stamp = Stamp(time, time[:8])
+            self._stamp = SigV4Time(time, time[:8])
             self._second = second
         return epoch, self._stamp
 
@@ -99,7 +126,7 @@ class Signer:
         self._day = self._scope = ""
         self._key = b""
 
-    def headers(self, body: bytes, stamp: Stamp) -> dict[str, str]:
+    def headers(self, body: bytes, stamp: SigV4Time) -> dict[str, str]:
         """The headers of a call with this body at this time."""
         if stamp.day != self._day:
             self._start_day(stamp.day)
@@ -116,37 +143,3 @@ class Signer:
             key = hmac.digest(key, part.encode(), "sha256")
         self._day, self._key = day, key
         self._scope = f"{day}/{self._region}/{_SERVICE}/aws4_request"
-
-
-class Endpoint:
-    """Where one region's PutEvents calls go. It lives as long as the stock client it was made from."""
-
-    __slots__ = ("_http", "host", "path", "refusals", "region", "user_agent")
-
-    def __init__(self, client: AioBaseClient, http: Http, *, user_agent: str) -> None:
-        self.region: str = client.meta.region_name
-        self.user_agent = user_agent
-        self.host: str = _host_from_url(http.url)
-        self.path = quote(urlsplit(http.url).path, safe="/~")
-        self._http = http
-        self.refusals = RefusalsOnTheWay()
-
-    @classmethod
-    async def of(cls, client: AioBaseClient, *, user_agent: str, timeout: aiohttp.ClientTimeout) -> Endpoint:
-        """The endpoint a stock ``events`` client would call, on the HTTP session it would use."""
-        url: str = client.meta.endpoint_url
-        if not urlsplit(url).path:
-            url += "/"
-        return cls(client, await Http.of(client, url, timeout), user_agent=user_agent)
-
-    async def put_events(self, entries: list[Entry], signer: Signer, stamp: Stamp) -> Reply:
-        """One PutEvents call; it raises for nothing that AWS or the network does."""
-        body = orjson.dumps({"Entries": entries})
-        reply = await self._http.post("PutEvents", signer.headers(body, stamp), body)
-        return reply if isinstance(reply, CallFailed) else read_results(reply)
-
-    async def describe_bus(self, bus_arn: str, signer: Signer, stamp: Stamp) -> CallFailed | None:
-        """One DescribeEventBus call: None when the bus exists; it raises for nothing that AWS or the network does."""
-        body = orjson.dumps({"Name": bus_arn})
-        reply = await self._http.post("DescribeEventBus", signer.headers(body, stamp), body)
-        return reply if isinstance(reply, CallFailed) else read_bus(reply, bus_arn)

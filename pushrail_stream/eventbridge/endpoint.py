@@ -1,8 +1,15 @@
-"""Replies: reads the HTTP replies of PutEvents and DescribeEventBus. No content makes it raise.
+"""PutEvents on the wire: the hot path, and the one file that leans on private names of aiobotocore and botocore.
 
-AWS's JSON protocol is not all that arrives: proxies answer for AWS with HTML, redirects and empty bodies. An error code
-stands in the body's ``__type``, else in the header ``x-amzn-ErrorType``, else in the body's ``code``; without any of
-them the HTTP status is the code.
+A call made by the stock client costs five times as much, half of it work that is the same for every call. That work is
+done once per process, region, destination or day here. The rest of a call is the body, two hashes, one HTTP request and
+the reply. The tests in tests/eventbridge compare this file with the stock client, and fail when a library leaves the
+range of versions that they were made with.
+
+Leaned on: ``botocore.auth._host_from_url``, and what eventbridge/http.py names.
+
+No content of a reply makes reading it raise: proxies answer for AWS with HTML, redirects and empty bodies. An error
+code stands in the body's ``__type``, else in the header ``x-amzn-ErrorType``, else in the body's ``code``; without any
+of them the HTTP status is the code.
 """
 
 from __future__ import annotations
@@ -10,14 +17,80 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, final
+from urllib.parse import quote, urlsplit
 
+import aiohttp
 import orjson
+from botocore.auth import _host_from_url  # type: ignore[attr-defined]
 
-from pushrail_stream.core.entry import MAX_ENTRIES
+from pushrail_stream.core.entry import MAX_ENTRIES, Entry
 from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Operation, Reply
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.http import HttpReply
+from pushrail_stream.eventbridge.http import Http, HttpReply
+from pushrail_stream.eventbridge.signing import Signer, SigV4Time
+
+if TYPE_CHECKING:
+    from aiobotocore.client import AioBaseClient
+
+
+class Endpoint:
+    """Where one region's PutEvents calls go. It lives as long as the stock client it was made from."""
+
+    __slots__ = ("_http", "host", "path", "refusals", "region", "user_agent")
+
+    def __init__(self, client: AioBaseClient, http: Http, *, user_agent: str) -> None:
+        self.region: str = client.meta.region_name
+        self.user_agent = user_agent
+        self.host: str = _host_from_url(http.url)
+        self.path = quote(urlsplit(http.url).path, safe="/~")
+        self._http = http
+        self.refusals = ProxyRefusals()
+
+    @classmethod
+    async def of(cls, client: AioBaseClient, *, user_agent: str, timeout: aiohttp.ClientTimeout) -> Endpoint:
+        """The endpoint a stock ``events`` client would call, on the HTTP session it would use."""
+        url: str = client.meta.endpoint_url
+        if not urlsplit(url).path:
+            url += "/"
+        return cls(client, await Http.of(client, url, timeout), user_agent=user_agent)
+
+    async def put_events(self, entries: list[Entry], signer: Signer, stamp: SigV4Time) -> Reply:
+        """One PutEvents call; it raises for nothing that AWS or the network does."""
+        body = orjson.dumps({"Entries": entries})
+        reply = await self._http.post("PutEvents", signer.headers(body, stamp), body)
+        return reply if isinstance(reply, CallFailed) else read_results(reply)
+
+    async def describe_bus(self, bus_arn: str, signer: Signer, stamp: SigV4Time) -> CallFailed | None:
+        """One DescribeEventBus call: None when the bus exists; it raises for nothing that AWS or the network does."""
+        body = orjson.dumps({"Name": bus_arn})
+        reply = await self._http.post("DescribeEventBus", signer.headers(body, stamp), body)
+        return reply if isinstance(reply, CallFailed) else read_bus(reply, bus_arn)
+
+
+SEVERAL: Final = 2
+"""Destinations whose calls a proxy or firewall must refuse before that counts as our own fault."""
+
+
+@final
+class ProxyRefusals:
+    """The destinations that a proxy or firewall has refused since AWS last answered a call to this endpoint."""
+
+    __slots__ = ("_refused",)
+
+    def __init__(self) -> None:
+        self._refused: set[str] = set()
+
+    def answered(self) -> None:
+        """AWS answered a call to this endpoint."""
+        self._refused.clear()
+
+    def refused(self, destination_id: str) -> bool:
+        """A call for this destination was refused on the way; whether that is our own fault."""
+        if len(self._refused) < SEVERAL:
+            self._refused.add(destination_id)
+        return len(self._refused) >= SEVERAL
+
 
 _ERROR_TYPE: Final = "x-amzn-ErrorType"
 _QUERY_ERROR: Final = "x-amzn-query-error"
