@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
-from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.operations.onboarding import Onboarding
 from tests.eventbridge.batches import batch_of, destination
 from tests.eventbridge.stock import stock_session
