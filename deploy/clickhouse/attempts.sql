@@ -1,9 +1,9 @@
--- The delivery log in ClickHouse: for several people, weeks of history and more attempts than one SQLite file is for.
+-- The delivery log in ClickHouse: for several people, weeks of history, and more attempts than one SQLite file can serve.
 --
 --   clickhouse-client --multiquery < attempts.sql
 --
--- Replace localhost:9092 by your brokers, and set kafka_security_protocol and the like where they ask for it. Fields by
--- contract: every column is named as in the records of pushrail.attempts.
+-- Replace localhost:9092 by your brokers, and set kafka_security_protocol and its neighbours where the brokers need it.
+-- Every column has the name of its field in the records of pushrail.attempts (pushrail_stream/CONTRACTS.md).
 
 CREATE TABLE IF NOT EXISTS attempts_queue
 (
@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS attempts
     originOffset UInt64,
     nextAttemptAt Nullable(DateTime64(3, 'UTC')),
     replayId String,
-    -- Where the record lies in the log: what Kafka gives again after a restart replaces itself.
+    -- The record's position in the log: a record that Kafka delivers again after a restart replaces its first copy.
     logPartition UInt32,
     logOffset UInt64,
     INDEX by_key idempotencyKey TYPE bloom_filter GRANULARITY 4,

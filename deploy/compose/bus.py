@@ -1,4 +1,4 @@
-"""Makes the event bus of the example destination on the AWS that is none: a bus that is gone gets no events."""
+"""Create the event bus of the example destination on the stand-in for AWS: a missing bus gets no events."""
 
 import os
 
