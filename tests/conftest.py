@@ -5,33 +5,22 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from tests.kafka_server import topics
-from tests.kafka_server.policy import RealKafkaPolicy
-from tests.tools import UNCHECKED
+from tests.support.kafka import topics
+from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
+from tests.support.kafka.policy import RealKafkaPolicy
+from tests.support.tools import UNCHECKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.kafka_server.local import LocalKafka
+    from tests.support.kafka.local import LocalKafka
 
 _POLICY = pytest.StashKey[RealKafkaPolicy]()
-
-
-class LocalKafkaFactory(Protocol):
-    """Starts a broker of the test's own, with broker properties if wanted; it is ended after the test."""
-
-    def __call__(self, settings: Mapping[str, str] | None = None) -> LocalKafka: ...
-
-
-class NewTopic(Protocol):
-    """Creates a topic that nobody else uses and returns its name."""
-
-    def __call__(self, stem: str = "test", *, partitions: int = 1) -> str: ...
 
 
 def pytest_configure(config: pytest.Config) -> None:

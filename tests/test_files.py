@@ -9,7 +9,7 @@ import pytest
 
 from pushrail_stream import files
 from pushrail_stream.files import Answering, read_regular_file
-from tests.hung import hung_mount, until_stuck
+from tests.support.hung_mount import hung_mount, until_stuck
 
 
 def test_a_regular_file_and_a_link_to_one_are_read(tmp_path: Path) -> None:

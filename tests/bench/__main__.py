@@ -14,7 +14,7 @@ from tests.bench import world
 from tests.bench.against import compare
 from tests.bench.checkout import Checkout, open_checkout
 from tests.bench.drain import Backlog, produce_backlog
-from tests.eventbridge.bench_put_events import measure
+from tests.bench.put_events import measure
 
 RUNS: Final = 3
 EMBEDDED_EVENTS: Final = 50_000

@@ -23,8 +23,8 @@ from pushrail_stream.ingest.api_keys import with_new_key
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.settings import Settings
-from tests.e2e.world import event, settings_for
-from tests.kafka_server.local import LocalKafka
+from tests.support.kafka.local import LocalKafka
+from tests.support.workers import event, settings_for
 
 _CONNECTIONS = 32
 

@@ -40,12 +40,12 @@ from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from tests import virtual_time
 from tests.bench.world import broker, make_topics
-from tests.observe.signals import attempted
-from tests.pipeline.records import EVENTS, destination, record
-from tests.pipeline.world import HANGS, RETRIES, World
-from tests.virtual_time import VirtualClock
+from tests.support import virtual_time
+from tests.support.pipeline_world import HANGS, RETRIES, World
+from tests.support.records import EVENTS, destination, record
+from tests.support.signals import attempted
+from tests.support.virtual_time import VirtualClock
 
 _ENTRIES = 10
 _CALLS = 5_000

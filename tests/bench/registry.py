@@ -24,7 +24,7 @@ from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings import Settings
 from pushrail_stream.worker import document_parser, load_registry
 from tests.bench.__main__ import say
-from tests.registry.keys import no_kms, ring
+from tests.support.sealing_keys import no_kms, ring
 
 _SEALED: Final = 10
 """One in so many has an access key."""

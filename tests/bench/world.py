@@ -24,7 +24,7 @@ from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings import Settings, TopicsSettings
 from tests.bench.checkout import ROOT, environment_of
-from tests.kafka_server.choose import Missing, start_real_kafka
+from tests.support.kafka.choose import Missing, start_real_kafka
 
 CUSTOMERS: Final = 50
 PARTITIONS: Final = 12

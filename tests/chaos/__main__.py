@@ -13,8 +13,8 @@ from pathlib import Path
 
 from tests.chaos.options import Options
 from tests.chaos.run import Run
-from tests.kafka_server import distribution
-from tests.kafka_server.local import LocalKafka
+from tests.support.kafka import distribution
+from tests.support.kafka.local import LocalKafka
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from typing import Literal, Self
 
 from tests.chaos.clock import now
 from tests.chaos.disturbances import Disturbances
-from tests.kafka_server.local import LocalKafka
+from tests.support.kafka.local import LocalKafka
 
 
 class Broker:

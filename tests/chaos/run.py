@@ -47,7 +47,7 @@ from tests.chaos.world import (
     World,
     write_settings,
 )
-from tests.kafka_server.local import LocalKafka
+from tests.support.kafka.local import LocalKafka
 
 _STALLED_SECS: Final = 60.0
 """Nothing moves for so long: it will not any more."""

@@ -20,7 +20,7 @@ from tests.chaos.run import Run
 from tests.chaos.scrape import read_columns
 from tests.chaos.verdict import Letters, find_lost, find_unproven
 from tests.chaos.world import Place, World, number_in
-from tests.conftest import LocalKafkaFactory
+from tests.support.kafka.fixtures import LocalKafkaFactory
 
 METRICS = """# TYPE pushrail_deliveries_begun_total counter
 pushrail_deliveries_begun_total 12.0

@@ -17,8 +17,8 @@ import yaml
 
 from pushrail_stream.cli.errors import EXIT_CODES
 from pushrail_stream.cli.process import SIGNALS
-from tests.cli.shell import Shell
-from tests.registry.documents import ACCESS_KEY, EXAMPLE, customer, document, write
+from tests.support.commands import Shell
+from tests.support.documents import ACCESS_KEY, EXAMPLE, customer, document, write
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 SOURCES = Path(__file__).parents[2]

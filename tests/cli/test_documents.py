@@ -13,9 +13,9 @@ import yaml
 
 from pushrail_stream.cli.documents import write_document
 from pushrail_stream.settings import Settings, load_settings
-from tests.cli.shell import Shell
-from tests.e2e.world import make_topics, settings_for
-from tests.registry.documents import ACCESS_KEY, EXAMPLE, customer, document
+from tests.support.commands import Shell
+from tests.support.documents import ACCESS_KEY, EXAMPLE, customer, document
+from tests.support.workers import make_topics, settings_for
 
 ID = EXAMPLE["id"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from pushrail_stream.ingest.api_keys import parse_keys, with_new_key
-from tests.cli.shell import Shell
-from tests.ingest.door import NOW
+from tests.support.commands import Shell
+from tests.support.ingest_server import NOW
 
 
 @pytest.fixture

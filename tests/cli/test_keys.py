@@ -20,9 +20,9 @@ from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.documents import parse_document
 from pushrail_stream.registry.keyring import with_key
 from pushrail_stream.registry.store import changing_alone, replace_file
-from tests.cli.shell import Shell
-from tests.registry.documents import ACCESS_KEY, customer, document, load
-from tests.registry.keys import no_kms, ring
+from tests.support.commands import Shell
+from tests.support.documents import ACCESS_KEY, customer, document, load
+from tests.support.sealing_keys import no_kms, ring
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 OTHER_SECRET = "another/secret+of+the+customer"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from pushrail_stream.cli import execute
-from tests.registry.documents import EXAMPLE, customer, write
+from tests.support.documents import EXAMPLE, customer, write
 
 FOLDER = Path("config/destinations")
 CREATED = FOLDER / "dst_globex_acct_1.json"

@@ -13,7 +13,7 @@ from pushrail_stream.cli.progress import Bar, describe
 from pushrail_stream.cli.reading import watched
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.scan import Scan
-from tests.conftest import NewTopic
+from tests.support.kafka.fixtures import NewTopic
 
 
 class Terminal(io.StringIO):

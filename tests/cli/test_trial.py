@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pushrail_stream.sandbox.bus import FaultBus
-from tests.registry.documents import EXAMPLE, document, write
+from tests.support.documents import EXAMPLE, document, write
 
 SOURCES = Path(__file__).parents[2]
 OWN = ("AKIABASE000000000000", "our-own-secret")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.offsets import OffsetTracker
-from tests.core.samples import DESTINATION, delivery, event, record
+from tests.support.samples import DESTINATION, delivery, event, record
 
 sizes = st.integers(1, 200_000) | st.sampled_from([1, 104_857, 104_858, 524_288, 1_048_575, 1_048_576, 1_048_577])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.record import Origin
-from tests.core.samples import record
+from tests.support.samples import record
 
 OWN = (("traceparent", b"00-1-2-3"), ("note", None), ("note", b"\xff"))
 LETTER = DeadLetterCopy(

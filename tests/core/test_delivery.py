@@ -6,7 +6,7 @@ import pytest
 
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.offsets import OffsetTracker
-from tests.core.samples import SAMPLE_EVENT, delivery, record
+from tests.support.samples import SAMPLE_EVENT, delivery, record
 
 
 def test_a_record_is_settled_with_the_last_of_its_deliveries() -> None:

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from pushrail_stream.core.destination import AccessKey, Limits, Secret
-from tests.core.samples import DESTINATION, destination
+from tests.support.samples import DESTINATION, destination
 
 HIDDEN = "wJalrXUtnFEMI/K7MDENG"
 WITH_KEY = destination(auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret(HIDDEN)))

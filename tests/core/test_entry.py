@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.entry import entry_size, render
 from pushrail_stream.core.event import Event, decode
-from tests.core.samples import DESTINATION, EXAMPLE, destination, event, fields, json_values, texts
+from tests.support.samples import DESTINATION, EXAMPLE, destination, event, fields, json_values, texts
 
 short = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 changes = st.fixed_dictionaries(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pushrail_stream.core.event import MAX_LEVELS, Event, Undecodable, decode, problems, utf8_length, x_ray_header
 from pushrail_stream.core.headers import producer_headers
 from pushrail_stream.core.record import NOT_UTF8, Headers
-from tests.core.samples import EXAMPLE, event, fields, json_bytes, json_values, record, refusal, texts
+from tests.support.samples import EXAMPLE, event, fields, json_bytes, json_values, record, refusal, texts
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"

@@ -17,7 +17,7 @@ from pushrail_stream.core.headers import (
     producer_headers,
 )
 from pushrail_stream.core.record import Headers, Origin
-from tests.core.samples import texts
+from tests.support.samples import texts
 
 FULL = DeliveryHeaders(
     origin=Origin("pushrail.events", 3, 4711, "xTz2mJGYQ9uP8cVd0eLw3A"),

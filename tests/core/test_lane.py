@@ -15,7 +15,7 @@ from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.lane import Lane, LaneLimits
-from tests.core.samples import DESTINATION, delivery, destination
+from tests.support.samples import DESTINATION, delivery, destination
 
 NEVER = math.inf
 FATES = ["settled", "again", "again"]

@@ -25,7 +25,7 @@ from pushrail_stream.core.offsets import (
     was_recreated,
 )
 from pushrail_stream.core.record import TopicIdentity
-from tests.core.samples import texts
+from tests.support.samples import texts
 
 TOPIC = TopicIdentity("UHVzaHJhaWwtdGVzdHMtMQ", "xTz2mJGYQ9uP8cVd0eLw3A")
 RECREATED = TOPIC._replace(topic_id="0mvF5lFNTX6zB5ZdkVS_zg")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pushrail_stream.core.record import Origin, Partition
-from tests.core.samples import record
+from tests.support.samples import record
 
 
 def test_a_record_knows_where_it_lies() -> None:

@@ -9,7 +9,7 @@ from pushrail_stream.core.headers import DeliveryHeaders, decode_headers
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.retry import Tier
 from pushrail_stream.core.retry_copy import RetryCopy
-from tests.core import samples
+from tests.support import samples
 
 OWN = (("traceparent", b"00-1"), ("pushrail-vendor", b"acme"))
 RECORD = Record("pushrail.events", 3, 42, b"acct", samples.EXAMPLE, OWN, 0)

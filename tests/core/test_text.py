@@ -17,7 +17,7 @@ from pushrail_stream.core.text import (
     parse_rfc3339,
     safe_message,
 )
-from tests.core.samples import texts
+from tests.support.samples import texts
 
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 TOKEN = "IQoJb3JpZ2luX2VjEMf//////////wEaCXVzLWVhc3QtMSJHMEUCIQDw5gvQ1Zx2fYJk3H0pV9bq8sT4uN6mRkE="

@@ -15,7 +15,7 @@ import yaml
 from pushrail_stream.core.fault import fault_of
 from pushrail_stream.core.retry import DeadReason
 from tests.deploy.test_monitoring import DEBIAN, RULES, alerts
-from tests.tools import needed_tool
+from tests.support.tools import needed_tool
 
 DELIVERED = 'pushrail_deliveries_total{state="delivered"}'
 RETRY_TOPIC = 'pushrail_retry_delay_seconds{topic="retry"}'

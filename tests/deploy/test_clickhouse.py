@@ -11,8 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from tests.operations.samples import said
-from tests.tools import optional_package
+from tests.support.attempt_records import said
+from tests.support.tools import optional_package
 
 DDL = Path(__file__).parents[2] / "deploy" / "clickhouse" / "attempts.sql"
 FULL = said(

@@ -18,7 +18,7 @@ from pushrail_stream.observe import tracing
 from pushrail_stream.settings import Settings, load_settings
 from pushrail_stream.worker import drain_secs
 from tests.deploy.test_images import setting_names
-from tests.tools import needed_tool
+from tests.support.tools import needed_tool
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"

@@ -17,10 +17,10 @@ import pytest
 import yaml
 
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
-from tests.e2e.desk import Desk
 from tests.e2e.test_ingest import ingesting, settings_with_door
-from tests.e2e.world import destination, event, make_topics, open_bus, running
-from tests.tools import free_port, needed_tool
+from tests.support.commands import Desk
+from tests.support.tools import free_port, needed_tool
+from tests.support.workers import destination, event, make_topics, open_bus, running
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yaml"

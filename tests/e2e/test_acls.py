@@ -28,10 +28,20 @@ from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
 from pushrail_stream.settings import Settings
-from tests.conftest import LocalKafkaFactory
-from tests.e2e.desk import Desk
-from tests.e2e.world import bus_arn, destination, ends, event, make_topics, open_bus, produce, read_all, settings_for
-from tests.kafka_server.topics import create_topic, unique_name
+from tests.support.commands import Desk
+from tests.support.kafka.fixtures import LocalKafkaFactory
+from tests.support.kafka.topics import create_topic, unique_name
+from tests.support.workers import (
+    bus_arn,
+    destination,
+    ends,
+    event,
+    make_topics,
+    open_bus,
+    produce,
+    read_all,
+    settings_for,
+)
 
 pytestmark = pytest.mark.kafka
 DOCUMENT: Final = Path(__file__).parents[2] / "deploy/README.md"

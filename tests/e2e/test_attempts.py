@@ -18,12 +18,11 @@ from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.operations.attempt_index import AttemptIndex
 from pushrail_stream.operations.attempts import AttemptFilter
 from pushrail_stream.settings import Settings
-from tests.e2e.desk import Desk
 from tests.e2e.test_replay import DENIED, settled, world
-from tests.e2e.world import event, make_topics, produce, settings_for
-from tests.faults.world import until
-from tests.kafka_server import topics
-from tests.operations.samples import said
+from tests.support.attempt_records import said
+from tests.support.commands import Desk
+from tests.support.kafka import topics
+from tests.support.workers import event, make_topics, produce, settings_for, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 

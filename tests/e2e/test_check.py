@@ -17,9 +17,10 @@ from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topics import topic_id
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
 from pushrail_stream.settings import Settings
-from tests.e2e.desk import Desk
 from tests.e2e.test_replay import DENIED, letters, settled, world
-from tests.e2e.world import (
+from tests.support.commands import Desk
+from tests.support.kafka.wire import write_raw
+from tests.support.workers import (
     bus_arn,
     committed,
     destination,
@@ -30,9 +31,8 @@ from tests.e2e.world import (
     produce,
     read_all,
     settings_for,
+    until,
 )
-from tests.faults.world import until
-from tests.kafka_server.wire import write_raw
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 

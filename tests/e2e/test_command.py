@@ -19,8 +19,9 @@ from pushrail_stream.core.signals import KafkaTrouble
 from pushrail_stream.registry import to_document
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
-from tests.conftest import LocalKafkaFactory
-from tests.e2e.world import (
+from tests.support.kafka.fixtures import LocalKafkaFactory
+from tests.support.kafka.topics import create_topic
+from tests.support.workers import (
     SECRET,
     committed,
     destination,
@@ -32,7 +33,6 @@ from tests.e2e.world import (
     running,
     settings_for,
 )
-from tests.kafka_server.topics import create_topic
 
 pytestmark = pytest.mark.kafka
 WORKERS = {"pushrail-stream-1", "pushrail-stream-2"}

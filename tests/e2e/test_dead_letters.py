@@ -21,9 +21,8 @@ from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.settings import Settings
-from tests.cli.shell import Shell
-from tests.e2e.desk import Desk
-from tests.e2e.world import SECRET, destination, ends, event, make_topics, settings_for
+from tests.support.commands import Desk, Shell
+from tests.support.workers import SECRET, destination, ends, event, make_topics, settings_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 

@@ -25,7 +25,7 @@ from pushrail_stream.sandbox.bus import (
     Times,
 )
 from pushrail_stream.settings import Settings
-from tests.e2e.world import (
+from tests.support.workers import (
     bus_arn,
     committed,
     destination,

@@ -10,7 +10,7 @@ from pushrail_stream.core.signals import Flooded
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import EntryError, FaultBus, Rule
 from tests.e2e.test_ops import ask, totals
-from tests.e2e.world import (
+from tests.support.workers import (
     committed,
     destination,
     ends,

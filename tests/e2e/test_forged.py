@@ -14,8 +14,8 @@ from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Origin
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
-from tests.e2e.desk import Desk
-from tests.e2e.world import (
+from tests.support.commands import Desk
+from tests.support.workers import (
     committed,
     destination,
     ends,

@@ -22,9 +22,10 @@ from pushrail_stream.registry.store import replace_file
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
-from tests.conftest import LocalKafkaFactory
-from tests.e2e.desk import Desk
-from tests.e2e.world import (
+from tests.support.commands import Desk
+from tests.support.kafka.fixtures import LocalKafkaFactory
+from tests.support.kafka.topics import create_topic
+from tests.support.workers import (
     destination,
     event,
     make_topics,
@@ -34,7 +35,6 @@ from tests.e2e.world import (
     running,
     settings_for,
 )
-from tests.kafka_server.topics import create_topic
 
 pytestmark = pytest.mark.kafka
 METRICS = Path(__file__).parents[2] / "deploy" / "METRICS.md"

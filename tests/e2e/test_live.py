@@ -28,22 +28,23 @@ from pushrail_stream.registry import Catalog, to_document
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Latency, Match, Rule
 from pushrail_stream.settings import Settings
 from pushrail_stream.worker import open_registry, open_store
-from tests.e2e.relay import Relay
-from tests.e2e.world import (
+from tests.support.relay import Relay
+from tests.support.workers import (
     KEY_ID,
+    LATENCY_SECS,
     SECRET,
     Watched,
     bus_arn,
     destination,
     event,
     make_topics,
+    max_in_flight,
     open_bus,
     produce,
     read_all,
     running,
     settings_for,
 )
-from tests.faults.world import LATENCY_SECS, max_in_flight
 
 pytestmark = pytest.mark.kafka
 NEW_KEY_ID, NEW_SECRET = "AKIAIOSFODNN8EXAMPLE", "another-secret-of-the-customer"

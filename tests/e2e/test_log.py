@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 
 from pushrail_stream.sandbox.bus import FaultBus
-from tests.e2e.desk import Desk
-from tests.e2e.world import SECRET, destination, event, make_topics, open_bus, produce, settings_for
-from tests.tools import free_port
+from tests.support.commands import Desk
+from tests.support.tools import free_port
+from tests.support.workers import SECRET, destination, event, make_topics, open_bus, produce, settings_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 

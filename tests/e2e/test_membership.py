@@ -30,7 +30,7 @@ from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Latency, Match, Rule
 from pushrail_stream.settings import ClientProperties, Settings
 from pushrail_stream.worker import Worker, run_worker
-from tests.e2e.world import (
+from tests.support.workers import (
     PARTITIONS,
     Watched,
     committed,

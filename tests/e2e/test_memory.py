@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pushrail_stream.sandbox.bus import FaultBus
-from tests.e2e.desk import Desk
-from tests.e2e.world import (
+from tests.support.commands import Desk
+from tests.support.workers import (
     PARTITIONS,
     committed,
     destination,
@@ -20,8 +20,8 @@ from tests.e2e.world import (
     open_bus,
     produce,
     settings_for,
+    until,
 )
-from tests.faults.world import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 EVENTS, CUSTOMERS = 900, 6

@@ -13,9 +13,19 @@ from confluent_kafka.admin import AdminClient, NewPartitions
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import ClientProperties, Settings
-from tests.e2e.world import PARTITIONS, destination, ends, event, make_topics, open_bus, produce, running, settings_for
 from tests.kafka.test_properties import clients_of
-from tests.kafka_server.librdkafka import read_back
+from tests.support.kafka.librdkafka import read_back
+from tests.support.workers import (
+    PARTITIONS,
+    destination,
+    ends,
+    event,
+    make_topics,
+    open_bus,
+    produce,
+    running,
+    settings_for,
+)
 
 pytestmark = pytest.mark.kafka
 REFRESH: Final = "topic.metadata.refresh.interval.ms"

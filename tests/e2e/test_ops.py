@@ -23,8 +23,8 @@ from pushrail_stream.observe.logging import open_log
 from pushrail_stream.registry import DestinationIndex
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Hang, Match, Probability, Rule, Times
 from pushrail_stream.worker import run_worker
-from tests.conftest import LocalKafkaFactory
-from tests.e2e.world import (
+from tests.support.kafka.fixtures import LocalKafkaFactory
+from tests.support.workers import (
     KEY_ID,
     SECRET,
     Watched,

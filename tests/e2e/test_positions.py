@@ -18,8 +18,9 @@ from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
 from pushrail_stream.settings import Settings
-from tests.conftest import LocalKafkaFactory
-from tests.e2e.world import (
+from tests.support.kafka.fixtures import LocalKafkaFactory
+from tests.support.kafka.topics import recreate_topic
+from tests.support.workers import (
     PARTITIONS,
     committed,
     destination,
@@ -32,7 +33,6 @@ from tests.e2e.world import (
     running,
     settings_for,
 )
-from tests.kafka_server.topics import recreate_topic
 
 pytestmark = pytest.mark.kafka
 CUSTOMER = "acct_0"

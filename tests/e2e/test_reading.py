@@ -16,9 +16,19 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import OffsetsSkipped, RecordsTrimmed
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
-from tests.e2e.desk import Desk
-from tests.e2e.world import committed, destination, ends, event, make_topics, open_bus, produce, running, settings_for
-from tests.faults.world import until
+from tests.support.commands import Desk
+from tests.support.workers import (
+    committed,
+    destination,
+    ends,
+    event,
+    make_topics,
+    open_bus,
+    produce,
+    running,
+    settings_for,
+    until,
+)
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 

@@ -24,8 +24,8 @@ from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Match, ResetAfter, Rule
 from pushrail_stream.settings import Settings
-from tests.e2e.desk import Desk
-from tests.e2e.world import (
+from tests.support.commands import Desk
+from tests.support.workers import (
     SECRET,
     bus_arn,
     committed,
@@ -37,8 +37,8 @@ from tests.e2e.world import (
     produce,
     read_all,
     settings_for,
+    until,
 )
-from tests.faults.world import until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 CUSTOMERS = 4

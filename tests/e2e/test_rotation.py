@@ -19,10 +19,9 @@ from pushrail_stream.registry.sealing import Place
 from pushrail_stream.registry.store import replace_file
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
-from tests.e2e.desk import Desk
-from tests.e2e.world import bus_arn, committed, ends, event, make_topics, produce, read_all, settings_for
-from tests.faults.world import until
-from tests.registry.keys import no_kms
+from tests.support.commands import Desk
+from tests.support.sealing_keys import no_kms
+from tests.support.workers import bus_arn, committed, ends, event, make_topics, produce, read_all, settings_for, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 SERVED = 50

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.desk import Desk
-from tests.e2e.world import settings_for
+from tests.support.commands import Desk
+from tests.support.workers import settings_for
 
 pytestmark = pytest.mark.timeout(120)
 

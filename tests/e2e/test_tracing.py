@@ -14,7 +14,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
-from tests.e2e.world import destination, event, make_topics, open_bus, running, settings_for
+from tests.support.workers import destination, event, make_topics, open_bus, running, settings_for
 
 pytestmark = pytest.mark.kafka
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_replay import settled, world
-from tests.e2e.world import event, produce, read_all
-from tests.faults.world import until
-from tests.kafka_server.wire import write_raw
+from tests.support.kafka.wire import write_raw
+from tests.support.workers import event, produce, read_all, until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
 NOT_UTF8 = [(b"tenant", b"1"), (b"caf\xe9", b"2")]

@@ -33,8 +33,8 @@ from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_accoun
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.eventbridge.sts import Identity, RoleSession, StsEndpoint, StsOptions, assume_role_request
 from pushrail_stream.ports.secrets import KeyUnavailable
-from tests.eventbridge.recorder import Recorder, http
-from tests.eventbridge.signing import ASSUME, KEY, ROLE, SECRET, Clock, failed, to, world
+from tests.support.eventbridge_world import ASSUME, KEY, ROLE, SECRET, Clock, failed, to, world
+from tests.support.recording_server import Recorder, http
 
 ARN = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000000000"
 OURS = Keys(KEY, Secret(SECRET), Secret("our-token"))

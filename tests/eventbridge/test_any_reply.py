@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.outcome import Answered, CallFailed, Delivered, Refresh, Reply, Split, TooLarge, judge
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
-from tests.eventbridge.batches import batch, destination
-from tests.eventbridge.recorder import Recorder, http
+from tests.support.batches import batch, destination
+from tests.support.recording_server import Recorder, http
 
 TARGET = destination(AccessKey("AKIACUSTOMER00000000", Secret("customer-secret")))
 ENTRIES = 2

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 
 from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
-from tests.eventbridge.batches import batch, destination
-from tests.eventbridge.recorder import Recorder, http
-from tests.eventbridge.signing import GOOD_KEY
+from tests.support.batches import batch, destination
+from tests.support.eventbridge_world import GOOD_KEY
+from tests.support.recording_server import Recorder, http
 
 
 def taken(event_id: str) -> bytes:

@@ -23,9 +23,9 @@ from pushrail_stream.eventbridge import signing
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.endpoint import Endpoint
 from pushrail_stream.eventbridge.signing import Keys
-from tests.eventbridge.batches import batch_of, destination, value
-from tests.eventbridge.recorder import Recorder, Request, http
-from tests.eventbridge.stock import stock_session
+from tests.support.batches import batch_of, destination, value
+from tests.support.recording_server import Recorder, Request, http
+from tests.support.stock_client import stock_session
 
 PROVEN_WITH = {"aiobotocore": "3.10", "botocore": "1.43", "aiohttp": "3.14"}
 ACCESS_KEY, SECRET = "AKIACUSTOMER00000000", "customer/secret+1"

@@ -29,7 +29,7 @@ from pushrail_stream.sandbox.bus import (
     ResetBefore,
     Rule,
 )
-from tests.eventbridge.signing import (
+from tests.support.eventbridge_world import (
     ASSUME,
     KEY,
     ON_ASSUME,

@@ -7,7 +7,7 @@ from pushrail_stream.core.outcome import BASE_CREDENTIALS_DENIED, REFUSED_BEFORE
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.own_identity import ROLES, DeniedRoles
 from pushrail_stream.sandbox.bus import CallError, Match, Rule
-from tests.eventbridge.signing import KEY, ON_ASSUME, SECRET, START, Clock, to, world
+from tests.support.eventbridge_world import KEY, ON_ASSUME, SECRET, START, Clock, to, world
 
 DENIED = Rule(CallError(403, "AccessDenied", "User: ... is not authorized to perform: sts:AssumeRole"), ON_ASSUME)
 

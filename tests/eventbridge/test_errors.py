@@ -26,9 +26,9 @@ from pushrail_stream.core.outcome import (
 )
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus
-from tests.eventbridge.batches import batch, destination
-from tests.eventbridge.recorder import CLOSE, NEVER, RESET, Recorder, http
-from tests.eventbridge.stock import stock_session
+from tests.support.batches import batch, destination
+from tests.support.recording_server import CLOSE, NEVER, RESET, Recorder, http
+from tests.support.stock_client import stock_session
 
 PATIENT_SECS = 20.0
 """For replies that come, however busy the machine is."""

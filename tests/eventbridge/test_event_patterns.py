@@ -15,8 +15,8 @@ from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.operations.onboarding import Onboarding
-from tests.eventbridge.batches import batch_of, destination
-from tests.eventbridge.stock import stock_session
+from tests.support.batches import batch_of, destination
+from tests.support.stock_client import stock_session
 
 KEY, SECRET = "AKIAMOTO000000000000", "moto"
 RULES = Onboarding(

@@ -12,9 +12,9 @@ import pytest
 from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, Reply
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.http import MAX_REPLY_BYTES
-from tests.eventbridge.batches import batch, destination
-from tests.eventbridge.recorder import Recorder, http
-from tests.eventbridge.signing import GOOD_KEY
+from tests.support.batches import batch, destination
+from tests.support.eventbridge_world import GOOD_KEY
+from tests.support.recording_server import Recorder, http
 
 TAKEN = json.dumps({"FailedEntryCount": 0, "Entries": [{"EventId": "event-1"}]}).encode()
 DENIED = json.dumps({"__type": "AccessDeniedException", "Message": "no"}).encode()

@@ -14,7 +14,7 @@ from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
 from pushrail_stream.core.outcome import Answered, Reply
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
-from tests.eventbridge.batches import BUS, batch, destination
+from tests.support.batches import BUS, batch, destination
 
 SILENT, ROLE = "AKIASILENT0000000000", "arn:aws:iam::123456789012:role/writer"
 

@@ -11,9 +11,9 @@ from pushrail_stream.core.outcome import Answered, BusStatus
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Garbage, Match, ResetBefore, Rule
 from pushrail_stream.sandbox.bus.faults import Effect
-from tests.eventbridge.batches import BUS, destination
-from tests.eventbridge.recorder import Recorder, http
-from tests.eventbridge.signing import ASSUME, KEY, ON_ASSUME, SECRET, to, world
+from tests.support.batches import BUS, destination
+from tests.support.eventbridge_world import ASSUME, KEY, ON_ASSUME, SECRET, to, world
+from tests.support.recording_server import Recorder, http
 
 OWN_KEY = AccessKey(KEY, Secret(SECRET))
 ON_LOOK = Match(operation="DescribeEventBus")

@@ -10,8 +10,8 @@ from moto.server import ThreadedMotoServer
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
-from tests.eventbridge.batches import BUS, batch_of, destination, value
-from tests.eventbridge.stock import stock_session
+from tests.support.batches import BUS, batch_of, destination, value
+from tests.support.stock_client import stock_session
 
 
 async def test_an_event_reaches_a_queue_by_a_rule() -> None:

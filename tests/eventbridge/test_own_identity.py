@@ -26,9 +26,9 @@ from pushrail_stream.core.outcome import (
 )
 from pushrail_stream.eventbridge.own_identity import OwnKeys
 from pushrail_stream.eventbridge.signing import Keys
-from tests.eventbridge.batches import batch, destination
-from tests.eventbridge.recorder import CLOSE, Recorder, http
-from tests.eventbridge.signing import ASSUME, GOOD_KEY, Clock, failed, to, world
+from tests.support.batches import batch, destination
+from tests.support.eventbridge_world import ASSUME, GOOD_KEY, Clock, failed, to, world
+from tests.support.recording_server import CLOSE, Recorder, http
 
 OURS = "arn:aws:iam::999999999999:role/ours"
 SECRET = "wJalrXUtnFEMIxK7MDENG"

@@ -9,8 +9,8 @@ from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.outcome import Answered, Reply
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Latency, Match, Rule
-from tests.eventbridge.batches import batch_of, destination, value
-from tests.eventbridge.signing import ASSUME, KEY, ON_ASSUME, SECRET, START, Clock, failed, keys_used, to, world
+from tests.support.batches import batch_of, destination, value
+from tests.support.eventbridge_world import ASSUME, KEY, ON_ASSUME, SECRET, START, Clock, failed, keys_used, to, world
 
 EXPIRED = ("PutEvents", "ExpiredTokenException", 400)
 

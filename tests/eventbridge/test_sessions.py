@@ -18,7 +18,7 @@ from pushrail_stream.sandbox.bus import (
     Rule,
     Times,
 )
-from tests.eventbridge.signing import (
+from tests.support.eventbridge_world import (
     ASSUME,
     ON_ASSUME,
     ROLE,

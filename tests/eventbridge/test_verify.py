@@ -13,9 +13,9 @@ from pushrail_stream.core.destination import AccessKey, Auth, Destination, Secre
 from pushrail_stream.eventbridge.bus import EventBridgeOptions
 from pushrail_stream.eventbridge.verify import TEST_EVENT, Step, verify
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Garbage, Match, Rule, Sequence
-from tests.eventbridge.batches import BUS, destination
-from tests.eventbridge.recorder import Recorder, http
-from tests.eventbridge.signing import ASSUME, GOOD_KEY, KEY, ROLE, SECRET
+from tests.support.batches import BUS, destination
+from tests.support.eventbridge_world import ASSUME, GOOD_KEY, KEY, ROLE, SECRET
+from tests.support.recording_server import Recorder, http
 
 OTHER_ACCOUNT = "210987654321"
 

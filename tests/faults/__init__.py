@@ -37,7 +37,7 @@ Kafka
     test_a_record_that_fits_only_compressed_blocks_the_partition
 
 Accounting
-  a metric counts twice, or not at all: test_duplicate_metric_identity (every worker of `e2e.world.running` has to
+  a metric counts twice, or not at all: test_duplicate_metric_identity (every worker of `support.workers.running` has to
     balance besides)
   a limit is accepted and not enforced: test_limit_accepted_but_not_enforced, test_limits_that_bound_a_call_bound_it,
     test_calls_under_way_are_bounded (calls a second: pipeline/test_batches; what a worker holds: e2e/test_delivery)

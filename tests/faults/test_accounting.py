@@ -19,8 +19,20 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, EntryError, Latency, Match, Probability, Rule, Times
 from pushrail_stream.settings import Settings
 from pushrail_stream.worker import open_registry
-from tests.e2e.world import bus_arn, committed, destination, ends, event, produce, read_all, running
-from tests.faults.world import LATENCY_SECS, max_in_flight, outside, until
+from tests.support.workers import (
+    LATENCY_SECS,
+    bus_arn,
+    committed,
+    destination,
+    ends,
+    event,
+    max_in_flight,
+    outside,
+    produce,
+    read_all,
+    running,
+    until,
+)
 
 pytestmark = pytest.mark.kafka
 SHIPPED = Path(__file__).parents[2] / "config" / "destinations"

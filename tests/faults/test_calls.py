@@ -6,8 +6,20 @@ import pytest
 
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Latency, Match, Rule, Times
-from tests.e2e.world import committed, destination, ends, event, produce, running
-from tests.faults.world import LATENCY_SECS, PATIENT, attempts, letters, max_in_flight, outside
+from tests.support.workers import (
+    LATENCY_SECS,
+    PATIENT,
+    attempts,
+    committed,
+    destination,
+    ends,
+    event,
+    letters,
+    max_in_flight,
+    outside,
+    produce,
+    running,
+)
 
 pytestmark = pytest.mark.kafka
 

@@ -15,9 +15,8 @@ from pushrail_stream.registry import Catalog, Keyring, parse_document, to_docume
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, Latency, Match, Rule
-from tests.e2e.world import KEY_ID, SECRET, bus_arn, destination, event, produce, running
-from tests.faults.world import letters, outside
-from tests.registry.keys import keyring, ring
+from tests.support.sealing_keys import keyring, ring
+from tests.support.workers import KEY_ID, SECRET, bus_arn, destination, event, letters, outside, produce, running
 
 pytestmark = pytest.mark.kafka
 OURS = ("AKIABASE000000000000", "base-secret")

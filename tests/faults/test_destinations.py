@@ -13,8 +13,7 @@ from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.core.signals import Suspended
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, Match, Rule
-from tests.e2e.world import bus_arn, destination, event, produce, read_all, running
-from tests.faults.world import letters, outside
+from tests.support.workers import bus_arn, destination, event, letters, outside, produce, read_all, running
 
 pytestmark = pytest.mark.kafka
 ROLE = "arn:aws:iam::123456789012:role/Gone"

@@ -18,21 +18,23 @@ from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Latency, Match, Rule
 from pushrail_stream.settings import ClientProperties, Settings
 from tests.e2e.test_command import FAILED, WORKERS, worker, write_world
-from tests.e2e.world import (
+from tests.support.workers import (
     PARTITIONS,
     bus_arn,
     committed,
     destination,
     ends,
     event,
+    letters,
     make_topics,
     open_bus,
+    outside,
     produce,
     read_all,
     running,
     settings_for,
+    until,
 )
-from tests.faults.world import letters, outside, until
 
 pytestmark = pytest.mark.kafka
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pushrail_stream.errors import Failed
 from pushrail_stream.ingest.api_keys import ApiKeys, Change, parse_keys, with_key_revoked, with_new_key
 from pushrail_stream.registry.store import replace_file
-from tests.ingest.door import NOW
+from tests.support.ingest_server import NOW
 
 
 def test_a_key_opens_for_its_vendor_and_the_file_does_not_hold_it(tmp_path: Path) -> None:

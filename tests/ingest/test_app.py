@@ -21,8 +21,8 @@ from pushrail_stream.core.event import Event, decode
 from pushrail_stream.ingest.errors import Refusal
 from pushrail_stream.ingest.request import filled, split
 from pushrail_stream.ports.kafka import RecordTooLarge
-from tests.e2e.world import destination
-from tests.ingest.door import EVENT, Door, event, ingest_door
+from tests.support.ingest_server import EVENT, Door, event, ingest_door
+from tests.support.workers import destination
 
 PROBLEM = "application/problem+json"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

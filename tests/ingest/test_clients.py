@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.ingest.door import Door, event, ingest_door
-from tests.tools import needed_tool
+from tests.support.ingest_server import Door, event, ingest_door
+from tests.support.tools import needed_tool
 
 PROGRAM = Path(__file__).parents[1] / "fixtures" / "PostEvent.java"
 

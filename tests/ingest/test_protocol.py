@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.ingest.door import Door, event, ingest_door
+from tests.support.ingest_server import Door, event, ingest_door
 
 HEAD = "POST /v1/events HTTP/1.1\r\nHost: x\r\n"
 PROBLEM = b"content-type: application/problem+json"

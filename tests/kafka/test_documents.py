@@ -16,8 +16,8 @@ from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaPublisher
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
-from tests.conftest import LocalKafkaFactory, NewTopic
-from tests.kafka_server import topics
+from tests.support.kafka import topics
+from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
 
 pytestmark = pytest.mark.kafka
 

@@ -19,8 +19,8 @@ from pushrail_stream.kafka.producer import FLUSH_SECS, KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.ports.kafka import ClientStatistics, ProducerRecord, RecordMetadata
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
-from tests.conftest import LocalKafkaFactory, NewTopic
-from tests.kafka_server.topics import create_topic, unique_name
+from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
+from tests.support.kafka.topics import create_topic, unique_name
 
 NOWHERE = "127.0.0.1:1"
 

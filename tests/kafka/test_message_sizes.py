@@ -28,8 +28,8 @@ from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.sizes import largest_batch, max_message_bytes
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata, RecordTooLarge
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from tests.conftest import LocalKafkaFactory
-from tests.kafka_server.topics import create_topic, unique_name
+from tests.support.kafka.fixtures import LocalKafkaFactory
+from tests.support.kafka.topics import create_topic, unique_name
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 LIMIT = 20_000

@@ -18,9 +18,9 @@ from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.ports.kafka import ProducerRecord
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from tests.kafka_server import distribution
-from tests.kafka_server.local import java_command
-from tests.kafka_server.topics import fresh_topic
+from tests.support.kafka import distribution
+from tests.support.kafka.local import java_command
+from tests.support.kafka.topics import fresh_topic
 
 PARTITIONS: Final = 12
 MURMUR2: Final = {

@@ -13,7 +13,7 @@ from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaLog
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from tests.faults.world import until
+from tests.support.workers import until
 
 IMPATIENT: Final = {"delivery.timeout.ms": 500, "reconnect.backoff.max.ms": 200}
 """What holds for records that are written again when they fail is not the log's, which has one try."""

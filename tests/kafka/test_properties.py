@@ -16,7 +16,7 @@ from pushrail_stream.kafka.numbers import whole
 from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.properties import CONSUMER_ONLY, PRODUCER_ONLY
 from pushrail_stream.settings import ALIASES, Settings, SettingsError
-from tests.kafka_server.librdkafka import Known, known_properties, read_back
+from tests.support.kafka.librdkafka import Known, known_properties, read_back
 
 SECRET: Final = "hunter2-S3cr3t"
 SAMPLES: Final = {

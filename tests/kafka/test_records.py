@@ -11,8 +11,8 @@ from pushrail_stream.core.record import NOT_UTF8, Headers, Record
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.records import records_of
 from pushrail_stream.kafka.scan import Scan
-from tests.kafka_server import topics
-from tests.kafka_server.wire import write_raw
+from tests.support.kafka import topics
+from tests.support.kafka.wire import write_raw
 
 pytestmark = pytest.mark.kafka
 

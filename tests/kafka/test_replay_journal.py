@@ -14,7 +14,7 @@ from pushrail_stream.kafka import replay_journal as module
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
-from tests.kafka_server import topics
+from tests.support.kafka import topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 

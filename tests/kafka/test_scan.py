@@ -14,9 +14,9 @@ from pushrail_stream.kafka import scan as module
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
-from tests.conftest import NewTopic
-from tests.kafka_server import topics
-from tests.kafka_server.wire import write_raw
+from tests.support.kafka import topics
+from tests.support.kafka.fixtures import NewTopic
+from tests.support.kafka.wire import write_raw
 
 pytestmark = pytest.mark.kafka
 HOUR_MS = 3_600_000

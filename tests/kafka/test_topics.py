@@ -30,10 +30,10 @@ from pushrail_stream.kafka.topic_rules import TopicFacts
 from pushrail_stream.kafka.topics import check_topics, create_topics, describe_topics, plan_topics, topics_named
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings import Settings
-from tests.conftest import LocalKafkaFactory
-from tests.kafka_server import distribution
-from tests.kafka_server.local import java_command
-from tests.kafka_server.topics import create_topic, delete_topics
+from tests.support.kafka import distribution
+from tests.support.kafka.fixtures import LocalKafkaFactory
+from tests.support.kafka.local import java_command
+from tests.support.kafka.topics import create_topic, delete_topics
 
 DELAY_SECS: Final = 1_800
 ROLES: Final = ("events", "retry", "dlq", "attempts", "destinations", "replays")

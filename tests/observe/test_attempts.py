@@ -15,8 +15,8 @@ from pushrail_stream.core.record import Record
 from pushrail_stream.core.retry import DeadLetter, RetryInMemory, Settled
 from pushrail_stream.core.signals import Backpressure, CopyFailed, DeadLettered, Skipped
 from pushrail_stream.observe.attempts import AttemptsLog
-from tests.observe.signals import AT_MS, attempted, event_of, letter
-from tests.pipeline.records import (
+from tests.support.pipeline_world import HANGS, World
+from tests.support.records import (
     DLQ,
     EVENTS,
     RETRY,
@@ -33,8 +33,8 @@ from tests.pipeline.records import (
     retry_record,
     take_all,
 )
-from tests.pipeline.world import HANGS, World
-from tests.virtual_time import in_virtual_time
+from tests.support.signals import AT_MS, attempted, event_of, letter
+from tests.support.virtual_time import in_virtual_time
 
 CONTRACT: Final = frozenset(
     [

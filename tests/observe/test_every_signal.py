@@ -63,8 +63,8 @@ from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.tracing import Tracing
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.pipeline import Observer
-from tests.observe.signals import AT_MS, attempted, event_of, letter, lines
-from tests.pipeline.records import destination, record
+from tests.support.records import destination, record
+from tests.support.signals import AT_MS, attempted, event_of, letter, lines
 
 TRACED: Final = x_ray_header(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 EVENT: Final = event_of(record(7))._replace(trace_header=TRACED)

@@ -5,8 +5,8 @@ import io
 from pushrail_stream.core.signals import KafkaTrouble, Signal
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import LogObserver, open_log
-from tests.observe.signals import BrokenPipe, lines
-from tests.pipeline.world import Seen
+from tests.support.pipeline_world import Seen
+from tests.support.signals import BrokenPipe, lines
 
 
 def fail(signal: Signal) -> None:

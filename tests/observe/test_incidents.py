@@ -28,8 +28,8 @@ from pushrail_stream.core.signals import (
     Suspended,
 )
 from pushrail_stream.observe.incidents import RecentIncidents
-from tests.observe.signals import attempted, letter
-from tests.pipeline.records import EVENTS, destination
+from tests.support.records import EVENTS, destination
+from tests.support.signals import attempted, letter
 
 
 def told(*signals: Signal) -> list[tuple[str, str, str, str]]:

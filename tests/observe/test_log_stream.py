@@ -15,7 +15,7 @@ import pytest
 
 from pushrail_stream.observe.log_stream import LogStream
 from pushrail_stream.observe.logging import open_log
-from tests.observe.signals import BrokenPipe
+from tests.support.signals import BrokenPipe
 
 
 @pytest.fixture(autouse=True)

@@ -39,10 +39,10 @@ from pushrail_stream.core.signals import (
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import LogObserver, forward_log, open_log
-from tests.observe.signals import AT_MS, Terminal, attempted, event_of, letter, lines
-from tests.pipeline.records import EVENTS, always, destination, failed, raw, record, records
-from tests.pipeline.world import World
-from tests.virtual_time import in_virtual_time
+from tests.support.pipeline_world import World
+from tests.support.records import EVENTS, always, destination, failed, raw, record, records
+from tests.support.signals import AT_MS, Terminal, attempted, event_of, letter, lines
+from tests.support.virtual_time import in_virtual_time
 
 P3 = Partition(EVENTS, 3)
 OURS = Retryable("BaseCredentialsMissing", "no credentials of our own", ours=True)

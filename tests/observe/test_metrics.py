@@ -36,8 +36,8 @@ from pushrail_stream.pipeline.dispatcher import DispatcherStats
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import SignIns
-from tests.observe.signals import AT_MS, attempted, event_of, letter
-from tests.pipeline.records import record
+from tests.support.records import record
+from tests.support.signals import AT_MS, attempted, event_of, letter
 
 
 def shown(*signals: Signal, metrics: Metrics | None = None) -> dict[tuple[Any, ...], float]:

@@ -24,8 +24,8 @@ from pushrail_stream.pipeline.bus_monitor import MissingBusStats
 from pushrail_stream.pipeline.dispatcher import DestinationStats, DispatcherStats
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.pipeline import Incident
-from tests.pipeline.records import destination
-from tests.tools import needed_tool
+from tests.support.records import destination
+from tests.support.tools import needed_tool
 
 AT_MS = 1_780_000_000_000
 LANES = [

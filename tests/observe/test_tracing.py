@@ -21,8 +21,8 @@ from pushrail_stream.core.signals import Attempted, Backpressure, Consumed, Dead
 from pushrail_stream.errors import Failed
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.observe.tracing import Tracing, open_tracing
-from tests.observe.signals import AT_MS, attempted, event_of, letter
-from tests.pipeline.records import record
+from tests.support.records import record
+from tests.support.signals import AT_MS, attempted, event_of, letter
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED = f"00-{TRACE}-{SPAN}-01"

@@ -30,7 +30,7 @@ from pushrail_stream.operations.attempts import (
     read_attempt,
     row_of,
 )
-from tests.operations.samples import AT_MS, record, said
+from tests.support.attempt_records import AT_MS, record, said
 
 FILTERS = [
     AttemptFilter(key="key-4"),

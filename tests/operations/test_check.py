@@ -21,8 +21,8 @@ from pushrail_stream.operations.check import Check, Tally, Topic
 from pushrail_stream.operations.dead_letters import Letter, read_letter
 from pushrail_stream.operations.spill import Spill, SpilledEvent
 from pushrail_stream.registry import DestinationIndex
-from tests.operations.samples import said
 from tests.operations.test_replay import AT, destination, event_record
+from tests.support.attempt_records import said
 
 PARTITION = event_record(0).partition
 A, B = destination(0), destination(0, id="dst_b")

@@ -11,7 +11,7 @@ from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.operations.attempts import read_attempt
 from pushrail_stream.operations.destination_health import Standing, Standings, SwallowedDeliveries
-from tests.operations.samples import AT_MS, said
+from tests.support.attempt_records import AT_MS, said
 
 DELIVERED = {"status": "delivered"}
 THROTTLED = {"status": "retrying", "reason": "throttled", "code": "ThrottlingException"}

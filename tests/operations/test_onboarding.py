@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.operations.onboarding import Onboarding, _hcl, new_external_id
 from pushrail_stream.registry import Parsed, parse_document
-from tests.operations import hcl
+from tests.support import hcl
 
 PLAIN = Onboarding(
     vendor="acme",

@@ -18,8 +18,8 @@ from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Keyring, Refusal
 from pushrail_stream.registry.json_document import sealed_in
 from pushrail_stream.registry.sealing import Place
-from tests.registry.documents import ACCESS_KEY, customer
-from tests.registry.keys import no_kms, ring
+from tests.support.documents import ACCESS_KEY, customer
+from tests.support.sealing_keys import no_kms, ring
 
 FIELD = "auth.secretAccessKey"
 

@@ -19,8 +19,9 @@ from pushrail_stream.core.record import Origin, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy, Tier
 from pushrail_stream.core.signals import Skipped
 from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
-from tests.pipeline.peers import Settled
-from tests.pipeline.records import (
+from tests.support.fake_ports import Settled
+from tests.support.pipeline_world import HANGS, RETRIES, Worker, World
+from tests.support.records import (
     DLQ,
     EVENTS,
     P0,
@@ -36,8 +37,7 @@ from tests.pipeline.records import (
     record,
     take_all,
 )
-from tests.pipeline.world import HANGS, RETRIES, Worker, World
-from tests.virtual_time import run, virtual_loop
+from tests.support.virtual_time import run, virtual_loop
 
 DOCUMENTS: Final = (
     destination("one"),

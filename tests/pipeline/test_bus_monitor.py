@@ -11,9 +11,9 @@ from pushrail_stream.core.destination import AssumeRole, Destination
 from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.core.signals import BusFound, BusMissing
 from pushrail_stream.pipeline.assignment import BufferLimits
-from tests.pipeline.records import P0, START_MS, always, destination, failed, record, records
-from tests.pipeline.world import HANGS, Worker, World
-from tests.virtual_time import in_virtual_time, virtual_loop
+from tests.support.pipeline_world import HANGS, Worker, World
+from tests.support.records import P0, START_MS, always, destination, failed, record, records
+from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 
 def looks(world: World, name: str = "dst_acme") -> list[float]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from tests.pipeline.records import destination, record
-from tests.pipeline.world import World
-from tests.virtual_time import in_virtual_time
+from tests.support.pipeline_world import World
+from tests.support.records import destination, record
+from tests.support.virtual_time import in_virtual_time
 
 
 @in_virtual_time

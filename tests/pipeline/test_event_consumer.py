@@ -13,7 +13,8 @@ from pushrail_stream.core.text import MAX_MESSAGE_BYTES
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
-from tests.pipeline.records import (
+from tests.support.pipeline_world import HANGS, Seen, World
+from tests.support.records import (
     P0,
     P1,
     always,
@@ -24,8 +25,7 @@ from tests.pipeline.records import (
     record,
     records,
 )
-from tests.pipeline.world import HANGS, Seen, World
-from tests.virtual_time import in_virtual_time
+from tests.support.virtual_time import in_virtual_time
 
 FLOWS = FlowControl(hold=False, full=frozenset())
 

@@ -7,9 +7,9 @@ import random
 import pytest
 
 from pushrail_stream.core.outcome import Reply
-from tests.pipeline.records import P0, always, destination, failed, record, take_all
-from tests.pipeline.world import RETRIES, World
-from tests.virtual_time import in_virtual_time, virtual_loop
+from tests.support.pipeline_world import RETRIES, World
+from tests.support.records import P0, always, destination, failed, record, take_all
+from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 SECS = 120
 WORSE = 2.0

@@ -8,7 +8,8 @@ from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Retryable
 from pushrail_stream.core.signals import Attempted, Backpressure, CopyFailed, MovedToRetry
 from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
-from tests.pipeline.records import (
+from tests.support.pipeline_world import HANGS, World
+from tests.support.records import (
     EVENTS,
     P0,
     P1,
@@ -23,8 +24,7 @@ from tests.pipeline.records import (
     records,
     take_all,
 )
-from tests.pipeline.world import HANGS, World
-from tests.virtual_time import in_virtual_time
+from tests.support.virtual_time import in_virtual_time
 
 FLOWS = FlowControl(hold=False, full=frozenset())
 

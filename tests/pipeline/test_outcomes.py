@@ -13,7 +13,8 @@ from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Answered, EntryResult, Reply
 from pushrail_stream.core.retry import RetryInMemory, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Suspended
-from tests.pipeline.records import (
+from tests.support.pipeline_world import HANGS, World
+from tests.support.records import (
     DLQ,
     P0,
     always,
@@ -29,8 +30,7 @@ from tests.pipeline.records import (
     take_all,
     with_access_key,
 )
-from tests.pipeline.world import HANGS, World
-from tests.virtual_time import in_virtual_time, virtual_loop
+from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 TEN = [str(n) for n in range(10)]
 

@@ -11,7 +11,8 @@ from pushrail_stream.core.destination import AccessKey, Limits, Secret
 from pushrail_stream.core.lane import PROBE_ROOM
 from pushrail_stream.core.signals import Attempted, Resumed, Suspended
 from pushrail_stream.pipeline.assignment import BufferLimits
-from tests.pipeline.records import (
+from tests.support.pipeline_world import HANGS, Worker, World
+from tests.support.records import (
     DLQ,
     P0,
     RETRY,
@@ -29,8 +30,7 @@ from tests.pipeline.records import (
     retry_record,
     take_all,
 )
-from tests.pipeline.world import HANGS, Worker, World
-from tests.virtual_time import in_virtual_time, virtual_loop
+from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 BLOCKED = failed("AccessDeniedException", 400)
 DOWN = failed("503", 503)

@@ -13,9 +13,9 @@ from pushrail_stream.pipeline.reading import Reading, Readings
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from pushrail_stream.ports.pipeline import SkipOrder
-from tests.pipeline.records import P0, destination, record, records
-from tests.pipeline.world import World
-from tests.virtual_time import in_virtual_time
+from tests.support.pipeline_world import World
+from tests.support.records import P0, destination, record, records
+from tests.support.virtual_time import in_virtual_time
 
 
 class Reader:

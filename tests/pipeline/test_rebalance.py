@@ -10,7 +10,8 @@ import pytest
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.offsets import Committable, OffsetTracker, encode_metadata
 from pushrail_stream.core.signals import PartitionsRevoked
-from tests.pipeline.records import (
+from tests.support.pipeline_world import HANGS, World
+from tests.support.records import (
     P0,
     P1,
     Answer,
@@ -26,8 +27,7 @@ from tests.pipeline.records import (
     records,
     take_all,
 )
-from tests.pipeline.world import HANGS, World
-from tests.virtual_time import in_virtual_time, virtual_loop
+from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 
 @in_virtual_time

@@ -6,7 +6,8 @@ import pytest
 
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.signals import Attempted, Resumed, Skipped, Suspended
-from tests.pipeline.records import (
+from tests.support.pipeline_world import World
+from tests.support.records import (
     RETRY,
     Answer,
     always,
@@ -20,8 +21,7 @@ from tests.pipeline.records import (
     retry_record,
     take_all,
 )
-from tests.pipeline.world import World
-from tests.virtual_time import in_virtual_time
+from tests.support.virtual_time import in_virtual_time
 
 PARTITION = Partition(RETRY.topic, 1)
 """Where no copies of this customer's go."""

@@ -12,7 +12,8 @@ from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Backpressure, PartitionsRevoked, Skipped
 from pushrail_stream.core.text import MAX_TIME_MS, MIN_TIME_MS, format_rfc3339
 from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
-from tests.pipeline.records import (
+from tests.support.pipeline_world import HANGS, RETRIES, World
+from tests.support.records import (
     DLQ,
     EVENTS,
     P0,
@@ -32,8 +33,7 @@ from tests.pipeline.records import (
     take_all,
     without,
 )
-from tests.pipeline.world import HANGS, RETRIES, World
-from tests.virtual_time import in_virtual_time
+from tests.support.virtual_time import in_virtual_time
 
 FLOWS = FlowControl(hold=False, full=frozenset())
 DAY = 86_400

@@ -7,10 +7,10 @@ import pytest
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.signals import Attempted, Consumed, Signal
 from pushrail_stream.pipeline.assignment import PartitionStats
-from tests.pipeline.peers import HANGS
-from tests.pipeline.records import P0, always, destination, failed, in_turn, record, records, take_all
-from tests.pipeline.world import World
-from tests.virtual_time import in_virtual_time
+from tests.support.fake_ports import HANGS
+from tests.support.pipeline_world import World
+from tests.support.records import P0, always, destination, failed, in_turn, record, records, take_all
+from tests.support.virtual_time import in_virtual_time
 
 
 @in_virtual_time

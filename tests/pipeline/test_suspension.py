@@ -9,7 +9,8 @@ import pytest
 
 from pushrail_stream.core.outcome import CallFailed
 from pushrail_stream.core.signals import Resumed, Suspended
-from tests.pipeline.records import (
+from tests.support.pipeline_world import World
+from tests.support.records import (
     P0,
     always,
     answered,
@@ -23,8 +24,7 @@ from tests.pipeline.records import (
     records,
     take_all,
 )
-from tests.pipeline.world import World
-from tests.virtual_time import in_virtual_time
+from tests.support.virtual_time import in_virtual_time
 
 BLOCKED = failed("AccessDeniedException", 400)
 

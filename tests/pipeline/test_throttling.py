@@ -13,7 +13,8 @@ from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Reply
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Slowed
-from tests.pipeline.records import (
+from tests.support.pipeline_world import World
+from tests.support.records import (
     P0,
     RETRY,
     always,
@@ -29,8 +30,7 @@ from tests.pipeline.records import (
     retry_record,
     take_all,
 )
-from tests.pipeline.world import World
-from tests.virtual_time import in_virtual_time, virtual_loop
+from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 SLOW_DOWN = failed("ThrottlingException", 400, "Rate exceeded")
 TEN = [str(n) for n in range(10)]

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.virtual_time import Deadlock, VirtualClock, in_virtual_time, run, virtual_loop
+from tests.support.virtual_time import Deadlock, VirtualClock, in_virtual_time, run, virtual_loop
 
 
 @in_virtual_time

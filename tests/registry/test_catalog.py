@@ -18,7 +18,7 @@ from pushrail_stream.core.destination import AccessKey
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Catalog, Parsed, Problem, parse_document
 from pushrail_stream.registry.catalog import CatalogChange
-from tests.registry.documents import customer
+from tests.support.documents import customer
 
 
 def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.ports.pipeline import Directory
 from pushrail_stream.registry import Catalog, Caveat, Refusal, RegistryError, parse_document
-from tests.registry import documents
-from tests.registry.documents import ACCESS_KEY, customer, document, write
+from tests.support import documents
+from tests.support.documents import ACCESS_KEY, customer, document, write
 
 
 def load(path: Path, **environ: str) -> tuple[Catalog, list[Refusal]]:

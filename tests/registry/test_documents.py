@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Limits, Secret
 from pushrail_stream.registry import Parsed, Problem, parse_document, to_document
 from pushrail_stream.registry.documents import NO_CREDENTIALS, stand_in
-from tests.registry.documents import ACCESS_KEY, EXAMPLE, document
+from tests.support.documents import ACCESS_KEY, EXAMPLE, document
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 SHIPPED = Path(__file__).parents[2] / "config" / "destinations" / "acme-8K2zRq.json"

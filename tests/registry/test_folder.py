@@ -19,9 +19,9 @@ from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, Regist
 from pushrail_stream.errors import Failed, TopicRecreated
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Catalog, Folder, RegistryError, RegistryWatcher, folder, watcher
-from tests.hung import hung_mount, until_stuck
-from tests.registry.documents import ACCESS_KEY, customer, write
 from tests.registry.test_catalog import parse
+from tests.support.documents import ACCESS_KEY, customer, write
+from tests.support.hung_mount import hung_mount, until_stuck
 
 IN_FORCE_SECS = 5.0
 """What is promised."""

@@ -31,8 +31,8 @@ from pushrail_stream.registry import (
 )
 from pushrail_stream.registry.json_document import sealed_in, with_secret
 from pushrail_stream.registry.sealing import LocalKey, Place
-from tests.registry.documents import ACCESS_KEY, customer, document, load, write
-from tests.registry.keys import keyring, no_kms, ring
+from tests.support.documents import ACCESS_KEY, customer, document, load, write
+from tests.support.sealing_keys import keyring, no_kms, ring
 
 SECRET = Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
 FIELD = "auth.secretAccessKey"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.registry.sealing import LocalKey, Place, Token, seal, unseal
-from tests.registry.keys import PLACE
+from tests.support.sealing_keys import PLACE
 
 KEY_BYTES = bytes(range(32))
 KEY = LocalKey(KEY_BYTES)

@@ -10,8 +10,8 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker, EmbeddedBrokerError
-from tests.kafka_server.roundtrip import consume, produce
-from tests.kafka_server.topics import unique_name
+from tests.support.kafka.roundtrip import consume, produce
+from tests.support.kafka.topics import unique_name
 
 
 def test_records_come_back_as_they_went_in(embedded_broker: EmbeddedBroker) -> None:

@@ -28,7 +28,7 @@ from pushrail_stream.sandbox.bus import (
     rules_from_json,
     rules_to_json,
 )
-from tests.sandbox.bus_clients import BUS, KEY, OTHER_BUS, ROLE, client, declare, entry, refusal
+from tests.support.bus_clients import BUS, KEY, OTHER_BUS, ROLE, client, declare, entry, refusal
 
 if TYPE_CHECKING:
     from pushrail_stream.sandbox.bus.faults import Effect

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus
-from tests.sandbox.bus_clients import (
+from tests.support.bus_clients import (
     ACCOUNT,
     BUS,
     KEY,

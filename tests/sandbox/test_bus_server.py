@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import SSLError
 
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus, Hang, Latency, Rule, Times, run_bus
-from tests.sandbox.bus_clients import (
+from tests.support.bus_clients import (
     BUS,
     KEY,
     ROLE,

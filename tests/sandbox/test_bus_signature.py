@@ -6,7 +6,7 @@ import pytest
 
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus
 from pushrail_stream.sandbox.bus.server import wall_clock
-from tests.sandbox.bus_clients import KEY, client, declare, entry, refusal, send, signed, whole
+from tests.support.bus_clients import KEY, client, declare, entry, refusal, send, signed, whole
 
 
 async def test_a_wrong_secret_does_not_match() -> None:

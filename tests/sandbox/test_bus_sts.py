@@ -24,7 +24,7 @@ from pushrail_stream.sandbox.bus import (
     Times,
 )
 from pushrail_stream.sandbox.bus.server import wall_clock
-from tests.sandbox.bus_clients import ACCOUNT, KEY, OTHER_BUS, ROLE, client, declare, entry, refusal
+from tests.support.bus_clients import ACCOUNT, KEY, OTHER_BUS, ROLE, client, declare, entry, refusal
 
 if TYPE_CHECKING:
     from pushrail_stream.sandbox.bus.faults import Effect

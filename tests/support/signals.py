@@ -12,7 +12,7 @@ from pushrail_stream.core.outcome import Outcome
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.retry import DeadReason, Decision
 from pushrail_stream.core.signals import Attempted, EntryAttempted
-from tests.pipeline.records import destination, record
+from tests.support.records import destination, record
 
 AT_MS = 1_780_000_000_000
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.kafka_server import distribution
-from tests.kafka_server.local import QUICK_SETTINGS, LocalKafka
+from tests.support.kafka import distribution
+from tests.support.kafka.local import QUICK_SETTINGS, LocalKafka
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The operator's desk: settings and documents in a folder, and the commands as processes."""
+"""The command line: run in this process (Shell), or as processes with settings and documents in a folder (Desk)."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from pushrail_stream.cli import execute
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.registry import to_document
 from pushrail_stream.settings import Settings
-from tests.e2e.world import SECRET
+from tests.support.workers import SECRET
 
 
 class Desk:
@@ -84,3 +86,21 @@ class Desk:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
+
+
+Run = tuple[int, str, str]
+"""Exit code, stdout, stderr."""
+
+
+class Shell:
+    """Runs commands; whatever they print must hold none of the secrets."""
+
+    def __init__(self, capsys: pytest.CaptureFixture[str], secrets: Sequence[str]) -> None:
+        self._capsys = capsys
+        self._secrets = secrets
+
+    def __call__(self, *arguments: str) -> Run:
+        code = execute(arguments)
+        out, err = self._capsys.readouterr()
+        assert not any(secret in out + err for secret in self._secrets)
+        return code, out, err

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import pytest
 
-from tests.kafka_server import distribution
-from tests.kafka_server.choose import WHAT_TO_INSTALL, Missing, RealKafka, start_real_kafka
-from tests.kafka_server.local import LocalKafka
+from tests.support.kafka import distribution
+from tests.support.kafka.choose import WHAT_TO_INSTALL, Missing, RealKafka, start_real_kafka
+from tests.support.kafka.local import LocalKafka
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

@@ -32,9 +32,9 @@ from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.retry_consumer import RetryConsumer
 from pushrail_stream.pipeline.settlement import Settlement
 from pushrail_stream.ports.pipeline import Observer
-from tests.pipeline.peers import HANGS, RETRY_PARTITIONS, Account, Documents, KeptTopics, ScriptedBus, Seen, Settled
-from tests.pipeline.records import DLQ, EVENTS, P0
-from tests.virtual_time import VirtualClock, virtual_loop
+from tests.support.fake_ports import HANGS, RETRY_PARTITIONS, Account, Documents, KeptTopics, ScriptedBus, Seen, Settled
+from tests.support.records import DLQ, EVENTS, P0
+from tests.support.virtual_time import VirtualClock, virtual_loop
 
 __all__ = ["HANGS", "RETRIES", "Seen", "Worker", "World"]
 

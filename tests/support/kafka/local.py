@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from tests.kafka_server import distribution
+from tests.support.kafka import distribution
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,7 @@ from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Secret
 from pushrail_stream.core.outcome import CallFailed, Reply
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus, Match
-from tests.eventbridge.batches import BUS, batch, destination
+from tests.support.batches import BUS, batch, destination
 
 ROLE = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"
 ASSUME = AssumeRole(ROLE, "acme-ext-7Pq2")

@@ -1,6 +1,6 @@
 """CPU time of PutEvents: the stock client against ours, over TLS to a server in another process.
 
-``python -m tests.eventbridge.bench_put_events`` prints one line of JSON. Time is that of this process alone, per event
+``python -m tests.bench.put_events`` prints one line of JSON. Time is that of this process alone, per event
 of ~0.75 KB, with an assumed role's session token, 32 calls in flight, uvloop; medians of interleaved runs.
 """
 
@@ -29,7 +29,7 @@ from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
-from tests.eventbridge.batches import batch_of, destination, value
+from tests.support.batches import batch_of, destination, value
 
 IN_FLIGHT: Final = 32
 RUNS: Final = 5
@@ -119,7 +119,7 @@ def _server(entries: int) -> Iterator[str]:
         ca, certificate = Path(folder) / "ca.pem", Path(folder) / "server.pem"
         authority.cert_pem.write_to_path(str(ca))
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
-        command = [sys.executable, "-m", "tests.eventbridge.canned_server", str(certificate), str(entries)]
+        command = [sys.executable, "-m", "tests.bench.canned_server", str(certificate), str(entries)]
         before = dict(os.environ)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             os.environ |= {"AWS_CA_BUNDLE": str(ca), "AWS_ACCESS_KEY_ID": "AKIABASE", "AWS_SECRET_ACCESS_KEY": "base"}

@@ -19,8 +19,8 @@ from pushrail_stream.core.outcome import Answered, BusStatus, Reply
 from pushrail_stream.core.record import Headers, Origin, Partition, Record
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.ports.pipeline import PublishError
-from tests.pipeline.records import DLQ, Answer, keys, take_all
-from tests.virtual_time import VirtualClock, virtual_loop
+from tests.support.records import DLQ, Answer, keys, take_all
+from tests.support.virtual_time import VirtualClock, virtual_loop
 
 Settled = tuple[str, Origin]
 """Destination (empty: none) and event of something delivered, dead-lettered, moved to a retry topic or skipped."""

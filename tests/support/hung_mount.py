@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from tests.tools import UNCHECKED
+from tests.support.tools import UNCHECKED
 
 _DEVICE: Final = "/dev/fuse"
 _DETACH: Final = 2

@@ -16,16 +16,16 @@ import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import AdminClient
 
-from tests.kafka_server import distribution
-from tests.kafka_server.choose import start_real_kafka
-from tests.kafka_server.local import LocalKafka, LocalKafkaError
-from tests.kafka_server.roundtrip import consume, produce
-from tests.kafka_server.topics import create_topic, fresh_topic
+from tests.support.kafka import distribution
+from tests.support.kafka.choose import start_real_kafka
+from tests.support.kafka.local import LocalKafka, LocalKafkaError
+from tests.support.kafka.roundtrip import consume, produce
+from tests.support.kafka.topics import create_topic, fresh_topic
 
 if TYPE_CHECKING:
-    from tests.conftest import LocalKafkaFactory, NewTopic
+    from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 
 
 def test_records_come_back_as_they_went_in(real_kafka: str) -> None:
@@ -83,7 +83,7 @@ def test_a_broker_never_started_has_no_address() -> None:
 def test_nothing_is_left_when_the_tests_are_killed(local_kafka_factory: LocalKafkaFactory) -> None:
     local_kafka_factory().close()  # so that whatever is missing is known, and fetched, before the clock runs
     code = """
-from tests.kafka_server.local import LocalKafka
+from tests.support.kafka.local import LocalKafka
 kafka = LocalKafka().start()
 print(kafka._process.pid, kafka._folder, flush=True)
 input()
@@ -177,8 +177,8 @@ def test_elsewhere_a_missing_broker_skips_and_the_last_line_says_so(tmp_path: Pa
 
 
 def test_an_address_that_does_not_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tests.kafka_server.choose._START_SECS", 0.0)
-    monkeypatch.setattr("tests.kafka_server.choose._POLL_SECS", 0.1)
+    monkeypatch.setattr("tests.support.kafka.choose._START_SECS", 0.0)
+    monkeypatch.setattr("tests.support.kafka.choose._POLL_SECS", 0.1)
     monkeypatch.setenv("PUSHRAIL_TEST_KAFKA", "127.0.0.1:1")
     with pytest.raises(TimeoutError, match=r"127\.0\.0\.1:1"):
         start_real_kafka()

@@ -1,6 +1,6 @@
 """A TLS server for benchmarks, in a process of its own: it answers PutEvents and AssumeRole at once and checks nothing.
 
-Run as ``python -m tests.eventbridge.canned_server CERTIFICATE ENTRIES``; it prints its port and serves until killed.
+Run as ``python -m tests.bench.canned_server CERTIFICATE ENTRIES``; it prints its port and serves until killed.
 """
 
 from __future__ import annotations

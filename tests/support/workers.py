@@ -1,11 +1,11 @@
-"""A small world for whole workers: topics on a broker, customers with buses, a producer, and what is left behind."""
+"""Whole workers between a broker and a bus: topics, customers, a producer, and readers of what workers leave."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 from pushrail_stream.core.destination import AccessKey, Destination, Limits, Secret
-from pushrail_stream.core.signals import Signal
+from pushrail_stream.core.signals import Attempted, Signal
 from pushrail_stream.kafka.admin import retry_while_settling
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.records import records_of
@@ -250,3 +250,53 @@ def read_all(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes |
     finally:
         consumer.close()
     return found
+
+
+PATIENT: Mapping[str, Any] = {"flush_ms": 5_000}
+"""Batches leave when they are full: what the test produces for a customer at once is one batch of ten, always."""
+
+
+@asynccontextmanager
+async def outside(
+    broker: EmbeddedBroker, customers: int = 1, **sections: Any
+) -> AsyncIterator[tuple[FaultBus, Settings]]:
+    """A bus for each customer, topics on the broker, and the settings of a worker between them."""
+    async with FaultBus.serve() as bus:
+        settings = settings_for(broker.bootstrap_servers, bus.url, **sections)
+        make_topics(settings, broker)
+        open_bus(bus, range(customers))
+        yield bus, settings
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Ask until it is so, not so often that the workers under test have no time: Kafka tells of nothing by itself."""
+    async with asyncio.timeout(60):
+        while not await asyncio.to_thread(holds):  # noqa: ASYNC110 - as said
+            await asyncio.sleep(0.1)
+
+
+LATENCY_SECS = 0.3
+"""Long enough that calls that may be in flight together are, on a busy machine too."""
+
+
+def max_in_flight(bus: FaultBus) -> int:
+    """Calls that were in flight at once, by the bus's own records, where every reply takes `LATENCY_SECS`."""
+    began = [call.at for call in bus.calls]
+    return max(sum(at <= moment < at + 0.9 * LATENCY_SECS for at in began) for moment in began)
+
+
+def letters(settings: Settings) -> list[tuple[bytes | None, str, str | None]]:
+    """Every dead letter: value, reason and code."""
+    topic = settings.topics.dlq
+    return [
+        (value, said["pushrail-reason"], said.get("pushrail-error-code"))
+        for _, value, said in read_all(settings, topic)
+    ]
+
+
+def attempts(worker: Watched) -> dict[str, int]:
+    """How many attempts were made of each event, by idempotency key."""
+    entries = [entry for signal in worker.signals if isinstance(signal, Attempted) for entry in signal.entries]
+    return {
+        key: sum(e.event.idempotency_key == key for e in entries) for key in {e.event.idempotency_key for e in entries}
+    }
