@@ -1,4 +1,4 @@
-"""Metrics of ingest: requests, events and what became of them."""
+"""Metrics of ingest: requests, and events by their outcome."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from pushrail_stream.core.signals import ApiKeysChanged, RequestAnswered, Signal
+from pushrail_stream.observe.kafka_metrics import KAFKA_METRICS
 from pushrail_stream.observe.log_stream import LogStream
-from pushrail_stream.observe.series import Exposition, Histogram, counter, histogram
-from pushrail_stream.observe.standing import kafka_clients
+from pushrail_stream.observe.series import Exposition, Histogram, Metric, MetricFamily
 from pushrail_stream.ports.kafka import ClientStatistics
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -22,52 +19,62 @@ _STATUSES: Final = (
 
 
 @final
-class IngestMetrics(Collector):
-    """Sees what ingest answers, and shows what it has counted when it is asked."""
+class IngestMetrics:
+    """Counts signals, and collects the series of `INGEST_METRICS` and `KAFKA_METRICS`."""
 
     def __init__(self) -> None:
-        self.exposition = Exposition(self)
+        self.exposition = Exposition(self.collect)
         self.buffered_bytes: Callable[[], int] = lambda: 0
         self.waiting: Callable[[], int] = lambda: 0
         self.active_keys: Callable[[], int] = lambda: 0
         self.kafka: Callable[[], Mapping[str, ClientStatistics]] = dict
-        self._requests = Counter({(status,): 0 for status in _STATUSES})
-        self._events = Counter({(outcome,): 0 for outcome in ("accepted", "rejected", "failed")})
-        self._keys_bad = 0
-        self._bytes = 0
-        self._seconds = Histogram(_SECONDS)
+        self.requests = Counter(dict.fromkeys(_STATUSES, 0))
+        self.events = Counter(dict.fromkeys(("accepted", "rejected", "failed"), 0))
+        self.keys_bad = 0
+        self.bytes = 0
+        self.seconds = Histogram(_SECONDS)
 
     def __call__(self, signal: Signal) -> None:
-        """See one signal."""
+        """Count one signal."""
         match signal:
             case RequestAnswered():
-                self._requests[(str(signal.status),)] += 1
-                self._events[("accepted",)] += signal.accepted
-                self._events[("rejected",)] += signal.rejected
-                self._events[("failed",)] += signal.failed
-                self._bytes += signal.size
-                self._seconds.observe(signal.secs)
+                self.requests[str(signal.status)] += 1
+                self.events["accepted"] += signal.accepted
+                self.events["rejected"] += signal.rejected
+                self.events["failed"] += signal.failed
+                self.bytes += signal.size
+                self.seconds.observe(signal.secs)
             case ApiKeysChanged():
-                self._keys_bad = int(bool(signal.problem))
+                self.keys_bad = int(bool(signal.problem))
             case _:
                 pass
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[MetricFamily]:
         """Every series, as of now."""
-        yield counter("pushrail_ingest_requests", "Requests answered.", ("status",), self._requests)
-        yield histogram(
-            "pushrail_ingest_request_seconds", "From a request's head to its answer.", (), {(): self._seconds}
-        )
-        yield counter("pushrail_ingest_events", "Events posted, by what became of them.", ("outcome",), self._events)
-        yield CounterMetricFamily("pushrail_ingest_body_bytes", "Bytes of the bodies that were read.", self._bytes)
-        yield CounterMetricFamily(
-            "pushrail_ingest_log_lines_lost", "Log lines that could not be written.", LogStream.lost_lines
-        )
-        for name, documentation, value in (
-            ("pushrail_ingest_buffered_bytes", "What requests not yet answered take.", self.buffered_bytes()),
-            ("pushrail_ingest_unacknowledged", "Events that Kafka has not acknowledged yet.", self.waiting()),
-            ("pushrail_ingest_api_keys", "API keys in use.", self.active_keys()),
-            ("pushrail_ingest_keys_file_bad", "Whether the file of API keys cannot be read as it is.", self._keys_bad),
-        ):
-            yield GaugeMetricFamily(name, documentation, value)
-        yield from kafka_clients(self.kafka())
+        for metric in INGEST_METRICS:
+            yield metric.collect(self)
+        clients = self.kafka()
+        for of_client in KAFKA_METRICS:
+            yield of_client.collect(clients)
+
+
+# fmt: off
+INGEST_METRICS: Final[tuple[Metric[IngestMetrics], ...]] = (
+    Metric("counter", "pushrail_ingest_requests", "Requests answered, by HTTP status.",
+           lambda m: m.requests, ("status",)),
+    Metric("histogram", "pushrail_ingest_request_seconds", "Time from a request's head to its answer.",
+           lambda m: m.seconds),
+    Metric("counter", "pushrail_ingest_events", "Events posted, by outcome.",
+           lambda m: m.events, ("outcome",)),
+    Metric("counter", "pushrail_ingest_body_bytes", "Bytes of the request bodies that were read.", lambda m: m.bytes),
+    Metric("counter", "pushrail_ingest_log_lines_lost", "Log lines that could not be written.",
+           lambda _: LogStream.lost_lines),
+    Metric("gauge", "pushrail_ingest_buffered_bytes", "Memory taken by requests that are not answered yet.",
+           lambda m: m.buffered_bytes()),
+    Metric("gauge", "pushrail_ingest_unacknowledged", "Events that Kafka has not acknowledged yet.",
+           lambda m: m.waiting()),
+    Metric("gauge", "pushrail_ingest_api_keys", "API keys in use.", lambda m: m.active_keys()),
+    Metric("gauge", "pushrail_ingest_keys_file_bad", "1 when the file of API keys cannot be read as it is, else 0.",
+           lambda m: m.keys_bad),
+)
+# fmt: on

@@ -1,23 +1,30 @@
-"""What metrics are made of: counts that cost next to nothing, and how they are shown."""
+"""Declarations of metrics, and their values as Prometheus reads them.
+
+A metric is declared once, in one of the tables `WORKER_METRICS`, `KAFKA_METRICS` and `INGEST_METRICS`. A declaration
+says how its value is read, so a new metric is one row. The tables are plain tuples, which anybody may list.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import TypeVar, final
+from typing import Any, Final, Generic, Literal, TypeVar, final
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, core
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-_Labels = TypeVar("_Labels", bound=tuple[str, ...])
+_Source = TypeVar("_Source")
+MetricFamily = core.Metric
+Labels = str | tuple[str, ...]
+"""The values of a metric's labels; a plain string where there is one label."""
 
 
 @final
 class Histogram:
-    """Counts by upper bound: a tenth of the cost of the client's own, which locks and looks labels up."""
+    """Counts by upper bound. It costs a tenth of the client's own histogram, which locks and looks labels up."""
 
     __slots__ = ("_bounds", "_counts", "_sum")
 
@@ -31,41 +38,72 @@ class Histogram:
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
-    def show(self, family: HistogramMetricFamily, labels: Sequence[str] = ()) -> None:
-        """Add what was counted as a series."""
-        bounds = (*map(str, self._bounds), "+Inf")
-        buckets = list(zip(bounds, map(float, accumulate(self._counts)), strict=True))
-        family.add_metric(labels, buckets, self._sum)
+    @property
+    def buckets(self) -> list[tuple[str, float]]:
+        """Upper bounds with cumulative counts."""
+        return list(zip((*map(str, self._bounds), "+Inf"), map(float, accumulate(self._counts)), strict=True))
+
+    @property
+    def sum(self) -> float:
+        """Sum of the values."""
+        return self._sum
+
+
+Value = float | Histogram
+_FAMILIES: Final[Mapping[str, Callable[..., MetricFamily]]] = {
+    "counter": core.CounterMetricFamily,
+    "gauge": core.GaugeMetricFamily,
+    "histogram": core.HistogramMetricFamily,
+}
 
 
 @final
-class Exposition:
-    """A collector's series as text: Prometheus' own, or OpenMetrics where that is accepted."""
+@dataclass(frozen=True, slots=True)
+class Metric(Generic[_Source]):
+    """The declaration of a metric: its type, its name without Prometheus' suffixes, its help text and its labels."""
 
-    def __init__(self, collector: Collector) -> None:
+    type: Literal["counter", "gauge", "histogram"]
+    name: str
+    help: str
+    read: Callable[[_Source], Value | Mapping[Any, Value]]
+    """The metric's value as of now; with labels, its values by `Labels`."""
+    labels: tuple[str, ...] = ()
+
+    @property
+    def exposed_name(self) -> str:
+        """The name of its series: a counter's ends in ``_total``."""
+        return f"{self.name}_total" if self.type == "counter" else self.name
+
+    def collect(self, source: _Source) -> MetricFamily:
+        """The metric's series as of now."""
+        family = _FAMILIES[self.type](self.name, self.help, labels=self.labels)
+        found = self.read(source)
+        for labels, value in found.items() if isinstance(found, Mapping) else [((), found)]:
+            names = (labels,) if isinstance(labels, str) else labels
+            if isinstance(value, Histogram):
+                family.add_metric(names, value.buckets, value.sum)  # type: ignore[attr-defined]
+            else:
+                family.add_metric(names, value)  # type: ignore[attr-defined]
+        return family
+
+
+@final
+class Exposition(Collector):
+    """Series as text, in Prometheus' format or in OpenMetrics where the client accepts it."""
+
+    def __init__(self, collect: Callable[[], Iterable[MetricFamily]]) -> None:
+        self._collect = collect
         self._registry = CollectorRegistry()
-        self._registry.register(collector)
+        self._registry.register(self)
+
+    def collect(self) -> Iterable[MetricFamily]:
+        """All series as of now."""
+        return self._collect()
 
     def __call__(self, accept: str) -> tuple[bytes, str]:
-        """Everything as of now, and its content type."""
+        """All series as of now, and their content type. ``accept`` is the request's header."""
         try:
             encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # a version that is no number: the library compares it all the same
+        except (TypeError, ValueError):  # the library does not expect a version that is no number
             encode, content_type = choose_encoder("")
         return encode(self._registry), content_type
-
-
-def histogram(name: str, documentation: str, labels: Sequence[str], histograms: Mapping[_Labels, Histogram]) -> Metric:
-    """Histograms by the values of their labels."""
-    family = HistogramMetricFamily(name, documentation, labels=labels)
-    for values, counts in histograms.items():
-        counts.show(family, values)
-    return family
-
-
-def counter(name: str, documentation: str, labels: Sequence[str], counts: Mapping[_Labels, float]) -> Metric:
-    """Counts by the values of their labels."""
-    family = CounterMetricFamily(name, documentation, labels=labels)
-    for values, count in counts.items():
-        family.add_metric(values, count)
-    return family
