@@ -1,35 +1,44 @@
-"""Errors that a person reads: each says why something failed and how to mend it."""
+"""Errors for operators: each message says what happened and what to do next."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import ClassVar
 
 
-class Failed(Exception):  # noqa: N818 - it is the sentence a person reads
-    """The worker cannot start or go on. The message tells people why and what to do."""
+class OperatorError(Exception):
+    """Something cannot be done. Each problem is a line of the message, for the person who operates the product."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
 
 
-class TopicRecreated(Failed):
+class UsageError(OperatorError):
+    """The operator's own input is wrong: an option, a setting, a destination document or a keyring."""
+
+    exit_code = 2
+
+
+class TopicRecreated(OperatorError):  # noqa: N818 - callers catch it as an event
     """A topic was deleted and created again while it was read: the records read so far are the earlier topic's."""
 
 
 @contextmanager
-def failing_alone() -> Iterator[None]:
-    """Let a `Failed` out of the group that a task group puts it in."""
+def without_group() -> Iterator[None]:
+    """Raise an `OperatorError` of a task group by itself, without the group around it."""
     try:
         yield
     except BaseExceptionGroup as group:
-        failed, rest = group.split(Failed)
-        if failed is None or rest is not None:
+        errors, rest = group.split(OperatorError)
+        if errors is None or rest is not None:
             raise
-        raise _first(failed) from group
+        raise _first(errors) from group
 
 
-def _first(group: BaseExceptionGroup[Failed]) -> Failed:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if not isinstance(error, Failed):
-        raise TypeError("a group split by Failed holds only that")
-    return error
+def _first(group: BaseExceptionGroup[OperatorError]) -> OperatorError:
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

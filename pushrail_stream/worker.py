@@ -22,7 +22,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.core.skips import find_skip
-from pushrail_stream.errors import failing_alone
+from pushrail_stream.errors import without_group
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.kafka.consumer import KafkaConsumer
@@ -104,7 +104,7 @@ class Worker:
 
 
 def open_keyring(settings: Settings, environ: Mapping[str, str]) -> Keyring | None:
-    """The keyring of the settings, if they name one; raises `registry.RegistryError` when it cannot be read."""
+    """The keyring of the settings, if they name one; raises `registry.UsageError` when it cannot be read."""
     secrets = settings.secrets
     endpoint_url = secrets.kms_endpoint_url
     if secrets.keyring is None:
@@ -115,7 +115,7 @@ def open_keyring(settings: Settings, environ: Mapping[str, str]) -> Keyring | No
 def document_parser(
     settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True
 ) -> Callable[[bytes], Parsed | tuple[Problem, ...]]:  # fmt: skip
-    """How documents are read under these settings; raises `registry.RegistryError` when there is no such keyring.
+    """How documents are read under these settings; raises `registry.UsageError` when there is no such keyring.
 
     ``decrypt``: whether sealed secrets are opened; who does not ask for that needs no keyring, and can sign nothing.
     """
@@ -186,7 +186,7 @@ async def run_worker(
 
     ``updater`` fills ``directory`` before anything is consumed, and keeps it up to date.
 
-    Raises `Failed` when Kafka cannot be reached at the start, a topic is missing or Kafka refuses us for good.
+    Raises `OperatorError` when Kafka cannot be reached at the start, a topic is missing or Kafka refuses us for good.
     """
     options = kafka_options(settings, name)
     caveats = await in_daemon_thread(check_topics, options, worker_topics(settings))
@@ -220,7 +220,7 @@ async def run_worker(
         if updater is not None:
             await updater.load(observe)
         readiness.loaded()
-        with failing_alone():
+        with without_group():
             async with asyncio.TaskGroup() as tasks:
                 ports = _Ports(
                     options, directory, bus, publisher, attempts, ends, identities, state, readiness, observe, traced,
@@ -410,7 +410,7 @@ class _SkipOrders:
         self._topic = topic
 
     async def at(self, partition: Partition, position: int) -> SkipOrder | None:
-        """The order for a worker that cannot read on at ``position``; None where there is none. Raises `Failed`."""
+        """The order for a worker that cannot read on at ``position``, if there is one. Raises `OperatorError`."""
         marks = await in_daemon_thread(ReplayJournal.read, self._options, self._topic)
         same = await in_daemon_thread(topic_id, self._options, partition.topic)
         found = find_skip(marks, partition, position, same)

@@ -18,6 +18,7 @@ from typing import Final
 import click
 
 from pushrail_stream.cli.lazy import LazyCommand, LazyGroup
+from pushrail_stream.errors import OperatorError
 
 DONE: Final = 0
 FAILED: Final = 1
@@ -130,14 +131,17 @@ def _invoke(arguments: list[str]) -> int:
         error.show()
         return WRONG_USAGE
     except click.ClickException as error:
-        _report(error)
+        _report(error, error.format_message())
+        return error.exit_code
+    except OperatorError as error:
+        _report(error, str(error))
         return error.exit_code
     return DONE
 
 
-def _report(error: click.ClickException) -> None:
-    """What went wrong, a line for each thing, and where to read how it is done."""
-    for line in error.format_message().splitlines():
+def _report(error: Exception, message: str) -> None:
+    """Print a line for each problem, and where to read about the command's usage."""
+    for line in message.splitlines():
         click.echo(f"error: {line}", err=True)
     if isinstance(error, click.UsageError) and error.ctx is not None:
         click.echo(f"see: {error.ctx.command_path} --help", err=True)

@@ -12,13 +12,13 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, printable, remark, table
+from pushrail_stream.cli.output import emit, note, printable, table
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
 from pushrail_stream.core.record import Record
+from pushrail_stream.errors import UsageError
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import topic_id
@@ -99,13 +99,13 @@ def attempts(options: Options, /, *, limit: int | None, summary: bool, follow: b
         # The table's columns are as wide as their widest cell: it needs all of them; lines do not.
         count = _print_lines(found) if options.json else _print_table(found)
     if not count:
-        remark("nothing was found")
+        note("nothing was found")
 
 
 def _newest(found: Iterable[Attempt], most: int) -> list[Attempt]:
     newest = newest_of(found, most + 1)
     if len(newest) > most:
-        remark(f"the newest {most}; there are more (--limit, or --json for all)")
+        note(f"the newest {most}; there are more (--limit, or --json for all)")
     return newest[-most:]
 
 
@@ -119,11 +119,11 @@ def _search(settings: Settings, wanted: AttemptFilter, bar: Bar, newest: int | N
             if _is_of_use(index, settings, since_ms):
                 starts = index.offsets()
                 back = "" if index.since_ms is None else f", back to {shown(index.since_ms)}"
-                remark(f"by the index {path}{back}, and the topic from there on")
+                note(f"by the index {path}{back}, and the topic from there on")
                 yield from index.find(wanted, newest)
     if starts is None and since_ms is None and not wanted.names_one_event:
         since_ms = now_ms() - _UNASKED_MS
-        remark(f"since {shown(since_ms)} (--since searches further back)")
+        note(f"since {shown(since_ms)} (--since searches further back)")
     broken = 0
     for record in read_topic(settings, topic, bar, since_ms=since_ms, starts=starts):
         attempt = read_attempt(record.value)
@@ -131,17 +131,17 @@ def _search(settings: Settings, wanted: AttemptFilter, bar: Bar, newest: int | N
         if attempt is not None and wanted.matches(attempt) and (since_ms is None or attempt.at_ms >= since_ms):
             yield attempt
     if broken:
-        remark(f"{broken} records of {topic} make no sense")
+        note(f"{broken} records of {topic} make no sense")
 
 
 def _is_of_use(index: AttemptIndex, settings: Settings, since_ms: int | None) -> bool:
     """Whether the index has what is asked for, as far as it goes; else the topic alone is read."""
     path, topic = settings.history.index, settings.topics.attempts
     if not index.is_of(topic_id(kafka_options(settings), topic)):
-        remark(f"{path} is not used: {topic} was made anew since (`attempts index` begins it again)")
+        note(f"{path} is not used: {topic} was made anew since (`attempts index` begins it again)")
         return False
     if since_ms is not None and since_ms < (index.since_ms or 0):
-        remark(f"{path} is not used: it goes back to {shown(index.since_ms)}")
+        note(f"{path} is not used: it goes back to {shown(index.since_ms)}")
         return False
     return bool(index.offsets())
 
@@ -200,7 +200,7 @@ def _summarise(options: Options, found: Iterable[Attempt]) -> None:
         ("by", "", "attempts"),
         ((by, name, str(count)) for by, part in parts.items() for name, count in part.most_common()),
     )
-    remark(f"{summary.statuses.total()} attempts from {shown(summary.oldest_ms)} to {shown(summary.newest_ms)}")
+    note(f"{summary.statuses.total()} attempts from {shown(summary.oldest_ms)} to {shown(summary.newest_ms)}")
 
 
 @attempts.command(epilog="Example: pushrail-stream attempts index --once")
@@ -216,11 +216,11 @@ def index(options: Options, *, keep: int, once: bool) -> None:
     settings = options.settings
     path, topic = settings.history.index, settings.topics.attempts
     if path is None:
-        raise CommandError("history.index: is not set: name the file that the index is to be kept in", 2)
+        raise UsageError("history.index: is not set: name the file that the index is to be kept in")
     kafka = kafka_options(settings)
     with AttemptIndex.open(Path(path), topic) as kept:
         if kept.renew(topic_id(kafka, topic)):
-            remark(f"{topic} was made anew: the index begins again")
+            note(f"{topic} was made anew: the index begins again")
         with (
             Scan(kafka, topic, starts=kept.offsets(), follow=not once) as scan,
             Bar("attempts", quiet=options.json) as bar,
@@ -231,7 +231,7 @@ def index(options: Options, *, keep: int, once: bool) -> None:
     if options.json:
         emit({"index": str(path), "added": added, "attempts": count, "unreadable": broken})
     else:
-        remark(f"{path}: {added} attempts added, {count} kept")
+        note(f"{path}: {added} attempts added, {count} kept")
 
 
 def _fill(kept: AttemptIndex, scan: Scan, keep_ms: int, bar: Bar, told: list[bool]) -> tuple[int, int]:

@@ -8,10 +8,9 @@ from typing import Final
 
 import click
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.known import known_destinations
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit_with_lists, remark, say, table, to_the_end
+from pushrail_stream.cli.output import emit_with_lists, note, say, table, to_the_end
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic, watched
 from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
@@ -19,13 +18,14 @@ from pushrail_stream.core.fault import FAULTS, Fault
 from pushrail_stream.core.offsets import decode_settled
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.skips import find_skip
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import topic_id
 from pushrail_stream.operations.check import STATUSES, Check, Status, Tally, Topic, Traced
-from pushrail_stream.operations.dead_letters import read_letter
+from pushrail_stream.operations.dead_letters import read_dead_letter
 from pushrail_stream.operations.spill import Spill
 from pushrail_stream.settings import Settings
 
@@ -59,7 +59,7 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
     check_period(since_ms, until)
     destinations, refused = known_destinations(settings)
     if refused:
-        remark("what is for destinations with refused documents is not looked for")
+        note("what is for destinations with refused documents is not looked for")
     events = Topic(settings.topics.events, topic_id(kafka_options(settings), settings.topics.events))
     with Spill.open() as spill:
         found = Check(spill, events, destinations, settings.vendor, customer=customer)
@@ -71,11 +71,11 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
             else:
                 _print(tally)
                 if found.unreadable:
-                    remark(f"{found.unreadable} records of {settings.topics.attempts} cannot be understood")
+                    note(f"{found.unreadable} records of {settings.topics.attempts} cannot be understood")
     if missing := tally.tally.total["missing"]:
-        raise CommandError(f"{missing} deliveries are missing")
+        raise OperatorError(f"{missing} deliveries are missing")
     if unread:
-        raise CommandError(
+        raise OperatorError(
             f"up to {unread} events cannot be read, and nothing is known of their deliveries; see "
             "PushrailPartitionUnread in the runbook"
         )
@@ -144,7 +144,7 @@ def _feed(found: Check, settings: Settings, since_ms: int, until_ms: int, *, qui
         found.group_is_at(partition, at.offset, decode_settled(at))
     for topic in topics.retry:
         for record in _unsettled(settings, topic, quiet=quiet):
-            found.waits(read_letter(record, settings.vendor))
+            found.waits(read_dead_letter(record, settings.vendor))
     with Bar("events", quiet=quiet) as bar, Scan(kafka, topics.events, since_ms=since_ms) as scan:
         for record in watched(scan, bar):
             # One without a time lies among those of this time, since the others are read from the first of them on.
@@ -155,7 +155,7 @@ def _feed(found: Check, settings: Settings, since_ms: int, until_ms: int, *, qui
             found.attempt(record.value)
     with Bar("dead letters", quiet=quiet) as bar:
         for record in read_topic(settings, topics.dlq, bar, since_ms=since_ms):
-            found.letter(read_letter(record, settings.vendor))
+            found.letter(read_dead_letter(record, settings.vendor))
     _look_back(found, settings, since_ms, quiet=quiet)
     return _unaccounted(settings, scan)
 

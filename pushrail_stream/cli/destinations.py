@@ -13,17 +13,17 @@ import click
 from pushrail_stream.cli.documents import delete, put, unusable
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import document, emit, remark, say, table, to_the_end
+from pushrail_stream.cli.output import document, emit, note, say, table, to_the_end
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.seal import seal
 from pushrail_stream.cli.times import now_ms, shown
-from pushrail_stream.cli.trial import try_out
+from pushrail_stream.cli.trial import test
 from pushrail_stream.core.bus_status import MissingBus, explain
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.operations.attempts import read_attempt
-from pushrail_stream.operations.destination_health import Standing, Standings, SwallowedDeliveries
+from pushrail_stream.operations.destination_health import DestinationHealth, HealthReport, SwallowedDeliveries
 from pushrail_stream.registry import Catalog, Caveat, Refusal, to_document
 from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.settings import Settings
@@ -77,7 +77,7 @@ def show(options: Options, destination_id: str) -> None:
     if options.json:
         emit(to_document(destination))
         return
-    remark(f"document: {directory.document_of(destination_id)}")
+    note(f"document: {directory.document_of(destination_id)}")
     document(to_document(destination))
 
 
@@ -115,28 +115,28 @@ destinations.add_command(onboard)
 destinations.add_command(seal)
 destinations.add_command(put)
 destinations.add_command(delete)
-destinations.add_command(try_out)
+destinations.add_command(test)
 
 
 def _list_states(options: Options, directory: Catalog) -> None:
-    standings, since_ms = Standings(), now_ms() - _STATE_MS
+    report, since_ms = HealthReport(), now_ms() - _STATE_MS
     with Bar("attempts", quiet=options.json) as bar:
         for record in read_topic(options.settings, options.settings.topics.attempts, bar, since_ms=since_ms):
             attempt = read_attempt(record.value)
             if attempt is not None and attempt.at_ms >= since_ms:
-                standings.take(attempt)
-    swallowed = _swallowed(options, standings.missing(), since_ms)
-    found = [(destination, standings.of(destination.id)) for destination in directory]
+                report.take(attempt)
+    swallowed = _swallowed(options, report.missing(), since_ms)
+    found = [(destination, report.of(destination.id)) for destination in directory]
     if options.json:
-        for destination, standing in found:
-            emit(_state(destination.id, standing, swallowed))
+        for destination, health in found:
+            emit(_state(destination.id, health, swallowed))
         return
     rows = ((*_row(d), *((s.state, s.code or "", shown(s.since_ms)) if s else ("", "", ""))) for d, s in found)
     table((*_COLUMNS, "state", "code", "since"), rows)
-    for destination, standing in found:
-        if standing is not None and standing.bus is not None:
-            told = explain(destination.id, standing.bus, swallowed.of(destination.id))
-            say(f"{destination.id}: its bus is missing since {shown(standing.bus.since_ms)}; {told}")
+    for destination, health in found:
+        if health is not None and health.bus is not None:
+            told = explain(destination.id, health.bus, swallowed.of(destination.id))
+            say(f"{destination.id}: its bus is missing since {shown(health.bus.since_ms)}; {told}")
 
 
 def _swallowed(options: Options, missing: Mapping[str, MissingBus], since_ms: int) -> SwallowedDeliveries:
@@ -152,16 +152,16 @@ def _swallowed(options: Options, missing: Mapping[str, MissingBus], since_ms: in
     return swallowed
 
 
-def _state(destination_id: str, standing: Standing | None, swallowed: SwallowedDeliveries) -> dict[str, Any]:
-    if standing is None:
+def _state(destination_id: str, health: DestinationHealth | None, swallowed: SwallowedDeliveries) -> dict[str, Any]:
+    if health is None:
         return {"id": destination_id, "state": None, "code": None, "since": None}
-    said = {"id": destination_id, "state": standing.state, "code": standing.code, "since": shown(standing.since_ms)}
-    if standing.bus is None:
+    said = {"id": destination_id, "state": health.state, "code": health.code, "since": shown(health.since_ms)}
+    if health.bus is None:
         return said
     lost = swallowed.of(destination_id)
     return said | {
-        "missingSince": shown(standing.bus.since_ms),
-        "lastSeen": shown(standing.bus.last_seen_ms) or None,
+        "missingSince": shown(health.bus.since_ms),
+        "lastSeen": shown(health.bus.last_seen_ms) or None,
         "deliveredSince": lost.deliveries if lost else 0,
         "replay": lost.replay_command(destination_id) if lost else None,
     }
@@ -200,9 +200,9 @@ def _load(settings: Settings) -> Catalog:
     for signal in signals:
         match signal:
             case DocumentRefused():
-                remark(f"refused: {Refusal(*signal)}")
+                note(f"refused: {Refusal(*signal)}")
             case DocumentCaveat():
-                remark(f"warning: {Caveat(*signal)}")
+                note(f"warning: {Caveat(*signal)}")
             case _:
                 pass
     return catalog

@@ -11,16 +11,16 @@ from typing import Any, Final
 
 import click
 
-from pushrail_stream.cli.errors import CommandError
-from pushrail_stream.cli.letters import letter_at, letter_filter, read_letters
+from pushrail_stream.cli.letters import dead_letter_at, dead_letter_options, read_dead_letters
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, printable, remark, say, table
+from pushrail_stream.cli.output import emit, note, printable, say, table
 from pushrail_stream.cli.positions import parse_position
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.times import shown
 from pushrail_stream.core.event import MAX_LEVELS
 from pushrail_stream.core.record import Origin
-from pushrail_stream.operations.dead_letters import Letter, LetterFilter, count_letters
+from pushrail_stream.errors import OperatorError, UsageError
+from pushrail_stream.operations.dead_letters import DeadLetterFilter, DeadLetterRecord, count_dead_letters
 from pushrail_stream.settings import Settings
 
 _DUMPED: Final = 1024
@@ -36,9 +36,9 @@ def dlq() -> None:
 
 
 @dlq.command("list", epilog="Example: pushrail-stream dlq list --destination dst_acme_8K2zRq --reason blocked")
-@letter_filter
+@dead_letter_options
 @common_options
-def list_(options: Options, *, wanted: LetterFilter) -> None:
+def list_(options: Options, *, wanted: DeadLetterFilter) -> None:
     """Count dead letters by destination, customer, reason and code, with the oldest and the newest of each.
 
     Fault "customer": their side refused it, or their event is at fault. Fault "producer": the record's producer, or we,
@@ -47,7 +47,7 @@ def list_(options: Options, *, wanted: LetterFilter) -> None:
     damaged the record; it is shown and never replayed. With --json: one object for each row.
     """
     with Bar("dead letters", quiet=options.json) as bar:
-        groups = count_letters(read_letters(options.settings, wanted, bar))
+        groups = count_dead_letters(read_dead_letters(options.settings, wanted, bar))
     rows = sorted(groups.items(), key=lambda item: (-item[1].count, item[0]))
     if options.json:
         for group, tally in rows:
@@ -60,15 +60,15 @@ def list_(options: Options, *, wanted: LetterFilter) -> None:
         return
     columns = ("destination", "customer", "reason", "fault", "code", "count", "oldest", "newest")
     table(columns, ((*group, str(t.count), shown(t.oldest_ms), shown(t.newest_ms)) for group, t in rows))
-    remark(f"{sum(tally.count for _, tally in rows)} dead letters")
+    note(f"{sum(tally.count for _, tally in rows)} dead letters")
 
 
 @dlq.command(epilog="Example: pushrail-stream dlq show pushrail.dlq/3/1042")
 @click.argument("position", metavar="[POSITION]", required=False)
-@letter_filter
+@dead_letter_options
 @click.option("--limit", type=click.IntRange(1), help="At most so many. [default: 10; with POSITION all]")
 @common_options
-def show(options: Options, *, position: str | None, wanted: LetterFilter, limit: int | None) -> None:
+def show(options: Options, *, position: str | None, wanted: DeadLetterFilter, limit: int | None) -> None:
     """Show the dead letter at POSITION: topic/partition/offset, in the DLQ or of the event's own record.
 
     An event may have one for each of its destinations; all are shown. Without POSITION: those that the options mean.
@@ -77,8 +77,8 @@ def show(options: Options, *, position: str | None, wanted: LetterFilter, limit:
     """
     settings = options.settings
     at = None if position is None else parse_position(position)
-    if at is None and wanted == LetterFilter():
-        raise CommandError("POSITION: is required, or an option that says which are meant", 2)
+    if at is None and wanted == DeadLetterFilter():
+        raise UsageError("POSITION: is required, or an option that says which are meant")
     found, most = 0, _UNASKED if limit is None and at is None else limit
     with Bar("dead letters", quiet=options.json) as bar, _deep():
         for letter in islice(_find(settings, wanted, at, bar), most):
@@ -89,17 +89,19 @@ def show(options: Options, *, position: str | None, wanted: LetterFilter, limit:
                 _print(letter)
     if not found:
         what = "there is no such dead letter" if position is None else f"{position}: there is no such dead letter"
-        raise CommandError(f"{what} in {settings.topics.dlq}")
+        raise OperatorError(f"{what} in {settings.topics.dlq}")
 
 
-def _find(settings: Settings, wanted: LetterFilter, at: Origin | None, bar: Bar) -> Iterator[Letter]:
+def _find(settings: Settings, wanted: DeadLetterFilter, at: Origin | None, bar: Bar) -> Iterator[DeadLetterRecord]:
     """Letters that match, and are those at a position if there is one: in the DLQ without reading all of it."""
     if at is not None and at.topic == settings.topics.dlq:
-        letter = letter_at(settings, at, bar)
+        letter = dead_letter_at(settings, at, bar)
         found = [] if letter is None else [letter]
         yield from (letter for letter in found if wanted.matches(letter))
         return
-    yield from (letter for letter in read_letters(settings, wanted, bar) if at is None or str(at) == str(letter.origin))
+    yield from (
+        letter for letter in read_dead_letters(settings, wanted, bar) if at is None or str(at) == str(letter.origin)
+    )
 
 
 @contextmanager
@@ -113,7 +115,7 @@ def _deep() -> Iterator[None]:
         sys.setrecursionlimit(before)
 
 
-def _facts(letter: Letter) -> dict[str, Any]:
+def _facts(letter: DeadLetterRecord) -> dict[str, Any]:
     state = letter.state
     return {
         "position": str(letter.position),
@@ -132,7 +134,7 @@ def _facts(letter: Letter) -> dict[str, Any]:
     }
 
 
-def _headers(letter: Letter) -> list[tuple[str, str | None]]:
+def _headers(letter: DeadLetterRecord) -> list[tuple[str, str | None]]:
     """The producer's, in their order: a name may come twice, and have no value."""
     return [
         (name, None if value is None else value.decode(errors="backslashreplace"))
@@ -140,7 +142,7 @@ def _headers(letter: Letter) -> list[tuple[str, str | None]]:
     ]
 
 
-def _as_json(letter: Letter) -> dict[str, Any]:
+def _as_json(letter: DeadLetterRecord) -> dict[str, Any]:
     value = letter.record.value or b""
     event = json.loads(value) if letter.event is not None else None
     dump = {} if event is not None else {"hex": value[:_DUMPED].hex(), "bytes": len(value)}
@@ -149,7 +151,7 @@ def _as_json(letter: Letter) -> dict[str, Any]:
     return {**_facts(letter), "key": key, "headers": headers, "event": event, **dump}
 
 
-def _print(letter: Letter) -> None:
+def _print(letter: DeadLetterRecord) -> None:
     for name, fact in _facts(letter).items():
         if fact not in {None, ""}:
             say(f"{name:15} {fact}")

@@ -9,9 +9,9 @@ from typing import BinaryIO, Final
 
 import click
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
+from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Parsed, Problem, Refusal
 from pushrail_stream.registry.json_document import SECRET_FIELD, id_of
@@ -37,13 +37,13 @@ def put(options: Options, *, file: BinaryIO, dry_run: bool) -> None:
     settings, content = options.settings, file.read()
     parsed = document_parser(settings, os.environ)(content)
     if not isinstance(parsed, Parsed):
-        raise CommandError(_explain(file.name, parsed), 2)
+        raise UsageError(_explain(file.name, parsed))
     destination_id = parsed.destination.id
     name, is_new = asyncio.run(_place(settings, destination_id))
     catalog, _ = asyncio.run(load_registry(settings, os.environ))
     change = catalog.apply([DocumentChange(name, content)])
     if change.refusals:
-        raise CommandError("\n".join(str(refusal) for refusal in change.refusals), 2)
+        raise UsageError("\n".join(str(refusal) for refusal in change.refusals))
     if not dry_run:
         asyncio.run(write_document(settings, name, content))
     what = ("would be " if dry_run else "") + ("added" if is_new else "changed" if change.put else "unchanged")
@@ -71,17 +71,17 @@ async def find_document(settings: Settings, wanted: str) -> DocumentChange:
     found = _matching(await _everything(settings), wanted)
     if not found:
         where = settings.topics.destinations if settings.registry.topic else settings.registry.path
-        raise CommandError(f"{where}: no destination {wanted}; `destinations list` names them")
+        raise OperatorError(f"{where}: no destination {wanted}; `destinations list` names them")
     return _only(found, wanted)
 
 
-async def unusable(settings: Settings, destination_id: str) -> CommandError:
+async def unusable(settings: Settings, destination_id: str) -> OperatorError:
     """What to say of a destination that is not in use: its document is refused, or there is none."""
     try:
         name = (await find_document(settings, destination_id)).name
-    except CommandError as error:
+    except OperatorError as error:
         return error
-    return CommandError(f"{name}: is refused as it stands: nothing is sent by it")
+    return OperatorError(f"{name}: is refused as it stands: nothing is sent by it")
 
 
 def new_name(settings: Settings, destination_id: str) -> str:
@@ -109,7 +109,7 @@ async def _place(settings: Settings, destination_id: str) -> tuple[str, bool]:
     if found := [document for document in documents if _id(document) == destination_id]:
         return _only(found, destination_id).name, False
     if there is not None and (there.content is None or _id(there) is not None):
-        raise CommandError(f"{name}: is there already, and not the document of {destination_id}: rename it first", 2)
+        raise UsageError(f"{name}: is there already, and not the document of {destination_id}: rename it first")
     return name, there is None
 
 
@@ -121,7 +121,7 @@ def _matching(documents: list[DocumentChange], wanted: str) -> list[DocumentChan
 def _only(found: list[DocumentChange], wanted: str) -> DocumentChange:
     if len(found) > 1:
         names = ", ".join(document.name for document in found)
-        raise CommandError(f"{wanted}: is the id of several documents ({names}): delete one of them by its name", 2)
+        raise UsageError(f"{wanted}: is the id of several documents ({names}): delete one of them by its name")
     return found[0]
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.times import check_period, now_ms
+from pushrail_stream.errors import UsageError
 from pushrail_stream.operations.replay import ANY_TIME, EventFilter
 
 
@@ -22,7 +22,7 @@ def events_asked_for(
     some = everything or not (customer is destination is event_type is None)
     if resume is not None:
         if some or any(time is not None for time in times.values()):
-            raise CommandError("--resume: goes on with that replay's own filter; give no other", 2)
+            raise UsageError("--resume: goes on with that replay's own filter; give no other")
         return None
     if times["delivered_since_ms"] is None and times["delivered_until_ms"] is None:
         period = _produced_asked_for(times["since_ms"], times["until_ms"], some=some)
@@ -33,10 +33,10 @@ def events_asked_for(
 
 def _produced_asked_for(since_ms: int | None, until_ms: int | None, *, some: bool) -> EventFilter:
     if since_ms is None:
-        raise CommandError("--since: is required, unless --resume goes on with a replay", 2)
+        raise UsageError("--since: is required, unless --resume goes on with a replay")
     if not some:
-        raise CommandError(
-            "--customer, --destination, --event-type: one of them is required; --all sends everything again", 2
+        raise UsageError(
+            "--customer, --destination, --event-type: one of them is required; --all sends everything again"
         )
     check_period(since_ms, until_ms)
     return EventFilter(since_ms=since_ms, until_ms=now_ms() if until_ms is None else until_ms)
@@ -51,9 +51,9 @@ def _delivered_asked_for(
     is_narrow: bool,
 ) -> EventFilter:
     if delivered_since_ms is None:
-        raise CommandError("--delivered-until: needs --delivered-since", 2)
+        raise UsageError("--delivered-until: needs --delivered-since")
     if not is_narrow or not (since_ms is until_ms is None):
-        raise CommandError("--delivered-since: needs --destination, and neither --since nor --until nor --all", 2)
+        raise UsageError("--delivered-since: needs --destination, and neither --since nor --until nor --all")
     check_period(delivered_since_ms, delivered_until_ms, "--delivered-")
     return EventFilter(
         since_ms=ANY_TIME[0],

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import click
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.files import read_if_there
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, remark, say, table
+from pushrail_stream.cli.output import emit, note, say, table
 from pushrail_stream.cli.process import allow_many_sockets, on_signal, run_loop
+from pushrail_stream.errors import UsageError
 from pushrail_stream.ingest.api_keys import ApiKey, parse_keys, with_key_revoked, with_new_key
-from pushrail_stream.ingest.service import Ingesting, run_ingest
+from pushrail_stream.ingest.service import RunningIngest, run_ingest
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.registry.store import changing_alone, replace_file
 from pushrail_stream.settings import Settings, check_vendor
@@ -63,16 +63,16 @@ def create(options: Options, vendor: str | None) -> None:
     settings = options.settings
     vendor = vendor or settings.vendor
     if vendor is None:
-        raise CommandError("--vendor: is missing, and so is the setting vendor", 2)
+        raise UsageError("--vendor: is missing, and so is the setting vendor")
     try:
         check_vendor(vendor)
     except ValueError as error:
-        raise CommandError(f"--vendor: {error}", 2) from None
+        raise UsageError(f"--vendor: {error}") from None
     path = settings.ingest.keys_file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CommandError(f"{path.parent}: cannot be made: {(error.strerror or str(error)).lower()}", 2) from None
+        raise UsageError(f"{path.parent}: cannot be made: {(error.strerror or str(error)).lower()}") from None
     with changing_alone(path), _named(path):
         new = with_new_key(read_if_there(path, "the file of API keys"), vendor, _now())
         replace_file(path, new.content, is_private=True)
@@ -102,7 +102,7 @@ def revoke(options: Options, key_id: str) -> None:
     """Make a key good for nothing, for ever. Running ingests refuse it within two seconds."""
     path = options.settings.ingest.keys_file
     if not path.exists():
-        raise CommandError(f"{path}: there is no such file, so no key {key_id}", 2)
+        raise UsageError(f"{path}: there is no such file, so no key {key_id}")
     with changing_alone(path), _named(path):
         after = with_key_revoked(read_if_there(path, "the file of API keys") or b"", key_id, _now())
         replace_file(path, after, is_private=True)
@@ -112,7 +112,7 @@ def revoke(options: Options, key_id: str) -> None:
         say(f"{key_id}: revoked")
     vendor = next(key.vendor for key in parse_keys(after) if key.id == key_id)
     if not any(key.vendor == vendor and key.revoked_at is None for key in parse_keys(after)):
-        remark(f"warning: vendor {vendor} has no key left")
+        note(f"warning: vendor {vendor} has no key left")
 
 
 async def _take_in(settings: Settings, log: Logger) -> None:
@@ -121,7 +121,7 @@ async def _take_in(settings: Settings, log: Logger) -> None:
         raise RuntimeError("a coroutine runs in a task")
     on_signal(task.cancel)
 
-    def started(ingesting: Ingesting) -> None:
+    def started(ingesting: RunningIngest) -> None:
         on_signal(ingesting.stop)
         log.info("listening", host=settings.ingest.host, port=ingesting.port, ops_port=ingesting.http_port)
 
@@ -137,7 +137,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise CommandError(f"{path}: {error}", 2) from None
+        raise UsageError(f"{path}: {error}") from None
 
 
 def _keys(settings: Settings) -> tuple[ApiKey, ...]:

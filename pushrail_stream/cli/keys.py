@@ -9,11 +9,11 @@ from typing import Final
 
 import click
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.files import read_if_there
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, remark, say, table, to_the_end
+from pushrail_stream.cli.output import emit, note, say, table, to_the_end
 from pushrail_stream.cli.seal import require_keyring
+from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.files import read_regular_file
 from pushrail_stream.operations.rotation import Rotation, rotate, survey
 from pushrail_stream.registry import Keyring
@@ -55,7 +55,7 @@ def generate(options: Options, *, key_id: str | None, kms: str | None, dry_run: 
             if value is not None:
                 check(value)
         except ValueError as error:
-            raise CommandError(f"{option}: {error}", 2) from None
+            raise UsageError(f"{option}: {error}") from None
     with changing_alone(path):
         before = read_if_there(path, "the keyring")
         content = with_key(str(path), before, key_id, kms=kms, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
@@ -66,7 +66,7 @@ def generate(options: Options, *, key_id: str | None, kms: str | None, dry_run: 
     else:
         say(f"{key_id}: {'would be added' if dry_run else 'added'} to {path}, as the primary key")
     if not dry_run and before is not None:
-        remark("next: give the keyring to every worker, then `pushrail-stream keys rotate`")
+        note("next: give the keyring to every worker, then `pushrail-stream keys rotate`")
 
 
 @keys.command("list", epilog="Example: pushrail-stream keys list --json")
@@ -101,7 +101,7 @@ def list_(options: Options) -> None:
         )
         table(("id", "kind", "primary", "created", "documents"), shown)
     if missing:
-        raise CommandError(f"the keyring lacks {', '.join(missing)}: what they sealed does not open")
+        raise OperatorError(f"the keyring lacks {', '.join(missing)}: what they sealed does not open")
 
 
 @keys.command("rotate", epilog="Example: pushrail-stream keys rotate --remove-unused")
@@ -140,7 +140,7 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
         else:
             _print(done, keyring, unused, removed, dry_run=dry_run)
     if done.problems:
-        raise CommandError(f"{len(done.problems)} documents could not be read or opened: no key can go")
+        raise OperatorError(f"{len(done.problems)} documents could not be read or opened: no key can go")
 
 
 def _remove(path: Path, unused: list[str], settings: Settings, keyring: Keyring) -> list[str]:
@@ -157,18 +157,18 @@ def _remove(path: Path, unused: list[str], settings: Settings, keyring: Keyring)
 def _keyring_file(settings: Settings) -> Path:
     where = settings.secrets.keyring
     if where is None:
-        raise CommandError("secrets.keyring: is not set: name the file that the keys are to be kept in", 2)
+        raise UsageError("secrets.keyring: is not set: name the file that the keys are to be kept in")
     if where.startswith(("env:", "aws-kms:")):
         kind = "an environment variable" if where.startswith("env:") else "a KMS key"
         hint = "name a file instead (PUSHRAIL_SECRETS__KEYRING=PATH)"
-        raise CommandError(f"secrets.keyring: is {kind}, which cannot be written: {hint}", 2)
+        raise UsageError(f"secrets.keyring: is {kind}, which cannot be written: {hint}")
     return Path(where)
 
 
 def _warn_of_rights(settings: Settings) -> None:
     where = settings.secrets.keyring or ""
     if not where.startswith(("env:", "aws-kms:")) and Path(where).stat().st_mode & _OTHERS:
-        remark(f"warning: {where}: others than its owner may read or write the keyring: chmod 600")
+        note(f"warning: {where}: others than its owner may read or write the keyring: chmod 600")
 
 
 async def _survey(settings: Settings, keyring: Keyring) -> Rotation:
@@ -179,7 +179,7 @@ async def _survey(settings: Settings, keyring: Keyring) -> Rotation:
 async def _rotate(settings: Settings, keyring: Keyring, *, dry_run: bool, quiet: bool) -> Rotation:
     def progress(done: int, total: int) -> None:
         if not quiet and done % _EVERY == 0:
-            remark(f"{done} of {total} documents")
+            note(f"{done} of {total} documents")
 
     async with open_store(settings) as store:
         return await rotate(store, keyring, dry_run=dry_run, progress=progress)
@@ -187,7 +187,7 @@ async def _rotate(settings: Settings, keyring: Keyring, *, dry_run: bool, quiet:
 
 def _tell_problems(found: Rotation) -> None:
     for problem in found.problems:
-        remark(f"refused: {problem}")
+        note(f"refused: {problem}")
 
 
 def _print(done: Rotation, keyring: Keyring, unused: list[str], removed: list[str], *, dry_run: bool) -> None:

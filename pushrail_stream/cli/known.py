@@ -6,7 +6,7 @@ import asyncio
 import os
 from typing import Final
 
-from pushrail_stream.cli.output import remark
+from pushrail_stream.cli.output import note
 from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.registry import DestinationIndex
 from pushrail_stream.settings import Settings
@@ -19,7 +19,7 @@ _NAMED: Final = 10
 def known_destinations(settings: Settings) -> tuple[DestinationIndex, tuple[str, ...]]:
     """The destinations in use, and the documents that stand for none: theirs look as if they had been deleted.
 
-    A worker that runs may still use the last good version of such a document. Raises `RegistryError`.
+    A worker that runs may still use the last good version of such a document. Raises `UsageError`.
     """
     catalog, signals = asyncio.run(load_registry(settings, os.environ, decrypt=False))
     used = {catalog.document_of(destination.id) or "": destination for destination in catalog}
@@ -28,7 +28,7 @@ def known_destinations(settings: Settings) -> tuple[DestinationIndex, tuple[str,
         if isinstance(signal, DocumentRefused) and signal.document not in used:
             refused.setdefault(signal.document, signal)
     for document, field, problem in list(refused.values())[:_NAMED]:
-        remark(f"refused: {document}: {field}{': ' if field else ''}{problem}")
+        note(f"refused: {document}: {field}{': ' if field else ''}{problem}")
     if len(refused) > _NAMED:
-        remark(f"refused: {len(refused) - _NAMED} documents more (`destinations validate`)")
+        note(f"refused: {len(refused) - _NAMED} documents more (`destinations validate`)")
     return DestinationIndex(used.items()), tuple(refused)

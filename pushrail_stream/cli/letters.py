@@ -13,7 +13,7 @@ from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.times import MOMENT, check_period
 from pushrail_stream.core.fault import FAULTS
 from pushrail_stream.core.record import Origin
-from pushrail_stream.operations.dead_letters import REASONS, Letter, LetterFilter, read_letter
+from pushrail_stream.operations.dead_letters import REASONS, DeadLetterFilter, DeadLetterRecord, read_dead_letter
 from pushrail_stream.settings import Settings
 
 _OPTIONS: Final = (
@@ -43,37 +43,37 @@ _OPTIONS: Final = (
 )
 
 
-def letter_filter(command: Callable[..., None]) -> Callable[..., None]:
+def dead_letter_options(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the filter's options, as one argument ``wanted``."""
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> None:
-        names = [*LetterFilter.__slots__]
+        names = [*DeadLetterFilter.__slots__]
         values = {name: kwargs.pop(name) for name in names}
         check_period(values["since_ms"], values["until_ms"])
-        command(*args, wanted=LetterFilter(**values | {"reasons": frozenset(values["reasons"])}), **kwargs)
+        command(*args, wanted=DeadLetterFilter(**values | {"reasons": frozenset(values["reasons"])}), **kwargs)
 
     for option in reversed(_OPTIONS):
         wrapper = option(wrapper)
     return wrapper
 
 
-def read_letters(settings: Settings, wanted: LetterFilter, bar: Bar) -> Iterator[Letter]:
+def read_dead_letters(settings: Settings, wanted: DeadLetterFilter, bar: Bar) -> Iterator[DeadLetterRecord]:
     """The DLQ's letters that match, oldest first in each partition."""
-    for letter in all_letters(settings, wanted, bar):
+    for letter in all_dead_letters(settings, wanted, bar):
         if wanted.matches(letter):
             yield letter
 
 
-def letter_at(settings: Settings, position: Origin, bar: Bar) -> Letter | None:
+def dead_letter_at(settings: Settings, position: Origin, bar: Bar) -> DeadLetterRecord | None:
     """The letter at a position of the DLQ; None where there is none."""
     starts, only = {position.partition: position.offset}, [position.partition]
     for record in read_topic(settings, position.topic, bar, starts=starts, only=only):
-        return read_letter(record, settings.vendor) if record.offset == position.offset else None
+        return read_dead_letter(record, settings.vendor) if record.offset == position.offset else None
     return None
 
 
-def all_letters(settings: Settings, wanted: LetterFilter, bar: Bar) -> Iterator[Letter]:
+def all_dead_letters(settings: Settings, wanted: DeadLetterFilter, bar: Bar) -> Iterator[DeadLetterRecord]:
     """The DLQ's letters from where those that match may begin. A letter is written after it has failed."""
     for record in read_topic(settings, settings.topics.dlq, bar, since_ms=wanted.since_ms):
-        yield read_letter(record, settings.vendor)
+        yield read_dead_letter(record, settings.vendor)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say, table
 from pushrail_stream.cli.positions import parse_offset
 from pushrail_stream.cli.times import MOMENT
+from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.groups import Shift, Target, members_of, move_group, plan_shift
 from pushrail_stream.kafka.options import kafka_options
 
@@ -29,12 +29,12 @@ def offsets(options: Options, *, target: str, partition: int | None, dry_run: bo
     where = _target(target)
     members = members_of(kafka, group)
     if members and not dry_run:
-        raise CommandError(
+        raise OperatorError(
             f"group {group} is active ({', '.join(members)}): stop its workers first; its offsets stay as they are"
         )
     shifts = plan_shift(kafka, group, topic, where, partition)
     if not shifts:
-        raise CommandError(f"--partition: {topic} has no partition {partition}", 2)
+        raise UsageError(f"--partition: {topic} has no partition {partition}")
     if not dry_run:
         move_group(kafka, group, topic, shifts)
     if options.json:
@@ -62,4 +62,4 @@ def _target(text: str) -> Target:
         return f"time:{MOMENT.convert(text, None, None)}"
     except click.BadParameter:
         what = "a time such as 2026-11-24T09:00:00Z, how long ago (2h, 7d), earliest, latest, or an offset"
-        raise CommandError(f"--to: must be {what}", 2) from None
+        raise UsageError(f"--to: must be {what}") from None

@@ -15,10 +15,10 @@ from typing import Final
 import click
 
 from pushrail_stream.cli.documents import new_name, write_document
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, remark, say
+from pushrail_stream.cli.output import emit, note, say
 from pushrail_stream.core.signals import DocumentRefused
+from pushrail_stream.errors import UsageError
 from pushrail_stream.eventbridge.bus import known_regions
 from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
 from pushrail_stream.operations.onboarding import ROLE, Onboarding, new_external_id
@@ -124,7 +124,7 @@ def _ask_sts(settings: Settings, partition: str) -> str | None:
         if own.partition == partition:
             return own.account
         problem = f"is of the partition {own.partition}, which cannot assume a role of {partition}"
-    remark(f"our own AWS account {problem}: the templates leave it open; --our-account names it")
+    note(f"our own AWS account {problem}: the templates leave it open; --our-account names it")
     return None
 
 
@@ -135,22 +135,21 @@ def _check_options(onboarding: Onboarding) -> None:
         if value is not None and not pattern.fullmatch(value):
             problems.append(f"--{name.replace('_', '-')}: must be {what}")
     if problems:
-        raise CommandError("\n".join(problems), 2)
+        raise UsageError("\n".join(problems))
 
 
 def _check_region(onboarding: Onboarding, settings: Settings) -> None:
     ours = settings.sts.region
     if partition_of(ours) != onboarding.partition:
-        raise CommandError(
+        raise UsageError(
             f"--region: {onboarding.region} is of the partition {onboarding.partition}, where workers whose sts.region "
             f"is {ours} can assume no role: onboard with the settings of workers that run in that partition",
-            2,
         )
     known = known_regions()
     if onboarding.region not in known:
         alike = difflib.get_close_matches(onboarding.region, known)
         hint = f"; alike are {', '.join(alike)}" if alike else ""
-        remark(f"--region: {onboarding.region} is not among the regions known here{hint}")
+        note(f"--region: {onboarding.region} is not among the regions known here{hint}")
 
 
 def _make_directory(settings: Settings) -> None:
@@ -161,34 +160,33 @@ def _make_directory(settings: Settings) -> None:
     try:
         path.mkdir(parents=True)
     except OSError as error:
-        raise CommandError(f"{path}: {(error.strerror or str(error)).lower()} (registry.path)", 2) from error
-    remark(f"made the directory {path}")
+        raise UsageError(f"{path}: {(error.strerror or str(error)).lower()} (registry.path)") from error
+    note(f"made the directory {path}")
 
 
 def _check(onboarding: Onboarding, name: str, content: bytes, settings: Settings) -> None:
     """What would be refused as a document, by itself or beside the others, is refused before anything is written."""
     checked = document_parser(settings, os.environ)(content)
     if not isinstance(checked, Parsed):
-        raise CommandError("\n".join(f"{field}: {problem}" for field, problem in checked), 2)
+        raise UsageError("\n".join(f"{field}: {problem}" for field, problem in checked))
     if not settings.registry.topic and not settings.registry.path.exists():
         return  # there is no document beside this one yet
     catalog, signals = asyncio.run(load_registry(settings, os.environ))
     for known in catalog.route(onboarding.vendor, onboarding.customer):
         there = f"{known.id} ({catalog.document_of(known.id)})"
-        raise CommandError(
+        raise UsageError(
             f"--customer: has a destination already, {there}: change or delete that one, or "
             "write another document and `destinations put` it",
-            2,
         )
     if any(isinstance(signal, DocumentRefused) and signal.document == name for signal in signals):
-        raise CommandError(f"--customer: {name} is there already, and refused (`destinations validate`): mend it", 2)
+        raise UsageError(f"--customer: {name} is there already, and refused (`destinations validate`): mend it")
     change = catalog.apply([DocumentChange(name, content)])
     if change.removed:
         problem = f"{name} is there already, and the document of {', '.join(change.removed)}: rename it first"
-        raise CommandError(f"--customer: {problem}", 2)
+        raise UsageError(f"--customer: {problem}")
     for refusal in change.refusals:
         hint = "; name another role with --role" if refusal.field == "auth.roleArn" else ""
-        raise CommandError(f"{refusal.field}: {refusal.problem}{hint}", 2)
+        raise UsageError(f"{refusal.field}: {refusal.problem}{hint}")
 
 
 def _files(onboarding: Onboarding) -> dict[str, str]:
@@ -205,14 +203,14 @@ def _write(onboarding: Onboarding, folder: Path) -> None:
     files = _files(onboarding)
     for name in files:
         if (folder / name).exists():
-            raise CommandError(f"--out: {folder / name} is there already and might be somebody's", 2)
+            raise UsageError(f"--out: {folder / name} is there already and might be somebody's")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
-        raise CommandError(f"--out: {folder}: {(error.strerror or str(error)).lower()}", 2) from error
-    remark(f"written to {folder}: {', '.join(files)}")
+        raise UsageError(f"--out: {folder}: {(error.strerror or str(error)).lower()}") from error
+    note(f"written to {folder}: {', '.join(files)}")
 
 
 def _everything(onboarding: Onboarding, name: str | None) -> dict[str, object]:

@@ -10,7 +10,6 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
-from pushrail_stream.cli.errors import expected_errors
 from pushrail_stream.settings import LoadedSettings, Settings, read_settings
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
@@ -28,12 +27,12 @@ class Options:
     log_level: str = "info"
 
     def load(self) -> LoadedSettings:
-        """The settings with their origins. Raises `SettingsError`."""
+        """The settings with their origins. Raises `UsageError`."""
         return read_settings(self.config)
 
     @property
     def settings(self) -> Settings:
-        """The settings, read now. Raises `SettingsError`."""
+        """The settings, read now. Raises `UsageError`."""
         return self.load().settings
 
 
@@ -45,7 +44,7 @@ _LOG_LEVEL = click.option(
 
 
 def common_options(command: Callable[Concatenate[Options, P], T]) -> Callable[P, T]:
-    """Give a command the common options, as its first argument, and expected errors their exit codes.
+    """Give a command the common options, as its first argument.
 
     Stands right above the function, below ``@group.command()`` and beside its own ``@click.option``s.
     """
@@ -53,7 +52,6 @@ def common_options(command: Callable[Concatenate[Options, P], T]) -> Callable[P,
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> T:
         options = Options(kwargs.pop("config"), kwargs.pop("json"), kwargs.pop("log_level"))
-        with expected_errors():
-            return command(options, *args, **kwargs)
+        return command(options, *args, **kwargs)
 
     return _CONFIG(_JSON(_LOG_LEVEL(wrapper)))

@@ -56,7 +56,7 @@ def say(line: str) -> None:
     click.echo(printable(line))
 
 
-def remark(line: str) -> None:
+def note(line: str) -> None:
     """A line beside the result."""
     click.echo(printable(line), err=True)
 

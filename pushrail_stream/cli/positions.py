@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.core.record import Origin
+from pushrail_stream.errors import UsageError
 
 _NUMBER: Final = re.compile(r"[0-9]{1,19}")
 _MAX_PARTITION: Final = 2**31 - 1
@@ -19,7 +19,7 @@ def parse_position(text: str) -> Origin:
     topic, *numbers = text.rsplit("/", 2)
     partition, offset = map(parse_offset, numbers) if len(numbers) == 2 else (None, None)  # noqa: PLR2004
     if partition is None or offset is None or partition > _MAX_PARTITION:
-        raise CommandError("POSITION: must be topic/partition/offset", 2)
+        raise UsageError("POSITION: must be topic/partition/offset")
     return Origin(topic, partition, offset)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 
-from pushrail_stream.cli.output import remark
+from pushrail_stream.cli.output import note
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.options import kafka_options
@@ -21,7 +21,7 @@ def read_topic(
     starts: Mapping[int, int] | None = None,
     only: Collection[int] | None = None,
 ) -> Iterator[Record]:
-    """Every record from there to the present end, as `Scan` understands it; raises `ports.Failed`.
+    """Every record from there to the present end, as `Scan` understands it; raises `errors.OperatorError`.
 
     Times stand in no order in a topic: only what comes before ``since_ms`` can be passed over, never what comes after
     some time.
@@ -39,4 +39,4 @@ def watched(scan: Scan, bar: Bar) -> Iterator[Record]:
             yield record
         bar.at(done, total)
     for partition, (first, end) in scan.unreadable:
-        remark(f"{partition}: offsets {first} to {end - 1} cannot be read (a batch that does not decompress): left out")
+        note(f"{partition}: offsets {first} to {end - 1} cannot be read (a batch that does not decompress): left out")

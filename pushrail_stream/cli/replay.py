@@ -11,29 +11,29 @@ from typing import Any
 
 import click
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.event_filter import events_asked_for
 from pushrail_stream.cli.known import known_destinations
-from pushrail_stream.cli.letters import all_letters, letter_filter
+from pushrail_stream.cli.letters import all_dead_letters, dead_letter_options
 from pushrail_stream.cli.offsets import offsets
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, remark, say, table
+from pushrail_stream.cli.output import emit, note, say, table
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.cli.reading import read_topic, watched
 from pushrail_stream.cli.sending import Sender, interruptible
 from pushrail_stream.cli.times import MOMENT, now_ms, shown
+from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.operations.attempts import read_attempt
-from pushrail_stream.operations.dead_letters import LetterFilter
+from pushrail_stream.operations.dead_letters import DeadLetterFilter
 from pushrail_stream.operations.delivered_events import DeliveredEvents
 from pushrail_stream.operations.replay import (
     MAX_REPLAYS,
-    EventChoice,
+    DeadLetterSelection,
     EventFilter,
-    LetterChoice,
+    EventSelection,
     Progress,
     copy_of,
     progress_key,
@@ -52,7 +52,7 @@ replay.add_command(offsets)
 
 
 @replay.command("dlq", epilog="Example: pushrail-stream replay dlq --destination dst_acme_8K2zRq --reason blocked")
-@letter_filter
+@dead_letter_options
 @click.option("--limit", type=click.IntRange(1), help="At most so many.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="At most so many a second.")
 @click.option("--again", is_flag=True, help="Also those that have been replayed before.")
@@ -65,7 +65,7 @@ replay.add_command(offsets)
 def dlq_(
     options: Options,
     *,
-    wanted: LetterFilter,
+    wanted: DeadLetterFilter,
     limit: int | None,
     rate: float | None,
     again: bool,
@@ -89,7 +89,7 @@ def dlq_(
         _open_journal(settings, dry_run=dry_run) as journal,
         Bar("dead letters", quiet=options.json) as bar,
     ):
-        choice = LetterChoice(
+        choice = DeadLetterSelection(
             wanted, destinations, _marks(settings, journal), replay_id, again, max_count, bool(refused)
         )
         sender = Sender(journal, settings, rate, bar)
@@ -98,8 +98,10 @@ def dlq_(
     _report(options, replay_id, choice.chosen, choice.left_out, ("destination", "reason", "fault"), dry_run=dry_run)
 
 
-def _replay_letters(settings: Settings, choice: LetterChoice, sender: Sender, limit: int | None, bar: Bar) -> None:
-    for letter in all_letters(settings, choice.wanted, bar):
+def _replay_letters(
+    settings: Settings, choice: DeadLetterSelection, sender: Sender, limit: int | None, bar: Bar
+) -> None:
+    for letter in all_dead_letters(settings, choice.wanted, bar):
         at = now_ms()
         for destination_id, number, mark in choice.take(letter, at):
             sender.add(copy_of(letter.original(), destination_id, choice.replay_id, number, at), mark)
@@ -159,7 +161,7 @@ def events(
     destinations, _ = known_destinations(settings)
     destination = asked.destination if asked else None
     if destination is not None and destinations.get(destination) is None:
-        raise CommandError(f"--destination: there is no destination {destination}; `destinations list` names them", 2)
+        raise UsageError(f"--destination: there is no destination {destination}; `destinations list` names them")
     replay_id = resume or _new_id()
     with (
         _open_journal(settings, dry_run=dry_run) as journal,
@@ -167,7 +169,7 @@ def events(
     ):
         progress = Progress(asked, {}) if asked else _progress_of(_marks(settings, journal), replay_id)
         delivered = _delivered_events(settings, progress.wanted, bar)
-        choice = EventChoice(progress.wanted, destinations, settings.vendor, delivered)
+        choice = EventSelection(progress.wanted, destinations, settings.vendor, delivered)
         sender = Sender(journal, settings, rate, bar)
         with interruptible(replay_id, sender, f"go on with --resume {replay_id}"):
             _replay_events(settings, replay_id, progress, choice, sender, limit, bar)
@@ -191,7 +193,7 @@ def _replay_events(
     settings: Settings,
     replay_id: str,
     progress: Progress,
-    choice: EventChoice,
+    choice: EventSelection,
     sender: Sender,
     limit: int | None,
     bar: Bar,
@@ -212,7 +214,7 @@ def _replay_events(
 
         flush()
         if not sender.is_rehearsal:
-            remark(f"{replay_id}: if this is cut off, --resume {replay_id} goes on with it")
+            note(f"{replay_id}: if this is cut off, --resume {replay_id} goes on with it")
         for record in watched(scan, bar):
             offsets[record.partition] = record.offset + 1
             for destination_id in choice.take(record):
@@ -228,7 +230,7 @@ def _replay_events(
 
 def _check_topic(progress: Progress, topic: str, topic_id: str | None) -> None:
     if None not in {progress.topic_id, topic_id} and progress.topic_id != topic_id:
-        raise CommandError(f"--resume: {topic} was created again since then; begin a new replay")
+        raise OperatorError(f"--resume: {topic} was created again since then; begin a new replay")
 
 
 def _new_id() -> str:
@@ -243,7 +245,7 @@ def _open_journal(settings: Settings, *, dry_run: bool) -> Iterator[ReplayJourna
         return
     kafka, topic = kafka_options(settings), settings.topics.replays
     for caveat in check_topics(kafka, topics_named(settings, topic)):
-        remark(f"warning: {caveat.problem}")
+        note(f"warning: {caveat.problem}")
     with ReplayJournal.open(kafka, topic) as journal:
         yield journal
 
@@ -257,10 +259,10 @@ def _marks(settings: Settings, journal: ReplayJournal | None) -> dict[str, bytes
 def _progress_of(marks: dict[str, bytes], replay_id: str) -> Progress:
     stored = marks.get(progress_key(replay_id))
     if stored is None:
-        raise CommandError(f"--resume: there is no replay of events {replay_id} that has begun", 2)
+        raise UsageError(f"--resume: there is no replay of events {replay_id} that has begun")
     progress = read_progress(stored)
     if progress is None:
-        raise CommandError(f"--resume: the progress of {replay_id} cannot be read; somebody else has written it")
+        raise OperatorError(f"--resume: the progress of {replay_id} cannot be read; somebody else has written it")
     return progress
 
 
@@ -290,4 +292,4 @@ def _report(
         say(f"left out: {count} {why}")
     say(f"{replay_id}: {chosen.total()} deliveries {'would be sent' if dry_run else 'are on their way'}")
     if chosen and not dry_run:
-        remark(f"`attempts --replay {replay_id}` shows what becomes of them")
+        note(f"`attempts --replay {replay_id}` shows what becomes of them")

@@ -16,11 +16,11 @@ from types import FrameType
 
 import click
 
-from pushrail_stream.cli.errors import CommandError, expected_errors
 from pushrail_stream.cli.memory import return_large_blocks
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal, run_loop
 from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.settings import Settings
@@ -49,7 +49,7 @@ def run(options: Options, workers: int) -> None:
         _work(options, "pushrail-stream")
         return
     if settings.http.port + workers - 1 > _LAST_PORT:
-        raise CommandError(f"http.port: {workers} workers need a port each, and there is none after {_LAST_PORT}", 2)
+        raise UsageError(f"http.port: {workers} workers need a port each, and there is none after {_LAST_PORT}")
     # Tried out here, so that a mistake in the settings is reported once and not by every worker.
     kafka_options(settings)
     _supervise(options, workers, settings.http.port)
@@ -127,10 +127,9 @@ def _tune_memory() -> None:
 
 def _child(options: Options, name: str, port: int) -> None:
     try:
-        with expected_errors():
-            _work(options, name, port)
-    except CommandError as error:
-        click.echo(f"error: {error.format_message()}", err=True)
+        _work(options, name, port)
+    except OperatorError as error:
+        click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
 
 
@@ -150,7 +149,7 @@ def _supervise(options: Options, workers: int, port: int) -> None:
     with _on_signals(crew.stop):
         failed = crew.run()
     if failed is not None:
-        raise CommandError(f"{failed.name} ended with exit code {failed.exitcode}; the others were stopped")
+        raise OperatorError(f"{failed.name} ended with exit code {failed.exitcode}; the others were stopped")
 
 
 class _Crew:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import click
 import uvloop
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, say, table
+from pushrail_stream.errors import OperatorError, UsageError
 
 if TYPE_CHECKING:
     from pushrail_stream.sandbox.bus import BusConfig, Rule
@@ -74,7 +74,7 @@ def sandbox(context: click.Context, options: Options, events: int, keep: bool) -
     began = time.monotonic()
     ok = _run(_play(options, events, keep=keep, began=began))
     if not ok:
-        raise CommandError("the accounts do not add up")
+        raise OperatorError("the accounts do not add up")
 
 
 @sandbox.command(help=_BUS_HELP, epilog="Example: pushrail-stream sandbox bus --port 4010 --open --plan faults.json")
@@ -114,12 +114,12 @@ def bus(  # noqa: PLR0917 - each option is an argument
     try:
         asyncio.run(_serve(config, rules))
     except OSError as error:
-        raise CommandError(f"{host}:{port}: {(error.strerror or str(error)).lower()}") from error
+        raise OperatorError(f"{host}:{port}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _require_extra() -> None:
     if not all(importlib.util.find_spec(name) for name in _EXTRA):
-        raise CommandError("the sandbox is not installed: pip install 'pushrail-stream[sandbox]'")
+        raise OperatorError("the sandbox is not installed: pip install 'pushrail-stream[sandbox]'")
 
 
 def _run(work: Awaitable[T]) -> T:
@@ -240,9 +240,9 @@ def _read_plan(path: Path) -> list[Rule]:
     try:
         return rules_from_json(json.loads(path.read_bytes()))
     except OSError as error:
-        raise CommandError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}", 2) from error
+        raise UsageError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
     except (ValueError, FieldError) as error:
-        raise CommandError(f"{path}: {error}", 2) from error
+        raise UsageError(f"{path}: {error}") from error
 
 
 async def _serve(config: BusConfig, rules: list[Rule]) -> None:

@@ -12,10 +12,10 @@ from typing import Final
 import click
 
 from pushrail_stream.cli.documents import find_document
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Keyring, Parsed, Problem, Refusal
 from pushrail_stream.registry.json_document import with_secret
@@ -46,12 +46,12 @@ def seal(
     """
     if surplus:
         # Not quoted: it may be the secret.
-        raise CommandError("takes one ID and nothing else: the secret is asked for, or read from standard input", 2)
+        raise UsageError("takes one ID and nothing else: the secret is asked for, or read from standard input")
     settings = options.settings
     keyring = require_keyring(settings)
     name, content, problem = asyncio.run(find_document(settings, destination_id))
     if content is None:
-        raise CommandError(f"{name}: {problem}", 2)
+        raise UsageError(f"{name}: {problem}")
     _sealed(name, content, lambda _: "", None)  # nobody is asked for a secret that has no place
     secret = _read_secret()
     changed = _sealed(name, content, lambda place: keyring.seal(secret, place), access_key_id)
@@ -67,14 +67,14 @@ def require_keyring(settings: Settings) -> Keyring:
     """The keyring; a command that cannot do without it ends when there is none."""
     keyring = open_keyring(settings, os.environ)
     if keyring is None:
-        raise CommandError("secrets.keyring: is not set: name a file there, and `keys generate` makes it", 2)
+        raise UsageError("secrets.keyring: is not set: name a file there, and `keys generate` makes it")
     return keyring
 
 
 def _sealed(name: str, content: bytes, seal_for: Callable[[Place], str], access_key_id: str | None) -> bytes:
     changed = with_secret(content, seal_for, access_key_id)
     if isinstance(changed, Problem):
-        raise CommandError(str(Refusal(name, *changed)), 2)
+        raise UsageError(str(Refusal(name, *changed)))
     return changed
 
 
@@ -85,7 +85,7 @@ def _read_secret() -> Secret:
     except UnicodeDecodeError:
         text = ""
     if not _SECRET.fullmatch(text.strip()):
-        raise CommandError("the secret: must be one word of 1 to 512 printable ASCII characters", 2)
+        raise UsageError("the secret: must be one word of 1 to 512 printable ASCII characters")
     return Secret(text.strip())
 
 
@@ -93,12 +93,12 @@ async def _write(settings: Settings, name: str, before: bytes, changed: bytes, *
     """Write the document, unless it would be refused or somebody has changed it meanwhile."""
     parsed = document_parser(settings, os.environ)(changed)
     if not isinstance(parsed, Parsed):
-        raise CommandError("\n".join(str(Refusal(name, *problem)) for problem in parsed), 2)
+        raise UsageError("\n".join(str(Refusal(name, *problem)) for problem in parsed))
     catalog, _ = await load_registry(settings, os.environ)
     if refusals := catalog.apply([DocumentChange(name, changed)]).refusals:
-        raise CommandError("\n".join(str(refusal) for refusal in refusals), 2)
+        raise UsageError("\n".join(str(refusal) for refusal in refusals))
     async with open_store(settings) as store:
         if await store.read(name) != before:
-            raise CommandError(f"{name}: was changed by somebody else meanwhile: nothing is written; do it again")
+            raise OperatorError(f"{name}: was changed by somebody else meanwhile: nothing is written; do it again")
         if not dry_run:
             await store.write(name, changed)

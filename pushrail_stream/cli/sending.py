@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, final
 
-from pushrail_stream.cli.output import remark
+from pushrail_stream.cli.output import note
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.core.skips import Mark
 from pushrail_stream.kafka.replay_journal import ReplayJournal
@@ -74,7 +74,7 @@ def interruptible(replay_id: str, sender: Sender, how: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        remark(f"\ninterrupted: {sender.sent} deliveries of {replay_id} are on their way, the rest is untouched; {how}")
+        note(f"\ninterrupted: {sender.sent} deliveries of {replay_id} are on their way, the rest is untouched; {how}")
         raise
 
 

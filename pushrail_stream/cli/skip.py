@@ -6,13 +6,13 @@ from typing import Final
 
 import click
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, remark, say
+from pushrail_stream.cli.output import emit, note, say
 from pushrail_stream.cli.positions import parse_position
 from pushrail_stream.cli.times import now_ms, shown
 from pushrail_stream.core.record import Origin, Partition
-from pushrail_stream.core.skips import Skip, find_skip, skip_letter, skip_mark
+from pushrail_stream.core.skips import Skip, find_skip, skip_dead_letter, skip_mark
+from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replay_journal import ReplayJournal
@@ -47,11 +47,11 @@ def skip(options: Options, *, position: str, reason: str, dry_run: bool) -> None
     """
     settings = options.settings
     if not 0 < len(reason.strip()) <= _MAX_REASON:
-        raise CommandError(f"--reason: must have 1 to {_MAX_REASON} characters", 2)
+        raise UsageError(f"--reason: must have 1 to {_MAX_REASON} characters")
     ordered, is_new = _order(settings, parse_position(position), reason.strip())
     if is_new and not dry_run:
         with ReplayJournal.open(kafka_options(settings), settings.topics.replays, role="skip") as journal:
-            letter = skip_letter(ordered)
+            letter = skip_dead_letter(ordered)
             journal.write(settings.topics.dlq, [(None, None, letter.headers())], [skip_mark(ordered)])
     _report(options, ordered, dry_run=dry_run, is_new=is_new)
 
@@ -60,7 +60,7 @@ def _order(settings: Settings, at: Origin, reason: str) -> tuple[Skip, bool]:
     """The order, and whether it is new."""
     topics, kafka = settings.topics, kafka_options(settings)
     if at.topic != topics.events and at.topic not in topics.retry:
-        raise CommandError(f"POSITION: {at.topic} is neither topics.events nor one of topics.retry", 2)
+        raise UsageError(f"POSITION: {at.topic} is neither topics.events nor one of topics.retry")
     partition = Partition(at.topic, at.partition)
     same = topic_id(kafka, at.topic)
     known = find_skip(ReplayJournal.read(kafka, topics.replays), partition, at.offset, same)
@@ -68,7 +68,7 @@ def _order(settings: Settings, at: Origin, reason: str) -> tuple[Skip, bool]:
         return known, False
     batch = find_unreadable(kafka, partition, at.offset)
     if batch is None:
-        raise CommandError(
+        raise OperatorError(
             f"{at} can be read, or no record is left from there on, so nothing has to be skipped. If a worker stands "
             "still there, run this command with that worker's kafka.client: by another receive.message.max.bytes, "
             "other batches can be read"
@@ -76,7 +76,7 @@ def _order(settings: Settings, at: Origin, reason: str) -> tuple[Skip, bool]:
     group = settings.kafka.group_id if at.topic == topics.events else f"{settings.kafka.group_id}.retry"
     committed = committed_by(kafka, group, at.topic)[at.partition].offset
     if committed >= batch.end:
-        raise CommandError(f"{at}: the workers' group has passed it already (its committed offset is {committed})")
+        raise OperatorError(f"{at}: the workers' group has passed it already (its committed offset is {committed})")
     return Skip(partition, batch.first, batch.end, reason, now_ms(), same), True
 
 
@@ -94,4 +94,4 @@ def _report(options: Options, ordered: Skip, *, dry_run: bool, is_new: bool) -> 
         return
     say(f"{what}: {'would be' if dry_run else 'will be'} stepped over")
     if not dry_run:
-        remark(f"a dead letter stands for them (`dlq show {partition}/{first}`); have their producer send them again")
+        note(f"a dead letter stands for them (`dlq show {partition}/{first}`); have their producer send them again")

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import click
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
+from pushrail_stream.errors import UsageError
 
 _AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
@@ -38,7 +38,7 @@ MOMENT: Final = _Moment()
 def check_period(since_ms: int | None, until_ms: int | None, options: str = "--") -> None:
     """Refuse, as wrong usage, a time that ends before it begins; None: no bound on that side."""
     if since_ms is not None and until_ms is not None and until_ms <= since_ms:
-        raise CommandError(f"{options}until: must be later than {options}since", 2)
+        raise UsageError(f"{options}until: must be later than {options}since")
 
 
 def now_ms() -> int:

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, remark, table, to_the_end
+from pushrail_stream.cli.output import emit, note, table, to_the_end
 from pushrail_stream.cli.skip import skip
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
 
@@ -86,18 +86,18 @@ def describe(options: Options) -> None:
             table(("topic", "partitions", "copies", "settings", "differs"), rows)
     missing = [name for name, state in states.items() if state is None]
     if missing:
-        raise CommandError(f"missing: {', '.join(missing)}; `pushrail-stream topics create` makes them")
+        raise OperatorError(f"missing: {', '.join(missing)}; `pushrail-stream topics create` makes them")
     _report(states.values())
 
 
 def _report(states: Iterable[TopicState | None]) -> None:
-    """Print the effect and the remedy of each difference. Raises `CommandError` when one can lose data."""
+    """Print the effect and the remedy of each difference. Raises `OperatorError` when one can lose data."""
     found = [deviation for state in states if state for deviation in state.deviations]
     for deviation in found:
         if not deviation.loses_data:
-            remark(f"warning: {deviation}")
+            note(f"warning: {deviation}")
     if losing := [str(deviation) for deviation in found if deviation.loses_data]:
-        raise CommandError("\n".join(losing))
+        raise OperatorError("\n".join(losing))
 
 
 def _differences(state: TopicState | None) -> str:

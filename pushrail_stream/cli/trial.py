@@ -12,7 +12,7 @@ import click
 
 from pushrail_stream.cli.documents import unusable
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, remark, say
+from pushrail_stream.cli.output import emit, note, say
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.eventbridge.verify import Step, verify
@@ -26,7 +26,7 @@ _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown"
 @click.command("test", epilog="Example: pushrail-stream destinations test dst_acme_8K2zRq")
 @click.argument("destination_id", metavar="ID")
 @common_options
-def try_out(options: Options, *, destination_id: str) -> None:
+def test(options: Options, *, destination_id: str) -> None:
     """Try a destination step by step: credentials, AssumeRole, that a wrong and a missing external ID are refused, that
     the bus exists, and a test event (eventType pushrail.test). A disabled destination can be tried too.
 
@@ -56,7 +56,7 @@ def try_out(options: Options, *, destination_id: str) -> None:
         )
     elif ok and not destination.enabled:
         mend = "" if is_safe else "mend what is warned of, then "
-        remark(f'it works; {mend}set "enabled" to true in the document to begin')
+        note(f'it works; {mend}set "enabled" to true in the document to begin')
     if not ok:
         click.get_current_context().exit(1)
 
@@ -64,7 +64,7 @@ def try_out(options: Options, *, destination_id: str) -> None:
 def _remark_on(findings: Iterable[DocumentRefused | DocumentCaveat]) -> None:
     for finding in findings:
         kind = "refused" if isinstance(finding, DocumentRefused) else "warning"
-        remark(f"{kind}: {Refusal(*finding)}")
+        note(f"{kind}: {Refusal(*finding)}")
 
 
 async def _run(destination: Destination, settings: Settings, *, quiet: bool) -> list[Step]:

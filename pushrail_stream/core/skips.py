@@ -81,7 +81,7 @@ def read_skip(value: bytes) -> Skip | None:
             return None
 
 
-def skip_letter(skip: Skip) -> DeadLetterCopy:
+def skip_dead_letter(skip: Skip) -> DeadLetterCopy:
     """The dead letter for the records stepped over. It has neither key nor value, because nobody could read them."""
     last = skip.end - 1
     message = f"offsets {skip.first} to {last} could not be read and were stepped over by an operator: {skip.reason}"

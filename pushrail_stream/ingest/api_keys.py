@@ -20,7 +20,7 @@ from typing import Annotated, Any, Final, NamedTuple, final
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pushrail_stream.blocking import in_daemon_thread
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.files import Answering, read_regular_file
 
 _KEY: Final = re.compile(r"prk_([a-z2-7]{10})_([A-Za-z0-9_-]{43})", re.ASCII)
@@ -102,7 +102,7 @@ class ApiKeys:
     """The keys of a file, as they are now."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `Failed` when the file cannot be read: without keys nobody could post anything."""
+        """Raises `OperatorError` when the file cannot be read: without keys nobody could post anything."""
         self._path = path
         self._file = Answering(self._read)
         self._seen: object = None
@@ -110,7 +110,7 @@ class ApiKeys:
         change = self._look()
         if change is not None and change.problem:
             hint = "make one by: pushrail-stream ingest keys create --vendor NAME"
-            raise Failed(f"ingest.keys_file: {change.problem}; {hint}")
+            raise OperatorError(f"ingest.keys_file: {change.problem}; {hint}")
 
     @property
     def active(self) -> int:

@@ -25,8 +25,8 @@ from pushrail_stream.core.signals import RequestAnswered
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.ingest import request as posted
 from pushrail_stream.ingest.api_keys import ApiKey, ApiKeys
-from pushrail_stream.ingest.errors import Refusal, field_error
-from pushrail_stream.ingest.limits import IngestLimits, Rates, Room
+from pushrail_stream.ingest.errors import HttpProblem, field_error
+from pushrail_stream.ingest.limits import IngestLimits, RateLimiter, RequestBuffer
 from pushrail_stream.ingest.openapi import DESCRIPTION, docs_page
 from pushrail_stream.observe.page import POLICY
 from pushrail_stream.ports.kafka import EventProducer, ProducerRecord, RecordMetadata, RecordTooLarge
@@ -49,7 +49,7 @@ _Result = RecordMetadata | str | RecordTooLarge
 
 
 @final
-class Ingest:
+class IngestApp:
     """Takes events in. ``app`` is the ASGI application."""
 
     def __init__(self, producer: EventProducer, keys: ApiKeys, limits: IngestLimits, observe: Observer) -> None:
@@ -57,8 +57,8 @@ class Ingest:
         self._keys = keys
         self._limits = limits
         self._observe = observe
-        self._room = Room(limits)
-        self._rates = Rates(limits.max_events_per_second)
+        self._room = RequestBuffer(limits)
+        self._rates = RateLimiter(limits.max_events_per_second)
         self.app = self._application()
 
     @property
@@ -102,19 +102,19 @@ class Ingest:
         if not isinstance(error, HTTPException):
             raise error
         self.refused(error.status_code, str(error.detail))
-        return Refusal(error.status_code, str(error.detail), headers=error.headers).response()
+        return HttpProblem(error.status_code, str(error.detail), headers=error.headers).response()
 
     async def _post_events(self, request: Request) -> Response:
         started = time.perf_counter()
         seen = _Seen()
         try:
             response = await self._answer(request, seen)
-        except Refusal as refusal:
+        except HttpProblem as refusal:
             seen.problem = refusal.detail
             response = refusal.response()
         except ClientDisconnect:
             seen.problem = "the client went away"
-            response = Refusal(400, seen.problem).response()
+            response = HttpProblem(400, seen.problem).response()
         except Exception:
             self._observe(seen.answered(500, time.perf_counter() - started))
             raise
@@ -144,14 +144,14 @@ class Ingest:
         scheme, _, presented = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             detail = "give an API key in the header: Authorization: Bearer KEY"
-            raise Refusal(401, detail, headers={"WWW-Authenticate": 'Bearer realm="pushrail"'})
+            raise HttpProblem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="pushrail"'})
         key = self._keys.vendor_of(presented.strip())
         if key is None:
             challenge = 'Bearer realm="pushrail", error="invalid_token"'
-            raise Refusal(401, "this API key is not known, or was revoked", headers={"WWW-Authenticate": challenge})
+            raise HttpProblem(401, "this API key is not known, or was revoked", headers={"WWW-Authenticate": challenge})
         vendor = request.headers.get(VENDOR_HEADER)
         if vendor is not None and vendor != key.vendor:
-            raise Refusal(403, f"{VENDOR_HEADER}: the API key is not for this vendor")
+            raise HttpProblem(403, f"{VENDOR_HEADER}: the API key is not for this vendor")
         return key
 
     async def _body(self, request: Request, take: Callable[[int], None]) -> bytes:
@@ -166,13 +166,13 @@ class Ingest:
                     parts.append(part)
         except TimeoutError:
             detail = f"the body did not come within {self._limits.timeout_secs:g} s"
-            raise Refusal(408, detail, headers={"Connection": "close"}) from None
+            raise HttpProblem(408, detail, headers={"Connection": "close"}) from None
         return b"".join(parts)
 
     def _check(
         self, values: Sequence[bytes], vendor: str, idempotency_key: str | None, *, is_array: bool, seen: _Seen
     ) -> list[_Item]:
-        """The events, all of them good; raises `Refusal` with every rule that is broken."""
+        """The events, all of them good; raises `HttpProblem` with every rule that is broken."""
         items, found = list[_Item](), list[dict[str, Any]]()
         for index, value in enumerate(values):
             if idempotency_key is not None:
@@ -187,7 +187,7 @@ class Ingest:
             for problem in problems(value) or [event]:
                 found.append(field_error(problem, index if is_array else None))
         if found:
-            raise Refusal(422, _summary(found, seen.rejected, len(values)), errors=found[:_MAX_PROBLEMS])
+            raise HttpProblem(422, _summary(found, seen.rejected, len(values)), errors=found[:_MAX_PROBLEMS])
         return items
 
     def _fitting(self, event: Event) -> Event | Undecodable:
@@ -240,11 +240,11 @@ def _answer(
         if isinstance(result, RecordTooLarge):
             seen.rejected, seen.failed = 1, len(failed) - 1
             error = field_error(Undecodable("value", _why_not(items[index], result)), index if is_array else None)
-            raise Refusal(413, f"event {index}: {error['detail']}", headers=headers, errors=[error], **told)
+            raise HttpProblem(413, f"event {index}: {error['detail']}", headers=headers, errors=[error], **told)
     seen.failed = len(failed)
     index, result = next(iter(failed.items()))
     detail = f"Kafka did not acknowledge {len(failed)} of {len(items)} events: {_why_not(items[index], result)}"
-    raise Refusal(503, detail, headers={"Retry-After": "5", **headers}, **told)
+    raise HttpProblem(503, detail, headers={"Retry-After": "5", **headers}, **told)
 
 
 def _shown(index: int, item: _Item, result: _Result) -> dict[str, Any]:
@@ -263,4 +263,4 @@ def _why_not(item: _Item, result: str | RecordTooLarge) -> str:
 
 async def _bug(_request: Request, _error: Exception) -> Response:
     """A bug of ours: the log has it, the producer learns that it was not their fault."""
-    return Refusal(500, "an error of the service; post again with the same idempotency keys").response()
+    return HttpProblem(500, "an error of the service; post again with the same idempotency keys").response()

@@ -30,7 +30,7 @@ _TYPES: Final = {
 }
 
 
-class Refusal(Exception):  # noqa: N818 - it is an answer
+class HttpProblem(Exception):  # noqa: N818 - it is an answer
     """A request is not taken."""
 
     def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
@@ -54,9 +54,9 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
         return Response(self.body(), self.status, self.headers, PROBLEM_TYPE)
 
 
-def broken_rule(problem: Undecodable) -> Refusal:
+def broken_rule(problem: Undecodable) -> HttpProblem:
     """Of a request as a whole."""
-    return Refusal(422, str(problem), errors=[field_error(problem, None)])
+    return HttpProblem(422, str(problem), errors=[field_error(problem, None)])
 
 
 def field_error(problem: Undecodable, index: int | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from pushrail_stream.ingest.errors import Refusal
+from pushrail_stream.ingest.errors import HttpProblem
 
 Fields = Sequence[tuple[bytes, bytes]]
 """Header fields in their order; names in lower case."""
@@ -17,23 +17,23 @@ _HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
 
 
 def check_framing(method: bytes, version: str, fields: Fields) -> None:
-    """Raise `Refusal` for a head that does not tell where its body ends, or which host it is for.
+    """Raise `HttpProblem` for a head that does not tell where its body ends, or which host it is for.
 
     The parser refuses two Content-Length fields, and one beside Transfer-Encoding, by itself.
     """
     if version not in {"1.0", "1.1"} or method == b"CONNECT":
-        raise Refusal(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+        raise HttpProblem(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
     hosts = [value for name, value in fields if name == b"host"]
     if len(hosts) > 1 or (not hosts and version == "1.1"):
-        raise Refusal(400, f"Host: is needed once, and came {len(hosts)} times")
+        raise HttpProblem(400, f"Host: is needed once, and came {len(hosts)} times")
     if not all(_HOST.fullmatch(host.strip()) for host in hosts):
-        raise Refusal(400, "Host: is not a host")
+        raise HttpProblem(400, "Host: is not a host")
     codings = [value.strip().lower() for name, value in fields if name == b"transfer-encoding"]
     if not codings:
         if method in _WITH_BODY and all(name != b"content-length" for name, _ in fields):
-            raise Refusal(411, "Content-Length: is needed, or Transfer-Encoding: chunked")
+            raise HttpProblem(411, "Content-Length: is needed, or Transfer-Encoding: chunked")
     elif codings != [b"chunked"] or version == "1.0":
-        raise Refusal(400, "Transfer-Encoding: may only be chunked, in HTTP/1.1")
+        raise HttpProblem(400, "Transfer-Encoding: may only be chunked, in HTTP/1.1")
 
 
 def without_upgrade(method: bytes, target: bytes, version: str, fields: Fields) -> bytes:

@@ -10,7 +10,7 @@ from typing import Final, final
 
 from pushrail_stream.core.entry import MAX_REQUEST_BYTES
 from pushrail_stream.core.pacing import TokenBucket
-from pushrail_stream.ingest.errors import Refusal
+from pushrail_stream.ingest.errors import HttpProblem
 from pushrail_stream.ingest.openapi import MAX_EVENTS
 
 MAX_HEAD_BYTES: Final = 16 * 2**10
@@ -34,7 +34,7 @@ class IngestLimits:
 
 
 @final
-class Room:
+class RequestBuffer:
     """Holds the requests that are not answered yet, each counted by what has come of it and not by what it announces.
 
     One key has half of the room at most: who sends much, or nothing of what was announced, shuts out nobody else.
@@ -51,7 +51,7 @@ class Room:
     def place(self, key_id: str) -> Iterator[Callable[[int], None]]:
         """A place for one request until it is answered; to be called with bytes before they are kept.
 
-        Raises `Refusal` when there is no room for them.
+        Raises `HttpProblem` when there is no room for them.
         """
         held = 0
 
@@ -60,7 +60,7 @@ class Room:
             of_key = self._of_keys[key_id] + size
             if of_key > self._most_of_one_key or self.taken_bytes + size > self._max_calls:
                 whose = "of this API key " if of_key > self._most_of_one_key else ""
-                raise Refusal(503, f"more {whose}is waiting for Kafka than may wait", headers={"Retry-After": "1"})
+                raise HttpProblem(503, f"more {whose}is waiting for Kafka than may wait", headers={"Retry-After": "1"})
             held += size
             self._of_keys[key_id] = of_key
             self.taken_bytes += size
@@ -76,7 +76,7 @@ class Room:
 
 
 @final
-class Rates:
+class RateLimiter:
     """How much each key may still post."""
 
     def __init__(self, per_second: int) -> None:
@@ -84,11 +84,11 @@ class Rates:
         self._buckets: dict[str, TokenBucket] = {}
 
     def spend(self, key_id: str, events: int, now: float) -> None:
-        """Raises `Refusal` when the key may not post so many now. ``now``: seconds of a monotonic clock."""
+        """Raises `HttpProblem` when the key may not post so many now. ``now``: seconds of a monotonic clock."""
         bucket = self._buckets.get(key_id)
         if bucket is None:
             bucket = self._buckets[key_id] = TokenBucket(self._per_second, max(self._per_second, MAX_EVENTS))
         wait_secs = bucket.take(events, now)
         if wait_secs:
             detail = f"this API key may post {self._per_second} events a second"
-            raise Refusal(429, detail, headers={"Retry-After": str(int(wait_secs) + 1)})
+            raise HttpProblem(429, detail, headers={"Retry-After": str(int(wait_secs) + 1)})

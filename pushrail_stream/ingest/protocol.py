@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, cast, final
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from pushrail_stream.ingest.errors import PROBLEM_TYPE, Refusal
+from pushrail_stream.ingest.errors import PROBLEM_TYPE, HttpProblem
 from pushrail_stream.ingest.head import check_framing, without_upgrade
 
 _HEADER_BYTES: Final = 4
@@ -127,7 +127,7 @@ class BoundedProtocol(HttpToolsProtocol):
         method, version = self.parser.get_method(), self.parser.get_http_version()
         try:
             check_framing(method, version, self.headers)
-        except Refusal as refusal:
+        except HttpProblem as refusal:
             self._refuse(refusal.status, refusal.detail)
             return
         if self.parser.should_upgrade():
@@ -229,7 +229,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refused(status, detail)
             return
         if self._may_answer():
-            refusal = Refusal(status, detail)
+            refusal = HttpProblem(status, detail)
             body = refusal.body()
             head = f"content-type: {PROBLEM_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + head.encode() + body)

@@ -11,7 +11,7 @@ import orjson
 from starlette.requests import Request
 
 from pushrail_stream.core.event import TRACEPARENT_HEADER, Undecodable, x_ray_header
-from pushrail_stream.ingest.errors import Refusal, broken_rule
+from pushrail_stream.ingest.errors import HttpProblem, broken_rule
 from pushrail_stream.ingest.openapi import MAX_EVENTS, MAX_IDEMPOTENCY_KEY
 
 _JSON: Final = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
@@ -27,9 +27,13 @@ def check_media_type(request: Request) -> None:
     """Only plain JSON is taken."""
     content_type = request.headers.get("content-type", "")
     if not _JSON.fullmatch(content_type.strip()):
-        raise Refusal(415, "Content-Type: must be application/json, in UTF-8", headers={"Accept": "application/json"})
+        raise HttpProblem(
+            415, "Content-Type: must be application/json, in UTF-8", headers={"Accept": "application/json"}
+        )
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise Refusal(415, "Content-Encoding: the body must not be compressed", headers={"Accept-Encoding": "identity"})
+        raise HttpProblem(
+            415, "Content-Encoding: the body must not be compressed", headers={"Accept-Encoding": "identity"}
+        )
 
 
 def check_announced(request: Request, limit: int) -> None:
@@ -40,9 +44,9 @@ def check_announced(request: Request, limit: int) -> None:
         raise too_large(limit)
 
 
-def too_large(limit: int) -> Refusal:
+def too_large(limit: int) -> HttpProblem:
     """The refusal of a body. What follows of it is not kept, so the connection has no use any more."""
-    return Refusal(413, f"a body may have {limit} bytes", headers={"Connection": "close"})
+    return HttpProblem(413, f"a body may have {limit} bytes", headers={"Connection": "close"})
 
 
 def split(body: bytes) -> tuple[list[bytes], bool]:

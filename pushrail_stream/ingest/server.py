@@ -12,8 +12,8 @@ from typing import Any, Final, Self, cast, final
 
 import uvicorn
 
-from pushrail_stream.errors import Failed
-from pushrail_stream.ingest.app import Ingest
+from pushrail_stream.errors import OperatorError
+from pushrail_stream.ingest.app import IngestApp
 from pushrail_stream.ingest.limits import MAX_HEAD_BYTES
 from pushrail_stream.ingest.protocol import BoundedProtocol, Bounds
 from pushrail_stream.ports.kafka import EventProducer
@@ -37,7 +37,7 @@ class IngestReadiness:
         self._stopping = False
 
     async def look(self) -> None:
-        """Ask Kafka once. Raises `Failed` when nothing can ever be written again."""
+        """Ask Kafka once. Raises `OperatorError` when nothing can ever be written again."""
         self._problem = await self._producer.check(_LOOK_SECS)
 
     async def keep(self) -> None:
@@ -66,7 +66,7 @@ class _Uvicorn(uvicorn.Server):
 class IngestServer:
     """Serves the application. What is in flight when it is stopped is answered."""
 
-    def __init__(self, ingest: Ingest, door: socket.socket, secs: float, connections: int) -> None:
+    def __init__(self, ingest: IngestApp, door: socket.socket, secs: float, connections: int) -> None:
         self._door = door
         bounds = Bounds(MAX_HEAD_BYTES, secs, _affordable(connections))
         protocol = partial(BoundedProtocol, bounds=bounds, refused=ingest.refused)
@@ -90,9 +90,9 @@ class IngestServer:
     @classmethod
     @contextmanager
     def open(
-        cls, ingest: Ingest, host: str, port: int, *, timeout_secs: float, connections: int = MAX_CONNECTIONS
+        cls, ingest: IngestApp, host: str, port: int, *, timeout_secs: float, connections: int = MAX_CONNECTIONS
     ) -> Iterator[Self]:
-        """A server that listens and does not answer yet. Raises `Failed` when the address cannot be had.
+        """A server that listens and does not answer yet. Raises `OperatorError` when the address cannot be had.
 
         ``timeout_secs``: how long a head may take to come, a body, and Kafka to acknowledge.
         """
@@ -100,7 +100,9 @@ class IngestServer:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             door = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except OSError as error:
-            raise Failed(f"ingest.host, ingest.port: {host}:{port} cannot be had: {error.strerror or error}") from error
+            raise OperatorError(
+                f"ingest.host, ingest.port: {host}:{port} cannot be had: {error.strerror or error}"
+            ) from error
         # Who is let in inherits this: an answer is two writes, and the second must not wait for the first to be seen.
         door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with door:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.signals import ApiKeysChanged
-from pushrail_stream.errors import failing_alone
+from pushrail_stream.errors import without_group
 from pushrail_stream.ingest.api_keys import ApiKeys
-from pushrail_stream.ingest.app import Ingest
+from pushrail_stream.ingest.app import IngestApp
 from pushrail_stream.ingest.limits import IngestLimits
 from pushrail_stream.ingest.metrics import IngestMetrics
 from pushrail_stream.ingest.server import IngestReadiness, IngestServer
@@ -26,7 +26,7 @@ from pushrail_stream.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Ingesting:
+class RunningIngest:
     """A running ingest, for whoever started it."""
 
     stop: Callable[[], None]
@@ -42,11 +42,11 @@ async def run_ingest(
     log: Logger,
     *,
     observers: Sequence[Observer] = (),
-    started: Callable[[Ingesting], None] = lambda _ingesting: None,
+    started: Callable[[RunningIngest], None] = lambda _ingesting: None,
 ) -> None:
-    """Take events in over HTTP until ``Ingesting.stop`` is called.
+    """Take events in over HTTP until ``RunningIngest.stop`` is called.
 
-    Raises `Failed` when Kafka cannot be reached at the start, a topic is missing, there is no file of API keys, an
+    Raises `OperatorError` when Kafka cannot be reached at the start, a topic or the file of API keys is missing, an
     address cannot be had or the Kafka producer can write nothing any more.
     """
     chosen, options = settings.ingest, kafka_options(settings, "pushrail-stream-ingest")
@@ -68,7 +68,7 @@ async def run_ingest(
             max_entry_bytes=settings.delivery.max_request_bytes,
             timeout_secs=chosen.timeout_secs,
         )
-        ingest = Ingest(producer, keys, limits, observe)
+        ingest = IngestApp(producer, keys, limits, observe)
         metrics.buffered_bytes, metrics.waiting = lambda: ingest.buffered_bytes, lambda: producer.waiting
         metrics.active_keys, metrics.kafka = lambda: keys.active, lambda: {"ingest": producer.statistics}
         http_port = await world.enter_async_context(
@@ -83,8 +83,8 @@ async def run_ingest(
             server.stop()
 
         await readiness.look()
-        started(Ingesting(stop, server.port, http_port))
-        with failing_alone():
+        started(RunningIngest(stop, server.port, http_port))
+        with without_group():
             async with asyncio.TaskGroup() as tasks:
                 keeping = [
                     tasks.create_task(keys.keep(lambda change: observe(ApiKeysChanged(*change)))),

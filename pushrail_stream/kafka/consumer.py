@@ -26,7 +26,7 @@ from confluent_kafka import (
 from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.chunks import Chunks
 from pushrail_stream.kafka.commits import Commits, commits_of, committable_of, is_too_large
 from pushrail_stream.kafka.options import ConsumerOptions
@@ -99,7 +99,7 @@ class KafkaConsumer:
         return time.monotonic() - self._turned_at
 
     async def run(self) -> None:
-        """Consume until `stop`; raises `Failed` when Kafka will never have us. Cancelling it drains as `stop` does."""
+        """Consume until `stop`. Cancelling it drains as `stop` does. Raises `OperatorError` when Kafka refuses us."""
         with ThreadPoolExecutor(1, thread_name_prefix="kafka-consumer") as thread:
             work = self._loop.run_in_executor(thread, self._main)
             cancelled = False
@@ -128,7 +128,7 @@ class KafkaConsumer:
                 | {"error_cb": self._on_error, "on_commit": self._on_commit, "stats_cb": self._on_statistics}
             )
         except KafkaException as error:
-            raise Failed(f"kafka.client: {error.args[0].str()}") from error
+            raise OperatorError(f"kafka.client: {error.args[0].str()}") from error
         try:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
@@ -142,7 +142,7 @@ class KafkaConsumer:
     def _turn(self, consumer: Consumer) -> None:
         self._turned_at = time.monotonic()
         if self._fatal is not None:
-            raise Failed(_hopeless(self._fatal))
+            raise OperatorError(_hopeless(self._fatal))
         if self._held_since is not None and time.monotonic() - self._held_since < _PAUSE_AFTER_SECS:
             self._stopping.wait(_HOLD_SECS)
             flow_control = self._ask(self._intake.flow_control)

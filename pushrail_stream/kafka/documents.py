@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.offsets import was_recreated
 from pushrail_stream.core.record import TopicIdentity
-from pushrail_stream.errors import Failed, TopicRecreated
+from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.kafka.admin import retry_while_settling
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.topic_ids import TopicIdentities
@@ -84,7 +84,7 @@ class TopicDocuments:
     async def changes(self) -> Sequence[DocumentChange]:
         """Every document there is the first time, later what has changed; waits until something has.
 
-        Raises `Failed` when the topic cannot be read, for the time being or for good, and `TopicRecreated` when it was
+        Raises `OperatorError` when the topic cannot be read, for now or for good, and `TopicRecreated` when it was
         created again: then the next call brings every document that the new topic holds. Documents that it does not
         hold do not count as deleted: they may still be written.
         """
@@ -95,7 +95,7 @@ class TopicDocuments:
         return [change for change in changes if change.content is not None]
 
     async def catch_up(self) -> Sequence[DocumentChange]:
-        """What has changed up to now, the last of each document, without waiting for more; raises `Failed`."""
+        """What has changed up to now, the last of each document, without waiting for more; raises `OperatorError`."""
         return await in_daemon_thread(self._read_to_end)
 
     def _read_to_end(self) -> list[DocumentChange]:
@@ -181,13 +181,13 @@ class TopicDocuments:
         except KafkaException as error:
             raise self._failed(error.args[0].str()) from error
 
-    def _failed(self, reason: str) -> Failed:
-        return Failed(f"{self._topic} cannot be read at {self._servers}: {reason}")
+    def _failed(self, reason: str) -> OperatorError:
+        return OperatorError(f"{self._topic} cannot be read at {self._servers}: {reason}")
 
 
 @final
 class TopicStore:
-    """The documents' topic, to change. Implements `ports.DocumentStore`; raises `Failed` and `PublishError`."""
+    """The documents' topic, to change. Implements `ports.DocumentStore`; raises `OperatorError` and `PublishError`."""
 
     def __init__(self, documents: TopicDocuments, publisher: Publisher, topic: str) -> None:
         self._documents = documents

@@ -81,7 +81,7 @@ class KafkaEventProducer:
     async def check(self, timeout_secs: float) -> str:
         """Why the topic cannot be written to at the moment, as far as asking tells; empty when it can.
 
-        Raises `Failed` when a producer has met an error after which it writes nothing any more.
+        Raises `OperatorError` when a producer has met an error after which it writes nothing any more.
         """
         for writer in (self._writer, self._alone):
             if writer is not None and writer.fatal:

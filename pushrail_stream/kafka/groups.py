@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.core.offsets import Committable, topic_of, was_recreated
 from pushrail_stream.core.record import TopicIdentity
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.admin import offsets_for_time, retry_while_settling
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.topic_ids import TopicIdentities
@@ -48,7 +48,7 @@ class Shift(NamedTuple):
 
 
 def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, Committable]:
-    """A group's commits by partition; where it has none, offset 0. Raises `Failed`.
+    """A group's commits by partition; where it has none, offset 0. Raises `OperatorError`.
 
     Commits for an earlier topic of that name do not count, and neither does metadata of another topic.
     """
@@ -72,7 +72,7 @@ def _meaning(committed: Committable, topic: TopicIdentity | None) -> Committable
 
 
 def members_of(options: KafkaOptions, group_id: str) -> list[str]:
-    """The clients that are in the group; empty when it is inactive or unknown. Raises `Failed`."""
+    """The clients that are in the group; empty when it is inactive or unknown. Raises `OperatorError`."""
     admin = AdminClient(options.admin())
     try:
         [described] = admin.describe_consumer_groups([group_id], request_timeout=_TIMEOUT_SECS).values()
@@ -87,7 +87,7 @@ def members_of(options: KafkaOptions, group_id: str) -> list[str]:
 def plan_shift(
     options: KafkaOptions, group_id: str, topic: str, target: Target, partition: int | None = None
 ) -> list[Shift]:
-    """What moving the group to ``target`` would mean, for each partition or for one. Raises `Failed`."""
+    """What moving the group to ``target`` would mean, for each partition or for one. Raises `OperatorError`."""
     consumer = Consumer(options.reader(group_id, {}))
     try:
         numbers = [n for n in _partitions(consumer, topic) if partition in {None, n}]
@@ -105,7 +105,7 @@ def plan_shift(
 
 
 def move_group(options: KafkaOptions, group_id: str, topic: str, shifts: list[Shift]) -> None:
-    """Commit the new offsets. Raises `Failed`, also when a member has joined meanwhile.
+    """Commit the new offsets. Raises `OperatorError`, also when a member has joined meanwhile.
 
     A partition that stays where it is, is left alone: the map of what is settled above it would be lost.
     """
@@ -120,7 +120,7 @@ def move_group(options: KafkaOptions, group_id: str, topic: str, shifts: list[Sh
     except KafkaException as error:
         raise _failed(options, error) from error
     if refused:
-        raise Failed(f"group {group_id} could not be moved: {refused[0].str()}")
+        raise OperatorError(f"group {group_id} could not be moved: {refused[0].str()}")
 
 
 def _partitions(consumer: Consumer, topic: str) -> list[int]:
@@ -140,6 +140,6 @@ def _resolve(consumer: Consumer, topic: str, target: Target, bounds: Mapping[int
     return {n: low if target == "earliest" else high for n, (low, high) in bounds.items()}
 
 
-def _failed(options: KafkaOptions, error: KafkaException) -> Failed:
+def _failed(options: KafkaOptions, error: KafkaException) -> OperatorError:
     reason: Any = error.args[0]
-    return Failed(f"Kafka refuses, or cannot be reached at {options.bootstrap_servers}: {reason.str()}")
+    return OperatorError(f"Kafka refuses, or cannot be reached at {options.bootstrap_servers}: {reason.str()}")

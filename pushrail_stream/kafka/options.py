@@ -212,7 +212,7 @@ class ConsumerOptions:
 
 
 def kafka_options(settings: Settings, client_id: str = "pushrail-stream") -> KafkaOptions:
-    """How to reach Kafka, from the settings. Raises `SettingsError` when librdkafka refuses ``kafka.client``."""
+    """How to reach Kafka, from the settings. Raises `UsageError` when librdkafka refuses ``kafka.client``."""
     kafka = settings.kafka
     instance_id = kafka.group_instance_id
     if instance_id is not None:

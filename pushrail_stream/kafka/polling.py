@@ -10,7 +10,7 @@ from typing import Any, Final, final
 
 from confluent_kafka import KafkaException, Producer
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
 
 _POLL_SECS: Final = 0.1
@@ -64,6 +64,6 @@ async def being_polled(producer: Producer, flush_secs: float = 0.0) -> AsyncIter
         await asyncio.get_running_loop().run_in_executor(None, polling.end, flush_secs)
 
 
-def cannot_go_on(reason: str) -> Failed:
+def cannot_go_on(reason: str) -> OperatorError:
     """The error for callers of a producer that has met a fatal error."""
-    return Failed(f"the Kafka producer cannot go on, start it anew: {reason}")
+    return OperatorError(f"the Kafka producer cannot go on, start it anew: {reason}")

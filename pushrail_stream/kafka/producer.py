@@ -10,7 +10,7 @@ from typing import Final, Self, final
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pushrail_stream.core.record import Headers
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.polling import Polling, being_polled, callbacks, cannot_go_on
 from pushrail_stream.kafka.reports import resolve
@@ -49,7 +49,7 @@ class KafkaPublisher:
     async def publish(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Return once Kafka acknowledged the record; raise `PublishError` when it did not.
 
-        Raises `Failed` when the producer has met an error after which it writes nothing any more.
+        Raises `OperatorError` when the producer has met an error after which it writes nothing any more.
         """
         acknowledged: asyncio.Future[None] = self._loop.create_future()
 
@@ -65,7 +65,7 @@ class KafkaPublisher:
             raise self._failure(topic, error.args[0]) from error
         await acknowledged
 
-    def _failure(self, topic: str, error: KafkaError) -> Failed | PublishError:
+    def _failure(self, topic: str, error: KafkaError) -> OperatorError | PublishError:
         if self._polling.fatal or error.code() == KafkaError._FATAL:  # noqa: SLF001 - librdkafka's own name
             return cannot_go_on(self._polling.fatal or error.str())
         advice = f"; raise max.message.bytes of {topic}" if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ""

@@ -10,7 +10,7 @@ from typing import Final, Self, final
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pushrail_stream.core.record import Headers
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.scan import Scan
 
@@ -31,7 +31,7 @@ class ReplayJournal:
     @classmethod
     @contextmanager
     def open(cls, options: KafkaOptions, topic: str, *, role: str = "replay") -> Iterator[Self]:
-        """Ready to write. A transaction that a dead journal left open is undone. Raises `Failed`.
+        """Ready to write. A transaction that a dead journal left open is undone. Raises `OperatorError`.
 
         A new journal ends the one before of the same ``role``, and of no other.
         """
@@ -40,13 +40,13 @@ class ReplayJournal:
         try:
             producer.init_transactions(_TIMEOUT_SECS)
         except KafkaException as error:
-            raise Failed(
+            raise OperatorError(
                 f"no transaction can be begun at {options.bootstrap_servers}: {error.args[0].str()}"
             ) from error
         yield cls(producer, options, topic)
 
     def marks(self) -> dict[str, bytes]:
-        """Everything that is marked, by key. Raises `Failed`, also where there is no such topic."""
+        """Everything that is marked, by key. Raises `OperatorError`, also where there is no such topic."""
         return self.read(self._options, self._topic)
 
     @staticmethod
@@ -66,7 +66,7 @@ class ReplayJournal:
         copies: Iterable[tuple[bytes | None, bytes | None, Headers]],
         marks: Iterable[tuple[str, bytes]],
     ) -> None:
-        """All of it or nothing. Raises `Failed`, which says whether nothing was written or that it is not known.
+        """All of it or nothing. Raises `OperatorError`, which says whether nothing was written or that it is not known.
 
         An interrupt in the middle leaves that open too: keep SIGINT back until this has returned.
         """
@@ -99,13 +99,13 @@ class ReplayJournal:
             else:
                 return
 
-    def _undone(self, error: KafkaException) -> Failed:
+    def _undone(self, error: KafkaException) -> OperatorError:
         """Abort, and say so."""
         self._abort()
         reason: KafkaError = error.args[0]
         if reason.code() in _FENCED:
-            return Failed(f"{_REPLACED}, and nothing of its last transaction was written")
-        return Failed(f"a transaction failed, nothing of it was written: {reason.str()}")
+            return OperatorError(f"{_REPLACED}, and nothing of its last transaction was written")
+        return OperatorError(f"a transaction failed, nothing of it was written: {reason.str()}")
 
     def _abort(self) -> None:
         with suppress(KafkaException):  # then Kafka does it itself, in time or when the next replay begins
@@ -121,11 +121,11 @@ class ReplayJournal:
                 return
 
 
-def _unknown(reason: KafkaError) -> Failed:
+def _unknown(reason: KafkaError) -> OperatorError:
     """Whether a transaction was committed cannot be told here; the next replay finds it committed or undone."""
     if reason.code() in _FENCED:
-        return Failed(_REPLACED)
-    return Failed(
+        return OperatorError(_REPLACED)
+    return OperatorError(
         f"whether the last transaction was committed is not known ({reason.str()}): "
         "run it again, what was written is not repeated"
     )

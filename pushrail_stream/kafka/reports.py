@@ -9,7 +9,7 @@ from typing import final
 
 from confluent_kafka import KafkaError, Message
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.ports.kafka import RecordMetadata, RecordTooLarge
 from pushrail_stream.ports.pipeline import PublishError
 
@@ -45,7 +45,7 @@ class Reports:
         self._loop.call_soon_threadsafe(resolve, self.all_in, None)
 
 
-def resolve(acknowledged: asyncio.Future[None], failure: Failed | PublishError | None) -> None:
+def resolve(acknowledged: asyncio.Future[None], failure: OperatorError | PublishError | None) -> None:
     """End a wait, unless it was cancelled."""
     if acknowledged.cancelled():
         return

@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from pushrail_stream.core.offsets import was_recreated
 from pushrail_stream.core.record import Partition, Record
-from pushrail_stream.errors import Failed, TopicRecreated
+from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.kafka.admin import offsets_for_time, retry_while_settling
 from pushrail_stream.kafka.chunks import Chunks
 from pushrail_stream.kafka.options import KafkaOptions
@@ -54,8 +54,8 @@ class Progress(NamedTuple):
 class Scan:
     """Batches of records of all partitions at once, in order within each. Only what was committed is seen.
 
-    It joins no group and commits nothing. Raises `Failed` when Kafka cannot be reached or there is no such topic, and
-    while it is read when the topic has gone or nothing comes any more.
+    It joins no group and commits nothing. Raises `OperatorError` when Kafka cannot be reached or there is no
+    such topic, and while it is read when the topic has gone or nothing comes any more.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Scan:
         except KafkaException as error:
             self._consumer.close()
             raise self._failed(error) from error
-        except Failed:
+        except OperatorError:
             self._consumer.close()
             raise
         self._positions = dict(self._starts)
@@ -189,7 +189,7 @@ class Scan:
             raise KafkaException(known.error)
         if not known.partitions:
             what = f"topic {self._topic} does not exist at {self._servers}"
-            raise Failed(f"{what}; `pushrail-stream topics create` makes it")
+            raise OperatorError(f"{what}; `pushrail-stream topics create` makes it")
         firsts, ends = {}, {}
         for number in known.partitions if self._only is None else [n for n in self._only if n in known.partitions]:
             firsts[number], ends[number] = self._consumer.get_watermark_offsets(
@@ -203,9 +203,11 @@ class Scan:
                 begin[number] = max(begin[number], min(start, ends[number]))
         return ends, begin
 
-    def _stalled(self) -> Failed:
+    def _stalled(self) -> OperatorError:
         last = "" if self._problem is None else f" (the last error: {self._problem.str()})"
-        return Failed(f"{self._topic} cannot be read at {self._servers}: nothing came for {_STALL_SECS:.0f} s{last}")
+        return OperatorError(
+            f"{self._topic} cannot be read at {self._servers}: nothing came for {_STALL_SECS:.0f} s{last}"
+        )
 
-    def _failed(self, error: KafkaException) -> Failed:
-        return Failed(f"{self._topic} cannot be read at {self._servers}: {error.args[0].str()}")
+    def _failed(self, error: KafkaException) -> OperatorError:
+        return OperatorError(f"{self._topic} cannot be read at {self._servers}: {error.args[0].str()}")

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from pushrail_stream.core.signals import SettingCaveat
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.kafka.topic_rules import (
@@ -142,7 +142,7 @@ def create_topics(
 ) -> dict[str, str]:
     """Make what is missing; name -> ``created`` or ``exists``. ``replication`` None: 3, or the number of brokers.
 
-    Raises `Failed` when Kafka cannot be reached or refuses.
+    Raises `OperatorError` when Kafka cannot be reached or refuses.
     """
     admin = AdminClient(options.admin())
     brokers = _metadata(admin, options)
@@ -163,7 +163,7 @@ def create_topics(
 def describe_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> dict[str, TopicState | None]:
     """The topics by name, with their deviations from ``plans``; None for a topic that is missing.
 
-    Raises `Failed` when Kafka cannot be reached, but not when a configuration cannot be read.
+    Raises `OperatorError` when Kafka cannot be reached, but not when a configuration cannot be read.
     """
     admin = AdminClient(options.admin())
     cluster = _metadata(admin, options)
@@ -181,21 +181,20 @@ def describe_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> dict[s
 def check_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> list[SettingCaveat]:
     """Deviations that lose no data, and topics that could not be checked.
 
-    Raises `Failed`, which says how to mend it, when Kafka cannot be reached, a topic is missing, or its configuration
-    can lose data.
+    Raises `OperatorError` when Kafka cannot be reached, a topic is missing, or its configuration can lose data.
     """
     states = describe_topics(options, plans)
     missing = [name for name, state in states.items() if state is None]
     if missing:
         what = f"topic {missing[0]} does" if len(missing) == 1 else f"topics {', '.join(missing)} do"
-        raise Failed(
+        raise OperatorError(
             f"{what} not exist at {options.bootstrap_servers}, or may not be described by this user; "
             "`pushrail-stream topics create` makes what is missing"
         )
     found = [state for state in states.values() if state is not None]
     deviations = [deviation for state in found for deviation in state.deviations]
     if losing := [str(deviation) for deviation in deviations if deviation.loses_data]:
-        raise Failed("\n".join(losing))
+        raise OperatorError("\n".join(losing))
     unchecked: dict[str, list[str]] = {}
     for state in found:
         if state.unchecked:
@@ -216,7 +215,7 @@ def _metadata(admin: AdminClient, options: KafkaOptions) -> Any:
     try:
         return admin.list_topics(timeout=_TIMEOUT_SECS)
     except KafkaException as error:
-        raise Failed(
+        raise OperatorError(
             f"Kafka cannot be reached at {options.bootstrap_servers} ({error.args[0].str()}); "
             "check kafka.bootstrap_servers and kafka.client"
         ) from error
@@ -228,7 +227,7 @@ def _outcome(name: str, made: Future[None]) -> str:
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return "exists"
-        raise Failed(f"topic {name} could not be created: {error.args[0].str()}") from error
+        raise OperatorError(f"topic {name} could not be created: {error.args[0].str()}") from error
     return "created"
 
 

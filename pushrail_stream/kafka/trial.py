@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaException, Producer
 
-from pushrail_stream.settings import ALIASES, MASK, SettingsError
+from pushrail_stream.errors import UsageError
+from pushrail_stream.settings import ALIASES, MASK
 
 _SILENT: Final = logging.getLogger("pushrail-stream-trial")
 """Takes librdkafka's log lines of a trial, and writes none."""
@@ -30,7 +31,7 @@ class Client(enum.Enum):
 
 
 def check_clients(own: Mapping[str, Any], wanted: Mapping[Client, Sequence[Mapping[str, Any]]]) -> None:
-    """Raise `SettingsError`, which names the property, when a client cannot be made of the properties ``wanted``.
+    """Raise `UsageError`, which names the property, when a client cannot be made of the properties ``wanted``.
 
     ``own``: the operator's properties among them. Takes milliseconds and connects to nothing.
     """
@@ -38,7 +39,7 @@ def check_clients(own: Mapping[str, Any], wanted: Mapping[Client, Sequence[Mappi
         for properties in several:
             text = _refusal(kind, properties)
             if text is not None:
-                raise SettingsError([_sentence(text, own, kind, properties)])
+                raise UsageError(_sentence(text, own, kind, properties))
 
 
 def _refusal(kind: Client, properties: Mapping[str, Any]) -> str | None:

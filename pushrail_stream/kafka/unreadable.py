@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.admin import retry_while_settling
 from pushrail_stream.kafka.numbers import whole
 from pushrail_stream.kafka.options import KafkaOptions
@@ -41,7 +41,7 @@ def is_unreadable(error: KafkaError) -> bool:
 def find_unreadable(options: KafkaOptions, partition: Partition, offset: int) -> UnreadableBatch | None:
     """The batch at ``offset`` if the client cannot read it; None if it can, or if no record is left from there on.
 
-    Raises `Failed` when Kafka cannot be reached or there is no such partition.
+    Raises `OperatorError` when Kafka cannot be reached or there is no such partition.
     """
     try:
         with _Probe(options, partition, {}) as probe:
@@ -50,7 +50,9 @@ def find_unreadable(options: KafkaOptions, partition: Partition, offset: int) ->
                 return None
         return UnreadableBatch(offset, end_of_unreadable(options, partition, offset))
     except KafkaException as error:
-        raise Failed(f"{partition} cannot be read at {options.bootstrap_servers}: {error.args[0].str()}") from error
+        raise OperatorError(
+            f"{partition} cannot be read at {options.bootstrap_servers}: {error.args[0].str()}"
+        ) from error
 
 
 def end_of_unreadable(options: KafkaOptions, partition: Partition, offset: int) -> int:
@@ -116,7 +118,7 @@ class _Probe:
                 return None
             if not error.retriable():
                 raise KafkaException(error)
-        raise Failed(f"{self._partition} cannot be read: nothing came for {_ANSWER_SECS:.0f} s")
+        raise OperatorError(f"{self._partition} cannot be read: nothing came for {_ANSWER_SECS:.0f} s")
 
     def is_inside(self, offset: int, known: int) -> bool:
         """Whether ``offset`` lies in the batch that holds ``known``, which is lower and cannot be read."""

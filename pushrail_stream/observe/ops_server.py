@@ -8,7 +8,7 @@ from typing import Final
 
 from aiohttp import web
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.observe.page import POLICY
 
 Exposition = Callable[[str], tuple[bytes, str]]
@@ -30,7 +30,7 @@ async def serve_ops(
     """Serve until the block ends; the port, which the system chose for port 0.
 
     ``unready`` gives the reasons why the worker is not ready, none when it is; ``page`` the status page. Raises
-    `Failed` when the address cannot be had.
+    `OperatorError` when the address cannot be had.
     """
 
     async def metrics(request: web.Request) -> web.Response:
@@ -65,7 +65,9 @@ async def serve_ops(
         try:
             await site.start()
         except OSError as error:
-            raise Failed(f"http.host, http.port: {host}:{port} cannot be had: {error.strerror or error}") from error
+            raise OperatorError(
+                f"http.host, http.port: {host}:{port} cannot be had: {error.strerror or error}"
+            ) from error
         yield int(runner.addresses[0][1])
     finally:
         await runner.cleanup()

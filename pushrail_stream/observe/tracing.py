@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, final
 from pushrail_stream.core.event import TRACEPARENT_HEADER, x_ray_header
 from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.signals import Attempted, Consumed, DeadLettered, Signal
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.observe.logging import Logger, forward_log
 from pushrail_stream.ports.pipeline import Observer
 
@@ -36,7 +36,7 @@ async def open_tracing(name: str, log: Logger) -> AsyncIterator[Observer]:
 
     Where to, how much and under which name is OpenTelemetry's own to configure: ``OTEL_EXPORTER_OTLP_ENDPOINT``,
     ``OTEL_TRACES_SAMPLER``, ``OTEL_SERVICE_NAME`` (``pushrail-stream`` where it is not set) and the like. Raises
-    `Failed` when the extra is not installed.
+    `OperatorError` when the extra is not installed.
     """
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
@@ -44,7 +44,7 @@ async def open_tracing(name: str, log: Logger) -> AsyncIterator[Observer]:
         from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
         from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
     except ImportError as error:
-        raise Failed("tracing.enabled: needs more libraries: pip install 'pushrail-stream[tracing]'") from error
+        raise OperatorError("tracing.enabled: needs more libraries: pip install 'pushrail-stream[tracing]'") from error
     resource = Resource.create({"service.instance.id": name})
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "pushrail-stream"}))

@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Self, final
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.attempts import FIELDS, Attempt, AttemptFilter, Indexed, read_attempt
 
 _SCHEMA: Final = """
@@ -71,19 +71,19 @@ class AttemptIndex:
     def open(cls, path: Path, topic: str) -> Iterator[Self]:
         """The index of ``topic`` in this file, made when there is none.
 
-        Raises `Failed` for another's, for no index, and when the file cannot be read or written while it is open.
+        Raises `OperatorError` for another topic's index, for any other file, and for one that cannot be used.
         """
         try:
             database = sqlite3.connect(path, isolation_level=None, timeout=30)
         except sqlite3.Error as error:
-            raise Failed(f"{path}: the index cannot be opened: {error}") from error
+            raise OperatorError(f"{path}: the index cannot be opened: {error}") from error
         try:
             _prepare(database, path, topic)
             yield cls(database)
         except sqlite3.OperationalError as error:
-            raise Failed(f"{path}: the index cannot be used: {error}") from error
+            raise OperatorError(f"{path}: the index cannot be used: {error}") from error
         except sqlite3.Error as error:
-            raise Failed(f"{path}: is no index of attempts: {error}") from error
+            raise OperatorError(f"{path}: is no index of attempts: {error}") from error
         finally:
             database.close()
 
@@ -173,7 +173,9 @@ def _prepare(database: sqlite3.Connection, path: Path, topic: str) -> None:
     if known is None:
         database.execute("INSERT INTO source VALUES (?, ?)", (topic, _VERSION))
     elif known != (topic, _VERSION):
-        raise Failed(f"{path}: is the index of {known[0]} and not of {topic} (version {known[1]}): name another file")
+        raise OperatorError(
+            f"{path}: is the index of {known[0]} and not of {topic} (version {known[1]}): name another file"
+        )
 
 
 def _row(one: Indexed) -> tuple[Any, ...]:

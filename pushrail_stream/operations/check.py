@@ -17,7 +17,7 @@ from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.fault import Fault, fault_of
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.operations.dead_letters import Letter
+from pushrail_stream.operations.dead_letters import DeadLetterRecord
 from pushrail_stream.operations.spill import Spill, SpilledEvent, Trace
 from pushrail_stream.ports.pipeline import Directory
 
@@ -89,7 +89,7 @@ class Check:
             at = record.timestamp_ms
             self._spill.add_event(SpilledEvent(record.partition, record.offset, vendor, customer, at))
 
-    def waits(self, letter: Letter) -> None:
+    def waits(self, letter: DeadLetterRecord) -> None:
         """A retry topic's record that was not settled yet before the events were read."""
         if letter.state is not None:
             self._trace(letter.state.origin, letter.destination, WAITING)
@@ -115,7 +115,7 @@ class Check:
             fault = fault_of(str(said.get("reason")), str(said.get("code"))) if status == "dead_lettered" else None
             self._trace(place, destination, status, fault, is_original=said.get("trigger") != "replay")
 
-    def letter(self, letter: Letter) -> None:
+    def letter(self, letter: DeadLetterRecord) -> None:
         """A record of the DLQ."""
         origin = letter.original().origin
         if self._spill.may_hold(origin.partition, origin.offset):

@@ -18,7 +18,7 @@ REASONS: Final = ("rejected", "blocked", "suspended", "expired", "oversize", "un
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class DeadLetterRecord:
     """One record of the DLQ."""
 
     record: Record
@@ -74,11 +74,11 @@ class Letter:
         return original_of(self.record, self.origin)
 
 
-def read_letter(record: Record, vendor: str | None) -> Letter:
+def read_dead_letter(record: Record, vendor: str | None) -> DeadLetterRecord:
     """A record of the DLQ as a dead letter; ``vendor`` is that of records without a header."""
     state = decode_headers(record.headers)
     event = decode(record.value, record.headers, vendor)
-    return Letter(
+    return DeadLetterRecord(
         record,
         None if isinstance(state, BadHeader) else state,
         event if isinstance(event, Event) else None,
@@ -87,7 +87,7 @@ def read_letter(record: Record, vendor: str | None) -> Letter:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LetterFilter:
+class DeadLetterFilter:
     """Which dead letters are meant; what is None or empty does not matter."""
 
     destination: str | None = None
@@ -103,7 +103,7 @@ class LetterFilter:
     """The event's, ``topic/partition/offset``."""
     replay: str | None = None
 
-    def matches(self, letter: Letter) -> bool:
+    def matches(self, letter: DeadLetterRecord) -> bool:
         """Whether this letter is one of them. Times are those of the failure, ``until_ms`` excluded."""
         state, event = letter.state, letter.event
         known = (
@@ -143,7 +143,7 @@ class Tally:
     newest_ms: int
 
 
-def count_letters(letters: Iterable[Letter]) -> dict[Group, Tally]:
+def count_dead_letters(letters: Iterable[DeadLetterRecord]) -> dict[Group, Tally]:
     """Dead letters by destination, customer, reason and code."""
     groups: dict[Group, Tally] = {}
     for letter in letters:

@@ -18,7 +18,7 @@ _WORSE: Final = ("delivering", "retrying", "slowed", "blocked", "suspended", "go
 """Until something is delivered a destination stands as badly as it has stood."""
 
 
-class Standing(NamedTuple):
+class DestinationHealth(NamedTuple):
     """How one destination stands."""
 
     state: State
@@ -31,11 +31,11 @@ class Standing(NamedTuple):
 
 
 @final
-class Standings:
+class HealthReport:
     """Destinations by what became of their deliveries, taken in order of time."""
 
     def __init__(self) -> None:
-        self._known: dict[str, Standing] = {}
+        self._known: dict[str, DestinationHealth] = {}
 
     def take(self, attempt: Attempt) -> None:
         """Learn from one attempt. Of an event's own fault, and of what was skipped, nothing is learnt."""
@@ -48,9 +48,9 @@ class Standings:
             self._known[destination] = known._replace(bus=_earliest(known.bus, bus))
         elif known is None or state == "delivering" or _WORSE.index(state) > _WORSE.index(known.state):
             since_ms = known.since_ms if known is not None and known.state == state else attempt.at_ms
-            self._known[destination] = Standing(state, attempt.get("code"), since_ms, bus)
+            self._known[destination] = DestinationHealth(state, attempt.get("code"), since_ms, bus)
 
-    def of(self, destination_id: str) -> Standing | None:
+    def of(self, destination_id: str) -> DestinationHealth | None:
         """None when nothing was tried."""
         return self._known.get(destination_id)
 

@@ -14,7 +14,7 @@ from pushrail_stream.core.fault import Fault
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.core.skips import Mark, parse_mark
-from pushrail_stream.operations.dead_letters import Letter, LetterFilter
+from pushrail_stream.operations.dead_letters import DeadLetterFilter, DeadLetterRecord
 from pushrail_stream.operations.delivered_events import DeliveredEvents
 from pushrail_stream.ports.pipeline import Directory
 
@@ -57,14 +57,14 @@ class Chosen(NamedTuple):
 
 @final
 @dataclass
-class LetterChoice:
+class DeadLetterSelection:
     """Chooses dead letters for one replay, and counts what is left out and why.
 
     What is marked is the delivery, an event's to one destination, and not its letter: the DLQ may hold several of one
     delivery (a worker died between writing it and committing; it died again in a replay), and each is the same entry.
     """
 
-    wanted: LetterFilter
+    wanted: DeadLetterFilter
     directory: Directory
     marks: MutableMapping[str, bytes]
     """What has been replayed before, by delivery; what is chosen is added."""
@@ -77,7 +77,7 @@ class LetterChoice:
     """By destination id, reason and fault."""
     left_out: Counter[str] = field(default_factory=Counter)
 
-    def take(self, letter: Letter, now_ms: int) -> list[Chosen]:
+    def take(self, letter: DeadLetterRecord, now_ms: int) -> list[Chosen]:
         """The deliveries it stands for that are to be replayed; none when it stays where it is."""
         if letter.destination is not None:
             return self._choose(letter, [letter.destination], now_ms) if self.wanted.matches(letter) else []
@@ -92,7 +92,7 @@ class LetterChoice:
             self.left_out[route] += 1
         return []
 
-    def _route(self, letter: Letter) -> list[str] | str:
+    def _route(self, letter: DeadLetterRecord) -> list[str] | str:
         """Ids of the destinations that want it today, or why there is none."""
         event = letter.event
         if event is None:
@@ -102,24 +102,26 @@ class LetterChoice:
             return "its customer has no destination"
         return [d.id for d in route if d.wants(event.event_type)] or "filtered by its destinations"
 
-    def _choose(self, letter: Letter, destination_ids: list[str], now_ms: int) -> list[Chosen]:
+    def _choose(self, letter: DeadLetterRecord, destination_ids: list[str], now_ms: int) -> list[Chosen]:
         chosen = []
         for destination_id in destination_ids:
-            key = letter_key(letter, destination_id)
+            key = replay_mark_key(letter, destination_id)
             stored = self.marks.get(key)
-            before = None if stored is None else read_letter_mark(stored)
+            before = None if stored is None else read_replay_mark(stored)
             count = max(letter.replays, before.times if before else 0)
             why_not = self._why_not(letter, destination_id, before, count)
             if why_not is not None:
                 self.left_out[why_not] += 1
                 continue
-            mark = letter_mark(key, LetterMark(self.replay_id, now_ms, count + 1))
+            mark = replay_mark(key, ReplayMark(self.replay_id, now_ms, count + 1))
             self.marks[key] = mark.value
             self.chosen[destination_id, letter.reason, letter.fault] += 1
             chosen.append(Chosen(destination_id, count + 1, mark))
         return chosen
 
-    def _why_not(self, letter: Letter, destination_id: str, before: LetterMark | None, count: int) -> str | None:
+    def _why_not(
+        self, letter: DeadLetterRecord, destination_id: str, before: ReplayMark | None, count: int
+    ) -> str | None:
         destination = self.directory.get(destination_id)
         if before is not None and before.replay == self.replay_id:
             return "another letter of a delivery that is replayed"
@@ -135,7 +137,7 @@ class LetterChoice:
 _UNKNOWN: Final = "its destination was deleted, or its document is refused (`destinations validate`)"
 
 
-class LetterMark(NamedTuple):
+class ReplayMark(NamedTuple):
     """That a delivery has been replayed."""
 
     replay: str
@@ -143,27 +145,27 @@ class LetterMark(NamedTuple):
     times: int
     """How often, so far."""
 
-    def covers(self, letter: Letter) -> bool:
+    def covers(self, letter: DeadLetterRecord) -> bool:
         """Whether this letter was there already: it neither failed later nor died in that replay."""
         return letter.failed_at_ms <= self.at_ms and letter.replays < self.times
 
 
-def letter_key(letter: Letter, destination_id: str) -> str:
+def replay_mark_key(letter: DeadLetterRecord, destination_id: str) -> str:
     """The key of the delivery's mark. It tells events of a topic from those of an earlier topic of the same name."""
     topic_id = letter.origin.topic_id
     return f"{letter.origin} {destination_id}" if topic_id is None else f"{letter.origin} {topic_id} {destination_id}"
 
 
-def letter_mark(key: str, mark: LetterMark) -> Mark:
+def replay_mark(key: str, mark: ReplayMark) -> Mark:
     """The mark as a record."""
     return Mark(key, json.dumps({"replay": mark.replay, "at": mark.at_ms, "count": mark.times}).encode())
 
 
-def read_letter_mark(value: bytes) -> LetterMark | None:
+def read_replay_mark(value: bytes) -> ReplayMark | None:
     """The mark in a record; None for a record that is no mark: then the delivery counts as never replayed."""
     match parse_mark(value):
         case {"replay": str(replay), "at": int(at_ms), "count": int(times)}:
-            return LetterMark(replay, at_ms, times)
+            return ReplayMark(replay, at_ms, times)
         case _:
             return None
 
@@ -220,7 +222,7 @@ class Pace:
 
 @final
 @dataclass
-class EventChoice:
+class EventSelection:
     """Chooses past events for one replay, one delivery for each destination that wants it."""
 
     wanted: EventFilter

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Final, NamedTuple, Self, final
 
 from pushrail_stream.core.fault import Fault
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 
 _SCHEMA: Final = """
 PRAGMA journal_mode = OFF;
@@ -56,7 +56,7 @@ class Trace(NamedTuple):
 
 @final
 class Spill:
-    """Made by `Spill.open`. Raises `Failed` when the file cannot be written."""
+    """Made by `Spill.open`. Raises `OperatorError` when the file cannot be written."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -82,7 +82,7 @@ class Spill:
                     database.close()
         except sqlite3.Error as error:
             hint = "TMPDIR names another directory"
-            raise Failed(f"{gettempdir()}: the temporary file cannot be used: {error}; {hint}") from error
+            raise OperatorError(f"{gettempdir()}: the temporary file cannot be used: {error}; {hint}") from error
 
     def add_event(self, event: SpilledEvent) -> None:
         """Keep an event."""

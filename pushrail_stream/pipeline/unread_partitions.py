@@ -12,7 +12,7 @@ from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.pipeline.assignment import PartitionStats
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.pipeline import Observer, SkipOrders
@@ -74,7 +74,7 @@ class UnreadPartitions:
                 continue
             try:
                 order = await self._orders.at(partition, at)
-            except Failed as error:
+            except OperatorError as error:
                 self._observe(KafkaTrouble(str(error)))
                 return
             if order is not None:

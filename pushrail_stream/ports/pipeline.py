@@ -10,6 +10,7 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import BusStatus, Reply
 from pushrail_stream.core.record import Headers, Partition
 from pushrail_stream.core.signals import Signal
+from pushrail_stream.errors import OperatorError
 
 
 class Bus(Protocol):
@@ -35,7 +36,7 @@ class Bus(Protocol):
         """
 
 
-class PublishError(Exception):
+class PublishError(OperatorError):
     """Kafka did not acknowledge a record. The message says why, for people."""
 
 
@@ -57,7 +58,7 @@ class SkipOrders(Protocol):
     """The orders of operators to step over what cannot be read."""
 
     async def at(self, partition: Partition, position: int) -> SkipOrder | None:
-        """The order for a worker that cannot read on at ``position``; None where there is none. Raises `Failed`."""
+        """The order for a worker that cannot read on at ``position``, if there is one. Raises `OperatorError`."""
 
 
 class Directory(Protocol):

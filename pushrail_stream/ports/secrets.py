@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from pushrail_stream.errors import OperatorError
 
-class KeyUnavailable(Exception):  # noqa: N818 - it is the sentence a person reads
+
+class KeyUnavailable(OperatorError):  # noqa: N818 - it is the sentence a person reads
     """What opens a sealed secret cannot be had now, and may be later. The message says why, without the secret."""
 
 

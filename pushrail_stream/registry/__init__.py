@@ -6,10 +6,11 @@ never stops the others; no value of a document is quoted unless it is known to b
 
 from __future__ import annotations
 
+from pushrail_stream.errors import UsageError
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.registry.documents import Parsed, parse_document, to_document
-from pushrail_stream.registry.errors import Caveat, Problem, Refusal, RegistryError
+from pushrail_stream.registry.errors import Caveat, Problem, Refusal
 from pushrail_stream.registry.folder import Folder
 from pushrail_stream.registry.keyring import Keyring, leave_sealed, unseal_without_keyring
 from pushrail_stream.registry.store import FolderStore
@@ -25,8 +26,8 @@ __all__ = [
     "Parsed",
     "Problem",
     "Refusal",
-    "RegistryError",
     "RegistryWatcher",
+    "UsageError",
     "leave_sealed",
     "parse_document",
     "to_document",

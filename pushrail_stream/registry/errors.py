@@ -5,10 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class RegistryError(Exception):
-    """The documents cannot be read at all. The message names the directory, for people."""
-
-
 class Problem(NamedTuple):
     """One thing wrong with a document: dotted field (empty for the whole) and a sentence without values."""
 

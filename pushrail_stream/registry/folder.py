@@ -20,9 +20,9 @@ from typing import Final, NamedTuple, final
 
 from pushrail_stream import files
 from pushrail_stream.blocking import start_daemon_thread
+from pushrail_stream.errors import UsageError
 from pushrail_stream.files import read_regular_file
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry.errors import RegistryError
 
 LOOK_SECS: Final = 2.0
 """Between two looks: a change is in force within 5 s."""
@@ -59,7 +59,7 @@ class Folder:
     async def changes(self) -> Sequence[DocumentChange]:
         """Every document the first time, ordered by name, later what has changed; waits until something has.
 
-        Raises `RegistryError` when the directory cannot be read, or has lost all its documents at once: as long as
+        Raises `UsageError` when the directory cannot be read, or has lost all its documents at once: as long as
         that may be an accident nothing has changed.
         """
         if self._seen is None:
@@ -74,11 +74,9 @@ class Folder:
         while True:
             self._hung = {name: call for name, call in self._hung.items() if not call.done()}
             if "" in self._hung:
-                raise RegistryError(f"{self._path}: does not answer: nothing changes until it does")
+                raise UsageError(f"{self._path}: does not answer: nothing changes until it does")
             if len(self._hung) > _MAX_HUNG:
-                raise RegistryError(
-                    f"{self._path}: {len(self._hung)} files do not answer: nothing changes until they do"
-                )
+                raise UsageError(f"{self._path}: {len(self._hung)} files do not answer: nothing changes until they do")
             walk = _Walk(self._path, self._seen, self._unsettled, frozenset(self._hung))
             call = start_daemon_thread(walk.run)
             found = await _answer(call, walk)
@@ -92,7 +90,7 @@ class Folder:
             self._empty_looks += 1
             # Another directory under this name is a volume that is not mounted: that never means that all are deleted.
             if self._empty_looks < _EMPTY_LOOKS or found.identity != self._identity:
-                raise RegistryError(
+                raise UsageError(
                     f"{self._path}: all {len(seen)} documents are gone at once: the last good ones stay for a minute"
                 )
         self._seen, self._identity, self._empty_looks = found.there, found.identity, 0
@@ -135,7 +133,7 @@ class _Walk:
         self.steps = 0
 
     def run(self) -> _Found:
-        """Look, and read what has changed. Raises `RegistryError`."""
+        """Look, and read what has changed. Raises `UsageError`."""
         began = time.thread_time()
         there, identity = self._signatures()
         cpu_secs = time.thread_time() - began
@@ -199,7 +197,7 @@ class _Walk:
 async def _answer(call: Future[_Found], walk: _Walk) -> _Found | None:
     """Wait for a look; None when it is stuck: it has made no progress for `files.ANSWER_SECS`.
 
-    Raises `RegistryError` when it has found no directory.
+    Raises `UsageError` when it has found no directory.
     """
     answer = asyncio.wrap_future(call)
     try:
@@ -215,7 +213,7 @@ async def _answer(call: Future[_Found], walk: _Walk) -> _Found | None:
 
 
 def document_files(path: Path) -> list[Path]:
-    """The documents of a directory, sorted by name; raises `RegistryError` when it cannot be listed."""
+    """The documents of a directory, sorted by name; raises `UsageError` when it cannot be listed."""
     with _opened(path) as (_, names):
         return sorted(file for name in names if not (file := path / name).is_dir())
 
@@ -238,9 +236,9 @@ def _opened(path: Path) -> Iterator[tuple[int, list[str]]]:
         os.close(folder)
 
 
-def _unlisted(path: Path, error: OSError) -> RegistryError:
+def _unlisted(path: Path, error: OSError) -> UsageError:
     reason = (error.strerror or str(error)).lower()
-    return RegistryError(f"{path}: no directory of destination documents: {reason} (registry.path)")
+    return UsageError(f"{path}: no directory of destination documents: {reason} (registry.path)")
 
 
 def _is_link(name: str, folder: int) -> bool:

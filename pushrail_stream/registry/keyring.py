@@ -17,10 +17,10 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, Self, final
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.errors import UsageError
 from pushrail_stream.files import Answering, read_regular_file
 from pushrail_stream.ports.secrets import KeyUnavailable, MasterKey
 from pushrail_stream.registry import sealing
-from pushrail_stream.registry.errors import RegistryError
 from pushrail_stream.registry.sealing import KEY_BYTES, KEY_ID, LocalKey, Place, Token
 from pushrail_stream.settings.partitions import PARTITION
 from pushrail_stream.settings.problems import sentence
@@ -115,7 +115,7 @@ class Keyring:
     """Seals and opens. Read again when a secret asks for a key that it lacks, so that it can change under a worker."""
 
     def __init__(self, where: str, read: Callable[[], bytes], kms: Callable[[str], MasterKey]) -> None:
-        """Raises `RegistryError` when it cannot be read."""
+        """Raises `UsageError` when it cannot be read."""
         self._where = where
         self._read = read
         self._kms = kms
@@ -132,7 +132,7 @@ class Keyring:
     def open(cls, where: str, environ: Mapping[str, str], kms: Callable[[str], MasterKey]) -> Self:
         """The keyring of ``secrets.keyring``: a file's path, ``env:NAME`` or ``aws-kms:ARN``. ``kms`` reaches KMS keys.
 
-        Raises `RegistryError`, naming what is wrong and never a key.
+        Raises `UsageError`, naming what is wrong and never a key.
         """
         if where.startswith(_AWS_KMS):
             arn = where.removeprefix(_AWS_KMS)
@@ -173,7 +173,7 @@ class Keyring:
         before = self._content
         try:
             self._load()
-        except RegistryError as error:
+        except UsageError as error:
             raise KeyUnavailable(str(error)) from error
         return self._content != before
 
@@ -182,10 +182,10 @@ class Keyring:
             content = self._read()
         except FileNotFoundError:
             hint = "`keys generate` makes it (secrets.keyring)"
-            raise RegistryError(f"{self._where}: there is no such keyring: {hint}") from None
+            raise UsageError(f"{self._where}: there is no such keyring: {hint}") from None
         except OSError as error:
             reason = (error.strerror or str(error)).lower()
-            raise RegistryError(f"{self._where}: the keyring cannot be read: {reason} (secrets.keyring)") from None
+            raise UsageError(f"{self._where}: the keyring cannot be read: {reason} (secrets.keyring)") from None
         if content == self._content:
             return
         keys = _parse(self._where, content)
@@ -207,17 +207,17 @@ class Keyring:
 def with_key(where: str, content: bytes | None, key_id: str, *, kms: str | None, created: str) -> bytes:
     """A keyring with one more key, which is its primary; made anew when there is none (None).
 
-    Raises `RegistryError` when the keyring cannot be used or has a key of this id.
+    Raises `UsageError` when the keyring cannot be used or has a key of this id.
     """
     keys = _parse(where, content).model_dump(exclude_none=True)["keys"] if content is not None else {}
     if key_id in keys:
-        raise RegistryError(f"{where}: there is a key {key_id} already: name another with --id")
+        raise UsageError(f"{where}: there is a key {key_id} already: name another with --id")
     new = {"key": b64encode(os.urandom(KEY_BYTES)).decode()} if kms is None else {"kms": kms}
     return _dump(where, {"primary": key_id, "keys": {**keys, key_id: {**new, "created": created}}})
 
 
 def without_keys(where: str, content: bytes, gone: frozenset[str]) -> bytes:
-    """The keyring without these keys. Raises `RegistryError` when it cannot be used, or the primary would go."""
+    """The keyring without these keys. Raises `UsageError` when it cannot be used, or the primary would go."""
     keys = _parse(where, content)
     kept = {key_id: key for key_id, key in keys.model_dump(exclude_none=True)["keys"].items() if key_id not in gone}
     return _dump(where, {"primary": keys.primary, "keys": kept})
@@ -230,11 +230,11 @@ def _dump(where: str, keyring: dict[str, Any]) -> bytes:
 
 
 def _parse(where: str, content: bytes) -> _Keys:
-    """Raises `RegistryError` without quoting anything: most of it is secret."""
+    """Raises `UsageError` without quoting anything: most of it is secret."""
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
-        raise RegistryError(f"{where}: the keyring is not valid JSON, or empty (secrets.keyring)") from None
+        raise UsageError(f"{where}: the keyring is not valid JSON, or empty (secrets.keyring)") from None
     try:
         return _Keys.model_validate(value)
     except ValidationError as error:
@@ -243,4 +243,4 @@ def _parse(where: str, content: bytes) -> _Keys:
         path = problem["loc"][:-1] if is_unknown else problem["loc"]
         field = ".".join(str(part) for part in path if part != "[key]" and KEY_ID.fullmatch(str(part)))
         what = ": ".join(part for part in (field, "has an unknown field" if is_unknown else sentence(problem)) if part)
-        raise RegistryError(f"{where}: {what} (secrets.keyring)") from None
+        raise UsageError(f"{where}: {what} (secrets.keyring)") from None

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import final
 
 from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.errors import UsageError
 from pushrail_stream.files import read_regular_file
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry.errors import RegistryError
 from pushrail_stream.registry.folder import Folder
 
 
 @final
 class FolderStore:
-    """The documents' folder, to change. Implements `ports.DocumentStore`; raises `RegistryError`."""
+    """The documents' folder, to change. Implements `ports.DocumentStore`; raises `UsageError`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -46,7 +46,7 @@ def replace_file(file: Path, content: bytes, *, is_private: bool = False) -> Non
     """Write a file so that readers see the old content or the new, also after a crash.
 
     Its rights are kept, and its owner where we may give files away; a link stays, and what it leads to is written. A
-    new file is the owner's alone if it is private, else as the process's umask says. Raises `RegistryError`.
+    new file is the owner's alone if it is private, else as the process's umask says. Raises `UsageError`.
     """
     target = Path(os.path.realpath(file))
     # Hidden, so that nobody takes it for a document; beside it, so that renaming is one step.
@@ -60,19 +60,19 @@ def replace_file(file: Path, content: bytes, *, is_private: bool = False) -> Non
             raise
         _sync_folder(target.parent)
     except OSError as error:
-        raise RegistryError(f"{file}: cannot be written: {_reason(error)}") from error
+        raise UsageError(f"{file}: cannot be written: {_reason(error)}") from error
 
 
 @contextmanager
 def changing_alone(file: Path) -> Iterator[None]:
     """Keep other processes that change this file, and ask for it in this way, waiting until the block ends.
 
-    Its folder is what is locked: the file itself is another one after every change. Raises `RegistryError`.
+    Its folder is what is locked: the file itself is another one after every change. Raises `UsageError`.
     """
     try:
         folder = os.open(Path(os.path.realpath(file)).parent, os.O_RDONLY)
     except OSError as error:
-        raise RegistryError(f"{file}: cannot be written: {_reason(error)}") from error
+        raise UsageError(f"{file}: cannot be written: {_reason(error)}") from error
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
@@ -107,7 +107,7 @@ def _read(file: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise RegistryError(f"{file}: cannot be read: {_reason(error)}") from error
+        raise UsageError(f"{file}: cannot be read: {_reason(error)}") from error
 
 
 def _delete(file: Path) -> None:
@@ -115,7 +115,7 @@ def _delete(file: Path) -> None:
         file.unlink()
         _sync_folder(file.parent)
     except OSError as error:
-        raise RegistryError(f"{file}: cannot be deleted: {_reason(error)}") from error
+        raise UsageError(f"{file}: cannot be deleted: {_reason(error)}") from error
 
 
 def _reason(error: OSError) -> str:

@@ -12,11 +12,10 @@ from typing import Final, final
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble
-from pushrail_stream.errors import Failed, TopicRecreated
+from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.ports.documents import DocumentChange, DocumentSource
 from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.registry.catalog import Catalog, CatalogChange, is_sealed
-from pushrail_stream.registry.errors import RegistryError
 
 _RETRY_SECS: Final = 5.0
 """Until what could not be read is read again, and what could not be opened is tried again."""
@@ -36,7 +35,7 @@ class RegistryWatcher:
         self._woken = asyncio.Event()
 
     async def load(self, observe: Observer) -> None:
-        """Return when every document there is has been read; raises `RegistryError` or `Failed` when that cannot be."""
+        """Return when every document there is has been read; raises `OperatorError` when that cannot be."""
         # Reading ten thousand documents takes seconds: not on the event loop.
         self._tell(observe, await in_daemon_thread(self._catalog.apply, await self._documents.changes()))
 
@@ -53,7 +52,7 @@ class RegistryWatcher:
             except TopicRecreated as error:
                 observe(RegistryTrouble(str(error)))
                 continue
-            except (RegistryError, Failed) as error:
+            except OperatorError as error:
                 observe(RegistryTrouble(str(error)))
                 await asyncio.sleep(_RETRY_SECS)
                 continue

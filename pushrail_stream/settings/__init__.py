@@ -6,6 +6,7 @@ it; what is not a setting is refused. The room imports nothing of the product bu
 
 from __future__ import annotations
 
+from pushrail_stream.errors import UsageError
 from pushrail_stream.settings.client import ALIASES, MASK, ClientProperties
 from pushrail_stream.settings.model import (
     DeliverySettings,
@@ -26,7 +27,6 @@ from pushrail_stream.settings.source import (
     CONFIG_VARIABLE,
     DEFAULT_PATH,
     LoadedSettings,
-    SettingsError,
     load_settings,
     read_settings,
 )
@@ -48,9 +48,9 @@ __all__ = [
     "RegistrySettings",
     "SecretsSettings",
     "Settings",
-    "SettingsError",
     "StsSettings",
     "TopicsSettings",
+    "UsageError",
     "check_vendor",
     "load_settings",
     "read_settings",

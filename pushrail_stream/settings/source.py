@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource
 
+from pushrail_stream.errors import UsageError
 from pushrail_stream.files import read_regular_file
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.problems import did_you_mean, sentence
@@ -24,14 +25,6 @@ _JSON_KEYS: Final = {("kafka", "client"), ("topics", "retry")}
 
 Key = tuple[str, ...]
 """``("vendor",)`` or ``("kafka", "group_id")``."""
-
-
-class SettingsError(Exception):
-    """The settings cannot be used. ``problems`` has one line each, naming file or variable and key, never a secret."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(self.problems))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +45,7 @@ def load_settings(path: Path | None = None) -> Settings:
 def read_settings(path: Path | None = None) -> LoadedSettings:
     """Read ``path``, else ``PUSHRAIL_CONFIG``, else `DEFAULT_PATH` when it exists; then the environment.
 
-    A key set in the environment replaces the file's as a whole, mappings included. Raises `SettingsError`.
+    A key set in the environment replaces the file's as a whole, mappings included. Raises `UsageError`.
     """
     found = path or _configured_path()
     values = _read_yaml(found) if found is not None else {}
@@ -64,7 +57,7 @@ def read_settings(path: Path | None = None) -> LoadedSettings:
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
-        raise SettingsError(_line(problem, str(found or "settings"), origins) for problem in error.errors()) from None
+        raise UsageError(*(_line(problem, str(found or "settings"), origins) for problem in error.errors())) from None
     return LoadedSettings(settings, found, {".".join(key): origin for key, origin in origins.items()})
 
 
@@ -87,25 +80,25 @@ class _Loader(yaml.SafeLoader):
 
 
 def _read_yaml(path: Path) -> dict[str, object]:
-    """The file's settings; a section left empty counts as absent. Raises `SettingsError`."""
+    """The file's settings; a section left empty counts as absent. Raises `UsageError`."""
     try:
         document = yaml.load(read_regular_file(path).decode(), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
-        raise SettingsError([f"{path}: cannot be read: {(error.strerror or str(error)).lower()}"]) from None
+        raise UsageError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
     except UnicodeDecodeError:
-        raise SettingsError([f"{path}: is not UTF-8 text"]) from None
+        raise UsageError(f"{path}: is not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
         line = f" line {error.problem_mark.line + 1}:" if error.problem_mark else ""
-        raise SettingsError([f"{path}:{line} not valid YAML: {error.problem}"]) from None
+        raise UsageError(f"{path}:{line} not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError):
-        raise SettingsError([f"{path}: not valid YAML"]) from None
+        raise UsageError(f"{path}: not valid YAML") from None
     if document is None:
         return {}
     if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
-        raise SettingsError([f"{path}: must be a mapping of sections such as kafka and delivery"])
+        raise UsageError(f"{path}: must be a mapping of sections such as kafka and delivery")
     # A name that begins so is an argument of the settings library, not a setting.
     if hidden := [name for name in document if name.startswith("_")]:
-        raise SettingsError(f"{path}: {name}: unknown setting" for name in hidden)
+        raise UsageError(*(f"{path}: {name}: unknown setting" for name in hidden))
     return {name: value for name, value in document.items() if value is not None}
 
 
@@ -135,7 +128,7 @@ def _keys_of(values: Mapping[str, object]) -> list[Key]:
 
 
 def _variables() -> dict[Key, str]:
-    """The keys that the environment sets, with the variable of each. Raises `SettingsError` for unknown ones."""
+    """The keys that the environment sets, with the variable of each. Raises `UsageError` for unknown ones."""
     known = {_PREFIX + "__".join(key).upper(): key for key in _declared()}
     found: dict[Key, str] = {}
     problems = []
@@ -147,7 +140,7 @@ def _variables() -> dict[Key, str]:
         elif upper.startswith(_PREFIX) and upper != CONFIG_VARIABLE and _is_mistake(upper, text, known):
             problems.append(f"{name}: unknown setting{did_you_mean(upper, known)}")
     if problems:
-        raise SettingsError(problems)
+        raise UsageError(*problems)
     return found
 
 
@@ -161,14 +154,14 @@ def _is_mistake(name: str, text: str, known: Iterable[str]) -> bool:
 
 
 def _environment(variables: Mapping[Key, str]) -> dict[Key, object]:
-    """The values of these variables, JSON where the key is a mapping. Raises `SettingsError`."""
+    """The values of these variables, JSON where the key is a mapping. Raises `UsageError`."""
     problems = [
         f"{name}: must be a JSON object of names to values"
         for key, name in variables.items()
         if key in _JSON_KEYS and not _is_json_object(os.environ[name])
     ]
     if problems:
-        raise SettingsError(problems)
+        raise UsageError(*problems)
     values = EnvSettingsSource(Settings)()
     return {key: values[key[0]][key[1]] if len(key) > 1 else values[key[0]] for key in variables}
 

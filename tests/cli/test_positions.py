@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.cli.errors import CommandError
 from pushrail_stream.cli.positions import parse_offset, parse_position
 from pushrail_stream.core.record import Origin
+from pushrail_stream.errors import OperatorError
 
 
 def test_a_position_is_a_topic_a_partition_and_an_offset() -> None:
@@ -22,7 +22,7 @@ def test_a_position_is_a_topic_a_partition_and_an_offset() -> None:
     ],
 )  # fmt: skip
 def test_a_position_that_kafka_cannot_have_is_refused(text: str) -> None:
-    with pytest.raises(CommandError, match="POSITION: must be topic/partition/offset"):
+    with pytest.raises(OperatorError, match="POSITION: must be topic/partition/offset"):
         parse_position(text)
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.skips import CODE, Skip, find_skip, read_skip, skip_letter, skip_mark
+from pushrail_stream.core.skips import CODE, Skip, find_skip, read_skip, skip_dead_letter, skip_mark
 
 EVENTS = Partition("pushrail.events", 3)
 SKIP = Skip(EVENTS, 10, 20, "a batch of 600 MB", 1_779_805_270_001, "topic-1")
@@ -57,7 +57,7 @@ def test_the_reason_of_a_forged_order_can_be_printed() -> None:
 
 
 def test_the_dead_letter_says_what_was_left_unread_and_why() -> None:
-    letter = skip_letter(SKIP)
+    letter = skip_dead_letter(SKIP)
     assert (letter.record.key, letter.record.value, letter.reason, letter.code) == (None, None, "undecodable", CODE)
     headers = dict(letter.headers())
     assert headers["pushrail-origin"] == b"pushrail.events/3/10"

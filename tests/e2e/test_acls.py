@@ -20,7 +20,7 @@ from confluent_kafka.admin import (
 )
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.skips import Skip, skip_letter, skip_mark
+from pushrail_stream.core.skips import Skip, skip_dead_letter, skip_mark
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replay_journal import ReplayJournal
@@ -228,7 +228,7 @@ async def test_commands_need_no_more_than_the_table_says(rules: tuple[str, Rules
         acls.allow_only(settings, list(grants("commands", "skips")))
         order = Skip(Partition(settings.topics.events, 0), 0, 1, "unreadable", 0)
         with ReplayJournal.open(kafka_options(settings), settings.topics.replays, role="skip") as journal:
-            journal.write(settings.topics.dlq, [(None, None, skip_letter(order).headers())], [skip_mark(order)])
+            journal.write(settings.topics.dlq, [(None, None, skip_dead_letter(order).headers())], [skip_mark(order)])
 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("commands", "changes")))

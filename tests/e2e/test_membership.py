@@ -22,7 +22,7 @@ from pushrail_stream.core.signals import (
     PartitionsRevoked,
     Signal,
 )
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.registry import DestinationIndex
@@ -154,7 +154,7 @@ async def test_of_two_workers_with_one_name_one_ends_and_says_so(real_kafka: str
             """Why the worker ended; nothing when it was told to."""
             try:
                 await run_worker(settings, directory, open_log("error"), observers=[observe], started=workers.append)
-            except Failed as failed:
+            except OperatorError as failed:
                 return str(failed)
             return ""
 
@@ -262,7 +262,7 @@ async def test_a_worker_that_is_to_fail_without_an_offset_does_not_begin_anywher
     await produce(settings, [("acct_1", event(1, 1))])
     directory = DestinationIndex((f"{one.id}.json", one) for one in DESTINATIONS)
     async with asyncio.timeout(60):
-        with pytest.raises(Failed, match=r"no offset to begin at.*auto\.offset\.reset to error"):
+        with pytest.raises(OperatorError, match=r"no offset to begin at.*auto\.offset\.reset to error"):
             await run_worker(settings, directory, open_log("error"))
 
 

@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from pushrail_stream.core.signals import Membership
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
@@ -96,7 +96,7 @@ async def test_a_port_that_is_taken_is_named(embedded_broker: Any) -> None:
         settings = settings_for(embedded_broker.bootstrap_servers, bus.url).model_copy()
         settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": taken})})
         make_topics(settings, embedded_broker)
-        with pytest.raises(Failed, match=r"http\.host, http\.port: 127\.0\.0\.1:\d+ cannot be had"):
+        with pytest.raises(OperatorError, match=r"http\.host, http\.port: 127\.0\.0\.1:\d+ cannot be had"):
             await run_worker(settings, DestinationIndex(), open_log("warning"))
 
 

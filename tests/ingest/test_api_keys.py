@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.ingest.api_keys import ApiKeys, Change, parse_keys, with_key_revoked, with_new_key
 from pushrail_stream.registry.store import replace_file
 from tests.support.ingest_server import NOW
@@ -85,7 +85,9 @@ def test_two_keys_of_one_id_are_refused() -> None:
 
 
 def test_without_a_file_there_is_no_ingest(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match=r"ingest\.keys_file: .*none\.json: no such file.* make one by: pushrail-stream"):
+    with pytest.raises(
+        OperatorError, match=r"ingest\.keys_file: .*none\.json: no such file.* make one by: pushrail-stream"
+    ):
         ApiKeys(tmp_path / "none.json")
 
 

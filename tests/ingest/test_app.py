@@ -1,4 +1,4 @@
-"""Ingest as those who post see it, before a producer that is not Kafka's."""
+"""IngestApp as those who post see it, before a producer that is not Kafka's."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, decode
-from pushrail_stream.ingest.errors import Refusal
+from pushrail_stream.ingest.errors import HttpProblem
 from pushrail_stream.ingest.request import filled, split
 from pushrail_stream.ports.kafka import RecordTooLarge
 from tests.support.ingest_server import EVENT, Door, event, ingest_door
@@ -403,7 +403,7 @@ async def test_schemathesis_finds_nothing_against_the_description(tmp_path: Path
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(st.binary(max_size=200) | st.text(alphabet='[]{}",:\\ \n\t0aé', max_size=60).map(str.encode))
 def test_whatever_is_posted_is_split_or_refused_and_nothing_else(body: bytes) -> None:
-    with contextlib.suppress(Refusal):
+    with contextlib.suppress(HttpProblem):
         values, is_array = split(body)
         assert is_array or values == [body]
 

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from confluent_kafka import KafkaError, Producer
 
-from pushrail_stream.errors import Failed, TopicRecreated
+from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaPublisher
@@ -93,14 +93,14 @@ async def test_what_was_never_committed_is_no_document_and_does_not_hold_the_rea
 
 async def test_a_topic_that_is_not_there_is_named(real_kafka: str) -> None:
     async with documents(real_kafka, "no-such-topic") as read:
-        with pytest.raises(Failed, match=r"no-such-topic cannot be read at .*: .*[Uu]nknown topic"):
+        with pytest.raises(OperatorError, match=r"no-such-topic cannot be read at .*: .*[Uu]nknown topic"):
             await read.changes()
 
 
 async def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushrail_stream.kafka.documents._TIMEOUT_SECS", 1.0)
     async with documents("127.0.0.1:1", "documents") as read:
-        with pytest.raises(Failed, match=r"documents cannot be read at 127.0.0.1:1: "):
+        with pytest.raises(OperatorError, match=r"documents cannot be read at 127.0.0.1:1: "):
             await read.changes()
 
 
@@ -110,12 +110,12 @@ async def test_a_topic_that_must_not_be_read_is_named_and_read_once_it_may_be() 
         write(bootstrap, "documents", [("a", b"1")])
         broker.push_request_errors(ApiKey.FETCH, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 10_000)
         async with documents(bootstrap, "documents") as read:
-            with pytest.raises(Failed, match=r"documents cannot be read at .*: .*authorization failed"):
+            with pytest.raises(OperatorError, match=r"documents cannot be read at .*: .*authorization failed"):
                 await read.changes()
             broker.clear_request_errors(ApiKey.FETCH)
             assert await read.changes() == [DocumentChange("a", b"1")]
             broker.push_request_errors(ApiKey.FETCH, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 10_000)
-            with pytest.raises(Failed, match=r"documents cannot be read at .*: .*authorization failed"):
+            with pytest.raises(OperatorError, match=r"documents cannot be read at .*: .*authorization failed"):
                 await read.changes()
             broker.clear_request_errors(ApiKey.FETCH)
             write(bootstrap, "documents", [("a", b"2")])
@@ -128,7 +128,7 @@ async def test_a_reading_that_gets_nowhere_is_given_up(monkeypatch: pytest.Monke
         write(broker.bootstrap_servers, "documents", [("a", b"1")])
         broker.push_request_errors(ApiKey.FETCH, *[KafkaError.REQUEST_TIMED_OUT] * 10_000)
         async with documents(broker.bootstrap_servers, "documents") as read:
-            with pytest.raises(Failed, match=r"documents cannot be read at .*: .*Request timed out"):
+            with pytest.raises(OperatorError, match=r"documents cannot be read at .*: .*Request timed out"):
                 await read.changes()
 
 
@@ -189,7 +189,7 @@ async def until_recreated(ask: Callable[[], Awaitable[object]]) -> str:
             await ask()
         except TopicRecreated as error:
             return str(error)
-        except Failed:  # while there is no topic
+        except OperatorError:  # while there is no topic
             continue
 
 

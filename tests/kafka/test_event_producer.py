@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import KafkaError
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.lag import _LATEST, Watermarks
 from pushrail_stream.kafka.options import KafkaOptions
@@ -83,11 +83,11 @@ async def test_a_producer_that_can_write_nothing_any_more_says_so_to_whoever_wai
             broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
             results = await producer.publish_all(records(3))
             assert all(isinstance(result, str) and result for result in results)
-            with pytest.raises(Failed, match=r"cannot go on, start it anew: .*sequence desynchronization"):
+            with pytest.raises(OperatorError, match=r"cannot go on, start it anew: .*sequence desynchronization"):
                 await producer.check(5)
             broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
             for _ in range(2):  # the one that was on its way, and one that comes after
-                with pytest.raises(Failed, match="cannot go on, start it anew: "):
+                with pytest.raises(OperatorError, match="cannot go on, start it anew: "):
                     await publisher.publish("topic", b"key", b"value", ())
 
 

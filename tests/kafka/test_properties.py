@@ -12,10 +12,11 @@ import pytest
 from confluent_kafka import Consumer, Producer
 from pydantic import ValidationError
 
+from pushrail_stream.errors import UsageError
 from pushrail_stream.kafka.numbers import whole
 from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.properties import CONSUMER_ONLY, PRODUCER_ONLY
-from pushrail_stream.settings import ALIASES, Settings, SettingsError
+from pushrail_stream.settings import ALIASES, Settings
 from tests.support.kafka.librdkafka import Known, known_properties, read_back
 
 SECRET: Final = "hunter2-S3cr3t"
@@ -103,7 +104,7 @@ def refusal(name: str, value: str | float) -> str:
     """Why the settings, or librdkafka, refuse the property; empty when it is accepted."""
     try:
         kafka_options(settings({name: value}))
-    except (ValidationError, SettingsError) as error:
+    except (ValidationError, UsageError) as error:
         return str(error)
     return ""
 
@@ -157,14 +158,14 @@ def test_the_lists_of_properties_that_one_kind_knows_and_of_second_names_are_lib
 def test_a_property_that_librdkafka_refuses_is_named_and_its_value_never_quoted(
     client: dict[str, Any], named: str
 ) -> None:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(UsageError) as caught:
         kafka_options(settings(client))
     assert str(caught.value).startswith(f"kafka.client.{named}: ")
     assert SECRET not in str(caught.value)
 
 
 def test_a_linger_longer_than_any_producers_time_out_is_refused() -> None:
-    with pytest.raises(SettingsError, match=r"^kafka\.client\.linger\.ms: "):
+    with pytest.raises(UsageError, match=r"^kafka\.client\.linger\.ms: "):
         kafka_options(
             Settings.model_validate({"kafka": {"client": {"linger.ms": 2_000}}, "ingest": {"timeout_secs": 1}})
         )

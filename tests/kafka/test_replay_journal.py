@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import replay_journal as module
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.replay_journal import ReplayJournal
@@ -55,7 +55,7 @@ def test_a_new_replay_ends_the_one_before(world: World) -> None:
     with ReplayJournal.open(world.options, world.marks) as older:
         write(older, world, "a")
         with ReplayJournal.open(world.options, world.marks) as newer:
-            with pytest.raises(Failed, match="another replay has been started meanwhile: this one ends here"):
+            with pytest.raises(OperatorError, match="another replay has been started meanwhile: this one ends here"):
                 write(older, world, "b")
             write(newer, world, "c")
     assert world.found() == ([b"a", b"c"], {"a": b"{}", "c": b"{}"})
@@ -64,7 +64,7 @@ def test_a_new_replay_ends_the_one_before(world: World) -> None:
 def test_what_cannot_be_written_undoes_all_of_its_transaction(world: World) -> None:
     with ReplayJournal.open(world.options, world.marks) as journal:
         large = random.Random(1).randbytes(3_000_000)
-        with pytest.raises(Failed, match="a transaction failed, nothing of it was written"):
+        with pytest.raises(OperatorError, match="a transaction failed, nothing of it was written"):
             journal.write(world.retry, [(b"k", b"small", ()), (b"k", large, ())], [("a", b"{}")])
     assert world.found() == ([], {})
     with ReplayJournal.open(world.options, world.marks) as next_one:
@@ -104,7 +104,7 @@ def test_a_commit_of_which_nothing_is_known_is_not_called_undone(world: World, m
     committing(monkeypatch, commit)
     with (
         ReplayJournal.open(world.options, world.marks) as journal,
-        pytest.raises(Failed, match=r"is not known .*: run it again, what was written is not repeated"),
+        pytest.raises(OperatorError, match=r"is not known .*: run it again, what was written is not repeated"),
     ):
         write(journal, world, "a")
     assert world.found() == ([b"a"], {"a": b"{}"})
@@ -125,7 +125,7 @@ def test_an_interrupt_before_the_commit_undoes_it(world: World) -> None:
 def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TIMEOUT_SECS", 1.0)
     with (
-        pytest.raises(Failed, match=r"no transaction can be begun at 127\.0\.0\.1:1"),
+        pytest.raises(OperatorError, match=r"no transaction can be begun at 127\.0\.0\.1:1"),
         ReplayJournal.open(KafkaOptions("127.0.0.1:1"), "any"),
     ):
         pass

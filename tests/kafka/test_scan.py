@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from confluent_kafka import KafkaError, Producer
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import scan as module
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.scan import Scan
@@ -141,13 +141,13 @@ def test_what_was_not_committed_is_not_seen_and_holds_nothing_up(
 
 
 def test_a_topic_that_is_not_there_is_named(real_kafka: str) -> None:
-    with pytest.raises(Failed, match=r"no-such-topic"):
+    with pytest.raises(OperatorError, match=r"no-such-topic"):
         Scan(KafkaOptions(real_kafka), "no-such-topic")
 
 
 def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TIMEOUT_SECS", 1.0)
-    with pytest.raises(Failed, match=r"any cannot be read at 127.0.0.1:1"):
+    with pytest.raises(OperatorError, match=r"any cannot be read at 127.0.0.1:1"):
         Scan(KafkaOptions("127.0.0.1:1"), "any")
 
 
@@ -157,7 +157,9 @@ def test_a_broker_that_goes_away_meanwhile_is_named(monkeypatch: pytest.MonkeyPa
         write(broker.bootstrap_servers, "scan", range(3))
         scan = Scan(KafkaOptions(broker.bootstrap_servers), "scan")
         broker.set_broker_down(1)
-        with pytest.raises(Failed, match=r"scan cannot be read at .*: nothing came for 2 s \(the last error: .+\)"):
+        with pytest.raises(
+            OperatorError, match=r"scan cannot be read at .*: nothing came for 2 s \(the last error: .+\)"
+        ):
             numbers(scan)
 
 
@@ -166,7 +168,7 @@ def test_a_topic_that_may_not_be_read_any_more_is_named_at_once() -> None:
         write(broker.bootstrap_servers, "scan", range(3))
         scan = Scan(KafkaOptions(broker.bootstrap_servers), "scan")
         broker.push_request_errors(ApiKey.FETCH, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 100)
-        with pytest.raises(Failed, match=r"scan cannot be read at .*: .*authorization failed"):
+        with pytest.raises(OperatorError, match=r"scan cannot be read at .*: .*authorization failed"):
             numbers(scan)
 
 
@@ -177,6 +179,8 @@ def test_a_topic_that_is_deleted_meanwhile_is_named(real_kafka: str, *, follow: 
     write(real_kafka, topic, range(3))
     with Scan(KafkaOptions(real_kafka), topic, follow=follow) as scan:
         topics.delete_topics(real_kafka, [topic])
-        with pytest.raises(Failed, match=rf"{topic} cannot be read at .*(topic does not exist|no longer available)"):
+        with pytest.raises(
+            OperatorError, match=rf"{topic} cannot be read at .*(topic does not exist|no longer available)"
+        ):
             for _ in scan:
                 pass

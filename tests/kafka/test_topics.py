@@ -24,7 +24,7 @@ from confluent_kafka.admin import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.topic_rules import TopicFacts
 from pushrail_stream.kafka.topics import check_topics, create_topics, describe_topics, plan_topics, topics_named
@@ -118,7 +118,7 @@ def test_a_configuration_that_loses_data_is_refused_with_the_command_that_mends_
     [plan] = topics_named(installation, topic)
     alter(real_kafka, topic, setting, value)
     try:
-        with pytest.raises(Failed) as refused:
+        with pytest.raises(OperatorError) as refused:
             check_topics(KafkaOptions(real_kafka), plan_topics(installation))
     finally:
         alter(real_kafka, topic, setting, plan.config.get(setting))
@@ -167,7 +167,7 @@ def test_documents_in_several_partitions_are_refused(real_kafka: str) -> None:
     settings = settings_of_its_own()
     topic = settings.topics.destinations
     create_topic(real_kafka, topic, partitions=3, config={"cleanup.policy": "compact"})
-    with pytest.raises(Failed, match=rf"^topic {topic}: partitions is 3, and has to be 1\. .*topics create"):
+    with pytest.raises(OperatorError, match=rf"^topic {topic}: partitions is 3, and has to be 1\. .*topics create"):
         check_topics(KafkaOptions(real_kafka), topics_named(settings, topic))
     delete_topics(real_kafka, [topic])
 

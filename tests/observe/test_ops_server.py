@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.ops_server import Exposition, serve_ops
 from pushrail_stream.pipeline.stats import WorkerStats
@@ -105,9 +105,9 @@ async def test_clients_that_hang_do_not_keep_a_worker_from_ending() -> None:
 
 async def test_an_address_that_cannot_be_had_is_named() -> None:
     async with served() as port:
-        with pytest.raises(Failed, match=rf"http\.port: {HOST}:{port} cannot be had: .*in use"):
+        with pytest.raises(OperatorError, match=rf"http\.port: {HOST}:{port} cannot be had: .*in use"):
             async with serve_ops(HOST, port, exposition=Metrics(WorkerStats()).exposition, unready=list):
                 pass
-    with pytest.raises(Failed, match=r"http\.host, http\.port: no-such-host\.invalid:0 cannot be had"):
+    with pytest.raises(OperatorError, match=r"http\.host, http\.port: no-such-host\.invalid:0 cannot be had"):
         async with serve_ops("no-such-host.invalid", 0, exposition=Metrics(WorkerStats()).exposition, unready=list):
             pass

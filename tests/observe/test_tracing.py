@@ -18,7 +18,7 @@ from pushrail_stream.core.event import Event, x_ray_header
 from pushrail_stream.core.outcome import Blocked, Delivered
 from pushrail_stream.core.retry import DeadLetter, Settled
 from pushrail_stream.core.signals import Attempted, Backpressure, Consumed, DeadLettered, Signal
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.observe.tracing import Tracing, open_tracing
 from tests.support.records import record
@@ -126,7 +126,7 @@ async def test_what_tracing_needs_is_named_and_turned_off_it_costs_nothing(monke
     async with open_tracing("worker-1", open_log("warning")) as tracing:
         tracing(consumed(traced(event_of(record(0)))))
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
-    with pytest.raises(Failed, match=re.escape("pip install 'pushrail-stream[tracing]'")):
+    with pytest.raises(OperatorError, match=re.escape("pip install 'pushrail-stream[tracing]'")):
         async with open_tracing("worker-1", open_log("warning")):
             pass
 

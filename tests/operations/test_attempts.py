@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.attempt_index import AttemptIndex
 from pushrail_stream.operations.attempts import (
     Attempt,
@@ -182,7 +182,7 @@ def test_a_file_that_cannot_be_used_any_more_is_named(tmp_path: Path) -> None:
         lambda index: list(index.find(AttemptFilter())),
         lambda index: index.count(),
     ):
-        with pytest.raises(Failed, match=r"index: the index cannot be used: no such table: "):
+        with pytest.raises(OperatorError, match=r"index: the index cannot be used: no such table: "):
             damaged(use)
 
 
@@ -217,14 +217,14 @@ def test_another_topics_index_or_no_index_is_refused(tmp_path: Path) -> None:
     with AttemptIndex.open(tmp_path / "index", "one"):
         pass
     with (
-        pytest.raises(Failed, match="is the index of one and not of two"),
+        pytest.raises(OperatorError, match="is the index of one and not of two"),
         AttemptIndex.open(tmp_path / "index", "two"),
     ):
         pass
     (tmp_path / "text").write_text("not a database, but long enough to be looked at " * 30)
-    with pytest.raises(Failed, match="is no index of attempts"), AttemptIndex.open(tmp_path / "text", "one"):
+    with pytest.raises(OperatorError, match="is no index of attempts"), AttemptIndex.open(tmp_path / "text", "one"):
         pass
-    with pytest.raises(Failed, match="cannot be opened"), AttemptIndex.open(tmp_path / "no" / "where", "one"):
+    with pytest.raises(OperatorError, match="cannot be opened"), AttemptIndex.open(tmp_path / "no" / "where", "one"):
         pass
 
 

@@ -16,9 +16,9 @@ from pushrail_stream.core.dead_letter import DeadLetterCopy
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.check import Check, Tally, Topic
-from pushrail_stream.operations.dead_letters import Letter, read_letter
+from pushrail_stream.operations.dead_letters import DeadLetterRecord, read_dead_letter
 from pushrail_stream.operations.spill import Spill, SpilledEvent
 from pushrail_stream.registry import DestinationIndex
 from tests.operations.test_replay import AT, destination, event_record
@@ -70,9 +70,9 @@ def attempt(found: Check, offset: int, destination_id: str | None, status: str =
     found.attempt(json.dumps(record).encode())
 
 
-def letter(offset: int, destination_id: str | None = "dst_0", reason: str = "blocked") -> Letter:
+def letter(offset: int, destination_id: str | None = "dst_0", reason: str = "blocked") -> DeadLetterRecord:
     died = DeadLetterCopy(event_record(0, offset), reason, 1, AT, "code", "no", destination_id)  # type: ignore[arg-type]
-    return read_letter(Record("pushrail.dlq", 0, 1, b"k", died.record.value, died.headers(), AT), "acme")
+    return read_dead_letter(Record("pushrail.dlq", 0, 1, b"k", died.record.value, died.headers(), AT), "acme")
 
 
 def became(found: Check) -> dict[tuple[int, str | None], str]:
@@ -131,8 +131,8 @@ def test_what_nobody_has_finished_is_pending() -> None:
     waiting = DeliveryHeaders(
         origin=event_record(0, 1).origin, attempts=1, reason="retryable", failed_at_ms=AT, destination="dst_0"
     )
-    found.waits(read_letter(Record("retry", 0, 1, b"k", b"{}", encode_headers(waiting, ()), AT), "acme"))
-    found.waits(read_letter(Record("retry", 0, 2, b"k", b"{}", (), AT), "acme"))
+    found.waits(read_dead_letter(Record("retry", 0, 1, b"k", b"{}", encode_headers(waiting, ()), AT), "acme"))
+    found.waits(read_dead_letter(Record("retry", 0, 2, b"k", b"{}", (), AT), "acme"))
     attempt(found, 1, "dst_0", "retrying")
     attempt(found, 1, "dst_b")
     attempt(found, 3, "dst_0")
@@ -260,7 +260,9 @@ def test_a_full_disk_is_an_error_that_says_what_to_do() -> None:
             for offset in range(100_000):
                 spill.add_event(SpilledEvent(0, offset, "acme", "acct_0", AT))
 
-    with pytest.raises(Failed, match=r"the temporary file cannot be used: database or disk is full; TMPDIR names"):
+    with pytest.raises(
+        OperatorError, match=r"the temporary file cannot be used: database or disk is full; TMPDIR names"
+    ):
         fill()
 
 

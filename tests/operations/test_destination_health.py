@@ -10,7 +10,7 @@ import pytest
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.operations.attempts import read_attempt
-from pushrail_stream.operations.destination_health import Standing, Standings, SwallowedDeliveries
+from pushrail_stream.operations.destination_health import DestinationHealth, HealthReport, SwallowedDeliveries
 from tests.support.attempt_records import AT_MS, said
 
 DELIVERED = {"status": "delivered"}
@@ -23,15 +23,15 @@ REJECTED = {"status": "dead_lettered", "reason": "rejected", "code": "MalformedD
 SKIPPED = {"status": "skipped", "reason": "filtered"}
 
 
-def standing(*attempts: dict[str, Any]) -> Standing | None:
+def health(*attempts: dict[str, Any]) -> DestinationHealth | None:
     """After these, a second apart."""
-    standings = Standings()
+    report = HealthReport()
     for number, changes in enumerate(attempts):
         at = format_rfc3339(AT_MS + number * 1000)
         attempt = read_attempt(json.dumps(said(0) | {"at": at, "code": None} | changes).encode())
         assert attempt is not None
-        standings.take(attempt)
-    return standings.of("dst_0")
+        report.take(attempt)
+    return report.of("dst_0")
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def standing(*attempts: dict[str, Any]) -> Standing | None:
 def test_a_destination_stands_as_badly_as_since_its_last_delivery(
     attempts: list[dict[str, Any]], state: str, since: int
 ) -> None:
-    found = standing(*attempts)
+    found = health(*attempts)
     assert found is not None
     assert (found.state, found.since_ms) == (state, AT_MS + since * 1000)
 
 
 def test_of_an_events_own_fault_nothing_is_learnt() -> None:
-    assert standing(REJECTED, SKIPPED) is None
-    assert standing(BLOCKED | {"destinationId": None}) is None
+    assert health(REJECTED, SKIPPED) is None
+    assert health(BLOCKED | {"destinationId": None}) is None
 
 
 def gone(since_ms: int, last_seen_ms: int | None) -> dict[str, Any]:
@@ -64,10 +64,10 @@ def gone(since_ms: int, last_seen_ms: int | None) -> dict[str, Any]:
 
 
 def test_every_workers_knowledge_of_a_missing_bus_counts_until_something_is_delivered() -> None:
-    found = standing(BLOCKED, gone(900, None), GONE, gone(700, 300), gone(950, 200), GONE)
+    found = health(BLOCKED, gone(900, None), GONE, gone(700, 300), gone(950, 200), GONE)
     assert found is not None
     assert found.bus == MissingBus(AT_MS + 700, AT_MS + 300)
-    found = standing(gone(700, 300), DELIVERED, GONE)
+    found = health(gone(700, 300), DELIVERED, GONE)
     assert found is not None
     assert (found.state, found.bus) == ("gone", None)
 

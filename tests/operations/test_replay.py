@@ -18,22 +18,27 @@ from pushrail_stream.core.headers import DeliveryHeaders, decode_headers, produc
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.operations.attempts import Attempt
-from pushrail_stream.operations.dead_letters import Letter, LetterFilter, count_letters, read_letter
+from pushrail_stream.operations.dead_letters import (
+    DeadLetterFilter,
+    DeadLetterRecord,
+    count_dead_letters,
+    read_dead_letter,
+)
 from pushrail_stream.operations.delivered_events import DeliveredEvents
 from pushrail_stream.operations.replay import (
     ANY_TIME,
-    EventChoice,
+    DeadLetterSelection,
     EventFilter,
-    LetterChoice,
-    LetterMark,
+    EventSelection,
     Pace,
     Progress,
+    ReplayMark,
     copy_of,
-    letter_key,
-    letter_mark,
     progress_mark,
-    read_letter_mark,
     read_progress,
+    read_replay_mark,
+    replay_mark,
+    replay_mark_key,
 )
 from pushrail_stream.registry import DestinationIndex
 
@@ -62,7 +67,7 @@ def event_record(number: int, offset: int = 7, **changes: Any) -> Record:
     return Record("pushrail.events", 1, offset, b"key", json.dumps(body | changes).encode(), headers, AT)
 
 
-def letter(number: int, *, position: int = 0, value: bytes | None = None, **changes: Any) -> Letter:
+def letter(number: int, *, position: int = 0, value: bytes | None = None, **changes: Any) -> DeadLetterRecord:
     record = event_record(number)
     if value is not None:
         record = record._replace(value=value)
@@ -74,13 +79,13 @@ def letter(number: int, *, position: int = 0, value: bytes | None = None, **chan
         "message": "no",
     }
     dead = DeadLetterCopy(record=record, **(usual | {"destination_id": f"dst_{number}"} | changes))
-    return read_letter(Record(DLQ, 2, position, record.key, record.value, dead.headers(), AT), "acme")
+    return read_dead_letter(Record(DLQ, 2, position, record.key, record.value, dead.headers(), AT), "acme")
 
 
-def forged(at_ms: int = AT) -> Letter:
+def forged(at_ms: int = AT) -> DeadLetterRecord:
     """A dead letter whose header pushrail-failed-at somebody has changed; ``at_ms``: its Kafka timestamp."""
     headers = (*letter(0).record.headers, ("pushrail-failed-at", b"9999-12-31T23:59:60Z"))
-    return read_letter(Record(DLQ, 2, 0, b"acct_0", event_record(0).value, headers, at_ms), "acme")
+    return read_dead_letter(Record(DLQ, 2, 0, b"acct_0", event_record(0).value, headers, at_ms), "acme")
 
 
 @pytest.mark.parametrize("at_ms", [AT, 2**63 - 1, -(2**63), -1])
@@ -118,12 +123,12 @@ def test_a_letter_is_read_back_as_it_was_written() -> None:
     ("found", "reason"),
     [
         (letter(0, value=b"{", reason="undecodable", destination_id=None), "undecodable"),
-        (read_letter(Record(DLQ, 0, 1, None, b"x", (("other", b"y"),), AT), None), "foreign"),
-        (read_letter(Record(DLQ, 0, 1, None, None, (), AT), None), "foreign"),
+        (read_dead_letter(Record(DLQ, 0, 1, None, b"x", (("other", b"y"),), AT), None), "foreign"),
+        (read_dead_letter(Record(DLQ, 0, 1, None, None, (), AT), None), "foreign"),
         (forged(), "foreign"),
     ],
 )
-def test_what_nobody_can_be_sent_is_the_producers(found: Letter, reason: str) -> None:
+def test_what_nobody_can_be_sent_is_the_producers(found: DeadLetterRecord, reason: str) -> None:
     assert (found.reason, found.fault, found.destination) == (reason, "producer", None)
     assert found.original().value == found.record.value
 
@@ -131,47 +136,47 @@ def test_what_nobody_can_be_sent_is_the_producers(found: Letter, reason: str) ->
 @pytest.mark.parametrize(
     ("wanted", "matches"),
     [
-        (LetterFilter(), True),
-        (LetterFilter(destination="dst_0"), True),
-        (LetterFilter(destination="dst_1"), False),
-        (LetterFilter(customer="acct_0", vendor="acme", event_type="order.completed", code="AccessDenied"), True),
-        (LetterFilter(vendor="globex"), False),
-        (LetterFilter(event_type="order.*"), False),
-        (LetterFilter(reasons=frozenset({"blocked", "expired"})), True),
-        (LetterFilter(reasons=frozenset({"rejected"})), False),
-        (LetterFilter(fault="customer"), True),
-        (LetterFilter(fault="producer"), False),
-        (LetterFilter(since_ms=AT, until_ms=AT + 1), True),
-        (LetterFilter(until_ms=AT), False),
-        (LetterFilter(since_ms=AT + 1), False),
-        (LetterFilter(origin="pushrail.events/1/7"), True),
-        (LetterFilter(origin="pushrail.events/1/8"), False),
-        (LetterFilter(replay="rp-1"), False),
+        (DeadLetterFilter(), True),
+        (DeadLetterFilter(destination="dst_0"), True),
+        (DeadLetterFilter(destination="dst_1"), False),
+        (DeadLetterFilter(customer="acct_0", vendor="acme", event_type="order.completed", code="AccessDenied"), True),
+        (DeadLetterFilter(vendor="globex"), False),
+        (DeadLetterFilter(event_type="order.*"), False),
+        (DeadLetterFilter(reasons=frozenset({"blocked", "expired"})), True),
+        (DeadLetterFilter(reasons=frozenset({"rejected"})), False),
+        (DeadLetterFilter(fault="customer"), True),
+        (DeadLetterFilter(fault="producer"), False),
+        (DeadLetterFilter(since_ms=AT, until_ms=AT + 1), True),
+        (DeadLetterFilter(until_ms=AT), False),
+        (DeadLetterFilter(since_ms=AT + 1), False),
+        (DeadLetterFilter(origin="pushrail.events/1/7"), True),
+        (DeadLetterFilter(origin="pushrail.events/1/8"), False),
+        (DeadLetterFilter(replay="rp-1"), False),
     ],
 )
-def test_a_filter_means_what_it_names(wanted: LetterFilter, *, matches: bool) -> None:
+def test_a_filter_means_what_it_names(wanted: DeadLetterFilter, *, matches: bool) -> None:
     assert wanted.matches(letter(0)) == matches
 
 
 def test_letters_are_counted_by_kind() -> None:
-    groups = count_letters([letter(0), letter(0, failed_at_ms=AT + 5), letter(1)])
+    groups = count_dead_letters([letter(0), letter(0, failed_at_ms=AT + 5), letter(1)])
     assert [(group.destination, tally.count, tally.newest_ms - tally.oldest_ms) for group, tally in groups.items()] == [
         ("dst_0", 2, 5), ("dst_1", 1, 0),
     ]  # fmt: skip
 
 
-def choice(**changes: Any) -> LetterChoice:
-    usual: dict[str, Any] = {"wanted": LetterFilter(), "directory": DIRECTORY, "marks": {}, "replay_id": "rp-1"}
-    return LetterChoice(**usual | changes)
+def choice(**changes: Any) -> DeadLetterSelection:
+    usual: dict[str, Any] = {"wanted": DeadLetterFilter(), "directory": DIRECTORY, "marks": {}, "replay_id": "rp-1"}
+    return DeadLetterSelection(**usual | changes)
 
 
-def marked(found: Letter, *, destination_id: str = "dst_0", **changes: Any) -> dict[str, bytes]:
+def marked(found: DeadLetterRecord, *, destination_id: str = "dst_0", **changes: Any) -> dict[str, bytes]:
     """The marks when this letter's delivery has been replayed once, a second after it died."""
-    key = letter_key(found, destination_id)
-    return {key: letter_mark(key, LetterMark("rp-0", AT + 1000, 1)._replace(**changes)).value}
+    key = replay_mark_key(found, destination_id)
+    return {key: replay_mark(key, ReplayMark("rp-0", AT + 1000, 1)._replace(**changes)).value}
 
 
-def taken(choosing: LetterChoice, *letters: Letter) -> list[tuple[str, int]]:
+def taken(choosing: DeadLetterSelection, *letters: DeadLetterRecord) -> list[tuple[str, int]]:
     """Destination and number of the replay of everything that is chosen, a minute after all died."""
     return [(one.destination_id, one.number) for found in letters for one in choosing.take(found, AT + 60_000)]
 
@@ -182,7 +187,7 @@ def test_letters_are_left_out_for_a_reason() -> None:
         choosing, letter(0), letter(1), letter(2), letter(9),
         letter(0, replay=Replay("rp", 3), value=b"{}"),
         letter(0, value=b"{", reason="undecodable", destination_id=None),
-        read_letter(Record(DLQ, 0, 1, None, b"x", (), AT), "acme"),
+        read_dead_letter(Record(DLQ, 0, 1, None, b"x", (), AT), "acme"),
     ) == [("dst_0", 1)]  # fmt: skip
     assert choosing.chosen == {("dst_0", "blocked", "customer"): 1}
     assert choosing.left_out == {
@@ -209,7 +214,7 @@ def test_again_takes_what_was_taken_and_what_is_not_meant_is_not_counted() -> No
     found = letter(0, position=5)
     assert taken(choice(marks=marked(found)), found) == []
     assert taken(choice(marks=marked(found), again=True), found) == [("dst_0", 2)]
-    other = choice(wanted=LetterFilter(destination="dst_1"))
+    other = choice(wanted=DeadLetterFilter(destination="dst_1"))
     assert taken(other, letter(0)) == []
     assert (other.chosen.total(), other.left_out.total()) == (0, 0)
 
@@ -254,9 +259,9 @@ def test_what_was_nobodys_goes_where_it_would_go_today() -> None:
     mended = letter(0, position=1, reason="undecodable", destination_id=None, attempts=0)
     for found in (unrouted, mended):
         assert taken(choice(), found) == [("dst_0", 1)]
-        assert taken(choice(wanted=LetterFilter(destination="dst_0")), found) == [("dst_0", 1)]
-        assert taken(choice(wanted=LetterFilter(destination="dst_1")), found) == []
-        assert taken(choice(wanted=LetterFilter(customer="acct_1")), found) == []
+        assert taken(choice(wanted=DeadLetterFilter(destination="dst_0")), found) == [("dst_0", 1)]
+        assert taken(choice(wanted=DeadLetterFilter(destination="dst_1")), found) == []
+        assert taken(choice(wanted=DeadLetterFilter(customer="acct_1")), found) == []
         assert taken(choice(marks=marked(found)), found) == []
     picky = DestinationIndex([("d", destination(0, event_types=("invoice.*",)))])
     for directory, why in (
@@ -297,16 +302,16 @@ def test_a_copy_of_a_letter_forgets_how_it_died() -> None:
     copy = copy_of(died.original(), "dst_0", "rp-1", 1, AT)
     names = {name for name, _ in copy.headers}
     assert not {name for name in names if name.startswith("__connect") or "error" in name or "first-attempt" in name}
-    mark = letter_mark(letter_key(died, "dst_0"), LetterMark("rp-1", AT, 1))
+    mark = replay_mark(replay_mark_key(died, "dst_0"), ReplayMark("rp-1", AT, 1))
     assert mark.key == "pushrail.events/1/7 dst_0"
-    assert read_letter_mark(mark.value) == LetterMark("rp-1", AT, 1)
+    assert read_replay_mark(mark.value) == ReplayMark("rp-1", AT, 1)
 
 
 @pytest.mark.parametrize(
     "value", [b"", b"null", b"[1]", b"{}", b"\xff", b'{"replay":1,"at":2,"count":3}', b"[" * 10_000]
 )
 def test_a_mark_that_somebody_else_has_written_is_ignored(value: bytes) -> None:
-    assert read_letter_mark(value) is None
+    assert read_replay_mark(value) is None
     assert read_progress(value) is None
 
 
@@ -328,7 +333,9 @@ def test_the_same_offset_of_a_recreated_topic_is_marked_by_itself() -> None:
     died = letter(0)
     assert died.state is not None
     keys = {
-        letter_key(replace(died, state=replace(died.state, origin=died.origin._replace(topic_id=topic_id))), "dst_0")
+        replay_mark_key(
+            replace(died, state=replace(died.state, origin=died.origin._replace(topic_id=topic_id))), "dst_0"
+        )
         for topic_id in (None, "the old topic", "the new topic")
     }
     assert len(keys) == 3
@@ -339,7 +346,7 @@ def test_past_events_go_where_they_are_wanted_now() -> None:
     only_invoices = destination(0, id="dst_0b", event_types=("invoice.*",))
     off = destination(0, id="dst_0c", enabled=False)
     wanting = DestinationIndex((d.id, d) for d in (destination(0), only_invoices, off))
-    choosing = EventChoice(everything, wanting, "acme")
+    choosing = EventSelection(everything, wanting, "acme")
     assert list(choosing.take(event_record(0))) == ["dst_0"]
     assert list(choosing.take(event_record(5))) == []
     assert list(choosing.take(event_record(0)._replace(value=b"{"))) == []
@@ -351,10 +358,10 @@ def test_past_events_go_where_they_are_wanted_now() -> None:
         "its customer has no destination": 1,
         "cannot be decoded": 1,
     }
-    to_one = EventChoice(replace(everything, destination="dst_0b"), wanting, "acme")
+    to_one = EventSelection(replace(everything, destination="dst_0b"), wanting, "acme")
     assert list(to_one.take(event_record(0, eventType="invoice.paid"))) == ["dst_0b"]
     for narrowed in (replace(everything, customer="acct_1"), replace(everything, event_type="x")):
-        assert list(EventChoice(narrowed, wanting, "acme").take(event_record(0))) == []
+        assert list(EventSelection(narrowed, wanting, "acme").take(event_record(0))) == []
 
 
 def delivered(*, destination_id: str = "dst_0", at_ms: int = AT, status: str = "delivered", **origin: Any) -> Attempt:
@@ -384,7 +391,7 @@ def test_exactly_the_events_logged_as_delivered_are_chosen() -> None:
     assert log.starts({1: 8}) == {0: 0, 1: 9}, "what a replay that is resumed has sent before is not sent again"
     directory = DestinationIndex((d.id, d) for d in (destination(0), destination(0, id="dst_0b")))
     anything = EventFilter(since_ms=ANY_TIME[0], until_ms=ANY_TIME[1], destination="dst_0")
-    choosing = EventChoice(anything, directory, "acme", log)
+    choosing = EventSelection(anything, directory, "acme", log)
     records = [event_record(0)._replace(offset=n, topic=EVENTS, partition=0, topic_id="same") for n in range(9)]
     assert [record.offset for record in records for _ in choosing.take(record)] == [0]
     assert not choosing.is_complete
@@ -398,7 +405,7 @@ def test_exactly_the_events_logged_as_delivered_are_chosen() -> None:
 
 
 def test_a_replay_of_all_events_is_never_complete_before_the_end() -> None:
-    choosing = EventChoice(EventFilter(since_ms=0, until_ms=1), DestinationIndex(), "acme")
+    choosing = EventSelection(EventFilter(since_ms=0, until_ms=1), DestinationIndex(), "acme")
     choosing.finish()
     assert not choosing.is_complete
     assert choosing.left_out == {}

@@ -7,7 +7,7 @@ import asyncio
 from pushrail_stream.core.offsets import Committable, OffsetTracker
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread, RecordsTrimmed, Signal
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.pipeline.assignment import PartitionStats
 from pushrail_stream.pipeline.reading import Reading, Readings
 from pushrail_stream.pipeline.stats import WorkerStats
@@ -122,14 +122,14 @@ class Orders:
     """Operators' orders, by position; and what was asked for."""
 
     def __init__(self) -> None:
-        self.known: dict[int, SkipOrder | Failed] = {}
+        self.known: dict[int, SkipOrder | OperatorError] = {}
         self.asked: list[int] = []
 
     async def at(self, partition: Partition, position: int) -> SkipOrder | None:
         assert partition == P0
         self.asked.append(position)
         found = self.known.get(position)
-        if isinstance(found, Failed):
+        if isinstance(found, OperatorError):
             raise found
         return found
 
@@ -201,7 +201,7 @@ async def test_an_order_to_step_over_what_cannot_be_read_is_carried_out() -> Non
     watched = Watched()
     watched.end = 20
     watched.view = watched.view._replace(still_secs=1_000.0)
-    watched.orders.known[10] = Failed("Kafka is away")
+    watched.orders.known[10] = OperatorError("Kafka is away")
     async with asyncio.TaskGroup() as tasks:
         watching = tasks.create_task(watched.unread.keep())
         await asyncio.sleep(12)

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.errors import UsageError
 from pushrail_stream.ports.pipeline import Directory
-from pushrail_stream.registry import Catalog, Caveat, Refusal, RegistryError, parse_document
+from pushrail_stream.registry import Catalog, Caveat, Refusal, parse_document
 from tests.support import documents
 from tests.support.documents import ACCESS_KEY, customer, document, write
 
@@ -89,10 +90,10 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match=r"absent: no directory of destination documents: no such file"):
+    with pytest.raises(UsageError, match=r"absent: no directory of destination documents: no such file"):
         load(tmp_path / "absent")
     (tmp_path / "file").touch()
-    with pytest.raises(RegistryError, match=r"file: no directory of destination documents: not a directory"):
+    with pytest.raises(UsageError, match=r"file: no directory of destination documents: not a directory"):
         load(tmp_path / "file")
 
 

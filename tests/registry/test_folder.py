@@ -16,9 +16,9 @@ import pytest
 
 from pushrail_stream import files
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble, Signal
-from pushrail_stream.errors import Failed, TopicRecreated
+from pushrail_stream.errors import OperatorError, TopicRecreated, UsageError
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry import Catalog, Folder, RegistryError, RegistryWatcher, folder, watcher
+from pushrail_stream.registry import Catalog, Folder, RegistryWatcher, folder, watcher
 from tests.registry.test_catalog import parse
 from tests.support.documents import ACCESS_KEY, customer, write
 from tests.support.hung_mount import hung_mount, until_stuck
@@ -178,7 +178,7 @@ async def test_another_empty_folder_in_its_place_is_a_volume_that_is_not_mounted
     documents.rename(tmp_path / "elsewhere")
     documents.mkdir()
     for _ in range(50):
-        with pytest.raises(RegistryError, match="all 2 documents are gone at once"):
+        with pytest.raises(UsageError, match="all 2 documents are gone at once"):
             await read.changes()
     documents.rmdir()
     (tmp_path / "elsewhere").rename(documents)
@@ -212,8 +212,8 @@ class Interrupted:
         (
             0.01,
             [
-                Failed("documents cannot be read at kafka:9092: authorization failed"),
-                RegistryError("documents: no directory"),
+                OperatorError("documents cannot be read at kafka:9092: authorization failed"),
+                UsageError("documents: no directory"),
             ],
         ),
         pytest.param(3600, [TopicRecreated("documents was created again")], id="a recreated topic, at once"),
@@ -244,7 +244,7 @@ async def test_a_source_that_cannot_be_read_for_a_while_is_reported_and_read_aga
 
 
 async def test_without_a_folder_there_is_nothing_to_start_with(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match="no directory of destination documents"):
+    with pytest.raises(UsageError, match="no directory of destination documents"):
         await RegistryWatcher(Catalog(parse), Folder(tmp_path / "none")).load(lambda _signal: None)
 
 
@@ -297,7 +297,7 @@ async def test_a_folder_that_does_not_answer_is_told_of_and_one_thread_waits_for
     await read.changes()
     with silent(documents, monkeypatch):
         for _ in range(3):
-            with pytest.raises(RegistryError, match="does not answer: nothing changes until it does"):
+            with pytest.raises(UsageError, match="does not answer: nothing changes until it does"):
                 await read.changes()
         until_stuck(1)
 
@@ -313,7 +313,7 @@ async def test_many_documents_that_do_not_answer_do_not_take_a_thread_each(
     read = Folder(documents)
     with silent(elsewhere, monkeypatch):
         for _ in range(3):
-            with pytest.raises(RegistryError, match="9 files do not answer: nothing changes until they do"):
+            with pytest.raises(UsageError, match="9 files do not answer: nothing changes until they do"):
                 await read.look()
         until_stuck(9)
 

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.errors import UsageError
 from pushrail_stream.ports.secrets import KeyUnavailable
-from pushrail_stream.registry import Keyring, RegistryError
+from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.keyring import KeyFacts, SealBroken, unseal_without_keyring, with_key, without_keys
 from tests.support.sealing_keys import PLACE, key, keyring, no_kms, ring
 
@@ -136,11 +137,11 @@ def test_without_a_keyring_nothing_opens() -> None:
 
 
 def test_a_keyring_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> None:
-    with pytest.raises(RegistryError, match=r"absent: there is no such keyring: `keys generate` makes it"):
+    with pytest.raises(UsageError, match=r"absent: there is no such keyring: `keys generate` makes it"):
         Keyring.open(str(tmp_path / "absent"), {}, no_kms)
-    with pytest.raises(RegistryError, match="the keyring cannot be read: is a directory"):
+    with pytest.raises(UsageError, match="the keyring cannot be read: is a directory"):
         Keyring.open(str(tmp_path), {}, no_kms)
-    with pytest.raises(RegistryError, match="env:RING: the keyring is not valid JSON, or empty"):
+    with pytest.raises(UsageError, match="env:RING: the keyring is not valid JSON, or empty"):
         Keyring.open("env:RING", {}, no_kms)
 
 
@@ -162,7 +163,7 @@ def test_a_keyring_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> Non
     ],
 )  # fmt: skip
 def test_a_wrong_keyring_is_refused_by_field(value: Any, problem: str, tmp_path: Path) -> None:
-    with pytest.raises(RegistryError) as refused:
+    with pytest.raises(UsageError) as refused:
         keyring(tmp_path / "keyring.json", json.dumps(value).encode())
     assert str(refused.value) == f"{tmp_path / 'keyring.json'}: {problem} (secrets.keyring)"
 
@@ -187,7 +188,7 @@ def test_any_json_is_a_keyring_or_refused_without_a_key(value: Any) -> None:
 def refusal(value: Any) -> str | None:
     try:
         Keyring("here", json.dumps(value).encode, no_kms)
-    except RegistryError as error:
+    except UsageError as error:
         return str(error)
     return None
 
@@ -202,7 +203,7 @@ def test_a_new_key_becomes_the_primary_and_old_ones_go() -> None:
     assert value["keys"]["one"]["key"] != value["keys"]["two"]["key"]
     left = json.loads(without_keys("here", cloud, frozenset({"one", "two"})))
     assert left == {"primary": "cloud", "keys": {"cloud": {"kms": ARN, "created": "2026-11-26T00:00:00Z"}}}
-    with pytest.raises(RegistryError, match="there is a key two already: name another with --id"):
+    with pytest.raises(UsageError, match="there is a key two already: name another with --id"):
         with_key("here", cloud, "two", kms=None, created="")
-    with pytest.raises(RegistryError, match="primary must be the id of one of keys"):
+    with pytest.raises(UsageError, match="primary must be the id of one of keys"):
         without_keys("here", cloud, frozenset({"cloud"}))

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pushrail_stream.registry import FolderStore, RegistryError
+from pushrail_stream.errors import UsageError
+from pushrail_stream.registry import FolderStore
 from pushrail_stream.registry.store import changing_alone, replace_file
 
 
@@ -48,7 +49,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(RegistryError, match=r"a\.json: cannot be written: no space left on device"):
+    with pytest.raises(UsageError, match=r"a\.json: cannot be written: no space left on device"):
         replace_file(file, b"new")
     assert file.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [file]
@@ -101,7 +102,7 @@ async def test_only_a_file_that_is_not_there_is_gone(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     assert await store.read(str(tmp_path / "none.json")) is None
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(RegistryError, match=r"folder\.json: cannot be read: is a directory"):
+    with pytest.raises(UsageError, match=r"folder\.json: cannot be read: is a directory"):
         await store.read(str(tmp_path / "folder.json"))
 
 

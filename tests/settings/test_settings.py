@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pushrail_stream.core.flood_guard import FloodLimits
+from pushrail_stream.errors import UsageError
 from pushrail_stream.settings import (
     ClientProperties,
     FloodGuardSettings,
     Settings,
-    SettingsError,
     load_settings,
     read_settings,
 )
@@ -39,7 +39,7 @@ def file(text: str) -> Path:
 
 
 def problems(text: str) -> tuple[str, ...]:
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(UsageError) as caught:
         load_settings(file(text))
     return caught.value.problems
 
@@ -262,7 +262,7 @@ def test_what_is_not_settings_is_refused_with_its_line(text: str, line: str) -> 
 
 def test_text_that_is_not_utf8_is_refused() -> None:
     Path("pushrail.yaml").write_bytes(b"vendor: \xff")
-    with pytest.raises(SettingsError, match=r"^pushrail\.yaml: is not UTF-8 text$"):
+    with pytest.raises(UsageError, match=r"^pushrail\.yaml: is not UTF-8 text$"):
         load_settings(Path("pushrail.yaml"))
 
 
@@ -271,7 +271,7 @@ def test_a_file_that_was_named_must_exist(named: str, monkeypatch: pytest.Monkey
     path = Path("absent.yaml") if named == "argument" else None
     if path is None:
         monkeypatch.setenv("PUSHRAIL_CONFIG", "absent.yaml")
-    with pytest.raises(SettingsError, match=r"^absent\.yaml: cannot be read: no such file or directory$"):
+    with pytest.raises(UsageError, match=r"^absent\.yaml: cannot be read: no such file or directory$"):
         load_settings(path)
 
 
@@ -297,7 +297,7 @@ def test_a_file_that_was_named_must_exist(named: str, monkeypatch: pytest.Monkey
 )  # fmt: skip
 def test_a_bad_variable_is_refused_by_name(name: str, value: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(UsageError) as caught:
         load_settings()
     assert caught.value.problems == (line,)
 
@@ -305,7 +305,7 @@ def test_a_bad_variable_is_refused_by_name(name: str, value: str, line: str, mon
 @pytest.mark.parametrize("name", ["PUSHRAIL_QQ__X", "PUSHRAIL_KAFKA__CLIENT__DEBUG", "PUSHRAIL_KAFKA"])
 def test_an_unknown_variable_of_a_section_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "{}")
-    with pytest.raises(SettingsError, match=rf"^{name}: unknown setting"):
+    with pytest.raises(UsageError, match=rf"^{name}: unknown setting"):
         load_settings()
 
 
@@ -346,7 +346,7 @@ def test_any_values_are_accepted_or_refused_in_words(
     known = list(getattr(keys, "model_fields", {}))
     document = {section: dict.fromkeys([key, *known], value)}
     path.write_text(yaml.safe_dump(document), encoding="utf-8")
-    with pytest.raises(SettingsError) as caught:
+    with pytest.raises(UsageError) as caught:
         load_settings(path)
     assert SECRET not in str(caught.value)
     assert all(line.startswith(f"{path}: ") for line in caught.value.problems)

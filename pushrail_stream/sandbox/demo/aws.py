@@ -18,7 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from botocore.session import Session
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 
 _MODULE: Final = "pushrail_stream.sandbox.demo.moto_server"
 _START_SECS: Final = 30.0
@@ -53,7 +53,7 @@ class StandIn:
     @classmethod
     @asynccontextmanager
     async def start(cls, log: Path) -> AsyncIterator[StandIn]:
-        """A moto of our own until the block ends; what it writes to stderr goes to ``log``. Raises `Failed`."""
+        """A moto of our own until the block ends; what it writes to stderr goes to ``log``. Raises `OperatorError`."""
         with log.open("wb") as stderr:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", _MODULE),
@@ -87,11 +87,11 @@ class StandIn:
             connection.request("POST", "/moto-api/reset-auth", "0" if on else "inf", {"Content-Type": "text/plain"})
             status = connection.getresponse().status
         except OSError as error:
-            raise Failed(f"the stand-in for AWS does not answer: {error}") from error
+            raise OperatorError(f"the stand-in for AWS does not answer: {error}") from error
         finally:
             connection.close()
         if status != _OK:
-            raise Failed(f"the stand-in for AWS refused to switch IAM: HTTP {status}")
+            raise OperatorError(f"the stand-in for AWS refused to switch IAM: HTTP {status}")
 
     def client(self, service: str, region: str, credentials: Credentials) -> Any:
         """A stock botocore client of this service, of the stand-in alone."""
@@ -114,7 +114,7 @@ def asking() -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError, OSError) as error:
-        raise Failed(f"the stand-in for AWS does not do what it should: {error}") from error
+        raise OperatorError(f"the stand-in for AWS does not do what it should: {error}") from error
 
 
 @contextmanager
@@ -146,7 +146,7 @@ def _clean_environment() -> dict[str, str]:
 
 
 async def _announced_url(process: asyncio.subprocess.Process, log: Path) -> str:
-    """The address it announces. Raises `Failed` when it ends or keeps silent instead."""
+    """The address it announces. Raises `OperatorError` when it ends or keeps silent instead."""
     if process.stdout is None:
         raise TypeError("its standard output is a pipe")
     line = b""
@@ -155,7 +155,7 @@ async def _announced_url(process: asyncio.subprocess.Process, log: Path) -> str:
     try:
         return str(json.loads(line)["url"])
     except ValueError:
-        raise Failed(f"the stand-in for AWS (moto) did not start: {_last_line(log)}") from None
+        raise OperatorError(f"the stand-in for AWS (moto) did not start: {_last_line(log)}") from None
 
 
 def _last_line(log: Path) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.registry import Catalog
 from pushrail_stream.sandbox.broker import EmbeddedBroker
@@ -63,7 +63,7 @@ class Play:
 
 @asynccontextmanager
 async def open_world(customers: Sequence[Customer], steps: Steps) -> AsyncIterator[World]:
-    """Set everybody up; all of it is gone when the block ends. Raises `Failed` when something does not start."""
+    """Set everybody up; all of it is gone when the block ends. Raises `OperatorError` when something does not start."""
     with (
         isolated_environment(),
         tempfile.TemporaryDirectory(prefix="pushrail-sandbox-") as name,
@@ -89,7 +89,7 @@ async def open_world(customers: Sequence[Customer], steps: Steps) -> AsyncIterat
 
 
 async def play(world: World, script: Play, steps: Steps) -> Report:
-    """Produce, deliver, stop, count. Raises `Failed` when Kafka or the stand-in gives up."""
+    """Produce, deliver, stop, count. Raises `OperatorError` when Kafka or the stand-in gives up."""
     plan = plan_events(script.events, script.customers)
     tally, vendor = Tally(), Vendor(world.broker.bootstrap_servers, world.settings.topics.events)
     began = time.monotonic()
@@ -120,7 +120,7 @@ async def _drive(
         try:
             await asyncio.wait_for(tally.assigned.wait(), _JOIN_SECS)
         except TimeoutError:
-            raise Failed(f"the worker got no partitions within {_JOIN_SECS:g} s") from None
+            raise OperatorError(f"the worker got no partitions within {_JOIN_SECS:g} s") from None
     began, problems = time.monotonic(), list[str]()
     with steps.bar(f"{len(plan)} records produced and delivered", len(plan)) as show:
         try:
@@ -154,9 +154,9 @@ async def _produce(
 
 
 async def _pause(world: World) -> None:
-    """Let the worker work. Raises `Failed` when there is no AWS left to deliver to."""
+    """Let the worker work. Raises `OperatorError` when there is no AWS left to deliver to."""
     if world.stand_in.exit_code is not None:
-        raise Failed(f"the stand-in for AWS ended with exit code {world.stand_in.exit_code}")
+        raise OperatorError(f"the stand-in for AWS ended with exit code {world.stand_in.exit_code}")
     await asyncio.sleep(_LOOK_SECS)
 
 
@@ -182,7 +182,7 @@ def _show_logs(folder: Path, steps: Steps) -> None:
 
 def _reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
     """The sentence for people, when that is all there is; else the group itself."""
-    failed, rest = group.split(Failed)
+    failed, rest = group.split(OperatorError)
     error: BaseException = group if failed is None or rest is not None else failed
     while isinstance(error, BaseExceptionGroup) and error is not group:
         error = error.exceptions[0]

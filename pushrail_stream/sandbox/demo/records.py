@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple, final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
 
 from pushrail_stream.core.record import Origin
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.sandbox.demo.events import Planned
 
 MAX_MESSAGE_BYTES: Final = 4 * 2**20
@@ -74,10 +74,10 @@ class Vendor:
         self._producer.poll(0)
 
     def flush(self) -> None:
-        """Wait until Kafka has everything. Raises `Failed` when it has not."""
+        """Wait until Kafka has everything. Raises `OperatorError` when it has not."""
         left = self._producer.flush(_ANSWER_SECS)
         if left or self.failed:
-            raise Failed(f"Kafka did not take {left + len(self.failed)} records: {', '.join(self.failed[:1])}")
+            raise OperatorError(f"Kafka did not take {left + len(self.failed)} records: {', '.join(self.failed[:1])}")
 
     def _report(self, planned: Planned, timestamp_ms: int) -> Callable[[KafkaError | None, Message], None]:
         def report(error: KafkaError | None, message: Message) -> None:
@@ -92,7 +92,7 @@ class Vendor:
 
 
 def read_dead_letters(bootstrap_servers: str, topic: str) -> list[DeadRecord]:
-    """Everything on the DLQ topic. Raises `Failed` when it cannot be read to its end."""
+    """Everything on the DLQ topic. Raises `OperatorError` when it cannot be read to its end."""
     consumer = _consumer(bootstrap_servers, "sandbox-dlq-reader")
     try:
         left = {partition: end for partition, end in _ends(consumer, topic).items() if end}
@@ -105,7 +105,7 @@ def read_dead_letters(bootstrap_servers: str, topic: str) -> list[DeadRecord]:
     finally:
         consumer.close()
     if left:
-        raise Failed(f"{topic} could not be read to its end: partitions {sorted(left)}")
+        raise OperatorError(f"{topic} could not be read to its end: partitions {sorted(left)}")
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import yaml
 
-from pushrail_stream.errors import Failed
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.registry import Catalog
 from pushrail_stream.registry.folder import document_files, read_document
@@ -58,10 +58,10 @@ def write_settings(folder: Path, bootstrap_servers: str, aws_url: str) -> Settin
 
 
 def load_documents(folder: Path, settings: Settings) -> Catalog:
-    """The documents, read as the worker's command reads them. Raises `Failed` when one is refused."""
+    """The documents, read as the worker's command reads them. Raises `OperatorError` when one is refused."""
     parse = document_parser(settings, {})
     catalog = Catalog(lambda _, content: parse(content))
     refusals = catalog.apply(map(read_document, document_files(folder))).refusals
     if refusals:
-        raise Failed("; ".join(str(refusal) for refusal in refusals))
+        raise OperatorError("; ".join(str(refusal) for refusal in refusals))
     return catalog
