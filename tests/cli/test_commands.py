@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from pushrail_stream.cli.process import SIGNALS
+from pushrail_stream.errors import OperatorError, UsageError
 from tests.support.commands import Shell
 from tests.support.documents import ACCESS_KEY, EXAMPLE, customer, document, write
 

@@ -14,7 +14,7 @@ import aiohttp
 
 from pushrail_stream.core.signals import RequestAnswered, Signal
 from pushrail_stream.ingest.api_keys import ApiKeys, with_new_key
-from pushrail_stream.ingest.app import Ingest
+from pushrail_stream.ingest.app import IngestApp
 from pushrail_stream.ingest.limits import IngestLimits
 from pushrail_stream.ingest.server import MAX_CONNECTIONS, IngestServer
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata, RecordTooLarge
@@ -63,7 +63,7 @@ class Door:
     """A running ingest and who talks to it."""
 
     def __init__(
-        self, port: int, producer: FakeEventProducer, ingest: Ingest, key: str, session: aiohttp.ClientSession
+        self, port: int, producer: FakeEventProducer, ingest: IngestApp, key: str, session: aiohttp.ClientSession
     ) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.producer = producer
@@ -110,7 +110,7 @@ async def ingest_door(
 
     most = {"max_body_bytes": 2**20, "max_buffered_bytes": 2**24, "max_events_per_second": 100_000, "timeout_secs": 5.0}
     given = IngestLimits(**(most | limits))
-    ingest = Ingest(producer, ApiKeys(file), given, observe)
+    ingest = IngestApp(producer, ApiKeys(file), given, observe)
     with IngestServer.open(ingest, "127.0.0.1", 0, timeout_secs=given.timeout_secs, connections=connections) as server:
         async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as session:
             tasks.create_task(server.run())
