@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos soak sandbox format lock clean
+.PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos soak sandbox format metrics lock clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ sandbox: $(STAMP) ## See it work: an embedded Kafka and AWS, events for several 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff check --fix --quiet . || true
 	$(BIN)/ruff format .
+
+metrics: $(STAMP) ## Write the tables of deploy/METRICS.md from the declarations in the code
+	@$(BIN)/python -m tests.deploy.metrics_page
 
 lock: $(STAMP) ## Write the locks under deploy/ anew, with hashes and without index addresses
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv

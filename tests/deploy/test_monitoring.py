@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
+from tests.deploy.metrics_page import PAGE, with_tables
 from tests.e2e.test_ingest import ingesting, settings_with_door
 from tests.support.commands import Desk
 from tests.support.tools import free_port, needed_tool
@@ -52,9 +53,7 @@ def queries() -> list[str]:
 
 def documented() -> dict[str, set[str]]:
     """Series by name and their labels, as METRICS.md has them (which scrapes are held against)."""
-    rows = re.findall(
-        r"^\| `(pushrail_\w+)` \|([^|]*)\|", (ROOT / "deploy" / "METRICS.md").read_text(), flags=re.MULTILINE
-    )
+    rows = re.findall(r"^\| `(pushrail_\w+)` \|([^|]*)\|", PAGE.read_text(), flags=re.MULTILINE)
     plain = {name: set(re.findall(r"`(\w+)`", labels)) | SCRAPED for name, labels in rows}
     parts = {f"{name}_{part}": labels for name, labels in plain.items() for part in ("sum", "count")}
     buckets = {f"{name}_bucket": labels | {"le"} for name, labels in plain.items()}
@@ -78,6 +77,10 @@ def promtool(*words: str, folder: Path) -> str:
     done = subprocess.run([tool, *words], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def test_the_page_of_metrics_has_every_declaration() -> None:
+    assert PAGE.read_text() == with_tables(PAGE.read_text()), "run: make metrics"
 
 
 def test_the_rules_are_rules_and_every_alert_fires_and_is_quiet_as_it_should() -> None:
@@ -124,9 +127,7 @@ def test_legends_and_summaries_name_labels_that_are_there() -> None:
 
 def test_every_documented_series_of_a_worker_is_on_the_dashboard_but_those_for_alerts() -> None:
     shown = set(re.findall(r"\bpushrail_\w+", " ".join(queries())))
-    names = set(
-        re.findall(r"^\| `(pushrail_\w+)` \|", (ROOT / "deploy" / "METRICS.md").read_text(), flags=re.MULTILINE)
-    )
+    names = set(re.findall(r"^\| `(pushrail_\w+)` \|", PAGE.read_text(), flags=re.MULTILINE))
     missing = {name for name in names if not any(series.startswith(name) for series in shown)}
     assert missing <= {
         "pushrail_own_fault_last_timestamp_seconds", "pushrail_flooded", "pushrail_kafka_brokers_up",
