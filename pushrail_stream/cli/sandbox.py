@@ -8,9 +8,8 @@ import json
 import signal
 import time
 from collections.abc import Awaitable, Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 import uvloop
@@ -21,10 +20,9 @@ from pushrail_stream.errors import OperatorError, UsageError
 
 if TYPE_CHECKING:
     from pushrail_stream.sandbox.bus import BusConfig, Rule
-    from pushrail_stream.sandbox.demo.keep import Addresses
-    from pushrail_stream.sandbox.demo.report import Report, Row, Spread
+    from pushrail_stream.sandbox.demo.report import Percentiles, Report, Row
 
-_EXTRA: Final = ("moto", "flask", "httptools", "trustme")
+_EXTRA: Final = ("httptools", "trustme")
 _EVENTS: Final = 3_000
 _DELIVERING_SECS: Final = 40.0
 _EVENTS_PER_SECOND: Final = 75
@@ -140,19 +138,22 @@ def _run(work: Awaitable[T]) -> T:
 
 
 async def _play(options: Options, events: int, *, keep: bool, began: float) -> bool:
-    from pushrail_stream.sandbox.demo.keep import keep as keep_running  # noqa: PLC0415 - the extra may not be installed
-    from pushrail_stream.sandbox.demo.play import Play, open_world, play  # noqa: PLC0415 - as above
-    from pushrail_stream.sandbox.demo.steps import Steps  # noqa: PLC0415 - as above
+    from pushrail_stream.sandbox.demo.play import Play, Steps, play  # noqa: PLC0415 - the extra may not be installed
+    from pushrail_stream.sandbox.demo.play import keep as keep_running  # noqa: PLC0415 - as above
+    from pushrail_stream.sandbox.demo.world import addresses, open_world  # noqa: PLC0415 - as above
 
     steps = Steps()
     script = Play(events, max(_DELIVERING_SECS, events / _EVENTS_PER_SECOND))
-    async with open_world(script.customers, steps) as world:
+    async with open_world(script.customers) as world:
+        kafka = world.broker.bootstrap_servers
+        steps.say(f"          AWS is the sandbox's own bus at {world.bus.url}, Kafka is librdkafka's own at {kafka}")
+        steps.say(f"          {len(script.customers)} AWS accounts: a role with external ID, buses, rules, queues")
         report = await play(world, script, steps)
         present = emit_report if options.json else show_report
         present(report, time.monotonic() - began)
         if keep:
             announce = emit_addresses if options.json else show_addresses
-            await keep_running(world, options.log_level, announce)
+            await keep_running(world, options.log_level, lambda: announce(addresses(world)))
     return report.ok
 
 
@@ -161,9 +162,9 @@ def emit_report(report: Report, secs: float) -> None:
     emit(report.document() | {"secs": round(secs, 1)})
 
 
-def emit_addresses(addresses: Addresses) -> None:
+def emit_addresses(addresses: Mapping[str, Any]) -> None:
     """The addresses for machines."""
-    emit({"keep": asdict(addresses)})
+    emit({"keep": addresses})
 
 
 def show_report(report: Report, secs: float) -> None:
@@ -174,16 +175,25 @@ def show_report(report: Report, secs: float) -> None:
         (_cells(row) for row in report.rows),
     )
     say("")
-    figures = {
-        "records": f"{report.records} produced, {report.not_decodable} of them no events (dead: undecodable)",
-        "deliveries": ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.ledger.items()),
-        "offsets": ", ".join(f"partition {p} at {o.committed} of {o.end}" for p, o in sorted(report.offsets.items())),
-        "throughput": f"{report.delivered_per_second:g} deliveries/s, as fast as the stand-in for AWS takes them",
-        "latency": f"{_spread(report.latency_ms)} from the record's Kafka timestamp to AWS's confirmation",
-        "PutEvents": f"{_spread(report.call_ms)} of that: calls to the stand-in",
+    granted = next(row for row in report.rows if row.rules)
+    say(f"The rules on the bus of {granted.destination}, each with a queue of its own:")
+    table(
+        ("rule", "event pattern", "matched"),
+        ((name, json.dumps(rule.pattern), str(rule.matched)) for name, rule in granted.rules.items()),
+    )
+    say("")
+    figures = report.figures
+    offsets = (f"partition {name} at {at['committed']} of {at['end']}" for name, at in figures["offsets"].items())
+    lines = {
+        "records": f"{figures['records']} produced, {figures['not_decodable']} of them no events (dead: undecodable)",
+        "deliveries": ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in figures["ledger"].items()),
+        "offsets": ", ".join(offsets),
+        "throughput": f"{figures['delivered_per_second']:g} deliveries/s, with bus and worker in one process",
+        "latency": f"{_percentiles(figures['latency_ms'])} from the record's Kafka timestamp to the bus's confirmation",
+        "PutEvents": f"{_percentiles(figures['call_ms'])} of that: calls to the bus",
         "time": f"{secs:.1f} s in all",
     }
-    for name, text in figures.items():
+    for name, text in lines.items():
         say(f"{name:<12}{text}")
     if report.sample is not None:
         say("")
@@ -195,8 +205,8 @@ def show_report(report: Report, secs: float) -> None:
         say("Everything adds up.")
 
 
-def _spread(spread: Spread) -> str:
-    return f"p50 {spread.p50:g} ms, p99 {spread.p99:g} ms"
+def _percentiles(of: Percentiles) -> str:
+    return f"p50 {of.p50:g} ms, p99 {of.p99:g} ms"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -217,20 +227,21 @@ def _reasons(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items())) or "0"
 
 
-def show_addresses(addresses: Addresses) -> None:
+def show_addresses(addresses: Mapping[str, Any]) -> None:
     """The addresses for people."""
     say("")
     lines = {
-        "Kafka": addresses.kafka,
-        "AWS (moto)": addresses.aws,
-        "settings": addresses.config,
-        "a worker": addresses.run,
-        "an event": addresses.produce_python,
-        "with kcat": addresses.produce_kcat,
-        "its queue": addresses.receive,
+        "Kafka": "kafka",
+        "AWS": "aws",
+        "settings": "config",
+        "a worker": "run",
+        "an event": "produce_python",
+        "with kcat": "produce_kcat",
+        "its queue": "receive",
+        "a fault": "break",
     }
-    for name, text in lines.items():
-        say(f"{name:<12}{text}")
+    for name, key in lines.items():
+        say(f"{name:<12}{addresses[key]}")
     say("A worker goes on consuming; Ctrl-C ends everything.")
 
 

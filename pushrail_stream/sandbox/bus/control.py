@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl
 
 import orjson
@@ -12,48 +12,19 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.alias_generators import to_camel
 from pydantic.dataclasses import dataclass as checked_dataclass
 
-from pushrail_stream.sandbox.bus.faults import FieldError, Rule, rules_from_json, rules_to_json
+from pushrail_stream.sandbox.bus.faults import FieldError, rules_from_json, rules_to_json
 from pushrail_stream.sandbox.bus.identity import DEFAULT_ACCOUNT
 from pushrail_stream.sandbox.bus.wire import Reply, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from pushrail_stream.sandbox.bus.ledger import Arrival, Assumed, Call, Ledger
+    from pushrail_stream.sandbox.bus.ledger import Arrival, Assumed, Call
+    from pushrail_stream.sandbox.bus.server import FaultBus
 
 _CONFIG = ConfigDict(alias_generator=to_camel, validate_by_name=True, extra="forbid")
 _PAGE = 1000
 _T = TypeVar("_T")
-
-
-class Controlled(Protocol):
-    """What the control needs of the bus."""
-
-    ledger: Ledger
-
-    @property
-    def plan(self) -> list[Rule]:
-        """The rules in force."""
-
-    def set_plan(self, rules: Iterable[Rule]) -> None:
-        """Replace the plan."""
-
-    def add_bus(self, arn: str) -> None:
-        """Declare a bus."""
-
-    def add_key(self, access_key: str, secret: str, *, account: str, buses: Iterable[str] | None) -> None:
-        """Declare a key."""
-
-    def add_role(
-        self, role_arn: str, *, external_id: str | None, buses: Iterable[str] | None, max_session_secs: int
-    ) -> None:
-        """Declare a role."""
-
-    def counts(self) -> dict[str, int]:
-        """Give the counters."""
-
-    def clear(self) -> None:
-        """Forget the records."""
 
 
 @checked_dataclass(frozen=True, slots=True, config=_CONFIG)
@@ -77,6 +48,21 @@ class _RoleBody:
     max_session_secs: int = 3600
 
 
+@checked_dataclass(frozen=True, slots=True, config=_CONFIG)
+class _PoliciesBody:
+    role_arn: str
+    trust_policy: dict[str, Any]
+    permissions_policies: tuple[dict[str, Any], ...]
+
+
+@checked_dataclass(frozen=True, slots=True, config=_CONFIG)
+class _EventRuleBody:
+    bus: str
+    name: str
+    pattern: dict[str, Any]
+    queue: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Route:
     """One path: its handler takes the query and the decoded body and gives the reply's document."""
@@ -89,7 +75,7 @@ class _Route:
 class Control:
     """Answers ``/_bus/`` requests."""
 
-    def __init__(self, bus: Controlled) -> None:
+    def __init__(self, bus: FaultBus) -> None:
         self._bus = bus
         routes = (
             _Route(b"GET", "counts", lambda _q, _b: {**bus.counts(), "byBus": dict(bus.ledger.by_bus)}),
@@ -102,6 +88,7 @@ class Control:
             _Route(b"POST", "buses", lambda _q, body: self._add_bus(body)),
             _Route(b"POST", "keys", lambda _q, body: self._add_key(body)),
             _Route(b"POST", "roles", lambda _q, body: self._add_role(body)),
+            _Route(b"POST", "rules", lambda _q, body: self._add_rule(body)),
             _Route(b"POST", "clear", lambda _q, _b: bus.clear()),
         )
         self._routes = {(route.method, f"/_bus/{route.path}"): route for route in routes}
@@ -135,6 +122,14 @@ class Control:
         self._bus.add_key(key.access_key, key.secret, account=key.account, buses=key.buses)
 
     def _add_role(self, body: Any) -> None:
+        if isinstance(body, dict) and "trustPolicy" in body:
+            given = _read(_PoliciesBody, body)
+            trust, permissions = given.trust_policy, given.permissions_policies
+            _declare(
+                "roleArn",
+                lambda: self._bus.add_role_with_policies(given.role_arn, trust=trust, permissions=permissions),
+            )
+            return
         role = _read(_RoleBody, body)
         _declare(
             "roleArn",
@@ -145,6 +140,10 @@ class Control:
                 max_session_secs=role.max_session_secs,
             ),
         )
+
+    def _add_rule(self, body: Any) -> None:
+        rule = _read(_EventRuleBody, body)
+        _declare("rule", lambda: self._bus.add_rule(rule.bus, rule.name, rule.pattern, rule.queue))
 
 
 def _json(status: int, document: Any) -> Reply:

@@ -19,6 +19,7 @@ from pushrail_stream.sandbox.bus.faults import Garbage, ResetAfter
 from pushrail_stream.sandbox.bus.identity import BUS_PATTERN, bus_arn, is_bus_name
 from pushrail_stream.sandbox.bus.injector import NO_STRIKE, EntryView, Injector, Strike, Subject
 from pushrail_stream.sandbox.bus.ledger import Arrival, Call, Ledger
+from pushrail_stream.sandbox.bus.policies import DESCRIBE_BUS, PUT_EVENTS
 from pushrail_stream.sandbox.bus.replies import Ids, json_error, struck
 from pushrail_stream.sandbox.bus.signature import AuthFault, Caller, Unauthenticated, Verifier
 from pushrail_stream.sandbox.bus.wire import JSON_1_1, Reply, Request
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pushrail_stream.sandbox.bus.identity import Directory
+    from pushrail_stream.sandbox.bus.queues import Queues
 
 _OK = 200
 _EXPIRED = (400, "ExpiredTokenException")
@@ -62,6 +64,7 @@ class EventsService:
         verifier: Verifier,
         injector: Injector,
         ledger: Ledger,
+        queues: Queues,
         ids: Ids,
         clock: Callable[[], float],
     ) -> None:
@@ -69,6 +72,7 @@ class EventsService:
         self._verifier = verifier
         self._injector = injector
         self._ledger = ledger
+        self._queues = queues
         self._ids = ids
         self._clock = clock
 
@@ -124,11 +128,9 @@ class EventsService:
         return reply if put.strike.delay_secs == 0 else reply._replace(delay_secs=put.strike.delay_secs)
 
     def _access_fault(self, put: _Put) -> Reply | None:
-        credential = put.caller.credential
-        denied = (
-            None if credential.buses is None else next((b for b in put.buses if not credential.may_put_on(b)), None)
-        )
-        return None if denied is None else _denied(put.caller, "events:PutEvents", denied, put.request_id)
+        allow = put.caller.credential.permissions.allow
+        denied = next((bus for bus in dict.fromkeys(put.buses) if not allow(PUT_EVENTS, bus)), None)
+        return None if denied is None else _denied(put.caller, PUT_EVENTS, denied, put.request_id)
 
     def _take(self, put: _Put, taken: int, *, suspicious: bool) -> tuple[list[dict[str, str]], int, list[str]]:
         results: list[dict[str, str]] = []
@@ -160,6 +162,8 @@ class EventsService:
             self._ledger.count_arrival(bus, put.now, detail)
             if self._ledger.keeps_records:
                 self._ledger.arrivals.append(_arrival(put, index, event_id))
+            if self._queues.has_rules(bus):
+                self._queues.route(_arrival(put, index, event_id), put.caller.credential.account, detail)
         return event_id
 
     def _note(self, put: _Put, reply: Reply, failed: int) -> None:
@@ -208,8 +212,8 @@ class EventsService:
         return reply._replace(delay_secs=strike.delay_secs)
 
     def _description(self, caller: Caller, name: str, arn: str, request_id: str) -> Reply:
-        if not caller.credential.may_put_on(arn):
-            return _denied(caller, "events:DescribeEventBus", arn, request_id)
+        if not caller.credential.permissions.allow(DESCRIBE_BUS, arn):
+            return _denied(caller, DESCRIBE_BUS, arn, request_id)
         short = arn.partition(":event-bus/")[2]
         if not self._directory.bus_exists(arn):
             return json_error(400, "ResourceNotFoundException", f"Event bus {name} does not exist.", request_id)

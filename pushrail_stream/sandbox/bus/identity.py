@@ -1,10 +1,12 @@
-"""Who may do what: the declared buses, access keys and roles, and the sessions issued for roles."""
+"""The declared buses, access keys and roles, and the sessions issued for roles."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+
+from pushrail_stream.sandbox.bus.policies import ALLOW_ALL, TRUST_ALL, Permissions, TrustPolicy
 
 # The pattern of the service model; "/" is for partner buses. ``event-busv2`` ARNs do not match it, as on AWS.
 BUS_PATTERN = r"(arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:[0-9]{12}:event-bus\/)?[/\.\-_A-Za-z0-9]+"
@@ -24,14 +26,10 @@ class Credential:
     secret: str
     account: str
     arn: str
-    buses: frozenset[str] | None = None
+    permissions: Permissions
     session_token: str | None = None
     expires_at: float | None = None
     role_arn: str = ""
-
-    def may_put_on(self, bus_arn: str) -> bool:
-        """Whether this credential's policy allows the bus; None allows all."""
-        return self.buses is None or bus_arn in self.buses
 
     def __repr__(self) -> str:
         return f"Credential({self.access_key}, {self.arn})"
@@ -39,11 +37,11 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """A role that may be assumed; ``external_id`` None means the trust policy has no such condition."""
+    """A role: its trust policy decides who may assume it, its permissions what a session may do."""
 
     arn: str
-    external_id: str | None
-    buses: frozenset[str] | None
+    trust: TrustPolicy
+    permissions: Permissions
     max_session_secs: int
 
 
@@ -88,7 +86,7 @@ class Directory:
         """Find a key; an open directory invents the undeclared."""
         found = self._keys.get(access_key)
         if found is None and self.is_open and access_key:
-            found = permanent_credential(access_key, "", DEFAULT_ACCOUNT, None)
+            found = permanent_credential(access_key, "", DEFAULT_ACCOUNT, ALLOW_ALL)
             self._keys[access_key] = found
         return found
 
@@ -96,7 +94,7 @@ class Directory:
         """Find a role; an open directory lets every well-formed role be assumed, with any external ID."""
         found = self._roles.get(arn)
         if found is None and self.is_open and role_parts(arn) is not None:
-            return Role(arn, None, None, 43200)
+            return Role(arn, TRUST_ALL, ALLOW_ALL, 43200)
         return found
 
     def bus_exists(self, arn: str) -> bool:
@@ -109,6 +107,6 @@ def bus_arn(name: str, *, region: str, account: str) -> str:
     return name if name.startswith("arn:") else f"arn:aws:events:{region}:{account}:event-bus/{name}"
 
 
-def permanent_credential(access_key: str, secret: str, account: str, buses: frozenset[str] | None) -> Credential:
+def permanent_credential(access_key: str, secret: str, account: str, permissions: Permissions) -> Credential:
     """Make the credential of an IAM user named after its key."""
-    return Credential(access_key, secret, account, f"arn:aws:iam::{account}:user/{access_key}", buses)
+    return Credential(access_key, secret, account, f"arn:aws:iam::{account}:user/{access_key}", permissions)

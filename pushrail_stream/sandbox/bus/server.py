@@ -1,4 +1,4 @@
-"""The fault-injecting bus as a server: configuration, life and death, and the door to everything it knows."""
+"""The fault-injecting bus as a server: its configuration, its life, and the interface that tests and the demo use."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import trustme
@@ -25,6 +25,8 @@ from pushrail_stream.sandbox.bus.identity import (
 )
 from pushrail_stream.sandbox.bus.injector import Injector
 from pushrail_stream.sandbox.bus.ledger import Arrival, Assumed, Call, Ledger
+from pushrail_stream.sandbox.bus.policies import Permissions, TrustPolicy, permission_for, trust_with
+from pushrail_stream.sandbox.bus.queues import Queues, SqsService
 from pushrail_stream.sandbox.bus.replies import Ids, json_error
 from pushrail_stream.sandbox.bus.signature import Verifier
 from pushrail_stream.sandbox.bus.sts import StsService
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from pushrail_stream.sandbox.bus.faults import Rule
 
 _ANY_ADDRESS = {"0.0.0.0", "::", ""}
+_SESSION_SECS = 3600
+"""The longest session of a role in seconds, unless it says otherwise (IAM's default)."""
 
 
 def wall_clock() -> float:
@@ -74,6 +78,7 @@ class FaultBus:
         dice = Random(config.seed)  # noqa: S311 - faults must repeat, nothing here is a secret
         self.directory = Directory(is_open=config.open)
         self.ledger = Ledger(keep_records=config.keep_records, latency_path=config.latency_path)
+        self._queues = Queues()
         self._injector = Injector(config.clock, Random(dice.getrandbits(64)))  # noqa: S311 - as above
         verifier = Verifier(self.directory, config.clock, check_signatures=config.check_signatures)
         ids = Ids(dice)
@@ -82,9 +87,11 @@ class FaultBus:
             verifier=verifier,
             injector=self._injector,
             ledger=self.ledger,
+            queues=self._queues,
             ids=ids,
             clock=config.clock,
         )
+        self._sqs = SqsService(self._queues, verifier, ids, config.clock)
         self._sts = StsService(
             directory=self.directory,
             verifier=verifier,
@@ -131,9 +138,8 @@ class FaultBus:
     def add_key(
         self, access_key: str, secret: str, *, account: str = DEFAULT_ACCOUNT, buses: Iterable[str] | None = None
     ) -> None:
-        """Declare an access key of a user that may put on ``buses`` (ARNs; None: all)."""
-        allowed = None if buses is None else frozenset(buses)
-        self.directory.add_credential(permanent_credential(access_key, secret, account, allowed))
+        """Declare an access key of a user that may assume every role and put on ``buses`` (ARNs; None allows all)."""
+        self.directory.add_credential(permanent_credential(access_key, secret, account, permission_for(buses)))
 
     def add_role(
         self,
@@ -141,11 +147,24 @@ class FaultBus:
         *,
         external_id: str | None = None,
         buses: Iterable[str] | None = None,
-        max_session_secs: int = 3600,
+        max_session_secs: int = _SESSION_SECS,
     ) -> None:
-        """Declare a role every known key may assume, with ``external_id`` where the trust policy wants one."""
-        allowed = None if buses is None else frozenset(buses)
-        self.directory.add_role(Role(role_arn, external_id, allowed, max_session_secs))
+        """Declare a role that every key may assume, with this external ID unless it is None, to put on ``buses``."""
+        trust, permissions = trust_with(external_id), permission_for(buses)
+        self.directory.add_role(Role(role_arn, trust, permissions, max_session_secs))
+
+    def add_role_with_policies(self, role_arn: str, *, trust: Any, permissions: Iterable[Any]) -> None:
+        """Declare a role by its policies as IAM documents. Raises FieldError for an element that is not supported."""
+        self.directory.add_role(Role(role_arn, TrustPolicy(trust), Permissions(permissions), _SESSION_SECS))
+
+    def add_rule(self, bus_arn: str, name: str, pattern: Any, queue_arn: str) -> None:
+        """Add an event rule: events on this bus that match ``pattern`` also go to this queue. ValueError if wrong."""
+        self.add_bus(bus_arn)
+        self._queues.add_rule(bus_arn, name, pattern, queue_arn)
+
+    def take_messages(self, queue_arn: str) -> list[str]:
+        """Empty a queue and return the bodies of its messages. KeyError when no rule names the queue."""
+        return self._queues.take_all(queue_arn)
 
     def set_plan(self, rules: Iterable[Rule]) -> None:
         """Put a plan of faults in force, in the place of the former; an empty one ends all faults."""
@@ -215,6 +234,8 @@ class FaultBus:
         target = request.headers.get(b"x-amz-target")
         if target is not None and target.startswith(b"AWSEvents."):
             return self._events.handle(request, target)
+        if target is not None and target.startswith(b"AmazonSQS."):
+            return self._sqs.handle(request, target)
         if request.path.startswith("/_bus/"):
             return self._control.handle(request)
         if request.headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):

@@ -12,6 +12,7 @@ from pushrail_stream.sandbox.bus.faults import Garbage, ResetAfter
 from pushrail_stream.sandbox.bus.identity import Credential, Role, role_parts
 from pushrail_stream.sandbox.bus.injector import Subject
 from pushrail_stream.sandbox.bus.ledger import Assumed, Ledger
+from pushrail_stream.sandbox.bus.policies import ASSUME_ROLE, Principal
 from pushrail_stream.sandbox.bus.replies import Ids, struck, xml_error, xml_result
 from pushrail_stream.sandbox.bus.signature import AuthFault, Unauthenticated, Verifier
 from pushrail_stream.sandbox.bus.wire import Reply, Request
@@ -140,8 +141,13 @@ class StsService:
         if wrong is not None:
             return 400, "ValidationError", wrong
         role = self._directory.role(ask.role_arn)
-        # A missing role, a wrong and a missing external ID are told apart nowhere in AWS's answer.
-        if role is None or (role.external_id is not None and role.external_id != ask.external_id):
+        caller = Principal(base.account, (base.arn, base.role_arn))
+        # AWS gives the same answer for a missing role, a wrong external ID and a lack of permission.
+        if (
+            role is None
+            or not role.trust.allows(caller, ask.external_id)
+            or not base.permissions.allow(ASSUME_ROLE, role.arn)
+        ):
             text = f"User: {base.arn} is not authorized to perform: sts:AssumeRole on resource: {ask.role_arn}"
             return 403, "AccessDenied", text
         if ask.duration_secs > role.max_session_secs:
@@ -163,7 +169,7 @@ class StsService:
             secret=f"{self._dice.getrandbits(160):040x}",
             account=account,
             arn=f"arn:{role.arn.split(':')[1]}:sts::{account}:assumed-role/{name}/{ask.session_name}",
-            buses=role.buses,
+            permissions=role.permissions,
             # As long as AWS's tokens usually are, since the length costs the client something.
             session_token=f"{self._dice.getrandbits(3200):0800x}",
             expires_at=self._clock() + (ask.duration_secs if self._session_secs is None else self._session_secs),

@@ -1,34 +1,51 @@
-"""Who takes part: the customers, their accounts and destinations, and how much each of them is sent."""
+"""The customers of the demo: their AWS accounts and destinations, and their share of the events.
+
+Each account is set up with the policies and rules that our own onboarding generates. Two customers make a mistake.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, Final, Literal, NamedTuple
+
+from pushrail_stream.operations.onboarding import Onboarding
+from pushrail_stream.sandbox.bus import FaultBus
 
 VENDOR: Final = "acme"
-OUR_ACCOUNT: Final = "999999999999"
-OUR_USER: Final = "pushrail"
 BUS: Final = "pushrail-events"
-ROLE: Final = "PushrailEventBridgeWriter"
+BY_TENANT: Final = "by tenant"
+"""The rule that sends all of a customer's events to its queue."""
+_OUR_ACCOUNT: Final = "999999999999"
+_SECRET: Final = "sandbox"  # noqa: S105 - worth nothing: the bus listens on 127.0.0.1 alone
 
 Access = Literal["granted", "wrong external ID", "no PutEvents"]
-"""How a customer set its role up, rightly or wrongly."""
+"""How a customer set up the role: correctly, or with one of two mistakes."""
+
+
+class Keys(NamedTuple):
+    """An access key of the sandbox's bus."""
+
+    access_key_id: str
+    secret: str
+
+    def variables(self) -> dict[str, str]:
+        """Return the environment variables that AWS libraries read the key from."""
+        return {"AWS_ACCESS_KEY_ID": self.access_key_id, "AWS_SECRET_ACCESS_KEY": self.secret}
+
+
+OUR_KEYS: Final = Keys("AKIAPUSHRAILSANDBOX0", _SECRET)
+"""The worker's own key, which may do nothing but assume roles."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One destination of a customer: a bus in a region, and the queue its rule sends events to."""
+    """One destination of a customer: its bus in one region."""
 
     id: str
     region: str = "us-east-1"
     event_types: tuple[str, ...] = ()
     enabled: bool = True
-    tenant: str | None = None
-    """The tenant its rule asks for, when that is not the customer itself."""
-
-    def queue_name(self) -> str:
-        """Its SQS queue."""
-        return f"{self.id}-inbox"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,42 +61,38 @@ class Customer:
     access: Access = "granted"
 
     @property
-    def role_arn(self) -> str:
-        """The role it made for us."""
-        return f"arn:aws:iam::{self.account}:role/{ROLE}"
+    def keys(self) -> Keys:
+        """The key of the account's administrator, who reads the queues."""
+        return Keys(f"AKIAOWNER{self.account}", _SECRET)
 
-    def bus_arn(self, target: Target) -> str:
-        """The bus of a destination."""
-        return f"arn:aws:events:{target.region}:{self.account}:event-bus/{BUS}"
+    def onboarding(self, target: Target) -> Onboarding:
+        """Return what the customer was given for this destination."""
+        return Onboarding(
+            vendor=VENDOR,
+            customer=self.external_id,
+            region=target.region,
+            account=self.account,
+            bus=BUS,
+            external_id=self.role_external_id,
+            our_account=_OUR_ACCOUNT,
+        )
 
-    def queue_arn(self, target: Target) -> str:
-        """The queue behind a destination's rule."""
-        return f"arn:aws:sqs:{target.region}:{self.account}:{target.queue_name()}"
+    def queue_arn(self, target: Target, rule: str) -> str:
+        """Return the queue that this rule of the destination's bus sends events to."""
+        return f"arn:aws:sqs:{target.region}:{self.account}:{target.id}-{rule.replace(' ', '-')}"
 
     def documents(self) -> list[dict[str, Any]]:
-        """The destination documents, as an operator would write them."""
-        return [self._document(target) for target in self.targets]
-
-    def _document(self, target: Target) -> dict[str, Any]:
-        document: dict[str, Any] = {
-            "id": target.id,
-            "vendor": VENDOR,
-            "customerExternalId": self.external_id,
-            "type": "EVENTBRIDGE",
-            "name": "Customer EventBridge bus",
-            "busArn": self.bus_arn(target),
-            "region": target.region,
-            "sourceNamespace": f"pushrail.{VENDOR}",
-            "auth": {"mode": "ASSUME_ROLE", "roleArn": self.role_arn, "externalId": self.role_external_id},
-            "enabled": target.enabled,
-        }
-        if target.event_types:
-            document["eventTypes"] = list(target.event_types)
-        return document
+        """Return the destination documents that onboarding wrote, with ids that are easy to read."""
+        return [
+            self.onboarding(target).document()
+            | {"id": target.id, "enabled": target.enabled}
+            | ({"eventTypes": list(target.event_types)} if target.event_types else {})
+            for target in self.targets
+        ]
 
 
 NOBODY: Final = "acct_nobody"
-"""A customer that events are produced for and that has no destination."""
+"""A customer without a destination that events are produced for."""
 
 CUSTOMERS: Final = (
     Customer("acct_8K2zRq", "123456789012", "acme-ext-7Pq2", (Target("dst_acme_8K2zRq"),), 8),
@@ -96,3 +109,28 @@ CUSTOMERS: Final = (
     Customer("acct_quito", "555555555555", "acme-ext-Q5vt", (Target("dst_quito"),), 1, "no PutEvents"),
     Customer("acct_riga", "666666666666", "acme-ext-R3ms", (Target("dst_riga", enabled=False),), 1),
 )
+
+
+def set_up(bus: FaultBus, customers: Iterable[Customer]) -> None:
+    """Set up our account and the customers': role, bus, rules and queues."""
+    bus.add_key(*OUR_KEYS, account=_OUR_ACCOUNT, buses=[])
+    for customer in customers:
+        bus.add_key(*customer.keys, account=customer.account)
+        _add_role(bus, customer)
+        for target in customer.targets:
+            onboarding = customer.onboarding(target)
+            for rule, pattern in onboarding.rules().items():
+                bus.add_rule(onboarding.bus_arn, rule, pattern, customer.queue_arn(target, rule))
+
+
+def _add_role(bus: FaultBus, customer: Customer) -> None:
+    onboardings = [customer.onboarding(target) for target in customer.targets]
+    permissions = [onboarding.permissions_policy() for onboarding in onboardings]
+    trusting = onboardings[0]
+    if customer.access == "wrong external ID":
+        # The customer copied the external ID of another relation.
+        trusting = replace(trusting, external_id="acme-ext-0000")
+    if customer.access == "no PutEvents":
+        for policy in permissions:
+            policy["Statement"][0]["Action"].remove("events:PutEvents")
+    bus.add_role_with_policies(trusting.role_arn, trust=trusting.trust_policy(), permissions=permissions)

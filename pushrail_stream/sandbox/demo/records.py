@@ -1,9 +1,9 @@
-"""Kafka seen from outside the worker: the vendor's producer, the dead letters, the group's committed offsets."""
+"""Kafka as seen from outside the worker: the vendor's producer, the dead letters, the group's committed offsets."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Producer, TopicPartition
@@ -11,6 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, Pro
 from pushrail_stream.core.record import Origin
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.sandbox.demo.events import Planned
+from pushrail_stream.settings.model import TopicsSettings
 
 MAX_MESSAGE_BYTES: Final = 4 * 2**20
 _ANSWER_SECS: Final = 10.0
@@ -39,6 +40,15 @@ class Offsets(NamedTuple):
 
     committed: int
     end: int
+
+
+class KafkaState(NamedTuple):
+    """What Kafka holds after a run."""
+
+    produced: Mapping[Origin, Produced]
+    dead_records: Sequence[DeadRecord]
+    offsets: Mapping[int, Offsets]
+    """By partition of the events topic."""
 
 
 @final
@@ -91,7 +101,13 @@ class Vendor:
         return report
 
 
-def read_dead_letters(bootstrap_servers: str, topic: str) -> list[DeadRecord]:
+def read_kafka(bootstrap_servers: str, topics: TopicsSettings, group_id: str, vendor: Vendor) -> KafkaState:
+    """Read dead letters and committed offsets. Raises `OperatorError` when a topic cannot be read to its end."""
+    dead_records = _read_dead_letters(bootstrap_servers, topics.dlq)
+    return KafkaState(vendor.produced, dead_records, _read_offsets(bootstrap_servers, topics.events, group_id))
+
+
+def _read_dead_letters(bootstrap_servers: str, topic: str) -> list[DeadRecord]:
     """Everything on the DLQ topic. Raises `OperatorError` when it cannot be read to its end."""
     consumer = _consumer(bootstrap_servers, "sandbox-dlq-reader")
     try:
@@ -109,7 +125,7 @@ def read_dead_letters(bootstrap_servers: str, topic: str) -> list[DeadRecord]:
     return found
 
 
-def read_offsets(bootstrap_servers: str, topic: str, group_id: str) -> dict[int, Offsets]:
+def _read_offsets(bootstrap_servers: str, topic: str, group_id: str) -> dict[int, Offsets]:
     """The group's committed offset (-1: none) and the end of every partition that has records."""
     consumer = _consumer(bootstrap_servers, group_id)
     try:

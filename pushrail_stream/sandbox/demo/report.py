@@ -1,62 +1,83 @@
-"""The accounts of a run: who was sent what, what became of it, and whether everybody's figures agree."""
+"""The report of a run: per destination what was produced and how it ended, and whether everyone's figures agree."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
 
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.core.record import Origin
-from pushrail_stream.sandbox.demo.customers import NOBODY, Customer, Target
+from pushrail_stream.sandbox.demo.customers import BY_TENANT, NOBODY, Customer, Target
 from pushrail_stream.sandbox.demo.events import example_event
-from pushrail_stream.sandbox.demo.records import DeadRecord, Offsets, Produced
+from pushrail_stream.sandbox.demo.records import KafkaState
 from pushrail_stream.sandbox.demo.tally import Kind, Tally
+
+Event = Mapping[str, Any]
+Arrived = Mapping[str, Sequence[Event]]
+"""The events in a destination's queues, by the rule that sent them there."""
+
+_RULE_MATCHES: Final[Mapping[str, Callable[[Event], bool]]] = {
+    "by event type": lambda event: event["eventType"].startswith("order."),
+    "by payload field": lambda event: event["payload"].get("currency") == "USD",
+}
+"""Which canonical events each rule must match, stated without event patterns. The rule by tenant matches all."""
 
 
 @dataclass(frozen=True, slots=True)
-class Findings:
-    """What each party saw."""
+class Observations:
+    """The facts that each party saw."""
 
     customers: Sequence[Customer]
-    produced: Mapping[Origin, Produced]
+    kafka: KafkaState
     tally: Tally
     ledger: Ledger
-    received: Mapping[str, Sequence[Mapping[str, Any]]]
-    """Events in the customers' queues, by destination id."""
-    dead_records: Sequence[DeadRecord]
-    offsets: Mapping[int, Offsets]
+    arrived: Mapping[str, Arrived]
+    """By destination id."""
     delivering_secs: float
 
 
 @dataclass(frozen=True, slots=True)
+class RuleFigures:
+    """A rule of a bus, and how many events it matched."""
+
+    pattern: Mapping[str, Any]
+    matched: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """One destination's account (without a destination: the customer's)."""
+    """The figures of one destination, or of a customer without a destination."""
 
     customer: str
-    account: str | None
-    destination: str | None
     access: str
-    produced: int
-    delivered: int
-    arrived: int
-    repeated: int
+    account: str | None = None
+    destination: str | None = None
+    produced: int = 0
+    delivered: int = 0
+    arrived: int = 0
+    repeated: int = 0
     """Copies beyond the first in the customer's queue: delivery is at least once."""
-    dead: Mapping[str, int]
-    skipped: Mapping[str, int]
+    dead: Mapping[str, int] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    rules: Mapping[str, RuleFigures] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """The destination, or the customer where there is none."""
+        return self.destination or self.customer
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Percentiles:
     """A distribution in milliseconds."""
 
     p50: float
     p99: float
 
     @classmethod
-    def of(cls, values: Sequence[float]) -> Spread:
+    def of(cls, values: Sequence[float]) -> Percentiles:
         """Median and 99th percentile; zeros when there are no values."""
         ordered = sorted(values) or [0.0]
         at = [ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.99)]
@@ -69,17 +90,10 @@ class Report:
 
     rows: Sequence[Row]
     problems: Sequence[str]
-    records: int
-    not_decodable: int
-    ledger: Mapping[str, int]
-    offsets: Mapping[int, Offsets]
-    delivering_secs: float
-    delivered_per_second: float
-    latency_ms: Spread
-    """From the record's Kafka timestamp to AWS's confirmation."""
-    call_ms: Spread
-    """PutEvents calls alone."""
-    sample: Mapping[str, Any] | None
+    figures: Mapping[str, Any]
+    """records, not_decodable, ledger, offsets, delivering_secs, delivered_per_second, and `Percentiles` of latency_ms
+    (from the record's Kafka timestamp to the bus's confirmation) and of call_ms (PutEvents calls alone)."""
+    sample: Event | None
     """The example event as the customer's queue had it."""
 
     @property
@@ -88,58 +102,64 @@ class Report:
         return not self.problems
 
     def document(self) -> dict[str, Any]:
-        """The report for machines."""
-        offsets = {str(partition): known._asdict() for partition, known in self.offsets.items()}
-        return {"ok": self.ok} | asdict(self) | {"offsets": offsets}
+        """Return the report as JSON values."""
+        figures = {
+            name: asdict(figure) if isinstance(figure, Percentiles) else figure for name, figure in self.figures.items()
+        }
+        rows = [asdict(row) for row in self.rows]
+        return {"ok": self.ok, "rows": rows, "problems": list(self.problems), **figures, "sample": self.sample}
 
 
-def make_report(findings: Findings, also: Sequence[str] = ()) -> Report:
-    """Compare what everybody saw; ``also`` are problems known already."""
-    rows = [*_rows(findings)]
-    timestamps = {origin: produced.timestamp_ms for origin, produced in findings.produced.items()}
-    tally = findings.tally
-    latencies = [at - timestamps[origin] for origin, at in tally.acknowledged if origin in timestamps]
-    return Report(
-        rows=rows,
-        problems=[*also, *_problems(findings, rows)],
-        records=len(findings.produced),
-        not_decodable=len(tally.broken),
-        ledger=asdict(findings.ledger),
-        offsets=findings.offsets,
-        delivering_secs=round(findings.delivering_secs, 2),
-        delivered_per_second=round(len(tally.acknowledged) / max(findings.delivering_secs, 0.001), 1),
-        latency_ms=Spread.of(latencies),
-        call_ms=Spread.of(tally.call_ms),
-        sample=_sample(findings),
-    )
+def make_report(seen: Observations, known_problems: Sequence[str] = ()) -> Report:
+    """Compare what every party saw."""
+    rows = [*_rows(seen)]
+    timestamps = {origin: produced.timestamp_ms for origin, produced in seen.kafka.produced.items()}
+    acknowledged = seen.tally.acknowledged
+    figures = {
+        "records": len(seen.kafka.produced),
+        "not_decodable": len(seen.tally.broken),
+        "ledger": asdict(seen.ledger),
+        "offsets": {str(partition): known._asdict() for partition, known in sorted(seen.kafka.offsets.items())},
+        "delivering_secs": round(seen.delivering_secs, 2),
+        "delivered_per_second": round(len(acknowledged) / max(seen.delivering_secs, 0.001), 1),
+        "latency_ms": Percentiles.of([at - timestamps[origin] for origin, at in acknowledged if origin in timestamps]),
+        "call_ms": Percentiles.of(seen.tally.call_ms),
+    }
+    return Report(rows, [*known_problems, *_problems(seen, rows)], figures, _sample(seen))
 
 
-def _rows(findings: Findings) -> Iterator[Row]:
-    for customer in findings.customers:
+def _rows(seen: Observations) -> Iterator[Row]:
+    for customer in seen.customers:
         for target in customer.targets:
-            yield _row(findings, customer.external_id, target.id, customer.account, _access(customer, target))
-    yield _row(findings, NOBODY, None, None, "no destination")
+            yield _row(seen, customer, target)
+    fates = _reasons(seen.tally, NOBODY, "skipped")
+    produced = _produced(seen, NOBODY)
+    yield Row(customer=NOBODY, access="no destination", produced=produced, skipped=fates)
 
 
-def _access(customer: Customer, target: Target) -> str:
-    return customer.access if target.enabled else "disabled"
-
-
-def _row(findings: Findings, customer: str, destination: str | None, account: str | None, access: str) -> Row:
-    place = destination or customer
-    arrived = Counter(_key(event) for event in findings.received.get(place, ()))
+def _row(seen: Observations, customer: Customer, target: Target) -> Row:
+    arrived = seen.arrived.get(target.id, {})
+    inbox = Counter(_key(event) for event in arrived.get(BY_TENANT, ()))
     return Row(
-        customer=customer,
-        account=account,
-        destination=destination,
-        access=access,
-        produced=sum(record.planned.customer == customer for record in findings.produced.values()),
-        delivered=len(_keys(findings.tally, place, "delivered")),
-        arrived=len(arrived),
-        repeated=arrived.total() - len(arrived),
-        dead=_reasons(findings.tally, place, "dead"),
-        skipped=_reasons(findings.tally, place, "skipped"),
+        customer=customer.external_id,
+        account=customer.account,
+        destination=target.id,
+        access=customer.access if target.enabled else "disabled",
+        produced=_produced(seen, customer.external_id),
+        delivered=len(_keys(seen.tally, target.id, "delivered")),
+        arrived=len(inbox),
+        repeated=inbox.total() - len(inbox),
+        dead=_reasons(seen.tally, target.id, "dead"),
+        skipped=_reasons(seen.tally, target.id, "skipped"),
+        rules={
+            rule: RuleFigures(pattern, len({_key(event) for event in arrived.get(rule, ())}))
+            for rule, pattern in customer.onboarding(target).rules().items()
+        },
     )
+
+
+def _produced(seen: Observations, customer: str) -> int:
+    return sum(record.planned.customer == customer for record in seen.kafka.produced.values())
 
 
 def _keys(tally: Tally, place: str, kind: Kind) -> set[str]:
@@ -147,60 +167,66 @@ def _keys(tally: Tally, place: str, kind: Kind) -> set[str]:
 
 
 def _reasons(tally: Tally, place: str, kind: Kind) -> dict[str, int]:
-    found = (fate.reason for (where, _), fate in tally.fates.items() if where == place and fate.kind == kind)
-    return dict(Counter(found))
+    return dict(
+        Counter(fate.reason for (where, _), fate in tally.fates.items() if where == place and fate.kind == kind)
+    )
 
 
-def _key(event: Mapping[str, Any]) -> str:
+def _key(event: Event) -> str:
     return str(event["detail"]["idempotencyKey"])
 
 
-def _problems(findings: Findings, rows: Sequence[Row]) -> Iterator[str]:
+def _problems(seen: Observations, rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
-        yield from _row_problems(findings, row)
-    yield from _arrival_problems(findings)
-    yield from _dead_problems(findings)
-    ledger = findings.ledger
-    if not ledger.balances or ledger.in_flight:
-        yield f"the worker's ledger does not balance: {ledger}"
-    for partition, (committed, end) in sorted(findings.offsets.items()):
+        yield from _row_problems(seen, row)
+    yield from _arrival_problems(seen)
+    yield from _dead_problems(seen)
+    if not seen.ledger.balances or seen.ledger.in_flight:
+        yield f"the worker's ledger does not balance: {seen.ledger}"
+    for partition, (committed, end) in sorted(seen.kafka.offsets.items()):
         if committed != end:
             yield f"partition {partition}: committed {committed}, but it ends at {end}"
 
 
-def _row_problems(findings: Findings, row: Row) -> Iterator[str]:
-    place = row.destination or row.customer
+def _row_problems(seen: Observations, row: Row) -> Iterator[str]:
     dead, skipped = sum(row.dead.values()), sum(row.skipped.values())
     if row.produced != row.delivered + dead + skipped:
-        missing = [delivery.key for delivery in findings.tally.missing() if delivery.place == place]
+        missing = [delivery.key for delivery in seen.tally.missing() if delivery.place == row.place]
         told = f"; without an end: {len(missing)}, the first {missing[0]}" if missing else ""
         ended = f"{row.delivered} delivered + {dead} dead + {skipped} skipped"
-        yield f"{place}: produced {row.produced} is not {ended}{told}"
+        yield f"{row.place}: produced {row.produced} is not {ended}{told}"
     if row.access == "granted" and set(row.dead) - {"oversize"}:
-        yield f"{place}: has access, yet dead letters: {row.dead}"
+        yield f"{row.place}: has access, yet dead letters: {row.dead}"
     if row.access != "granted" and row.delivered:
-        yield f"{place}: {row.delivered} delivered without access ({row.access})"
+        yield f"{row.place}: {row.delivered} delivered without access ({row.access})"
 
 
-def _arrival_problems(findings: Findings) -> Iterator[str]:
-    """What the queues hold against what AWS confirmed, and against what was produced."""
+def _arrival_problems(seen: Observations) -> Iterator[str]:
+    """Compare the queues with the confirmed deliveries and with the produced events."""
     produced = {
         record.planned.key: json.loads(record.planned.value)
-        for record in findings.produced.values()
+        for record in seen.kafka.produced.values()
         if record.planned.customer is not None
     }
-    for place, events in findings.received.items():
-        delivered, arrived = _keys(findings.tally, place, "delivered"), {_key(event) for event in events}
+    for place, queues in seen.arrived.items():
+        delivered = _keys(seen.tally, place, "delivered")
+        inbox = queues.get(BY_TENANT, ())
+        arrived = {_key(event) for event in inbox}
         if delivered != arrived:
             lost, extra = len(delivered - arrived), len(arrived - delivered)
             yield f"{place}: {lost} confirmed but not in the queue, {extra} in the queue but not confirmed"
-        altered = [_key(event) for event in events if not _is_faithful(event, produced.get(_key(event)))]
+        altered = [_key(event) for event in inbox if not _is_faithful(event, produced.get(_key(event)))]
         if altered:
             yield f"{place}: {len(altered)} arrived altered, the first {altered[0]}"
+        for rule, matches in _RULE_MATCHES.items():
+            wanted = {key for key in arrived if key in produced and matches(produced[key])}
+            matched = {_key(event) for event in queues.get(rule, ())}
+            if matched != wanted:
+                yield f"{place}: the rule {rule} matched {len(matched)} events, not the {len(wanted)} it describes"
 
 
-def _is_faithful(event: Mapping[str, Any], produced: Mapping[str, Any] | None) -> bool:
-    """Whether the queue's event says what was produced, in the words of the contract."""
+def _is_faithful(event: Event, produced: Event | None) -> bool:
+    """Whether the queue's event says what was produced, in the fields that the contract promises."""
     if produced is None:
         return False
     envelope = (event["detail-type"], event["resources"])
@@ -208,25 +234,27 @@ def _is_faithful(event: Mapping[str, Any], produced: Mapping[str, Any] | None) -
     return event["detail"] == produced and envelope == promised
 
 
-def _dead_problems(findings: Findings) -> Iterator[str]:
-    """What lies on the DLQ topic against what the worker reported and what was produced."""
+def _dead_problems(seen: Observations) -> Iterator[str]:
+    """Compare the dead-letter topic with the worker's signals and with the produced records."""
+    dead_records, produced = seen.kafka.dead_records, seen.kafka.produced
     reported = Counter(
-        (delivery.place, fate.reason) for delivery, fate in findings.tally.fates.items() if fate.kind == "dead"
+        (delivery.place, fate.reason) for delivery, fate in seen.tally.fates.items() if fate.kind == "dead"
     )
-    found = Counter((record.destination, record.reason) for record in findings.dead_records if record.destination)
+    found = Counter((record.destination, record.reason) for record in dead_records if record.destination)
     if reported != found:
         yield f"dead letters: reported {dict(reported)}, on the topic {dict(found)}"
-    broken = sum(record.reason == "undecodable" for record in findings.dead_records)
-    produced_broken = sum(record.planned.customer is None for record in findings.produced.values())
+    broken = sum(record.reason == "undecodable" for record in dead_records)
+    produced_broken = sum(record.planned.customer is None for record in produced.values())
     if broken != produced_broken:
         yield f"{produced_broken} records are no events, {broken} are on the dead-letter topic"
-    values = {str(origin): record.planned.value for origin, record in findings.produced.items()}
-    changed = sum(values.get(record.origin) != record.value for record in findings.dead_records)
+    values: dict[str, bytes] = {str(origin): record.planned.value for origin, record in produced.items()}
+    changed = sum(values.get(record.origin) != record.value for record in dead_records)
     if changed:
         yield f"dead letters: {changed} are not the records that were produced"
 
 
-def _sample(findings: Findings) -> Mapping[str, Any] | None:
-    """The example event as its customer got it; None when it did not arrive."""
+def _sample(seen: Observations) -> Event | None:
+    """Return the example event as its customer got it; None when it did not arrive."""
     key = json.loads(example_event())["idempotencyKey"]
-    return next((event for events in findings.received.values() for event in events if _key(event) == key), None)
+    inboxes = (queues.get(BY_TENANT, ()) for queues in seen.arrived.values())
+    return next((event for inbox in inboxes for event in inbox if _key(event) == key), None)

@@ -1,9 +1,14 @@
-"""The demo's surroundings: topics, documents and settings, made for one run and gone with it."""
+"""The demo's surroundings: broker, bus, topics, documents and settings, made for one run and gone with it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import os
+import shlex
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,26 +19,105 @@ from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.registry import Catalog
 from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.demo.customers import VENDOR, Customer
+from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.queues import queue_url
+from pushrail_stream.sandbox.demo.customers import BY_TENANT, CUSTOMERS, OUR_KEYS, VENDOR, Customer, set_up
+from pushrail_stream.sandbox.demo.events import EXAMPLE_FILE, example_event
 from pushrail_stream.settings import Settings
 from pushrail_stream.worker import document_parser
 
-PARTITIONS: Final = 4
+_PARTITIONS: Final = 4
 _QUICK_REBALANCES: Final = {"session.timeout.ms": 4_000, "heartbeat.interval.ms": 1_000}
 """The embedded broker takes a session's length for every change of the group."""
-CONFIG_FILE: Final = "pushrail.yaml"
+_CONFIG_FILE: Final = "pushrail.yaml"
+_NO_AWS: Final = {
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+"""Keeps AWS libraries from finding a real account."""
 
 
-def create_topics(broker: EmbeddedBroker, settings: Settings) -> list[str]:
-    """All topics of an installation; their names."""
-    plans = plan_topics(settings, PARTITIONS)
-    for plan in plans:
-        broker.create_topic(plan.name, plan.partitions)
-    return [plan.name for plan in plans]
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything around the worker."""
+
+    folder: Path
+    broker: EmbeddedBroker
+    bus: FaultBus
+    settings: Settings
+    catalog: Catalog
 
 
-def write_documents(folder: Path, customers: Sequence[Customer]) -> None:
-    """One JSON file per destination."""
+@asynccontextmanager
+async def open_world(customers: Sequence[Customer]) -> AsyncIterator[World]:
+    """Start broker and bus and set up the customers; all of it is gone when the block ends. Raises `OperatorError`."""
+    with (
+        _isolated_environment(OUR_KEYS.variables()),
+        tempfile.TemporaryDirectory(prefix="pushrail-sandbox-") as name,
+        EmbeddedBroker() as broker,
+    ):
+        folder = Path(name)
+        async with FaultBus.serve() as bus:
+            set_up(bus, customers)
+            settings = _write_settings(folder, broker.bootstrap_servers, bus.url)
+            for plan in plan_topics(settings, _PARTITIONS):
+                broker.create_topic(plan.name, plan.partitions)
+            _write_documents(settings.registry.path, customers)
+            yield World(folder, broker, bus, settings, _load_documents(settings))
+
+
+def addresses(world: World) -> dict[str, Any]:
+    """Return the addresses of everything that runs, and commands to try with it."""
+    example = world.folder / EXAMPLE_FILE
+    example.write_bytes(example_event())
+    config = str(world.folder / _CONFIG_FILE)
+    kafka, topic = world.broker.bootstrap_servers, world.settings.topics.events
+    customer = CUSTOMERS[0]
+    target = customer.targets[0]
+    program = (
+        "from confluent_kafka import Producer; "
+        f'p = Producer({{"bootstrap.servers": "{kafka}", "partitioner": "murmur2_random"}}); '
+        f'p.produce("{topic}", open("{example}", "rb").read(), "{customer.external_id}"); p.flush()'
+    )
+    plan = json.dumps({"rules": [{"effect": {"kind": "callError", "status": 503}}]})
+    return {
+        "kafka": kafka,
+        "aws": world.bus.url,
+        "config": config,
+        "environment": OUR_KEYS.variables(),
+        "run": f"{_exports(OUR_KEYS.variables())} pushrail-stream run --config {shlex.quote(config)}",
+        "produce_kcat": (
+            f"kcat -P -b {kafka} -X topic.partitioner=murmur2_random -t {topic} -k {customer.external_id} "
+            f"{shlex.quote(str(example))}"
+        ),
+        "produce_python": f"python -c {shlex.quote(program)}",
+        "receive": (
+            f"{_exports(customer.keys.variables())} aws --endpoint-url {world.bus.url} --region {target.region} "
+            f"sqs receive-message --queue-url {queue_url(world.bus.url, customer.queue_arn(target, BY_TENANT))}"
+        ),
+        "break": f"curl -X PUT {world.bus.url}/_bus/plan -d {shlex.quote(plan)}",
+    }
+
+
+@contextmanager
+def _isolated_environment(variables: dict[str, str]) -> Iterator[None]:
+    """Until the block ends AWS libraries find these credentials alone, and 127.0.0.1 is reached without a proxy."""
+    before = dict(os.environ)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]
+    os.environ |= _NO_AWS | variables
+    for name in ("NO_PROXY", "no_proxy"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), "127.0.0.1"]))
+    try:
+        yield
+    finally:
+        for name in [name for name in os.environ if name not in before]:
+            del os.environ[name]
+        os.environ |= before
+
+
+def _write_documents(folder: Path, customers: Sequence[Customer]) -> None:
     folder.mkdir()
     for customer in customers:
         for document in customer.documents():
@@ -41,27 +125,31 @@ def write_documents(folder: Path, customers: Sequence[Customer]) -> None:
             (folder / f"{document['id']}.json").write_text(text + "\n", encoding="utf-8")
 
 
-def write_settings(folder: Path, bootstrap_servers: str, aws_url: str) -> Settings:
-    """The settings of this world, also as a file for ``--config``."""
+def _write_settings(folder: Path, bootstrap_servers: str, bus_url: str) -> Settings:
+    """Write the settings of this world for ``--config``, and return them."""
     values: dict[str, Any] = {
         "vendor": VENDOR,
         "kafka": {"bootstrap_servers": bootstrap_servers, "client": _QUICK_REBALANCES},
         "registry": {"path": str(folder / "destinations")},
-        # A stand-in on a busy machine may take long over a call; cutting it off would only repeat events.
-        "eventbridge": {"endpoint_url": aws_url, "read_timeout_secs": 20},
-        "sts": {"endpoint_url": aws_url},
+        # On a busy machine a call may take long; a timeout would only repeat events.
+        "eventbridge": {"endpoint_url": bus_url, "read_timeout_secs": 20},
+        "sts": {"endpoint_url": bus_url},
         "http": {"port": 0},
     }
-    (folder / CONFIG_FILE).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
-    # Not from the environment: it may name somebody's real Kafka.
+    (folder / _CONFIG_FILE).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    # The environment is not read: it may name a real Kafka.
     return Settings.model_validate(values)
 
 
-def load_documents(folder: Path, settings: Settings) -> Catalog:
-    """The documents, read as the worker's command reads them. Raises `OperatorError` when one is refused."""
+def _load_documents(settings: Settings) -> Catalog:
+    """Read the documents as the worker's command does. Raises `OperatorError` when one is refused."""
     parse = document_parser(settings, {})
     catalog = Catalog(lambda _, content: parse(content))
-    refusals = catalog.apply(map(read_document, document_files(folder))).refusals
+    refusals = catalog.apply(map(read_document, document_files(settings.registry.path))).refusals
     if refusals:
         raise OperatorError("; ".join(str(refusal) for refusal in refusals))
     return catalog
+
+
+def _exports(variables: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,13 @@ from tests.support.bus_clients import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+RULE: dict[str, Any] = {
+    "bus": BUS,
+    "name": "second",
+    "pattern": {"detail-type": ["second"]},
+    "queue": "arn:aws:sqs:us-east-1:123456789012:second",
+}
 
 
 def put(bus: FaultBus, name: str) -> tuple[dict[str, str], bytes]:
@@ -174,6 +182,7 @@ async def test_another_process_declares_plans_and_looks() -> None:
         assert await control(bus, "POST", "keys", {"accessKey": KEY, "secret": SECRET, "buses": [BUS]}) == (200, {})
         role = {"roleArn": ROLE, "externalId": "ext", "buses": [BUS], "maxSessionSecs": 7200}
         assert await control(bus, "POST", "roles", role) == (200, {})
+        assert await control(bus, "POST", "rules", RULE) == (200, {})
         plan = {
             "rules": [
                 {
@@ -190,6 +199,7 @@ async def test_another_process_declares_plans_and_looks() -> None:
             await events.put_events(Entries=[entry(), entry(DetailType="second")])
             ask = {"RoleArn": ROLE, "RoleSessionName": "ab", "ExternalId": "ext", "DurationSeconds": 7200}
             await sts.assume_role(**ask)
+        assert [json.loads(body)["detail-type"] for body in bus.take_messages(RULE["queue"])] == ["second"]
         _, arrivals = await control(bus, "GET", "arrivals?offset=1&limit=1")
         assert (arrivals["offset"], arrivals["total"]) == (1, 2)
         assert [(one["detailType"], one["busArn"]) for one in arrivals["arrivals"]] == [("second", BUS)]
@@ -213,6 +223,16 @@ async def test_another_process_declares_plans_and_looks() -> None:
         ("POST", "keys", {"accessKey": "A", "secret": 7}, 400, "secret: "),
         ("POST", "roles", {"roleArn": "no"}, 400, "roleArn: "),
         ("POST", "roles", {"roleArn": ROLE, "extra": 1}, 400, "extra: "),
+        (
+            "POST",
+            "roles",
+            {"roleArn": "no", "trustPolicy": {}, "permissionsPolicies": []},
+            400,
+            "trust policy.Statement: ",
+        ),
+        ("POST", "rules", RULE | {"bus": "no"}, 400, "rule: 'no' is not the ARN"),
+        ("POST", "rules", RULE | {"queue": "no"}, 400, "rule: queue: 'no' is not the ARN"),
+        ("POST", "rules", RULE | {"pattern": {"source": "acme"}}, 400, "rule: pattern.source: "),
         ("GET", "arrivals?offset=-1", None, 400, "offset: "),
         ("GET", "calls?limit=many", None, 400, "limit: "),
         ("POST", "counts", None, 405, "no POST /_bus/counts"),

@@ -10,8 +10,8 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Origin
 from pushrail_stream.sandbox.demo.customers import Access, Customer, Target
 from pushrail_stream.sandbox.demo.events import Planned, plan_events
-from pushrail_stream.sandbox.demo.records import DeadRecord, Offsets, Produced
-from pushrail_stream.sandbox.demo.report import Findings, Spread, make_report
+from pushrail_stream.sandbox.demo.records import DeadRecord, KafkaState, Offsets, Produced
+from pushrail_stream.sandbox.demo.report import Observations, Percentiles, make_report
 from pushrail_stream.sandbox.demo.tally import Delivery, Fate, Tally
 
 PLACE, CUSTOMER = "dst_1", "acct_1"
@@ -22,7 +22,8 @@ def customer(access: Access = "granted") -> Customer:
 
 
 def planned(key: str) -> Planned:
-    event = {"eventType": "order.paid", "customerExternalId": CUSTOMER, "idempotencyKey": key, "payload": {"n": "é"}}
+    event = {"eventType": "order.paid", "customerExternalId": CUSTOMER, "idempotencyKey": key,
+             "payload": {"n": "é", "currency": "USD" if key == "a" else "EUR"}}  # fmt: skip
     return Planned(json.dumps(event).encode(), CUSTOMER.encode(), CUSTOMER, key)
 
 
@@ -31,7 +32,7 @@ def arrived(key: str, **changed: Any) -> dict[str, Any]:
     return event | changed
 
 
-def findings() -> Findings:
+def findings() -> Observations:
     """Three events: two delivered, one dead for its size."""
     tally = Tally()
     tally.fates = {
@@ -42,13 +43,28 @@ def findings() -> Findings:
     tally.acknowledged = [(Origin("events", 0, 0), 1_150.0), (Origin("events", 0, 1), 1_250.0)]
     produced = {Origin("events", 0, n): Produced(planned(key), 1_000) for n, key in enumerate("abc")}
     dead = DeadRecord(planned("c").value, "oversize", "EntryTooLarge", PLACE, "events/0/2")
-    received = {PLACE: [arrived("a"), arrived("b")]}
     ledger = Ledger(begun=3, delivered=2, dead_lettered=1)
-    return Findings([customer()], produced, tally, ledger, received, [dead], {0: Offsets(3, 3)}, 2.0)
+    kafka = KafkaState(produced, [dead], {0: Offsets(3, 3)})
+    return Observations([customer()], kafka, tally, ledger, queues(arrived("a"), arrived("b")), 2.0)
 
 
-def problems(found: Findings) -> list[str]:
+def queues(*inbox: dict[str, Any], orders: str = "ab", dollars: str = "a") -> dict[str, Any]:
+    """The destination's queues: its inbox, and the keys of the events that the other rules let through."""
+    return {
+        PLACE: {
+            "by tenant": list(inbox),
+            "by event type": [arrived(key) for key in orders],
+            "by payload field": [arrived(key) for key in dollars],
+        }
+    }
+
+
+def problems(found: Observations) -> list[str]:
     return list(make_report(found).problems)
+
+
+def with_kafka(found: Observations, **changed: Any) -> Observations:
+    return replace(found, kafka=found.kafka._replace(**changed))
 
 
 def test_figures_that_agree_are_good() -> None:
@@ -56,8 +72,8 @@ def test_figures_that_agree_are_good() -> None:
     assert report.ok
     row = report.rows[0]
     assert (row.produced, row.delivered, row.arrived, row.dead) == (3, 2, 2, {"oversize": 1})
-    assert report.latency_ms == Spread(250.0, 250.0)
-    assert report.delivered_per_second == 1.0
+    assert report.figures["latency_ms"] == Percentiles(250.0, 250.0)
+    assert report.figures["delivered_per_second"] == 1.0
     assert report.document()["offsets"] == {"0": {"committed": 3, "end": 3}}
 
 
@@ -73,12 +89,12 @@ def test_an_event_without_an_end_is_named() -> None:
 
 
 def test_a_confirmed_event_missing_from_the_queue_is_a_problem() -> None:
-    found = replace(findings(), received={PLACE: [arrived("a")]})
+    found = replace(findings(), arrived=queues(arrived("a"), orders="a"))
     assert problems(found) == ["dst_1: 1 confirmed but not in the queue, 0 in the queue but not confirmed"]
 
 
 def test_a_copy_in_the_queue_is_counted_and_no_problem() -> None:
-    found = replace(findings(), received={PLACE: [arrived("a"), arrived("b"), arrived("a")]})
+    found = replace(findings(), arrived=queues(arrived("a"), arrived("b"), arrived("a"), dollars="aa"))
     report = make_report(found)
     assert report.ok
     assert (report.rows[0].arrived, report.rows[0].repeated) == (2, 1)
@@ -87,18 +103,29 @@ def test_a_copy_in_the_queue_is_counted_and_no_problem() -> None:
 def test_an_altered_event_is_a_problem() -> None:
     other_payload = arrived("b")["detail"] | {"payload": {}}
     for changed in ({"detail": other_payload}, {"resources": [CUSTOMER]}, {"detail-type": "other"}):
-        found = replace(findings(), received={PLACE: [arrived("a"), arrived("b", **changed)]})
+        found = replace(findings(), arrived=queues(arrived("a"), arrived("b", **changed)))
         assert problems(found) == ["dst_1: 1 arrived altered, the first b"]
 
 
+def test_a_rule_that_matches_too_few_or_too_many_events_is_a_problem() -> None:
+    few, many = (replace(findings(), arrived=queues(arrived("a"), arrived("b"), dollars=keys)) for keys in ("", "ab"))
+    assert problems(few) == ["dst_1: the rule by payload field matched 0 events, not the 1 it describes"]
+    assert problems(many) == ["dst_1: the rule by payload field matched 2 events, not the 1 it describes"]
+    rules = make_report(findings()).rows[0].rules
+    assert {rule: figures.matched for rule, figures in rules.items()} == {
+        "by tenant": 2, "by event type": 2, "by payload field": 1
+    }  # fmt: skip
+    assert rules["by payload field"].pattern["detail"] == {"payload": {"currency": ["USD"]}}
+
+
 def test_a_dead_letter_missing_from_the_topic_is_a_problem() -> None:
-    assert any("dead letters: reported" in problem for problem in problems(replace(findings(), dead_records=[])))
+    assert any("dead letters: reported" in problem for problem in problems(with_kafka(findings(), dead_records=[])))
 
 
 def test_a_dead_letter_that_is_not_the_original_is_a_problem() -> None:
     found = findings()
-    changed = [found.dead_records[0]._replace(value=b"{}")]
-    assert problems(replace(found, dead_records=changed)) == [
+    changed = [found.kafka.dead_records[0]._replace(value=b"{}")]
+    assert problems(with_kafka(found, dead_records=changed)) == [
         "dead letters: 1 are not the records that were produced"
     ]  # fmt: skip
 
@@ -108,7 +135,7 @@ def test_a_ledger_that_does_not_balance_is_a_problem() -> None:
 
 
 def test_an_uncommitted_end_is_a_problem() -> None:
-    found = replace(findings(), offsets={0: Offsets(2, 3)})
+    found = with_kafka(findings(), offsets={0: Offsets(2, 3)})
     assert problems(found) == ["partition 0: committed 2, but it ends at 3"]
 
 

@@ -1,0 +1,179 @@
+"""The example rules that a customer gets, in force on the sandbox's bus and on moto: which events each lets through."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import orjson
+import pytest
+from moto.server import ThreadedMotoServer
+
+from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.outcome import Answered
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.operations.onboarding import Onboarding
+from pushrail_stream.sandbox.bus import FaultBus
+from tests.support.batches import batch_of, destination
+from tests.support.bus_clients import ACCOUNT, KEY, SECRET, client, entry, refusal
+from tests.support.stock_client import stock_session
+
+ONBOARDING = Onboarding(
+    vendor="acme",
+    customer="acct_1",
+    region="us-east-1",
+    account=ACCOUNT,
+    bus="pushrail-events",
+    external_id="acme-x",
+    our_account=None,
+)
+EVENTS = {
+    "all": ("acct_1", "order.created", {"currency": "USD"}),
+    "tenant and type": ("acct_1", "order.created", {"currency": "EUR"}),
+    "tenant": ("acct_1", "invoice.paid", {}),
+    "type": ("acct_2", "order.cancelled", {"currency": ["EUR"]}),
+    "field": ("acct_2", "orders", {"currency": "USD"}),
+    "none": ("acct_12", "reorder.created", {"nested": {"currency": "USD"}}),
+}
+WANTED = {
+    "by tenant": {"all", "tenant and type", "tenant"},
+    "by event type": {"all", "tenant and type", "type"},
+    "by payload field": {"all", "field"},
+}
+
+
+def value(name: str) -> bytes:
+    customer, event_type, payload = EVENTS[name]
+    return orjson.dumps(
+        {
+            "eventType": event_type,
+            "occurredAt": "2026-05-26T14:21:08.493Z",
+            "source": "orders",
+            "customerExternalId": customer,
+            "idempotencyKey": name,
+            "payload": payload,
+        }
+    )
+
+
+def options(url: str) -> dict[str, Any]:
+    return {"region_name": "us-east-1", "endpoint_url": url, "aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
+
+
+def queue_arn(rule: str) -> str:
+    return f"arn:aws:sqs:us-east-1:{ACCOUNT}:{rule.replace(' ', '-')}"
+
+
+@asynccontextmanager
+async def own_bus() -> AsyncIterator[str]:
+    async with FaultBus.serve() as bus:
+        bus.add_key(KEY, SECRET)
+        for rule, pattern in ONBOARDING.rules().items():
+            bus.add_rule(ONBOARDING.bus_arn, rule, pattern, queue_arn(rule))
+        yield bus.url
+
+
+@asynccontextmanager
+async def moto() -> AsyncIterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
+        async with (
+            stock_session().create_client("events", **options(url)) as events,
+            stock_session().create_client("sqs", **options(url)) as sqs,
+        ):
+            await events.create_event_bus(Name="pushrail-events")
+            for rule, pattern in ONBOARDING.rules().items():
+                name = rule.replace(" ", "-")
+                await sqs.create_queue(QueueName=name)
+                on_bus: dict[str, Any] = {"EventBusName": "pushrail-events"}
+                await events.put_rule(Name=name, EventPattern=json.dumps(pattern), **on_bus)
+                await events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": queue_arn(rule)}], **on_bus)
+        yield url
+    finally:
+        server.stop()
+
+
+async def received(sqs: Any, rule: str) -> list[Any]:
+    """Read a queue empty: both servers put an event there before PutEvents is answered."""
+    events = []
+    queue = f"{sqs.meta.endpoint_url}/{ACCOUNT}/{rule.replace(' ', '-')}"
+    while messages := (await sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)).get("Messages"):
+        for message in messages:
+            events.append(json.loads(message["Body"]))
+            await sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+    return events
+
+
+@pytest.mark.parametrize("serve", [own_bus, moto])
+async def test_each_rule_lets_through_its_events_and_no_other(
+    serve: Callable[[], AbstractAsyncContextManager[str]],
+) -> None:
+    async with (
+        serve() as url,
+        stock_session().create_client("events", **options(url)) as events,
+        stock_session().create_client("sqs", **options(url)) as sqs,
+        EventBridge.open(EventBridgeOptions(endpoint_url=url)) as us,
+    ):
+        reply = await us.put(batch_of(destination(AccessKey(KEY, Secret(SECRET))), [value(name) for name in EVENTS]))
+        # The customer's own applications put events on the bus too: no rule of ours matches their source.
+        stray: Any = entry(Source="own.app", DetailType="order.created", Resources=["acct_1"],
+                           Detail=value("all").decode(), EventBusName="pushrail-events")  # fmt: skip
+        await events.put_events(Entries=[stray])
+        arrived = {rule: await received(sqs, rule) for rule in WANTED}
+
+    assert isinstance(reply, Answered)
+    assert {rule: sorted(one["detail"]["idempotencyKey"] for one in there) for rule, there in arrived.items()} == {
+        rule: sorted(names) for rule, names in WANTED.items()
+    }
+    assert {one["source"] for there in arrived.values() for one in there} == {"pushrail.acme"}
+
+
+async def test_a_queue_holds_the_event_as_eventbridge_delivers_it() -> None:
+    async with FaultBus.serve() as bus:
+        bus.add_key(KEY, SECRET)
+        bus.add_rule(ONBOARDING.bus_arn, "all", {"source": [{"prefix": ""}]}, queue_arn("all"))
+        async with client("events", bus) as events:
+            detail = '{"idempotencyKey":"order_1", "amount":1e2,"note":"<id>"}'
+            reply = await events.put_events(Entries=[entry(Detail=detail, Time=1779805268, Resources=["acct_1"])])
+        (body,) = bus.take_messages(queue_arn("all"))
+        assert bus.take_messages(queue_arn("all")) == []
+    event = json.loads(body)
+    assert list(event) == [
+        "version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail",
+    ]  # fmt: skip
+    assert event["id"] == reply["Entries"][0]["EventId"]
+    assert (event["version"], event["account"], event["region"]) == ("0", ACCOUNT, "us-east-1")
+    assert (event["time"], event["resources"]) == ("2026-05-26T14:21:08Z", ["acct_1"])
+    assert body.endswith(f'"detail":{detail}}}')
+
+
+async def test_a_received_message_is_hidden_until_its_time_is_over_or_it_is_deleted() -> None:
+    async with FaultBus.serve() as bus:
+        bus.add_key(KEY, SECRET)
+        bus.add_key("AKIASTRANGER", SECRET, account="210987654321")
+        bus.add_key("AKIANARROW", SECRET, buses=[])
+        bus.add_rule(ONBOARDING.bus_arn, "all", {"source": ["pushrail.acme"]}, queue_arn("all"))
+        queue = {"QueueUrl": f"{bus.url}/{ACCOUNT}/all"}
+        async with client("events", bus) as events, client("sqs", bus) as sqs:
+            await events.put_events(Entries=[entry()] * 3)
+            first = (await sqs.receive_message(**queue, MaxNumberOfMessages=2, VisibilityTimeout=0))["Messages"]
+            again = (await sqs.receive_message(**queue, MaxNumberOfMessages=10))["Messages"]
+            assert (len(first), len(again)) == (2, 3)
+            assert "Messages" not in await sqs.receive_message(**queue)
+            for message in again:
+                await sqs.delete_message(**queue, ReceiptHandle=message["ReceiptHandle"])
+            assert bus.take_messages(queue_arn("all")) == []
+            missing = await refusal(sqs.receive_message(QueueUrl=f"{bus.url}/{ACCOUNT}/missing"))
+            assert missing[:2] == (400, "QueueDoesNotExist")
+            assert (await refusal(sqs.get_queue_attributes(**queue)))[1] == "UnsupportedOperation"
+        async with client("sqs", bus, key="AKIASTRANGER") as sqs:
+            assert (await refusal(sqs.receive_message(**queue)))[1] == "QueueDoesNotExist"
+        async with client("sqs", bus, key="AKIANARROW") as sqs:
+            assert (await refusal(sqs.receive_message(**queue)))[1] == "AccessDeniedException"
+        async with client("sqs", bus, key="AKIAUNKNOWN") as sqs:
+            assert (await refusal(sqs.receive_message(**queue)))[0] == 403
