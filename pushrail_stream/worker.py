@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, final
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.event import VENDOR_HEADER
-from pushrail_stream.core.flood_guard import FloodGuard, FloodLimits
+from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
@@ -43,15 +43,8 @@ from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.status_page import WorkerStatus, status_page
 from pushrail_stream.observe.tracing import open_tracing
-from pushrail_stream.pipeline.assignment import BufferLimits
-from pushrail_stream.pipeline.bus_monitor import BusMonitor
-from pushrail_stream.pipeline.copies import Copies
-from pushrail_stream.pipeline.dispatcher import Dispatcher
-from pushrail_stream.pipeline.event_consumer import EventConsumer, IntakeRules
-from pushrail_stream.pipeline.health import Health
-from pushrail_stream.pipeline.in_flight import InFlight
-from pushrail_stream.pipeline.retry_consumer import RetryConsumer
-from pushrail_stream.pipeline.settlement import Settlement
+from pushrail_stream.pipeline.engine import Engine
+from pushrail_stream.pipeline.policy import BufferLimits, Policy, Ports
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from pushrail_stream.ports.documents import DirectoryUpdater, DocumentStore
@@ -273,72 +266,16 @@ async def _run_graph(
         options, directory, bus, publisher, attempts, ends, identities, state, readiness, observe, traced, http_port,
         updater,
     ) = ports  # fmt: skip
-    delivery, clock, ledger = settings.delivery, WallClock(), Ledger()
-    tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
-    limits = BufferLimits(settings.limits.max_buffered_events, settings.limits.max_buffered_mib * 2**20)
-    in_flight = InFlight(tasks)
-    guard = FloodGuard(_flood_limits(settings))
-    copies = Copies(
-        publisher=publisher,
-        dlq=settings.topics.dlq,
-        in_flight=in_flight,
-        ledger=ledger,
-        guard=guard,
-        jitter=random.random,
-        observe=observe,
-    )
-    settlement = Settlement(copies=copies, ledger=ledger, clock=clock, observe=observe)
-    policy = RetryPolicy(delivery.backoff_base_secs, delivery.backoff_cap_secs, delivery.max_age_secs, tiers)
-    bus_monitor = BusMonitor(bus=bus, directory=directory, in_flight=in_flight, clock=clock, observe=observe)
-    dispatcher = Dispatcher(
-        bus=bus,
-        directory=directory,
-        settlement=settlement,
-        health=Health(policy=policy, jitter=random.random, observe=observe),
-        bus_monitor=bus_monitor,
-        in_flight=in_flight,
-        limits=LaneLimits(
-            delivery.max_entries, delivery.max_request_bytes, delivery.flush_ms / 1000, delivery.hold_secs
-        ),
-        policy=policy,
-        clock=clock,
-        jitter=random.random,
-        observe=observe,
-    )
-    event_consumer = EventConsumer(
-        directory=directory,
-        dispatcher=dispatcher,
-        settlement=settlement,
-        copies=copies,
-        in_flight=in_flight,
-        ledger=ledger,
-        guard=guard,
-        rules=IntakeRules(settings.vendor, delivery.unrouted == "dlq"),
-        limits=limits.part(1 - _RETRY_SHARE),
-        clock=clock,
-        observe=observe,
-        consumed=traced,
-    )
-    retry_consumer = RetryConsumer(
-        directory=directory,
-        dispatcher=dispatcher,
-        settlement=settlement,
-        copies=copies,
-        in_flight=in_flight,
-        ledger=ledger,
-        guard=guard,
-        tiers=tiers,
-        vendor=settings.vendor,
-        limits=limits.part(_RETRY_SHARE),
-        clock=clock,
-        observe=observe,
+    clock = WallClock()
+    engine = Engine.build(
+        Ports(bus, directory, publisher, clock, random.random, observe, consumed=traced), policy_of(settings), tasks
     )
     drain = drain_secs(settings)
     consumers = [
         KafkaConsumer(member, topics, assignment, observe, identities=identities, drain_secs=drain)
         for member, topics, assignment in (
-            (options.events(), [settings.topics.events], event_consumer),
-            (options.retries(), list(settings.topics.retry), retry_consumer),
+            (options.events(), [settings.topics.events], engine.events),
+            (options.retries(), list(settings.topics.retry), engine.retries),
         )
     ]
     fail_loudly(tasks)
@@ -348,13 +285,9 @@ async def _run_graph(
         for consumer in consumers:
             consumer.stop()
 
-    state.ledger, state.dispatcher_stats, state.lanes = (
-        ledger,
-        dispatcher.dispatcher_stats,
-        dispatcher.destination_stats,
-    )
-    state.missing_buses = bus_monitor.missing_buses
-    state.partitions = lambda: {"events": event_consumer.partition_stats(), "retries": retry_consumer.partition_stats()}
+    state.ledger, state.missing_buses = engine.ledger, engine.bus_monitor.missing_buses
+    state.dispatcher_stats, state.lanes = engine.dispatcher.dispatcher_stats, engine.dispatcher.destination_stats
+    state.partitions = engine.partition_stats
     state.lag, state.sign_ins = ends.lag, lambda: bus.sign_ins
     state.attempts_backlog = lambda: attempts.backlog
     state.poll_ages = lambda: {
@@ -367,16 +300,12 @@ async def _run_graph(
         "attempts": attempts.statistics,
     }
 
-    def step_over(partition: Partition, offset: int) -> None:
-        event_consumer.step_over(partition, offset)
-        retry_consumer.step_over(partition, offset)
-
-    unread = UnreadPartitions(state, observe, _SkipOrders(options, settings.topics.replays), step_over)
+    unread = UnreadPartitions(state, observe, _SkipOrders(options, settings.topics.replays), engine.step_over)
     state.unread_secs = lambda: unread.secs
     keeping = [tasks.create_task(unread.keep())]
     if updater is not None:
-        keeping.append(tasks.create_task(updater.follow(_follow_documents(observe, dispatcher))))
-    started(Worker(ledger, attempts, stop, http_port))
+        keeping.append(tasks.create_task(updater.follow(_follow_documents(observe, engine))))
+    started(Worker(engine.ledger, attempts, stop, http_port))
     try:
         async with asyncio.TaskGroup() as members:
             for consumer in consumers:
@@ -384,18 +313,16 @@ async def _run_graph(
     finally:
         for task in keeping:
             task.cancel()
-        dispatcher.stop()
-        bus_monitor.stop()
-        in_flight.cancel()
-    return ledger
+        engine.stop()
+    return engine.ledger
 
 
-def _follow_documents(observe: Observer, dispatcher: Dispatcher) -> Observer:
+def _follow_documents(observe: Observer, engine: Engine) -> Observer:
     """Tell the pipeline which documents have changed, before the observers are told."""
 
     def told(signal: Signal) -> None:
         if isinstance(signal, RegistryChanged):
-            dispatcher.documents_changed((*signal.put, *signal.removed))
+            engine.documents_changed((*signal.put, *signal.removed))
         observe(signal)
 
     return told
@@ -458,8 +385,21 @@ def eventbridge_options(settings: Settings) -> EventBridgeOptions:
     )
 
 
-def _flood_limits(settings: Settings) -> FloodLimits:
-    flood = settings.flood_guard
-    if not flood.enabled:
-        return FloodLimits(min_dead=sys.maxsize)
-    return FloodLimits(flood.window_secs, flood.min_dead_letters, flood.share, flood.min_customers)
+def policy_of(settings: Settings) -> Policy:
+    """The settings' choices for the pipeline."""
+    delivery, limits, flood = settings.delivery, settings.limits, settings.flood_guard
+    tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
+    buffer = BufferLimits(limits.max_buffered_events, limits.max_buffered_mib * 2**20)
+    min_dead = flood.min_dead_letters if flood.enabled else sys.maxsize
+    return Policy(
+        vendor=settings.vendor,
+        dead_letter_unrouted=delivery.unrouted == "dlq",
+        dlq=settings.topics.dlq,
+        lanes=LaneLimits(
+            delivery.max_entries, delivery.max_request_bytes, delivery.flush_ms / 1000, delivery.hold_secs
+        ),
+        retry=RetryPolicy(delivery.backoff_base_secs, delivery.backoff_cap_secs, delivery.max_age_secs, tiers),
+        event_buffer=buffer.part(1 - _RETRY_SHARE),
+        retry_buffer=buffer.part(_RETRY_SHARE),
+        flood=FloodLimits(flood.window_secs, min_dead, flood.share, flood.min_customers),
+    )

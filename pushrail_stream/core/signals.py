@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from pushrail_stream.core.batch import Flush
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
-from pushrail_stream.core.dead_letter import DeadLetterCopy
+from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event
@@ -14,7 +14,6 @@ from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.outcome import Outcome, Retryable
 from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.retry import Decision
-from pushrail_stream.core.retry_copy import RetryCopy
 
 SkipReason = Literal["no_destination", "disabled", "filtered", "deleted"]
 RestartReason = Literal["recreated", "went_back"]
@@ -82,20 +81,21 @@ class Skipped(NamedTuple):
 class DeadLettered(NamedTuple):
     """Kafka acknowledged a dead letter."""
 
-    letter: DeadLetterCopy
+    letter: Copy
     event: Event | None
 
 
 class MovedToRetry(NamedTuple):
     """Kafka acknowledged a retry copy."""
 
-    copy: RetryCopy
+    copy: Copy
+    topic: str
 
 
 class CopyFailed(NamedTuple):
     """A dead letter or retry copy could not be written; its offset stays uncommitted, the write is tried again."""
 
-    copy: DeadLetterCopy | RetryCopy
+    copy: Copy
     problem: str
     retry_in_secs: float
 

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.dead_letter import DeadLetterCopy
+from pushrail_stream.core.copy import Copy
+from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.text import safe_message
 
@@ -81,12 +82,14 @@ def read_skip(value: bytes) -> Skip | None:
             return None
 
 
-def skip_dead_letter(skip: Skip) -> DeadLetterCopy:
+def skip_dead_letter(skip: Skip) -> Copy:
     """The dead letter for the records stepped over. It has neither key nor value, because nobody could read them."""
     last = skip.end - 1
     message = f"offsets {skip.first} to {last} could not be read and were stepped over by an operator: {skip.reason}"
     record = Record(skip.partition.topic, skip.partition.number, skip.first, None, None, (), skip.at_ms)
-    return DeadLetterCopy(record, "undecodable", 0, skip.at_ms, CODE, safe_message(message))
+    return Copy(
+        record=record, reason="undecodable", failed_at_ms=skip.at_ms, problem=Problem(CODE, safe_message(message))
+    )
 
 
 def parse_mark(value: bytes) -> object:

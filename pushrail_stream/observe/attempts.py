@@ -7,7 +7,7 @@ from typing import Any, Protocol, final
 
 import orjson
 
-from pushrail_stream.core.dead_letter import DeadLetterCopy
+from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import Delivered
@@ -120,7 +120,7 @@ def _unsent_part(at_ms: int, trigger: Trigger) -> dict[str, Any]:
     return {"attemptId": uuid.uuid4().hex, "at": format_rfc3339(at_ms), "trigger": trigger, "attempt": 0}
 
 
-def _dead_unsent(letter: DeadLetterCopy, event: Event | None) -> dict[str, Any]:
+def _dead_unsent(letter: Copy, event: Event | None) -> dict[str, Any]:
     origin = letter.record.origin
     record: dict[str, Any] = {"origin": _origin_part(origin)} if event is None else _event_part(event, origin)
     if letter.replay is not None:

@@ -165,10 +165,10 @@ class LogObserver:
                     self._log.debug(
                         "skipped", reason=reason, origin=str(origin), destination=destination_id or "-", **_ids(event)
                     )
-            case MovedToRetry(copy):
+            case MovedToRetry(copy, topic):
                 if self._is_debug:
                     self._log.debug(
-                        "moved_to_retry", topic=copy.tier.topic, reason=copy.reason, destination=copy.destination_id,
+                        "moved_to_retry", topic=topic, reason=copy.reason, destination=copy.destination_id,
                         origin=str(copy.record.origin), attempts=copy.attempts, **_ids(copy.event),
                     )  # fmt: skip
             case DeadLettered(letter, event):
@@ -181,7 +181,7 @@ class LogObserver:
                     message=letter.message,
                     destination=where,
                     origin=str(letter.record.origin),
-                    **({} if event is None else _ids(event)),
+                    **_ids(event),
                 )
 
     def _health(self, signal: Suspended | Resumed | Slowed | BusMissing | BusFound) -> None:
@@ -345,8 +345,10 @@ def _lost(destination_id: str, swallowed: Swallowed | None) -> dict[str, Any]:
     return {"delivered_since": swallowed.deliveries, "replay": swallowed.replay_command(destination_id)}
 
 
-def _ids(event: Event) -> dict[str, Any]:
-    """What an event is found by."""
+def _ids(event: Event | None) -> dict[str, Any]:
+    """The fields that identify an event; none when its record could not be decoded."""
+    if event is None:
+        return {}
     return {
         "customer": event.customer_external_id,
         "idempotency_key": event.idempotency_key,

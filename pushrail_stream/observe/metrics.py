@@ -98,8 +98,8 @@ class Metrics:
                 self.skipped[signal.reason] += 1
             case DeadLettered(letter):
                 self.dead_letters[letter.reason] += 1
-            case MovedToRetry(copy):
-                self.moved[copy.tier.topic, copy.reason] += 1
+            case MovedToRetry(copy, topic):
+                self.moved[topic, copy.reason] += 1
             case CopyFailed() | CommitFailed() | KafkaTrouble() | RecordsTrimmed() | PartitionRestarted():
                 self.failures[_FAILURES[type(signal)]] += 1
             case _:

@@ -7,11 +7,9 @@ the consumer is to hold back (`FlowControl`). What may be committed is what the 
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.flood_guard import FloodGuard
 from pushrail_stream.core.offsets import Committable, OffsetTracker, topic_of, was_recreated
@@ -23,9 +21,9 @@ from pushrail_stream.core.signals import (
     PartitionsRevoked,
     RestartReason,
 )
-from pushrail_stream.pipeline.copies import Copies
 from pushrail_stream.pipeline.dispatcher import Dispatcher
-from pushrail_stream.pipeline.in_flight import InFlight
+from pushrail_stream.pipeline.early_records import EarlyRecord, EarlyRecords
+from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.pipeline.reading import Reading, Readings
 from pushrail_stream.ports.pipeline import Observer
 
@@ -33,27 +31,10 @@ _PRESSED_SHARE: Final = 0.5
 """From this share of the limits on, room is made: what is in flight to silent buses takes seconds to come back."""
 _SHED_EVERY_SECS: Final = 0.5
 """How often lanes are looked through for what can go when room is getting scarce."""
-_AHEAD_SHARE: Final = 0.5
+_EARLY_SHARE: Final = 0.5
 """What was read before its time takes at most so much of the room: what is due must not wait for it."""
 _BLOCKING_OFFSETS: Final = 1_000
 """The oldest offsets of a partition whose window is full of settled ones: what is open there is moved out."""
-
-
-@dataclass(frozen=True, slots=True)
-class BufferLimits:
-    """How much may be held unsettled, and how far a partition may run ahead of its committable offset."""
-
-    max_events: int = 20_000
-    max_bytes: int = 128 * 2**20
-    partition_max_offsets: int = 10_000
-    partition_max_bytes: int = 16 * 2**20
-    resume_share: float = 0.8
-    """What was held back goes on when it has fallen to this share: pausing and resuming throws fetched records away."""
-
-    def part(self, share: float) -> BufferLimits:
-        """A share of the whole, for one of several intakes."""
-        events, size = max(1, int(self.max_events * share)), max(1, int(self.max_bytes * share))
-        return BufferLimits(events, size, self.partition_max_offsets, self.partition_max_bytes, self.resume_share)
 
 
 class FlowControl(NamedTuple):
@@ -86,25 +67,27 @@ class PartitionStats(NamedTuple):
     """How long the position has stood still although the partition was being read."""
 
 
-class Assignment(ABC):
+@final
+class Assignment:
     """Takes records, gives back what may be committed. Lives on the event loop."""
 
     def __init__(
         self,
-        *,
+        take: Callable[[Record, OffsetTracker], None],
         dispatcher: Dispatcher,
-        copies: Copies,
-        in_flight: InFlight,
         guard: FloodGuard,
         limits: BufferLimits,
         observe: Observer,
+        *,
+        early: EarlyRecords | None = None,
     ) -> None:
+        """``take`` gets each record and its tracker. ``early`` holds the records that wait until they are due."""
+        self._take = take
         self._dispatcher = dispatcher
-        self._copies = copies
         self._guard = guard
-        self._in_flight = in_flight
         self._limits = limits
         self._observe = observe
+        self._early = early or EarlyRecords(_never)
         self._loop = asyncio.get_running_loop()
         self._trackers: dict[Partition, OffsetTracker] = {}
         self._replaced: list[tuple[Partition, OffsetTracker]] = []
@@ -166,8 +149,8 @@ class Assignment(ABC):
     ) -> Sequence[tuple[Partition, Committable]]:
         """Give partitions back: drop what waits, finish what is in flight, and say what to commit."""
         revoked = self._revoke(partitions, are_lost=False)
-        dropped = self._dispatcher.drop_revoked() + self._copies.drop_revoked()
-        await self._in_flight.drain(deadline_secs)
+        dropped = self._dispatcher.drop_revoked()
+        await self._dispatcher.drain(deadline_secs)
         if revoked:
             self._observe(PartitionsRevoked(tuple(revoked), lost=False, dropped=dropped))
         uncommitted = self._uncommitted(revoked, forget=True)
@@ -182,18 +165,19 @@ class Assignment(ABC):
             self._committed.pop(partition, None)
             tracker.end()
         if revoked:
-            dropped = self._dispatcher.drop_revoked() + self._copies.drop_revoked()
+            dropped = self._dispatcher.drop_revoked()
             self._observe(PartitionsRevoked(tuple(revoked), lost=True, dropped=dropped))
 
     def have_read(self, readings: Mapping[Partition, Reading]) -> None:
         """Learn where the consumer stands. Call it when `accept` has got everything that was read."""
-        now, kept_back = self._loop.time(), self._full | self._not_yet()
+        now = self._loop.time()
+        kept_back = self._full | self._early.paused(now)
         is_held = self._holding or self._guard.tripped
         for partition, reading in readings.items():
             tracker = self._trackers.get(partition)
             if tracker is not None:
                 is_wanted = not is_held and partition not in kept_back
-                ahead, _ = self._ahead(partition)
+                ahead, _ = self._early.size(partition)
                 self._readings.note(partition, reading, tracker, now, is_wanted=is_wanted, ahead=ahead)
 
     def step_over(self, partition: Partition, offset: int) -> None:
@@ -221,8 +205,8 @@ class Assignment(ABC):
         return [
             PartitionStats(
                 partition,
-                tracker.open_records + self._ahead(partition)[0],
-                tracker.open_bytes + self._ahead(partition)[1],
+                tracker.open_records + self._early.size(partition)[0],
+                tracker.open_bytes + self._early.size(partition)[1],
                 tracker.oldest_at_ms,
                 start.offset if (start := self._committed.get(partition)) else None,
                 now - self._behind_since.get(partition, now),
@@ -253,15 +237,17 @@ class Assignment(ABC):
 
     def flow_control(self) -> FlowControl:
         """Whether to go on consuming, and which partitions not to."""
+        now = self._loop.time()
+        self._early.begin_due(now)
         limits, trackers = self._limits, self._trackers
         self._replaced = [(partition, tracker) for partition, tracker in self._replaced if tracker.open_records]
         holding_some = [*trackers.values(), *(tracker for _, tracker in self._replaced)]
         events = sum(tracker.open_records for tracker in holding_some)
         size = sum(tracker.open_bytes for tracker in holding_some)
         is_pressed = events >= limits.max_events * _PRESSED_SHARE or size >= limits.max_bytes * _PRESSED_SHARE
-        ahead = [self._ahead(partition) for partition in trackers]
-        events += min(sum(count for count, _ in ahead), int(limits.max_events * _AHEAD_SHARE))
-        size += min(sum(each for _, each in ahead), int(limits.max_bytes * _AHEAD_SHARE))
+        early_events, early_bytes = self._early.total()
+        events += min(early_events, int(limits.max_events * _EARLY_SHARE))
+        size += min(early_bytes, int(limits.max_bytes * _EARLY_SHARE))
         share = limits.resume_share if self._holding else 1.0
         holding = events >= limits.max_events * share or size >= limits.max_bytes * share
         if holding != self._holding:
@@ -272,20 +258,7 @@ class Assignment(ABC):
             self._shed_load(is_pressed=is_pressed)
         have_gaps = any(tracker.has_gaps for tracker in trackers.values())
         seeks, self._seeks = self._seeks, {}
-        return FlowControl(holding or self._guard.tripped, self._full | self._not_yet(), seeks, have_gaps)
-
-    @abstractmethod
-    def _take(self, record: Record, tracker: OffsetTracker) -> None:
-        """Begin what follows from a record, now or when it is time."""
-
-    def _not_yet(self) -> frozenset[Partition]:
-        """Partitions that are not to be read on for now, whatever room there is."""
-        return frozenset()
-
-    def _ahead(self, partition: Partition) -> tuple[int, int]:
-        """Records of this partition that were read before their time, and their bytes."""
-        del partition
-        return 0, 0
+        return FlowControl(holding or self._guard.tripped, self._full | self._early.paused(now), seeks, have_gaps)
 
     def _is_full(self, partition: Partition, tracker: OffsetTracker) -> bool:
         share = self._limits.resume_share if partition in self._full else 1.0
@@ -300,6 +273,7 @@ class Assignment(ABC):
         Kafka may no longer have the open records. Their deliveries go on, or move to a retry topic when the partition
         leaves. Records that Kafka still has are delivered again.
         """
+        self._early.begin_all(partition)
         old = self._trackers[partition]
         old.is_replaced = True
         self._replaced.append((partition, old))
@@ -315,6 +289,7 @@ class Assignment(ABC):
         revoked = {p: tracker for p in partitions if (tracker := self._trackers.pop(p, None)) is not None}
         for partition, tracker in revoked.items():
             tracker.revoke(is_lost=are_lost)
+            self._early.drop(partition)
             self._behind_since.pop(partition, None)
             self._readings.forget(partition)
             self._seeks.pop(partition, None)
@@ -355,3 +330,7 @@ class Assignment(ABC):
         if self._shortenings == 0:
             return commit
         return commit.without_map() if self._shortenings == 1 else Committable(commit.offset, "")
+
+
+def _never(_early: EarlyRecord) -> None:
+    raise AssertionError("no record of this consumer is early")

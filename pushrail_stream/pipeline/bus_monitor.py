@@ -20,7 +20,7 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import BUS_NOT_FOUND, Blocked, BusStatus, Delivered, Outcome
 from pushrail_stream.core.signals import BusFound, BusMissing
 from pushrail_stream.pipeline.in_flight import InFlight
-from pushrail_stream.ports.pipeline import Bus, Clock, Directory, Observer
+from pushrail_stream.pipeline.policy import Ports
 
 ANSWER_SECS: Final = 2.0
 """Longest wait of a batch for the answer, in seconds from when the look is sent."""
@@ -63,12 +63,12 @@ class _Watched:
 class BusMonitor:
     """Which buses may be sent to. Lives on the event loop; every method but `_look` returns at once."""
 
-    def __init__(self, *, bus: Bus, directory: Directory, in_flight: InFlight, clock: Clock, observe: Observer) -> None:
-        self._bus = bus
-        self._directory = directory
+    def __init__(self, ports: Ports, in_flight: InFlight) -> None:
+        self._bus = ports.bus
+        self._directory = ports.directory
+        self._clock = ports.clock
+        self._observe = ports.observe
         self._in_flight = in_flight
-        self._clock = clock
-        self._observe = observe
         self._loop = asyncio.get_running_loop()
         self._watched: dict[str, _Watched] = {}
         self._missing: dict[str, _Watched] = {}

@@ -127,7 +127,7 @@ class Conclude:
     def again(self, lane: Lane, delivery: Delivery, now: float, delay_secs: float) -> None:
         """Send it again after a delay, unless its partition or its destination has gone meanwhile."""
         if delivery.pending.is_for_next_owner:
-            self._settlement.drop(1)
+            self._settlement.abandon(1)
         elif delivery.pending.is_revoked:
             self.hold(lane, delivery, now)
         elif lane.destination.owner != delivery.event.owner:

@@ -15,17 +15,16 @@ from typing import Final, Literal, NamedTuple, final
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.lane import ROOM, Lane, LaneLimits
+from pushrail_stream.core.lane import ROOM, Lane
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.core.request_limits import RequestLimits
-from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.pipeline.attempt import Attempt, Calls
 from pushrail_stream.pipeline.bus_monitor import BusMonitor
 from pushrail_stream.pipeline.conclude import Conclude
 from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.in_flight import InFlight
+from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.settlement import Settlement
-from pushrail_stream.ports.pipeline import Bus, Clock, Directory, Jitter, Observer
 
 _ROOM_UNDER_PRESSURE: Final = 10
 _PRESSURE_SECS: Final = 1.0
@@ -72,37 +71,25 @@ class Dispatcher:
     """All lanes of one worker. Lives on the event loop; every method but `_attempt` returns at once."""
 
     def __init__(
-        self,
-        *,
-        bus: Bus,
-        directory: Directory,
-        settlement: Settlement,
-        health: Health,
-        bus_monitor: BusMonitor,
-        in_flight: InFlight,
-        limits: LaneLimits,
-        policy: RetryPolicy,
-        clock: Clock,
-        jitter: Jitter,
-        observe: Observer,
+        self, ports: Ports, policy: Policy, settlement: Settlement, bus_monitor: BusMonitor, in_flight: InFlight
     ) -> None:
-        self._bus = bus
-        self._directory = directory
+        self._bus = ports.bus
+        self._directory = ports.directory
         self._settlement = settlement
-        self._health = health
+        self._health = Health(policy=policy.retry, jitter=ports.jitter, observe=ports.observe)
         self._bus_monitor = bus_monitor
         self._in_flight = in_flight
-        self._limits = limits
-        self._request_limits = RequestLimits(limits.max_bytes)
-        self._conclude = Conclude(settlement=settlement, policy=policy, clock=clock, jitter=jitter)
+        self._limits = policy.lanes
+        self._request_limits = RequestLimits(policy.lanes.max_bytes)
+        self._conclude = Conclude(settlement=settlement, policy=policy.retry, clock=ports.clock, jitter=ports.jitter)
         self._calls = Calls(
-            bus=bus,
-            health=health,
+            bus=ports.bus,
+            health=self._health,
             conclude=self._conclude,
             bus_monitor=bus_monitor,
             request_limits=self._request_limits,
-            clock=clock,
-            observe=observe,
+            clock=ports.clock,
+            observe=ports.observe,
             is_pressed=self._is_pressed,
         )
         self._loop = asyncio.get_running_loop()
@@ -172,8 +159,12 @@ class Dispatcher:
                 else:
                     self._conclude.hold(lane, delivery, now)
             self._schedule(lane, now)
-        self._settlement.drop(dropped)
-        return dropped
+        self._settlement.abandon(dropped)
+        return dropped + self._settlement.abandon_withheld()
+
+    async def drain(self, deadline_secs: float) -> None:
+        """Wait until no work in flight holds a delivery of a revoked partition, or the deadline has passed."""
+        await self._in_flight.drain(deadline_secs)
 
     def shed_load(self) -> None:
         """The worker is under pressure: what waits for a bus that is silent or falls behind leaves for a retry topic.

@@ -35,7 +35,7 @@ from pushrail_stream.observe.logging import LogObserver, open_log
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.status_page import WorkerStatus, status_page
-from pushrail_stream.pipeline.assignment import BufferLimits
+from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import Observer

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from pushrail_stream.core.signals import Signal
-from tests.core.test_dead_letter import LETTER
+from tests.core.test_copy import LETTER
 
 
 @pytest.mark.parametrize("kind", get_args(Signal))

@@ -13,7 +13,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pushrail_stream.cli.times import now_ms
-from pushrail_stream.core.dead_letter import DeadLetterCopy
+from pushrail_stream.core.copy import Copy
+from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.kafka import replay_journal as module
 from pushrail_stream.kafka.options import kafka_options
@@ -62,18 +63,19 @@ def shell(
     return Shell(capsys, [SECRET])
 
 
-def dead(number: int, **changes: Any) -> DeadLetterCopy:
+def dead(number: int, **changes: Any) -> Copy:
     """The dead letter of event ``number``."""
     headers = changes.pop("own", ())
     value = changes.pop("value", event(0, number))
     usual: dict[str, Any] = {
         "record": Record("events", 0, number, b"acct_0", value, headers, 0), "reason": "blocked", "attempts": 1,
-        "failed_at_ms": 1_795_514_400_000, "code": "AccessDenied", "message": "no", "destination_id": "dst_0",
+        "failed_at_ms": 1_795_514_400_000, "destination_id": "dst_0",
+        "problem": Problem(changes.pop("code", "AccessDenied"), "no"),
     }  # fmt: skip
-    return DeadLetterCopy(**usual | changes)
+    return Copy(**usual | changes)
 
 
-def bury(settings: Settings, *letters: DeadLetterCopy, own: Headers | None = None) -> None:
+def bury(settings: Settings, *letters: Copy, own: Headers | None = None) -> None:
     """Write dead letters to partition 0 of the DLQ; with these headers alone, if given."""
     producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
     for letter in letters:

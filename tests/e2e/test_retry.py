@@ -69,8 +69,8 @@ async def test_a_hanging_bus_holds_no_commit_and_gets_everything_when_it_comes_b
 
 def _tier(worker: Watched, index: int) -> list[MovedToRetry]:
     moved = [signal for signal in worker.signals if isinstance(signal, MovedToRetry)]
-    topics = list(dict.fromkeys(signal.copy.tier.topic for signal in moved))
-    return [signal for signal in moved if signal.copy.tier.topic in topics[index:]]
+    topics = list(dict.fromkeys(signal.topic for signal in moved))
+    return [signal for signal in moved if signal.topic in topics[index:]]
 
 
 async def test_a_retried_delivery_whose_destination_is_gone_or_off_is_skipped_and_said_so(real_kafka: str) -> None:

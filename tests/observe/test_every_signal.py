@@ -14,13 +14,13 @@ from opentelemetry.sdk.trace import TracerProvider
 import pushrail_stream.ingest
 import pushrail_stream.observe
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
+from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Problem, Replay
 from pushrail_stream.core.event import x_ray_header
 from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.outcome import Blocked, Delivered, Rejected, Retryable, Throttled
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import DeadLetter, RetryInMemory, RetryOnTopic, Settled, Tier
-from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import (
     ApiKeysChanged,
     Backpressure,
@@ -73,8 +73,9 @@ PARTITION: Final = Partition("pushrail.events", 3)
 BUS: Final = destination()
 TIER: Final = Tier("pushrail.retry.10s", 10)
 REPLAY: Final = Replay("replay_1", 2)
-COPY: Final = RetryCopy(
-    record(7), EVENT, BUS.id, TIER, "retryable", 3, AT_MS, AT_MS, Problem("Code", "no", "request"), REPLAY
+COPY: Final = Copy(
+    record=record(7), reason="retryable", failed_at_ms=AT_MS, problem=Problem("Code", "no", "request"), tier=TIER,
+    attempts=3, destination_id=BUS.id, first_attempt_ms=AT_MS, replay=REPLAY, event=EVENT,
 )  # fmt: skip
 ATTEMPT: Final = attempted(
     (Delivered("id"), Settled()),
@@ -100,7 +101,7 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (Skipped(EVENT, PLACE, BUS.id, BUS.bus_arn, "disabled", "replay", AT_MS, "replay_1"), "skipped"),
     (DeadLettered(letter("blocked", "AccessDenied", "no", attempts=1, to=BUS.id), EVENT), "dead_lettered"),
     (DeadLettered(letter("undecodable", "payload", "is missing"), None), "dead_lettered"),
-    (MovedToRetry(COPY), "moved_to_retry"),
+    (MovedToRetry(COPY, TIER.topic), "moved_to_retry"),
     (CopyFailed(COPY, "no leader", 1.0), "copy_failed"),
     (CopyFailed(letter("rejected", "Code", "no"), "no leader", 1.0), "copy_failed"),
     (Suspended(BUS, "AccessDenied", "no", 30.0, first=True), "destination_suspended"),

@@ -7,12 +7,12 @@ from typing import Any, final
 import pytest
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
+from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.destination import AccessKey, Secret
 from pushrail_stream.core.event import x_ray_header
 from pushrail_stream.core.outcome import Delivered, Retryable, Throttled
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import RetryInMemory, Settled, Tier
-from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import (
     Attempted,
     Backpressure,
@@ -280,11 +280,12 @@ def test_a_call_is_one_wide_line_with_all_that_one_searches_by() -> None:
 
 
 def test_a_move_to_a_retry_topic_is_only_told_of_when_asked() -> None:
-    copy = RetryCopy(
-        record(7), event_of(record(7)), "dst_acme", Tier("retry.10s", 10), "held", 0, AT_MS, AT_MS, None
+    copy = Copy(
+        record=record(7), reason="held", failed_at_ms=AT_MS, problem=None, tier=Tier("retry.10s", 10),
+        destination_id="dst_acme", first_attempt_ms=AT_MS, event=event_of(record(7)),
     )  # fmt: skip
-    assert said(MovedToRetry(copy)) == []
-    [line] = said(MovedToRetry(copy), level="debug")
+    assert said(MovedToRetry(copy, "retry.10s")) == []
+    [line] = said(MovedToRetry(copy, "retry.10s"), level="debug")
     assert line == {
         "level": "debug",
         "event": "moved_to_retry",

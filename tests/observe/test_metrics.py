@@ -8,13 +8,13 @@ from typing import Any, get_args
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.outcome import Blocked, Delivered, Retryable, Throttled
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import DeadLetter, DeadReason, RetryInMemory, RetryReason, Settled, Tier
-from pushrail_stream.core.retry_copy import RetryCopy
 from pushrail_stream.core.signals import (
     Backpressure,
     CommitFailed,
@@ -144,12 +144,15 @@ def test_what_is_known_to_come_begins_at_0_so_that_its_first_increase_is_seen() 
 def test_ends_and_failures_are_counted_by_reason() -> None:
     event, origin = event_of(record(0)), record(0).origin
     problem = Problem("503", "busy")
-    copy = RetryCopy(record(0), event, "dst_a", Tier("retry.10s", 10), "held", 1, AT_MS, AT_MS, problem)
+    copy = Copy(
+        record=record(0), reason="held", failed_at_ms=AT_MS, problem=problem, tier=Tier("retry.10s", 10), attempts=1,
+        destination_id="dst_a", first_attempt_ms=AT_MS, event=event,
+    )  # fmt: skip
     ours = Retryable("BaseCredentialsMissing", "", ours=True)
     samples = shown(
         Skipped(event, origin, "dst_a", "arn", "disabled", "live", AT_MS),
         DeadLettered(letter("rejected", "MalformedDetail", ""), event),
-        MovedToRetry(copy),
+        MovedToRetry(copy, "retry.10s"),
         CommitFailed("x"),
         CopyFailed(copy, "x", 1.0),
         KafkaTrouble("x"),

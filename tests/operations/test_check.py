@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
-from pushrail_stream.core.dead_letter import DeadLetterCopy
+from pushrail_stream.core.copy import Copy
+from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Record
+from pushrail_stream.core.retry import DeadReason
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.check import Check, Tally, Topic
@@ -70,8 +72,11 @@ def attempt(found: Check, offset: int, destination_id: str | None, status: str =
     found.attempt(json.dumps(record).encode())
 
 
-def letter(offset: int, destination_id: str | None = "dst_0", reason: str = "blocked") -> DeadLetterRecord:
-    died = DeadLetterCopy(event_record(0, offset), reason, 1, AT, "code", "no", destination_id)  # type: ignore[arg-type]
+def letter(offset: int, destination_id: str | None = "dst_0", reason: DeadReason = "blocked") -> DeadLetterRecord:
+    died = Copy(
+        record=event_record(0, offset), reason=reason, failed_at_ms=AT, problem=Problem("code", "no"), attempts=1,
+        destination_id=destination_id,
+    )  # fmt: skip
     return read_dead_letter(Record("pushrail.dlq", 0, 1, b"k", died.record.value, died.headers(), AT), "acme")
 
 

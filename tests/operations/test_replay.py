@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.dead_letter import DeadLetterCopy
-from pushrail_stream.core.delivery import Replay
+from pushrail_stream.core.copy import Copy
+from pushrail_stream.core.delivery import Problem, Replay
 from pushrail_stream.core.destination import AccessKey, Destination, Secret
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers, producer_headers
@@ -75,10 +75,11 @@ def letter(number: int, *, position: int = 0, value: bytes | None = None, **chan
         "reason": "blocked",
         "attempts": 5,
         "failed_at_ms": AT,
-        "code": "AccessDenied",
-        "message": "no",
+        "problem": Problem(
+            changes.pop("code", "AccessDenied"), changes.pop("message", "no"), changes.pop("request_id", None)
+        ),
     }
-    dead = DeadLetterCopy(record=record, **(usual | {"destination_id": f"dst_{number}"} | changes))
+    dead = Copy(record=record, **(usual | {"destination_id": f"dst_{number}"} | changes))
     return read_dead_letter(Record(DLQ, 2, position, record.key, record.value, dead.headers(), AT), "acme")
 
 

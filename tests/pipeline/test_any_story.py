@@ -18,7 +18,8 @@ from pushrail_stream.core.outcome import Answered, EntryResult, Reply
 from pushrail_stream.core.record import Origin, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy, Tier
 from pushrail_stream.core.signals import Skipped
-from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
+from pushrail_stream.pipeline.assignment import FlowControl
+from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.fake_ports import Settled
 from tests.support.pipeline_world import HANGS, RETRIES, Worker, World
 from tests.support.records import (

@@ -10,7 +10,7 @@ import pytest
 from pushrail_stream.core.destination import AssumeRole, Destination
 from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.core.signals import BusFound, BusMissing
-from pushrail_stream.pipeline.assignment import BufferLimits
+from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.pipeline_world import HANGS, Worker, World
 from tests.support.records import P0, START_MS, always, destination, failed, record, records
 from tests.support.virtual_time import in_virtual_time, virtual_loop

@@ -12,7 +12,8 @@ from pushrail_stream.core.signals import Backpressure, DeadLettered, PartitionsA
 from pushrail_stream.core.text import MAX_MESSAGE_BYTES
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
+from pushrail_stream.pipeline.assignment import FlowControl
+from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.pipeline_world import HANGS, Seen, World
 from tests.support.records import (
     P0,

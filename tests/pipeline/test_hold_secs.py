@@ -7,7 +7,8 @@ import pytest
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Retryable
 from pushrail_stream.core.signals import Attempted, Backpressure, CopyFailed, MovedToRetry
-from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
+from pushrail_stream.pipeline.assignment import FlowControl
+from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.pipeline_world import HANGS, World
 from tests.support.records import (
     EVENTS,

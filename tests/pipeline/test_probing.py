@@ -10,7 +10,7 @@ import pytest
 from pushrail_stream.core.destination import AccessKey, Limits, Secret
 from pushrail_stream.core.lane import PROBE_ROOM
 from pushrail_stream.core.signals import Attempted, Resumed, Suspended
-from pushrail_stream.pipeline.assignment import BufferLimits
+from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.pipeline_world import HANGS, Worker, World
 from tests.support.records import (
     DLQ,

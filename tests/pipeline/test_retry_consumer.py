@@ -11,7 +11,8 @@ from pushrail_stream.core.record import Headers, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Backpressure, PartitionsRevoked, Skipped
 from pushrail_stream.core.text import MAX_TIME_MS, MIN_TIME_MS, format_rfc3339
-from pushrail_stream.pipeline.assignment import BufferLimits, FlowControl
+from pushrail_stream.pipeline.assignment import FlowControl
+from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.pipeline_world import HANGS, RETRIES, World
 from tests.support.records import (
     DLQ,

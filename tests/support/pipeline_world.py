@@ -14,23 +14,16 @@ from typing import Any, TypeVar, final
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
-from pushrail_stream.core.flood_guard import FloodGuard, FloodLimits
+from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.headers import BadHeader, decode_headers
 from pushrail_stream.core.lane import LaneLimits
-from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import Committable, settled_in
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
 from pushrail_stream.core.signals import Signal, Skipped
-from pushrail_stream.pipeline.assignment import Assignment, BufferLimits, FlowControl
-from pushrail_stream.pipeline.bus_monitor import BusMonitor
-from pushrail_stream.pipeline.copies import Copies
-from pushrail_stream.pipeline.dispatcher import Dispatcher
-from pushrail_stream.pipeline.event_consumer import EventConsumer, IntakeRules
-from pushrail_stream.pipeline.health import Health
-from pushrail_stream.pipeline.in_flight import InFlight
-from pushrail_stream.pipeline.retry_consumer import RetryConsumer
-from pushrail_stream.pipeline.settlement import Settlement
+from pushrail_stream.pipeline.assignment import Assignment, FlowControl
+from pushrail_stream.pipeline.engine import Engine
+from pushrail_stream.pipeline.policy import BufferLimits, Policy, Ports
 from pushrail_stream.ports.pipeline import Observer
 from tests.support.fake_ports import HANGS, RETRY_PARTITIONS, Account, Documents, KeptTopics, ScriptedBus, Seen, Settled
 from tests.support.records import DLQ, EVENTS, P0
@@ -97,9 +90,7 @@ class World:
                     virtual_loop().after_each_step(None)
                     if retries is not None:
                         retries.cancel()
-                    worker.dispatcher.stop()
-                    worker.bus_monitor.stop()
-                    worker.in_flight.cancel()
+                    worker.engine.stop()
         except BaseExceptionGroup as group:
             if own_error is not None and group.exceptions == (own_error,):
                 raise own_error from None  # a test's own failure reads better bare
@@ -126,8 +117,6 @@ class Worker:
     ) -> None:
         self.world = world
         self.signals = Seen()
-        self.ledger = Ledger()
-        self.in_flight = InFlight(tasks)
         self.positions: dict[Partition, int] = {}
         """Where the retry topics are read next."""
         self._also = observe
@@ -141,64 +130,26 @@ class Worker:
         self._last: dict[Partition, int] = {}
         self._read_to: dict[Partition, int] = {}
         self._resumed: dict[Partition, frozenset[int]] = {}
-        batches, policy = batches or LaneLimits(), policy or RetryPolicy()
-        self.clock = clock = VirtualClock()
-        guard = FloodGuard(flood or FloodLimits())
-        copies = Copies(
-            publisher=world.topics,
-            dlq=DLQ,
-            in_flight=self.in_flight,
-            ledger=self.ledger,
-            guard=guard,
-            jitter=jitter,
-            observe=self._see,
+        limits = limits or BufferLimits()
+        self.clock = VirtualClock()
+        self.engine = Engine.build(
+            Ports(world.bus, world.directory, world.topics, self.clock, jitter, self._see, consumed=consumed),
+            Policy(
+                vendor="pushrail",
+                dead_letter_unrouted=dead_letter_unrouted,
+                dlq=DLQ,
+                lanes=batches or LaneLimits(),
+                retry=policy or RetryPolicy(),
+                event_buffer=limits,
+                retry_buffer=limits,
+                flood=flood or FloodLimits(),
+            ),
+            tasks,
         )
-        settlement = Settlement(copies=copies, ledger=self.ledger, clock=clock, observe=self._see)
-        self.bus_monitor = BusMonitor(
-            bus=world.bus, directory=world.directory, in_flight=self.in_flight, clock=clock, observe=self._see
-        )
-        self.dispatcher = Dispatcher(
-            bus=world.bus,
-            directory=world.directory,
-            settlement=settlement,
-            health=Health(policy=policy, jitter=jitter, observe=self._see),
-            bus_monitor=self.bus_monitor,
-            in_flight=self.in_flight,
-            limits=batches,
-            policy=policy,
-            clock=clock,
-            jitter=jitter,
-            observe=self._see,
-        )
-        world.directory.changed = self.dispatcher.documents_changed
-        self.event_consumer = EventConsumer(
-            directory=world.directory,
-            dispatcher=self.dispatcher,
-            settlement=settlement,
-            copies=copies,
-            in_flight=self.in_flight,
-            ledger=self.ledger,
-            guard=guard,
-            rules=IntakeRules("pushrail", dead_letter_unrouted),
-            limits=limits or BufferLimits(),
-            clock=clock,
-            observe=self._see,
-            consumed=consumed,
-        )
-        self.retry_consumer = RetryConsumer(
-            directory=world.directory,
-            dispatcher=self.dispatcher,
-            settlement=settlement,
-            copies=copies,
-            in_flight=self.in_flight,
-            ledger=self.ledger,
-            guard=guard,
-            tiers=policy.tiers,
-            vendor="pushrail",
-            limits=limits or BufferLimits(),
-            clock=clock,
-            observe=self._see,
-        )
+        self.ledger, self.in_flight = self.engine.ledger, self.engine.in_flight
+        self.dispatcher, self.bus_monitor = self.engine.dispatcher, self.engine.bus_monitor
+        self.event_consumer, self.retry_consumer = self.engine.events, self.engine.retries
+        world.directory.changed = self.engine.documents_changed
 
     def assign(self, *partitions: Partition) -> None:
         """The group gives us partitions, where it left them."""

@@ -6,7 +6,8 @@ import io
 import json
 from typing import Any, final
 
-from pushrail_stream.core.dead_letter import DeadLetterCopy
+from pushrail_stream.core.copy import Copy
+from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.outcome import Outcome
 from pushrail_stream.core.record import Record
@@ -33,8 +34,11 @@ def attempted(*results: tuple[Outcome, Decision], **changes: Any) -> Attempted:
     return signal._replace(**changes)
 
 
-def letter(reason: DeadReason, code: str, message: str, *, attempts: int = 0, to: str | None = None) -> DeadLetterCopy:
-    return DeadLetterCopy(record(7), reason, attempts, AT_MS, code, message, destination_id=to)
+def letter(reason: DeadReason, code: str, message: str, *, attempts: int = 0, to: str | None = None) -> Copy:
+    return Copy(
+        record=record(7), reason=reason, failed_at_ms=AT_MS, problem=Problem(code, message), attempts=attempts,
+        destination_id=to,
+    )  # fmt: skip
 
 
 @final

@@ -1,0 +1,64 @@
+"""Admission: the way of a record into the pipeline, for new events and for retries."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import final
+
+from pushrail_stream.core.delivery import Delivery, Problem, Trigger
+from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.event import Undecodable
+from pushrail_stream.core.flood_guard import FloodGuard, customer_of
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
+from pushrail_stream.core.record import Record
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.pipeline.dispatcher import Dispatcher
+from pushrail_stream.pipeline.settlement import Settlement
+from pushrail_stream.ports.pipeline import Clock
+
+
+@final
+class Admission:
+    """Opens records and admits their deliveries. The flood guard counts every record here, and nowhere else."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, settlement: Settlement, ledger: Ledger, guard: FloodGuard, clock: Clock
+    ) -> None:
+        self._dispatcher = dispatcher
+        self._settlement = settlement
+        self._ledger = ledger
+        self._guard = guard
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+
+    def count(self, customer: str | None) -> None:
+        """Count a record of this customer. A replayed record was counted when it was new."""
+        self._guard.count_record(customer, self._loop.time())
+
+    def open(self, record: Record, tracker: OffsetTracker, deliveries: int = 1) -> PendingRecord | None:
+        """Track a record with this number of deliveries; None when an earlier owner has settled it."""
+        recorded_at_ms = record.recorded_at_ms or self._clock.now_ms()
+        pending = tracker.track(record.offset, len(record.value or b""), deliveries, recorded_at_ms)
+        if pending is not None:
+            self._ledger.begin(deliveries)
+        return pending
+
+    def admit(self, delivery: Delivery, destination: Destination | None) -> None:
+        """Queue a delivery on its destination's lane, or settle it unsent. No ``destination``: it was deleted."""
+        if destination is None:
+            self._settlement.skip(delivery, None, "deleted")
+        elif not destination.enabled:
+            self._settlement.skip(delivery, destination.bus_arn, "disabled")
+        elif delivery.tier == 0 and not destination.wants(delivery.event.event_type):
+            self._settlement.skip(delivery, destination.bus_arn, "filtered")
+        else:
+            self._dispatcher.offer(delivery, destination)
+
+    def refuse(self, record: Record, why: Undecodable, tracker: OffsetTracker, trigger: Trigger) -> None:
+        """Make a dead letter of a record that cannot be decoded. Only its key tells the customer."""
+        self.count(customer_of(None, record.key))
+        pending = self.open(record, tracker)
+        if pending is not None:
+            problem = Problem(why.field, safe_message(str(why)))
+            self._settlement.dead_letter_record(record, None, pending, "undecodable", problem, trigger)

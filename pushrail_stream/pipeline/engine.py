@@ -1,0 +1,65 @@
+"""The engine: the pipeline's parts put together. The worker and the tests build the same graph."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import final
+
+from pushrail_stream.core.flood_guard import FloodGuard
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.record import Partition
+from pushrail_stream.pipeline.admission import Admission
+from pushrail_stream.pipeline.assignment import Assignment, PartitionStats
+from pushrail_stream.pipeline.bus_monitor import BusMonitor
+from pushrail_stream.pipeline.dispatcher import Dispatcher
+from pushrail_stream.pipeline.event_consumer import EventConsumer
+from pushrail_stream.pipeline.in_flight import InFlight
+from pushrail_stream.pipeline.policy import Policy, Ports
+from pushrail_stream.pipeline.retry_consumer import RetryConsumer
+from pushrail_stream.pipeline.settlement import Settlement
+
+
+@final
+class Engine:
+    """One worker's pipeline. Lives on the event loop."""
+
+    def __init__(self, ports: Ports, policy: Policy, in_flight: InFlight) -> None:
+        self.ledger = Ledger()
+        self.in_flight = in_flight
+        guard = FloodGuard(policy.flood)
+        settlement = Settlement(ports, policy, in_flight, self.ledger, guard)
+        self.bus_monitor = BusMonitor(ports, in_flight)
+        self.dispatcher = Dispatcher(ports, policy, settlement, self.bus_monitor, in_flight)
+        admission = Admission(self.dispatcher, settlement, self.ledger, guard, ports.clock)
+        event_consumer = EventConsumer(ports, policy, admission, settlement)
+        retry_consumer = RetryConsumer(ports, policy, admission)
+        observe = ports.observe
+        self.events = Assignment(event_consumer.take, self.dispatcher, guard, policy.event_buffer, observe)
+        self.retries = Assignment(
+            retry_consumer.take, self.dispatcher, guard, policy.retry_buffer, observe, early=retry_consumer.early
+        )
+
+    @classmethod
+    def build(cls, ports: Ports, policy: Policy, tasks: asyncio.TaskGroup) -> Engine:
+        """Put an engine together. Its work runs as tasks of this group, so that no failure is lost."""
+        return cls(ports, policy, InFlight(tasks))
+
+    def documents_changed(self, destination_ids: Iterable[str]) -> None:
+        """The documents of these destinations are new, changed or gone."""
+        self.dispatcher.documents_changed(destination_ids)
+
+    def step_over(self, partition: Partition, offset: int) -> None:
+        """Let a partition be read on from ``offset``, because nothing below it can be read."""
+        self.events.step_over(partition, offset)
+        self.retries.step_over(partition, offset)
+
+    def partition_stats(self) -> Mapping[str, Sequence[PartitionStats]]:
+        """The assigned partitions of events and of retries."""
+        return {"events": self.events.partition_stats(), "retries": self.retries.partition_stats()}
+
+    def stop(self) -> None:
+        """End all work. Unsettled deliveries are left to the next owners of their partitions."""
+        self.dispatcher.stop()
+        self.bus_monitor.stop()
+        self.in_flight.cancel()

@@ -1,0 +1,57 @@
+"""What an engine is built from: the outside world (`Ports`) and the settings' choices (`Policy`)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from pushrail_stream.core.flood_guard import FloodLimits
+from pushrail_stream.core.lane import LaneLimits
+from pushrail_stream.core.retry import RetryPolicy
+from pushrail_stream.ports.pipeline import Bus, Clock, Directory, Jitter, Observer, Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class BufferLimits:
+    """Limits on unsettled records in memory, and on a partition's distance from its committable offset."""
+
+    max_events: int = 20_000
+    max_bytes: int = 128 * 2**20
+    partition_max_offsets: int = 10_000
+    partition_max_bytes: int = 16 * 2**20
+    resume_share: float = 0.8
+    """Consuming resumes at this share of a limit. The gap matters: a pause throws prefetched records away."""
+
+    def part(self, share: float) -> BufferLimits:
+        """A share of the worker's limits, for one of its consumers."""
+        events, size = max(1, int(self.max_events * share)), max(1, int(self.max_bytes * share))
+        return BufferLimits(events, size, self.partition_max_offsets, self.partition_max_bytes, self.resume_share)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """The settings' choices for one engine."""
+
+    vendor: str | None = None
+    """The vendor of an event whose record names none."""
+    dead_letter_unrouted: bool = False
+    """Whether an event without a destination becomes a dead letter. Otherwise it is skipped."""
+    dlq: str = "pushrail.dlq"
+    lanes: LaneLimits = field(default_factory=LaneLimits)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    event_buffer: BufferLimits = field(default_factory=BufferLimits)
+    retry_buffer: BufferLimits = field(default_factory=BufferLimits)
+    flood: FloodLimits = field(default_factory=FloodLimits)
+
+
+class Ports(NamedTuple):
+    """The outside world of one engine."""
+
+    bus: Bus
+    directory: Directory
+    publisher: Publisher
+    clock: Clock
+    jitter: Jitter
+    observe: Observer
+    consumed: Observer | None = None
+    """Gets a `Consumed` signal for every event. None saves that time."""
