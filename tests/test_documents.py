@@ -155,3 +155,12 @@ def test_every_file_that_a_document_names_exists(path: Path) -> None:
     words = re.findall(r"`([\w.-][\w./-]*\.(?:py|md|yaml|json|sql|toml|lock))`", path.read_text())
     for word in words:
         assert any((start / word).exists() for start in (ROOT, ROOT / "pushrail_stream", path.parent)), word
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_every_setting_and_log_event_that_a_document_names_is_in_the_code(path: Path) -> None:
+    """Settings, events of the log, reasons, fields: any word with an underscore, set as code."""
+    folders = (ROOT / folder for folder in ("pushrail_stream", "tests/bench", "tests/chaos"))
+    code = "\n".join(source.read_text() for folder in folders for source in folder.rglob("*.py"))
+    words = set(re.findall(r"`(?:[a-z]+\.)?([a-z]+(?:_[a-z]+)+)`", path.read_text()))
+    assert {word for word in words if word.removesuffix("_total") not in code} == set()
