@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from pushrail_stream.cli.files import read_if_there
-from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.options import Options, check_options, common_options
 from pushrail_stream.cli.output import emit, note, say, table
 from pushrail_stream.cli.process import allow_many_sockets, on_signal, run_loop
 from pushrail_stream.errors import UsageError
@@ -19,7 +19,8 @@ from pushrail_stream.ingest.api_keys import ApiKey, parse_keys, with_key_revoked
 from pushrail_stream.ingest.service import RunningIngest, run_ingest
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.registry.store import changing_alone, replace_file
-from pushrail_stream.settings import Settings, check_vendor
+from pushrail_stream.settings import Settings
+from pushrail_stream.settings.values import VENDOR
 
 
 @click.group(
@@ -64,10 +65,7 @@ def create(options: Options, vendor: str | None) -> None:
     vendor = vendor or settings.vendor
     if vendor is None:
         raise UsageError("--vendor: is missing, and so is the setting vendor")
-    try:
-        check_vendor(vendor)
-    except ValueError as error:
-        raise UsageError(f"--vendor: {error}") from None
+    check_options(("--vendor", VENDOR, vendor))
     path = settings.ingest.keys_file
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

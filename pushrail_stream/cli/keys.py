@@ -10,16 +10,17 @@ from typing import Final
 import click
 
 from pushrail_stream.cli.files import read_if_there
-from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.options import Options, check_options, common_options
 from pushrail_stream.cli.output import emit, note, say, table, to_the_end
 from pushrail_stream.cli.seal import require_keyring
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.files import read_regular_file
 from pushrail_stream.operations.rotation import Rotation, rotate, survey
 from pushrail_stream.registry import Keyring
-from pushrail_stream.registry.keyring import check_key_id, check_kms_arn, with_key, without_keys
+from pushrail_stream.registry.keyring import with_key, without_keys
 from pushrail_stream.registry.store import changing_alone, replace_file
 from pushrail_stream.settings import Settings
+from pushrail_stream.settings.values import KMS_KEY_ARN, SEALING_KEY_ID
 from pushrail_stream.worker import open_store
 
 _EVERY: Final = 500
@@ -50,12 +51,7 @@ def generate(options: Options, *, key_id: str | None, kms: str | None, dry_run: 
     path = _keyring_file(options.settings)
     now = datetime.now(UTC)
     key_id = key_id or now.strftime("%Y-%m-%d")
-    for option, value, check in (("--id", key_id, check_key_id), ("--kms", kms, check_kms_arn)):
-        try:
-            if value is not None:
-                check(value)
-        except ValueError as error:
-            raise UsageError(f"{option}: {error}") from None
+    check_options(("--id", SEALING_KEY_ID, key_id), ("--kms", KMS_KEY_ARN, kms))
     with changing_alone(path):
         before = read_if_there(path, "the keyring")
         content = with_key(str(path), before, key_id, kms=kms, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))

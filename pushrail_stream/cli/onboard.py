@@ -15,7 +15,7 @@ from typing import Final
 import click
 
 from pushrail_stream.cli.documents import new_name, write_document
-from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.options import Options, check_options, common_options
 from pushrail_stream.cli.output import emit, note, say
 from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.errors import UsageError
@@ -25,24 +25,26 @@ from pushrail_stream.operations.onboarding import ROLE, Onboarding, new_external
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Parsed
 from pushrail_stream.settings import Settings
-from pushrail_stream.settings.partitions import partition_of
+from pushrail_stream.settings.values import (
+    ACCOUNT,
+    CUSTOMER,
+    NEW_BUS,
+    REGION,
+    ROLE_NAME,
+    VENDOR,
+    Rule,
+    partition_of,
+)  # fmt: skip
 from pushrail_stream.worker import document_parser, load_registry
 
 _STS_SECS: Final = 5.0
-_RULES: Final[Mapping[str, tuple[re.Pattern[str], str]]] = {
-    "vendor": (re.compile(r"[A-Za-z0-9._-]{1,64}"), "1 to 64 letters, digits, '.', '_' and '-'"),
-    "customer": (re.compile(r"[^\ud800-\udfff]{1,256}"), "1 to 256 characters of UTF-8"),
-    "region": (re.compile(r"(?!.*-iso)[a-z]{2}-[a-z]+(?:-[a-z]+)*-[0-9]+"), "an AWS region such as us-east-1"),
-    "account": (re.compile(r"[0-9]{12}"), "an AWS account id of 12 digits"),
-    "our_account": (re.compile(r"[0-9]{12}"), "an AWS account id of 12 digits"),
-    # A bus that is made by hand: "/" is for partners' buses, and every account has its default bus already.
-    "bus": (
-        re.compile(r"(?!default$)[A-Za-z0-9._-]{1,256}"),
-        "1 to 256 letters, digits, '.', '_' and '-', not default",
-    ),
-    "role": (re.compile(r"[\w+=,.@-]{1,64}", re.ASCII), "1 to 64 letters, digits and any of _+=,.@-"),
-}
-"""What each option may be: a template must be as good as the document."""
+_RULES: Final[Mapping[str, Rule]] = {
+    "vendor": VENDOR, "customer": CUSTOMER, "account": ACCOUNT, "our_account": ACCOUNT, "bus": NEW_BUS,
+    "role": ROLE_NAME,
+    # The templates are not made for isolated and sovereign regions.
+    "region": Rule(re.compile(f"(?!eusc-|.*-iso){REGION.pattern.pattern}"), REGION.requirement),
+}  # fmt: skip
+"""The rule of each option: a template must be as good as the document."""
 
 
 @click.command(
@@ -129,13 +131,7 @@ def _ask_sts(settings: Settings, partition: str) -> str | None:
 
 
 def _check_options(onboarding: Onboarding) -> None:
-    problems = []
-    for name, (pattern, what) in _RULES.items():
-        value = getattr(onboarding, name)
-        if value is not None and not pattern.fullmatch(value):
-            problems.append(f"--{name.replace('_', '-')}: must be {what}")
-    if problems:
-        raise UsageError("\n".join(problems))
+    check_options(*((f"--{name.replace('_', '-')}", rule, getattr(onboarding, name)) for name, rule in _RULES.items()))
 
 
 def _check_region(onboarding: Onboarding, settings: Settings) -> None:

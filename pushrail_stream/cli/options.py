@@ -10,7 +10,9 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
+from pushrail_stream.errors import UsageError
 from pushrail_stream.settings import LoadedSettings, Settings, read_settings
+from pushrail_stream.settings.values import Rule
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -34,6 +36,19 @@ class Options:
     def settings(self) -> Settings:
         """The settings, read now. Raises `UsageError`."""
         return self.load().settings
+
+
+def check_options(*options: tuple[str, Rule, str | None]) -> None:
+    """Check each option's value by its rule; None breaks none. Raises `UsageError` with every one that is broken."""
+    problems = []
+    for option, rule, value in options:
+        try:
+            if value is not None:
+                rule.check(value)
+        except ValueError as error:
+            problems.append(f"{option}: {error}")
+    if problems:
+        raise UsageError(*problems)
 
 
 _CONFIG = click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Settings file (YAML).")

@@ -17,11 +17,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, NamedTuple, final
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.files import Answering, read_regular_file
+from pushrail_stream.settings.values import VENDOR
 
 _KEY: Final = re.compile(r"prk_([a-z2-7]{10})_([A-Za-z0-9_-]{43})", re.ASCII)
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
@@ -36,7 +37,7 @@ class ApiKey(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True)
 
     id: Annotated[str, Field(pattern=r"^[a-z2-7]{10}$")]
-    vendor: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")]
+    vendor: Annotated[str, AfterValidator(VENDOR.check)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     created_at: Annotated[datetime, Field(alias="createdAt")]
     revoked_at: Annotated[datetime | None, Field(alias="revokedAt")] = None

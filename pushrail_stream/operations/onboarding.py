@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import yaml
 
-from pushrail_stream.settings.partitions import partition_of
+from pushrail_stream.settings.values import partition_of
 
 ROLE: Final = "PushrailEventBridgeWriter"
 """The role's name, unless the account has one of that name for another customer."""

@@ -15,8 +15,8 @@ from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.json_document import SECRET_FIELD, printable, read_json
 from pushrail_stream.registry.keyring import SealBroken, unseal_without_keyring
 from pushrail_stream.registry.sealing import Place
-from pushrail_stream.settings.partitions import partition_of
 from pushrail_stream.settings.problems import did_you_mean, sentence
+from pushrail_stream.settings.values import partition_of
 
 MASK: Final = "***"
 NO_CREDENTIALS: Final = AccessKey("", None)

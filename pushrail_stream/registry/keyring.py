@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,12 +20,10 @@ from pushrail_stream.errors import UsageError
 from pushrail_stream.files import Answering, read_regular_file
 from pushrail_stream.ports.secrets import KeyUnavailable, MasterKey
 from pushrail_stream.registry import sealing
-from pushrail_stream.registry.sealing import KEY_BYTES, KEY_ID, LocalKey, Place, Token
-from pushrail_stream.settings.partitions import PARTITION
+from pushrail_stream.registry.sealing import KEY_BYTES, LocalKey, Place, Token
 from pushrail_stream.settings.problems import sentence
+from pushrail_stream.settings.values import KMS_KEY_ARN, SEALING_KEY_ID
 
-_KMS_ARN: Final = re.compile(rf"arn:{PARTITION}:kms:[a-z0-9-]+:[0-9]{{12}}:key/([A-Za-z0-9-]{{1,64}})")
-"""A key's ARN. An alias may come to mean another key, and what the first one sealed would not open."""
 _ENV: Final = "env:"
 _AWS_KMS: Final = "aws-kms:"
 _CUT_OFF: Final = "is not what `destinations seal` wrote: it was cut off or changed"
@@ -46,13 +43,6 @@ class KeyFacts(NamedTuple):
     """RFC 3339; empty when unknown."""
 
 
-def check_kms_arn(arn: str) -> str:
-    """The ARN of a KMS key, not of an alias; raises ValueError."""
-    if not _KMS_ARN.fullmatch(arn):
-        raise ValueError("must be the ARN of a KMS key: arn:aws:kms:REGION:ACCOUNT:key/ID")
-    return arn
-
-
 def _check_key(text: str) -> str:
     try:
         if len(b64decode(text, validate=True)) == KEY_BYTES:
@@ -62,18 +52,11 @@ def _check_key(text: str) -> str:
     raise ValueError(f"must be {KEY_BYTES} bytes in base64")
 
 
-def check_key_id(key_id: str) -> str:
-    """A key's id; raises ValueError."""
-    if not KEY_ID.fullmatch(key_id):
-        raise ValueError("must be 1 to 64 letters, digits, '.', '_' and '-'")
-    return key_id
-
-
 class _Key(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     key: Annotated[str, AfterValidator(_check_key)] | None = Field(default=None, repr=False)
-    kms: Annotated[str, AfterValidator(check_kms_arn)] | None = None
+    kms: Annotated[str, AfterValidator(KMS_KEY_ARN.check)] | None = None
     created: str = ""
 
     @model_validator(mode="after")
@@ -87,7 +70,7 @@ class _Keys(BaseModel):
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     primary: str
-    keys: dict[Annotated[str, AfterValidator(check_key_id)], _Key]
+    keys: dict[Annotated[str, AfterValidator(SEALING_KEY_ID.check)], _Key]
 
     @model_validator(mode="after")
     def _check_primary(self) -> Self:
@@ -241,6 +224,6 @@ def _parse(where: str, content: bytes) -> _Keys:
         problem = error.errors()[0]
         is_unknown = problem["type"] == "extra_forbidden"
         path = problem["loc"][:-1] if is_unknown else problem["loc"]
-        field = ".".join(str(part) for part in path if part != "[key]" and KEY_ID.fullmatch(str(part)))
+        field = ".".join(str(part) for part in path if part != "[key]" and SEALING_KEY_ID.pattern.fullmatch(str(part)))
         what = ": ".join(part for part in (field, "has an unknown field" if is_unknown else sentence(problem)) if part)
         raise UsageError(f"{where}: {what} (secrets.keyring)") from None

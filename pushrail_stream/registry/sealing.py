@@ -19,15 +19,16 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.ports.secrets import MasterKey
+from pushrail_stream.settings.values import SEALING_KEY_ID
 
-KEY_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 """96 bits, random: what GCM is made for (NIST SP 800-38D, 8.2.2). A master key may wrap 2^32 data keys so."""
 _TAG_BYTES: Final = 16
 VERSION: Final = "sealed:1"
 """The beginning of every token."""
-_TOKEN: Final = re.compile(rf"{VERSION}:({KEY_ID.pattern}):([A-Za-z0-9_-]{{16,8192}}):([A-Za-z0-9_-]{{38,2048}})")
+_KEY_ID: Final = SEALING_KEY_ID.pattern.pattern
+_TOKEN: Final = re.compile(rf"{VERSION}:({_KEY_ID}):([A-Za-z0-9_-]{{16,8192}}):([A-Za-z0-9_-]{{38,2048}})")
 
 
 class Place(NamedTuple):

@@ -21,7 +21,6 @@ from pushrail_stream.settings.model import (
     Settings,
     StsSettings,
     TopicsSettings,
-    check_vendor,
 )
 from pushrail_stream.settings.source import (
     CONFIG_VARIABLE,
@@ -51,7 +50,6 @@ __all__ = [
     "StsSettings",
     "TopicsSettings",
     "UsageError",
-    "check_vendor",
     "load_settings",
     "read_settings",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -14,33 +13,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES
 from pushrail_stream.settings.client import ClientProperties
-from pushrail_stream.settings.partitions import PARTITION
+from pushrail_stream.settings.values import KMS_KEY_ARN, REGION, TOPIC, VARIABLE, VENDOR
 
-_TOPIC: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")
-_VENDOR: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_KMS_KEY: Final = re.compile(rf"aws-kms:arn:{PARTITION}:kms:[a-z0-9-]+:[0-9]{{12}}:key/[A-Za-z0-9-]{{1,64}}")
-_VARIABLE: Final = re.compile(r"env:[A-Z_][A-Z0-9_]*")
-_REGION: Final = re.compile(r"[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}")
-
-
-def _check_topic(name: str) -> str:
-    """Kafka's own rule for topic names (org.apache.kafka.common.internals.Topic)."""
-    if not _TOPIC.fullmatch(name) or name in {".", ".."}:
-        raise ValueError("must be a Kafka topic name: 1 to 249 letters, digits, '.', '_' and '-'")
-    return name
-
-
-def check_vendor(vendor: str) -> str:
-    """The vendor's name as it is; raises ``ValueError`` when it is none."""
-    if not _VENDOR.fullmatch(vendor):
-        raise ValueError("must be 1 to 64 letters, digits, '.', '_' and '-'")
-    return vendor
-
-
-def _check_region(region: str) -> str:
-    if not _REGION.fullmatch(region):
-        raise ValueError("must be an AWS region such as us-east-1")
-    return region
+_KMS: Final = "aws-kms:"
 
 
 def _check_endpoint(url: str) -> str:
@@ -59,9 +34,9 @@ def _check_endpoint(url: str) -> str:
 def _check_keyring(where: str) -> str:
     if where.lstrip().startswith("{") or not where.isprintable():
         raise ValueError("must say where the keyring is, not what it holds: a path, env:NAME or aws-kms:ARN")
-    if where.startswith("aws-kms:") and not _KMS_KEY.fullmatch(where):
+    if where.startswith(_KMS) and not KMS_KEY_ARN.pattern.fullmatch(where.removeprefix(_KMS)):
         raise ValueError("must name a KMS key by its ARN: aws-kms:arn:aws:kms:REGION:ACCOUNT:key/ID")
-    if where.startswith("env:") and not _VARIABLE.fullmatch(where):
+    if where.startswith("env:") and not VARIABLE.pattern.fullmatch(where):
         raise ValueError("must name an environment variable in capitals: env:NAME")
     return _check_text(where)
 
@@ -73,7 +48,7 @@ def _check_text(text: str) -> str:
 
 
 Text = Annotated[str, AfterValidator(_check_text)]
-Topic = Annotated[str, AfterValidator(_check_topic)]
+Topic = Annotated[str, AfterValidator(TOPIC.check)]
 Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 Seconds = Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)]
 """More than nothing and at most a week, which is also how long Kafka keeps an idle group's offsets."""
@@ -211,7 +186,7 @@ class StsSettings(_Section):
     """How customers' roles are assumed: our own region's endpoint."""
 
     endpoint_url: Endpoint | None = None
-    region: Annotated[str, AfterValidator(_check_region)] = "us-east-1"
+    region: Annotated[str, AfterValidator(REGION.check)] = "us-east-1"
     session_policy: bool = True
     """Whether each session is confined to its destination's bus."""
     max_calls_per_second: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 100.0
@@ -285,7 +260,7 @@ class Settings(BaseSettings):
         env_ignore_empty=True, env_parse_none_str="null",
     )  # fmt: skip
 
-    vendor: Annotated[str, AfterValidator(check_vendor)] | None = None
+    vendor: Annotated[str, AfterValidator(VENDOR.check)] | None = None
     """Whose events these are, unless a record's header says otherwise; without it every record needs the header."""
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicsSettings = TopicsSettings()

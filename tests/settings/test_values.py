@@ -7,7 +7,7 @@ import re
 import pytest
 from botocore.session import get_session
 
-from pushrail_stream.settings.partitions import PARTITION, partition_of
+from pushrail_stream.settings.values import PARTITION, partition_of
 
 
 def test_every_partition_of_botocore_is_known_and_no_other() -> None:

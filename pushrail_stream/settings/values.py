@@ -1,0 +1,100 @@
+"""The rule for each kind of value, once for settings, documents, options, API keys and templates.
+
+No message quotes the value: it may be a misplaced secret.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, NamedTuple
+
+_DEFAULT_PARTITION: Final = "aws"
+"""The partition that botocore presumes for a region that fits no partition's pattern."""
+
+
+@cache
+def _partitions() -> dict[str, re.Pattern[str]]:
+    """AWS's partitions, each with the pattern of its regions, from botocore's data file.
+
+    A partition is a separate cloud: no credentials and no roles are valid in another one. The file is read without
+    loading botocore.
+    """
+    data: dict[str, Any] = json.loads(files("botocore").joinpath("data", "partitions.json").read_bytes())
+    return {str(partition["id"]): re.compile(partition["regionRegex"]) for partition in data["partitions"]}
+
+
+def partition_of(region: str) -> str:
+    """The partition of a region, as ARNs name it."""
+    return next((name for name, pattern in _partitions().items() if pattern.match(region)), _DEFAULT_PARTITION)
+
+
+class Rule(NamedTuple):
+    """A pattern that a value must match as a whole, and the requirement in words."""
+
+    pattern: re.Pattern[str]
+    requirement: str
+    """Completes the sentence "must be ..."."""
+
+    def check(self, value: str) -> str:
+        """Return the value. Raises ``ValueError`` when it breaks the rule."""
+        if not self.pattern.fullmatch(value):
+            raise ValueError(f"must be {self.requirement}")
+        return value
+
+
+def _rule(pattern: str, requirement: str) -> Rule:
+    return Rule(re.compile(pattern, re.ASCII), requirement)
+
+
+PARTITION: Final = f"(?:{'|'.join(re.escape(name) for name in _partitions())})"
+"""A regular expression for the partition in an ARN."""
+_REGION: Final = "[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}"
+_ACCOUNT: Final = "[0-9]{12}"
+_BUS_NAME: Final = "[._A-Za-z0-9-]{1,256}"
+_ROLE_CHARACTER: Final = r"[\w+=,.@-]"
+
+VENDOR: Final = _rule("[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, '.', '_' and '-'")
+CUSTOMER: Final = Rule(re.compile("[^\ud800-\udfff]{1,256}"), "1 to 256 characters of UTF-8")
+"""A customerExternalId. A lone surrogate has no UTF-8."""
+TOPIC: Final = _rule(
+    r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}", "a Kafka topic name: 1 to 249 letters, digits, '.', '_' and '-'"
+)
+"""Kafka's own rule (org.apache.kafka.common.internals.Topic)."""
+DESTINATION_ID: Final = _rule(
+    "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit"
+)
+EVENT_TYPE_PATTERN: Final = Rule(
+    re.compile(r"\*|[^*]{1,126}\.\*|[^*]{1,128}", re.DOTALL), "an event type of 1 to 128 characters, prefix.* or *"
+)
+
+REGION: Final = _rule(_REGION, "an AWS region such as us-east-1")
+ACCOUNT: Final = _rule(_ACCOUNT, "an AWS account id of 12 digits")
+NEW_BUS: Final = _rule(f"(?!default$){_BUS_NAME}", "1 to 256 letters, digits, '.', '_' and '-', not default")
+"""The name of a bus to be made. Every account has its default bus already, and "/" is for partners' buses."""
+BUS_ARN: Final = _rule(
+    f"arn:{PARTITION}:events:{_REGION}:{_ACCOUNT}:event-bus/{_BUS_NAME}",
+    "the full ARN of a bus: arn:aws:events:REGION:ACCOUNT:event-bus/NAME",
+)
+"""``NonPartnerEventBusNameOrArn`` of botocore's model of PutEvents, as a full ARN."""
+ROLE_NAME: Final = _rule(f"{_ROLE_CHARACTER}{{1,64}}", "1 to 64 letters, digits and any of _+=,.@-")
+ROLE_ARN: Final = _rule(
+    rf"arn:{PARTITION}:iam::{_ACCOUNT}:role/(?:{_ROLE_CHARACTER}|/){{1,576}}",
+    "the full ARN of a role: arn:aws:iam::ACCOUNT:role/NAME",
+)
+"""A path of at most 512 and a name of at most 64 characters (IAM and STS quotas)."""
+EXTERNAL_ID: Final = _rule(r"[\w+=,.@:/-]{2,1224}", "2 to 1224 letters, digits and any of _+=,.@:/-")
+"""``ExternalId`` of botocore's model of AssumeRole."""
+ACCESS_KEY_ID: Final = _rule("[A-Z0-9]{16,128}", "16 to 128 capital letters and digits")
+"""``AccessKeyId`` of botocore's model, in capitals as AWS makes them: most secrets do not pass for one."""
+KMS_KEY_ARN: Final = _rule(
+    rf"arn:{PARTITION}:kms:[a-z0-9-]+:{_ACCOUNT}:key/[A-Za-z0-9-]{{1,64}}",
+    "the ARN of a KMS key: arn:aws:kms:REGION:ACCOUNT:key/ID",
+)
+"""An alias does not pass: it may come to mean another key, which does not open what the first key sealed."""
+VARIABLE: Final = _rule("env:[A-Z_][A-Z0-9_]{0,127}", "env:NAME, with NAME in capitals")
+"""An environment variable. Capitals alone: a secret pasted behind ``env:`` does not pass for a name."""
+SEALING_KEY_ID: Final = VENDOR
+"""The id of a key in a keyring follows the same rule as a vendor."""
