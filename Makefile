@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The complete environment serves the sandbox too, where it is there.
+SANDBOX_STAMP := $(or $(wildcard $(STAMP)),$(VENV)/.installed-for-sandbox)
 
 .PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos soak sandbox format metrics lock clean
 
@@ -13,13 +15,22 @@ help: ## Show this help
 
 setup: $(STAMP) ## Make the virtual environment .venv with everything, from the lock
 
-$(STAMP): deploy/requirements-dev.lock pyproject.toml
+# Installs one lock and the package. $(call install,LOCK,OPTIONS OF PIP)
+define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "error: no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@echo "Installing into $(VENV) (once, a minute or two) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements-dev.lock
+	@echo "Installing $(1) into $(VENV), once ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(2) --require-hashes -r $(1)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
+endef
+
+$(STAMP): deploy/requirements-dev.lock pyproject.toml
+	$(call install,deploy/requirements-dev.lock)
+
+# Without compiling: the sandbox imports a small part of what it installs.
+$(VENV)/.installed-for-sandbox: deploy/requirements-sandbox.lock pyproject.toml
+	$(call install,deploy/requirements-sandbox.lock,--no-compile)
 
 check: $(STAMP) ## Format, lint, types, layers and dependencies
 	$(BIN)/ruff format --check .
@@ -53,7 +64,7 @@ bench-observe: $(STAMP) ## Measure what metrics and logs cost per event, and a s
 bench-registry: $(STAMP) ## Measure what many destinations cost to load and to change (options: ARGS=...)
 	@$(BIN)/python -m tests.bench.registry $(ARGS)
 
-sandbox: $(STAMP) ## See it work: an embedded Kafka and AWS, events for several customers (options: ARGS=--keep)
+sandbox: $(SANDBOX_STAMP) ## See it work: an embedded Kafka and AWS, events for several customers (options: ARGS=--keep)
 	@$(BIN)/pushrail-stream sandbox $(ARGS)
 
 format: $(STAMP) ## Format the code
@@ -67,6 +78,7 @@ lock: $(STAMP) ## Write the locks under deploy/ anew, with hashes and without in
 	$(PYTHON) -m venv $(VENV)/lock && $(VENV)/lock/bin/pip install --quiet uv
 	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header --group dev --extra sandbox --extra tracing pyproject.toml -o deploy/requirements-dev.lock
 	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c deploy/requirements-dev.lock --extra tracing pyproject.toml -o deploy/requirements.lock
+	$(VENV)/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header -c deploy/requirements-dev.lock --group build --extra sandbox pyproject.toml -o deploy/requirements-sandbox.lock
 
 clean: ## Remove the virtual environment and everything the tools left
 	rm -rf $(VENV) .cache .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
