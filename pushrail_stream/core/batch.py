@@ -1,41 +1,59 @@
-"""A batch: 1 to 10 deliveries of one destination that fit one PutEvents call."""
+"""A batch: deliveries of one destination that fit one call to its bus."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES, Entry, render
 
 Flush = Literal["entries", "bytes", "time", "retry", "alone"]
 """Why a batch left: it was full (by entries or bytes), its first entry had waited long enough, a retry in it was due,
 or its entry has to go alone because a batch was refused as a whole."""
 
 
+class CallLimits(NamedTuple):
+    """The most that one call to a bus carries."""
+
+    max_entries: int
+    max_bytes: int
+    """Sum of the entries' sizes, as the bus counts them."""
+
+    def within(self, other: CallLimits) -> CallLimits:
+        """The limits that respect both."""
+        return CallLimits(min(self.max_entries, other.max_entries), min(self.max_bytes, other.max_bytes))
+
+    def including(self, other: CallLimits) -> CallLimits:
+        """The limits that allow what either allows."""
+        return CallLimits(max(self.max_entries, other.max_entries), max(self.max_bytes, other.max_bytes))
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one attempt carries. One that is empty, mixed or over AWS's limits cannot be made."""
+    """The content of one call. A batch that is empty, mixed or over the limits cannot be made."""
 
     destination: Destination
     deliveries: tuple[Delivery, ...]
+    limits: CallLimits
     flush: Flush = "time"
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.deliveries) <= MAX_ENTRIES:
-            raise ValueError(f"a batch has 1 to {MAX_ENTRIES} deliveries, not {len(self.deliveries)}")
+        max_entries, max_bytes = self.limits
+        if not 1 <= len(self.deliveries) <= max_entries:
+            raise ValueError(f"a batch has 1 to {max_entries} deliveries, not {len(self.deliveries)}")
         size = 0
         for delivery in self.deliveries:
             if delivery.destination_id != self.destination.id:
                 raise ValueError(f"{delivery} is not for {self.destination.id}")
             size += delivery.size
-        if size > MAX_REQUEST_BYTES:
-            raise ValueError(f"a batch has at most {MAX_REQUEST_BYTES} bytes, not {size}")
+        if size > max_bytes:
+            raise ValueError(f"a batch has at most {max_bytes} bytes, not {size}")
 
-    def entries(self) -> list[Entry]:
-        """The entries to send, in the order of the deliveries."""
-        return [render(delivery.event, self.destination) for delivery in self.deliveries]
+    @property
+    def size(self) -> int:
+        """Sum of the entries' sizes in bytes, as the bus counts them."""
+        return sum(delivery.size for delivery in self.deliveries)
 
     def is_revoked(self) -> bool:
         """Whether one of its deliveries belongs to a partition that is being given back."""

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from typing import Final, final
 
 from pushrail_stream.core.backlog import Backlog
-from pushrail_stream.core.batch import Batch, Flush
+from pushrail_stream.core.batch import Batch, CallLimits, Flush
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES
 from pushrail_stream.core.suspension import LAST_PROBE_SECS, Suspension
 from pushrail_stream.core.throughput import Throughput
 from pushrail_stream.core.window import Window
@@ -46,17 +45,22 @@ called: by then nothing has come for a probe's longest pause, so its events go t
 class LaneLimits:
     """When a batch is full, how long its first entry waits for company, and how long a delivery may wait at all."""
 
-    max_entries: int = MAX_ENTRIES
+    max_entries: int = 10
     max_bytes: int = 1_000_000
-    """Below AWS's 1,048,576: an event near the limit can be accepted and then vanish at the target (facts 1.2)."""
+    """Both are our own limits. A bus that takes less gets less."""
     flush_secs: float = 0.1
     hold_secs: float = 10.0
 
     def __post_init__(self) -> None:
-        if not (1 <= self.max_entries <= MAX_ENTRIES and 1 <= self.max_bytes <= MAX_REQUEST_BYTES):
-            raise ValueError(f"a batch has at most {MAX_ENTRIES} entries and {MAX_REQUEST_BYTES} bytes")
+        if self.max_entries < 1 or self.max_bytes < 1:
+            raise ValueError("a batch has at least one entry, and an entry at least one byte")
         if not 0 <= self.flush_secs <= self.hold_secs:
             raise ValueError(f"the first entry of a batch cannot wait {self.flush_secs} seconds")
+
+    @property
+    def call(self) -> CallLimits:
+        """The most that we put into one call."""
+        return CallLimits(self.max_entries, self.max_bytes)
 
 
 @final
@@ -64,12 +68,29 @@ class Lane:
     """A destination's deliveries that are not settled and not in flight, and what its bus showed of itself."""
 
     __slots__ = (
-        "_asked_at", "_behind_since", "_called_at", "_fresh", "_fresh_bytes", "_limits", "_look_at", "_order",
-        "_waiting", "backlog", "destination", "in_flight", "is_shut", "max_bytes", "next_call_at", "suspension",
-        "throughput", "window",
+        "_asked_at",
+        "_behind_since",
+        "_bus_limits",
+        "_called_at",
+        "_fresh",
+        "_fresh_bytes",
+        "_limits",
+        "_look_at",
+        "_order",
+        "_waiting",
+        "_widest",
+        "backlog",
+        "call_limits",
+        "destination",
+        "in_flight",
+        "is_shut",
+        "next_call_at",
+        "suspension",
+        "throughput",
+        "window",
     )  # fmt: skip
 
-    def __init__(self, destination: Destination, limits: LaneLimits) -> None:
+    def __init__(self, destination: Destination, limits: LaneLimits, bus_limits: CallLimits) -> None:
         self.destination = destination
         self.in_flight = 0
         """Batches taken and not yet finished."""
@@ -77,8 +98,9 @@ class Lane:
         """Before this moment no call is made."""
         self.is_shut = False
         """Whether no batch leaves because it is not known yet whether the bus exists."""
-        self.max_bytes = limits.max_bytes
-        """Largest batch, in bytes; some regions take less than others."""
+        self._bus_limits = self._widest = bus_limits
+        self.call_limits = limits.call.within(bus_limits)
+        """The most that is put into a batch, by our own limits and the bus's."""
         self.window = Window()
         self.suspension = Suspension()
         self.throughput = Throughput()
@@ -123,6 +145,12 @@ class Lane:
     def is_overfull(self) -> bool:
         """Whether no further delivery may wait for the suspended destination's probe."""
         return self.is_suspended and len(self) >= PROBE_ROOM
+
+    def adapt(self, bus_limits: CallLimits) -> None:
+        """Respect these limits of the bus from the next batch on. An entry that was queued before may exceed them."""
+        if bus_limits is not self._bus_limits:
+            self._bus_limits, self._widest = bus_limits, self._widest.including(bus_limits)
+            self.call_limits = self._limits.call.within(bus_limits)
 
     def shut(self, now: float) -> None:
         """Send nothing until it is known whether the bus exists. The question counts as a call of the bus."""
@@ -180,7 +208,7 @@ class Lane:
         self._called_at = now
         self._begin_asking(now)
         self.space_calls(now)
-        return Batch(self.destination, tuple(picked), flush)
+        return Batch(self.destination, tuple(picked), self._widest, flush)
 
     def space_calls(self, at: float) -> None:
         """A call is made at this moment: when the destination's rate allows the next one."""
@@ -251,15 +279,15 @@ class Lane:
 
     @property
     def _is_full(self) -> bool:
-        return len(self._fresh) >= self._limits.max_entries or self._fresh_bytes >= self.max_bytes
+        return len(self._fresh) >= self.call_limits.max_entries or self._fresh_bytes >= self.call_limits.max_bytes
 
     def _ripe(self, now: float) -> Flush | None:
         """Why a batch is to leave now; None when none is."""
         if self._is_probing_again:
             return "retry" if self._waiting[0][0] <= now else None
-        if len(self._fresh) >= self._limits.max_entries:
+        if len(self._fresh) >= self.call_limits.max_entries:
             return "entries"
-        if self._fresh_bytes >= self.max_bytes:
+        if self._fresh_bytes >= self.call_limits.max_bytes:
             return "bytes"
         if self._waiting and self._waiting[0][0] <= now:
             return "retry"
@@ -268,7 +296,7 @@ class Lane:
 
     def _pick(self, now: float) -> list[Delivery]:
         """Due retries first, for they are the oldest; then what is fresh, ripe or not."""
-        limits, picked, size = self._limits, list[Delivery](), 0
+        limits, picked, size = self.call_limits, list[Delivery](), 0
         waiting, fresh = self._waiting, self._fresh
         most = 1 if self.is_suspended else limits.max_entries
         while len(picked) < most:
@@ -276,7 +304,7 @@ class Lane:
             if not due and not fresh:
                 break
             candidate = waiting[0][2] if due else fresh[0]
-            if picked and size + candidate.size > self.max_bytes:
+            if picked and size + candidate.size > limits.max_bytes:
                 break
             size += candidate.size
             picked.append(candidate)

@@ -1,20 +1,16 @@
-"""Outcomes: what became of each entry in one attempt, read from what AWS answered.
+"""Outcomes: the result of one call to a bus, in words that every bus shares.
 
-Whose fault it is decides who waits: the entry's (rejected), the moment's (retryable), the destination's (blocked), the
-caller's speed (throttled). The table is facts/AWS: recorded replies, documentation and the botocore model.
+A bus translates the replies of its own protocol into these values. The cause of a failure decides what waits: the entry
+(rejected), the moment (retryable), the destination (blocked) or the caller's speed (throttled).
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
-
-from pushrail_stream.core.text import safe_message
 
 
 class Delivered(NamedTuple):
-    """EventBridge took the entry and named it."""
+    """The bus took the entry and named it."""
 
     event_id: str
 
@@ -25,7 +21,7 @@ class Retryable(NamedTuple):
     code: str
     message: str
     ours: bool = False
-    """Our own clock or base credentials are at fault: never a customer's dead letter, and somebody is to be told."""
+    """Our own clock, settings or credentials are at fault: an operator has to act, and no dead letter results."""
 
 
 class Throttled(NamedTuple):
@@ -43,7 +39,7 @@ class Rejected(NamedTuple):
 
 
 class Blocked(NamedTuple):
-    """The destination's fault: nothing can be delivered there until its owner mends it."""
+    """The destination's fault: nothing can be delivered there until its owner repairs it."""
 
     code: str
     message: str
@@ -61,142 +57,50 @@ class Split(NamedTuple):
 
 
 class Refresh(NamedTuple):
-    """The session's credentials are stale: get new ones and try the call again, once."""
+    """The call was refused for stale credentials, and the bus has dropped them: make the call once more."""
 
     code: str
     message: str
 
 
 class TooLarge(NamedTuple):
-    """The entries of the call have more bytes together than the region takes."""
+    """The entries have more bytes together than the bus takes in one call. The bus has lowered its limits."""
 
     code: str
     message: str
+
+
+Verdict = tuple[Outcome, ...] | Split | TooLarge | Refresh
+"""One outcome per entry, in order; or the reason why the outcomes come from further calls."""
+CallResult = Literal["answered", "failed", "invalid", "not_made"]
+"""``answered``: the reply has a result for each entry. ``failed``: the call failed as a whole. ``invalid``: the bus
+refused the whole call as invalid; the event or the destination may be at fault. ``not_made``: there were no credentials
+to call with. After any but the first, all entries have the same outcome."""
+
+
+class Reply(NamedTuple):
+    """The answer to one call."""
+
+    verdict: Verdict
+    result: CallResult = "answered"
+    http_status: int | None = None
+    """None when no reply came: the outcome is then unknown."""
+    request_id: str | None = None
 
 
 BusStatus = Literal["there", "gone", "denied", "busy", "unknown"]
-"""Whether a bus exists; denied: its role may not ask (DescribeEventBus); busy: its account's quota for asking is used
-up; unknown: nobody answered, this time."""
-Verdict = tuple[Outcome, ...] | Split | TooLarge | Refresh
+"""Whether a bus exists. ``denied``: the destination's credentials do not allow the question. ``busy``: the quota for
+questions is used up. ``unknown``: no usable answer came this time."""
 
-
-class EntryResult(NamedTuple):
-    """One element of ``Entries`` in a reply: an event id, or a code and a message, or (a broken reply) nothing."""
-
-    event_id: str | None
-    code: str | None
-    message: str | None
-
-
+CONNECT_TIMEOUT: Final = "ConnectTimeout"
+READ_TIMEOUT: Final = "ReadTimeout"
 HOLD_EXCEEDED: Final = "HoldExceeded"
 """Code of a call that was cut off because its deliveries must not be held any longer."""
-
-
-class Answered(NamedTuple):
-    """EventBridge answered the call with a result per entry (HTTP 200)."""
-
-    entries: tuple[EntryResult, ...]
-    http_status: int
-    request_id: str | None
-
-
-Operation = Literal["PutEvents", "DescribeEventBus", "AssumeRole", "GetCallerIdentity", "Credentials"]
-
-
-class CallFailed(NamedTuple):
-    """The call as a whole failed. ``http_status`` is None when no reply came: the outcome is then unknown."""
-
-    operation: Operation
-    code: str
-    message: str
-    http_status: int | None = None
-    request_id: str | None = None
-
-    @property
-    def is_not_from_aws(self) -> bool:
-        """Whether a redirect or refusal came without AWS's own error: something on the way answered instead of AWS.
-
-        HTTP 413, 429 and 5xx do not count: from a proxy they mean the same as from AWS.
-        """
-        status = self.http_status or 0
-        is_refusal = _HTTP_REDIRECT <= status < _HTTP_FAILED and status not in {_HTTP_TOO_LARGE, _HTTP_TOO_MANY}
-        return is_refusal and self.code == str(status)
-
-
-Reply = Answered | CallFailed
-
-CREDENTIALS_MISSING: Final = "CredentialsMissing"
-"""The destination's own credentials could not be had, so no call was made."""
-BASE_CREDENTIALS_MISSING: Final = "BaseCredentialsMissing"
-"""We have no credentials of our own to call STS with."""
-AWS_SETTINGS_UNUSABLE: Final = "AwsSettingsUnusable"
-"""Our own settings of AWS's library (region, config file, CA bundle) cannot be used, so no call was made."""
-BASE_CREDENTIALS_DENIED: Final = "BaseCredentialsDenied"
-"""AssumeRole was denied for roles of several customers and granted for none: our identity may not call it."""
-SIGN_INS_QUEUED: Final = "SignInsQueued"
-"""More sign-ins are due than we make a second: it waits for its turn, and nothing has failed."""
-SEALING_KEY_MISSING: Final = "SealingKeyMissing"
-"""We lack the key that opens the destination's sealed secret."""
 BUS_NOT_FOUND: Final = "EventBusNotFound"
-"""The destination's bus does not exist, which only DescribeEventBus tells (facts 1.1)."""
-UNKNOWN_RESULT: Final = "UnknownResult"
-"""The reply says nothing about the entry."""
-OUR_POLICY_DENIED: Final = "OurPolicyDenied"
-"""A policy of ours denied the call: that of our VPC endpoint, or the one we give a role's session."""
-REFUSED_BEFORE_AWS: Final = "RefusedBeforeAws"
-"""Several destinations were refused without AWS's own error: a proxy or firewall on our side answers for AWS."""
-
-# Codes are written here without AWS's suffix "Exception": most exist with it and without (`_name_of`).
-_ENTRY_REJECTED: Final = frozenset({"MalformedDetail", "InvalidArgument", "RedactionFailure"})
-_ENTRY_BLOCKED: Final = frozenset(
-    {"NotAuthorizedForSource", "NotAuthorizedForDetailType", "AccessDenied", "InvalidAccountId"}
-)
-_CALL_INVALID: Final = frozenset({"Validation", "ValidationError", "Serialization"})
-_OVER_THE_LIMIT: Final = "Total size of the entries in the request is over the limit"
-"""The message of PutEvents about a request that is too large; its code is ValidationException."""
-_CALL_THROTTLED: Final = frozenset({"Throttling", "TooManyRequests", "RequestLimitExceeded", "SlowDown"})
-_CALL_BLOCKED: Final = frozenset(
-    {"AccessDenied", "NotAuthorized", "ResourceNotFound", "OptInRequired", "RegionDisabled", CREDENTIALS_MISSING}
-)
-_DENIED: Final = frozenset({"AccessDenied", "NotAuthorized"})
-"""With a role's session these may concern that session alone."""
-_SESSION_EXPIRED: Final = frozenset({"ExpiredToken"})
-_SIGNATURE_REFUSED: Final = frozenset(
-    {
-        "UnrecognizedClient",
-        "InvalidClientTokenId",
-        "InvalidSignature",
-        "SignatureDoesNotMatch",
-        "IncompleteSignature",
-        "MissingAuthenticationToken",
-    }
-)
-_LOOK_JUDGED: Final[Mapping[str, BusStatus]] = {"ResourceNotFound": "gone", "AccessDenied": "denied"}
-"""The refusals of DescribeEventBus that tell something about the bus."""
-_CLOCK: Final = ("signature expired", "signature not yet current")
-_OUR_POLICY: Final = re.compile(r"\b(?:no|explicit deny in a) (?:VPC endpoint|session) policy\b", re.IGNORECASE)
-"""How a denial names the policy that denied (IAM User Guide, "Troubleshoot access denied error messages")."""
-_CALL_OURS: Final = frozenset({"RequestExpired", "UnknownOperation", OUR_POLICY_DENIED, REFUSED_BEFORE_AWS})
-"""Our clock, our endpoint, our policy, our proxy."""
-_ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabled"})
-_ROLE_OURS: Final = (
-    _CALL_OURS
-    | _SESSION_EXPIRED
-    | _SIGNATURE_REFUSED
-    | {
-        BASE_CREDENTIALS_MISSING,
-        BASE_CREDENTIALS_DENIED,
-        AWS_SETTINGS_UNUSABLE,
-        SEALING_KEY_MISSING,
-        "MalformedPolicyDocument",
-        "PackedPolicyTooLarge",
-    }
-)
-_SILENCE: Final = frozenset({"ConnectTimeout", "ReadTimeout", HOLD_EXCEEDED})
-_HTTP_REDIRECT: Final = 300
-_HTTP_TOO_LARGE: Final = 413
-_HTTP_TOO_MANY: Final = 429
-_HTTP_FAILED: Final = 500
+"""Code of deliveries that are given up because their bus does not exist."""
+SIGN_INS_QUEUED: Final = "SignInsQueued"
+"""Code of deliveries that wait for their turn to sign in: nothing has failed."""
+_SILENCE: Final = frozenset({CONNECT_TIMEOUT, READ_TIMEOUT, HOLD_EXCEEDED})
 
 
 def asks_for_less(outcome: Outcome) -> bool:
@@ -208,152 +112,3 @@ def asks_for_less(outcome: Outcome) -> bool:
     if isinstance(outcome, Retryable):
         return outcome.code in _SILENCE
     return isinstance(outcome, Throttled)
-
-
-def is_ours(code: str) -> bool:
-    """Whether a delivery that waits for a retry with this code does so for our own fault.
-
-    The same codes are a destination's fault where they concern its own key pair; then nothing waits for a retry.
-    """
-    return _name_of(code) in _ROLE_OURS
-
-
-def is_invalid(reply: Reply) -> bool:
-    """Whether AWS found the request itself invalid. A proxy that finds it too large (HTTP 413) does not count."""
-    return isinstance(reply, CallFailed) and _name_of(reply.code) in _CALL_INVALID
-
-
-def judge(reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
-    """What a reply to a call of ``entries`` entries means for each of them.
-
-    ``assumed_role`` says how the call was signed, ``refreshed`` that its credentials were renewed for this very try.
-    """
-    match reply:
-        case Answered(results):
-            # Results are matched by position. A shorter reply leaves the rest without one; a longer one answers
-            # another call.
-            known = [_judge_entry(result) for result in results] if len(results) <= entries else []
-            if assumed_role and not refreshed and (denial := _denial_of_all(known)):
-                return Refresh(denial.code, denial.message)
-            unknown = Retryable(UNKNOWN_RESULT, f"the reply has {len(results)} results for {entries} entries")
-            return (*known, *[unknown] * (entries - len(known)))
-        case CallFailed(operation="PutEvents"):
-            verdict = _judge_call(reply, entries, assumed_role=assumed_role, refreshed=refreshed)
-        case CallFailed():  # pragma: no branch - mypy proves that there is no third case
-            verdict = _judge_sign_in(reply)
-    return verdict if isinstance(verdict, Split | TooLarge | Refresh) else (verdict,) * entries
-
-
-def judge_kept_session(reply: Reply, entries: int) -> Verdict:
-    """The same where the session has just replaced a refused one, so that there is no newer one yet.
-
-    Its denial counts against the destination. Its expiry does not: the next session may last.
-    """
-    if isinstance(reply, CallFailed) and _name_of(reply.code) in _SESSION_EXPIRED:
-        return (Retryable(reply.code, safe_message(reply.message)),) * entries
-    return judge(reply, entries, assumed_role=True, refreshed=True)
-
-
-def judge_look(failed: CallFailed | None) -> BusStatus:
-    """Whether the bus exists, by the reply to DescribeEventBus; ``failed`` is None when that named the bus."""
-    if failed is None:
-        return "there"
-    name = _name_of(failed.code)
-    if name in _LOOK_JUDGED:
-        return _LOOK_JUDGED[name]
-    return "busy" if _is_throttling(name) or failed.http_status == _HTTP_TOO_MANY else "unknown"
-
-
-def _judge_entry(result: EntryResult) -> Outcome:
-    if not result.code:
-        if result.event_id:
-            return Delivered(result.event_id)
-        return Retryable(UNKNOWN_RESULT, "the entry's result has neither EventId nor ErrorCode")
-    code, message = result.code, safe_message(result.message or "")
-    name = _name_of(code)
-    if name in _ENTRY_REJECTED:
-        return Rejected(code, message)
-    if name in _ENTRY_BLOCKED:
-        return Blocked(code, message)
-    if _is_throttling(name):
-        return Throttled(code, message)
-    # InternalFailure and the like, and whatever AWS thinks of next: it may be sent again.
-    return Retryable(code, message)
-
-
-def _denial_of_all(outcomes: list[Outcome]) -> Blocked | None:
-    """The first entry's denial when every entry was denied; else None."""
-    first = outcomes[0] if outcomes else None
-    if isinstance(first, Blocked) and all(
-        isinstance(one, Blocked) and _name_of(one.code) in _DENIED for one in outcomes
-    ):
-        return first
-    return None
-
-
-def _judge_call(
-    failed: CallFailed, entries: int, *, assumed_role: bool, refreshed: bool
-) -> Outcome | Split | TooLarge | Refresh:
-    code, message, status = failed.code, safe_message(failed.message), failed.http_status
-    name = _name_of(code)
-    if name in _CALL_INVALID and _OVER_THE_LIMIT in message:
-        return TooLarge(code, message)
-    if name in _CALL_INVALID or status == _HTTP_TOO_LARGE:
-        return Split(code, message) if entries > 1 else Rejected(code, message)
-    if _is_throttling(name) or status == _HTTP_TOO_MANY:
-        return Throttled(code, message)
-    if ours := _our_fault(name, code, message):
-        return ours
-    if name in _SESSION_EXPIRED | _SIGNATURE_REFUSED:
-        return _judge_credentials(code, message, assumed_role=assumed_role, refreshed=refreshed)
-    if name in _DENIED and assumed_role and not refreshed:
-        # The customer may have revoked the role's sessions or recreated the role: a new session may be accepted.
-        return Refresh(code, message)
-    if name in _CALL_BLOCKED:
-        return Blocked(code, message)
-    # 5xx, time-outs, broken connections, answers that are not AWS's, and unknown codes.
-    return Retryable(code, message)
-
-
-def _our_fault(name: str, code: str, message: str) -> Retryable | None:
-    """The outcome of a call that failed because of our own clock, endpoint, proxy or policy; else None."""
-    if name in _CALL_OURS or (name in _SIGNATURE_REFUSED and message.lower().startswith(_CLOCK)):
-        return Retryable(code, message, ours=True)
-    if name == "AccessDenied" and _OUR_POLICY.search(message):
-        return Retryable(OUR_POLICY_DENIED, message, ours=True)
-    return None
-
-
-def _judge_credentials(code: str, message: str, *, assumed_role: bool, refreshed: bool) -> Outcome | Refresh:
-    if not assumed_role:
-        return Blocked(code, message)
-    if not refreshed:
-        return Refresh(code, message)
-    if _name_of(code) in _SESSION_EXPIRED:
-        return Blocked(code, message)
-    return Retryable(code, message, ours=True)
-
-
-def _judge_sign_in(failed: CallFailed) -> Outcome:
-    code, message = failed.code, safe_message(failed.message)
-    name = _name_of(code)
-    if failed.operation == "Credentials" and name in _CALL_BLOCKED:
-        return Blocked(code, message)
-    if ours := _our_fault(name, code, message):
-        return ours
-    if name in _ROLE_OURS:
-        return Retryable(code, message, ours=True)
-    if name in _ROLE_BLOCKED:
-        return Blocked(code, message)
-    if _is_throttling(name) or failed.http_status == _HTTP_TOO_MANY:
-        return Throttled(code, message)
-    return Retryable(code, message)
-
-
-def _name_of(code: str) -> str:
-    """An error code without "Exception": AWS spells most codes in both ways."""
-    return code.removesuffix("Exception")
-
-
-def _is_throttling(name: str) -> bool:
-    return name in _CALL_THROTTLED or name.startswith("RequestThrottled")

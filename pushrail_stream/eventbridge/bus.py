@@ -15,19 +15,23 @@ from aiobotocore.session import AioSession, get_session
 from botocore import UNSIGNED
 from botocore.exceptions import EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError
 
-from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.destination import AssumeRole, Destination
-from pushrail_stream.core.outcome import (
-    AWS_SETTINGS_UNUSABLE,
-    REFUSED_BEFORE_AWS,
-    BusStatus,
-    CallFailed,
-    Reply,
-    judge_look,
-)
+from pushrail_stream.core.event import Event
+from pushrail_stream.core.outcome import BusStatus, Reply
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import KeySource, key_source
 from pushrail_stream.eventbridge.endpoint import Endpoint
+from pushrail_stream.eventbridge.entry import RegionLimits, entry_size, render_batch
+from pushrail_stream.eventbridge.error_codes import (
+    AWS_SETTINGS_UNUSABLE,
+    REFUSED_BEFORE_AWS,
+    CallFailed,
+    CallReply,
+    interpret,
+    is_ours,
+    judge_look,
+)
 from pushrail_stream.eventbridge.sign_in import SignInService
 from pushrail_stream.eventbridge.signing import DESCRIBE_EVENT_BUS, Keys, Signer, SigV4Clock
 from pushrail_stream.eventbridge.single_flight import SingleFlight
@@ -161,6 +165,7 @@ class EventBridge:
             now=now,
             max_calls_per_second=options.sts_max_calls_per_second,
         )
+        self._region_limits = RegionLimits()
         self._accesses: dict[str, _Access] = {}
         self._swept_at = 0.0
 
@@ -173,8 +178,32 @@ class EventBridge:
         async with AsyncExitStack() as stack:
             yield cls(options, get_session(), stack, now)
 
-    async def put(self, batch: Batch) -> Reply:
-        """One PutEvents call for the batch, signed with its destination's credentials; the first signs in before it."""
+    def limits(self, destination: Destination) -> CallLimits:
+        """The limits of PutEvents in the destination's region."""
+        return self._region_limits.of(destination.region)
+
+    def size(self, event: Event, destination: Destination) -> int:
+        """Bytes that AWS counts for the event's entry."""
+        return entry_size(event, destination)
+
+    def is_own_fault(self, code: str) -> bool:
+        """Whether a delivery that waits for a retry with this code does so for our own fault."""
+        return is_ours(code)
+
+    async def put(self, batch: Batch, *, refreshed: bool) -> Reply:
+        """Put the batch's events, as `ports.Bus` describes."""
+        destination = batch.destination
+        return interpret(
+            await self.call(batch),
+            batch,
+            assumed_role=isinstance(destination.auth, AssumeRole),
+            refreshed=refreshed,
+            renew=lambda: self.renew_session(destination),
+            limits=self._region_limits,
+        )
+
+    async def call(self, batch: Batch) -> CallReply:
+        """Make one PutEvents call for the batch, signed with its destination's credentials; sign in first if needed."""
         destination = batch.destination
         access = self._access(destination)
         keys = await access.source.keys(access.used_at)
@@ -186,7 +215,7 @@ class EventBridge:
         signer = access.signer
         if signer is None or signer.keys is not keys:
             signer = access.signer = Signer(keys, endpoint)
-        reply = await endpoint.put_events(batch.entries(), signer, self._stamps.read()[1])
+        reply = await endpoint.put_events(render_batch(batch), signer, self._stamps.read()[1])
         access.signed_by = keys
         if not isinstance(reply, CallFailed):
             endpoint.refusals.answered()
@@ -202,7 +231,7 @@ class EventBridge:
         return self._sign_in.sign_ins
 
     def renew_session(self, destination: Destination) -> bool:
-        """The `put` that has just returned was refused for its session. Whether the next one has a newer session.
+        """The `call` that has just returned was refused for its session. Whether the next one has a newer session.
 
         Only the session that signed that call is dropped: of many calls in flight with one session the first refusal
         replaces it, and those that come later leave the new one alone.

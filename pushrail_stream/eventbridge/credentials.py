@@ -13,7 +13,12 @@ import re
 from typing import Final, Protocol
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Secret
-from pushrail_stream.core.outcome import CREDENTIALS_MISSING, SEALING_KEY_MISSING, SIGN_INS_QUEUED, CallFailed
+from pushrail_stream.eventbridge.error_codes import (
+    CREDENTIALS_MISSING,
+    SEALING_KEY_MISSING,
+    SIGN_INS_QUEUED,
+    CallFailed,
+)
 from pushrail_stream.eventbridge.sign_in import SignInService
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
 from pushrail_stream.eventbridge.single_flight import SingleFlight

@@ -24,11 +24,19 @@ import aiohttp
 import orjson
 from botocore.auth import _host_from_url  # type: ignore[attr-defined]
 
-from pushrail_stream.core.entry import MAX_ENTRIES, Entry
-from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, EntryResult, Operation, Reply
 from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.entry import Entry
+from pushrail_stream.eventbridge.error_codes import (
+    UNKNOWN_RESULT,
+    Answered,
+    CallFailed,
+    CallReply,
+    EntryResult,
+    Operation,
+)
 from pushrail_stream.eventbridge.http import Http, HttpReply
 from pushrail_stream.eventbridge.signing import Signer, SigV4Time
+from pushrail_stream.settings.eventbridge import MAX_ENTRIES
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -55,7 +63,7 @@ class Endpoint:
             url += "/"
         return cls(client, await Http.of(client, url, timeout), user_agent=user_agent)
 
-    async def put_events(self, entries: list[Entry], signer: Signer, stamp: SigV4Time) -> Reply:
+    async def put_events(self, entries: list[Entry], signer: Signer, stamp: SigV4Time) -> CallReply:
         """One PutEvents call; it raises for nothing that AWS or the network does."""
         body = orjson.dumps({"Entries": entries})
         reply = await self._http.post("PutEvents", signer.headers(body, stamp), body)
@@ -106,7 +114,7 @@ _MAX_ID_LENGTH: Final = 256
 """Characters kept of an event id; AWS's have 36."""
 
 
-def read_results(reply: HttpReply) -> Reply:
+def read_results(reply: HttpReply) -> CallReply:
     """The reply to PutEvents. A 200 without a body is no success, although botocore reads it as ``{}``."""
     if reply.status != _OK:
         return _refusal("PutEvents", reply)

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
 import aiohttp
 from botocore.exceptions import BotoCoreError
 
-from pushrail_stream.core.outcome import CallFailed, Operation
 from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.error_codes import CallFailed, Operation
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient

@@ -24,8 +24,8 @@ from aiobotocore.session import get_session
 from botocore.credentials import Credentials
 from botocore.exceptions import ProxyConnectionError
 
-from pushrail_stream.core.outcome import BASE_CREDENTIALS_MISSING, CallFailed
 from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_MISSING, CallFailed
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
 from pushrail_stream.eventbridge.sts import StsEndpoint, StsOptions
 

@@ -11,14 +11,14 @@ from typing import final
 from aiobotocore.session import AioSession
 
 from pushrail_stream.core.destination import AssumeRole
-from pushrail_stream.core.outcome import (
+from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.error_codes import (
     BASE_CREDENTIALS_DENIED,
     SIGN_INS_QUEUED,
     UNKNOWN_RESULT,
     CallFailed,
     is_ours,
 )
-from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.http import network_failure
 from pushrail_stream.eventbridge.own_identity import DeniedRoles, OwnKeys
 from pushrail_stream.eventbridge.signing import Keys

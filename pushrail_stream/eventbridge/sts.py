@@ -24,8 +24,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.parsers import create_parser
 
-from pushrail_stream.core.outcome import AWS_SETTINGS_UNUSABLE, UNKNOWN_RESULT, CallFailed
 from pushrail_stream.core.text import safe_message
+from pushrail_stream.eventbridge.error_codes import AWS_SETTINGS_UNUSABLE, UNKNOWN_RESULT, CallFailed
 from pushrail_stream.eventbridge.http import Http, HttpReply, safe_id
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
 

@@ -17,13 +17,13 @@ from typing import Final, Literal
 from aiobotocore.session import AioSession, get_session
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
-from pushrail_stream.core.entry import render
 from pushrail_stream.core.event import Event, Undecodable, decode
-from pushrail_stream.core.outcome import CallFailed, EntryResult
 from pushrail_stream.core.text import format_rfc3339, safe_message
 from pushrail_stream.eventbridge.bus import Endpoints, EventBridgeOptions
 from pushrail_stream.eventbridge.credentials import session_name, session_policy
 from pushrail_stream.eventbridge.endpoint import Endpoint
+from pushrail_stream.eventbridge.entry import render
+from pushrail_stream.eventbridge.error_codes import CallFailed, EntryResult
 from pushrail_stream.eventbridge.own_identity import PATIENCE_SECS, OwnKeys
 from pushrail_stream.eventbridge.signing import DESCRIBE_EVENT_BUS, Keys, Signer, SigV4Clock, checked_keys
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, final
 
-from pushrail_stream.core.entry import MAX_REQUEST_BYTES
 from pushrail_stream.core.pacing import TokenBucket
 from pushrail_stream.ingest.errors import HttpProblem
 from pushrail_stream.ingest.openapi import MAX_EVENTS
+from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 
 MAX_HEAD_BYTES: Final = 16 * 2**10
 """Of a request: its line and its headers."""

@@ -15,12 +15,10 @@ from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery
-from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import (
     HOLD_EXCEEDED,
     Blocked,
-    CallFailed,
     Outcome,
     Refresh,
     Rejected,
@@ -28,12 +26,7 @@ from pushrail_stream.core.outcome import (
     Retryable,
     Split,
     TooLarge,
-    Verdict,
-    is_invalid,
-    judge,
-    judge_kept_session,
 )
-from pushrail_stream.core.request_limits import RequestLimits
 from pushrail_stream.core.retry import Decision, RetryInMemory
 from pushrail_stream.core.signals import Attempted, EntryAttempted
 from pushrail_stream.pipeline.bus_monitor import BusMonitor
@@ -55,7 +48,6 @@ class Calls:
     health: Health
     conclude: Conclude
     bus_monitor: BusMonitor
-    request_limits: RequestLimits
     clock: Clock
     observe: Observer
     is_pressed: Callable[[float], bool]
@@ -63,14 +55,13 @@ class Calls:
 
 
 class _Call(NamedTuple):
-    """One PutEvents call that has ended."""
+    """One call that has ended."""
 
     batch: Batch
     at_ms: int
     secs: float
     """Duration."""
     reply: Reply
-    verdict: Verdict
 
 
 @final
@@ -93,17 +84,20 @@ class Attempt:
     async def run(self) -> None:
         """Make the calls; afterwards every delivery is settled, handed over or back in its lane."""
         call = await self._call(self._batch)
-        if isinstance(call.verdict, Refresh):
-            self._put_off(call, call.verdict)
+        if isinstance(call.reply.verdict, Refresh):
+            self._put_off(call, call.reply.verdict)
             if not await self._turn():
                 self._leave(self._batch.deliveries)
                 return
             call = await self._call(self._batch, refreshed=True)
-        if isinstance(call.verdict, TooLarge):
-            conclude, limit = self._calls.conclude, self._calls.request_limits.of(self._batch.destination.region)
-            self._tell(call, conclude.too_large(self._lane, self._batch, call.verdict, limit, self._loop.time()))
-        elif isinstance(call.verdict, Split):
-            self._put_off(call, call.verdict)
+        if isinstance(call.reply.verdict, TooLarge):
+            conclude, limits = self._calls.conclude, self._calls.bus.limits(self._batch.destination)
+            self._tell(
+                call,
+                conclude.too_large(self._lane, self._batch, call.reply.verdict, limits.max_bytes, self._loop.time()),
+            )
+        elif isinstance(call.reply.verdict, Split):
+            self._put_off(call, call.reply.verdict)
             await self._split()
         elif (rejected := _rejection(call)) and self._lane.suspension.refused():
             self._block([(call, rejected)])
@@ -115,12 +109,12 @@ class Attempt:
         refused: list[tuple[_Call, Rejected]] = []
         unsent = deque(self._batch.deliveries)
         while unsent and not self._is_over and await self._turn():
-            call = await self._call(Batch(self._batch.destination, (unsent.popleft(),), "alone"))
+            call = await self._call(Batch(self._batch.destination, (unsent.popleft(),), self._batch.limits, "alone"))
             if rejected := _rejection(call):
                 refused.append((call, rejected))
                 continue
             (entry,) = self._finish(call, _outcomes(call))
-            if isinstance(call.reply, CallFailed) and not isinstance(entry.outcome, Rejected):
+            if call.reply.result != "answered" and not isinstance(entry.outcome, Rejected):
                 self._leave(unsent, entry.decision)
                 break
         else:
@@ -153,26 +147,17 @@ class Attempt:
             delivery.attempts += 1
             if delivery.first_attempt_ms is None:
                 delivery.first_attempt_ms = at_ms
-        reply = await self._put(batch, self._until - started)
-        assumed_role = isinstance(batch.destination.auth, AssumeRole)
-        verdict = judge(reply, len(batch.deliveries), assumed_role=assumed_role, refreshed=refreshed)
-        if isinstance(verdict, Refresh) and not self._calls.bus.renew_session(batch.destination):
-            verdict = judge_kept_session(reply, len(batch.deliveries))
-        if isinstance(verdict, TooLarge) and not self._explains(batch):
-            verdict = Split(*verdict) if len(batch.deliveries) > 1 else (Rejected(*verdict),)
-        return _Call(batch, at_ms, self._loop.time() - started, reply, verdict)
+        reply = await self._put(batch, self._until - started, refreshed=refreshed)
+        return _Call(batch, at_ms, self._loop.time() - started, reply)
 
-    def _explains(self, batch: Batch) -> bool:
-        """Whether a smaller limit of the region explains that the batch is too large."""
-        return self._calls.request_limits.refused(batch.destination.region, sum(d.size for d in batch.deliveries))
-
-    async def _put(self, batch: Batch, secs: float) -> Reply:
+    async def _put(self, batch: Batch, secs: float, *, refreshed: bool) -> Reply:
         """One call, cut off when its time is over."""
         try:
             async with asyncio.timeout(secs):
-                return await self._calls.bus.put(batch)
+                return await self._calls.bus.put(batch, refreshed=refreshed)
         except TimeoutError:
-            return CallFailed("PutEvents", HOLD_EXCEEDED, f"no reply in the {secs:.1f} s that were left")
+            outcome = Retryable(HOLD_EXCEEDED, f"no reply in the {secs:.1f} s that were left")
+            return Reply((outcome,) * len(batch.deliveries), "failed")
 
     async def _turn(self) -> bool:
         """Wait until the destination's rate allows another call; whether there is time for one."""
@@ -233,13 +218,13 @@ class Attempt:
 
 def _outcomes(call: _Call) -> tuple[Outcome, ...]:
     """The outcomes of a call that no other follows."""
-    verdict = call.verdict
+    verdict = call.reply.verdict
     if isinstance(verdict, Split | TooLarge | Refresh):
         return (Retryable(verdict.code, verdict.message),) * len(call.batch.deliveries)
     return verdict
 
 
 def _rejection(call: _Call) -> Rejected | None:
-    """The outcome of a call with one entry that AWS found invalid; None of any other call."""
+    """The outcome of a call with one entry that the bus found invalid; None of any other call."""
     outcome = _outcomes(call)[0]
-    return outcome if is_invalid(call.reply) and isinstance(outcome, Rejected) else None
+    return outcome if call.reply.result == "invalid" and isinstance(outcome, Rejected) else None

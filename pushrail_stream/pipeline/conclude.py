@@ -9,7 +9,6 @@ from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import (
-    CallFailed,
     Delivered,
     NotDelivered,
     Outcome,
@@ -85,7 +84,7 @@ class Conclude:
         attempts = min(delivery.attempts for delivery, outcome in pairs if not isinstance(outcome, Delivered))
         delay_secs = backoff(attempts, self._jitter(), self._policy)
         pause_secs = max(0.0, lane.next_call_at - now)
-        if isinstance(reply, CallFailed):
+        if reply.result != "answered":
             return pause_secs if isinstance(outcomes[0], Throttled) else max(delay_secs, pause_secs)
         is_throttled = any(isinstance(outcome, Throttled) for outcome in outcomes)
         return min(delay_secs, LONGEST_PAUSE_SECS) if is_throttled else delay_secs
@@ -115,7 +114,7 @@ class Conclude:
         return decision
 
     def too_large(self, lane: Lane, batch: Batch, said: TooLarge, max_bytes: int, now: float) -> list[EntryAttempted]:
-        """The region takes only smaller requests: send again each delivery that fits one, and give up the others."""
+        """The bus takes only smaller calls: send again each delivery that fits one, and give up the others."""
         entries = list[EntryAttempted]()
         for delivery in batch.deliveries:
             fits = delivery.size <= max_bytes

@@ -17,7 +17,6 @@ from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.lane import ROOM, Lane
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
-from pushrail_stream.core.request_limits import RequestLimits
 from pushrail_stream.pipeline.attempt import Attempt, Calls
 from pushrail_stream.pipeline.bus_monitor import BusMonitor
 from pushrail_stream.pipeline.conclude import Conclude
@@ -80,14 +79,12 @@ class Dispatcher:
         self._bus_monitor = bus_monitor
         self._in_flight = in_flight
         self._limits = policy.lanes
-        self._request_limits = RequestLimits(policy.lanes.max_bytes)
         self._conclude = Conclude(settlement=settlement, policy=policy.retry, clock=ports.clock, jitter=ports.jitter)
         self._calls = Calls(
             bus=ports.bus,
             health=self._health,
             conclude=self._conclude,
             bus_monitor=bus_monitor,
-            request_limits=self._request_limits,
             clock=ports.clock,
             observe=ports.observe,
             is_pressed=self._is_pressed,
@@ -127,7 +124,8 @@ class Dispatcher:
 
         An entry that no request can hold is dead-lettered.
         """
-        max_bytes = self._request_limits.of(destination.region)
+        bus_limits = self._bus.limits(destination)
+        max_bytes = min(self._limits.max_bytes, bus_limits.max_bytes)
         if delivery.size > max_bytes:
             problem = f"the entry has {delivery.size} bytes; one request holds at most {max_bytes}"
             self._settlement.dead_letter(delivery, destination.bus_arn, "oversize", Problem("EntryTooLarge", problem))
@@ -135,7 +133,7 @@ class Dispatcher:
         now = self._loop.time()
         lane = self._lanes.get(destination.id)
         if lane is None:
-            lane = self._lanes[destination.id] = Lane(destination, self._limits)
+            lane = self._lanes[destination.id] = Lane(destination, self._limits, bus_limits)
         elif lane.destination is not destination:
             self._adopt(lane, destination)
         is_suspended = lane.is_suspended
@@ -212,7 +210,7 @@ class Dispatcher:
 
     def _pump(self, lane: Lane, now: float, room: int = ROOM) -> None:
         self._look_up(lane, now)
-        lane.max_bytes = self._request_limits.of(lane.destination.region)
+        lane.adapt(self._bus.limits(lane.destination))
         for delivery in lane.overdue(now, room):
             self._conclude.hold(lane, delivery, now)
         while (batch := lane.take(now)) is not None:

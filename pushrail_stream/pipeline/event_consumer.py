@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import final
 
 from pushrail_stream.core.delivery import Delivery, Problem
-from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
 from pushrail_stream.core.record import Record
@@ -21,6 +20,7 @@ class EventConsumer:
     """Takes the records of the events topic."""
 
     def __init__(self, ports: Ports, policy: Policy, admission: Admission, settlement: Settlement) -> None:
+        self._bus = ports.bus
         self._directory = ports.directory
         self._clock = ports.clock
         self._consumed = ports.consumed
@@ -44,7 +44,7 @@ class EventConsumer:
             now_ms = self._clock.now_ms()
             self._consumed(Consumed(event, record.origin, len(route), record.recorded_at_ms, now_ms))
         for destination in route:
-            size = entry_size(event, destination)
+            size = self._bus.size(event, destination)
             self._admission.admit(Delivery(event, record, destination.id, size, pending), destination)
         if not route:
             self._settle_unrouted(record, event, pending)

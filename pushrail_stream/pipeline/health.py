@@ -7,7 +7,7 @@ from typing import Final, final
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.lane import Lane
-from pushrail_stream.core.outcome import Blocked, CallFailed, Delivered, Outcome, Reply, Retryable, asks_for_less
+from pushrail_stream.core.outcome import Blocked, Delivered, Outcome, Reply, Retryable, asks_for_less
 from pushrail_stream.core.retry import RetryPolicy, backoff
 from pushrail_stream.core.signals import Resumed, Slowed, Suspended
 from pushrail_stream.ports.pipeline import Jitter, Observer
@@ -48,10 +48,10 @@ class Health:
     @staticmethod
     def _count_failure(lane: Lane, reply: Reply, outcomes: Sequence[Outcome]) -> bool:
         """Note whether the call failed as a whole; whether the one before it did too, so that the bus is ailing."""
-        if not isinstance(reply, CallFailed):
+        if reply.result == "answered":
             lane.window.answered()
             return False
-        is_ailing = reply.operation == "PutEvents" and isinstance(outcomes[0], Retryable)
+        is_ailing = reply.result != "not_made" and isinstance(outcomes[0], Retryable)
         return is_ailing and lane.window.failed()
 
     def clear(self, lane: Lane, now: float) -> None:

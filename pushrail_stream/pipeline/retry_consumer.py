@@ -10,11 +10,9 @@ from typing import final
 
 from pushrail_stream.core.delivery import Delivery, Problem, Replay
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.offsets import OffsetTracker
-from pushrail_stream.core.outcome import is_ours
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.pipeline.admission import Admission
 from pushrail_stream.pipeline.early_records import EarlyRecord, EarlyRecords
@@ -26,6 +24,7 @@ class RetryConsumer:
     """Takes the records of the retry topics."""
 
     def __init__(self, ports: Ports, policy: Policy, admission: Admission) -> None:
+        self._bus = ports.bus
         self._directory = ports.directory
         self._clock = ports.clock
         self._vendor = policy.vendor
@@ -57,7 +56,7 @@ class RetryConsumer:
         if pending is None:
             return
         destination = self._destination(destination_id, event)
-        size = 0 if destination is None else entry_size(event, destination)
+        size = 0 if destination is None else self._bus.size(event, destination)
         number, _ = self._tiers[record.topic]
         delivery = Delivery(event, original_of(record, headers.origin), destination_id, size, pending, number)
         delivery.attempts = headers.attempts
@@ -66,7 +65,7 @@ class RetryConsumer:
             delivery.replay = Replay(headers.replay, headers.replay_count or 1)
         if headers.error_code is not None:
             code, message = headers.error_code, headers.error_message or ""
-            delivery.problem = Problem(code, message, headers.request_id, is_ours(code))
+            delivery.problem = Problem(code, message, headers.request_id, self._bus.is_own_fault(code))
         self._admission.admit(delivery, destination)
 
     def _destination(self, destination_id: str, event: Event) -> Destination | None:
@@ -82,7 +81,7 @@ class RetryConsumer:
         first_ms, code, now_ms = headers.first_attempt_at_ms, headers.error_code, self._clock.now_ms()
         if first_ms is None:
             return None
-        waited_ms = max(0, now_ms - headers.failed_at_ms) if code is not None and is_ours(code) else 0
+        waited_ms = max(0, now_ms - headers.failed_at_ms) if code is not None and self._bus.is_own_fault(code) else 0
         return min(first_ms + waited_ms, now_ms)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import BusStatus, Reply
 from pushrail_stream.core.record import Headers, Partition
 from pushrail_stream.core.signals import Signal
@@ -14,26 +15,31 @@ from pushrail_stream.errors import OperatorError
 
 
 class Bus(Protocol):
-    """PutEvents, signed with the destination's own credentials."""
+    """The way to destinations' buses. It knows their protocol and signs with each destination's own credentials."""
 
-    async def put(self, batch: Batch) -> Reply:
-        """One attempt. Never raises for anything AWS or the network does: that is a `CallFailed`."""
+    def limits(self, destination: Destination) -> CallLimits:
+        """The most that one call to the destination's bus carries. Asked per delivery: the answer must cost nothing."""
+
+    def size(self, event: Event, destination: Destination) -> int:
+        """Bytes of the event's entry, as this bus counts them. Asked per delivery, before the entry is rendered."""
+
+    async def put(self, batch: Batch, *, refreshed: bool) -> Reply:
+        """Make one call with the batch; every failure of the bus or the network is an outcome, never an exception.
+
+        ``refreshed``: the call is made again because the one before was refused for stale credentials.
+        """
+
+    def is_own_fault(self, code: str) -> bool:
+        """Whether a delivery that waits for a retry with this code does so for our own fault."""
 
     async def sign_in(self, destination: Destination) -> bool:
-        """Whether there are credentials to call with; signs in when there are none. Never raises, like `put`."""
+        """Return whether there are credentials to call with; sign in when there are none. Never raises, like `put`."""
 
     async def look(self, destination: Destination) -> BusStatus:
-        """Whether the destination's bus exists. Never raises for anything AWS or the network does."""
+        """Return whether the destination's bus exists. Never raises, like `put`."""
 
     def forget(self, destination_id: str) -> None:
-        """The destination's document is gone: drop its session, and all else that is known of how to call for it."""
-
-    def renew_session(self, destination: Destination) -> bool:
-        """The `put` that has just returned was refused for its session. Whether the next one has a newer session.
-
-        False: that session was new already, so another one would be refused as well. Call it before anything else is
-        awaited. A late refusal of a session that has been replaced changes nothing.
-        """
+        """Drop the session and everything else that is known of a destination whose document is gone."""
 
 
 class PublishError(OperatorError):

@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pushrail_stream.core.entry import MAX_ENTRIES, MAX_REQUEST_BYTES
 from pushrail_stream.settings.client import ClientProperties
+from pushrail_stream.settings.eventbridge import MAX_ENTRIES, MAX_REQUEST_BYTES
 from pushrail_stream.settings.values import KMS_KEY_ARN, REGION, TOPIC, VARIABLE, VENDOR
 
 _KMS: Final = "aws-kms:"

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.offsets import OffsetTracker
 from tests.support.samples import DESTINATION, delivery, event, record
 
+LIMITS = CallLimits(10, 1_048_576)
 sizes = st.integers(1, 200_000) | st.sampled_from([1, 104_857, 104_858, 524_288, 1_048_575, 1_048_576, 1_048_577])
 
 
@@ -23,10 +24,10 @@ def test_a_batch_is_never_empty_mixed_or_over_the_limits(contents: list[tuple[in
         and sum(size for size, _ in contents) <= 1_048_576
     )
     if fits:
-        assert Batch(DESTINATION, deliveries).deliveries == deliveries
+        assert Batch(DESTINATION, deliveries, LIMITS).deliveries == deliveries
     else:
         with pytest.raises(ValueError, match=r"batch has|is not for"):
-            Batch(DESTINATION, deliveries)
+            Batch(DESTINATION, deliveries, LIMITS)
 
 
 @pytest.mark.parametrize(
@@ -40,25 +41,12 @@ def test_a_batch_is_never_empty_mixed_or_over_the_limits(contents: list[tuple[in
 )
 def test_what_is_wrong_with_a_batch_is_told(contents: list[Delivery], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        Batch(DESTINATION, tuple(contents))
+        Batch(DESTINATION, tuple(contents), LIMITS)
 
 
 def test_the_limits_themselves_are_allowed() -> None:
-    assert len(Batch(DESTINATION, tuple(delivery(104_857) for _ in range(10))).deliveries) == 10
-    assert Batch(DESTINATION, (delivery(1_048_576),)).deliveries[0].size == 1_048_576
-
-
-def test_entries_stand_in_the_order_of_the_deliveries() -> None:
-    pending_records = OffsetTracker()
-    deliveries = []
-    for offset, key in enumerate(["first", "second", "third"]):
-        pending = pending_records.track(offset, 1, 1)
-        assert pending is not None
-        deliveries.append(Delivery(event(idempotencyKey=key), record(offset), DESTINATION.id, 100, pending))
-
-    entries = Batch(DESTINATION, tuple(deliveries)).entries()
-
-    assert [entry["Resources"][1] for entry in entries] == ["first", "second", "third"]
+    assert len(Batch(DESTINATION, tuple(delivery(104_857) for _ in range(10)), LIMITS).deliveries) == 10
+    assert Batch(DESTINATION, (delivery(1_048_576),), LIMITS).deliveries[0].size == 1_048_576
 
 
 def test_a_batch_leaves_with_any_partition_it_has_a_delivery_of() -> None:
@@ -67,9 +55,9 @@ def test_a_batch_leaves_with_any_partition_it_has_a_delivery_of() -> None:
     deliveries = tuple(
         Delivery(event(), record(), DESTINATION.id, 100, pending) for pending in pending_records if pending is not None
     )
-    batch = Batch(DESTINATION, deliveries)
+    batch = Batch(DESTINATION, deliveries, LIMITS)
 
     assert not batch.is_revoked()
     leaving.revoke()
     assert batch.is_revoked()
-    assert not Batch(DESTINATION, deliveries[:1]).is_revoked()
+    assert not Batch(DESTINATION, deliveries[:1], LIMITS).is_revoked()

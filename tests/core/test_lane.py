@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.lane import Lane, LaneLimits
@@ -21,6 +21,8 @@ NEVER = math.inf
 FATES = ["settled", "again", "again"]
 spans = st.sampled_from([0.0, 0.01, 0.1, 0.25, 1.0, 7.5])
 paces = st.builds(Limits, st.sampled_from([None, None, 0.5, 4.0, 100.0]), st.integers(1, 3))
+
+BUS_LIMITS = CallLimits(10, 1_048_576)
 
 
 class Queueing(RuleBasedStateMachine):
@@ -45,7 +47,7 @@ class Queueing(RuleBasedStateMachine):
     )
     def open_lane(self, entries: int, size: int, flush_secs: float, pace: Limits) -> None:
         self.limits = LaneLimits(entries, size, flush_secs)
-        self.lane = Lane(destination(limits=pace), self.limits)
+        self.lane = Lane(destination(limits=pace), self.limits, BUS_LIMITS)
 
     @property
     def pace(self) -> Limits:
@@ -201,8 +203,8 @@ TestQueueing = Queueing.TestCase
 TestQueueing.settings = settings(max_examples=60, stateful_step_count=40)
 
 
-def lane(limits: LaneLimits | None = None, **pace: Any) -> Lane:
-    return Lane(destination(limits=Limits(**pace)), limits or LaneLimits())
+def lane(limits: LaneLimits | None = None, bus_limits: CallLimits = BUS_LIMITS, **pace: Any) -> Lane:
+    return Lane(destination(limits=Limits(**pace)), limits or LaneLimits(), bus_limits)
 
 
 def taken(queue: Lane, now: float) -> list[Delivery]:
@@ -335,9 +337,7 @@ def test_finishing_a_batch_that_was_never_taken_is_a_bug_and_changes_nothing() -
     "wrong",
     [
         {"max_entries": 0},
-        {"max_entries": 11},
         {"max_bytes": 0},
-        {"max_bytes": 1_048_577},
         {"flush_secs": -0.1},
         {"flush_secs": math.nan},
     ],
@@ -347,9 +347,23 @@ def test_limits_that_no_batch_can_keep_cannot_be_made(wrong: dict[str, Any]) -> 
         LaneLimits(**wrong)
 
 
-def test_the_limits_of_aws_are_allowed() -> None:
-    assert LaneLimits(10, 1_048_576, 0.0).max_bytes == 1_048_576
-    assert LaneLimits(1, 1).max_entries == 1
+def test_the_smallest_limits_are_allowed() -> None:
+    assert LaneLimits(1, 1, 0.0).max_entries == 1
+
+
+def test_a_batch_respects_the_smaller_of_our_limits_and_the_buss() -> None:
+    queue = lane(LaneLimits(max_entries=4, max_bytes=1_000), CallLimits(3, 2_000))
+    for number in range(5):
+        queue.offer(delivery(300, offset=number), 0.0)
+    assert [len(taken(queue, 0.0)), len(taken(queue, 0.1))] == [3, 2]
+
+
+def test_an_entry_that_was_queued_before_the_limits_shrank_is_sent_alone() -> None:
+    queue = lane(LaneLimits(flush_secs=0.0), CallLimits(10, 1_000))
+    queue.offer(delivery(900, offset=1), 0.0)
+    queue.offer(delivery(50, offset=2), 0.0)
+    queue.adapt(CallLimits(10, 500))
+    assert [[each.size for each in taken(queue, 0.0)] for _ in range(2)] == [[900], [50]]
 
 
 def test_a_destination_that_was_called_and_takes_nothing_for_two_seconds_is_silent() -> None:

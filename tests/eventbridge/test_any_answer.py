@@ -19,15 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.core.outcome import (
-    UNKNOWN_RESULT,
-    Answered,
-    CallFailed,
-    Refresh,
-    Retryable,
-    Split,
-    judge,
-)
+from pushrail_stream.core.outcome import Refresh, Retryable, Split
+from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, Answered, CallFailed, judge
 from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
 from pushrail_stream.eventbridge.signing import Keys
@@ -197,7 +190,7 @@ async def test_a_reply_that_is_not_from_sts_fails_for_that_customer_alone(
     clock = Clock()
     async with world(base_credentials, clock) as (us, server), Recorder.serve(http("200 OK", body)) as peer:
         us._sign_in._options = options(peer.url)
-        reply = await us.put(to(ASSUME))
+        reply = await us.call(to(ASSUME))
         assert failed(reply)[:2] == ("AssumeRole", UNKNOWN_RESULT)
         verdict = judge(reply, 1, assumed_role=True, refreshed=False)
         assert isinstance(verdict, tuple)
@@ -206,14 +199,14 @@ async def test_a_reply_that_is_not_from_sts_fails_for_that_customer_alone(
         for second in range(60):
             clock.epoch += 1
             before = len(peer.requests)
-            await us.put(to(ASSUME))
+            await us.call(to(ASSUME))
             if len(peer.requests) > before:
                 asked.append(second)
         assert asked == [0, 2, 6, 14, 29, 44, 59], "the pause grows to 15 s"
         assert server.calls == []
         peer.reply = http("200 OK", gzip.compress(session()), "Content-Encoding: gzip")
         clock.epoch += 15
-        assert failed(await us.put(to(ASSUME)))[0] == "PutEvents", "it has a session, which this bus does not know"
+        assert failed(await us.call(to(ASSUME)))[0] == "PutEvents", "it has a session, which this bus does not know"
 
 
 @pytest.mark.parametrize("status", [200, 400, 500])
@@ -222,7 +215,7 @@ async def test_a_long_answer_of_sts_does_not_hold_up_the_others(status: int, bas
     async with world(base_credentials) as (us, _), Recorder.serve(raw) as peer:
         us._sign_in._options = options(peer.url)
         began = time.process_time()
-        reply = await us.put(to(ASSUME))
+        reply = await us.call(to(ASSUME))
         assert time.process_time() - began < 1, "to parse it would take seconds"
         assert failed(reply)[:2] == ("AssumeRole", UNKNOWN_RESULT if status == 200 else str(status))
 
@@ -233,7 +226,7 @@ async def test_a_redirect_of_sts_is_never_followed(status: int, base_credentials
         to_there = http(f"{status} Elsewhere", b"", f"Location: {elsewhere.url}/")
         async with world(base_credentials) as (us, _), Recorder.serve(to_there) as peer:
             us._sign_in._options = options(peer.url)
-            reply = await us.put(to(ASSUME))
+            reply = await us.call(to(ASSUME))
             assert not isinstance(reply, Answered)
             assert len(peer.requests) == 1
             with pytest.raises(UnknownIdentity):

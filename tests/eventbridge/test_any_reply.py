@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.core.outcome import Answered, CallFailed, Delivered, Refresh, Reply, Split, TooLarge, judge
+from pushrail_stream.core.outcome import Delivered, Refresh, Split, TooLarge
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.error_codes import Answered, CallFailed, CallReply, judge
 from tests.support.batches import batch, destination
 from tests.support.recording_server import Recorder, http
 
@@ -84,7 +85,7 @@ def replies(draw: st.DrawFn) -> bytes:
     return b"".join([head, *(b"\r\n" + name + b": " + value for name, value in draw(headers)), b"\r\n\r\n", body])
 
 
-def check_that_it_can_be_kept(reply: Reply) -> None:
+def check_that_it_can_be_kept(reply: CallReply) -> None:
     """Everything in the reply fits into Kafka's headers, JSON and a line of the log."""
     verdict = judge(reply, ENTRIES, assumed_role=True, refreshed=False)
     outcomes = (verdict,) if isinstance(verdict, Split | TooLarge | Refresh) else verdict
@@ -107,7 +108,7 @@ async def test_no_reply_makes_the_port_raise(reply: bytes) -> None:
     async with Recorder.serve(reply, closes=True) as server:
         options = EventBridgeOptions(endpoint_url=server.url, connect_timeout_secs=SECS, read_timeout_secs=SECS)
         async with EventBridge.open(options) as bus:
-            answer = await bus.put(batch(TARGET, ENTRIES))
+            answer = await bus.call(batch(TARGET, ENTRIES))
             bus_status = await bus.look(TARGET)
     assert isinstance(answer, Answered | CallFailed)
     assert bus_status in {"there", "gone", "denied", "unknown"}

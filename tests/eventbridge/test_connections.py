@@ -7,8 +7,8 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.error_codes import Answered
 from tests.support.batches import batch, destination
 from tests.support.eventbridge_world import GOOD_KEY
 from tests.support.recording_server import Recorder, http
@@ -44,7 +44,7 @@ async def test_a_reply_that_nobody_asked_for_is_not_the_answer_to_the_next_call(
     async with talkative(unasked) as url, EventBridge.open(EventBridgeOptions(endpoint_url=url)) as us:
         for number in (1, 2, 3):
             unasked.clear()
-            reply = await us.put(batch(destination(GOOD_KEY)))
+            reply = await us.call(batch(destination(GOOD_KEY)))
             assert isinstance(reply, Answered)
             assert [entry.event_id for entry in reply.entries] == [f"event-{number}"]
             unasked.set()
@@ -57,5 +57,5 @@ async def test_a_cookie_is_not_sent_with_the_calls_after_it() -> None:
         options = EventBridgeOptions(endpoint_url=server.url.replace("127.0.0.1", "localhost"))
         async with EventBridge.open(options) as us:
             for _ in range(2):
-                assert isinstance(await us.put(batch(destination(GOOD_KEY))), Answered)
+                assert isinstance(await us.call(batch(destination(GOOD_KEY))), Answered)
         assert [request.header("Cookie") for request in server.requests] == [None, None]

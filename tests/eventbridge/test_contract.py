@@ -18,10 +18,11 @@ from botocore.credentials import Credentials
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.core.outcome import Answered, EntryResult
 from pushrail_stream.eventbridge import signing
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.endpoint import Endpoint
+from pushrail_stream.eventbridge.entry import render_batch
+from pushrail_stream.eventbridge.error_codes import Answered, EntryResult
 from pushrail_stream.eventbridge.signing import Keys
 from tests.support.batches import batch_of, destination, value
 from tests.support.recording_server import Recorder, Request, http
@@ -125,9 +126,9 @@ async def test_the_signing_key_changes_with_the_day() -> None:
     async with Recorder.serve(OK) as server:
         options = EventBridgeOptions(endpoint_url=server.url)
         async with EventBridge.open(options, now=lambda: now) as bus:
-            await bus.put(batch)
+            await bus.call(batch)
             now = days[1]
-            await bus.put(batch)
+            await bus.call(batch)
     assert [request.header("x-amz-date") for request in server.requests] == ["20261231T235959Z", "20270101T000000Z"]
     for request in server.requests:
         assert request.header("authorization") == _authorization(request, server.url, None)
@@ -137,7 +138,7 @@ async def test_each_region_is_signed_for_itself() -> None:
     async with Recorder.serve(OK) as server, EventBridge.open(EventBridgeOptions(endpoint_url=server.url)) as bus:
         auth = AccessKey(ACCESS_KEY, Secret(SECRET))
         for region in ("us-east-1", "eu-central-1"):
-            await bus.put(batch_of(destination(auth, region=region), [value(1)]))
+            await bus.call(batch_of(destination(auth, region=region), [value(1)]))
     for request, region in zip(server.requests, ("us-east-1", "eu-central-1"), strict=True):
         assert request.header("authorization") == _authorization(request, server.url, None, region)
 
@@ -178,13 +179,15 @@ async def _put_by_us(url: str, batch: Batch, token: str | None) -> None:
         endpoint = await Endpoint.of(client, user_agent="pushrail-stream", timeout=timeout)
         keys = Keys(ACCESS_KEY, Secret(SECRET), None if token is None else Secret(token))
         stamp = signing.SigV4Clock(lambda: datetime.now(UTC)).read()[1]
-        reply = await endpoint.put_events(batch.entries(), signing.Signer(keys, endpoint), stamp)
+        reply = await endpoint.put_events(render_batch(batch), signing.Signer(keys, endpoint), stamp)
     results = (EntryResult("e-1", None, None), EntryResult("e-2", None, None))
     assert reply == Answered(results, 200, "r-1")
 
 
 async def _put_by_stock(url: str, batch: Batch, token: str | None) -> None:
-    entries: list[Any] = [{**entry, "Time": datetime.fromtimestamp(entry["Time"], UTC)} for entry in batch.entries()]
+    entries: list[Any] = [
+        {**entry, "Time": datetime.fromtimestamp(entry["Time"], UTC)} for entry in render_batch(batch)
+    ]
     async with stock_session().create_client(
         "events",
         region_name="us-east-1",

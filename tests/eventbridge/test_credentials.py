@@ -11,7 +11,9 @@ from dataclasses import replace
 import pytest
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
-from pushrail_stream.core.outcome import (
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.credentials import session_name
+from pushrail_stream.eventbridge.error_codes import (
     AWS_SETTINGS_UNUSABLE,
     BASE_CREDENTIALS_MISSING,
     CREDENTIALS_MISSING,
@@ -19,8 +21,6 @@ from pushrail_stream.core.outcome import (
     Answered,
     CallFailed,
 )
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
-from pushrail_stream.eventbridge.credentials import session_name
 from pushrail_stream.eventbridge.signing import Signer
 from pushrail_stream.sandbox.bus import (
     Hang,
@@ -46,7 +46,7 @@ from tests.support.eventbridge_world import (
 
 async def test_a_role_is_assumed_as_its_customer_expects(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
-        assert isinstance(await us.put(to(ASSUME, "dst acme/1")), Answered)
+        assert isinstance(await us.call(to(ASSUME, "dst acme/1")), Answered)
     (asked,) = server.assumed
     assert (asked.role_arn, asked.external_id) == (ROLE, "acme-ext-7Pq2")
     assert (asked.session_name, asked.duration_secs) == ("pushrail-dst-acme-1", 3600)
@@ -60,7 +60,7 @@ async def test_a_role_is_assumed_as_its_customer_expects(base_credentials: tuple
 
 async def test_a_session_is_confined_only_where_the_operator_wants_it(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials, sts_session_policy=False) as (us, server):
-        await us.put(to(ASSUME))
+        await us.call(to(ASSUME))
     assert [asked.policy for asked in server.assumed] == [None]
 
 
@@ -71,7 +71,7 @@ async def test_many_roles_do_not_ask_sts_at_once(
     async with world(base_credentials, read_timeout_secs=2, sts_max_calls_per_second=per_second) as (us, server):
         started = asyncio.get_running_loop().time()
         async with asyncio.TaskGroup() as tasks:
-            calls = [tasks.create_task(us.put(to(ASSUME, f"dst_{number}"))) for number in range(roles)]
+            calls = [tasks.create_task(us.call(to(ASSUME, f"dst_{number}"))) for number in range(roles)]
         passed = asyncio.get_running_loop().time() - started
         assert len(server.assumed) <= per_second * passed + 1, "so many sign-ins a second at most"
         failed = [call.result() for call in calls if not isinstance(call.result(), Answered)]
@@ -90,19 +90,19 @@ async def test_a_changed_document_signs_the_next_call(base_credentials: tuple[st
         server.add_key("AKIACUSTOMER00000001", "new-secret")
         server.set_plan([Rule(Latency(0.2), Match(access_key=KEY))])
         async with asyncio.TaskGroup() as tasks:
-            old = tasks.create_task(us.put(to(AccessKey(KEY, Secret(SECRET)))))
+            old = tasks.create_task(us.call(to(AccessKey(KEY, Secret(SECRET)))))
             await server.wait_for_calls(1)
-            assert isinstance(await us.put(to(AccessKey("AKIACUSTOMER00000001", Secret("new-secret")))), Answered)
+            assert isinstance(await us.call(to(AccessKey("AKIACUSTOMER00000001", Secret("new-secret")))), Answered)
             assert not old.done()
         assert isinstance(old.result(), Answered), "what is in flight ends as it began"
-        assert isinstance(await us.put(to(ASSUME)), Answered)
+        assert isinstance(await us.call(to(ASSUME)), Answered)
         assert keys_used(server) == [KEY, "AKIACUSTOMER00000001", server.assumed[0].issued_key]
 
 
 async def test_an_equal_document_keeps_the_session(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
-        await us.put(to(ASSUME))
-        await us.put(to(replace(ASSUME)))
+        await us.call(to(ASSUME))
+        await us.call(to(replace(ASSUME)))
         assert len(server.assumed) == 1
 
 
@@ -115,10 +115,10 @@ async def test_nothing_is_kept_for_destinations_that_are_no_longer_used(base_cre
     clock, before = Clock(), signers()
     async with world(base_credentials, clock) as (us, server):
         for number in range(20):
-            await us.put(to(ASSUME, f"dst_gone_{number}"))
+            await us.call(to(ASSUME, f"dst_gone_{number}"))
         for passed in range(0, 3 * 3600, 600):
             clock.epoch = START + passed
-            assert isinstance(await us.put(to(ASSUME)), Answered)
+            assert isinstance(await us.call(to(ASSUME)), Answered)
         assert signers() - before == 1
         renewals = len(server.assumed) - 20
         assert renewals in {4, 5}, "the one in use: at 60 to 80 % of its hour, met at the next of six looks an hour"
@@ -127,7 +127,7 @@ async def test_nothing_is_kept_for_destinations_that_are_no_longer_used(base_cre
 @pytest.mark.parametrize("external_id", ["acme-ext-wrong", "other"])
 async def test_a_wrong_external_id_is_refused(base_credentials: tuple[str, str], external_id: str) -> None:
     async with world(base_credentials) as (us, server):
-        reply = await us.put(to(AssumeRole(ROLE, external_id)))
+        reply = await us.call(to(AssumeRole(ROLE, external_id)))
         assert failed(reply) == ("AssumeRole", "AccessDenied", 403)
         assert isinstance(reply, CallFailed)
         assert reply.request_id
@@ -136,14 +136,14 @@ async def test_a_wrong_external_id_is_refused(base_credentials: tuple[str, str],
 
 async def test_an_external_id_that_cannot_be(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
-        assert failed(await us.put(to(AssumeRole(ROLE, "x")))) == ("AssumeRole", "ValidationError", 400)
+        assert failed(await us.call(to(AssumeRole(ROLE, "x")))) == ("AssumeRole", "ValidationError", 400)
         assert not server.calls
 
 
 async def test_an_sts_region_that_cannot_be_is_our_own_fault(base_credentials: tuple[str, str]) -> None:
     assert base_credentials
     async with EventBridge.open(EventBridgeOptions(sts_region="no region")) as us:
-        assert failed(await us.put(to(ASSUME))) == ("Credentials", AWS_SETTINGS_UNUSABLE, None)
+        assert failed(await us.call(to(ASSUME))) == ("Credentials", AWS_SETTINGS_UNUSABLE, None)
 
 
 @pytest.mark.parametrize("secret", [None, Secret("")])
@@ -151,14 +151,14 @@ async def test_without_the_destinations_secret_nothing_is_called(
     base_credentials: tuple[str, str], secret: Secret | None
 ) -> None:
     async with world(base_credentials) as (us, server):
-        assert failed(await us.put(to(AccessKey(KEY, secret)))) == ("Credentials", CREDENTIALS_MISSING, None)
+        assert failed(await us.call(to(AccessKey(KEY, secret)))) == ("Credentials", CREDENTIALS_MISSING, None)
         assert server.counts()["connections"] == 0
 
 
 @pytest.mark.parametrize("secret", ["caf\udce9", "wJalr\n", "two words", "größer"])
 async def test_a_secret_that_cannot_sign_a_request_is_the_destinations_fault(secret: str) -> None:
     async with world(None) as (us, server):
-        reply = await us.put(to(AccessKey(KEY, Secret(secret))))
+        reply = await us.call(to(AccessKey(KEY, Secret(secret))))
         assert failed(reply) == ("Credentials", CREDENTIALS_MISSING, None)
         assert secret.strip() not in repr(reply)
         assert await us.look(to(AccessKey(KEY, Secret(secret))).destination) == "unknown"
@@ -168,36 +168,36 @@ async def test_a_secret_that_cannot_sign_a_request_is_the_destinations_fault(sec
 async def test_a_secret_that_waits_for_its_key_is_our_own_want(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         waiting = to(AccessKey(KEY, None, is_waiting=True))
-        assert failed(await us.put(waiting)) == ("Credentials", SEALING_KEY_MISSING, None)
+        assert failed(await us.call(waiting)) == ("Credentials", SEALING_KEY_MISSING, None)
         assert server.counts()["connections"] == 0
 
 
 async def test_without_base_credentials_nothing_is_called() -> None:
     async with world(None) as (us, server):
-        assert failed(await us.put(to(ASSUME))) == ("Credentials", BASE_CREDENTIALS_MISSING, None)
+        assert failed(await us.call(to(ASSUME))) == ("Credentials", BASE_CREDENTIALS_MISSING, None)
         assert server.counts()["connections"] == 0
 
 
 async def test_half_of_base_credentials_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIABASE000000000000")
     async with world(None) as (us, server):
-        assert failed(await us.put(to(ASSUME))) == ("Credentials", BASE_CREDENTIALS_MISSING, None)
+        assert failed(await us.call(to(ASSUME))) == ("Credentials", BASE_CREDENTIALS_MISSING, None)
         assert server.counts()["connections"] == 0
 
 
 async def test_base_credentials_may_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
     async with world(("AKIABASE000000000000", "base-secret"), clock) as (us, _):
-        assert failed(await us.put(to(ASSUME))) == ("Credentials", BASE_CREDENTIALS_MISSING, None)
+        assert failed(await us.call(to(ASSUME))) == ("Credentials", BASE_CREDENTIALS_MISSING, None)
         monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIABASE000000000000")
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "base-secret")
         clock.epoch += 5
-        assert isinstance(await us.put(to(ASSUME)), Answered)
+        assert isinstance(await us.call(to(ASSUME)), Answered)
 
 
 async def test_our_own_credentials_refused_are_told_as_such(base_credentials: tuple[str, str]) -> None:
     async with world(None) as (us, _):
-        assert failed(await us.put(to(ASSUME))) == ("AssumeRole", "InvalidClientTokenId", 403)
+        assert failed(await us.call(to(ASSUME))) == ("AssumeRole", "InvalidClientTokenId", 403)
     assert base_credentials
 
 
@@ -205,4 +205,4 @@ async def test_our_own_credentials_refused_are_told_as_such(base_credentials: tu
 async def test_sts_without_an_answer(base_credentials: tuple[str, str], effect: Hang | ResetBefore, code: str) -> None:
     async with world(base_credentials, read_timeout_secs=0.5) as (us, server):
         server.set_plan([Rule(effect, ON_ASSUME)])
-        assert failed(await us.put(to(ASSUME))) == ("AssumeRole", code, None)
+        assert failed(await us.call(to(ASSUME))) == ("AssumeRole", code, None)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
-from pushrail_stream.core.outcome import BASE_CREDENTIALS_DENIED, REFUSED_BEFORE_AWS, Answered, CallFailed
 from pushrail_stream.eventbridge.bus import EventBridge
+from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, REFUSED_BEFORE_AWS, Answered, CallFailed
 from pushrail_stream.eventbridge.own_identity import ROLES, DeniedRoles
 from pushrail_stream.sandbox.bus import CallError, Match, Rule
 from tests.support.eventbridge_world import KEY, ON_ASSUME, SECRET, START, Clock, to, world
@@ -53,7 +53,7 @@ def test_a_role_that_nobody_assumes_any_more_is_forgotten() -> None:
 
 
 async def signed_in(us: EventBridge, number: int) -> str:
-    reply = await us.put(to(AssumeRole(arn(number), "acme-ext-7Pq2"), f"dst_{number}"))
+    reply = await us.call(to(AssumeRole(arn(number), "acme-ext-7Pq2"), f"dst_{number}"))
     if isinstance(reply, CallFailed):
         return reply.code
     assert isinstance(reply, Answered)
@@ -84,13 +84,13 @@ OWN_KEY = AccessKey(KEY, Secret(SECRET))
 async def test_a_refusal_without_awss_error_is_our_fault_when_several_destinations_get_it() -> None:
     async with world(None) as (us, server):
         server.set_plan([BARE_403])
-        alone = [await us.put(to(OWN_KEY, "dst_1")) for _ in range(3)]
+        alone = [await us.call(to(OWN_KEY, "dst_1")) for _ in range(3)]
         assert [reply.code for reply in alone if isinstance(reply, CallFailed)] == ["403"] * 3
-        both = [await us.put(to(OWN_KEY, name)) for name in ("dst_2", "dst_1")]
+        both = [await us.call(to(OWN_KEY, name)) for name in ("dst_2", "dst_1")]
         assert [reply.code for reply in both if isinstance(reply, CallFailed)] == [REFUSED_BEFORE_AWS] * 2
         server.set_plan([])
-        assert isinstance(await us.put(to(OWN_KEY, "dst_3")), Answered)
+        assert isinstance(await us.call(to(OWN_KEY, "dst_3")), Answered)
         server.set_plan([BARE_403])
-        again = await us.put(to(OWN_KEY, "dst_1"))
+        again = await us.call(to(OWN_KEY, "dst_1"))
         assert isinstance(again, CallFailed)
         assert again.code == "403", "one destination alone"

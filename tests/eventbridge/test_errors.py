@@ -14,17 +14,18 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.core.outcome import (
+from pushrail_stream.core.outcome import Retryable
+from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.entry import render_batch
+from pushrail_stream.eventbridge.error_codes import (
     AWS_SETTINGS_UNUSABLE,
     UNKNOWN_RESULT,
     Answered,
     CallFailed,
+    CallReply,
     EntryResult,
-    Reply,
-    Retryable,
     judge,
 )
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus
 from tests.support.batches import batch, destination
 from tests.support.recording_server import CLOSE, NEVER, RESET, Recorder, http
@@ -303,7 +304,7 @@ async def test_messages_hold_no_secrets() -> None:
 
 async def test_a_region_that_cannot_be() -> None:
     async with EventBridge.open(EventBridgeOptions()) as bus:
-        ours = await bus.put(batch(destination(AccessKey("AKIA", Secret("s")), region="no region")))
+        ours = await bus.call(batch(destination(AccessKey("AKIA", Secret("s")), region="no region")))
     assert isinstance(ours, CallFailed)
     assert (ours.operation, ours.http_status) == ("PutEvents", None)
 
@@ -314,21 +315,21 @@ async def test_cancellation_passes() -> None:
         assert call is not None
         asyncio.get_running_loop().call_later(0.05, call.cancel)
         with pytest.raises(asyncio.CancelledError):
-            await bus.put(batch(TARGET))
+            await bus.call(batch(TARGET))
         call.uncancel()
 
 
 async def test_a_bus_that_hangs_does_not_use_up_the_others_connections() -> None:
     async with Recorder.serve(NEVER) as server, opened(server.url, read_secs=IN_VAIN_SECS) as bus:
         async with asyncio.TaskGroup() as calls:
-            waiting = [calls.create_task(bus.put(batch(TARGET))) for _ in range(120)]
+            waiting = [calls.create_task(bus.call(batch(TARGET))) for _ in range(120)]
         assert {cast("CallFailed", task.result()).code for task in waiting} == {"ReadTimeout"}
         assert server.connections == 120
 
 
-async def put_by_us(url: str, *, connect_secs: float = PATIENT_SECS, read_secs: float = PATIENT_SECS) -> Reply:
+async def put_by_us(url: str, *, connect_secs: float = PATIENT_SECS, read_secs: float = PATIENT_SECS) -> CallReply:
     async with opened(url, connect_secs=connect_secs, read_secs=read_secs) as bus:
-        return await bus.put(batch(TARGET))
+        return await bus.call(batch(TARGET))
 
 
 @asynccontextmanager
@@ -351,7 +352,7 @@ async def put_by_stock(url: str, *, connect_secs: float = PATIENT_SECS, read_sec
         config=config,
     ) as client:
         try:
-            return await client.put_events(Entries=cast("Any", batch(TARGET).entries()))
+            return await client.put_events(Entries=cast("Any", render_batch(batch(TARGET))))
         except (ClientError, BotoCoreError) as error:
             return error
 

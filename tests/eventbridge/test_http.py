@@ -9,8 +9,8 @@ import zlib
 
 import pytest
 
-from pushrail_stream.core.outcome import UNKNOWN_RESULT, Answered, CallFailed, Reply
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, Answered, CallFailed, CallReply
 from pushrail_stream.eventbridge.http import MAX_REPLY_BYTES
 from tests.support.batches import batch, destination
 from tests.support.eventbridge_world import GOOD_KEY
@@ -20,11 +20,11 @@ TAKEN = json.dumps({"FailedEntryCount": 0, "Entries": [{"EventId": "event-1"}]})
 DENIED = json.dumps({"__type": "AccessDeniedException", "Message": "no"}).encode()
 
 
-async def reply_to(raw: bytes) -> Reply:
+async def reply_to(raw: bytes) -> CallReply:
     async with Recorder.serve(raw, closes=True) as server:
         options = EventBridgeOptions(endpoint_url=server.url)
         async with EventBridge.open(options) as us:
-            return await us.put(batch(destination(GOOD_KEY)))
+            return await us.call(batch(destination(GOOD_KEY)))
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "deflate"])

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
-from pushrail_stream.core.outcome import Answered, Reply
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.error_codes import Answered, CallReply
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
 from tests.support.batches import BUS, batch, destination
 
@@ -38,7 +38,7 @@ async def hanging(
 ) -> AsyncIterator[None]:
     """Calls that are in flight when the block begins and still are when it ends."""
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(us.put(one)) for one in batches]
+        running = [tasks.create_task(us.call(one)) for one in batches]
         await are_there()
         yield
         assert not any(task.done() for task in running)
@@ -46,9 +46,9 @@ async def hanging(
             task.cancel()
 
 
-async def deliver(us: EventBridge, batches: list[Batch]) -> list[Reply]:
+async def deliver(us: EventBridge, batches: list[Batch]) -> list[CallReply]:
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(us.put(one)) for one in batches]
+        running = [tasks.create_task(us.call(one)) for one in batches]
     return [task.result() for task in running]
 
 
@@ -90,4 +90,4 @@ async def test_a_hundred_roles_whose_sign_in_hangs_do_not_keep_another_from_sign
                 await asyncio.sleep(0.01)
 
         async with hanging(us, silent, all_ask):
-            assert isinstance(await us.put(batch(destination(AssumeRole(ROLE, "ext")))), Answered)
+            assert isinstance(await us.call(batch(destination(AssumeRole(ROLE, "ext")))), Answered)

@@ -7,8 +7,9 @@ import json
 import pytest
 
 from pushrail_stream.core.destination import AccessKey, Auth, Secret
-from pushrail_stream.core.outcome import Answered, BusStatus
+from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Garbage, Match, ResetBefore, Rule
 from pushrail_stream.sandbox.bus.faults import Effect
 from tests.support.batches import BUS, destination
@@ -26,7 +27,7 @@ async def test_a_bus_is_there_until_it_is_deleted(base_credentials: tuple[str, s
         assert await us.look(target) == "there"
         server.directory.buses.clear()
         assert await us.look(target) == "gone"
-        assert isinstance(await us.put(to(auth)), Answered), "PutEvents does not tell"
+        assert isinstance(await us.call(to(auth)), Answered), "PutEvents does not tell"
         assert server.arrivals == []
         server.add_bus(BUS)
         assert await us.look(target) == "there"

@@ -8,8 +8,8 @@ import orjson
 from moto.server import ThreadedMotoServer
 
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.error_codes import Answered
 from tests.support.batches import BUS, batch_of, destination, value
 from tests.support.stock_client import stock_session
 
@@ -47,7 +47,7 @@ async def _through(url: str) -> None:
         await events.put_targets(Rule="all", EventBusName="pushrail-events", Targets=[{"Id": "q", "Arn": arn}])
 
         raw = value(1, note="Zoë")
-        reply = await us.put(batch_of(target, [raw]))
+        reply = await us.call(batch_of(target, [raw]))
         (message,) = (await sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=5))["Messages"]
 
     assert isinstance(reply, Answered)

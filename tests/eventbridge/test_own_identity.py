@@ -14,16 +14,8 @@ from typing import NamedTuple
 import pytest
 
 from pushrail_stream.core.destination import Auth
-from pushrail_stream.core.outcome import (
-    BASE_CREDENTIALS_MISSING,
-    Answered,
-    CallFailed,
-    Refresh,
-    Reply,
-    Retryable,
-    Split,
-    judge,
-)
+from pushrail_stream.core.outcome import Refresh, Retryable, Split
+from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_MISSING, Answered, CallFailed, CallReply, judge
 from pushrail_stream.eventbridge.own_identity import OwnKeys
 from pushrail_stream.eventbridge.signing import Keys
 from tests.support.batches import batch, destination
@@ -127,7 +119,7 @@ async def set_up(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> A
         yield
 
 
-def is_ours_alone(reply: Reply) -> bool:
+def is_ours_alone(reply: CallReply) -> bool:
     """Whether the delivery waits, growing no older, and nobody's customer is blamed."""
     verdict = judge(reply, 1, assumed_role=True, refreshed=False)
     return not isinstance(verdict, Split | Refresh) and all(isinstance(one, Retryable) and one.ours for one in verdict)
@@ -139,7 +131,7 @@ async def test_our_own_credentials_that_fail_are_our_own_fault(
 ) -> None:
     async with set_up(case, tmp_path, monkeypatch), world(None) as (us, server):
         started = time.monotonic()
-        reply = await us.put(to(ASSUME))
+        reply = await us.call(to(ASSUME))
         assert failed(reply) == ("Credentials", BASE_CREDENTIALS_MISSING, None)
         assert SECRET not in repr(reply)
         assert server.counts()["connections"] == 0, "no role was assumed"
@@ -152,20 +144,20 @@ async def test_a_mended_file_is_read_without_a_restart(tmp_path: Path, monkeypat
     monkeypatch.setenv("AWS_PROFILE", "p")
     (tmp_path / "config").write_text("no { ini\n")
     async with world(pair_of_keys, clock) as (us, _):
-        assert failed(await us.put(to(ASSUME))) == ("Credentials", BASE_CREDENTIALS_MISSING, None)
+        assert failed(await us.call(to(ASSUME))) == ("Credentials", BASE_CREDENTIALS_MISSING, None)
         (tmp_path / "config").write_text("[profile p]\n" + SOURCE.partition("\n")[2])
         clock.epoch += 5
-        assert isinstance(await us.put(to(ASSUME)), Answered)
+        assert isinstance(await us.call(to(ASSUME)), Answered)
 
 
 async def test_keys_that_aws_refuses_are_read_anew(tmp_path: Path) -> None:
     clock = Clock()
     (tmp_path / "credentials").write_text("[default]\naws_access_key_id=AKIAOLD\naws_secret_access_key=old\n")
     async with world(("AKIANEW", "new"), clock) as (us, server):
-        assert failed(await us.put(to(ASSUME))) == ("AssumeRole", "InvalidClientTokenId", 403)
+        assert failed(await us.call(to(ASSUME))) == ("AssumeRole", "InvalidClientTokenId", 403)
         (tmp_path / "credentials").write_text("[default]\naws_access_key_id=AKIANEW\naws_secret_access_key=new\n")
         clock.epoch += 5
-        assert isinstance(await us.put(to(ASSUME)), Answered)
+        assert isinstance(await us.call(to(ASSUME)), Answered)
         assert server.assumed[-1].access_key == "AKIANEW"
 
 
@@ -221,7 +213,7 @@ async def test_settings_of_awss_library_that_cannot_be_used_are_our_own_fault(
     (tmp_path / "broken").write_text("no { ini\n")
     monkeypatch.setenv(broken, str(tmp_path / "broken"))
     async with world(base_credentials) as (us, server):
-        assert is_ours_alone(await us.put(to(auth)))
+        assert is_ours_alone(await us.call(to(auth)))
         assert server.counts()["connections"] == 0
 
 
@@ -230,5 +222,5 @@ async def test_a_region_that_no_document_may_name_is_no_fault_of_ours(
     auth: Auth, base_credentials: tuple[str, str]
 ) -> None:
     async with world(base_credentials) as (us, _):
-        reply = await us.put(batch(replace(destination(auth), region="no region")))
+        reply = await us.call(batch(replace(destination(auth), region="no region")))
         assert failed(reply) == ("PutEvents", "InvalidRegionError", None)

@@ -6,8 +6,8 @@ import asyncio
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.core.outcome import Answered, Reply
 from pushrail_stream.eventbridge.bus import EventBridge
+from pushrail_stream.eventbridge.error_codes import Answered, CallReply
 from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Latency, Match, Rule
 from tests.support.batches import batch_of, destination, value
 from tests.support.eventbridge_world import ASSUME, KEY, ON_ASSUME, SECRET, START, Clock, failed, keys_used, to, world
@@ -15,19 +15,19 @@ from tests.support.eventbridge_world import ASSUME, KEY, ON_ASSUME, SECRET, STAR
 EXPIRED = ("PutEvents", "ExpiredTokenException", 400)
 
 
-async def deliver(us: EventBridge, batch: Batch) -> Reply:
+async def deliver(us: EventBridge, batch: Batch) -> CallReply:
     """Call as a lane does: once more, with new credentials, when these are refused."""
-    reply = await us.put(batch)
+    reply = await us.call(batch)
     if isinstance(reply, Answered):
         return reply
     assert failed(reply) == EXPIRED
     us.renew_session(batch.destination)
-    return await us.put(batch)
+    return await us.call(batch)
 
 
 async def test_a_refused_session_is_replaced(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
-        await us.put(to(ASSUME))
+        await us.call(to(ASSUME))
         server.set_plan([Rule(ExpireTokens(), Match(access_key=server.assumed[0].issued_key))])
         assert isinstance(await deliver(us, to(ASSUME)), Answered)
         # The bus recomputed both signatures and compared both tokens.
@@ -38,7 +38,7 @@ async def test_a_refused_session_is_replaced(base_credentials: tuple[str, str]) 
 async def test_late_refusals_of_an_old_session_leave_the_new_one_alone(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
-        await us.put(to(ASSUME))
+        await us.call(to(ASSUME))
         old = server.assumed[0].issued_key
         # One refusal after the other, so that the later ones come when there is a new session.
         late = [
@@ -69,7 +69,7 @@ async def test_a_bus_that_takes_no_session_does_not_cost_a_sign_in_per_call(base
 async def test_a_session_refused_while_it_is_renewed_is_used_no_more(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
-        await us.put(to(ASSUME))
+        await us.call(to(ASSUME))
         clock.epoch += 2890
         server.set_plan(
             [
@@ -78,7 +78,7 @@ async def test_a_session_refused_while_it_is_renewed_is_used_no_more(base_creden
             ]
         )
         async with asyncio.TaskGroup() as tasks:
-            renewing = tasks.create_task(us.put(to(ASSUME)))
+            renewing = tasks.create_task(us.call(to(ASSUME)))
             await asyncio.sleep(0)
             refused = tasks.create_task(deliver(us, to(ASSUME)))
         assert isinstance(renewing.result(), Answered)
@@ -90,7 +90,7 @@ async def test_a_session_refused_while_it_is_renewed_is_used_no_more(base_creden
 async def test_before_anything_was_refused_there_is_nothing_to_replace(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         assert us.renew_session(to(ASSUME).destination)
-        assert isinstance(await us.put(to(ASSUME)), Answered)
+        assert isinstance(await us.call(to(ASSUME)), Answered)
         assert len(server.assumed) == 1
 
 
@@ -99,19 +99,19 @@ async def test_a_session_that_was_revoked_is_replaced_and_one_that_was_just_got_
 ) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
-        await us.put(to(ASSUME))
+        await us.call(to(ASSUME))
         denial = CallError(400, "AccessDeniedException", "with an explicit deny in an identity-based policy")
         server.set_plan([Rule(denial, Match(access_key=server.assumed[0].issued_key))])
-        assert failed(await us.put(to(ASSUME))) == ("PutEvents", "AccessDeniedException", 400)
+        assert failed(await us.call(to(ASSUME))) == ("PutEvents", "AccessDeniedException", 400)
         assert us.renew_session(to(ASSUME).destination)
-        assert isinstance(await us.put(to(ASSUME)), Answered)
+        assert isinstance(await us.call(to(ASSUME)), Answered)
         server.set_plan([Rule(denial, Match(operation="PutEvents"))])
         for passed in (0.0, 14.9):
             clock.epoch = START + passed
-            assert failed(await us.put(to(ASSUME))) == ("PutEvents", "AccessDeniedException", 400)
+            assert failed(await us.call(to(ASSUME))) == ("PutEvents", "AccessDeniedException", 400)
             assert not us.renew_session(to(ASSUME).destination)
         clock.epoch = START + 15
-        assert failed(await us.put(to(ASSUME))) == ("PutEvents", "AccessDeniedException", 400)
+        assert failed(await us.call(to(ASSUME))) == ("PutEvents", "AccessDeniedException", 400)
         assert us.renew_session(to(ASSUME).destination)
         assert len(server.assumed) == 2
 
@@ -120,7 +120,7 @@ async def test_a_refused_access_key_stays_what_it_is() -> None:
     async with world(None) as (us, server):
         key = to(AccessKey(KEY, Secret(SECRET)))
         server.set_plan([Rule(CallError(403, "UnrecognizedClientException"), Match(operation="PutEvents"))])
-        assert failed(await us.put(key)) == ("PutEvents", "UnrecognizedClientException", 403)
+        assert failed(await us.call(key)) == ("PutEvents", "UnrecognizedClientException", 403)
         assert not us.renew_session(key.destination)
         server.set_plan([])
-        assert isinstance(await us.put(key), Answered)
+        assert isinstance(await us.call(key), Answered)

@@ -7,8 +7,8 @@ import gc
 from collections.abc import Iterable
 
 from pushrail_stream.core.destination import AssumeRole
-from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.bus import EventBridge
+from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.ports.pipeline import SignIns
 from pushrail_stream.sandbox.bus import (
@@ -53,17 +53,17 @@ async def test_an_sts_that_takes_its_time_to_fail_is_not_asked_again_at_once(bas
     async with world(base_credentials, clock) as (us, server):
         server.set_plan([Rule(CallError(500, "InternalFailure", "later"), ON_ASSUME)])
         async with asyncio.TaskGroup() as tasks:
-            slow = tasks.create_task(us.put(to(ASSUME)))
+            slow = tasks.create_task(us.call(to(ASSUME)))
             await asyncio.sleep(0)  # it has begun, and seconds pass before it is answered
             clock.epoch += 8
-        assert failed(slow.result()) == failed(await us.put(to(ASSUME))) == ("AssumeRole", "InternalFailure", 500)
+        assert failed(slow.result()) == failed(await us.call(to(ASSUME))) == ("AssumeRole", "InternalFailure", 500)
         assert len(server.assumed) == 1
 
 
 async def test_many_destinations_sign_in_at_once(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         async with asyncio.TaskGroup() as tasks:
-            running = [tasks.create_task(us.put(to(ASSUME, f"dst_{number}"))) for number in range(10)]
+            running = [tasks.create_task(us.call(to(ASSUME, f"dst_{number}"))) for number in range(10)]
         assert all(isinstance(task.result(), Answered) for task in running)
         assert len({asked.session_name for asked in server.assumed}) == 10
 
@@ -71,7 +71,7 @@ async def test_many_destinations_sign_in_at_once(base_credentials: tuple[str, st
 async def test_each_destination_has_its_own_session(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         for identity in ("dst_a", "dst_b", "dst_a"):
-            await us.put(to(ASSUME, identity))
+            await us.call(to(ASSUME, identity))
         assert [asked.session_name for asked in server.assumed] == ["pushrail-dst_a", "pushrail-dst_b"]
         first, second = (asked.issued_key for asked in server.assumed)
         assert keys_used(server) == [first, second, first]
@@ -82,7 +82,7 @@ async def test_a_session_is_renewed_ahead_of_its_end(base_credentials: tuple[str
     async with world(base_credentials, clock) as (us, server):
         for passed in (0, 2150, 2890, 2891):
             clock.epoch = START + passed
-            assert isinstance(await us.put(to(ASSUME)), Answered)
+            assert isinstance(await us.call(to(ASSUME)), Answered)
         first, second = (asked.issued_key for asked in server.assumed)
         assert keys_used(server) == [first, first, second, second]
 
@@ -95,7 +95,7 @@ async def test_sessions_that_began_together_are_renewed_at_many_moments(base_cre
             clock.epoch = START + passed
             before = len(server.assumed)
             for one in roles:
-                assert isinstance(await us.put(one), Answered)
+                assert isinstance(await us.call(one), Answered)
             renewed.append(len(server.assumed) - before)
         assert renewed[0] == sum(renewed[1:]) == len(roles)
         assert max(renewed[1:]) < len(roles) / 3, renewed
@@ -105,13 +105,13 @@ async def test_sessions_that_began_together_are_renewed_at_many_moments(base_cre
 async def test_while_a_session_is_renewed_it_is_used_on(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock, read_timeout_secs=1) as (us, server):
-        await us.put(to(ASSUME))
+        await us.call(to(ASSUME))
         clock.epoch += 2890
         server.set_plan([Rule(Hang(), ON_ASSUME)])
         async with asyncio.TaskGroup() as tasks:
-            renewing = tasks.create_task(us.put(to(ASSUME)))
+            renewing = tasks.create_task(us.call(to(ASSUME)))
             await asyncio.sleep(0)
-            assert isinstance(await us.put(to(ASSUME)), Answered)
+            assert isinstance(await us.call(to(ASSUME)), Answered)
             assert not renewing.done()
         # STS gave no answer, and the old session is still good: the call is made with it.
         assert isinstance(renewing.result(), Answered)
@@ -121,20 +121,20 @@ async def test_while_a_session_is_renewed_it_is_used_on(base_credentials: tuple[
 async def test_a_failed_renewal_is_tried_again_after_a_pause_until_the_end(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
-        await us.put(to(ASSUME))
+        await us.call(to(ASSUME))
         server.set_plan([Rule(CallError(503, "ServiceUnavailable", "down"), ON_ASSUME)])
         for passed, asked in ((2890, 2), (2891, 2), (2921, 3), (3599, 4)):
             clock.epoch = START + passed
-            assert isinstance(await us.put(to(ASSUME)), Answered)
+            assert isinstance(await us.call(to(ASSUME)), Answered)
             assert len(server.assumed) == asked
         clock.epoch = START + 3600
-        assert failed(await us.put(to(ASSUME))) == ("AssumeRole", "ServiceUnavailable", 503)
+        assert failed(await us.call(to(ASSUME))) == ("AssumeRole", "ServiceUnavailable", 503)
         clock.epoch += 0.5
-        assert failed(await us.put(to(ASSUME))) == ("AssumeRole", "ServiceUnavailable", 503)
+        assert failed(await us.call(to(ASSUME))) == ("AssumeRole", "ServiceUnavailable", 503)
         assert len(server.assumed) == 5, "a failure answers for a second"
         server.set_plan([])
         clock.epoch += 1
-        assert isinstance(await us.put(to(ASSUME)), Answered)
+        assert isinstance(await us.call(to(ASSUME)), Answered)
 
 
 async def asked_at(us: EventBridge, server: FaultBus, clock: Clock, moments: Iterable[float]) -> list[float]:
@@ -143,7 +143,7 @@ async def asked_at(us: EventBridge, server: FaultBus, clock: Clock, moments: Ite
     for passed in moments:
         clock.epoch = START + passed
         before = len(server.assumed)
-        await us.put(to(ASSUME))
+        await us.call(to(ASSUME))
         if len(server.assumed) > before:
             found.append(passed)
     return found
@@ -158,7 +158,7 @@ async def test_a_sign_in_that_goes_on_failing_is_tried_ever_more_rarely(base_cre
     async with world(base_credentials, clock) as (us, server):
         server.set_plan([DOWN])
         assert await asked_at(us, server, clock, A_MINUTE) == [0, 1, 3, 7, 15, 30, 45]
-        assert {failed(await us.put(to(ASSUME))) for _ in range(3)} == {("AssumeRole", "ServiceUnavailable", 503)}
+        assert {failed(await us.call(to(ASSUME))) for _ in range(3)} == {("AssumeRole", "ServiceUnavailable", 503)}
 
 
 async def test_every_probe_of_a_dead_role_asks_sts_once(base_credentials: tuple[str, str]) -> None:
@@ -177,7 +177,7 @@ async def test_a_success_ends_the_long_pauses(base_credentials: tuple[str, str])
         await asked_at(us, server, clock, A_MINUTE)
         server.set_plan([])
         clock.epoch = START + 60
-        assert isinstance(await us.put(to(ASSUME)), Answered)
+        assert isinstance(await us.call(to(ASSUME)), Answered)
         server.set_plan([DOWN])
         over = 60 + 3600
         assert await asked_at(us, server, clock, [over, over + 0.9, over + 1, over + 2.9, over + 3]) == [
@@ -193,8 +193,8 @@ async def test_a_changed_document_ends_the_long_pauses(base_credentials: tuple[s
         wrong = to(AssumeRole(ROLE, "acme-ext-wrong"))
         for passed in A_MINUTE:
             clock.epoch = START + passed
-            assert failed(await us.put(wrong)) == ("AssumeRole", "AccessDenied", 403)
-        assert isinstance(await us.put(to(ASSUME)), Answered)
+            assert failed(await us.call(wrong)) == ("AssumeRole", "AccessDenied", 403)
+        assert isinstance(await us.call(to(ASSUME)), Answered)
 
 
 async def test_a_clock_that_is_set_back_does_not_make_a_failure_last(base_credentials: tuple[str, str]) -> None:
@@ -202,34 +202,34 @@ async def test_a_clock_that_is_set_back_does_not_make_a_failure_last(base_creden
     async with world(base_credentials, clock) as (us, server):
         server.set_plan([Rule(CallError(403, "SignatureDoesNotMatch", "not yet current"), ON_ASSUME, Times(1))])
         clock.epoch = START + 3600
-        assert failed(await us.put(to(ASSUME))) == ("AssumeRole", "SignatureDoesNotMatch", 403)
+        assert failed(await us.call(to(ASSUME))) == ("AssumeRole", "SignatureDoesNotMatch", 403)
         clock.epoch = START
-        assert isinstance(await us.put(to(ASSUME)), Answered)
+        assert isinstance(await us.call(to(ASSUME)), Answered)
 
 
 async def test_sign_ins_are_counted_by_what_became_of_them(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         server.set_plan([Rule(CallError(503, "ServiceUnavailable", "busy"), ON_ASSUME, Times(1))])
-        await us.put(to(ASSUME))
+        await us.call(to(ASSUME))
         assert us.sign_ins == SignIns(failed=1, sts_calls=1, sts_failures=1)
-        await us.put(to(ASSUME))
+        await us.call(to(ASSUME))
         assert us.sign_ins.sts_calls == 1, "what failed a moment ago is not asked again"
         clock.epoch += 2
-        await us.put(to(ASSUME))
+        await us.call(to(ASSUME))
         assert us.sign_ins == SignIns(refreshed=1, failed=1, sts_calls=2, sts_failures=1)
 
 
 async def test_a_session_ends_with_its_destination(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
-        await us.put(to(ASSUME, "dst_kept"))
+        await us.call(to(ASSUME, "dst_kept"))
         before = _alive(Keys)
         for number in range(20):
-            await us.put(to(ASSUME, f"dst_{number}"))
+            await us.call(to(ASSUME, f"dst_{number}"))
             us.forget(f"dst_{number}")
         us.forget("dst_never_met")
         assert _alive(Keys) == before
-        await us.put(to(ASSUME, "dst_kept"))
+        await us.call(to(ASSUME, "dst_kept"))
         assert len(server.assumed) == 21
 
 

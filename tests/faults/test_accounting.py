@@ -13,8 +13,8 @@ import pytest
 from pydantic import BaseModel
 
 from pushrail_stream.core.destination import Limits
-from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, decode
+from pushrail_stream.eventbridge.entry import entry_size
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, EntryError, Latency, Match, Probability, Rule, Times
 from pushrail_stream.settings import Settings

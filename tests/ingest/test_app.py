@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, decode
+from pushrail_stream.eventbridge.entry import entry_size
 from pushrail_stream.ingest.errors import HttpProblem
 from pushrail_stream.ingest.request import filled, split
 from pushrail_stream.ports.kafka import RecordTooLarge

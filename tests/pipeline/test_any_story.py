@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AccessKey, Limits, Secret
 from pushrail_stream.core.lane import LaneLimits
-from pushrail_stream.core.outcome import Answered, EntryResult, Reply
 from pushrail_stream.core.record import Origin, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy, Tier
 from pushrail_stream.core.signals import Skipped
+from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult
 from pushrail_stream.pipeline.assignment import FlowControl
 from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.fake_ports import Settled
@@ -161,21 +161,21 @@ class AnyBus:
             return HANGS
         return self._dice.choice([0.0, 0.01, 0.01, 0.3, 2.0, 25.0])
 
-    def _any(self, batch: Batch) -> Reply:
+    def _any(self, batch: Batch) -> CallReply:
         if self._dice.random() < 0.4:
             return take_all(batch)
         return self._dice.choice([self._mixed, self._garbage, self._refused, self._refused])(batch)
 
-    def _mixed(self, batch: Batch) -> Reply:
+    def _mixed(self, batch: Batch) -> CallReply:
         codes = ["ThrottlingException", "InternalFailure", "MalformedDetail", "AccessDeniedException", "New", ""]
         return answered(batch, {key: fault(code) for key in keys(batch) if (code := self._dice.choice(codes))})
 
-    def _garbage(self, batch: Batch) -> Reply:
+    def _garbage(self, batch: Batch) -> CallReply:
         results = [EntryResult("taken", None, None), EntryResult(None, None, None), EntryResult("", None, "?")]
         count = self._dice.randint(0, len(batch.deliveries) + 1)
         return Answered(tuple(self._dice.choice(results) for _ in range(count)), 200, None)
 
-    def _refused(self, _batch: Batch) -> Reply:
+    def _refused(self, _batch: Batch) -> CallReply:
         return self._dice.choice(
             [
                 failed("503", 503),

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from pushrail_stream.core.outcome import Reply
+from pushrail_stream.eventbridge.error_codes import CallReply
 from tests.support.pipeline_world import RETRIES, World
 from tests.support.records import P0, always, destination, failed, record, take_all
 from tests.support.virtual_time import in_virtual_time, virtual_loop
@@ -17,7 +17,7 @@ WORSE = 2.0
 FAILURES = [failed("InternalException", 500), failed("ConnectionFailed")]
 
 
-async def calls_made(reply: Reply | None, per_second: float, burst: int) -> int:
+async def calls_made(reply: CallReply | None, per_second: float, burst: int) -> int:
     """PutEvents calls in two minutes for events that come in bursts; ``reply``: to all of them, None takes them."""
     world, start = World(destination()), virtual_loop().elapsed
     world.bus.answer(take_all if reply is None else always(reply))
@@ -36,7 +36,7 @@ async def calls_made(reply: Reply | None, per_second: float, burst: int) -> int:
 @pytest.mark.parametrize(("per_second", "burst"), [(20, 1), (1, 1), (0.2, 1), (5, 10)])
 @in_virtual_time
 async def test_a_bus_whose_calls_all_fail_gets_at_most_twice_its_usual_calls(
-    reply: Reply, per_second: float, burst: int
+    reply: CallReply, per_second: float, burst: int
 ) -> None:
     healthy = await calls_made(None, per_second, burst)
     ailing = await calls_made(reply, per_second, burst)

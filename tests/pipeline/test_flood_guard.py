@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.flood_guard import FloodLimits
-from pushrail_stream.core.outcome import Reply
 from pushrail_stream.core.signals import DeadLettered, Flooded
+from pushrail_stream.eventbridge.error_codes import CallReply
 from tests.support.pipeline_world import World
 from tests.support.records import P0, RETRY, answered, destination, fault, keys, raw, record, retry_record
 from tests.support.virtual_time import in_virtual_time
@@ -85,7 +85,7 @@ async def test_what_is_rejected_while_its_partition_is_given_back_is_left_to_the
         assert worker.ledger.in_flight == 0
 
 
-def reject_from(offset: int) -> Callable[[Batch], Reply]:
+def reject_from(offset: int) -> Callable[[Batch], CallReply]:
     """EventBridge refuses the events from this offset on."""
     return lambda batch: answered(batch, {key: fault("MalformedDetail") for key in keys(batch) if int(key) >= offset})
 

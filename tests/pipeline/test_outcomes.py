@@ -10,9 +10,9 @@ import pytest
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.lane import LaneLimits
-from pushrail_stream.core.outcome import Answered, EntryResult, Reply
 from pushrail_stream.core.retry import RetryInMemory, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Suspended
+from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult
 from tests.support.pipeline_world import HANGS, World
 from tests.support.records import (
     DLQ,
@@ -64,7 +64,7 @@ async def test_of_ten_one_is_throttled_and_one_malformed_and_eight_are_delivered
     ],
 )
 @in_virtual_time
-async def test_the_moments_fault_sends_the_whole_batch_again(reply: Reply) -> None:
+async def test_the_moments_fault_sends_the_whole_batch_again(reply: CallReply) -> None:
     world = World(destination())
     world.bus.answer(in_turn(reply, take_all))
     async with world.worker() as worker:
@@ -135,7 +135,7 @@ WHOLE_CALLS = [
 
 @pytest.mark.parametrize("reply", WHOLE_CALLS, ids=lambda reply: reply.code)
 @in_virtual_time
-async def test_a_call_that_failed_as_a_whole_is_made_again_as_one_call(reply: Reply) -> None:
+async def test_a_call_that_failed_as_a_whole_is_made_again_as_one_call(reply: CallReply) -> None:
     world = World(destination())
     world.bus.answer(in_turn(reply, reply, take_all))
     dice = random.Random(1)
@@ -189,7 +189,7 @@ async def test_what_is_too_old_expires() -> None:
 
 @pytest.mark.parametrize("refusal", [failed("ValidationException", 400), failed("413", 413)])
 @in_virtual_time
-async def test_a_refused_call_is_split_once_and_only_the_culprit_is_rejected(refusal: Reply) -> None:
+async def test_a_refused_call_is_split_once_and_only_the_culprit_is_rejected(refusal: CallReply) -> None:
     world = World(destination())
     world.bus.answer(lambda batch: refusal if "4" in keys(batch) else take_all(batch))
     async with world.worker() as worker:
@@ -307,7 +307,7 @@ OVER = failed("ValidationException", 400, "Total size of the entries in the requ
 FORMER = 262_144
 
 
-def in_a_small_region(batch: Batch) -> Reply:
+def in_a_small_region(batch: Batch) -> CallReply:
     """A region that has not raised its limit."""
     return OVER if sum(delivery.size for delivery in batch.deliveries) > FORMER else take_all(batch)
 
@@ -384,7 +384,7 @@ async def test_stale_credentials_of_one_sent_alone_are_renewed_for_the_others() 
     ],
 )
 @in_virtual_time
-async def test_blocked_goes_to_the_dlq_and_everybody_else_goes_on(reply: Reply) -> None:
+async def test_blocked_goes_to_the_dlq_and_everybody_else_goes_on(reply: CallReply) -> None:
     world = World(destination(), destination("other"))
     world.bus.answer(always(reply))
     async with world.worker() as worker:
@@ -548,7 +548,7 @@ async def test_what_a_reply_says_nothing_about_is_sent_again(results: list[Entry
 async def test_a_bug_in_the_bus_ends_the_worker_loudly_and_commits_nothing_of_it() -> None:
     world = World(destination(), destination("other"))
 
-    def bug(_batch: Batch) -> Reply:
+    def bug(_batch: Batch) -> CallReply:
         raise KeyError("a bug in the adapter")
 
     world.bus.answer(bug)
@@ -567,7 +567,7 @@ async def test_a_bug_in_the_bus_ends_the_worker_loudly_and_commits_nothing_of_it
 async def test_what_comes_while_a_bug_ends_the_worker_stays_unsettled() -> None:
     world = World(destination(), destination("other"))
 
-    def bug(_batch: Batch) -> Reply:
+    def bug(_batch: Batch) -> CallReply:
         raise KeyError("a bug in the adapter")
 
     world.bus.answer(bug)

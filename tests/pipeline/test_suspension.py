@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pushrail_stream.core.outcome import CallFailed
 from pushrail_stream.core.signals import Resumed, Suspended
+from pushrail_stream.eventbridge.error_codes import CallFailed
 from tests.support.pipeline_world import World
 from tests.support.records import (
     P0,

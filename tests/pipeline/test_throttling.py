@@ -10,9 +10,9 @@ import pytest
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.lane import LaneLimits
-from pushrail_stream.core.outcome import Reply
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Slowed
+from pushrail_stream.eventbridge.error_codes import CallReply
 from tests.support.pipeline_world import World
 from tests.support.records import (
     P0,
@@ -46,7 +46,7 @@ TEN = [str(n) for n in range(10)]
     ],
 )
 @in_virtual_time
-async def test_a_throttled_call_is_made_again_as_soon_as_the_lane_allows(reply: Reply) -> None:
+async def test_a_throttled_call_is_made_again_as_soon_as_the_lane_allows(reply: CallReply) -> None:
     world = World(destination())
     world.bus.answer(in_turn(reply, take_all))
     async with world.worker() as worker:
@@ -257,7 +257,7 @@ async def test_one_call_that_fails_changes_no_speed() -> None:
 
 @pytest.mark.parametrize("reply", [failed("503", 503), failed("ConnectionFailed"), failed("InternalException", 500)])
 @in_virtual_time
-async def test_calls_that_fail_one_after_the_other_slow_down_as_a_throttle_does(reply: Reply) -> None:
+async def test_calls_that_fail_one_after_the_other_slow_down_as_a_throttle_does(reply: CallReply) -> None:
     world = World(destination())
     world.bus.answer(in_turn(*[reply] * 6, take_all))
     async with world.worker() as worker:
@@ -318,7 +318,7 @@ class Tokens:
         self._per_second, self._max_calls = per_second, at_once or per_second
         self._left, self._at = float(self._max_calls), 0.0
 
-    def answer(self, batch: Batch) -> Reply:
+    def answer(self, batch: Batch) -> CallReply:
         now = virtual_loop().elapsed
         self._left = min(self._max_calls, self._left + (now - self._at) * self._per_second)
         self._at = now

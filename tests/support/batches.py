@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import orjson
 
-from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Auth, Destination
-from pushrail_stream.core.entry import entry_size
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
 from pushrail_stream.core.record import Headers, Record
+from pushrail_stream.eventbridge.entry import entry_size
 
 BUS = "arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events"
+
+LIMITS: Final = CallLimits(10, 1_048_576)
+"""Of one PutEvents call."""
 
 
 def destination(auth: Auth, identity: str = "dst_acme_1", region: str = "us-east-1") -> Destination:
@@ -52,7 +57,7 @@ def batch_of(target: Destination, values: list[bytes], headers: Headers = ()) ->
                 event, record, target.id, entry_size(event, target), PendingRecord(OffsetTracker(), offset, 0, 1, 0)
             )
         )
-    return Batch(target, tuple(deliveries))
+    return Batch(target, tuple(deliveries), LIMITS)
 
 
 def batch(target: Destination, entries: int = 2) -> Batch:

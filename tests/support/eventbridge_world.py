@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Secret
-from pushrail_stream.core.outcome import CallFailed, Reply
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.error_codes import CallFailed, CallReply
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus, Match
 from tests.support.batches import BUS, batch, destination
 
@@ -74,12 +74,12 @@ def keys_used(server: FaultBus) -> list[str]:
     return [call.access_key for call in server.calls]
 
 
-def failed(reply: Reply) -> tuple[str, str, int | None]:
+def failed(reply: CallReply) -> tuple[str, str, int | None]:
     assert isinstance(reply, CallFailed), reply
     return reply.operation, reply.code, reply.http_status
 
 
-async def at_once(us: EventBridge, one: Batch, times: int) -> list[Reply]:
+async def at_once(us: EventBridge, one: Batch, times: int) -> list[CallReply]:
     async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(us.put(one)) for _ in range(times)]
+        running = [tasks.create_task(us.call(one)) for _ in range(times)]
     return [task.result() for task in running]

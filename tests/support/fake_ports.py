@@ -12,13 +12,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, final
 
-from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.entry import Entry
-from pushrail_stream.core.outcome import Answered, BusStatus, Reply
+from pushrail_stream.core.event import Event
+from pushrail_stream.core.outcome import BusStatus, Reply
 from pushrail_stream.core.record import Headers, Origin, Partition, Record
 from pushrail_stream.core.signals import Signal
+from pushrail_stream.eventbridge.entry import Entry, render_batch
+from pushrail_stream.eventbridge.error_codes import Answered, CallReply
 from pushrail_stream.ports.pipeline import PublishError
+from tests.pipeline.flavours import Flavour
 from tests.support.records import DLQ, Answer, keys, take_all
 from tests.support.virtual_time import VirtualClock, virtual_loop
 
@@ -45,8 +48,9 @@ class Call(NamedTuple):
 class ScriptedBus:
     """Answers as a function says, after as long as a function says. Both may be set per destination."""
 
-    def __init__(self, settled: Account) -> None:
+    def __init__(self, settled: Account, flavour: Flavour) -> None:
         self._settled = settled
+        self.flavour = flavour
         self.answers: dict[str, Answer] = {}
         self.latency: Callable[[Batch], float] = lambda _batch: 0.01
         self.calls: list[Call] = []
@@ -72,10 +76,24 @@ class ScriptedBus:
         """Answer calls to this destination so from now on."""
         self.answers[destination_id] = answer
 
-    async def put(self, batch: Batch) -> Reply:
+    def limits(self, destination: Destination) -> CallLimits:
+        return self.flavour.limits(destination)
+
+    def size(self, event: Event, destination: Destination) -> int:
+        return self.flavour.size(event, destination)
+
+    def is_own_fault(self, code: str) -> bool:
+        return self.flavour.is_own_fault(code)
+
+    async def put(self, batch: Batch, *, refreshed: bool) -> Reply:
+        return self.flavour.reply(
+            await self._call(batch), batch, refreshed=refreshed, renew=lambda: self._renew_session(batch.destination)
+        )
+
+    async def _call(self, batch: Batch) -> CallReply:
         name = batch.destination.id
         session = self.renewed.count(name)
-        self.calls.append(Call(virtual_loop().elapsed, batch.destination, keys(batch), batch.entries()))
+        self.calls.append(Call(virtual_loop().elapsed, batch.destination, keys(batch), render_batch(batch)))
         reply = self.answers.get(name, take_all)(batch)
         self.in_flight[name] += 1
         self.max_in_flight[name] = max(self.max_in_flight[name], self.in_flight[name])
@@ -107,7 +125,7 @@ class ScriptedBus:
         """It has no sessions any more."""
         self.forgotten.append(destination_id)
 
-    def renew_session(self, destination: Destination) -> bool:
+    def _renew_session(self, destination: Destination) -> bool:
         """Sessions are new unless a test says otherwise; one that has just replaced an old one is kept for a while."""
         name, now = destination.id, virtual_loop().elapsed
         if not self.sessions_are_old:

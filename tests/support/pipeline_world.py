@@ -25,6 +25,7 @@ from pushrail_stream.pipeline.assignment import Assignment, FlowControl
 from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import BufferLimits, Policy, Ports
 from pushrail_stream.ports.pipeline import Observer
+from tests.pipeline.flavours import EventBridgeFlavour, Flavour
 from tests.support.fake_ports import HANGS, RETRY_PARTITIONS, Account, Documents, KeptTopics, ScriptedBus, Seen, Settled
 from tests.support.records import DLQ, EVENTS, P0
 from tests.support.virtual_time import VirtualClock, virtual_loop
@@ -42,9 +43,9 @@ _FETCH = 500
 class World:
     """What is outside of a worker and outlives it."""
 
-    def __init__(self, *documents: Destination) -> None:
+    def __init__(self, *documents: Destination, flavour: type[Flavour] = EventBridgeFlavour) -> None:
         self.settled = Account()
-        self.bus = ScriptedBus(self.settled)
+        self.bus = ScriptedBus(self.settled, flavour())
         self.topics = KeptTopics(self.settled)
         self.directory = Documents(documents)
         self.group: dict[Partition, Committable] = {}

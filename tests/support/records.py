@@ -10,8 +10,8 @@ from typing import Any, Final
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Limits, Secret
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
-from pushrail_stream.core.outcome import Answered, CallFailed, EntryResult, Reply
 from pushrail_stream.core.record import Headers, Origin, Partition, Record
+from pushrail_stream.eventbridge.error_codes import Answered, CallFailed, CallReply, EntryResult
 
 EVENTS: Final = "pushrail.events"
 DLQ: Final = "pushrail.dlq"
@@ -20,7 +20,7 @@ P1: Final = Partition(EVENTS, 1)
 RETRY: Final = Partition("pushrail.retry.10s", 0)
 START_MS: Final = 1_780_000_000_000
 """When every story begins: the virtual clock's start."""
-Answer = Callable[[Batch], Reply]
+Answer = Callable[[Batch], CallReply]
 
 
 def destination(customer: str = "acme", *, name: str = "", **changes: Any) -> Destination:
@@ -125,12 +125,12 @@ def keys(batch: Batch) -> list[str]:
     return [delivery.event.idempotency_key for delivery in batch.deliveries]
 
 
-def take_all(batch: Batch) -> Reply:
+def take_all(batch: Batch) -> CallReply:
     """EventBridge takes every entry."""
     return answered(batch)
 
 
-def answered(batch: Batch, faults: dict[str, EntryResult] | None = None) -> Reply:
+def answered(batch: Batch, faults: dict[str, EntryResult] | None = None) -> CallReply:
     """A result per entry: those with these keys have a fault, the others are taken."""
     faults = faults or {}
     results = tuple(faults.get(key, EntryResult(f"event-{key}", None, None)) for key in keys(batch))
@@ -147,16 +147,16 @@ def failed(code: str, status: int | None = None, message: str = "because", opera
     return CallFailed(operation, code, message, status, None if status is None else f"request-{status}")
 
 
-def always(reply: Reply) -> Answer:
+def always(reply: CallReply) -> Answer:
     """The same reply to every call."""
     return lambda _batch: reply
 
 
-def in_turn(*answers: Answer | Reply) -> Answer:
+def in_turn(*answers: Answer | CallReply) -> Answer:
     """One answer after the other; the last one from then on."""
     left = list(answers)
 
-    def answer(batch: Batch) -> Reply:
+    def answer(batch: Batch) -> CallReply:
         now = left.pop(0) if len(left) > 1 else left[0]
         return now(batch) if callable(now) else now
 

@@ -12,8 +12,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from pushrail_stream.core.destination import AccessKey, Secret
-from pushrail_stream.core.outcome import Answered
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.operations.onboarding import Onboarding
 from pushrail_stream.sandbox.bus import FaultBus
 from tests.support.batches import batch_of, destination
@@ -119,7 +119,7 @@ async def test_each_rule_lets_through_its_events_and_no_other(
         stock_session().create_client("sqs", **options(url)) as sqs,
         EventBridge.open(EventBridgeOptions(endpoint_url=url)) as us,
     ):
-        reply = await us.put(batch_of(destination(AccessKey(KEY, Secret(SECRET))), [value(name) for name in EVENTS]))
+        reply = await us.call(batch_of(destination(AccessKey(KEY, Secret(SECRET))), [value(name) for name in EVENTS]))
         # The customer's own applications put events on the bus too: no rule of ours matches their source.
         stray: Any = entry(Source="own.app", DetailType="order.created", Resources=["acct_1"],
                            Detail=value("all").decode(), EventBusName="pushrail-events")  # fmt: skip

@@ -10,20 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.outcome import (
-    Answered,
     Blocked,
-    CallFailed,
     Delivered,
-    EntryResult,
     Outcome,
     Refresh,
     Rejected,
-    Reply,
     Retryable,
     Split,
     Throttled,
     TooLarge,
     Verdict,
+)
+from pushrail_stream.eventbridge.error_codes import (
+    Answered,
+    CallFailed,
+    CallReply,
+    EntryResult,
     is_ours,
     judge,
     judge_look,
@@ -161,7 +163,7 @@ TABLE = [
 ]
 
 
-def reply_of(row: Row, entries: int) -> Reply:
+def reply_of(row: Row, entries: int) -> CallReply:
     if row.level == "entry":
         return Answered((EntryResult(None, row.code, row.message),) * entries, 200, "request-1")
     return CallFailed(row.level, row.code, row.message, row.http_status, "request-1")
@@ -364,7 +366,7 @@ replies = st.builds(
 
 @given(reply=replies, entries=st.integers(1, 10), assumed_role=st.booleans(), refreshed=st.booleans())
 def test_whatever_the_reply_there_is_one_outcome_per_entry(
-    reply: Reply, entries: int, *, assumed_role: bool, refreshed: bool
+    reply: CallReply, entries: int, *, assumed_role: bool, refreshed: bool
 ) -> None:
     verdict = judge(reply, entries, assumed_role=assumed_role, refreshed=refreshed)
     if isinstance(verdict, Refresh):

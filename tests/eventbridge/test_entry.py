@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pushrail_stream.core.entry import entry_size, render
+from pushrail_stream.core.batch import Batch, CallLimits
+from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.event import Event, decode
-from tests.support.samples import DESTINATION, EXAMPLE, destination, event, fields, json_values, texts
+from pushrail_stream.core.offsets import OffsetTracker
+from pushrail_stream.eventbridge.entry import FORMER_MAX_REQUEST_BYTES, RegionLimits, entry_size, render, render_batch
+from tests.support.samples import DESTINATION, EXAMPLE, destination, event, fields, json_values, record, texts
 
 short = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 changes = st.fixed_dictionaries(
@@ -103,3 +106,30 @@ def test_the_time_is_the_second_in_which_it_occurred(moment: datetime, micros: i
 )
 def test_a_fraction_is_cut_off_downwards_before_1970_too(occurred: str, seconds: int) -> None:
     assert render(event(occurredAt=occurred), DESTINATION)["Time"] == seconds
+
+
+def test_every_region_has_the_full_limits_until_it_refuses_a_request() -> None:
+    limits = RegionLimits()
+    assert limits.of("us-east-1") == CallLimits(10, 1_048_576)
+    assert limits.refused("us-east-1", FORMER_MAX_REQUEST_BYTES + 1)
+    assert limits.of("us-east-1") == CallLimits(10, FORMER_MAX_REQUEST_BYTES)
+    assert limits.of("eu-west-1") == CallLimits(10, 1_048_576)
+
+
+def test_a_refused_request_within_the_former_limit_lowers_no_limit() -> None:
+    limits = RegionLimits()
+    assert not limits.refused("us-east-1", FORMER_MAX_REQUEST_BYTES)
+    assert limits.of("us-east-1") == CallLimits(10, 1_048_576)
+
+
+def test_entries_stand_in_the_order_of_the_deliveries() -> None:
+    pending_records = OffsetTracker()
+    deliveries = []
+    for offset, key in enumerate(["first", "second", "third"]):
+        pending = pending_records.track(offset, 1, 1)
+        assert pending is not None
+        deliveries.append(Delivery(event(idempotencyKey=key), record(offset), DESTINATION.id, 100, pending))
+
+    entries = render_batch(Batch(DESTINATION, tuple(deliveries), CallLimits(10, 1_000)))
+
+    assert [entry["Resources"][1] for entry in entries] == ["first", "second", "third"]

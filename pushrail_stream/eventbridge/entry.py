@@ -1,0 +1,85 @@
+"""Entries: one event rendered for one destination in PutEvents' own words, and the limits of one call.
+
+Rendering is deterministic: the same event and destination always give the same entry, so a replay sends again exactly
+the bytes that were sent before.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NotRequired, TypedDict, final
+
+from pushrail_stream.core.batch import Batch, CallLimits
+from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.event import Event, utf8_length
+from pushrail_stream.settings.eventbridge import MAX_ENTRIES, MAX_REQUEST_BYTES, TIME_BYTES
+
+FORMER_MAX_REQUEST_BYTES: Final = 262_144
+"""Largest sum of entry sizes in one call, in bytes, where AWS has not raised it (Amazon EventBridge quotas, before
+2026-01-29)."""
+
+
+class Entry(TypedDict):
+    """PutEvents request entry."""
+
+    Time: int
+    """Epoch seconds: EventBridge keeps no fraction."""
+    Source: str
+    Resources: list[str]
+    DetailType: str
+    Detail: str
+    EventBusName: str
+    TraceHeader: NotRequired[str]
+
+
+def render(event: Event, destination: Destination) -> Entry:
+    """The entry of this event for this destination; ``Detail`` is the produced JSON, byte for byte."""
+    entry: Entry = {
+        "Time": event.occurred_at_ms // 1000,
+        "Source": destination.source,
+        "Resources": [event.customer_external_id, event.idempotency_key],
+        "DetailType": event.event_type,
+        "Detail": event.value.decode(),
+        "EventBusName": destination.bus_arn,
+    }
+    if event.trace_header is not None:
+        entry["TraceHeader"] = event.trace_header
+    return entry
+
+
+def render_batch(batch: Batch) -> list[Entry]:
+    """The entries of a batch, in the order of its deliveries."""
+    destination = batch.destination
+    return [render(delivery.event, destination) for delivery in batch.deliveries]
+
+
+def entry_size(event: Event, destination: Destination) -> int:
+    """Bytes that AWS counts for the entry, known before it is rendered. Bus name and trace header do not count."""
+    return TIME_BYTES + event.size + utf8_length(destination.source)
+
+
+@final
+class RegionLimits:
+    """The limits of one call in each region, learnt from refusals.
+
+    AWS raised its limit to 1 MiB, but not in all regions at once. A region that refuses a larger request than the
+    former limit gets only requests within that limit from then on, until the process ends.
+    """
+
+    __slots__ = ("_small_regions",)
+
+    _FULL: Final = CallLimits(MAX_ENTRIES, MAX_REQUEST_BYTES)
+    _FORMER: Final = CallLimits(MAX_ENTRIES, FORMER_MAX_REQUEST_BYTES)
+
+    def __init__(self) -> None:
+        self._small_regions: set[str] = set()
+
+    def of(self, region: str) -> CallLimits:
+        """The limits of one call to this region."""
+        return self._FORMER if region in self._small_regions else self._FULL
+
+    def refused(self, region: str, size: int) -> bool:
+        """Learn that a request of ``size`` bytes was too large; return whether the former limit explains it."""
+        if size <= FORMER_MAX_REQUEST_BYTES:
+            return False
+        self._small_regions.add(region)
+        return True
