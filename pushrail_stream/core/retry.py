@@ -11,8 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
-from pushrail_stream.core.outcome import Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
-from pushrail_stream.eventbridge.error_codes import SIGN_INS_QUEUED
+from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
 
 DeadReason = Literal["rejected", "blocked", "suspended", "expired", "oversize", "undecodable"]
 """Why a delivery was given up on (contract 3.4)."""

@@ -13,10 +13,10 @@ import re
 from typing import Final, Protocol
 
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Secret
+from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.eventbridge.error_codes import (
     CREDENTIALS_MISSING,
     SEALING_KEY_MISSING,
-    SIGN_INS_QUEUED,
     CallFailed,
 )
 from pushrail_stream.eventbridge.sign_in import SignInService

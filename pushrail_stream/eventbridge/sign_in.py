@@ -11,10 +11,10 @@ from typing import final
 from aiobotocore.session import AioSession
 
 from pushrail_stream.core.destination import AssumeRole
+from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.error_codes import (
     BASE_CREDENTIALS_DENIED,
-    SIGN_INS_QUEUED,
     UNKNOWN_RESULT,
     CallFailed,
     is_ours,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.outcome import Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
+from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
 from pushrail_stream.core.retry import (
     DeadLetter,
     Decision,
@@ -21,7 +21,6 @@ from pushrail_stream.core.retry import (
     decide,
     move_on,
 )
-from pushrail_stream.eventbridge.error_codes import SIGN_INS_QUEUED
 
 POLICY = RetryPolicy()
 DAY = 86_400.0
