@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # The complete environment serves the sandbox too, where it is there.
 SANDBOX_STAMP := $(or $(wildcard $(STAMP)),$(VENV)/.installed-for-sandbox)
+# Processes that run tests. Most tests wait more than they compute, so there are two for each processor.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(min(12, 2 * (os.cpu_count() or 1)))')
 
 .PHONY: help setup check test bench bench-ingest bench-isolation bench-observe bench-registry chaos soak sandbox format metrics lock clean
 
@@ -40,8 +42,10 @@ check: $(STAMP) ## Format, lint, types, layers and dependencies
 	$(BIN)/deptry .
 
 test: $(STAMP) ## All tests with coverage; on a real Apache Kafka where Docker, or Java 17 and Maven, are there
-	$(BIN)/coverage run -m pytest
-	@$(BIN)/coverage report --include='pushrail_stream/core/*,pushrail_stream/pipeline/*' --fail-under=100
+	@rm -f .coverage .coverage.*
+	COVERAGE_PROCESS_START=pyproject.toml $(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report --fail-under=100
 
 bench: $(STAMP) ## Measure the worker: CPU per event, latency, memory; ARGS="--against PATH" compares two checkouts; the last line is JSON
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -13,6 +13,7 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from tests.support.kafka import topics
 from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
 from tests.support.kafka.policy import RealKafkaPolicy
+from tests.support.parallel import Turns, workerinput
 from tests.support.tools import UNCHECKED
 
 if TYPE_CHECKING:
@@ -26,9 +27,19 @@ _POLICY = pytest.StashKey[RealKafkaPolicy]()
 def pytest_configure(config: pytest.Config) -> None:
     policy = config.stash[_POLICY] = RealKafkaPolicy(config)
     config.pluginmanager.register(policy, "pushrail-real-kafka")
+    config.pluginmanager.register(Turns(config), "pushrail-turns")
+    # Coverage measures the processes that run tests, which read this by now, and not the programs that tests start.
+    if workerinput(config) is not None:
+        os.environ.pop("COVERAGE_PROCESS_START", None)
     # A script's background job ignores SIGINT, and so would every program that is started and interrupted here.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the slow tests first; the order of the others stays random."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -36,6 +47,32 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if report.longrepr}
     for reason in sorted(reason.removeprefix("Skipped: ") for reason in reasons if UNCHECKED in reason):
         terminalreporter.write_line(f"TOOL MISSING: {reason}", red=True, bold=True)
+
+
+@pytest.fixture(autouse=True)
+def _signals_stay_as_they_were() -> Iterator[None]:
+    """Fail a test that leaves another handler of SIGINT or SIGTERM, or another signal mask, than it found.
+
+    The tests after it would meet a process that ignores an interrupt, and only in some orders.
+    """
+    before = _signal_state()
+    yield
+    after = _signal_state()
+    if after != before:
+        for number, handler in before.handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
+        pytest.fail(f"the test leaves other signal handlers or another mask: {before} became {after}", pytrace=False)
+
+
+class _SignalState(NamedTuple):
+    handlers: dict[signal.Signals, Any]
+    mask: set[int | signal.Signals]
+
+
+def _signal_state() -> _SignalState:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    return _SignalState(handlers, signal.pthread_sigmask(signal.SIG_BLOCK, ()))
 
 
 @pytest.fixture(autouse=True, scope="session")

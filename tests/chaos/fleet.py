@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import random
 import signal
-import socket
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,14 +14,13 @@ from tests.chaos.clock import now
 from tests.chaos.disturbances import Disturbances
 from tests.chaos.owned import Owned
 from tests.chaos.world import SECRET, SECRET_VARIABLE, worker_key
+from tests.support.ports import free_port
 
 FEWEST: Final = 3
 MOST: Final = 4
 """Workers at once, those that are ending not counted among the fewest."""
 END_SECS: Final = 30.0
 """A worker that was asked to end has ended by then (deploy/OPERATING.md, "Stopping")."""
-_PORTS: Final = range(20_000, 32_000)
-"""Below every system's ephemeral ports."""
 
 
 @dataclass
@@ -65,7 +62,7 @@ class Fleet:
     def start(self) -> Worker:
         """One more worker."""
         self.started += 1
-        number, port = self.started, _free_port()
+        number, port = self.started, free_port()
         environment = {
             "AWS_ACCESS_KEY_ID": worker_key(number),
             "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -164,15 +161,3 @@ def lost_at(log: str) -> list[float]:
     """When a worker was told that it had lost partitions, epoch seconds, by its log."""
     lines = [json.loads(line) for line in log.splitlines() if '"partitions_lost"' in line]
     return [datetime.fromisoformat(line["timestamp"]).timestamp() for line in lines]
-
-
-def _free_port() -> int:
-    draw = random.SystemRandom()
-    while True:
-        port = draw.choice(_PORTS)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port

@@ -36,6 +36,7 @@ pushrail_buffered_events{of="retries"} 1.0
 
 
 @pytest.mark.kafka
+@pytest.mark.slow
 @pytest.mark.timeout(450)
 def test_nothing_is_lost_and_what_comes_twice_has_a_reason(
     local_kafka_factory: LocalKafkaFactory, tmp_path: Path

@@ -24,7 +24,8 @@ import yaml
 from pushrail_stream.ingest.metrics import IngestMetrics
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.settings import Settings, load_settings
-from tests.support.tools import free_port, needed_tool
+from tests.support.ports import free_port
+from tests.support.tools import needed_tool
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"

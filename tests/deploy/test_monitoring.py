@@ -20,7 +20,8 @@ from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
 from tests.deploy.metrics_page import PAGE, with_tables
 from tests.e2e.test_ingest import ingesting, settings_with_door
 from tests.support.commands import Desk
-from tests.support.tools import free_port, needed_tool
+from tests.support.ports import free_port
+from tests.support.tools import needed_tool
 from tests.support.workers import destination, event, make_topics, open_bus, running
 
 ROOT = Path(__file__).parents[2]

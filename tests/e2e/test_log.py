@@ -14,7 +14,7 @@ import pytest
 
 from pushrail_stream.sandbox.bus import FaultBus
 from tests.support.commands import Desk
-from tests.support.tools import free_port
+from tests.support.ports import free_port
 from tests.support.workers import SECRET, destination, event, make_topics, open_bus, produce, settings_for
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]

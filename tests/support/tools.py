@@ -1,14 +1,10 @@
-"""Programs that tests need and Python does not bring along: a loud line for a user without them, a failure in CI.
-
-And a port for them to listen on.
-"""
+"""Programs that tests need and Python does not bring along: a loud line for a user without them, a failure in CI."""
 
 from __future__ import annotations
 
 import importlib
 import os
 import shutil
-import socket
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -37,10 +33,3 @@ def optional_package(name: str, how_to_get_it: str) -> Any:
         return importlib.import_module(name)
     except ModuleNotFoundError:
         pytest.skip(f"{name.partition('.')[0]} is not installed ({how_to_get_it}): {UNCHECKED}")
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 that nobody has now."""
-    with socket.socket() as door:
-        door.bind(("127.0.0.1", 0))
-        return int(door.getsockname()[1])

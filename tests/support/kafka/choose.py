@@ -59,7 +59,7 @@ def start_real_kafka() -> RealKafka | Missing:
     address = os.environ.get(ADDRESS_VARIABLE)
     if address:
         _wait_until_it_answers(address)
-        return RealKafka(address, ADDRESS_VARIABLE, _leave_running)
+        return RealKafka(address, ADDRESS_VARIABLE, leave_running)
     container = _from_container()
     if isinstance(container, RealKafka):
         return container
@@ -166,5 +166,5 @@ def _wait_until_it_answers(address: str) -> None:
             raise TimeoutError(f"no Kafka broker answered at {address} within {_START_SECS:.0f} s")
 
 
-def _leave_running() -> None:
+def leave_running() -> None:
     """Do nothing: a broker that was given is not ours to stop."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import tempfile
@@ -20,6 +18,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from tests.support.kafka import distribution
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,9 +67,6 @@ _STOP_SECS: Final = 20.0
 _POLL_SECS: Final = 0.5
 _TAIL_LINES: Final = 60
 _TRIES: Final = 3
-# Below every system's range of ephemeral ports. A client that keeps connecting to a broker's *ephemeral* port while the
-# broker is down can be given that very port for its own end, connect to itself, and keep the broker from coming back.
-_PORTS: Final = range(20_000, 32_000)
 
 
 class LocalKafkaError(RuntimeError):
@@ -187,7 +183,7 @@ class LocalKafka:
         """Choose the ports and return a new folder with the configuration and formatted storage."""
         jars = distribution.ensure_jars()
         folder = self._folder = Path(tempfile.mkdtemp(prefix="pushrail-kafka-"))
-        self._port, controller_port = _free_ports()
+        self._port, controller_port = free_ports(2)
         properties = {
             "process.roles": "broker,controller",
             "node.id": "1",
@@ -305,21 +301,3 @@ def java_command(jars: Path, *jvm: str) -> list[str]:
     # In a fixed order, since the archive of classes is valid for one class path only.
     class_path = os.pathsep.join(sorted(str(jar) for jar in jars.glob("*.jar")))
     return [distribution.find_java(), *flags, f"-Dlog4j2.configurationFile={_LOG4J}", "-cp", class_path]
-
-
-def _free_ports() -> tuple[int, int]:
-    """Return two ports nobody listens on; drawn by the system's generator, as tests seed the ordinary one alike."""
-    draw = random.SystemRandom()
-    while True:
-        first, second = draw.sample(_PORTS, 2)
-        if _is_free(first) and _is_free(second):
-            return first, second
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

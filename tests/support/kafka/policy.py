@@ -1,24 +1,30 @@
-"""What a run does about the real broker: starts it once, before the first test, and is loud when there is none.
+"""A run's real broker: started once, before the first test; its absence is loud.
 
 A missing broker fails the run where the variable CI is set, as nobody would read a note there. Elsewhere the tests that
-need it are skipped, and the very last line of the run says so.
+need it are skipped, and the very last line of the run says so. In a parallel run (pytest-xdist) the controller starts
+the broker, since it outlives the worker processes, and all of them use that one.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import pytest
 
 from tests.support.kafka import distribution
-from tests.support.kafka.choose import WHAT_TO_INSTALL, Missing, RealKafka, start_real_kafka
+from tests.support.kafka.choose import WHAT_TO_INSTALL, Missing, RealKafka, leave_running, start_real_kafka
 from tests.support.kafka.local import LocalKafka
+from tests.support.parallel import workerinput
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
 _MARK: Final = "real Kafka missing: "
+_SHARED: Final = "real_kafka"
+"""The key of a worker process's input that holds the controller's broker: its kind, and its address or the reason."""
+
+Found = RealKafka | Missing | BaseException
 
 
 class RealKafkaPolicy:
@@ -26,12 +32,15 @@ class RealKafkaPolicy:
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
-        self._found: RealKafka | Missing | BaseException | None = None
+        given = workerinput(config)
+        self._found: Found | None = None if given is None else _received(*given[_SHARED])
         self._unrun = 0
 
     def bootstrap_servers(self) -> str:
         """Return the address of the run's real broker, or skip or fail the test that asks."""
         found = self._find()
+        if isinstance(found, BaseException):
+            raise found
         if isinstance(found, Missing):
             _refuse(found.reason)
         return found.bootstrap_servers
@@ -46,12 +55,18 @@ class RealKafkaPolicy:
         except distribution.DistributionMissingError as error:
             _refuse(f"{error}. This test restarts a broker of its own.")
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: object) -> None:
+        """Give the broker to a worker process that is about to start."""
+        given: Any = workerinput(node)
+        given[_SHARED] = _sent(self._find())
+
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
         """Start the broker outside any test, so that a first download does not count against a test's timeout."""
         if not session.config.option.collectonly and not session.testsfailed:
             if any(_needs_real_broker(item) for item in session.items):
-                self._start()
+                self._find()
             elif any("local_kafka_factory" in _fixtures(item) for item in session.items):
                 self._fetch()
         try:
@@ -73,19 +88,13 @@ class RealKafkaPolicy:
             tests = "1 test" if self._unrun == 1 else f"{self._unrun} tests"
             terminal.write_line(f"REAL KAFKA MISSING: {tests} did not run. {WHAT_TO_INSTALL}", red=True, bold=True)
 
-    def _find(self) -> RealKafka | Missing:
+    def _find(self) -> Found:
         if self._found is None:
-            self._start()
-        if isinstance(self._found, BaseException):
-            raise self._found
-        assert self._found is not None
+            try:
+                self._found = start_real_kafka()
+            except Exception as error:  # noqa: BLE001 - raised in every test that needs the broker, not in a hook
+                self._found = error
         return self._found
-
-    def _start(self) -> None:
-        try:
-            self._found = start_real_kafka()
-        except Exception as error:  # noqa: BLE001 - raised again in every test that needs the broker, not in a hook
-            self._found = error
 
     def _fetch(self) -> None:
         try:
@@ -93,6 +102,27 @@ class RealKafkaPolicy:
             distribution.ensure_jars()
         except distribution.DistributionMissingError:
             return  # said again, and handled, where a test asks for a broker
+
+
+def _sent(found: Found) -> tuple[str, str]:
+    """The broker as a value that travels to another process."""
+    match found:
+        case RealKafka():
+            return "running", found.bootstrap_servers
+        case Missing():
+            return "missing", found.reason
+        case _:
+            return "broken", repr(found)
+
+
+def _received(kind: str, text: str) -> Found:
+    match kind:
+        case "running":
+            return RealKafka(text, "the controller", leave_running)
+        case "missing":
+            return Missing(text)
+        case _:
+            return RuntimeError(text)
 
 
 def _fixtures(item: pytest.Item) -> list[str]:
