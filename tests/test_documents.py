@@ -17,6 +17,7 @@ from pushrail_stream.core import headers
 from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.retry import DeadReason, RetryReason
 from pushrail_stream.core.signals import SkipReason
+from pushrail_stream.sandbox.demo.customers import CUSTOMERS, NOBODY
 
 ROOT: Final = Path(__file__).parents[1]
 README: Final = ROOT / "README.md"
@@ -121,6 +122,14 @@ def test_the_readme_shows_the_example_event_and_document() -> None:
     assert arrived["source"] == document["sourceNamespace"]
     assert arrived["detail-type"] == arrived["detail"]["eventType"] == event["eventType"]
     assert arrived["resources"] == [event["customerExternalId"], event["idempotencyKey"]]
+
+
+def test_the_readme_shows_the_table_of_todays_sandbox() -> None:
+    header, *rows = re.findall(r"^    ((?:customer|acct_\w+) .*)$", README.read_text(), flags=re.MULTILINE)
+    assert re.split(r"  +", header)[1] == "destination"
+    shown = {tuple(re.split(r"  +", row)[:2]) for row in rows}
+    made = {(customer.external_id, target.id) for customer in CUSTOMERS for target in customer.targets}
+    assert shown == made | {(NOBODY, "-")}
 
 
 def test_the_contracts_name_every_delivery_header() -> None:
