@@ -51,7 +51,7 @@ async def test_a_signal_ends_a_start_that_waits_for_kafka(
         process.send_signal(signal.SIGTERM)
         _, rest = await asyncio.wait_for(process.communicate(), 60)
         assert (process.returncode, b"Traceback" in rest) == (0, False), rest.decode()
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 15, "it did not wait until Kafka's answer was given up"
         assert rest.count(b'"stopped"') == workers
     finally:
         if process.returncode is None:
