@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
 import resource
 import sys
@@ -10,7 +11,6 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, NamedTuple, final
 
 from pushrail_stream.blocking import in_daemon_thread
@@ -24,15 +24,13 @@ from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.core.skips import find_skip
 from pushrail_stream.errors import without_group
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
-from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.kafka.consumer import KafkaConsumer
-from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
 from pushrail_stream.kafka.lag import Watermarks
 from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.topic_ids import TopicIdentities
-from pushrail_stream.kafka.topics import check_topics, topic_id, topics_named, worker_topics
+from pushrail_stream.kafka.topics import check_topics, topic_id, worker_topics
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.incidents import RecentIncidents
@@ -47,20 +45,8 @@ from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import BufferLimits, Policy, Ports
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
-from pushrail_stream.ports.documents import DirectoryUpdater, DocumentStore
+from pushrail_stream.ports.documents import DirectoryUpdater
 from pushrail_stream.ports.pipeline import Directory, Observer, SkipOrder
-from pushrail_stream.registry import (
-    Catalog,
-    Folder,
-    FolderStore,
-    Keyring,
-    Parsed,
-    Problem,
-    RegistryWatcher,
-    leave_sealed,
-    parse_document,
-    unseal_without_keyring,
-)
 from pushrail_stream.settings import Settings
 
 _RETRY_SHARE: Final = 0.25
@@ -96,75 +82,6 @@ class Worker:
     """Where metrics and health are served."""
 
 
-def open_keyring(settings: Settings, environ: Mapping[str, str]) -> Keyring | None:
-    """The keyring of the settings, if they name one; raises `registry.UsageError` when it cannot be read."""
-    secrets = settings.secrets
-    endpoint_url = secrets.kms_endpoint_url
-    if secrets.keyring is None:
-        return None
-    return Keyring.open(secrets.keyring, environ, lambda arn: KmsKey(arn, endpoint_url=endpoint_url))
-
-
-def document_parser(
-    settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True
-) -> Callable[[bytes], Parsed | tuple[Problem, ...]]:  # fmt: skip
-    """How documents are read under these settings; raises `registry.UsageError` when there is no such keyring.
-
-    ``decrypt``: whether sealed secrets are opened; who does not ask for that needs no keyring, and can sign nothing.
-    """
-    keyring = open_keyring(settings, environ) if decrypt else None
-    unseal = leave_sealed if not decrypt else unseal_without_keyring if keyring is None else keyring.unseal
-    return partial(
-        parse_document, environ=environ, default_max_in_flight=settings.delivery.max_in_flight, unseal=unseal
-    )
-
-
-@asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
-    """Where the settings keep documents, to change them."""
-    if not settings.registry.topic:
-        yield FolderStore(settings.registry.path)
-        return
-    options, topic = kafka_options(settings), settings.topics.destinations
-    await in_daemon_thread(check_topics, options, topics_named(settings, topic))
-    async with (
-        TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as documents,
-        KafkaPublisher.open(options) as publisher,
-    ):
-        yield TopicStore(documents, publisher, topic)
-
-
-@asynccontextmanager
-async def open_registry(
-    settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True
-) -> AsyncIterator[tuple[Catalog, RegistryWatcher]]:
-    """The destinations of the settings' folder or topic: a catalog, empty yet, and who fills it and keeps it."""
-    parse_content = document_parser(settings, environ, decrypt=decrypt)
-
-    def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
-        parsed = parse_content(content)
-        if settings.registry.topic and isinstance(parsed, Parsed) and parsed.destination.id != name:
-            return (Problem("id", f"is not the record's key ({name})"),)
-        return parsed
-
-    catalog = Catalog(parse)
-    if settings.registry.topic:
-        async with TopicDocuments.open(kafka_options(settings), settings.topics.destinations) as documents:
-            yield catalog, RegistryWatcher(catalog, documents)
-    else:
-        yield catalog, RegistryWatcher(catalog, Folder(settings.registry.path))
-
-
-async def load_registry(
-    settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True
-) -> tuple[Catalog, list[Signal]]:
-    """Every destination there is now, and the signals about their documents; ``decrypt`` as for `document_parser`."""
-    signals: list[Signal] = []
-    async with open_registry(settings, environ, decrypt=decrypt) as (catalog, updater):
-        await updater.load(lambda signal: signals.append(signal))  # noqa: PLW0108 - append names its parameter otherwise
-    return catalog, signals
-
-
 async def run_worker(
     settings: Settings,
     directory: Directory,
@@ -175,57 +92,67 @@ async def run_worker(
     observers: Sequence[Observer] = (),
     started: Callable[[Worker], None] = lambda _worker: None,
 ) -> Ledger:
-    """Consume and deliver until ``Worker.stop`` is called; the final ledger.
+    """Consume and deliver until ``Worker.stop`` is called. Returns the final ledger.
 
-    ``updater`` fills ``directory`` before anything is consumed, and keeps it up to date.
-
-    Raises `OperatorError` when Kafka cannot be reached at the start, a topic is missing or Kafka refuses us for good.
+    ``updater`` fills ``directory`` before anything is consumed, and keeps it up to date. Raises `OperatorError` when
+    Kafka cannot be reached at the start, lacks a topic, or refuses us for good.
     """
     options = kafka_options(settings, name)
-    caveats = await in_daemon_thread(check_topics, options, worker_topics(settings))
-    async with AsyncExitStack() as world:
-        bus = await world.enter_async_context(EventBridge.open(eventbridge_options(settings)))
-        publisher = await world.enter_async_context(KafkaPublisher.open(options))
-        attempts = await world.enter_async_context(_attempts_log(options, settings.topics.attempts, log))
-        ends = await world.enter_async_context(Watermarks.open(options))
-        identities = TopicIdentities(options)
-        state = WorkerStats(now_ms=WallClock().now_ms, attempts_lost=lambda: attempts.lost)
-        state.has_destination = lambda destination_id: directory.get(destination_id) is not None
-        metrics = Metrics(state, settings.topics.retry, settings.metrics.max_destinations)
-        readiness = Readiness([options.events().group_id, options.retries().group_id], state)
-        recent = RecentIncidents(state.now_ms)
-        status = WorkerStatus(name, state, readiness.reasons, lambda: metrics.dead_letters, recent.newest_first)
-        tracing = [await world.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
-        seeing: list[Observer] = [LogObserver(log), AttemptsLog(attempts), metrics, readiness, recent, *observers]
-        traced = FanOut(tracing, log) if tracing else None
-        observe = OpenFiles(FanOut([*seeing, *tracing], log), _open_files(), settings.delivery.max_in_flight)
-        for caveat in (*caveats, *([SettingCaveat("vendor", _NO_VENDOR)] if settings.vendor is None else [])):
+    caveats = list[Signal](await in_daemon_thread(check_topics, options, worker_topics(settings)))
+    if settings.vendor is None:
+        caveats.append(SettingCaveat("vendor", _NO_VENDOR))
+    async with AsyncExitStack() as stack:
+        clients = await _open_clients(settings, options, log, stack)
+        stats = _Statistics(clients, WallClock())
+        readiness = Readiness([options.events().group_id, options.retries().group_id], stats)
+        tracing = [await stack.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
+        metrics, incidents = _metrics(settings, directory, stats), RecentIncidents(stats.clock.now_ms)
+        own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts), metrics, readiness, incidents]
+        fan_out = FanOut([*own, *observers, *tracing], log)
+        observe = OpenFiles(fan_out, _open_files(), settings.delivery.max_in_flight)
+        for caveat in caveats:
             observe(caveat)
-        http_port = await world.enter_async_context(
-            serve_ops(
-                settings.http.host,
-                settings.http.port,
-                exposition=metrics.exposition,
-                unready=readiness.reasons,
-                page=lambda: status_page(status),
-            )
-        )
+        status = WorkerStatus(name, stats, readiness.reasons, lambda: metrics.dead_letters, incidents.newest_first)
+        host, port, exposition = settings.http.host, settings.http.port, metrics.exposition
+        ops = serve_ops(host, port, exposition=exposition, unready=readiness.reasons, page=lambda: status_page(status))
+        http_port = await stack.enter_async_context(ops)
         if updater is not None:
             await updater.load(observe)
         readiness.loaded()
+        consumed = FanOut(tracing, log) if tracing else None
+        ports = Ports(clients.bus, directory, clients.publisher, stats.clock, random.random, observe, consumed)
         with without_group():
             async with asyncio.TaskGroup() as tasks:
-                ports = _Ports(
-                    options, directory, bus, publisher, attempts, ends, identities, state, readiness, observe, traced,
-                    http_port, updater,
-                )  # fmt: skip
-                keeping = [tasks.create_task(ends.keep(lambda: _partitions(state)))]
-                keeping.append(tasks.create_task(identities.keep((settings.topics.events, *settings.topics.retry))))
-                try:
-                    return await _run_graph(settings, ports, tasks, started)
-                finally:
-                    for task in keeping:
-                        task.cancel()
+                fail_loudly(tasks)
+                running = stats.running = _start(settings, options, clients, ports, tasks)
+
+                def stop() -> None:
+                    readiness.stop()
+                    running.stop()
+
+                started(Worker(running.engine.ledger, clients.attempts, stop, http_port))
+                await running.run(clients, settings, updater, tasks)
+        return running.engine.ledger
+
+
+class _Clients(NamedTuple):
+    """Open connections to AWS and Kafka."""
+
+    bus: EventBridge
+    publisher: KafkaPublisher
+    attempts: KafkaLog
+    watermarks: Watermarks
+    topic_ids: TopicIdentities
+
+
+async def _open_clients(settings: Settings, options: KafkaOptions, log: Logger, stack: AsyncExitStack) -> _Clients:
+    return _Clients(
+        await stack.enter_async_context(EventBridge.open(eventbridge_options(settings))),
+        await stack.enter_async_context(KafkaPublisher.open(options)),
+        await stack.enter_async_context(_attempts_log(options, settings.topics.attempts, log)),
+        await stack.enter_async_context(Watermarks.open(options)),
+        TopicIdentities(options),
+    )
 
 
 @asynccontextmanager
@@ -236,96 +163,108 @@ async def _attempts_log(options: KafkaOptions, topic: str, log: Logger) -> Async
         log.warning("attempts_lost", records=attempts.lost)
 
 
-def _partitions(state: WorkerStats) -> list[Partition]:
-    return [view.partition for views in state.partitions().values() for view in views]
+def _metrics(settings: Settings, directory: Directory, stats: _Statistics) -> Metrics:
+    def has_destination(destination_id: str) -> bool:
+        return directory.get(destination_id) is not None
+
+    return Metrics(stats, settings.topics.retry, settings.metrics.max_destinations, has_destination)
 
 
-class _Ports(NamedTuple):
-    """The world, opened."""
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """The parts of a worker that run."""
 
-    options: KafkaOptions
-    directory: Directory
-    bus: EventBridge
-    publisher: KafkaPublisher
-    attempts: KafkaLog
-    ends: Watermarks
-    identities: TopicIdentities
-    state: WorkerStats
-    readiness: Readiness
+    engine: Engine
+    consumers: Mapping[str, KafkaConsumer]
+    unread: UnreadPartitions
     observe: Observer
-    traced: Observer | None
-    """Told of every event that is consumed."""
-    http_port: int
-    updater: DirectoryUpdater | None
 
+    async def run(
+        self, clients: _Clients, settings: Settings, updater: DirectoryUpdater | None, tasks: asyncio.TaskGroup
+    ) -> None:
+        """Consume until `stop`."""
+        topics = (settings.topics.events, *settings.topics.retry)
+        background = [clients.watermarks.keep(self._partitions), clients.topic_ids.keep(topics), self.unread.keep()]
+        if updater is not None:
+            background.append(updater.follow(self._follow_documents))
+        keeping = [tasks.create_task(work) for work in background]
+        try:
+            async with asyncio.TaskGroup() as members:
+                for consumer in self.consumers.values():
+                    members.create_task(consumer.run())
+        finally:
+            for task in keeping:
+                task.cancel()
+            self.engine.stop()
 
-async def _run_graph(
-    settings: Settings, ports: _Ports, tasks: asyncio.TaskGroup, started: Callable[[Worker], None]
-) -> Ledger:
-    (
-        options, directory, bus, publisher, attempts, ends, identities, state, readiness, observe, traced, http_port,
-        updater,
-    ) = ports  # fmt: skip
-    clock = WallClock()
-    engine = Engine.build(
-        Ports(bus, directory, publisher, clock, random.random, observe, consumed=traced), policy_of(settings), tasks
-    )
-    drain = drain_secs(settings)
-    consumers = [
-        KafkaConsumer(member, topics, assignment, observe, identities=identities, drain_secs=drain)
-        for member, topics, assignment in (
-            (options.events(), [settings.topics.events], engine.events),
-            (options.retries(), list(settings.topics.retry), engine.retries),
-        )
-    ]
-    fail_loudly(tasks)
-
-    def stop() -> None:
-        readiness.stop()
-        for consumer in consumers:
+    def stop(self) -> None:
+        """Let the consumers drain, commit and end."""
+        for consumer in self.consumers.values():
             consumer.stop()
 
-    state.ledger, state.missing_buses = engine.ledger, engine.bus_monitor.missing_buses
-    state.dispatcher_stats, state.lanes = engine.dispatcher.dispatcher_stats, engine.dispatcher.destination_stats
-    state.partitions = engine.partition_stats
-    state.lag, state.sign_ins = ends.lag, lambda: bus.sign_ins
-    state.attempts_backlog = lambda: attempts.backlog
-    state.poll_ages = lambda: {
-        name: consumer.poll_age_secs for name, consumer in zip(("events", "retries"), consumers, strict=True)
-    }
-    state.kafka = lambda: {
-        "events": consumers[0].statistics,
-        "retries": consumers[1].statistics,
-        "copies": publisher.statistics,
-        "attempts": attempts.statistics,
-    }
+    def _partitions(self) -> list[Partition]:
+        return [one.partition for stats in self.engine.partition_stats().values() for one in stats]
 
-    unread = UnreadPartitions(state, observe, _SkipOrders(options, settings.topics.replays), engine.step_over)
-    state.unread_secs = lambda: unread.secs
-    keeping = [tasks.create_task(unread.keep())]
-    if updater is not None:
-        keeping.append(tasks.create_task(updater.follow(_follow_documents(observe, engine))))
-    started(Worker(engine.ledger, attempts, stop, http_port))
-    try:
-        async with asyncio.TaskGroup() as members:
-            for consumer in consumers:
-                members.create_task(consumer.run())
-    finally:
-        for task in keeping:
-            task.cancel()
-        engine.stop()
-    return engine.ledger
-
-
-def _follow_documents(observe: Observer, engine: Engine) -> Observer:
-    """Tell the pipeline which documents have changed, before the observers are told."""
-
-    def told(signal: Signal) -> None:
+    def _follow_documents(self, signal: Signal) -> None:
+        """Tell the engine which documents have changed, before the observers are told."""
         if isinstance(signal, RegistryChanged):
-            engine.documents_changed((*signal.put, *signal.removed))
-        observe(signal)
+            self.engine.documents_changed((*signal.put, *signal.removed))
+        self.observe(signal)
 
-    return told
+
+def _start(
+    settings: Settings, options: KafkaOptions, clients: _Clients, ports: Ports, tasks: asyncio.TaskGroup
+) -> _Running:
+    """Build the engine and its consumers."""
+    engine = Engine.build(ports, policy_of(settings), tasks)
+    members = {
+        "events": (options.events(), [settings.topics.events], engine.events),
+        "retries": (options.retries(), list(settings.topics.retry), engine.retries),
+    }
+    consumers = {
+        name: KafkaConsumer(
+            member, topics, assignment, ports.observe, identities=clients.topic_ids, drain_secs=drain_secs(settings)
+        )
+        for name, (member, topics, assignment) in members.items()
+    }
+    orders = _SkipOrders(options, settings.topics.replays)
+    unread = UnreadPartitions(engine.partition_stats, clients.watermarks.lag, engine.step_over, orders, ports.observe)
+    return _Running(engine, consumers, unread, ports.observe)
+
+
+@final
+class _Statistics:
+    """Takes the worker's statistics. Implements `pipeline.stats.StatsSource`."""
+
+    def __init__(self, clients: _Clients, clock: WallClock) -> None:
+        self.clock = clock
+        self.running: _Running | None = None
+        self._clients = clients
+
+    def __call__(self, max_destinations: int = 0) -> WorkerStats:
+        """The statistics of this moment, with at most this number of destinations."""
+        clients, running, now_ms = self._clients, self.running, self.clock.now_ms()
+        if running is None:
+            return WorkerStats(now_ms=now_ms, attempts_lost=clients.attempts.lost)
+        stats, consumers, lag = running.engine.stats(max_destinations), running.consumers, clients.watermarks.lag
+        return dataclasses.replace(
+            stats,
+            now_ms=now_ms,
+            partitions={
+                name: [one._replace(lag=lag(one.partition, one.committed)) for one in partitions]
+                for name, partitions in stats.partitions.items()
+            },
+            unread_secs=running.unread.secs,
+            poll_ages={name: consumer.poll_age_secs for name, consumer in consumers.items()},
+            kafka={
+                **{name: consumer.statistics for name, consumer in consumers.items()},
+                "copies": clients.publisher.statistics,
+                "attempts": clients.attempts.statistics,
+            },
+            sign_ins=clients.bus.sign_ins,
+            attempts_lost=clients.attempts.lost,
+            attempts_backlog=clients.attempts.backlog,
+        )
 
 
 @final

@@ -22,12 +22,12 @@ from pushrail_stream.cli.trial import test
 from pushrail_stream.core.bus_status import MissingBus, explain
 from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
+from pushrail_stream.documents import document_parser, load_registry
 from pushrail_stream.operations.attempts import read_attempt
 from pushrail_stream.operations.destination_health import DestinationHealth, HealthReport, SwallowedDeliveries
 from pushrail_stream.registry import Catalog, Caveat, Refusal, to_document
 from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.settings import Settings
-from pushrail_stream.worker import document_parser, load_registry
 
 _STATE_MS: Final = 3_600_000
 """How far back a destination's state is looked for."""

@@ -11,12 +11,12 @@ import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
+from pushrail_stream.documents import document_parser, load_registry, open_store
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Parsed, Problem, Refusal
 from pushrail_stream.registry.json_document import SECRET_FIELD, id_of
 from pushrail_stream.settings import Settings
-from pushrail_stream.worker import document_parser, load_registry, open_store
 
 _SEAL_NEXT: Final = (
     'a new secret: put "env:TO_BE_SEALED" there, then `destinations seal` asks for it; '

@@ -8,9 +8,9 @@ from typing import Final
 
 from pushrail_stream.cli.output import note
 from pushrail_stream.core.signals import DocumentRefused
+from pushrail_stream.documents import load_registry
 from pushrail_stream.registry import DestinationIndex
 from pushrail_stream.settings import Settings
-from pushrail_stream.worker import load_registry
 
 _NAMED: Final = 10
 """Refused documents that are named, each with its first problem."""

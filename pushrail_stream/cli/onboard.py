@@ -18,6 +18,7 @@ from pushrail_stream.cli.documents import new_name, write_document
 from pushrail_stream.cli.options import Options, check_options, common_options
 from pushrail_stream.cli.output import emit, note, say
 from pushrail_stream.core.signals import DocumentRefused
+from pushrail_stream.documents import document_parser, load_registry
 from pushrail_stream.errors import UsageError
 from pushrail_stream.eventbridge.bus import known_regions
 from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
@@ -35,7 +36,6 @@ from pushrail_stream.settings.values import (
     Rule,
     partition_of,
 )  # fmt: skip
-from pushrail_stream.worker import document_parser, load_registry
 
 _STS_SECS: Final = 5.0
 _RULES: Final[Mapping[str, Rule]] = {

@@ -20,11 +20,12 @@ from pushrail_stream.cli.memory import return_large_blocks
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal, run_loop
 from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.documents import open_registry
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.settings import Settings
-from pushrail_stream.worker import Worker, open_registry, run_worker
+from pushrail_stream.worker import Worker, run_worker
 
 _LAST_PORT = 65_535
 _COLLECT_SECS = 60.0

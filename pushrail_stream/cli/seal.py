@@ -15,13 +15,13 @@ from pushrail_stream.cli.documents import find_document
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.documents import document_parser, load_registry, open_keyring, open_store
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Keyring, Parsed, Problem, Refusal
 from pushrail_stream.registry.json_document import with_secret
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings import Settings
-from pushrail_stream.worker import document_parser, load_registry, open_keyring, open_store
 
 _SECRET: Final = re.compile(r"[!-~]{1,512}")
 

@@ -15,10 +15,11 @@ from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, note, say
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
+from pushrail_stream.documents import load_registry
 from pushrail_stream.eventbridge.verify import Step, verify
 from pushrail_stream.registry import Refusal
 from pushrail_stream.settings import Settings
-from pushrail_stream.worker import eventbridge_options, load_registry
+from pushrail_stream.worker import eventbridge_options
 
 _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown": "unknown"}
 

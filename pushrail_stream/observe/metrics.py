@@ -34,9 +34,7 @@ from pushrail_stream.core.signals import (
 from pushrail_stream.observe.kafka_metrics import KAFKA_METRICS
 from pushrail_stream.observe.log_stream import LogStream
 from pushrail_stream.observe.series import Exposition, Histogram, Labels, Metric, MetricFamily
-from pushrail_stream.pipeline.assignment import PartitionStats
-from pushrail_stream.pipeline.dispatcher import DispatcherStats
-from pushrail_stream.pipeline.stats import WorkerStats
+from pushrail_stream.pipeline.stats import DispatcherStats, PartitionStats, StatsSource, WorkerStats
 
 _MAX_CODES: Final = 100
 """Error codes with a series of their own. AWS may use any text as a code, so further ones are counted as ``other``."""
@@ -61,10 +59,18 @@ class Metrics:
     """Counts signals, and collects the series of `WORKER_METRICS` and `KAFKA_METRICS`."""
 
     def __init__(
-        self, state: WorkerStats, tiers: Mapping[str, float] = MappingProxyType({}), max_destinations: int = 0
+        self,
+        stats: StatsSource,
+        tiers: Mapping[str, float] = MappingProxyType({}),
+        max_destinations: int = 0,
+        has_destination: Callable[[str], bool] = lambda _id: True,
     ) -> None:
-        """``tiers``: retry topics with their delays in seconds. ``max_destinations`` have series of their own."""
-        self.worker = state
+        """``tiers``: retry topics with their delays in seconds. ``max_destinations`` have series of their own.
+
+        ``has_destination``: whether there is a document of this id.
+        """
+        self._stats = stats
+        self._has_destination = has_destination
         self.tiers = tiers
         self.exposition = Exposition(self.collect)
         # Known label values begin at 0: Prometheus sees no increase in the first value of a series.
@@ -119,10 +125,11 @@ class Metrics:
 
     def collect(self) -> Iterator[MetricFamily]:
         """Every series, as of now."""
-        scrape = _Scrape(self, self.worker, self.worker.dispatcher_stats(), self.worker.partitions())
+        stats = self._stats()
+        scrape = _Scrape(self, stats, stats.dispatcher, stats.partitions)
         for metric in WORKER_METRICS:
             yield metric.collect(scrape)
-        clients = self.worker.kafka()
+        clients = stats.kafka
         for of_client in KAFKA_METRICS:
             yield of_client.collect(clients)
 
@@ -161,7 +168,7 @@ class Metrics:
         if destination_id not in self._known_destinations:
             is_full = len(self._known_destinations) >= self._max_destinations
             # A call may end after its destination was deleted, and its series with it.
-            if is_full or not self.worker.has_destination(destination_id):
+            if is_full or not self._has_destination(destination_id):
                 destination_id = _OTHERS
             else:
                 self._known_destinations.add(destination_id)
@@ -188,9 +195,6 @@ class _Scrape(NamedTuple):
     dispatcher: DispatcherStats
     partitions: Mapping[str, Sequence[PartitionStats]]
 
-    def lag(self, partition: PartitionStats) -> int | None:
-        return self.worker.lag(partition.partition, partition.committed)
-
 
 def _ended(scrape: _Scrape) -> dict[str, float]:
     states = ("delivered", "dead_lettered", "moved_to_retry", "skipped", "dropped")
@@ -198,12 +202,12 @@ def _ended(scrape: _Scrape) -> dict[str, float]:
 
 
 def _refreshes(scrape: _Scrape) -> dict[str, float]:
-    sign_ins = scrape.worker.sign_ins()
+    sign_ins = scrape.worker.sign_ins
     return {"refreshed": sign_ins.refreshed, "failed": sign_ins.failed, "kept": sign_ins.kept}
 
 
 def _sts_calls(scrape: _Scrape) -> dict[str, float]:
-    sign_ins = scrape.worker.sign_ins()
+    sign_ins = scrape.worker.sign_ins
     return {"succeeded": sign_ins.sts_calls - sign_ins.sts_failures, "failed": sign_ins.sts_failures}
 
 
@@ -222,26 +226,26 @@ def _by_partition(scrape: _Scrape, value: Callable[[PartitionStats], float | Non
 
 
 def _oldest(scrape: _Scrape) -> dict[Labels, float]:
-    now_ms = scrape.worker.now_ms()
+    now_ms = scrape.worker.now_ms
 
     def age_secs(partition: PartitionStats) -> float | None:
         if partition.oldest_at_ms is not None:
             return max(0, now_ms - partition.oldest_at_ms) / 1000
         # Where the lag is not 0, records that were not read may wait in Kafka: their age is not known.
-        return 0 if scrape.lag(partition) == 0 else None
+        return 0 if partition.lag == 0 else None
 
     return _by_partition(scrape, age_secs)
 
 
 def _unread(scrape: _Scrape) -> dict[Labels, float]:
-    return {(of.topic, str(of.number)): secs for of, secs in scrape.worker.unread_secs().items()}
+    return {(of.topic, str(of.number)): secs for of, secs in scrape.worker.unread_secs.items()}
 
 
 def _retry_depth(scrape: _Scrape) -> dict[str, float]:
     depths: dict[str, float] = dict.fromkeys(scrape.counts.tiers, 0)
     for partition in (partition for partitions in scrape.partitions.values() for partition in partitions):
         if partition.partition.topic in depths:
-            depths[partition.partition.topic] += scrape.lag(partition) or 0
+            depths[partition.partition.topic] += partition.lag or 0
     return depths
 
 
@@ -281,9 +285,9 @@ WORKER_METRICS: Final[tuple[Metric[_Scrape], ...]] = (
            "Entries attempted, by destination; metrics.max_destinations limits the number of destinations.",
            lambda s: s.counts.destinations, ("destination", "outcome")),
     Metric("counter", "pushrail_attempts_log_lost", "Attempt records that could not be written.",
-           lambda s: s.worker.attempts_lost()),
+           lambda s: s.worker.attempts_lost),
     Metric("gauge", "pushrail_attempts_log_backlog_records", "Attempt records that Kafka has not acknowledged yet.",
-           lambda s: s.worker.attempts_backlog()),
+           lambda s: s.worker.attempts_backlog),
     Metric("counter", "pushrail_log_lines_lost", "Log lines that could not be written.",
            lambda _: LogStream.lost_lines),
     Metric("counter", "pushrail_credential_refreshes",
@@ -318,7 +322,7 @@ WORKER_METRICS: Final[tuple[Metric[_Scrape], ...]] = (
     Metric("gauge", "pushrail_buffered_bytes", "Size of the records that are not settled or not yet due, by consumer.",
            lambda s: _buffered(s, lambda partition: partition.open_bytes), ("of",)),
     Metric("gauge", "pushrail_consumer_lag_records", "Records above the committed offset; absent while unknown.",
-           lambda s: _by_partition(s, s.lag), _OF_PARTITION),
+           lambda s: _by_partition(s, lambda partition: partition.lag), _OF_PARTITION),
     Metric("gauge", "pushrail_oldest_undelivered_age_seconds",
            "Time since the Kafka timestamp of the first record that is not settled; absent while unknown.",
            _oldest, _OF_PARTITION),
@@ -334,6 +338,6 @@ WORKER_METRICS: Final[tuple[Metric[_Scrape], ...]] = (
     Metric("gauge", "pushrail_retry_delay_seconds", "Time that each delivery waits on a retry topic.",
            lambda s: s.counts.tiers, ("topic",)),
     Metric("gauge", "pushrail_consumer_poll_age_seconds", "Time since a consumer's thread last polled.",
-           lambda s: s.worker.poll_ages(), ("client",)),
+           lambda s: s.worker.poll_ages, ("client",)),
 )
 # fmt: on

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, final
 
 from pushrail_stream.core.signals import Flooded, Membership, Signal
-from pushrail_stream.pipeline.stats import WorkerStats
+from pushrail_stream.pipeline.stats import StatsSource
 
 STUCK_SECS: Final = 60.0
 """A rebalance drains, commits and asks for offsets before its thread turns again; what takes longer is stuck."""
@@ -16,8 +16,8 @@ STUCK_SECS: Final = 60.0
 class Readiness:
     """Ready is who knows its destinations, is in touch with its consumer groups and was not stopped, nor by a flood."""
 
-    def __init__(self, groups: Iterable[str], worker: WorkerStats) -> None:
-        self._worker = worker
+    def __init__(self, groups: Iterable[str], stats: StatsSource) -> None:
+        self._stats = stats
         self._active = dict.fromkeys(groups, False)
         self._loading = True
         self._flooded = False
@@ -44,11 +44,12 @@ class Readiness:
     def reasons(self) -> Sequence[str]:
         """Why the worker is not ready; empty when it is."""
         away = [f"consumer group {group}: not in touch" for group, active in self._active.items() if not active]
-        ages = self._worker.poll_ages()  # what is stuck sends no signals
+        stats = self._stats()  # a consumer that is stuck sends no signals
+        ages = stats.poll_ages
         stuck = [f"consumer of {name}: stuck for {secs:.0f} s" for name, secs in ages.items() if secs > STUCK_SECS]
         unread = [
             f"{partition}: nothing was read for {secs:.0f} s although its end is ahead"
-            for partition, secs in self._worker.unread_secs().items()
+            for partition, secs in stats.unread_secs.items()
             if secs > STUCK_SECS
         ]
         flooded = ["stopped by a flood of dead letters"] if self._flooded else []

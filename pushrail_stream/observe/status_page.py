@@ -9,9 +9,7 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.pipeline.bus_monitor import MissingBusStats
-from pushrail_stream.pipeline.dispatcher import DestinationStats
-from pushrail_stream.pipeline.stats import WorkerStats
+from pushrail_stream.pipeline.stats import DestinationStats, MissingBusStats, PartitionStats, StatsSource
 from pushrail_stream.ports.pipeline import Incident
 
 LANES: Final = 50
@@ -38,7 +36,7 @@ class WorkerStatus(NamedTuple):
     """What the page is made of."""
 
     name: str
-    worker: WorkerStats
+    stats: StatsSource
     reasons: Callable[[], Sequence[str]]
     """Why it is not ready."""
     dead_letters: Callable[[], Mapping[str, int]]
@@ -48,8 +46,8 @@ class WorkerStatus(NamedTuple):
 
 def status_page(status: WorkerStatus) -> str:
     """The page as of now."""
-    worker = status.worker
-    now_ms, reasons = worker.now_ms(), status.reasons()
+    stats = status.stats(LANES)
+    now_ms, reasons = stats.now_ms, status.reasons()
     state = "<span class='badge ok'>ready</span>"
     if reasons:
         state = f"<span class='badge bad'>not ready</span> {escape('; '.join(reasons))}"
@@ -59,12 +57,12 @@ def status_page(status: WorkerStatus) -> str:
         f"<meta http-equiv=refresh content={_REFRESH_SECS}><title>{title}</title><style>{_STYLE}</style>"
         f"<h1>{title}</h1><p>{state}</p><p class=dim>{format_rfc3339(now_ms)}, "
         f"made anew every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
-        + _deliveries(worker.ledger)
+        + _deliveries(stats.ledger)
         + _dead_letters(status.dead_letters())
         + _failures(status.incidents())
-        + _missing_buses(worker.missing_buses())
-        + _lanes(worker.lanes(LANES), worker.dispatcher_stats().active)
-        + _partitions(worker, now_ms)
+        + _missing_buses(stats.missing_buses)
+        + _lanes(stats.destinations, stats.dispatcher.active)
+        + _partitions(stats.partitions, now_ms)
         + "</html>"
     )
 
@@ -112,17 +110,16 @@ def _lanes(lanes: Sequence[DestinationStats], active: int) -> str:
     return _section(f"Destinations with something to do{more}", heads, rows, numbers=(2, 3, 4))
 
 
-def _partitions(worker: WorkerStats, now_ms: int) -> str:
+def _partitions(partitions: Mapping[str, Sequence[PartitionStats]], now_ms: int) -> str:
     rows = []
-    for views in worker.partitions().values():
+    for views in partitions.values():
         for view in sorted(views, key=lambda view: view.partition):
-            lag = worker.lag(view.partition, view.committed)
             age = "" if view.oldest_at_ms is None else f"{max(0, now_ms - view.oldest_at_ms) / 1000:.1f} s"
             rows.append(
                 [
                     escape(str(view.partition)),
                     "" if view.committed is None else f"{view.committed:,}",
-                    "not known" if lag is None else f"{lag:,}",
+                    "not known" if view.lag is None else f"{view.lag:,}",
                     f"{view.open_records:,}",
                     f"{view.open_bytes:,}",
                     age,

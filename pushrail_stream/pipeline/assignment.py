@@ -25,6 +25,7 @@ from pushrail_stream.pipeline.dispatcher import Dispatcher
 from pushrail_stream.pipeline.early_records import EarlyRecord, EarlyRecords
 from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.pipeline.reading import Reading, Readings
+from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.ports.pipeline import Observer
 
 _PRESSED_SHARE: Final = 0.5
@@ -46,25 +47,6 @@ class FlowControl(NamedTuple):
     """Partitions to go on reading at another offset."""
     have_gaps: bool = False
     """Whether offsets are missing in what was read; `Assignment.have_read` finds out why."""
-
-
-class PartitionStats(NamedTuple):
-    """How one partition stands."""
-
-    partition: Partition
-    open_records: int
-    """Begun and not settled, or read before their time."""
-    open_bytes: int
-    oldest_at_ms: int | None
-    """Kafka timestamp, epoch milliseconds, of the first record that is not settled."""
-    committed: int | None
-    """The offset Kafka has acknowledged; None when there is none."""
-    uncommitted_secs: float
-    """Since the committed offset last moved, while there is something above it to move it to, or to wait for."""
-    position: int | None = None
-    """The offset after everything that was read; None before anything was."""
-    still_secs: float = 0.0
-    """How long the position has stood still although the partition was being read."""
 
 
 @final

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.bus_status import BusChecks, BusState, MissingBus, Swallowed
+from pushrail_stream.core.bus_status import BusChecks, BusState
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import BUS_NOT_FOUND, Blocked, BusStatus, Delivered, Outcome
 from pushrail_stream.core.signals import BusFound, BusMissing
 from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.policy import Ports
+from pushrail_stream.pipeline.stats import MissingBusStats
 
 ANSWER_SECS: Final = 2.0
 """Longest wait of a batch for the answer, in seconds from when the look is sent."""
@@ -31,14 +32,6 @@ _BURST_SECS: Final = 2.0
 """Seconds of looks that an account may get at once after it was not asked: 50 looks, its quota for one second."""
 _THROTTLED_SECS: Final = 1.0
 """Seconds without looks for an account that has refused one because of its quota."""
-
-
-class MissingBusStats(NamedTuple):
-    """One destination whose bus does not exist."""
-
-    destination: Destination
-    bus: MissingBus
-    swallowed: Swallowed | None
 
 
 @final

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable, Iterable
-from typing import Final, Literal, NamedTuple, final
+from typing import Final, final
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.delivery import Delivery, Problem
@@ -24,45 +24,13 @@ from pushrail_stream.pipeline.health import Health
 from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.settlement import Settlement
+from pushrail_stream.pipeline.stats import DestinationState, DestinationStats, DispatcherStats
 
 _ROOM_UNDER_PRESSURE: Final = 10
 _PRESSURE_SECS: Final = 1.0
 """The worker is under pressure for so long after it was last told so."""
 _NEVER: Final = float("inf")
 _ORDER: Final = {"gone": 0, "suspended": 1, "slowed": 2, "ok": 3}
-
-
-class DispatcherStats(NamedTuple):
-    """How many destinations stand how."""
-
-    active: int = 0
-    """With something waiting or in flight, or with a state that is remembered."""
-    suspended: int = 0
-    slowed: int = 0
-    gone: int = 0
-    """Their bus does not exist."""
-    calls: int = 0
-    """PutEvents calls in flight, to all of them."""
-    waiting: int = 0
-    """Deliveries that wait in lanes."""
-
-
-DestinationState = Literal["ok", "slowed", "suspended", "gone"]
-
-
-class DestinationStats(NamedTuple):
-    """How one destination stands."""
-
-    destination_id: str
-    state: DestinationState
-    waiting: int
-    """Deliveries."""
-    calls: int
-    """In flight."""
-    max_calls: int
-    """That may be in flight now."""
-    per_second: float
-    """Deliveries, lately."""
 
 
 @final
@@ -101,23 +69,28 @@ class Dispatcher:
         """Destinations with something waiting or in flight, or with a state that is remembered."""
         return len(self._lanes)
 
-    def dispatcher_stats(self) -> DispatcherStats:
-        """How the destinations stand now. Looks at every lane."""
-        lanes = self._lanes.values()
-        suspended = sum(lane.is_suspended for lane in lanes)
-        slowed = sum(not lane.window.is_open for lane in lanes)
-        calls = sum(lane.in_flight for lane in lanes)
-        waiting = sum(len(lane) for lane in lanes)
-        return DispatcherStats(len(lanes), suspended, slowed, self._bus_monitor.missing, calls, waiting)
+    def stats(self) -> DispatcherStats:
+        """Numbers of destinations, calls and deliveries. Visits every lane."""
+        suspended = slowed = calls = waiting = 0
+        for lane in self._lanes.values():
+            suspended += lane.is_suspended
+            slowed += not lane.window.is_open
+            calls += lane.in_flight
+            waiting += len(lane)
+        return DispatcherStats(len(self._lanes), suspended, slowed, self._bus_monitor.missing, calls, waiting)
 
-    def destination_stats(self, most: int) -> list[DestinationStats]:
-        """The lanes that need looking at, worst first, then the busiest; at most so many. Looks at every lane."""
+    def destination_stats(self, max_destinations: int) -> list[DestinationStats]:
+        """The destinations that need attention most: by state, then by deliveries that wait. Visits every lane."""
+        if not max_destinations:
+            return []
         now = self._loop.time()
-        gone = {view.destination.id for view in self._bus_monitor.missing_buses()}
-        # What comes for a bus that is gone does not stay, so its lane is seldom there: it is shown all the same.
-        views = [DestinationStats(name, "gone", 0, 0, 0, 0.0) for name in gone]
-        views += [_view(lane, now) for name, lane in self._lanes.items() if name not in gone]
-        return heapq.nsmallest(most, views, key=lambda view: (_ORDER[view.state], -view.waiting, view.destination_id))
+        # Deliveries to a missing bus do not wait, so its lane exists seldom. The destination is listed all the same.
+        gone = {missing.destination.id for missing in self._bus_monitor.missing_buses()}
+        stats = [DestinationStats(name, "gone", 0, 0, 0, 0.0) for name in gone]
+        stats += [_stats_of(lane, now) for name, lane in self._lanes.items() if name not in gone]
+        return heapq.nsmallest(
+            max_destinations, stats, key=lambda one: (_ORDER[one.state], -one.waiting, one.destination_id)
+        )
 
     def offer(self, delivery: Delivery, destination: Destination) -> None:
         """Queue a delivery on its destination's lane; ``destination`` is the current document.
@@ -307,7 +280,7 @@ class Dispatcher:
         return now < self._pressed_until
 
 
-def _view(lane: Lane, now: float) -> DestinationStats:
+def _stats_of(lane: Lane, now: float) -> DestinationStats:
     state: DestinationState = "suspended" if lane.is_suspended else "ok" if lane.window.is_open else "slowed"
     max_calls = lane.window.size(lane.destination.limits.max_in_flight)
     return DestinationStats(

@@ -10,7 +10,7 @@ from pushrail_stream.core.flood_guard import FloodGuard
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.pipeline.admission import Admission
-from pushrail_stream.pipeline.assignment import Assignment, PartitionStats
+from pushrail_stream.pipeline.assignment import Assignment
 from pushrail_stream.pipeline.bus_monitor import BusMonitor
 from pushrail_stream.pipeline.dispatcher import Dispatcher
 from pushrail_stream.pipeline.event_consumer import EventConsumer
@@ -18,6 +18,7 @@ from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.retry_consumer import RetryConsumer
 from pushrail_stream.pipeline.settlement import Settlement
+from pushrail_stream.pipeline.stats import PartitionStats, WorkerStats
 
 
 @final
@@ -57,6 +58,16 @@ class Engine:
     def partition_stats(self) -> Mapping[str, Sequence[PartitionStats]]:
         """The assigned partitions of events and of retries."""
         return {"events": self.events.partition_stats(), "retries": self.retries.partition_stats()}
+
+    def stats(self, max_destinations: int = 0) -> WorkerStats:
+        """The engine's part of the statistics."""
+        return WorkerStats(
+            ledger=self.ledger,
+            dispatcher=self.dispatcher.stats(),
+            destinations=self.dispatcher.destination_stats(max_destinations),
+            missing_buses=self.bus_monitor.missing_buses(),
+            partitions=self.partition_stats(),
+        )
 
     def stop(self) -> None:
         """End all work. Unsettled deliveries are left to the next owners of their partitions."""

@@ -1,39 +1,106 @@
-"""How to look at a worker when somebody asks: what is counted nowhere because it is there to be seen."""
+"""Statistics of one worker at one moment, as values for the metrics, the status page and the readiness check."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
 
+from pushrail_stream.core.bus_status import MissingBus, Swallowed
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
-from pushrail_stream.pipeline.assignment import PartitionStats
-from pushrail_stream.pipeline.bus_monitor import MissingBusStats
-from pushrail_stream.pipeline.dispatcher import DestinationStats, DispatcherStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import SignIns
 
+DestinationState = Literal["ok", "slowed", "suspended", "gone"]
 
-@dataclass(slots=True)
+
+class DispatcherStats(NamedTuple):
+    """Numbers of destinations, calls and deliveries."""
+
+    active: int = 0
+    """Destinations with a lane: deliveries wait or are in flight, or a state is remembered."""
+    suspended: int = 0
+    slowed: int = 0
+    gone: int = 0
+    """Destinations whose bus does not exist."""
+    calls: int = 0
+    """Calls in flight, to all buses."""
+    waiting: int = 0
+    """Deliveries that wait in lanes."""
+
+
+class DestinationStats(NamedTuple):
+    """One destination."""
+
+    destination_id: str
+    state: DestinationState
+    waiting: int
+    """Deliveries in its lane."""
+    calls: int
+    """Calls in flight."""
+    max_calls: int
+    """Calls that may be in flight now."""
+    per_second: float
+    """Deliveries a second over the last few seconds."""
+
+
+class MissingBusStats(NamedTuple):
+    """One destination whose bus does not exist."""
+
+    destination: Destination
+    bus: MissingBus
+    swallowed: Swallowed | None
+
+
+class PartitionStats(NamedTuple):
+    """One assigned partition."""
+
+    partition: Partition
+    open_records: int
+    """Records that are not settled, early ones included."""
+    open_bytes: int
+    oldest_at_ms: int | None
+    """Kafka timestamp of the first record that is not settled, epoch milliseconds."""
+    committed: int | None
+    """The offset that Kafka has acknowledged; None when there is none."""
+    uncommitted_secs: float
+    """Seconds since the committed offset last moved, while there is something to commit or to wait for."""
+    position: int | None = None
+    """The offset after everything that was read; None before anything was."""
+    still_secs: float = 0.0
+    """Seconds for which the position has not moved although the partition was being read."""
+    lag: int | None = None
+    """Records above the committed offset; None while unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStats:
-    """Filled in when the worker runs; before that there is nothing to see."""
+    """One worker. Before its engine runs, there is nothing to count."""
 
+    now_ms: int = 0
     ledger: Ledger = field(default_factory=Ledger)
-    dispatcher_stats: Callable[[], DispatcherStats] = DispatcherStats
-    lanes: Callable[[int], Sequence[DestinationStats]] = lambda _max_calls: ()
-    has_destination: Callable[[str], bool] = lambda _id: True
-    """Whether there is a document of this id."""
-    missing_buses: Callable[[], Sequence[MissingBusStats]] = list
-    partitions: Callable[[], Mapping[str, Sequence[PartitionStats]]] = dict
-    """Of events and of retries."""
-    lag: Callable[[Partition, int | None], int | None] = lambda _partition, _committed: None
-    """Records of a partition above the committed offset; None while unknown."""
-    unread_secs: Callable[[], Mapping[Partition, float]] = dict
-    """By partition, how long nothing was read although its end is ahead; 0.0 where reading goes on."""
-    poll_ages: Callable[[], Mapping[str, float]] = dict
-    """Seconds since each consumer's thread last turned."""
-    kafka: Callable[[], Mapping[str, ClientStatistics]] = dict
-    sign_ins: Callable[[], SignIns] = SignIns
-    attempts_lost: Callable[[], int] = lambda: 0
-    attempts_backlog: Callable[[], int] = lambda: 0
-    now_ms: Callable[[], int] = lambda: 0
+    dispatcher: DispatcherStats = field(default_factory=DispatcherStats)
+    destinations: Sequence[DestinationStats] = ()
+    """The destinations that need attention most, as many as were asked for."""
+    missing_buses: Sequence[MissingBusStats] = ()
+    partitions: Mapping[str, Sequence[PartitionStats]] = field(default_factory=dict)
+    """The assigned partitions of ``events`` and of ``retries``."""
+    unread_secs: Mapping[Partition, float] = field(default_factory=dict)
+    """Seconds for which nothing was read from a partition that has more records; 0.0 while reading goes on."""
+    poll_ages: Mapping[str, float] = field(default_factory=dict)
+    """Seconds since the thread of each consumer last polled."""
+    kafka: Mapping[str, ClientStatistics] = field(default_factory=dict)
+    sign_ins: SignIns = field(default_factory=SignIns)
+    attempts_lost: int = 0
+    """Attempt records that could not be written."""
+    attempts_backlog: int = 0
+    """Attempt records that wait to be written."""
+
+
+class StatsSource(Protocol):
+    """Takes a worker's statistics."""
+
+    def __call__(self, max_destinations: int = 0) -> WorkerStats:
+        """The statistics of this moment, with at most this number of destinations."""

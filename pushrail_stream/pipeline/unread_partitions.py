@@ -7,14 +7,13 @@ for ever, and the client only reports an error now and then. Reading that is hel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.pipeline.assignment import PartitionStats
-from pushrail_stream.pipeline.stats import WorkerStats
+from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.ports.pipeline import Observer, SkipOrders
 
 _PERIOD_SECS: Final = 5.0
@@ -35,10 +34,16 @@ class UnreadPartitions:
     """Looks at the partitions now and then. Times are those of the event loop."""
 
     def __init__(
-        self, state: WorkerStats, observe: Observer, orders: SkipOrders, step_over: Callable[[Partition, int], None]
+        self,
+        partitions: Callable[[], Mapping[str, Sequence[PartitionStats]]],
+        lag: Callable[[Partition, int | None], int | None],
+        step_over: Callable[[Partition, int], None],
+        orders: SkipOrders,
+        observe: Observer,
     ) -> None:
-        """``step_over`` lets a partition be read on from an offset."""
-        self._state = state
+        """``lag``: a partition's records from an offset on. ``step_over``: read a partition on from an offset."""
+        self._partitions = partitions
+        self._lag = lag
         self._observe = observe
         self._orders = orders
         self._step_over = step_over
@@ -59,7 +64,7 @@ class UnreadPartitions:
 
     def look(self, now: float) -> None:
         """Look once."""
-        views = [view for views in self._state.partitions().values() for view in views]
+        views = [view for views in self._partitions().values() for view in views]
         self._secs = {view.partition: self._unread_secs(view, now) for view in views}
         for view in views:
             secs = self._secs[view.partition]
@@ -83,7 +88,7 @@ class UnreadPartitions:
 
     def _unread_secs(self, view: PartitionStats, now: float) -> float:
         next_offset = view.committed if view.position is None else view.position
-        if not self._state.lag(view.partition, next_offset):  # nothing to read, or nobody knows
+        if not self._lag(view.partition, next_offset):  # nothing to read, or nobody knows
             self._behind.pop(view.partition, None)
             return 0.0
         behind = self._behind.get(view.partition)

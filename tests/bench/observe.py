@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import dataclasses
 import io
 import json
 import statistics
@@ -45,6 +46,7 @@ from tests.support import virtual_time
 from tests.support.pipeline_world import HANGS, RETRIES, World
 from tests.support.records import EVENTS, destination, record
 from tests.support.signals import attempted
+from tests.support.stats import stats_of
 from tests.support.virtual_time import VirtualClock
 
 _ENTRIES = 10
@@ -123,29 +125,24 @@ async def _scrapes(destinations: int) -> dict[str, float]:
             ))  # fmt: skip
             if turn == 0:
                 await worker.at(1)  # its batches have left
-        state = WorkerStats(
-            ledger=worker.ledger,
-            dispatcher_stats=worker.dispatcher.dispatcher_stats,
-            lanes=worker.dispatcher.destination_stats,
-            partitions=lambda: {
-                "events": worker.event_consumer.partition_stats(), "retries": worker.retry_consumer.partition_stats()
-            },
-            lag=lambda _partition, _committed: 1_000,
-            kafka=lambda: dict.fromkeys(_CLIENTS, ClientStatistics()),
-            poll_ages=lambda: dict.fromkeys(_CLIENTS[:2], 0.1),
-            now_ms=VirtualClock().now_ms,
-        )  # fmt: skip
-        dispatcher_stats = state.dispatcher_stats()
-        assert (dispatcher_stats.active, dispatcher_stats.calls, dispatcher_stats.waiting) == (destinations,) * 3, (
-            dispatcher_stats
-        )
+
+        def stats(max_destinations: int = 0) -> WorkerStats:
+            return dataclasses.replace(
+                worker.engine.stats(max_destinations),
+                now_ms=VirtualClock().now_ms(),
+                kafka=dict.fromkeys(_CLIENTS, ClientStatistics()),
+                poll_ages=dict.fromkeys(_CLIENTS[:2], 0.1),
+            )
+
+        numbers_of = stats().dispatcher
+        assert (numbers_of.active, numbers_of.calls, numbers_of.waiting) == (destinations,) * 3, numbers_of
         for name, most in (("", 0), ("_each_with_series", destinations)):
-            metrics = Metrics(state, {tier.topic: tier.delay_secs for tier in DEFAULT_TIERS}, max_destinations=most)
+            metrics = Metrics(stats, {tier.topic: tier.delay_secs for tier in DEFAULT_TIERS}, max_destinations=most)
             for signal in _signals(destinations):
                 metrics(signal)
             found[f"scrape_ms{name}"] = _ms(lambda metrics=metrics: metrics.exposition(""))  # type: ignore[misc]
             found[f"scrape_bytes{name}"] = float(len(metrics.exposition("")[0]))
-        status = WorkerStatus("worker", state, list, lambda: metrics.dead_letters, list)
+        status = WorkerStatus("worker", stats, list, lambda: metrics.dead_letters, list)
         found["status_page_ms"] = _ms(lambda: status_page(status))
     return found
 
@@ -181,7 +178,7 @@ def main() -> None:
     options = parser.parse_args()
     signals = _signals(200)
     log = open_log("info", stream=io.StringIO(), as_json=True)
-    state = WorkerStats()
+    state = stats_of()
     quiet: list[Observer] = [LogObserver(log), Metrics(state), Readiness([], state), RecentIncidents(lambda: 0)]
     found: dict[str, float] = {
         "metrics_us_per_event": _per_event_us(Metrics(state), signals),

@@ -18,11 +18,11 @@ from typing import Any, Final
 import psutil
 
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.documents import document_parser, load_registry
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Catalog, Folder, Keyring
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings import Settings
-from pushrail_stream.worker import document_parser, load_registry
 from tests.bench.__main__ import say
 from tests.support.sealing_keys import no_kms, ring
 

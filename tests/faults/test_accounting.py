@@ -14,11 +14,11 @@ from pydantic import BaseModel
 
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.event import Event, decode
+from pushrail_stream.documents import open_registry
 from pushrail_stream.eventbridge.entry import entry_size
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, EntryError, Latency, Match, Probability, Rule, Times
 from pushrail_stream.settings import Settings
-from pushrail_stream.worker import open_registry
 from tests.support.workers import (
     LATENCY_SECS,
     bus_arn,

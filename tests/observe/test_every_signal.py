@@ -61,10 +61,10 @@ from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.open_files import OpenFiles
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.tracing import Tracing
-from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.pipeline import Observer
 from tests.support.records import destination, record
 from tests.support.signals import AT_MS, attempted, event_of, letter, lines
+from tests.support.stats import stats_of
 
 TRACED: Final = x_ray_header(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 EVENT: Final = event_of(record(7))._replace(trace_header=TRACED)
@@ -152,9 +152,9 @@ def _log(level: str) -> Observer:
 
 OBSERVERS: Final[dict[type, Callable[[], Observer]]] = {
     LogObserver: lambda: _log("debug"),
-    Metrics: lambda: Metrics(WorkerStats(), {TIER.topic: 10}, max_destinations=1),
+    Metrics: lambda: Metrics(stats_of(), {TIER.topic: 10}, max_destinations=1),
     AttemptsLog: lambda: AttemptsLog(_Sink()),
-    Readiness: lambda: Readiness(["pushrail-stream"], WorkerStats()),
+    Readiness: lambda: Readiness(["pushrail-stream"], stats_of()),
     RecentIncidents: lambda: RecentIncidents(lambda: AT_MS),
     Tracing: lambda: Tracing(TracerProvider().get_tracer("test")),
     IngestMetrics: IngestMetrics,

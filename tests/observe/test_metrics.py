@@ -31,18 +31,17 @@ from pushrail_stream.core.signals import (
     SkipReason,
 )
 from pushrail_stream.observe.metrics import Metrics
-from pushrail_stream.pipeline.assignment import PartitionStats
-from pushrail_stream.pipeline.dispatcher import DispatcherStats
-from pushrail_stream.pipeline.stats import WorkerStats
+from pushrail_stream.pipeline.stats import DispatcherStats, PartitionStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import SignIns
 from tests.support.records import record
 from tests.support.signals import AT_MS, attempted, event_of, letter
+from tests.support.stats import stats_of
 
 
 def shown(*signals: Signal, metrics: Metrics | None = None) -> dict[tuple[Any, ...], float]:
     """Every sample by name and label values, in the alphabetical order of the labels."""
-    metrics = metrics or Metrics(WorkerStats())
+    metrics = metrics or Metrics(stats_of())
     for signal in signals:
         metrics(signal)
     body, content_type = metrics.exposition("")
@@ -115,7 +114,7 @@ def test_the_state_of_the_worker_is_shown() -> None:
 
 
 def test_the_destinations_are_counted_as_they_stand_when_somebody_asks() -> None:
-    metrics = Metrics(WorkerStats(dispatcher_stats=lambda: DispatcherStats(9, 3, 2, 1, 5, 77)))
+    metrics = Metrics(stats_of(dispatcher=DispatcherStats(9, 3, 2, 1, 5, 77)))
     samples = shown(metrics=metrics)
     assert samples["pushrail_lanes",] == 9
     assert samples["pushrail_destinations_suspended",] == 3
@@ -126,7 +125,7 @@ def test_the_destinations_are_counted_as_they_stand_when_somebody_asks() -> None
 
 
 def test_what_is_known_to_come_begins_at_0_so_that_its_first_increase_is_seen() -> None:
-    samples = shown(metrics=Metrics(WorkerStats(), {"retry.10s": 10}))
+    samples = shown(metrics=Metrics(stats_of(), {"retry.10s": 10}))
     series: dict[str, tuple[str, ...]] = {
         "pushrail_dead_letters_total": get_args(DeadReason),
         "pushrail_skipped_total": get_args(SkipReason),
@@ -176,7 +175,7 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
 
 def test_the_ledger_is_shown_as_it_is() -> None:
     ledger = Ledger()
-    metrics = Metrics(WorkerStats(ledger=ledger, attempts_lost=lambda: 4, attempts_backlog=lambda: 9))
+    metrics = Metrics(stats_of(ledger=ledger, attempts_lost=4, attempts_backlog=9))
     ledger.begin(10)
     ledger.deliver(2)
     ledger.dead_letter(1)
@@ -193,7 +192,7 @@ def test_the_ledger_is_shown_as_it_is() -> None:
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
-    body, content_type = Metrics(WorkerStats()).exposition("application/openmetrics-text; version=1.0.0")
+    body, content_type = Metrics(stats_of()).exposition("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
 
@@ -223,7 +222,7 @@ def test_destinations_have_series_of_their_own_up_to_a_cap_and_only_when_asked()
         return signal._replace(destination=replace(signal.destination, id=name))
 
     signals = [attempt(name) for name in ("dst_a", "dst_b", "dst_c", "dst_a", "dst_d")]
-    metrics = Metrics(WorkerStats(), max_destinations=2)
+    metrics = Metrics(stats_of(), max_destinations=2)
     samples = shown(*signals, metrics=metrics)
     series = {key[1:]: value for key, value in samples.items() if key[0] == "pushrail_destination_entries_total"}
     delivered = {("dst_a", "delivered"): 2, ("dst_b", "delivered"): 1, ("_other", "delivered"): 2}
@@ -236,7 +235,7 @@ def test_destinations_have_series_of_their_own_up_to_a_cap_and_only_when_asked()
 
 def test_a_call_that_ends_after_its_destination_was_deleted_begins_no_series() -> None:
     there = {"dst_a"}
-    metrics = Metrics(WorkerStats(has_destination=there.__contains__), max_destinations=1)
+    metrics = Metrics(stats_of(), max_destinations=1, has_destination=there.__contains__)
     signal = attempted((Delivered("e"), Settled()))
     late = signal._replace(destination=replace(signal.destination, id="dst_a"))
     metrics(late)
@@ -249,16 +248,17 @@ def test_a_call_that_ends_after_its_destination_was_deleted_begins_no_series() -
 def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
     one, two, retry = Partition("events", 0), Partition("events", 1), Partition("retry.10s", 0)
     views = {
-        "events": [PartitionStats(one, 3, 300, AT_MS - 4_000, 10, 2.5), PartitionStats(two, 0, 0, None, None, 0.0)],
-        "retries": [PartitionStats(retry, 1, 50, AT_MS + 9_000, 5, 0.0)],
+        "events": [
+            PartitionStats(one, 3, 300, AT_MS - 4_000, 10, 2.5, lag=15),
+            PartitionStats(two, 0, 0, None, None, 0.0),
+        ],
+        "retries": [PartitionStats(retry, 1, 50, AT_MS + 9_000, 5, 0.0, lag=7)],
     }
-    ends = {one: 25, retry: 12}
     metrics = Metrics(
-        WorkerStats(
-            partitions=lambda: views,
-            lag=lambda partition, committed: ends[partition] - (committed or 0) if partition in ends else None,
-            unread_secs=lambda: {one: 0.0, two: 75.0},
-            now_ms=lambda: AT_MS,
+        stats_of(
+            partitions=views,
+            unread_secs={one: 0.0, two: 75.0},
+            now_ms=AT_MS,
         ),
         {"retry.10s": 10, "retry.2m": 120},
     )
@@ -281,17 +281,17 @@ def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
 @pytest.mark.parametrize(("lag", "age"), [(0, 0), (7, None), (None, None)])
 def test_what_waits_in_kafka_unread_is_not_called_young(lag: int | None, age: int | None) -> None:
     """As when a flood has stopped consuming, or the consumer is stuck: nothing is open, and the lag grows."""
-    views = {"events": [PartitionStats(Partition("events", 0), 0, 0, None, 10, 0.0)]}
-    samples = shown(metrics=Metrics(WorkerStats(partitions=lambda: views, lag=lambda _partition, _committed: lag)))
+    views = {"events": [PartitionStats(Partition("events", 0), 0, 0, None, 10, 0.0, lag=lag)]}
+    samples = shown(metrics=Metrics(stats_of(partitions=views)))
     assert samples.get(("pushrail_oldest_undelivered_age_seconds", "0", "events")) == age
 
 
 def test_sign_ins_and_clients_of_kafka_are_shown_as_they_stand() -> None:
     metrics = Metrics(
-        WorkerStats(
-            sign_ins=lambda: SignIns(5, 2, 1, 9, 3),
-            kafka=lambda: {"events": ClientStatistics(3, 0.002, 7, 11, 4)},
-            poll_ages=lambda: {"events": 0.5, "retries": 90.0},
+        stats_of(
+            sign_ins=SignIns(5, 2, 1, 9, 3),
+            kafka={"events": ClientStatistics(3, 0.002, 7, 11, 4)},
+            poll_ages={"events": 0.5, "retries": 90.0},
         )
     )
     samples = shown(metrics=metrics)

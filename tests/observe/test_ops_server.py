@@ -13,7 +13,7 @@ import pytest
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.ops_server import Exposition, serve_ops
-from pushrail_stream.pipeline.stats import WorkerStats
+from tests.support.stats import stats_of
 
 HOST = "127.0.0.1"
 LONG_SECS = 8
@@ -22,7 +22,7 @@ LONG_SECS = 8
 
 @asynccontextmanager
 async def served(reasons: Sequence[str] = (), exposition: Exposition | None = None) -> AsyncIterator[int]:
-    exposition = exposition or Metrics(WorkerStats()).exposition
+    exposition = exposition or Metrics(stats_of()).exposition
     async with serve_ops(HOST, 0, exposition=exposition, unready=lambda: reasons) as port:
         yield port
 
@@ -106,8 +106,8 @@ async def test_clients_that_hang_do_not_keep_a_worker_from_ending() -> None:
 async def test_an_address_that_cannot_be_had_is_named() -> None:
     async with served() as port:
         with pytest.raises(OperatorError, match=rf"http\.port: {HOST}:{port} cannot be had: .*in use"):
-            async with serve_ops(HOST, port, exposition=Metrics(WorkerStats()).exposition, unready=list):
+            async with serve_ops(HOST, port, exposition=Metrics(stats_of()).exposition, unready=list):
                 pass
     with pytest.raises(OperatorError, match=r"http\.host, http\.port: no-such-host\.invalid:0 cannot be had"):
-        async with serve_ops("no-such-host.invalid", 0, exposition=Metrics(WorkerStats()).exposition, unready=list):
+        async with serve_ops("no-such-host.invalid", 0, exposition=Metrics(stats_of()).exposition, unready=list):
             pass

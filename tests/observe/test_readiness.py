@@ -6,14 +6,14 @@ from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import Flooded, KafkaTrouble, Membership, PartitionsAssigned, Signal
 from pushrail_stream.observe.readiness import Readiness
-from pushrail_stream.pipeline.stats import WorkerStats
+from tests.support.stats import stats_of
 
 EVENTS, RETRIES = "group", "group.retry"
 JOINED = [Membership(EVENTS, True), Membership(RETRIES, True)]
 
 
 def reasons(*signals: Signal) -> list[str]:
-    readiness = Readiness([EVENTS, RETRIES], WorkerStats())
+    readiness = Readiness([EVENTS, RETRIES], stats_of())
     readiness.loaded()
     for signal in signals:
         readiness(signal)
@@ -42,7 +42,7 @@ def test_losing_touch_is_a_reason_until_it_is_found_again() -> None:
 
 def test_a_consumer_that_is_stuck_is_a_reason_though_it_tells_nothing() -> None:
     ages = {"events": 0.1, "retries": 59.0}
-    readiness = Readiness([], WorkerStats(poll_ages=lambda: ages))
+    readiness = Readiness([], stats_of(poll_ages=ages))
     readiness.loaded()
     assert readiness.reasons() == []
     ages["retries"] = 61.4
@@ -51,7 +51,7 @@ def test_a_consumer_that_is_stuck_is_a_reason_though_it_tells_nothing() -> None:
 
 def test_a_partition_that_is_not_read_is_a_reason_and_is_named() -> None:
     unread = {Partition("events", 0): 0.0, Partition("events", 3): 59.0}
-    readiness = Readiness([], WorkerStats(unread_secs=lambda: unread))
+    readiness = Readiness([], stats_of(unread_secs=unread))
     readiness.loaded()
     assert readiness.reasons() == []
     unread[Partition("events", 3)] = 61.4
@@ -64,7 +64,7 @@ def test_a_flood_is_a_reason_for_good() -> None:
 
 
 def test_a_worker_that_is_stopping_is_not_ready() -> None:
-    readiness = Readiness([], WorkerStats())
+    readiness = Readiness([], stats_of())
     readiness.loaded()
     assert not readiness.reasons()
     readiness.stop()
@@ -72,7 +72,7 @@ def test_a_worker_that_is_stopping_is_not_ready() -> None:
 
 
 def test_a_worker_that_has_not_read_its_destinations_is_not_ready() -> None:
-    readiness = Readiness([], WorkerStats())
+    readiness = Readiness([], stats_of())
     assert readiness.reasons() == ["the destinations have not been read yet"]
     readiness.loaded()
     assert readiness.reasons() == []

@@ -19,12 +19,16 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.status_page import WorkerStatus, status_page
-from pushrail_stream.pipeline.assignment import PartitionStats
-from pushrail_stream.pipeline.bus_monitor import MissingBusStats
-from pushrail_stream.pipeline.dispatcher import DestinationStats, DispatcherStats
-from pushrail_stream.pipeline.stats import WorkerStats
+from pushrail_stream.pipeline.stats import (
+    DestinationStats,
+    DispatcherStats,
+    MissingBusStats,
+    PartitionStats,
+    WorkerStats,
+)
 from pushrail_stream.ports.pipeline import Incident
 from tests.support.records import destination
+from tests.support.stats import stats_of
 from tests.support.tools import needed_tool
 
 AT_MS = 1_780_000_000_000
@@ -36,10 +40,10 @@ LANES = [
 ]
 VIEWS = {
     "events": [
-        PartitionStats(Partition("pushrail.events", 1), 12, 9_600, AT_MS - 4_200, 1_000_000, 2.5),
+        PartitionStats(Partition("pushrail.events", 1), 12, 9_600, AT_MS - 4_200, 1_000_000, 2.5, lag=41),
         PartitionStats(Partition("pushrail.events", 0), 0, 0, None, None, 0.0),
     ],
-    "retries": [PartitionStats(Partition("pushrail.retry.10s", 0), 1, 800, AT_MS - 100, 7, 0.0)],
+    "retries": [PartitionStats(Partition("pushrail.retry.10s", 0), 1, 800, AT_MS - 100, 7, 0.0, lag=40)],
 }
 INCIDENTS = [
     Incident(AT_MS - 1_000, "dead letter: blocked", "dst_gone", "EventBusNotFound", "no <script>alert(1)</script>")
@@ -54,17 +58,19 @@ def ledger() -> Ledger:
     return counts
 
 
-def status(reasons: Sequence[str] = (), **changes: Any) -> WorkerStatus:
-    state = WorkerStats(
+def status(
+    reasons: Sequence[str] = (), *, missing_buses: Sequence[MissingBusStats] = (), **changes: Any
+) -> WorkerStatus:
+    stats = stats_of(
         ledger=ledger(),
-        dispatcher_stats=lambda: DispatcherStats(321, 1, 1, 1, 3, 1_238),
-        lanes=lambda most: LANES[:most],
-        partitions=lambda: VIEWS,
-        lag=lambda partition, committed: None if committed is None else 40 + partition.number,
-        now_ms=lambda: AT_MS,
+        dispatcher=DispatcherStats(321, 1, 1, 1, 3, 1_238),
+        destinations=LANES,
+        missing_buses=missing_buses,
+        partitions=VIEWS,
+        now_ms=AT_MS,
     )
     letters = {"blocked": 5, "rejected": 2, "expired": 0}
-    told = WorkerStatus("pushrail-stream-2", state, lambda: reasons, lambda: letters, lambda: INCIDENTS)
+    told = WorkerStatus("pushrail-stream-2", stats, lambda: reasons, lambda: letters, lambda: INCIDENTS)
     return told._replace(**changes)
 
 
@@ -73,9 +79,7 @@ def missing(name: str, swallowed: Swallowed | None = None) -> MissingBusStats:
 
 
 def with_missing(*views: MissingBusStats) -> str:
-    told = status()
-    told.worker.missing_buses = lambda: views
-    return text(status_page(told))
+    return text(status_page(status(missing_buses=views)))
 
 
 def test_a_missing_bus_says_when_it_was_seen_and_how_its_deliveries_are_sent_again() -> None:
@@ -137,7 +141,7 @@ def test_it_says_why_a_worker_is_not_ready() -> None:
 
 
 def test_before_anything_runs_it_says_that_there_is_nothing() -> None:
-    empty = status_page(WorkerStatus("w", WorkerStats(), list, dict, list))
+    empty = status_page(WorkerStatus("w", stats_of(), list, dict, list))
     assert text(empty).count("None.") == 4
 
 
@@ -196,5 +200,8 @@ async def test_the_page_shows_the_name_of_a_file_that_is_no_utf_8() -> None:
 @pytest.mark.parametrize("lanes", [0, 60])
 def test_lanes_are_bounded(lanes: int) -> None:
     many = [DestinationStats(f"dst_{n}", "ok", 0, 0, 8, 0.0) for n in range(lanes)]
-    state = WorkerStats(lanes=lambda most: many[:most], dispatcher_stats=lambda: DispatcherStats(lanes))
-    assert status_page(status(worker=state)).count("dst_") <= 50 + 1
+
+    def stats(max_destinations: int = 0) -> WorkerStats:
+        return WorkerStats(destinations=many[:max_destinations], dispatcher=DispatcherStats(lanes))
+
+    assert status_page(status(stats=stats)).count("dst_") <= 50 + 1

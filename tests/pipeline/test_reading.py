@@ -8,9 +8,8 @@ from pushrail_stream.core.offsets import Committable, OffsetTracker
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread, RecordsTrimmed, Signal
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.pipeline.assignment import PartitionStats
 from pushrail_stream.pipeline.reading import Reading, Readings
-from pushrail_stream.pipeline.stats import WorkerStats
+from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from pushrail_stream.ports.pipeline import SkipOrder
 from tests.support.pipeline_world import World
@@ -141,14 +140,14 @@ class Watched:
         self.view = PartitionStats(P0, 0, 0, None, 10, 0.0, 10, 0.0)
         self.end: int | None = 10
         self.told: list[Signal] = []
-        state = WorkerStats(partitions=lambda: {"events": [self.view]}, lag=self.lag)
         self.orders = Orders()
         self.gone_on: list[tuple[Partition, int]] = []
         self.unread = UnreadPartitions(
-            state,
-            lambda signal: self.told.append(signal),  # noqa: PLW0108 - append names it otherwise
-            self.orders,
+            lambda: {"events": [self.view]},
+            self.lag,
             lambda partition, offset: self.gone_on.append((partition, offset)),
+            self.orders,
+            lambda signal: self.told.append(signal),  # noqa: PLW0108 - append names it otherwise
         )
 
     def lag(self, _partition: object, start: int | None) -> int | None:

@@ -6,7 +6,7 @@ import pytest
 
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.signals import Attempted, Consumed, Signal
-from pushrail_stream.pipeline.assignment import PartitionStats
+from pushrail_stream.pipeline.stats import PartitionStats
 from tests.support.fake_ports import HANGS
 from tests.support.pipeline_world import World
 from tests.support.records import P0, always, destination, failed, in_turn, record, records, take_all
@@ -83,7 +83,7 @@ async def test_lanes_show_their_state_and_those_in_need_come_first() -> None:
             ("dst_gone", "gone"), ("dst_suspended", "suspended"), ("dst_slowed", "slowed"),
         ]  # fmt: skip
         assert len(worker.dispatcher.destination_stats(2)) == 2
-        dispatcher_stats = worker.dispatcher.dispatcher_stats()
+        dispatcher_stats = worker.dispatcher.stats()
         assert (dispatcher_stats.gone, dispatcher_stats.suspended, dispatcher_stats.slowed) == (1, 1, 1)
         assert dispatcher_stats.waiting == sum(view.waiting for view in views)
 

@@ -303,9 +303,9 @@ async def test_a_slowed_destination_is_remembered_for_a_minute_after_its_last_ca
         # Four at a time, and one call had gone through.
         assert world.bus.in_flight["dst_acme"] == 4
         await worker.at(120)
-        assert worker.dispatcher.lanes == worker.dispatcher.dispatcher_stats().slowed == 1
+        assert worker.dispatcher.lanes == worker.dispatcher.stats().slowed == 1
         await worker.at(124)
-        assert worker.dispatcher.lanes == worker.dispatcher.dispatcher_stats().slowed == 0
+        assert worker.dispatcher.lanes == worker.dispatcher.stats().slowed == 0
         worker.feed(*records(range(90, 170)))
         await worker.at(124.5)
         assert world.bus.in_flight["dst_acme"] == 8

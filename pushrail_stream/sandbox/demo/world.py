@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import yaml
 
+from pushrail_stream.documents import document_parser
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.registry import Catalog
@@ -24,7 +25,6 @@ from pushrail_stream.sandbox.bus.queues import queue_url
 from pushrail_stream.sandbox.demo.customers import BY_TENANT, CUSTOMERS, OUR_KEYS, VENDOR, Customer, set_up
 from pushrail_stream.sandbox.demo.events import EXAMPLE_FILE, example_event
 from pushrail_stream.settings import Settings
-from pushrail_stream.worker import document_parser
 
 _PARTITIONS: Final = 4
 _QUICK_REBALANCES: Final = {"session.timeout.ms": 4_000, "heartbeat.interval.ms": 1_000}

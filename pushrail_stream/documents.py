@@ -1,0 +1,98 @@
+"""Destination documents: open, parse, load and store them as the settings say."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.core.signals import Signal
+from pushrail_stream.eventbridge.kms import KmsKey
+from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
+from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.producer import KafkaPublisher
+from pushrail_stream.kafka.topics import check_topics, topics_named
+from pushrail_stream.ports.documents import DocumentStore
+from pushrail_stream.registry import (
+    Catalog,
+    Folder,
+    FolderStore,
+    Keyring,
+    Parsed,
+    Problem,
+    RegistryWatcher,
+    leave_sealed,
+    parse_document,
+    unseal_without_keyring,
+)
+from pushrail_stream.settings import Settings
+
+
+def open_keyring(settings: Settings, environ: Mapping[str, str]) -> Keyring | None:
+    """The keyring that the settings name, if any. Raises `UsageError` when it cannot be read."""
+    secrets = settings.secrets
+    endpoint_url = secrets.kms_endpoint_url
+    if secrets.keyring is None:
+        return None
+    return Keyring.open(secrets.keyring, environ, lambda arn: KmsKey(arn, endpoint_url=endpoint_url))
+
+
+def document_parser(
+    settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True
+) -> Callable[[bytes], Parsed | tuple[Problem, ...]]:  # fmt: skip
+    """A parser of documents. Raises `UsageError` when the settings name a keyring that cannot be read.
+
+    ``decrypt``: whether to open sealed secrets. Without it, no keyring is needed and no request can be signed.
+    """
+    keyring = open_keyring(settings, environ) if decrypt else None
+    unseal = leave_sealed if not decrypt else unseal_without_keyring if keyring is None else keyring.unseal
+    return partial(
+        parse_document, environ=environ, default_max_in_flight=settings.delivery.max_in_flight, unseal=unseal
+    )
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
+    """The folder or topic of documents, for commands that change them."""
+    if not settings.registry.topic:
+        yield FolderStore(settings.registry.path)
+        return
+    options, topic = kafka_options(settings), settings.topics.destinations
+    await in_daemon_thread(check_topics, options, topics_named(settings, topic))
+    async with (
+        TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as documents,
+        KafkaPublisher.open(options) as publisher,
+    ):
+        yield TopicStore(documents, publisher, topic)
+
+
+@asynccontextmanager
+async def open_registry(
+    settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True
+) -> AsyncIterator[tuple[Catalog, RegistryWatcher]]:
+    """An empty catalog of destinations, and the watcher that fills and updates it from the folder or topic."""
+    parse_content = document_parser(settings, environ, decrypt=decrypt)
+
+    def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
+        parsed = parse_content(content)
+        if settings.registry.topic and isinstance(parsed, Parsed) and parsed.destination.id != name:
+            return (Problem("id", f"is not the record's key ({name})"),)
+        return parsed
+
+    catalog = Catalog(parse)
+    if settings.registry.topic:
+        async with TopicDocuments.open(kafka_options(settings), settings.topics.destinations) as documents:
+            yield catalog, RegistryWatcher(catalog, documents)
+    else:
+        yield catalog, RegistryWatcher(catalog, Folder(settings.registry.path))
+
+
+async def load_registry(
+    settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True
+) -> tuple[Catalog, list[Signal]]:
+    """All destinations of this moment, and the signals about their documents. ``decrypt`` as for `document_parser`."""
+    signals: list[Signal] = []
+    async with open_registry(settings, environ, decrypt=decrypt) as (catalog, updater):
+        await updater.load(lambda signal: signals.append(signal))  # noqa: PLW0108 - append names its parameter otherwise
+    return catalog, signals
