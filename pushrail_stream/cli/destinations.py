@@ -20,7 +20,7 @@ from pushrail_stream.cli.seal import seal
 from pushrail_stream.cli.times import now_ms, shown
 from pushrail_stream.cli.trial import test
 from pushrail_stream.core.bus_status import MissingBus, explain
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.documents import document_parser, load_registry
 from pushrail_stream.operations.attempts import read_attempt
@@ -28,6 +28,7 @@ from pushrail_stream.operations.destination_health import DestinationHealth, Hea
 from pushrail_stream.registry import Catalog, Caveat, Refusal, to_document
 from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.settings import Settings
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, auth_of
 
 _STATE_MS: Final = 3_600_000
 """How far back a destination's state is looked for."""
@@ -213,7 +214,7 @@ def _row(destination: Destination) -> tuple[str, ...]:
         destination.id,
         destination.customer_external_id,
         destination.vendor,
-        destination.bus_arn.partition(":event-bus/")[2],
+        destination.bus.partition(":event-bus/")[2],
         destination.region,
         _auth(destination),
         "yes" if destination.enabled else "no",
@@ -222,7 +223,7 @@ def _row(destination: Destination) -> tuple[str, ...]:
 
 
 def _auth(destination: Destination) -> str:
-    match destination.auth:
+    match auth_of(destination):
         case AssumeRole():
             return "role"
         case AccessKey(secret=None):

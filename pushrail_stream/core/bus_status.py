@@ -36,11 +36,11 @@ class MissingBus(NamedTuple):
     last_seen_ms: int | None
     """When a look last found it; None when this worker never saw it."""
 
-    def describe(self, bus_arn: str) -> str:
+    def describe(self, bus: str) -> str:
         """The message of a dead letter."""
         last_seen = _UNSEEN if self.last_seen_ms is None else format_rfc3339(self.last_seen_ms)
         since = format_rfc3339(self.since_ms)
-        return f"{bus_arn} does not exist (DescribeEventBus), missing since {since}, last seen {last_seen}"
+        return f"{bus} does not exist (DescribeEventBus), missing since {since}, last seen {last_seen}"
 
     @classmethod
     def read(cls, message: str) -> MissingBus | None:

@@ -15,7 +15,7 @@ from pushrail_stream.core.retry import DeadReason, RetryReason, Tier
 class Copy:
     """The original record, untouched, and the state of its delivery.
 
-    ``event``, ``trigger``, ``bus_arn`` and ``reported`` are for observers only. Kafka gets the other fields.
+    ``event``, ``trigger``, ``bus`` and ``reported`` are for observers only. Kafka gets the other fields.
     """
 
     record: Record
@@ -33,7 +33,7 @@ class Copy:
     event: Event | None = None
     """None when the record could not be decoded."""
     trigger: Trigger = "live"
-    bus_arn: str | None = None
+    bus: str | None = None
     reported: bool = False
     """Whether an `Attempted` signal has reported this dead letter. Otherwise it was given up without a call."""
 

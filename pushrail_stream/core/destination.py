@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final, final
 
 DEFAULT_MAX_IN_FLIGHT: Final = 8
-"""PutEvents calls in flight at once, where neither document nor settings say otherwise."""
+"""Calls in flight at once, where neither document nor settings say otherwise."""
 
 
 @final
@@ -36,29 +36,8 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
-class AssumeRole:
-    """Sign in as a role of the customer's account, bound to us by the external ID."""
-
-    role_arn: str
-    external_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class AccessKey:
-    """Sign with the customer's IAM access key pair. Without ``secret`` (it could not be had) no call is made."""
-
-    access_key_id: str
-    secret: Secret | None
-    is_waiting: bool = False
-    """The secret is there, and only what opens it is missing: our own fault, and mended without the document."""
-
-
-Auth = AssumeRole | AccessKey
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
-    """What a destination's bus is spared."""
+    """Limits on the load we put on a destination."""
 
     max_requests_per_second: float | None = None
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
@@ -72,20 +51,23 @@ class Destination:
     vendor: str
     customer_external_id: str
     name: str
-    bus_arn: str
+    bus: str
+    """Full name of the bus, for people and to tell two buses apart. Nothing here takes it apart."""
     region: str
+    """Where the bus is."""
     source: str
-    """PutEvents ``Source``: the document's ``sourceNamespace``, else ``pushrail.<vendor>``."""
-    auth: Auth
+    """The sender that the destination's events name: the document's ``sourceNamespace``, else ``pushrail.<vendor>``."""
+    auth: object
+    """How we sign in there. Only the bus's adapter and the registry know its type; everyone else compares by value."""
     event_types: tuple[str, ...] = ()
     """Exact event types or ``prefix.*``; empty wants everything."""
     enabled: bool = True
     limits: Limits = field(default_factory=Limits)
 
     @property
-    def reach(self) -> tuple[Auth, str, str]:
-        """How the bus is reached: what a bus was found to be holds for this and no longer."""
-        return self.auth, self.bus_arn, self.region
+    def reach(self) -> tuple[object, str, str]:
+        """How the bus is reached. Knowledge about a bus holds as long as this stays the same."""
+        return self.auth, self.bus, self.region
 
     @property
     def owner(self) -> tuple[str, str]:

@@ -70,7 +70,7 @@ class Skipped(NamedTuple):
     event: Event
     origin: Origin
     destination_id: str | None
-    bus_arn: str | None
+    bus: str | None
     """None for want of a destination, or of its document."""
     reason: SkipReason
     trigger: Trigger

@@ -16,7 +16,7 @@ from botocore import UNSIGNED
 from botocore.exceptions import EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError
 
 from pushrail_stream.core.batch import Batch, CallLimits
-from pushrail_stream.core.destination import AssumeRole, Destination
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import BusStatus, Reply
 from pushrail_stream.core.text import safe_message
@@ -37,6 +37,7 @@ from pushrail_stream.eventbridge.signing import DESCRIBE_EVENT_BUS, Keys, Signer
 from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import SESSION_SECS, StsOptions
 from pushrail_stream.ports.pipeline import SignIns
+from pushrail_stream.settings.eventbridge import AssumeRole, auth_of
 
 _PRODUCT: Final = "pushrail-stream"
 """Our name in the User-Agent, for whoever reads the customer's CloudTrail."""
@@ -133,9 +134,9 @@ class _Access:
     __slots__ = ("auth", "bus_arn", "region", "signed_by", "signer", "source", "used_at")
 
     def __init__(self, destination: Destination, source: KeySource) -> None:
-        self.auth = destination.auth
+        self.auth = auth_of(destination)
         self.region = destination.region
-        self.bus_arn = destination.bus_arn
+        self.bus_arn = destination.bus
         self.source = source
         self.signer: Signer | None = None
         self.signed_by: Keys | None = None
@@ -144,7 +145,7 @@ class _Access:
 
     def fits(self, destination: Destination) -> bool:
         """Whether the destination still signs in this way. The same object nearly always, else compared by value."""
-        if self.auth is destination.auth and self.bus_arn is destination.bus_arn:
+        if self.auth is destination.auth and self.bus_arn is destination.bus:
             return True
         return (self.auth, self.bus_arn, self.region) == destination.reach
 
@@ -254,7 +255,11 @@ class EventBridge:
         if isinstance(keys, CallFailed) or isinstance(endpoint, CallFailed):
             return "unknown"
         signer = Signer(keys, endpoint, DESCRIBE_EVENT_BUS)
-        return judge_look(await endpoint.describe_bus(destination.bus_arn, signer, self._stamps.read()[1]))
+        return judge_look(await endpoint.describe_bus(destination.bus, signer, self._stamps.read()[1]))
+
+    def quota(self, destination: Destination) -> str:
+        """Account and region of the bus: ``arn:aws:events:REGION:ACCOUNT``."""
+        return destination.bus.split(":event-bus/", 1)[0]
 
     def forget(self, destination_id: str) -> None:
         """The destination's document is gone: forget its session, and the last answer about its role."""

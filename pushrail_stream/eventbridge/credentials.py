@@ -12,7 +12,7 @@ import random
 import re
 from typing import Final, Protocol
 
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Secret
+from pushrail_stream.core.destination import Destination, Secret
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.eventbridge.error_codes import (
     CREDENTIALS_MISSING,
@@ -23,6 +23,7 @@ from pushrail_stream.eventbridge.sign_in import SignInService
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
 from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import RoleSession
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, auth_of
 
 _RENEW_FROM: Final = 0.6
 _RENEW_TO: Final = 0.8
@@ -109,7 +110,7 @@ class RoleKeys:
         self._sts = sts
         self._auth = auth
         self._name = session_name(destination.id)
-        self._policy = session_policy(destination.bus_arn) if sts.narrow else None
+        self._policy = session_policy(destination.bus) if sts.narrow else None
         self._sign_in = SingleFlight[Keys | CallFailed]()
         self._keys: Keys | None = None
         self._failure: CallFailed | None = None
@@ -167,7 +168,7 @@ class RoleKeys:
 
 def key_source(destination: Destination, sts: SignInService) -> KeySource:
     """The source for this destination's way of signing in. No call is made yet."""
-    match destination.auth:
+    match auth_of(destination):
         case AccessKey() as auth:
             return FixedKeys(auth)
         case AssumeRole() as auth:

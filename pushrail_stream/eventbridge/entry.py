@@ -39,7 +39,7 @@ def render(event: Event, destination: Destination) -> Entry:
         "Resources": [event.customer_external_id, event.idempotency_key],
         "DetailType": event.event_type,
         "Detail": event.value.decode(),
-        "EventBusName": destination.bus_arn,
+        "EventBusName": destination.bus,
     }
     if event.trace_header is not None:
         entry["TraceHeader"] = event.trace_header

@@ -10,7 +10,6 @@ from typing import final
 
 from aiobotocore.session import AioSession
 
-from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.error_codes import (
@@ -25,6 +24,7 @@ from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, StsOptions, assume_role_request
 from pushrail_stream.ports.pipeline import SignIns
+from pushrail_stream.settings.eventbridge import AssumeRole
 
 
 @final

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from aiobotocore.session import AioSession, get_session
 
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.text import format_rfc3339, safe_message
 from pushrail_stream.eventbridge.bus import Endpoints, EventBridgeOptions
@@ -27,6 +27,7 @@ from pushrail_stream.eventbridge.error_codes import CallFailed, EntryResult
 from pushrail_stream.eventbridge.own_identity import PATIENCE_SECS, OwnKeys
 from pushrail_stream.eventbridge.signing import DESCRIBE_EVENT_BUS, Keys, Signer, SigV4Clock, checked_keys
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, auth_of
 
 TEST_EVENT: Final = "pushrail.test"
 """``eventType`` of the event that is sent: a rule by tenant matches it, no rule for a type of real events does."""
@@ -48,7 +49,7 @@ async def verify(destination: Destination, options: EventBridgeOptions) -> Async
     """Each step as it ends; after one that failed only those follow that do not need it."""
     async with AsyncExitStack() as stack:
         trial = _Trial(destination, options, get_session(), stack)
-        match destination.auth:
+        match auth_of(destination):
             case AccessKey() as auth:
                 signing = _sign_in_by_key(trial, auth)
             case AssumeRole() as auth:
@@ -150,7 +151,7 @@ class _Trial:
             # of STS may serve our own principals alone, or know nothing of the customer's partition.
             is_unknown = identity.http_status is None or self._options.sts_endpoint_url is not None
             return _failed("credentials", identity, result="unknown" if is_unknown else "failed")
-        wanted = self._destination.bus_arn.split(":")[4]
+        wanted = self._destination.bus.split(":")[4]
         arn = safe_message(identity.arn)
         if identity.account != wanted:
             return Step("credentials", "warning", f"{arn} is of another account than the bus ({wanted})")
@@ -161,7 +162,7 @@ class _Trial:
         sts = await self._our_sts()
         if isinstance(sts, CallFailed):
             return sts
-        policy = session_policy(self._destination.bus_arn) if self._options.sts_session_policy else None
+        policy = session_policy(self._destination.bus) if self._options.sts_session_policy else None
         name = session_name(self._destination.id)
         return await sts.assume_role(own, assume_role_request(auth.role_arn, external_id, name, policy))
 
@@ -184,7 +185,7 @@ class _Trial:
 
     async def bus(self, endpoint: Endpoint, keys: Keys) -> Step:
         """Whether the bus exists."""
-        arn = self._destination.bus_arn
+        arn = self._destination.bus
         signer = Signer(keys, endpoint, DESCRIBE_EVENT_BUS)
         failed = await endpoint.describe_bus(arn, signer, self._stamps.read()[1])
         if failed is None:

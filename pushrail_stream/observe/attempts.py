@@ -36,8 +36,8 @@ class AttemptsLog:
         match signal:
             case Attempted():
                 self._attempted(signal)
-            case Skipped(event, origin, destination_id, bus_arn, reason, trigger, at_ms, replay_id):
-                known = {} if destination_id is None else {"destinationId": destination_id, "busArn": bus_arn}
+            case Skipped(event, origin, destination_id, bus, reason, trigger, at_ms, replay_id):
+                known = {} if destination_id is None else {"destinationId": destination_id, "busArn": bus}
                 record = _event_part(event, origin) | known | _unsent_part(at_ms, trigger)
                 record |= {"status": "skipped", "reason": reason}
                 if replay_id is not None:
@@ -57,7 +57,7 @@ class AttemptsLog:
             "at": format_rfc3339(signal.at_ms),
             "durationMs": round(signal.duration_secs * 1000, 3),
             "destinationId": destination.id,
-            "busArn": destination.bus_arn,
+            "busArn": destination.bus,
             "httpStatus": signal.http_status,
             "requestId": signal.request_id,
             "batchSize": len(entries),
@@ -125,8 +125,8 @@ def _dead_unsent(letter: Copy, event: Event | None) -> dict[str, Any]:
     record: dict[str, Any] = {"origin": _origin_part(origin)} if event is None else _event_part(event, origin)
     if letter.replay is not None:
         record["replayId"] = letter.replay.id
-    if letter.bus_arn is not None:
-        record["busArn"] = letter.bus_arn
+    if letter.bus is not None:
+        record["busArn"] = letter.bus
     return record | {
         **_unsent_part(letter.failed_at_ms, letter.trigger),
         "destinationId": letter.destination_id,

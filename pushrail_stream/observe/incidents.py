@@ -61,7 +61,7 @@ class RecentIncidents:
                 self._keep("suspended", destination.id, code, message)
             case BusMissing(destination, bus, swallowed):
                 told = explain(destination.id, bus, swallowed)
-                self._keep("bus missing", destination.id, "", f"{destination.bus_arn}: {told}")
+                self._keep("bus missing", destination.id, "", f"{destination.bus}: {told}")
             case DocumentRefused(document, field, problem):
                 self._keep("document refused", document, field, problem)
             case _:

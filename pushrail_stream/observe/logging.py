@@ -197,7 +197,7 @@ class LogObserver:
             case BusMissing(destination, bus, swallowed):
                 seen = None if bus.last_seen_ms is None else format_rfc3339(bus.last_seen_ms)
                 self._log.error(
-                    "bus_missing", destination=where, bus=destination.bus_arn, last_seen=seen, **_lost(where, swallowed)
+                    "bus_missing", destination=where, bus=destination.bus, last_seen=seen, **_lost(where, swallowed)
                 )
             case BusFound(_, missing_secs, swallowed):
                 self._log.warning(

@@ -86,7 +86,7 @@ def _missing_buses(missing: Sequence[MissingBusStats]) -> str:
         [
             escape(view.destination.id),
             format_rfc3339(view.bus.since_ms),
-            escape(f"{view.destination.bus_arn}: {explain(view.destination.id, view.bus, view.swallowed)}"),
+            escape(f"{view.destination.bus}: {explain(view.destination.id, view.bus, view.swallowed)}"),
         ]
         for view in missing[:LANES]
     ]

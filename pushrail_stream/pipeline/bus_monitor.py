@@ -107,10 +107,10 @@ class BusMonitor:
     def judge(self, batch: Batch, outcomes: tuple[Outcome, ...], at_ms: int) -> tuple[Outcome, ...]:
         """The outcomes of a call made at this moment. A bus that was found missing meanwhile has delivered nothing."""
         watched = self._watched.get(batch.destination.id)
-        if watched is None or watched.destination.bus_arn != batch.destination.bus_arn:
+        if watched is None or watched.destination.bus != batch.destination.bus:
             return outcomes
         if watched.status.missing is not None:
-            blocked = Blocked(BUS_NOT_FOUND, watched.status.missing.describe(batch.destination.bus_arn))
+            blocked = Blocked(BUS_NOT_FOUND, watched.status.missing.describe(batch.destination.bus))
             return tuple(blocked if isinstance(outcome, Delivered) else outcome for outcome in outcomes)
         watched.status.took(sum(isinstance(outcome, Delivered) for outcome in outcomes), at_ms)
         return outcomes
@@ -118,7 +118,7 @@ class BusMonitor:
     def problem(self, destination: Destination) -> str:
         """Why nothing is sent to a destination whose bus is missing, for people."""
         missing = self._watched[destination.id].status.missing
-        return "" if missing is None else missing.describe(destination.bus_arn)
+        return "" if missing is None else missing.describe(destination.bus)
 
     def stop(self) -> None:
         """Ask no more."""
@@ -160,7 +160,7 @@ class BusMonitor:
         if not await self._bus.sign_in(watched.destination):
             self._could_not_sign_in(watched)
             return
-        await self._turn(_account_of(watched.destination))
+        await self._turn(self._bus.quota(watched.destination))
         if not self._is_current(watched):
             return
         if watched.status.is_awaited and watched.timer is None:
@@ -200,7 +200,7 @@ class BusMonitor:
         """Act on an answer."""
         status, destination, now = watched.status, watched.destination, self._loop.time()
         if bus_status == "busy" and status.is_awaited:
-            account = _account_of(destination)
+            account = self._bus.quota(destination)
             self._account_at[account] = max(self._account_at.get(account, now), now + _BURST_SECS + _THROTTLED_SECS)
             self._ask(watched)
             return
@@ -223,9 +223,4 @@ class BusMonitor:
 
 
 def _is_same_bus(one: Destination, other: Destination) -> bool:
-    return one.bus_arn == other.bus_arn and one.owner == other.owner
-
-
-def _account_of(destination: Destination) -> str:
-    """Account and region of the bus: ``arn:aws:events:REGION:ACCOUNT``."""
-    return destination.bus_arn.split(":event-bus/", 1)[0]
+    return one.bus == other.bus and one.owner == other.owner

@@ -144,7 +144,7 @@ class Conclude:
             standing = standing._replace(tier=max(standing.tier - 1, 0))
         problem = delivery.problem or Problem("Held", "no attempt could be made in time")
         if standing.age_secs >= self._policy.max_age_secs and not problem.ours:
-            self._settlement.dead_letter(delivery, lane.destination.bus_arn, "expired", problem)
+            self._settlement.dead_letter(delivery, lane.destination.bus, "expired", problem)
         else:
             self._retry_later(lane, delivery, move_on(standing, self._policy), now)
 
@@ -156,7 +156,7 @@ class Conclude:
         secs = 0.0 if lane.suspension.since is None else now - lane.suspension.since
         message = f"every attempt was blocked, the last {secs:.0f} s ago or later"
         problem = delivery.problem or Problem("DestinationSuspended", message)
-        self._settlement.dead_letter(delivery, lane.destination.bus_arn, "suspended", problem)
+        self._settlement.dead_letter(delivery, lane.destination.bus, "suspended", problem)
 
     def _carry_out(self, lane: Lane, delivery: Delivery, decision: Decision, now: float) -> None:
         match decision:
@@ -169,7 +169,7 @@ class Conclude:
             case DeadLetter(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
                 request_id = delivery.problem.request_id if delivery.problem else None
                 problem = Problem(code, message, request_id)
-                self._settlement.dead_letter(delivery, lane.destination.bus_arn, reason, problem, reported=True)
+                self._settlement.dead_letter(delivery, lane.destination.bus, reason, problem, reported=True)
 
     def _retry_later(self, lane: Lane, delivery: Delivery, move: RetryOnTopic, now: float) -> None:
         lane.backlog.left(move.tier.delay_secs, now)

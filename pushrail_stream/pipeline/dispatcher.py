@@ -101,7 +101,7 @@ class Dispatcher:
         max_bytes = min(self._limits.max_bytes, bus_limits.max_bytes)
         if delivery.size > max_bytes:
             problem = f"the entry has {delivery.size} bytes; one request holds at most {max_bytes}"
-            self._settlement.dead_letter(delivery, destination.bus_arn, "oversize", Problem("EntryTooLarge", problem))
+            self._settlement.dead_letter(delivery, destination.bus, "oversize", Problem("EntryTooLarge", problem))
             return
         now = self._loop.time()
         lane = self._lanes.get(destination.id)
@@ -220,7 +220,7 @@ class Dispatcher:
             self._orphan(lane)
         else:
             for delivery in lane.drop(lambda _delivery: True):
-                self._settlement.skip(delivery, destination.bus_arn, "disabled")
+                self._settlement.skip(delivery, destination.bus, "disabled")
         lane.open()
         self._health.clear(lane, now)
 
@@ -242,7 +242,7 @@ class Dispatcher:
         """The bus is missing: PutEvents would succeed, and the events would be lost."""
         problem = Problem(BUS_NOT_FOUND, self._bus_monitor.problem(lane.destination))
         for delivery in lane.drop(lambda _delivery: True):
-            self._settlement.dead_letter(delivery, lane.destination.bus_arn, "blocked", problem)
+            self._settlement.dead_letter(delivery, lane.destination.bus, "blocked", problem)
 
     def _schedule(self, lane: Lane, now: float) -> None:
         lane_id = lane.destination.id

@@ -50,7 +50,7 @@ class Settlement:
         delivery.settle()
         self._ledger.deliver(1)
 
-    def skip(self, delivery: Delivery, bus_arn: str | None, reason: SkipReason) -> None:
+    def skip(self, delivery: Delivery, bus: str | None, reason: SkipReason) -> None:
         """Settle the delivery unsent."""
         delivery.settle()
         self._ledger.skip(1)
@@ -60,7 +60,7 @@ class Settlement:
                 delivery.event,
                 delivery.record.origin,
                 delivery.destination_id,
-                bus_arn,
+                bus,
                 reason,
                 delivery.trigger,
                 self._clock.now_ms(),
@@ -98,7 +98,7 @@ class Settlement:
         self._start(self._write_retry(copy, step.tier.topic, delivery.pending, delivery.settle), delivery.pending)
 
     def dead_letter(
-        self, delivery: Delivery, bus_arn: str, reason: DeadReason, problem: Problem, *, reported: bool = False
+        self, delivery: Delivery, bus: str, reason: DeadReason, problem: Problem, *, reported: bool = False
     ) -> None:
         """Give the delivery up. ``reported``: the attempt's signal says so."""
         copy = Copy(
@@ -112,7 +112,7 @@ class Settlement:
             replay=delivery.replay,
             event=delivery.event,
             trigger=delivery.trigger,
-            bus_arn=bus_arn,
+            bus=bus,
             reported=reported,
         )
         self._dead_letter(copy, delivery.pending, delivery.settle)

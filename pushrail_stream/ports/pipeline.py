@@ -38,6 +38,9 @@ class Bus(Protocol):
     async def look(self, destination: Destination) -> BusStatus:
         """Return whether the destination's bus exists. Never raises, like `put`."""
 
+    def quota(self, destination: Destination) -> str:
+        """Name the account whose quota a `look` at the destination's bus uses up."""
+
     def forget(self, destination_id: str) -> None:
         """Drop the session and everything else that is known of a destination whose document is gone."""
 

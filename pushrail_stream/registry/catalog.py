@@ -12,13 +12,14 @@ from dataclasses import replace
 from typing import Final, NamedTuple, final
 
 from pushrail_stream.blocking import map_in_daemon_threads
-from pushrail_stream.core.destination import AccessKey, Destination
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.documents import NO_CREDENTIALS, Parsed, stand_in
 from pushrail_stream.registry.errors import Caveat, Problem, Refusal
 from pushrail_stream.registry.rules import SEALED
 from pushrail_stream.registry.standing import Standing, is_usable
 from pushrail_stream.registry.uniqueness import UniquenessIndex, is_same
+from pushrail_stream.settings.eventbridge import AccessKey
 
 _OPENERS: Final = 16
 """Threads that read documents with sealed secrets: what KMS has to open waits for an answer from afar."""

@@ -8,13 +8,14 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Destination, Limits, Secret
+from pushrail_stream.core.destination import Destination, Limits, Secret
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.json_document import SECRET_FIELD, printable, read_json
 from pushrail_stream.registry.keyring import SealBroken, unseal_without_keyring
 from pushrail_stream.registry.sealing import Place
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, Auth, auth_of
 from pushrail_stream.settings.problems import did_you_mean, sentence
 from pushrail_stream.settings.values import partition_of
 
@@ -129,7 +130,7 @@ def stand_in(content: bytes) -> Destination | None:
         vendor=known.vendor,
         customer_external_id=known.customer_external_id,
         name=known.id,
-        bus_arn=known.bus_arn,
+        bus=known.bus_arn,
         region=known.bus_arn.split(":")[3],
         source=f"pushrail.{known.vendor}",
         auth=NO_CREDENTIALS,
@@ -140,7 +141,7 @@ def stand_in(content: bytes) -> Destination | None:
 
 def to_document(destination: Destination) -> dict[str, Any]:
     """The document of a destination, every default spelt out and the secret masked: for output, not for storage."""
-    match destination.auth:
+    match auth_of(destination):
         case AssumeRole(role_arn, external_id):
             auth: dict[str, str | None] = {"mode": "ASSUME_ROLE", "roleArn": role_arn, "externalId": external_id}
         case AccessKey(access_key_id, secret):
@@ -153,7 +154,7 @@ def to_document(destination: Destination) -> dict[str, Any]:
         "customerExternalId": destination.customer_external_id,
         "type": "EVENTBRIDGE",
         "name": destination.name,
-        "busArn": destination.bus_arn,
+        "busArn": destination.bus,
         "region": destination.region,
         "sourceNamespace": destination.source,
         "auth": auth,
@@ -199,7 +200,7 @@ def _build(document: _Document, environ: Mapping[str, str], default_max_in_fligh
         vendor=document.vendor,
         customer_external_id=document.customer_external_id,
         name=document.name or document.id,
-        bus_arn=document.bus_arn,
+        bus=document.bus_arn,
         region=document.region,
         source=document.source_namespace or f"pushrail.{document.vendor}",
         auth=found.auth,

@@ -88,4 +88,4 @@ class Standing:
 
 def is_usable(destination: Destination) -> bool:
     """Whether it is more than a stand-in for a document that is refused."""
-    return destination.auth != NO_CREDENTIALS
+    return bool(destination.auth != NO_CREDENTIALS)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, final
 
-from pushrail_stream.core.destination import AssumeRole, Destination
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.registry.errors import Problem
+from pushrail_stream.settings.eventbridge import AssumeRole
 
 _Key = tuple[str, ...]
 """Kind of the claim, and what is claimed."""

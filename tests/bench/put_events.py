@@ -26,10 +26,10 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.entry import render_batch
 from pushrail_stream.eventbridge.error_codes import Answered
+from pushrail_stream.settings.eventbridge import AssumeRole
 from tests.support.batches import batch_of, destination, value
 
 IN_FLIGHT: Final = 32

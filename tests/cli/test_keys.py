@@ -15,11 +15,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from pushrail_stream.cli import execute
-from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.documents import parse_document
 from pushrail_stream.registry.keyring import with_key
 from pushrail_stream.registry.store import changing_alone, replace_file
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.commands import Shell
 from tests.support.documents import ACCESS_KEY, customer, document, load
 from tests.support.sealing_keys import no_kms, ring

@@ -11,7 +11,8 @@ import traceback
 import orjson
 import pytest
 
-from pushrail_stream.core.destination import AccessKey, Limits, Secret
+from pushrail_stream.core.destination import Limits, Secret
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.samples import DESTINATION, destination
 
 HIDDEN = "wJalrXUtnFEMI/K7MDENG"

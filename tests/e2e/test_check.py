@@ -101,7 +101,7 @@ async def test_an_event_without_a_time_is_missed_too(real_kafka: str, tmp_path: 
 async def test_a_destination_that_lost_everything_is_missed(real_kafka: str, tmp_path: Path) -> None:
     """All that went to one of two destinations is lost: only what it was sent earlier tells that it is no new one."""
     async with world(real_kafka, tmp_path) as (_, settings, desk):
-        both = destination(0), destination(0, id="dst_b", bus_arn=bus_arn(3))
+        both = destination(0), destination(0, id="dst_b", bus=bus_arn(3))
         desk.put(both)
         hour_ms = 3_600_000
         now = int(datetime.now(UTC).timestamp() * 1000)
@@ -123,7 +123,7 @@ async def test_a_destination_that_lost_everything_is_missed(real_kafka: str, tmp
         assert told["deliveries"]["delivered"] == told["deliveries"]["missing"] == 2
         assert {row["destination"] for row in told["missing"]} == {"dst_b"}
         # A destination that nothing is known of may have come since: it is counted, and named.
-        desk.put([destination(0, id="dst_c", bus_arn=bus_arn(2))])
+        desk.put([destination(0, id="dst_c", bus=bus_arn(2))])
         told = json.loads((await fails(desk, "check", "--since", "2h"))[0])
         assert (told["deliveries"]["too_new"], told["deliveries"]["missing"]) == (2, 2)
         assert [row["destination"] for row in told["tooNew"]] == ["dst_c", "dst_c"]

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers
 from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.options import kafka_options
@@ -24,6 +24,7 @@ from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Match, ResetAfter, Rule
 from pushrail_stream.settings import Settings
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.commands import Desk
 from tests.support.workers import (
     SECRET,
@@ -308,7 +309,7 @@ async def test_past_events_are_delivered_again_by_the_destinations_there_are_now
         await until(lambda: committed(settings) == ends(settings, settings.topics.events))
         offsets = committed(settings)
         bus.clear()
-        desk.put([replace(destination(0), id="dst_0b", bus_arn=bus_arn(3), event_types=("invoice.*",))])
+        desk.put([replace(destination(0), id="dst_0b", bus=bus_arn(3), event_types=("invoice.*",))])
         told = await desk.ask("replay", "events", "--customer", "acct_0", "--since", "1h", "--dry-run")
         assert {row["destination"]: row["count"] for row in told["chosen"]} == {"dst_0": 21, "dst_0b": 1}
         assert told["leftOut"] == {"filtered by its destination": 20}

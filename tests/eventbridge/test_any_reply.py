@@ -8,10 +8,11 @@ import orjson
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.outcome import Delivered, Refresh, Split, TooLarge
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.error_codes import Answered, CallFailed, CallReply, judge
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.batches import batch, destination
 from tests.support.recording_server import Recorder, http
 

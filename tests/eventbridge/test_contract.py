@@ -17,13 +17,14 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge import signing
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.endpoint import Endpoint
 from pushrail_stream.eventbridge.entry import render_batch
 from pushrail_stream.eventbridge.error_codes import Answered, EntryResult
 from pushrail_stream.eventbridge.signing import Keys
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.batches import batch_of, destination, value
 from tests.support.recording_server import Recorder, Request, http
 from tests.support.stock_client import stock_session

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.credentials import session_name
 from pushrail_stream.eventbridge.error_codes import (
@@ -29,6 +29,7 @@ from pushrail_stream.sandbox.bus import (
     ResetBefore,
     Rule,
 )
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.eventbridge_world import (
     ASSUME,
     KEY,
@@ -54,7 +55,7 @@ async def test_a_role_is_assumed_as_its_customer_expects(base_credentials: tuple
     assert asked.policy is not None
     [statement] = json.loads(asked.policy)["Statement"]
     actions = ["events:PutEvents", "events:DescribeEventBus"]
-    assert statement == {"Effect": "Allow", "Action": actions, "Resource": to(ASSUME).destination.bus_arn}
+    assert statement == {"Effect": "Allow", "Action": actions, "Resource": to(ASSUME).destination.bus}
     assert keys_used(server) == [asked.issued_key]
 
 

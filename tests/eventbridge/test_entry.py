@@ -73,7 +73,7 @@ def test_the_size_is_what_aws_counts(changed: dict[str, Any], source: str) -> No
 
 def test_neither_bus_nor_trace_header_counts() -> None:
     traced = event((("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),))
-    assert entry_size(traced, destination(bus_arn="x" * 500)) == entry_size(event(), DESTINATION)
+    assert entry_size(traced, destination(bus="x" * 500)) == entry_size(event(), DESTINATION)
 
 
 @settings(max_examples=30)

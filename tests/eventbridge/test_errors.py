@@ -13,7 +13,7 @@ import pytest
 from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
-from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.outcome import Retryable
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.entry import render_batch
@@ -27,6 +27,7 @@ from pushrail_stream.eventbridge.error_codes import (
     judge,
 )
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.batches import batch, destination
 from tests.support.recording_server import CLOSE, NEVER, RESET, Recorder, http
 from tests.support.stock_client import stock_session

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.batches import BUS, batch, destination
 
 SILENT, ROLE = "AKIASILENT0000000000", "arn:aws:iam::123456789012:role/writer"

@@ -6,12 +6,13 @@ import json
 
 import pytest
 
-from pushrail_stream.core.destination import AccessKey, Auth, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Garbage, Match, ResetBefore, Rule
 from pushrail_stream.sandbox.bus.faults import Effect
+from pushrail_stream.settings.eventbridge import AccessKey, Auth
 from tests.support.batches import BUS, destination
 from tests.support.eventbridge_world import ASSUME, KEY, ON_ASSUME, SECRET, to, world
 from tests.support.recording_server import Recorder, http

@@ -7,9 +7,10 @@ from typing import Any
 import orjson
 from moto.server import ThreadedMotoServer
 
-from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.error_codes import Answered
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.batches import BUS, batch_of, destination, value
 from tests.support.stock_client import stock_session
 

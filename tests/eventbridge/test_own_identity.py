@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pushrail_stream.core.destination import Auth
 from pushrail_stream.core.outcome import Refresh, Retryable, Split
 from pushrail_stream.eventbridge import own_identity
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_MISSING, Answered, CallFailed, CallReply, judge
 from pushrail_stream.eventbridge.own_identity import OwnKeys
 from pushrail_stream.eventbridge.signing import Keys
+from pushrail_stream.settings.eventbridge import Auth
 from tests.support.batches import batch, destination
 from tests.support.eventbridge_world import ASSUME, GOOD_KEY, Clock, failed, to, world
 from tests.support.recording_server import CLOSE, Recorder, http

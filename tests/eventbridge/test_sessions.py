@@ -6,7 +6,6 @@ import asyncio
 import gc
 from collections.abc import Iterable
 
-from pushrail_stream.core.destination import AssumeRole
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.eventbridge.signing import Keys
@@ -18,6 +17,7 @@ from pushrail_stream.sandbox.bus import (
     Rule,
     Times,
 )
+from pushrail_stream.settings.eventbridge import AssumeRole
 from tests.support.eventbridge_world import (
     ASSUME,
     ON_ASSUME,

@@ -9,10 +9,11 @@ from dataclasses import replace
 
 import pytest
 
-from pushrail_stream.core.destination import AccessKey, Auth, Destination, Secret
+from pushrail_stream.core.destination import Destination, Secret
 from pushrail_stream.eventbridge.bus import EventBridgeOptions
 from pushrail_stream.eventbridge.verify import TEST_EVENT, Step, verify
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Garbage, Match, Rule, Sequence
+from pushrail_stream.settings.eventbridge import AccessKey, Auth
 from tests.support.batches import BUS, destination
 from tests.support.eventbridge_world import ASSUME, GOOD_KEY, KEY, ROLE, SECRET
 from tests.support.recording_server import Recorder, http

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.signals import Attempted, Suspended
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Catalog, Keyring, parse_document, to_document
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, Latency, Match, Rule
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.sealing_keys import keyring, ring
 from tests.support.workers import KEY_ID, SECRET, bus_arn, destination, event, letters, outside, produce, running
 

@@ -191,7 +191,7 @@ def test_an_event_that_is_not_sent_is_told_of_too() -> None:
     log = KeptLog()
     observe = AttemptsLog(log)
     event, origin = event_of(record(0)), record(0).origin
-    observe(Skipped(event, origin, destination().id, destination().bus_arn, "disabled", "live", AT_MS))
+    observe(Skipped(event, origin, destination().id, destination().bus, "disabled", "live", AT_MS))
     observe(Skipped(event, origin, None, None, "no_destination", "live", AT_MS))
     unsent = {"at": "2026-05-28T20:26:40.000Z", "trigger": "live", "attempt": 0, "status": "skipped"}
     assert log.records == [
@@ -236,7 +236,7 @@ def test_what_dies_without_a_call_says_which_hop_bus_and_replay_it_was_of() -> N
     log = KeptLog()
     dead = replace(
         letter("suspended", "AccessDenied", "no", attempts=3, to="dst_acme"),
-        replay=Replay("rp-1", 2), trigger="replay", bus_arn="arn:x",
+        replay=Replay("rp-1", 2), trigger="replay", bus="arn:x",
     )  # fmt: skip
     AttemptsLog(log)(DeadLettered(dead, event_of(record(7))))
     [told] = log.records

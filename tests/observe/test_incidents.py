@@ -95,7 +95,7 @@ def test_many_bad_records_of_a_partition_are_one_incident_and_push_nothing_else_
             "dst_acme",
             "",
             (
-                f"{destination().bus_arn}: last seen 1970-01-01T00:00:01.000Z; 3 deliveries from "
+                f"{destination().bus}: last seen 1970-01-01T00:00:01.000Z; 3 deliveries from "
                 "1970-01-01T00:00:01.500Z on were reported as delivered. Once the bus exists again, send them again: "
                 "pushrail-stream replay events --destination dst_acme --delivered-since 1970-01-01T00:00:01.500Z "
                 "--delivered-until 1970-01-01T00:00:02.001Z"

@@ -8,7 +8,7 @@ import pytest
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.copy import Copy
-from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.event import x_ray_header
 from pushrail_stream.core.outcome import Delivered, Retryable, Throttled
 from pushrail_stream.core.record import Partition
@@ -39,6 +39,7 @@ from pushrail_stream.core.signals import (
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import LogObserver, forward_log, open_log
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.pipeline_world import World
 from tests.support.records import EVENTS, always, destination, failed, raw, record, records
 from tests.support.signals import AT_MS, Terminal, attempted, event_of, letter, lines
@@ -153,7 +154,7 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
                 "level": "error",
                 "event": "bus_missing",
                 "destination": "dst_acme",
-                "bus": destination().bus_arn,
+                "bus": destination().bus,
                 "last_seen": None,
                 "delivered_since": 0,
             },
@@ -164,7 +165,7 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
                 "level": "error",
                 "event": "bus_missing",
                 "destination": "dst_acme",
-                "bus": destination().bus_arn,
+                "bus": destination().bus,
                 "last_seen": "1970-01-01T00:00:01.000Z",
                 "delivered_since": 3,
                 "replay": "pushrail-stream replay events --destination dst_acme "

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Problem, Replay
-from pushrail_stream.core.destination import AccessKey, Destination, Secret
+from pushrail_stream.core.destination import Destination, Secret
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers, producer_headers
 from pushrail_stream.core.record import Origin, Record
@@ -41,6 +41,7 @@ from pushrail_stream.operations.replay import (
     replay_mark_key,
 )
 from pushrail_stream.registry import DestinationIndex
+from pushrail_stream.settings.eventbridge import AccessKey
 
 AT = 1_795_514_400_000
 DLQ = "pushrail.dlq"
@@ -49,7 +50,7 @@ EVENTS = "pushrail.events"
 
 def destination(number: int, **changes: Any) -> Destination:
     plain = Destination(
-        id=f"dst_{number}", vendor="acme", customer_external_id=f"acct_{number}", name="n", bus_arn="arn",
+        id=f"dst_{number}", vendor="acme", customer_external_id=f"acct_{number}", name="n", bus="arn",
         region="us-east-1", source="s", auth=AccessKey("k", Secret("s")),
     )  # fmt: skip
     return replace(plain, **changes)

@@ -11,7 +11,7 @@ from typing import Final, Protocol, final
 import pytest
 
 from pushrail_stream.core.batch import Batch, CallLimits
-from pushrail_stream.core.destination import AssumeRole, Destination
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import (
     Blocked,
@@ -26,6 +26,7 @@ from pushrail_stream.core.outcome import (
 )
 from pushrail_stream.eventbridge.entry import RegionLimits, entry_size
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult, interpret, is_ours
+from pushrail_stream.settings.eventbridge import AssumeRole
 
 
 class Flavour(Protocol):

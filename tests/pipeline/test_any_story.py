@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.destination import AccessKey, Limits, Secret
+from pushrail_stream.core.destination import Limits, Secret
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.record import Origin, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy, Tier
@@ -20,6 +20,7 @@ from pushrail_stream.core.signals import Skipped
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult
 from pushrail_stream.pipeline.assignment import FlowControl
 from pushrail_stream.pipeline.policy import BufferLimits
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.fake_ports import Settled
 from tests.support.pipeline_world import HANGS, RETRIES, Worker, World
 from tests.support.records import (

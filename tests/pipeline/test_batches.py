@@ -6,9 +6,10 @@ import dataclasses
 
 import pytest
 
-from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.signals import Skipped
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.pipeline_world import HANGS, World
 from tests.support.records import P0, destination, failed, in_turn, keys, narrow, record, records, take_all
 from tests.support.virtual_time import in_virtual_time

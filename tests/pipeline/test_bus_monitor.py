@@ -7,10 +7,11 @@ from collections import Counter
 
 import pytest
 
-from pushrail_stream.core.destination import AssumeRole, Destination
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.core.signals import BusFound, BusMissing
 from pushrail_stream.pipeline.policy import BufferLimits
+from pushrail_stream.settings.eventbridge import AssumeRole
 from tests.support.pipeline_world import HANGS, Worker, World
 from tests.support.records import P0, START_MS, always, destination, failed, record, records
 from tests.support.virtual_time import in_virtual_time, virtual_loop
@@ -132,7 +133,7 @@ async def test_a_bus_that_was_gone_is_not_taken_for_back_because_nobody_answers(
 
 def moved(name: str) -> Destination:
     """The document, after its customer made another bus."""
-    return dataclasses.replace(destination(), bus_arn=f"arn:aws:events:us-east-1:123456789012:event-bus/{name}")
+    return dataclasses.replace(destination(), bus=f"arn:aws:events:us-east-1:123456789012:event-bus/{name}")
 
 
 @in_virtual_time
@@ -154,7 +155,7 @@ async def test_a_document_that_names_a_bus_that_does_not_exist_is_found_out_at_o
 @in_virtual_time
 async def test_a_document_that_changes_does_not_wait_for_all_those_that_have_just_become_active() -> None:
     many = [
-        dataclasses.replace(destination(f"s{n}"), bus_arn=f"arn:aws:events:us-east-1:{n:012}:event-bus/x")
+        dataclasses.replace(destination(f"s{n}"), bus=f"arn:aws:events:us-east-1:{n:012}:event-bus/x")
         for n in range(400)
     ]
     world = World(destination(), *many)
@@ -276,7 +277,7 @@ async def test_a_destination_that_is_disabled_is_asked_about_no_more_and_at_once
 async def test_one_accounts_buses_are_asked_about_25_a_second_and_others_meanwhile() -> None:
     elsewhere = "arn:aws:events:us-east-1:999999999999:event-bus/x"
     same = [destination(f"s{number}") for number in range(2000)]
-    world = World(*same, dataclasses.replace(destination("far"), bus_arn=elsewhere))
+    world = World(*same, dataclasses.replace(destination("far"), bus=elsewhere))
     world.bus.bus_status["dst_s1999"] = "gone"
     async with world.worker(poll_secs=0.1, limits=BufferLimits(max_events=1000)) as worker:
         for start in range(0, 2000, 100):
@@ -659,7 +660,7 @@ async def test_the_state_of_a_destination_ends_with_its_document() -> None:
     async with world.worker() as worker:
         for number in range(300):
             arn = f"arn:aws:events:us-east-1:{number:012}:event-bus/x"
-            world.directory.put(destination(f"s{number}", bus_arn=arn))
+            world.directory.put(destination(f"s{number}", bus=arn))
             world.bus.bus_status[f"dst_s{number}"] = "gone" if number % 2 else "there"
             worker.feed(record(number, f"s{number}"))
             await worker.at(10 * number + 5)

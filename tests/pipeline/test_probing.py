@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from pushrail_stream.core.destination import AccessKey, Limits, Secret
+from pushrail_stream.core.destination import Limits, Secret
 from pushrail_stream.core.lane import PROBE_ROOM
 from pushrail_stream.core.signals import Attempted, Resumed, Suspended
 from pushrail_stream.pipeline.policy import BufferLimits
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.pipeline_world import HANGS, Worker, World
 from tests.support.records import (
     DLQ,
@@ -270,7 +271,7 @@ async def test_a_probe_that_hangs_moves_on_like_any_delivery_and_the_next_one_pr
     ("changes", "probes"),
     [
         ({"auth": AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("s"))}, True),
-        ({"bus_arn": "arn:aws:events:us-east-1:123456789012:event-bus/other"}, True),
+        ({"bus": "arn:aws:events:us-east-1:123456789012:event-bus/other"}, True),
         ({"region": "eu-west-1"}, True),
         ({"name": "renamed"}, False),
         ({"limits": Limits(5, 2)}, False),

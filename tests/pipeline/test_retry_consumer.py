@@ -321,7 +321,7 @@ async def test_what_waits_in_the_lane_of_one_that_goes_is_skipped_too(change: st
         await worker.at(3)
         assert sorted(s.origin.offset for s in worker.reported(Skipped)) == list(range(12))
         assert {s.reason for s in worker.reported(Skipped)} == {reason}
-        assert {s.bus_arn is None for s in worker.reported(Skipped)} == {reason == "deleted"}
+        assert {s.bus is None for s in worker.reported(Skipped)} == {reason == "deleted"}
         assert worker.commit() == {P0: 12, RETRY: 1}
         assert world.topics.written == []
         await worker.at(70)

@@ -123,7 +123,7 @@ async def test_a_changed_document_is_probed_at_once_and_a_retried_delivery_of_a_
         worker.feed(*records(range(50)))
         await worker.at(1)
         calls = len(world.bus.made())
-        world.directory.put(destination(bus_arn="arn:aws:events:us-east-1:123456789012:event-bus/mended"))
+        world.directory.put(destination(bus="arn:aws:events:us-east-1:123456789012:event-bus/mended"))
         world.bus.answer(take_all)
         worker.feed(record(50))
         await worker.at(2)
@@ -140,7 +140,7 @@ async def test_what_an_older_document_blocked_is_no_probe_of_the_new_one() -> No
         worker.feed(*records(range(60)))
         await worker.at(1)
         assert len(world.bus.made()) == 6
-        world.directory.put(destination(bus_arn="arn:aws:events:us-east-1:123456789012:event-bus/mended"))
+        world.directory.put(destination(bus="arn:aws:events:us-east-1:123456789012:event-bus/mended"))
         worker.feed(record(60))
         await worker.at(2.9)
         world.bus.answer(take_all)

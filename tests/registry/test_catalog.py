@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.destination import AccessKey
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Catalog, Parsed, Problem, parse_document
 from pushrail_stream.registry.catalog import CatalogChange
+from pushrail_stream.settings.eventbridge import AccessKey, auth_of
 from tests.support.documents import customer
 
 
@@ -253,7 +253,7 @@ def test_however_documents_change_nobody_shares_a_role_or_an_id(story: list[tupl
         }[becomes]
         catalog.apply([change(name, contents[name])])
         destinations = list(catalog)
-        roles = [destination.auth.role_arn for destination in destinations]  # type: ignore[union-attr]
+        roles = [auth_of(destination).role_arn for destination in destinations]  # type: ignore[union-attr]
         assert len(set(roles)) == len(roles)
         assert len({destination.id for destination in destinations}) == len(destinations)
     for name, content in contents.items():

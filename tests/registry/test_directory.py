@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.errors import UsageError
 from pushrail_stream.ports.pipeline import Directory
 from pushrail_stream.registry import Catalog, Caveat, Refusal, parse_document
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support import documents
 from tests.support.documents import ACCESS_KEY, customer, document, write
 

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Limits, Secret
+from pushrail_stream.core.destination import Destination, Limits, Secret
 from pushrail_stream.registry import Parsed, Problem, parse_document, to_document
 from pushrail_stream.registry.documents import NO_CREDENTIALS, stand_in
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.documents import ACCESS_KEY, EXAMPLE, document
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -43,7 +44,7 @@ def test_the_example_is_the_destination_it_describes() -> None:
         vendor="acme",
         customer_external_id="acct_8K2zRq",
         name="Customer EventBridge bus",
-        bus_arn="arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
+        bus="arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
         region="us-east-1",
         source="pushrail.acme",
         auth=AssumeRole("arn:aws:iam::123456789012:role/PushrailEventBridgeWriter", "acme-ext-7Pq2"),
@@ -104,7 +105,7 @@ def test_without_its_secret_a_destination_stands_with_a_caveat(environ: dict[str
 )
 def test_every_partition_that_botocore_knows_is_taken(bus: str, region: str, role: Any) -> None:
     auth = EXAMPLE["auth"] if role is ... else {**EXAMPLE["auth"], "roleArn": role}
-    assert accepted(busArn=bus, region=region, auth=auth).bus_arn == bus
+    assert accepted(busArn=bus, region=region, auth=auth).bus == bus
 
 
 @pytest.mark.parametrize("event_type", ["*", "order.*", "a.b.*", "order.completed", "x" * 128, "x" * 126 + ".*", "."])
@@ -302,7 +303,7 @@ def test_whatever_says_whose_it_is_stands_without_credentials(changes: dict[str,
     found = stand_in(json.dumps({**base, **changes}).encode())
     if found is not None:
         assert found.auth == NO_CREDENTIALS
-        assert len(found.bus_arn.split(":")) == 6
+        assert len(found.bus.split(":")) == 6
     else:
         assert not base or {"id", "vendor", "customerExternalId"} & changes.keys()
 

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.signals import DocumentRefused, RegistryChanged, Signal
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import (
@@ -31,6 +31,7 @@ from pushrail_stream.registry import (
 )
 from pushrail_stream.registry.json_document import sealed_in, with_secret
 from pushrail_stream.registry.sealing import LocalKey, Place
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.documents import ACCESS_KEY, customer, document, load, write
 from tests.support.sealing_keys import keyring, no_kms, ring
 

@@ -8,11 +8,12 @@ import orjson
 
 from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.delivery import Delivery
-from pushrail_stream.core.destination import Auth, Destination
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.eventbridge.entry import entry_size
+from pushrail_stream.settings.eventbridge import Auth
 
 BUS = "arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events"
 
@@ -26,7 +27,7 @@ def destination(auth: Auth, identity: str = "dst_acme_1", region: str = "us-east
         vendor="acme",
         customer_external_id="acct_1",
         name="Customer bus",
-        bus_arn=BUS.replace("us-east-1", region),
+        bus=BUS.replace("us-east-1", region),
         region=region,
         source="pushrail.acme",
         auth=auth,

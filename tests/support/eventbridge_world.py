@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Auth, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.error_codes import CallFailed, CallReply
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus, Match
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, Auth
 from tests.support.batches import BUS, batch, destination
 
 ROLE = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"

@@ -82,6 +82,9 @@ class ScriptedBus:
     def size(self, event: Event, destination: Destination) -> int:
         return self.flavour.size(event, destination)
 
+    def quota(self, destination: Destination) -> str:
+        return destination.bus.split(":event-bus/", 1)[0]
+
     def is_own_fault(self, code: str) -> bool:
         return self.flavour.is_own_fault(code)
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.destination import AccessKey, AssumeRole, Destination, Limits, Secret
+from pushrail_stream.core.destination import Destination, Limits, Secret
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Origin, Partition, Record
 from pushrail_stream.eventbridge.error_codes import Answered, CallFailed, CallReply, EntryResult
+from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 
 EVENTS: Final = "pushrail.events"
 DLQ: Final = "pushrail.dlq"
@@ -31,7 +32,7 @@ def destination(customer: str = "acme", *, name: str = "", **changes: Any) -> De
         vendor="pushrail",
         customer_external_id=customer,
         name=identity,
-        bus_arn=f"arn:aws:events:us-east-1:123456789012:event-bus/{identity}",
+        bus=f"arn:aws:events:us-east-1:123456789012:event-bus/{identity}",
         region="us-east-1",
         source="pushrail.test",
         auth=AssumeRole("arn:aws:iam::123456789012:role/Writer", f"ext-{customer}"),

@@ -10,10 +10,11 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from pushrail_stream.core.delivery import Delivery
-from pushrail_stream.core.destination import AssumeRole, Destination
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
 from pushrail_stream.core.record import Headers, Record
+from pushrail_stream.settings.eventbridge import AssumeRole
 
 EXAMPLE: Final = (Path(__file__).parent.parent / "fixtures" / "example-event.json").read_bytes()
 """The seed's event, as its author indented it."""
@@ -22,7 +23,7 @@ DESTINATION: Final = Destination(
     vendor="acme",
     customer_external_id="acct_8K2zRq",
     name="Customer EventBridge bus",
-    bus_arn="arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
+    bus="arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
     region="us-east-1",
     source="pushrail.acme",
     auth=AssumeRole("arn:aws:iam::123456789012:role/PushrailEventBridgeWriter", "acme-ext-7Pq2"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
-from pushrail_stream.core.destination import AccessKey, Destination, Limits, Secret
+from pushrail_stream.core.destination import Destination, Limits, Secret
 from pushrail_stream.core.signals import Attempted, Signal
 from pushrail_stream.kafka.admin import retry_while_settling
 from pushrail_stream.kafka.options import kafka_options
@@ -25,6 +25,7 @@ from pushrail_stream.registry import DestinationIndex
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
+from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.worker import Worker, run_worker
 
 KEY_ID = "AKIAIOSFODNN7EXAMPLE"
@@ -43,7 +44,7 @@ def destination(customer: int, **changes: Any) -> Destination:
         vendor="acme",
         customer_external_id=f"acct_{customer}",
         name=f"customer {customer}",
-        bus_arn=bus_arn(customer),
+        bus=bus_arn(customer),
         region="us-east-1",
         source="pushrail.acme",
         auth=AccessKey(KEY_ID, Secret(SECRET)),

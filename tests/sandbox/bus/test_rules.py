@@ -11,11 +11,12 @@ import orjson
 import pytest
 from moto.server import ThreadedMotoServer
 
-from pushrail_stream.core.destination import AccessKey, Secret
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.operations.onboarding import Onboarding
 from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.batches import batch_of, destination
 from tests.support.bus_clients import ACCOUNT, KEY, SECRET, client, entry, refusal
 from tests.support.stock_client import stock_session
