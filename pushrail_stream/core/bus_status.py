@@ -1,6 +1,6 @@
-"""Bus status: whether one destination's bus exists, as far as DescribeEventBus has told.
+"""Bus status: whether one destination's bus exists, as far as looks at it have told.
 
-PutEvents to a bus that does not exist succeeds and drops the event, so deliveries that were made after the bus was last
+A call to a bus that does not exist may succeed and drop its events, so deliveries that were made after the bus was last
 seen may be lost although they are reported as delivered. They are counted until the bus is seen again. All times are
 seconds of one monotonic clock; names with ``_ms`` are epoch milliseconds.
 """
@@ -15,21 +15,21 @@ from pushrail_stream.core.suspension import FIRST_PROBE_SECS, LAST_PROBE_SECS
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
 LOOK_AGAIN_SECS: Final = 600.0
-"""Seconds between two looks at a bus in use that exists, or whose role may not call DescribeEventBus."""
+"""Seconds between two looks at a bus in use that exists, or whose credentials do not allow a look."""
 UNANSWERED_SECS: Final = 30.0
 """Seconds between two looks at a bus in use while the looks get no answer."""
 FRESH_SECS: Final = 2 * LOOK_AGAIN_SECS
 """Seconds after which an answer counts as none. An answer reaches this age only while nothing is sent."""
 _FOREVER: Final = float("inf")
 _UNSEEN: Final = "never"
-_TEXT: Final = re.compile(r"\(DescribeEventBus\), missing since (\S+), last seen (\S+)$")
+_TEXT: Final = re.compile(r" does not exist(?: \(\w+\))?, missing since (\S+), last seen (\S+)$")
 
 BusState = Literal["open", "awaited", "missing"]
 """``open``: the lane may send. ``awaited``: it waits for an answer. ``missing``: it gives up its deliveries."""
 
 
 class MissingBus(NamedTuple):
-    """A bus that DescribeEventBus does not find."""
+    """A bus that a look did not find."""
 
     since_ms: int
     """Time at which it was found missing."""
@@ -40,7 +40,7 @@ class MissingBus(NamedTuple):
         """The message of a dead letter."""
         last_seen = _UNSEEN if self.last_seen_ms is None else format_rfc3339(self.last_seen_ms)
         since = format_rfc3339(self.since_ms)
-        return f"{bus} does not exist (DescribeEventBus), missing since {since}, last seen {last_seen}"
+        return f"{bus} does not exist, missing since {since}, last seen {last_seen}"
 
     @classmethod
     def read(cls, message: str) -> MissingBus | None:

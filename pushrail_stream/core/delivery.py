@@ -14,7 +14,7 @@ Trigger = Literal["live", "retry", "replay", "test"]
 
 
 class Problem(NamedTuple):
-    """Why an attempt failed, in AWS's words."""
+    """Why an attempt failed, in the bus's words."""
 
     code: str
     message: str
@@ -64,7 +64,7 @@ class Delivery:
         """The event's record: of a delivery that comes back from a retry topic, what was produced first."""
         self.destination_id = destination_id
         self.size = size
-        """Entry size in bytes, as AWS counts."""
+        """Entry size in bytes, as the bus counts."""
         self.pending = pending
         """Of the record it came with, which is the copy's when it comes back from a retry topic."""
         self.tier = tier

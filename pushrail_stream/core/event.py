@@ -22,11 +22,11 @@ VENDOR_SETTING: Final = "vendor"
 with this name as the field: its producer has broken no rule."""
 TRACEPARENT_HEADER: Final = "traceparent"
 MAX_EVENT_TYPE: Final = 128
-"""Characters of PutEvents' ``DetailType``; longer ones have been silently discarded (facts: measured by others)."""
+"""Characters of an event type: buses have silently discarded events with longer ones."""
 MAX_ID: Final = 256
 """Characters of ``customerExternalId`` and ``idempotencyKey`` (contract 3.2)."""
 MAX_LEVELS: Final = 1000
-"""Deepest nesting EventBridge takes in ``Detail`` (facts: AWS documentation)."""
+"""Deepest nesting of an event: the most that a bus takes."""
 
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?", re.ASCII)
 _ABSENT: Final = object()
@@ -61,11 +61,11 @@ class Event(NamedTuple):
     customer_external_id: str
     idempotency_key: str
     correlation_id: str | None
-    trace_header: str | None
-    """X-Ray form of a valid ``traceparent``."""
+    traceparent: str | None
+    """The record's W3C ``traceparent``; None when it has none or an invalid one."""
     value: bytes
     size: int
-    """UTF-8 bytes that count in an entry whatever its destination: Detail, DetailType and Resources."""
+    """UTF-8 bytes of the value, and of the event type, customer and idempotency key that entries repeat beside it."""
 
     @property
     def owner(self) -> tuple[str, str]:
@@ -75,10 +75,7 @@ class Event(NamedTuple):
     @property
     def trace_id(self) -> str | None:
         """The W3C trace id, 32 hexadecimal digits; None without a valid ``traceparent``."""
-        if self.trace_header is None:
-            return None
-        since, rest = self.trace_header[len("Root=1-") :].split(";", 1)[0].split("-")
-        return since + rest
+        return None if self.traceparent is None else self.traceparent.split("-")[1]
 
 
 class Undecodable(NamedTuple):
@@ -107,13 +104,13 @@ def decode(value: bytes | None, headers: Headers, default_vendor: str | None) ->
     # Cheapest first: a level takes two brackets.
     if len(value) > 2 * MAX_LEVELS and value.count(b"{") + value.count(b"[") > MAX_LEVELS < _levels(value):
         return Undecodable("value", f"is nested more than {MAX_LEVELS} levels deep")
-    vendor, trace_header = context
+    vendor, traceparent = context
     if vendor is None:
         return Undecodable(VENDOR_SETTING, f"this setting is not set, and the record has no header {VENDOR_HEADER}")
-    return _event(data, vendor, trace_header, value)
+    return _event(data, vendor, traceparent, value)
 
 
-def _event(data: dict[str, Any], vendor: str, trace_header: str | None, value: bytes) -> Event | Undecodable:
+def _event(data: dict[str, Any], vendor: str, traceparent: str | None, value: bytes) -> Event | Undecodable:
     # The good case in few steps: this runs for every event, the loop that finds the field at fault only for a bad one.
     get = data.get
     correlation_id = get("correlationId", "")
@@ -137,7 +134,7 @@ def _event(data: dict[str, Any], vendor: str, trace_header: str | None, value: b
         return _no_time(occurred_at)
     size = len(value) + utf8_length(event_type) + utf8_length(customer) + utf8_length(key)
     correlation = correlation_id if "correlationId" in data else None
-    return Event(vendor, event_type, occurred_at_ms, source, customer, key, correlation, trace_header, value, size)
+    return Event(vendor, event_type, occurred_at_ms, source, customer, key, correlation, traceparent, value, size)
 
 
 def problems(value: bytes) -> list[Undecodable]:
@@ -176,19 +173,20 @@ def utf8_length(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def x_ray_header(traceparent: bytes | None) -> str | None:
-    """The X-Ray ``TraceHeader`` of a W3C ``traceparent``; None for an invalid one (AWS would drop it too)."""
-    match = _TRACEPARENT.fullmatch((traceparent or b"").decode("ascii", "replace"))
+def valid_traceparent(header: bytes | None) -> str | None:
+    """The value of a ``traceparent`` header; None when W3C's rules make it invalid."""
+    text = (header or b"").decode("ascii", "replace")
+    match = _TRACEPARENT.fullmatch(text)
     if match is None:
         return None
-    version, trace, span, flags, more = match.groups()
+    version, trace, span, _, more = match.groups()
     if version == "ff" or (version == "00" and more) or not trace.strip("0") or not span.strip("0"):
         return None
-    return f"Root=1-{trace[:8]}-{trace[8:]};Parent={span};Sampled={int(flags, 16) & 1}"
+    return text
 
 
 def _context(headers: Headers, default_vendor: str | None) -> tuple[str | None, str | None] | Undecodable:
-    """Vendor and trace header; of a repeated header the last one counts, as in Kafka's own ``lastHeader``."""
+    """Vendor and traceparent; of a repeated header the last one counts, as in Kafka's own ``lastHeader``."""
     last, vendor = dict(headers), default_vendor
     if NOT_UTF8 in last:
         bad = sum(name == NOT_UTF8 for name, _ in headers)
@@ -200,7 +198,7 @@ def _context(headers: Headers, default_vendor: str | None) -> tuple[str | None, 
             return Undecodable(VENDOR_HEADER, "is not UTF-8")
         if not vendor:
             return Undecodable(VENDOR_HEADER, "is empty")
-    return vendor, x_ray_header(last.get(TRACEPARENT_HEADER))
+    return vendor, valid_traceparent(last.get(TRACEPARENT_HEADER))
 
 
 def _levels(value: bytes) -> int:

@@ -118,7 +118,7 @@ _REQUIRED: Final = ("origin", "attempts", "reason", "failed_at_ms")
 def encode_headers(headers: DeliveryHeaders, own: Headers) -> Headers:
     """The producer's ``own`` headers followed by the delivery's; older delivery headers among ``own`` are replaced."""
     state = tuple(
-        # What AWS calls an error may hold anything, even half a surrogate pair: the rest is still worth writing.
+        # A bus's message may hold anything, even half a surrogate pair: the rest is still worth writing.
         (field.header, field.show(value).encode(errors="replace"))
         for field in _FIELDS
         if (value := getattr(headers, field.attribute)) is not None

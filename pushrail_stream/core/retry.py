@@ -81,7 +81,7 @@ class RetryPolicy:
     backoff_base_secs: float = 0.2
     backoff_cap_secs: float = 20.0
     max_age_secs: float = 86_400.0
-    """Age of the first attempt at which a delivery expires: EventBridge itself gives up after 24 h."""
+    """Age of the first attempt at which a delivery expires: by default a day."""
     tiers: tuple[Tier, ...] = DEFAULT_TIERS
 
     def __post_init__(self) -> None:

@@ -47,7 +47,7 @@ class EntryAttempted(NamedTuple):
 
 
 class Attempted(NamedTuple):
-    """One PutEvents call was made, or could not be made for want of credentials."""
+    """One call to a bus was made, or could not be made for want of credentials."""
 
     destination: Destination
     at_ms: int

@@ -2,8 +2,8 @@
 
 The probes come further and further apart; the first success ends it. What is refused without a call counts for nothing.
 
-A call with one entry that AWS finds invalid may be the event's fault or the destination's. After several in a row, with
-nothing delivered in between, the destination is taken to be at fault.
+A call with one entry that the bus finds invalid may be the event's fault or the destination's. After several in a row,
+with nothing delivered in between, the destination is taken to be at fault.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Suspension:
         return self._blocked == 0 and self._refused == 0
 
     def refused(self) -> bool:
-        """AWS found a call with one entry invalid; whether that has happened often enough to blame the destination."""
+        """Count a call with one entry that was found invalid; return whether the destination is to blame by now."""
         self._refused += 1
         return self._refused >= SUSPEND_AFTER
 

@@ -21,17 +21,17 @@ MAX_TIME_MS: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 _RFC3339: Final = re.compile(
     r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:(?P<second>\d\d)(?:\.\d+)?(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)", re.ASCII
 )
-# Access key ids, session tokens and signatures: AWS repeats them in its signature errors.
+# Access key ids, session tokens and signatures: buses repeat them in their signature errors.
 _SECRETS: Final = (
     (re.compile(r"\b((?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{2})[A-Z0-9]{6,}"), r"\1***"),
     (re.compile(r"(?i)(x-amz-security-token\s*[:=]\s*)[^\s'\",;]+"), r"\1***"),
     (re.compile(r"(?i)(signature\s*=\s*)[0-9a-f]{16,}"), r"\1***"),
-    # Secret keys and tokens by their length; the path of an ARN may be as long and is no secret.
+    # Secret keys and tokens by their length; the path of a resource's name may be as long and is no secret.
     (re.compile(r"(\barn:[\w+.@:/*-]+)|[A-Za-z0-9/+]{40,}={0,2}"), lambda m: m[1] or "***"),
 )
 _VALUE: Final = "Value '"
-"""AWS quotes values of the request that it refuses, a customer's event among them: "1 validation error detected: Value
-'V' at 'entries.1.member.detail' failed to satisfy constraint: ..."."""
+"""A bus may quote values of the request that it refuses, a customer's event among them: "1 validation error detected:
+Value 'V' at 'entries.1.member.detail' failed to satisfy constraint: ..."."""
 _PATH: Final = re.compile(r"' at '[\w.]{1,200}'(?= failed|\Z)")
 
 

@@ -16,6 +16,8 @@ from pushrail_stream.settings.eventbridge import MAX_ENTRIES, MAX_REQUEST_BYTES,
 FORMER_MAX_REQUEST_BYTES: Final = 262_144
 """Largest sum of entry sizes in one call, in bytes, where AWS has not raised it (Amazon EventBridge quotas, before
 2026-01-29)."""
+_LIMITS: Final = CallLimits(MAX_ENTRIES, MAX_REQUEST_BYTES)
+_FORMER_LIMITS: Final = CallLimits(MAX_ENTRIES, FORMER_MAX_REQUEST_BYTES)
 
 
 class Entry(TypedDict):
@@ -41,9 +43,15 @@ def render(event: Event, destination: Destination) -> Entry:
         "Detail": event.value.decode(),
         "EventBusName": destination.bus,
     }
-    if event.trace_header is not None:
-        entry["TraceHeader"] = event.trace_header
+    if event.traceparent is not None:
+        entry["TraceHeader"] = trace_header(event.traceparent)
     return entry
+
+
+def trace_header(traceparent: str) -> str:
+    """The X-Ray form of a valid W3C ``traceparent``."""
+    _, trace, span, flags, *_ = traceparent.split("-")
+    return f"Root=1-{trace[:8]}-{trace[8:]};Parent={span};Sampled={int(flags, 16) & 1}"
 
 
 def render_batch(batch: Batch) -> list[Entry]:
@@ -65,21 +73,18 @@ class RegionLimits:
     former limit gets only requests within that limit from then on, until the process ends.
     """
 
-    __slots__ = ("_small_regions",)
-
-    _FULL: Final = CallLimits(MAX_ENTRIES, MAX_REQUEST_BYTES)
-    _FORMER: Final = CallLimits(MAX_ENTRIES, FORMER_MAX_REQUEST_BYTES)
+    __slots__ = ("_small",)
 
     def __init__(self) -> None:
-        self._small_regions: set[str] = set()
+        self._small: dict[str, CallLimits] = {}
 
     def of(self, region: str) -> CallLimits:
         """The limits of one call to this region."""
-        return self._FORMER if region in self._small_regions else self._FULL
+        return self._small.get(region, _LIMITS)
 
     def refused(self, region: str, size: int) -> bool:
         """Learn that a request of ``size`` bytes was too large; return whether the former limit explains it."""
         if size <= FORMER_MAX_REQUEST_BYTES:
             return False
-        self._small_regions.add(region)
+        self._small[region] = _FORMER_LIMITS
         return True

@@ -10,7 +10,7 @@ import msgspec
 import orjson
 from starlette.requests import Request
 
-from pushrail_stream.core.event import TRACEPARENT_HEADER, Undecodable, x_ray_header
+from pushrail_stream.core.event import TRACEPARENT_HEADER, Undecodable, valid_traceparent
 from pushrail_stream.ingest.errors import HttpProblem, broken_rule
 from pushrail_stream.ingest.openapi import MAX_EVENTS, MAX_IDEMPOTENCY_KEY
 
@@ -89,6 +89,6 @@ def filled(value: bytes, key: str) -> bytes:
 def traceparent(request: Request) -> bytes:
     """The request's own, when it is valid; else a new one, not sampled, so that the event can be followed."""
     given = request.headers.get(TRACEPARENT_HEADER, "").encode("latin-1")
-    if x_ray_header(given) is not None:
+    if valid_traceparent(given) is not None:
         return given[:_TRACEPARENT_CHARS]
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00".encode()

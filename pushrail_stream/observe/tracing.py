@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, final
 
-from pushrail_stream.core.event import TRACEPARENT_HEADER, x_ray_header
+from pushrail_stream.core.event import TRACEPARENT_HEADER, valid_traceparent
 from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.signals import Attempted, Consumed, DeadLettered, Signal
 from pushrail_stream.errors import OperatorError
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext, Tracer
 
 _NANOSECONDS: Final = 1_000_000
-_SAMPLED: Final = "Sampled=1"
+_SAMPLED: Final = 1
+"""Bit of a traceparent's flags."""
 LAST_SECS: Final = 5.0
 """How long a worker that ends waits for the collector to take what is left."""
 
@@ -83,7 +84,7 @@ class Tracing:
                 pass
 
     def _consumed(self, signal: Consumed) -> None:
-        producer = self._context(signal.event.trace_header)
+        producer = self._context(signal.event.traceparent)
         if producer is None:
             return
         origin, event = signal.origin, signal.event
@@ -119,7 +120,7 @@ class Tracing:
                 },
             )
             for entry in signal.entries
-            if (producer := self._context(entry.event.trace_header)) is not None
+            if (producer := self._context(entry.event.traceparent)) is not None
         ]
         if not links:
             return
@@ -151,7 +152,7 @@ class Tracing:
     def _dead_lettered(self, signal: DeadLettered) -> None:
         letter = signal.letter
         header = dict(letter.record.headers).get(TRACEPARENT_HEADER)
-        producer = self._context(x_ray_header(header))
+        producer = self._context(valid_traceparent(header))
         if producer is None:
             return
         origin = letter.record.origin
@@ -176,13 +177,14 @@ class Tracing:
     def _parent(self, producer: SpanContext) -> Context:
         return self._trace.set_span_in_context(self._trace.NonRecordingSpan(producer))
 
-    def _context(self, trace_header: str | None) -> SpanContext | None:
-        """The producer's span, from the X-Ray form of its traceparent; None without one, or when it is not sampled."""
-        if trace_header is None or not trace_header.endswith(_SAMPLED):
+    def _context(self, traceparent: str | None) -> SpanContext | None:
+        """The producer's span; None without a valid traceparent, or when the span is not sampled."""
+        if traceparent is None:
             return None
-        root, parent, _ = trace_header.split(";")
-        _, _, since, rest = root.replace("=", "-").split("-")
+        _, trace, span, flags, *_ = traceparent.split("-")
+        if not int(flags, 16) & _SAMPLED:
+            return None
         return self._trace.SpanContext(
-            int(since + rest, 16), int(parent.removeprefix("Parent="), 16), is_remote=True,
+            int(trace, 16), int(span, 16), is_remote=True,
             trace_flags=self._trace.TraceFlags(self._trace.TraceFlags.SAMPLED),
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """Look out: whether the buses that are sent to exist.
 
-PutEvents to a bus that does not exist succeeds and drops the event; only DescribeEventBus tells. So the first batch of
+A call to a bus that does not exist may succeed and drop its events; only a look tells. So the first batch of
 a destination waits for the answer, and so does the first batch after its bus or credentials changed, or after nothing
 was sent until the last answer was too old. The wait ends `ANSWER_SECS` after the look was sent, or when the role may
 not ask. While batches are sent, the bus is asked about every ten minutes, and nothing waits for that. A missing bus is
@@ -26,8 +26,8 @@ from pushrail_stream.pipeline.stats import MissingBusStats
 ANSWER_SECS: Final = 2.0
 """Longest wait of a batch for the answer, in seconds from when the look is sent."""
 _ACCOUNT_GAP_SECS: Final = 0.04
-"""25 looks a second per account and region. AWS allows 50 control-plane calls there (Amazon EventBridge quotas), and
-the customer's own tools and our other workers need their part."""
+"""Seconds between two looks on the same quota: 25 a second. A quota is 50 a second, and the customer's own tools and
+our other workers need their part."""
 _BURST_SECS: Final = 2.0
 """Seconds of looks that an account may get at once after it was not asked: 50 looks, its quota for one second."""
 _THROTTLED_SECS: Final = 1.0

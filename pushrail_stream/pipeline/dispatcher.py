@@ -98,8 +98,8 @@ class Dispatcher:
         An entry that no request can hold is dead-lettered.
         """
         bus_limits = self._bus.limits(destination)
-        max_bytes = min(self._limits.max_bytes, bus_limits.max_bytes)
-        if delivery.size > max_bytes:
+        if delivery.size > self._limits.max_bytes or delivery.size > bus_limits.max_bytes:
+            max_bytes = min(self._limits.max_bytes, bus_limits.max_bytes)
             problem = f"the entry has {delivery.size} bytes; one request holds at most {max_bytes}"
             self._settlement.dead_letter(delivery, destination.bus, "oversize", Problem("EntryTooLarge", problem))
             return
@@ -239,7 +239,7 @@ class Dispatcher:
             self._settlement.skip(delivery, None, "deleted")
 
     def _dead_letter_all(self, lane: Lane) -> None:
-        """The bus is missing: PutEvents would succeed, and the events would be lost."""
+        """The bus is missing: a call would succeed, and its events would be lost."""
         problem = Problem(BUS_NOT_FOUND, self._bus_monitor.problem(lane.destination))
         for delivery in lane.drop(lambda _delivery: True):
             self._settlement.dead_letter(delivery, lane.destination.bus, "blocked", problem)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pushrail_stream.core.event import MAX_LEVELS, Event, Undecodable, decode, problems, utf8_length, x_ray_header
+from pushrail_stream.core.event import MAX_LEVELS, Event, Undecodable, decode, problems, utf8_length, valid_traceparent
 from pushrail_stream.core.headers import producer_headers
 from pushrail_stream.core.record import NOT_UTF8, Headers
+from pushrail_stream.eventbridge.entry import trace_header
 from tests.support.samples import EXAMPLE, event, fields, json_bytes, json_values, record, refusal, texts
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -30,7 +31,7 @@ def test_the_example_of_the_seed() -> None:
         customer_external_id="acct_8K2zRq",
         idempotency_key="order_38a91f-completed",
         correlation_id="req_4f30b2",
-        trace_header=None,
+        traceparent=None,
         value=EXAMPLE,
         size=len(EXAMPLE) + len("order.completed") + len("acct_8K2zRq") + len("order_38a91f-completed"),
     )
@@ -283,13 +284,15 @@ X_RAY = f"Root=1-{TRACE[:8]}-{TRACE[8:]};Parent={SPAN};Sampled="
         ("", None),
     ],
 )
-def test_a_traceparent_becomes_the_header_of_x_ray_or_nothing(traceparent: str, header: str | None) -> None:
-    assert x_ray_header(traceparent.encode()) == header
-    assert event((("traceparent", traceparent.encode()),)).trace_header == header
+def test_only_a_valid_traceparent_is_kept_and_becomes_the_header_of_x_ray(traceparent: str, header: str | None) -> None:
+    found = valid_traceparent(traceparent.encode())
+    assert found == (None if header is None else traceparent)
+    assert event((("traceparent", traceparent.encode()),)).traceparent == found
+    assert (found and trace_header(found)) == header
 
 
 def test_a_traceparent_without_value_is_none() -> None:
-    assert x_ray_header(None) is None
+    assert valid_traceparent(None) is None
 
 
 @given(texts)

@@ -16,7 +16,7 @@ import pushrail_stream.observe
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Problem, Replay
-from pushrail_stream.core.event import x_ray_header
+from pushrail_stream.core.event import valid_traceparent
 from pushrail_stream.core.flood_guard import FloodReport
 from pushrail_stream.core.outcome import Blocked, Delivered, Rejected, Retryable, Throttled
 from pushrail_stream.core.record import Partition
@@ -66,8 +66,8 @@ from tests.support.records import destination, record
 from tests.support.signals import AT_MS, attempted, event_of, letter, lines
 from tests.support.stats import stats_of
 
-TRACED: Final = x_ray_header(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-EVENT: Final = event_of(record(7))._replace(trace_header=TRACED)
+TRACED: Final = valid_traceparent(b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+EVENT: Final = event_of(record(7))._replace(traceparent=TRACED)
 PLACE: Final = record(7).origin
 PARTITION: Final = Partition("pushrail.events", 3)
 BUS: Final = destination()

@@ -9,7 +9,7 @@ import pytest
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.core.event import x_ray_header
+from pushrail_stream.core.event import valid_traceparent
 from pushrail_stream.core.outcome import Delivered, Retryable, Throttled
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import RetryInMemory, Settled, Tier
@@ -249,7 +249,7 @@ def test_a_call_is_one_wide_line_with_all_that_one_searches_by() -> None:
     )
     first = signal.entries[0]
     followed = first.event._replace(
-        correlation_id="req-1", trace_header=x_ray_header(f"00-{trace}-b7ad6b7169203331-01".encode())
+        correlation_id="req-1", traceparent=valid_traceparent(f"00-{trace}-b7ad6b7169203331-01".encode())
     )
     signal = signal._replace(entries=(first._replace(event=followed), signal.entries[1]))
     assert said(signal, level="debug") == [

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from pushrail_stream.core.event import Event, x_ray_header
+from pushrail_stream.core.event import Event, valid_traceparent
 from pushrail_stream.core.outcome import Blocked, Delivered
 from pushrail_stream.core.retry import DeadLetter, Settled
 from pushrail_stream.core.signals import Attempted, Backpressure, Consumed, DeadLettered, Signal
@@ -29,7 +29,7 @@ SAMPLED = f"00-{TRACE}-{SPAN}-01"
 
 
 def traced(event: Event, traceparent: str = SAMPLED) -> Event:
-    return event._replace(trace_header=x_ray_header(traceparent.encode()))
+    return event._replace(traceparent=valid_traceparent(traceparent.encode()))
 
 
 def spans(*signals: Signal) -> list[ReadableSpan]:
