@@ -257,12 +257,9 @@ def _read_plan(path: Path) -> list[Rule]:
 
 
 async def _serve(config: BusConfig, rules: list[Rule]) -> None:
-    from pushrail_stream.sandbox.bus import FaultBus  # noqa: PLC0415 - the extra may not be installed
+    from pushrail_stream.sandbox.bus import run_bus  # noqa: PLC0415 - the extra may not be installed
 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with FaultBus.serve(config) as server:
-        server.set_plan(rules)
-        emit({"url": server.url, "caPath": server.ca_path})
-        await stop.wait()
+    await run_bus(config, announce=say, stop=stop, plan=rules)

@@ -1,6 +1,6 @@
-"""The fault-injecting bus: EventBridge's PutEvents and STS as real AWS answers them, failing on demand.
+"""The fault-injecting bus: EventBridge, STS and SQS answer as AWS does, and fail as a plan of faults says.
 
-Room's rule: nothing here imports the application, so that the two are wrong independently of each other.
+The room's rule: nothing here imports the application, so that an error in one does not hide in the other.
 """
 
 from __future__ import annotations
@@ -29,28 +29,7 @@ from pushrail_stream.sandbox.bus.ledger import Arrival, Assumed, Call
 from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus, run_bus
 
 __all__ = [
-    "Always",
-    "Arrival",
-    "Assumed",
-    "BusConfig",
-    "Call",
-    "CallError",
-    "EntryError",
-    "ExpireTokens",
-    "FaultBus",
-    "FieldError",
-    "Garbage",
-    "Hang",
-    "Latency",
-    "Match",
-    "Probability",
-    "RateAbove",
-    "ResetAfter",
-    "ResetBefore",
-    "Rule",
-    "Sequence",
-    "Times",
-    "rules_from_json",
-    "rules_to_json",
-    "run_bus",
-]
+    "Always", "Arrival", "Assumed", "BusConfig", "Call", "CallError", "EntryError", "ExpireTokens", "FaultBus",
+    "FieldError", "Garbage", "Hang", "Latency", "Match", "Probability", "RateAbove", "ResetAfter", "ResetBefore",
+    "Rule", "Sequence", "Times", "rules_from_json", "rules_to_json", "run_bus",
+]  # fmt: skip

@@ -1,8 +1,8 @@
-"""The plan of faults: which call or entry (match), how often (when), and what goes wrong (effect).
+"""The plan of faults: which calls or entries a rule applies to (match), how often it fires (when), and its effect.
 
 A plan is a list of rules, tried in order. The first rule that fires decides; later rules do not see that call, so
-``Times(3)`` followed by ``Times(2)`` is three of the first, then two of the second. Latency is the exception: it
-adds to whatever else happens. Values are checked when made, in Python and from JSON alike (camelCase there).
+``Times(3)`` followed by ``Times(2)`` gives three effects of the first, then two of the second. Latency is an exception:
+it adds to every other effect. Values are checked when they are made, in Python and from JSON (camelCase) alike.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Operation = Literal["PutEvents", "DescribeEventBus", "AssumeRole", "GetCallerIde
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_CONFIG)
 class Match:
-    """What a rule applies to; an absent field matches everything.
+    """The calls and entries that a rule applies to; an absent field matches everything.
 
-    ``bus``, ``role`` and ``event_type`` are exact or shell globs (``order.*``). ``detail_contains``: any of these
-    strings in Detail, for one event by its idempotency key. A call matches when one of its entries does.
-    ``role`` is the role asked for (AssumeRole) or the role behind the credentials (the rest).
+    ``bus``, ``role`` and ``event_type`` are exact or shell globs (``order.*``). ``detail_contains`` matches a Detail
+    with any of these strings, such as one event's idempotency key. A call matches when one of its entries does.
+    ``role`` is the role to assume (AssumeRole) or the role of the caller's session (other operations).
     """
 
     operation: Operation | None = None
@@ -98,7 +98,7 @@ class EntryError:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class CallError:
-    """The call is refused. ``body``: as the service writes it (JSON; XML for STS), empty, or HTML as from a proxy."""
+    """The call is refused. ``body`` is the service's own (JSON; XML for STS), empty, or a proxy's HTML page."""
 
     status: Annotated[int, Field(ge=400, le=599)]
     code: str = ""
@@ -140,7 +140,7 @@ class ResetAfter:
 class Garbage:
     """HTTP 200 that confirms nothing: an empty body, HTML, ``{}``, or an Entries list without its last entry.
 
-    What such a reply does not confirm was not taken, so that a client trusting the 200 loses events visibly.
+    Entries without a confirmation are not taken, so that a client that trusts the 200 visibly loses events.
     """
 
     body: Literal["empty", "html", "object", "short"] = "empty"
@@ -149,7 +149,7 @@ class Garbage:
 
 @dataclass(frozen=True, slots=True, config=_CONFIG)
 class ExpireTokens:
-    """The call is refused as made with an expired session token."""
+    """The call is refused as if its session token had expired."""
 
     kind: Literal["expireTokens"] = field(default="expireTokens", kw_only=True)
 
@@ -169,19 +169,19 @@ class Rule:
 
     @property
     def label(self) -> str:
-        """What the records call this rule."""
+        """The rule's name in the records."""
         return self.name or self.effect.kind
 
 
 _RULES = TypeAdapter(list[Rule])
 
 
-class FieldError(Exception):
+class FieldError(ValueError):
     """A value from outside is wrong; the message names the field."""
 
     @classmethod
     def of(cls, error: ValidationError, prefix: str = "") -> FieldError:
-        """Tell the first fault of a pydantic error as ``rules.0.when.probability: why``."""
+        """Word the first fault of a pydantic error as ``rules.0.when.probability: why``."""
         first = error.errors(include_url=False, include_input=False)[0]
         path = ".".join(str(part) for part in (prefix, *first["loc"]) if part != "")
         return cls(f"{path or 'body'}: {first['msg']}")

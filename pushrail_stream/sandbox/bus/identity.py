@@ -5,22 +5,27 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
-from pushrail_stream.sandbox.bus.policies import ALLOW_ALL, TRUST_ALL, Permissions, TrustPolicy
+from pushrail_stream.sandbox.bus.faults import FieldError
+from pushrail_stream.sandbox.bus.policies import ALLOW_ALL, Permissions, TrustPolicy, trust_with
 
-# The pattern of the service model; "/" is for partner buses. ``event-busv2`` ARNs do not match it, as on AWS.
+DEFAULT_ACCOUNT: Final = "123456789012"
+SESSION_SECS: Final = 3600
+"""The longest session of a role unless the role says otherwise (IAM's default)."""
+_LONGEST_SESSION_SECS: Final = 43200
+_MAX_BUS_NAME: Final = 1600
+
+# The pattern of PutEvents' service model; "/" is for partner buses, and ``event-busv2`` ARNs do not match.
 BUS_PATTERN = r"(arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:[0-9]{12}:event-bus\/)?[/\.\-_A-Za-z0-9]+"
 _BUS = re.compile(BUS_PATTERN, re.ASCII)
 _BUS_ARN = re.compile(r"arn:aws[\w-]*:events:[a-z]+-[a-z]+-[\w-]+:[0-9]{12}:event-bus/[/.\-_A-Za-z0-9]+", re.ASCII)
 _ROLE_ARN = re.compile(r"arn:aws[\w-]*:iam::([0-9]{12}):role/(?:[\x21-\x7e]*/)?([\w+=,.@-]+)", re.ASCII)
-MAX_BUS_NAME = 1600
-
-DEFAULT_ACCOUNT = "123456789012"
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One access key: permanent, or of a role's session (then with a token and, as epoch seconds, an end)."""
+    """One access key: permanent, or of a role's session, which has a token and an end in epoch seconds."""
 
     access_key: str
     secret: str
@@ -47,18 +52,18 @@ class Role:
 
 @lru_cache(maxsize=4096)
 def is_bus_name(name: str) -> bool:
-    """Whether PutEvents takes this as an EventBusName (facts/aws-eventbridge.md section 2)."""
-    return len(name) <= MAX_BUS_NAME and _BUS.fullmatch(name) is not None
+    """Whether PutEvents takes this as an EventBusName (PutEventsRequestEntry, EventBridge API Reference)."""
+    return len(name) <= _MAX_BUS_NAME and _BUS.fullmatch(name) is not None
 
 
 def role_parts(role_arn: str) -> tuple[str, str] | None:
-    """Give (account, role name), or None for what is no role's ARN."""
+    """Return account and name of a role's ARN, None for any other text."""
     found = _ROLE_ARN.fullmatch(role_arn)
     return (found[1], found[2]) if found else None
 
 
 class Directory:
-    """All that was declared, and all sessions issued. ``open`` takes undeclared keys, roles and buses as well."""
+    """The declared and issued identities. An open directory takes undeclared keys, roles and buses as well."""
 
     def __init__(self, *, is_open: bool) -> None:
         self.is_open = is_open
@@ -66,24 +71,24 @@ class Directory:
         self._keys: dict[str, Credential] = {}
         self._roles: dict[str, Role] = {}
 
-    def add_bus(self, arn: str) -> None:
-        """Declare that this bus exists; ValueError for what is no classic bus ARN."""
+    def add_bus(self, arn: str, field: str = "arn") -> None:
+        """Declare that this bus exists. Raises FieldError for any ARN but a classic bus's."""
         if _BUS_ARN.fullmatch(arn) is None:
-            raise ValueError(f"{arn!r} is not the ARN of a classic event bus")
+            raise FieldError(f"{field}: {arn!r} is not the ARN of a classic event bus")
         self.buses.add(arn)
 
     def add_credential(self, credential: Credential) -> None:
-        """Declare a key or a session; the same access key again replaces it."""
+        """Declare a key or a session, in the place of one with the same access key."""
         self._keys[credential.access_key] = credential
 
     def add_role(self, role: Role) -> None:
-        """Declare a role; ValueError for what is no role ARN."""
+        """Declare a role. Raises FieldError for any ARN but a role's."""
         if role_parts(role.arn) is None:
-            raise ValueError(f"{role.arn!r} is not the ARN of a role")
+            raise FieldError(f"roleArn: {role.arn!r} is not the ARN of a role")
         self._roles[role.arn] = role
 
     def credential(self, access_key: str) -> Credential | None:
-        """Find a key; an open directory invents the undeclared."""
+        """Find a key; an open directory makes up undeclared ones."""
         found = self._keys.get(access_key)
         if found is None and self.is_open and access_key:
             found = permanent_credential(access_key, "", DEFAULT_ACCOUNT, ALLOW_ALL)
@@ -94,7 +99,7 @@ class Directory:
         """Find a role; an open directory lets every well-formed role be assumed, with any external ID."""
         found = self._roles.get(arn)
         if found is None and self.is_open and role_parts(arn) is not None:
-            return Role(arn, TRUST_ALL, ALLOW_ALL, 43200)
+            return Role(arn, trust_with(None), ALLOW_ALL, _LONGEST_SESSION_SECS)
         return found
 
     def bus_exists(self, arn: str) -> bool:
@@ -103,10 +108,10 @@ class Directory:
 
 
 def bus_arn(name: str, *, region: str, account: str) -> str:
-    """Resolve an EventBusName as AWS does: an ARN stands for itself, a bare name for a bus of the caller's account."""
+    """Resolve an EventBusName as AWS does: a bare name names a bus of the caller's account and region."""
     return name if name.startswith("arn:") else f"arn:aws:events:{region}:{account}:event-bus/{name}"
 
 
 def permanent_credential(access_key: str, secret: str, account: str, permissions: Permissions) -> Credential:
-    """Make the credential of an IAM user named after its key."""
+    """Return the credential of an IAM user that is named after its key."""
     return Credential(access_key, secret, account, f"arn:aws:iam::{account}:user/{access_key}", permissions)

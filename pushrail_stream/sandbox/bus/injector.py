@@ -1,9 +1,11 @@
-"""Decides, rule by rule, whether a fault strikes: the triggers' counters, token buckets and seeded dice live here."""
+"""Decides, rule by rule, which faults strike a call; holds the triggers' counters, token buckets and seeded dice."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from random import Random
+from typing import Final, NamedTuple
 
 from pushrail_stream.sandbox.bus.faults import (
     Always,
@@ -18,65 +20,33 @@ from pushrail_stream.sandbox.bus.faults import (
     Times,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from random import Random
-
 
 class EntryView(NamedTuple):
-    """What a rule may look at in one entry; outside PutEvents only the bus is filled."""
+    """The parts of an entry that a rule may match; outside PutEvents only the bus is filled."""
 
     bus: str
     event_type: str
     detail: str
 
 
-class Subject(NamedTuple):
-    """One call as the rules see it; ``entries`` is empty where no bus is concerned."""
+class CallView(NamedTuple):
+    """The parts of a call that a rule may match; ``entries`` is empty where no bus is concerned."""
 
     operation: str
     access_key: str
     role: str
-    entries: tuple[EntryView, ...]
+    entries: tuple[EntryView, ...] = ()
 
 
-class Strike(NamedTuple):
-    """What happens to a call: ``effect``, and a reply late by ``delay_secs``; ``label`` names the rules."""
+class Fault(NamedTuple):
+    """The faults of one call: an effect, and a reply that comes ``delay_secs`` later. ``label`` names the rules."""
 
     delay_secs: float = 0.0
     effect: CallEffect | None = None
     label: str | None = None
 
 
-NO_STRIKE = Strike()
-
-
-def _glob(pattern: str | None, text: str) -> bool:
-    return pattern is None or pattern == text or fnmatchcase(text, pattern)
-
-
-def _caller_matches(match: Match, subject: Subject) -> bool:
-    return (
-        match.operation in {None, subject.operation}
-        and match.access_key in {None, subject.access_key}
-        and _glob(match.role, subject.role)
-    )
-
-
-def _entry_matches(match: Match, entry: EntryView) -> bool:
-    return (
-        _glob(match.bus, entry.bus)
-        and _glob(match.event_type, entry.event_type)
-        and (not match.detail_contains or any(part in entry.detail for part in match.detail_contains))
-    )
-
-
-def _call_matches(match: Match, subject: Subject) -> bool:
-    if not _caller_matches(match, subject):
-        return False
-    if match.bus is None and match.event_type is None and not match.detail_contains:
-        return True
-    return any(_entry_matches(match, entry) for entry in subject.entries)
+NO_FAULT: Final = Fault()
 
 
 class _Armed:
@@ -86,12 +56,9 @@ class _Armed:
         self.rule = rule
         self._seen = 0
         self._filled_at = now
+        when = rule.when
+        self._burst = (when.burst or max(1.0, when.rate_per_second)) if isinstance(when, RateAbove) else 0.0
         self._tokens = self._burst
-
-    @property
-    def _burst(self) -> float:
-        when = self.rule.when
-        return (when.burst or max(1.0, when.rate_per_second)) if isinstance(when, RateAbove) else 0.0
 
     def fires(self, now: float, dice: Random) -> bool:
         """Count one match and tell whether it fires."""
@@ -120,51 +87,70 @@ class _Armed:
 
 
 class Injector:
-    """The plan in force. Replacing the plan starts every trigger anew."""
+    """The plan in force. A new plan starts every trigger anew."""
 
     def __init__(self, clock: Callable[[], float], dice: Random) -> None:
         self._clock = clock
         self._dice = dice
         self._for_calls: list[_Armed] = []
-        self._for_entries: list[_Armed] = []
+        self._for_entries: list[tuple[_Armed, EntryError]] = []
         self.rules: list[Rule] = []
 
     def set_plan(self, rules: Iterable[Rule]) -> None:
         """Put these rules in force from the next call on."""
-        now = self._clock()
         self.rules = list(rules)
-        armed = [_Armed(rule, now) for rule in self.rules]
+        armed = [_Armed(rule, self._clock()) for rule in self.rules]
         self._for_calls = [one for one in armed if not isinstance(one.rule.effect, EntryError)]
-        self._for_entries = [one for one in armed if isinstance(one.rule.effect, EntryError)]
+        self._for_entries = [(one, one.rule.effect) for one in armed if isinstance(one.rule.effect, EntryError)]
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no rule is in force, so that nothing need be prepared for matching."""
-        return not self.rules
-
-    def strike_call(self, subject: Subject) -> Strike:
+    def fault_of_call(self, call: CallView) -> Fault:
         """Decide about a whole call."""
         delay, effect, labels = 0.0, None, []
         for armed in self._for_calls:
             found = armed.rule.effect
             if effect is not None and not isinstance(found, Latency):
                 continue
-            if not _call_matches(armed.rule.match, subject) or not armed.fires(self._clock(), self._dice):
+            if not _call_matches(armed.rule.match, call) or not armed.fires(self._clock(), self._dice):
                 continue
             labels.append(armed.rule.label)
             if isinstance(found, Latency):
                 delay += found.secs
             elif not isinstance(found, EntryError):
                 effect = found
-        return Strike(delay, effect, "+".join(labels)) if labels else NO_STRIKE
+        return Fault(delay, effect, "+".join(labels)) if labels else NO_FAULT
 
-    def strike_entry(self, subject: Subject, entry: EntryView) -> tuple[EntryError, str] | None:
+    def fault_of_entry(self, call: CallView, entry: EntryView) -> tuple[EntryError, str] | None:
         """Decide about one entry of a call that is carried out: the error and the rule's label."""
-        for armed in self._for_entries:
+        for armed, effect in self._for_entries:
             match = armed.rule.match
-            effect = armed.rule.effect
-            if not isinstance(effect, EntryError) or not _caller_matches(match, subject):
-                continue
-            if _entry_matches(match, entry) and armed.fires(self._clock(), self._dice):
+            if _caller_matches(match, call) and _entry_matches(match, entry) and armed.fires(self._clock(), self._dice):
                 return effect, armed.rule.label
         return None
+
+
+def _call_matches(match: Match, call: CallView) -> bool:
+    if not _caller_matches(match, call):
+        return False
+    if match.bus is None and match.event_type is None and not match.detail_contains:
+        return True
+    return any(_entry_matches(match, entry) for entry in call.entries)
+
+
+def _caller_matches(match: Match, call: CallView) -> bool:
+    return (
+        match.operation in {None, call.operation}
+        and match.access_key in {None, call.access_key}
+        and _matches_glob(match.role, call.role)
+    )
+
+
+def _entry_matches(match: Match, entry: EntryView) -> bool:
+    return (
+        _matches_glob(match.bus, entry.bus)
+        and _matches_glob(match.event_type, entry.event_type)
+        and (not match.detail_contains or any(part in entry.detail for part in match.detail_contains))
+    )
+
+
+def _matches_glob(pattern: str | None, text: str) -> bool:
+    return pattern is None or pattern == text or fnmatchcase(text, pattern)

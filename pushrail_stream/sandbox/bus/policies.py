@@ -1,7 +1,7 @@
 """IAM policies ("Policy evaluation logic", IAM User Guide): trust policies of roles, permissions of users and roles.
 
 Supported elements are those that onboarding writes: Effect, Action, Resource, Principal.AWS, and as only condition
-StringEquals on sts:ExternalId. Every other element is refused, since skipping it would change the policy's meaning.
+StringEquals on sts:ExternalId. Every other element is refused, since ignoring it would change the policy's meaning.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Final, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_pascal
@@ -20,7 +20,7 @@ PUT_EVENTS: Final = "events:PutEvents"
 DESCRIBE_BUS: Final = "events:DescribeEventBus"
 ASSUME_ROLE: Final = "sts:AssumeRole"
 _CACHED_ANSWERS: Final = 4096
-_T = TypeVar("_T", bound=BaseModel)
+"""Answers kept by one set of permissions: more than the actions and buses of any test."""
 
 _Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
@@ -41,29 +41,21 @@ class _Condition(_Element):
     string_equals: _ExternalIds
 
 
-class _TrustStatement(_Element):
+class _Statement(_Element):
     sid: str = ""
     effect: Literal["Allow", "Deny"]
-    principal: Literal["*"] | _Principal
     action: _Texts
+    principal: Literal["*"] | _Principal | None = None
+    resource: _Texts | None = None
     condition: _Condition | None = None
 
-
-class _PermissionStatement(_Element):
-    sid: str = ""
-    effect: Literal["Allow", "Deny"]
-    action: _Texts
-    resource: _Texts
+    def covers(self, action: str) -> bool:
+        return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in self.action)
 
 
-class _TrustDocument(_Element):
+class _Policy(_Element):
     version: str = ""
-    statement: tuple[_TrustStatement, ...]
-
-
-class _PermissionDocument(_Element):
-    version: str = ""
-    statement: tuple[_PermissionStatement, ...]
+    statement: tuple[_Statement, ...]
 
 
 class Principal(NamedTuple):
@@ -77,11 +69,17 @@ class TrustPolicy:
     """Decides who may assume a role. Raises FieldError for a document it cannot evaluate."""
 
     def __init__(self, document: Any) -> None:
-        self._statements = _read(_TrustDocument, document, "trust policy").statement
+        self._statements = _read(document, "trustPolicy", "principal", excluded=["resource"])
 
     def allows(self, caller: Principal, external_id: str | None) -> bool:
         """Tell whether this caller may assume the role with this external ID."""
-        effects = {one.effect for one in self._statements if _applies(one, caller, external_id)}
+        effects = {
+            one.effect
+            for one in self._statements
+            if one.covers(ASSUME_ROLE)
+            and (not isinstance(one.principal, _Principal) or any(_names(name, caller) for name in one.principal.aws))
+            and (one.condition is None or external_id in one.condition.string_equals.external_ids)
+        }
         return effects == {"Allow"}
 
 
@@ -90,72 +88,54 @@ class Permissions:
 
     def __init__(self, documents: Iterable[Any]) -> None:
         self._statements = [
-            one
+            statement
             for document in documents
-            for one in _read(_PermissionDocument, document, "permissions policy").statement
+            for statement in _read(document, "permissionsPolicies", "resource", excluded=["principal", "condition"])
         ]
         self.allow = lru_cache(_CACHED_ANSWERS)(self._allow)
-        """Tell whether ``allow(action, resource)`` is permitted: by a statement, and denied by none."""
+        """Tell whether an action on a resource is permitted: a statement allows it and none denies it."""
 
     def _allow(self, action: str, resource: str) -> bool:
         effects = {
             one.effect
             for one in self._statements
-            if _matches_action(one.action, action) and any(fnmatchcase(resource, pattern) for pattern in one.resource)
+            if one.covers(action) and any(fnmatchcase(resource, pattern) for pattern in one.resource or ())
         }
         return effects == {"Allow"}
 
 
 def trust_with(external_id: str | None) -> TrustPolicy:
     """Return the trust policy that lets every caller with this external ID assume the role; None asks for no ID."""
-    if external_id is None:
-        return TRUST_ALL
-    condition = {"StringEquals": {"sts:ExternalId": external_id}}
-    statement = {"Effect": "Allow", "Principal": "*", "Action": ASSUME_ROLE, "Condition": condition}
-    return TrustPolicy({"Statement": [statement]})
+    statement = {"Effect": "Allow", "Principal": "*", "Action": ASSUME_ROLE}
+    condition = {} if external_id is None else {"Condition": {"StringEquals": {"sts:ExternalId": external_id}}}
+    return TrustPolicy({"Statement": [statement | condition]})
 
 
-def permission_for(buses: Iterable[str] | None) -> Permissions:
-    """Return permissions to assume every role, to put events on these buses and to describe them; None allows all."""
-    if buses is None:
-        return ALLOW_ALL
-    return Permissions(
-        [
-            {
-                "Statement": [
-                    {"Effect": "Allow", "Action": ASSUME_ROLE, "Resource": "*"},
-                    {"Effect": "Allow", "Action": [PUT_EVENTS, DESCRIBE_BUS], "Resource": tuple(buses)},
-                ]
-            }
-        ]
-    )
-
-
-def _applies(statement: _TrustStatement, caller: Principal, external_id: str | None) -> bool:
-    condition = statement.condition
-    return (
-        _matches_action(statement.action, ASSUME_ROLE)
-        and (statement.principal == "*" or any(_names(name, caller) for name in statement.principal.aws))
-        and (condition is None or external_id in condition.string_equals.external_ids)
-    )
+def permissions_on(buses: Iterable[str]) -> Permissions:
+    """Return permissions to assume every role, to put events on these buses and to describe them."""
+    on_buses = {"Effect": "Allow", "Action": [PUT_EVENTS, DESCRIBE_BUS], "Resource": tuple(buses)}
+    return Permissions([{"Statement": [{"Effect": "Allow", "Action": ASSUME_ROLE, "Resource": "*"}, on_buses]}])
 
 
 def _names(principal: str, caller: Principal) -> bool:
-    """Whether a Principal element names this caller: as anyone, by its account, or by an ARN of its own."""
-    account = principal.split(":")[4] if principal.endswith(":root") and principal.count(":") > 4 else principal  # noqa: PLR2004 - an ARN's fields
+    """Whether a Principal element names this caller: as anyone, by its account, or by one of its ARNs."""
+    account = principal.split(":")[-2] if principal.endswith(":root") else principal
     return principal == "*" or account == caller.account or principal in caller.arns
 
 
-def _matches_action(patterns: Iterable[str], action: str) -> bool:
-    return any(fnmatchcase(action.lower(), pattern.lower()) for pattern in patterns)
-
-
-def _read(kind: type[_T], document: Any, name: str) -> _T:
+def _read(document: Any, name: str, element: str, *, excluded: Iterable[str]) -> tuple[_Statement, ...]:
+    """Read a policy whose statements have this element and none of the excluded ones."""
     try:
-        return kind.model_validate(document)
+        statements = _Policy.model_validate(document).statement
     except ValidationError as error:
         raise FieldError.of(error, name) from error
+    for number, statement in enumerate(statements):
+        if getattr(statement, element) is None:
+            raise FieldError(f"{name}.Statement.{number}.{to_pascal(element)}: Field required")
+        for other in excluded:
+            if getattr(statement, other) is not None:
+                raise FieldError(f"{name}.Statement.{number}.{to_pascal(other)}: must not be here")
+    return statements
 
 
 ALLOW_ALL: Final = Permissions([{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}])
-TRUST_ALL: Final = TrustPolicy({"Statement": [{"Effect": "Allow", "Principal": "*", "Action": ASSUME_ROLE}]})

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+from pushrail_stream.sandbox.bus.backend import Backend
+from pushrail_stream.sandbox.bus.faults import FieldError
+from pushrail_stream.sandbox.bus.ledger import Arrival
 from pushrail_stream.sandbox.bus.patterns import Test, compile_pattern
-from pushrail_stream.sandbox.bus.replies import Ids, json_error
-from pushrail_stream.sandbox.bus.signature import Unauthenticated, Verifier
+from pushrail_stream.sandbox.bus.replies import json_error
+from pushrail_stream.sandbox.bus.signature import Unauthenticated
 from pushrail_stream.sandbox.bus.wire import JSON_1_1, Reply, Request
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from pushrail_stream.sandbox.bus.ledger import Arrival
-
+_QUEUE_ARN: Final = re.compile(r"arn:aws[\w-]*:sqs:[\w-]+:[0-9]{12}:[\w-]{1,80}", re.ASCII)
 _MAX_RECEIVED: Final = 10
 """Messages that one ReceiveMessage may ask for (SQS's limit)."""
 _VISIBILITY_SECS: Final = 30
@@ -48,8 +48,8 @@ class Queues:
 
     def add_rule(self, bus: str, name: str, pattern: Any, queue_arn: str) -> None:
         """Add a rule to a bus, in the place of one of that name. Raises ValueError for a wrong pattern or ARN."""
-        if len(queue_arn.split(":")) != 6 or not queue_arn.startswith("arn:"):  # noqa: PLR2004 - an ARN's fields
-            raise ValueError(f"queue: {queue_arn!r} is not the ARN of a queue")
+        if _QUEUE_ARN.fullmatch(queue_arn) is None:
+            raise FieldError(f"queue: {queue_arn!r} is not the ARN of a queue")
         self._rules.setdefault(bus, {})[name] = _EventRule(compile_pattern(pattern), queue_arn)
         self._waiting.setdefault(queue_arn, deque())
         self._received.setdefault(queue_arn, {})
@@ -102,37 +102,34 @@ class Queues:
 class SqsService:
     """Handles requests with an ``AmazonSQS`` target: ReceiveMessage and DeleteMessage, for the queue's own account."""
 
-    def __init__(self, queues: Queues, verifier: Verifier, ids: Ids, clock: Callable[[], float]) -> None:
+    def __init__(self, backend: Backend, queues: Queues) -> None:
+        self._backend = backend
         self._queues = queues
-        self._verifier = verifier
-        self._ids = ids
-        self._clock = clock
 
     def handle(self, request: Request, target: bytes) -> Reply:
         """Answer one request."""
-        request_id = self._ids.next()
+        request_id = self._backend.ids.next()
         operation = target.decode("latin-1").removeprefix("AmazonSQS.")
-        caller = self._verifier.verify(request, "sqs")
+        answer = {"ReceiveMessage": self._receive, "DeleteMessage": self._delete}.get(operation)
+        if answer is None:
+            return json_error(400, "UnsupportedOperation", f"{operation} is not supported here", request_id)
+        caller = self._backend.verifier.verify(request, "sqs")
         if isinstance(caller, Unauthenticated):
             return json_error(403, "InvalidSecurity", caller.message, request_id)
-        if operation not in {"ReceiveMessage", "DeleteMessage"}:
-            return json_error(400, "UnsupportedOperation", f"{operation} is not supported here", request_id)
         try:
             body = orjson.loads(request.body)
             name = body["QueueUrl"].rpartition("/")[2]
             queue_arn = f"arn:aws:sqs:{caller.region}:{caller.credential.account}:{name}"
             if not caller.credential.permissions.allow(f"sqs:{operation}", queue_arn):
                 return json_error(403, "AccessDeniedException", f"{operation} is not allowed", request_id)
-            answer = self._receive if operation == "ReceiveMessage" else self._delete
-            document = answer(queue_arn, body)
+            return Reply(200, orjson.dumps(answer(queue_arn, body)), JSON_1_1, request_id)
         except KeyError:
             return json_error(400, "QueueDoesNotExist", "The specified queue does not exist.", request_id)
-        return Reply(200, orjson.dumps(document), JSON_1_1, request_id)
 
     def _receive(self, queue_arn: str, body: dict[str, Any]) -> dict[str, Any]:
         limit = min(_MAX_RECEIVED, body.get("MaxNumberOfMessages", 1))
         hidden_secs = body.get("VisibilityTimeout", _VISIBILITY_SECS)
-        messages = self._queues.receive(queue_arn, limit, self._clock(), hidden_secs)
+        messages = self._queues.receive(queue_arn, limit, self._backend.clock(), hidden_secs)
         return {"Messages": [_received(message) for message in messages]} if messages else {}
 
     def _delete(self, queue_arn: str, body: dict[str, Any]) -> dict[str, Any]:

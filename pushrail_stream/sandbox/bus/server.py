@@ -15,19 +15,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import trustme
 
+from pushrail_stream.sandbox.bus.backend import Backend, Ids
 from pushrail_stream.sandbox.bus.control import Control
 from pushrail_stream.sandbox.bus.events import EventsService
-from pushrail_stream.sandbox.bus.identity import (
-    DEFAULT_ACCOUNT,
-    Directory,
-    Role,
-    permanent_credential,
-)
+from pushrail_stream.sandbox.bus.identity import DEFAULT_ACCOUNT, SESSION_SECS, Directory, Role, permanent_credential
 from pushrail_stream.sandbox.bus.injector import Injector
 from pushrail_stream.sandbox.bus.ledger import Arrival, Assumed, Call, Ledger
-from pushrail_stream.sandbox.bus.policies import Permissions, TrustPolicy, permission_for, trust_with
+from pushrail_stream.sandbox.bus.policies import ALLOW_ALL, Permissions, TrustPolicy, permissions_on, trust_with
 from pushrail_stream.sandbox.bus.queues import Queues, SqsService
-from pushrail_stream.sandbox.bus.replies import Ids, json_error
+from pushrail_stream.sandbox.bus.replies import json_error
 from pushrail_stream.sandbox.bus.signature import Verifier
 from pushrail_stream.sandbox.bus.sts import StsService
 from pushrail_stream.sandbox.bus.wire import Connection, Reply, Request
@@ -38,8 +34,6 @@ if TYPE_CHECKING:
     from pushrail_stream.sandbox.bus.faults import Rule
 
 _ANY_ADDRESS = {"0.0.0.0", "::", ""}
-_SESSION_SECS = 3600
-"""The longest session of a role in seconds, unless it says otherwise (IAM's default)."""
 
 
 def wall_clock() -> float:
@@ -81,27 +75,10 @@ class FaultBus:
         self._queues = Queues()
         self._injector = Injector(config.clock, Random(dice.getrandbits(64)))  # noqa: S311 - as above
         verifier = Verifier(self.directory, config.clock, check_signatures=config.check_signatures)
-        ids = Ids(dice)
-        self._events = EventsService(
-            directory=self.directory,
-            verifier=verifier,
-            injector=self._injector,
-            ledger=self.ledger,
-            queues=self._queues,
-            ids=ids,
-            clock=config.clock,
-        )
-        self._sqs = SqsService(self._queues, verifier, ids, config.clock)
-        self._sts = StsService(
-            directory=self.directory,
-            verifier=verifier,
-            injector=self._injector,
-            ledger=self.ledger,
-            ids=ids,
-            clock=config.clock,
-            dice=dice,
-            session_secs=config.session_secs,
-        )
+        backend = Backend(self.directory, verifier, self._injector, self.ledger, Ids(dice), config.clock)
+        self._events = EventsService(backend, self._queues)
+        self._sts = StsService(backend, dice, config.session_secs)
+        self._sqs = SqsService(backend, self._queues)
         self._control = Control(self)
         self._connections: set[Connection] = set()
         self.url = ""
@@ -139,7 +116,7 @@ class FaultBus:
         self, access_key: str, secret: str, *, account: str = DEFAULT_ACCOUNT, buses: Iterable[str] | None = None
     ) -> None:
         """Declare an access key of a user that may assume every role and put on ``buses`` (ARNs; None allows all)."""
-        self.directory.add_credential(permanent_credential(access_key, secret, account, permission_for(buses)))
+        self.directory.add_credential(permanent_credential(access_key, secret, account, _permissions(buses)))
 
     def add_role(
         self,
@@ -147,19 +124,19 @@ class FaultBus:
         *,
         external_id: str | None = None,
         buses: Iterable[str] | None = None,
-        max_session_secs: int = _SESSION_SECS,
+        max_session_secs: int = SESSION_SECS,
     ) -> None:
         """Declare a role that every key may assume, with this external ID unless it is None, to put on ``buses``."""
-        trust, permissions = trust_with(external_id), permission_for(buses)
+        trust, permissions = trust_with(external_id), _permissions(buses)
         self.directory.add_role(Role(role_arn, trust, permissions, max_session_secs))
 
     def add_role_with_policies(self, role_arn: str, *, trust: Any, permissions: Iterable[Any]) -> None:
         """Declare a role by its policies as IAM documents. Raises FieldError for an element that is not supported."""
-        self.directory.add_role(Role(role_arn, TrustPolicy(trust), Permissions(permissions), _SESSION_SECS))
+        self.directory.add_role(Role(role_arn, TrustPolicy(trust), Permissions(permissions), SESSION_SECS))
 
     def add_rule(self, bus_arn: str, name: str, pattern: Any, queue_arn: str) -> None:
-        """Add an event rule: events on this bus that match ``pattern`` also go to this queue. ValueError if wrong."""
-        self.add_bus(bus_arn)
+        """Add an event rule: events on this bus that match ``pattern`` go to this queue. Raises ValueError."""
+        self.directory.add_bus(bus_arn, field="bus")
         self._queues.add_rule(bus_arn, name, pattern, queue_arn)
 
     def take_messages(self, queue_arn: str) -> list[str]:
@@ -243,6 +220,10 @@ class FaultBus:
         return json_error(404, "UnknownOperationException", "", "")
 
 
+def _permissions(buses: Iterable[str] | None) -> Permissions:
+    return ALLOW_ALL if buses is None else permissions_on(buses)
+
+
 def _tls_context(ca_path: Path) -> ssl.SSLContext:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -251,8 +232,11 @@ def _tls_context(ca_path: Path) -> ssl.SSLContext:
     return context
 
 
-async def run_bus(config: BusConfig, *, announce: Callable[[str], None], stop: asyncio.Event) -> None:
+async def run_bus(
+    config: BusConfig, *, announce: Callable[[str], None], stop: asyncio.Event, plan: Iterable[Rule] = ()
+) -> None:
     """Serve until ``stop`` is set; once listening, ``announce`` gets one line: ``{"url": ..., "caPath": ...}``."""
     async with FaultBus.serve(config) as bus:
+        bus.set_plan(plan)
         announce(orjson.dumps({"url": bus.url, "caPath": bus.ca_path}).decode())
         await stop.wait()

@@ -53,7 +53,7 @@ def _encode(reply: Reply, *, keep_alive: bool) -> bytes:
         f"Content-Type: {reply.content_type}\r\n"
         f"Content-Length: {len(reply.body)}\r\n"
     )
-    if reply.error_type:
+    if reply.error_type and reply.content_type == JSON_1_1:
         head += f"x-amzn-ErrorType: {reply.error_type}\r\n"
     if not keep_alive:
         head += "Connection: close\r\n"

@@ -82,11 +82,17 @@ def test_wildcards_match_and_a_denial_wins() -> None:
 @pytest.mark.parametrize(
     ("document", "field"),
     [
-        (policy(statement(NotAction="events:*")), "permissions policy.Statement.0.NotAction"),
-        (policy(statement(Condition={"IpAddress": {}})), "permissions policy.Statement.0.Condition"),
-        (policy(statement(Effect="allow")), "permissions policy.Statement.0.Effect"),
-        ({"Version": "2012-10-17"}, "permissions policy.Statement"),
-        ([], "permissions policy"),
+        (policy(statement(NotAction="events:*")), "permissionsPolicies.Statement.0.NotAction"),
+        (policy(statement(Condition={"IpAddress": {}})), "permissionsPolicies.Statement.0.Condition.StringEquals"),
+        (
+            policy(statement(Condition={"StringEquals": {"sts:ExternalId": "a"}})),
+            "permissionsPolicies.Statement.0.Condition",
+        ),
+        (policy(statement(Principal="*")), "permissionsPolicies.Statement.0.Principal"),
+        (policy(statement(Resource=None)), "permissionsPolicies.Statement.0.Resource"),
+        (policy(statement(Effect="allow")), "permissionsPolicies.Statement.0.Effect"),
+        ({"Version": "2012-10-17"}, "permissionsPolicies.Statement"),
+        ([], "permissionsPolicies"),
     ],
     ids=str,
 )
@@ -100,7 +106,7 @@ def test_a_condition_on_anything_but_the_external_id_is_refused() -> None:
     trust = {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}
     conditions = ({"StringLike": {"sts:ExternalId": "a*"}}, {"StringEquals": {"aws:SourceAccount": ACCOUNT}})
     for condition in conditions:
-        with pytest.raises(FieldError, match=r"trust policy\.Statement\.0\.Condition"):
+        with pytest.raises(FieldError, match=r"trustPolicy\.Statement\.0\.Condition"):
             TrustPolicy(policy(trust | {"Condition": condition}))
 
 
@@ -129,4 +135,4 @@ async def test_a_role_declared_by_its_policies_is_evaluated_on_every_call() -> N
             assert (await refusal(events.describe_event_bus(Name=other.bus_arn)))[1] == "AccessDeniedException"
         document["trustPolicy"] = {"Version": "2012-10-17"}
         status, answer = await control(bus, "POST", "roles", document)
-        assert (status, answer["error"]) == (400, "trust policy.Statement: Field required")
+        assert (status, answer["error"]) == (400, "trustPolicy.Statement: Field required")
