@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, get_args
@@ -173,3 +174,11 @@ def test_every_setting_and_log_event_that_a_document_names_is_in_the_code(path: 
     code = "\n".join(source.read_text() for folder in folders for source in folder.rglob("*.py"))
     words = set(re.findall(r"`(?:[a-z]+\.)?([a-z]+(?:_[a-z]+)+)`", path.read_text()))
     assert {word for word in words if word.removesuffix("_total") not in code} == set()
+
+
+def test_the_file_map_has_every_room_in_the_order_of_the_layers() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contract = next(found for found in project["tool"]["importlinter"]["contracts"] if found["type"] == "layers")
+    layers = [room for layer in contract["layers"] for room in layer.split(" | ") if room != "__main__"]
+    table = (ROOT / "pushrail_stream" / "README.md").read_text().split("\n## File map\n")[1].split("\n## ")[0]
+    assert [word.removesuffix("/").removesuffix(".py") for word in first_cells(table)] == layers
