@@ -1,0 +1,90 @@
+"""One word means one thing: retired names and phrases do not come back, in code, help texts or documents."""
+
+from __future__ import annotations
+
+import re
+import tokenize
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.test_documents import DOCUMENTS, ROOT, named
+
+RETIRED_NAMES: Final = {
+    # Retired: the name in use. The glossary in pushrail_stream/README.md explains the words.
+    "HandOver": "Settlement",
+    "HandedOver": "Settlement",
+    "postpone": "retry_later",
+    "Move": "RetryOnTopic",
+    "Again": "RetryInMemory",
+    "Bury": "DeadLetter",
+    "condemned": "count_dead_letter",
+    "LookOut": "BusMonitor",
+    "look_out": "bus_monitor",
+    "Presence": "BusStatus",
+    "BusGone": "BusMissing",
+    "BusBack": "BusFound",
+    "UnderWay": "InFlight",
+    "under_way": "in_flight",
+    "Intake": "Assignment",
+    "Directions": "FlowControl",
+    "Consume": "EventConsumer",
+    "Redeliver": "RetryConsumer",
+    "Deliver": "Dispatcher",
+    "HoldLimits": "BufferLimits",
+    "Ticket": "PendingRecord",
+    "relieve": "shed_load",
+    "let_go": "evict",
+    "Census": "DispatcherStats",
+    "census": "stats",
+    "LaneView": "DestinationStats",
+    "PartitionView": "PartitionStats",
+    "WorkerState": "WorkerStats",
+    "StartedAnew": "PartitionRestarted",
+    "Trimmed": "RecordsTrimmed",
+    "SteppedOver": "OffsetsSkipped",
+    "Gate": "EventProducer",
+    "KafkaGate": "KafkaEventProducer",
+    "Outgoing": "ProducerRecord",
+    "Ends": "Watermarks",
+    "Upkeep": "DirectoryUpdater",
+    "Claims": "UniquenessIndex",
+    "LiveRegistry": "RegistryWatcher",
+    "left_sealed": "leave_sealed",
+    "no_keyring": "unseal_without_keyring",
+    "turn_age_secs": "poll_age_secs",
+    "heir": "next_owner",
+    "in_the_way": "blocking_head",
+    "RetryCopy": "Copy",
+    "DeadLetterCopy": "Copy",
+}
+PHRASES: Final = (
+    "so long", "so many", "so often", "somebody", "anybody", "everybody", "whoever", "nobody", "under way", "anew",
+    "lest", "for want of", "for ever", "as it stands", "as they stand", "of which that",
+    "good for nothing", "was given up",
+)  # fmt: skip
+"""Phrases that a reader had to read twice. Plain words say the same."""
+SOURCES: Final = sorted(path for folder in ("pushrail_stream", "tests") for path in (ROOT / folder).rglob("*.py"))
+TEXTS: Final = [*DOCUMENTS, *(ROOT / "deploy").rglob("*.yaml"), *(ROOT / "config").rglob("*.yaml")]
+
+
+def phrases_in(text: str) -> set[str]:
+    plain = " ".join(text.split()).lower()
+    return {phrase for phrase in PHRASES if re.search(rf"\b{phrase}\b", plain)}
+
+
+def test_retired_names_are_not_used() -> None:
+    used: dict[str, set[str]] = {}
+    for path in SOURCES:
+        with path.open("rb") as source:
+            for token in tokenize.tokenize(source.readline):
+                if token.type == tokenize.NAME and token.string in RETIRED_NAMES:
+                    used.setdefault(token.string, set()).add(named(path))
+    modules = {named(path): path.stem for path in SOURCES if path.stem in RETIRED_NAMES}
+    assert (used, modules) == ({}, {})
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=named)
+def test_documents_are_plain_sentences(path: Path) -> None:
+    assert not phrases_in(path.read_text())
