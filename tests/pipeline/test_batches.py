@@ -10,87 +10,99 @@ from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.signals import Skipped
 from pushrail_stream.settings.eventbridge import AccessKey
+from tests.support.flavours import Flavour, every_flavour
 from tests.support.pipeline_world import HANGS, World
 from tests.support.records import P0, destination, failed, in_turn, keys, narrow, record, records, take_all
 from tests.support.virtual_time import in_virtual_time
 
 
+@every_flavour
 @in_virtual_time
-async def test_ten_events_leave_at_once() -> None:
-    world = World(destination())
+async def test_ten_events_leave_at_once(flavour: type[Flavour]) -> None:
+    world = World(destination(), flavour=flavour)
+    full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(10)))
+        worker.feed(*records(range(full)))
         await worker.at(0.01)
-        assert world.bus.made() == [(0.0, [str(n) for n in range(10)])]
-        assert worker.commit() == {P0: 10}
+        assert world.bus.made() == [(0.0, [str(n) for n in range(full)])]
+        assert worker.commit() == {P0: full}
         assert worker.dispatcher.lanes == 0
 
 
+@every_flavour
 @in_virtual_time
-async def test_fewer_wait_for_company_as_long_as_the_first_may_wait() -> None:
-    world = World(destination())
+async def test_fewer_wait_for_company_as_long_as_the_first_may_wait(flavour: type[Flavour]) -> None:
+    world = World(destination(), flavour=flavour)
     async with world.worker() as worker:
-        for offset, moment in enumerate((0.0, 0.03, 0.06)):
+        for offset, moment in enumerate((0.0, 0.03)):
             await worker.at(moment)
             worker.feed(record(offset))
         await worker.at(0.099)
         assert world.bus.made() == []
         assert worker.dispatcher.lanes == 1
         await worker.at(0.2)
-        assert world.bus.made() == [(0.1, ["0", "1", "2"])]
+        assert world.bus.made() == [(0.1, ["0", "1"])]
 
 
+@every_flavour
 @in_virtual_time
-async def test_the_tenth_does_not_wait_and_the_eleventh_starts_anew() -> None:
-    world = World(destination())
+async def test_the_tenth_does_not_wait_and_the_eleventh_starts_anew(flavour: type[Flavour]) -> None:
+    world = World(destination(), flavour=flavour)
+    full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(9)))
+        worker.feed(*records(range(full - 1)))
         await worker.at(0.05)
-        worker.feed(*records(range(9, 11)))
+        worker.feed(*records(range(full - 1, full + 1)))
         await worker.at(1)
-        assert world.bus.made() == [(0.05, [str(n) for n in range(10)]), (0.15, ["10"])]
+        assert world.bus.made() == [(0.05, [str(n) for n in range(full)]), (0.15, [str(full)])]
 
 
+@every_flavour
 @in_virtual_time
-async def test_a_batch_leaves_when_it_has_the_bytes() -> None:
-    world = World(destination())
+async def test_a_batch_leaves_when_it_has_the_bytes(flavour: type[Flavour]) -> None:
+    world = World(destination(), flavour=flavour)
     async with world.worker() as worker:
-        worker.feed(*records(range(3), padding=400_000))
+        worker.feed(*records(range(3), padding=400_000 // world.bus.flavour.BYTES_PER_BYTE))
         await worker.at(1)
         assert world.bus.made() == [(0.0, ["0", "1"]), (0.1, ["2"])]
 
 
+@every_flavour
 @in_virtual_time
-async def test_the_settings_limits_hold() -> None:
-    world = World(destination())
-    async with world.worker(batches=LaneLimits(max_entries=4, flush_secs=0.5)) as worker:
-        worker.feed(*records(range(6)))
+async def test_the_settings_limits_hold(flavour: type[Flavour]) -> None:
+    world = World(destination(), flavour=flavour)
+    async with world.worker(batches=LaneLimits(max_entries=2, flush_secs=0.5)) as worker:
+        worker.feed(*records(range(3)))
         await worker.at(1)
-        assert world.bus.made() == [(0.0, ["0", "1", "2", "3"]), (0.5, ["4", "5"])]
+        assert world.bus.made() == [(0.0, ["0", "1"]), (0.5, ["2"])]
 
 
+@every_flavour
 @in_virtual_time
-async def test_batches_are_under_way_together_up_to_the_destinations_limit() -> None:
-    world = World(narrow("acme", 3))
+async def test_batches_are_under_way_together_up_to_the_destinations_limit(flavour: type[Flavour]) -> None:
+    world = World(narrow("acme", 3), flavour=flavour)
     world.bus.latency = lambda _batch: 1.0
+    full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(75)))
+        worker.feed(*records(range(7 * full + 1)))
         await worker.at(10)
         assert [(at, len(keys)) for at, keys in world.bus.made()] == [
-            (0.0, 10), (0.0, 10), (0.0, 10), (1.0, 10), (1.0, 10), (1.0, 10), (2.0, 10), (2.0, 5),
+            (0.0, full), (0.0, full), (0.0, full), (1.0, full), (1.0, full), (1.0, full), (2.0, full), (2.0, 1),
         ]  # fmt: skip
         assert world.bus.max_in_flight["dst_acme"] == 3
-        assert worker.commit() == {P0: 75}
+        assert worker.commit() == {P0: 7 * full + 1}
 
 
+@every_flavour
 @in_virtual_time
-async def test_a_rate_spaces_the_calls_even_when_the_lane_was_empty_in_between() -> None:
-    world = World(narrow("acme", 8, per_second=2))
+async def test_a_rate_spaces_the_calls_even_when_the_lane_was_empty_in_between(flavour: type[Flavour]) -> None:
+    world = World(narrow("acme", 8, per_second=2), flavour=flavour)
+    full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(20)))
+        worker.feed(*records(range(2 * full)))
         await worker.at(0.7)
         assert worker.ledger.in_flight == 0
-        worker.feed(*records(range(20, 40)))
+        worker.feed(*records(range(2 * full, 4 * full)))
         await worker.at(10)
         assert [at for at, _ in world.bus.made()] == [0.0, 0.5, 1.0, 1.5]
         assert worker.dispatcher.lanes == 0

@@ -9,6 +9,7 @@ import pytest
 
 from pushrail_stream.core.signals import Resumed, Suspended
 from pushrail_stream.eventbridge.error_codes import CallFailed
+from tests.support.flavours import Flavour, every_flavour
 from tests.support.pipeline_world import World
 from tests.support.records import (
     P0,
@@ -47,34 +48,42 @@ async def test_one_whose_document_is_gone_or_disabled_is_suspended_no_more(*, is
         assert worker.dispatcher.lanes == worker.dispatcher.stats().suspended == 0
 
 
+@every_flavour
 @in_virtual_time
-async def test_five_blocked_attempts_in_a_row_suspend_and_what_waits_is_dead_without_a_call() -> None:
-    world = World(narrow("acme", 1), destination("other"))
+async def test_five_blocked_attempts_in_a_row_suspend_and_what_waits_is_dead_without_a_call(
+    flavour: type[Flavour],
+) -> None:
+    world = World(narrow("acme", 1), destination("other"), flavour=flavour)
     world.bus.answer(always(BLOCKED))
+    full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(80)), record(80, "other"))
+        worker.feed(*records(range(8 * full)), record(8 * full, "other"))
         await worker.at(1)
         [suspended] = worker.reported(Suspended)
         assert isinstance(suspended, Suspended)
         assert (suspended.destination.id, suspended.code, suspended.probe_in_secs) == (
-            "dst_acme", "AccessDeniedException", 30.0,
+            "dst_acme", world.bus.flavour.code("AccessDeniedException"), 30.0,
         )  # fmt: skip
         assert len(world.bus.made()) == 5
         dead = Counter(w.said["pushrail-reason"] + w.said["pushrail-attempts"] for w in world.topics.written)
-        assert dead == {"blocked1": 50, "suspended0": 30}
-        assert world.bus.arrived["dst_other"] == ["80"]
-        assert worker.commit() == {P0: 81}
+        assert dead == {"blocked1": 5 * full, "suspended0": 3 * full}
+        assert world.bus.arrived["dst_other"] == [str(8 * full)]
+        assert worker.commit() == {P0: 8 * full + 1}
 
 
+@every_flavour
 @in_virtual_time
-async def test_one_real_delivery_probes_it_ever_more_rarely_and_the_first_success_resumes_it() -> None:
-    world = World(destination())
+async def test_one_real_delivery_probes_it_ever_more_rarely_and_the_first_success_resumes_it(
+    flavour: type[Flavour],
+) -> None:
+    world = World(destination(), flavour=flavour)
     world.bus.answer(always(BLOCKED))
+    full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(50)))
+        worker.feed(*records(range(5 * full)))
         await worker.at(1)
         for second in range(2, 250):
-            worker.feed(record(48 + second))
+            worker.feed(record(5 * full - 2 + second))
             await worker.at(second)
         probes = [round(at) for at, keys in world.bus.made()[5:] if len(keys) == 1]
         assert len(world.bus.made()) == 5 + len(probes), "a probe is one delivery, and the only call"
@@ -83,7 +92,7 @@ async def test_one_real_delivery_probes_it_ever_more_rarely_and_the_first_succes
         assert [round(signal.probe_in_secs) for signal in told] == [30, 60, 120, 240]
         world.bus.answer(take_all)
         for second in range(250, 460):
-            worker.feed(record(48 + second))
+            worker.feed(record(5 * full - 2 + second))
             await worker.at(second)
         [resumed] = worker.reported(Resumed)
         assert isinstance(resumed, Resumed)
@@ -91,27 +100,33 @@ async def test_one_real_delivery_probes_it_ever_more_rarely_and_the_first_succes
         assert len(world.bus.arrived["dst_acme"]) >= 5
 
 
+@every_flavour
 @in_virtual_time
-async def test_a_delivery_in_between_keeps_it_from_being_suspended() -> None:
-    world = World(narrow("acme", 1))
+async def test_a_delivery_in_between_keeps_it_from_being_suspended(flavour: type[Flavour]) -> None:
+    world = World(narrow("acme", 1), flavour=flavour)
     world.bus.answer(in_turn(*[BLOCKED] * 4, take_all, *[BLOCKED] * 4, take_all))
+    full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(100)))
+        worker.feed(*records(range(10 * full)))
         await worker.at(2)
         assert not worker.reported(Suspended)
-        assert len(world.bus.arrived["dst_acme"]) == 20
+        assert len(world.bus.arrived["dst_acme"]) == 2 * full
 
 
+@every_flavour
 @in_virtual_time
-async def test_what_fails_otherwise_while_it_is_suspended_does_not_wait_for_it() -> None:
-    world = World(narrow("acme", 6))
+async def test_what_fails_otherwise_while_it_is_suspended_does_not_wait_for_it(flavour: type[Flavour]) -> None:
+    world = World(narrow("acme", 6), flavour=flavour)
     world.bus.answer(in_turn(*[BLOCKED] * 5, failed("503", 503)))
-    world.bus.latency = lambda batch: 0.2 if "50" in [d.event.idempotency_key for d in batch.deliveries] else 0.01
+    world.bus.latency = lambda batch: (
+        0.2 if str(5 * full) in [d.event.idempotency_key for d in batch.deliveries] else 0.01
+    )
+    full = world.bus.max_entries
     async with world.worker() as worker:
-        worker.feed(*records(range(60)))
+        worker.feed(*records(range(6 * full)))
         await worker.at(5)
         assert len(world.bus.made()) == 6
-        assert dict(world.topics.dead())["55"] == "suspended"
+        assert dict(world.topics.dead())[str(5 * full + 2)] == "suspended"
         assert worker.ledger.in_flight == 0
 
 

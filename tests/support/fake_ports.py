@@ -21,7 +21,7 @@ from pushrail_stream.core.signals import Signal
 from pushrail_stream.eventbridge.entry import Entry, render_batch
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply
 from pushrail_stream.ports.pipeline import PublishError
-from tests.pipeline.flavours import Flavour
+from tests.support.flavours import Flavour
 from tests.support.records import DLQ, Answer, keys, take_all
 from tests.support.virtual_time import VirtualClock, virtual_loop
 
@@ -71,6 +71,11 @@ class ScriptedBus:
         """Whether there are credentials to look with. Calls answer as they are told to all the same."""
         self.max_in_flight: Counter[str] = Counter()
         self.in_flight: Counter[str] = Counter()
+
+    @property
+    def max_entries(self) -> int:
+        """Entries that this kind of bus takes in one call."""
+        return self.flavour.MAX_ENTRIES
 
     def answer(self, answer: Answer, destination_id: str = "dst_acme") -> None:
         """Answer calls to this destination so from now on."""

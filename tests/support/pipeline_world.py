@@ -25,8 +25,8 @@ from pushrail_stream.pipeline.assignment import Assignment, FlowControl
 from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import BufferLimits, Policy, Ports
 from pushrail_stream.ports.pipeline import Observer
-from tests.pipeline.flavours import EventBridgeFlavour, Flavour
 from tests.support.fake_ports import HANGS, RETRY_PARTITIONS, Account, Documents, KeptTopics, ScriptedBus, Seen, Settled
+from tests.support.flavours import EventBridgeFlavour, Flavour
 from tests.support.records import DLQ, EVENTS, P0
 from tests.support.virtual_time import VirtualClock, virtual_loop
 

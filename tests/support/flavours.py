@@ -6,7 +6,7 @@ A story scripts the replies of either in EventBridge's words; the small bus tran
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, Protocol, final
+from typing import ClassVar, Final, Protocol, final
 
 import pytest
 
@@ -32,6 +32,11 @@ from pushrail_stream.settings.eventbridge import AssumeRole
 class Flavour(Protocol):
     """What a kind of bus knows; a `ports.Bus` without its calls."""
 
+    MAX_ENTRIES: ClassVar[int]
+    """Entries in one call."""
+    BYTES_PER_BYTE: ClassVar[int]
+    """Bytes that the bus counts for one byte of the event."""
+
     def limits(self, destination: Destination) -> CallLimits: ...
 
     def size(self, event: Event, destination: Destination) -> int: ...
@@ -47,6 +52,9 @@ class Flavour(Protocol):
 @final
 class EventBridgeFlavour:
     """The product's own rules for EventBridge."""
+
+    MAX_ENTRIES: ClassVar[int] = 10
+    BYTES_PER_BYTE: ClassVar[int] = 1
 
     def __init__(self) -> None:
         self._limits = RegionLimits()
@@ -77,11 +85,13 @@ _SMALL_CODES: Final[Mapping[str, str]] = {
     "MalformedDetail": "UNREADABLE",
     "NotAuthorizedForSourceException": "STRANGER",
     "AccessDeniedException": "GO-AWAY",
-    "ResourceNotFoundException": "GO-AWAY",
     "ValidationException": "BAD-CALL",
+    "ValidationError": "BAD-CALL",
+    "SerializationException": "BAD-CALL",
+    "413": "BAD-CALL",
+    "503": "CLOSED",
     "ExpiredTokenException": "WHO-ARE-YOU",
     "RequestExpired": "YOUR-CLOCK",
-    "UnknownResult": "NO-RESULT",
 }
 
 
@@ -89,15 +99,17 @@ _SMALL_CODES: Final[Mapping[str, str]] = {
 class SmallFlavour:
     """Takes three entries a call, counts a byte twice and knows codes of its own."""
 
-    LIMITS: Final = CallLimits(3, 1_000_000)
+    MAX_ENTRIES: ClassVar[int] = 3
+    BYTES_PER_BYTE: ClassVar[int] = 2
+    _LIMITS: Final = CallLimits(3, 1_000_000)
 
     def limits(self, destination: Destination) -> CallLimits:
         del destination
-        return self.LIMITS
+        return self._LIMITS
 
     def size(self, event: Event, destination: Destination) -> int:
         del destination
-        return 2 * len(event.value)
+        return self.BYTES_PER_BYTE * len(event.value)
 
     def is_own_fault(self, code: str) -> bool:
         return code == "YOUR-CLOCK"
