@@ -10,7 +10,7 @@ from pushrail_stream.core.offsets import PendingRecord
 from pushrail_stream.core.record import Record
 
 Trigger = Literal["live", "retry", "replay", "test"]
-"""Why an attempt is made (contract 3.6)."""
+"""Why an attempt is made (CONTRACTS.md, "The attempt record")."""
 
 
 class Problem(NamedTuple):

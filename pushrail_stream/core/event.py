@@ -1,8 +1,6 @@
 """The canonical event: a customer's fact, decoded from a record's value and kept byte for byte.
 
-Rules (contract 3.2): one JSON object in UTF-8 of at most 1000 levels, without NaN; ``eventType`` 1..128 characters,
-``occurredAt`` RFC 3339 with offset, ``source`` string, ``customerExternalId`` and ``idempotencyKey`` 1..256,
-``correlationId`` optional string, ``payload`` object, ``metadata`` optional object. Unknown fields travel on.
+CONTRACTS.md, "The canonical event", has the rules. Unknown fields travel on.
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ TRACEPARENT_HEADER: Final = "traceparent"
 MAX_EVENT_TYPE: Final = 128
 """Characters of an event type: buses have silently discarded events with longer ones."""
 MAX_ID: Final = 256
-"""Characters of ``customerExternalId`` and ``idempotencyKey`` (contract 3.2)."""
+"""Characters of ``customerExternalId`` and ``idempotencyKey`` (CONTRACTS.md, "The canonical event")."""
 MAX_LEVELS: Final = 1000
 """Deepest nesting of an event: the most that a bus takes."""
 

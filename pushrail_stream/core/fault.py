@@ -15,7 +15,7 @@ _CUSTOMERS: Final = frozenset({"rejected", "blocked", "suspended", "expired", "o
 
 
 def fault_of(reason: str, code: str = "") -> Fault:
-    """By reason and code of the dead letter (contract 3.4); a reason that is none of ours is the producer's."""
+    """By reason and code of the dead letter (CONTRACTS.md, "Delivery headers"); an unknown reason is the producer's."""
     if reason == "undecodable" and code == VENDOR_SETTING:
         return "ours"
     return "customer" if reason in _CUSTOMERS else "producer"

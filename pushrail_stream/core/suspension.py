@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Final, final
 
 SUSPEND_AFTER: Final = 5
-"""Attempts in a row that were blocked (design: section 4)."""
+"""Blocked attempts in a row after which a destination is suspended: a single one may be an accident."""
 FIRST_PROBE_SECS: Final = 30.0
 LAST_PROBE_SECS: Final = 600.0
 """Probes come at most so far apart."""

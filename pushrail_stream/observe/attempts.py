@@ -1,4 +1,7 @@
-"""The attempts log: one record per event and attempt, and one for every event that is not sent (contract 3.6)."""
+"""The attempts log: one record per event and attempt, and one for every event that is not sent.
+
+CONTRACTS.md, "The attempt record", lists the fields.
+"""
 
 from __future__ import annotations
 

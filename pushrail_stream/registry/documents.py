@@ -1,4 +1,4 @@
-"""The destination document (contract 3.5): its JSON form, its rules, and the `Destination` it stands for."""
+"""The destination document: its JSON form, its rules, its `Destination` (CONTRACTS.md, "The destination document")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Uniqueness: what each document says is its own, so that nobody gets what is another customer's (contract 3.5)."""
+"""Uniqueness: ids, roles and external IDs belong to one document or customer each, so that no event goes to another.
+
+CONTRACTS.md, "The destination document", has the rule.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings themselves: sections, keys, defaults and bounds (contract 3.7)."""
+"""The settings themselves: sections, keys, defaults and bounds (CONTRACTS.md, "Settings")."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class KafkaSettings(_Section):
 
 
 class TopicsSettings(_Section):
-    """Names of the topics (contract 3.1)."""
+    """Names of the topics (CONTRACTS.md, "Topics")."""
 
     events: Topic = "pushrail.events"
     dlq: Topic = "pushrail.dlq"

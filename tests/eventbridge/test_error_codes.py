@@ -1,4 +1,4 @@
-"""Outcomes: the whole classification of facts/AWS section 3, row by row, and replies that keep no promise."""
+"""The classification of AWS's errors, row by row, and replies that are not as documented."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ TABLE = [
     Row("Credentials", "BaseCredentialsMissing", "ours", None),
     Row("Credentials", "AwsSettingsUnusable", "ours", None),
     Row("Credentials", "SealingKeyMissing", "ours", None),
-    # The facts say retryable; throttled is that and slows the destination down, which spares the STS quota.
+    # Throttled is retried too, and slows the destination down, which spares the STS quota.
     Row("AssumeRole", "Throttling", "throttled"),
     Row("AssumeRole", "ThrottlingException", "throttled"),
     Row("AssumeRole", "RequestThrottled", "throttled"),
@@ -170,7 +170,7 @@ def reply_of(row: Row, entries: int) -> CallReply:
 
 
 def verdict_of(row: Row, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
-    """The row in the words of the facts, written without a look at the code."""
+    """The expected verdict of the row, written without a look at the code."""
     code, message = row.code, row.message
     if row.meaning == "split" and entries > 1:
         return Split(code, message)

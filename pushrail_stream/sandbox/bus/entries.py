@@ -1,4 +1,4 @@
-"""What PutEvents says to a request's entries, as a pure function of the body (facts/aws-eventbridge.md sections 1-3).
+"""The reply of PutEvents to a request, as a pure function of its body (EventBridge API Reference, "PutEvents").
 
 Refusals of the whole call come first (shape, number, names, total size), then each entry has its own verdict.
 """
