@@ -24,13 +24,13 @@ from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.core.skips import find_skip
 from pushrail_stream.errors import without_group
 from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, retries_consumer
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.lag import Watermarks
-from pushrail_stream.kafka.options import KafkaOptions, kafka_options
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.replay_journal import ReplayJournal
-from pushrail_stream.kafka.topic_ids import TopicIdentities
-from pushrail_stream.kafka.topics import check_topics, topic_id, worker_topics
+from pushrail_stream.kafka.topic_ids import TopicIdentities, topic_id
+from pushrail_stream.kafka.topics import check_topics, worker_topics
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.incidents import RecentIncidents
@@ -47,7 +47,7 @@ from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from pushrail_stream.ports.documents import DirectoryUpdater
 from pushrail_stream.ports.pipeline import Directory, Observer, SkipOrder
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings import KafkaSettings, Settings
 
 _RETRY_SHARE: Final = 0.25
 """The retry topics' part of what a worker may hold: a backlog of retries does not keep new events waiting."""
@@ -97,14 +97,14 @@ async def run_worker(
     ``updater`` fills ``directory`` before anything is consumed, and keeps it up to date. Raises `OperatorError` when
     Kafka cannot be reached at the start, lacks a topic, or refuses us for good.
     """
-    options = kafka_options(settings, name)
-    caveats = list[Signal](await in_daemon_thread(check_topics, options, worker_topics(settings)))
+    kafka = kafka_for(settings, name)
+    caveats = list[Signal](await in_daemon_thread(check_topics, kafka, worker_topics(settings)))
     if settings.vendor is None:
         caveats.append(SettingCaveat("vendor", _NO_VENDOR))
     async with AsyncExitStack() as stack:
-        clients = await _open_clients(settings, options, log, stack)
+        clients = await _open_clients(settings, kafka, log, stack)
         stats = _Statistics(clients, WallClock())
-        readiness = Readiness([options.events().group_id, options.retries().group_id], stats)
+        readiness = Readiness([events_consumer(kafka).group_id, retries_consumer(kafka).group_id], stats)
         tracing = [await stack.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
         metrics, incidents = _metrics(settings, directory, stats), RecentIncidents(stats.clock.now_ms)
         own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts), metrics, readiness, incidents]
@@ -124,7 +124,7 @@ async def run_worker(
         with without_group():
             async with asyncio.TaskGroup() as tasks:
                 fail_loudly(tasks)
-                running = stats.running = _start(settings, options, clients, ports, tasks)
+                running = stats.running = _start(settings, kafka, clients, ports, tasks)
 
                 def stop() -> None:
                     readiness.stop()
@@ -145,19 +145,19 @@ class _Clients(NamedTuple):
     topic_ids: TopicIdentities
 
 
-async def _open_clients(settings: Settings, options: KafkaOptions, log: Logger, stack: AsyncExitStack) -> _Clients:
+async def _open_clients(settings: Settings, kafka: KafkaSettings, log: Logger, stack: AsyncExitStack) -> _Clients:
     return _Clients(
         await stack.enter_async_context(EventBridge.open(eventbridge_options(settings))),
-        await stack.enter_async_context(KafkaPublisher.open(options)),
-        await stack.enter_async_context(_attempts_log(options, settings.topics.attempts, log)),
-        await stack.enter_async_context(Watermarks.open(options)),
-        TopicIdentities(options),
+        await stack.enter_async_context(KafkaPublisher.open(kafka)),
+        await stack.enter_async_context(_attempts_log(kafka, settings.topics.attempts, log)),
+        Watermarks(kafka),
+        TopicIdentities(kafka),
     )
 
 
 @asynccontextmanager
-async def _attempts_log(options: KafkaOptions, topic: str, log: Logger) -> AsyncIterator[KafkaLog]:
-    async with KafkaLog.open(options, topic) as attempts:
+async def _attempts_log(kafka: KafkaSettings, topic: str, log: Logger) -> AsyncIterator[KafkaLog]:
+    async with KafkaLog.open(kafka, topic) as attempts:
         yield attempts
     if attempts.lost:
         log.warning("attempts_lost", records=attempts.lost)
@@ -213,13 +213,13 @@ class _Running:
 
 
 def _start(
-    settings: Settings, options: KafkaOptions, clients: _Clients, ports: Ports, tasks: asyncio.TaskGroup
+    settings: Settings, kafka: KafkaSettings, clients: _Clients, ports: Ports, tasks: asyncio.TaskGroup
 ) -> _Running:
     """Build the engine and its consumers."""
     engine = Engine.build(ports, policy_of(settings), tasks)
     members = {
-        "events": (options.events(), [settings.topics.events], engine.events),
-        "retries": (options.retries(), list(settings.topics.retry), engine.retries),
+        "events": (events_consumer(kafka), [settings.topics.events], engine.events),
+        "retries": (retries_consumer(kafka), list(settings.topics.retry), engine.retries),
     }
     consumers = {
         name: KafkaConsumer(
@@ -227,7 +227,7 @@ def _start(
         )
         for name, (member, topics, assignment) in members.items()
     }
-    orders = _SkipOrders(options, settings.topics.replays)
+    orders = _SkipOrders(kafka, settings.topics.replays)
     unread = UnreadPartitions(engine.partition_stats, clients.watermarks.lag, engine.step_over, orders, ports.observe)
     return _Running(engine, consumers, unread, ports.observe)
 
@@ -271,14 +271,14 @@ class _Statistics:
 class _SkipOrders:
     """Implements `ports.SkipOrders`: reads the topic of replays when a partition stands still, and only then."""
 
-    def __init__(self, options: KafkaOptions, topic: str) -> None:
-        self._options = options
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        self._kafka = kafka
         self._topic = topic
 
     async def at(self, partition: Partition, position: int) -> SkipOrder | None:
         """The order for a worker that cannot read on at ``position``, if there is one. Raises `OperatorError`."""
-        marks = await in_daemon_thread(ReplayJournal.read, self._options, self._topic)
-        same = await in_daemon_thread(topic_id, self._options, partition.topic)
+        marks = await in_daemon_thread(ReplayJournal.read, self._kafka, self._topic)
+        same = await in_daemon_thread(topic_id, self._kafka, partition.topic)
         found = find_skip(marks, partition, position, same)
         return None if found is None else SkipOrder(found.end, found.reason)
 

@@ -19,9 +19,9 @@ from pushrail_stream.cli.reading import read_topic
 from pushrail_stream.cli.times import MOMENT, check_period, now_ms, shown
 from pushrail_stream.core.record import Record
 from pushrail_stream.errors import UsageError
-from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.kafka.topics import topic_id
+from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.attempt_index import AttemptIndex
 from pushrail_stream.operations.attempts import (
     COLUMNS,
@@ -137,7 +137,7 @@ def _search(settings: Settings, wanted: AttemptFilter, bar: Bar, newest: int | N
 def _is_of_use(index: AttemptIndex, settings: Settings, since_ms: int | None) -> bool:
     """Whether the index has what is asked for, as far as it goes; else the topic alone is read."""
     path, topic = settings.history.index, settings.topics.attempts
-    if not index.is_of(topic_id(kafka_options(settings), topic)):
+    if not index.is_of(topic_id(kafka_for(settings), topic)):
         note(f"{path} is not used: {topic} was made anew since (`attempts index` begins it again)")
         return False
     if since_ms is not None and since_ms < (index.since_ms or 0):
@@ -149,7 +149,7 @@ def _is_of_use(index: AttemptIndex, settings: Settings, since_ms: int | None) ->
 def _follow(options: Options, settings: Settings, wanted: AttemptFilter, limit: int | None) -> None:
     since_ms = now_ms() if wanted.since_ms is None else wanted.since_ms
     shown_so_far = 0
-    with Scan(kafka_options(settings), settings.topics.attempts, since_ms=since_ms, follow=True) as scan:
+    with Scan(kafka_for(settings), settings.topics.attempts, since_ms=since_ms, follow=True) as scan:
         for batch in scan:
             for record in batch:
                 attempt = read_attempt(record.value)
@@ -217,7 +217,7 @@ def index(options: Options, *, keep: int, once: bool) -> None:
     path, topic = settings.history.index, settings.topics.attempts
     if path is None:
         raise UsageError("history.index: is not set: name the file that the index is to be kept in")
-    kafka = kafka_options(settings)
+    kafka = kafka_for(settings)
     with AttemptIndex.open(Path(path), topic) as kept:
         if kept.renew(topic_id(kafka, topic)):
             note(f"{topic} was made anew: the index begins again")

@@ -19,11 +19,11 @@ from pushrail_stream.core.offsets import decode_settled
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.skips import find_skip
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.groups import committed_by
-from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.kafka.topics import topic_id
+from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.check import STATUSES, Check, Status, Tally, Topic, Traced
 from pushrail_stream.operations.dead_letters import read_dead_letter
 from pushrail_stream.operations.spill import Spill
@@ -60,7 +60,7 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
     destinations, refused = known_destinations(settings)
     if refused:
         note("what is for destinations with refused documents is not looked for")
-    events = Topic(settings.topics.events, topic_id(kafka_options(settings), settings.topics.events))
+    events = Topic(settings.topics.events, topic_id(kafka_for(settings), settings.topics.events))
     with Spill.open() as spill:
         found = Check(spill, events, destinations, settings.vendor, customer=customer)
         unread = _feed(found, settings, since_ms, until, quiet=options.json)
@@ -139,7 +139,7 @@ def _feed(found: Check, settings: Settings, since_ms: int, until_ms: int, *, qui
 
     Returns how many offsets of events could not be read, without those that an operator ordered to skip.
     """
-    topics, kafka = settings.topics, kafka_options(settings)
+    topics, kafka = settings.topics, kafka_for(settings)
     for partition, at in committed_by(kafka, settings.kafka.group_id, topics.events).items():
         found.group_is_at(partition, at.offset, decode_settled(at))
     for topic in topics.retry:
@@ -164,7 +164,7 @@ def _unaccounted(settings: Settings, scan: Scan) -> int:
     """The offsets that the scan could not read, without those that an operator ordered to skip."""
     if not scan.unreadable:
         return 0
-    marks = ReplayJournal.read(kafka_options(settings), settings.topics.replays)
+    marks = ReplayJournal.read(kafka_for(settings), settings.topics.replays)
     unknown = [
         batch for partition, batch in scan.unreadable if find_skip(marks, partition, batch.first, scan.topic_id) is None
     ]
@@ -188,7 +188,7 @@ def _look_back(found: Check, settings: Settings, since_ms: int, *, quiet: bool) 
 
 def _unsettled(settings: Settings, topic: str, *, quiet: bool) -> Iterator[Record]:
     """The records of a retry topic that the workers' group has not settled."""
-    group = committed_by(kafka_options(settings), f"{settings.kafka.group_id}.retry", topic)
+    group = committed_by(kafka_for(settings), f"{settings.kafka.group_id}.retry", topic)
     starts = {number: committed.offset for number, committed in group.items()}
     settled = {number: frozenset(decode_settled(committed)) for number, committed in group.items()}
     with Bar(topic, quiet=quiet) as bar:

@@ -9,8 +9,8 @@ from pushrail_stream.cli.output import emit, say, table
 from pushrail_stream.cli.positions import parse_offset
 from pushrail_stream.cli.times import MOMENT
 from pushrail_stream.errors import OperatorError, UsageError
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.groups import Shift, Target, members_of, move_group, plan_shift
-from pushrail_stream.kafka.options import kafka_options
 
 
 @click.command(epilog="Example: pushrail-stream replay offsets --to 2026-11-24T09:00:00Z --dry-run")
@@ -25,7 +25,7 @@ def offsets(options: Options, *, target: str, partition: int | None, dry_run: bo
     --json: one object for each partition.
     """
     settings = options.settings
-    kafka, group, topic = kafka_options(settings), settings.kafka.group_id, settings.topics.events
+    kafka, group, topic = kafka_for(settings), settings.kafka.group_id, settings.topics.events
     where = _target(target)
     members = members_of(kafka, group)
     if members and not dry_run:

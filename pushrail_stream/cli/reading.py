@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pushrail_stream.cli.output import note
 from pushrail_stream.cli.progress import Bar
 from pushrail_stream.core.record import Record
-from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.settings import Settings
 
@@ -26,7 +26,7 @@ def read_topic(
     Times stand in no order in a topic: only what comes before ``since_ms`` can be passed over, never what comes after
     some time.
     """
-    with Scan(kafka_options(settings), topic, since_ms=since_ms, starts=starts, only=only) as scan:
+    with Scan(kafka_for(settings), topic, since_ms=since_ms, starts=starts, only=only) as scan:
         yield from watched(scan, bar)
 
 

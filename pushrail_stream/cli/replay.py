@@ -22,7 +22,7 @@ from pushrail_stream.cli.reading import read_topic, watched
 from pushrail_stream.cli.sending import Sender, interruptible
 from pushrail_stream.cli.times import MOMENT, now_ms, shown
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import check_topics, topics_named
@@ -198,7 +198,7 @@ def _replay_events(
     limit: int | None,
     bar: Bar,
 ) -> None:
-    wanted, kafka, topic = progress.wanted, kafka_options(settings), settings.topics.events
+    wanted, kafka, topic = progress.wanted, kafka_for(settings), settings.topics.events
     since_ms: int | None = wanted.since_ms
     starts, only = progress.offsets, None
     if choice.delivered is not None:
@@ -243,7 +243,7 @@ def _open_journal(settings: Settings, *, dry_run: bool) -> Iterator[ReplayJourna
     if dry_run:
         yield None
         return
-    kafka, topic = kafka_options(settings), settings.topics.replays
+    kafka, topic = kafka_for(settings), settings.topics.replays
     for caveat in check_topics(kafka, topics_named(settings, topic)):
         note(f"warning: {caveat.problem}")
     with ReplayJournal.open(kafka, topic) as journal:
@@ -252,7 +252,7 @@ def _open_journal(settings: Settings, *, dry_run: bool) -> Iterator[ReplayJourna
 
 def _marks(settings: Settings, journal: ReplayJournal | None) -> dict[str, bytes]:
     if journal is None:
-        return ReplayJournal.read(kafka_options(settings), settings.topics.replays)
+        return ReplayJournal.read(kafka_for(settings), settings.topics.replays)
     return journal.marks()
 
 

@@ -22,7 +22,7 @@ from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal, 
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.documents import open_registry
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.settings import Settings
 from pushrail_stream.worker import Worker, run_worker
@@ -52,7 +52,7 @@ def run(options: Options, workers: int) -> None:
     if settings.http.port + workers - 1 > _LAST_PORT:
         raise UsageError(f"http.port: {workers} workers need a port each, and there is none after {_LAST_PORT}")
     # Tried out here, so that a mistake in the settings is reported once and not by every worker.
-    kafka_options(settings)
+    kafka_for(settings)
     _supervise(options, workers, settings.http.port)
 
 

@@ -13,10 +13,10 @@ from pushrail_stream.cli.times import now_ms, shown
 from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.skips import Skip, find_skip, skip_dead_letter, skip_mark
 from pushrail_stream.errors import OperatorError, UsageError
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.groups import committed_by
-from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replay_journal import ReplayJournal
-from pushrail_stream.kafka.topics import topic_id
+from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.kafka.unreadable import find_unreadable
 from pushrail_stream.settings import Settings
 
@@ -50,7 +50,7 @@ def skip(options: Options, *, position: str, reason: str, dry_run: bool) -> None
         raise UsageError(f"--reason: must have 1 to {_MAX_REASON} characters")
     ordered, is_new = _order(settings, parse_position(position), reason.strip())
     if is_new and not dry_run:
-        with ReplayJournal.open(kafka_options(settings), settings.topics.replays, role="skip") as journal:
+        with ReplayJournal.open(kafka_for(settings), settings.topics.replays, role="skip") as journal:
             letter = skip_dead_letter(ordered)
             journal.write(settings.topics.dlq, [(None, None, letter.headers())], [skip_mark(ordered)])
     _report(options, ordered, dry_run=dry_run, is_new=is_new)
@@ -58,7 +58,7 @@ def skip(options: Options, *, position: str, reason: str, dry_run: bool) -> None
 
 def _order(settings: Settings, at: Origin, reason: str) -> tuple[Skip, bool]:
     """The order, and whether it is new."""
-    topics, kafka = settings.topics, kafka_options(settings)
+    topics, kafka = settings.topics, kafka_for(settings)
     if at.topic != topics.events and at.topic not in topics.retry:
         raise UsageError(f"POSITION: {at.topic} is neither topics.events nor one of topics.retry")
     partition = Partition(at.topic, at.partition)

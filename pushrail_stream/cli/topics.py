@@ -11,7 +11,7 @@ from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, note, table, to_the_end
 from pushrail_stream.cli.skip import skip
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
 
 
@@ -41,7 +41,7 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
     required one. Exits 1 when such a difference can lose data: `run` refuses to start then.
     """
     settings = options.settings
-    kafka, plans = kafka_options(settings), plan_topics(settings, partitions)
+    kafka, plans = kafka_for(settings), plan_topics(settings, partitions)
     outcomes = create_topics(kafka, plans, replication, dry_run=dry_run)
     states = describe_topics(kafka, [plan for plan in plans if outcomes[plan.name] == "exists"])
     with to_the_end():
@@ -70,7 +70,7 @@ def describe(options: Options) -> None:
     are warnings, and the exit code stays 0.
     """
     settings = options.settings
-    states = describe_topics(kafka_options(settings), plan_topics(settings))
+    states = describe_topics(kafka_for(settings), plan_topics(settings))
     with to_the_end():
         if options.json:
             for name, state in states.items():

@@ -15,8 +15,8 @@ from pushrail_stream.ingest.app import IngestApp
 from pushrail_stream.ingest.limits import IngestLimits
 from pushrail_stream.ingest.metrics import IngestMetrics
 from pushrail_stream.ingest.server import IngestReadiness, IngestServer
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
-from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import Logger, LogObserver, forward_log
@@ -49,7 +49,7 @@ async def run_ingest(
     Raises `OperatorError` when Kafka cannot be reached at the start, a topic or the file of API keys is missing, an
     address cannot be had or the Kafka producer can write nothing any more.
     """
-    chosen, options = settings.ingest, kafka_options(settings, "pushrail-stream-ingest")
+    chosen, options = settings.ingest, kafka_for(settings, "pushrail-stream-ingest")
     keys = ApiKeys(chosen.keys_file)
     caveats = await in_daemon_thread(check_topics, options, topics_named(settings, settings.topics.events))
     async with AsyncExitStack() as world:

@@ -1,4 +1,4 @@
-"""What a cluster says while it settles: a topic just made, a leader or coordinator that is changing."""
+"""Questions to a cluster that may be settling: a topic was just created, or a leader or a coordinator is changing."""
 
 from __future__ import annotations
 
@@ -6,39 +6,45 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from pushrail_stream.kafka.errors import SETTLING
 
 T = TypeVar("T")
-_PASSING: Final = frozenset(
-    {
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.NOT_COORDINATOR,
-    }
-)
 _TRIES: Final = 20
 _PAUSE_SECS: Final = 0.25
-_TIMEOUT_SECS: Final = 10.0
+_TIMEOUT_SECS: Final = 15.0
 
 
 def retry_while_settling(ask: Callable[[], T]) -> T:
-    """The answer, asked for again for up to 5 s while the cluster is settling; then its KafkaException."""
+    """The answer, requested again for up to 5 s while the cluster is settling; then its KafkaException."""
     for _ in range(_TRIES - 1):
         try:
             return ask()
         except KafkaException as error:
-            if error.args[0].code() not in _PASSING:
+            if error.args[0].code() not in SETTLING:
                 raise
         time.sleep(_PAUSE_SECS)
     return ask()
 
 
-def offsets_for_time(consumer: Consumer, topic: str, epoch_ms: int, ends: Mapping[int, int]) -> dict[int, int]:
-    """By partition of ``ends`` the first offset of this time or later; the end where there is none.
+def partitions_of(consumer: Consumer, topic: str) -> list[int]:
+    """The numbers of a topic's partitions; none if it does not exist. Raises KafkaException."""
+    found = consumer.list_topics(topic, timeout=_TIMEOUT_SECS).topics[topic]
+    if found.error is not None:
+        raise KafkaException(found.error)
+    return list(found.partitions)
 
-    Raises KafkaException where a partition's answer is an error: it does not say that there is no such offset.
+
+def bounds_of(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
+    """The first offset of a partition and its end. Raises KafkaException."""
+    return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_SECS)
+
+
+def offsets_for_time(consumer: Consumer, topic: str, epoch_ms: int, ends: Mapping[int, int]) -> dict[int, int]:
+    """By partition of ``ends`` the first offset of this time or later; the end if there is none.
+
+    Raises KafkaException if a partition's answer is an error, which does not say that there is no such offset.
     """
     wanted = [TopicPartition(topic, number, max(epoch_ms, 0)) for number in ends]
     found = consumer.offsets_for_times(wanted, timeout=_TIMEOUT_SECS)

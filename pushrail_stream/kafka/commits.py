@@ -1,33 +1,54 @@
-"""Commits to Kafka: with the leader's epoch, and no longer than the broker takes them."""
+"""Positions and commits of a consumer. Only the thread that owns the consumer may use them.
+
+A commit carries its leader epoch: with it, a consumer that resumes asks the leader where the epoch ended
+("OffsetForLeaderEpoch" in Kafka's protocol). When that is below the committed offset, records were lost and others may
+have taken their offsets, and the reset policy decides where to go on.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 
 from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition
-from pushrail_stream.kafka.epochs import LeaderEpochs
+from pushrail_stream.pipeline.reading import Reading
 
 _LENGTHS: Final = 3
 """Lengths of a commit's metadata: all of it, without the map, or none."""
 
 
+class _Mark(NamedTuple):
+    offset: int
+    epoch: int
+    """The records below the offset have this epoch, or an earlier one."""
+
+
 @final
 class Commits:
-    """Makes commits. To be called by the thread that owns the consumer."""
+    """Makes commits, and learns leader epochs from the consumer's positions: nothing here costs anything per record."""
 
     def __init__(self) -> None:
-        self.epochs = LeaderEpochs()
+        self._marks: dict[Partition, list[_Mark]] = {}
 
-    def later(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> None:
-        """Commit without waiting: with the coordinator away, waiting would keep the thread from polling."""
-        consumer.commit(offsets=self._stamped(consumer, commits), asynchronous=True)
+    def start(self, committed: Iterable[TopicPartition]) -> None:
+        """Begin with partitions that start at the group's commits."""
+        for start in committed:
+            self._marks[_partition(start)] = _marks(start)
 
-    def now(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> KafkaError | None:
-        """Commit and wait, with shorter commits until the broker takes them; the error if that fails."""
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Forget these partitions: their offsets mean other records now."""
+        for partition in partitions:
+            self._marks.pop(partition, None)
+
+    def commit_async(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> None:
+        """Commit without waiting: while the coordinator is away, a wait would keep the thread from polling."""
+        consumer.commit(offsets=self._with_epochs(consumer, commits), asynchronous=True)
+
+    def commit_sync(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> KafkaError | None:
+        """Commit and wait, with shorter metadata until the broker accepts it; the error if that fails."""
         error = None
         for _ in range(_LENGTHS if commits else 0):
             error = self._try(consumer, commits)
@@ -38,15 +59,46 @@ class Commits:
 
     def _try(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> KafkaError | None:
         try:
-            made = consumer.commit(offsets=self._stamped(consumer, commits), asynchronous=False)
+            made = consumer.commit(offsets=self._with_epochs(consumer, commits), asynchronous=False)
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             return reason
         return next((partition.error for partition in made if is_too_large(partition.error)), None)
 
-    def _stamped(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> list[TopicPartition]:
-        self.epochs.note(consumer, commits)
-        return self.epochs.stamp(commits.items())
+    def _with_epochs(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> list[TopicPartition]:
+        for position in _positions(consumer, commits):
+            marks = self._marks.setdefault(_partition(position), [])
+            for mark in _marks(position):
+                if marks and marks[-1].epoch == mark.epoch:
+                    marks.pop()
+                marks.append(mark)
+        return [self._with_epoch(partition, commit) for partition, commit in commits.items()]
+
+    def _with_epoch(self, partition: Partition, commit: Committable) -> TopicPartition:
+        marks = self._marks.get(partition, [])
+        while len(marks) > 1 and marks[0].offset < commit.offset:
+            del marks[0]
+        plain = (partition.topic, partition.number, commit.offset, commit.metadata)
+        if not marks or marks[0].offset < commit.offset:
+            return TopicPartition(*plain)
+        return TopicPartition(*plain, marks[0].epoch)
+
+
+def _marks(position: TopicPartition) -> list[_Mark]:
+    """One mark where offset and epoch are known, else none."""
+    epoch: int | None = position.leader_epoch
+    return [] if position.offset < 0 or epoch is None or epoch < 0 else [_Mark(position.offset, epoch)]
+
+
+def _positions(consumer: Consumer, partitions: Iterable[Partition]) -> list[TopicPartition]:
+    try:
+        return consumer.position([TopicPartition(*partition) for partition in partitions])
+    except KafkaException:  # while the assignment changes; the next call comes in a second
+        return []
+
+
+def _partition(partition: TopicPartition) -> Partition:
+    return Partition(partition.topic, partition.partition)
 
 
 def is_too_large(error: KafkaError | None) -> bool:
@@ -55,7 +107,7 @@ def is_too_large(error: KafkaError | None) -> bool:
 
 
 def committable_of(partition: TopicPartition) -> Committable | None:
-    """A group's commit of one partition; None where it has none."""
+    """A group's commit of one partition; None if it has none."""
     if partition.offset == OFFSET_INVALID:
         return None
     return Committable(partition.offset, partition.metadata or "")
@@ -63,4 +115,22 @@ def committable_of(partition: TopicPartition) -> Committable | None:
 
 def commits_of(partitions: Iterable[TopicPartition]) -> list[tuple[Partition, Committable]]:
     """Commits as librdkafka reports them."""
-    return [(Partition(p.topic, p.partition), Committable(p.offset, p.metadata or "")) for p in partitions]
+    return [(_partition(p), Committable(p.offset, p.metadata or "")) for p in partitions]
+
+
+def readings_of(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, Reading]:
+    """The reading of each partition, as far as the client knows it: this asks no broker."""
+    return {_partition(p): Reading(_known(p.offset), _first(consumer, p)) for p in _positions(consumer, partitions)}
+
+
+def _first(consumer: Consumer, partition: TopicPartition) -> int | None:
+    """The start of the log, from the newest answer to a fetch."""
+    try:
+        return _known(consumer.get_watermark_offsets(partition, cached=True)[0])
+    except KafkaException:
+        return None
+
+
+def _known(offset: int) -> int | None:
+    """None for the client's special values, which are negative."""
+    return offset if offset >= 0 else None

@@ -1,8 +1,8 @@
-"""The consumer: one thread that owns it, polls, hands batches to the event loop and commits what was released.
+"""The consumer: one thread that owns it, polls, hands batches to the event loop and commits released offsets.
 
 The client passes every call of a Consumer through one unfair lock, so a second thread would starve (measured: it waited
-6 s). The thread asks the loop and does what it answers; nothing ever calls into the thread, and the only thing shared
-is the wish to stop. While the thread waits for an answer the partitions cannot move: a rebalance waits for it.
+6 s). The thread asks the loop and does what it answers. Nothing calls into the thread, and the only thing shared with
+it is the wish to stop. While the thread waits for an answer the partitions cannot move: a rebalance waits for it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.chunks import Chunks
-from pushrail_stream.kafka.commits import Commits, commits_of, committable_of, is_too_large
-from pushrail_stream.kafka.options import ConsumerOptions
-from pushrail_stream.kafka.readings import readings_of
-from pushrail_stream.kafka.records import records_of
+from pushrail_stream.kafka.client_properties import ConsumerProfile
+from pushrail_stream.kafka.commits import Commits, commits_of, committable_of, is_too_large, readings_of
+from pushrail_stream.kafka.errors import is_harmless, is_hopeless, refused_for_good
+from pushrail_stream.kafka.records import records_of, take_messages
 from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.pipeline.assignment import Assignment, FlowControl
@@ -40,24 +39,26 @@ from pushrail_stream.ports.pipeline import Observer
 
 _T = TypeVar("_T")
 _POLL_SECS: Final = 0.1
-_CHUNK_BYTES: Final = 4 * 2**20
-"""Bytes handed over at once: about four of the largest entries. The count ends a chunk of small events earlier."""
+_BATCH_BYTES: Final = 4 * 2**20
+"""Bytes handed over at once: about four of the largest entries. The count ends a batch of small events earlier."""
 _HOLD_SECS: Final = 0.02
+"""Time between two questions whether the buffer has room again."""
 _PAUSE_AFTER_SECS: Final = 2.0
-"""Held back for longer, partitions are paused so that polling goes on: pausing throws prefetched records away."""
+"""Time without room after which partitions are paused, so that polling goes on. A pause discards prefetched records."""
 _COMMIT_SECS: Final = 1.0
 _OFFSETS_SECS: Final = 10.0
+"""Longest wait for the group's committed offsets."""
 LAST_COMMIT_SECS: Final = 15.0
-"""How long the last commit is tried: a rebalance stands still for a session time-out when a member leaves amid it."""
+"""Longest time that the last commit is tried. A member that leaves amid a rebalance stops it for a session time-out."""
 
 
 @final
 class KafkaConsumer:
-    """A member of the consumer group for as long as `run` lasts."""
+    """A member of the consumer group while `run` lasts."""
 
     def __init__(
         self,
-        options: ConsumerOptions,
+        profile: ConsumerProfile,
         topics: Sequence[str],
         assignment: Assignment,
         observe: Observer,
@@ -66,15 +67,15 @@ class KafkaConsumer:
         drain_secs: float,
     ) -> None:
         """``drain_secs``: how long a revoke or a stop waits for what is in flight."""
-        self._intake = assignment
+        self._assignment = assignment
         self._observe = observe
         self._topics = list(topics)
         self._identities = identities
         self._topics_now: Mapping[str, TopicIdentity] = {}
-        """The topics whose records the partitions bring, as far as they are known."""
+        """The identities of the topics whose records arrive, as far as they are known."""
         self._commits = Commits()
         self._drain_secs = drain_secs
-        self._options = options
+        self._profile = profile
         self._loop = asyncio.get_running_loop()
         self._stopping = threading.Event()
         self._assigned: set[Partition] = set()
@@ -84,27 +85,26 @@ class KafkaConsumer:
         self._next_commit = 0.0
         self._fatal: KafkaError | None = None
         self._active = False
-        self._turned_at = time.monotonic()
+        self._polled_at = time.monotonic()
         self._keeper = StatisticsKeeper()
-        self._chunks = Chunks(options.batch, _CHUNK_BYTES)
 
     @property
     def statistics(self) -> ClientStatistics:
-        """The newest, as librdkafka gives them every two seconds."""
+        """The newest; librdkafka gives them every two seconds."""
         return self._keeper.newest
 
     @property
     def poll_age_secs(self) -> float:
-        """Since the thread last turned: more than a moment only amid a rebalance, or where it is stuck."""
-        return time.monotonic() - self._turned_at
+        """Time since the thread last polled: more than a moment only amid a rebalance, or when it is stuck."""
+        return time.monotonic() - self._polled_at
 
     async def run(self) -> None:
         """Consume until `stop`. Cancelling it drains as `stop` does. Raises `OperatorError` when Kafka refuses us."""
         with ThreadPoolExecutor(1, thread_name_prefix="kafka-consumer") as thread:
             work = self._loop.run_in_executor(thread, self._main)
             cancelled = False
-            # Leaving this block waits for the thread on the loop's own, and the thread waits for the loop's answers:
-            # it has to have ended before, however often we are cancelled.
+            # Leaving this block makes the loop's thread wait for the consumer's thread, which waits for the loop's
+            # answers: it must have ended before, however often this task is cancelled.
             while not work.done():
                 try:
                     await asyncio.wait([work])
@@ -124,7 +124,7 @@ class KafkaConsumer:
     def _main(self) -> None:
         try:
             consumer = Consumer(
-                self._options.properties()
+                self._profile.properties()
                 | {"error_cb": self._on_error, "on_commit": self._on_commit, "stats_cb": self._on_statistics}
             )
         except KafkaException as error:
@@ -134,35 +134,37 @@ class KafkaConsumer:
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             while not self._stopping.is_set():
-                self._turn(consumer)
+                self._step(consumer)
             self._give_back_all(consumer)
         finally:
             consumer.close()
 
-    def _turn(self, consumer: Consumer) -> None:
-        self._turned_at = time.monotonic()
+    def _step(self, consumer: Consumer) -> None:
+        self._polled_at = time.monotonic()
         if self._fatal is not None:
-            raise OperatorError(_hopeless(self._fatal))
+            raise refused_for_good(self._fatal)
         if self._held_since is not None and time.monotonic() - self._held_since < _PAUSE_AFTER_SECS:
             self._stopping.wait(_HOLD_SECS)
-            flow_control = self._ask(self._intake.flow_control)
+            flow_control = self._ask(self._assignment.flow_control)
         else:
             records = records_of(self._poll(consumer), self._topics_now)
-            flow_control = self._ask(self._intake.accept, records) if records else self._ask(self._intake.flow_control)
-        self._obey(consumer, flow_control)
+            flow_control = (
+                self._ask(self._assignment.accept, records) if records else self._ask(self._assignment.flow_control)
+            )
+        self._apply(consumer, flow_control)
         if flow_control.have_gaps:
-            self._tell_readings(consumer)
+            self._report_readings(consumer)
         if time.monotonic() >= self._next_commit:
             self._commit(consumer)
 
     def _poll(self, consumer: Consumer) -> list[Message]:
-        messages = self._chunks.take(consumer, _POLL_SECS)
+        messages = take_messages(consumer, _POLL_SECS, self._profile.batch, _BATCH_BYTES)
         for message in messages:
             if (error := message.error()) is not None:
                 self._on_error(error, f"{message.topic()}/{message.partition()}: ")
         return [message for message in messages if message.error() is None]
 
-    def _obey(self, consumer: Consumer, flow_control: FlowControl) -> None:
+    def _apply(self, consumer: Consumer, flow_control: FlowControl) -> None:
         for partition, offset in flow_control.seeks.items():
             self._seek(consumer, TopicPartition(*partition, offset))
         if not flow_control.hold:
@@ -177,7 +179,7 @@ class KafkaConsumer:
             self._paused = set(wanted)
 
     def _seek(self, consumer: Consumer, place: TopicPartition) -> bool:
-        """Go on reading the partition there; whether that worked."""
+        """Go on reading the partition there; True if that worked."""
         try:
             consumer.seek(place)
         except KafkaException as error:
@@ -189,55 +191,54 @@ class KafkaConsumer:
     def _commit(self, consumer: Consumer) -> None:
         self._next_commit = time.monotonic() + _COMMIT_SECS
         self._follow_topics(consumer)
-        self._tell_readings(consumer)
-        commits = self._ask(self._intake.committable)
+        self._report_readings(consumer)
+        commits = self._ask(self._assignment.committable)
         if commits:
-            self._commits.later(consumer, dict(commits))
+            self._commits.commit_async(consumer, dict(commits))
 
     def _follow_topics(self, consumer: Consumer) -> None:
         """Go back to the beginning of partitions whose topic was created again.
 
-        Call it when everything that was polled has been accepted. A commit that was made before carries the old
-        topic's id, so a consumer that resumes from it recognises it.
+        All polled records must have been accepted. An earlier commit carries the old topic's id, so a consumer that
+        resumes from it recognises it.
         """
         known = {topic: self._identities.known[topic] for topic in self._topics if topic in self._identities.known}
-        recreated = self._ask(self._intake.recreated, known)
+        recreated = self._ask(self._assignment.recreated, known)
         begun = {
             partition: topic
             for partition, topic in recreated.items()
             if self._seek(consumer, TopicPartition(*partition, OFFSET_BEGINNING))
         }
         if begun:
-            self._commits.epochs.forget(begun)
-            self._ask(self._intake.restart, begun)
+            self._commits.forget(begun)
+            self._ask(self._assignment.restart, begun)
         self._topics_now = known
 
-    def _tell_readings(self, consumer: Consumer) -> None:
-        """Call it when everything that was polled has been accepted: never in a callback of a poll."""
-        self._ask(self._intake.have_read, readings_of(consumer, self._assigned))
+    def _report_readings(self, consumer: Consumer) -> None:
+        """All polled records must have been accepted: never call it in a callback of a poll."""
+        self._ask(self._assignment.have_read, readings_of(consumer, self._assigned))
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        # Also when our membership has ended (ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID) there is nothing to do but say so:
-        # the broker has kept the commit out, and librdkafka calls `_on_lost` and joins anew. STALE_MEMBER_EPOCH is no
-        # end: the next heartbeat brings the new epoch, and the next tick commits with it; FENCED ones come to
-        # `_on_lost` by the heartbeat.
+        # When our membership has ended (ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID) it is enough to report it: the broker
+        # has refused the commit, and librdkafka calls `_on_lost` and joins again. After STALE_MEMBER_EPOCH the next
+        # heartbeat brings the new epoch, and the next commit uses it. A heartbeat brings FENCED errors to `_on_lost`.
         refused = [f"{p.topic}/{p.partition}: {p.error.str()}" for p in partitions if p.error is not None]
         if too_large := [p for p in partitions if is_too_large(error) or is_too_large(p.error)]:
             self._tell(KafkaTrouble("offset.metadata.max.bytes of the broker is small: commits are made shorter"))
-            self._ask(self._intake.shorten_commits, [commit for _, commit in commits_of(too_large)])
+            self._ask(self._assignment.shorten_commits, [commit for _, commit in commits_of(too_large)])
         elif error is not None or refused:
             self._tell(CommitFailed(error.str() if error is not None else "; ".join(refused)))
         else:
-            self._ask(self._intake.committed, commits_of(partitions))
+            self._ask(self._assignment.committed, commits_of(partitions))
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._topics_now = topics = self._identities.ask(self._topics)
         known = self._committed(consumer, partitions)
-        self._commits.epochs.start(known)
+        self._commits.start(known)
         committed = {Partition(p.topic, p.partition): committable_of(p) for p in known}
         self._assigned |= committed.keys()
-        recreated = self._ask(self._intake.assigned, committed, topics)
-        self._commits.epochs.forget(recreated)
+        recreated = self._ask(self._assignment.assigned, committed, topics)
+        self._commits.forget(recreated)
         self._begin(consumer, known, recreated)
         self._take_part(active=True)  # with the classic protocol also when there is no partition for us
 
@@ -253,7 +254,7 @@ class KafkaConsumer:
                 self._seek(consumer, start)
 
     def _committed(self, consumer: Consumer, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """The group's commits. Nothing can be read before Kafka tells them, so they are worth waiting for."""
+        """The group's commits. Nothing can be read before Kafka tells them, so this waits for them."""
         until = time.monotonic() + _OFFSETS_SECS
         while True:
             try:
@@ -261,7 +262,7 @@ class KafkaConsumer:
             except KafkaException as error:
                 self._tell(KafkaTrouble(f"the group's committed offsets could not be read: {error.args[0].str()}"))
             if time.monotonic() >= until or self._stopping.wait(1.0):
-                # The consumer itself will find the offsets; their metadata stays unknown.
+                # The consumer itself finds the offsets; their metadata stays unknown.
                 return partitions
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -269,30 +270,30 @@ class KafkaConsumer:
         commits = self._drain(gone) | {p: self._last.pop(p) for p in gone & self._last.keys()}
         self._assigned -= gone
         self._resume_leaving(consumer, gone)
-        error = self._commits.now(consumer, commits)
+        error = self._commits.commit_sync(consumer, commits)
         if error is not None:
             self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))
 
     def _give_back_all(self, consumer: Consumer) -> None:
         """Drain everything and commit it before leaving: close() ends the membership, and commits with it."""
-        self._tell_readings(consumer)
+        self._report_readings(consumer)
         self._last = self._drain(self._assigned)
         deadline = time.monotonic() + LAST_COMMIT_SECS
-        while (error := self._commits.now(consumer, self._last)) is not None:
+        while (error := self._commits.commit_sync(consumer, self._last)) is not None:
             if time.monotonic() >= deadline:
                 self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))
                 break
-            # A rebalance in flight refuses commits and goes on only while we poll. What comes is not ours to begin;
-            # partitions that are taken from us meanwhile leave `_last` in their callback.
+            # During a rebalance Kafka refuses commits, and the rebalance goes on only while we poll. Records
+            # that arrive are ignored. Partitions that are revoked meanwhile leave `_last` in their callback.
             consumer.poll(_POLL_SECS)
         self._last = {}
 
     def _drain(self, partitions: set[Partition]) -> dict[Partition, Committable]:
-        work = self._intake.revoked(set(partitions), deadline_secs=self._drain_secs)
+        work = self._assignment.revoked(set(partitions), deadline_secs=self._drain_secs)
         return dict(asyncio.run_coroutine_threadsafe(work, self._loop).result())
 
     def _resume_leaving(self, consumer: Consumer, gone: set[Partition]) -> None:
-        """Librdkafka keeps a partition paused across a rebalance: without this it would come back paused."""
+        """Resume partitions that leave: librdkafka would keep them paused, also when they come back."""
         consumer.resume([TopicPartition(*p) for p in self._paused & gone])
         self._paused -= gone
 
@@ -301,26 +302,26 @@ class KafkaConsumer:
         self._assigned -= gone
         self._resume_leaving(consumer, gone)
         self._last = {p: commit for p, commit in self._last.items() if p not in gone}
-        self._ask(self._intake.lost, gone)
+        self._ask(self._assignment.lost, gone)
         self._take_part(active=False)
 
     def _on_statistics(self, text: str) -> None:
         group = self._keeper(text)["cgrp"]
         if group["state"] != "up":
             self._take_part(active=False)
-        elif group["join_state"] == "steady" or self._options.kafka.group_protocol == "consumer":
-            # KIP-848 has no state between asking for partitions and having some: who is in touch takes part.
+        elif group["join_state"] == "steady" or self._profile.kafka.group_protocol == "consumer":
+            # KIP-848 has no state between asking for partitions and having some: a member in touch takes part.
             self._take_part(active=True)
 
     def _take_part(self, *, active: bool) -> None:
         if active != self._active:
             self._active = active
-            self._tell(Membership(self._options.group_id, active))
+            self._tell(Membership(self._profile.group_id, active))
 
     def _on_error(self, error: KafkaError, where: str = "") -> None:
-        if error.fatal() or error.code() in _HOPELESS:
+        if is_hopeless(error):
             self._fatal = error
-        elif error.code() not in _HARMLESS:
+        elif not is_harmless(error):
             self._tell(KafkaTrouble(where + error.str()))
 
     def _ask(self, question: Callable[..., _T], *arguments: object) -> _T:
@@ -338,28 +339,3 @@ class KafkaConsumer:
 
     def _tell(self, signal: Signal) -> None:
         self._loop.call_soon_threadsafe(self._observe, signal)
-
-
-_HARMLESS: Final = frozenset({KafkaError._PARTITION_EOF})  # noqa: SLF001 - librdkafka's own name
-_HOPELESS: Final = frozenset(
-    {
-        KafkaError.GROUP_AUTHORIZATION_FAILED,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError._AUTHENTICATION,  # noqa: SLF001 - librdkafka's own name
-        KafkaError.UNSUPPORTED_VERSION,
-        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - librdkafka's own name; comes where the operator asks for it
-        # What is fatal to a consumer comes as this, in an error that is not `fatal()`; its text says what it is:
-        # another member has our group.instance.id, for one.
-        KafkaError._FATAL,  # noqa: SLF001 - librdkafka's own name
-    }
-)
-
-
-def _hopeless(error: KafkaError) -> str:
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001 - librdkafka's own name
-        return (
-            f"there is no offset to begin at, and kafka.client sets auto.offset.reset to error: {error.str()}; "
-            "`pushrail-stream replay offsets` sets one"
-        )
-    return f"Kafka refuses this consumer for good: {error.str()}"

@@ -1,4 +1,4 @@
-"""Destination documents on a compacted topic, keyed by destination id: all there are first, then what changes."""
+"""Destination documents on a compacted topic, keyed by destination id: first all that there are, then every change."""
 
 from __future__ import annotations
 
@@ -12,66 +12,52 @@ from typing import Final, Self, final
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pushrail_stream.blocking import in_daemon_thread
-from pushrail_stream.core.offsets import was_recreated
-from pushrail_stream.core.record import TopicIdentity
-from pushrail_stream.errors import OperatorError, TopicRecreated
-from pushrail_stream.kafka.admin import retry_while_settling
-from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.topic_ids import TopicIdentities
+from pushrail_stream.errors import TopicRecreated
+from pushrail_stream.kafka import client_properties
+from pushrail_stream.kafka.admin import bounds_of, partitions_of, retry_while_settling
+from pushrail_stream.kafka.errors import OUT_OF_REACH, cannot_be_read
+from pushrail_stream.kafka.topic_ids import RecreationWatch
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.ports.pipeline import Publisher
+from pushrail_stream.settings import KafkaSettings
 
 _BATCH: Final = 500
 _POLL_SECS: Final = 0.2
-_TIMEOUT_SECS: Final = 15.0
 _FETCH_WAIT_MS: Final = 500
 ASKED_OFTEN_MS: Final = 10
-"""Of ``fetch_wait_ms``, for those who ask for the end again and again: a rotation does for every document."""
-_LOOK_SECS: Final = 2.0
-"""How often to ask whether the topic was created again meanwhile."""
+"""The ``fetch_wait_ms`` for callers that ask for the end again and again, as a rotation does for every document."""
+_IDENTITY_SECS: Final = 2.0
+"""Time between two questions whether the topic was created again."""
 _CLOSE_SECS: Final = 1.0
-"""Seconds that the consumer gets to close. It has no group to leave, and an idle one needs milliseconds."""
+"""Longest wait for the consumer to close. It has no group to leave, and an idle one needs milliseconds."""
 _SILENCE_SECS: Final = 60.0
-"""Until reading to the end is given up when nothing comes, be it that a broker is away."""
-_PASSING: Final = frozenset(
-    {
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError._TRANSPORT,  # noqa: SLF001 - librdkafka's own codes are named so
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
-    }
-)
-"""What librdkafka mends by itself beside what it calls retriable."""
+"""Time without a record, although more must come, after which reading to the end fails."""
 
 
 @final
 class TopicDocuments:
     """Every worker reads the whole topic for itself: no group, no commits. Implements `ports.DocumentSource`."""
 
-    def __init__(self, options: KafkaOptions, topic: str, *, fetch_wait_ms: int = _FETCH_WAIT_MS) -> None:
-        """``fetch_wait_ms``: how long the broker waits for news. Where a partition ends is answered after that."""
+    def __init__(self, kafka: KafkaSettings, topic: str, *, fetch_wait_ms: int = _FETCH_WAIT_MS) -> None:
+        """``fetch_wait_ms``: how long the broker waits for news. The end of a partition is answered after that."""
         self._topic = topic
-        self._servers = options.bootstrap_servers
+        self._kafka = kafka
         self._trouble = "nothing comes"
-        self._consumer = Consumer(
-            options.reader(f"{options.group_id}.registry", {"fetch.wait.max.ms": fetch_wait_ms})
-            | {"error_cb": self._note}  # the events' consumer tells of a broker that is away
-        )
+        properties = client_properties.reader(kafka, f"{kafka.group_id}.registry", {"fetch.wait.max.ms": fetch_wait_ms})
+        # The events' consumer reports a broker that is away.
+        self._consumer = Consumer(properties | {"error_cb": self._note})
         self._closing = threading.Event()
         self._started = False
         self._partitions: list[int] = []
-        self._identities = TopicIdentities(options)
-        self._identity: TopicIdentity | None = None
-        self._look_at = 0.0
+        self._watch = RecreationWatch(kafka, topic, _IDENTITY_SECS)
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, options: KafkaOptions, topic: str, *, fetch_wait_ms: int = _FETCH_WAIT_MS
-    ) -> AsyncIterator[Self]:  # fmt: skip
+        cls, kafka: KafkaSettings, topic: str, *, fetch_wait_ms: int = _FETCH_WAIT_MS
+    ) -> AsyncIterator[Self]:
         """Ready to read until the block ends."""
-        documents = cls(options, topic, fetch_wait_ms=fetch_wait_ms)
+        documents = cls(kafka, topic, fetch_wait_ms=fetch_wait_ms)
         try:
             yield documents
         finally:
@@ -82,7 +68,7 @@ class TopicDocuments:
                     await in_daemon_thread(documents._consumer.close)
 
     async def changes(self) -> Sequence[DocumentChange]:
-        """Every document there is the first time, later what has changed; waits until something has.
+        """Every document the first time, later those that have changed; waits until one has.
 
         Raises `OperatorError` when the topic cannot be read, for now or for good, and `TopicRecreated` when it was
         created again: then the next call brings every document that the new topic holds. Documents that it does not
@@ -95,50 +81,36 @@ class TopicDocuments:
         return [change for change in changes if change.content is not None]
 
     async def catch_up(self) -> Sequence[DocumentChange]:
-        """What has changed up to now, the last of each document, without waiting for more; raises `OperatorError`."""
+        """The last change of each document up to now, without waiting for more; raises `OperatorError`."""
         return await in_daemon_thread(self._read_to_end)
 
     def _read_to_end(self) -> list[DocumentChange]:
         latest: dict[str, DocumentChange] = {}
         with self._failing():
-            self._look()
+            self._check_topic()
             ends = retry_while_settling(self._ends)
             give_up_at = time.monotonic() + _SILENCE_SECS
             while any(self._position(number) < end for number, end in ends.items()) and not self._closing.is_set():
-                self._look()
+                self._check_topic()
                 changes = self._read()
                 if changes:
                     give_up_at = time.monotonic() + _SILENCE_SECS
                 elif time.monotonic() > give_up_at:
-                    raise self._failed(self._trouble)
+                    raise cannot_be_read(self._topic, self._kafka, self._trouble)
                 latest |= {change.name: change for change in changes}
         return list(latest.values())
 
     def _ends(self) -> dict[int, int]:
-        """End offsets of the partitions that hold something; all are assigned the first time."""
+        """End offsets of the partitions that hold something; the first call assigns all partitions."""
         if not self._partitions:
-            known = self._consumer.list_topics(self._topic, timeout=_TIMEOUT_SECS).topics[self._topic]
-            if known.error is not None:
-                raise KafkaException(known.error)
-            self._partitions = list(known.partitions)
+            self._partitions = partitions_of(self._consumer, self._topic)
             self._consumer.assign([TopicPartition(self._topic, n, OFFSET_BEGINNING) for n in self._partitions])
-        ends = {}
-        for number in self._partitions:
-            first, end = self._consumer.get_watermark_offsets(
-                TopicPartition(self._topic, number), timeout=_TIMEOUT_SECS
-            )
-            if end > first:
-                ends[number] = end
-        return ends
+        bounds = {number: bounds_of(self._consumer, self._topic, number) for number in self._partitions}
+        return {number: end for number, (first, end) in bounds.items() if end > first}
 
-    def _look(self) -> None:
+    def _check_topic(self) -> None:
         """Raise `TopicRecreated` when the topic was created again; the next call begins anew."""
-        if time.monotonic() < self._look_at:
-            return
-        self._look_at = time.monotonic() + _LOOK_SECS
-        before, now = self._identity, self._identities.ask([self._topic]).get(self._topic)
-        self._identity = now or before
-        if was_recreated(before, now):
+        if self._watch.is_due() and self._watch.was_recreated():
             self._started, self._partitions = False, []
             raise TopicRecreated(
                 f"{self._topic} was deleted and created again: it is read from its beginning, and documents that it "
@@ -146,14 +118,14 @@ class TopicDocuments:
             )
 
     def _position(self, number: int) -> int:
-        # The consumer's own position, past what compaction and transactions left out.
+        # The consumer's own position also passes offsets that compaction and transactions left without a record.
         [position] = self._consumer.position([TopicPartition(self._topic, number)])
         return int(position.offset)
 
     def _next(self) -> list[DocumentChange]:
         with self._failing():
             while not self._closing.is_set():
-                self._look()
+                self._check_topic()
                 if changes := self._read():
                     return changes
         return []
@@ -162,12 +134,12 @@ class TopicDocuments:
         first = self._consumer.poll(_POLL_SECS)
         if first is None:
             return []
-        # What is there besides: a full reading would wait for more until its time is over.
+        # With a time-out, consume() would wait until it has a full batch or the time is over.
         messages = [first, *self._consumer.consume(_BATCH, 0)]
         changes = [_change(message) for message in messages if message.error() is None]
         for error in filter(None, (message.error() for message in messages)):
             self._note(error)
-            if not changes and not error.retriable() and error.code() not in _PASSING:
+            if not changes and not error.retriable() and error.code() not in OUT_OF_REACH:
                 raise KafkaException(error)
         return changes
 
@@ -179,10 +151,7 @@ class TopicDocuments:
         try:
             yield
         except KafkaException as error:
-            raise self._failed(error.args[0].str()) from error
-
-    def _failed(self, reason: str) -> OperatorError:
-        return OperatorError(f"{self._topic} cannot be read at {self._servers}: {reason}")
+            raise cannot_be_read(self._topic, self._kafka, error) from error
 
 
 @final
@@ -196,7 +165,7 @@ class TopicStore:
         self._now: dict[str, bytes] = {}
 
     async def everything(self) -> Sequence[DocumentChange]:
-        """Every document there is."""
+        """Every document."""
         await self._catch_up()
         return [DocumentChange(name, content) for name, content in self._now.items()]
 

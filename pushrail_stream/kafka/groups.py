@@ -1,4 +1,4 @@
-"""Consumer groups from outside: who is in one, what it has committed, and moving that."""
+"""Consumer groups seen from outside: their members, their commits, and how to move these."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from confluent_kafka.admin import AdminClient
 from pushrail_stream.core.offsets import Committable, topic_of, was_recreated
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.admin import offsets_for_time, retry_while_settling
-from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka import client_properties
+from pushrail_stream.kafka.admin import bounds_of, offsets_for_time, partitions_of, retry_while_settling
 from pushrail_stream.kafka.topic_ids import TopicIdentities
+from pushrail_stream.settings import KafkaSettings
 
 _TIMEOUT_SECS: Final = 15.0
 _INACTIVE: Final = frozenset({ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})
@@ -47,20 +48,20 @@ class Shift(NamedTuple):
         return max(self.old or 0, self.first) - self.new
 
 
-def committed_by(options: KafkaOptions, group_id: str, topic: str) -> dict[int, Committable]:
+def committed_by(kafka: KafkaSettings, group_id: str, topic: str) -> dict[int, Committable]:
     """A group's commits by partition; where it has none, offset 0. Raises `OperatorError`.
 
     Commits for an earlier topic of that name do not count, and neither does metadata of another topic.
     """
-    consumer = Consumer(options.reader(group_id, {}))
+    consumer = Consumer(client_properties.reader(kafka, group_id, {}))
     try:
-        wanted = [TopicPartition(topic, n) for n in _partitions(consumer, topic)]
+        wanted = [TopicPartition(topic, n) for n in partitions_of(consumer, topic)]
         found = retry_while_settling(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
     except KafkaException as error:
-        raise _failed(options, error) from error
+        raise _failed(kafka, error) from error
     finally:
         consumer.close()
-    now = TopicIdentities(options).ask([topic]).get(topic)
+    now = TopicIdentities(kafka).ask([topic]).get(topic)
     return {p.partition: _meaning(Committable(max(p.offset, 0), p.metadata or ""), now) for p in found}
 
 
@@ -71,40 +72,40 @@ def _meaning(committed: Committable, topic: TopicIdentity | None) -> Committable
     return committed if then == topic else Committable(committed.offset, "")
 
 
-def members_of(options: KafkaOptions, group_id: str) -> list[str]:
+def members_of(kafka: KafkaSettings, group_id: str) -> list[str]:
     """The clients that are in the group; empty when it is inactive or unknown. Raises `OperatorError`."""
-    admin = AdminClient(options.admin())
+    admin = AdminClient(client_properties.admin(kafka))
     try:
         [described] = admin.describe_consumer_groups([group_id], request_timeout=_TIMEOUT_SECS).values()
         group = described.result()
     except KafkaException as error:
-        raise _failed(options, error) from error
+        raise _failed(kafka, error) from error
     if group.state in _INACTIVE:
         return []
     return [f"{member.client_id} at {member.host}" for member in group.members] or [str(group.state)]
 
 
 def plan_shift(
-    options: KafkaOptions, group_id: str, topic: str, target: Target, partition: int | None = None
+    kafka: KafkaSettings, group_id: str, topic: str, target: Target, partition: int | None = None
 ) -> list[Shift]:
     """What moving the group to ``target`` would mean, for each partition or for one. Raises `OperatorError`."""
-    consumer = Consumer(options.reader(group_id, {}))
+    consumer = Consumer(client_properties.reader(kafka, group_id, {}))
     try:
-        numbers = [n for n in _partitions(consumer, topic) if partition in {None, n}]
-        bounds = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=_TIMEOUT_SECS) for n in numbers}
+        numbers = [n for n in partitions_of(consumer, topic) if partition in {None, n}]
+        bounds = {n: bounds_of(consumer, topic, n) for n in numbers}
         old = {
             p.partition: p.offset if p.offset >= 0 else None
             for p in consumer.committed([TopicPartition(topic, n) for n in numbers], timeout=_TIMEOUT_SECS)
         }
         new = _resolve(consumer, topic, target, bounds)
     except KafkaException as error:
-        raise _failed(options, error) from error
+        raise _failed(kafka, error) from error
     finally:
         consumer.close()
     return [Shift(n, old[n], min(max(new[n], low), high), low, high) for n, (low, high) in sorted(bounds.items())]
 
 
-def move_group(options: KafkaOptions, group_id: str, topic: str, shifts: list[Shift]) -> None:
+def move_group(kafka: KafkaSettings, group_id: str, topic: str, shifts: list[Shift]) -> None:
     """Commit the new offsets. Raises `OperatorError`, also when a member has joined meanwhile.
 
     A partition that stays where it is, is left alone: the map of what is settled above it would be lost.
@@ -112,22 +113,15 @@ def move_group(options: KafkaOptions, group_id: str, topic: str, shifts: list[Sh
     wanted = [TopicPartition(topic, shift.partition, shift.new) for shift in shifts if shift.new != shift.old]
     if not wanted:
         return
-    admin = AdminClient(options.admin())
+    admin = AdminClient(client_properties.admin(kafka))
     request = ConsumerGroupTopicPartitions(group_id, wanted)
     try:
         [altered] = admin.alter_consumer_group_offsets([request], request_timeout=_TIMEOUT_SECS).values()
         refused = [p.error for p in altered.result().topic_partitions if p.error is not None]
     except KafkaException as error:
-        raise _failed(options, error) from error
+        raise _failed(kafka, error) from error
     if refused:
         raise OperatorError(f"group {group_id} could not be moved: {refused[0].str()}")
-
-
-def _partitions(consumer: Consumer, topic: str) -> list[int]:
-    known = consumer.list_topics(topic, timeout=_TIMEOUT_SECS).topics[topic]
-    if known.error is not None:
-        raise KafkaException(known.error)
-    return list(known.partitions)
 
 
 def _resolve(consumer: Consumer, topic: str, target: Target, bounds: Mapping[int, tuple[int, int]]) -> dict[int, int]:
@@ -140,6 +134,6 @@ def _resolve(consumer: Consumer, topic: str, target: Target, bounds: Mapping[int
     return {n: low if target == "earliest" else high for n, (low, high) in bounds.items()}
 
 
-def _failed(options: KafkaOptions, error: KafkaException) -> OperatorError:
+def _failed(kafka: KafkaSettings, error: KafkaException) -> OperatorError:
     reason: Any = error.args[0]
-    return OperatorError(f"Kafka refuses, or cannot be reached at {options.bootstrap_servers}: {reason.str()}")
+    return OperatorError(f"Kafka refuses, or cannot be reached at {kafka.bootstrap_servers}: {reason.str()}")

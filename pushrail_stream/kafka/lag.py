@@ -1,19 +1,19 @@
-"""Where partitions end, asked now and then: a consumer that pauses a partition does not learn that it grows."""
+"""Watermarks of partitions, asked for now and then: a consumer that pauses a partition does not learn that it grows."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import asynccontextmanager
-from typing import Final, Self, final
+from typing import Final, final
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.record import Partition
-from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka import client_properties
+from pushrail_stream.settings import KafkaSettings
 
 _EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -23,20 +23,14 @@ _TIMEOUT_SECS: Final = 3.0
 
 @final
 class Watermarks:
-    """First and end offsets of partitions, some ten seconds old at most: what Kafka does not answer is not known."""
+    """First and end offsets of partitions, ten seconds old at most; those that Kafka does not tell are unknown."""
 
-    def __init__(self, client: AdminClient) -> None:
-        self._client = client
+    def __init__(self, kafka: KafkaSettings) -> None:
+        # With its default, the client would ask a partition's former leader for a quarter of an hour.
+        fresh = client_properties.admin(kafka, {"metadata.max.age.ms": round(_PERIOD_SECS * 1000)})
+        self._client = AdminClient(fresh)
         self._first: dict[Partition, int] = {}
         self._end: dict[Partition, int] = {}
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, options: KafkaOptions) -> AsyncIterator[Self]:
-        """Ready to ask."""
-        # Of itself it would for a quarter of an hour go on asking who led a partition before.
-        fresh = options.admin({"metadata.max.age.ms": round(_PERIOD_SECS * 1000)})
-        yield cls(AdminClient(fresh | {"error_cb": lambda _error: None}))
 
     async def keep(self, partitions: Callable[[], Sequence[Partition]]) -> None:
         """Ask about these partitions again and again until cancelled."""
@@ -49,7 +43,7 @@ class Watermarks:
             await asyncio.sleep(_PERIOD_SECS if wanted else 1)
 
     def lag(self, partition: Partition, committed: int | None) -> int | None:
-        """Records above the committed offset, or of the whole partition where none is committed; None: not known."""
+        """Records above the committed offset, or of the whole partition if none is committed; None while unknown."""
         end, start = self._end.get(partition), self._first.get(partition) if committed is None else committed
         return None if end is None or start is None else max(0, end - start)
 
@@ -65,5 +59,5 @@ class Watermarks:
             try:
                 found[Partition(partition.topic, partition.partition)] = int(future.result(2 * _TIMEOUT_SECS).offset)
             except (KafkaException, TimeoutError):
-                continue  # asked again soon
+                continue  # the next round asks again
         return found

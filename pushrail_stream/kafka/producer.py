@@ -1,4 +1,4 @@
-"""The producers: one for records that must not be lost, one for the attempts log that must not hold anybody up."""
+"""Producers of a worker: one for records that must not be lost, one for the attempts log, which delays nothing."""
 
 from __future__ import annotations
 
@@ -7,44 +7,39 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final, Self, final
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from pushrail_stream.core.record import Headers
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.polling import Polling, being_polled, callbacks, cannot_go_on
-from pushrail_stream.kafka.reports import resolve
-from pushrail_stream.kafka.statistics import StatisticsKeeper
+from pushrail_stream.kafka import client_properties
+from pushrail_stream.kafka.polled_producer import PolledProducer, cannot_go_on, resolve
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import PublishError
+from pushrail_stream.settings import KafkaSettings
 
 FLUSH_SECS: Final = 5.0
-"""How long a log that ends waits for what it was given last. Of other records somebody awaits each, or gave it up."""
+"""Longest wait, at the end, for attempt records that Kafka has not acknowledged. No caller waits for them otherwise."""
 
 
 @final
 class KafkaPublisher:
     """Implements `ports.Publisher`: idempotent, ``acks=all``, done on the broker's acknowledgement."""
 
-    def __init__(self, producer: Producer, polling: Polling, keeper: StatisticsKeeper) -> None:
-        self._producer = producer
-        self._polling = polling
-        self._keeper = keeper
+    def __init__(self, polled: PolledProducer) -> None:
+        self._polled = polled
         self._loop = asyncio.get_running_loop()
 
     @property
     def statistics(self) -> ClientStatistics:
         """The newest."""
-        return self._keeper.newest
+        return self._polled.statistics
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, options: KafkaOptions) -> AsyncIterator[Self]:
-        """A publisher whose reports are fetched by a thread of its own until the block ends."""
-        keeper = StatisticsKeeper()
-        producer = Producer(options.producer() | callbacks(keeper))
-        async with being_polled(producer) as polling:
-            yield cls(producer, polling, keeper)
+    async def open(cls, kafka: KafkaSettings) -> AsyncIterator[Self]:
+        """Ready to publish until the block ends."""
+        async with PolledProducer.open(client_properties.copies_producer(kafka)) as polled:
+            yield cls(polled)
 
     async def publish(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
         """Return once Kafka acknowledged the record; raise `PublishError` when it did not.
@@ -58,7 +53,7 @@ class KafkaPublisher:
             self._loop.call_soon_threadsafe(resolve, acknowledged, failure)
 
         try:
-            self._producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
+            self._polled.producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
         except BufferError as error:
             raise PublishError(f"{topic}: the producer's queue is full") from error
         except KafkaException as error:
@@ -66,58 +61,54 @@ class KafkaPublisher:
         await acknowledged
 
     def _failure(self, topic: str, error: KafkaError) -> OperatorError | PublishError:
-        if self._polling.fatal or error.code() == KafkaError._FATAL:  # noqa: SLF001 - librdkafka's own name
-            return cannot_go_on(self._polling.fatal or error.str())
+        if self._polled.fatal or error.code() == KafkaError._FATAL:  # noqa: SLF001 - librdkafka's own name
+            return cannot_go_on(self._polled.fatal or error.str())
         advice = f"; raise max.message.bytes of {topic}" if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ""
         return PublishError(f"{topic}: {error.str()}{advice}")
 
 
 @final
 class KafkaLog:
-    """Fire and forget: appends to a topic; what cannot be written is counted in ``lost`` and never waited for."""
+    """Appends to a topic without waiting; records that cannot be written are counted in ``lost``."""
 
-    def __init__(self, producer: Producer, topic: str, keeper: StatisticsKeeper) -> None:
-        self._producer = producer
+    def __init__(self, topic: str) -> None:
         self._topic = topic
-        self._keeper = keeper
         # Each is counted in one thread alone.
         self._refused = 0
         self._failed = 0
+        self._polled: PolledProducer
 
     @property
     def lost(self) -> int:
-        """Records that were not written; what was cut off at the end, without an answer, is among them."""
+        """Records that were not written, with those that the end cut off before their report came."""
         return self._refused + self._failed
 
     @property
     def statistics(self) -> ClientStatistics:
         """The newest."""
-        return self._keeper.newest
+        return self._polled.statistics
 
     @property
     def backlog(self) -> int:
         """Records that Kafka has not acknowledged."""
-        return len(self._producer)
+        return self._polled.waiting
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, options: KafkaOptions, topic: str) -> AsyncIterator[Self]:
-        """A log with a producer of its own, so that it never stands in a dead letter's way."""
-        log: Self
-        keeper = StatisticsKeeper()
-
-        def report(error: KafkaError | None, _message: Message) -> None:
-            if error is not None:
-                log._failed += 1
-
-        producer = Producer(options.log() | callbacks(keeper) | {"on_delivery": report})
-        log = cls(producer, topic, keeper)
-        async with being_polled(producer, FLUSH_SECS):
+    async def open(cls, kafka: KafkaSettings, topic: str) -> AsyncIterator[Self]:
+        """A log with a producer of its own, so that it never delays a dead letter."""
+        log = cls(topic)
+        properties = client_properties.log_producer(kafka) | {"on_delivery": log._report}
+        async with PolledProducer.open(properties, FLUSH_SECS) as log._polled:
             yield log
 
     def append(self, key: bytes, value: bytes) -> None:
         """Write one record when it can be written."""
         try:
-            self._producer.produce(self._topic, value, key)
+            self._polled.producer.produce(self._topic, value, key)
         except (BufferError, KafkaException):
             self._refused += 1
+
+    def _report(self, error: KafkaError | None, _message: Message) -> None:
+        if error is not None:
+            self._failed += 1

@@ -11,11 +11,12 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pushrail_stream.core.record import Headers
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka import client_properties
+from pushrail_stream.kafka.errors import FENCED
 from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.settings import KafkaSettings
 
 _TIMEOUT_SECS: Final = 30.0
-_FENCED: Final = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})  # noqa: SLF001
 _REPLACED: Final = "another replay has been started meanwhile: this one ends here"
 
 
@@ -23,37 +24,37 @@ _REPLACED: Final = "another replay has been started meanwhile: this one ends her
 class ReplayJournal:
     """One at a time in an installation: whoever opens it shuts out who had it before, dead or alive."""
 
-    def __init__(self, producer: Producer, options: KafkaOptions, topic: str) -> None:
+    def __init__(self, producer: Producer, kafka: KafkaSettings, topic: str) -> None:
         self._producer = producer
-        self._options = options
+        self._kafka = kafka
         self._topic = topic
 
     @classmethod
     @contextmanager
-    def open(cls, options: KafkaOptions, topic: str, *, role: str = "replay") -> Iterator[Self]:
+    def open(cls, kafka: KafkaSettings, topic: str, *, role: str = "replay") -> Iterator[Self]:
         """Ready to write. A transaction that a dead journal left open is undone. Raises `OperatorError`.
 
         A new journal ends the one before of the same ``role``, and of no other.
         """
-        transactional_id = f"{options.group_id}.{role}"
-        producer = Producer(options.transactions(transactional_id) | {"error_cb": lambda _error: None})
+        transactional_id = f"{kafka.group_id}.{role}"
+        producer = Producer(client_properties.transactions_producer(kafka, transactional_id))
         try:
             producer.init_transactions(_TIMEOUT_SECS)
         except KafkaException as error:
             raise OperatorError(
-                f"no transaction can be begun at {options.bootstrap_servers}: {error.args[0].str()}"
+                f"no transaction can be begun at {kafka.bootstrap_servers}: {error.args[0].str()}"
             ) from error
-        yield cls(producer, options, topic)
+        yield cls(producer, kafka, topic)
 
     def marks(self) -> dict[str, bytes]:
         """Everything that is marked, by key. Raises `OperatorError`, also where there is no such topic."""
-        return self.read(self._options, self._topic)
+        return self.read(self._kafka, self._topic)
 
     @staticmethod
-    def read(options: KafkaOptions, topic: str) -> dict[str, bytes]:
+    def read(kafka: KafkaSettings, topic: str) -> dict[str, bytes]:
         """The same for somebody who writes nothing, and so shuts nobody out."""
         found: dict[str, bytes] = {}
-        with Scan(options, topic) as scan:
+        with Scan(kafka, topic) as scan:
             for batch in scan:
                 for record in batch:
                     if record.value is not None:
@@ -103,7 +104,7 @@ class ReplayJournal:
         """Abort, and say so."""
         self._abort()
         reason: KafkaError = error.args[0]
-        if reason.code() in _FENCED:
+        if reason.code() in FENCED:
             return OperatorError(f"{_REPLACED}, and nothing of its last transaction was written")
         return OperatorError(f"a transaction failed, nothing of it was written: {reason.str()}")
 
@@ -123,7 +124,7 @@ class ReplayJournal:
 
 def _unknown(reason: KafkaError) -> OperatorError:
     """Whether a transaction was committed cannot be told here; the next replay finds it committed or undone."""
-    if reason.code() in _FENCED:
+    if reason.code() in FENCED:
         return OperatorError(_REPLACED)
     return OperatorError(
         f"whether the last transaction was committed is not known ({reason.str()}): "

@@ -1,8 +1,9 @@
-"""Which topic a name means now. A topic that is deleted and created again keeps its name and gets another id."""
+"""Ids of topics: a topic that is deleted and created again keeps its name and gets another id."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping
 from typing import Final, final
 
@@ -10,13 +11,15 @@ from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.core.offsets import was_recreated
 from pushrail_stream.core.record import TopicIdentity
-from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka import client_properties
+from pushrail_stream.settings import KafkaSettings
 
 _PERIOD_SECS: Final = 2.0
-"""How often the ids are asked for. Until a new one is known, the records of the old and the new topic are mixed up."""
+"""Time between two questions. Until a new id is known, the records of the old and the new topic are mixed up."""
 _TIMEOUT_SECS: Final = 3.0
-"""How long an assignment waits for the answer at most."""
+"""Longest wait of an assignment for the answer."""
 _URL_SAFE: Final = str.maketrans("+/", "-_")
 """Kafka's tools print ids in the URL-safe alphabet, librdkafka in the other one."""
 _NO_ID: Final = "A" * 22
@@ -25,13 +28,13 @@ _NO_ID: Final = "A" * 22
 
 @final
 class TopicIdentities:
-    """The newest identities of topics. May be asked from several threads.
+    """The newest identities of topics. Several threads may ask.
 
-    A cluster that tells no ids (Kafka before 2.8, librdkafka's built-in one) leaves them all unknown.
+    In a cluster that tells no ids (Kafka before 2.8, librdkafka's built-in one) all stay unknown.
     """
 
-    def __init__(self, options: KafkaOptions) -> None:
-        self._admin = AdminClient(options.admin() | {"error_cb": lambda _error: None})
+    def __init__(self, kafka: KafkaSettings) -> None:
+        self._admin = AdminClient(client_properties.admin(kafka))
         self._cluster_id: str | None = None
         self._known: dict[str, TopicIdentity] = {}
         self._earlier: set[TopicIdentity] = set()
@@ -42,7 +45,7 @@ class TopicIdentities:
         return self._known
 
     def ask(self, topics: Collection[str]) -> Mapping[str, TopicIdentity]:
-        """Ask Kafka about these topics; the identities that are known. Takes seconds at most, and raises nothing."""
+        """Ask Kafka about these topics; the identities that are known. It takes seconds at most and raises nothing."""
         if self._can_answer():
             asked = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=_TIMEOUT_SECS)
             for name, answer in asked.items():
@@ -79,3 +82,38 @@ class TopicIdentities:
             if known is not None:
                 self._earlier.add(known)
             self._known[name] = identity
+
+
+@final
+class RecreationWatch:
+    """Notices that a topic was deleted and created again while it is being read."""
+
+    def __init__(self, kafka: KafkaSettings, topic: str, period_secs: float) -> None:
+        self._identities = TopicIdentities(kafka)
+        self._topic = topic
+        self._period_secs = period_secs
+        self._next_at = float("-inf")
+        self.topics: Mapping[str, TopicIdentity] = {}
+        """The topic's identity by its name, if it is known."""
+
+    @property
+    def topic_id(self) -> str | None:
+        """The id of the topic; None if Kafka does not tell it."""
+        identity = self.topics.get(self._topic)
+        return None if identity is None else identity.topic_id
+
+    def is_due(self) -> bool:
+        """Whether the last question is a period ago."""
+        return time.monotonic() >= self._next_at
+
+    def was_recreated(self) -> bool:
+        """Ask, and say whether the topic is another one than before. It takes seconds at most and raises nothing."""
+        self._next_at = time.monotonic() + self._period_secs
+        before, self.topics = self.topics, self._identities.ask([self._topic])
+        return was_recreated(before.get(self._topic), self.topics.get(self._topic))
+
+
+def topic_id(kafka: KafkaSettings, name: str) -> str | None:
+    """Kafka's id of the topic, which tells it from an earlier one of its name; None if Kafka does not tell it."""
+    identity = TopicIdentities(kafka).ask([name]).get(name)
+    return None if identity is None else identity.topic_id

@@ -11,8 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from pushrail_stream.core.signals import SettingCaveat
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.topic_ids import TopicIdentities
+from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.topic_rules import (
     DAY_MS,
     Deviation,
@@ -25,7 +24,7 @@ from pushrail_stream.kafka.topic_rules import (
     keeps_latest_for_a_time,
     retention_ms,
 )
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings import KafkaSettings, Settings
 
 _TIMEOUT_SECS: Final = 15.0
 _CONFIG_TIMEOUT_SECS: Final = 5.0
@@ -138,14 +137,14 @@ def worker_topics(settings: Settings) -> list[TopicPlan]:
 
 
 def create_topics(
-    options: KafkaOptions, plans: Iterable[TopicPlan], replication: int | None, *, dry_run: bool
+    kafka: KafkaSettings, plans: Iterable[TopicPlan], replication: int | None, *, dry_run: bool
 ) -> dict[str, str]:
     """Make what is missing; name -> ``created`` or ``exists``. ``replication`` None: 3, or the number of brokers.
 
     Raises `OperatorError` when Kafka cannot be reached or refuses.
     """
-    admin = AdminClient(options.admin())
-    brokers = _metadata(admin, options)
+    admin = AdminClient(client_properties.admin(kafka))
+    brokers = _metadata(admin, kafka)
     factor = replication or min(3, len(brokers.brokers))
     min_isr = {"min.insync.replicas": str(max(1, factor - 1))}
     wanted = [
@@ -160,35 +159,35 @@ def create_topics(
     return states
 
 
-def describe_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> dict[str, TopicState | None]:
+def describe_topics(kafka: KafkaSettings, plans: Sequence[TopicPlan]) -> dict[str, TopicState | None]:
     """The topics by name, with their deviations from ``plans``; None for a topic that is missing.
 
     Raises `OperatorError` when Kafka cannot be reached, but not when a configuration cannot be read.
     """
-    admin = AdminClient(options.admin())
-    cluster = _metadata(admin, options)
+    admin = AdminClient(client_properties.admin(kafka))
+    cluster = _metadata(admin, kafka)
     there = {plan.name: cluster.topics[plan.name] for plan in plans if plan.name in cluster.topics}
     configs = _configs(admin, cluster, there)
     copy_bytes = _largest_copy(plans, configs)
     return {
-        plan.name: _state(plan, there[plan.name], configs[plan.name], cluster, copy_bytes, options.bootstrap_servers)
+        plan.name: _state(plan, there[plan.name], configs[plan.name], cluster, copy_bytes, kafka.bootstrap_servers)
         if plan.name in there
         else None
         for plan in plans
     }
 
 
-def check_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> list[SettingCaveat]:
+def check_topics(kafka: KafkaSettings, plans: Sequence[TopicPlan]) -> list[SettingCaveat]:
     """Deviations that lose no data, and topics that could not be checked.
 
     Raises `OperatorError` when Kafka cannot be reached, a topic is missing, or its configuration can lose data.
     """
-    states = describe_topics(options, plans)
+    states = describe_topics(kafka, plans)
     missing = [name for name, state in states.items() if state is None]
     if missing:
         what = f"topic {missing[0]} does" if len(missing) == 1 else f"topics {', '.join(missing)} do"
         raise OperatorError(
-            f"{what} not exist at {options.bootstrap_servers}, or may not be described by this user; "
+            f"{what} not exist at {kafka.bootstrap_servers}, or may not be described by this user; "
             "`pushrail-stream topics create` makes what is missing"
         )
     found = [state for state in states.values() if state is not None]
@@ -205,18 +204,12 @@ def check_topics(options: KafkaOptions, plans: Sequence[TopicPlan]) -> list[Sett
     ]
 
 
-def topic_id(options: KafkaOptions, name: str) -> str | None:
-    """Kafka's id of the topic, which tells it from an earlier one of its name; None where Kafka does not say."""
-    identity = TopicIdentities(options).ask([name]).get(name)
-    return None if identity is None else identity.topic_id
-
-
-def _metadata(admin: AdminClient, options: KafkaOptions) -> Any:
+def _metadata(admin: AdminClient, kafka: KafkaSettings) -> Any:
     try:
         return admin.list_topics(timeout=_TIMEOUT_SECS)
     except KafkaException as error:
         raise OperatorError(
-            f"Kafka cannot be reached at {options.bootstrap_servers} ({error.args[0].str()}); "
+            f"Kafka cannot be reached at {kafka.bootstrap_servers} ({error.args[0].str()}); "
             "check kafka.bootstrap_servers and kafka.client"
         ) from error
 

@@ -13,11 +13,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.admin import retry_while_settling
-from pushrail_stream.kafka.numbers import whole
-from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka import client_properties
+from pushrail_stream.kafka.admin import bounds_of, retry_while_settling
+from pushrail_stream.kafka.errors import UNREADABLE, cannot_be_read
+from pushrail_stream.kafka.librdkafka import parse_number
+from pushrail_stream.settings import KafkaSettings
 
-_UNREADABLE: Final = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})  # noqa: SLF001 - its public names
 _END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
 _POLL_SECS: Final = 0.1
 _ANSWER_SECS: Final = 15.0
@@ -33,32 +34,25 @@ class UnreadableBatch(NamedTuple):
     end: int
 
 
-def is_unreadable(error: KafkaError) -> bool:
-    """Whether an error says that a batch cannot be read, however often it is tried."""
-    return error.code() in _UNREADABLE
-
-
-def find_unreadable(options: KafkaOptions, partition: Partition, offset: int) -> UnreadableBatch | None:
+def find_unreadable(kafka: KafkaSettings, partition: Partition, offset: int) -> UnreadableBatch | None:
     """The batch at ``offset`` if the client cannot read it; None if it can, or if no record is left from there on.
 
     Raises `OperatorError` when Kafka cannot be reached or there is no such partition.
     """
     try:
-        with _Probe(options, partition, {}) as probe:
+        with _Probe(kafka, partition, {}) as probe:
             found = probe.at(offset)
-            if found is None or (error := found.error()) is None or not is_unreadable(error):
+            if found is None or (error := found.error()) is None or error.code() not in UNREADABLE:
                 return None
-        return UnreadableBatch(offset, end_of_unreadable(options, partition, offset))
+        return UnreadableBatch(offset, end_of_unreadable(kafka, partition, offset))
     except KafkaException as error:
-        raise OperatorError(
-            f"{partition} cannot be read at {options.bootstrap_servers}: {error.args[0].str()}"
-        ) from error
+        raise cannot_be_read(partition, kafka, error) from error
 
 
-def end_of_unreadable(options: KafkaOptions, partition: Partition, offset: int) -> int:
+def end_of_unreadable(kafka: KafkaSettings, partition: Partition, offset: int) -> int:
     """The first offset after the batch that holds ``offset`` and cannot be read. Raises KafkaException."""
-    limit = whole(options.client.get(_LIMIT)) or _SMALL[_LIMIT]
-    with _Probe(options, partition, {} if limit < _SMALL[_LIMIT] else _SMALL) as probe:
+    limit = parse_number(kafka.client.root.get(_LIMIT)) or _SMALL[_LIMIT]
+    with _Probe(kafka, partition, {} if limit < _SMALL[_LIMIT] else _SMALL) as probe:
         inside, step = offset, 1
         while probe.is_inside(inside + step, offset):
             inside, step = inside + step, 2 * step
@@ -76,23 +70,17 @@ def end_of_unreadable(options: KafkaOptions, partition: Partition, offset: int) 
 class _Probe:
     """Looks at what lies at an offset, without a group."""
 
-    def __init__(self, options: KafkaOptions, partition: Partition, limits: dict[str, Any]) -> None:
+    def __init__(self, kafka: KafkaSettings, partition: Partition, limits: dict[str, Any]) -> None:
         self._partition = partition
         quick = {"fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 10, "queued.max.messages.kbytes": 1_024}
         self._consumer = Consumer(
-            options.reader(f"{options.group_id}.skip", quick)
-            | {"enable.partition.eof": True, "error_cb": lambda _error: None}
-            | limits
+            client_properties.reader(kafka, f"{kafka.group_id}.skip", quick) | {"enable.partition.eof": True} | limits
         )
-
         self._end = 0
 
     def __enter__(self) -> _Probe:
-        wanted = TopicPartition(*self._partition)
         try:
-            _, self._end = retry_while_settling(
-                lambda: self._consumer.get_watermark_offsets(wanted, timeout=_ANSWER_SECS)
-            )
+            _, self._end = retry_while_settling(lambda: bounds_of(self._consumer, *self._partition))
         except BaseException:
             self._consumer.close()
             raise
@@ -112,7 +100,7 @@ class _Probe:
             if message is None:
                 continue
             error = message.error()
-            if error is None or is_unreadable(error):
+            if error is None or error.code() in UNREADABLE:
                 return message
             if error.code() == _END:
                 return None
@@ -123,7 +111,7 @@ class _Probe:
     def is_inside(self, offset: int, known: int) -> bool:
         """Whether ``offset`` lies in the batch that holds ``known``, which is lower and cannot be read."""
         found = self.at(offset)
-        if found is None or (error := found.error()) is None or not is_unreadable(error):
+        if found is None or (error := found.error()) is None or error.code() not in UNREADABLE:
             return False
         first = found.offset()  # the first offset of the batch that could not be read
         return first is not None and first <= known

@@ -26,7 +26,6 @@ from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import DEFAULT_TIERS, Settled
 from pushrail_stream.core.signals import Attempted
-from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaLog
 from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
 from pushrail_stream.observe.attempts import AttemptsLog
@@ -41,6 +40,7 @@ from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.sandbox.broker import EmbeddedBroker
+from pushrail_stream.settings import KafkaSettings
 from tests.bench.world import broker, make_topics
 from tests.support import virtual_time
 from tests.support.pipeline_world import HANGS, RETRIES, World
@@ -82,7 +82,7 @@ async def _attempts_log_us_per_event(signals: list[Attempted]) -> float:
     """With its records written: what librdkafka's threads take until Kafka has them all counts too."""
     with broker() as (bootstrap, real):
         topic = make_topics(bootstrap, real=real)["attempts"]
-        async with KafkaLog.open(KafkaOptions(bootstrap), topic) as log:
+        async with KafkaLog.open(KafkaSettings(bootstrap_servers=bootstrap), topic) as log:
             observe = AttemptsLog(log)
 
             async def until_written(at_most: int = 0) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.topics import describe_topics, plan_topics
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings import KafkaSettings, Settings
 from tests.bench import ingest, isolation, observe, registry, world
 from tests.bench.__main__ import main
 from tests.bench.against import compare
@@ -22,7 +21,7 @@ from tests.bench.drain import Drain
 def test_the_benchmarks_topics_are_those_that_workers_want(real_kafka: str) -> None:
     section = world.make_topics(real_kafka, real=True, tiers=(10, 120))
     settings = Settings.model_validate({"topics": section})
-    states = describe_topics(KafkaOptions(real_kafka), plan_topics(settings))
+    states = describe_topics(KafkaSettings(bootstrap_servers=real_kafka), plan_topics(settings))
     assert all(state is not None and not state.deviations for state in states.values())
     assert list(settings.topics.retry.values()) == [10, 120]
 

@@ -19,10 +19,9 @@ import psutil
 import yaml
 from confluent_kafka import Producer
 
-from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.settings import Settings, TopicsSettings
+from pushrail_stream.settings import KafkaSettings, Settings, TopicsSettings
 from tests.bench.checkout import ROOT, environment_of
 from tests.support.kafka.choose import Missing, start_real_kafka
 
@@ -120,7 +119,7 @@ def make_topics(bootstrap: str, *, real: bool, tiers: Sequence[float] = (10,)) -
     section["retry"] = {f"{tag}.retry.{secs:g}s": secs for secs in tiers}
     if real:
         plans = plan_topics(Settings.model_validate({"topics": section}), PARTITIONS)
-        create_topics(KafkaOptions(bootstrap), plans, 1, dry_run=False)
+        create_topics(KafkaSettings(bootstrap_servers=bootstrap), plans, 1, dry_run=False)
     return section
 
 

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.topics import create_topics, plan_topics
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings import KafkaSettings, Settings
 from tests.chaos.arrivals import Arrivals
 from tests.chaos.broker import Broker
 from tests.chaos.bus import Bus
@@ -88,7 +87,7 @@ class Run:
         """Do it all. Everything that was started has ended when this returns or raises."""
         address = self._kafka.bootstrap_servers
         settings = Settings.model_validate({"topics": TOPICS | {"retry": TIERS}})
-        create_topics(KafkaOptions(address), plan_topics(settings, PARTITIONS), 1, dry_run=False)
+        create_topics(KafkaSettings(bootstrap_servers=address), plan_topics(settings, PARTITIONS), 1, dry_run=False)
         with ExitStack() as stack:
             bus = stack.enter_context(Bus.run(self._options, self._folder))
             fleet = self._fleet(stack, address, bus)

@@ -11,8 +11,8 @@ from confluent_kafka import Producer
 
 from pushrail_stream.cli.progress import Bar, describe
 from pushrail_stream.cli.reading import watched
-from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.settings import KafkaSettings
 from tests.support.kafka.fixtures import NewTopic
 
 
@@ -67,7 +67,10 @@ def test_it_moves_with_every_record_however_many_came_at_once(
     assert producer.flush(30) == 0
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     seen = []
-    with Scan(KafkaOptions(kafka_bootstrap), topic) as scan, Bar("events", clock=count(0.0, 10.0).__next__) as bar:
+    with (
+        Scan(KafkaSettings(bootstrap_servers=kafka_bootstrap), topic) as scan,
+        Bar("events", clock=count(0.0, 10.0).__next__) as bar,
+    ):
         for _ in watched(scan, bar):
             seen.append(terminal.getvalue().rpartition("\r")[2].split(",")[0].strip())
             bar.beside = f"{len(seen)} sent"

@@ -21,8 +21,8 @@ from confluent_kafka.admin import (
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.skips import Skip, skip_dead_letter, skip_mark
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
-from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named, worker_topics
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
@@ -174,7 +174,7 @@ async def test_workers_ingest_and_producers_need_no_more_than_the_table_says(
     async with FaultBus.serve() as bus:
         settings, desk = await installation(bootstrap, bus, tmp_path)
         acls.allow_only(settings, list(grants("workers")))
-        assert check_topics(kafka_options(settings), worker_topics(settings)) == []
+        assert check_topics(kafka_for(settings), worker_topics(settings)) == []
         failing = Match(operation="PutEvents", bus=bus_arn(1))
         bus.set_plan([Rule(CallError(503, "InternalException"), failing, Times(40))])  # beyond hold_secs
         async with desk.working() as log:
@@ -182,11 +182,11 @@ async def test_workers_ingest_and_producers_need_no_more_than_the_table_says(
         warnings = [line for line in log if '"level": "warning"' in line]
         assert warnings
         assert all('"event": "dead_lettered"' in line for line in warnings), warnings
-        assert ReplayJournal.read(kafka_options(settings), settings.topics.replays) == {}, "orders of `topics skip`"
+        assert ReplayJournal.read(kafka_for(settings), settings.topics.replays) == {}, "orders of `topics skip`"
 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("ingest")))
-        options, topic = kafka_options(settings), settings.topics.events
+        options, topic = kafka_for(settings), settings.topics.events
         assert check_topics(options, topics_named(settings, topic)) == []
         async with KafkaEventProducer.open(options, topic, 10) as producer:
             [position] = await producer.publish_all([ProducerRecord(b"acct_0", event(0, 3), ())])
@@ -227,7 +227,7 @@ async def test_commands_need_no_more_than_the_table_says(rules: tuple[str, Rules
         acls.allow_everything()
         acls.allow_only(settings, list(grants("commands", "skips")))
         order = Skip(Partition(settings.topics.events, 0), 0, 1, "unreadable", 0)
-        with ReplayJournal.open(kafka_options(settings), settings.topics.replays, role="skip") as journal:
+        with ReplayJournal.open(kafka_for(settings), settings.topics.replays, role="skip") as journal:
             journal.write(settings.topics.dlq, [(None, None, skip_dead_letter(order).headers())], [skip_mark(order)])
 
         acls.allow_everything()

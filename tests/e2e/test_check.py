@@ -13,8 +13,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.kafka.options import kafka_options
-from pushrail_stream.kafka.topics import topic_id
+from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
 from pushrail_stream.settings import Settings
 from tests.e2e.test_replay import DENIED, letters, settled, world
@@ -182,7 +182,7 @@ async def test_a_topic_that_was_made_anew_is_not_certified_by_the_old_ones_deliv
 ) -> None:
     """Its records lie at the positions of the old topic's, which were all delivered."""
     async with world(real_kafka, tmp_path) as (_, settings, desk):
-        name, options = settings.topics.events, kafka_options(settings)
+        name, options = settings.topics.events, kafka_for(settings)
         admin = AdminClient({"bootstrap.servers": real_kafka})
         producer = Producer({"bootstrap.servers": real_kafka, "log_level": 0})
 

@@ -10,10 +10,10 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.client_properties import copies_producer, kafka_for
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import ClientProperties, Settings
-from tests.kafka.test_properties import clients_of
+from tests.kafka.test_client_properties import clients_of
 from tests.support.kafka.librdkafka import read_back
 from tests.support.workers import (
     PARTITIONS,
@@ -33,7 +33,7 @@ READ_WITHIN_MS: Final = 30_000
 
 
 def test_every_client_asks_for_new_partitions_often_enough_by_default() -> None:
-    for role, kind, properties in clients_of(kafka_options(Settings())):
+    for role, kind, properties in clients_of(kafka_for(Settings())):
         assert int(read_back(kind, properties).values[REFRESH]) <= READ_WITHIN_MS / 2, role
 
 
@@ -59,7 +59,7 @@ async def test_a_partition_that_is_added_is_read(protocol: str, real_kafka: str)
             await worker.settled(1)
             added = range(PARTITIONS, PARTITIONS + 5)
             await asyncio.to_thread(grow, real_kafka, topic, added.stop)
-            producer = Producer(kafka_options(settings).producer())
+            producer = Producer(copies_producer(kafka_for(settings)))
             for number in added:
                 producer.produce(topic, event(0, number), "acct_0", number)
             assert await asyncio.to_thread(producer.flush, 20) == 0

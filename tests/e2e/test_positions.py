@@ -12,8 +12,8 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pushrail_stream.core.offsets import Committable, decode_settled, encode_metadata, topic_of
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, PartitionRestarted
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.groups import committed_by
-from pushrail_stream.kafka.options import kafka_options
 from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
@@ -67,7 +67,7 @@ def with_kafka(settings: Settings, **changes: str) -> Settings:
 
 
 def identity(settings: Settings, topic: str) -> TopicIdentity:
-    return TopicIdentities(kafka_options(settings)).ask([topic])[topic]
+    return TopicIdentities(kafka_for(settings)).ask([topic])[topic]
 
 
 def place_of(settings: Settings, topic: str) -> int:
@@ -139,7 +139,7 @@ async def test_a_topic_that_is_recreated_while_it_is_read_loses_nothing(
 
 
 def _topics_of_commits(settings: Settings) -> set[TopicIdentity | None]:
-    group = committed_by(kafka_options(settings), settings.kafka.group_id, settings.topics.events)
+    group = committed_by(kafka_for(settings), settings.kafka.group_id, settings.topics.events)
     return {topic_of(commit) for commit in group.values() if commit.offset}
 
 
@@ -218,7 +218,7 @@ async def test_a_commit_that_was_carried_over_to_another_cluster_counts_by_its_o
 
 
 def _commits(settings: Settings) -> dict[int, Committable]:
-    return committed_by(kafka_options(settings), settings.kafka.group_id, settings.topics.events)
+    return committed_by(kafka_for(settings), settings.kafka.group_id, settings.topics.events)
 
 
 @pytest.mark.parametrize(("size", "names_topic"), [(60, True), (10, False)])

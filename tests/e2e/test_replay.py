@@ -19,7 +19,7 @@ from confluent_kafka import Producer
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers
 from pushrail_stream.core.record import Record
-from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Match, ResetAfter, Rule
@@ -138,7 +138,7 @@ async def kill_midway(settings: Settings, desk: Desk, marked: int, *words: str) 
 
 def wait_for_the_last_commit(settings: Settings) -> None:
     """What a killed replay was committing is committed some time after, or undone: a new one begins with that."""
-    with ReplayJournal.open(kafka_options(settings), settings.topics.replays):
+    with ReplayJournal.open(kafka_for(settings), settings.topics.replays):
         pass
 
 
@@ -153,7 +153,7 @@ def replayed(settings: Settings) -> int:
 
 
 def read_all_committed(settings: Settings, topic: str) -> list[Record]:
-    with Scan(kafka_options(settings), topic) as scan:
+    with Scan(kafka_for(settings), topic) as scan:
         return [record for batch in scan for record in batch]
 
 

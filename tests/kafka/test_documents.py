@@ -14,10 +14,10 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.kafka import documents as module
 from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
-from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaPublisher
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
+from pushrail_stream.settings import KafkaSettings
 from tests.support.kafka import topics
 from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
 
@@ -33,7 +33,7 @@ def write(bootstrap: str, topic: str, records: Iterable[tuple[str | None, bytes 
 
 @asynccontextmanager
 async def documents(bootstrap: str, topic: str) -> AsyncIterator[TopicDocuments]:
-    async with asyncio.timeout(60), TopicDocuments.open(KafkaOptions(bootstrap), topic) as opened:
+    async with asyncio.timeout(60), TopicDocuments.open(KafkaSettings(bootstrap_servers=bootstrap), topic) as opened:
         yield opened
 
 
@@ -100,7 +100,7 @@ async def test_a_topic_that_is_not_there_is_named(real_kafka: str) -> None:
 
 
 async def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pushrail_stream.kafka.documents._TIMEOUT_SECS", 1.0)
+    monkeypatch.setattr("pushrail_stream.kafka.admin._TIMEOUT_SECS", 1.0)
     async with documents("127.0.0.1:1", "documents") as read:
         with pytest.raises(OperatorError, match=r"documents cannot be read at 127.0.0.1:1: "):
             await read.changes()
@@ -150,7 +150,7 @@ async def test_a_broker_that_goes_away_is_waited_for(local_kafka_factory: LocalK
 async def test_what_was_written_is_read_at_once(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     """A rotation reads again and again: were it to wait 0.2 s each time, this would not end in time."""
     topic = new_topic()
-    options = KafkaOptions(kafka_bootstrap)
+    options = KafkaSettings(bootstrap_servers=kafka_bootstrap)
     async with (
         asyncio.timeout(60),
         TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as desk,
@@ -164,7 +164,7 @@ async def test_what_was_written_is_read_at_once(kafka_bootstrap: str, new_topic:
 
 async def test_a_store_writes_what_others_read(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic(partitions=2)
-    options = KafkaOptions(kafka_bootstrap)
+    options = KafkaSettings(bootstrap_servers=kafka_bootstrap)
     async with (
         documents(kafka_bootstrap, topic) as worker,
         documents(kafka_bootstrap, topic) as desk,
@@ -219,7 +219,10 @@ async def test_a_recreated_topic_is_read_from_its_beginning(real_kafka: str, own
 async def test_a_store_forgets_what_it_has_read_of_an_earlier_topic(real_kafka: str, own_topic: str) -> None:
     topic = own_topic
     write(real_kafka, topic, [("a", b"old"), ("b", b"old")])
-    async with documents(real_kafka, topic) as read, KafkaPublisher.open(KafkaOptions(real_kafka)) as publisher:
+    async with (
+        documents(real_kafka, topic) as read,
+        KafkaPublisher.open(KafkaSettings(bootstrap_servers=real_kafka)) as publisher,
+    ):
         store = TopicStore(read, publisher, topic)
         assert len(await store.everything()) == 2
         await asyncio.to_thread(topics.recreate_topic, real_kafka, topic)
@@ -242,7 +245,7 @@ def test_the_end_of_the_process_does_not_wait_for_a_topic_that_cannot_be_read(mo
 
     async def give_up_reading() -> None:
         async with (
-            TopicDocuments.open(KafkaOptions("127.0.0.1:1"), "documents") as documents,
+            TopicDocuments.open(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "documents") as documents,
             asyncio.TaskGroup() as tasks,
         ):
             reading = tasks.create_task(documents.changes())

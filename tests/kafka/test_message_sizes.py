@@ -23,11 +23,10 @@ from confluent_kafka.admin import (
 )
 
 from pushrail_stream.kafka import event_producer as module
-from pushrail_stream.kafka.event_producer import KafkaEventProducer
-from pushrail_stream.kafka.options import KafkaOptions
-from pushrail_stream.kafka.sizes import largest_batch, max_message_bytes
+from pushrail_stream.kafka.event_producer import KafkaEventProducer, largest_batch, max_message_bytes
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata, RecordTooLarge
 from pushrail_stream.sandbox.broker import EmbeddedBroker
+from pushrail_stream.settings import KafkaSettings
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic, unique_name
 
@@ -64,7 +63,7 @@ def end_of(bootstrap: str, topic: str) -> int:
 @pytest.mark.parametrize("compression", ["producer", "lz4", "uncompressed"])
 async def test_kafka_decides_about_records_that_may_not_fit(real_kafka: str, compression: str) -> None:
     topic = small_topic(real_kafka, **{"compression.type": compression})
-    async with KafkaEventProducer.open(KafkaOptions(real_kafka), topic, 10) as producer:
+    async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         surely = [noise(size) for size in range(LIMIT - 400, LIMIT) if largest_batch(noise(size)) <= LIMIT]
         assert len(surely) > 200, "the estimate is close"
         assert all(isinstance(result, RecordMetadata) for result in await producer.publish_all(surely))
@@ -75,7 +74,7 @@ async def test_kafka_decides_about_records_that_may_not_fit(real_kafka: str, com
 
 async def test_a_record_that_can_never_fit_keeps_the_others_from_being_written(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
-    async with KafkaEventProducer.open(KafkaOptions(real_kafka), topic, 10) as producer:
+    async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         results = await producer.publish_all([noise(10), noise(2 * LIMIT), noise(10)])
         assert results[1] == RecordTooLarge(LIMIT)
         assert [type(result) for result in results] == [str, RecordTooLarge, str]
@@ -89,7 +88,7 @@ async def test_a_record_that_can_never_fit_keeps_the_others_from_being_written(r
 
 async def test_many_small_records_are_not_too_large_together(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
-    async with KafkaEventProducer.open(KafkaOptions(real_kafka), topic, 10) as producer:
+    async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         requests = [[noise(LIMIT // 3)] * 20 for _ in range(10)]
         async with asyncio.TaskGroup() as tasks:
             answers = [tasks.create_task(producer.publish_all(request)) for request in requests]
@@ -99,7 +98,7 @@ async def test_many_small_records_are_not_too_large_together(real_kafka: str) ->
 
 async def test_a_record_refused_for_its_size_makes_no_other_record_wait(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
-    async with KafkaEventProducer.open(KafkaOptions(real_kafka), topic, 10) as producer:
+    async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         async with asyncio.TaskGroup() as tasks:
             refused = [tasks.create_task(producer.publish_all([noise(2 * LIMIT)])) for _ in range(20)]
             taken = [tasks.create_task(producer.publish_all([noise(10)])) for _ in range(20)]
@@ -111,7 +110,7 @@ async def test_a_record_refused_for_its_size_makes_no_other_record_wait(real_kaf
 async def test_a_limit_that_is_raised_is_noticed(real_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LIMIT_SECS", 0.0)
     topic = small_topic(real_kafka)
-    async with KafkaEventProducer.open(KafkaOptions(real_kafka), topic, 10) as producer:
+    async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         assert await producer.publish_all([noise(2 * LIMIT)]) == [RecordTooLarge(LIMIT)]
         raised = ConfigEntry("max.message.bytes", "1000000", incremental_operation=AlterConfigOpType.SET)
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[raised])
@@ -124,7 +123,7 @@ async def test_a_limit_that_is_raised_is_noticed(real_kafka: str, monkeypatch: p
 
 async def test_without_the_limit_nothing_is_decided_beforehand() -> None:
     with EmbeddedBroker.start({"topic": 1}) as broker:
-        options = KafkaOptions(broker.bootstrap_servers)
+        options = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
         assert max_message_bytes(options, "topic") is None
         async with KafkaEventProducer.open(options, "topic", 10) as producer:
             assert [type(r) for r in await producer.publish_all([noise(2_000_000), noise(10)])] == [
@@ -142,7 +141,7 @@ async def test_a_limit_that_may_not_be_asked_for_stays_unknown(local_kafka_facto
     )
     bootstrap = kafka.bootstrap_servers
     topic = small_topic(bootstrap)
-    admin, options = AdminClient({"bootstrap.servers": bootstrap}), KafkaOptions(bootstrap)
+    admin, options = AdminClient({"bootstrap.servers": bootstrap}), KafkaSettings(bootstrap_servers=bootstrap)
     assert max_message_bytes(options, topic) == LIMIT
     for operation, permission in (
         (AclOperation.DESCRIBE_CONFIGS, AclPermissionType.DENY),

@@ -11,13 +11,14 @@ from typing import Final
 import pytest
 from confluent_kafka import Producer
 
+from pushrail_stream.kafka.client_properties import copies_producer
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
-from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.ports.kafka import ProducerRecord
 from pushrail_stream.sandbox.broker import EmbeddedBroker
+from pushrail_stream.settings import KafkaSettings
 from tests.support.kafka import distribution
 from tests.support.kafka.local import java_command
 from tests.support.kafka.topics import fresh_topic
@@ -59,13 +60,13 @@ def java_partition(key: str) -> int:
     return (MURMUR2[key] & 0x7FFFFFFF) % PARTITIONS
 
 
-def partitions_of(options: KafkaOptions, topic: str) -> dict[str, int]:
+def partitions_of(options: KafkaSettings, topic: str) -> dict[str, int]:
     """By key the partition of its record."""
     with Scan(options, topic) as scan:
         return {(record.key or b"").decode(): record.partition for batch in scan for record in batch}
 
 
-async def write_with_every_producer(options: KafkaOptions, topics: Iterable[str], keys: Iterable[str]) -> None:
+async def write_with_every_producer(options: KafkaSettings, topics: Iterable[str], keys: Iterable[str]) -> None:
     copies, ingest, attempts = topics
     encoded = [key.encode() for key in keys]
     async with (
@@ -82,14 +83,14 @@ async def write_with_every_producer(options: KafkaOptions, topics: Iterable[str]
 def test_every_producer_puts_a_key_where_java_puts_it() -> None:
     topics = {"copies": PARTITIONS, "ingest": PARTITIONS, "attempts": PARTITIONS}
     with EmbeddedBroker.start(topics) as broker:
-        options = KafkaOptions(broker.bootstrap_servers)
+        options = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
         asyncio.run(write_with_every_producer(options, topics, MURMUR2))
         for topic in topics:
             assert partitions_of(options, topic) == {key: java_partition(key) for key in MURMUR2}
 
 
 def test_a_replay_puts_a_key_where_java_puts_it(real_kafka: str) -> None:
-    options = KafkaOptions(real_kafka, group_id="partitioner")
+    options = KafkaSettings(bootstrap_servers=real_kafka, group_id="partitioner")
     with fresh_topic(real_kafka, partitions=PARTITIONS) as topic, fresh_topic(real_kafka) as marks:
         with ReplayJournal.open(options, marks) as journal:
             journal.write(topic, [(key.encode(), b"{}", ()) for key in MURMUR2], [("replay", b"{}")])
@@ -100,9 +101,9 @@ def test_a_replay_puts_a_key_where_java_puts_it(real_kafka: str) -> None:
 def test_javas_own_client_and_ours_agree_on_every_key(real_kafka: str, tmp_path: Path) -> None:
     keys = [f"acct_{number}é" for number in range(200)]
     (tmp_path / "Write.java").write_text(JAVA_PRODUCER, encoding="utf-8")
-    options = KafkaOptions(real_kafka)
+    options = KafkaSettings(bootstrap_servers=real_kafka)
     with fresh_topic(real_kafka, partitions=PARTITIONS) as ours, fresh_topic(real_kafka, partitions=PARTITIONS) as java:
-        producer = Producer(options.producer())
+        producer = Producer(copies_producer(options))
         for key in keys:
             producer.produce(ours, b"{}", key)
         assert producer.flush(20) == 0

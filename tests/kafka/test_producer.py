@@ -3,30 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
 
 import pytest
 from confluent_kafka import Producer
 
 from pushrail_stream.kafka import producer as module
-from pushrail_stream.kafka.options import KafkaOptions
+from pushrail_stream.kafka.client_properties import copies_producer
 from pushrail_stream.kafka.producer import KafkaLog
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.broker import EmbeddedBroker
+from pushrail_stream.settings import ClientProperties, KafkaSettings
 from tests.support.workers import until
-
-IMPATIENT: Final = {"delivery.timeout.ms": 500, "reconnect.backoff.max.ms": 200}
-"""What holds for records that are written again when they fail is not the log's, which has one try."""
 
 
 async def test_it_catches_up_when_the_broker_comes_back_long_after_other_records_have_failed() -> None:
     with EmbeddedBroker.start({"log": 2}) as broker:
-        options = KafkaOptions(broker.bootstrap_servers, client=IMPATIENT)
+        options = KafkaSettings(
+            bootstrap_servers=broker.bootstrap_servers, client=ClientProperties({"reconnect.backoff.max.ms": 200})
+        )
         async with KafkaLog.open(options, "log") as log:
             broker.set_broker_down(1)
             for number in range(100):
                 log.append(b"key", str(number).encode())
-            other, failed = Producer(options.producer()), list[str]()
+            other, failed = Producer(copies_producer(options) | {"delivery.timeout.ms": 500}), list[str]()
             other.produce("log", b"other", on_delivery=lambda error, _: failed.append(str(error)))
             await asyncio.to_thread(other.flush, 30)
             assert len(failed) == 1
@@ -41,7 +40,7 @@ async def test_it_catches_up_when_the_broker_comes_back_long_after_other_records
 async def test_what_is_left_at_the_end_is_counted(monkeypatch: pytest.MonkeyPatch, *, answers_late: bool) -> None:
     monkeypatch.setattr(module, "FLUSH_SECS", 0.5)
     with EmbeddedBroker.start({"log": 2}) as broker:
-        async with KafkaLog.open(KafkaOptions(broker.bootstrap_servers), "log") as log:
+        async with KafkaLog.open(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "log") as log:
             log.append(b"key", b"first")
             await until(lambda: log.backlog == 0)
             if answers_late:

@@ -8,9 +8,9 @@ import pytest
 from confluent_kafka import Message, Producer
 
 from pushrail_stream.core.record import NOT_UTF8, Headers, Record
-from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.records import records_of
 from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.settings import KafkaSettings
 from tests.support.kafka import topics
 from tests.support.kafka.wire import write_raw
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.kafka
 
 
 def read(bootstrap: str, topic: str) -> list[Record]:
-    with Scan(KafkaOptions(bootstrap), topic) as scan:
+    with Scan(KafkaSettings(bootstrap_servers=bootstrap), topic) as scan:
         return [record for batch in scan for record in batch]
 
 

@@ -11,16 +11,16 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import replay_journal as module
-from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.settings import KafkaSettings
 from tests.support.kafka import topics
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
 
 
 class World(NamedTuple):
-    options: KafkaOptions
+    options: KafkaSettings
     retry: str
     marks: str
 
@@ -35,7 +35,7 @@ def world(real_kafka: str) -> Iterator[World]:
     retry, marks = topics.unique_name("retry"), topics.unique_name("replays")
     topics.create_topic(real_kafka, retry, partitions=1)
     topics.create_topic(real_kafka, marks, partitions=1)
-    yield World(KafkaOptions(real_kafka, group_id=retry), retry, marks)
+    yield World(KafkaSettings(bootstrap_servers=real_kafka, group_id=retry), retry, marks)
     topics.delete_topics(real_kafka, [retry, marks])
 
 
@@ -126,6 +126,6 @@ def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(module, "_TIMEOUT_SECS", 1.0)
     with (
         pytest.raises(OperatorError, match=r"no transaction can be begun at 127\.0\.0\.1:1"),
-        ReplayJournal.open(KafkaOptions("127.0.0.1:1"), "any"),
+        ReplayJournal.open(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "any"),
     ):
         pass

@@ -11,9 +11,9 @@ from confluent_kafka import KafkaError, Producer
 
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import scan as module
-from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
+from pushrail_stream.settings import KafkaSettings
 from tests.support.kafka import topics
 from tests.support.kafka.fixtures import NewTopic
 from tests.support.kafka.wire import write_raw
@@ -42,7 +42,7 @@ def test_everything_is_read_to_the_present_end(kafka_bootstrap: str, new_topic: 
     topic = new_topic(partitions=3)
     write(kafka_bootstrap, topic, range(5), partition=0)
     write(kafka_bootstrap, topic, range(5, 8), partition=2)
-    with Scan(KafkaOptions(kafka_bootstrap), topic) as scan:
+    with Scan(KafkaSettings(bootstrap_servers=kafka_bootstrap), topic) as scan:
         assert scan.progress == (0, 8)
         found = [record for batch in scan for record in batch]
         assert scan.progress == (8, 8)
@@ -54,7 +54,7 @@ def test_everything_is_read_to_the_present_end(kafka_bootstrap: str, new_topic: 
 
 
 def test_an_empty_topic_ends_at_once(kafka_bootstrap: str, new_topic: NewTopic) -> None:
-    assert numbers(Scan(KafkaOptions(kafka_bootstrap), new_topic(partitions=2))) == []
+    assert numbers(Scan(KafkaSettings(bootstrap_servers=kafka_bootstrap), new_topic(partitions=2))) == []
 
 
 @pytest.mark.parametrize(
@@ -78,21 +78,23 @@ def test_what_is_older_or_was_read_before_is_passed_over(
     # Kafka's own slack is a minute: half an hour before is in nobody's minute.
     since_ms = None if since is None else NOON_MS + since * HOUR_MS - HOUR_MS // 2
     starts = None if start is None else {0: start}
-    assert numbers(Scan(KafkaOptions(real_kafka), topic, since_ms=since_ms, starts=starts)) == list(found)
+    assert numbers(Scan(KafkaSettings(bootstrap_servers=real_kafka), topic, since_ms=since_ms, starts=starts)) == list(
+        found
+    )
 
 
 def test_from_1970_on_records_without_a_time_are_read_too(real_kafka: str) -> None:
     with topics.fresh_topic(real_kafka, "scan") as topic:
         for number, at_ms in enumerate((-1, 0, 1, -1)):
             write_raw(real_kafka, topic, b"key", str(number).encode(), [], at_ms=at_ms)
-        assert numbers(Scan(KafkaOptions(real_kafka), topic, since_ms=0)) == [0, 1, 2, 3]
+        assert numbers(Scan(KafkaSettings(bootstrap_servers=real_kafka), topic, since_ms=0)) == [0, 1, 2, 3]
 
 
 def test_offsets_are_gone_on_from_within_what_there_is(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic(partitions=2)
     write(kafka_bootstrap, topic, range(5), partition=0)
     write(kafka_bootstrap, topic, range(5, 8), partition=1)
-    options = KafkaOptions(kafka_bootstrap)
+    options = KafkaSettings(bootstrap_servers=kafka_bootstrap)
     assert numbers(Scan(options, topic, starts={0: 3})) == [3, 4, 5, 6, 7]
     assert numbers(Scan(options, topic, starts={0: 99, 1: 2})) == [7]
     assert numbers(Scan(options, topic, starts={0: 5, 1: 3})) == []
@@ -101,7 +103,7 @@ def test_offsets_are_gone_on_from_within_what_there_is(kafka_bootstrap: str, new
 def test_what_comes_after_the_beginning_is_left_for_the_next(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic()
     write(kafka_bootstrap, topic, range(3))
-    scan = Scan(KafkaOptions(kafka_bootstrap), topic)
+    scan = Scan(KafkaSettings(bootstrap_servers=kafka_bootstrap), topic)
     write(kafka_bootstrap, topic, range(3, 6))
     assert numbers(scan) == [0, 1, 2]
 
@@ -110,7 +112,7 @@ def test_following_goes_on(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic()
     write(kafka_bootstrap, topic, range(3))
     found: list[int] = []
-    with Scan(KafkaOptions(kafka_bootstrap), topic, follow=True) as scan:
+    with Scan(KafkaSettings(bootstrap_servers=kafka_bootstrap), topic, follow=True) as scan:
         later = threading.Timer(0.5, write, [kafka_bootstrap, topic, range(3, 6)])
         later.start()
         for batch in scan:
@@ -137,25 +139,25 @@ def test_what_was_not_committed_is_not_seen_and_holds_nothing_up(
             producer.commit_transaction(30)
         else:
             producer.abort_transaction(30)
-    assert numbers(Scan(KafkaOptions(real_kafka), topic)) == [1, 3]
+    assert numbers(Scan(KafkaSettings(bootstrap_servers=real_kafka), topic)) == [1, 3]
 
 
 def test_a_topic_that_is_not_there_is_named(real_kafka: str) -> None:
     with pytest.raises(OperatorError, match=r"no-such-topic"):
-        Scan(KafkaOptions(real_kafka), "no-such-topic")
+        Scan(KafkaSettings(bootstrap_servers=real_kafka), "no-such-topic")
 
 
 def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT_SECS", 1.0)
+    monkeypatch.setattr("pushrail_stream.kafka.admin._TIMEOUT_SECS", 1.0)
     with pytest.raises(OperatorError, match=r"any cannot be read at 127.0.0.1:1"):
-        Scan(KafkaOptions("127.0.0.1:1"), "any")
+        Scan(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "any")
 
 
 def test_a_broker_that_goes_away_meanwhile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_STALL_SECS", 2.0)
     with EmbeddedBroker.start({"scan": 1}) as broker:
         write(broker.bootstrap_servers, "scan", range(3))
-        scan = Scan(KafkaOptions(broker.bootstrap_servers), "scan")
+        scan = Scan(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "scan")
         broker.set_broker_down(1)
         with pytest.raises(
             OperatorError, match=r"scan cannot be read at .*: nothing came for 2 s \(the last error: .+\)"
@@ -166,7 +168,7 @@ def test_a_broker_that_goes_away_meanwhile_is_named(monkeypatch: pytest.MonkeyPa
 def test_a_topic_that_may_not_be_read_any_more_is_named_at_once() -> None:
     with EmbeddedBroker.start({"scan": 1}) as broker:
         write(broker.bootstrap_servers, "scan", range(3))
-        scan = Scan(KafkaOptions(broker.bootstrap_servers), "scan")
+        scan = Scan(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "scan")
         broker.push_request_errors(ApiKey.FETCH, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 100)
         with pytest.raises(OperatorError, match=r"scan cannot be read at .*: .*authorization failed"):
             numbers(scan)
@@ -177,7 +179,7 @@ def test_a_topic_that_is_deleted_meanwhile_is_named(real_kafka: str, *, follow: 
     topic = topics.unique_name("scan")
     topics.create_topic(real_kafka, topic, partitions=1)
     write(real_kafka, topic, range(3))
-    with Scan(KafkaOptions(real_kafka), topic, follow=follow) as scan:
+    with Scan(KafkaSettings(bootstrap_servers=real_kafka), topic, follow=follow) as scan:
         topics.delete_topics(real_kafka, [topic])
         with pytest.raises(
             OperatorError, match=rf"{topic} cannot be read at .*(topic does not exist|no longer available)"

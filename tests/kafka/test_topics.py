@@ -25,11 +25,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.options import KafkaOptions
 from pushrail_stream.kafka.topic_rules import TopicFacts
 from pushrail_stream.kafka.topics import check_topics, create_topics, describe_topics, plan_topics, topics_named
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings import KafkaSettings, Settings
 from tests.support.kafka import distribution
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.local import java_command
@@ -69,7 +68,7 @@ def alter(bootstrap: str, topic: str, setting: str, value: str | None) -> None:
 def installation(real_kafka: str) -> Iterator[Settings]:
     settings = settings_of_its_own()
     plans = plan_topics(settings, 2)
-    create_topics(KafkaOptions(real_kafka), plans, 1, dry_run=False)
+    create_topics(KafkaSettings(bootstrap_servers=real_kafka), plans, 1, dry_run=False)
     yield settings
     delete_topics(real_kafka, [plan.name for plan in plans])
 
@@ -95,9 +94,9 @@ def test_topics_are_made_as_needed_under_any_settings(age_secs: float, delays: l
 
 
 def test_topics_as_they_are_made_differ_in_nothing(real_kafka: str, installation: Settings) -> None:
-    states = describe_topics(KafkaOptions(real_kafka), plan_topics(installation))
+    states = describe_topics(KafkaSettings(bootstrap_servers=real_kafka), plan_topics(installation))
     assert all(state is not None and not state.deviations and not state.unchecked for state in states.values())
-    assert check_topics(KafkaOptions(real_kafka), plan_topics(installation)) == []
+    assert check_topics(KafkaSettings(bootstrap_servers=real_kafka), plan_topics(installation)) == []
 
 
 @pytest.mark.parametrize(
@@ -119,7 +118,7 @@ def test_a_configuration_that_loses_data_is_refused_with_the_command_that_mends_
     alter(real_kafka, topic, setting, value)
     try:
         with pytest.raises(OperatorError) as refused:
-            check_topics(KafkaOptions(real_kafka), plan_topics(installation))
+            check_topics(KafkaSettings(bootstrap_servers=real_kafka), plan_topics(installation))
     finally:
         alter(real_kafka, topic, setting, plan.config.get(setting))
     said = str(refused.value)
@@ -152,7 +151,7 @@ def test_a_configuration_that_is_only_risky_is_warned_about(
     [plan] = topics_named(installation, topic)
     alter(real_kafka, topic, setting, value)
     try:
-        caveats = check_topics(KafkaOptions(real_kafka), plan_topics(installation))
+        caveats = check_topics(KafkaSettings(bootstrap_servers=real_kafka), plan_topics(installation))
     finally:
         alter(real_kafka, topic, setting, plan.config.get(setting))
     assert caveats
@@ -168,7 +167,7 @@ def test_documents_in_several_partitions_are_refused(real_kafka: str) -> None:
     topic = settings.topics.destinations
     create_topic(real_kafka, topic, partitions=3, config={"cleanup.policy": "compact"})
     with pytest.raises(OperatorError, match=rf"^topic {topic}: partitions is 3, and has to be 1\. .*topics create"):
-        check_topics(KafkaOptions(real_kafka), topics_named(settings, topic))
+        check_topics(KafkaSettings(bootstrap_servers=real_kafka), topics_named(settings, topic))
     delete_topics(real_kafka, [topic])
 
 
@@ -180,13 +179,13 @@ def test_the_command_that_is_given_mends_the_topic(
     topic = name_of(installation, role)
     alter(real_kafka, topic, "cleanup.policy", value)
     plans = plan_topics(installation)
-    state = describe_topics(KafkaOptions(real_kafka), plans)[topic]
+    state = describe_topics(KafkaSettings(bootstrap_servers=real_kafka), plans)[topic]
     assert state is not None
     script, *arguments = shlex.split(state.deviations[0].remedy)
     assert script == "kafka-configs.sh"
     java = java_command(distribution.ensure_jars())
     subprocess.run([*java, "kafka.admin.ConfigCommand", *arguments], check=True, capture_output=True, timeout=60)
-    assert check_topics(KafkaOptions(real_kafka), plans) == []
+    assert check_topics(KafkaSettings(bootstrap_servers=real_kafka), plans) == []
 
 
 def test_a_broker_without_a_controller_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +194,7 @@ def test_a_broker_without_a_controller_is_not_waited_for(monkeypatch: pytest.Mon
     with EmbeddedBroker.start({plan.name: plan.partitions for plan in plans}) as broker:
         asked = list[object]()
         monkeypatch.setattr(AdminClient, "describe_configs", lambda *request, **_options: asked.append(request))
-        [caveat] = check_topics(KafkaOptions(broker.bootstrap_servers), plans)
+        [caveat] = check_topics(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), plans)
         assert asked == [], "an answer would come only when the request's time is over"
     assert "could not be checked" in caveat.problem
     assert all(plan.name in caveat.problem for plan in plans)
@@ -209,7 +208,7 @@ def test_a_configuration_that_may_not_be_read_is_not_checked(local_kafka_factory
         }
     )
     settings = settings_of_its_own()
-    options = KafkaOptions(kafka.bootstrap_servers)
+    options = KafkaSettings(bootstrap_servers=kafka.bootstrap_servers)
     plans = plan_topics(settings)
     create_topics(options, plans, 1, dry_run=False)
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})

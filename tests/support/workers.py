@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from pushrail_stream.core.destination import Destination, Limits, Secret
 from pushrail_stream.core.signals import Attempted, Signal
 from pushrail_stream.kafka.admin import retry_while_settling
-from pushrail_stream.kafka.options import kafka_options
+from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.records import records_of
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
@@ -91,7 +91,7 @@ def make_topics(settings: Settings, broker: EmbeddedBroker | None = None) -> Non
         for plan in plans:
             broker.create_topic(plan.name, plan.partitions)
     else:
-        create_topics(kafka_options(settings), plans, 1, dry_run=False)
+        create_topics(kafka_for(settings), plans, 1, dry_run=False)
 
 
 def open_bus(bus: FaultBus, customers: Iterable[int]) -> None:

@@ -13,10 +13,10 @@ from confluent_kafka import Consumer, Producer
 from pydantic import ValidationError
 
 from pushrail_stream.errors import UsageError
-from pushrail_stream.kafka.numbers import whole
-from pushrail_stream.kafka.options import KafkaOptions, kafka_options
-from pushrail_stream.kafka.properties import CONSUMER_ONLY, PRODUCER_ONLY
-from pushrail_stream.settings import ALIASES, Settings
+from pushrail_stream.kafka import client_properties
+from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, retries_consumer
+from pushrail_stream.kafka.librdkafka import CONSUMER_ONLY, PRODUCER_ONLY, parse_number
+from pushrail_stream.settings import ALIASES, KafkaSettings, Settings
 from tests.support.kafka.librdkafka import Known, known_properties, read_back
 
 SECRET: Final = "hunter2-S3cr3t"
@@ -65,16 +65,16 @@ def settings(client: dict[str, Any], **kafka: Any) -> Settings:
     return Settings.model_validate({"kafka": {"bootstrap_servers": "127.0.0.1:1", "client": client} | kafka})
 
 
-def clients_of(options: KafkaOptions) -> Iterator[tuple[str, type[Consumer | Producer], dict[str, Any]]]:
+def clients_of(kafka: KafkaSettings) -> Iterator[tuple[str, type[Consumer | Producer], dict[str, Any]]]:
     """Every kind of client that the product opens, by what it is for."""
-    yield "events", Consumer, options.events().properties()
-    yield "retries", Consumer, options.retries().properties()
-    yield "scan", Consumer, options.reader("any", {"fetch.wait.max.ms": 7})
-    yield "copies", Producer, options.producer()
-    yield "ingest", Producer, options.event_producer(10)
-    yield "attempts", Producer, options.log()
-    yield "replays", Producer, options.transactions("any")
-    yield "admin", Producer, options.admin({"metadata.max.age.ms": 1_000})
+    yield "events", Consumer, events_consumer(kafka).properties()
+    yield "retries", Consumer, retries_consumer(kafka).properties()
+    yield "scan", Consumer, client_properties.reader(kafka, "any", {"fetch.wait.max.ms": 7})
+    yield "copies", Producer, client_properties.copies_producer(kafka)
+    yield "ingest", Producer, client_properties.event_producer(kafka, 10)
+    yield "attempts", Producer, client_properties.log_producer(kafka)
+    yield "replays", Producer, client_properties.transactions_producer(kafka, "any")
+    yield "admin", Producer, client_properties.admin(kafka, {"metadata.max.age.ms": 1_000})
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def is_read_by(name: str, role: str, kind: type[Consumer | Producer]) -> bool:
 def refusal(name: str, value: str | float) -> str:
     """Why the settings, or librdkafka, refuse the property; empty when it is accepted."""
     try:
-        kafka_options(settings({name: value}))
+        kafka_for(settings({name: value}))
     except (ValidationError, UsageError) as error:
         return str(error)
     return ""
@@ -119,7 +119,7 @@ def test_every_property_of_librdkafka_is_obeyed_by_the_clients_that_know_it_or_r
     assert len(accepted) > 100
     for property_ in accepted:
         name, value = property_.name, sample(property_)
-        for role, kind, properties in clients_of(kafka_options(settings({name: value}))):
+        for role, kind, properties in clients_of(kafka_for(settings({name: value}))):
             seen = read_back(kind, properties)
             assert seen.warnings == "", (name, role)
             if is_read_by(name, role, kind):
@@ -159,16 +159,14 @@ def test_a_property_that_librdkafka_refuses_is_named_and_its_value_never_quoted(
     client: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        kafka_options(settings(client))
+        kafka_for(settings(client))
     assert str(caught.value).startswith(f"kafka.client.{named}: ")
     assert SECRET not in str(caught.value)
 
 
 def test_a_linger_longer_than_any_producers_time_out_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^kafka\.client\.linger\.ms: "):
-        kafka_options(
-            Settings.model_validate({"kafka": {"client": {"linger.ms": 2_000}}, "ingest": {"timeout_secs": 1}})
-        )
+        kafka_for(Settings.model_validate({"kafka": {"client": {"linger.ms": 2_000}}, "ingest": {"timeout_secs": 1}}))
 
 
 def test_a_property_may_not_be_set_by_both_of_its_names() -> None:
@@ -178,8 +176,8 @@ def test_a_property_may_not_be_set_by_both_of_its_names() -> None:
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_the_second_name_of_a_property_wins_over_our_default_of_the_first(protocol: str) -> None:
-    options = kafka_options(settings({"fetch.message.max.bytes": 70_000}, group_protocol=protocol))
-    assert read_back(Consumer, options.events().properties()).values["fetch.message.max.bytes"] == "70000"
+    kafka = kafka_for(settings({"fetch.message.max.bytes": 70_000}, group_protocol=protocol))
+    assert read_back(Consumer, events_consumer(kafka).properties()).values["fetch.message.max.bytes"] == "70000"
 
 
 @contextmanager
@@ -209,7 +207,7 @@ def counting_door() -> Iterator[tuple[str, list[object]]]:
 
 def test_the_trial_connects_to_nothing() -> None:
     with counting_door() as (address, connections):
-        kafka_options(
+        kafka_for(
             settings(
                 {
                     "security.protocol": "SASL_PLAINTEXT",
@@ -239,9 +237,30 @@ def test_an_invalid_number_is_refused_by_name(name: str, value: str | float) -> 
     ],
 )  # fmt: skip
 def test_numbers_are_read_as_librdkafka_reads_them(value: object, number: int | None) -> None:
-    assert whole(value) == number
+    assert parse_number(value) == number
 
 
 def test_sizes_in_any_notation_are_obeyed() -> None:
-    options = kafka_options(settings({"message.max.bytes": "0x1000000"}))
-    assert options.events().properties()["fetch.max.bytes"] == 0x1000000
+    kafka = kafka_for(settings({"message.max.bytes": "0x1000000"}))
+    assert events_consumer(kafka).properties()["fetch.max.bytes"] == 0x1000000
+
+
+@pytest.mark.parametrize(("client_id", "instance"), [("pushrail-stream", "pod-7"), ("pushrail-stream-2", "pod-7-2")])
+def test_a_static_member_keeps_its_name_and_each_of_several_has_its_own(client_id: str, instance: str) -> None:
+    kafka = kafka_for(Settings.model_validate({"kafka": {"group_instance_id": "pod-7"}}), client_id)
+    for consumer in (events_consumer(kafka), retries_consumer(kafka)):
+        assert consumer.properties()["group.instance.id"] == instance
+
+
+def test_membership_is_dynamic_unless_asked_for() -> None:
+    assert "group.instance.id" not in events_consumer(kafka_for(Settings())).properties()
+
+
+def test_the_settings_of_a_command_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = list[object]()
+    monkeypatch.setattr(client_properties, "try_clients", lambda own, _clients: tried.append(own))
+    once = settings({"client.rack": "a"})
+    for client_id in ("pushrail-stream", "pushrail-stream-2"):
+        assert kafka_for(once, client_id).client.reveal() == {"client.id": client_id, "client.rack": "a"}
+    kafka_for(settings({}))
+    assert tried == [{"client.rack": "a"}, {}]

@@ -1,0 +1,83 @@
+"""Where partitions end, on real brokers and on none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import pytest
+
+from pushrail_stream.core.record import Partition
+from pushrail_stream.kafka.event_producer import KafkaEventProducer
+from pushrail_stream.kafka.lag import _LATEST, Watermarks
+from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
+from pushrail_stream.settings import KafkaSettings
+from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
+from tests.support.kafka.topics import create_topic, unique_name
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.kafka
+async def test_where_partitions_end_is_known_of_those_that_were_asked_about(
+    kafka_bootstrap: str, new_topic: NewTopic
+) -> None:
+    topic = new_topic(partitions=2)
+    one, other = Partition(topic, 0), Partition(topic, 1)
+    options = KafkaSettings(bootstrap_servers=kafka_bootstrap)
+    async with KafkaEventProducer.open(options, topic, 10) as producer:
+        async with asyncio.timeout(60):
+            while await producer.check(5):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.1)
+        written = [
+            place
+            for place in await producer.publish_all([ProducerRecord(b"key", b"value", ())] * 7)
+            if isinstance(place, RecordMetadata)
+        ]
+        assert len(written) == 7
+    full, empty = (one, other) if written[0].partition == 0 else (other, one)
+    watermarks = Watermarks(options)
+    following = asyncio.Task(watermarks.keep(lambda: [one, other]))
+    try:
+        await until(lambda: watermarks.lag(empty, None) is not None and watermarks.lag(full, None) is not None)
+        assert (watermarks.lag(full, None), watermarks.lag(full, 3), watermarks.lag(full, 9)) == (7, 4, 0)
+        assert watermarks.lag(empty, None) == 0
+        assert watermarks.lag(Partition("other", 0), 1) is None, "nobody asked about it"
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+
+@pytest.mark.kafka
+async def test_an_end_is_forgotten_when_kafka_does_not_say_it_again(
+    local_kafka_factory: LocalKafkaFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kafka = await asyncio.to_thread(local_kafka_factory)
+    topic = unique_name("ends")
+    await asyncio.to_thread(create_topic, kafka.bootstrap_servers, topic, partitions=1)
+    monkeypatch.setattr("pushrail_stream.kafka.lag._PERIOD_SECS", 0.5)
+    there = Partition(topic, 0)
+    watermarks = Watermarks(KafkaSettings(bootstrap_servers=kafka.bootstrap_servers))
+    following = asyncio.Task(watermarks.keep(lambda: [there]))
+    try:
+        await until(lambda: watermarks.lag(there, None) == 0)
+        await asyncio.to_thread(kafka.kill)
+        await until(lambda: watermarks.lag(there, None) is None)
+        await asyncio.to_thread(kafka.restart)
+        await until(lambda: watermarks.lag(there, None) == 0)
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
+
+
+async def test_without_kafka_the_end_stays_unknown() -> None:
+    watermarks = Watermarks(KafkaSettings(bootstrap_servers="127.0.0.1:1"))
+    assert await asyncio.to_thread(watermarks._ask, [Partition("topic", 0)], _LATEST) == {}
+    assert watermarks.lag(Partition("topic", 0), 5) is None
