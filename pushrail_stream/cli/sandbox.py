@@ -1,9 +1,8 @@
-"""``pushrail-stream sandbox``: everything on this machine, without Kafka, AWS, Docker or Java."""
+"""``pushrail-stream sandbox``: the demo, and the fault-injecting bus as a program."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import signal
 import time
@@ -17,58 +16,97 @@ import uvloop
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, say, table
 from pushrail_stream.errors import OperatorError, UsageError
+from pushrail_stream.sandbox.bus import BusConfig, Rule, rules_from_json, run_bus
 
 if TYPE_CHECKING:
-    from pushrail_stream.sandbox.bus import BusConfig, Rule
     from pushrail_stream.sandbox.demo.report import Percentiles, Report, Row
 
-_EXTRA: Final = ("httptools", "trustme")
 _EVENTS: Final = 3_000
 _DELIVERING_SECS: Final = 40.0
 _EVENTS_PER_SECOND: Final = 75
-"""A slow machine's pace, for more events than usual."""
+"""The pace of a slow machine, which sets the deadline for more events than the default."""
 
 _BUS_HELP: Final = """Serve a bus that answers PutEvents and AssumeRole as AWS does, and fails on demand.
 
-It runs until Ctrl-C or SIGTERM. Once it listens it prints one line of JSON: {"url": ..., "caPath": ...}. Point
-eventbridge.endpoint_url and sts.endpoint_url at the url. It is controlled over HTTP on the same port, JSON in and out:
+It runs until Ctrl-C or SIGTERM. Once it listens it prints one line of JSON: {"url": ..., "caPath": ...}. Set
+eventbridge.endpoint_url and sts.endpoint_url to this url.
+
+Faults are a plan of rules, which are tried in order; the first rule that fires decides about a call. This plan
+throttles a tenth of the calls to a bus, and fails every entry of some event types:
+
+\b
+{"rules": [
+  {"match": {"operation": "PutEvents", "bus": "*:event-bus/acme"},
+   "when": {"kind": "probability", "probability": 0.1},
+   "effect": {"kind": "callError", "status": 400,
+              "code": "ThrottlingException"}},
+  {"match": {"eventType": "order.*"},
+   "effect": {"kind": "entryError", "code": "InternalFailure"}}
+]}
+
+\b
+match   operation (PutEvents, DescribeEventBus, AssumeRole or
+        GetCallerIdentity), bus, role and eventType (exact or
+        with *), accessKey, detailContains (a list of strings);
+        an absent field matches everything
+when    always (the default); probability (probability);
+        times (times: the first matches);
+        sequence (first, last: from match to match);
+        ratePerSecond (ratePerSecond, burst: matches above it)
+effect  callError (status, code, message, body);
+        entryError (code, message: HTTP 200, the entry failed);
+        latency (secs); hang; resetBefore; resetAfter;
+        garbage200 (body: empty, html, object or short);
+        expireTokens
+
+Control is HTTP on the same port, JSON in and out:
 
 \b
 GET  /_bus/counts     calls, entries, arrivals, failures; by bus
-GET  /_bus/arrivals   what the buses took (?offset=&limit=);
+GET  /_bus/arrivals   entries that the buses took (?offset=&limit=);
                       /_bus/calls and /_bus/assumed likewise
 GET  /_bus/latencies  receipt minus production (?bus=ARN)
-GET  /_bus/plan       the faults in force
-PUT  /_bus/plan       {"rules": [...]} replaces them, [] ends all
+GET  /_bus/plan       the plan in force
+PUT  /_bus/plan       replaces it; {"rules": []} ends all faults
 POST /_bus/buses      {"arn": ...} declares a bus
 POST /_bus/keys       {"accessKey": ..., "secret": ...} declares a key
-POST /_bus/roles      {"roleArn": ..., "externalId": ...} declares a role
+POST /_bus/roles      {"roleArn": ..., "externalId": ...} declares a
+                      role, or {"roleArn": ..., "trustPolicy": {...},
+                      "permissionsPolicies": [...]} by IAM policies
+POST /_bus/rules      {"bus": ARN, "name": ..., "pattern": {...},
+                      "queue": ARN} sends the events that match an
+                      event pattern to an SQS queue of this bus
 POST /_bus/clear      forgets arrivals, calls and counts
 """
-"""``\\b`` keeps click from filling the lines of the table."""
+"""``\\b`` keeps click from filling the lines of the tables."""
 
 T = TypeVar("T")
 
 
 @click.group(invoke_without_command=True, epilog="Example: pushrail-stream sandbox --events 500 --keep")
 @click.option(
-    "--events", type=click.IntRange(50, 20_000), default=_EVENTS, show_default=True, help="Records to produce."
+    "--events",
+    type=click.IntRange(50, 20_000),
+    default=_EVENTS,
+    show_default=True,
+    help="Number of records to produce.",
 )
-@click.option("--keep", is_flag=True, help="Go on consuming afterwards, until Ctrl-C; prints all addresses.")
+@click.option("--keep", is_flag=True, help="Go on consuming until Ctrl-C, and print all addresses.")
 @common_options
 @click.pass_context
 def sandbox(context: click.Context, options: Options, events: int, keep: bool) -> None:  # noqa: FBT001 - click's way
-    """Show the whole way of an event on this machine alone, with the real worker.
+    """Deliver events on this machine alone, with the real worker.
 
-    An embedded Kafka, a stand-in for AWS (moto) with a handful of customers' accounts, and some thousand events, among
-    them a few that cannot be delivered. Ends with everybody's accounts side by side and exits 1 when they do not add
-    up. Needs neither Docker nor Java, reads no settings (--config is not used) and reaches no real AWS account.
+    The demo starts an embedded Kafka and a bus of its own with several customers' AWS accounts. It produces some
+    thousand events; a few of them cannot be delivered. It ends with a table of each destination's figures and exits 1
+    when they do not add up. It needs neither Docker nor Java, reads no settings (--config is not used) and reaches no
+    AWS account.
 
-    With --json: one object with ok, problems, rows (one per destination), ledger, offsets, latency_ms and sample.
+    With --json it prints one object with ok, problems, rows (one per destination), ledger, offsets, latency_ms and
+    sample.
     """
     if context.invoked_subcommand is not None:
         return
-    _require_extra()
     began = time.monotonic()
     ok = _run(_play(options, events, keep=keep, began=began))
     if not ok:
@@ -77,15 +115,19 @@ def sandbox(context: click.Context, options: Options, events: int, keep: bool) -
 
 @sandbox.command(help=_BUS_HELP, epilog="Example: pushrail-stream sandbox bus --port 4010 --open --plan faults.json")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=0, show_default=True, help="0 takes a free one.")
-@click.option("--tls", is_flag=True, help="Serve HTTPS with a fresh certificate authority.")
-@click.option("--ca", type=click.Path(path_type=Path), help="Where to write the authority's PEM (with --tls).")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the faults' dice.")
-@click.option("--no-signatures", is_flag=True, help="Keys must be declared, signatures are not recomputed.")
-@click.option("--open", "is_open", is_flag=True, help="Take every well-formed key, role and bus undeclared.")
 @click.option(
-    "--plan", type=click.Path(path_type=Path), metavar="FILE", help='Faults from the start: {"rules": [...]}.'
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=0,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
 )
+@click.option("--tls", is_flag=True, help="Serve HTTPS with a fresh certificate authority.")
+@click.option("--ca", type=click.Path(path_type=Path), help="File for the authority's certificate (with --tls).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the faults' random numbers.")
+@click.option("--no-signatures", is_flag=True, help="Accept every signature made with a declared key.")
+@click.option("--open", "is_open", is_flag=True, help="Accept keys, roles and buses that are not declared.")
+@click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="Plan of faults to start with.")
 @common_options
 def bus(  # noqa: PLR0917 - each option is an argument
     options: Options,
@@ -98,35 +140,29 @@ def bus(  # noqa: PLR0917 - each option is an argument
     is_open: bool,  # noqa: FBT001 - click's way
     plan: Path | None,
 ) -> None:
-    """Serve the fault-injecting bus; `_BUS_HELP` is what its user reads."""
+    """Serve the fault-injecting bus; its help is `_BUS_HELP`."""
     del options
-    _require_extra()
     if ca is not None and not tls:
         raise click.UsageError("--ca is for --tls", click.get_current_context())
-    from pushrail_stream.sandbox.bus import BusConfig  # noqa: PLC0415 - the extra may not be installed
-
     config = BusConfig(
         host=host, port=port, tls=tls, ca_path=ca, open=is_open, check_signatures=not no_signatures, seed=seed
     )
     rules = [] if plan is None else _read_plan(plan)
     try:
         asyncio.run(_serve(config, rules))
+    except ImportError as error:
+        raise OperatorError("--tls needs one more library: pip install 'pushrail-stream[sandbox]'") from error
     except OSError as error:
         raise OperatorError(f"{host}:{port}: {(error.strerror or str(error)).lower()}") from error
 
 
-def _require_extra() -> None:
-    if not all(importlib.util.find_spec(name) for name in _EXTRA):
-        raise OperatorError("the sandbox is not installed: pip install 'pushrail-stream[sandbox]'")
-
-
 def _run(work: Awaitable[T]) -> T:
-    """Run to the end; SIGTERM ends it as Ctrl-C does, with everything that was started."""
+    """Run to the end. SIGTERM cancels the work as Ctrl-C does."""
 
     async def main() -> T:
         return await work
 
-    # A script's background job begins with SIGINT ignored: SIGTERM, which becomes one here, would be lost with it.
+    # A script's background job starts with SIGINT ignored, and SIGTERM becomes a SIGINT here.
     interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
     try:
@@ -138,17 +174,15 @@ def _run(work: Awaitable[T]) -> T:
 
 
 async def _play(options: Options, events: int, *, keep: bool, began: float) -> bool:
-    from pushrail_stream.sandbox.demo.play import Play, Steps, play  # noqa: PLC0415 - the extra may not be installed
-    from pushrail_stream.sandbox.demo.play import keep as keep_running  # noqa: PLC0415 - as above
-    from pushrail_stream.sandbox.demo.world import addresses, open_world  # noqa: PLC0415 - as above
+    # Imported here: the bus as a program does not need the worker, which takes half a second to import.
+    from pushrail_stream.sandbox.demo.run import Steps, keep_running, run_demo  # noqa: PLC0415
+    from pushrail_stream.sandbox.demo.world import addresses, open_world  # noqa: PLC0415
 
     steps = Steps()
-    script = Play(events, max(_DELIVERING_SECS, events / _EVENTS_PER_SECOND))
-    async with open_world(script.customers) as world:
+    async with open_world() as world:
         kafka = world.broker.bootstrap_servers
         steps.say(f"          AWS is the sandbox's own bus at {world.bus.url}, Kafka is librdkafka's own at {kafka}")
-        steps.say(f"          {len(script.customers)} AWS accounts: a role with external ID, buses, rules, queues")
-        report = await play(world, script, steps)
+        report = await run_demo(world, events, max(_DELIVERING_SECS, events / _EVENTS_PER_SECOND), steps)
         present = emit_report if options.json else show_report
         present(report, time.monotonic() - began)
         if keep:
@@ -158,17 +192,17 @@ async def _play(options: Options, events: int, *, keep: bool, began: float) -> b
 
 
 def emit_report(report: Report, secs: float) -> None:
-    """The report for machines."""
+    """Print the report as JSON."""
     emit(report.document() | {"secs": round(secs, 1)})
 
 
 def emit_addresses(addresses: Mapping[str, Any]) -> None:
-    """The addresses for machines."""
+    """Print the addresses as JSON."""
     emit({"keep": addresses})
 
 
 def show_report(report: Report, secs: float) -> None:
-    """The report for people."""
+    """Print the report as tables."""
     say("")
     table(
         ("customer", "destination", "access", "produced", "delivered", "arrived", "dead", "skipped"),
@@ -185,7 +219,7 @@ def show_report(report: Report, secs: float) -> None:
     figures = report.figures
     offsets = (f"partition {name} at {at['committed']} of {at['end']}" for name, at in figures["offsets"].items())
     lines = {
-        "records": f"{figures['records']} produced, {figures['not_decodable']} of them no events (dead: undecodable)",
+        "records": f"{figures['records']} produced, {figures['not_decodable']} of them not events (undecodable)",
         "deliveries": ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in figures["ledger"].items()),
         "offsets": ", ".join(offsets),
         "throughput": f"{figures['delivered_per_second']:g} deliveries/s, with bus and worker in one process",
@@ -228,7 +262,7 @@ def _reasons(counts: Mapping[str, int]) -> str:
 
 
 def show_addresses(addresses: Mapping[str, Any]) -> None:
-    """The addresses for people."""
+    """Print the addresses, one a line."""
     say("")
     lines = {
         "Kafka": "kafka",
@@ -242,23 +276,19 @@ def show_addresses(addresses: Mapping[str, Any]) -> None:
     }
     for name, key in lines.items():
         say(f"{name:<12}{addresses[key]}")
-    say("A worker goes on consuming; Ctrl-C ends everything.")
+    say("The worker goes on consuming until Ctrl-C.")
 
 
 def _read_plan(path: Path) -> list[Rule]:
-    from pushrail_stream.sandbox.bus import FieldError, rules_from_json  # noqa: PLC0415 - the extra may not be installed
-
     try:
         return rules_from_json(json.loads(path.read_bytes()))
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-    except (ValueError, FieldError) as error:
+    except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
 
 
 async def _serve(config: BusConfig, rules: list[Rule]) -> None:
-    from pushrail_stream.sandbox.bus import run_bus  # noqa: PLC0415 - the extra may not be installed
-
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

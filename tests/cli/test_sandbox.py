@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -11,10 +12,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import urlsplit
 
 import pytest
+
+from pushrail_stream.cli.sandbox import _BUS_HELP
+from pushrail_stream.sandbox.bus import CallError, EntryError, rules_from_json
+from pushrail_stream.sandbox.bus.faults import Effect, Operation, When
 
 BUS = [sys.executable, "-m", "pushrail_stream", "sandbox", "bus"]
 REPOSITORY = Path(__file__).parents[2]
@@ -90,3 +95,24 @@ def test_a_taken_port_is_one_line() -> None:
     assert refused.returncode == 1
     assert "already in use" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_its_help_has_a_plan_that_works_and_every_name_of_a_plan() -> None:
+    help_text = _BUS_HELP
+    plan = help_text[help_text.index('{"rules"') : help_text.index("match   operation")].replace("\b", "")
+    throttled, failed = rules_from_json(json.loads(plan))
+    assert throttled.effect == CallError(400, "ThrottlingException")
+    assert failed.effect == EntryError("InternalFailure")
+    kinds = [kind.__dataclass_fields__["kind"].default for union in (Effect, When) for kind in get_args(union)]
+    words = set(re.findall(r"\w+", help_text))
+    assert words >= {*kinds, *get_args(Operation), "bus", "accessKey", "role", "eventType", "detailContains"}
+
+
+def test_without_the_library_for_tls_only_tls_is_refused() -> None:
+    program = "import sys; sys.modules['trustme'] = None; from pushrail_stream.cli import main; sys.exit(main())"
+    refused = subprocess.run(
+        [sys.executable, "-c", program, "sandbox", "bus", "--tls"],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_SECS, check=False,
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert "error: --tls needs one more library: pip install 'pushrail-stream[sandbox]'" in refused.stderr

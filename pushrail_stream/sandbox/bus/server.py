@@ -13,7 +13,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 import orjson
-import trustme
 
 from pushrail_stream.sandbox.bus.backend import Backend, Ids
 from pushrail_stream.sandbox.bus.control import Control
@@ -225,6 +224,8 @@ def _permissions(buses: Iterable[str] | None) -> Permissions:
 
 
 def _tls_context(ca_path: Path) -> ssl.SSLContext:
+    import trustme  # noqa: PLC0415 - only TLS needs it
+
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost", "127.0.0.1", "::1").configure_cert(context)

@@ -5,7 +5,6 @@ Each account is set up with the policies and rules that our own onboarding gener
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
@@ -66,7 +65,7 @@ class Customer:
         return Keys(f"AKIAOWNER{self.account}", _SECRET)
 
     def onboarding(self, target: Target) -> Onboarding:
-        """Return what the customer was given for this destination."""
+        """Return the onboarding of this destination."""
         return Onboarding(
             vendor=VENDOR,
             customer=self.external_id,
@@ -111,10 +110,10 @@ CUSTOMERS: Final = (
 )
 
 
-def set_up(bus: FaultBus, customers: Iterable[Customer]) -> None:
+def set_up(bus: FaultBus) -> None:
     """Set up our account and the customers': role, bus, rules and queues."""
     bus.add_key(*OUR_KEYS, account=_OUR_ACCOUNT, buses=[])
-    for customer in customers:
+    for customer in CUSTOMERS:
         bus.add_key(*customer.keys, account=customer.account)
         _add_role(bus, customer)
         for target in customer.targets:

@@ -49,7 +49,7 @@ def plan_events(number: int, customers: Sequence[Customer], seed: int = 1) -> li
     dice = Random(seed)  # noqa: S311 - the demo must repeat, nothing here is a secret
     example = _of(json.loads(example_event()), example_event())
     first = [example] if any(customer.external_id == example.customer for customer in customers) else []
-    mixed = [*_broken(), *_unrouted(), _oversize(customers)]
+    mixed = [*_undecodable(), *_unrouted(), _oversize(customers)]
     names = [customer.external_id for customer in customers for _ in range(customer.share)]
     rest = max(0, number - len(first) - len(mixed))
     mixed += [_varied(dice, index, names[index % len(names)]) for index in range(rest)]
@@ -98,7 +98,7 @@ def _of(event: dict[str, Any], value: bytes) -> Planned:
     return Planned(value, customer.encode(), customer, event["idempotencyKey"])
 
 
-def _broken() -> list[Planned]:
+def _undecodable() -> list[Planned]:
     """Records that are no canonical events."""
     incomplete = json.loads(example_event())
     del incomplete["occurredAt"]

@@ -11,7 +11,7 @@ from typing import Any, Final
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.sandbox.demo.customers import BY_TENANT, NOBODY, Customer, Target
 from pushrail_stream.sandbox.demo.events import example_event
-from pushrail_stream.sandbox.demo.records import KafkaState
+from pushrail_stream.sandbox.demo.kafka import KafkaState
 from pushrail_stream.sandbox.demo.tally import Kind, Tally
 
 Event = Mapping[str, Any]
@@ -117,7 +117,7 @@ def make_report(seen: Observations, known_problems: Sequence[str] = ()) -> Repor
     acknowledged = seen.tally.acknowledged
     figures = {
         "records": len(seen.kafka.produced),
-        "not_decodable": len(seen.tally.broken),
+        "not_decodable": len(seen.tally.undecodable),
         "ledger": asdict(seen.ledger),
         "offsets": {str(partition): known._asdict() for partition, known in sorted(seen.kafka.offsets.items())},
         "delivering_secs": round(seen.delivering_secs, 2),
@@ -132,9 +132,8 @@ def _rows(seen: Observations) -> Iterator[Row]:
     for customer in seen.customers:
         for target in customer.targets:
             yield _row(seen, customer, target)
-    fates = _reasons(seen.tally, NOBODY, "skipped")
-    produced = _produced(seen, NOBODY)
-    yield Row(customer=NOBODY, access="no destination", produced=produced, skipped=fates)
+    skipped = _reasons(seen.tally, NOBODY, "skipped")
+    yield Row(customer=NOBODY, access="no destination", produced=_produced(seen, NOBODY), skipped=skipped)
 
 
 def _row(seen: Observations, customer: Customer, target: Target) -> Row:
@@ -163,12 +162,12 @@ def _produced(seen: Observations, customer: str) -> int:
 
 
 def _keys(tally: Tally, place: str, kind: Kind) -> set[str]:
-    return {key for (where, key), fate in tally.fates.items() if where == place and fate.kind == kind}
+    return {key for (where, key), ending in tally.endings.items() if where == place and ending.kind == kind}
 
 
 def _reasons(tally: Tally, place: str, kind: Kind) -> dict[str, int]:
     return dict(
-        Counter(fate.reason for (where, _), fate in tally.fates.items() if where == place and fate.kind == kind)
+        Counter(ending.reason for (where, _), ending in tally.endings.items() if where == place and ending.kind == kind)
     )
 
 
@@ -238,7 +237,7 @@ def _dead_problems(seen: Observations) -> Iterator[str]:
     """Compare the dead-letter topic with the worker's signals and with the produced records."""
     dead_records, produced = seen.kafka.dead_records, seen.kafka.produced
     reported = Counter(
-        (delivery.place, fate.reason) for delivery, fate in seen.tally.fates.items() if fate.kind == "dead"
+        (delivery.place, ending.reason) for delivery, ending in seen.tally.endings.items() if ending.kind == "dead"
     )
     found = Counter((record.destination, record.reason) for record in dead_records if record.destination)
     if reported != found:

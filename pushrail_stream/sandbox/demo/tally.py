@@ -1,9 +1,8 @@
-"""The tally: an observer of the worker that knows what was produced and notes what became of it."""
+"""The tally of a run: an observer of the worker that notes how each produced event ended."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, final
 
@@ -14,15 +13,15 @@ from pushrail_stream.core.signals import Attempted, DeadLettered, PartitionsAssi
 Kind = Literal["delivered", "dead", "skipped"]
 
 
-class Fate(NamedTuple):
-    """How a delivery ended."""
+class Ending(NamedTuple):
+    """The end of a delivery."""
 
     kind: Kind
     reason: str = ""
 
 
 class Delivery(NamedTuple):
-    """The duty to bring one event to one place: a destination's id, or the customer's where there is none."""
+    """One event to one place: a destination's id, or the customer's where it has no destination."""
 
     place: str
     key: str
@@ -34,65 +33,60 @@ class Tally:
 
     def __init__(self) -> None:
         self.assigned = asyncio.Event()
-        """The worker has its partitions."""
-        self.fates: dict[Delivery, Fate] = {}
-        self.broken: set[Origin] = set()
-        """Records that were dead-lettered as no events."""
-        self.repeated: Counter[str] = Counter()
-        """Deliveries confirmed more than once, by place."""
+        """Set once the worker has its partitions."""
+        self.endings: dict[Delivery, Ending] = {}
+        self.undecodable: set[Origin] = set()
         self.acknowledged: list[tuple[Origin, float]] = []
-        """When AWS's confirmation of a delivery came, epoch milliseconds."""
+        """Each confirmed delivery and the time of its confirmation in epoch milliseconds."""
         self.call_ms: list[float] = []
-        """How long each PutEvents call took that delivered something."""
-        self._open: set[Delivery] = set()
-        self._open_broken = 0
+        """The duration of each PutEvents call that delivered something."""
+        self._expected: set[Delivery] = set()
+        self._expected_undecodable = 0
 
     def expect(self, deliveries: Iterable[Delivery]) -> None:
-        """An event was produced for these places."""
-        self._open |= set(deliveries) - self.fates.keys()
+        """Expect an end of these deliveries."""
+        self._expected |= set(deliveries) - self.endings.keys()
 
-    def expect_broken(self) -> None:
-        """A record was produced that is no event."""
-        self._open_broken += 1
+    def expect_undecodable(self) -> None:
+        """Expect the dead letter of a record that is not an event."""
+        self._expected_undecodable += 1
 
     @property
     def waiting(self) -> int:
-        """What has no end yet."""
-        return len(self._open) + max(0, self._open_broken - len(self.broken))
+        """The number of expected ends that are missing."""
+        return len(self._expected) + max(0, self._expected_undecodable - len(self.undecodable))
 
     def missing(self) -> list[Delivery]:
-        """Deliveries that have no end yet."""
-        return sorted(self._open)
+        """Return the deliveries without an end."""
+        return sorted(self._expected)
 
     def __call__(self, signal: Signal) -> None:
-        """See one signal."""
+        """Note the ends that a signal tells of."""
         match signal:
             case Attempted():
-                self._attempted(signal)
+                self._note_attempt(signal)
             case Skipped(event=event, destination_id=destination_id, reason=reason):
                 place = destination_id or event.customer_external_id
-                self._end(Delivery(place, event.idempotency_key), Fate("skipped", reason))
+                self._note(Delivery(place, event.idempotency_key), Ending("skipped", reason))
             case DeadLettered(letter=letter, event=None):
-                self.broken.add(letter.record.origin)
+                self.undecodable.add(letter.record.origin)
             case DeadLettered(letter=letter, event=event) if event is not None:
                 place = letter.destination_id or event.customer_external_id
-                self._end(Delivery(place, event.idempotency_key), Fate("dead", letter.reason))
+                self._note(Delivery(place, event.idempotency_key), Ending("dead", letter.reason))
             case PartitionsAssigned():
                 self.assigned.set()
             case _:
                 pass
 
-    def _attempted(self, signal: Attempted) -> None:
-        taken = [entry for entry in signal.entries if isinstance(entry.outcome, Delivered)]
-        if taken:
+    def _note_attempt(self, signal: Attempted) -> None:
+        confirmed = [entry for entry in signal.entries if isinstance(entry.outcome, Delivered)]
+        if confirmed:
             self.call_ms.append(signal.duration_secs * 1000)
         confirmed_at = signal.at_ms + signal.duration_secs * 1000
-        for entry in taken:
+        for entry in confirmed:
             self.acknowledged.append((entry.origin, confirmed_at))
-            self._end(Delivery(signal.destination.id, entry.event.idempotency_key), Fate("delivered"))
+            self._note(Delivery(signal.destination.id, entry.event.idempotency_key), Ending("delivered"))
 
-    def _end(self, delivery: Delivery, fate: Fate) -> None:
-        if delivery in self.fates:
-            self.repeated[delivery.place] += 1
-        self.fates[delivery] = fate
-        self._open.discard(delivery)
+    def _note(self, delivery: Delivery, ending: Ending) -> None:
+        self.endings[delivery] = ending
+        self._expected.discard(delivery)

@@ -1,4 +1,4 @@
-"""The demo's surroundings: broker, bus, topics, documents and settings, made for one run and gone with it."""
+"""The demo's surroundings: broker, bus, topics, documents and settings, which live as long as one run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +22,13 @@ from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.sandbox.bus.queues import queue_url
-from pushrail_stream.sandbox.demo.customers import BY_TENANT, CUSTOMERS, OUR_KEYS, VENDOR, Customer, set_up
+from pushrail_stream.sandbox.demo.customers import BY_TENANT, CUSTOMERS, OUR_KEYS, VENDOR, set_up
 from pushrail_stream.sandbox.demo.events import EXAMPLE_FILE, example_event
 from pushrail_stream.settings import Settings
 
 _PARTITIONS: Final = 4
 _QUICK_REBALANCES: Final = {"session.timeout.ms": 4_000, "heartbeat.interval.ms": 1_000}
-"""The embedded broker takes a session's length for every change of the group."""
+"""The embedded broker takes one session timeout for every change of the group."""
 _CONFIG_FILE: Final = "pushrail.yaml"
 _NO_AWS: Final = {
     "AWS_EC2_METADATA_DISABLED": "true",
@@ -50,7 +50,7 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(customers: Sequence[Customer]) -> AsyncIterator[World]:
+async def open_world() -> AsyncIterator[World]:
     """Start broker and bus and set up the customers; all of it is gone when the block ends. Raises `OperatorError`."""
     with (
         _isolated_environment(OUR_KEYS.variables()),
@@ -59,11 +59,11 @@ async def open_world(customers: Sequence[Customer]) -> AsyncIterator[World]:
     ):
         folder = Path(name)
         async with FaultBus.serve() as bus:
-            set_up(bus, customers)
+            set_up(bus)
             settings = _write_settings(folder, broker.bootstrap_servers, bus.url)
             for plan in plan_topics(settings, _PARTITIONS):
                 broker.create_topic(plan.name, plan.partitions)
-            _write_documents(settings.registry.path, customers)
+            _write_documents(settings.registry.path)
             yield World(folder, broker, bus, settings, _load_documents(settings))
 
 
@@ -117,9 +117,9 @@ def _isolated_environment(variables: dict[str, str]) -> Iterator[None]:
         os.environ |= before
 
 
-def _write_documents(folder: Path, customers: Sequence[Customer]) -> None:
+def _write_documents(folder: Path) -> None:
     folder.mkdir()
-    for customer in customers:
+    for customer in CUSTOMERS:
         for document in customer.documents():
             text = json.dumps(document, indent=2, ensure_ascii=False)
             (folder / f"{document['id']}.json").write_text(text + "\n", encoding="utf-8")

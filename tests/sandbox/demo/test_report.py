@@ -10,9 +10,9 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Origin
 from pushrail_stream.sandbox.demo.customers import Access, Customer, Target
 from pushrail_stream.sandbox.demo.events import Planned, plan_events
-from pushrail_stream.sandbox.demo.records import DeadRecord, KafkaState, Offsets, Produced
+from pushrail_stream.sandbox.demo.kafka import DeadRecord, KafkaState, Offsets, Produced
 from pushrail_stream.sandbox.demo.report import Observations, Percentiles, make_report
-from pushrail_stream.sandbox.demo.tally import Delivery, Fate, Tally
+from pushrail_stream.sandbox.demo.tally import Delivery, Ending, Tally
 
 PLACE, CUSTOMER = "dst_1", "acct_1"
 
@@ -35,10 +35,10 @@ def arrived(key: str, **changed: Any) -> dict[str, Any]:
 def findings() -> Observations:
     """Three events: two delivered, one dead for its size."""
     tally = Tally()
-    tally.fates = {
-        Delivery(PLACE, "a"): Fate("delivered"),
-        Delivery(PLACE, "b"): Fate("delivered"),
-        Delivery(PLACE, "c"): Fate("dead", "oversize"),
+    tally.endings = {
+        Delivery(PLACE, "a"): Ending("delivered"),
+        Delivery(PLACE, "b"): Ending("delivered"),
+        Delivery(PLACE, "c"): Ending("dead", "oversize"),
     }
     tally.acknowledged = [(Origin("events", 0, 0), 1_150.0), (Origin("events", 0, 1), 1_250.0)]
     produced = {Origin("events", 0, n): Produced(planned(key), 1_000) for n, key in enumerate("abc")}
@@ -83,7 +83,7 @@ def test_a_problem_known_before_makes_the_report_bad() -> None:
 
 def test_an_event_without_an_end_is_named() -> None:
     found = findings()
-    del found.tally.fates[Delivery(PLACE, "b")]
+    del found.tally.endings[Delivery(PLACE, "b")]
     found.tally.expect([Delivery(PLACE, "b")])
     assert any("dst_1: produced 3" in problem and "the first b" in problem for problem in problems(found))
 

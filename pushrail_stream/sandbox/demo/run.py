@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from typing import Final, final
 
 from rich.console import Console
@@ -19,7 +18,7 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.sandbox.demo.customers import CUSTOMERS, VENDOR, Customer, Target
 from pushrail_stream.sandbox.demo.events import Planned, plan_events
-from pushrail_stream.sandbox.demo.records import Vendor, read_kafka
+from pushrail_stream.sandbox.demo.kafka import VendorProducer, read_kafka
 from pushrail_stream.sandbox.demo.report import Arrived, Observations, Report, make_report
 from pushrail_stream.sandbox.demo.tally import Delivery, Tally
 from pushrail_stream.sandbox.demo.world import World
@@ -28,19 +27,10 @@ from pushrail_stream.worker import Worker, run_worker
 _JOIN_SECS: Final = 20.0
 _POLL_SECS: Final = 0.005
 _LAST_LINES: Final = 10
+"""Lines of the worker's log that are shown when the figures do not add up."""
 _IN_FLIGHT: Final = 100
 """Deliveries in flight at once: events are produced as fast as they are delivered, so that the latency shown is the
 worker's and not that of a queue before it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Play:
-    """The size of a run."""
-
-    events: int = 3_000
-    deadline_secs: float = 40.0
-    """For producing and delivering."""
-    customers: Sequence[Customer] = CUSTOMERS
 
 
 @final
@@ -79,10 +69,10 @@ class Steps:
         self.say(f"{time.monotonic() - began:6.1f} s  {text}")
 
 
-async def play(world: World, script: Play, steps: Steps) -> Report:
+async def run_demo(world: World, events: int, deadline_secs: float, steps: Steps) -> Report:
     """Produce, deliver, stop and compare. Raises `OperatorError` when Kafka does not answer."""
-    plan = plan_events(script.events, script.customers)
-    tally, vendor = Tally(), Vendor(world.broker.bootstrap_servers, world.settings.topics.events)
+    plan = plan_events(events, CUSTOMERS)
+    tally, producer = Tally(), VendorProducer(world.broker.bootstrap_servers, world.settings.topics.events)
     with (world.folder / "worker.log").open("w", encoding="utf-8") as stream:
         log = open_log("info", stream=stream)
         workers: list[Worker] = []
@@ -91,11 +81,16 @@ async def play(world: World, script: Play, steps: Steps) -> Report:
                 work = tasks.create_task(
                     run_worker(world.settings, world.catalog, log, observers=[tally], started=workers.append)
                 )
-                delivering_secs, problems = await _drive(world, script, plan, vendor, tally, steps)
+                with steps.step("the worker has joined its consumer group"):
+                    await _joined(tally)
+                began = time.monotonic()
+                with steps.bar(f"{len(plan)} records produced and delivered", len(plan)) as show:
+                    problems = await _deliver(world, plan, producer, tally, show, deadline_secs)
+                delivering_secs = time.monotonic() - began
                 workers[0].stop()
         except BaseExceptionGroup as group:
             raise _reason(group) from group
-    observations = await _observe(world, script, vendor, tally, work.result(), delivering_secs, steps)
+    observations = await _observe(world, producer, tally, work.result(), delivering_secs, steps)
     report = make_report(observations, problems)
     if not report.ok:
         lines = (world.folder / "worker.log").read_text(encoding="utf-8").splitlines()
@@ -104,7 +99,7 @@ async def play(world: World, script: Play, steps: Steps) -> Report:
     return report
 
 
-async def keep(world: World, log_level: str, announce: Callable[[], None]) -> None:
+async def keep_running(world: World, log_level: str, announce: Callable[[], None]) -> None:
     """Consume until SIGINT or SIGTERM; ``announce`` is called once the worker runs. The log goes to stderr."""
 
     def started(worker: Worker) -> None:
@@ -115,63 +110,65 @@ async def keep(world: World, log_level: str, announce: Callable[[], None]) -> No
     await run_worker(world.settings, world.catalog, open_log(log_level), started=started)
 
 
-async def _drive(
-    world: World, script: Play, plan: Sequence[Planned], vendor: Vendor, tally: Tally, steps: Steps
-) -> tuple[float, list[str]]:
-    """Produce while the worker delivers. Return the seconds it took, and what went wrong."""
-    with steps.step("the worker has joined its consumer group"):
-        try:
-            await asyncio.wait_for(tally.assigned.wait(), _JOIN_SECS)
-        except TimeoutError:
-            raise OperatorError(f"the worker got no partitions within {_JOIN_SECS:g} s") from None
-    began, problems = time.monotonic(), list[str]()
-    with steps.bar(f"{len(plan)} records produced and delivered", len(plan)) as show:
-        try:
-            async with asyncio.timeout(script.deadline_secs):
-                await _produce(world, plan, vendor, tally, show)
-        except TimeoutError:
-            problems.append(f"{tally.waiting} deliveries have no end after {script.deadline_secs:g} s")
-    delivering_secs = time.monotonic() - began
-    await asyncio.to_thread(vendor.flush)
-    return delivering_secs, problems
+async def _joined(tally: Tally) -> None:
+    try:
+        await asyncio.wait_for(tally.assigned.wait(), _JOIN_SECS)
+    except TimeoutError:
+        raise OperatorError(f"the worker got no partitions within {_JOIN_SECS:g} s") from None
+
+
+async def _deliver(
+    world: World,
+    plan: Sequence[Planned],
+    producer: VendorProducer,
+    tally: Tally,
+    show: Callable[[int], None],
+    deadline_secs: float,
+) -> list[str]:
+    """Produce the plan and wait until every delivery has an end. Return the problems."""
+    problems: list[str] = []
+    try:
+        async with asyncio.timeout(deadline_secs):
+            await _produce(world, plan, producer, tally, show)
+            while tally.waiting:
+                show(len(plan) - tally.waiting)
+                await asyncio.sleep(_POLL_SECS)
+    except TimeoutError:
+        problems.append(f"{tally.waiting} deliveries have no end after {deadline_secs:g} s")
+    await asyncio.to_thread(producer.flush)
+    return problems
 
 
 async def _produce(
-    world: World, plan: Sequence[Planned], vendor: Vendor, tally: Tally, show: Callable[[int], None]
+    world: World, plan: Sequence[Planned], producer: VendorProducer, tally: Tally, show: Callable[[int], None]
 ) -> None:
-    """Return when every delivery has an end."""
     for number, planned in enumerate(plan):
         while tally.waiting >= _IN_FLIGHT:
             show(max(0, number - tally.waiting))
             await asyncio.sleep(_POLL_SECS)
         if planned.customer is None:
-            tally.expect_broken()
+            tally.expect_undecodable()
         else:
             places = [destination.id for destination in world.catalog.route(VENDOR, planned.customer)]
             tally.expect(Delivery(place, planned.key) for place in places or [planned.customer])
-        vendor.send(planned)
-    await asyncio.to_thread(vendor.flush)
-    while tally.waiting:
-        show(len(plan) - tally.waiting)
-        await asyncio.sleep(_POLL_SECS)
+        producer.send(planned)
+    await asyncio.to_thread(producer.flush)
 
 
 async def _observe(
-    world: World, script: Play, vendor: Vendor, tally: Tally, ledger: Ledger, delivering_secs: float, steps: Steps
+    world: World, producer: VendorProducer, tally: Tally, ledger: Ledger, delivering_secs: float, steps: Steps
 ) -> Observations:
-    """Collect what each party saw."""
+    """Collect the facts that each party saw."""
     with steps.step("the customers' queues read"):
         arrived = {
-            target.id: _read_queues(world, customer, target)
-            for customer in script.customers
-            for target in customer.targets
+            target.id: _read_queues(world, customer, target) for customer in CUSTOMERS for target in customer.targets
         }
     with steps.step("the dead letters and the committed offsets read"):
-        # In a thread: plain Kafka clients wait.
+        # In a thread: these Kafka clients block.
         kafka = await asyncio.to_thread(
-            read_kafka, world.broker.bootstrap_servers, world.settings.topics, world.settings.kafka.group_id, vendor
+            read_kafka, world.broker.bootstrap_servers, world.settings.topics, world.settings.kafka.group_id, producer
         )
-    return Observations(script.customers, kafka, tally, ledger, arrived, delivering_secs)
+    return Observations(CUSTOMERS, kafka, tally, ledger, arrived, delivering_secs)
 
 
 def _read_queues(world: World, customer: Customer, target: Target) -> Arrived:
@@ -182,9 +179,9 @@ def _read_queues(world: World, customer: Customer, target: Target) -> Arrived:
 
 
 def _reason(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The sentence for people, when that is all there is; else the group itself."""
-    failed, rest = group.split(OperatorError)
-    error: BaseException = group if failed is None or rest is not None else failed
+    """Return the operator's error where the group holds nothing else, otherwise the group itself."""
+    expected, rest = group.split(OperatorError)
+    error: BaseException = group if expected is None or rest is not None else expected
     while isinstance(error, BaseExceptionGroup) and error is not group:
         error = error.exceptions[0]
     return error

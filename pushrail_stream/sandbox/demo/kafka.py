@@ -26,7 +26,7 @@ class Produced(NamedTuple):
 
 
 class DeadRecord(NamedTuple):
-    """A record of the DLQ topic, with what its headers say."""
+    """A record of the dead-letter topic and the facts in its headers."""
 
     value: bytes
     reason: str
@@ -36,7 +36,7 @@ class DeadRecord(NamedTuple):
 
 
 class Offsets(NamedTuple):
-    """Where the group stands in a partition, and where the partition ends."""
+    """The group's committed offset in a partition, and the partition's end."""
 
     committed: int
     end: int
@@ -52,8 +52,8 @@ class KafkaState(NamedTuple):
 
 
 @final
-class Vendor:
-    """A plain producer, as the vendor's own service would use it."""
+class VendorProducer:
+    """A plain producer, such as the vendor's own service uses."""
 
     def __init__(self, bootstrap_servers: str, topic: str) -> None:
         self._topic = topic
@@ -72,7 +72,7 @@ class Vendor:
         self.failed: list[str] = []
 
     def send(self, planned: Planned) -> None:
-        """Produce one record; what became of it is in ``produced`` or ``failed`` after `flush`."""
+        """Produce one record, which is in ``produced`` or ``failed`` after `flush`."""
         now_ms = time.time_ns() // 1_000_000
         self._producer.produce(
             self._topic,
@@ -84,7 +84,7 @@ class Vendor:
         self._producer.poll(0)
 
     def flush(self) -> None:
-        """Wait until Kafka has everything. Raises `OperatorError` when it has not."""
+        """Wait for Kafka's acknowledgements. Raises `OperatorError` when one is missing."""
         left = self._producer.flush(_ANSWER_SECS)
         if left or self.failed:
             raise OperatorError(f"Kafka did not take {left + len(self.failed)} records: {', '.join(self.failed[:1])}")
@@ -101,14 +101,14 @@ class Vendor:
         return report
 
 
-def read_kafka(bootstrap_servers: str, topics: TopicsSettings, group_id: str, vendor: Vendor) -> KafkaState:
+def read_kafka(bootstrap_servers: str, topics: TopicsSettings, group_id: str, producer: VendorProducer) -> KafkaState:
     """Read dead letters and committed offsets. Raises `OperatorError` when a topic cannot be read to its end."""
     dead_records = _read_dead_letters(bootstrap_servers, topics.dlq)
-    return KafkaState(vendor.produced, dead_records, _read_offsets(bootstrap_servers, topics.events, group_id))
+    return KafkaState(producer.produced, dead_records, _read_offsets(bootstrap_servers, topics.events, group_id))
 
 
 def _read_dead_letters(bootstrap_servers: str, topic: str) -> list[DeadRecord]:
-    """Everything on the DLQ topic. Raises `OperatorError` when it cannot be read to its end."""
+    """Read the dead-letter topic to its end. Raises `OperatorError` when this takes too long."""
     consumer = _consumer(bootstrap_servers, "sandbox-dlq-reader")
     try:
         left = {partition: end for partition, end in _ends(consumer, topic).items() if end}
@@ -126,7 +126,7 @@ def _read_dead_letters(bootstrap_servers: str, topic: str) -> list[DeadRecord]:
 
 
 def _read_offsets(bootstrap_servers: str, topic: str, group_id: str) -> dict[int, Offsets]:
-    """The group's committed offset (-1: none) and the end of every partition that has records."""
+    """Return committed offset (-1 for none) and end of every partition that has records."""
     consumer = _consumer(bootstrap_servers, group_id)
     try:
         ends = {partition: end for partition, end in _ends(consumer, topic).items() if end}
