@@ -19,7 +19,8 @@ from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.observe.fan_out import FanOut
-from pushrail_stream.observe.logging import Logger, LogObserver, forward_log
+from pushrail_stream.observe.log_observer import LogObserver
+from pushrail_stream.observe.logging import Logger, forward_log
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.settings import Settings

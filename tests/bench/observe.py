@@ -31,7 +31,8 @@ from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.incidents import RecentIncidents
-from pushrail_stream.observe.logging import LogObserver, open_log
+from pushrail_stream.observe.log_observer import LogObserver
+from pushrail_stream.observe.logging import open_log
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.status_page import WorkerStatus, status_page

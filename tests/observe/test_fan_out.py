@@ -4,7 +4,8 @@ import io
 
 from pushrail_stream.core.signals import KafkaTrouble, Signal
 from pushrail_stream.observe.fan_out import FanOut
-from pushrail_stream.observe.logging import LogObserver, open_log
+from pushrail_stream.observe.log_observer import LogObserver
+from pushrail_stream.observe.logging import open_log
 from tests.support.pipeline_world import Seen
 from tests.support.signals import BrokenPipe, lines
 

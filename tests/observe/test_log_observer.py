@@ -38,7 +38,8 @@ from pushrail_stream.core.signals import (
 )
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
-from pushrail_stream.observe.logging import LogObserver, forward_log, open_log
+from pushrail_stream.observe.log_observer import LogObserver
+from pushrail_stream.observe.logging import forward_log, open_log
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.pipeline_world import World
 from tests.support.records import EVENTS, always, destination, failed, raw, record, records

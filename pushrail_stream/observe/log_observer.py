@@ -1,0 +1,256 @@
+"""Log lines about signals: changes of state at info, trouble at warning, single deliveries at debug."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple, final
+
+from pushrail_stream.core import signals
+from pushrail_stream.core.bus_status import Swallowed
+from pushrail_stream.core.event import Event
+from pushrail_stream.core.outcome import Delivered
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import Signal
+from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.observe.logging import Logger
+from pushrail_stream.observe.sampling import Sampling
+
+_MAX_IDS: Final = 5
+"""Destination ids that a line names; the others are counted."""
+_SERVER_ERROR: Final = 500
+_REFUSALS: Final = frozenset({401, 403, 429})
+"""Statuses of refused requests that are logged as warnings. Other refusals concern only the producer."""
+_FLOOD: Final = (
+    "consuming has stopped: a release of a producer, or ours, is at fault. Mend it, or set flood_guard.enabled "
+    "to false to let them become dead letters; then restart the workers"
+)
+_UNREAD: Final = (
+    "Kafka has records above `position` that the client cannot read; `kafka_trouble` says why. If a batch cannot be "
+    "decompressed, `topics skip` steps over it"
+)
+_RESTARTED: Final[Mapping[signals.RestartReason, str]] = {
+    "recreated": "the topic was deleted and created again: it is read from its beginning, and records that were read "
+    "before the worker noticed this are delivered again",
+    "went_back": "Kafka went back below `position`, as it does after an unclean leader election: records that are "
+    "there are delivered, some of them again, and records that the log has lost cannot be read any more",
+}
+_TRIMMED: Final = (
+    "the records from `expected` to below `first` were removed before a worker had read them, by the topic's "
+    "retention or by hand: have their producers send them again, and see that retention.ms outlasts any outage"
+)
+
+
+class _Line(NamedTuple):
+    level: Literal["debug", "info", "warning", "error"]
+    event: str
+    fields: Mapping[str, Any]
+    sample_by: str | None = None
+    """Lines with this key are sampled; None: each one is written."""
+
+
+@final
+class LogObserver:
+    """Writes one line for each signal, except `Consumed`; lines about repeated trouble are sampled."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        # Asked once: no line is put together for a level that is not written.
+        self._is_debug = log.is_enabled_for(logging.DEBUG)
+        self._sampling = Sampling()
+
+    def __call__(self, signal: Signal) -> None:
+        """Log one signal."""
+        if isinstance(signal, signals.Consumed):
+            return
+        if self._is_debug or not isinstance(signal, _DEBUG_ONLY):
+            self._write(_LINES[type(signal)](signal))
+        if isinstance(signal, signals.Attempted) and (fault := signal.own_fault) is not None:
+            fields = {"code": fault.code, "message": fault.message}
+            self._write(_Line("warning", "our_own_fault", fields, f"ours {fault.code}"))
+
+    def _write(self, line: _Line) -> None:
+        more = {} if line.sample_by is None else self._sampling.says(line.event, line.sample_by)
+        if more is not None:
+            getattr(self._log, line.level)(line.event, **line.fields, **more)
+
+
+_DEBUG_ONLY: Final = (signals.Attempted, signals.Skipped, signals.MovedToRetry)
+"""They come with every event or call: their lines are put together only at debug."""
+
+
+def _call_fields(signal: signals.Attempted) -> dict[str, Any]:
+    """Everything about a call in one line: the ids to search by, and the outcomes."""
+    entries = signal.entries
+    outcomes = Counter(type(entry.outcome).__name__.lower() for entry in entries)
+    codes = Counter(entry.outcome.code for entry in entries if not isinstance(entry.outcome, Delivered))
+    events = [entry.event for entry in entries]
+    recorded = [entry.recorded_at_ms for entry in entries if entry.recorded_at_ms is not None]
+    return {
+        "destination": signal.destination.id,
+        "vendor": signal.destination.vendor,
+        "customer": signal.destination.customer_external_id,
+        "region": signal.destination.region,
+        "status": signal.http_status,
+        "request_id": signal.request_id,
+        "duration_ms": round(signal.duration_secs * 1000, 1),
+        "entries": len(entries),
+        "bytes": sum(entry.size for entry in entries),
+        "flush": signal.flush,
+        "outcomes": dict(outcomes),
+        "codes": dict(codes),
+        "attempt": max(entry.attempt for entry in entries),
+        "triggers": sorted({entry.trigger for entry in entries}),
+        "oldest_ms": signal.at_ms - min(recorded) if recorded else None,
+        "event_types": sorted({event.event_type for event in events}),
+        "idempotency_keys": [event.idempotency_key for event in events],
+        "correlation_ids": [event.correlation_id for event in events if event.correlation_id is not None],
+        "trace_ids": [trace for event in events if (trace := event.trace_id) is not None],
+        "origins": [str(entry.origin) for entry in entries],
+    }
+
+
+def _swallowed(destination_id: str, swallowed: Swallowed | None) -> dict[str, Any]:
+    """The deliveries that a missing bus swallowed, and the command that sends them again."""
+    if swallowed is None:
+        return {"delivered_since": 0}
+    return {"delivered_since": swallowed.deliveries, "replay": swallowed.replay_command(destination_id)}
+
+
+def _ids(event: Event | None) -> dict[str, Any]:
+    """The fields that identify an event; none when its record could not be decoded."""
+    if event is None:
+        return {}
+    return {
+        "customer": event.customer_external_id,
+        "idempotency_key": event.idempotency_key,
+        "correlation_id": event.correlation_id,
+        "trace_id": event.trace_id,
+    }
+
+
+def _first(ids: Sequence[str]) -> list[str]:
+    """The ids; the number of those that would fill the line."""
+    return list(ids) if len(ids) <= _MAX_IDS else [*ids[:_MAX_IDS], f"and {len(ids) - _MAX_IDS} more"]
+
+
+def _dead_lettered(signal: signals.DeadLettered) -> _Line:
+    letter, where = signal.letter, signal.letter.destination_id or "-"
+    fields = {
+        "reason": letter.reason, "code": letter.code, "message": letter.message, "destination": where,
+        "origin": str(letter.record.origin), **_ids(signal.event),
+    }  # fmt: skip
+    return _Line("warning", "dead_lettered", fields, f"{letter.reason} {letter.code} {where}")
+
+
+def _moved_to_retry(signal: signals.MovedToRetry) -> _Line:
+    copy = signal.copy
+    fields = {
+        "topic": signal.topic, "reason": copy.reason, "destination": copy.destination_id,
+        "origin": str(copy.record.origin), "attempts": copy.attempts, **_ids(copy.event),
+    }  # fmt: skip
+    return _Line("debug", "moved_to_retry", fields)
+
+
+def _suspended(signal: signals.Suspended) -> _Line:
+    fields = {"code": signal.code, "message": signal.message, "probe_in_secs": round(signal.probe_in_secs)}
+    event = "destination_suspended" if signal.first else "probe_blocked"
+    return _Line("warning", event, {"destination": signal.destination.id, **fields})
+
+
+def _bus_missing(signal: signals.BusMissing) -> _Line:
+    where, seen_ms = signal.destination.id, signal.bus.last_seen_ms
+    seen = None if seen_ms is None else format_rfc3339(seen_ms)
+    fields = {"destination": where, "bus": signal.destination.bus, "last_seen": seen}
+    return _Line("error", "bus_missing", fields | _swallowed(where, signal.swallowed))
+
+
+def _bus_found(signal: signals.BusFound) -> _Line:
+    where = signal.destination.id
+    fields = {"destination": where, "missing_secs": round(signal.missing_secs)}
+    return _Line("warning", "bus_found", fields | _swallowed(where, signal.swallowed))
+
+
+def _copy_failed(signal: signals.CopyFailed) -> _Line:
+    origin = str(signal.copy.record.origin)
+    fields = {"origin": origin, "problem": signal.problem, "retry_in_secs": signal.retry_in_secs}
+    return _Line("warning", "copy_failed", fields, signal.problem)
+
+
+def _revoked(signal: signals.PartitionsRevoked) -> _Line:
+    fields = {"partitions": [str(partition) for partition in signal.partitions], "dropped": signal.dropped}
+    return _Line("info", "partitions_lost" if signal.lost else "partitions_revoked", fields)
+
+
+def _request(signal: signals.RequestAnswered) -> _Line:
+    fields = {
+        "problem": signal.problem, "status": signal.status, "ms": round(signal.secs * 1000, 1), "bytes": signal.size,
+        "accepted": signal.accepted, "rejected": signal.rejected, "failed": signal.failed, "vendor": signal.vendor,
+        "key": signal.key_id, "trace_id": signal.trace_id,
+    }  # fmt: skip
+    if signal.status >= _SERVER_ERROR or signal.status in _REFUSALS:
+        return _Line("warning", "not_taken", fields, f"{signal.status} {signal.key_id}")
+    return _Line("debug", "answered", fields)
+
+
+def _of_partition(partition: Partition, **fields: object) -> dict[str, object]:
+    return {"partition": str(partition), **fields}
+
+
+def _trouble(event: str) -> Callable[[Any], _Line]:
+    return lambda signal: _Line("warning", event, {"problem": signal.problem}, signal.problem)
+
+
+# fmt: off
+_LINES: Final[Mapping[type, Callable[[Any], _Line]]] = {
+    signals.Attempted: lambda s: _Line("debug", "attempted", _call_fields(s)),
+    signals.Skipped: lambda s: _Line(
+        "debug", "skipped",
+        {"reason": s.reason, "origin": str(s.origin), "destination": s.destination_id or "-", **_ids(s.event)}),
+    signals.DeadLettered: _dead_lettered,
+    signals.MovedToRetry: _moved_to_retry,
+    signals.CopyFailed: _copy_failed,
+    signals.Suspended: _suspended,
+    signals.Resumed: lambda s: _Line(
+        "warning", "destination_resumed",
+        {"destination": s.destination.id, "suspended_secs": round(s.suspended_secs)}),
+    signals.Slowed: lambda s: _Line(
+        "debug", "destination_slowed", {"destination": s.destination.id, "in_flight": s.in_flight, "most": s.most}),
+    signals.BusMissing: _bus_missing,
+    signals.BusFound: _bus_found,
+    signals.Flooded: lambda s: _Line("error", "flood_of_dead_letters", {"advice": _FLOOD, **s.report._asdict()}),
+    signals.Membership: lambda s: _Line(
+        "info", "group_joined" if s.active else "group_out_of_reach", {"group": s.group}),
+    signals.PartitionsAssigned: lambda s: _Line(
+        "info", "partitions_assigned",
+        {"partitions": {str(p): "group's reset policy" if at is None else at for p, at in s.partitions}}),
+    signals.PartitionsRevoked: _revoked,
+    signals.Backpressure: lambda s: _Line(
+        "info", "holding_back" if s.on else "consuming_again", {"events": s.events, "bytes": s.bytes}),
+    signals.CommitFailed: _trouble("commit_failed"),
+    signals.KafkaTrouble: _trouble("kafka_trouble"),
+    signals.RecordsTrimmed: lambda s: _Line(
+        "error", "records_removed_unread",
+        _of_partition(s.partition, expected=s.expected, first=s.first, advice=_TRIMMED)),
+    signals.PartitionUnread: lambda s: _Line(
+        "warning", "partition_unread",
+        _of_partition(s.partition, position=s.position, secs=round(s.secs), advice=_UNREAD), str(s.partition)),
+    signals.OffsetsSkipped: lambda s: _Line(
+        "warning", "stepped_over", _of_partition(s.partition, first=s.first, end=s.end, reason=s.reason)),
+    signals.PartitionRestarted: lambda s: _Line(
+        "warning", "partition_started_anew", _of_partition(s.partition, position=s.position, advice=_RESTARTED[s.why])),
+    signals.RequestAnswered: _request,
+    signals.ApiKeysChanged: lambda s: _Line(
+        "error", "api_keys_refused", {"problem": s.problem, "in_use": s.active}
+    ) if s.problem else _Line("info", "api_keys", {"in_use": s.active}),
+    signals.DocumentRefused: lambda s: _Line("error", "destination_refused", s._asdict()),
+    signals.DocumentCaveat: lambda s: _Line("warning", "destination_caveat", s._asdict()),
+    signals.SettingCaveat: lambda s: _Line("warning", "setting_caveat", s._asdict()),
+    signals.RegistryChanged: lambda s: _Line(
+        "info", "destinations",
+        {"put": _first(s.put), "removed": _first(s.removed), "in_use": s.good, "refused": s.bad}),
+    signals.RegistryTrouble: _trouble("registry_trouble"),
+}
+"""The line about each signal but `Consumed`, which is followed by others about the same event."""
+# fmt: on
