@@ -32,12 +32,11 @@ from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.topic_ids import TopicIdentities, topic_id
 from pushrail_stream.kafka.topics import check_topics, worker_topics
 from pushrail_stream.observe.attempts import AttemptsLog
-from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.observe.fan_out import FanOut, OpenFiles
 from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import Logger
 from pushrail_stream.observe.metrics import Metrics
-from pushrail_stream.observe.open_files import OpenFiles
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.status_page import WorkerStatus, status_page

@@ -1,20 +1,26 @@
-"""Fan-out: one signal to all observers, none of which can hurt the pipeline or each other."""
+"""Observers around the others: one tells a signal to all of them, one adds a warning about open files."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import final
+from typing import Final, final
 
-from pushrail_stream.core.signals import Signal
+from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.observe.logging import Logger
 from pushrail_stream.ports.pipeline import Observer
 
+_OTHER_FILES: Final = 200
+"""Files that a worker needs besides: connections to Kafka, STS and KMS, and of scrapers of its metrics. An estimate, on
+the safe side for a cluster of ten brokers."""
+_GROWTH: Final = 1.1
+"""The warning is repeated when a tenth more files are needed than last time, not with each new destination."""
+
 
 @final
 class FanOut:
-    """Tells every observer; what one raises is logged, at most once per observer, and goes no further."""
+    """Tells every observer. An exception of one is logged, at most once per observer, and goes no further."""
 
     def __init__(self, observers: Sequence[Observer], log: Logger) -> None:
         self._observers = tuple(observers)
@@ -22,12 +28,43 @@ class FanOut:
         self._broken: set[int] = set()
 
     def __call__(self, signal: Signal) -> None:
-        """See one signal."""
+        """Pass one signal on."""
         for observer in self._observers:
             try:
                 observer(signal)
             except Exception as error:  # noqa: BLE001 - an observer's bug must never cost a delivery
                 if id(observer) not in self._broken:
                     self._broken.add(id(observer))
-                    with suppress(Exception):  # the log may be what is broken
+                    with suppress(Exception):  # the log may be the broken one
                         self._log.error("observer_failed", observer=repr(observer), error=safe_message(repr(error)))
+
+
+@final
+class OpenFiles:
+    """Passes signals on, and adds a caveat when the process may open too few files for its destinations."""
+
+    def __init__(self, observe: Observer, limit: int | None, per_destination: int) -> None:
+        """``limit``: open files, None for no limit. ``per_destination``: calls in flight, each on a connection."""
+        self._observe = observe
+        self._limit = limit
+        self._per_destination = per_destination
+        self._warned_at = 0
+
+    def __call__(self, signal: Signal) -> None:
+        """Pass one signal on, and look at the number of destinations."""
+        self._observe(signal)
+        if self._limit is None or not isinstance(signal, RegistryChanged):
+            return
+        needed = signal.good * self._per_destination + _OTHER_FILES
+        if needed <= self._limit:
+            self._warned_at = 0
+        elif needed >= self._warned_at * _GROWTH:
+            self._warned_at = needed
+            self._observe(SettingCaveat("ulimit -n", self._problem(signal.good, needed)))
+
+    def _problem(self, destinations: int, needed: int) -> str:
+        return (
+            f"this process may open {self._limit} files, and needs {needed} when every destination is busy: "
+            f"{destinations} destinations with {self._per_destination} calls in flight each (delivery.max_in_flight), "
+            f"and {_OTHER_FILES} for the rest. Calls beyond it fail and are tried again: raise the hard limit"
+        )

@@ -1,42 +1,42 @@
-"""RecentIncidents incidents for the status page: the newest of each kind, however many there were.
+"""Recent incidents for the status page: the newest of each kind, so that frequent ones do not displace the others.
 
-A caveat about a setting holds for as long as the process runs: it is kept, and shown first.
+A caveat about a setting holds while the process runs: it is kept, and shown first.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final, final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, final
 
+from pushrail_stream.core import signals
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.record import Origin, Partition
-from pushrail_stream.core.signals import (
-    Attempted,
-    BusMissing,
-    CommitFailed,
-    CopyFailed,
-    DeadLettered,
-    DocumentRefused,
-    Flooded,
-    KafkaTrouble,
-    PartitionRestarted,
-    PartitionUnread,
-    RecordsTrimmed,
-    RegistryTrouble,
-    SettingCaveat,
-    Signal,
-    Suspended,
-)
+from pushrail_stream.core.signals import Signal
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.ports.pipeline import Incident
 
-_KEPT: Final = 30
+_MAX_INCIDENTS: Final = 30
+"""Incidents that are kept: the status page shows them all."""
+
+
+class Incident(NamedTuple):
+    """Something that went wrong, for people."""
+
+    at_ms: int
+    what: str
+    where: str
+    """Destination, document or partition; "" if there is none."""
+    code: str
+    message: str
+
+
+_Told = tuple[str, str, str, str]
+"""An incident without its time: what, where, code and message."""
 
 
 @final
 class RecentIncidents:
-    """Sees every signal; keeps the last few incidents that differ in more than their time."""
+    """Keeps the last incidents that differ in more than their time and message."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
@@ -45,69 +45,72 @@ class RecentIncidents:
         self._kept: OrderedDict[tuple[str, str, str], Incident] = OrderedDict()
 
     def __call__(self, signal: Signal) -> None:
-        """See one signal."""
-        if isinstance(signal, Attempted):  # first, for these come by the thousand
-            if signal.own_fault is not None:
-                self._keep("our own fault", "", signal.own_fault.code, signal.own_fault.message)
-            return
-        match signal:
-            case DeadLettered(letter):
-                what = f"dead letter: {letter.reason}"
-                if letter.destination_id is None:
-                    self._keep_of(letter.record.origin, what, letter.code, letter.message)
-                else:
-                    self._keep(what, letter.destination_id, letter.code, letter.message)
-            case Suspended(destination, code, message):
-                self._keep("suspended", destination.id, code, message)
-            case BusMissing(destination, bus, swallowed):
-                told = explain(destination.id, bus, swallowed)
-                self._keep("bus missing", destination.id, "", f"{destination.bus}: {told}")
-            case DocumentRefused(document, field, problem):
-                self._keep("document refused", document, field, problem)
-            case _:
-                self._ours(signal)
-
-    def _ours(self, signal: Signal) -> None:
-        match signal:
-            case CopyFailed(copy, problem):
-                self._keep_of(copy.record.origin, "copy not written", "", problem)
-            case CommitFailed(problem):
-                self._keep("commit refused", "", "", problem)
-            case KafkaTrouble(problem):
-                self._keep("Kafka", "", "", problem)
-            case RegistryTrouble(problem):
-                self._keep("registry", "", "", problem)
-            case RecordsTrimmed() | PartitionUnread() | PartitionRestarted():
-                self._partition(signal)
-            case Flooded():
-                self._keep("stopped", "", "", "a flood of dead letters")
-            case SettingCaveat(setting, problem):
-                self._caveats[setting] = Incident(self._now_ms(), "setting", setting, "", safe_message(problem))
-            case _:
-                pass
-
-    def _partition(self, signal: RecordsTrimmed | PartitionUnread | PartitionRestarted) -> None:
-        where = str(signal.partition)
-        match signal:
-            case RecordsTrimmed(_, expected, first):
-                self._keep("records removed unread", where, "", f"from {expected} to below {first}")
-            case PartitionUnread(_, position, secs):
-                self._keep("nothing is read", where, "", f"at {position} for {secs:.0f} s")
-            case PartitionRestarted(_, why, position):
-                self._keep("partition started anew", where, why, f"its position was {position}")
+        """Keep one signal, if it tells of an incident."""
+        if isinstance(signal, signals.SettingCaveat):
+            self._caveats[signal.setting] = self._now("setting", signal.setting, "", signal.problem)
+        elif (tell := _INCIDENTS.get(type(signal))) is not None and (told := tell(signal)) is not None:
+            what, where, code, message = told
+            key = what, where, code
+            self._kept.pop(key, None)
+            self._kept[key] = self._now(what, where, code, message)
+            if len(self._kept) > _MAX_INCIDENTS:
+                self._kept.popitem(last=False)
 
     def newest_first(self) -> list[Incident]:
-        """The caveats, then what is kept."""
+        """The caveats, then the other incidents."""
         return [*self._caveats.values(), *reversed(self._kept.values())]
 
-    def _keep_of(self, origin: Origin, what: str, code: str, message: str) -> None:
-        """Of a record: a thousand such of one partition are one incident, which names the newest."""
-        partition = str(Partition(origin.topic, origin.partition))
-        self._keep(what, partition, code, f"{message} (offset {origin.offset})")
+    def _now(self, what: str, where: str, code: str, message: str) -> Incident:
+        return Incident(self._now_ms(), what, where, code, safe_message(message))
 
-    def _keep(self, what: str, where: str, code: str, message: str) -> None:
-        key = (what, where, code)
-        self._kept.pop(key, None)
-        self._kept[key] = Incident(self._now_ms(), what, where, code, safe_message(message))
-        if len(self._kept) > _KEPT:
-            self._kept.popitem(last=False)
+
+def _attempted(signal: signals.Attempted) -> _Told | None:
+    fault = signal.own_fault
+    return None if fault is None else ("our own fault", "", fault.code, fault.message)
+
+
+def _dead_lettered(signal: signals.DeadLettered) -> _Told:
+    letter = signal.letter
+    what = f"dead letter: {letter.reason}"
+    if letter.destination_id is None:
+        return _of_record(letter.record.origin, what, letter.code, letter.message)
+    return what, letter.destination_id, letter.code, letter.message
+
+
+def _bus_missing(signal: signals.BusMissing) -> _Told:
+    destination = signal.destination
+    told = explain(destination.id, signal.bus, signal.swallowed)
+    return "bus missing", destination.id, "", f"{destination.bus}: {told}"
+
+
+def _of_record(origin: Origin, what: str, code: str, message: str) -> _Told:
+    """A thousand records of one partition are one incident, which names the newest."""
+    return what, str(Partition(origin.topic, origin.partition)), code, f"{message} (offset {origin.offset})"
+
+
+_INCIDENTS: Final[Mapping[type, Callable[[Any], _Told | None]]] = {
+    signals.Attempted: _attempted,
+    signals.DeadLettered: _dead_lettered,
+    signals.Suspended: lambda s: ("suspended", s.destination.id, s.code, s.message),
+    signals.BusMissing: _bus_missing,
+    signals.DocumentRefused: lambda s: ("document refused", s.document, s.field, s.problem),
+    signals.CopyFailed: lambda s: _of_record(s.copy.record.origin, "copy not written", "", s.problem),
+    signals.CommitFailed: lambda s: ("commit refused", "", "", s.problem),
+    signals.KafkaTrouble: lambda s: ("Kafka", "", "", s.problem),
+    signals.RegistryTrouble: lambda s: ("registry", "", "", s.problem),
+    signals.RecordsTrimmed: lambda s: (
+        "records removed unread",
+        str(s.partition),
+        "",
+        f"from {s.expected} to below {s.first}",
+    ),
+    signals.PartitionUnread: lambda s: ("nothing is read", str(s.partition), "", f"at {s.position} for {s.secs:.0f} s"),
+    signals.PartitionRestarted: lambda s: (
+        "partition started anew",
+        str(s.partition),
+        s.why,
+        f"its position was {s.position}",
+    ),
+    signals.Flooded: lambda _: ("stopped", "", "", "a flood of dead letters"),
+}
+"""The incident that each signal tells of."""

@@ -14,8 +14,7 @@ from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.observe.logging import Logger
-from pushrail_stream.observe.sampling import Sampling
+from pushrail_stream.observe.logging import Logger, Sampling
 
 _MAX_IDS: Final = 5
 """Destination ids that a line names; the others are counted."""
@@ -71,7 +70,7 @@ class LogObserver:
             self._write(_Line("warning", "our_own_fault", fields, f"ours {fault.code}"))
 
     def _write(self, line: _Line) -> None:
-        more = {} if line.sample_by is None else self._sampling.says(line.event, line.sample_by)
+        more = {} if line.sample_by is None else self._sampling.sample(line.event, line.sample_by)
         if more is not None:
             getattr(self._log, line.level)(line.event, **line.fields, **more)
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import traceback
-from typing import Any, Final, TextIO, cast, final
+from typing import Any, Final, NamedTuple, TextIO, TypeVar, cast, final
 
 import structlog
 
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.observe.log_stream import LogStream
-from pushrail_stream.observe.sampling import Sampling
 
 Logger = structlog.typing.FilteringBoundLogger
 LEVELS: Final = ("debug", "info", "warning", "error")
 _TRACE_CHARS: Final = 1_000
-"""Longest stack trace of a library's log line, in characters: its end is kept."""
+"""Longest stack trace in a library's log line, in characters: its end is kept."""
+_REPEAT_SECS: Final = 30.0
+"""Time between two equal lines."""
+_MAX_LINES: Final = 1_000
+"""Lines told apart. A bound is needed: messages may hold any text, and a thousand destinations may fail at once."""
 
 
 def open_log(level: str, *, stream: TextIO | None = None, as_json: bool = False, **context: Any) -> Logger:
@@ -44,7 +48,7 @@ def open_log(level: str, *, stream: TextIO | None = None, as_json: bool = False,
 
 
 def forward_log(name: str, log: Logger) -> None:
-    """Let what a library writes to the standard logger ``name``, from warnings on, appear in ``log``, sampled."""
+    """Write a library's lines to the standard logger ``name``, from warnings on, to ``log`` instead, sampled."""
     logger = logging.getLogger(name)
     logger.handlers, logger.propagate = [_Forward(logging.WARNING, log, name)], False
 
@@ -58,9 +62,63 @@ class _Forward(logging.Handler):
         self._sampling = Sampling()
 
     def emit(self, record: logging.LogRecord) -> None:
-        more: dict[str, Any] | None = self._sampling.says(record.name, f"{record.levelno} {record.msg}")
+        more: dict[str, Any] | None = self._sampling.sample(record.name, f"{record.levelno} {record.msg}")
         if more is None:
             return
         if record.exc_info:
             more["exception"] = safe_message("".join(traceback.format_exception(*record.exc_info))[-_TRACE_CHARS:])
         self._log.log(record.levelno, self._source, message=safe_message(record.getMessage()), **more)
+
+
+class _Written(NamedTuple):
+    at: float
+    left_out: int
+
+
+_Key = TypeVar("_Key")
+_NEVER: Final = _Written(float("-inf"), 0)
+
+
+@final
+class Sampling:
+    """Selects the lines to write: equal lines only now and then, and then with the number of those left out.
+
+    Lines beyond those that can be told apart share one line per event.
+    """
+
+    def __init__(self) -> None:
+        self._exact: dict[tuple[str, str], _Written] = {}
+        """By event and key, in the order in which they were last written."""
+        self._others: dict[str, _Written] = {}
+        """By event: the lines for which there was no room, and those left out of lines that had to make room."""
+
+    def sample(self, event: str, key: str) -> dict[str, int] | None:
+        """The fields to add to this line: None if it is not written.
+
+        They are ``repeated``, how many of the same were left out since the last one, or ``others_left_out``, how many
+        different ones of this event.
+        """
+        now, exact = time.monotonic(), (event, key)
+        if exact in self._exact or self._has_room(now):
+            return _sample(self._exact, exact, now, "repeated")
+        return _sample(self._others, event, now, "others_left_out")
+
+    def _has_room(self, now: float) -> bool:
+        while len(self._exact) >= _MAX_LINES:
+            oldest = next(iter(self._exact))
+            if now - self._exact[oldest].at < _REPEAT_SECS:
+                return False
+            left_out = self._exact.pop(oldest).left_out
+            last = self._others.get(oldest[0], _NEVER)
+            self._others[oldest[0]] = last._replace(left_out=last.left_out + left_out)
+        return True
+
+
+def _sample(written: dict[_Key, _Written], key: _Key, now: float, left_out: str) -> dict[str, int] | None:
+    last = written.get(key, _NEVER)
+    if now - last.at < _REPEAT_SECS:
+        written[key] = last._replace(left_out=last.left_out + 1)
+        return None
+    written.pop(key, None)
+    written[key] = _Written(now, 0)
+    return {left_out: last.left_out} if last.left_out else {}

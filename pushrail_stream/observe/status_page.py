@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.observe.incidents import Incident
 from pushrail_stream.pipeline.stats import DestinationStats, MissingBusStats, PartitionStats, StatsSource
-from pushrail_stream.ports.pipeline import Incident
 
 LANES: Final = 50
 """Shown at most: those that need looking at come first."""

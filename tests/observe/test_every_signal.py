@@ -54,12 +54,11 @@ from pushrail_stream.core.signals import (
 )
 from pushrail_stream.ingest.metrics import IngestMetrics
 from pushrail_stream.observe.attempts import AttemptsLog
-from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.observe.fan_out import FanOut, OpenFiles
 from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.observe.metrics import Metrics
-from pushrail_stream.observe.open_files import OpenFiles
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.tracing import Tracing
 from pushrail_stream.ports.pipeline import Observer

@@ -1,9 +1,11 @@
+"""An observer that fails hurts no other; too few open files are a caveat."""
+
 from __future__ import annotations
 
 import io
 
-from pushrail_stream.core.signals import KafkaTrouble, Signal
-from pushrail_stream.observe.fan_out import FanOut
+from pushrail_stream.core.signals import KafkaTrouble, RegistryChanged, RegistryTrouble, SettingCaveat, Signal
+from pushrail_stream.observe.fan_out import FanOut, OpenFiles
 from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import open_log
 from tests.support.pipeline_world import Seen
@@ -44,3 +46,54 @@ def test_a_log_that_cannot_be_written_stops_nothing() -> None:
     observe = FanOut([LogObserver(log), fail, seen], log)
     observe(KafkaTrouble("down"))
     assert seen == [KafkaTrouble("down")]
+
+
+def changed(destinations: int) -> RegistryChanged:
+    return RegistryChanged((), (), destinations, 0)
+
+
+class Said:
+    """The caveats, and what else was passed on."""
+
+    def __init__(self) -> None:
+        self.caveats: list[SettingCaveat] = []
+        self.others: list[Signal] = []
+
+    def __call__(self, signal: Signal) -> None:
+        if isinstance(signal, SettingCaveat):
+            self.caveats.append(signal)
+        else:
+            self.others.append(signal)
+
+
+def test_too_few_open_files_are_reported_with_numbers_when_the_destinations_are_read_and_when_they_grow() -> None:
+    said = Said()
+    files = OpenFiles(said, limit=1_024, per_destination=8)
+    files(changed(103))
+    assert said.caveats == []
+    files(changed(104))
+    [caveat] = said.caveats
+    assert caveat.setting == "ulimit -n"
+    for number in ("may open 1024 files", "104 destinations", "8 calls in flight", "needs 1032"):
+        assert number in caveat.problem
+    files(changed(105))
+    assert len(said.caveats) == 1, "one destination more is no news"
+    files(changed(130))
+    assert len(said.caveats) == 2
+    files(changed(10))
+    files(changed(130))
+    assert len(said.caveats) == 3, "after it had been enough"
+    assert said.others == [changed(n) for n in (103, 104, 105, 130, 10, 130)]
+
+
+def test_a_process_without_a_limit_is_told_nothing() -> None:
+    said = Said()
+    OpenFiles(said, limit=None, per_destination=256)(changed(100_000))
+    assert said.caveats == []
+
+
+def test_other_signals_are_passed_on() -> None:
+    said = Said()
+    OpenFiles(said, limit=1, per_destination=1)(RegistryTrouble("away"))
+    assert said.others == [RegistryTrouble("away")]
+    assert said.caveats == []

@@ -64,7 +64,7 @@ class Time:
 @pytest.fixture
 def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     time = Time()
-    monkeypatch.setattr("pushrail_stream.observe.sampling.time", time)
+    monkeypatch.setattr("pushrail_stream.observe.logging.time", time)
     return time
 
 
@@ -372,7 +372,7 @@ def test_trouble_in_ever_new_words_is_told_once_and_does_not_fill_the_memory(tim
         time.now += 0.001
         observe(KafkaTrouble(f"down {n}"))
     assert len(lines(stream)) < 5_000, "a thousand in 30 s, and one line for all others"
-    assert len(observe._sampling._said) <= 1_001
+    assert len(observe._sampling._exact) <= 1_001
 
 
 def test_what_a_library_says_again_and_again_is_sampled_too(time: Time) -> None:

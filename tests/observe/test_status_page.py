@@ -17,6 +17,7 @@ import pytest
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
+from pushrail_stream.observe.incidents import Incident
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.status_page import WorkerStatus, status_page
 from pushrail_stream.pipeline.stats import (
@@ -26,7 +27,6 @@ from pushrail_stream.pipeline.stats import (
     PartitionStats,
     WorkerStats,
 )
-from pushrail_stream.ports.pipeline import Incident
 from tests.support.records import destination
 from tests.support.stats import stats_of
 from tests.support.tools import needed_tool
