@@ -182,12 +182,21 @@ class Lane:
         return self.backlog.busy_secs(len(self), self.throughput.pace, soonest_secs, now)
 
     def offer(self, delivery: Delivery, now: float) -> bool:
-        """Queue a delivery; whether it made a batch ready or is the first to wait, so that somebody must look."""
+        """Queue a delivery; whether `overdue` and `take` are to be asked now.
+
+        They are when it is the first to wait, completes one more batch, or is more than the lane can send in time.
+        """
         delivery.offered_at = now
         delivery.hold_until = now + self._limits.hold_secs
         self._fresh.append(delivery)
         self._fresh_bytes += delivery.size
-        return len(self._fresh) == 1 or self._is_full
+        limits, waiting = self.call_limits, len(self._fresh)
+        return (
+            waiting == 1
+            or waiting % limits.max_entries == 0
+            or self._fresh_bytes % limits.max_bytes < delivery.size
+            or (waiting > ROOM and self._surplus(now, ROOM) > 0)
+        )
 
     def retry(self, delivery: Delivery, at: float) -> None:
         """Queue a delivery again, to be sent not before ``at``."""
@@ -229,9 +238,8 @@ class Lane:
         fresh, late = self._fresh, list[Delivery]()
         while fresh and fresh[0].hold_until <= now:
             late.append(self._pop_fresh())
-        if len(fresh) > room and now - self._behind_since >= _GRACE_SECS:
-            surplus = len(fresh) - max(room, int(self.throughput.per_second(now) * self._limits.hold_secs))
-            late += [self._pop_fresh() for _ in range(surplus)]
+        if len(fresh) > room:
+            late += [self._pop_fresh() for _ in range(self._surplus(now, room))]
         if now >= self._look_at and self._waiting:
             self._look_at = now + _LOOK_SECS
             late += self._drop_retries(lambda delivery: delivery.hold_until <= now)
@@ -280,6 +288,12 @@ class Lane:
     @property
     def _is_full(self) -> bool:
         return len(self._fresh) >= self.call_limits.max_entries or self._fresh_bytes >= self.call_limits.max_bytes
+
+    def _surplus(self, now: float, room: int) -> int:
+        """Deliveries beyond ``room`` and beyond what a lane that has fallen behind can send within ``hold_secs``."""
+        if now - self._behind_since < _GRACE_SECS:
+            return 0
+        return len(self._fresh) - max(room, int(self.throughput.per_second(now) * self._limits.hold_secs))
 
     def _ripe(self, now: float) -> Flush | None:
         """Why a batch is to leave now; None when none is."""
