@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, final
 
 from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.event import VENDOR_HEADER
 from pushrail_stream.core.flood_guard import FloodLimits
-from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import RetryPolicy, Tier

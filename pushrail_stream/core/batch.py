@@ -30,6 +30,28 @@ class CallLimits(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class LaneLimits:
+    """Our own limits on a batch, on the wait of its first entry for others, and on the wait of any delivery."""
+
+    max_entries: int = 10
+    max_bytes: int = 1_000_000
+    """A bus that takes less gets less."""
+    flush_secs: float = 0.1
+    hold_secs: float = 10.0
+
+    def __post_init__(self) -> None:
+        if self.max_entries < 1 or self.max_bytes < 1:
+            raise ValueError("a batch has at least one entry, and an entry at least one byte")
+        if not 0 <= self.flush_secs <= self.hold_secs:
+            raise ValueError(f"the first entry of a batch cannot wait {self.flush_secs} seconds")
+
+    @property
+    def call(self) -> CallLimits:
+        """The most that we put into one call."""
+        return CallLimits(self.max_entries, self.max_bytes)
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """The content of one call. A batch that is empty, mixed or over the limits cannot be made."""
 

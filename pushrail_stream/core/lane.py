@@ -12,17 +12,19 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Final, final
 
+from pushrail_stream.core.attempt import Attempt
 from pushrail_stream.core.backlog import Backlog
-from pushrail_stream.core.batch import Batch, CallLimits, Flush
+from pushrail_stream.core.batch import Batch, CallLimits, Flush, LaneLimits
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.suspension import LAST_PROBE_SECS, Suspension
-from pushrail_stream.core.throughput import Throughput
-from pushrail_stream.core.window import Window
+from pushrail_stream.core.health import Health
+from pushrail_stream.core.outcome import CallResult, Outcome
+from pushrail_stream.core.retry import RetryPolicy, RetryState
+from pushrail_stream.core.signals import Signal
+from pushrail_stream.core.suspension import LAST_PROBE_SECS
 
 ROOM: Final = 200
 """Deliveries that may wait whatever the destination takes a second."""
@@ -40,27 +42,7 @@ _BLOCKING_KEPT_SECS: Final = 2 * LAST_PROBE_SECS
 """That an idle destination blocks is remembered for so long after its last call. What is offered when a probe is due is
 called: by then nothing has come for a probe's longest pause, so its events go to another worker, or there are none."""
 
-
-@dataclass(frozen=True, slots=True)
-class LaneLimits:
-    """When a batch is full, how long its first entry waits for company, and how long a delivery may wait at all."""
-
-    max_entries: int = 10
-    max_bytes: int = 1_000_000
-    """Both are our own limits. A bus that takes less gets less."""
-    flush_secs: float = 0.1
-    hold_secs: float = 10.0
-
-    def __post_init__(self) -> None:
-        if self.max_entries < 1 or self.max_bytes < 1:
-            raise ValueError("a batch has at least one entry, and an entry at least one byte")
-        if not 0 <= self.flush_secs <= self.hold_secs:
-            raise ValueError(f"the first entry of a batch cannot wait {self.flush_secs} seconds")
-
-    @property
-    def call(self) -> CallLimits:
-        """The most that we put into one call."""
-        return CallLimits(self.max_entries, self.max_bytes)
+_RETRY: Final = RetryPolicy()
 
 
 @final
@@ -68,44 +50,27 @@ class Lane:
     """A destination's deliveries that are not settled and not in flight, and what its bus showed of itself."""
 
     __slots__ = (
-        "_asked_at",
-        "_behind_since",
-        "_bus_limits",
-        "_called_at",
-        "_fresh",
-        "_fresh_bytes",
-        "_limits",
-        "_look_at",
-        "_order",
-        "_waiting",
-        "_widest",
-        "backlog",
-        "call_limits",
-        "destination",
-        "in_flight",
-        "is_shut",
-        "next_call_at",
-        "suspension",
-        "throughput",
-        "window",
+        "_asked_at", "_backlog", "_behind_since", "_bus_limits", "_called_at", "_fresh", "_fresh_bytes", "_limits",
+        "_look_at", "_order", "_soonest_secs", "_waiting", "_widest", "call_limits", "destination", "health",
+        "in_flight", "is_shut",
     )  # fmt: skip
 
-    def __init__(self, destination: Destination, limits: LaneLimits, bus_limits: CallLimits) -> None:
+    def __init__(
+        self, destination: Destination, limits: LaneLimits, bus_limits: CallLimits, retry: RetryPolicy = _RETRY
+    ) -> None:
         self.destination = destination
         self.in_flight = 0
         """Batches taken and not yet finished."""
-        self.next_call_at = float("-inf")
-        """Before this moment no call is made."""
         self.is_shut = False
         """Whether no batch leaves because it is not known yet whether the bus exists."""
         self._bus_limits = self._widest = bus_limits
         self.call_limits = limits.call.within(bus_limits)
         """The most that is put into a batch, by our own limits and the bus's."""
-        self.window = Window()
-        self.suspension = Suspension()
-        self.throughput = Throughput()
-        self.backlog = Backlog()
+        self.health = Health(retry)
+        self._backlog = Backlog()
         self._limits = limits
+        self._soonest_secs = retry.tiers[0].delay_secs
+        """The shortest time after which a delivery comes back from a retry topic."""
         self._fresh: deque[Delivery] = deque()
         self._fresh_bytes = 0
         self._waiting: list[tuple[float, int, Delivery]] = []
@@ -113,7 +78,7 @@ class Lane:
         self._behind_since = float("inf")
         self._called_at = float("-inf")
         self._asked_at = float("-inf")
-        """When the first call was made after the last delivery."""
+        """Time of the first call after the last delivery."""
         self._look_at = float("-inf")
 
     def __len__(self) -> int:
@@ -128,18 +93,48 @@ class Lane:
     @property
     def is_suspended(self) -> bool:
         """Whether only probes are sent."""
-        return self.suspension.since is not None
+        return self.health.suspension.since is not None
+
+    @property
+    def max_calls(self) -> int:
+        """Calls that may be in flight now."""
+        return 1 if self.is_suspended else self.health.window.size(self.destination.limits.max_in_flight)
+
+    def learn(
+        self, attempt: Attempt, result: CallResult, outcomes: Sequence[Outcome], now: float, jitter: Callable[[], float]
+    ) -> list[Signal]:
+        """Learn from one call of an attempt. Returns the changes of the destination's health."""
+        return self.health.learn(attempt, self.destination, result, outcomes, now, jitter)
+
+    def clear(self, now: float) -> list[Signal]:
+        """End the suspension, because the document is gone or disabled."""
+        return self.health.clear(self.destination, now)
+
+    def adopt(self, destination: Destination) -> None:
+        """Follow a changed document from the next batch on. A bus that is reached in another way is probed at once."""
+        if destination.reach != self.destination.reach:
+            self.health.suspension.probe_now()
+        self.destination = destination
+
+    def retry_state(self, delivery: Delivery, now: float, now_ms: int) -> RetryState:
+        """The facts about a delivery that decide its next step."""
+        first_ms = now_ms if delivery.first_attempt_ms is None else delivery.first_attempt_ms
+        return RetryState((now_ms - first_ms) / 1000, delivery.hold_until - now, delivery.tier, self.busy_secs(now))
+
+    def leave_for(self, delay_secs: float, now: float) -> None:
+        """A delivery has left for a retry topic and is due again after ``delay_secs``."""
+        self._backlog.left(delay_secs, now)
 
     def kept_until(self, now: float) -> float:
         """Until when an idle lane is to be remembered for its state; ``now`` when it may be forgotten."""
-        if not self.suspension.is_clear and now < self._called_at + _BLOCKING_KEPT_SECS:
+        if not self.health.suspension.is_clear and now < self._called_at + _BLOCKING_KEPT_SECS:
             return now + _KEPT_SECS
-        cut_until = now if self.window.is_open else self._called_at + _KEPT_SECS
-        return max(now, cut_until, self.next_call_at)
+        cut_until = now if self.health.window.is_open else self._called_at + _KEPT_SECS
+        return max(now, cut_until, self.health.next_call_at)
 
     def refuses(self, now: float) -> bool:
         """Whether a delivery is refused: the destination is suspended, and no probe is due or in flight."""
-        return self.is_suspended and now < self.suspension.probe_at
+        return self.is_suspended and now < self.health.suspension.probe_at
 
     @property
     def is_overfull(self) -> bool:
@@ -162,24 +157,17 @@ class Lane:
         """Batches may leave again."""
         self.is_shut = False
 
-    def progresses(self, now: float) -> bool:
-        """Whether the destination has taken something lately."""
-        return now - self.throughput.last <= self._limits.hold_secs
-
     def is_silent(self, now: float) -> bool:
         """Whether the destination has been called for a while and has taken nothing."""
-        if self.in_flight == 0 and not self.is_shut and self._asked_at <= self.throughput.last:
+        if self.in_flight == 0 and not self.is_shut and self._asked_at <= self.health.throughput.last:
             return False
-        return now - max(self._asked_at, self.throughput.last) >= _GRACE_SECS
+        return now - max(self._asked_at, self.health.throughput.last) >= _GRACE_SECS
 
-    def busy_secs(self, soonest_secs: float, now: float) -> float | None:
-        """For how long the destination has enough to do, if what left comes back in time; None when it takes nothing.
-
-        ``soonest_secs``: one more cannot be back before.
-        """
-        if not self.progresses(now):
+    def busy_secs(self, now: float) -> float | None:
+        """Seconds until the destination runs out of deliveries, late ones included; None when it makes no progress."""
+        if now - self.health.throughput.last > self._limits.hold_secs:
             return None
-        return self.backlog.busy_secs(len(self), self.throughput.pace, soonest_secs, now)
+        return self._backlog.busy_secs(len(self), self.health.throughput.pace, self._soonest_secs, now)
 
     def offer(self, delivery: Delivery, now: float) -> bool:
         """Queue a delivery; whether `overdue` and `take` are to be asked now.
@@ -205,7 +193,7 @@ class Lane:
 
     def take(self, now: float) -> Batch | None:
         """The next batch, now in flight until `finish`; None when there is none to send yet."""
-        if self.is_shut or self.in_flight >= self._max_calls or now < self.next_call_at:
+        if self.is_shut or self.in_flight >= self.max_calls or now < self.health.next_call_at:
             self._behind_since = min(self._behind_since, now) if self._is_full else float("inf")
             return None
         flush = self._ripe(now)
@@ -222,7 +210,7 @@ class Lane:
     def space_calls(self, at: float) -> None:
         """A call is made at this moment: when the destination's rate allows the next one."""
         if self.destination.limits.max_requests_per_second is not None:
-            self.next_call_at = at + 1 / self.destination.limits.max_requests_per_second
+            self.health.next_call_at = at + 1 / self.destination.limits.max_requests_per_second
 
     def finish(self) -> None:
         """A batch that was taken has its outcomes. Finishing more than was taken is a bug and raises."""
@@ -253,15 +241,15 @@ class Lane:
 
     def send_at(self) -> float:
         """When `take` will have a batch, if nothing is offered or finished before; infinity for never."""
-        if self.is_shut or self.in_flight >= self._max_calls or len(self) == 0:
+        if self.is_shut or self.in_flight >= self.max_calls or len(self) == 0:
             return float("inf")
         retry_at = self._waiting[0][0] if self._waiting else float("inf")
         if self._is_probing_again:
-            return max(retry_at, self.next_call_at)
+            return max(retry_at, self.health.next_call_at)
         if self._is_full:
-            return self.next_call_at
+            return self.health.next_call_at
         flush_at = self._fresh[0].offered_at + self._limits.flush_secs if self._fresh else float("inf")
-        return max(min(flush_at, retry_at), self.next_call_at)
+        return max(min(flush_at, retry_at), self.health.next_call_at)
 
     def overdue_at(self) -> float:
         """When `overdue` is to be asked again; infinity for never."""
@@ -277,10 +265,6 @@ class Lane:
         return gone + self._drop_retries(is_gone)
 
     @property
-    def _max_calls(self) -> int:
-        return 1 if self.is_suspended else self.window.size(self.destination.limits.max_in_flight)
-
-    @property
     def _is_probing_again(self) -> bool:
         """Whether a probe has failed and waits for its retry. No other delivery probes meanwhile."""
         return self.is_suspended and bool(self._waiting)
@@ -293,7 +277,7 @@ class Lane:
         """Deliveries beyond ``room`` and beyond what a lane that has fallen behind can send within ``hold_secs``."""
         if now - self._behind_since < _GRACE_SECS:
             return 0
-        return len(self._fresh) - max(room, int(self.throughput.per_second(now) * self._limits.hold_secs))
+        return len(self._fresh) - max(room, int(self.health.throughput.per_second(now) * self._limits.hold_secs))
 
     def _ripe(self, now: float) -> Flush | None:
         """Why a batch is to leave now; None when none is."""
@@ -329,7 +313,7 @@ class Lane:
         return picked
 
     def _begin_asking(self, now: float) -> None:
-        if self._asked_at <= self.throughput.last:
+        if self._asked_at <= self.health.throughput.last:
             self._asked_at = now
 
     def _pop_fresh(self) -> Delivery:

@@ -87,6 +87,19 @@ class Reply(NamedTuple):
     """None when no reply came: the outcome is then unknown."""
     request_id: str | None = None
 
+    def outcomes(self, entries: int) -> tuple[Outcome, ...]:
+        """The outcome of each entry when no further call follows."""
+        verdict = self.verdict
+        if isinstance(verdict, Split | TooLarge | Refresh):
+            return (Retryable(verdict.code, verdict.message),) * entries
+        return verdict
+
+    @property
+    def rejection(self) -> Rejected | None:
+        """The outcome of a call with one entry that the bus found invalid; None of any other call."""
+        first = self.outcomes(1)[0]
+        return first if self.result == "invalid" and isinstance(first, Rejected) else None
+
 
 BusStatus = Literal["there", "gone", "denied", "busy", "unknown"]
 """Whether a bus exists. ``denied``: the destination's credentials do not allow the question. ``busy``: the quota for

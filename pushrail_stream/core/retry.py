@@ -62,16 +62,18 @@ Decision = Settled | RetryInMemory | RetryOnTopic | DeadLetter
 
 
 class RetryState(NamedTuple):
-    """Where a delivery stands when its next step is decided."""
+    """The facts about a delivery that decide its next step."""
 
     age_secs: float
-    """Since the first attempt, on whichever tier it was made."""
+    """Seconds since its first attempt, on whichever tier that was made."""
     left_secs: float
-    """How long its partition's commit may still wait for it."""
+    """Seconds that it may still wait in memory and hold back its partition's commit."""
     tier: int
-    """The tier it came back from, from 1; 0 for the first time around."""
+    """The tier it came back from, from 1; 0 for a new delivery."""
     busy_secs: float | None
-    """For how long its destination, which has taken something lately, has enough to do; None: it takes nothing."""
+    """Seconds until its destination runs out of deliveries; None when the destination makes no progress."""
+    is_refused: bool = False
+    """Whether its destination was suspended while it was in flight, so that no retry waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +91,8 @@ class RetryPolicy:
             raise ValueError("what cannot be delivered now has to wait somewhere: at least one retry tier")
 
 
-def decide(outcome: Outcome, standing: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:
-    """What to do after an attempt; the next one would be made after ``delay_secs``, if it can wait in memory."""
+def decide(outcome: Outcome, state: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:
+    """The step that follows an attempt. A retry in memory would be sent after ``delay_secs``."""
     match outcome:
         case Delivered():
             return Settled()
@@ -98,39 +100,33 @@ def decide(outcome: Outcome, standing: RetryState, delay_secs: float, policy: Re
             return DeadLetter("rejected", code, message)
         case Blocked(code, message):
             return DeadLetter("blocked", code, message)
-        case Retryable():
-            return _retry(outcome, standing, delay_secs, policy)
-        case Throttled(code, message):  # pragma: no branch - mypy proves it the last
-            if standing.age_secs >= policy.max_age_secs:
-                return DeadLetter("expired", code, message)
-            return _wait(standing, delay_secs, "throttled", policy)
+        case Retryable() | Throttled():  # pragma: no branch - mypy proves it the last
+            return _retry(outcome, state, delay_secs, policy)
 
 
-def move_on(standing: RetryState, policy: RetryPolicy, reason: RetryReason = "held") -> RetryOnTopic:
+def move_on(state: RetryState, policy: RetryPolicy, reason: RetryReason = "held") -> RetryOnTopic:
     """The tier for a delivery that may not wait in memory any longer.
 
     One that only waits for its turn gets the last tier from which it is back before its destination runs out of others.
     """
-    if standing.busy_secs is None or reason == "retryable":
-        return RetryOnTopic(policy.tiers[min(standing.tier, len(policy.tiers) - 1)], reason)
-    in_time = [tier for tier in policy.tiers if tier.delay_secs <= standing.busy_secs]
+    if state.busy_secs is None or reason == "retryable":
+        return RetryOnTopic(policy.tiers[min(state.tier, len(policy.tiers) - 1)], reason)
+    in_time = [tier for tier in policy.tiers if tier.delay_secs <= state.busy_secs]
     return RetryOnTopic(in_time[-1] if in_time else policy.tiers[0], reason)
 
 
-def _retry(outcome: Retryable, standing: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:
-    if not outcome.ours and standing.age_secs >= policy.max_age_secs:
+def _retry(outcome: Retryable | Throttled, state: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:
+    reason: RetryReason = "throttled" if isinstance(outcome, Throttled) else "retryable"
+    is_ours = isinstance(outcome, Retryable) and outcome.ours
+    if state.age_secs >= policy.max_age_secs and not is_ours:
         return DeadLetter("expired", outcome.code, outcome.message)
+    if state.is_refused:
+        return DeadLetter("suspended", outcome.code, outcome.message)
     if outcome.code == SIGN_INS_QUEUED:  # nothing has failed: it stays on its tier
-        return _wait(standing._replace(tier=max(standing.tier - 1, 0)), delay_secs, "held", policy)
-    return _wait(standing, delay_secs, "retryable", policy)
-
-
-def _wait(
-    standing: RetryState, delay_secs: float, reason: RetryReason, policy: RetryPolicy
-) -> RetryInMemory | RetryOnTopic:
-    if delay_secs < standing.left_secs:
+        reason, state = "held", state._replace(tier=max(state.tier - 1, 0))
+    if delay_secs < state.left_secs:
         return RetryInMemory(delay_secs, reason)
-    return move_on(standing, policy, reason)
+    return move_on(state, policy, reason)
 
 
 def backoff(attempts: int, jitter: float, policy: RetryPolicy) -> float:

@@ -61,4 +61,4 @@ class Admission:
         pending = self.open(record, tracker)
         if pending is not None:
             problem = Problem(why.field, safe_message(str(why)))
-            self._settlement.dead_letter_record(record, None, pending, "undecodable", problem, trigger)
+            self._settlement.dead_letter_record(record, None, pending, problem, trigger)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
-from typing import final
+import heapq
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, final
 
 from pushrail_stream.core.flood_guard import FloodGuard
+from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.pipeline.admission import Admission
@@ -18,7 +20,16 @@ from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.retry_consumer import RetryConsumer
 from pushrail_stream.pipeline.settlement import Settlement
-from pushrail_stream.pipeline.stats import PartitionStats, WorkerStats
+from pushrail_stream.pipeline.stats import (
+    DestinationState,
+    DestinationStats,
+    DispatcherStats,
+    MissingBusStats,
+    PartitionStats,
+    WorkerStats,
+)
+
+_ORDER: Final = {"gone": 0, "suspended": 1, "slowed": 2, "ok": 3}
 
 
 @final
@@ -28,6 +39,7 @@ class Engine:
     def __init__(self, ports: Ports, policy: Policy, in_flight: InFlight) -> None:
         self.ledger = Ledger()
         self.in_flight = in_flight
+        self._loop = asyncio.get_running_loop()
         guard = FloodGuard(policy.flood)
         settlement = Settlement(ports, policy, in_flight, self.ledger, guard)
         self.bus_monitor = BusMonitor(ports, in_flight)
@@ -60,12 +72,13 @@ class Engine:
         return {"events": self.events.partition_stats(), "retries": self.retries.partition_stats()}
 
     def stats(self, max_destinations: int = 0) -> WorkerStats:
-        """The engine's part of the statistics."""
+        """The engine's part of the statistics. Visits every lane."""
+        lanes, missing_buses = self.dispatcher.lanes, self.bus_monitor.missing_buses()
         return WorkerStats(
             ledger=self.ledger,
-            dispatcher=self.dispatcher.stats(),
-            destinations=self.dispatcher.destination_stats(max_destinations),
-            missing_buses=self.bus_monitor.missing_buses(),
+            dispatcher=_count(lanes, len(missing_buses)),
+            destinations=_worst(lanes, missing_buses, max_destinations, self._loop.time()) if max_destinations else [],
+            missing_buses=missing_buses,
             partitions=self.partition_stats(),
         )
 
@@ -74,3 +87,33 @@ class Engine:
         self.dispatcher.stop()
         self.bus_monitor.stop()
         self.in_flight.cancel()
+
+
+def _count(lanes: Collection[Lane], gone: int) -> DispatcherStats:
+    suspended = slowed = calls = waiting = 0
+    for lane in lanes:
+        suspended += lane.is_suspended
+        slowed += lane.health.is_slowed
+        calls += lane.in_flight
+        waiting += len(lane)
+    return DispatcherStats(len(lanes), suspended, slowed, gone, calls, waiting)
+
+
+def _worst(
+    lanes: Collection[Lane], missing_buses: Sequence[MissingBusStats], max_destinations: int, now: float
+) -> list[DestinationStats]:
+    """The destinations that need attention most: by state, then by deliveries that wait."""
+    # Deliveries to a missing bus do not wait, so its lane seldom exists. The destination is listed all the same.
+    gone = {missing.destination.id for missing in missing_buses}
+    stats = [DestinationStats(name, "gone", 0, 0, 0, 0.0) for name in gone]
+    stats += [_destination_stats(lane, now) for lane in lanes if lane.destination.id not in gone]
+    return heapq.nsmallest(
+        max_destinations, stats, key=lambda one: (_ORDER[one.state], -one.waiting, one.destination_id)
+    )
+
+
+def _destination_stats(lane: Lane, now: float) -> DestinationStats:
+    state: DestinationState = "suspended" if lane.is_suspended else "slowed" if lane.health.is_slowed else "ok"
+    return DestinationStats(
+        lane.destination.id, state, len(lane), lane.in_flight, lane.max_calls, lane.health.per_second(now)
+    )

@@ -53,6 +53,6 @@ class EventConsumer:
         if self._dead_letter_unrouted:
             message = f"{event.vendor} has no destination for customer {event.customer_external_id}"
             problem = Problem("NoDestination", safe_message(message))
-            self._settlement.dead_letter_record(record, event, pending, "rejected", problem)
+            self._settlement.dead_letter_record(record, event, pending, problem)
         else:
             self._settlement.skip_unrouted(record, event, pending)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.flood_guard import FloodLimits
-from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.ports.pipeline import Bus, Clock, Directory, Jitter, Observer, Publisher
 

@@ -8,24 +8,31 @@ uncommitted.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Final, final
+from collections.abc import Callable
+from typing import Any, final
 
 from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Delivery, Problem, Trigger
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.flood_guard import FloodGuard, customer_of
+from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import PendingRecord
 from pushrail_stream.core.record import Record
-from pushrail_stream.core.retry import DeadReason, RetryOnTopic, RetryPolicy, backoff
-from pushrail_stream.core.signals import CopyFailed, DeadLettered, Flooded, MovedToRetry, Skipped, SkipReason
+from pushrail_stream.core.retry import (
+    DeadLetter,
+    DeadReason,
+    Decision,
+    RetryInMemory,
+    RetryOnTopic,
+    RetryReason,
+    Settled,
+    move_on,
+)
+from pushrail_stream.core.signals import DeadLettered, Flooded, MovedToRetry, Skipped, SkipReason
+from pushrail_stream.pipeline.copy_writer import CopyWriter
 from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.policy import Policy, Ports
-from pushrail_stream.ports.pipeline import PublishError
-
-_WRITE_BACKOFF: Final = RetryPolicy(backoff_base_secs=1.0, backoff_cap_secs=10.0)
-"""Pauses between two writes of a copy. Kafka's client retries for half a minute before it reports a failure."""
 
 
 @final
@@ -33,11 +40,10 @@ class Settlement:
     """The ends of one worker's deliveries. Every public method returns at once."""
 
     def __init__(self, ports: Ports, policy: Policy, in_flight: InFlight, ledger: Ledger, guard: FloodGuard) -> None:
-        self._publisher = ports.publisher
         self._clock = ports.clock
-        self._jitter = ports.jitter
         self._observe = ports.observe
-        self._dlq = policy.dlq
+        self._writer = CopyWriter(ports, policy)
+        self._policy = policy.retry
         self._in_flight = in_flight
         self._ledger = ledger
         self._guard = guard
@@ -54,19 +60,12 @@ class Settlement:
         """Settle the delivery unsent."""
         delivery.settle()
         self._ledger.skip(1)
-        replay_id = delivery.replay.id if delivery.replay else None
-        self._observe(
-            Skipped(
-                delivery.event,
-                delivery.record.origin,
-                delivery.destination_id,
-                bus,
-                reason,
-                delivery.trigger,
-                self._clock.now_ms(),
-                replay_id,
-            )
-        )
+        origin, replay_id = delivery.record.origin, delivery.replay.id if delivery.replay else None
+        signal = Skipped(
+            delivery.event, origin, delivery.destination_id, bus, reason, delivery.trigger, self._clock.now_ms(),
+            replay_id,
+        )  # fmt: skip
+        self._observe(signal)
 
     def skip_unrouted(self, record: Record, event: Event, pending: PendingRecord) -> None:
         """Settle a record whose customer has no destination."""
@@ -78,55 +77,72 @@ class Settlement:
         """Leave deliveries to the next owner of their partition."""
         self._ledger.drop(deliveries)
 
-    def retry_later(self, delivery: Delivery, step: RetryOnTopic) -> None:
-        """Write a retry copy, or abandon the delivery when the partition's next owner reads its record again."""
+    def carry_out(self, lane: Lane, delivery: Delivery, decision: Decision, now: float) -> None:
+        """Take the step that was decided after a failed call."""
+        match decision:
+            case Settled():
+                raise AssertionError("a confirmed delivery has settled")
+            case RetryInMemory(delay_secs):
+                self.retry_in_memory(lane, delivery, delay_secs, now)
+            case RetryOnTopic():
+                self._retry_on(lane, delivery, decision, now)
+            case DeadLetter(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
+                request_id = delivery.problem.request_id if delivery.problem else None
+                problem = Problem(code, message, request_id)
+                self.dead_letter(delivery, lane.destination.bus, reason, problem, reported=True)
+
+    def retry_in_memory(self, lane: Lane, delivery: Delivery, delay_secs: float, now: float) -> None:
+        """Put the delivery back into its lane, unless its partition or its destination has gone meanwhile."""
         if delivery.pending.is_for_next_owner:
             self.abandon(1)
-            return
-        copy = Copy(
-            record=delivery.record,
-            reason=step.reason,
-            failed_at_ms=self._clock.now_ms(),
-            problem=delivery.problem,
-            tier=step.tier,
-            attempts=delivery.attempts,
-            destination_id=delivery.destination_id,
-            first_attempt_ms=delivery.first_attempt_ms,
-            replay=delivery.replay,
-            event=delivery.event,
-        )
-        self._start(self._write_retry(copy, step.tier.topic, delivery.pending, delivery.settle), delivery.pending)
+        elif delivery.pending.is_revoked:
+            self.retry_later(lane, delivery, now)
+        elif lane.destination.owner != delivery.event.owner:
+            # The destination's id was given to another customer while the call was in flight.
+            self.skip(delivery, None, "deleted")
+        else:
+            lane.retry(delivery, now + delay_secs)
+
+    def retry_later(self, lane: Lane, delivery: Delivery, now: float) -> None:
+        """Move a delivery that may not wait in its lane any longer to a retry topic, or give it up when it expired."""
+        if delivery.first_attempt_ms is None:
+            delivery.first_attempt_ms = self._clock.now_ms()
+        state = lane.retry_state(delivery, now, self._clock.now_ms())
+        if lane.is_shut:  # nothing has failed: it stays on its tier
+            state = state._replace(tier=max(state.tier - 1, 0))
+        problem = delivery.problem or Problem("Held", "no attempt could be made in time")
+        if state.age_secs >= self._policy.max_age_secs and not problem.ours:
+            self.dead_letter(delivery, lane.destination.bus, "expired", problem)
+        else:
+            self._retry_on(lane, delivery, move_on(state, self._policy), now)
+
+    def refuse(self, lane: Lane, delivery: Delivery, now: float) -> None:
+        """Give up a delivery to a suspended destination. A replayed one waits for the next probe instead."""
+        if delivery.replay is None:
+            message = f"every attempt was blocked, the last {lane.health.suspended_secs(now):.0f} s ago or later"
+            problem = delivery.problem or Problem("DestinationSuspended", message)
+            self.dead_letter(delivery, lane.destination.bus, "suspended", problem)
+        elif delivery.first_attempt_ms is None:
+            # The probe may be in flight: this time it stays on its own tier, and climbs only after that.
+            delivery.first_attempt_ms = self._clock.now_ms()
+            tier = self._policy.tiers[max(delivery.tier - 1, 0)]
+            self._retry_on(lane, delivery, RetryOnTopic(tier, "held"), now)
+        else:
+            self.retry_later(lane, delivery, now)
 
     def dead_letter(
         self, delivery: Delivery, bus: str, reason: DeadReason, problem: Problem, *, reported: bool = False
     ) -> None:
         """Give the delivery up. ``reported``: the attempt's signal says so."""
-        copy = Copy(
-            record=delivery.record,
-            reason=reason,
-            failed_at_ms=self._clock.now_ms(),
-            problem=problem,
-            attempts=delivery.attempts,
-            destination_id=delivery.destination_id,
-            first_attempt_ms=delivery.first_attempt_ms,
-            replay=delivery.replay,
-            event=delivery.event,
-            trigger=delivery.trigger,
-            bus=bus,
-            reported=reported,
-        )
+        trigger = delivery.trigger
+        copy = self._copy_of(delivery, reason, problem, trigger=trigger, bus=bus, reported=reported)
         self._dead_letter(copy, delivery.pending, delivery.settle)
 
     def dead_letter_record(
-        self,
-        record: Record,
-        event: Event | None,
-        pending: PendingRecord,
-        reason: DeadReason,
-        problem: Problem,
-        trigger: Trigger = "live",
+        self, record: Record, event: Event | None, pending: PendingRecord, problem: Problem, trigger: Trigger = "live"
     ) -> None:
-        """Give up a record that has no delivery: it cannot be decoded, or its customer has no destination."""
+        """Give up a record without a delivery: it cannot be decoded, or its event has no destination."""
+        reason: DeadReason = "undecodable" if event is None else "rejected"
         now_ms = self._clock.now_ms()
         copy = Copy(record=record, reason=reason, failed_at_ms=now_ms, problem=problem, event=event, trigger=trigger)
         self._dead_letter(copy, pending, pending.settle)
@@ -139,10 +155,29 @@ class Settlement:
         self.abandon(abandoned)
         return abandoned
 
+    def _retry_on(self, lane: Lane, delivery: Delivery, step: RetryOnTopic, now: float) -> None:
+        """Write a retry copy, unless the partition's next owner reads the record again."""
+        lane.leave_for(step.tier.delay_secs, now)
+        if delivery.pending.is_for_next_owner:
+            self.abandon(1)
+            return
+        copy = self._copy_of(delivery, step.reason, delivery.problem, tier=step.tier)
+        pending = delivery.pending
+        self._in_flight.start(self._write(copy, pending, delivery.settle), lambda: pending.is_revoked)
+
+    def _copy_of(
+        self, delivery: Delivery, reason: DeadReason | RetryReason, problem: Problem | None, **details: Any
+    ) -> Copy:
+        return Copy(
+            record=delivery.record, reason=reason, failed_at_ms=self._clock.now_ms(), problem=problem,
+            attempts=delivery.attempts, destination_id=delivery.destination_id,
+            first_attempt_ms=delivery.first_attempt_ms, replay=delivery.replay, event=delivery.event, **details,
+        )  # fmt: skip
+
     def _dead_letter(self, copy: Copy, pending: PendingRecord, settle: Callable[[], None]) -> None:
         """Write a dead letter. During a flood, a record that its producer or we are to blame for stays open instead."""
         if copy.reason not in {"undecodable", "rejected"} or not self._is_flood(copy, pending):
-            self._start(self._write_dead_letter(copy, pending, settle), pending)
+            self._in_flight.start(self._write(copy, pending, settle), lambda: pending.is_revoked)
         elif pending.is_revoked:
             self.abandon(1)
         else:
@@ -157,34 +192,15 @@ class Settlement:
                 self._observe(Flooded(guard.report()))
         return guard.tripped
 
-    def _start(self, work: Coroutine[None, None, None], pending: PendingRecord) -> None:
-        self._in_flight.start(work, lambda: pending.is_revoked)
-
-    async def _write_dead_letter(self, copy: Copy, pending: PendingRecord, settle: Callable[[], None]) -> None:
-        if await self._write(copy, self._dlq, pending):
-            settle()
+    async def _write(self, copy: Copy, pending: PendingRecord, settle: Callable[[], None]) -> None:
+        """Write a copy, and settle its delivery once Kafka has acknowledged it."""
+        if not await self._writer.write(copy, pending):
+            self.abandon(1)
+            return
+        settle()
+        if copy.tier is None:
             self._ledger.dead_letter(1)
             self._observe(DeadLettered(copy, copy.event))
-
-    async def _write_retry(self, copy: Copy, topic: str, pending: PendingRecord, settle: Callable[[], None]) -> None:
-        if await self._write(copy, topic, pending):
-            settle()
+        else:
             self._ledger.move(1)
-            self._observe(MovedToRetry(copy, topic))
-
-    async def _write(self, copy: Copy, topic: str, pending: PendingRecord) -> bool:
-        """Whether Kafka has acknowledged the copy. Otherwise its partition was revoked, and the delivery abandoned."""
-        record, headers, failures = copy.record, copy.headers(), 0
-        while True:
-            try:
-                await self._publisher.publish(topic, record.key, record.value, headers)
-            except PublishError as error:
-                failures += 1
-                delay = backoff(failures, 0.5 + self._jitter() / 2, _WRITE_BACKOFF)
-                self._observe(CopyFailed(copy, str(error), delay))
-                if pending.is_revoked:
-                    self.abandon(1)
-                    return False
-                await asyncio.sleep(delay)
-            else:
-                return True
+            self._observe(MovedToRetry(copy, copy.tier.topic))

@@ -11,10 +11,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pushrail_stream.core.batch import Batch, CallLimits
+from pushrail_stream.core.attempt import Attempt
+from pushrail_stream.core.batch import Batch, CallLimits, LaneLimits
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Limits
-from pushrail_stream.core.lane import Lane, LaneLimits
+from pushrail_stream.core.lane import Lane
+from pushrail_stream.core.outcome import Delivered
 from tests.support.samples import DESTINATION, delivery, destination
 
 NEVER = math.inf
@@ -210,6 +212,13 @@ def lane(limits: LaneLimits | None = None, bus_limits: CallLimits = BUS_LIMITS, 
     return Lane(destination(limits=Limits(**pace)), limits or LaneLimits(), bus_limits)
 
 
+def succeed(queue: Lane, entries: int, now: float) -> None:
+    """A call with this number of entries delivers them all."""
+    deliveries = tuple(delivery(offset=number) for number in range(entries))
+    attempt = Attempt(queue, Batch(queue.destination, deliveries, BUS_LIMITS), now)
+    assert queue.learn(attempt, "answered", [Delivered("id")] * entries, now, lambda: 0.5) == []
+
+
 def taken(queue: Lane, now: float) -> list[Delivery]:
     batch = queue.take(now)
     return [] if batch is None else list(batch.deliveries)
@@ -384,7 +393,7 @@ def test_a_destination_that_was_called_and_takes_nothing_for_two_seconds_is_sile
     queue.offer(fresh, 3.0)
     assert queue.stalled(3.0) == [again], "the other is there to call it with"
     assert taken(queue, 3.0) == [fresh]
-    queue.throughput.add(1, 3.5)
+    succeed(queue, 1, 3.5)
     assert [queue.is_silent(now) for now in (3.5, 5.4, 5.5)] == [False, False, True], "one that is still in flight"
     queue.finish()
     assert not queue.is_silent(1000.0), "it took what it was given"
@@ -396,8 +405,8 @@ def test_a_destination_that_was_called_and_takes_nothing_for_two_seconds_is_sile
 def test_only_a_destination_that_takes_something_is_busy() -> None:
     queue = lane()
     offered(queue, 0.0, *[1] * 300)
-    assert queue.busy_secs(10.0, 0.0) is None
+    assert queue.busy_secs(0.0) is None
     for second in range(30):
-        queue.throughput.add(8, float(second))
-    assert queue.busy_secs(10.0, 39.0) == pytest.approx(300 / (8 * 1.25), rel=0.05)
-    assert queue.busy_secs(10.0, 39.1) is None
+        succeed(queue, 8, float(second))
+    assert queue.busy_secs(39.0) == pytest.approx(300 / (8 * 1.25), rel=0.05)
+    assert queue.busy_secs(39.1) is None

@@ -8,8 +8,8 @@ from typing import Any, Final, final
 
 import pytest
 
+from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.delivery import Replay
-from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.outcome import Delivered, Rejected, Retryable, Throttled
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.retry import DeadLetter, RetryInMemory, Settled

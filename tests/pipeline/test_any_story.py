@@ -11,9 +11,8 @@ from typing import Final, NamedTuple, final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.batch import Batch, LaneLimits
 from pushrail_stream.core.destination import Limits, Secret
-from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.record import Origin, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy, Tier
 from pushrail_stream.core.signals import Skipped
@@ -333,7 +332,7 @@ class Story:
         committed, ledger = worker.commit(), worker.ledger
         assert ledger.balances
         assert ledger.in_flight == 0
-        assert worker.dispatcher.lanes == len(worker.in_flight) == 0
+        assert worker.lanes == len(worker.in_flight) == 0
         for partition, log in {**self.logs, **world.topics.retries}.items():
             assert committed.get(partition, 0) == len(log)
         ends = self._ends()

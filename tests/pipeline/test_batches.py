@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
+from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.signals import Skipped
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.flavours import Flavour, every_flavour
@@ -26,7 +26,7 @@ async def test_ten_events_leave_at_once(flavour: type[Flavour]) -> None:
         await worker.at(0.01)
         assert world.bus.made() == [(0.0, [str(n) for n in range(full)])]
         assert worker.commit() == {P0: full}
-        assert worker.dispatcher.lanes == 0
+        assert worker.lanes == 0
 
 
 @every_flavour
@@ -39,7 +39,7 @@ async def test_fewer_wait_for_company_as_long_as_the_first_may_wait(flavour: typ
             worker.feed(record(offset))
         await worker.at(0.099)
         assert world.bus.made() == []
-        assert worker.dispatcher.lanes == 1
+        assert worker.lanes == 1
         await worker.at(0.2)
         assert world.bus.made() == [(0.1, ["0", "1"])]
 
@@ -105,7 +105,7 @@ async def test_a_rate_spaces_the_calls_even_when_the_lane_was_empty_in_between(f
         worker.feed(*records(range(2 * full, 4 * full)))
         await worker.at(10)
         assert [at for at, _ in world.bus.made()] == [0.0, 0.5, 1.0, 1.5]
-        assert worker.dispatcher.lanes == 0
+        assert worker.lanes == 0
 
 
 @in_virtual_time
@@ -115,11 +115,11 @@ async def test_a_paced_lane_without_work_is_forgotten_when_its_pace_allows_a_cal
         worker.feed(*records(range(13)))
         await worker.at(0)
         await worker.give_back(P0)
-        assert worker.dispatcher.lanes == 1
+        assert worker.lanes == 1
         await worker.at(0.45)
-        assert worker.dispatcher.lanes == 1
+        assert worker.lanes == 1
         await worker.at(0.55)
-        assert worker.dispatcher.lanes == 0
+        assert worker.lanes == 0
         assert len(world.bus.calls) == 1
         assert worker.ledger.dropped == 3
 
@@ -186,7 +186,7 @@ async def test_a_disabled_document_stops_what_waits_and_what_comes_after() -> No
         told = [(s.origin.offset, s.destination_id, s.reason) for s in worker.signals if isinstance(s, Skipped)]
         assert sorted(told) == [(n, "dst_acme", "disabled") for n in range(4)]
         assert worker.commit() == {P0: 4}
-        assert (worker.ledger.skipped, worker.dispatcher.lanes) == (4, 0)
+        assert (worker.ledger.skipped, worker.lanes) == (4, 0)
 
 
 @in_virtual_time

@@ -110,7 +110,7 @@ async def test_a_bus_that_was_gone_and_may_not_be_asked_about_any_more_is_delive
         await worker.at(41)
         assert len(worker.reported(BusFound)) == 1
         assert world.bus.arrived["dst_acme"] == ["1"]
-        assert worker.dispatcher.stats().gone == 0
+        assert worker.engine.stats().dispatcher.gone == 0
 
 
 @in_virtual_time
@@ -166,7 +166,7 @@ async def test_a_document_that_changes_does_not_wait_for_all_those_that_have_jus
         world.bus.bus_status["dst_acme"] = "gone"
         worker.feed(record(401))
         await worker.at(6)
-        assert worker.dispatcher.stats().gone == 1
+        assert worker.engine.stats().dispatcher.gone == 1
         await worker.at(30)
         assert len(world.bus.looks) == 402, "and the others are asked about as before"
 
@@ -183,7 +183,7 @@ async def test_a_document_that_names_another_bus_than_the_one_that_is_gone_is_de
         worker.feed(record(1))
         await worker.at(101)
         assert world.bus.arrived["dst_acme"] == ["1"]
-        assert worker.dispatcher.stats().gone == 0
+        assert worker.engine.stats().dispatcher.gone == 0
         await worker.at(2000)
         assert looks(world)[-1] == 100.0, "nor is the old one asked about any more"
 
@@ -237,7 +237,7 @@ async def test_an_answer_about_the_bus_of_the_old_document_says_nothing_of_the_n
         world.bus.bus_status["dst_acme"], world.bus.look_secs = now, 0.0
         worker.feed(record(1))
         await worker.at(10)
-        assert worker.dispatcher.stats().gone == (now == "gone")
+        assert worker.engine.stats().dispatcher.gone == (now == "gone")
         assert len(worker.reported(BusMissing)) == (now == "gone")
         assert not worker.reported(BusFound)
 
@@ -265,7 +265,7 @@ async def test_a_destination_that_is_disabled_is_asked_about_no_more_and_at_once
         world.directory.put(dataclasses.replace(destination(), enabled=False))
         await worker.at(2000)
         assert looks(world) == [0.0]
-        assert worker.dispatcher.stats().gone == 0
+        assert worker.engine.stats().dispatcher.gone == 0
         world.directory.put(destination())
         worker.feed(record(1))
         await worker.at(2001)
@@ -543,7 +543,7 @@ async def test_a_missing_bus_whose_role_cannot_sign_in_any_more_stays_missing() 
         worker.feed(record(2))
         await worker.at(101)
         assert [reason for _, reason in world.topics.dead()] == ["blocked"] * 3
-        assert worker.dispatcher.stats().gone == 1
+        assert worker.engine.stats().dispatcher.gone == 1
         assert looks(world) == [0]
 
 
@@ -646,7 +646,7 @@ async def test_a_destination_of_another_customer_begins_with_nothing_known() -> 
         worker.feed(record(0))
         await worker.at(1)
         world.directory.put(dataclasses.replace(destination(), customer_external_id="other"))
-        assert worker.dispatcher.stats().gone == 0
+        assert worker.engine.stats().dispatcher.gone == 0
         world.bus.bus_status["dst_acme"] = "there"
         worker.feed(record(1, "other"))
         await worker.at(2)
@@ -664,10 +664,10 @@ async def test_the_state_of_a_destination_ends_with_its_document() -> None:
             world.bus.bus_status[f"dst_s{number}"] = "gone" if number % 2 else "there"
             worker.feed(record(number, f"s{number}"))
             await worker.at(10 * number + 5)
-            assert worker.dispatcher.stats().gone == number % 2
-            assert len(worker.dispatcher.destination_stats(10)) == number % 2
+            assert worker.engine.stats().dispatcher.gone == number % 2
+            assert len(worker.engine.stats(10).destinations) == number % 2
             world.directory.remove(f"dst_s{number}")
-            assert worker.dispatcher.stats().gone == len(worker.dispatcher.destination_stats(10)) == 0
+            assert worker.engine.stats().dispatcher.gone == len(worker.engine.stats(10).destinations) == 0
         watched = worker.bus_monitor
         assert len(watched._watched) == len(watched._missing) == 0
         assert len(watched._account_at) <= 3
@@ -680,9 +680,9 @@ async def test_a_suspended_destination_ends_with_its_document() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
         await worker.at(1)
-        assert worker.dispatcher.stats().suspended == 1
+        assert worker.engine.stats().dispatcher.suspended == 1
         world.directory.remove("dst_acme")
-        assert worker.dispatcher.stats().suspended == worker.dispatcher.lanes == 0
+        assert worker.engine.stats().dispatcher.suspended == worker.lanes == 0
 
 
 @in_virtual_time
@@ -692,10 +692,10 @@ async def test_a_destination_that_is_deleted_is_asked_about_no_more() -> None:
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
-        assert worker.dispatcher.stats().gone == 1
+        assert worker.engine.stats().dispatcher.gone == 1
         world.directory.remove("dst_acme")
         await worker.at(2000)
-        assert worker.dispatcher.stats().gone == 0
+        assert worker.engine.stats().dispatcher.gone == 0
         assert looks(world) == [0.0]
         assert worker.bus_monitor.missing_buses() == []
         assert len(worker.reported(BusMissing)) == 1

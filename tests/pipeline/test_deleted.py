@@ -20,4 +20,4 @@ async def test_the_bus_port_forgets_a_destination_whose_document_is_deleted() ->
         world.directory.remove("dst_acme")
         assert world.bus.forgotten == ["dst_acme"]
         await worker.at(60)
-        assert worker.dispatcher.destination_stats(10) == []
+        assert worker.engine.stats(10).destinations == []

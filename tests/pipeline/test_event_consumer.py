@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from pushrail_stream.core.lane import LaneLimits
+from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import Backpressure, DeadLettered, PartitionsAssigned, Signal, Skipped
 from pushrail_stream.core.text import MAX_MESSAGE_BYTES

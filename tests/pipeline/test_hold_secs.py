@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.core.lane import LaneLimits
+from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.outcome import Retryable
 from pushrail_stream.core.signals import Attempted, Backpressure, CopyFailed, MovedToRetry
 from pushrail_stream.pipeline.assignment import FlowControl

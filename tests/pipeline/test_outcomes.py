@@ -8,8 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.lane import LaneLimits
+from pushrail_stream.core.batch import Batch, LaneLimits
 from pushrail_stream.core.retry import RetryInMemory, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Suspended
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult

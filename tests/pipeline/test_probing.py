@@ -194,7 +194,7 @@ async def test_a_flood_that_meets_a_probe_waits_elsewhere_beyond_a_bound() -> No
         await worker.at(31)
         for n in range(50, 3050, 100):
             worker.feed(*records(range(n, n + 100)))
-            assert worker.dispatcher.stats().waiting <= PROBE_ROOM
+            assert worker.engine.stats().dispatcher.waiting <= PROBE_ROOM
         await worker.at(31.2)
         assert {(tier, reason) for _, _, tier, reason in world.topics.moved()} == {("10s", "held")}
         assert len(world.topics.moved()) == 3000 - 1 - PROBE_ROOM
@@ -313,9 +313,9 @@ async def test_a_destination_whose_events_go_elsewhere_is_not_called_suspended_f
         await suspend(worker)
         await worker.give_back(P0)
         await worker.at(1190)
-        assert worker.dispatcher.stats().suspended == 1
+        assert worker.engine.stats().dispatcher.suspended == 1
         await worker.at(1300)
-        assert worker.dispatcher.lanes == worker.dispatcher.stats().suspended == 0
+        assert worker.lanes == worker.engine.stats().dispatcher.suspended == 0
 
 
 @in_virtual_time
@@ -326,7 +326,7 @@ async def test_a_destination_that_is_refused_all_the_time_stays_suspended_and_is
         for n in range(300):
             worker.feed(record(50 + n))
             await worker.at(20.0 * n + 20)
-            assert worker.dispatcher.stats().suspended == 1
+            assert worker.engine.stats().dispatcher.suspended == 1
         assert len(world.bus.made()) < 25
 
 

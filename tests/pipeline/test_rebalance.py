@@ -45,7 +45,7 @@ async def test_what_is_under_way_is_finished_and_committed_and_the_queue_is_drop
         assert (worker.ledger.delivered, worker.ledger.dropped, worker.ledger.in_flight) == (10, 15, 0)
         await worker.at(60)
         assert len(world.bus.calls) == 1
-        assert worker.dispatcher.lanes == 0
+        assert worker.lanes == 0
 
 
 @in_virtual_time
@@ -172,7 +172,7 @@ async def test_a_lane_that_was_only_waiting_is_forgotten_at_once() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
         await worker.give_back(P0)
-        assert worker.dispatcher.lanes == 0
+        assert worker.lanes == 0
         assert virtual_loop().elapsed == 0.0
 
 

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from pushrail_stream.core.lane import LaneLimits
+from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.record import Headers, Partition, Record
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Backpressure, PartitionsRevoked, Skipped
@@ -325,7 +325,7 @@ async def test_what_waits_in_the_lane_of_one_that_goes_is_skipped_too(change: st
         assert worker.commit() == {P0: 12, RETRY: 1}
         assert world.topics.written == []
         await worker.at(70)
-        assert worker.dispatcher.lanes == 0, "its bus failed: that is remembered for a minute"
+        assert worker.lanes == 0, "its bus failed: that is remembered for a minute"
 
 
 @in_virtual_time

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.core.lane import LaneLimits
+from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.signals import Attempted, Consumed, Signal
 from pushrail_stream.pipeline.stats import PartitionStats
 from tests.support.fake_ports import HANGS
@@ -78,12 +78,12 @@ async def test_lanes_show_their_state_and_those_in_need_come_first() -> None:
         for number in range(5 * len(names)):
             worker.feed(record(number, names[number % len(names)]))
             await worker.at(number * 0.2)
-        views = worker.dispatcher.destination_stats(10)
+        views = worker.engine.stats(10).destinations
         assert [(view.destination_id, view.state) for view in views][:3] == [
             ("dst_gone", "gone"), ("dst_suspended", "suspended"), ("dst_slowed", "slowed"),
         ]  # fmt: skip
-        assert len(worker.dispatcher.destination_stats(2)) == 2
-        dispatcher_stats = worker.dispatcher.stats()
+        assert len(worker.engine.stats(2).destinations) == 2
+        dispatcher_stats = worker.engine.stats().dispatcher
         assert (dispatcher_stats.gone, dispatcher_stats.suspended, dispatcher_stats.slowed) == (1, 1, 1)
         assert dispatcher_stats.waiting == sum(view.waiting for view in views)
 

@@ -38,14 +38,14 @@ async def test_one_whose_document_is_gone_or_disabled_is_suspended_no_more(*, is
     async with world.worker() as worker:
         worker.feed(*records(range(50)))
         await worker.at(1)
-        assert len(worker.reported(Suspended)) == worker.dispatcher.stats().suspended == 1
+        assert len(worker.reported(Suspended)) == worker.engine.stats().dispatcher.suspended == 1
         if is_gone:
             world.directory.remove("dst_acme")
         else:
             world.directory.put(destination(enabled=False))
         await worker.at(100)
         assert len(worker.reported(Resumed)) == 1
-        assert worker.dispatcher.lanes == worker.dispatcher.stats().suspended == 0
+        assert worker.lanes == worker.engine.stats().dispatcher.suspended == 0
 
 
 @every_flavour

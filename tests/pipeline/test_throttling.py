@@ -8,8 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.lane import LaneLimits
+from pushrail_stream.core.batch import Batch, LaneLimits
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Slowed
 from pushrail_stream.eventbridge.error_codes import CallReply
@@ -297,15 +296,15 @@ async def test_a_slowed_destination_is_remembered_for_a_minute_after_its_last_ca
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(60)
-        assert worker.dispatcher.lanes == 1
+        assert worker.lanes == 1
         worker.feed(*records(range(10, 90)))
         await worker.at(60.5)
         # Four at a time, and one call had gone through.
         assert world.bus.in_flight["dst_acme"] == 4
         await worker.at(120)
-        assert worker.dispatcher.lanes == worker.dispatcher.stats().slowed == 1
+        assert worker.lanes == worker.engine.stats().dispatcher.slowed == 1
         await worker.at(124)
-        assert worker.dispatcher.lanes == worker.dispatcher.stats().slowed == 0
+        assert worker.lanes == worker.engine.stats().dispatcher.slowed == 0
         worker.feed(*records(range(90, 170)))
         await worker.at(124.5)
         assert world.bus.in_flight["dst_acme"] == 8

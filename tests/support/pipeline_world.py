@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar, final
 
+from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.headers import BadHeader, decode_headers
-from pushrail_stream.core.lane import LaneLimits
 from pushrail_stream.core.offsets import Committable, settled_in
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
 from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
@@ -151,6 +151,11 @@ class Worker:
         self.dispatcher, self.bus_monitor = self.engine.dispatcher, self.engine.bus_monitor
         self.event_consumer, self.retry_consumer = self.engine.events, self.engine.retries
         world.directory.changed = self.engine.documents_changed
+
+    @property
+    def lanes(self) -> int:
+        """Destinations with a lane."""
+        return len(self.dispatcher.lanes)
 
     def assign(self, *partitions: Partition) -> None:
         """The group gives us partitions, where it left them."""
