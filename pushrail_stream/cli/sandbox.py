@@ -110,7 +110,7 @@ def sandbox(context: click.Context, options: Options, events: int, keep: bool) -
     began = time.monotonic()
     ok = _run(_play(options, events, keep=keep, began=began))
     if not ok:
-        raise OperatorError("the accounts do not add up")
+        raise OperatorError("the figures do not add up")
 
 
 @sandbox.command(help=_BUS_HELP, epilog="Example: pushrail-stream sandbox bus --port 4010 --open --plan faults.json")

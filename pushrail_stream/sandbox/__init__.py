@@ -1,4 +1,4 @@
-"""The embedded world around the app: a broker, a bus that answers as AWS does and fails on demand, a demo.
+"""The world around the worker on one machine: an embedded broker, a bus that fails on demand, and the demo.
 
-The room's rule: it may use the libraries of the adapters' rooms; only the command line, tests and benchmarks import it.
+The room's rule: it may use the adapters' libraries; only the command line, tests and benchmarks import it.
 """

@@ -1,15 +1,15 @@
 """The embedded Kafka broker: librdkafka's built-in cluster, in this process, without Java, Docker or a download.
 
-Other clients and other processes reach it over TCP on 127.0.0.1. It is librdkafka's own test double, declared
-experimental: a broker for the sandbox and for quick tests, never one to judge Kafka by. What it cannot do (measured
-with librdkafka 2.16):
+Other clients and other processes reach it over TCP on 127.0.0.1. It is librdkafka's own test double, which is declared
+experimental: it serves the sandbox and quick tests, and says nothing about a real Kafka. Its limits, measured with
+librdkafka 2.16:
 
 * retention is 5 MiB per partition as stored, trimmed silently: compress, and keep the backlog small;
 * no lookup of offsets by timestamp (always "latest"), no transactions (aborted records are visible, offsets are not
   stored);
-* no AdminClient calls that change something (``create_topics`` times out): topics come from ``create_topic`` here;
+* no AdminClient calls that change something (``create_topics`` times out); use ``create_topic`` here;
 * classic rebalances take the session timeout minus one second, and a commit inside the revoke callback is refused;
-* a topic it does not know is created on first use with 4 partitions; the size of commit metadata is not limited.
+* an unknown topic is created on first use with 4 partitions; the size of commit metadata is not limited.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PRODUCER: Final = 0  # rd_kafka_type_t
 _CONF_OK: Final = 0  # rd_kafka_conf_res_t
 _ERRSTR_BYTES: Final = 512
 
-# The C declarations of rdkafka.h and rdkafka_mock.h that are used here: name -> (result, arguments).
+# C declarations from rdkafka.h and rdkafka_mock.h: name -> (result, arguments).
 _DECLARATIONS: Final[dict[str, tuple[type | None, list[type]]]] = {
     "rd_kafka_conf_new": (ctypes.c_void_p, []),
     "rd_kafka_conf_set": (
@@ -78,14 +78,14 @@ class ApiKey(enum.IntEnum):
 
 
 class EmbeddedBrokerError(RuntimeError):
-    """The embedded broker cannot be had, or refused what it was asked for."""
+    """The embedded broker cannot start, or refused a request."""
 
 
 class EmbeddedBroker:
     """A Kafka cluster inside this process; ``with EmbeddedBroker.start({"pushrail.events": 4}) as broker: ...``.
 
-    Usable from any thread. Not usable after a fork: librdkafka's threads do not exist in the child, so every call but
-    ``close`` is refused there; start children with *spawn* and hand them ``bootstrap_servers``.
+    Usable from any thread, but not after a fork: librdkafka's threads do not exist in the child, so every call except
+    ``close`` is refused there. Start children with *spawn* and give them ``bootstrap_servers``.
     """
 
     def __init__(self, *, brokers: int = 1) -> None:
@@ -96,7 +96,7 @@ class EmbeddedBroker:
         if not self._cluster:
             self._lib.rd_kafka_destroy(self._client)
             raise EmbeddedBrokerError(f"librdkafka could not start its built-in cluster with {brokers} broker(s)")
-        # Waiting for more members is for large groups; here the first member should start at once.
+        # Kafka waits for more members of a new group; here the first one starts at once.
         self._lib.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
         self.bootstrap_servers: Final[str] = self._lib.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
 
@@ -146,11 +146,11 @@ class EmbeddedBroker:
         _check(self._lib.rd_kafka_mock_broker_set_up(self._open_cluster(), broker_id), "bring the broker up")
 
     def set_group_initial_rebalance_delay(self, delay_ms: int) -> None:
-        """Wait this many milliseconds for more members when a classic group is new (0 from the start)."""
+        """Set how many milliseconds a new classic group waits for more members (0 at the start)."""
         self._lib.rd_kafka_mock_group_initial_rebalance_delay_ms(self._open_cluster(), delay_ms)
 
     def set_consumer_protocol_timeouts(self, *, session_ms: int, heartbeat_ms: int) -> None:
-        """Set how soon a silent member of a KIP-848 group (``group.protocol=consumer``) counts as dead."""
+        """Set the session timeout of KIP-848 groups (``group.protocol=consumer``)."""
         self._lib.rd_kafka_mock_set_group_consumer_session_timeout_ms(self._open_cluster(), session_ms)
         self._lib.rd_kafka_mock_set_group_consumer_heartbeat_interval_ms(self._open_cluster(), heartbeat_ms)
 
@@ -179,10 +179,10 @@ class EmbeddedBroker:
 
 
 def _load() -> ctypes.CDLL:
-    """Return the librdkafka that confluent_kafka itself uses, with every function used here declared.
+    """Return the librdkafka that confluent_kafka uses, with the functions of `_DECLARATIONS` declared.
 
-    The extension module is opened, not the library: the loader then looks symbols up in whatever librdkafka the
-    extension was linked with, be it the wheel's own copy or the system's, and no second copy is loaded.
+    The extension module is opened, not the library: the loader then finds the symbols of the librdkafka that the
+    extension is linked with, the wheel's or the system's, and loads no second copy.
     """
     lib = ctypes.CDLL(cimpl.__file__)
     for name, (result, arguments) in _DECLARATIONS.items():
@@ -200,7 +200,7 @@ def _load() -> ctypes.CDLL:
 
 
 def _new_client(lib: ctypes.CDLL) -> int:
-    """Make the client instance that the cluster hangs on. It never connects anywhere itself, and it logs nothing."""
+    """Make the client instance that owns the cluster. It never connects anywhere itself, and it logs nothing."""
     errstr = ctypes.create_string_buffer(_ERRSTR_BYTES)
     conf = lib.rd_kafka_conf_new()
     if lib.rd_kafka_conf_set(conf, b"log_level", b"0", errstr, _ERRSTR_BYTES) != _CONF_OK:

@@ -54,7 +54,7 @@ def get(url: str, path: str) -> Any:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_announces_itself_obeys_its_plan_and_ends_when_told(tmp_path: Path, number: signal.Signals) -> None:
+def test_it_announces_its_url_follows_its_plan_and_ends_on_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps(PLAN))
     with running("--open", "--seed", "7", "--plan", str(plan)) as (process, announced):
@@ -64,7 +64,7 @@ def test_it_announces_itself_obeys_its_plan_and_ends_when_told(tmp_path: Path, n
         assert process.wait(PATIENCE_SECS) == 0
 
 
-def test_with_tls_it_writes_its_authority_where_asked(tmp_path: Path) -> None:
+def test_tls_writes_the_authority_to_the_given_file(tmp_path: Path) -> None:
     authority = tmp_path / "ca.pem"
     with running("--tls", "--ca", str(authority)) as (_, announced):
         assert announced["url"].startswith("https://127.0.0.1:")
@@ -72,7 +72,7 @@ def test_with_tls_it_writes_its_authority_where_asked(tmp_path: Path) -> None:
         assert authority.read_text().startswith("-----BEGIN CERTIFICATE-----")
 
 
-def test_a_wrong_plan_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_wrong_plan_is_refused_with_its_field(tmp_path: Path) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text('{"rules": [{"effect": {"kind": "callError", "status": 200}}]}')
     wrong = failing("--plan", str(plan))
@@ -89,7 +89,7 @@ def test_an_authority_without_tls_is_wrong_usage(tmp_path: Path) -> None:
     assert "--ca is for --tls" in wrong.stderr
 
 
-def test_a_taken_port_is_one_line() -> None:
+def test_a_taken_port_is_reported_in_one_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = failing("--port", str(taken.getsockname()[1]))
     assert refused.returncode == 1

@@ -1,4 +1,4 @@
-"""The embedded broker, seen from clients that know nothing of it."""
+"""The embedded broker, as plain Kafka clients see it."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tests.support.kafka.roundtrip import consume, produce
 from tests.support.kafka.topics import unique_name
 
 
-def test_records_come_back_as_they_went_in(embedded_broker: EmbeddedBroker) -> None:
+def test_records_are_read_as_they_were_produced(embedded_broker: EmbeddedBroker) -> None:
     topic = unique_name("in-and-out")
     embedded_broker.create_topic(topic, 2)
     produce(embedded_broker.bootstrap_servers, topic, [b"a", b"b"], partition=1)
     assert consume(embedded_broker.bootstrap_servers, topic, 2, partition=1) == [b"a", b"b"]
 
 
-def test_topics_have_the_partitions_asked_for() -> None:
+def test_topics_have_the_requested_partitions() -> None:
     with EmbeddedBroker.start({"events": 4, "dlq": 1}) as broker:
         found = AdminClient({"bootstrap.servers": broker.bootstrap_servers}).list_topics(timeout=10).topics
     assert {name: len(topic.partitions) for name, topic in found.items()} == {"events": 4, "dlq": 1}
@@ -52,14 +52,14 @@ def test_a_pushed_error_reaches_the_producer_once() -> None:
     assert outcomes == [KafkaError.POLICY_VIOLATION, None]
 
 
-def test_cleared_errors_do_not_happen() -> None:
+def test_cleared_errors_do_not_occur() -> None:
     with EmbeddedBroker.start({"events": 1}) as broker:
         broker.push_request_errors(ApiKey.PRODUCE, *[KafkaError.POLICY_VIOLATION] * 3)
         broker.clear_request_errors(ApiKey.PRODUCE)
         produce(broker.bootstrap_servers, "events", [b"x"])
 
 
-def test_a_broker_that_is_down_does_not_answer_until_it_is_up_and_keeps_its_records() -> None:
+def test_a_broker_keeps_its_records_while_it_is_down() -> None:
     with EmbeddedBroker.start({"events": 1}) as broker:
         produce(broker.bootstrap_servers, "events", [b"kept"])
         admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers, "log_level": 0})
@@ -93,7 +93,7 @@ def test_a_topic_is_created_once(embedded_broker: EmbeddedBroker) -> None:
         embedded_broker.create_topic(topic, 1)
 
 
-def test_a_bad_topic_leaves_no_broker_behind() -> None:
+def test_a_bad_topic_leaves_no_broker_running() -> None:
     with pytest.raises(EmbeddedBrokerError):
         EmbeddedBroker.start({"good": 1, "bad": 0})
 
@@ -103,7 +103,7 @@ def test_an_unknown_broker_is_refused(embedded_broker: EmbeddedBroker) -> None:
         embedded_broker.set_rtt(99, 1)
 
 
-def test_a_closed_broker_says_so_and_closes_twice() -> None:
+def test_a_closed_broker_refuses_calls_and_closes_twice() -> None:
     broker = EmbeddedBroker.start({})
     broker.close()
     broker.close()

@@ -91,7 +91,7 @@ def signed(
     service: str = "events",
     target: str = "AWSEvents.PutEvents",
 ) -> tuple[dict[str, str], bytes]:
-    """Sign a JSON 1.1 request with botocore's signer: headers and body, to be spoilt by the test."""
+    """Sign a JSON 1.1 request with botocore's signer: headers and body, which the test may alter."""
     body = document if isinstance(document, bytes) else orjson.dumps(document)
     headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
     request = AWSRequest("POST", f"{bus.url}/", data=body, headers=headers)

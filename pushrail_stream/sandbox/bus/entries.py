@@ -1,6 +1,6 @@
 """The reply of PutEvents to a request, as a pure function of its body (EventBridge API Reference, "PutEvents").
 
-Refusals of the whole call come first (shape, number, names, total size), then each entry has its own verdict.
+Checks of the whole call come first (shape, number, names, total size), then each entry is checked on its own.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ MAX_ENTRIES = 10
 MAX_TOTAL_BYTES = 1_048_576
 MAX_DETAIL_TYPE = 128
 MAX_LEVELS = 1000
+"""Levels of nesting in a Detail."""
 MAX_RESOURCE = 2048
+"""Characters of one resource."""
 TIME_BYTES = 14
+"""Bytes that a Time counts for."""
 _INT64_CHARS = len(str(-(2**63)))
 _INT64 = range(-(2**63), 2**63)
 
-# A run of 19 digits in a body whose digits were all made zeros: a regex over the body would cost more than all else.
+# Finds runs of 19 digits once all digits are zeros: a regular expression over the body would cost more than the rest.
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _LONG_RUN = b"0" * 19
 _ESCAPED_DIGIT = b"\\u003"
@@ -40,7 +43,7 @@ _OF_TARGET: dict[str, set[type]] = {
     "a Timestamp": {int, float, _NULL},
     "a List": {list, _NULL},
 }
-# Of the JSON values, a bool is no number here: its class is looked up, not its ancestry.
+# Classes are looked up by identity: a bool is an instance of int, but not a number here.
 _CLASSES = {name: _OF_TARGET[target] for name, target in _TARGETS.items()}
 _REQUIRED = ("Source", "DetailType", "Detail")
 
@@ -60,7 +63,7 @@ class EntryRefusal(NamedTuple):
 
 
 def invalid(value: str, where: str, constraint: str) -> Refusal:
-    """Word a broken constraint of the service model as AWS does."""
+    """Word a violated constraint of the service model as AWS does."""
     found = f"1 validation error detected: Value {value} at '{where}'"
     return Refusal("ValidationException", f"{found} failed to satisfy constraint: Member must {constraint}")
 
@@ -121,7 +124,7 @@ def _limit_refusal(entries: list[dict[str, Any]], body_bytes: int) -> Refusal | 
             if len(resource) > MAX_RESOURCE:
                 where = f"entries.{number}.member.resources"
                 return invalid("'[...]'", where, f"have length less than or equal to {MAX_RESOURCE}")
-    # A body's text is at least as long as what it says, apart from Time: most calls need no sum.
+    # Apart from Time, a body is at least as long as its entries count: most calls need no sum.
     if body_bytes + MAX_ENTRIES * TIME_BYTES <= MAX_TOTAL_BYTES or sum(map(entry_bytes, entries)) <= MAX_TOTAL_BYTES:
         return None
     return Refusal("ValidationException", "Total size of the entries in the request is over the limit.")
@@ -137,7 +140,7 @@ def entry_bytes(entry: dict[str, Any]) -> int:
 
 
 def is_suspicious(body: bytes) -> bool:
-    """Whether a Detail in this body may break the limits on nesting or integers, so that the exact tests are due."""
+    """Whether a Detail in this body may exceed the limits on nesting or integers and needs the exact checks."""
     return (
         body.count(b"{") + body.count(b"[") > MAX_LEVELS
         or _LONG_RUN in body.translate(_DIGITS_TO_ZERO)
@@ -146,7 +149,7 @@ def is_suspicious(body: bytes) -> bool:
 
 
 def check_entry(entry: dict[str, Any], *, suspicious: bool) -> dict[str, Any] | EntryRefusal:
-    """Give the decoded Detail of an entry AWS takes, or the error it answers."""
+    """Return the decoded Detail of an entry that AWS takes, or the entry's error."""
     source, detail = entry.get("Source"), entry.get("Detail")
     if not (source and detail and entry.get("DetailType")):
         name = next(name for name in _REQUIRED if not entry.get(name))
@@ -164,12 +167,12 @@ def check_entry(entry: dict[str, Any], *, suspicious: bool) -> dict[str, Any] | 
 
 
 def _is_within_limits(detail: str) -> bool:
-    # Without json.loads: its recursion limit is about as low as the limit under test.
+    # json.loads cannot decide this: its own recursion limit is about as low.
     bare = _STRINGS.sub('""', detail)
     deepest = level = 0
     for bracket in _BRACKETS.findall(bare):
         level += 1 if bracket in "{[" else -1
         deepest = max(deepest, level)
-    # Digits are counted first: int() refuses texts beyond 4,300 of them.
+    # The digits are counted first, since int() refuses more than 4,300 of them.
     whole = [text for text in _NUMBERS.findall(bare) if text.lstrip("-").isdigit()]
     return deepest <= MAX_LEVELS and all(len(text) <= _INT64_CHARS and int(text) in _INT64 for text in whole)

@@ -1,4 +1,4 @@
-"""What arrived: entries, calls, assumed roles, counts and latencies; and waiting for it without polling."""
+"""Records of the bus: arrived entries, calls, assumed roles, counts, latencies; tests wait for them without polling."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Arrival(NamedTuple):
-    """One entry that a bus took, as received; ``received_at`` is epoch seconds, ``call`` its Call's number."""
+    """One entry that a bus took, as received. ``received_at`` is epoch seconds, ``call`` the number of its Call."""
 
     bus_arn: str
     source: str
@@ -29,7 +29,7 @@ class Arrival(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One PutEvents request, numbered from 1. ``status`` 0: never answered. ``fault``: the rules that struck it.
+    """One PutEvents request, numbered from 1. ``status`` is 0 without an answer, ``fault`` names the rules that fired.
 
     ``code`` is the call's error ("" for none), ``failed`` the number of entries answered with an error.
     """
@@ -47,7 +47,7 @@ class Call(NamedTuple):
 
 
 class Assumed(NamedTuple):
-    """One AssumeRole request by ``access_key``; ``code`` is the error, "" when ``issued_key`` was given out."""
+    """One AssumeRole request by ``access_key``. ``code`` is its error, "" when it got ``issued_key``."""
 
     at: float
     status: int
@@ -68,9 +68,9 @@ class _Waiter(NamedTuple):
 
 
 class Ledger:
-    """The records. With ``keep_records`` False only counts (and latencies) are kept, so that memory stays flat.
+    """The records. Without ``keep_records`` only counts and latencies are kept, so that memory stays flat.
 
-    ``latency_path`` names the field of Detail (``payload.producedAtMs``) that holds epoch milliseconds.
+    ``latency_path`` names the field of Detail that holds epoch milliseconds, such as ``payload.producedAtMs``.
     """
 
     def __init__(self, *, keep_records: bool, latency_path: str | None) -> None:
@@ -85,12 +85,12 @@ class Ledger:
         self._waiters: list[_Waiter] = []
 
     def next_call(self) -> int:
-        """Number the PutEvents call about to be handled."""
+        """Return the number of the next PutEvents call."""
         self.counter["calls"] += 1
         return self.counter["calls"]
 
     def count_arrival(self, bus: str, received_at: float, detail: dict[str, Any]) -> None:
-        """Count an entry the bus took; ``detail`` is its decoded Detail. What is kept goes to ``arrivals`` besides."""
+        """Count an entry that the bus took; ``detail`` is its decoded Detail."""
         self.counter["arrivals"] += 1
         self.by_bus[bus] += 1
         if self._path is not None:
@@ -105,7 +105,7 @@ class Ledger:
             samples.append(received_at * 1000.0 - value)
 
     def note_call(self, call: Call) -> None:
-        """Record a PutEvents call once it is decided."""
+        """Record a PutEvents call and its answer."""
         counter = self.counter
         counter["entries"] += call.entries
         if call.status != 200:  # noqa: PLR2004 - HTTP's own number
@@ -119,7 +119,7 @@ class Ledger:
         self.wake()
 
     def note_assumed(self, assumed: Assumed) -> None:
-        """Record an AssumeRole request."""
+        """Record an AssumeRole request and its answer."""
         self.counter["assumeRole"] += 1
         if assumed.fault is not None:
             self.counter["faults"] += 1
@@ -134,18 +134,18 @@ class Ledger:
         return [sample for samples in self._latencies.values() for sample in samples]
 
     def clear(self) -> None:
-        """Forget all records and start counting from zero."""
+        """Forget all records and reset the counts."""
         for records in (self.arrivals, self.calls, self.assumed, self.counter, self.by_bus, self._latencies):
             records.clear()
 
     def wake(self) -> None:
-        """Release those whose wait is over."""
+        """Resume the waiters whose condition holds."""
         for waiter in self._waiters:
             if not waiter.future.done() and waiter.is_over():
                 waiter.future.set_result(None)
 
     async def wait_until(self, is_over: Callable[[], bool]) -> None:
-        """Wait until a look at the records, taken after every call, says so."""
+        """Wait until the condition holds; it is tested after every call."""
         if is_over():
             return
         waiter = _Waiter(is_over, asyncio.get_running_loop().create_future())

@@ -42,13 +42,14 @@ def wall_clock() -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusConfig:
-    """How a bus is served.
+    """The settings of a bus.
 
-    ``port`` 0 takes a free one. ``tls`` makes a fresh CA and certificate; the CA's PEM goes to ``ca_path`` (a temporary
-    file when None). ``open``: every well-formed key, role and bus is taken undeclared, secrets and signatures are not
-    checked. ``check_signatures`` False: keys must be declared, signatures are not recomputed. ``keep_records`` False
-    keeps counts only. ``latency_path``: field of Detail with epoch milliseconds, as ``payload.producedAtMs``.
-    ``session_secs`` overrides the life of issued sessions. ``clock`` gives epoch seconds; ``seed`` feeds the dice.
+    ``port`` 0 takes a free one. ``tls`` makes a fresh CA and certificate and writes the CA's PEM to ``ca_path``, by
+    default a temporary file. An ``open`` bus accepts every well-formed key, role and bus without declaration and checks
+    neither secrets nor signatures. Without ``check_signatures`` keys must be declared, but signatures are not
+    recomputed. Without ``keep_records`` only counts are kept. ``latency_path`` names the field of Detail with epoch
+    milliseconds. ``session_secs`` overrides the life of issued sessions. ``clock`` gives epoch seconds, ``seed`` seeds
+    the faults.
     """
 
     host: str = "127.0.0.1"
@@ -108,7 +109,7 @@ class FaultBus:
                 await server.wait_closed()
 
     def add_bus(self, arn: str) -> None:
-        """Declare a bus; what is put on an undeclared one is discarded in silence, as on AWS."""
+        """Declare a bus. Events for a bus that is not declared are discarded silently, as on AWS."""
         self.directory.add_bus(arn)
 
     def add_key(
@@ -143,7 +144,7 @@ class FaultBus:
         return self._queues.take_all(queue_arn)
 
     def set_plan(self, rules: Iterable[Rule]) -> None:
-        """Put a plan of faults in force, in the place of the former; an empty one ends all faults."""
+        """Replace the plan of faults; an empty one ends all faults."""
         self._injector.set_plan(rules)
 
     @property
@@ -153,7 +154,7 @@ class FaultBus:
 
     @property
     def arrivals(self) -> list[Arrival]:
-        """Entries the buses took, in order of arrival."""
+        """Entries that the buses took, in order of arrival."""
         return self.ledger.arrivals
 
     @property
@@ -167,7 +168,7 @@ class FaultBus:
         return self.ledger.assumed
 
     def counts(self) -> dict[str, int]:
-        """Give the counters since the start or the last ``clear``, and ``openConnections`` now.
+        """Return the counters since the start or the last ``clear``, and the ``openConnections`` of this moment.
 
         calls, entries, arrivals, discarded, failedCalls, failedEntries, faults, assumeRole, describeEventBus,
         getCallerIdentity, connections.
@@ -180,11 +181,11 @@ class FaultBus:
         return {name: counter[name] for name in names} | {"openConnections": len(self._connections)}
 
     def latencies_ms(self, bus_arn: str | None = None) -> list[float]:
-        """Receipt minus production of each arrival, of one bus or of all (needs ``latency_path``)."""
+        """Return the time from production to receipt of each arrival, of one bus or of all; needs ``latency_path``."""
         return self.ledger.latencies_ms(bus_arn)
 
     def clear(self) -> None:
-        """Forget arrivals, calls, counts and latencies; declarations and the plan stay."""
+        """Forget arrivals, calls, counts and latencies. Declarations, queues and the plan stay."""
         self.ledger.clear()
 
     async def wait_for_arrivals(self, number: int) -> None:
@@ -192,7 +193,7 @@ class FaultBus:
         await self.ledger.wait_until(lambda: self.ledger.counter["arrivals"] >= number)
 
     async def wait_for_calls(self, number: int) -> None:
-        """Wait until at least ``number`` PutEvents requests were decided, answered or not."""
+        """Wait until at least ``number`` PutEvents requests were handled, answered or not."""
         await self.ledger.wait_until(lambda: self.ledger.counter["calls"] >= number)
 
     def _connect(self) -> Connection:
@@ -203,7 +204,7 @@ class FaultBus:
         while self._connections:
             for connection in list(self._connections):
                 connection.abort()
-            # The loop tells a connection of its loss in its next round.
+            # The loop calls connection_lost in its next iteration.
             await asyncio.sleep(0)
 
     def _handle(self, request: Request) -> Reply:

@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from pushrail_stream.sandbox.bus.wire import Request
 
 MAX_SKEW_SECS = 300
+"""The largest difference between the request's clock and ours (AWS's limit)."""
 _CACHE_LIMIT = 4096
+"""Entries of each cache: more than the keys of any test."""
 _HEADER = re.compile(
     r"AWS4-HMAC-SHA256 +Credential=([\w-]{4,128})/(\d{8})/([a-z0-9-]+)/([a-z0-9-]+)/aws4_request *, *"
     r"SignedHeaders=([a-z0-9;-]+) *, *",
     re.ASCII,
 )
 _TIMESTAMP = re.compile(rb"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z")
-# What must be under the signature wherever it is present.
+# Headers that must be signed where they are present.
 _MUST_SIGN = (b"host", b"x-amz-date", b"x-amz-security-token", b"x-amz-target")
 
 AuthFault = Literal["missing", "incomplete", "unknown", "expired", "signature"]
@@ -41,21 +43,21 @@ _MISMATCH = (
 
 
 class Unauthenticated(NamedTuple):
-    """Why a request was refused; each service has its own code and status for the fault."""
+    """The reason for a refusal; each service has a status and a code of its own for it."""
 
     fault: AuthFault
     message: str
 
 
 class Caller(NamedTuple):
-    """Who a request is from, and the region it was signed for."""
+    """The sender of a request, and the region that it was signed for."""
 
     credential: Credential
     region: str
 
 
 class _Scope(NamedTuple):
-    """The constant part of an Authorization header."""
+    """The part of an Authorization header that a client repeats in every request."""
 
     access_key: str
     date: str
@@ -66,7 +68,7 @@ class _Scope(NamedTuple):
 
 
 class Verifier:
-    """Checks requests against a directory. ``check_signatures`` False still wants a well-formed header, a known key."""
+    """Checks requests against a directory. Without ``check_signatures`` a known key in a valid header suffices."""
 
     def __init__(self, directory: Directory, clock: Callable[[], float], *, check_signatures: bool) -> None:
         self._directory = directory
@@ -76,7 +78,7 @@ class Verifier:
         self._keys: dict[tuple[str, str, str, str], bytes] = {}
 
     def verify(self, request: Request, service: str) -> Caller | Unauthenticated:
-        """Find out who signed this request for ``service`` (``events`` or ``sts``)."""
+        """Return the signer of this request for ``service`` (``events``, ``sts`` or ``sqs``)."""
         header = request.headers.get(b"authorization")
         if header is None:
             return Unauthenticated("missing", "Missing Authentication Token")

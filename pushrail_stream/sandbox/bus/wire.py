@@ -1,7 +1,7 @@
-"""HTTP/1.1 over a raw asyncio transport: requests in, replies out, in order, late, never, or by cutting the line.
+"""HTTP/1.1 over an asyncio transport. Replies come in order; a reply can be late, missing, or a connection reset.
 
-One connection answers one request at a time; what is pipelined behind it waits. A handler is a plain function from
-request to reply, so that nothing runs between the two and no task is left over.
+One connection answers one request at a time; pipelined requests wait. A handler is a plain function from request to
+reply, so that nothing runs between the two and no task is left over.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
+"""More than any request of a test; a larger body gets a 413."""
 JSON_1_1 = "application/x-amz-json-1.1"
 
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
 
 
 class Request(NamedTuple):
-    """One request; header names in lower case, repeated headers joined by commas, ``path`` as on the wire."""
+    """One request: header names in lower case, repeated headers joined by commas, ``path`` as received."""
 
     method: bytes
     path: str
@@ -35,7 +36,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What to do about a request: answer (``delay_secs`` later), hang for ever, or abort the connection."""
+    """The reaction to a request: an answer after ``delay_secs``, no answer ever, or an abort of the connection."""
 
     status: int = 200
     body: bytes = b""
@@ -78,12 +79,12 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Asyncio's callback."""
-        # uvloop's transports are no subclasses of asyncio.Transport.
+        # uvloop's transports are not subclasses of asyncio.Transport.
         self._transport = cast("asyncio.Transport", transport)
         self._open.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Asyncio's callback; a reply still due is dropped."""
+        """Asyncio's callback; a late reply is dropped."""
         del exc
         self._transport = None
         self._waiting.clear()
@@ -92,12 +93,12 @@ class Connection(asyncio.Protocol):
         self._open.discard(self)
 
     def abort(self) -> None:
-        """Cut the line at once."""
+        """Close the connection at once."""
         if self._transport is not None:
             self._transport.abort()
 
     def _reset(self, transport: asyncio.Transport) -> None:
-        # Without lingering the kernel sends a reset; an abort alone would look like an orderly end.
+        # Without lingering the kernel sends a reset; an abort alone looks like an orderly end.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         transport.abort()
 
@@ -130,7 +131,7 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """Parser's callback."""
         expects = self._headers.get(b"expect", b"").lower() == b"100-continue"
-        # Behind an unanswered request the interim reply would be taken for that one's; the client then just sends on.
+        # Behind an unanswered request the client would take the interim reply for that request's answer.
         if expects and not self._is_busy and not self._waiting and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 

@@ -1,4 +1,4 @@
-"""What the vendor produces: the example event, many varied ones, and a few that nobody could deliver."""
+"""The records that the vendor produces: the example event, many varied ones, and a few that cannot be delivered."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pushrail_stream.sandbox.demo.customers import NOBODY, Customer
 
 EXAMPLE_FILE: Final = "order-completed.json"
 OVERSIZE_BYTES: Final = 1_000_000
-"""The most that one request may hold (setting ``delivery.max_request_bytes``)."""
+"""The size of the event that is too large: the default of ``delivery.max_request_bytes``."""
 
 _TYPES: Final = (
     "order.completed", "order.refunded", "order.shipped", "invoice.paid", "invoice.overdue", "user.signed_up",
@@ -34,18 +34,18 @@ class Planned:
     value: bytes
     kafka_key: bytes
     customer: str | None
-    """None when the record is no event."""
+    """None when the record is not an event."""
     key: str
-    """Idempotency key; for what is no event a name of what is wrong with it."""
+    """The idempotency key; for a record that is not an event, a description of its error."""
 
 
 def example_event() -> bytes:
-    """The example of the documentation, byte for byte."""
+    """Return the example of the documentation, byte for byte."""
     return resources.files(__package__).joinpath(EXAMPLE_FILE).read_bytes().rstrip(b"\n")
 
 
 def plan_events(number: int, customers: Sequence[Customer], seed: int = 1) -> list[Planned]:
-    """``number`` records, the example first if its customer takes part, the rest mixed; the same for a seed."""
+    """Return ``number`` records: the example first if its customer takes part, then a mix that the seed determines."""
     dice = Random(seed)  # noqa: S311 - the demo must repeat, nothing here is a secret
     example = _of(json.loads(example_event()), example_event())
     first = [example] if any(customer.external_id == example.customer for customer in customers) else []
@@ -73,8 +73,8 @@ def _varied(dice: Random, index: int, customer: str) -> Planned:
 
 
 def _long_tail(dice: Random) -> int:
-    """Most events are small; one in fifty has some 15 KB."""
-    return dice.randrange(200, 300) if dice.random() < 0.02 else dice.randrange(1, 12)  # noqa: PLR2004 - as it says
+    """Return a number of lines: most events are small, and 2 % of them have some 15 KB."""
+    return dice.randrange(200, 300) if dice.random() < 0.02 else dice.randrange(1, 12)  # noqa: PLR2004 - the 2 %
 
 
 def _event(kind: str, customer: str, key: str, payload: dict[str, Any], second: int = 0) -> Planned:
@@ -99,7 +99,7 @@ def _of(event: dict[str, Any], value: bytes) -> Planned:
 
 
 def _undecodable() -> list[Planned]:
-    """Records that are no canonical events."""
+    """Return records that are not canonical events."""
     incomplete = json.loads(example_event())
     del incomplete["occurredAt"]
     values = {
@@ -107,7 +107,7 @@ def _undecodable() -> list[Planned]:
         "no occurredAt": json.dumps(incomplete).encode(),
         "a JSON list": b'["order.completed", "acct_8K2zRq"]',
     }
-    return [Planned(value, b"unknown", None, wrong) for wrong, value in values.items()]
+    return [Planned(value, b"unknown", None, error) for error, value in values.items()]
 
 
 def _unrouted() -> list[Planned]:
@@ -115,6 +115,6 @@ def _unrouted() -> list[Planned]:
 
 
 def _oversize(customers: Sequence[Customer]) -> Planned:
-    """An event that Kafka takes and no PutEvents request can hold."""
+    """Return an event that Kafka takes but that exceeds a PutEvents request."""
     customer = customers[min(1, len(customers) - 1)].external_id
     return _event("order.completed", customer, "evt_oversize", {"attachment": "0123456789" * (OVERSIZE_BYTES // 10)})

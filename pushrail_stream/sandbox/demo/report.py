@@ -1,4 +1,4 @@
-"""The report of a run: per destination what was produced and how it ended, and whether everyone's figures agree."""
+"""The report of a run: the figures of each destination, and whether the figures of all parties agree."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class Report:
 
 
 def make_report(seen: Observations, known_problems: Sequence[str] = ()) -> Report:
-    """Compare what every party saw."""
+    """Compare the observations of all parties."""
     rows = [*_rows(seen)]
     timestamps = {origin: produced.timestamp_ms for origin, produced in seen.kafka.produced.items()}
     acknowledged = seen.tally.acknowledged
@@ -191,9 +191,9 @@ def _row_problems(seen: Observations, row: Row) -> Iterator[str]:
     dead, skipped = sum(row.dead.values()), sum(row.skipped.values())
     if row.produced != row.delivered + dead + skipped:
         missing = [delivery.key for delivery in seen.tally.missing() if delivery.place == row.place]
-        told = f"; without an end: {len(missing)}, the first {missing[0]}" if missing else ""
+        without_end = f"; without an end: {len(missing)}, the first {missing[0]}" if missing else ""
         ended = f"{row.delivered} delivered + {dead} dead + {skipped} skipped"
-        yield f"{row.place}: produced {row.produced} is not {ended}{told}"
+        yield f"{row.place}: produced {row.produced} is not {ended}{without_end}"
     if row.access == "granted" and set(row.dead) - {"oversize"}:
         yield f"{row.place}: has access, yet dead letters: {row.dead}"
     if row.access != "granted" and row.delivered:
@@ -225,7 +225,7 @@ def _arrival_problems(seen: Observations) -> Iterator[str]:
 
 
 def _is_faithful(event: Event, produced: Event | None) -> bool:
-    """Whether the queue's event says what was produced, in the fields that the contract promises."""
+    """Whether the queue's event is the produced one, in the fields that the contract promises."""
     if produced is None:
         return False
     envelope = (event["detail-type"], event["resources"])
@@ -245,7 +245,7 @@ def _dead_problems(seen: Observations) -> Iterator[str]:
     broken = sum(record.reason == "undecodable" for record in dead_records)
     produced_broken = sum(record.planned.customer is None for record in produced.values())
     if broken != produced_broken:
-        yield f"{produced_broken} records are no events, {broken} are on the dead-letter topic"
+        yield f"{produced_broken} records are not events, {broken} are on the dead-letter topic"
     values: dict[str, bytes] = {str(origin): record.planned.value for origin, record in produced.items()}
     changed = sum(values.get(record.origin) != record.value for record in dead_records)
     if changed:

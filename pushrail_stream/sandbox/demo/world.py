@@ -51,7 +51,7 @@ class World:
 
 @asynccontextmanager
 async def open_world() -> AsyncIterator[World]:
-    """Start broker and bus and set up the customers; all of it is gone when the block ends. Raises `OperatorError`."""
+    """Start broker and bus and set up the customers, until the block ends. Raises `OperatorError`."""
     with (
         _isolated_environment(OUR_KEYS.variables()),
         tempfile.TemporaryDirectory(prefix="pushrail-sandbox-") as name,
@@ -102,7 +102,7 @@ def addresses(world: World) -> dict[str, Any]:
 
 @contextmanager
 def _isolated_environment(variables: dict[str, str]) -> Iterator[None]:
-    """Until the block ends AWS libraries find these credentials alone, and 127.0.0.1 is reached without a proxy."""
+    """Until the block ends, AWS libraries find these credentials alone and 127.0.0.1 is reached without a proxy."""
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]

@@ -1,4 +1,4 @@
-"""The bus judges PutEvents as AWS does."""
+"""The bus answers PutEvents as AWS does."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ async def test_the_total_size_counts_bytes_and_fails_the_whole_call(extra: int, 
         assert len(bus.arrivals) == (2 if is_taken else 0)
 
 
-async def test_a_long_detail_type_and_an_unknown_bus_are_discarded_in_silence() -> None:
+async def test_a_long_detail_type_and_an_unknown_bus_are_silently_discarded() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         async with client("events", bus) as events:
@@ -150,7 +150,7 @@ async def test_a_long_detail_type_and_an_unknown_bus_are_discarded_in_silence() 
         assert bus.counts()["discarded"] == 2
 
 
-async def test_a_bare_name_is_a_bus_of_the_callers_account_and_none_is_the_default_bus() -> None:
+async def test_a_bare_bus_name_belongs_to_the_callers_account() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         async with client("events", bus) as events:
@@ -163,7 +163,7 @@ async def test_a_bare_name_is_a_bus_of_the_callers_account_and_none_is_the_defau
     "name",
     ["no spaces", f"arn:aws:events:us-east-1:{ACCOUNT}:event-busv2/NAME/ID", "arn:aws:sqs:us-east-1:1:x", "n" * 1601],
 )
-async def test_a_bus_name_off_the_pattern_fails_the_call(name: str) -> None:
+async def test_an_invalid_bus_name_fails_the_call(name: str) -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         async with client("events", bus) as events:
@@ -197,7 +197,7 @@ async def test_a_resource_over_2048_characters_fails_the_call() -> None:
         b"{nonsense",
     ],
 )
-async def test_a_value_of_the_wrong_kind_does_not_deserialize(document: Any) -> None:
+async def test_a_value_of_the_wrong_type_is_a_serialization_error(document: Any) -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         status, _, body = await send(bus, whole(*signed(bus, document)))
@@ -205,14 +205,14 @@ async def test_a_value_of_the_wrong_kind_does_not_deserialize(document: Any) -> 
         assert bus.arrivals == []
 
 
-async def test_entries_may_not_be_absent() -> None:
+async def test_entries_are_required() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         status, _, body = await send(bus, whole(*signed(bus, {})))
         assert (status, body["__type"]) == (400, "ValidationException")
 
 
-async def test_a_bus_out_of_the_policy_fails_the_whole_call() -> None:
+async def test_a_bus_outside_the_policy_fails_the_whole_call() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         bus.add_bus(OTHER_BUS)
@@ -225,7 +225,7 @@ async def test_a_bus_out_of_the_policy_fails_the_whole_call() -> None:
             assert (await events.put_events(Entries=[entry()]))["FailedEntryCount"] == 0
 
 
-async def test_describe_event_bus_knows_what_put_events_does_not_tell() -> None:
+async def test_describe_event_bus_reports_a_missing_bus() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         bus.add_key("AKIANARROW", "s", buses=[BUS])

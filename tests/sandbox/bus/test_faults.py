@@ -1,4 +1,4 @@
-"""The bus fails as its plan says, and records what it did."""
+"""The bus fails as its plan says, and records it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def outcomes(events: Any, number: int) -> list[str]:
     return found
 
 
-async def test_an_entry_error_strikes_only_the_entries_that_match() -> None:
+async def test_an_entry_error_fails_only_matching_entries() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         bus.set_plan([Rule(THROTTLED, Match(detail_contains=("order_2", "order_9")), name="throttle")])
@@ -78,7 +78,7 @@ async def test_an_entry_error_strikes_only_the_entries_that_match() -> None:
         (Match(operation="DescribeEventBus"), []),
     ],
 )
-async def test_a_rule_strikes_what_it_selects(match: Match, struck: list[int]) -> None:
+async def test_a_rule_fails_the_entries_it_matches(match: Match, struck: list[int]) -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         sent = [entry(), entry(EventBusName=OTHER_BUS, DetailType="refund.made")]
@@ -93,7 +93,7 @@ async def test_a_rule_strikes_what_it_selects(match: Match, struck: list[int]) -
                 await events.put_events(Entries=sent)
 
 
-async def test_a_rule_knows_the_role_behind_a_session() -> None:
+async def test_a_rule_matches_the_role_of_a_session() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         async with client("sts", bus) as sts:
@@ -108,7 +108,7 @@ async def test_a_rule_knows_the_role_behind_a_session() -> None:
             await events.put_events(Entries=[entry()])
 
 
-async def test_triggers_count_matches_and_later_rules_wait_for_earlier_ones() -> None:
+async def test_triggers_count_matches_and_the_first_rule_that_fires_decides() -> None:
     first, second = CallError(500, "First"), CallError(400, "Second")
     async with FaultBus.serve() as bus:
         declare(bus)
@@ -161,7 +161,7 @@ async def test_calls_above_a_rate_are_throttled() -> None:
         (CallError(429, body="html"), (429, "429", "")),
     ],
 )
-async def test_a_call_error_takes_nothing(effect: Effect, wanted: tuple[int, str, str]) -> None:
+async def test_a_call_error_takes_no_entry(effect: Effect, wanted: tuple[int, str, str]) -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         bus.set_plan([Rule(effect)])
@@ -229,7 +229,7 @@ async def test_a_short_200_leaves_out_the_last_entry() -> None:
         assert len(bus.arrivals) == 1
 
 
-async def test_describe_event_bus_and_caller_identity_fail_on_plan() -> None:
+async def test_describe_event_bus_and_caller_identity_follow_the_plan() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         async with client("events", bus) as events, client("sts", bus) as sts:

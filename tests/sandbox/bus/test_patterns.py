@@ -1,4 +1,4 @@
-"""Event patterns: the examples of AWS's documentation, and the same verdict as moto gives."""
+"""Event patterns: the examples of AWS's documentation, compared with moto's matcher."""
 
 from __future__ import annotations
 

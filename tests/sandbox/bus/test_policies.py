@@ -1,4 +1,4 @@
-"""Policies: those of our onboarding decide as IAM does, and elements that cannot be evaluated are refused."""
+"""Policies: onboarding's decide as in IAM, and elements that cannot be evaluated are refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def policy(*statements: dict[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": list(statements)}
 
 
-def test_the_onboarded_role_trusts_our_account_with_the_external_id_alone() -> None:
+def test_the_onboarded_role_trusts_our_account_and_external_id_alone() -> None:
     trust = TrustPolicy(ONBOARDING.trust_policy())
     assert trust.allows(US, "acme-x")
     assert not trust.allows(US, "acme-y")

@@ -1,4 +1,4 @@
-"""The example rules that a customer gets, in force on the sandbox's bus and on moto: which events each lets through."""
+"""The example rules of onboarding, in force on the sandbox's bus and on moto: the events that each of them matches."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def test_a_queue_holds_the_event_as_eventbridge_delivers_it() -> None:
     assert body.endswith(f'"detail":{detail}}}')
 
 
-async def test_a_received_message_is_hidden_until_its_time_is_over_or_it_is_deleted() -> None:
+async def test_a_received_message_is_hidden_until_its_timeout() -> None:
     async with FaultBus.serve() as bus:
         bus.add_key(KEY, SECRET)
         bus.add_key("AKIASTRANGER", SECRET, account="210987654321")

@@ -1,4 +1,4 @@
-"""The bus as a server: HTTP's odd corners, TLS, waiting, control by other processes, and a clean end."""
+"""The bus as a server: HTTP's special cases, TLS, waiting, control by other processes, and a clean end."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def put(bus: FaultBus, name: str) -> tuple[dict[str, str], bytes]:
     return signed(bus, {"Entries": [entry(Detail=f'{{"name":"{name}"}}')]})
 
 
-async def test_pipelined_requests_are_answered_in_order_though_the_first_is_late() -> None:
+async def test_pipelined_requests_are_answered_in_order() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         bus.set_plan([Rule(Latency(0.02), when=Times(1))])
@@ -79,7 +79,7 @@ async def test_a_chunked_body_is_put_together() -> None:
         assert (status, len(bus.arrivals)) == (200, 1)
 
 
-async def test_a_body_is_asked_for_when_the_client_waits_for_it() -> None:
+async def test_a_client_that_expects_100_continue_gets_it() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         headers, body = put(bus, "a")
@@ -90,7 +90,7 @@ async def test_a_body_is_asked_for_when_the_client_waits_for_it() -> None:
             assert (await read_reply(reader))[0] == 200
 
 
-async def test_connection_close_is_honoured_and_nonsense_refused() -> None:
+async def test_connection_close_is_honoured_and_invalid_http_refused() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         headers, body = put(bus, "a")
@@ -124,7 +124,7 @@ async def test_tls_with_the_authority_it_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_tls", [False, True])
-async def test_the_end_aborts_what_hangs_and_frees_the_port(is_tls: bool) -> None:  # noqa: FBT001 - a table
+async def test_the_end_aborts_hanging_calls_and_frees_the_port(is_tls: bool) -> None:  # noqa: FBT001 - a table
     async with AsyncExitStack() as clients:
         async with FaultBus.serve(BusConfig(tls=is_tls)) as bus:
             declare(bus)
@@ -176,7 +176,7 @@ async def test_counters_only_keep_no_records_but_latencies() -> None:
         assert bus.counts()["arrivals"] == 0
 
 
-async def test_another_process_declares_plans_and_looks() -> None:
+async def test_another_process_controls_the_bus() -> None:
     async with FaultBus.serve() as bus:
         assert await control(bus, "POST", "buses", {"arn": BUS}) == (200, {})
         assert await control(bus, "POST", "keys", {"accessKey": KEY, "secret": SECRET, "buses": [BUS]}) == (200, {})

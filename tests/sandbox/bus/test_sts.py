@@ -1,4 +1,4 @@
-"""The bus issues sessions as STS does, and PutEvents knows them."""
+"""The bus issues sessions as STS does, and PutEvents accepts them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_an_assumed_role_puts_events_on_its_bus_only() -> None:
         )
 
 
-async def test_a_session_wants_its_own_token_and_ends() -> None:
+async def test_a_session_needs_its_own_token_and_expires() -> None:
     later = 0.0
     async with FaultBus.serve(BusConfig(clock=lambda: wall_clock() + later, session_secs=60)) as bus:
         declare(bus)
@@ -132,7 +132,7 @@ async def test_role_chaining_caps_a_session_at_one_hour() -> None:
 @pytest.mark.parametrize(
     ("key", "secret", "code"), [("AKIAUNKNOWN", "s", "InvalidClientTokenId"), (KEY, "s", "SignatureDoesNotMatch")]
 )
-async def test_bad_base_credentials_are_told_apart(key: str, secret: str, code: str) -> None:
+async def test_bad_base_credentials_have_distinct_errors(key: str, secret: str, code: str) -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         async with client("sts", bus, key=key, secret=secret) as sts:
@@ -161,7 +161,7 @@ async def test_an_open_bus_lets_any_role_be_assumed() -> None:
         (ExpireTokens(), 403, "ExpiredToken"),
     ],
 )
-async def test_assume_role_fails_on_plan(effect: Effect, status: int, code: str) -> None:
+async def test_assume_role_follows_the_plan(effect: Effect, status: int, code: str) -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         bus.set_plan([Rule(effect, Match(operation="AssumeRole", role="*:role/Pushrail*"), Times(1), name="planned")])
@@ -184,7 +184,7 @@ async def test_assume_role_fails_on_plan(effect: Effect, status: int, code: str)
         (ResetAfter(), EndpointConnectionError, 1),
     ],
 )
-async def test_assume_role_goes_unanswered_on_plan(effect: Effect, error: type[Exception], issued: int) -> None:
+async def test_assume_role_gets_no_answer_by_plan(effect: Effect, error: type[Exception], issued: int) -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         bus.set_plan([Rule(effect)])
@@ -208,7 +208,7 @@ async def test_garbage_issues_nothing(body: Literal["empty", "object", "html"], 
 
 
 @pytest.mark.parametrize("partition", ["aws-cn", "aws-us-gov"])
-async def test_a_session_is_of_its_roles_partition(partition: str) -> None:
+async def test_a_session_has_the_partition_of_its_role(partition: str) -> None:
     role = f"arn:{partition}:iam::{ACCOUNT}:role/Writer"
     async with FaultBus.serve() as bus:
         declare(bus)

@@ -1,4 +1,4 @@
-"""The demo's accounts: figures that agree are silent, every disagreement is named."""
+"""The report of a run: figures that agree are no problem, and every disagreement is named."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def with_kafka(found: Observations, **changed: Any) -> Observations:
     return replace(found, kafka=found.kafka._replace(**changed))
 
 
-def test_figures_that_agree_are_good() -> None:
+def test_figures_that_agree_make_a_good_report() -> None:
     report = make_report(findings())
     assert report.ok
     row = report.rows[0]
@@ -144,7 +144,7 @@ def test_delivering_without_access_is_a_problem() -> None:
     assert problems(found) == ["dst_1: 2 delivered without access (wrong external ID)"]
 
 
-def test_the_plan_repeats_and_holds_every_kind() -> None:
+def test_the_plan_repeats_and_has_every_kind_of_record() -> None:
     first, again = (plan_events(200, [customer()]) for _ in range(2))
     assert first == again
     assert len(first) == 200

@@ -1,4 +1,4 @@
-"""The sandbox command as a user runs it: a process, its output, its exit code, and what it leaves behind."""
+"""The sandbox command as a user runs it: a process, its output and its exit code."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def by_place(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["destination"] or row["customer"]: row for row in report["rows"]}
 
 
-def test_every_event_is_accounted_for_and_nothing_is_left_running() -> None:
+def test_every_event_is_accounted_for_by_one_process() -> None:
     with started("--events", "200", "--json") as process:
         assert process.stderr is not None
         read_until(process.stderr, "joined its consumer group")
@@ -131,7 +131,7 @@ def test_the_customer_gets_the_documented_event_unchanged() -> None:
     assert sample["time"] == "2026-05-26T14:21:08Z"
 
 
-def test_tables_are_for_people_and_progress_is_on_stderr() -> None:
+def test_tables_go_to_stdout_and_progress_to_stderr() -> None:
     with started("--events", "50") as process:
         out, err = process.communicate(timeout=PATIENCE_SECS)
     assert process.returncode == 0, err
@@ -140,7 +140,7 @@ def test_tables_are_for_people_and_progress_is_on_stderr() -> None:
     assert "50 records produced and delivered" in err
 
 
-def test_accounts_that_do_not_add_up_fail() -> None:
+def test_figures_that_do_not_add_up_fail() -> None:
     with started("--events", "1500", "--json") as process:
         assert process.stderr is not None
         announcement = read_until(process.stderr, "Kafka is")
@@ -154,13 +154,13 @@ def test_accounts_that_do_not_add_up_fail() -> None:
     report = json.loads(out)
     assert not report["ok"]
     assert any(problem.startswith("dst_acme_8K2zRq: produced") for problem in report["problems"])
-    assert "error: the accounts do not add up" in err
+    assert "error: the figures do not add up" in err
 
 
 @pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN], ids=["terminal", "background"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_demo_ends_what_it_started(number: signal.Signals, inherited: signal.Handlers) -> None:
-    """Also one that began as a script's background job, which shells start with SIGINT ignored."""
+def test_an_interrupted_demo_ends_with_code_130(number: signal.Signals, inherited: signal.Handlers) -> None:
+    """Shells start a script's background jobs with SIGINT ignored."""
     with ExitStack() as stack:
         before = signal.signal(signal.SIGINT, inherited)
         try:
@@ -175,7 +175,7 @@ def test_an_interrupted_demo_ends_what_it_started(number: signal.Signals, inheri
     assert "Traceback" not in err
 
 
-def test_keep_goes_on_delivering_until_interrupted() -> None:
+def test_keep_delivers_until_interrupted() -> None:
     with started("--events", "50", "--keep", "--json", "--log-level", "debug") as process:
         assert process.stdout is not None
         assert process.stderr is not None
