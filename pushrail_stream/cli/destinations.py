@@ -2,53 +2,45 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-from collections.abc import Mapping, Sequence
+import dataclasses
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import click
 
-from pushrail_stream.cli.documents import delete, put, unusable
+from pushrail_stream.cli.documents import delete, put, seal
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import document, emit, note, say, table, to_the_end
-from pushrail_stream.cli.progress import Bar
-from pushrail_stream.cli.reading import read_topic
-from pushrail_stream.cli.seal import seal
-from pushrail_stream.cli.times import now_ms, shown
-from pushrail_stream.cli.trial import test
-from pushrail_stream.core.bus_status import MissingBus, explain
+from pushrail_stream.cli.output import document, emit, format_time, note, say, table, to_the_end
+from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
-from pushrail_stream.documents import document_parser, load_registry
-from pushrail_stream.operations.attempts import read_attempt
-from pushrail_stream.operations.destination_health import DestinationHealth, HealthReport, SwallowedDeliveries
-from pushrail_stream.registry import Catalog, Caveat, Refusal, to_document
-from pushrail_stream.registry.folder import document_files, read_document
+from pushrail_stream.eventbridge.verify import Step
+from pushrail_stream.operations.destination_health import DestinationHealth, SwallowedDeliveries, read_health
+from pushrail_stream.operations.destination_test import find_destination, test_destination
+from pushrail_stream.operations.destinations import check_documents, load_documents
+from pushrail_stream.operations.documents import unusable
+from pushrail_stream.registry import Catalog, to_document
 from pushrail_stream.settings import Settings
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, auth_of
 
-_STATE_MS: Final = 3_600_000
-"""How far back a destination's state is looked for."""
+_MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown": "unknown"}
 _COLUMNS: Final = ("id", "customer", "vendor", "bus", "region", "auth", "enabled", "filter")
 
 
 @click.group(epilog="Example: pushrail-stream destinations list")
 def destinations() -> None:
-    """Customers' buses and their documents."""
+    """List, check, test and change destinations: customers' buses and their documents."""
 
 
 @destinations.command("list", epilog="Example: pushrail-stream destinations list --state")
-@click.option("--state", is_flag=True, help="Also how each stands, by the last hour of the delivery log.")
+@click.option("--state", is_flag=True, help="Show also each destination's state, by the last hour of the delivery log.")
 @common_options
 def list_(options: Options, *, state: bool) -> None:
-    """List every destination; documents that were refused are named on stderr.
+    """List every destination. Refused documents are named on stderr.
 
-    A state is derived from the log since the destination's last delivery, the worst first: gone (its bus does not
-    exist), suspended, blocked, slowed (it throttles), retrying, or delivering; nothing where nothing was tried. For a
-    bus that does not exist, the list says when it was last seen, how many deliveries were reported as delivered since
+    A destination's state comes from its attempts since its last delivery, the worst one first: gone (its bus does not
+    exist), suspended, blocked, slowed (it throttles), retrying, or delivering; it is empty without attempts. For a bus
+    that does not exist, the list also shows when it was last seen, how many deliveries were reported as delivered since
     then, and the command that sends them again.
 
     With --json: one document a line, secrets masked; with --state one object with id, state, code and since a line, and
@@ -69,12 +61,12 @@ def list_(options: Options, *, state: bool) -> None:
 @click.argument("destination_id", metavar="ID")
 @common_options
 def show(options: Options, destination_id: str) -> None:
-    """Print one destination's document, every default spelt out and the secret masked."""
+    """Print one destination's document with every default, and the secret masked."""
     settings = options.settings
     directory = _load(settings)
     destination = directory.get(destination_id)
     if destination is None or directory.is_refused(destination_id):
-        raise asyncio.run(unusable(settings, destination_id))
+        raise unusable(settings, destination_id)
     if options.json:
         emit(to_document(destination))
         return
@@ -91,7 +83,7 @@ def validate(options: Options, files: tuple[Path, ...]) -> None:
     With --json: one object with accepted, refused, refusals and warnings.
     """
     settings = options.settings
-    found = _check(settings, files) if files else _check_registry(settings)
+    found = check_documents(settings, files) if files else load_documents(settings)
     refused = {refusal.file for refusal in found.refusals}
     warnings = [caveat for caveat in found.caveats if caveat.file not in refused]
     with to_the_end():
@@ -112,100 +104,83 @@ def validate(options: Options, files: tuple[Path, ...]) -> None:
         click.get_current_context().exit(2)
 
 
+@destinations.command("test", epilog="Example: pushrail-stream destinations test dst_acme_8K2zRq")
+@click.argument("destination_id", metavar="ID")
+@common_options
+def test(options: Options, *, destination_id: str) -> None:
+    """Test a destination step by step: credentials, AssumeRole, the refusal of a wrong and of a missing external ID,
+    the bus, and a test event (eventType pushrail.test). A disabled destination can be tested too.
+
+    The command exits 1 when a step failed; a warning or an unknown result is no failure. With --json: one object with
+    id, ok, enabled and steps (name, result, message, eventId, requestId).
+    """
+    destination = find_destination(options.settings, destination_id, note)
+    steps = test_destination(options.settings, destination, (lambda _: None) if options.json else _print_step)
+    is_ok, enabled = all(step.result != "failed" for step in steps), destination.enabled
+    if options.json:
+        emit({"id": destination_id, "ok": is_ok, "enabled": enabled, "steps": [_step_as_json(step) for step in steps]})
+    elif is_ok and not enabled:
+        mend = "correct the warnings, then " if any(step.result == "warning" for step in steps) else ""
+        note(f'it works; {mend}set "enabled" to true in the document to begin')
+    if not is_ok:
+        click.get_current_context().exit(1)
+
+
+def _print_step(step: Step) -> None:
+    known = {"event id": step.event_id, "request id": step.request_id}
+    ids = "".join(f", {name} {value}" for name, value in known.items() if value)
+    say(f"{_MARKS[step.result]:8} {step.name:18} {step.message}{ids}")
+
+
+def _step_as_json(step: Step) -> dict[str, object]:
+    fields = dataclasses.asdict(step)
+    return fields | {"eventId": fields.pop("event_id"), "requestId": fields.pop("request_id")}
+
+
 destinations.add_command(onboard)
 destinations.add_command(seal)
 destinations.add_command(put)
 destinations.add_command(delete)
-destinations.add_command(test)
 
 
 def _list_states(options: Options, directory: Catalog) -> None:
-    report, since_ms = HealthReport(), now_ms() - _STATE_MS
-    with Bar("attempts", quiet=options.json) as bar:
-        for record in read_topic(options.settings, options.settings.topics.attempts, bar, since_ms=since_ms):
-            attempt = read_attempt(record.value)
-            if attempt is not None and attempt.at_ms >= since_ms:
-                report.take(attempt)
-    swallowed = _swallowed(options, report.missing(), since_ms)
+    with options.progress() as progress:
+        report, swallowed = read_health(options.settings, progress)
     found = [(destination, report.of(destination.id)) for destination in directory]
     if options.json:
         for destination, health in found:
             emit(_state(destination.id, health, swallowed))
         return
-    rows = ((*_row(d), *((s.state, s.code or "", shown(s.since_ms)) if s else ("", "", ""))) for d, s in found)
+    rows = ((*_row(d), *((h.state, h.code or "", format_time(h.since_ms)) if h else ("", "", ""))) for d, h in found)
     table((*_COLUMNS, "state", "code", "since"), rows)
     for destination, health in found:
         if health is not None and health.bus is not None:
-            told = explain(destination.id, health.bus, swallowed.of(destination.id))
-            say(f"{destination.id}: its bus is missing since {shown(health.bus.since_ms)}; {told}")
-
-
-def _swallowed(options: Options, missing: Mapping[str, MissingBus], since_ms: int) -> SwallowedDeliveries:
-    """The deliveries that missing buses swallowed. Reads the delivery log again, as far back as needed."""
-    swallowed = SwallowedDeliveries(missing, since_ms)
-    if missing:
-        topic = options.settings.topics.attempts
-        with Bar("attempts", quiet=options.json) as bar:
-            for record in read_topic(options.settings, topic, bar, since_ms=swallowed.since_ms):
-                attempt = read_attempt(record.value)
-                if attempt is not None:
-                    swallowed.take(attempt)
-    return swallowed
+            effect = explain(destination.id, health.bus, swallowed.of(destination.id))
+            say(f"{destination.id}: its bus is missing since {format_time(health.bus.since_ms)}; {effect}")
 
 
 def _state(destination_id: str, health: DestinationHealth | None, swallowed: SwallowedDeliveries) -> dict[str, Any]:
     if health is None:
         return {"id": destination_id, "state": None, "code": None, "since": None}
-    said = {"id": destination_id, "state": health.state, "code": health.code, "since": shown(health.since_ms)}
+    said = {"id": destination_id, "state": health.state, "code": health.code, "since": format_time(health.since_ms)}
     if health.bus is None:
         return said
     lost = swallowed.of(destination_id)
     return said | {
-        "missingSince": shown(health.bus.since_ms),
-        "lastSeen": shown(health.bus.last_seen_ms) or None,
+        "missingSince": format_time(health.bus.since_ms),
+        "lastSeen": format_time(health.bus.last_seen_ms) or None,
         "deliveredSince": lost.deliveries if lost else 0,
         "replay": lost.replay_command(destination_id) if lost else None,
     }
 
 
-class _Findings(NamedTuple):
-    used: set[str | None]
-    """Names of documents."""
-    refusals: Sequence[Refusal]
-    caveats: Sequence[Caveat]
-
-
-def _check(settings: Settings, paths: tuple[Path, ...]) -> _Findings:
-    """A file stands for itself, a directory for its documents."""
-    parse = document_parser(settings, os.environ)
-    catalog = Catalog(lambda _, content: parse(content))
-    files = [file for path in paths for file in (document_files(path) if path.is_dir() else [path])]
-    change = catalog.apply(read_document(file) for file in dict.fromkeys(files))
-    return _Findings(_used(catalog), change.refusals, change.caveats)
-
-
-def _check_registry(settings: Settings) -> _Findings:
-    catalog, signals = asyncio.run(load_registry(settings, os.environ))
-    refusals = [Refusal(*signal) for signal in signals if isinstance(signal, DocumentRefused)]
-    caveats = [Caveat(*signal) for signal in signals if isinstance(signal, DocumentCaveat)]
-    return _Findings(_used(catalog), refusals, caveats)
-
-
-def _used(catalog: Catalog) -> set[str | None]:
-    return {catalog.document_of(destination.id) for destination in catalog}
-
-
 def _load(settings: Settings) -> Catalog:
-    """The registry's destinations, their secrets sealed; what is wrong with documents goes to stderr."""
-    catalog, signals = asyncio.run(load_registry(settings, os.environ, decrypt=False))
-    for signal in signals:
-        match signal:
-            case DocumentRefused():
-                note(f"refused: {Refusal(*signal)}")
-            case DocumentCaveat():
-                note(f"warning: {Caveat(*signal)}")
-            case _:
-                pass
+    """The registry's destinations, their secrets sealed; the problems of documents go to stderr."""
+    catalog, refusals, caveats = load_documents(settings, decrypt=False)
+    for refusal in refusals:
+        note(f"refused: {refusal}")
+    for caveat in caveats:
+        note(f"warning: {caveat}")
     return catalog
 
 

@@ -1,38 +1,83 @@
-"""``pushrail-stream dlq``: what was given up, and why."""
+"""``pushrail-stream dlq``: dead letters, counted and shown."""
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Final
 
 import click
 
-from pushrail_stream.cli.letters import dead_letter_at, dead_letter_options, read_dead_letters
-from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, note, printable, say, table
-from pushrail_stream.cli.positions import parse_position
-from pushrail_stream.cli.progress import Bar
-from pushrail_stream.cli.times import shown
+from pushrail_stream.cli.options import MOMENT, Options, common_options, parse_position
+from pushrail_stream.cli.output import emit, format_time, note, printable, say, table
 from pushrail_stream.core.event import MAX_LEVELS
-from pushrail_stream.core.record import Origin
+from pushrail_stream.core.fault import FAULTS
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.operations.dead_letters import DeadLetterFilter, DeadLetterRecord, count_dead_letters
-from pushrail_stream.settings import Settings
+from pushrail_stream.operations.dead_letters import (
+    REASONS,
+    DeadLetterFilter,
+    DeadLetterRecord,
+    count_dead_letters,
+    find_dead_letters,
+)  # fmt: skip
+from pushrail_stream.operations.times import check_period
 
 _DUMPED: Final = 1024
-"""Bytes of what is no event that are shown."""
+"""Bytes that are shown of a value that is no event."""
 _ROW: Final = 16
-_UNASKED: Final = 10
-"""Letters that are shown of those that options mean."""
+"""Bytes of a line."""
+_DEFAULT_LIMIT: Final = 10
+"""Dead letters that are shown without --limit."""
+
+
+_OPTIONS: Final = (
+    click.option("--destination", metavar="ID", help="Only dead letters of this destination."),
+    click.option("--customer", metavar="ID", help="Only dead letters of this customer (customerExternalId)."),
+    click.option("--vendor", help="Only dead letters of this vendor's events."),
+    click.option(
+        "--reason", "reasons", type=click.Choice(REASONS), multiple=True,
+        help='Only dead letters with this reason; may be repeated. "foreign": the record was written or damaged by '
+        "another program.",
+    ),
+    click.option(
+        "--fault", type=click.Choice(FAULTS),
+        help="Only dead letters caused by the customer, by the record's producer, or by our settings.",
+    ),
+    click.option("--code", help="Only dead letters with this error code, AWS's or ours."),
+    click.option("--event-type", help="Only dead letters of events of exactly this type."),
+    click.option(
+        "--since", "since_ms", type=MOMENT, metavar="TIME",
+        help="Only deliveries that failed at this time or later: RFC 3339, or how long ago (2h, 7d).",
+    ),
+    click.option(
+        "--until", "until_ms", type=MOMENT, metavar="TIME", help="Only deliveries that failed before this time."
+    ),
+    click.option("--origin", metavar="POSITION", help="Only dead letters of the event at topic/partition/offset."),
+    click.option("--replay", metavar="ID", help="Only deliveries that failed in this replay."),
+)  # fmt: skip
+
+
+def dead_letter_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the filter's options, as one argument ``wanted``."""
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> None:
+        values = {name: kwargs.pop(name) for name in DeadLetterFilter.__slots__}
+        check_period(values["since_ms"], values["until_ms"])
+        command(*args, wanted=DeadLetterFilter(**values | {"reasons": frozenset(values["reasons"])}), **kwargs)
+
+    for option in reversed(_OPTIONS):
+        wrapper = option(wrapper)
+    return wrapper
 
 
 @click.group(epilog="Example: pushrail-stream dlq list --since 2h")
 def dlq() -> None:
-    """Dead letters: what was given up, and why."""
+    """Show dead letters: deliveries that were given up, and why."""
 
 
 @dlq.command("list", epilog="Example: pushrail-stream dlq list --destination dst_acme_8K2zRq --reason blocked")
@@ -41,47 +86,49 @@ def dlq() -> None:
 def list_(options: Options, *, wanted: DeadLetterFilter) -> None:
     """Count dead letters by destination, customer, reason and code, with the oldest and the newest of each.
 
-    Fault "customer": their side refused it, or their event is at fault. Fault "producer": the record's producer, or we,
-    wrote something that is no event. Fault "ours": an event without the header pushrail-vendor came while the setting
-    vendor was not set. Reason "foreign": delivery headers are missing or invalid, so somebody else has written or
-    damaged the record; it is shown and never replayed. With --json: one object for each row.
+    Fault "customer": the customer's side refused the event, or the event itself is at fault. Fault "producer": the
+    producer (or we) wrote a record that is no event. Fault "ours": an event without the header pushrail-vendor came
+    while the setting vendor was not set. Reason "foreign": delivery headers are missing or invalid, because another
+    program has written or damaged the record; such a record is shown and never replayed. With --json: one object for
+    each row.
     """
-    with Bar("dead letters", quiet=options.json) as bar:
-        groups = count_dead_letters(read_dead_letters(options.settings, wanted, bar))
+    with options.progress() as progress:
+        groups = count_dead_letters(find_dead_letters(options.settings, wanted, None, progress))
     rows = sorted(groups.items(), key=lambda item: (-item[1].count, item[0]))
     if options.json:
         for group, tally in rows:
             emit({
                 **group._asdict(),
                 "count": tally.count,
-                "oldest": shown(tally.oldest_ms),
-                "newest": shown(tally.newest_ms),
+                "oldest": format_time(tally.oldest_ms),
+                "newest": format_time(tally.newest_ms),
             })  # fmt: skip
         return
     columns = ("destination", "customer", "reason", "fault", "code", "count", "oldest", "newest")
-    table(columns, ((*group, str(t.count), shown(t.oldest_ms), shown(t.newest_ms)) for group, t in rows))
+    table(columns, ((*group, str(t.count), format_time(t.oldest_ms), format_time(t.newest_ms)) for group, t in rows))
     note(f"{sum(tally.count for _, tally in rows)} dead letters")
 
 
 @dlq.command(epilog="Example: pushrail-stream dlq show pushrail.dlq/3/1042")
 @click.argument("position", metavar="[POSITION]", required=False)
 @dead_letter_options
-@click.option("--limit", type=click.IntRange(1), help="At most so many. [default: 10; with POSITION all]")
+@click.option("--limit", type=click.IntRange(1), help="Show at most this many. [default: 10; with POSITION all]")
 @common_options
 def show(options: Options, *, position: str | None, wanted: DeadLetterFilter, limit: int | None) -> None:
     """Show the dead letter at POSITION: topic/partition/offset, in the DLQ or of the event's own record.
 
-    An event may have one for each of its destinations; all are shown. Without POSITION: those that the options mean.
+    An event may have a dead letter for each of its destinations; all are shown. Without POSITION, the options select
+    the dead letters.
 
-    With --json: one object for each, with the event, or the first bytes in hex of what is none.
+    With --json: one object for each, with the event, or the first bytes in hex of a value that is no event.
     """
     settings = options.settings
     at = None if position is None else parse_position(position)
     if at is None and wanted == DeadLetterFilter():
-        raise UsageError("POSITION: is required, or an option that says which are meant")
-    found, most = 0, _UNASKED if limit is None and at is None else limit
-    with Bar("dead letters", quiet=options.json) as bar, _deep():
-        for letter in islice(_find(settings, wanted, at, bar), most):
+        raise UsageError("POSITION: is required, or an option that selects dead letters")
+    found, max_ = 0, _DEFAULT_LIMIT if limit is None and at is None else limit
+    with options.progress() as progress, _deep_json():
+        for letter in islice(find_dead_letters(settings, wanted, at, progress), max_):
             found += 1
             if options.json:
                 emit(_as_json(letter))
@@ -92,21 +139,9 @@ def show(options: Options, *, position: str | None, wanted: DeadLetterFilter, li
         raise OperatorError(f"{what} in {settings.topics.dlq}")
 
 
-def _find(settings: Settings, wanted: DeadLetterFilter, at: Origin | None, bar: Bar) -> Iterator[DeadLetterRecord]:
-    """Letters that match, and are those at a position if there is one: in the DLQ without reading all of it."""
-    if at is not None and at.topic == settings.topics.dlq:
-        letter = dead_letter_at(settings, at, bar)
-        found = [] if letter is None else [letter]
-        yield from (letter for letter in found if wanted.matches(letter))
-        return
-    yield from (
-        letter for letter in read_dead_letters(settings, wanted, bar) if at is None or str(at) == str(letter.origin)
-    )
-
-
 @contextmanager
-def _deep() -> Iterator[None]:
-    """Let JSON be read and written as deeply as events may be nested: Python's own limit is where theirs is."""
+def _deep_json() -> Iterator[None]:
+    """Raise Python's recursion limit, so that JSON is read and written as deeply as events may be nested."""
     before = sys.getrecursionlimit()
     sys.setrecursionlimit(before + 10 * MAX_LEVELS)
     try:
@@ -127,15 +162,15 @@ def _facts(letter: DeadLetterRecord) -> dict[str, Any]:
         "message": state.error_message if state else letter.flaw and f"{letter.flaw.header}: {letter.flaw.problem}",
         "requestId": state.request_id if state else None,
         "attempts": state.attempts if state else None,
-        "firstAttemptAt": shown(state.first_attempt_at_ms) or None if state else None,
-        "failedAt": shown(letter.failed_at_ms),
+        "firstAttemptAt": format_time(state.first_attempt_at_ms) or None if state else None,
+        "failedAt": format_time(letter.failed_at_ms),
         "replay": state.replay if state else None,
         "replayCount": letter.replays,
     }
 
 
 def _headers(letter: DeadLetterRecord) -> list[tuple[str, str | None]]:
-    """The producer's, in their order: a name may come twice, and have no value."""
+    """The producer's headers in their order. A name may come twice, and have no value."""
     return [
         (name, None if value is None else value.decode(errors="backslashreplace"))
         for name, value in letter.original().headers

@@ -12,10 +12,10 @@ import click
 from pushrail_stream.cli.files import read_if_there
 from pushrail_stream.cli.options import Options, check_options, common_options
 from pushrail_stream.cli.output import emit, note, say, table, to_the_end
-from pushrail_stream.cli.seal import require_keyring
 from pushrail_stream.documents import open_store
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.files import read_regular_file
+from pushrail_stream.operations.documents import require_keyring
 from pushrail_stream.operations.rotation import Rotation, rotate, survey
 from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.keyring import with_key, without_keys

@@ -14,7 +14,6 @@ from typing import Final
 
 import click
 
-from pushrail_stream.cli.documents import new_name, write_document
 from pushrail_stream.cli.options import Options, check_options, common_options
 from pushrail_stream.cli.output import emit, note, say
 from pushrail_stream.core.signals import DocumentRefused
@@ -22,6 +21,7 @@ from pushrail_stream.documents import document_parser, load_registry
 from pushrail_stream.errors import UsageError
 from pushrail_stream.eventbridge.bus import known_regions
 from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
+from pushrail_stream.operations.documents import new_name, write_document
 from pushrail_stream.operations.onboarding import ROLE, Onboarding, new_external_id
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import Parsed

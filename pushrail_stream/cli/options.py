@@ -10,7 +10,10 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
+from pushrail_stream.cli.progress import ProgressBar
+from pushrail_stream.core.record import Origin, parse_origin
 from pushrail_stream.errors import UsageError
+from pushrail_stream.operations.times import parse_moment
 from pushrail_stream.settings import LoadedSettings, Settings, read_settings
 from pushrail_stream.settings.values import Rule
 
@@ -37,6 +40,10 @@ class Options:
         """The settings, read now. Raises `UsageError`."""
         return self.load().settings
 
+    def progress(self) -> ProgressBar:
+        """A view of the running operation; JSON is for programs, so there is no bar then."""
+        return ProgressBar(quiet=self.json)
+
 
 def check_options(*options: tuple[str, Rule, str | None]) -> None:
     """Check each option's value by its rule; None breaks none. Raises `UsageError` with every one that is broken."""
@@ -51,10 +58,41 @@ def check_options(*options: tuple[str, Rule, str | None]) -> None:
         raise UsageError(*problems)
 
 
-_CONFIG = click.option("--config", type=click.Path(path_type=Path), metavar="PATH", help="Settings file (YAML).")
-_JSON = click.option("--json", is_flag=True, help="Print JSON, one value a line, for programs.")
+def parse_position(text: str) -> Origin:
+    """The argument POSITION of a command. Raises `UsageError`."""
+    origin = parse_origin(text)
+    if origin is None:
+        raise UsageError("POSITION: must be topic/partition/offset")
+    return origin
+
+
+class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic for type checkers alone
+    """Epoch milliseconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        epoch_ms = parse_moment(value)
+        if epoch_ms is None:
+            self.fail("must be a time such as 2026-11-24T09:00:00Z, or how long ago: 90s, 15m, 2h, 7d", param, ctx)
+        return epoch_ms
+
+
+MOMENT: Final = _Moment()
+
+
+_CONFIG = click.option(
+    "--config", type=click.Path(path_type=Path), metavar="PATH", help="Read the settings from this file (YAML)."
+)
+_JSON = click.option("--json", is_flag=True, help="Print JSON for programs, one value a line.")
 _LOG_LEVEL = click.option(
-    "--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True, help="What is logged to stderr."
+    "--log-level",
+    type=click.Choice(LOG_LEVELS),
+    default="info",
+    show_default=True,
+    help="Log messages of this level and above to stderr.",
 )
 
 

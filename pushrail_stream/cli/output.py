@@ -1,4 +1,4 @@
-"""What commands print: tables for people, JSON lines for programs. Results on stdout, remarks on stderr."""
+"""Prints results to stdout, tables for people and JSON lines for programs, and notes to stderr."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.registry.errors import Refusal
+
 _PIPE_WIDTH: Final = 10_000
-"""Columns where nobody looks: a program that reads lines wants them whole."""
+"""Columns of a table that is not on a terminal: a program reads whole lines."""
 
 
 def to_the_end() -> AbstractContextManager[object]:
@@ -59,6 +62,19 @@ def say(line: str) -> None:
 def note(line: str) -> None:
     """A line beside the result."""
     click.echo(printable(line), err=True)
+
+
+def note_refused(refusals: Sequence[Refusal], max_: int = 10) -> None:
+    """Name refused documents on stderr, at most ``max_`` of them."""
+    for refusal in refusals[:max_]:
+        note(f"refused: {refusal}")
+    if len(refusals) > max_:
+        note(f"refused: {len(refusals) - max_} documents more (`destinations validate`)")
+
+
+def format_time(epoch_ms: int | None) -> str:
+    """A moment for people and programs; empty for none."""
+    return "" if epoch_ms is None else format_rfc3339(epoch_ms)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

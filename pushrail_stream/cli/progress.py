@@ -1,4 +1,4 @@
-"""Progress on long work: one line on a terminal's stderr, nothing anywhere else."""
+"""Progress of long work: one line on a terminal's stderr, nothing anywhere else."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from typing import Final, Self, final
 
 import click
 
+from pushrail_stream.cli.output import note
+
 _EVERY_SECS: Final = 0.2
-_PATIENCE_SECS: Final = 1.0
-"""What ends sooner has no progress worth a line."""
+_DELAY_SECS: Final = 1.0
+"""Work that ends sooner shows no progress."""
 
 
 @final
-class Bar:
-    """How much of one topic is done, how fast, and how long it will take."""
+class ProgressBar:
+    """The share of a topic that is done, the speed, and the time left."""
 
-    def __init__(self, what: str, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         """``clock`` gives seconds."""
-        self._what = what
         self._clock = clock
         self._is_on = not quiet and sys.stderr is not None and sys.stderr.isatty()
-        self._began = self._shown_at = clock()
+        self._subject = ""
+        self._began = self._shown_at = 0.0
         self._width = 0
-        self.beside = ""
-        """What else is to be said of it, as ``120 sent``."""
+        self.extra = ""
+        """Text behind the progress, as ``120 sent``."""
 
     def __enter__(self) -> Self:
         return self
@@ -35,24 +37,39 @@ class Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._width:
-            click.echo("\r" + " " * self._width + "\r", nl=False, err=True)
+        self._wipe()
+
+    def begin(self, subject: str) -> None:
+        """Start to read records of this kind."""
+        self._wipe()
+        self._subject = subject
+        self._began = self._shown_at = self._clock()
 
     def at(self, done: int, total: int) -> None:
-        """Show where it stands, if it is time."""
+        """Show how many of the records are done, five times a second."""
         if not self._is_on:
             return
         now = self._clock()
-        if now - self._began < _PATIENCE_SECS or now - self._shown_at < _EVERY_SECS:
+        if now - self._began < _DELAY_SECS or now - self._shown_at < _EVERY_SECS:
             return
         self._shown_at = now
-        line = describe(self._what, done, total, now - self._began) + (f"; {self.beside}" if self.beside else "")
+        line = describe(self._subject, done, total, now - self._began) + (f"; {self.extra}" if self.extra else "")
         click.echo("\r" + line.ljust(self._width), nl=False, err=True)
         self._width = max(self._width, len(line))
 
+    def note(self, text: str) -> None:
+        """Print a line beside the result, in place of the bar."""
+        self._wipe()
+        note(text)
 
-def describe(what: str, done: int, total: int, secs: float) -> str:
+    def _wipe(self) -> None:
+        if self._width:
+            click.echo("\r" + " " * self._width + "\r", nl=False, err=True)
+        self._width = 0
+
+
+def describe(subject: str, done: int, total: int, secs: float) -> str:
     """One line about progress."""
     per_second = done / secs if secs > 0 else 0.0
     left = f", {(total - done) / per_second:.0f} s left" if per_second > 0 and total > done else ""
-    return f"{what}: {done:,} of {total:,}, {per_second:,.0f} a second{left}"
+    return f"{subject}: {done:,} of {total:,}, {per_second:,.0f} a second{left}"

@@ -1,4 +1,4 @@
-"""``pushrail-stream topics``: make the topics, and see what is there."""
+"""``pushrail-stream topics``: create and describe the topics, and skip unreadable records."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from typing import Any
 
 import click
 
-from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, note, table, to_the_end
-from pushrail_stream.cli.skip import skip
+from pushrail_stream.cli.options import Options, common_options, parse_position
+from pushrail_stream.cli.output import emit, format_time, note, say, table, to_the_end
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
+from pushrail_stream.operations.skip import order_skip
 
 
 @click.group(epilog="Example: pushrail-stream topics create --partitions 24")
 def topics() -> None:
-    """The Kafka topics of an installation."""
-
-
-topics.add_command(skip)
+    """Create and describe the Kafka topics of an installation."""
 
 
 @topics.command(epilog="Example: pushrail-stream topics create --partitions 24 --replication 3 --dry-run")
@@ -29,10 +26,15 @@ topics.add_command(skip)
     type=click.IntRange(1, 10_000),
     default=12,
     show_default=True,
-    help="Partitions of each topic but the compacted one: four times the largest number of workers is a good choice.",
+    help="Create each topic with this many partitions, the compacted ones excepted: four times the largest number of "
+    "workers is a good choice.",
 )
-@click.option("--replication", type=click.IntRange(1, 15), help="Copies of each. [default: 3, or one per broker]")
-@click.option("--dry-run", is_flag=True, help="Ask Kafka whether it would, and change nothing.")
+@click.option(
+    "--replication",
+    type=click.IntRange(1, 15),
+    help="Keep this many copies of each topic. [default: 3, or one per broker]",
+)
+@click.option("--dry-run", is_flag=True, help="Ask Kafka whether it would create them, and change nothing.")
 @common_options
 def create(options: Options, partitions: int, replication: int | None, dry_run: bool) -> None:  # noqa: FBT001 - click's way
     """Create the topics that are missing, with sensible retention, sizes and min.insync.replicas.
@@ -128,3 +130,41 @@ def _as_json(state: TopicState) -> dict[str, Any]:
 
 def _show(config: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in sorted(config.items()))
+
+
+@topics.command(
+    epilog='Example: pushrail-stream topics skip pushrail.events/3/1042 --reason "batch of 600 MB" --dry-run'
+)
+@click.argument("position")
+@click.option("--reason", required=True, help="Show this reason in the dead letter.")
+@click.option("--dry-run", is_flag=True, help="Show the offsets that would be skipped, and change nothing.")
+@common_options
+def skip(options: Options, *, position: str, reason: str, dry_run: bool) -> None:
+    """Skip the batch at POSITION that no worker can read: topic/partition/offset, of the events or a retry topic.
+
+    Kafka's client reads whole batches. A batch stops its partition when it cannot be decompressed, or decompresses to
+    more than receive.message.max.bytes; `/readyz`, the log (`partition_unread`) and an alert name the partition. The
+    command skips all records of that batch from POSITION on. None of them can be read or kept: have their producer send
+    them again. A record that can be read is never skipped: it is delivered, or becomes a dead letter.
+
+    The order and a dead letter (undecodable, code Skipped) are written together. Running workers carry out the order
+    within about half a minute, others when they come to that batch.
+
+    With --json: one object with topic, partition, first, end (excluded), reason, at, dryRun and repeated (whether it
+    had been ordered before).
+    """
+    ordered, is_new = order_skip(options.settings, parse_position(position), reason, is_dry_run=dry_run)
+    partition, first, end, reason, at_ms, _ = ordered
+    if options.json:
+        emit({
+            "topic": partition.topic, "partition": partition.number, "first": first, "end": end, "reason": reason,
+            "at": format_time(at_ms), "dryRun": dry_run, "repeated": not is_new,
+        })  # fmt: skip
+        return
+    what = f"{partition}: offsets {first} to {end - 1}, up to {end - first} records that cannot be read"
+    if not is_new:
+        say(f"{what}: were ordered to be stepped over at {format_time(at_ms)} ({reason})")
+        return
+    say(f"{what}: {'would be' if dry_run else 'will be'} stepped over")
+    if not dry_run:
+        note(f"a dead letter stands for them (`dlq show {partition}/{first}`); have their producer send them again")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from pushrail_stream.core.record import NOT_UTF8, Headers, Origin, Record
+from pushrail_stream.core.record import NOT_UTF8, Headers, Origin, Record, parse_origin
 from pushrail_stream.core.text import MAX_TIME_MS, MIN_TIME_MS, format_rfc3339, parse_rfc3339
 
 _CONNECT_PREFIX: Final = "__connect.errors."
@@ -19,8 +19,6 @@ _WHOLE: Final = re.compile(r"-?[0-9]{1,19}")
 """Nineteen digits hold every 64-bit number; longer ones are refused before they are converted."""
 _MAX_INT32: Final = 2**31 - 1
 """Kafka's partition numbers have 32 bits. The same number bounds the counts of attempts and replays."""
-_MAX_INT64: Final = 2**63 - 1
-"""Kafka's offsets have 64 bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +74,10 @@ def _epoch_ms(text: str) -> int:
 
 
 def _origin(text: str) -> Origin:
-    topic, *numbers = text.rsplit("/", 2)
-    if len(numbers) != 2:  # noqa: PLR2004 - a partition and an offset
+    origin = parse_origin(text)
+    if origin is None:
         raise ValueError("is not topic/partition/offset")
-    return Origin(topic, _count(numbers[0]), _whole(numbers[1], 0, _MAX_INT64))
+    return origin
 
 
 def _time(text: str) -> int:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 Headers = tuple[tuple[str, bytes | None], ...]
 NOT_UTF8: Final = "\udcff"
 """Stands for the name of a header that is not UTF-8. It cannot be encoded, so no header can have this name."""
+
+MAX_OFFSET: Final = 2**63 - 1
+"""Kafka's offsets have 64 bits."""
+_MAX_PARTITION: Final = 2**31 - 1
+"""Kafka's partition numbers have 32 bits."""
+_NUMBER: Final = re.compile("[0-9]{1,19}")
+"""Nineteen digits hold every 64-bit number; longer ones are refused before they are converted."""
 
 
 class Partition(NamedTuple):
@@ -39,6 +47,21 @@ class Origin(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+def parse_offset(text: str) -> int | None:
+    """The offset that decimal digits stand for; None for any other text."""
+    offset = int(text) if _NUMBER.fullmatch(text) else None
+    return offset if offset is None or offset <= MAX_OFFSET else None
+
+
+def parse_origin(text: str) -> Origin | None:
+    """The position that ``topic/partition/offset`` names; None for any other text."""
+    topic, *numbers = text.rsplit("/", 2)
+    partition, offset = map(parse_offset, numbers) if len(numbers) == 2 else (None, None)  # noqa: PLR2004
+    if partition is None or offset is None or partition > _MAX_PARTITION:
+        return None
+    return Origin(topic, partition, offset)
 
 
 class Record(NamedTuple):

@@ -8,14 +8,12 @@ from typing import Final, NamedTuple
 
 from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Problem
-from pushrail_stream.core.record import Partition, Record
+from pushrail_stream.core.record import MAX_OFFSET, Partition, Record
 from pushrail_stream.core.text import safe_message
 
 CODE: Final = "Skipped"
 """Error code of the dead letter that stands for what was stepped over."""
 _KEY: Final = "skip:"
-_MAX_OFFSET: Final = 2**63 - 1
-"""Kafka's offsets have 64 bits."""
 
 
 class Mark(NamedTuple):
@@ -76,7 +74,7 @@ def read_skip(value: bytes) -> Skip | None:
         case {
             "topic": str(topic), "partition": int(number), "first": int(first), "end": int(end),
             "reason": str(reason), "at": int(at_ms), "topicId": str() | None as topic_id,
-        } if 0 <= first < end <= _MAX_OFFSET:  # fmt: skip
+        } if 0 <= first < end <= MAX_OFFSET:  # fmt: skip
             return Skip(Partition(topic, number), first, end, safe_message(reason), at_ms, topic_id)
         case _:
             return None

@@ -11,14 +11,21 @@ from __future__ import annotations
 
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, Self, final
+from typing import Any, Final, NamedTuple, Self, final
 
-from pushrail_stream.errors import OperatorError
-from pushrail_stream.operations.attempts import FIELDS, Attempt, AttemptFilter, Indexed, read_attempt
+from pushrail_stream.core.record import Record
+from pushrail_stream.errors import OperatorError, UsageError
+from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.kafka.topic_ids import topic_id
+from pushrail_stream.operations.attempts import FIELDS, Attempt, AttemptFilter, Indexed, fit_for_index, read_attempt
+from pushrail_stream.operations.progress import Progress
+from pushrail_stream.operations.times import now_ms
+from pushrail_stream.settings import Settings
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS source (topic TEXT NOT NULL, version INTEGER NOT NULL);
@@ -55,6 +62,8 @@ _INSERT: Final = (
 _NOTE: Final = "INSERT OR REPLACE INTO facts VALUES (?, ?)"
 _WINDOW: Final = -12
 """Log2 of the window, negative for no header: 4 KiB hold the dictionary and a record, and are quickly set up."""
+_DROP_EVERY_MS: Final = 3_600_000
+"""An hour between two removals of old attempts, each of which walks the index by time."""
 _MEMORY: Final = 5
 """zlib's memory level: its tables are set up for every record, and a record is short."""
 
@@ -211,3 +220,63 @@ def _conditions(wanted: AttemptFilter) -> tuple[str, list[Any]]:
             conditions.append(condition)
             values.append(bound)
     return ("WHERE " + " AND ".join(conditions) if conditions else ""), values
+
+
+class Indexing(NamedTuple):
+    """The result of `keep_index`: records added, records kept, and records that cannot be understood."""
+
+    path: str
+    added: int
+    kept: int
+    unreadable: int
+
+
+def keep_index(
+    settings: Settings, keep_ms: int, progress: Progress, *, follow: bool, is_stopped: Callable[[], bool]
+) -> Indexing:
+    """Add the topic's attempts of the last ``keep_ms`` to the index, to the topic's present end or until stopped.
+
+    Raises `OperatorError`.
+    """
+    path, topic = settings.history.index, settings.topics.attempts
+    if path is None:
+        raise UsageError("history.index: is not set: name the file that the index is to be kept in")
+    kafka = kafka_for(settings)
+    with AttemptIndex.open(path, topic) as index:
+        if index.renew(topic_id(kafka, topic)):
+            progress.note(f"{topic} was created again: the index begins again")
+        with Scan(kafka, topic, starts=index.offsets(), follow=follow) as scan:
+            progress.begin("attempts")
+            added, unreadable = _fill(index, scan, keep_ms, progress, is_stopped)
+        return Indexing(str(path), added, index.count(), unreadable)
+
+
+def _fill(
+    index: AttemptIndex, scan: Scan, keep_ms: int, progress: Progress, is_stopped: Callable[[], bool]
+) -> tuple[int, int]:
+    added = unreadable = 0
+    since_ms = _drop_old(index, keep_ms)
+    for batch in scan:
+        found = [fit_for_index(record) for record in batch]
+        rows = [one for one in found if one is not None and one.attempt.at_ms >= since_ms]
+        if batch:
+            index.add(rows, _next_offsets(batch))
+        added += len(rows)
+        unreadable += found.count(None)
+        progress.at(*scan.progress)
+        if now_ms() - keep_ms - since_ms >= _DROP_EVERY_MS:
+            since_ms = _drop_old(index, keep_ms)
+        if is_stopped():
+            break
+    return added, unreadable
+
+
+def _drop_old(index: AttemptIndex, keep_ms: int) -> int:
+    """Drop attempts that are too old; the time from which they are kept, epoch ms."""
+    since_ms = now_ms() - keep_ms
+    index.drop_before(since_ms)
+    return since_ms
+
+
+def _next_offsets(batch: Iterable[Record]) -> dict[int, int]:
+    return {record.partition: record.offset + 1 for record in batch}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, NamedTuple
 
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.fault import Fault, fault_of
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.record import Origin, Record
+from pushrail_stream.operations.progress import Progress
+from pushrail_stream.operations.topic_reader import read_topic
+from pushrail_stream.settings import Settings
 
 FOREIGN: Final = "foreign"
 """What is said of a record in the DLQ that is no dead letter of ours."""
@@ -122,6 +126,31 @@ class DeadLetterFilter:
             and (self.since_ms is None or letter.failed_at_ms >= self.since_ms)
             and (self.until_ms is None or letter.failed_at_ms < self.until_ms)
         )
+
+
+def all_dead_letters(settings: Settings, since_ms: int | None, progress: Progress) -> Iterator[DeadLetterRecord]:
+    """The DLQ's records that may have failed since then, oldest first in each partition."""
+    # A dead letter is written after it has failed, so none of them lies before that time.
+    for record in read_topic(settings, settings.topics.dlq, "dead letters", progress, since_ms=since_ms):
+        yield read_dead_letter(record, settings.vendor)
+
+
+def find_dead_letters(
+    settings: Settings, wanted: DeadLetterFilter, at: Origin | None, progress: Progress
+) -> Iterator[DeadLetterRecord]:
+    """The dead letters that match and lie at a position, if one is given: in the DLQ, or of the event's record."""
+    found: Iterable[DeadLetterRecord]
+    if at is not None and at.topic == settings.topics.dlq:
+        starts, only = {at.partition: at.offset}, [at.partition]
+        records = read_topic(settings, at.topic, "dead letters", progress, starts=starts, only=only)
+        # Where that offset holds no record, the next one is read, which was not asked for.
+        found = (
+            read_dead_letter(record, settings.vendor) for record in islice(records, 1) if record.offset == at.offset
+        )
+    else:
+        letters = all_dead_letters(settings, wanted.since_ms, progress)
+        found = (letter for letter in letters if at is None or str(at) == str(letter.origin))
+    return (letter for letter in found if wanted.matches(letter))
 
 
 class Group(NamedTuple):

@@ -1,321 +1,207 @@
-"""Replay: dead letters or past events as deliveries that are due now, each to its one destination."""
+"""Delivers dead letters or past events again. The copies go to the first retry topic and are due now."""
 
 from __future__ import annotations
 
-import json
+import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple, final
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
-from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.event import Event, decode
-from pushrail_stream.core.fault import Fault
-from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
-from pushrail_stream.core.record import Headers, Record
-from pushrail_stream.core.skips import Mark, parse_mark
-from pushrail_stream.operations.dead_letters import DeadLetterFilter, DeadLetterRecord
+from pushrail_stream.errors import OperatorError, UsageError
+from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.replay_journal import ReplayJournal
+from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.kafka.topics import check_topics, topics_named
+from pushrail_stream.operations.attempts import read_attempt
+from pushrail_stream.operations.dead_letters import DeadLetterFilter, all_dead_letters
 from pushrail_stream.operations.delivered_events import DeliveredEvents
-from pushrail_stream.ports.pipeline import Directory
-
-MAX_REPLAYS: Final = 3
-"""A delivery that has been replayed so often is left alone unless somebody raises the limit."""
-
-
-class ReplayCopy(NamedTuple):
-    """A record for the first retry topic."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Headers
-
-
-def copy_of(original: Record, destination_id: str, replay_id: str, count: int, now_ms: int) -> ReplayCopy:
-    """The delivery as if it had never been tried: value, key and the producer's headers are untouched."""
-    state = DeliveryHeaders(
-        origin=original.origin,
-        attempts=0,
-        reason="held",
-        failed_at_ms=now_ms,
-        destination=destination_id,
-        not_before_ms=now_ms,
-        replay=replay_id,
-        replay_count=count,
-    )
-    return ReplayCopy(original.key, original.value, encode_headers(state, original.headers))
-
-
-class Chosen(NamedTuple):
-    """One delivery that is to be replayed."""
-
-    destination_id: str
-    number: int
-    """Which replay of this delivery it is, from 1."""
-    mark: Mark
-    """That it has been replayed: to be written together with its copy."""
-
-
-@final
-@dataclass
-class DeadLetterSelection:
-    """Chooses dead letters for one replay, and counts what is left out and why.
-
-    What is marked is the delivery, an event's to one destination, and not its letter: the DLQ may hold several of one
-    delivery (a worker died between writing it and committing; it died again in a replay), and each is the same entry.
-    """
-
-    wanted: DeadLetterFilter
-    directory: Directory
-    marks: MutableMapping[str, bytes]
-    """What has been replayed before, by delivery; what is chosen is added."""
-    replay_id: str
-    again: bool = False
-    max_count: int = MAX_REPLAYS
-    refused: bool = False
-    """Whether there are documents that are refused: a destination that is not found may be one of them."""
-    chosen: Counter[tuple[str, str, Fault]] = field(default_factory=Counter)
-    """By destination id, reason and fault."""
-    left_out: Counter[str] = field(default_factory=Counter)
-
-    def take(self, letter: DeadLetterRecord, now_ms: int) -> list[Chosen]:
-        """The deliveries it stands for that are to be replayed; none when it stays where it is."""
-        if letter.destination is not None:
-            return self._choose(letter, [letter.destination], now_ms) if self.wanted.matches(letter) else []
-        # It was nobody's when it died: whom it is for today is looked up, and asked for, today.
-        if not replace(self.wanted, destination=None).matches(letter):
-            return []
-        route = self._route(letter) if letter.state is not None else "no dead letter of ours (foreign)"
-        if not isinstance(route, str):
-            wanted = [destination_id for destination_id in route if self.wanted.destination in {None, destination_id}]
-            return self._choose(letter, wanted, now_ms)
-        if self.wanted.destination is None:
-            self.left_out[route] += 1
-        return []
-
-    def _route(self, letter: DeadLetterRecord) -> list[str] | str:
-        """Ids of the destinations that want it today, or why there is none."""
-        event = letter.event
-        if event is None:
-            return "cannot be decoded"
-        route = self.directory.route(event.vendor, event.customer_external_id)
-        if not route:
-            return "its customer has no destination"
-        return [d.id for d in route if d.wants(event.event_type)] or "filtered by its destinations"
-
-    def _choose(self, letter: DeadLetterRecord, destination_ids: list[str], now_ms: int) -> list[Chosen]:
-        chosen = []
-        for destination_id in destination_ids:
-            key = replay_mark_key(letter, destination_id)
-            stored = self.marks.get(key)
-            before = None if stored is None else read_replay_mark(stored)
-            count = max(letter.replays, before.times if before else 0)
-            why_not = self._why_not(letter, destination_id, before, count)
-            if why_not is not None:
-                self.left_out[why_not] += 1
-                continue
-            mark = replay_mark(key, ReplayMark(self.replay_id, now_ms, count + 1))
-            self.marks[key] = mark.value
-            self.chosen[destination_id, letter.reason, letter.fault] += 1
-            chosen.append(Chosen(destination_id, count + 1, mark))
-        return chosen
-
-    def _why_not(
-        self, letter: DeadLetterRecord, destination_id: str, before: ReplayMark | None, count: int
-    ) -> str | None:
-        destination = self.directory.get(destination_id)
-        if before is not None and before.replay == self.replay_id:
-            return "another letter of a delivery that is replayed"
-        if not self.again and before is not None and before.covers(letter):
-            return "replayed before (--again repeats it)"
-        if count >= self.max_count:
-            return f"replayed {self.max_count} times or more (--max-count)"
-        if destination is None:
-            return _UNKNOWN if self.refused else "its destination was deleted"
-        return None if destination.enabled else "its destination is disabled"
-
-
-_UNKNOWN: Final = "its destination was deleted, or its document is refused (`destinations validate`)"
-
-
-class ReplayMark(NamedTuple):
-    """That a delivery has been replayed."""
-
-    replay: str
-    at_ms: int
-    times: int
-    """How often, so far."""
-
-    def covers(self, letter: DeadLetterRecord) -> bool:
-        """Whether this letter was there already: it neither failed later nor died in that replay."""
-        return letter.failed_at_ms <= self.at_ms and letter.replays < self.times
-
-
-def replay_mark_key(letter: DeadLetterRecord, destination_id: str) -> str:
-    """The key of the delivery's mark. It tells events of a topic from those of an earlier topic of the same name."""
-    topic_id = letter.origin.topic_id
-    return f"{letter.origin} {destination_id}" if topic_id is None else f"{letter.origin} {topic_id} {destination_id}"
-
-
-def replay_mark(key: str, mark: ReplayMark) -> Mark:
-    """The mark as a record."""
-    return Mark(key, json.dumps({"replay": mark.replay, "at": mark.at_ms, "count": mark.times}).encode())
-
-
-def read_replay_mark(value: bytes) -> ReplayMark | None:
-    """The mark in a record; None for a record that is no mark: then the delivery counts as never replayed."""
-    match parse_mark(value):
-        case {"replay": str(replay), "at": int(at_ms), "count": int(times)}:
-            return ReplayMark(replay, at_ms, times)
-        case _:
-            return None
-
-
-ANY_TIME: Final = (-1, 2**63 - 1)
-"""The first and the last moment that a Kafka timestamp can name; -1 is a record without one."""
+from pushrail_stream.operations.destinations import KnownDestinations
+from pushrail_stream.operations.progress import Progress
+from pushrail_stream.operations.replay_selection import (
+    MAX_REPLAYS,
+    DeadLetterSelection,
+    EventFilter,
+    EventSelection,
+    ReplayProgress,
+    copy_of,
+    progress_key,
+    progress_mark,
+    read_progress,
+)
+from pushrail_stream.operations.replay_sender import ReplaySender
+from pushrail_stream.operations.times import now_ms
+from pushrail_stream.operations.topic_reader import read_scan, read_topic
+from pushrail_stream.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventFilter:
-    """Which past events are meant. Times are Kafka's, epoch milliseconds, ``until_ms`` excluded."""
+class ReplayLimits:
+    """Bounds of a replay."""
 
-    since_ms: int
-    until_ms: int
-    customer: str | None = None
-    destination: str | None = None
-    event_type: str | None = None
-    delivered_since_ms: int | None = None
-    """Only events that the delivery log shows as delivered to the destination by an attempt made then or later."""
-    delivered_until_ms: int | None = None
-    """Only by an attempt made before then. None exactly where ``delivered_since_ms`` is."""
-
-    def matches(self, event: Event, at_ms: int) -> bool:
-        """Whether this event is one of them; the destination is a matter of its route."""
-        return (
-            self.covers(at_ms)
-            and self.customer in {None, event.customer_external_id}
-            and self.event_type in {None, event.event_type}
-        )
-
-    def covers(self, at_ms: int) -> bool:
-        """Whether this is one of the moments."""
-        return self.since_ms <= at_ms < self.until_ms
+    deliveries: int | None = None
+    """The number after which it ends."""
+    per_second: float | None = None
+    is_dry_run: bool = False
 
 
-@final
-class Pace:
-    """Spaces what is sent so that it is no more than ``rate`` a second; time in which nothing was sent is not made up.
+class ReplayResult(NamedTuple):
+    """The deliveries of a replay, and the reasons why others were left out, each with its count."""
 
-    ``rate`` None: as fast as it goes. Times are seconds of any clock that does not go back.
+    replay_id: str
+    chosen: Counter[Any]
+    left_out: Counter[str]
+
+
+def replay_dead_letters(
+    settings: Settings,
+    known: KnownDestinations,
+    wanted: DeadLetterFilter,
+    limits: ReplayLimits,
+    progress: Progress,
+    *,
+    again: bool = False,
+    max_count: int = MAX_REPLAYS,
+) -> ReplayResult:
+    """Deliver dead letters again, each to the one destination that it did not reach.
+
+    ``again`` repeats those that were replayed before, at most ``max_count`` times each. Raises `OperatorError`.
     """
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._next_at = float("-inf")
-
-    def wait_secs(self, count: int, now: float) -> float:
-        """How long to wait before ``count`` more are sent at once."""
-        start = max(now, self._next_at)
-        if self._rate is not None:
-            self._next_at = start + count / self._rate
-        return start - now
-
-
-@final
-@dataclass
-class EventSelection:
-    """Chooses past events for one replay, one delivery for each destination that wants it."""
-
-    wanted: EventFilter
-    directory: Directory
-    vendor: str | None
-    delivered: DeliveredEvents | None = None
-    """The only events that are meant; None for no such limit."""
-    chosen: Counter[str] = field(default_factory=Counter)
-    """By destination id."""
-    left_out: Counter[str] = field(default_factory=Counter)
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether no other event can be meant."""
-        return self.delivered is not None and not self.delivered
-
-    def finish(self) -> None:
-        """The topic was read to its end: events that were not found are no longer there."""
-        if self.delivered:
-            self.left_out["no longer in the topic"] += len(self.delivered)
-
-    def take(self, record: Record) -> Iterator[str]:
-        """Ids of the destinations it goes to."""
-        if self.delivered is not None and not self.delivered.find(record):
-            return
-        event = decode(record.value, record.headers, self.vendor)
-        if not isinstance(event, Event):
-            if self.wanted.covers(record.timestamp_ms):
-                self.left_out["cannot be decoded"] += 1
-            return
-        if not self.wanted.matches(event, record.timestamp_ms):
-            return
-        route = self.directory.route(event.vendor, event.customer_external_id)
-        if not route:
-            self.left_out["its customer has no destination"] += 1
-        for destination in route:
-            if self.wanted.destination in {None, destination.id} and self._wants(destination, event):
-                self.chosen[destination.id] += 1
-                yield destination.id
-
-    def _wants(self, destination: Destination, event: Event) -> bool:
-        if not destination.enabled:
-            self.left_out["its destination is disabled"] += 1
-            return False
-        if not destination.wants(event.event_type):
-            self.left_out["filtered by its destination"] += 1
-            return False
-        return True
+    replay_id = _new_id()
+    with _open_journal(settings, progress, is_dry_run=limits.is_dry_run) as journal:
+        marks = _marks(settings, journal)
+        selection = DeadLetterSelection(
+            wanted, known.directory, marks, replay_id, again, max_count, has_refused=bool(known.refused)
+        )
+        sender = ReplaySender(journal, settings, limits.per_second, progress)
+        with sender.interruptible(replay_id, "run it again to go on"):
+            for letter in all_dead_letters(settings, wanted.since_ms, progress):
+                at = now_ms()
+                for destination_id, number, mark in selection.take(letter, at):
+                    sender.add(copy_of(letter.original(), destination_id, replay_id, number, at), mark)
+                if sender.is_full:
+                    sender.flush()
+                if limits.deliveries is not None and selection.chosen.total() >= limits.deliveries:
+                    break
+            sender.flush()
+    return ReplayResult(replay_id, selection.chosen, selection.left_out)
 
 
-class Progress(NamedTuple):
-    """How far a replay of events has come."""
+def replay_events(
+    settings: Settings,
+    known: KnownDestinations,
+    wanted: EventFilter | None,
+    limits: ReplayLimits,
+    progress: Progress,
+    *,
+    resume: str | None = None,
+) -> ReplayResult:
+    """Deliver past events again, by the destinations there are now. Raises `OperatorError`.
 
-    wanted: EventFilter
-    offsets: Mapping[int, int]
-    """By partition the next offset to look at."""
-    topic_id: str | None = None
-    """The id of the topic that the offsets belong to; None where the broker does not tell ids."""
-
-
-def progress_key(replay_id: str) -> str:
-    """Key of a replay's progress."""
-    return f"events:{replay_id}"
-
-
-def progress_mark(replay_id: str, progress: Progress) -> Mark:
-    """That a replay of events has come so far."""
-    wanted = {name: getattr(progress.wanted, name) for name in EventFilter.__slots__}
-    offsets = {str(number): offset for number, offset in progress.offsets.items()}
-    value = {"filter": wanted, "offsets": offsets, "topicId": progress.topic_id}
-    return Mark(progress_key(replay_id), json.dumps(value).encode())
-
-
-def read_progress(value: bytes) -> Progress | None:
-    """The progress in a record; None for a record that is none."""
-    match parse_mark(value):
-        case {
-            "filter": {"since_ms": int(), "until_ms": int()} as wanted, "offsets": dict(offsets),
-            "topicId": str() | None as topic_id,
-        } if all(_is_fit(name, wanted.get(name)) for name in EventFilter.__slots__):  # fmt: skip
-            names = EventFilter.__slots__
-            try:
-                read = {int(number): int(offset) for number, offset in offsets.items()}
-            except (ValueError, TypeError, OverflowError):
-                return None
-            return Progress(EventFilter(**{name: wanted[name] for name in names if name in wanted}), read, topic_id)
-        case _:
-            return None
+    ``resume`` is the id of an interrupted replay, which has its own filter; then ``wanted`` is None.
+    """
+    destination = wanted.destination if wanted else None
+    if destination is not None and known.directory.get(destination) is None:
+        raise UsageError(f"--destination: there is no destination {destination}; `destinations list` names them")
+    replay_id = resume or _new_id()
+    with _open_journal(settings, progress, is_dry_run=limits.is_dry_run) as journal:
+        state = ReplayProgress(wanted, {}) if wanted else _progress_of(_marks(settings, journal), replay_id)
+        delivered = _delivered_events(settings, state.wanted, progress)
+        selection = EventSelection(state.wanted, known.directory, settings.vendor, delivered)
+        sender = ReplaySender(journal, settings, limits.per_second, progress)
+        with sender.interruptible(replay_id, f"go on with --resume {replay_id}"):
+            _send_events(settings, replay_id, state, selection, sender, limits.deliveries, progress)
+    return ReplayResult(replay_id, selection.chosen, selection.left_out)
 
 
-def _is_fit(name: str, value: object) -> bool:
-    """Whether a value in a record can be that field of `EventFilter`."""
-    first, last = ANY_TIME
-    if name.endswith("_ms"):
-        return value is None or (isinstance(value, int) and first <= value <= last)
-    return isinstance(value, str | None)
+def _send_events(
+    settings: Settings,
+    replay_id: str,
+    state: ReplayProgress,
+    selection: EventSelection,
+    sender: ReplaySender,
+    limit: int | None,
+    progress: Progress,
+) -> None:
+    topic, wanted = settings.topics.events, state.wanted
+    since_ms: int | None = wanted.since_ms
+    starts, only = state.offsets, None
+    if selection.delivered is not None:
+        since_ms, starts = None, selection.delivered.starts(state.offsets)
+        only = starts.keys()
+    # The times of a topic's records are in no order, so the topic is read to its end.
+    with Scan(kafka_for(settings), topic, since_ms=since_ms, starts=starts, only=only) as scan:
+        _check_topic(topic, scan.topic_id, state)
+        offsets = {**scan.positions, **state.offsets}
+
+        def flush() -> None:
+            sender.flush(progress_mark(replay_id, ReplayProgress(wanted, offsets, scan.topic_id)))
+
+        flush()
+        if not sender.is_dry_run:
+            progress.note(f"{replay_id}: if this is cut off, --resume {replay_id} goes on with it")
+        for record in read_scan(scan, "events", progress):
+            offsets[record.partition] = record.offset + 1
+            for destination_id in selection.take(record):
+                sender.add(copy_of(record, destination_id, replay_id, 1, now_ms()))
+            if sender.is_full:
+                flush()
+            if selection.is_complete or (limit is not None and selection.chosen.total() >= limit):
+                break
+        else:
+            selection.finish()
+        flush()
+
+
+def _check_topic(topic: str, topic_id: str | None, state: ReplayProgress) -> None:
+    """Refuse to go on in a topic that was deleted and created again."""
+    if None not in {state.topic_id, topic_id} and state.topic_id != topic_id:
+        raise OperatorError(f"--resume: {topic} was created again since then; begin a new replay")
+
+
+def _delivered_events(settings: Settings, wanted: EventFilter, progress: Progress) -> DeliveredEvents | None:
+    """The events that the delivery log shows as delivered; None when the filter does not ask for them."""
+    since_ms, until_ms = wanted.delivered_since_ms, wanted.delivered_until_ms
+    if wanted.destination is None or since_ms is None or until_ms is None:
+        return None
+    delivered = DeliveredEvents(settings.topics.events, wanted.destination, since_ms, until_ms)
+    for record in read_topic(settings, settings.topics.attempts, "attempts", progress, since_ms=since_ms):
+        attempt = read_attempt(record.value)
+        if attempt is not None:
+            delivered.take(attempt)
+    return delivered
+
+
+@contextmanager
+def _open_journal(settings: Settings, progress: Progress, *, is_dry_run: bool) -> Iterator[ReplayJournal | None]:
+    """None for a dry run, which must not end a replay that is running."""
+    if is_dry_run:
+        yield None
+        return
+    kafka, topic = kafka_for(settings), settings.topics.replays
+    for caveat in check_topics(kafka, topics_named(settings, topic)):
+        progress.note(f"warning: {caveat.problem}")
+    with ReplayJournal.open(kafka, topic) as journal:
+        yield journal
+
+
+def _marks(settings: Settings, journal: ReplayJournal | None) -> dict[str, bytes]:
+    if journal is None:
+        return ReplayJournal.read(kafka_for(settings), settings.topics.replays)
+    return journal.marks()
+
+
+def _progress_of(marks: Mapping[str, bytes], replay_id: str) -> ReplayProgress:
+    stored = marks.get(progress_key(replay_id))
+    if stored is None:
+        raise UsageError(f"--resume: there is no replay of events {replay_id} that has begun")
+    state = read_progress(stored)
+    if state is None:
+        raise OperatorError(f"--resume: the progress of {replay_id} cannot be read; another program has written it")
+    return state
+
+
+def _new_id() -> str:
+    return f"rp-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pushrail_stream.cli.documents import write_document
+from pushrail_stream.operations.documents import write_document
 from pushrail_stream.settings import Settings, load_settings
 from tests.support.commands import Shell
 from tests.support.documents import ACCESS_KEY, EXAMPLE, customer, document

@@ -9,9 +9,9 @@ from itertools import count
 import pytest
 from confluent_kafka import Producer
 
-from pushrail_stream.cli.progress import Bar, describe
-from pushrail_stream.cli.reading import watched
+from pushrail_stream.cli.progress import ProgressBar, describe
 from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.operations.topic_reader import read_scan
 from pushrail_stream.settings import KafkaSettings
 from tests.support.kafka.fixtures import NewTopic
 
@@ -37,9 +37,10 @@ def test_a_line_says_how_far_how_fast_and_how_long(done: int, secs: float, line:
 def test_it_is_shown_after_a_second_five_times_a_second_and_wiped_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     moments = iter((100.0, 100.5, 101.0, 101.1, 101.2))
-    with Bar("dead letters", clock=lambda: next(moments)) as bar:
+    with ProgressBar(clock=lambda: next(moments)) as bar:
+        bar.begin("dead letters")
         for done in (1, 2, 3, 4):
-            bar.beside = f"{done // 2} sent"
+            bar.extra = f"{done // 2} sent"
             bar.at(done, 8)
     first, second, blank, end = terminal.getvalue().split("\r")[1:]
     assert first == "dead letters: 2 of 8, 2 a second, 3 s left; 1 sent"
@@ -51,7 +52,8 @@ def test_it_is_shown_after_a_second_five_times_a_second_and_wiped_in_the_end(mon
 def test_programs_and_pipes_see_nothing(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, *, quiet: bool) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     moments = iter((0.0, 10.0))
-    with Bar("events", quiet=quiet, clock=lambda: next(moments)) as bar:
+    with ProgressBar(quiet=quiet, clock=lambda: next(moments)) as bar:
+        bar.begin("events")
         bar.at(1, 2)
     assert stream.getvalue() == ""
 
@@ -69,10 +71,10 @@ def test_it_moves_with_every_record_however_many_came_at_once(
     seen = []
     with (
         Scan(KafkaSettings(bootstrap_servers=kafka_bootstrap), topic) as scan,
-        Bar("events", clock=count(0.0, 10.0).__next__) as bar,
+        ProgressBar(clock=count(0.0, 10.0).__next__) as bar,
     ):
-        for _ in watched(scan, bar):
+        for _ in read_scan(scan, "events", bar):
             seen.append(terminal.getvalue().rpartition("\r")[2].split(",")[0].strip())
-            bar.beside = f"{len(seen)} sent"
+            bar.extra = f"{len(seen)} sent"
     assert seen == ["events: 0 of 4", "events: 1 of 4", "events: 2 of 4", "events: 3 of 4"]
     assert "; 3 sent" in terminal.getvalue()

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from confluent_kafka import KafkaException, Producer
 
-from pushrail_stream.cli.times import now_ms
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.operations.attempt_index import AttemptIndex
 from pushrail_stream.operations.attempts import AttemptFilter
+from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings import Settings
 from tests.e2e.test_replay import DENIED, settled, world
 from tests.support.attempt_records import said
@@ -79,7 +79,7 @@ async def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
     desk = Desk(tmp_path, settings)
     for words, why in (
         (["--status", "lost"], "error: Invalid value for '--status'"),
-        (["--follow", "--summary"], "error: --summary: counts what there is, and --follow has no end"),
+        (["--follow", "--summary"], "error: --summary: cannot be used with --follow, which has no end"),
         (["--key", "k", "index"], "error: options stand behind index"),
         (["--json", "index"], "error: options stand behind index"),
         (["index"], "error: history.index: is not set"),
@@ -178,10 +178,10 @@ async def test_the_index_of_a_topic_that_was_made_anew_begins_again(real_kafka: 
     assert sorted(json.loads(line)["idempotencyKey"] for line in lines.splitlines()) == [
         f"key-{number}" for number in range(100, 180)
     ]
-    assert f"{path} is not used: {settings.topics.attempts} was made anew" in remarks
+    assert f"{path} is not used: {settings.topics.attempts} was created again" in remarks
     out, remarks = await both(desk, "attempts", "index", "--once", "--json")
     assert (json.loads(out)["added"], json.loads(out)["attempts"]) == (80, 80)
-    assert "was made anew: the index begins again" in remarks
+    assert "was created again: the index begins again" in remarks
     lines, remarks = await both(desk, "attempts", "--json")
     assert len(lines.splitlines()) == 80
     assert f"by the index {path}" in remarks

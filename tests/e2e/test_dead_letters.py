@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pushrail_stream.cli.times import now_ms
 from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.record import Headers, Record
@@ -21,6 +20,7 @@ from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import plan_topics
+from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings import Settings
 from tests.support.commands import Desk, Shell
 from tests.support.workers import SECRET, destination, ends, event, make_topics, settings_for
@@ -134,7 +134,7 @@ def test_events_go_on_though_nothing_had_been_sent(
     produce(settings, range(5, 7))  # too late for that replay
     code, out, err = shell("replay", "events", "--resume", replay_id)
     assert (code, out.splitlines()[-1]) == (0, f"{replay_id}: 5 deliveries are on their way")
-    assert f"`attempts --replay {replay_id}` shows what becomes of them" in err
+    assert f"`attempts --replay {replay_id}` shows their attempts" in err
     assert copies(settings) == Counter(event(0, number) for number in range(5))
 
 
@@ -226,7 +226,7 @@ def test_a_destination_whose_document_is_refused_is_not_called_deleted(
     assert "left out: 1 its destination was deleted, or its document is refused (`destinations validate`)" in out
     assert f"refused: {tmp_path / 'destinations' / 'dst_0.json'}: " in err
     _, _, err = shell("check", "--since", "1h")
-    assert "what is for destinations with refused documents is not looked for" in err
+    assert "deliveries to destinations with refused documents are not looked for" in err
 
 
 def test_whose_fault_it_is_is_told_and_asked_for(settings: Settings, shell: Shell) -> None:

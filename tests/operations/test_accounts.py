@@ -19,11 +19,11 @@ from pushrail_stream.core.record import Record
 from pushrail_stream.core.retry import DeadReason
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.operations.check import Check, Tally, Topic
+from pushrail_stream.operations.accounts import Accounts, Tally, Topic
 from pushrail_stream.operations.dead_letters import DeadLetterRecord, read_dead_letter
 from pushrail_stream.operations.spill import Spill, SpilledEvent
 from pushrail_stream.registry import DestinationIndex
-from tests.operations.test_replay import AT, destination, event_record
+from tests.operations.test_replay_selection import AT, destination, event_record
 from tests.support.attempt_records import said
 
 PARTITION = event_record(0).partition
@@ -48,28 +48,30 @@ _OPEN: list[ExitStack] = []
 
 def check(
     *offsets: int, directory: DestinationIndex = BOTH, committed: int = 100, topic_id: str | None = None, **changes: Any
-) -> Check:
+) -> Accounts:
     """Everything below ``committed`` is settled; these events are on the topic, one a second."""
     spill = _OPEN[-1].enter_context(Spill.open())
-    found = Check(spill, Topic(TOPIC, topic_id), directory, "acme", **changes)
-    found.group_is_at(PARTITION, committed, [])
+    found = Accounts(spill, Topic(TOPIC, topic_id), directory, "acme", **changes)
+    found.set_committed(PARTITION, committed, [])
     for offset in offsets:
-        found.event(event_record(0, offset)._replace(timestamp_ms=AT + 1000 * offset))
+        found.add_event(event_record(0, offset)._replace(timestamp_ms=AT + 1000 * offset))
     return found
 
 
-def tally(found: Check) -> Tally:
+def tally(found: Accounts) -> Tally:
     counted = Tally()
     for status, delivery in found.deliveries():
         counted.add(status, delivery)
     return counted
 
 
-def attempt(found: Check, offset: int, destination_id: str | None, status: str = "delivered", **changes: Any) -> None:
+def attempt(
+    found: Accounts, offset: int, destination_id: str | None, status: str = "delivered", **changes: Any
+) -> None:
     origin = {"topic": "pushrail.events", "partition": PARTITION, "offset": offset}
     at = format_rfc3339(AT + 1000 * offset + 100)
     record = said(0, origin=origin, destinationId=destination_id, status=status, at=at) | changes
-    found.attempt(json.dumps(record).encode())
+    found.add_attempt(json.dumps(record).encode())
 
 
 def letter(offset: int, destination_id: str | None = "dst_0", reason: DeadReason = "blocked") -> DeadLetterRecord:
@@ -80,7 +82,7 @@ def letter(offset: int, destination_id: str | None = "dst_0", reason: DeadReason
     return read_dead_letter(Record("pushrail.dlq", 0, 1, b"k", died.record.value, died.headers(), AT), "acme")
 
 
-def became(found: Check) -> dict[tuple[int, str | None], str]:
+def became(found: Accounts) -> dict[tuple[int, str | None], str]:
     return {(one.origin.offset, one.destination): status for status, one in found.deliveries()}
 
 
@@ -120,8 +122,8 @@ def test_what_was_confirmed_twice_is_repeated_unless_it_was_replayed() -> None:
 
 def test_dead_letters_say_whose_fault_they_are() -> None:
     found = check(1, 2, 3)
-    found.letter(letter(1, "dst_0", "blocked"))
-    found.letter(letter(2, None, "undecodable"))
+    found.add_dead_letter(letter(1, "dst_0", "blocked"))
+    found.add_dead_letter(letter(2, None, "undecodable"))
     attempt(found, 3, "dst_b", "dead_lettered", reason="oversize")
     attempt(found, 1, "dst_b")
     attempt(found, 3, "dst_0")
@@ -132,12 +134,12 @@ def test_dead_letters_say_whose_fault_they_are() -> None:
 
 def test_what_nobody_has_finished_is_pending() -> None:
     found = check(1, 2, 3, 4, committed=3)
-    found.group_is_at(PARTITION, 3, [4])
+    found.set_committed(PARTITION, 3, [4])
     waiting = DeliveryHeaders(
         origin=event_record(0, 1).origin, attempts=1, reason="retryable", failed_at_ms=AT, destination="dst_0"
     )
-    found.waits(read_dead_letter(Record("retry", 0, 1, b"k", b"{}", encode_headers(waiting, ()), AT), "acme"))
-    found.waits(read_dead_letter(Record("retry", 0, 2, b"k", b"{}", (), AT), "acme"))
+    found.add_waiting(read_dead_letter(Record("retry", 0, 1, b"k", b"{}", encode_headers(waiting, ()), AT), "acme"))
+    found.add_waiting(read_dead_letter(Record("retry", 0, 2, b"k", b"{}", (), AT), "acme"))
     attempt(found, 1, "dst_0", "retrying")
     attempt(found, 1, "dst_b")
     attempt(found, 3, "dst_0")
@@ -157,12 +159,12 @@ def test_a_destination_that_lost_everything_is_no_new_one() -> None:
     assert became(found) == {
         (1, "dst_0"): "delivered", (1, "dst_b"): "too_new", (2, "dst_0"): "delivered", (2, "dst_b"): "too_new",
     }  # fmt: skip
-    assert found.strangers() == {"dst_b"}
-    found.was_there("dst_b")
+    assert found.unseen_destinations() == {"dst_b"}
+    found.mark_seen("dst_b")
     assert became(found) == {
         (1, "dst_0"): "delivered", (1, "dst_b"): "missing", (2, "dst_0"): "delivered", (2, "dst_b"): "missing",
     }  # fmt: skip
-    assert not found.strangers()
+    assert not found.unseen_destinations()
 
 
 def test_a_destination_is_asked_for_what_came_after_its_first_sign() -> None:
@@ -188,8 +190,8 @@ def test_an_event_of_nobody_is_one_delivery_to_nobody() -> None:
 
 def test_one_customers_events_are_looked_at_alone() -> None:
     found = check(1, customer="acct_1", directory=DestinationIndex([("1", destination(1))]))
-    found.event(event_record(1, 2))
-    found.event(event_record(1, 3)._replace(value=b"{"))
+    found.add_event(event_record(1, 2))
+    found.add_event(event_record(1, 3)._replace(value=b"{"))
     assert became(found) == {(2, "dst_1"): "missing"}
     assert found.events == 1
 
@@ -211,12 +213,12 @@ def test_what_makes_no_sense_or_is_not_asked_about_changes_nothing() -> None:
     values = [None, b"{", b"[]", b'{"origin": {}}', b'{"origin": 1, "status": "delivered", "at": ""}', b"[" * 100_000]
     values += [json.dumps(value).encode() for value in forged]
     for value in values:
-        found.attempt(value)
+        found.add_attempt(value)
     assert found.unreadable == len(values)
     attempt(found, 9, "dst_0")
     attempt(found, 1, "dst_0", "imagined")
     attempt(found, 1, "dst_0", origin={"topic": "other", "partition": PARTITION, "offset": 1})
-    found.letter(letter(9))
+    found.add_dead_letter(letter(9))
     assert became(found) == {(1, "dst_0"): "missing", (1, "dst_b"): "missing"}
 
 
@@ -229,9 +231,9 @@ def test_a_deleted_topics_traces_do_not_certify_the_records_of_its_successor(nam
     dead = letter(2)
     assert dead.state is not None
     origin = dead.state.origin._replace(topic_id=named)
-    found.letter(replace(dead, state=replace(dead.state, origin=origin)))
+    found.add_dead_letter(replace(dead, state=replace(dead.state, origin=origin)))
     origin = origin._replace(offset=3)
-    found.waits(replace(dead, state=replace(dead.state, origin=origin)))
+    found.add_waiting(replace(dead, state=replace(dead.state, origin=origin)))
     is_of_the_other = named == "another-id"
     assert became(found) == {
         (1, "dst_0"): "missing" if is_of_the_other else "delivered",
@@ -249,7 +251,7 @@ def test_memory_does_not_grow_with_the_events() -> None:
         events = (event_record(0, offset)._replace(timestamp_ms=AT) for offset in range(count))
         tracemalloc.start()
         for event in events:
-            found.event(event)
+            found.add_event(event)
         for offset in range(count):
             attempt(found, offset, "dst_0")
         assert tally(found).total == {"delivered": count}
@@ -276,5 +278,5 @@ def test_offsets_that_kafka_does_not_have_are_nobodys() -> None:
     for offset in (-1, 2**63, 2**70):
         waiting = letter(1)
         assert waiting.state is not None
-        found.waits(replace(waiting, state=replace(waiting.state, origin=waiting.origin._replace(offset=offset))))
+        found.add_waiting(replace(waiting, state=replace(waiting.state, origin=waiting.origin._replace(offset=offset))))
     assert became(found) == {(1, "dst_0"): "missing"}

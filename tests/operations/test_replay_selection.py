@@ -25,14 +25,13 @@ from pushrail_stream.operations.dead_letters import (
     read_dead_letter,
 )
 from pushrail_stream.operations.delivered_events import DeliveredEvents
-from pushrail_stream.operations.replay import (
+from pushrail_stream.operations.replay_selection import (
     ANY_TIME,
     DeadLetterSelection,
     EventFilter,
     EventSelection,
-    Pace,
-    Progress,
     ReplayMark,
+    ReplayProgress,
     copy_of,
     progress_mark,
     read_progress,
@@ -206,7 +205,7 @@ def test_letters_are_left_out_for_a_reason() -> None:
 
 
 def test_a_destination_whose_document_is_refused_does_not_count_as_deleted() -> None:
-    choosing = choice(refused=True)
+    choosing = choice(has_refused=True)
     assert taken(choosing, letter(9)) == []
     [why] = choosing.left_out
     assert "or its document is refused (`destinations validate`)" in why
@@ -273,16 +272,6 @@ def test_what_was_nobodys_goes_where_it_would_go_today() -> None:
         nowhere = choice(directory=directory)
         assert taken(nowhere, unrouted) == []
         assert nowhere.left_out == {why: 1}
-
-
-def test_a_rate_is_kept_whatever_was_not_sent_before() -> None:
-    pace = Pace(10)
-    assert pace.wait_secs(10, 100.0) == 0, "a minute of looking for the first allows no burst"
-    assert pace.wait_secs(10, 100.25) == 0.75
-    assert pace.wait_secs(5, 101.0) == 1.0
-    assert pace.wait_secs(5, 160.0) == 0
-    assert pace.wait_secs(5, 160.0) == 0.5
-    assert Pace(None).wait_secs(500, 1.0) == 0
 
 
 @given(st.binary(max_size=50) | st.none(), st.binary(max_size=9) | st.none(), st.integers(1, 9), st.integers(0, 2**40))
@@ -417,7 +406,7 @@ def test_a_replay_of_all_events_is_never_complete_before_the_end() -> None:
 def test_progress_is_read_as_it_was_written(
     offsets: dict[int, int], customer: str | None, topic_id: str | None
 ) -> None:
-    progress = Progress(EventFilter(since_ms=1, until_ms=2, customer=customer), offsets, topic_id)
+    progress = ReplayProgress(EventFilter(since_ms=1, until_ms=2, customer=customer), offsets, topic_id)
     assert read_progress(progress_mark("rp-1", progress).value) == progress
 
 

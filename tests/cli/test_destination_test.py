@@ -107,7 +107,7 @@ async def test_for_machines_it_is_one_object(home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("external_id", "advice"),
-    [("acme-ext-7Pq2", "it works; set"), (None, "it works; mend what is warned of, then set")],
+    [("acme-ext-7Pq2", "it works; set"), (None, "it works; correct the warnings, then set")],
 )
 async def test_a_disabled_destination_can_be_tried(external_id: str | None, advice: str, home: Path) -> None:
     write(home / "config/destinations", acme=document(enabled=False))

@@ -1,0 +1,248 @@
+"""The accounts of a check: compares every expected delivery with every trace of it in the topics.
+
+No worker takes part. Records still held by a worker or a retry topic are read first: a delivery that moves on meanwhile
+then shows up further down its way and is never missed in between.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, NamedTuple, final
+
+import orjson
+
+from pushrail_stream.core.event import Event, decode
+from pushrail_stream.core.fault import Fault, fault_of
+from pushrail_stream.core.record import Origin, Record
+from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.operations.dead_letters import DeadLetterRecord
+from pushrail_stream.operations.spill import Spill, SpilledEvent, Trace
+from pushrail_stream.ports.pipeline import Directory
+
+Status = Literal["delivered", "dead_lettered", "skipped", "pending", "missing", "too_new"]
+STATUSES: Final[tuple[Status, ...]] = ("delivered", "dead_lettered", "skipped", "pending", "missing", "too_new")
+"""``too_new``: the event went to other destinations, and nothing shows that this one existed by then. Either it was not
+a delivery, or the first deliveries of a new destination were lost: only its creation time can tell."""
+_RANK: Final = {"delivered": 3, "dead_lettered": 2, "skipped": 1, "retrying": 0}
+"""A delivered event stays delivered when a replay of it fails, and a replay may deliver a dead letter."""
+
+WAITING: Final = "waiting"
+"""The status of a trace on a retry topic."""
+
+
+class TracedDelivery(NamedTuple):
+    """A delivery and its latest trace."""
+
+    origin: Origin
+    customer: str
+    destination: str | None
+    """None: the trace is of the event as a whole."""
+    last: str
+    """A status of the attempts log; empty when there is no trace."""
+    fault: Fault | None = None
+    """Of a dead letter."""
+    repeated: int = 0
+    """Confirmations after the first, not counting replays."""
+
+
+class Topic(NamedTuple):
+    """The topic of events."""
+
+    name: str
+    id: str | None = None
+    """Kafka's id of the topic; None where the broker does not tell ids."""
+
+    def holds(self, name: str, topic_id: str | None) -> bool:
+        """Whether an origin lies in this topic, and not in one of the same name that was deleted."""
+        return name == self.name and (topic_id is None or self.id is None or topic_id == self.id)
+
+
+@final
+class Accounts:
+    """Takes records in the order of its methods, and then tells the status of each delivery."""
+
+    def __init__(
+        self, spill: Spill, topic: Topic, directory: Directory, vendor: str | None, *, customer: str | None = None
+    ) -> None:
+        """``directory`` has the destinations there are now; ``customer`` limits the check to one."""
+        self._spill = spill
+        self._topic = topic
+        self._directory = directory
+        self._vendor = vendor
+        self._customer = customer
+        self._open: dict[int, tuple[int, frozenset[int]]] = {}
+        self._first_seen: dict[str, str] = {}
+        self.unreadable = 0
+        """Attempt records that cannot be understood."""
+
+    def set_committed(self, partition: int, committed: int, settled: Collection[int]) -> None:
+        """Set the committed offset of the workers' group in a partition, and the settled offsets above it."""
+        self._open[partition] = (committed, frozenset(settled))
+
+    def add_event(self, record: Record) -> None:
+        """Add a record of the events topic."""
+        event = decode(record.value, record.headers, self._vendor)
+        vendor, customer = (event.vendor, event.customer_external_id) if isinstance(event, Event) else (None, "")
+        if self._customer in {None, customer}:
+            at = record.timestamp_ms
+            self._spill.add_event(SpilledEvent(record.partition, record.offset, vendor, customer, at))
+
+    def add_waiting(self, letter: DeadLetterRecord) -> None:
+        """Add a record of a retry topic that was not settled when the reading of events began."""
+        if letter.state is not None:
+            self._trace(letter.state.origin, letter.destination, WAITING)
+
+    def add_attempt(self, value: bytes | None) -> None:
+        """Add a record of the attempts log."""
+        try:
+            said = orjson.loads(value or b"")
+            origin, status, at, destination = said["origin"], said["status"], said["at"], said.get("destinationId")
+            topic_id = origin.get("topicId")
+            place = Origin(origin["topic"], origin["partition"], origin["offset"], topic_id)
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            self.unreadable += 1
+            return
+        are_texts = all(type(text) is str for text in (status, at, place.topic))
+        are_numbers = type(place.partition) is type(place.offset) is int
+        if not (are_texts and are_numbers and isinstance(destination, str | None)):
+            self.unreadable += 1
+            return
+        if destination is not None and (destination not in self._first_seen or at < self._first_seen[destination]):
+            self._first_seen[destination] = at
+        if status in _RANK and self._spill.may_hold(place.partition, place.offset):
+            fault = fault_of(str(said.get("reason")), str(said.get("code"))) if status == "dead_lettered" else None
+            self._trace(place, destination, status, fault, is_original=said.get("trigger") != "replay")
+
+    def add_dead_letter(self, letter: DeadLetterRecord) -> None:
+        """Add a record of the DLQ."""
+        origin = letter.original().origin
+        if self._spill.may_hold(origin.partition, origin.offset):
+            self._trace(origin, letter.destination, "dead_lettered", letter.fault)
+
+    def _trace(
+        self,
+        origin: Origin,
+        destination: str | None,
+        status: str,
+        fault: Fault | None = None,
+        *,
+        is_original: bool = True,
+    ) -> None:
+        if self._topic.holds(origin.topic, origin.topic_id):
+            self._spill.add_trace(Trace(origin.partition, origin.offset, destination, status, fault, int(is_original)))
+
+    def unseen_destinations(self) -> frozenset[str]:
+        """Destinations without a trace of an event, and without any trace from before that event.
+
+        Call it when all records were added, and `mark_seen` for each destination that an older record names.
+        """
+        return frozenset(
+            delivery.destination
+            for status, delivery in self.deliveries()
+            if status == "too_new" and delivery.destination is not None
+        )
+
+    def mark_seen(self, destination: str) -> None:
+        """Note an attempt for this destination from before the first of the events."""
+        self._first_seen[destination] = ""
+
+    @property
+    def events(self) -> int:
+        """Number of the events."""
+        return self._spill.count
+
+    def deliveries(self) -> Iterator[tuple[Status, TracedDelivery]]:
+        """Every delivery with its status."""
+        for event, traces in self._spill:
+            origin = Origin(self._topic.name, event.partition, event.offset)
+            found = _best(traces)
+            for destination, best in found.items():
+                status = self._judge(event, best)
+                yield status, TracedDelivery(origin, event.customer, destination, best.last, best.fault, best.repeated)
+            for destination, status in self._traceless(event, found):
+                yield status, TracedDelivery(origin, event.customer, destination, "")
+
+    def _traceless(self, event: SpilledEvent, found: Mapping[str | None, _Best]) -> Iterator[tuple[str | None, Status]]:
+        expected: tuple[str, ...] = ()
+        if event.vendor is not None:
+            expected = tuple(d.id for d in self._directory.route(event.vendor, event.customer))
+        if not found and not expected:
+            yield None, self._judge(event, None)
+        if None in found:  # it had no destination then
+            return
+        for destination in expected:
+            if destination not in found:
+                status = self._judge(event, None)
+                # The event went to other destinations, and this one seems to be newer than the event.
+                is_too_new = status == "missing" and found and self._is_newer(destination, event)
+                yield destination, "too_new" if is_too_new else status
+
+    def _judge(self, event: SpilledEvent, best: _Best | None) -> Status:
+        last = "" if best is None else best.last
+        match last:
+            case "delivered" | "dead_lettered" | "skipped":
+                return last
+            case _ if self._is_open(event) or (best is not None and best.waits):
+                return "pending"
+            case _:
+                return "missing"
+
+    def _is_open(self, event: SpilledEvent) -> bool:
+        committed, settled = self._open.get(event.partition, (0, frozenset()))
+        return event.offset >= committed and event.offset not in settled
+
+    def _is_newer(self, destination: str, event: SpilledEvent) -> bool:
+        first = self._first_seen.get(destination)
+        return first is None or first > format_rfc3339(event.at_ms)
+
+
+@dataclass(slots=True)
+class _Best:
+    """All traces of one delivery, put together."""
+
+    last: str = ""
+    """The status of the best trace."""
+    fault: Fault | None = None
+    waits: bool = False
+    delivered: int = 0
+    """How often it was confirmed, not counting replays."""
+
+    @property
+    def repeated(self) -> int:
+        return max(0, self.delivered - 1)
+
+
+def _best(traces: Iterable[Trace]) -> dict[str | None, _Best]:
+    """The traces put together by destination."""
+    found: dict[str | None, _Best] = {}
+    for trace in traces:
+        best = found.setdefault(trace.destination, _Best())
+        if trace.status == WAITING:
+            best.waits = True
+            continue
+        if not best.last or _RANK[trace.status] > _RANK[best.last]:
+            best.last, best.fault = trace.status, trace.fault
+        if trace.status == "delivered":
+            best.delivered += trace.is_original
+    return found
+
+
+@final
+class Tally:
+    """Counts of deliveries."""
+
+    def __init__(self) -> None:
+        self.total: Counter[Status] = Counter()
+        self.by_destination: dict[str, Counter[Status]] = {}
+        self.faults: Counter[Fault | None] = Counter()
+        self.repeated = 0
+        """Deliveries that were confirmed more than once, not counting replays."""
+
+    def add(self, status: Status, delivery: TracedDelivery) -> None:
+        """Count one delivery."""
+        self.total[status] += 1
+        self.by_destination.setdefault(delivery.destination or "", Counter())[status] += 1
+        self.faults[delivery.fault] += 1
+        self.repeated += delivery.repeated

@@ -1,0 +1,67 @@
+"""The destinations there are now, and the documents that are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
+from pushrail_stream.documents import document_parser, load_registry
+from pushrail_stream.registry import Catalog, Caveat, DestinationIndex, Refusal
+from pushrail_stream.registry.folder import document_files, read_document
+from pushrail_stream.settings import Settings
+
+
+class Documents(NamedTuple):
+    """Every document of the registry: the destinations in use, and the problems of the documents."""
+
+    catalog: Catalog
+    refusals: Sequence[Refusal]
+    caveats: Sequence[Caveat]
+
+    @property
+    def used(self) -> set[str | None]:
+        """Names of the documents in use."""
+        return {self.catalog.document_of(destination.id) for destination in self.catalog}
+
+
+def load_documents(settings: Settings, *, decrypt: bool = True) -> Documents:
+    """Read all documents of the registry. Raises `OperatorError`."""
+    catalog, signals = asyncio.run(load_registry(settings, os.environ, decrypt=decrypt))
+    return Documents(
+        catalog,
+        [Refusal(*signal) for signal in signals if isinstance(signal, DocumentRefused)],
+        [Caveat(*signal) for signal in signals if isinstance(signal, DocumentCaveat)],
+    )
+
+
+def check_documents(settings: Settings, paths: Sequence[Path]) -> Documents:
+    """Check the documents of these files, and of these directories, beside each other."""
+    parse = document_parser(settings, os.environ)
+    catalog = Catalog(lambda _, content: parse(content))
+    files = [file for path in paths for file in (document_files(path) if path.is_dir() else [path])]
+    change = catalog.apply(read_document(file) for file in dict.fromkeys(files))
+    return Documents(catalog, change.refusals, change.caveats)
+
+
+class KnownDestinations(NamedTuple):
+    """The destinations in use, for operations that look back."""
+
+    directory: DestinationIndex
+    refused: Sequence[Refusal]
+    """The first problem of each document that is not in use. Its destination looks as if it had been deleted, although
+    a running worker may still use the last good version."""
+
+
+def known_destinations(settings: Settings) -> KnownDestinations:
+    """The destinations there are now. Their secrets stay sealed. Raises `OperatorError`."""
+    catalog, refusals, _ = load_documents(settings, decrypt=False)
+    used = {catalog.document_of(destination.id) or "": destination for destination in catalog}
+    refused: dict[str, Refusal] = {}
+    for refusal in refusals:
+        if refusal.file not in used:
+            refused.setdefault(refusal.file, refusal)
+    return KnownDestinations(DestinationIndex(used.items()), tuple(refused.values()))
