@@ -31,7 +31,7 @@ class Backlog:
         self._away: dict[float, deque[tuple[float, int]]] = {}
         """By delay: when the first of a step is due, and how many there are in the step; ascending."""
 
-    def left(self, delay_secs: float, now: float) -> None:
+    def add(self, delay_secs: float, now: float) -> None:
         """A delivery has left the lane and is due again after ``delay_secs``."""
         away, due = self._away.setdefault(delay_secs, deque()), now + delay_secs
         if away and due < away[-1][0] + max(1.0, delay_secs / _STEPS):

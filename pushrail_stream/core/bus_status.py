@@ -14,11 +14,11 @@ from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.core.suspension import FIRST_PROBE_SECS, LAST_PROBE_SECS
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
-LOOK_AGAIN_SECS: Final = 600.0
+CHECK_EVERY_SECS: Final = 600.0
 """Seconds between two looks at a bus in use that exists, or whose credentials do not allow a look."""
 UNANSWERED_SECS: Final = 30.0
 """Seconds between two looks at a bus in use while the looks get no answer."""
-FRESH_SECS: Final = 2 * LOOK_AGAIN_SECS
+FRESH_SECS: Final = 2 * CHECK_EVERY_SECS
 """Seconds after which an answer counts as none. An answer reaches this age only while nothing is sent."""
 _FOREVER: Final = float("inf")
 _UNSEEN: Final = "never"
@@ -148,15 +148,15 @@ class BusChecks:
         self.is_awaited = self.is_awaited or self._fresh_until <= now
         return True
 
-    def begin_look(self) -> None:
+    def begin_check(self) -> None:
         """A look begins. No other look is due until its answer."""
         self._look_at = _FOREVER
 
-    def sent_look(self, now_ms: int) -> None:
+    def note_sent(self, now_ms: int) -> None:
         """The look was sent."""
         self._asked_ms = now_ms
 
-    def ask_anew(self) -> None:
+    def check_again(self) -> None:
         """The bus is reached in another way: the next batch waits for a look. The last answer holds until then."""
         self.is_awaited, self._look_at, self._asked_ms = True, float("-inf"), None
         self._merge()
@@ -192,7 +192,7 @@ class BusChecks:
         if self.missing is not None:
             self.missing, self._taken = None, _Tally()
         self.pause_secs = FIRST_PROBE_SECS
-        self._look_at = now + LOOK_AGAIN_SECS
+        self._look_at = now + CHECK_EVERY_SECS
 
     def _merge(self) -> None:
         self._taken.add(self._taken_since.deliveries, self._taken_since.first_ms)

@@ -25,7 +25,7 @@ MAX_CUSTOMERS: Final = 20_000
 """Customers counted by name in half a window; the rest count together, as one: 2 MiB or so for a half."""
 _NAME_CHARS: Final = 256
 """What of a customer's key is kept, for it may be as long as a record."""
-LOOK_EVERY: Final = 25
+CHECK_EVERY: Final = 25
 """Dead letters between two looks for a flood, or a fortieth of the customers that have some: so late it may be seen.
 
 A look visits all of those customers, 2 ms for 10,000, and a dead letter must stay cheap when there are many.
@@ -92,7 +92,7 @@ class FloodGuard:
     """Counts a worker's records and dead letters, in two halves of a window that take turns."""
 
     __slots__ = (
-        "_dead", "_dead_before", "_limits", "_records", "_records_before", "_report", "_turn_at", "_until_look",
+        "_dead", "_dead_before", "_limits", "_records", "_records_before", "_report", "_turn_at", "_until_check",
     )  # fmt: skip
 
     def __init__(self, limits: FloodLimits) -> None:
@@ -103,7 +103,7 @@ class FloodGuard:
         """Its customers are all in ``_records``."""
         self._dead_before: dict[Hashable, int] = {}
         self._turn_at = -math.inf
-        self._until_look = 1
+        self._until_check = 1
         self._report: FloodReport | None = None
 
     @property
@@ -133,8 +133,8 @@ class FloodGuard:
         name = self._name(customer)
         self._records.setdefault(name, 0)
         self._dead[name] = self._dead.get(name, 0) + 1
-        self._until_look -= 1
-        return self._until_look <= 0 and self._look()
+        self._until_check -= 1
+        return self._until_check <= 0 and self._check()
 
     def report(self) -> FloodReport:
         """What there is in the window; after a flood, what there was in it then."""
@@ -149,7 +149,7 @@ class FloodGuard:
             self._records_before, self._dead_before = {}, {}
             self._turn_at = now + half
         self._records, self._dead = {}, {}
-        self._until_look = 1  # what was forgotten may have been what spoke against a flood
+        self._until_check = 1  # what was forgotten may have been what spoke against a flood
 
     def _name(self, customer: Customer) -> Hashable:
         """Under which name a customer is counted in this half."""
@@ -159,13 +159,13 @@ class FloodGuard:
         name = None if customer is None else customer[:_NAME_CHARS]
         return name if name in known or len(known) < MAX_CUSTOMERS else _OTHERS
 
-    def _look(self) -> bool:
+    def _check(self) -> bool:
         tally = self._tally()
         if tally.missing <= 0:
             self._report = self._describe(tally)
             return True
         customers = len(self._dead) + len(self._dead_before)
-        self._until_look = max(tally.missing, LOOK_EVERY, customers // _CUSTOMERS_PER_DEAD_LETTER)
+        self._until_check = max(tally.missing, CHECK_EVERY, customers // _CUSTOMERS_PER_DEAD_LETTER)
         return False
 
     def _describe(self, tally: _Tally) -> FloodReport:

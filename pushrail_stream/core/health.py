@@ -86,15 +86,15 @@ class Health:
 
     def counts_as_blocked(self) -> bool:
         """Count a call with one entry that was invalid. After several in a row, the destination is to blame."""
-        return self.suspension.refused()
+        return self.suspension.count_rejected()
 
     def request_probe(self) -> None:
         """Probe soon: an operator replays a delivery, so the destination may be repaired."""
-        self.suspension.asked()
+        self.suspension.request_probe()
 
     def clear(self, destination: Destination, now: float) -> list[Signal]:
         """End the suspension, and forget its causes."""
-        suspended_secs = self.suspension.took_one(now)
+        suspended_secs = self.suspension.end(now)
         return [] if suspended_secs is None else [Resumed(destination, suspended_secs)]
 
     def retry_delay_secs(
@@ -127,7 +127,7 @@ class Health:
 
     def _block(self, destination: Destination, blocked: Blocked, now: float) -> list[Signal]:
         is_first = self.suspension.since is None
-        if not self.suspension.blocked(now):
+        if not self.suspension.count_blocked(now):
             return []
         probe_in_secs = self.suspension.probe_at - now
         return [Suspended(destination, blocked.code, blocked.message, probe_in_secs, is_first)]

@@ -123,7 +123,7 @@ class Lane:
 
     def leave_for(self, delay_secs: float, now: float) -> None:
         """A delivery has left for a retry topic and is due again after ``delay_secs``."""
-        self._backlog.left(delay_secs, now)
+        self._backlog.add(delay_secs, now)
 
     def kept_until(self, now: float) -> float:
         """Until when an idle lane is to be remembered for its state; ``now`` when it may be forgotten."""

@@ -40,12 +40,12 @@ class Suspension:
         """Whether nothing speaks against the destination: there is no state worth keeping."""
         return self._blocked == 0 and self._refused == 0
 
-    def refused(self) -> bool:
+    def count_rejected(self) -> bool:
         """Count a call with one entry that was found invalid; return whether the destination is to blame by now."""
         self._refused += 1
         return self._refused >= SUSPEND_AFTER
 
-    def blocked(self, now: float) -> bool:
+    def count_blocked(self, now: float) -> bool:
         """An attempt was blocked. Whether that suspends the destination, or was a probe of it in vain."""
         self._blocked += 1
         if self.since is not None:
@@ -59,13 +59,13 @@ class Suspension:
         self._tried_at, self.probe_at = now, now + self._pause
         return True
 
-    def took_one(self, now: float) -> float | None:
+    def end(self, now: float) -> float | None:
         """The destination took a delivery: how long it was suspended, None when it was not."""
         secs = None if self.since is None else now - self.since
         self._blocked, self._refused, self._pause, self.since, self.probe_at = 0, 0, FIRST_PROBE_SECS, None, 0.0
         return secs
 
-    def asked(self) -> None:
+    def request_probe(self) -> None:
         """Somebody sends again what it has refused, so it may be mended: do not wait for long."""
         self.probe_at = min(self.probe_at, self._tried_at + ASKED_PROBE_SECS)
 

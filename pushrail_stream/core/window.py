@@ -26,9 +26,9 @@ class Window:
         self.pauses = 0
         """Throttles in a row that found the window at one call: the pause before the next call grows with them."""
 
-    def size(self, most: int) -> int:
-        """Calls that may be in flight, where the destination allows ``most``."""
-        return most if self._cut is None else min(self._cut, most)
+    def size(self, limit: int) -> int:
+        """Calls that may be in flight, where the destination allows ``limit``."""
+        return limit if self._cut is None else min(self._cut, limit)
 
     @property
     def is_open(self) -> bool:
@@ -44,7 +44,7 @@ class Window:
         failed_before, self._failed = self._failed, True
         return failed_before
 
-    def went_through(self, most: int) -> bool:
+    def went_through(self, limit: int) -> bool:
         """A call was not throttled; whether the window has grown."""
         self.pauses = 0
         if self._cut is None:
@@ -53,10 +53,10 @@ class Window:
         if self._clean < self._cut:
             return False
         self._clean = 0
-        self._cut = None if self._cut + 1 >= most else self._cut + 1
+        self._cut = None if self._cut + 1 >= limit else self._cut + 1
         return True
 
-    def throttled(self, sent_in: int, most: int, *, partly: bool = False) -> bool:
+    def throttled(self, sent_in: int, limit: int, *, partly: bool = False) -> bool:
         """A call sent in this round was throttled, or some of its entries (``partly``); whether the window was cut."""
         if partly:
             self.pauses = 0
@@ -64,7 +64,7 @@ class Window:
             return False
         self.round += 1
         self._clean = 0
-        size = self.size(most)
+        size = self.size(limit)
         if size == 1 and not partly:
             self.pauses += 1
         self._cut = max(1, size // 2)

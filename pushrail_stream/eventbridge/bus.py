@@ -30,7 +30,7 @@ from pushrail_stream.eventbridge.error_codes import (
     CallReply,
     interpret,
     is_ours,
-    judge_look,
+    judge_check,
 )
 from pushrail_stream.eventbridge.sign_in import SignInService
 from pushrail_stream.eventbridge.signing import DESCRIBE_EVENT_BUS, Keys, Signer, SigV4Clock
@@ -247,7 +247,7 @@ class EventBridge:
         access = self._access(destination)
         return not isinstance(await access.source.keys(access.used_at), CallFailed)
 
-    async def look(self, destination: Destination) -> BusStatus:
+    async def check(self, destination: Destination) -> BusStatus:
         """Whether the destination's bus exists, asked with the destination's own credentials."""
         access = self._access(destination)
         keys = await access.source.keys(access.used_at)
@@ -255,7 +255,7 @@ class EventBridge:
         if isinstance(keys, CallFailed) or isinstance(endpoint, CallFailed):
             return "unknown"
         signer = Signer(keys, endpoint, DESCRIBE_EVENT_BUS)
-        return judge_look(await endpoint.describe_bus(destination.bus, signer, self._stamps.read()[1]))
+        return judge_check(await endpoint.describe_bus(destination.bus, signer, self._stamps.read()[1]))
 
     def quota(self, destination: Destination) -> str:
         """Account and region of the bus: ``arn:aws:events:REGION:ACCOUNT``."""

@@ -112,7 +112,7 @@ _SIGNATURE_REFUSED: Final = frozenset(
         "MissingAuthenticationToken",
     }
 )
-_LOOK_JUDGED: Final[Mapping[str, BusStatus]] = {"ResourceNotFound": "gone", "AccessDenied": "denied"}
+_CHECK_JUDGED: Final[Mapping[str, BusStatus]] = {"ResourceNotFound": "gone", "AccessDenied": "denied"}
 """The refusals of DescribeEventBus that tell something about the bus."""
 _CLOCK: Final = ("signature expired", "signature not yet current")
 _OUR_POLICY: Final = re.compile(r"\b(?:no|explicit deny in a) (?:VPC endpoint|session) policy\b", re.IGNORECASE)
@@ -209,13 +209,13 @@ def _result_of(reply: CallReply) -> CallResult:
     return "invalid" if _name_of(reply.code) in _CALL_INVALID else "failed"
 
 
-def judge_look(failed: CallFailed | None) -> BusStatus:
+def judge_check(failed: CallFailed | None) -> BusStatus:
     """Whether the bus exists, by the reply to DescribeEventBus; ``failed`` is None when that named the bus."""
     if failed is None:
         return "there"
     name = _name_of(failed.code)
-    if name in _LOOK_JUDGED:
-        return _LOOK_JUDGED[name]
+    if name in _CHECK_JUDGED:
+        return _CHECK_JUDGED[name]
     return "busy" if _is_throttling(name) or failed.http_status == _HTTP_TOO_MANY else "unknown"
 
 

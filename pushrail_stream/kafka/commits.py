@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 
 from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition
-from pushrail_stream.pipeline.reading import Reading
+from pushrail_stream.pipeline.read_progress import ReadPosition
 
 _LENGTHS: Final = 3
 """Lengths of a commit's metadata: all of it, without the map, or none."""
@@ -118,9 +118,11 @@ def commits_of(partitions: Iterable[TopicPartition]) -> list[tuple[Partition, Co
     return [(_partition(p), Committable(p.offset, p.metadata or "")) for p in partitions]
 
 
-def readings_of(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, Reading]:
+def read_positions_of(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, ReadPosition]:
     """The reading of each partition, as far as the client knows it: this asks no broker."""
-    return {_partition(p): Reading(_known(p.offset), _first(consumer, p)) for p in _positions(consumer, partitions)}
+    return {
+        _partition(p): ReadPosition(_known(p.offset), _first(consumer, p)) for p in _positions(consumer, partitions)
+    }
 
 
 def _first(consumer: Consumer, partition: TopicPartition) -> int | None:

@@ -28,7 +28,7 @@ from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import ConsumerProfile
-from pushrail_stream.kafka.commits import Commits, commits_of, committable_of, is_too_large, readings_of
+from pushrail_stream.kafka.commits import Commits, commits_of, committable_of, is_too_large, read_positions_of
 from pushrail_stream.kafka.errors import is_harmless, is_hopeless, refused_for_good
 from pushrail_stream.kafka.records import records_of, take_messages
 from pushrail_stream.kafka.statistics import StatisticsKeeper
@@ -216,7 +216,7 @@ class KafkaConsumer:
 
     def _report_readings(self, consumer: Consumer) -> None:
         """All polled records must have been accepted: never call it in a callback of a poll."""
-        self._ask(self._assignment.have_read, readings_of(consumer, self._assigned))
+        self._ask(self._assignment.note_positions, read_positions_of(consumer, self._assigned))
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
         # When our membership has ended (ILLEGAL_GENERATION, UNKNOWN_MEMBER_ID) it is enough to report it: the broker

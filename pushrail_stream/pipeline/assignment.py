@@ -24,7 +24,7 @@ from pushrail_stream.core.signals import (
 from pushrail_stream.pipeline.dispatcher import Dispatcher
 from pushrail_stream.pipeline.early_records import EarlyRecord, EarlyRecords
 from pushrail_stream.pipeline.policy import BufferLimits
-from pushrail_stream.pipeline.reading import Reading, Readings
+from pushrail_stream.pipeline.read_progress import ReadPosition, ReadProgress
 from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.ports.pipeline import Observer
 
@@ -46,7 +46,7 @@ class FlowControl(NamedTuple):
     seeks: Mapping[Partition, int] = MappingProxyType({})
     """Partitions to go on reading at another offset."""
     have_gaps: bool = False
-    """Whether offsets are missing in what was read; `Assignment.have_read` finds out why."""
+    """Whether offsets are missing in what was read; `Assignment.note_positions` finds out why."""
 
 
 @final
@@ -78,7 +78,7 @@ class Assignment:
         """How often a commit has to be made shorter before the broker takes it."""
         self._committed: dict[Partition, Committable] = {}
         self._behind_since: dict[Partition, float] = {}
-        self._readings = Readings(observe)
+        self._progress = ReadProgress(observe)
         self._seeks: dict[Partition, int] = {}
         self._holding = False
         self._full = frozenset[Partition]()
@@ -150,7 +150,7 @@ class Assignment:
             dropped = self._dispatcher.drop_revoked()
             self._observe(PartitionsRevoked(tuple(revoked), lost=True, dropped=dropped))
 
-    def have_read(self, readings: Mapping[Partition, Reading]) -> None:
+    def note_positions(self, readings: Mapping[Partition, ReadPosition]) -> None:
         """Learn where the consumer stands. Call it when `accept` has got everything that was read."""
         now = self._loop.time()
         kept_back = self._full | self._early.paused(now)
@@ -160,7 +160,7 @@ class Assignment:
             if tracker is not None:
                 is_wanted = not is_held and partition not in kept_back
                 ahead, _ = self._early.size(partition)
-                self._readings.note(partition, reading, tracker, now, is_wanted=is_wanted, ahead=ahead)
+                self._progress.note(partition, reading, tracker, now, is_wanted=is_wanted, ahead=ahead)
 
     def step_over(self, partition: Partition, offset: int) -> None:
         """Go on reading a partition at ``offset``, if it is ours: nothing below it can ever be read."""
@@ -192,7 +192,7 @@ class Assignment:
                 tracker.oldest_at_ms,
                 start.offset if (start := self._committed.get(partition)) else None,
                 now - self._behind_since.get(partition, now),
-                *self._readings.of(partition, now),
+                *self._progress.of(partition, now),
             )
             for partition, tracker in self._trackers.items()
         ]
@@ -263,7 +263,7 @@ class Assignment:
         new = self._trackers[partition] = OffsetTracker(topic=topic)
         self._committed.pop(partition, None)
         self._behind_since.pop(partition, None)
-        self._readings.forget(partition)
+        self._progress.forget(partition)
         self._seeks.pop(partition, None)
         return new
 
@@ -273,7 +273,7 @@ class Assignment:
             tracker.revoke(is_lost=are_lost)
             self._early.drop(partition)
             self._behind_since.pop(partition, None)
-            self._readings.forget(partition)
+            self._progress.forget(partition)
             self._seeks.pop(partition, None)
         for partition, tracker in self._replaced:
             if partition in revoked:

@@ -71,11 +71,6 @@ class BusMonitor:
         self.answered: Callable[[str], None] = lambda _destination_id: None
         """Called with the id of a destination when its lane may have something to do."""
 
-    @property
-    def missing(self) -> int:
-        """How many destinations have a bus that does not exist."""
-        return len(self._missing)
-
     def missing_buses(self) -> list[MissingBusStats]:
         """The destinations whose bus does not exist."""
         return [
@@ -136,7 +131,7 @@ class BusMonitor:
             return before
         else:
             before.cancel_timer()
-            before.status.ask_anew()
+            before.status.check_again()
             watched = _Watched(destination, before.status)
             if before.status.missing is not None:
                 self._missing[destination.id] = watched
@@ -153,7 +148,7 @@ class BusMonitor:
         return self._watched.get(watched.destination.id) is watched
 
     def _ask(self, watched: _Watched) -> None:
-        watched.status.begin_look()
+        watched.status.begin_check()
         self._in_flight.start(self._look(watched), lambda: False)
 
     async def _look(self, watched: _Watched) -> None:
@@ -165,8 +160,8 @@ class BusMonitor:
             return
         if watched.status.is_awaited and watched.timer is None:
             watched.timer = self._loop.call_later(ANSWER_SECS, self._stop_waiting, watched)
-        watched.status.sent_look(self._clock.now_ms())
-        bus_status = await self._bus.look(watched.destination)
+        watched.status.note_sent(self._clock.now_ms())
+        bus_status = await self._bus.check(watched.destination)
         if self._is_current(watched):
             self._take(watched, bus_status)
 
@@ -189,7 +184,7 @@ class BusMonitor:
             return
         watched.status.is_awaited = False
         self.answered(watched.destination.id)
-        watched.status.ask_anew()
+        watched.status.check_again()
 
     def _stop_waiting(self, watched: _Watched) -> None:
         """The answer is late: batches stop waiting for it."""

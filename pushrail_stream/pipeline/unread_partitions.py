@@ -58,11 +58,11 @@ class UnreadPartitions:
     async def keep(self) -> None:
         """Look again and again until cancelled."""
         while True:
-            self.look(asyncio.get_running_loop().time())
+            self.check(asyncio.get_running_loop().time())
             await self._obey()
             await asyncio.sleep(_PERIOD_SECS)
 
-    def look(self, now: float) -> None:
+    def check(self, now: float) -> None:
         """Look once."""
         views = [view for views in self._partitions().values() for view in views]
         self._secs = {view.partition: self._unread_secs(view, now) for view in views}

@@ -35,11 +35,11 @@ class Bus(Protocol):
     async def sign_in(self, destination: Destination) -> bool:
         """Return whether there are credentials to call with; sign in when there are none. Never raises, like `put`."""
 
-    async def look(self, destination: Destination) -> BusStatus:
+    async def check(self, destination: Destination) -> BusStatus:
         """Return whether the destination's bus exists. Never raises, like `put`."""
 
     def quota(self, destination: Destination) -> str:
-        """Name the account whose quota a `look` at the destination's bus uses up."""
+        """Name the account whose quota a `check` at the destination's bus uses up."""
 
     def forget(self, destination_id: str) -> None:
         """Drop the session and everything else that is known of a destination whose document is gone."""

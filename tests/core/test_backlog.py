@@ -19,7 +19,7 @@ def away(*left: tuple[float, int], at: float = NOW) -> Backlog:
     backlog = Backlog()
     for delay, count in left:
         for _ in range(count):
-            backlog.left(delay, at)
+            backlog.add(delay, at)
     return backlog
 
 
@@ -59,7 +59,7 @@ def test_a_queue_of_an_hour_leaves_most_of_itself_on_the_longest_tier_and_the_ne
     backlog, moved = Backlog(), dict.fromkeys((10.0, 120.0, 1800.0), 0)
     for _ in range(36_000):
         tier = max(delay for delay in moved if delay <= busy(backlog, waiting=100))
-        backlog.left(tier, NOW)
+        backlog.add(tier, NOW)
         moved[tier] += 1
     # What keeps it busy for two minutes, then what does for half an hour, and the rest.
     assert moved == {10.0: pytest.approx(1100, abs=10), 120.0: pytest.approx(16_800, abs=20), 1800.0: 36_000 - sum(
@@ -75,5 +75,5 @@ def test_more_to_do_never_means_idle_earlier(story: list[tuple[float, float]], w
         before = busy(backlog, waiting, now)
         assert 10.0 <= before < math.inf
         assert busy(backlog, waiting + 1, now) >= before - 1e-6
-        backlog.left(delay, now)
+        backlog.add(delay, now)
         assert busy(backlog, waiting, now) >= before - 1e-6

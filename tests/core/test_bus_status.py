@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.bus_status import (
+    CHECK_EVERY_SECS,
     FRESH_SECS,
-    LOOK_AGAIN_SECS,
     UNANSWERED_SECS,
     BusChecks,
     MissingBus,
@@ -23,8 +23,8 @@ TIMES = st.integers(0, 4_000_000_000_000)
 
 def looked(status: BusChecks, bus_status: BusStatus, now: float) -> None:
     """One look, sent and answered at this moment."""
-    status.begin_look()
-    status.sent_look(round(now * 1000))
+    status.begin_check()
+    status.note_sent(round(now * 1000))
     status.learn(bus_status, now, round(now * 1000))
 
 
@@ -66,7 +66,7 @@ def test_the_explanation_of_a_bus_that_no_worker_saw() -> None:
 
 @pytest.mark.parametrize(
     ("bus_status", "again_secs"),
-    [("there", LOOK_AGAIN_SECS), ("denied", LOOK_AGAIN_SECS), ("unknown", UNANSWERED_SECS)],
+    [("there", CHECK_EVERY_SECS), ("denied", CHECK_EVERY_SECS), ("unknown", UNANSWERED_SECS)],
 )
 def test_an_answer_that_lets_batches_go_is_asked_for_again_after_a_while(
     bus_status: BusStatus, again_secs: float
@@ -107,8 +107,8 @@ def test_a_missing_bus_is_asked_about_by_its_own_clock_and_ever_more_rarely() ->
 def test_deliveries_are_counted_by_when_their_calls_were_made() -> None:
     status = BusChecks()
     status.took(1, 500)
-    status.begin_look()
-    status.sent_look(1_000)
+    status.begin_check()
+    status.note_sent(1_000)
     status.took(2, 900)
     status.took(4, 1_000)
     status.took(8, 1_100)
@@ -137,10 +137,10 @@ def test_all_that_was_delivered_since_the_bus_was_last_seen_is_counted(story: li
 def test_a_bus_reached_in_another_way_is_asked_about_anew_and_keeps_its_counts() -> None:
     status = BusChecks()
     status.took(1, 100)
-    status.begin_look()
-    status.sent_look(1_000)
+    status.begin_check()
+    status.note_sent(1_000)
     status.took(2, 1_500)
-    status.ask_anew()
+    status.check_again()
     assert (status.state, status.is_due(0.0)) == ("awaited", True)
     looked(status, "gone", 3.0)
     assert status.swallowed == Swallowed(3, 100, 3_001)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.flood_guard import LOOK_EVERY, MAX_CUSTOMERS, FloodGuard, FloodLimits, FloodReport
+from pushrail_stream.core.flood_guard import CHECK_EVERY, MAX_CUSTOMERS, FloodGuard, FloodLimits, FloodReport
 
 NOW = 1000.0
 NAMES = (b"a", b"b", b"c", b"d", b"e", b"f", None)
@@ -106,7 +106,7 @@ def test_it_trips_at_a_flood_only_and_sees_one_that_lasts(limits: FloodLimits, s
                 assert guard.tripped
                 return
             missed = missed + 1 if model.is_flood else 0
-            assert missed < LOOK_EVERY, "a flood that lasts is not let past"
+            assert missed < CHECK_EVERY, "a flood that lasts is not let past"
     assert not guard.tripped
     seen = model.seen
     assert guard.report() == FloodReport(
@@ -183,7 +183,7 @@ def test_a_flood_is_seen_within_a_few_dead_letters_and_reported_as_it_was() -> N
         count_dead_letter += 1
         assert guard.count_dead_letter(customer, NOW) == guard.tripped
     # 200 beside those of any one of ten customers.
-    assert 222 <= count_dead_letter < 223 + LOOK_EVERY
+    assert 222 <= count_dead_letter < 223 + CHECK_EVERY
     report = guard.report()
     assert report == FloodReport(count_dead_letter, count_dead_letter, 10, 10, 60.0)
     feed(guard, everybody(500, 0), NOW + 3600)

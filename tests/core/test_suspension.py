@@ -11,47 +11,47 @@ from pushrail_stream.core.suspension import LAST_PROBE_SECS, SUSPEND_AFTER, Susp
 def suspended(now: float = 100.0) -> Suspension:
     suspension = Suspension()
     for _ in range(SUSPEND_AFTER):
-        suspension.blocked(now)
+        suspension.count_blocked(now)
     return suspension
 
 
 def test_five_blocked_attempts_in_a_row_suspend() -> None:
     suspension = Suspension()
-    assert [suspension.blocked(float(n)) for n in range(5)] == [False, False, False, False, True]
+    assert [suspension.count_blocked(float(n)) for n in range(5)] == [False, False, False, False, True]
     assert (suspension.since, suspension.probe_at) == (4.0, 34.0)
 
 
 def test_a_delivery_in_between_begins_the_count_anew() -> None:
     suspension = Suspension()
     for _ in range(4):
-        suspension.blocked(0.0)
+        suspension.count_blocked(0.0)
     assert not suspension.is_clear
-    assert suspension.took_one(0.0) is None
+    assert suspension.end(0.0) is None
     assert suspension.is_clear
-    assert not any(suspension.blocked(0.0) for _ in range(4))
+    assert not any(suspension.count_blocked(0.0) for _ in range(4))
 
 
 def test_probes_in_vain_come_further_and_further_apart_up_to_ten_minutes() -> None:
     suspension, pauses = suspended(0.0), []
     for _ in range(7):
         before = suspension.probe_at
-        assert suspension.blocked(before)
+        assert suspension.count_blocked(before)
         pauses.append(suspension.probe_at - before)
     assert pauses == [60, 120, 240, 480, 600, 600, 600]
 
 
 def test_what_was_under_way_when_it_began_is_no_probe() -> None:
     suspension = suspended(100.0)
-    assert not suspension.blocked(105.0)
+    assert not suspension.count_blocked(105.0)
     assert suspension.probe_at == 130.0
 
 
 def test_the_first_success_resumes_and_says_how_long_it_lasted() -> None:
     suspension = suspended(100.0)
-    suspension.blocked(130.0)
-    assert suspension.took_one(195.0) == 95.0
+    suspension.count_blocked(130.0)
+    assert suspension.end(195.0) == 95.0
     assert (suspension.since, suspension.is_clear) == (None, True)
-    again = [suspension.blocked(200.0) for _ in range(5)]
+    again = [suspension.count_blocked(200.0) for _ in range(5)]
     assert again[-1]
     assert suspension.probe_at == 230.0, "and the probes begin anew"
 
@@ -60,7 +60,7 @@ def test_a_changed_document_is_probed_at_once() -> None:
     suspension = suspended(100.0)
     suspension.probe_now()
     assert suspension.probe_at <= 100.0
-    assert suspension.blocked(101.0), "that was a probe"
+    assert suspension.count_blocked(101.0), "that was a probe"
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1000)), max_size=60))
@@ -69,10 +69,10 @@ def test_it_is_suspended_exactly_while_the_last_five_or_more_were_blocked(story:
     for is_blocked, passed in story:
         now += passed
         if is_blocked:
-            suspension.blocked(now)
+            suspension.count_blocked(now)
             in_a_row += 1
         else:
-            suspension.took_one(now)
+            suspension.end(now)
             in_a_row = 0
         assert (suspension.since is not None) == (in_a_row >= SUSPEND_AFTER)
         assert suspension.is_clear == (in_a_row == 0)
@@ -81,14 +81,14 @@ def test_it_is_suspended_exactly_while_the_last_five_or_more_were_blocked(story:
 
 def test_who_asks_is_heard_soon_and_not_at_once() -> None:
     suspension = suspended(100.0)
-    suspension.asked()
+    suspension.request_probe()
     assert suspension.probe_at == 105.0
-    suspension.asked()
+    suspension.request_probe()
     assert suspension.probe_at == 105.0, "asking twice does not hurry it"
-    assert suspension.blocked(106.0)
+    assert suspension.count_blocked(106.0)
     assert suspension.probe_at == 166.0
-    suspension.asked()
+    suspension.request_probe()
     assert suspension.probe_at == 111.0
     suspension.probe_now()
-    suspension.asked()
+    suspension.request_probe()
     assert suspension.probe_at == 0.0

@@ -110,7 +110,7 @@ async def test_no_reply_makes_the_port_raise(reply: bytes) -> None:
         options = EventBridgeOptions(endpoint_url=server.url, connect_timeout_secs=SECS, read_timeout_secs=SECS)
         async with EventBridge.open(options) as bus:
             answer = await bus.call(batch(TARGET, ENTRIES))
-            bus_status = await bus.look(TARGET)
+            bus_status = await bus.check(TARGET)
     assert isinstance(answer, Answered | CallFailed)
     assert bus_status in {"there", "gone", "denied", "unknown"}
     check_that_it_can_be_kept(answer)

@@ -162,7 +162,7 @@ async def test_a_secret_that_cannot_sign_a_request_is_the_destinations_fault(sec
         reply = await us.call(to(AccessKey(KEY, Secret(secret))))
         assert failed(reply) == ("Credentials", CREDENTIALS_MISSING, None)
         assert secret.strip() not in repr(reply)
-        assert await us.look(to(AccessKey(KEY, Secret(secret))).destination) == "unknown"
+        assert await us.check(to(AccessKey(KEY, Secret(secret))).destination) == "unknown"
         assert server.counts()["connections"] == 0
 
 

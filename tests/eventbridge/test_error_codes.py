@@ -28,7 +28,7 @@ from pushrail_stream.eventbridge.error_codes import (
     EntryResult,
     is_ours,
     judge,
-    judge_look,
+    judge_check,
 )
 
 Level = Literal["entry", "PutEvents", "AssumeRole", "Credentials"]
@@ -391,4 +391,4 @@ def test_whatever_the_reply_there_is_one_outcome_per_entry(
     ],
 )
 def test_only_describe_event_bus_tells_whether_a_bus_exists(failed: CallFailed | None, bus_status: str) -> None:
-    assert judge_look(failed) == bus_status
+    assert judge_check(failed) == bus_status

@@ -38,9 +38,9 @@ async def _through(url: str) -> None:
         EventBridge.open(EventBridgeOptions(endpoint_url=url)) as us,
     ):
         target = destination(AccessKey("AKIAMOTO000000000000", Secret("moto")))
-        assert await us.look(target) == "gone"
+        assert await us.check(target) == "gone"
         await events.create_event_bus(Name="pushrail-events")
-        assert await us.look(target) == "there"
+        assert await us.check(target) == "there"
         queue = (await sqs.create_queue(QueueName="arrived"))["QueueUrl"]
         arn = (await sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"]))["Attributes"]["QueueArn"]
         pattern = orjson.dumps({"source": ["pushrail.acme"], "resources": ["acct_1"]}).decode()

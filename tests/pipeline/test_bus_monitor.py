@@ -18,7 +18,7 @@ from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 
 def looks(world: World, name: str = "dst_acme") -> list[float]:
-    return [round(at, 2) for at, looked_at in world.bus.looks if looked_at == name]
+    return [round(at, 2) for at, looked_at in world.bus.checks if looked_at == name]
 
 
 async def busy(worker: Worker, until: float, first: int, every: float = 10.0) -> int:
@@ -168,7 +168,7 @@ async def test_a_document_that_changes_does_not_wait_for_all_those_that_have_jus
         await worker.at(6)
         assert worker.engine.stats().dispatcher.gone == 1
         await worker.at(30)
-        assert len(world.bus.looks) == 402, "and the others are asked about as before"
+        assert len(world.bus.checks) == 402, "and the others are asked about as before"
 
 
 @in_virtual_time
@@ -229,12 +229,12 @@ async def test_an_answer_about_the_bus_of_the_old_document_says_nothing_of_the_n
 ) -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = late
-    world.bus.look_secs = 5.0
+    world.bus.check_secs = 5.0
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
         world.directory.put(moved("another"))
-        world.bus.bus_status["dst_acme"], world.bus.look_secs = now, 0.0
+        world.bus.bus_status["dst_acme"], world.bus.check_secs = now, 0.0
         worker.feed(record(1))
         await worker.at(10)
         assert worker.engine.stats().dispatcher.gone == (now == "gone")
@@ -252,7 +252,7 @@ async def test_a_document_that_changes_while_its_bus_waits_to_be_asked_about_is_
         world.directory.put(dataclasses.replace(same[2], auth=AssumeRole("arn:aws:iam::123456789012:role/R", "x")))
         await worker.at(60)
         assert len(looks(world, "dst_s2")) == 1
-        assert len(world.bus.looks) == 3
+        assert len(world.bus.checks) == 3
 
 
 @in_virtual_time
@@ -287,7 +287,7 @@ async def test_one_accounts_buses_are_asked_about_25_a_second_and_others_meanwhi
         assert looks(world, "dst_far") == [0]
         assert world.bus.made("dst_far") == [(0.1, ["2000"])]
         await worker.at(200)
-        asked = sorted(at for at, name in world.bus.looks if name != "dst_far")
+        asked = sorted(at for at, name in world.bus.checks if name != "dst_far")
         assert len(asked) - len(looks(world, "dst_s1999")) == 1999, (
             "each of them once, although what waited too long came back from a retry topic"
         )
@@ -304,7 +304,7 @@ async def test_one_accounts_buses_are_asked_about_25_a_second_and_others_meanwhi
 async def test_a_missing_bus_is_not_even_sent_a_first_burst() -> None:
     world = World(destination(), destination("fine"))
     world.bus.bus_status["dst_acme"] = "gone"
-    world.bus.look_secs = 0.3
+    world.bus.check_secs = 0.3
     async with world.worker() as worker:
         worker.feed(*records(range(300)), record(300, "fine"))
         await worker.at(1)
@@ -332,7 +332,7 @@ async def test_a_new_owner_of_a_partition_sends_nothing_to_a_bus_that_is_missing
 @in_virtual_time
 async def test_only_the_first_batch_waits_for_the_answer() -> None:
     world = World(destination())
-    world.bus.look_secs = 0.7
+    world.bus.check_secs = 0.7
     async with world.worker() as worker:
         worker.feed(*records(range(20)))
         await worker.at(1)
@@ -347,7 +347,7 @@ async def test_only_the_first_batch_waits_for_the_answer() -> None:
 @in_virtual_time
 async def test_every_answer_except_missing_lets_the_first_batch_go(bus_status: BusStatus) -> None:
     world = World(destination())
-    world.bus.look_secs, world.bus.bus_status["dst_acme"] = 0.5, bus_status
+    world.bus.check_secs, world.bus.bus_status["dst_acme"] = 0.5, bus_status
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(5)
@@ -359,7 +359,7 @@ async def test_every_answer_except_missing_lets_the_first_batch_go(bus_status: B
 @in_virtual_time
 async def test_a_late_answer_lets_the_first_batch_go_two_seconds_after_the_look_was_sent(sign_in_secs: float) -> None:
     world = World(destination())
-    world.bus.sign_in_secs, world.bus.look_secs, world.bus.bus_status["dst_acme"] = sign_in_secs, 3.0, "gone"
+    world.bus.sign_in_secs, world.bus.check_secs, world.bus.bus_status["dst_acme"] = sign_in_secs, 3.0, "gone"
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
         await worker.at(sign_in_secs + 5)
@@ -396,7 +396,7 @@ async def test_deliveries_that_wait_for_an_answer_climb_no_tier() -> None:
 @in_virtual_time
 async def test_deliveries_that_wait_for_an_answer_leave_at_once_with_their_partition() -> None:
     world = World(destination())
-    world.bus.look_secs = HANGS
+    world.bus.check_secs = HANGS
     async with world.worker() as worker:
         worker.feed(*records(range(30)))
         await worker.at(1)
@@ -469,7 +469,7 @@ async def test_after_a_long_silence_the_next_batch_waits_again() -> None:
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(2000)
-        world.bus.look_secs, world.bus.bus_status["dst_acme"] = 0.3, "gone"
+        world.bus.check_secs, world.bus.bus_status["dst_acme"] = 0.3, "gone"
         worker.feed(*records(range(1, 11)))
         await worker.at(2001)
         assert world.bus.arrived["dst_acme"] == ["0"]
@@ -491,7 +491,7 @@ async def test_without_credentials_the_batch_finds_out_why_and_the_next_one_asks
         worker.feed(*records(range(3)))
         await worker.at(1)
         assert world.bus.made()
-        assert world.bus.looks == []
+        assert world.bus.checks == []
         world.bus.signs_in = True
         made = len(world.bus.made())
         await worker.at(20)
@@ -522,7 +522,7 @@ async def test_a_destination_that_is_deleted_while_its_look_waits_for_its_turn_i
         await worker.at(0.5)
         world.directory.remove("dst_s89")
         await worker.at(10)
-        assert len(world.bus.looks) == 89
+        assert len(world.bus.checks) == 89
         assert looks(world, "dst_s89") == []
         assert worker.commit() == {P0: 90}
 
@@ -553,7 +553,7 @@ async def test_a_bus_that_turns_out_to_be_missing_says_when_it_was_seen_and_whic
     async with world.worker() as worker:
         worker.feed(*records(range(5)))
         await worker.at(600)
-        world.bus.bus_status["dst_acme"], world.bus.look_secs = "gone", 0.5
+        world.bus.bus_status["dst_acme"], world.bus.check_secs = "gone", 0.5
         worker.feed(*records(range(5, 12)))
         await worker.at(600.3)
         worker.feed(*records(range(12, 22)))
@@ -585,7 +585,7 @@ async def test_deliveries_before_the_bus_was_last_seen_are_not_counted() -> None
     async with world.worker() as worker:
         worker.feed(*records(range(5)))
         await worker.at(600)
-        world.bus.look_secs, world.bus.latency = 0.5, lambda _batch: 1.0
+        world.bus.check_secs, world.bus.latency = 0.5, lambda _batch: 1.0
         worker.feed(*records(range(5, 15)))
         await worker.at(600.2)
         worker.feed(*records(range(15, 17)))

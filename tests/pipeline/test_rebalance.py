@@ -362,7 +362,7 @@ async def test_of_a_lost_partition_events_of_several_destinations_are_the_next_o
 @pytest.mark.parametrize("is_lost", [True, False])
 async def test_a_partition_that_leaves_with_open_records_leaves_no_reference_cycle(*, is_lost: bool) -> None:
     world = World(destination())
-    world.bus.look_secs = HANGS
+    world.bus.check_secs = HANGS
     async with world.worker() as worker:
         gc.collect()
         gc.disable()

@@ -64,8 +64,8 @@ class ScriptedBus:
         """Which of a destination's sessions, from 0, signed the call that returned last."""
         self.bus_status: dict[str, BusStatus] = {}
         """Whose bus is gone; there otherwise."""
-        self.looks: list[tuple[float, str]] = []
-        self.look_secs = 0.0
+        self.checks: list[tuple[float, str]] = []
+        self.check_secs = 0.0
         self.sign_in_secs = 0.0
         self.signs_in = True
         """Whether there are credentials to look with. Calls answer as they are told to all the same."""
@@ -123,10 +123,10 @@ class ScriptedBus:
         await _pass(self.sign_in_secs)
         return signs_in
 
-    async def look(self, destination: Destination) -> BusStatus:
-        self.looks.append((virtual_loop().elapsed, destination.id))
+    async def check(self, destination: Destination) -> BusStatus:
+        self.checks.append((virtual_loop().elapsed, destination.id))
         bus_status = self.bus_status.get(destination.id, "there")
-        await _pass(self.look_secs)
+        await _pass(self.check_secs)
         return bus_status
 
     def forget(self, destination_id: str) -> None:

@@ -25,19 +25,19 @@ ON_LOOK = Match(operation="DescribeEventBus")
 async def test_a_bus_is_there_until_it_is_deleted(base_credentials: tuple[str, str], auth: Auth) -> None:
     async with world(base_credentials) as (us, server):
         target = destination(auth)
-        assert await us.look(target) == "there"
+        assert await us.check(target) == "there"
         server.directory.buses.clear()
-        assert await us.look(target) == "gone"
+        assert await us.check(target) == "gone"
         assert isinstance(await us.call(to(auth)), Answered), "PutEvents does not tell"
         assert server.arrivals == []
         server.add_bus(BUS)
-        assert await us.look(target) == "there"
+        assert await us.check(target) == "there"
 
 
 async def test_a_key_that_may_not_ask_is_denied(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         server.add_key(KEY, SECRET, buses=[])
-        assert await us.look(destination(OWN_KEY)) == "denied"
+        assert await us.check(destination(OWN_KEY)) == "denied"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ async def test_what_is_no_answer_to_the_question_is_neither_there_nor_gone(
         if not is_there:
             server.directory.buses.clear()
         server.set_plan([Rule(effect, ON_LOOK)])
-        assert await us.look(destination(ASSUME)) == bus_status
+        assert await us.check(destination(ASSUME)) == bus_status
 
 
 @pytest.mark.parametrize("arn", ["arn:aws:events:us-east-1:123456789012:event-bus/default", None, [BUS]])
@@ -74,9 +74,9 @@ async def test_the_description_of_another_bus_says_nothing_of_this_one(arn: obje
         Recorder.serve(reply) as server,
         EventBridge.open(EventBridgeOptions(endpoint_url=server.url)) as us,
     ):
-        assert await us.look(destination(OWN_KEY)) == "unknown"
+        assert await us.check(destination(OWN_KEY)) == "unknown"
         server.reply = http("200 OK", json.dumps({"Arn": BUS}).encode())
-        assert await us.look(destination(OWN_KEY)) == "there"
+        assert await us.check(destination(OWN_KEY)) == "there"
 
 
 async def test_a_session_is_opened_ahead_of_the_question(base_credentials: tuple[str, str]) -> None:
@@ -84,7 +84,7 @@ async def test_a_session_is_opened_ahead_of_the_question(base_credentials: tuple
         assert await us.sign_in(destination(OWN_KEY))
         assert await us.sign_in(destination(ASSUME))
         assert server.counts()["assumeRole"] == 1
-        assert await us.look(destination(ASSUME)) == "there"
+        assert await us.check(destination(ASSUME)) == "there"
         assert server.counts()["assumeRole"] == 1
 
 
@@ -92,5 +92,5 @@ async def test_without_a_session_nobody_is_asked(base_credentials: tuple[str, st
     async with world(base_credentials) as (us, server):
         server.set_plan([Rule(CallError(403, "AccessDenied"), ON_ASSUME)])
         assert not await us.sign_in(destination(ASSUME))
-        assert await us.look(destination(ASSUME)) == "unknown"
+        assert await us.check(destination(ASSUME)) == "unknown"
         assert server.counts()["describeEventBus"] == 0

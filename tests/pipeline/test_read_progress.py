@@ -8,7 +8,7 @@ from pushrail_stream.core.offsets import Committable, OffsetTracker
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread, RecordsTrimmed, Signal
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.pipeline.reading import Reading, Readings
+from pushrail_stream.pipeline.read_progress import ReadPosition, ReadProgress
 from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from pushrail_stream.ports.pipeline import SkipOrder
@@ -22,7 +22,7 @@ class Reader:
 
     def __init__(self, committed: int | None = 10) -> None:
         self.told: list[Signal] = []
-        self.readings = Readings(lambda signal: self.told.append(signal))  # noqa: PLW0108 - append names it otherwise
+        self.readings = ReadProgress(lambda signal: self.told.append(signal))  # noqa: PLW0108 - append names it otherwise
         self.tracker = OffsetTracker(None if committed is None else Committable(committed, ""))
 
     def read(self, *offsets: int) -> None:
@@ -35,7 +35,7 @@ class Reader:
         self, position: int | None, first: int | None = 0, now: float = 0.0, *, is_wanted: bool = True, ahead: int = 0
     ) -> int | None:
         """The offset that can be committed afterwards."""
-        reading = Reading(position, first)
+        reading = ReadPosition(position, first)
         self.readings.note(P0, reading, self.tracker, now, is_wanted=is_wanted, ahead=ahead)
         released = self.tracker.committable()
         return None if released is None else released.offset
@@ -106,13 +106,13 @@ async def test_a_partition_shows_how_far_it_was_read_and_what_lies_behind_the_la
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
-        worker.event_consumer.have_read({P0: Reading(5, 0), P0._replace(number=99): Reading(1, 0)})
+        worker.event_consumer.note_positions({P0: ReadPosition(5, 0), P0._replace(number=99): ReadPosition(1, 0)})
         await worker.at(20)
         assert worker.commit() == {P0: 5}
         [view] = worker.event_consumer.partition_stats()
         assert (view.position, view.still_secs) == (5, 20.0)
         worker.feed(record(5))
-        worker.event_consumer.have_read({P0: Reading(6, 0)})
+        worker.event_consumer.note_positions({P0: ReadPosition(6, 0)})
         [view] = worker.event_consumer.partition_stats()
         assert (view.position, view.still_secs) == (6, 0.0)
 
@@ -154,7 +154,7 @@ class Watched:
         return None if self.end is None else self.end - (start or 0)
 
     def at(self, now: float) -> float:
-        self.unread.look(now)
+        self.unread.check(now)
         return self.unread.secs[P0]
 
 
@@ -232,8 +232,8 @@ async def test_a_batch_that_was_stepped_over_is_committed_past_once() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
         await worker.at(1)
-        worker.event_consumer.step_over(P0, 40)
-        worker.event_consumer.step_over(P0._replace(number=99), 7)
+        worker.engine.step_over(P0, 40)
+        worker.engine.step_over(P0._replace(number=99), 7)
         assert worker.event_consumer.flow_control().seeks == {P0: 40}
         assert worker.event_consumer.flow_control().seeks == {}
         assert worker.commit() == {P0: 40}

@@ -18,7 +18,7 @@ _SILENT_SECS: Final = 10.0
 Kafka removed them arrive within a second, since the client fetches no more than a moment's work ahead."""
 
 
-class Reading(NamedTuple):
+class ReadPosition(NamedTuple):
     """Where reading one partition stands, as Kafka's client says."""
 
     position: int | None
@@ -34,7 +34,7 @@ class _Last(NamedTuple):
 
 
 @final
-class Readings:
+class ReadProgress:
     """The last reading of each assigned partition. Nothing here costs anything per record."""
 
     def __init__(self, observe: Observer) -> None:
@@ -42,7 +42,14 @@ class Readings:
         self._last: dict[Partition, _Last] = {}
 
     def note(
-        self, partition: Partition, reading: Reading, tracker: OffsetTracker, now: float, *, is_wanted: bool, ahead: int
+        self,
+        partition: Partition,
+        reading: ReadPosition,
+        tracker: OffsetTracker,
+        now: float,
+        *,
+        is_wanted: bool,
+        ahead: int,
     ) -> None:
         """Learn where reading stands.
 
