@@ -1,8 +1,8 @@
-"""The catalog: the destinations there are now, while their documents come, change and go.
+"""The catalog: the present destinations, while their documents are added, changed and removed.
 
-A document that is wrong, or claims what is another customer's, or whose sealed secret does not open, changes nothing:
-the last good one stays in use. Of those that claim the same and of which none was there before, none is used. What has
-no good version stands without credentials: its events become dead letters, which can be replayed, and do not vanish.
+A document changes nothing if it is invalid, claims a value of another customer, or has a sealed secret that does not
+open: its last good version stays in use. Of new documents that claim the same, none is used. A document without a good
+version stands for a destination without credentials: its events become dead letters, which can be replayed.
 """
 
 from __future__ import annotations
@@ -14,64 +14,64 @@ from typing import Final, NamedTuple, final
 from pushrail_stream.blocking import map_in_daemon_threads
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.registry.directory import DocumentDestinations, is_usable
 from pushrail_stream.registry.documents import NO_CREDENTIALS, Parsed, stand_in
 from pushrail_stream.registry.errors import Caveat, Problem, Refusal
 from pushrail_stream.registry.rules import SEALED
-from pushrail_stream.registry.standing import Standing, is_usable
 from pushrail_stream.registry.uniqueness import UniquenessIndex, is_same
 from pushrail_stream.settings.eventbridge import AccessKey
 
-_OPENERS: Final = 16
-"""Threads that read documents with sealed secrets: what KMS has to open waits for an answer from afar."""
+_DECRYPTERS: Final = 16
+"""Threads that read documents with sealed secrets: those that KMS decrypts wait for an answer from afar."""
 
 _SEALED: Final = SEALED.encode()
 
 Parse = Callable[[str, bytes], Parsed | tuple[Problem, ...]]
-"""Name and content of a document to what it stands for, or to what is wrong with it."""
+"""From the name and content of a document to its destination, or to its problems."""
 Read = tuple[DocumentChange, Parsed | tuple[Problem, ...] | None]
-"""A change, and what its content was read as; None: the document is gone."""
+"""A change with its parsed content, or with its problems; None if the document is gone."""
 
 
 class CatalogChange(NamedTuple):
-    """What a change of documents came to."""
+    """The result of a change of documents."""
 
     put: tuple[str, ...]
-    """Ids of destinations that are new or changed."""
+    """Ids of new or changed destinations."""
     removed: tuple[str, ...]
     refusals: tuple[Refusal, ...]
     caveats: tuple[Caveat, ...]
 
 
 class _Taken(NamedTuple):
-    """Changes that are being taken in."""
+    """Changes that are being applied."""
 
     candidates: dict[str, Parsed]
-    """Documents that may be used if they clash with nothing."""
+    """Documents that may be used if they clash with no other."""
     gone: dict[str, Destination]
-    """By destination id: the destinations of documents that are gone."""
+    """By destination id: the destinations of removed documents."""
     freed: list[Destination]
-    """Destinations whose clashing documents have changed or gone."""
+    """Destinations whose clashing documents were changed or removed."""
     refusals: list[Refusal]
     caveats: list[Caveat]
 
 
 @final
 class Catalog:
-    """Implements `ports.Directory`. `take` may run in another thread: a lookup finds the old state or the new one."""
+    """Implements `ports.Directory`. `take` may run in another thread: lookups find the old state or the new one."""
 
     def __init__(self, parse: Parse) -> None:
         self._parse = parse
         self._good: dict[str, Destination] = {}
         self._refused: dict[str, Destination | None] = {}
-        """Documents that are wrong, with what stands for them as far as that can be read."""
+        """Invalid documents, each with its stand-in as far as one can be read."""
         self._clashing: dict[str, Parsed] = {}
         self._waiting: dict[str, DocumentChange] = {}
         self._bad: set[str] = set()
         self._claims = UniquenessIndex()
-        """Of the documents in use."""
+        """Claims of the documents in use."""
         self._disputed = UniquenessIndex()
-        """Of the clashing documents."""
-        self._standing = Standing()
+        """Claims of the clashing documents."""
+        self._destinations = DocumentDestinations()
 
     @property
     def bad(self) -> int:
@@ -80,46 +80,46 @@ class Catalog:
 
     @property
     def waiting(self) -> tuple[DocumentChange, ...]:
-        """Documents whose sealed secrets may open later, as they are now: to be applied again then."""
+        """Documents whose sealed secrets may open later: apply them again then."""
         return tuple(self._waiting.values())
 
     def route(self, vendor: str, customer_external_id: str) -> Sequence[Destination]:
         """All destinations of a customer, enabled or not, usable or refused, ordered by id."""
-        return self._standing.directory.route(vendor, customer_external_id)
+        return self._destinations.index.route(vendor, customer_external_id)
 
     def get(self, destination_id: str) -> Destination | None:
-        """The destination of this id, usable or refused; None when there is none (any more)."""
-        return self._standing.directory.get(destination_id)
+        """The destination of this id, usable or refused; None if there is none."""
+        return self._destinations.index.get(destination_id)
 
     def document_of(self, destination_id: str) -> str | None:
         """The name of this destination's document."""
-        return self._standing.directory.file_of(destination_id)
+        return self._destinations.index.document_of(destination_id)
 
     def is_refused(self, destination_id: str) -> bool:
-        """Whether the destination stands without credentials because its document is refused."""
+        """Whether the destination has no credentials because its document is refused."""
         destination = self.get(destination_id)
         return destination is not None and not is_usable(destination)
 
     def __iter__(self) -> Iterator[Destination]:
-        """Those in use, ordered by id."""
-        return iter(self._standing)
+        """The destinations in use, ordered by id."""
+        return iter(self._destinations)
 
     def __len__(self) -> int:
-        return self._standing.usable
+        return self._destinations.usable
 
     def apply(self, changes: Iterable[DocumentChange]) -> CatalogChange:
-        """Take changes in, all at once for those who read."""
+        """Apply changes, all at once for lookups."""
         return self.take(self.read(changes))
 
     def read(self, changes: Iterable[DocumentChange]) -> list[Read]:
-        """Read changes, which changes nothing yet. May take long: secrets are opened."""
+        """Parse changes without applying them. It may take long: secrets are decrypted."""
         changes = list(changes)
         sealed = [change for change in changes if is_sealed(change)]
-        opened = dict(zip(sealed, map_in_daemon_threads(self._read, sealed, _OPENERS), strict=True))
+        opened = dict(zip(sealed, map_in_daemon_threads(self._read, sealed, _DECRYPTERS), strict=True))
         return [(change, opened[change] if change in opened else self._read(change)) for change in changes]
 
     def take(self, changes: Iterable[Read]) -> CatalogChange:
-        """Take changes in. The cost grows only with the changes and the documents that clash with them."""
+        """Apply parsed changes. The cost grows only with the changes and the documents that clash with them."""
         taken = _Taken({}, {}, [], [], [])
         names: set[str] = set()
         for change, parsed in changes:
@@ -128,7 +128,7 @@ class Catalog:
         names |= self._decide(taken)
         for name in names:
             (self._bad.add if name in self._refused or name in self._clashing else self._bad.discard)(name)
-        put, removed = self._standing.change({name: self._stands_for(name) for name in names})
+        put, removed = self._destinations.change({name: self._destination_of(name) for name in names})
         return CatalogChange(put, removed, tuple(taken.refusals), tuple(taken.caveats))
 
     def _take_one(self, change: DocumentChange, parsed: Parsed | tuple[Problem, ...] | None, taken: _Taken) -> None:
@@ -152,7 +152,7 @@ class Catalog:
         if parsed.locked is not None:
             self._refused[name] = None
             taken.refusals.append(Refusal(name, *parsed.locked))
-            if self._opens(name, taken.candidates):
+            if self._has_secret(name, taken.candidates):
                 return
         taken.candidates[name] = parsed
         taken.caveats.extend(Caveat(name, *caveat) for caveat in parsed.caveats)
@@ -162,20 +162,20 @@ class Catalog:
             return self._parse(change.name, change.content)
         return (Problem("", change.problem),) if change.problem else None
 
-    def _opens(self, name: str, candidates: Mapping[str, Parsed]) -> bool:
-        """Whether there is a last good document of this name, with its secret."""
+    def _has_secret(self, name: str, candidates: Mapping[str, Parsed]) -> bool:
+        """Whether this document has a last good version, with its secret."""
         good = candidates[name].destination if name in candidates else self._good.get(name)
         return good is not None and not (isinstance(good.auth, AccessKey) and good.auth.secret is None)
 
     def _decide(self, taken: _Taken) -> set[str]:
-        """Use the documents that clash with nothing. Returns the names of earlier clashing ones decided on again."""
+        """Use the documents that clash with no other. Returns the earlier ones that were decided again."""
         again = self._related(taken)
         for name, parsed in again.items():
             del self._clashing[name]
             self._disputed.remove(name, parsed.destination)
         wanted = taken.candidates | again
-        # A document that was let in may have given up a claim of another one, so repeat until nothing changes.
-        while len(conflicts := self._let_in(wanted, taken.gone)) < len(wanted):
+        # A document that is used now may have released a claim of another one, so repeat until nothing changes.
+        while len(conflicts := self._use(wanted, taken.gone)) < len(wanted):
             wanted = {name: wanted[name] for name in conflicts}
         for name, parsed in wanted.items():
             self._clashing[name] = parsed
@@ -184,10 +184,7 @@ class Catalog:
         return set(again)
 
     def _related(self, taken: _Taken) -> dict[str, Parsed]:
-        """The clashing documents to decide on again, because others have changed or gone.
-
-        They share a claim with a changed document, or with one another.
-        """
+        """The clashing documents to decide again: they share a claim with a changed document, or with one another."""
         found: dict[str, Parsed] = {}
         sharing = [*taken.freed, *taken.gone.values()]
         for name, parsed in taken.candidates.items():
@@ -198,21 +195,21 @@ class Catalog:
                 sharing += [found[name].destination, *filter(None, [self._good.get(name)])]
         return found
 
-    def _let_in(self, wanted: Mapping[str, Parsed], gone: Mapping[str, Destination]) -> dict[str, Problem]:
-        """Use the documents that clash with nothing; the conflicts of the others."""
+    def _use(self, wanted: Mapping[str, Parsed], gone: Mapping[str, Destination]) -> dict[str, Problem]:
+        """Use the documents that clash with no other; return the conflicts of the rest."""
         conflicts: dict[str, Problem] = {}
         everything = UniquenessIndex()
         for name, parsed in wanted.items():
             everything.add(name, parsed.destination)
         origins = {name: self._origin(name, parsed, gone) for name, parsed in wanted.items()}
-        # Those that were there first, so that a newcomer finds what they claim now, not what they claimed.
+        # Earlier documents first, so that a new one meets their present claims and not their former ones.
         for name in sorted(wanted, key=lambda name: origins[name] is None):
             wants, origin = wanted[name].destination, origins[name]
             if (before := self._good.get(name)) is not None:
                 self._claims.remove(name, before)
             conflict = self._claims.conflict(name, wants)
             if conflict is None and (origin is None or not is_same(origin, wants)):
-                # What several want is nobody's; only who had it before the dispute keeps it.
+                # A value that several documents claim belongs to none, except to the one that had it before.
                 conflict = everything.conflict(name, wants)
             if conflict is None:
                 self._good[name] = wants
@@ -223,11 +220,11 @@ class Catalog:
         return conflicts
 
     def _origin(self, name: str, parsed: Parsed, gone: Mapping[str, Destination]) -> Destination | None:
-        """What a document has come of: its last good version, or the same destination's under another name."""
+        """The last good version of a document, or of the same destination under another name."""
         moved = gone.get(parsed.destination.id)
         return moved if moved is not None and is_same(moved, parsed.destination) else self._good.get(name)
 
-    def _stands_for(self, name: str) -> Destination | None:
+    def _destination_of(self, name: str) -> Destination | None:
         """The destination of a document: in use, or without credentials because the document is refused."""
         if (good := self._good.get(name)) is not None:
             return good
@@ -243,5 +240,5 @@ class Catalog:
 
 
 def is_sealed(change: DocumentChange) -> bool:
-    """Whether the document holds what has to be opened."""
+    """Whether the document holds a sealed secret."""
     return change.content is not None and _SEALED in change.content

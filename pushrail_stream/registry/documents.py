@@ -21,21 +21,21 @@ from pushrail_stream.settings.values import partition_of
 
 MASK: Final = "***"
 NO_CREDENTIALS: Final = AccessKey("", None)
-"""What a destination has whose document is refused: no call is made."""
+"""The credentials of a destination whose document is refused: no call is made."""
 _NO_BUS: Final = "arn:aws:events:us-east-1:000000000000:event-bus/unknown"
 Unseal = Callable[[str, Place], Secret]
-"""A token and its place to the secret; raises `keyring.SealBroken` or `ports.KeyUnavailable`."""
+"""From a token and its place to the secret; raises `keyring.SealBroken` or `ports.KeyUnavailable`."""
 
 
 class Parsed(NamedTuple):
-    """What a document stands for, and what to know about it."""
+    """The destination of a document, with its caveats."""
 
     destination: Destination
     caveats: tuple[Problem, ...] = ()
     locked: Problem | None = None
-    """Why its sealed secret could not be opened: nothing is sent."""
+    """Why its sealed secret does not open: nothing is sent."""
     may_open_later: bool = False
-    """Whether that is for want of the key alone."""
+    """Whether only the key is missing."""
 
 
 class _Part(BaseModel):
@@ -63,7 +63,7 @@ class _Limits(_Part):
 
 
 _PARTS: Final[Mapping[str, type[_Part]]] = {"ASSUME_ROLE": _AssumeRole, "ACCESS_KEY": _AccessKey, "limits": _Limits}
-"""The parts of a document, by how pydantic's paths name them."""
+"""The parts of a document, by their names in pydantic's paths."""
 
 
 class _Document(_Part):
@@ -82,7 +82,7 @@ class _Document(_Part):
 
 
 class _Known(_Part):
-    """What may be known of a document that is refused."""
+    """The fields of a refused document that its stand-in needs."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -97,10 +97,10 @@ class _Known(_Part):
 def parse_document(
     content: bytes, *, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal = unseal_without_keyring
 ) -> Parsed | tuple[Problem, ...]:
-    """The destination a document stands for, or everything that is wrong with it. Raises nothing.
+    """The destination of a document, or all its problems. Raises nothing.
 
-    A secret named by ``env:NAME`` is taken from ``environ``, a sealed one opened; when it cannot be had the destination
-    stands without it.
+    A secret named by ``env:NAME`` comes from ``environ``, and a sealed one is decrypted. If that fails, the destination
+    has no secret.
     """
     value = read_json(content)
     if isinstance(value, Problem):
@@ -115,7 +115,7 @@ def parse_document(
 
 
 def stand_in(content: bytes) -> Destination | None:
-    """What stands, without credentials, for a document that is refused; None when it does not say whose it is."""
+    """The stand-in of a refused document, without credentials; None if the document does not tell its customer."""
     value = read_json(content)
     fields = value if isinstance(value, dict) else {}
     try:
@@ -140,7 +140,7 @@ def stand_in(content: bytes) -> Destination | None:
 
 
 def to_document(destination: Destination) -> dict[str, Any]:
-    """The document of a destination, every default spelt out and the secret masked: for output, not for storage."""
+    """The document of a destination with every default and a masked secret: for output, not for storage."""
     match auth_of(destination):
         case AssumeRole(role_arn, external_id):
             auth: dict[str, str | None] = {"mode": "ASSUME_ROLE", "roleArn": role_arn, "externalId": external_id}
@@ -181,7 +181,7 @@ def _problem(error: Mapping[str, Any]) -> Problem:
 
 
 def _disagreement(document: _Document) -> Problem | None:
-    """Fields that are right each by itself and wrong together."""
+    """Fields that are valid alone and contradict each other."""
     _, partition, _, region, *_ = document.bus_arn.split(":")
     if document.region != region:
         return Problem("region", f"is {document.region}, but the bus is in {region} (busArn)")
@@ -211,32 +211,32 @@ def _build(document: _Document, environ: Mapping[str, str], default_max_in_fligh
             max_in_flight=document.limits.max_in_flight or default_max_in_flight,
         ),
     )
-    return Parsed(destination, found.caveats, found.locked, found.may_open_later)
+    return Parsed(destination, *found[1:])
 
 
-class _Found(NamedTuple):
+class _Credentials(NamedTuple):
     auth: Auth
     caveats: tuple[Problem, ...] = ()
     locked: Problem | None = None
     may_open_later: bool = False
 
 
-def _auth(part: _AssumeRole | _AccessKey, place: Place, environ: Mapping[str, str], unseal: Unseal) -> _Found:
+def _auth(part: _AssumeRole | _AccessKey, place: Place, environ: Mapping[str, str], unseal: Unseal) -> _Credentials:
     match part:
         case _AssumeRole():
-            return _Found(AssumeRole(part.role_arn, part.external_id))
+            return _Credentials(AssumeRole(part.role_arn, part.external_id))
         case _AccessKey(access_key_id=key_id, secret_access_key=reference) if rules.is_sealed(reference):
             try:
-                return _Found(AccessKey(key_id, unseal(reference, place)))
+                return _Credentials(AccessKey(key_id, unseal(reference, place)))
             except SealBroken as error:
-                return _Found(AccessKey(key_id, None), locked=Problem(SECRET_FIELD, str(error)))
+                return _Credentials(AccessKey(key_id, None), locked=Problem(SECRET_FIELD, str(error)))
             except KeyUnavailable as error:
                 waiting = AccessKey(key_id, None, is_waiting=True)
-                return _Found(waiting, locked=Problem(SECRET_FIELD, str(error)), may_open_later=True)
+                return _Credentials(waiting, locked=Problem(SECRET_FIELD, str(error)), may_open_later=True)
         case _AccessKey():
             variable = part.secret_access_key.removeprefix("env:")
             secret = environ.get(variable, "").strip()
             if secret:
-                return _Found(AccessKey(part.access_key_id, Secret(secret)))
+                return _Credentials(AccessKey(part.access_key_id, Secret(secret)))
             problem = Problem(SECRET_FIELD, f"environment variable {variable} is not set: nothing is sent")
-            return _Found(AccessKey(part.access_key_id, None), (problem,))
+            return _Credentials(AccessKey(part.access_key_id, None), (problem,))

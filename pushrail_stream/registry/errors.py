@@ -1,4 +1,4 @@
-"""What there is to say about documents, as values."""
+"""Problems of documents, as values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Problem(NamedTuple):
-    """One thing wrong with a document: dotted field (empty for the whole) and a sentence without values."""
+    """A problem of a document: its dotted field (empty for the whole document) and a sentence without values."""
 
     field: str
     problem: str
@@ -18,7 +18,7 @@ class Refusal(NamedTuple):
     file: str
     """Path as it was found."""
     field: str
-    """Dotted field (``auth.roleArn``); empty when the document as a whole is meant."""
+    """Dotted field (``auth.roleArn``); empty for the whole document."""
     problem: str
 
     def __str__(self) -> str:

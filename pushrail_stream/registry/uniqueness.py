@@ -13,7 +13,7 @@ from pushrail_stream.registry.errors import Problem
 from pushrail_stream.settings.eventbridge import AssumeRole
 
 _Key = tuple[str, ...]
-"""Kind of the claim, and what is claimed."""
+"""The kind of a claim, and the claimed value."""
 
 
 class _Claimant(NamedTuple):
@@ -23,19 +23,19 @@ class _Claimant(NamedTuple):
 
 @final
 class UniquenessIndex:
-    """Ids, roles and external IDs of documents. A question takes no longer the more documents there are."""
+    """The ids, roles and external IDs that documents claim. A lookup costs the same for any number of documents."""
 
     def __init__(self) -> None:
         self._claimants: dict[_Key, dict[str, _Claimant]] = {}
 
     def add(self, document: str, destination: Destination) -> None:
-        """The document claims what it names."""
+        """Claim all that the document names."""
         claimant = _claimant(destination)
         for key in _keys(destination):
             self._claimants.setdefault(key, {})[document] = claimant
 
     def remove(self, document: str, destination: Destination) -> None:
-        """The document claims nothing any more."""
+        """Release all that the document claimed."""
         for key in _keys(destination):
             claimants = self._claimants.get(key, {})
             claimants.pop(document, None)
@@ -43,11 +43,11 @@ class UniquenessIndex:
                 self._claimants.pop(key, None)
 
     def claimants(self, destination: Destination) -> set[str]:
-        """The documents that claim something that this destination names."""
+        """The documents that share a claim with this destination."""
         return {document for key in _keys(destination) for document in self._claimants.get(key, ())}
 
     def conflict(self, document: str, destination: Destination) -> Problem | None:
-        """Why a document cannot be used beside the others that claim; None when it can."""
+        """Why the document cannot be used beside the others; None if it can."""
         own = _claimant(destination)
         for key in _keys(destination):
             for other, claimant in self._claimants.get(key, {}).items():
@@ -57,7 +57,7 @@ class UniquenessIndex:
 
 
 def is_same(one: Destination, other: Destination) -> bool:
-    """Whether two documents claim the same for the same customer: one has come of the other."""
+    """Whether two documents claim the same for the same customer, so that one is a version of the other."""
     return _claimant(one) == _claimant(other) and list(_keys(one)) == list(_keys(other))
 
 

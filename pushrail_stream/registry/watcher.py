@@ -1,7 +1,7 @@
-"""The live registry: a catalog that keeps up with where its documents come from.
+"""The watcher of the registry: it applies changes of documents to the catalog.
 
-What opens sealed secrets may be far away and silent (KMS): documents that hold one are opened beside the others, which
-never wait for it. Changes of one document are taken in in their order.
+Decrypting a sealed secret may take long, because KMS is remote: documents that hold one are read beside the others,
+which never wait for them. Changes of one document are applied in their order.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.registry.catalog import Catalog, CatalogChange, is_sealed
 
 _RETRY_SECS: Final = 5.0
-"""Until what could not be read is read again, and what could not be opened is tried again."""
+"""Time until the source is read again after a failure, and until secrets that did not open are tried again."""
 
 
 @final
 class RegistryWatcher:
-    """Reads everything there is, then follows what changes."""
+    """Loads every document, then follows their changes. Implements `ports.DirectoryUpdater`."""
 
     def __init__(self, catalog: Catalog, documents: DocumentSource) -> None:
         self._catalog = catalog
         self._documents = documents
-        self._taking = asyncio.Lock()
-        self._to_open: list[DocumentChange] = []
-        self._opening: frozenset[str] = frozenset()
-        """Names of documents that are being opened."""
+        self._lock = asyncio.Lock()
+        self._sealed: list[DocumentChange] = []
+        self._decrypting: frozenset[str] = frozenset()
+        """Names of documents whose secrets are being decrypted."""
         self._woken = asyncio.Event()
 
     async def load(self, observe: Observer) -> None:
         """Return when every document there is has been read; raises `OperatorError` when that cannot be."""
         # Reading ten thousand documents takes seconds: not on the event loop.
-        self._tell(observe, await in_daemon_thread(self._catalog.apply, await self._documents.changes()))
+        self._report(observe, await in_daemon_thread(self._catalog.apply, await self._documents.changes()))
 
     async def follow(self, observe: Observer) -> None:
-        """Follow changes until cancelled. What cannot be read changes nothing and is told of."""
+        """Follow changes until cancelled. A source that cannot be read changes nothing and is reported."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(observe))
-            tasks.create_task(self._open(observe))
+            tasks.create_task(self._decrypt(observe))
 
     async def _follow(self, observe: Observer) -> None:
         while True:
@@ -56,41 +56,41 @@ class RegistryWatcher:
                 observe(RegistryTrouble(str(error)))
                 await asyncio.sleep(_RETRY_SECS)
                 continue
-            async with self._taking:
-                # What comes behind a change that has to be opened waits for its turn.
-                late = {change.name for change in self._to_open} | self._opening
+            async with self._lock:
+                # Later changes of a document whose secret is being decrypted wait for their turn.
+                late = {change.name for change in self._sealed} | self._decrypting
                 late |= {change.name for change in changes if is_sealed(change)}
-                if to_open := [change for change in changes if change.name in late]:
-                    self._to_open += to_open
+                if sealed := [change for change in changes if change.name in late]:
+                    self._sealed += sealed
                     self._woken.set()
                 if at_once := [change for change in changes if change.name not in late]:
-                    self._tell(observe, await in_daemon_thread(self._catalog.apply, at_once))
+                    self._report(observe, await in_daemon_thread(self._catalog.apply, at_once))
 
-    async def _open(self, observe: Observer) -> None:
-        """Open what comes sealed, and try again what wants only for a key, which may come by itself."""
+    async def _decrypt(self, observe: Observer) -> None:
+        """Decrypt sealed documents, and try those again whose key may still appear."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_RETRY_SECS):
                     await self._woken.wait()
             self._woken.clear()
-            async with self._taking:
-                new, self._to_open = self._to_open, []
+            async with self._lock:
+                new, self._sealed = self._sealed, []
                 names = {change.name for change in new}
                 again = [change for change in self._catalog.waiting if change.name not in names]
-                self._opening = frozenset(names | {change.name for change in again})
-            if not self._opening:
+                self._decrypting = frozenset(names | {change.name for change in again})
+            if not self._decrypting:
                 continue
             read = await in_daemon_thread(self._catalog.read, [*again, *new])
-            async with self._taking:
+            async with self._lock:
                 change = await in_daemon_thread(self._catalog.take, read)
-                self._opening = frozenset()
-                # That they do not open has been told of those that are tried again.
+                self._decrypting = frozenset()
+                # The refusals of documents that are tried again were reported before.
                 still = {document.name for document in self._catalog.waiting} - names
                 change = change._replace(refusals=tuple(r for r in change.refusals if r.file not in still))
                 if new or change.put or change.refusals:
-                    self._tell(observe, change)
+                    self._report(observe, change)
 
-    def _tell(self, observe: Observer, change: CatalogChange) -> None:
+    def _report(self, observe: Observer, change: CatalogChange) -> None:
         for refusal in change.refusals:
             observe(DocumentRefused(*refusal))
         for caveat in change.caveats:
