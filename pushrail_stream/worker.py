@@ -23,7 +23,7 @@ from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.core.skips import find_skip
 from pushrail_stream.errors import without_group
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, retries_consumer
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.lag import Watermarks
@@ -147,7 +147,7 @@ class _Clients(NamedTuple):
 
 async def _open_clients(settings: Settings, kafka: KafkaSettings, log: Logger, stack: AsyncExitStack) -> _Clients:
     return _Clients(
-        await stack.enter_async_context(EventBridge.open(eventbridge_options(settings))),
+        await stack.enter_async_context(EventBridge.open(settings.eventbridge, settings.sts)),
         await stack.enter_async_context(KafkaPublisher.open(kafka)),
         await stack.enter_async_context(_attempts_log(kafka, settings.topics.attempts, log)),
         Watermarks(kafka),
@@ -309,19 +309,6 @@ def drain_secs(settings: Settings) -> float:
     """How long a revoke or a stop waits for what is in flight: as long as one call can take, and a margin."""
     eventbridge = settings.eventbridge
     return eventbridge.connect_timeout_secs + eventbridge.read_timeout_secs + _DRAIN_MARGIN_SECS
-
-
-def eventbridge_options(settings: Settings) -> EventBridgeOptions:
-    """How to reach AWS, from the settings."""
-    return EventBridgeOptions(
-        endpoint_url=settings.eventbridge.endpoint_url,
-        connect_timeout_secs=settings.eventbridge.connect_timeout_secs,
-        read_timeout_secs=settings.eventbridge.read_timeout_secs,
-        sts_endpoint_url=settings.sts.endpoint_url,
-        sts_region=settings.sts.region,
-        sts_session_policy=settings.sts.session_policy,
-        sts_max_calls_per_second=settings.sts.max_calls_per_second,
-    )
 
 
 def policy_of(settings: Settings) -> Policy:

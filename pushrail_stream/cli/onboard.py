@@ -20,6 +20,7 @@ from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.documents import document_parser, load_registry
 from pushrail_stream.errors import UsageError
 from pushrail_stream.eventbridge.bus import known_regions
+from pushrail_stream.eventbridge.http import Timeouts
 from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
 from pushrail_stream.operations.documents import new_name, write_document
 from pushrail_stream.operations.onboarding import ROLE, Onboarding, new_external_id
@@ -119,7 +120,7 @@ def onboard(
 def _ask_sts(settings: Settings, partition: str) -> str | None:
     sts = settings.sts
     try:
-        own = asyncio.run(own_account(region=sts.region, endpoint_url=sts.endpoint_url, timeout_secs=_STS_SECS))
+        own = asyncio.run(own_account(sts, Timeouts(_STS_SECS, _STS_SECS)))
     except UnknownIdentity as error:
         problem = f"is not known ({error})"
     else:

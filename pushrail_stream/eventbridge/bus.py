@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-import aiohttp
 import botocore.session
-from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession, get_session
-from botocore import UNSIGNED
 from botocore.exceptions import EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError
 
 from pushrail_stream.core.batch import Batch, CallLimits
@@ -32,15 +27,14 @@ from pushrail_stream.eventbridge.error_codes import (
     is_ours,
     judge_check,
 )
+from pushrail_stream.eventbridge.http import StockClients, Timeouts
 from pushrail_stream.eventbridge.sign_in import SignInService
 from pushrail_stream.eventbridge.signing import DESCRIBE_EVENT_BUS, Keys, Signer, SigV4Clock
 from pushrail_stream.eventbridge.single_flight import SingleFlight
-from pushrail_stream.eventbridge.sts import SESSION_SECS, StsOptions
+from pushrail_stream.eventbridge.sts import SESSION_SECS
 from pushrail_stream.ports.pipeline import SignIns
 from pushrail_stream.settings.eventbridge import AssumeRole, auth_of
-
-_PRODUCT: Final = "pushrail-stream"
-"""Our name in the User-Agent, for whoever reads the customer's CloudTrail."""
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 
 _OF_A_REGION: Final = (EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError)
 """botocore's exceptions for a region without a known endpoint. The region's name comes from a document."""
@@ -49,59 +43,12 @@ _IDLE_SECS: Final = SESSION_SECS
 """What is kept for a destination (4 KB with a session) is dropped when unused for as long: its session is over then."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventBridgeOptions:
-    """How to reach AWS. Endpoints are the operator's (sandbox, VPC endpoint), never a customer's."""
-
-    endpoint_url: str | None = None
-    """Takes every region's calls, ``{region}`` in it stands for the region; None: the region's own endpoint."""
-    connect_timeout_secs: float = 3
-    read_timeout_secs: float = 5
-    sts_endpoint_url: str | None = None
-    """None: the regional endpoint of ``sts_region``."""
-    sts_region: str = "us-east-1"
-    sts_session_policy: bool = True
-    """Whether a role's sessions are confined to putting events on the one bus."""
-    sts_max_calls_per_second: float = 100
-    """STS allows an account 600 a second, in each region and for all its callers."""
-
-    def endpoint_of(self, region: str) -> str | None:
-        """Where the operator wants this region's buses to be called."""
-        return self.endpoint_url and self.endpoint_url.replace("{region}", region)
-
-    def sts(self, user_agent: str) -> StsOptions:
-        """How to reach STS."""
-        return StsOptions(
-            region=self.sts_region,
-            endpoint_url=self.sts_endpoint_url,
-            connect_timeout_secs=self.connect_timeout_secs,
-            read_timeout_secs=self.read_timeout_secs,
-            user_agent=user_agent,
-        )
-
-
 class Endpoints:
     """One endpoint of EventBridge for each region, opened when it is first needed."""
 
-    def __init__(self, options: EventBridgeOptions, session: AioSession, stack: AsyncExitStack) -> None:
-        self._options = options
-        self._session = session
-        self._stack = stack
-        self.user_agent = f"{session.user_agent()} {_PRODUCT}"
-        self._config = AioConfig(
-            connect_timeout=options.connect_timeout_secs,
-            read_timeout=options.read_timeout_secs,
-            # Unsigned, so that no client looks for credentials: none of the process's may sign a customer's call.
-            signature_version=UNSIGNED,
-            # No limit of connections: lanes bound the calls, and a bus that hangs must not use up its neighbours'.
-            max_pool_connections=0,
-            user_agent_extra=_PRODUCT,
-        )
-        # An end to the whole call beside stock's two: a reply that drips in never trips the read time-out.
-        total_secs = options.connect_timeout_secs + options.read_timeout_secs
-        self._timeout = aiohttp.ClientTimeout(
-            total=total_secs, sock_connect=options.connect_timeout_secs, sock_read=options.read_timeout_secs
-        )
+    def __init__(self, settings: EventBridgeSettings, clients: StockClients) -> None:
+        self._url = settings.endpoint_url
+        self._clients = clients
         self.known: dict[str, Endpoint] = {}
         """Those that are open, by region."""
         self._openings: dict[str, SingleFlight[Endpoint | CallFailed]] = {}
@@ -114,12 +61,10 @@ class Endpoints:
     async def _connect(self, region: str) -> Endpoint | CallFailed:
         if region in self.known:
             return self.known[region]
-        url = self._options.endpoint_of(region)
+        url = self._url and self._url.replace("{region}", region)
         try:
-            client = await self._stack.enter_async_context(
-                self._session.create_client("events", region_name=region, endpoint_url=url, config=self._config)
-            )
-            endpoint = self.known[region] = await Endpoint.of(client, user_agent=self.user_agent, timeout=self._timeout)
+            client = await self._clients.open("events", region, url)
+            endpoint = self.known[region] = await Endpoint.of(client, self._clients)
         except _OF_A_REGION as error:
             return CallFailed("PutEvents", type(error).__name__, safe_message(f"no endpoint for {region}: {error}"))
         except Exception as error:  # noqa: BLE001 - settings, environment and files make botocore raise almost anything
@@ -154,18 +99,16 @@ class EventBridge:
     """PutEvents for any number of destinations; implements ``ports.Bus``. Made by ``EventBridge.open``."""
 
     def __init__(
-        self, options: EventBridgeOptions, session: AioSession, stack: AsyncExitStack, now: Callable[[], datetime]
+        self,
+        settings: EventBridgeSettings,
+        sts: StsSettings,
+        stack: AsyncExitStack,
+        now: Callable[[], datetime],
     ) -> None:
+        clients = StockClients(stack, Timeouts(settings.connect_timeout_secs, settings.read_timeout_secs))
         self._stamps = SigV4Clock(now)
-        self._endpoints = Endpoints(options, session, stack)
-        self._sign_in = SignInService(
-            options.sts(self._endpoints.user_agent),
-            session,
-            stack,
-            narrow=options.sts_session_policy,
-            now=now,
-            max_calls_per_second=options.sts_max_calls_per_second,
-        )
+        self._endpoints = Endpoints(settings, clients)
+        self._sign_in = SignInService(sts, clients, now)
         self._region_limits = RegionLimits()
         self._accesses: dict[str, _Access] = {}
         self._swept_at = 0.0
@@ -173,11 +116,11 @@ class EventBridge:
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, options: EventBridgeOptions, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        cls, settings: EventBridgeSettings, sts: StsSettings, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> AsyncIterator[EventBridge]:
         """Ready to put until the block ends; regions and credentials are opened when first needed. ``now``: in UTC."""
         async with AsyncExitStack() as stack:
-            yield cls(options, get_session(), stack, now)
+            yield cls(settings, sts, stack, now)
 
     def limits(self, destination: Destination) -> CallLimits:
         """The limits of PutEvents in the destination's region."""

@@ -110,7 +110,7 @@ class RoleKeys:
         self._sts = sts
         self._auth = auth
         self._name = session_name(destination.id)
-        self._policy = session_policy(destination.bus) if sts.narrow else None
+        self._policy = session_policy(destination.bus) if sts.has_session_policy else None
         self._sign_in = SingleFlight[Keys | CallFailed]()
         self._keys: Keys | None = None
         self._failure: CallFailed | None = None

@@ -20,7 +20,6 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, final
 from urllib.parse import quote, urlsplit
 
-import aiohttp
 import orjson
 from botocore.auth import _host_from_url  # type: ignore[attr-defined]
 
@@ -34,7 +33,7 @@ from pushrail_stream.eventbridge.error_codes import (
     EntryResult,
     Operation,
 )
-from pushrail_stream.eventbridge.http import Http, HttpReply
+from pushrail_stream.eventbridge.http import Http, HttpReply, StockClients
 from pushrail_stream.eventbridge.signing import Signer, SigV4Time
 from pushrail_stream.settings.eventbridge import MAX_ENTRIES
 
@@ -56,12 +55,12 @@ class Endpoint:
         self.refusals = ProxyRefusals()
 
     @classmethod
-    async def of(cls, client: AioBaseClient, *, user_agent: str, timeout: aiohttp.ClientTimeout) -> Endpoint:
+    async def of(cls, client: AioBaseClient, clients: StockClients) -> Endpoint:
         """The endpoint a stock ``events`` client would call, on the HTTP session it would use."""
         url: str = client.meta.endpoint_url
         if not urlsplit(url).path:
             url += "/"
-        return cls(client, await Http.of(client, url, timeout), user_agent=user_agent)
+        return cls(client, await Http.of(client, url, clients.timeouts), user_agent=clients.user_agent)
 
     async def put_events(self, entries: list[Entry], signer: Signer, stamp: SigV4Time) -> CallReply:
         """One PutEvents call; it raises for nothing that AWS or the network does."""

@@ -13,9 +13,13 @@ from __future__ import annotations
 import io
 import zlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, final
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, final
 
 import aiohttp
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+from botocore import UNSIGNED
 from botocore.exceptions import BotoCoreError
 
 from pushrail_stream.core.text import safe_message
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
 
 
+_PRODUCT: Final = "pushrail-stream"
+"""Our name in the User-Agent, for a customer who reads CloudTrail."""
 MAX_REPLY_BYTES: Final = 4 << 20
 """Bytes of a reply that are read, and as many that are decompressed. AWS's replies stay below 16 KiB, except that a
 refusal may quote the request: up to 1 MiB, in which every quotation mark is escaped twice."""
@@ -56,6 +62,47 @@ class HttpReply(NamedTuple):
         return {"headers": headers, "status_code": self.status, "body": self.content}
 
 
+class Timeouts(NamedTuple):
+    """The longest waits of one call, in seconds."""
+
+    connect_secs: float
+    read_secs: float
+    """Between two parts of a reply."""
+
+    @property
+    def total_secs(self) -> float:
+        """The longest that one call may take. A reply that drips in never exceeds the read time-out."""
+        return self.connect_secs + self.read_secs
+
+
+@final
+class StockClients:
+    """Opens AWS's stock clients, whose connections we use. They stay open as long as ``stack``."""
+
+    def __init__(self, stack: AsyncExitStack, timeouts: Timeouts) -> None:
+        self._stack = stack
+        self._session = get_session()
+        # The global endpoint's sessions are not valid in regions that an account has to enable.
+        self._session.set_config_variable("sts_regional_endpoints", "regional")
+        self.timeouts = timeouts
+        self.user_agent = f"{self._session.user_agent()} {_PRODUCT}"
+        self._config = AioConfig(
+            connect_timeout=timeouts.connect_secs,
+            read_timeout=timeouts.read_secs,
+            # Unsigned, so that no client looks for credentials: none of the process's may sign a customer's call.
+            signature_version=UNSIGNED,
+            # No limit of connections: our callers have one, and a peer that hangs must not use up the others. share.
+            max_pool_connections=0,
+            user_agent_extra=_PRODUCT,
+        )
+
+    async def open(self, service: Literal["events", "sts"], region: str, endpoint_url: str | None) -> AioBaseClient:
+        """A client of this service. No call is made. ``endpoint_url`` None: AWS's own endpoint of the region."""
+        return await self._stack.enter_async_context(
+            self._session.create_client(service, region_name=region, endpoint_url=endpoint_url, config=self._config)
+        )
+
+
 @final
 class Http:
     """The connections a stock client would use. It lives as long as that client."""
@@ -68,15 +115,17 @@ class Http:
         session: aiohttp.ClientSession,
         *,
         proxy: tuple[str | None, dict[str, str]],
-        timeout: aiohttp.ClientTimeout,
+        timeouts: Timeouts,
     ) -> None:
         self.url = url
         self._session = session
         self._proxy, self._proxy_headers = proxy
-        self._timeout = timeout
+        self._timeout = aiohttp.ClientTimeout(
+            total=timeouts.total_secs, sock_connect=timeouts.connect_secs, sock_read=timeouts.read_secs
+        )
 
     @classmethod
-    async def of(cls, client: AioBaseClient, url: str, timeout: aiohttp.ClientTimeout) -> Http:
+    async def of(cls, client: AioBaseClient, url: str, timeouts: Timeouts) -> Http:
         """For requests to ``url``, the client's endpoint."""
         stock: Any = client._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001 - see above
         proxies = stock._proxy_config  # noqa: SLF001 - see above
@@ -84,7 +133,7 @@ class Http:
         session = await stock._get_session(proxy_url)  # noqa: SLF001 - see above
         session._cookie_jar = aiohttp.DummyCookieJar()  # noqa: SLF001 - see above
         _reuse_only_silent(session.connector)
-        return cls(url, session, proxy=(proxy_url, proxies.proxy_headers_for(url)), timeout=timeout)
+        return cls(url, session, proxy=(proxy_url, proxies.proxy_headers_for(url)), timeouts=timeouts)
 
     async def post(self, operation: Operation, headers: dict[str, str], body: bytes) -> HttpReply | CallFailed:
         """The reply, whatever its status; a `CallFailed` when no readable one came."""

@@ -20,14 +20,15 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple, final
 
 import botocore.session
-from aiobotocore.session import get_session
 from botocore.credentials import Credentials
 from botocore.exceptions import ProxyConnectionError
 
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_MISSING, CallFailed
+from pushrail_stream.eventbridge.http import StockClients, Timeouts
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
-from pushrail_stream.eventbridge.sts import StsEndpoint, StsOptions
+from pushrail_stream.eventbridge.sts import StsEndpoint
+from pushrail_stream.settings.model import StsSettings
 
 _KEPT_SECS: Final = 30.0
 """Seconds for which keys are used before the chain is read again. It renews its own keys minutes before their end."""
@@ -185,21 +186,13 @@ class OwnAccount(NamedTuple):
     """As ARNs name it (``aws``, ``aws-cn``, ...). No role of another partition can be assumed."""
 
 
-async def own_account(*, region: str, endpoint_url: str | None, timeout_secs: float) -> OwnAccount:
+async def own_account(settings: StsSettings, timeouts: Timeouts) -> OwnAccount:
     """The account of the process's standard credentials; raises `UnknownIdentity`."""
-    session = get_session()
-    options = StsOptions(
-        region=region,
-        endpoint_url=endpoint_url,
-        connect_timeout_secs=timeout_secs,
-        read_timeout_secs=timeout_secs,
-        user_agent=session.user_agent(),
-    )
     keys = await OwnKeys(lambda: datetime.now(UTC), PATIENCE_SECS).keys()
     if isinstance(keys, CallFailed):
         raise UnknownIdentity(keys.message)
     async with AsyncExitStack() as stack:
-        sts = await StsEndpoint.open(options, session, stack)
+        sts = await StsEndpoint.open(settings, StockClients(stack, timeouts))
         identity = sts if isinstance(sts, CallFailed) else await sts.whose(keys)
         if isinstance(identity, CallFailed):
             raise UnknownIdentity(f"{identity.code}: {identity.message}")

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import final
-
-from aiobotocore.session import AioSession
 
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.text import safe_message
@@ -18,37 +15,29 @@ from pushrail_stream.eventbridge.error_codes import (
     CallFailed,
     is_ours,
 )
-from pushrail_stream.eventbridge.http import network_failure
+from pushrail_stream.eventbridge.http import StockClients, network_failure
 from pushrail_stream.eventbridge.own_identity import DeniedRoles, OwnKeys
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.eventbridge.single_flight import SingleFlight
-from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, StsOptions, assume_role_request
+from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request
 from pushrail_stream.ports.pipeline import SignIns
 from pushrail_stream.settings.eventbridge import AssumeRole
+from pushrail_stream.settings.model import StsSettings
 
 
 @final
 class SignInService:
     """Opens sessions of customers' roles, for all destinations. It keeps none of them."""
 
-    def __init__(
-        self,
-        options: StsOptions,
-        session: AioSession,
-        stack: AsyncExitStack,
-        *,
-        narrow: bool,
-        now: Callable[[], datetime],
-        max_calls_per_second: float,
-    ) -> None:
-        """``narrow``: each session is confined to its destination's bus by a session policy. ``now``: in UTC."""
+    def __init__(self, settings: StsSettings, clients: StockClients, now: Callable[[], datetime]) -> None:
+        """``now``: in UTC."""
         self.now = now
-        self.narrow = narrow
-        self._options = options
-        self._session = session
-        self._stack = stack
+        self.has_session_policy = settings.session_policy
+        self._settings = settings
+        self._clients = clients
+        self._deadline_secs = clients.timeouts.total_secs
         self._own_keys = OwnKeys(now)
-        self._gap_secs = 1 / max_calls_per_second
+        self._gap_secs = 1 / settings.max_calls_per_second
         self._next_at = 0.0
         self._opening = SingleFlight[StsEndpoint | CallFailed]()
         self._endpoint: StsEndpoint | None = None
@@ -62,12 +51,12 @@ class SignInService:
 
     async def assume_role(self, auth: AssumeRole, name: str, policy: str | None) -> RoleSession | CallFailed:
         """A new session, or why there is none. Ends within the deadline, waiting for a turn included."""
-        until = asyncio.get_running_loop().time() + self._options.deadline_secs
+        until = asyncio.get_running_loop().time() + self._deadline_secs
         keys = await self._own_keys.keys()
         if isinstance(keys, CallFailed):
             return keys
         wait_secs = self._turn()
-        if wait_secs > self._options.deadline_secs / 2:
+        if wait_secs > self._deadline_secs / 2:
             message = f"more than {1 / self._gap_secs:.0f} sign-ins a second are due (sts.max_calls_per_second)"
             return CallFailed("AssumeRole", SIGN_INS_QUEUED, message)
         self._next_at += self._gap_secs
@@ -118,7 +107,7 @@ class SignInService:
     async def _open(self) -> StsEndpoint | CallFailed:
         if self._endpoint is not None:
             return self._endpoint
-        endpoint = await StsEndpoint.open(self._options, self._session, self._stack)
+        endpoint = await StsEndpoint.open(self._settings, self._clients)
         if isinstance(endpoint, StsEndpoint):
             self._endpoint = endpoint
         return endpoint

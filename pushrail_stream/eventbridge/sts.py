@@ -9,16 +9,10 @@ names.
 from __future__ import annotations
 
 import re
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, final
 from urllib.parse import urlencode
 
-import aiohttp
-from aiobotocore.config import AioConfig
-from aiobotocore.session import AioSession
-from botocore import UNSIGNED
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
@@ -26,8 +20,9 @@ from botocore.parsers import create_parser
 
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.error_codes import AWS_SETTINGS_UNUSABLE, UNKNOWN_RESULT, CallFailed
-from pushrail_stream.eventbridge.http import Http, HttpReply, safe_id
+from pushrail_stream.eventbridge.http import Http, HttpReply, StockClients, safe_id
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
+from pushrail_stream.settings.model import StsSettings
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -40,8 +35,6 @@ SESSION_SECS: Final = 3600
 _VERSION: Final = "2011-06-15"
 """``apiVersion`` of the botocore service model ``sts``."""
 _CONTENT_TYPE: Final = "application/x-www-form-urlencoded; charset=utf-8"
-_CONNECTIONS: Final = 0
-"""No limit: the rate of sign-ins bounds them, and roles whose sign-in hangs must not use up the others' share."""
 _COLONS_OF_AN_ARN: Final = 5
 _OK: Final = 200
 _MAX_REPLY_BYTES: Final = 64 << 10
@@ -49,24 +42,6 @@ _MAX_REPLY_BYTES: Final = 64 << 10
 nothing else is delivered."""
 _CODE: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
 """Shape of AWS's error codes. Any other text in their place comes from a proxy."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StsOptions:
-    """Where STS is and how long it may take."""
-
-    region: str
-    endpoint_url: str | None
-    """None: AWS's endpoint of the region."""
-    connect_timeout_secs: float
-    read_timeout_secs: float
-    user_agent: str
-    """The customer sees it in CloudTrail."""
-
-    @property
-    def deadline_secs(self) -> float:
-        """The longest that one call may take in all."""
-        return self.connect_timeout_secs + self.read_timeout_secs
 
 
 class RoleSession(NamedTuple):
@@ -106,32 +81,15 @@ class StsEndpoint:
         self._parser = create_parser("query")
 
     @classmethod
-    async def open(cls, options: StsOptions, session: AioSession, stack: AsyncExitStack) -> StsEndpoint | CallFailed:
+    async def open(cls, settings: StsSettings, clients: StockClients) -> StsEndpoint | CallFailed:
         """The endpoint a stock client would call, or why there is none. No call is made."""
-        config = AioConfig(
-            connect_timeout=options.connect_timeout_secs,
-            read_timeout=options.read_timeout_secs,
-            max_pool_connections=_CONNECTIONS,
-            signature_version=UNSIGNED,
-        )
-        # The global endpoint's sessions are not valid in regions that an account has to enable.
-        session.set_config_variable("sts_regional_endpoints", "regional")
         try:
-            client = await stack.enter_async_context(
-                session.create_client(
-                    "sts", region_name=options.region, endpoint_url=options.endpoint_url, config=config
-                )
-            )
-            timeout = aiohttp.ClientTimeout(
-                total=options.deadline_secs,
-                sock_connect=options.connect_timeout_secs,
-                sock_read=options.read_timeout_secs,
-            )
-            http = await Http.of(client, client.meta.endpoint_url, timeout)
+            client = await clients.open("sts", settings.region, settings.endpoint_url)
+            http = await Http.of(client, client.meta.endpoint_url, clients.timeouts)
         except Exception as error:  # noqa: BLE001 - settings, environment and files make botocore raise almost anything
-            problem = f"STS of {options.region} cannot be called: {type(error).__name__}: {error}"
+            problem = f"STS of {settings.region} cannot be called: {type(error).__name__}: {error}"
             return CallFailed("Credentials", AWS_SETTINGS_UNUSABLE, safe_message(problem))
-        return cls(client, http, options.user_agent)
+        return cls(client, http, clients.user_agent)
 
     async def assume_role(self, keys: Keys, request: dict[str, str]) -> RoleSession | CallFailed:
         """A session of a role, asked for with ``keys``."""

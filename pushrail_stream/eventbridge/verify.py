@@ -10,24 +10,24 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
-
-from aiobotocore.session import AioSession, get_session
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.text import format_rfc3339, safe_message
-from pushrail_stream.eventbridge.bus import Endpoints, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import Endpoints
 from pushrail_stream.eventbridge.credentials import session_name, session_policy
 from pushrail_stream.eventbridge.endpoint import Endpoint
 from pushrail_stream.eventbridge.entry import render
 from pushrail_stream.eventbridge.error_codes import CallFailed, EntryResult
+from pushrail_stream.eventbridge.http import StockClients, Timeouts
 from pushrail_stream.eventbridge.own_identity import PATIENCE_SECS, OwnKeys
 from pushrail_stream.eventbridge.signing import DESCRIBE_EVENT_BUS, Keys, Signer, SigV4Clock, checked_keys
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, auth_of
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 
 TEST_EVENT: Final = "pushrail.test"
 """``eventType`` of the event that is sent: a rule by tenant matches it, no rule for a type of real events does."""
@@ -45,10 +45,10 @@ class Step:
     request_id: str | None = None
 
 
-async def verify(destination: Destination, options: EventBridgeOptions) -> AsyncIterator[Step]:
+async def verify(destination: Destination, settings: EventBridgeSettings, sts: StsSettings) -> AsyncIterator[Step]:
     """Each step as it ends; after one that failed only those follow that do not need it."""
     async with AsyncExitStack() as stack:
-        trial = _Trial(destination, options, get_session(), stack)
+        trial = _Trial(destination, settings, sts, stack)
         match auth_of(destination):
             case AccessKey() as auth:
                 signing = _sign_in_by_key(trial, auth)
@@ -122,13 +122,17 @@ class _Trial:
     """Calls AWS for one destination. ``keys`` are the customer's, once signed in."""
 
     def __init__(
-        self, destination: Destination, options: EventBridgeOptions, session: AioSession, stack: AsyncExitStack
+        self,
+        destination: Destination,
+        settings: EventBridgeSettings,
+        sts: StsSettings,
+        stack: AsyncExitStack,
     ) -> None:
         self._destination = destination
-        self._options = options
-        self._session = session
-        self._stack = stack
-        self._endpoints = Endpoints(options, session, stack)
+        self._sts_settings = sts
+        timeouts = Timeouts(settings.connect_timeout_secs, settings.read_timeout_secs)
+        self._clients = StockClients(stack, timeouts)
+        self._endpoints = Endpoints(settings, self._clients)
         self._stamps = SigV4Clock(lambda: datetime.now(UTC))
         self._sts: StsEndpoint | CallFailed | None = None
         self.vendor = destination.vendor
@@ -149,7 +153,7 @@ class _Trial:
         if isinstance(identity, CallFailed):
             # Without STS we cannot work, but a customer's own key can: the bus will say more. The operator's endpoint
             # of STS may serve our own principals alone, or know nothing of the customer's partition.
-            is_unknown = identity.http_status is None or self._options.sts_endpoint_url is not None
+            is_unknown = identity.http_status is None or self._sts_settings.endpoint_url is not None
             return _failed("credentials", identity, result="unknown" if is_unknown else "failed")
         wanted = self._destination.bus.split(":")[4]
         arn = safe_message(identity.arn)
@@ -162,7 +166,7 @@ class _Trial:
         sts = await self._our_sts()
         if isinstance(sts, CallFailed):
             return sts
-        policy = session_policy(self._destination.bus) if self._options.sts_session_policy else None
+        policy = session_policy(self._destination.bus) if self._sts_settings.session_policy else None
         name = session_name(self._destination.id)
         return await sts.assume_role(own, assume_role_request(auth.role_arn, external_id, name, policy))
 
@@ -219,17 +223,16 @@ class _Trial:
 
     async def _our_sts(self) -> StsEndpoint | CallFailed:
         if self._sts is None:
-            self._sts = await self._open_sts(self._options.sts_region)
+            self._sts = await self._open_sts(self._sts_settings.region)
         return self._sts
 
     async def _their_sts(self) -> StsEndpoint | CallFailed:
         """A customer's own key is known only to the STS of its partition."""
-        is_operators = self._options.sts_endpoint_url is not None
-        return await self._open_sts(self._options.sts_region if is_operators else self._destination.region)
+        is_operators = self._sts_settings.endpoint_url is not None
+        return await self._open_sts(self._sts_settings.region if is_operators else self._destination.region)
 
     async def _open_sts(self, region: str) -> StsEndpoint | CallFailed:
-        options = replace(self._options.sts(self._endpoints.user_agent), region=region)
-        return await StsEndpoint.open(options, self._session, self._stack)
+        return await StsEndpoint.open(self._sts_settings.model_copy(update={"region": region}), self._clients)
 
 
 def _test_event(destination: Destination, nonce: str) -> Event:

@@ -13,7 +13,6 @@ from pushrail_stream.eventbridge.verify import Step, verify
 from pushrail_stream.operations.documents import unusable
 from pushrail_stream.registry import Refusal
 from pushrail_stream.settings import Settings
-from pushrail_stream.worker import eventbridge_options
 
 
 def find_destination(settings: Settings, destination_id: str, note: Callable[[str], None]) -> Destination:
@@ -39,7 +38,7 @@ def test_destination(settings: Settings, destination: Destination, show: Callabl
 
     async def run() -> list[Step]:
         steps = []
-        async for step in verify(destination, eventbridge_options(settings)):
+        async for step in verify(destination, settings.eventbridge, settings.sts):
             steps.append(step)
             show(step)
         return steps

@@ -26,10 +26,11 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.entry import render_batch
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.settings.eventbridge import AssumeRole
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch_of, destination, value
 
 IN_FLIGHT: Final = 32
@@ -56,10 +57,10 @@ async def _measure(endpoint_url: str, calls: int, entries: int) -> tuple[float, 
     role = AssumeRole("arn:aws:iam::123456789012:role/PushrailEventBridgeWriter", "acme-ext-7Pq2")
     target = destination(role)
     batch = batch_of(target, [value(number, padding=_PADDING) for number in range(entries)])
-    options = EventBridgeOptions(endpoint_url=endpoint_url, sts_endpoint_url=endpoint_url)
+    options = EventBridgeSettings(endpoint_url=endpoint_url)
     config = AioConfig(retries={"total_max_attempts": 1}, max_pool_connections=IN_FLIGHT)
     async with (
-        EventBridge.open(options) as bus,
+        EventBridge.open(options, StsSettings(endpoint_url=endpoint_url)) as bus,
         get_session().create_client(
             "events",
             region_name="us-east-1",

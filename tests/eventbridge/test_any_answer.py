@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from aiobotocore.session import get_session
 from botocore.parsers import QueryParser
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -21,11 +20,13 @@ from hypothesis import strategies as st
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.outcome import Refresh, Retryable, Split
 from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, Answered, CallFailed, judge
+from pushrail_stream.eventbridge.http import StockClients, Timeouts
 from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
 from pushrail_stream.eventbridge.signing import Keys
-from pushrail_stream.eventbridge.sts import Identity, RoleSession, StsEndpoint, StsOptions, assume_role_request
+from pushrail_stream.eventbridge.sts import Identity, RoleSession, StsEndpoint, assume_role_request
 from pushrail_stream.ports.secrets import KeyUnavailable
+from pushrail_stream.settings.model import StsSettings
 from tests.support.eventbridge_world import ASSUME, KEY, ROLE, SECRET, Clock, failed, to, world
 from tests.support.recording_server import Recorder, http
 
@@ -128,10 +129,7 @@ def replies(draw: st.DrawFn) -> bytes:
 ANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def options(url: str) -> StsOptions:
-    return StsOptions(
-        region="us-east-1", endpoint_url=url, connect_timeout_secs=3, read_timeout_secs=3, user_agent="test"
-    )
+TIMEOUTS = Timeouts(3, 3)
 
 
 def test_any_answer_of_sts_is_a_session_or_a_failure() -> None:
@@ -140,7 +138,7 @@ def test_any_answer_of_sts_is_a_session_or_a_failure() -> None:
     async def run() -> None:
         async with AsyncExitStack() as stack:
             server = await stack.enter_async_context(Recorder.serve(b"", closes=True))
-            sts = await StsEndpoint.open(options(server.url), get_session(), stack)
+            sts = await StsEndpoint.open(StsSettings(endpoint_url=server.url), StockClients(stack, TIMEOUTS))
             assert isinstance(sts, StsEndpoint)
             loop = asyncio.get_running_loop()
 
@@ -189,7 +187,7 @@ async def test_a_reply_that_is_not_from_sts_fails_for_that_customer_alone(
 ) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server), Recorder.serve(http("200 OK", body)) as peer:
-        us._sign_in._options = options(peer.url)
+        us._sign_in._settings = StsSettings(endpoint_url=peer.url)
         reply = await us.call(to(ASSUME))
         assert failed(reply)[:2] == ("AssumeRole", UNKNOWN_RESULT)
         verdict = judge(reply, 1, assumed_role=True, refreshed=False)
@@ -218,7 +216,7 @@ async def test_a_long_answer_of_sts_is_not_parsed(
     monkeypatch.setattr(QueryParser, "parse", lambda _parser, reply, _shape: parsed.append(len(reply["body"])))
     raw = http(f"{status} Whatever", b"<r>" + b"<a/>" * 900_000 + b"</r>")
     async with world(base_credentials) as (us, _), Recorder.serve(raw) as peer:
-        us._sign_in._options = options(peer.url)
+        us._sign_in._settings = StsSettings(endpoint_url=peer.url)
         reply = await us.call(to(ASSUME))
         assert parsed == []
         assert failed(reply)[:2] == ("AssumeRole", UNKNOWN_RESULT if status == 200 else str(status))
@@ -229,12 +227,12 @@ async def test_a_redirect_of_sts_is_never_followed(status: int, base_credentials
     async with Recorder.serve(http("200 OK", session())) as elsewhere:
         to_there = http(f"{status} Elsewhere", b"", f"Location: {elsewhere.url}/")
         async with world(base_credentials) as (us, _), Recorder.serve(to_there) as peer:
-            us._sign_in._options = options(peer.url)
+            us._sign_in._settings = StsSettings(endpoint_url=peer.url)
             reply = await us.call(to(ASSUME))
             assert not isinstance(reply, Answered)
             assert len(peer.requests) == 1
             with pytest.raises(UnknownIdentity):
-                await own_account(region="us-east-1", endpoint_url=peer.url, timeout_secs=5)
+                await own_account(StsSettings(endpoint_url=peer.url), Timeouts(5, 5))
             assert elsewhere.requests == [], "it would get our session token and the customer's external ID"
 
 

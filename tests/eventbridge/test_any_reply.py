@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.outcome import Delivered, Refresh, Split, TooLarge
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered, CallFailed, CallReply, judge
 from pushrail_stream.settings.eventbridge import AccessKey
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch, destination
 from tests.support.recording_server import Recorder, http
 
@@ -107,8 +108,8 @@ def check_that_it_can_be_kept(reply: CallReply) -> None:
 @given(reply=replies())
 async def test_no_reply_makes_the_port_raise(reply: bytes) -> None:
     async with Recorder.serve(reply, closes=True) as server:
-        options = EventBridgeOptions(endpoint_url=server.url, connect_timeout_secs=SECS, read_timeout_secs=SECS)
-        async with EventBridge.open(options) as bus:
+        options = EventBridgeSettings(endpoint_url=server.url, connect_timeout_secs=SECS, read_timeout_secs=SECS)
+        async with EventBridge.open(options, StsSettings()) as bus:
             answer = await bus.call(batch(TARGET, ENTRIES))
             bus_status = await bus.check(TARGET)
     assert isinstance(answer, Answered | CallFailed)

@@ -8,11 +8,12 @@ import pytest
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.outcome import BusStatus
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Garbage, Match, ResetBefore, Rule
 from pushrail_stream.sandbox.bus.faults import Effect
 from pushrail_stream.settings.eventbridge import AccessKey, Auth
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS, destination
 from tests.support.eventbridge_world import ASSUME, KEY, ON_ASSUME, SECRET, to, world
 from tests.support.recording_server import Recorder, http
@@ -72,7 +73,7 @@ async def test_the_description_of_another_bus_says_nothing_of_this_one(arn: obje
     reply = http("200 OK", json.dumps({"Arn": arn, "Name": "pushrail-events"}).encode())
     async with (
         Recorder.serve(reply) as server,
-        EventBridge.open(EventBridgeOptions(endpoint_url=server.url)) as us,
+        EventBridge.open(EventBridgeSettings(endpoint_url=server.url), StsSettings()) as us,
     ):
         assert await us.check(destination(OWN_KEY)) == "unknown"
         server.reply = http("200 OK", json.dumps({"Arn": BUS}).encode())

@@ -7,8 +7,9 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch, destination
 from tests.support.eventbridge_world import GOOD_KEY
 from tests.support.recording_server import Recorder, http
@@ -41,7 +42,7 @@ async def talkative(unasked: asyncio.Event) -> AsyncIterator[str]:
 
 async def test_a_reply_that_nobody_asked_for_is_not_the_answer_to_the_next_call() -> None:
     unasked = asyncio.Event()
-    async with talkative(unasked) as url, EventBridge.open(EventBridgeOptions(endpoint_url=url)) as us:
+    async with talkative(unasked) as url, EventBridge.open(EventBridgeSettings(endpoint_url=url), StsSettings()) as us:
         for number in (1, 2, 3):
             unasked.clear()
             reply = await us.call(batch(destination(GOOD_KEY)))
@@ -54,8 +55,8 @@ async def test_a_reply_that_nobody_asked_for_is_not_the_answer_to_the_next_call(
 async def test_a_cookie_is_not_sent_with_the_calls_after_it() -> None:
     reply = taken("event-1").replace(b"\r\n\r\n", b"\r\nSet-Cookie: " + b"a=" + b"x" * 3000 + b"; Path=/\r\n\r\n", 1)
     async with Recorder.serve(reply) as server:
-        options = EventBridgeOptions(endpoint_url=server.url.replace("127.0.0.1", "localhost"))
-        async with EventBridge.open(options) as us:
+        options = EventBridgeSettings(endpoint_url=server.url.replace("127.0.0.1", "localhost"))
+        async with EventBridge.open(options, StsSettings()) as us:
             for _ in range(2):
                 assert isinstance(await us.call(batch(destination(GOOD_KEY))), Answered)
         assert [request.header("Cookie") for request in server.requests] == [None, None]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-import aiohttp
 import orjson
 import pytest
 from aiobotocore.config import AioConfig
@@ -19,12 +19,14 @@ from botocore.credentials import Credentials
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge import signing
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.endpoint import Endpoint
 from pushrail_stream.eventbridge.entry import render_batch
 from pushrail_stream.eventbridge.error_codes import Answered, EntryResult
+from pushrail_stream.eventbridge.http import StockClients, Timeouts
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.settings.eventbridge import AccessKey
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch_of, destination, value
 from tests.support.recording_server import Recorder, Request, http
 from tests.support.stock_client import stock_session
@@ -125,8 +127,8 @@ async def test_the_signing_key_changes_with_the_day() -> None:
     now = days[0]
     batch = batch_of(destination(AccessKey(ACCESS_KEY, Secret(SECRET))), [value(1)])
     async with Recorder.serve(OK) as server:
-        options = EventBridgeOptions(endpoint_url=server.url)
-        async with EventBridge.open(options, now=lambda: now) as bus:
+        options = EventBridgeSettings(endpoint_url=server.url)
+        async with EventBridge.open(options, StsSettings(), now=lambda: now) as bus:
             await bus.call(batch)
             now = days[1]
             await bus.call(batch)
@@ -136,7 +138,10 @@ async def test_the_signing_key_changes_with_the_day() -> None:
 
 
 async def test_each_region_is_signed_for_itself() -> None:
-    async with Recorder.serve(OK) as server, EventBridge.open(EventBridgeOptions(endpoint_url=server.url)) as bus:
+    async with (
+        Recorder.serve(OK) as server,
+        EventBridge.open(EventBridgeSettings(endpoint_url=server.url), StsSettings()) as bus,
+    ):
         auth = AccessKey(ACCESS_KEY, Secret(SECRET))
         for region in ("us-east-1", "eu-central-1"):
             await bus.call(batch_of(destination(auth, region=region), [value(1)]))
@@ -154,14 +159,16 @@ async def test_each_region_is_signed_for_itself() -> None:
 )
 async def test_each_partition_has_its_own_endpoint(region: str, host: str) -> None:
     """No call is made: the address is what the endpoint was opened for."""
-    async with EventBridge.open(EventBridgeOptions()) as us:
+    async with EventBridge.open(EventBridgeSettings(), StsSettings()) as us:
         endpoint = await us._endpoints.of(region)
         assert isinstance(endpoint, Endpoint)
         assert (endpoint.host, endpoint.region) == (host, region)
 
 
 async def test_an_operators_endpoint_may_differ_by_region() -> None:
-    async with EventBridge.open(EventBridgeOptions(endpoint_url="https://events.{region}.example.com")) as us:
+    async with EventBridge.open(
+        EventBridgeSettings(endpoint_url="https://events.{region}.example.com"), StsSettings()
+    ) as us:
         for region in ("eu-north-1", "us-east-1"):
             endpoint = await us._endpoints.of(region)
             assert isinstance(endpoint, Endpoint)
@@ -175,9 +182,10 @@ def test_secrets_do_not_show() -> None:
 
 
 async def _put_by_us(url: str, batch: Batch, token: str | None) -> None:
-    async with stock_session().create_client("events", region_name="us-east-1", endpoint_url=url) as client:
-        timeout = aiohttp.ClientTimeout(total=5)
-        endpoint = await Endpoint.of(client, user_agent="pushrail-stream", timeout=timeout)
+    async with AsyncExitStack() as stack:
+        clients = StockClients(stack, Timeouts(5, 5))
+        client = await clients.open("events", "us-east-1", url)
+        endpoint = await Endpoint.of(client, clients)
         keys = Keys(ACCESS_KEY, Secret(SECRET), None if token is None else Secret(token))
         stamp = signing.SigV4Clock(lambda: datetime.now(UTC)).read()[1]
         reply = await endpoint.put_events(render_batch(batch), signing.Signer(keys, endpoint), stamp)

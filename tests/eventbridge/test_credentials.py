@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.credentials import session_name
 from pushrail_stream.eventbridge.error_codes import (
     AWS_SETTINGS_UNUSABLE,
@@ -30,6 +30,7 @@ from pushrail_stream.sandbox.bus import (
     Rule,
 )
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.eventbridge_world import (
     ASSUME,
     KEY,
@@ -143,7 +144,7 @@ async def test_an_external_id_that_cannot_be(base_credentials: tuple[str, str]) 
 
 async def test_an_sts_region_that_cannot_be_is_our_own_fault(base_credentials: tuple[str, str]) -> None:
     assert base_credentials
-    async with EventBridge.open(EventBridgeOptions(sts_region="no region")) as us:
+    async with EventBridge.open(EventBridgeSettings(), StsSettings.model_construct(region="no region")) as us:
         assert failed(await us.call(to(ASSUME))) == ("Credentials", AWS_SETTINGS_UNUSABLE, None)
 
 

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.outcome import Retryable
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.entry import render_batch
 from pushrail_stream.eventbridge.error_codes import (
     AWS_SETTINGS_UNUSABLE,
@@ -28,6 +28,7 @@ from pushrail_stream.eventbridge.error_codes import (
 )
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch, destination
 from tests.support.recording_server import CLOSE, NEVER, RESET, Recorder, http
 from tests.support.stock_client import stock_session
@@ -304,7 +305,7 @@ async def test_messages_hold_no_secrets() -> None:
 
 
 async def test_a_region_that_cannot_be() -> None:
-    async with EventBridge.open(EventBridgeOptions()) as bus:
+    async with EventBridge.open(EventBridgeSettings(), StsSettings()) as bus:
         ours = await bus.call(batch(destination(AccessKey("AKIA", Secret("s")), region="no region")))
     assert isinstance(ours, CallFailed)
     assert (ours.operation, ours.http_status) == ("PutEvents", None)
@@ -337,8 +338,8 @@ async def put_by_us(url: str, *, connect_secs: float = PATIENT_SECS, read_secs: 
 async def opened(
     url: str, *, connect_secs: float = PATIENT_SECS, read_secs: float = PATIENT_SECS
 ) -> AsyncIterator[EventBridge]:
-    options = EventBridgeOptions(endpoint_url=url, connect_timeout_secs=connect_secs, read_timeout_secs=read_secs)
-    async with EventBridge.open(options) as bus:
+    options = EventBridgeSettings(endpoint_url=url, connect_timeout_secs=connect_secs, read_timeout_secs=read_secs)
+    async with EventBridge.open(options, StsSettings()) as bus:
         yield bus
 
 

@@ -9,9 +9,10 @@ import zlib
 import pytest
 
 from pushrail_stream.eventbridge import endpoint
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, Answered, CallFailed, CallReply
 from pushrail_stream.eventbridge.http import MAX_REPLY_BYTES
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch, destination
 from tests.support.eventbridge_world import GOOD_KEY
 from tests.support.recording_server import Recorder, http
@@ -22,8 +23,8 @@ DENIED = json.dumps({"__type": "AccessDeniedException", "Message": "no"}).encode
 
 async def reply_to(raw: bytes) -> CallReply:
     async with Recorder.serve(raw, closes=True) as server:
-        options = EventBridgeOptions(endpoint_url=server.url)
-        async with EventBridge.open(options) as us:
+        options = EventBridgeSettings(endpoint_url=server.url)
+        async with EventBridge.open(options, StsSettings()) as us:
             return await us.call(batch(destination(GOOD_KEY)))
 
 

@@ -11,10 +11,11 @@ from contextlib import asynccontextmanager
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS, batch, destination
 
 SILENT, ROLE = "AKIASILENT0000000000", "arn:aws:iam::123456789012:role/writer"
@@ -26,10 +27,8 @@ async def world() -> AsyncIterator[tuple[EventBridge, FaultBus]]:
         server.add_bus(BUS)
         for key in (SILENT, *(f"AKIACUSTOMER{number:08}" for number in range(50))):
             server.add_key(key, "secret")
-        options = EventBridgeOptions(
-            endpoint_url=server.url, sts_endpoint_url=server.url, connect_timeout_secs=100, read_timeout_secs=100
-        )
-        async with EventBridge.open(options) as us:
+        options = EventBridgeSettings(endpoint_url=server.url, connect_timeout_secs=100, read_timeout_secs=100)
+        async with EventBridge.open(options, StsSettings(endpoint_url=server.url)) as us:
             yield us, server
 
 

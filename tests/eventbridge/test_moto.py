@@ -8,9 +8,10 @@ import orjson
 from moto.server import ThreadedMotoServer
 
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.settings.eventbridge import AccessKey
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS, batch_of, destination, value
 from tests.support.stock_client import stock_session
 
@@ -35,7 +36,7 @@ async def _through(url: str) -> None:
     async with (
         stock_session().create_client("events", **settings) as events,
         stock_session().create_client("sqs", **settings) as sqs,
-        EventBridge.open(EventBridgeOptions(endpoint_url=url)) as us,
+        EventBridge.open(EventBridgeSettings(endpoint_url=url), StsSettings()) as us,
     ):
         target = destination(AccessKey("AKIAMOTO000000000000", Secret("moto")))
         assert await us.check(target) == "gone"

@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 
 from pushrail_stream.core.destination import Destination, Secret
-from pushrail_stream.eventbridge.bus import EventBridgeOptions
 from pushrail_stream.eventbridge.verify import TEST_EVENT, Step, verify
 from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Garbage, Match, Rule, Sequence
 from pushrail_stream.settings.eventbridge import AccessKey, Auth
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS, destination
 from tests.support.eventbridge_world import ASSUME, GOOD_KEY, KEY, ROLE, SECRET
 from tests.support.recording_server import Recorder, http
@@ -26,13 +25,12 @@ class World:
 
     def __init__(self, server: FaultBus) -> None:
         self.server = server
-        self.options = EventBridgeOptions(
-            endpoint_url=server.url, sts_endpoint_url=server.url, connect_timeout_secs=5, read_timeout_secs=10
-        )
+        self.settings = EventBridgeSettings(endpoint_url=server.url, connect_timeout_secs=5, read_timeout_secs=10)
+        self.sts = StsSettings(endpoint_url=server.url)
 
     async def steps(self, to: Destination | Auth = ASSUME) -> list[Step]:
         target = to if isinstance(to, Destination) else destination(to)
-        steps = [step async for step in verify(target, self.options)]
+        steps = [step async for step in verify(target, self.settings, self.sts)]
         self._holds_no_secret(repr(steps))
         return steps
 
@@ -248,7 +246,7 @@ async def test_a_key_that_is_refused_by_awss_own_sts_goes_no_further(monkeypatch
     async with world(None) as w:
         # Where botocore looks for the regional endpoint when no setting names one.
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", w.server.url)
-        w.options = replace(w.options, sts_endpoint_url=None)
+        w.sts = StsSettings()
         (step,) = await w.steps(AccessKey(KEY, Secret("wrong")))
         assert (step.name, step.result) == ("credentials", "failed")
         assert "SignatureDoesNotMatch" in step.message
@@ -265,7 +263,7 @@ async def test_a_good_key_is_not_failed_for_what_the_operators_endpoint_of_sts_s
 
 async def test_the_operators_endpoint_of_sts_is_asked_as_the_region_it_is_in() -> None:
     async with world(None) as w, Recorder.serve(http("403 Forbidden")) as sts:
-        w.options = replace(w.options, sts_endpoint_url=sts.url, sts_region="eu-west-1")
+        w.sts = StsSettings(endpoint_url=sts.url, region="eu-west-1")
         await w.steps(GOOD_KEY)
         assert "/eu-west-1/sts/aws4_request" in (sts.requests[0].header("Authorization") or "")
 
@@ -284,13 +282,13 @@ async def test_a_key_of_another_account_is_warned_of() -> None:
 
 async def test_a_key_works_where_sts_is_out_of_reach() -> None:
     async with world(None) as w:
-        w.options = replace(w.options, sts_endpoint_url="http://127.0.0.1:1")
+        w.sts = StsSettings(endpoint_url="http://127.0.0.1:1")
         assert await w.results(GOOD_KEY) == {"credentials": "unknown", "bus": "ok", "test event": "ok"}
 
 
 async def test_the_bus_is_called_where_the_operator_has_its_region(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as w, Recorder.serve(http("403 Forbidden")) as bus:
-        w.options = replace(w.options, endpoint_url=f"{bus.url}/{{region}}")
+        w.settings = EventBridgeSettings(endpoint_url=f"{bus.url}/{{region}}")
         await w.steps()
         assert [request.start for request in bus.requests] == ["POST /us-east-1 HTTP/1.1"]
 
@@ -302,7 +300,7 @@ async def test_the_bus_is_called_where_the_operator_has_its_region(base_credenti
 async def test_where_nothing_listens_it_says_so(auth: Auth, base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as w:
         nowhere = "http://127.0.0.1:1"
-        w.options = replace(w.options, endpoint_url=nowhere, sts_endpoint_url=nowhere)
+        w.settings, w.sts = EventBridgeSettings(endpoint_url=nowhere), StsSettings(endpoint_url=nowhere)
         step = (await w.steps(auth))[-1]
         assert step.result == "failed"
         assert step.message.startswith("ConnectionFailed: ClientConnectorError: Cannot connect to host 127.0.0.1:1 ")

@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import CallFailed, CallReply
 from pushrail_stream.sandbox.bus import BusConfig, FaultBus, Match
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, Auth
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS, batch, destination
 
 ROLE = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"
@@ -54,16 +55,16 @@ async def world(
         server.add_key(KEY, SECRET)
         if base is not None:
             server.add_key(*base)
-        options = EventBridgeOptions(
+        options = EventBridgeSettings(
+            endpoint_url=server.url, connect_timeout_secs=5, read_timeout_secs=read_timeout_secs
+        )
+        sts = StsSettings(
             endpoint_url=server.url,
-            sts_endpoint_url=server.url,
-            connect_timeout_secs=5,
-            read_timeout_secs=read_timeout_secs,
-            sts_session_policy=sts_session_policy,
-            sts_max_calls_per_second=sts_max_calls_per_second,
+            session_policy=sts_session_policy,
+            max_calls_per_second=sts_max_calls_per_second,
         )
         now = (lambda: datetime.now(UTC)) if clock is None else clock.now
-        async with EventBridge.open(options, now=now) as us:
+        async with EventBridge.open(options, sts, now=now) as us:
             yield us, server
 
 

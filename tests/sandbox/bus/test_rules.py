@@ -12,11 +12,12 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.eventbridge.bus import EventBridge, EventBridgeOptions
+from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.operations.onboarding import Onboarding
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch_of, destination
 from tests.support.bus_clients import ACCOUNT, KEY, SECRET, client, entry, refusal
 from tests.support.stock_client import stock_session
@@ -118,7 +119,7 @@ async def test_each_rule_lets_through_its_events_and_no_other(
         serve() as url,
         stock_session().create_client("events", **options(url)) as events,
         stock_session().create_client("sqs", **options(url)) as sqs,
-        EventBridge.open(EventBridgeOptions(endpoint_url=url)) as us,
+        EventBridge.open(EventBridgeSettings(endpoint_url=url), StsSettings()) as us,
     ):
         reply = await us.call(batch_of(destination(AccessKey(KEY, Secret(SECRET))), [value(name) for name in EVENTS]))
         # The customer's own applications put events on the bus too: no rule of ours matches their source.
