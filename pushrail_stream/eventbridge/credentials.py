@@ -1,7 +1,7 @@
-"""Credentials of a destination: its own access key, or a session of its role got with our base credentials.
+"""Credentials of a destination: its own access key, or a session of its role, opened with our base credentials.
 
-A destination without usable credentials makes no call. The process's standard chain (environment, profile, container,
-instance) is used for one thing only: to call AssumeRole.
+A destination without usable credentials makes no call. The process's standard chain of credentials only ever signs
+AssumeRole.
 """
 
 from __future__ import annotations
@@ -10,101 +10,72 @@ import json
 import math
 import random
 import re
-from typing import Final, Protocol
+from typing import Final
 
-from pushrail_stream.core.destination import Destination, Secret
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
-from pushrail_stream.eventbridge.error_codes import (
-    CREDENTIALS_MISSING,
-    SEALING_KEY_MISSING,
-    CallFailed,
-)
+from pushrail_stream.eventbridge.error_codes import CREDENTIALS_MISSING, SEALING_KEY_MISSING, CallFailed
 from pushrail_stream.eventbridge.sign_in import SignInService
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
 from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import RoleSession
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, auth_of
 
+SESSION_ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
+"""The most that a session may do, and only on its destination's bus, whatever else the role allows."""
 _RENEW_FROM: Final = 0.6
 _RENEW_TO: Final = 0.8
-"""The part of a session's life after which it is renewed ahead is drawn between these: sessions that began together,
-when a worker started, are renewed over twelve minutes. A destination without calls renews nothing."""
-SESSION_ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
-"""What a session may do at most, and on its destination's bus alone, whatever else the role allows."""
+"""A session is renewed after a part of its life that is drawn between these: sessions that began together, when a
+worker started, are renewed over twelve minutes. A destination without calls renews nothing."""
 _RENEW_PAUSE_SECS: Final = 30.0
-"""After a failed renewal the session is used on, and STS left alone for as long."""
+"""Seconds between two attempts to renew a session that is still valid."""
 _FIRST_PAUSE_SECS: Final = 1.0
-_LONGEST_PAUSE_SECS: Final = 15.0
-"""A failed sign-in answers for 1 s, then 2, 4, 8 and 15: a thousand destinations in an outage of STS ask it 67 times a
-second, of 600 an account may. Less than half of the 30 s after which a suspended lane probes: each probe asks anew."""
+_MAX_PAUSE_SECS: Final = 15.0
+"""A failed sign-in is the answer for 1 s, then for 2, 4, 8 and 15 s. A thousand destinations then ask STS 67 times a
+second during its outage, of the 600 that an account may. 15 s are less than half of the 30 s after which a suspended
+lane probes, so each probe signs in anew."""
 _REPLACEMENT_KEPT_SECS: Final = 15.0
 """Seconds for which the replacement of a refused session is kept, even if it is refused too: a bus that takes none of
-our sessions must not cost a sign-in per call. Less than the 30 s after which a suspended lane probes, so that every
-probe whose session is refused gets a new one. AWS may also need seconds to know a new session everywhere."""
-_NEVER: Final = -math.inf
+our sessions must not cost a sign-in per call, and AWS may need seconds to know a new session everywhere. Less than the
+30 s after which a suspended lane probes, so each probe whose session is refused gets a new one."""
 _NOT_IN_SESSION_NAME: Final = re.compile(r"[^\w+=,.@-]", re.ASCII)
 _SESSION_NAME_MAX: Final = 64
 
 
-class KeySource(Protocol):
-    """Where a destination's keys come from."""
-
-    async def keys(self, now: float) -> Keys | CallFailed:
-        """The keys to sign with at ``now`` (epoch seconds), or why there are none."""
-
-    def renew(self, refused: Keys, now: float) -> bool:
-        """These keys were refused. Whether the next ones are newer: never for a user's own key."""
-
-
 class FixedKeys:
-    """An access key pair of the customer: there for good, or missing for good."""
+    """An access key pair of the customer. It is valid, or missing, until the document changes."""
 
     __slots__ = ("_keys",)
 
     def __init__(self, auth: AccessKey) -> None:
         self._keys: Keys | CallFailed
         if auth.access_key_id and auth.secret is not None and auth.secret.reveal():
-            self._keys = _usable(auth.access_key_id, auth.secret)
+            keys = checked_keys(auth.access_key_id, auth.secret.reveal(), None)
+            message = f"the destination's access key cannot be used: {keys}"
+            self._keys = CallFailed("Credentials", CREDENTIALS_MISSING, message) if isinstance(keys, str) else keys
         elif auth.is_waiting:
-            message = "the key that opens the destination's sealed secret is not at hand"
+            message = "the key that decrypts the destination's sealed secret is not available"
             self._keys = CallFailed("Credentials", SEALING_KEY_MISSING, message)
         else:
             message = "the secret of the destination's access key cannot be read, or its document is refused"
             self._keys = CallFailed("Credentials", CREDENTIALS_MISSING, message)
 
     async def keys(self, now: float) -> Keys | CallFailed:  # noqa: ARG002 - they do not age
-        """The pair, or that its secret could not be had."""
+        """The pair, or the reason why it is missing."""
         return self._keys
 
     def renew(self, refused: Keys, now: float) -> bool:  # noqa: ARG002 - only a changed document brings other keys
-        """There is nothing newer."""
+        """Return False: there are no newer keys."""
         return False
 
 
-def _usable(access_key_id: str, secret: Secret) -> Keys | CallFailed:
-    """A customer's key pair, if it can sign a request: a valid document may name a bad value."""
-    keys = checked_keys(access_key_id, secret.reveal(), None)
-    if isinstance(keys, Keys):
-        return keys
-    return CallFailed("Credentials", CREDENTIALS_MISSING, f"the destination's access key cannot be used: {keys}")
-
-
 class RoleKeys:
-    """Sessions of a customer's role: got when first needed, renewed ahead of their end, one sign-in at a time."""
+    """Sessions of a customer's role: opened when first needed and renewed before they end, one sign-in at a time."""
 
     __slots__ = (
-        "_answered_at",
-        "_auth",
-        "_expires_at",
-        "_failure",
-        "_keys",
-        "_name",
-        "_pause_secs",
-        "_policy",
-        "_renewed_at",
-        "_sign_in",
-        "_sts",
-    )
+        "_answered_at", "_auth", "_expires_at", "_failure", "_keys", "_name", "_pause_secs", "_policy", "_renewed_at",
+        "_sign_in", "_sts",
+    )  # fmt: skip
 
     def __init__(self, sts: SignInService, auth: AssumeRole, destination: Destination) -> None:
         self._sts = sts
@@ -117,12 +88,15 @@ class RoleKeys:
         self._expires_at = 0.0
         self._answered_at = 0.0
         self._pause_secs = 0.0
-        """How long what STS said at ``_answered_at`` answers, before it is asked again."""
-        self._renewed_at = _NEVER
+        """Seconds after ``_answered_at`` for which the answer of STS holds."""
+        self._renewed_at = -math.inf
 
     async def keys(self, now: float) -> Keys | CallFailed:
-        """The session's keys. Ahead of its end one caller renews it while the others use it on."""
-        # From both sides: a clock that was set back must not make a failure last.
+        """The session's keys at ``now`` (epoch seconds), or the reason why there are none.
+
+        Before a session ends, one caller renews it while the others go on using it.
+        """
+        # Compared on both sides: a failure must not last because the clock was set back.
         if 0 <= now - self._answered_at < self._pause_secs:
             known = self._keys or self._failure
             if known is not None:
@@ -132,9 +106,10 @@ class RoleKeys:
         return await self._sign_in.run(self._renew)
 
     def renew(self, refused: Keys, now: float) -> bool:
-        """Drop the session these keys belong to, unless it has just taken the place of a refused one itself.
+        """Drop the session of these keys; return whether the next call has a newer one.
 
-        A sign-in in flight is new enough: all refused calls of the old session share it.
+        A session that has just replaced a refused one is kept. A sign-in in progress is new enough: all refused calls
+        of the old session share it.
         """
         if refused is not self._keys:
             return True
@@ -161,18 +136,18 @@ class RoleKeys:
         is_queued = session.code == SIGN_INS_QUEUED
         self._sts.failed += not is_queued
         failed_before = self._failure is not None and not is_queued
-        self._pause_secs = min(2 * self._pause_secs, _LONGEST_PAUSE_SECS) if failed_before else _FIRST_PAUSE_SECS
+        self._pause_secs = min(2 * self._pause_secs, _MAX_PAUSE_SECS) if failed_before else _FIRST_PAUSE_SECS
         self._keys, self._failure = None, session
         return session
 
 
+KeySource = FixedKeys | RoleKeys
+
+
 def key_source(destination: Destination, sts: SignInService) -> KeySource:
-    """The source for this destination's way of signing in. No call is made yet."""
-    match auth_of(destination):
-        case AccessKey() as auth:
-            return FixedKeys(auth)
-        case AssumeRole() as auth:
-            return RoleKeys(sts, auth, destination)
+    """The source of this destination's keys. No call is made yet."""
+    auth = auth_of(destination)
+    return FixedKeys(auth) if isinstance(auth, AccessKey) else RoleKeys(sts, auth, destination)
 
 
 def session_policy(bus_arn: str) -> str:

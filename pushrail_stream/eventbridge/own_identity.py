@@ -1,13 +1,8 @@
-"""Our own credentials, from AWS's standard chain: environment, profile, web identity, container, instance.
+"""Our own credentials and identity, from AWS's standard chain: environment, profile, web identity, container, instance.
 
-Finding them is a step of its own, before any call is made with them. Every failure in it is our fault, whatever type
-the exception has: a provider of the chain reads files, starts a process, or calls AWS itself.
-
-The chain blocks, so it is read in a daemon thread: a provider that hangs does not keep the process from ending.
-
-STS says AccessDenied for both: a trust policy that does not let us in, and an identity of ours that may not call
-AssumeRole. One role cannot be told apart from that; many can. When the last roles that were met anew, of several
-accounts, were all denied and none was granted meanwhile, the fault is taken to be ours until one is.
+Finding the credentials is a separate step, before any call is made with them. Every failure in it is our own fault,
+whatever the type of the exception: a provider of the chain reads files, starts a process or calls AWS itself. The chain
+blocks, so a daemon thread reads it: a provider that hangs does not keep the process from ending.
 """
 
 from __future__ import annotations
@@ -17,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from typing import Final, NamedTuple, final
+from typing import Final, final
 
 import botocore.session
 from botocore.credentials import Credentials
@@ -27,24 +22,24 @@ from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_MISSING, CallFailed
 from pushrail_stream.eventbridge.http import StockClients, Timeouts
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
-from pushrail_stream.eventbridge.sts import StsEndpoint
+from pushrail_stream.eventbridge.sts import Identity, StsEndpoint
 from pushrail_stream.settings.model import StsSettings
 
 _KEPT_SECS: Final = 30.0
-"""Seconds for which keys are used before the chain is read again. It renews its own keys minutes before their end."""
+"""Seconds for which keys are used before the chain is read again. The chain renews its keys minutes before they end."""
 _PAUSE_SECS: Final = 5.0
 """Seconds between two readings of the chain after a failure, or when AWS refuses the keys: hundreds of destinations
 must not start a credential process each."""
 _FIRST_WAIT_SECS: Final = 3.0
-"""Longest wait for the first answer of the chain. A delivery's first call has three times as long."""
+"""Longest wait for the chain's first answer. A delivery's first call has three times as long."""
 _WAIT_SECS: Final = 1.0
-"""Longest wait for any later answer; then the one before it holds. Less than the 2 s that every call to a bus has, so
-that none is cut off because of us."""
+"""Longest wait for a later answer; after it, the last answer holds. Less than the 2 s that every call to a bus has, so
+that no call is cut off because of us."""
 
 
 @final
 class OwnKeys:
-    """Our own keys, found once for all who ask meanwhile. Lives on one event loop."""
+    """Our own keys. Callers that ask at the same time share one reading of the chain. Lives on one event loop."""
 
     def __init__(self, now: Callable[[], datetime], first_wait_secs: float = _FIRST_WAIT_SECS) -> None:
         """``now``: in UTC."""
@@ -58,18 +53,18 @@ class OwnKeys:
         """Done when the thread that reads the chain has answered."""
 
     async def keys(self) -> Keys | CallFailed:
-        """Our keys, or why there are none. Answers within seconds, however long the chain takes."""
+        """Our keys, or the reason why there are none. Answers within seconds, however long the chain takes."""
         if self._reading is None and self._is_due:
             self._reading = self._start()
         if self._reading is not None:
             await asyncio.wait([self._reading], timeout=self._first_wait_secs if self._answer is None else _WAIT_SECS)
         if self._answer is None:
-            message = "our own credentials are still being looked for: a provider of the chain does not answer"
+            message = "our own credentials are not found yet: a provider of the chain does not answer"
             self._answer = CallFailed("Credentials", BASE_CREDENTIALS_MISSING, message)
         return self._answer
 
     def refused(self, keys: Keys) -> None:
-        """AWS has refused these keys: read the chain anew, unless that was done since."""
+        """AWS has refused these keys: read the chain again, unless that has happened since."""
         self._is_refused = self._is_refused or keys is self._answer
 
     @property
@@ -107,9 +102,9 @@ class Chain:
         self._found: Credentials | None = None
 
     def read(self, *, anew: bool = False) -> Keys | CallFailed:
-        """Our keys as they are now, renewed where their provider does that, or why there are none.
+        """Our keys as they are now, renewed where their provider renews keys; or the reason why there are none.
 
-        ``anew``: all files are read again, as they are after every failure.
+        ``anew`` reads all files again, as every failure does.
         """
         try:
             keys = self._look(anew=anew)
@@ -132,62 +127,16 @@ class Chain:
         return checked_keys(frozen.access_key, frozen.secret_key, frozen.token or None)
 
 
-ROLES: Final = 5
-"""Denied one after the other, with none granted between them."""
-
-
-ACCOUNTS: Final = 2
-"""Whose roles these must be: one customer's trust policies may all be wrong."""
-
-
-@final
-class DeniedRoles:
-    """What AssumeRole said of each role last."""
-
-    __slots__ = ("_denied", "_lately")
-
-    def __init__(self) -> None:
-        self._denied: set[str] = set()
-        self._lately: set[str] = set()
-        """Denied since a role was last granted, and not denied the time before: a broken role that is probed again and
-        again says nothing new."""
-
-    def granted(self, role_arn: str) -> None:
-        """This role was assumed: our identity may call AssumeRole."""
-        self._denied.discard(role_arn)
-        self._lately.clear()
-
-    def forget(self, role_arn: str) -> None:
-        """No document names this role any more, or another one does: its next denial counts as new."""
-        self._denied.discard(role_arn)
-        self._lately.discard(role_arn)
-
-    def denied(self, role_arn: str) -> bool:
-        """This role was denied; whether that is our own fault."""
-        if role_arn not in self._denied:
-            self._denied.add(role_arn)
-            self._lately.add(role_arn)
-        return len(self._lately) >= ROLES and len({arn.split(":")[4] for arn in self._lately}) >= ACCOUNTS
-
-
 PATIENCE_SECS: Final = 20.0
-"""How long a command waits for our own credentials: a credential process may ask a person's password manager."""
+"""Seconds that a command waits for our own credentials: a credential process may ask a person's password manager."""
 
 
 class UnknownIdentity(Exception):  # noqa: N818 - it is the sentence a person reads
     """STS did not say who we are. The message says why."""
 
 
-class OwnAccount(NamedTuple):
-    """An AWS account and where it is."""
-
-    account: str
-    partition: str
-    """As ARNs name it (``aws``, ``aws-cn``, ...). No role of another partition can be assumed."""
-
-
-async def own_account(settings: StsSettings, timeouts: Timeouts) -> OwnAccount:
-    """The account of the process's standard credentials; raises `UnknownIdentity`."""
+async def own_account(settings: StsSettings, timeouts: Timeouts) -> Identity:
+    """The identity of the process's standard credentials. Raises `UnknownIdentity`."""
     keys = await OwnKeys(lambda: datetime.now(UTC), PATIENCE_SECS).keys()
     if isinstance(keys, CallFailed):
         raise UnknownIdentity(keys.message)
@@ -196,4 +145,4 @@ async def own_account(settings: StsSettings, timeouts: Timeouts) -> OwnAccount:
         identity = sts if isinstance(sts, CallFailed) else await sts.whose(keys)
         if isinstance(identity, CallFailed):
             raise UnknownIdentity(f"{identity.code}: {identity.message}")
-        return OwnAccount(identity.account, identity.arn.split(":")[1])
+        return identity

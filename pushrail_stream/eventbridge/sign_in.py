@@ -5,24 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import datetime
-from typing import final
+from typing import Final, final
 
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.error_codes import (
-    BASE_CREDENTIALS_DENIED,
-    UNKNOWN_RESULT,
-    CallFailed,
-    is_ours,
-)
+from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, UNKNOWN_RESULT, CallFailed, is_ours
 from pushrail_stream.eventbridge.http import StockClients, network_failure
-from pushrail_stream.eventbridge.own_identity import DeniedRoles, OwnKeys
+from pushrail_stream.eventbridge.own_identity import OwnKeys
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request
 from pushrail_stream.ports.pipeline import SignIns
 from pushrail_stream.settings.eventbridge import AssumeRole
 from pushrail_stream.settings.model import StsSettings
+
+ROLES: Final = 5
+"""Roles that must be denied one after the other, with none granted in between, before our own identity is at fault."""
+ACCOUNTS: Final = 2
+"""Accounts that these roles must belong to: one customer's trust policies may all be wrong."""
 
 
 @final
@@ -37,8 +37,8 @@ class SignInService:
         self._clients = clients
         self._deadline_secs = clients.timeouts.total_secs
         self._own_keys = OwnKeys(now)
-        self._gap_secs = 1 / settings.max_calls_per_second
         self._next_at = 0.0
+        """When the next sign-in may be made, on the loop's clock."""
         self._opening = SingleFlight[StsEndpoint | CallFailed]()
         self._endpoint: StsEndpoint | None = None
         self._denials = DeniedRoles()
@@ -51,29 +51,32 @@ class SignInService:
 
     async def assume_role(self, auth: AssumeRole, name: str, policy: str | None) -> RoleSession | CallFailed:
         """A new session, or why there is none. Ends within the deadline, waiting for a turn included."""
-        until = asyncio.get_running_loop().time() + self._deadline_secs
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._deadline_secs
         keys = await self._own_keys.keys()
         if isinstance(keys, CallFailed):
             return keys
-        wait_secs = self._turn()
-        if wait_secs > self._deadline_secs / 2:
-            message = f"more than {1 / self._gap_secs:.0f} sign-ins a second are due (sts.max_calls_per_second)"
+        turn_at = max(self._next_at, loop.time())
+        if turn_at - loop.time() > self._deadline_secs / 2:
+            limit = self._settings.max_calls_per_second
+            message = f"more than {limit:.0f} sign-ins a second are due (sts.max_calls_per_second)"
             return CallFailed("AssumeRole", SIGN_INS_QUEUED, message)
-        self._next_at += self._gap_secs
-        request = assume_role_request(auth.role_arn, auth.external_id, name, policy)
+        self._next_at = turn_at + 1 / self._settings.max_calls_per_second
         self._calls += 1
-        answer = await self._call(keys, request, wait_secs, until)
+        request = assume_role_request(auth.role_arn, auth.external_id, name, policy)
+        answer = await self._call(keys, request, turn_at, until)
         if isinstance(answer, RoleSession):
             self._denials.granted(auth.role_arn)
             return answer
         self._refusals += 1
-        return self._refused(answer, keys, auth.role_arn)
+        return self._blame(answer, keys, auth.role_arn)
 
     def forget(self, role_arn: str) -> None:
-        """Nobody signs in as this role any more."""
+        """No document names this role any more."""
         self._denials.forget(role_arn)
 
-    def _refused(self, answer: CallFailed, keys: Keys, role_arn: str) -> CallFailed:
+    def _blame(self, answer: CallFailed, keys: Keys, role_arn: str) -> CallFailed:
+        """The failure, with the code for our own identity if that is at fault."""
         if is_ours(answer.code):
             self._own_keys.refused(keys)
         if answer.code == "AccessDenied" and self._denials.denied(role_arn):
@@ -82,11 +85,11 @@ class SignInService:
         return answer
 
     async def _call(
-        self, keys: Keys, request: dict[str, str], wait_secs: float, until: float
+        self, keys: Keys, request: dict[str, str], turn_at: float, until: float
     ) -> RoleSession | CallFailed:
         try:
             async with asyncio.timeout_at(until):
-                await asyncio.sleep(wait_secs)
+                await asyncio.sleep(turn_at - asyncio.get_running_loop().time())
                 endpoint = self._endpoint or await self._opening.run(self._open)
                 if isinstance(endpoint, CallFailed):
                     return endpoint
@@ -95,19 +98,49 @@ class SignInService:
             return network_failure("AssumeRole", error)
         if isinstance(answer, RoleSession) and answer.expires_at <= self.now().timestamp():
             # Using it would cost a sign-in per call.
-            return CallFailed("AssumeRole", UNKNOWN_RESULT, "STS gave a session that is over already")
+            return CallFailed("AssumeRole", UNKNOWN_RESULT, "STS gave a session that has already ended")
         return answer
 
-    def _turn(self) -> float:
-        """Seconds until the next sign-in may be made."""
-        now = asyncio.get_running_loop().time()
-        self._next_at = max(self._next_at, now)
-        return self._next_at - now
-
     async def _open(self) -> StsEndpoint | CallFailed:
-        if self._endpoint is not None:
-            return self._endpoint
-        endpoint = await StsEndpoint.open(self._settings, self._clients)
-        if isinstance(endpoint, StsEndpoint):
+        if self._endpoint is None:
+            endpoint = await StsEndpoint.open(self._settings, self._clients)
+            if isinstance(endpoint, CallFailed):
+                return endpoint
             self._endpoint = endpoint
-        return endpoint
+        return self._endpoint
+
+
+@final
+class DeniedRoles:
+    """Tells whether denials of AssumeRole are the roles' fault or our own identity's.
+
+    STS answers AccessDenied both for a trust policy that does not admit us and for an identity of ours that may not
+    call AssumeRole. One role does not show which; several do. When the last roles that were denied for the first time
+    belong to several accounts, and none was granted in between, the fault counts as ours until one is granted.
+    """
+
+    __slots__ = ("_denied", "_lately")
+
+    def __init__(self) -> None:
+        self._denied: set[str] = set()
+        """Roles whose last answer was a denial."""
+        self._lately: set[str] = set()
+        """Roles that were first denied since a role was last granted. A broken role that is probed again and again
+        counts once."""
+
+    def granted(self, role_arn: str) -> None:
+        """This role was assumed: our identity may call AssumeRole."""
+        self._denied.discard(role_arn)
+        self._lately.clear()
+
+    def forget(self, role_arn: str) -> None:
+        """No document names this role any more, or another one does: its next denial counts as new."""
+        self._denied.discard(role_arn)
+        self._lately.discard(role_arn)
+
+    def denied(self, role_arn: str) -> bool:
+        """Note that this role was denied; return whether that is our own fault."""
+        if role_arn not in self._denied:
+            self._denied.add(role_arn)
+            self._lately.add(role_arn)
+        return len(self._lately) >= ROLES and len({arn.split(":")[4] for arn in self._lately}) >= ACCOUNTS

@@ -58,6 +58,11 @@ class Identity(NamedTuple):
     account: str
     arn: str
 
+    @property
+    def partition(self) -> str:
+        """As ARNs name it (``aws``, ``aws-cn``, ...). No role of another partition can be assumed."""
+        return self.arn.split(":")[1]
+
 
 def assume_role_request(role_arn: str, external_id: str | None, name: str, policy: str | None) -> dict[str, str]:
     """The parameters of AssumeRole. ``name``: the session's name. ``policy``: narrows the role's own policies."""

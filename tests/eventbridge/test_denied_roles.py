@@ -5,7 +5,7 @@ from __future__ import annotations
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, REFUSED_BEFORE_AWS, Answered, CallFailed
-from pushrail_stream.eventbridge.own_identity import ROLES, DeniedRoles
+from pushrail_stream.eventbridge.sign_in import ROLES, DeniedRoles
 from pushrail_stream.sandbox.bus import CallError, Match, Rule
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.eventbridge_world import KEY, ON_ASSUME, SECRET, START, Clock, to, world
