@@ -108,7 +108,7 @@ def sandbox(context: click.Context, options: Options, events: int, keep: bool) -
     if context.invoked_subcommand is not None:
         return
     began = time.monotonic()
-    ok = _run(_play(options, events, keep=keep, began=began))
+    ok = _run(_demo(options, events, keep=keep, began=began))
     if not ok:
         raise OperatorError("the figures do not add up")
 
@@ -173,7 +173,7 @@ def _run(work: Awaitable[T]) -> T:
         signal.signal(signal.SIGINT, interrupted)
 
 
-async def _play(options: Options, events: int, *, keep: bool, began: float) -> bool:
+async def _demo(options: Options, events: int, *, keep: bool, began: float) -> bool:
     # Imported here: the bus as a program does not need the worker, which takes half a second to import.
     from pushrail_stream.sandbox.demo.run import Steps, keep_running, run_demo  # noqa: PLC0415
     from pushrail_stream.sandbox.demo.world import addresses, open_world  # noqa: PLC0415
@@ -183,25 +183,18 @@ async def _play(options: Options, events: int, *, keep: bool, began: float) -> b
         kafka = world.broker.bootstrap_servers
         steps.say(f"          AWS is the sandbox's own bus at {world.bus.url}, Kafka is librdkafka's own at {kafka}")
         report = await run_demo(world, events, max(_DELIVERING_SECS, events / _EVENTS_PER_SECOND), steps)
-        present = emit_report if options.json else show_report
-        present(report, time.monotonic() - began)
+        secs = time.monotonic() - began
+        if options.json:
+            emit(report.document() | {"secs": round(secs, 1)})
+        else:
+            _show_report(report, secs)
         if keep:
-            announce = emit_addresses if options.json else show_addresses
-            await keep_running(world, options.log_level, lambda: announce(addresses(world)))
+            show = (lambda found: emit({"keep": found})) if options.json else _show_addresses
+            await keep_running(world, options.log_level, lambda: show(addresses(world)))
     return report.ok
 
 
-def emit_report(report: Report, secs: float) -> None:
-    """Print the report as JSON."""
-    emit(report.document() | {"secs": round(secs, 1)})
-
-
-def emit_addresses(addresses: Mapping[str, Any]) -> None:
-    """Print the addresses as JSON."""
-    emit({"keep": addresses})
-
-
-def show_report(report: Report, secs: float) -> None:
+def _show_report(report: Report, secs: float) -> None:
     """Print the report as tables."""
     say("")
     table(
@@ -261,20 +254,12 @@ def _reasons(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items())) or "0"
 
 
-def show_addresses(addresses: Mapping[str, Any]) -> None:
+def _show_addresses(addresses: Mapping[str, Any]) -> None:
     """Print the addresses, one a line."""
     say("")
-    lines = {
-        "Kafka": "kafka",
-        "AWS": "aws",
-        "settings": "config",
-        "a worker": "run",
-        "an event": "produce_python",
-        "with kcat": "produce_kcat",
-        "its queue": "receive",
-        "a fault": "break",
-    }
-    for name, key in lines.items():
+    names = {"Kafka": "kafka", "AWS": "aws", "settings": "config", "a worker": "run", "an event": "produce_python",
+             "with kcat": "produce_kcat", "its queue": "receive", "a fault": "break"}  # fmt: skip
+    for name, key in names.items():
         say(f"{name:<12}{addresses[key]}")
     say("The worker goes on consuming until Ctrl-C.")
 

@@ -54,27 +54,15 @@ _DECLARATIONS: Final[dict[str, tuple[type | None, list[type]]]] = {
     "rd_kafka_mock_broker_set_down": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32]),
     "rd_kafka_mock_broker_set_up": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32]),
     "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [ctypes.c_void_p, ctypes.c_int32]),
-    "rd_kafka_mock_set_group_consumer_session_timeout_ms": (None, [ctypes.c_void_p, ctypes.c_int]),
-    "rd_kafka_mock_set_group_consumer_heartbeat_interval_ms": (None, [ctypes.c_void_p, ctypes.c_int]),
 }
 
 
 class ApiKey(enum.IntEnum):
-    """Requests of the Kafka protocol that can be made to fail (https://kafka.apache.org/protocol#protocol_api_keys)."""
+    """Requests that tests make fail; other keys are numbers (https://kafka.apache.org/protocol#protocol_api_keys)."""
 
     PRODUCE = 0
     FETCH = 1
-    LIST_OFFSETS = 2
-    METADATA = 3
     OFFSET_COMMIT = 8
-    OFFSET_FETCH = 9
-    FIND_COORDINATOR = 10
-    JOIN_GROUP = 11
-    HEARTBEAT = 12
-    LEAVE_GROUP = 13
-    SYNC_GROUP = 14
-    INIT_PRODUCER_ID = 22
-    CONSUMER_GROUP_HEARTBEAT = 68
 
 
 class EmbeddedBrokerError(RuntimeError):
@@ -88,22 +76,22 @@ class EmbeddedBroker:
     ``close`` is refused there. Start children with *spawn* and give them ``bootstrap_servers``.
     """
 
-    def __init__(self, *, brokers: int = 1) -> None:
+    def __init__(self) -> None:
         self._lib = _load()
         self._pid = os.getpid()
         self._client = _new_client(self._lib)
-        self._cluster: int | None = self._lib.rd_kafka_mock_cluster_new(self._client, brokers)
+        self._cluster: int | None = self._lib.rd_kafka_mock_cluster_new(self._client, 1)
         if not self._cluster:
             self._lib.rd_kafka_destroy(self._client)
-            raise EmbeddedBrokerError(f"librdkafka could not start its built-in cluster with {brokers} broker(s)")
+            raise EmbeddedBrokerError("librdkafka could not start its built-in cluster")
         # Kafka waits for more members of a new group; here the first one starts at once.
         self._lib.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
         self.bootstrap_servers: Final[str] = self._lib.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
 
     @classmethod
-    def start(cls, topics: Mapping[str, int], *, brokers: int = 1) -> Self:
-        """Start a cluster of ``brokers`` brokers (ids 1, 2, ...) that has ``topics`` (name -> number of partitions)."""
-        broker = cls(brokers=brokers)
+    def start(cls, topics: Mapping[str, int]) -> Self:
+        """Start a cluster of one broker (id 1) that has ``topics`` (name -> number of partitions)."""
+        broker = cls()
         try:
             for name, partitions in topics.items():
                 broker.create_topic(name, partitions)
@@ -144,15 +132,6 @@ class EmbeddedBroker:
     def set_broker_up(self, broker_id: int) -> None:
         """Let one broker accept connections again; its records are still there."""
         _check(self._lib.rd_kafka_mock_broker_set_up(self._open_cluster(), broker_id), "bring the broker up")
-
-    def set_group_initial_rebalance_delay(self, delay_ms: int) -> None:
-        """Set how many milliseconds a new classic group waits for more members (0 at the start)."""
-        self._lib.rd_kafka_mock_group_initial_rebalance_delay_ms(self._open_cluster(), delay_ms)
-
-    def set_consumer_protocol_timeouts(self, *, session_ms: int, heartbeat_ms: int) -> None:
-        """Set the session timeout of KIP-848 groups (``group.protocol=consumer``)."""
-        self._lib.rd_kafka_mock_set_group_consumer_session_timeout_ms(self._open_cluster(), session_ms)
-        self._lib.rd_kafka_mock_set_group_consumer_heartbeat_interval_ms(self._open_cluster(), heartbeat_ms)
 
     def close(self) -> None:
         """Stop the cluster and forget its records. Closing twice, or in a forked child, does nothing."""

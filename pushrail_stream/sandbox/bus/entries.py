@@ -49,14 +49,14 @@ _REQUIRED = ("Source", "DetailType", "Detail")
 
 
 class Refusal(NamedTuple):
-    """The whole call is refused with HTTP 400."""
+    """A refusal of the whole call with HTTP 400."""
 
     code: str
     message: str
 
 
 class EntryRefusal(NamedTuple):
-    """One entry is refused; the call goes on."""
+    """A refusal of one entry, while the call goes on."""
 
     code: str
     message: str

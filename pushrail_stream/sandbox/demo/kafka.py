@@ -13,9 +13,12 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.sandbox.demo.events import Planned
 from pushrail_stream.settings.model import TopicsSettings
 
-MAX_MESSAGE_BYTES: Final = 4 * 2**20
+_MAX_MESSAGE_BYTES: Final = 4 * 2**20
+"""Room for the record that exceeds a PutEvents request."""
 _ANSWER_SECS: Final = 10.0
+"""Wait for one answer of the broker."""
 _READ_SECS: Final = 20.0
+"""Wait for all dead letters."""
 
 
 class Produced(NamedTuple):
@@ -30,7 +33,6 @@ class DeadRecord(NamedTuple):
 
     value: bytes
     reason: str
-    code: str
     destination: str | None
     origin: str
 
@@ -43,7 +45,7 @@ class Offsets(NamedTuple):
 
 
 class KafkaState(NamedTuple):
-    """What Kafka holds after a run."""
+    """Kafka's records and offsets after a run."""
 
     produced: Mapping[Origin, Produced]
     dead_records: Sequence[DeadRecord]
@@ -64,7 +66,7 @@ class VendorProducer:
                 "compression.type": "zstd",
                 "linger.ms": 5,
                 "partitioner": "murmur2_random",
-                "message.max.bytes": MAX_MESSAGE_BYTES,
+                "message.max.bytes": _MAX_MESSAGE_BYTES,
                 "log_level": 0,
             }
         )
@@ -142,7 +144,7 @@ def _consumer(bootstrap_servers: str, group_id: str) -> Consumer:
             "bootstrap.servers": bootstrap_servers,
             "group.id": group_id,
             "enable.auto.commit": False,
-            "fetch.message.max.bytes": MAX_MESSAGE_BYTES,
+            "fetch.message.max.bytes": _MAX_MESSAGE_BYTES,
             "fetch.queue.backoff.ms": 20,
             "log_level": 0,
         }
@@ -168,7 +170,6 @@ def _take(message: Message, left: dict[int, int], found: list[DeadRecord]) -> No
         DeadRecord(
             message.value() or b"",
             headers.get("pushrail-reason", b"").decode(),
-            headers.get("pushrail-error-code", b"").decode(),
             None if destination is None else destination.decode(),
             headers.get("pushrail-origin", b"").decode(),
         )

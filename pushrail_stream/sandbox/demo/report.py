@@ -22,7 +22,7 @@ _RULE_MATCHES: Final[Mapping[str, Callable[[Event], bool]]] = {
     "by event type": lambda event: event["eventType"].startswith("order."),
     "by payload field": lambda event: event["payload"].get("currency") == "USD",
 }
-"""Which canonical events each rule must match, stated without event patterns. The rule by tenant matches all."""
+"""The canonical events that each rule must match, stated without event patterns. The rule by tenant matches all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Percentiles:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Percentiles:
-        """Median and 99th percentile; zeros when there are no values."""
+        """Return median and 99th percentile; zeros when there are no values."""
         ordered = sorted(values) or [0.0]
         at = [ordered[min(len(ordered) - 1, int(len(ordered) * share))] for share in (0.5, 0.99)]
         return cls(round(at[0], 1), round(at[1], 1))
@@ -242,10 +242,10 @@ def _dead_problems(seen: Observations) -> Iterator[str]:
     found = Counter((record.destination, record.reason) for record in dead_records if record.destination)
     if reported != found:
         yield f"dead letters: reported {dict(reported)}, on the topic {dict(found)}"
-    broken = sum(record.reason == "undecodable" for record in dead_records)
-    produced_broken = sum(record.planned.customer is None for record in produced.values())
-    if broken != produced_broken:
-        yield f"{produced_broken} records are not events, {broken} are on the dead-letter topic"
+    undecodable = sum(record.reason == "undecodable" for record in dead_records)
+    not_events = sum(record.planned.customer is None for record in produced.values())
+    if undecodable != not_events:
+        yield f"{not_events} records are not events, {undecodable} are on the dead-letter topic"
     values: dict[str, bytes] = {str(origin): record.planned.value for origin, record in produced.items()}
     changed = sum(values.get(record.origin) != record.value for record in dead_records)
     if changed:

@@ -14,11 +14,9 @@ from typing import Any, Final
 
 import yaml
 
-from pushrail_stream.documents import document_parser
-from pushrail_stream.errors import OperatorError
+from pushrail_stream.documents import load_registry
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.registry import Catalog
-from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.sandbox.bus.queues import queue_url
@@ -51,7 +49,7 @@ class World:
 
 @asynccontextmanager
 async def open_world() -> AsyncIterator[World]:
-    """Start broker and bus and set up the customers, until the block ends. Raises `OperatorError`."""
+    """Start broker and bus and set up the customers, until the block ends."""
     with (
         _isolated_environment(OUR_KEYS.variables()),
         tempfile.TemporaryDirectory(prefix="pushrail-sandbox-") as name,
@@ -64,7 +62,9 @@ async def open_world() -> AsyncIterator[World]:
             for plan in plan_topics(settings, _PARTITIONS):
                 broker.create_topic(plan.name, plan.partitions)
             _write_documents(settings.registry.path)
-            yield World(folder, broker, bus, settings, _load_documents(settings))
+            # A document that is refused would show in the report: its destination gets nothing.
+            catalog, _ = await load_registry(settings, {})
+            yield World(folder, broker, bus, settings, catalog)
 
 
 def addresses(world: World) -> dict[str, Any]:
@@ -139,16 +139,6 @@ def _write_settings(folder: Path, bootstrap_servers: str, bus_url: str) -> Setti
     (folder / _CONFIG_FILE).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     # The environment is not read: it may name a real Kafka.
     return Settings.model_validate(values)
-
-
-def _load_documents(settings: Settings) -> Catalog:
-    """Read the documents as the worker's command does. Raises `OperatorError` when one is refused."""
-    parse = document_parser(settings, {})
-    catalog = Catalog(lambda _, content: parse(content))
-    refusals = catalog.apply(map(read_document, document_files(settings.registry.path))).refusals
-    if refusals:
-        raise OperatorError("; ".join(str(refusal) for refusal in refusals))
-    return catalog
 
 
 def _exports(variables: Mapping[str, str]) -> str:

@@ -42,7 +42,7 @@ def findings() -> Observations:
     }
     tally.acknowledged = [(Origin("events", 0, 0), 1_150.0), (Origin("events", 0, 1), 1_250.0)]
     produced = {Origin("events", 0, n): Produced(planned(key), 1_000) for n, key in enumerate("abc")}
-    dead = DeadRecord(planned("c").value, "oversize", "EntryTooLarge", PLACE, "events/0/2")
+    dead = DeadRecord(planned("c").value, "oversize", PLACE, "events/0/2")
     ledger = Ledger(begun=3, delivered=2, dead_lettered=1)
     kafka = KafkaState(produced, [dead], {0: Offsets(3, 3)})
     return Observations([customer()], kafka, tally, ledger, queues(arrived("a"), arrived("b")), 2.0)
