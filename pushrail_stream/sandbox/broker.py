@@ -193,6 +193,6 @@ def _new_client(lib: ctypes.CDLL) -> int:
     return client
 
 
-def _check(code: int, what: str) -> None:
+def _check(code: int, action: str) -> None:
     if code:
-        raise EmbeddedBrokerError(f"the embedded broker could not {what}: {confluent_kafka.KafkaError(code)}")
+        raise EmbeddedBrokerError(f"the embedded broker could not {action}: {confluent_kafka.KafkaError(code)}")

@@ -77,8 +77,8 @@ async def refusal(call: Awaitable[Any]) -> tuple[int, str, str]:
     try:
         await call
     except ClientError as error:
-        told = error.response
-        return told["ResponseMetadata"]["HTTPStatusCode"], told["Error"]["Code"], told["Error"]["Message"]
+        answer = error.response
+        return answer["ResponseMetadata"]["HTTPStatusCode"], answer["Error"]["Code"], answer["Error"]["Message"]
     raise AssertionError("the call was not refused")
 
 

@@ -54,8 +54,8 @@ _NOTHING: Final = Injected(NO_FAULT, None)
 class Ids:
     """Unique ids in the form of UUIDs. They are counted: drawing each one would cost more than the call's checks."""
 
-    def __init__(self, dice: Random) -> None:
-        bits = dice.getrandbits(64)
+    def __init__(self, rng: Random) -> None:
+        bits = rng.getrandbits(64)
         self._head = f"{bits >> 32:08x}-{bits >> 16 & 0xFFFF:04x}-4{bits & 0xFFF:03x}-8000-"
         self._count = 0
 
@@ -77,7 +77,7 @@ class Backend:
     clock: Callable[[], float]
 
     def inject(self, view: CallView, request_id: str, style: ErrorStyle) -> Injected:
-        """Decide which faults strike a call."""
+        """Decide the faults of a call."""
         fault = self.injector.fault_of_call(view)
         if fault is NO_FAULT:
             return _NOTHING

@@ -216,7 +216,7 @@ def _described_name(body: bytes) -> str | Refusal:
         document = None
     name = (document.get("Name") or "default") if isinstance(document, dict) else None
     if not isinstance(name, str):
-        return Refusal("SerializationException", "The request body is not what DescribeEventBus takes")
+        return Refusal("SerializationException", "The request body does not fit DescribeEventBus")
     if not is_bus_name(name):
         return invalid(f"'{name[:200]}'", "name", f"satisfy regular expression pattern: {BUS_PATTERN}")
     return name

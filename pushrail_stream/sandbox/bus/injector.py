@@ -1,4 +1,4 @@
-"""Decides, rule by rule, which faults strike a call; holds the triggers' counters, token buckets and seeded dice."""
+"""Decides, rule by rule, the faults of a call; holds the triggers' counters, token buckets and random numbers."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class _Armed:
         self._burst = (when.burst or max(1.0, when.rate_per_second)) if isinstance(when, RateAbove) else 0.0
         self._tokens = self._burst
 
-    def fires(self, now: float, dice: Random) -> bool:
+    def fires(self, now: float, rng: Random) -> bool:
         """Count one match and tell whether it fires."""
         self._seen += 1
         match self.rule.when:
             case Always():
                 return True
             case Probability(probability=probability):
-                return dice.random() < probability
+                return rng.random() < probability
             case Sequence(first=first, last=last):
                 return first <= self._seen <= last
             case Times(times=times):
@@ -89,9 +89,9 @@ class _Armed:
 class Injector:
     """The plan in force. A new plan starts every trigger anew."""
 
-    def __init__(self, clock: Callable[[], float], dice: Random) -> None:
+    def __init__(self, clock: Callable[[], float], rng: Random) -> None:
         self._clock = clock
-        self._dice = dice
+        self._rng = rng
         self._for_calls: list[_Armed] = []
         self._for_entries: list[tuple[_Armed, EntryError]] = []
         self.rules: list[Rule] = []
@@ -110,7 +110,7 @@ class Injector:
             found = armed.rule.effect
             if effect is not None and not isinstance(found, Latency):
                 continue
-            if not _call_matches(armed.rule.match, call) or not armed.fires(self._clock(), self._dice):
+            if not _call_matches(armed.rule.match, call) or not armed.fires(self._clock(), self._rng):
                 continue
             labels.append(armed.rule.label)
             if isinstance(found, Latency):
@@ -123,7 +123,7 @@ class Injector:
         """Decide about one entry of a call that is carried out: the error and the rule's label."""
         for armed, effect in self._for_entries:
             match = armed.rule.match
-            if _caller_matches(match, call) and _entry_matches(match, entry) and armed.fires(self._clock(), self._dice):
+            if _caller_matches(match, call) and _entry_matches(match, entry) and armed.fires(self._clock(), self._rng):
                 return effect, armed.rule.label
         return None
 

@@ -69,15 +69,15 @@ class FaultBus:
     """A running bus; made by ``async with FaultBus.serve(config) as bus``."""
 
     def __init__(self, config: BusConfig) -> None:
-        dice = Random(config.seed)  # noqa: S311 - faults must repeat, nothing here is a secret
+        rng = Random(config.seed)  # noqa: S311 - faults must repeat, nothing here is a secret
         self.directory = Directory(is_open=config.open)
         self.ledger = Ledger(keep_records=config.keep_records, latency_path=config.latency_path)
         self._queues = Queues()
-        self._injector = Injector(config.clock, Random(dice.getrandbits(64)))  # noqa: S311 - as above
+        self._injector = Injector(config.clock, Random(rng.getrandbits(64)))  # noqa: S311 - as above
         verifier = Verifier(self.directory, config.clock, check_signatures=config.check_signatures)
-        backend = Backend(self.directory, verifier, self._injector, self.ledger, Ids(dice), config.clock)
+        backend = Backend(self.directory, verifier, self._injector, self.ledger, Ids(rng), config.clock)
         self._events = EventsService(backend, self._queues)
-        self._sts = StsService(backend, dice, config.session_secs)
+        self._sts = StsService(backend, rng, config.session_secs)
         self._sqs = SqsService(backend, self._queues)
         self._control = Control(self)
         self._connections: set[Connection] = set()
@@ -168,7 +168,7 @@ class FaultBus:
         return self.ledger.assumed
 
     def counts(self) -> dict[str, int]:
-        """Return the counters since the start or the last ``clear``, and the ``openConnections`` of this moment.
+        """Return the counters since the start or the last ``clear``, and the number of ``openConnections``.
 
         calls, entries, arrivals, discarded, failedCalls, failedEntries, faults, assumeRole, describeEventBus,
         getCallerIdentity, connections.

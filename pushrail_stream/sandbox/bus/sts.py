@@ -52,9 +52,9 @@ class _Parameters(NamedTuple):
 class StsService:
     """Handles query-protocol requests. ``session_secs`` overrides the life of issued sessions."""
 
-    def __init__(self, backend: Backend, dice: Random, session_secs: float | None) -> None:
+    def __init__(self, backend: Backend, rng: Random, session_secs: float | None) -> None:
         self._backend = backend
-        self._dice = dice
+        self._rng = rng
         self._session_secs = session_secs
 
     def handle(self, request: Request) -> Reply:
@@ -128,12 +128,12 @@ class StsService:
         account, name = role_parts(role.arn) or ("", "")
         secs = asked.duration_secs if self._session_secs is None else self._session_secs
         credential = Credential(
-            access_key="ASIA" + "".join(self._dice.choices(_BASE32, k=16)),
-            secret=f"{self._dice.getrandbits(160):040x}",
+            access_key="ASIA" + "".join(self._rng.choices(_BASE32, k=16)),
+            secret=f"{self._rng.getrandbits(160):040x}",
             account=account,
             arn=f"arn:{role.arn.split(':')[1]}:sts::{account}:assumed-role/{name}/{asked.session_name}",
             permissions=role.permissions,
-            session_token=f"{self._dice.getrandbits(_TOKEN_BITS):0{_TOKEN_BITS // 4}x}",
+            session_token=f"{self._rng.getrandbits(_TOKEN_BITS):0{_TOKEN_BITS // 4}x}",
             expires_at=self._backend.clock() + secs,
             role_arn=role.arn,
         )

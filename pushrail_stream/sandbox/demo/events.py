@@ -46,35 +46,35 @@ def example_event() -> bytes:
 
 def plan_events(number: int, customers: Sequence[Customer], seed: int = 1) -> list[Planned]:
     """Return ``number`` records: the example first if its customer takes part, then a mix that the seed determines."""
-    dice = Random(seed)  # noqa: S311 - the demo must repeat, nothing here is a secret
+    rng = Random(seed)  # noqa: S311 - the demo must repeat, nothing here is a secret
     example = _of(json.loads(example_event()), example_event())
     first = [example] if any(customer.external_id == example.customer for customer in customers) else []
     mixed = [*_undecodable(), *_unrouted(), _oversize(customers)]
     names = [customer.external_id for customer in customers for _ in range(customer.share)]
     rest = max(0, number - len(first) - len(mixed))
-    mixed += [_varied(dice, index, names[index % len(names)]) for index in range(rest)]
-    dice.shuffle(mixed)
+    mixed += [_varied(rng, index, names[index % len(names)]) for index in range(rest)]
+    rng.shuffle(mixed)
     return first + mixed
 
 
-def _varied(dice: Random, index: int, customer: str) -> Planned:
+def _varied(rng: Random, index: int, customer: str) -> Planned:
     lines = [
-        (f"PR-{dice.randrange(10_000):04}", dice.randrange(1, 9), dice.randrange(100, 90_000))
-        for _ in range(_long_tail(dice))
+        (f"PR-{rng.randrange(10_000):04}", rng.randrange(1, 9), rng.randrange(100, 90_000))
+        for _ in range(_long_tail(rng))
     ]
     payload = {
         "orderId": f"ord_{index:06x}",
         "amount": sum(quantity * price for _, quantity, price in lines),
-        "currency": dice.choice(_CURRENCIES),
-        "customer": {"name": dice.choice(_PEOPLE), "note": dice.choice(_NOTES)},
+        "currency": rng.choice(_CURRENCIES),
+        "customer": {"name": rng.choice(_PEOPLE), "note": rng.choice(_NOTES)},
         "items": [{"sku": sku, "qty": quantity, "price": price} for sku, quantity, price in lines],
     }
-    return _event(dice.choice(_TYPES), customer, f"evt_{index:06}", payload, second=index)
+    return _event(rng.choice(_TYPES), customer, f"evt_{index:06}", payload, second=index)
 
 
-def _long_tail(dice: Random) -> int:
+def _long_tail(rng: Random) -> int:
     """Return a number of lines: most events are small, and 2 % of them have some 15 KB."""
-    return dice.randrange(200, 300) if dice.random() < 0.02 else dice.randrange(1, 12)  # noqa: PLR2004 - the 2 %
+    return rng.randrange(200, 300) if rng.random() < 0.02 else rng.randrange(1, 12)  # noqa: PLR2004 - the 2 %
 
 
 def _event(kind: str, customer: str, key: str, payload: dict[str, Any], second: int = 0) -> Planned:

@@ -64,7 +64,7 @@ async def test_an_entry_error_fails_only_matching_entries() -> None:
 
 
 @pytest.mark.parametrize(
-    ("match", "struck"),
+    ("match", "failed"),
     [
         (Match(), [0, 1]),
         (Match(bus=BUS), [0]),
@@ -78,16 +78,16 @@ async def test_an_entry_error_fails_only_matching_entries() -> None:
         (Match(operation="DescribeEventBus"), []),
     ],
 )
-async def test_a_rule_fails_the_entries_it_matches(match: Match, struck: list[int]) -> None:
+async def test_a_rule_fails_the_entries_it_matches(match: Match, failed: list[int]) -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         sent = [entry(), entry(EventBusName=OTHER_BUS, DetailType="refund.made")]
         async with client("events", bus) as events:
             bus.set_plan([Rule(THROTTLED, match)])
             reply = await events.put_events(Entries=sent)
-            assert [index for index, one in enumerate(reply["Entries"]) if "ErrorCode" in one] == struck
+            assert [index for index, one in enumerate(reply["Entries"]) if "ErrorCode" in one] == failed
             bus.set_plan([Rule(CallError(500, "InternalFailure"), match)])
-            if struck:
+            if failed:
                 assert (await refusal(events.put_events(Entries=sent)))[1] == "InternalFailure"
             else:
                 await events.put_events(Entries=sent)

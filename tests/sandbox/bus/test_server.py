@@ -257,10 +257,10 @@ async def test_run_bus_announces_itself_and_serves_until_stopped() -> None:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(run_bus(BusConfig(open=True, tls=True), announce=announce, stop=stop))
         await started.wait()
-        (told,) = (orjson.loads(line) for line in lines)
+        (announced,) = (orjson.loads(line) for line in lines)
         probe = FaultBus(BusConfig())
-        probe.url = told["url"]
-        async with client("events", probe, verify=told["caPath"]) as events:
+        probe.url = announced["url"]
+        async with client("events", probe, verify=announced["caPath"]) as events:
             assert (await events.put_events(Entries=[entry()]))["FailedEntryCount"] == 0
         stop.set()
     with pytest.raises(ConnectionRefusedError):
