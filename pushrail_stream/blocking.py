@@ -1,7 +1,7 @@
-"""Calls that may block for ever: they run on daemon threads, and the end of the process does not wait for those.
+"""Calls that may block for ever. They run on daemon threads: the end of the process does not wait for them.
 
-`asyncio.to_thread` and `ThreadPoolExecutor` do wait: one call that hangs, on a file of a mount that does not answer or
-on a broker that cannot be reached, keeps the process from ending.
+`asyncio.to_thread` and `ThreadPoolExecutor` do wait: one hung call, to a mount that does not answer or to a broker that
+cannot be reached, would keep the process from ending.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ async def in_daemon_thread(function: Callable[P, T], *args: P.args, **kwargs: P.
 
 
 def map_in_daemon_threads(function: Callable[[S], T], items: Iterable[S], threads: int) -> Sequence[T]:
-    """Call the function for every item on at most this many threads; the results in the order of the items."""
+    """Call the function for every item on at most this many threads. The results have the order of the items."""
     left = list(enumerate(items))
     left.reverse()
     results: dict[int, T] = {}
@@ -47,12 +47,12 @@ def map_in_daemon_threads(function: Callable[[S], T], items: Iterable[S], thread
 def start_daemon_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
     """Call the function on a thread of its own; the future holds its result or its exception."""
     call: Future[T] = Future()
-    call.set_running_or_notify_cancel()  # a call that has begun cannot be cancelled, only given up
+    call.set_running_or_notify_cancel()  # a running call cannot be cancelled, only given up
 
     def run() -> None:
         try:
             result = function(*args, **kwargs)
-        except BaseException as error:  # noqa: BLE001 - whoever asks for the result gets it
+        except BaseException as error:  # noqa: BLE001 - the future hands it on
             call.set_exception(error)
         else:
             call.set_result(result)

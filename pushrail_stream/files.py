@@ -1,4 +1,4 @@
-"""Files that operators name. A named pipe, a device or a mount that does not answer never blocks the reader."""
+"""Files that operators name. The reader is never blocked by a named pipe, a device or a mount that does not answer."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from typing import Final, Generic, TypeVar, final
 from pushrail_stream.blocking import start_daemon_thread
 
 ANSWER_SECS: Final = 5.0
-"""A file system that has not answered for this long is taken to hang; a busy file server answers sooner."""
+"""Time after which a file system that does not answer counts as hung, in seconds. A busy one answers."""
 
 MAX_FILE_BYTES: Final = 64 * 2**20
-"""Bound of the memory that reading one file takes: 100,000 API keys fill 25 MiB, every other file is far smaller."""
+"""Time after which a file system that does not answer counts as hung, in seconds. A busy one answers sooner."""
 
 T = TypeVar("T")
 
 
 def read_regular_file(path: Path) -> bytes:
     """The content of a regular file. Raises `OSError`: its ``strerror`` says why the file cannot be read."""
-    # Without O_NONBLOCK, opening a named pipe waits until somebody writes to it.
+    # Without O_NONBLOCK, opening a named pipe waits for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         status = os.fstat(descriptor)
         _check_regular(path, status.st_mode)
         _check_size(path, status.st_size)
         with os.fdopen(descriptor, "rb", closefd=False) as file:
-            content = file.read(MAX_FILE_BYTES + 1)  # it may have grown, and files of /proc say that they are empty
+            content = file.read(MAX_FILE_BYTES + 1)  # it may have grown, and files of /proc have size 0
         _check_size(path, len(content))
     finally:
         os.close(descriptor)
@@ -39,9 +39,9 @@ def read_regular_file(path: Path) -> bytes:
 
 @final
 class Answering(Generic[T]):
-    """A call that asks a file system and is given up after `ANSWER_SECS`.
+    """A call to a file system that is given up after `ANSWER_SECS`.
 
-    A call that hangs is not repeated until it has ended, so at most one thread of each caller is stuck.
+    A hung call is not repeated until it has ended, so at most one thread of each caller is stuck.
     """
 
     def __init__(self, call: Callable[[], T]) -> None:
@@ -49,7 +49,7 @@ class Answering(Generic[T]):
         self._stuck: Future[T] | None = None
 
     def __call__(self) -> T:
-        """The call's result. Raises what it raises, and `OSError` when it does not answer."""
+        """The call's result. Raises its exception, or `OSError` if it does not answer."""
         if self._stuck is None or self._stuck.done():
             running = start_daemon_thread(self._call)
             try:

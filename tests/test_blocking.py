@@ -59,7 +59,7 @@ def test_a_process_ends_while_its_calls_hang() -> None:
     assert done.stderr == ""
 
 
-def test_results_are_in_the_order_of_the_items_and_no_more_threads_run_than_asked_for() -> None:
+def test_results_keep_the_order_of_items_on_limited_threads() -> None:
     running, most, lock = set[str](), list[int](), threading.Lock()
     both = threading.Barrier(2)
 

@@ -31,7 +31,7 @@ def test_a_named_pipe_a_device_and_a_folder_are_refused_at_once(tmp_path: Path) 
         assert refused.value.strerror == reason
 
 
-def test_a_file_larger_than_memory_should_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_over_the_size_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_FILE_BYTES", 2**20)
     (tmp_path / "file").write_bytes(bytes(2**20))
     assert len(read_regular_file(tmp_path / "file")) == 2**20
@@ -40,7 +40,7 @@ def test_a_file_larger_than_memory_should_hold_is_refused(tmp_path: Path, monkey
         read_regular_file(tmp_path / "file")
 
 
-def test_a_file_that_says_it_is_empty_and_is_not_fills_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_of_false_size_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "MAX_FILE_BYTES", 1)
     status = Path("/proc/self/status")  # as every file of /proc
     assert (status.stat().st_size, status.is_file()) == (0, True)
@@ -48,9 +48,7 @@ def test_a_file_that_says_it_is_empty_and_is_not_fills_no_memory(monkeypatch: py
         read_regular_file(status)
 
 
-def test_a_file_that_does_not_answer_is_given_up_and_only_one_thread_waits_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hung_file_is_given_up_and_blocks_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "ANSWER_SECS", 0.1)
     folder = tmp_path / "mount"
     folder.mkdir()

@@ -30,18 +30,18 @@ Target = int | str
 
 
 class Shift(NamedTuple):
-    """Where a group stands in a partition, and where it is to stand."""
+    """A group's present and planned offset in a partition."""
 
     partition: int
     old: int | None
-    """None where nothing has been committed."""
+    """None if nothing has been committed."""
     new: int
     first: int
     end: int
 
     @property
     def again(self) -> int:
-        """Records that will be read again; negative: that will be passed over.
+        """Records that will be read again; negative: records that will be skipped.
 
         Where nothing has been committed, or what Kafka has deleted since, workers would begin at the first record.
         """
@@ -49,7 +49,7 @@ class Shift(NamedTuple):
 
 
 def committed_by(kafka: KafkaSettings, group_id: str, topic: str) -> dict[int, Committable]:
-    """A group's commits by partition; where it has none, offset 0. Raises `OperatorError`.
+    """A group's commits by partition, with offset 0 where it has none. Raises `OperatorError`.
 
     Commits for an earlier topic of that name do not count, and neither does metadata of another topic.
     """
@@ -73,7 +73,7 @@ def _meaning(committed: Committable, topic: TopicIdentity | None) -> Committable
 
 
 def members_of(kafka: KafkaSettings, group_id: str) -> list[str]:
-    """The clients that are in the group; empty when it is inactive or unknown. Raises `OperatorError`."""
+    """The clients in the group; empty if it is inactive or unknown. Raises `OperatorError`."""
     admin = AdminClient(client_properties.admin(kafka))
     try:
         [described] = admin.describe_consumer_groups([group_id], request_timeout=_TIMEOUT_SECS).values()
@@ -88,7 +88,7 @@ def members_of(kafka: KafkaSettings, group_id: str) -> list[str]:
 def plan_shift(
     kafka: KafkaSettings, group_id: str, topic: str, target: Target, partition: int | None = None
 ) -> list[Shift]:
-    """What moving the group to ``target`` would mean, for each partition or for one. Raises `OperatorError`."""
+    """The shifts that would move the group to ``target``, in all partitions or in one. Raises `OperatorError`."""
     consumer = Consumer(client_properties.reader(kafka, group_id, {}))
     try:
         numbers = [n for n in partitions_of(consumer, topic) if partition in {None, n}]
@@ -108,7 +108,7 @@ def plan_shift(
 def move_group(kafka: KafkaSettings, group_id: str, topic: str, shifts: list[Shift]) -> None:
     """Commit the new offsets. Raises `OperatorError`, also when a member has joined meanwhile.
 
-    A partition that stays where it is, is left alone: the map of what is settled above it would be lost.
+    A partition that would not move is left alone: a commit would lose the map of what is settled above it.
     """
     wanted = [TopicPartition(topic, shift.partition, shift.new) for shift in shifts if shift.new != shift.old]
     if not wanted:

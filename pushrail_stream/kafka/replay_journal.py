@@ -22,7 +22,7 @@ _REPLACED: Final = "another replay has been started meanwhile: this one ends her
 
 @final
 class ReplayJournal:
-    """One at a time in an installation: whoever opens it shuts out who had it before, dead or alive."""
+    """There is one at a time in an installation: a new one shuts out the one before, dead or alive."""
 
     def __init__(self, producer: Producer, kafka: KafkaSettings, topic: str) -> None:
         self._producer = producer
@@ -47,12 +47,12 @@ class ReplayJournal:
         yield cls(producer, kafka, topic)
 
     def marks(self) -> dict[str, bytes]:
-        """Everything that is marked, by key. Raises `OperatorError`, also where there is no such topic."""
+        """All marks by key. Raises `OperatorError`, also if there is no such topic."""
         return self.read(self._kafka, self._topic)
 
     @staticmethod
     def read(kafka: KafkaSettings, topic: str) -> dict[str, bytes]:
-        """The same for somebody who writes nothing, and so shuts nobody out."""
+        """All marks by key, for a reader: this shuts no journal out."""
         found: dict[str, bytes] = {}
         with Scan(kafka, topic) as scan:
             for batch in scan:
@@ -67,9 +67,9 @@ class ReplayJournal:
         copies: Iterable[tuple[bytes | None, bytes | None, Headers]],
         marks: Iterable[tuple[str, bytes]],
     ) -> None:
-        """All of it or nothing. Raises `OperatorError`, which says whether nothing was written or that it is not known.
+        """Write all of it or nothing. Raises `OperatorError`, which says if nothing was written or if this is unknown.
 
-        An interrupt in the middle leaves that open too: keep SIGINT back until this has returned.
+        An interrupt in the middle leaves that unknown too: hold SIGINT back until this has returned.
         """
         producer = self._producer
         try:
@@ -86,7 +86,7 @@ class ReplayJournal:
         self._commit()
 
     def _commit(self) -> None:
-        """From here on nothing may be aborted unless Kafka says that it must be: it may be committed already."""
+        """Commit. The transaction may be committed already, so it is aborted only if Kafka requires that."""
         until = time.monotonic() + _TIMEOUT_SECS
         while True:
             try:
@@ -101,7 +101,7 @@ class ReplayJournal:
                 return
 
     def _undone(self, error: KafkaException) -> OperatorError:
-        """Abort, and say so."""
+        """Abort; the error that says so."""
         self._abort()
         reason: KafkaError = error.args[0]
         if reason.code() in FENCED:
@@ -123,7 +123,7 @@ class ReplayJournal:
 
 
 def _unknown(reason: KafkaError) -> OperatorError:
-    """Whether a transaction was committed cannot be told here; the next replay finds it committed or undone."""
+    """The error when a commit's result is not known; the next replay finds the transaction committed or undone."""
     if reason.code() in FENCED:
         return OperatorError(_REPLACED)
     return OperatorError(

@@ -1,4 +1,4 @@
-"""What is worth having of librdkafka's statistics."""
+"""The part of librdkafka's statistics that operators need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class StatisticsKeeper:
         self._errors = 0
 
     def __call__(self, text: str) -> dict[str, Any]:
-        """Take statistics as librdkafka gives them, and give them back parsed."""
+        """Keep statistics in librdkafka's JSON, and return them parsed."""
         statistics: dict[str, Any] = orjson.loads(text)
         brokers = {name: broker for name, broker in statistics["brokers"].items() if broker["nodeid"] >= 0}
         fetched = sum(
@@ -42,7 +42,7 @@ class StatisticsKeeper:
         return statistics
 
     def _all_errors(self, brokers: Mapping[str, dict[str, Any]]) -> int:
-        """Of all brokers there ever were: one that leaves takes its counts along, and no counter may fall."""
+        """Errors of all brokers so far: a broker that leaves takes its counts along, and no counter may fall."""
         for name, broker in brokers.items():
             errors = broker["txerrs"] + broker["rxerrs"] + broker["req_timeouts"]
             self._errors += max(0, errors - self._seen.get(name, 0))

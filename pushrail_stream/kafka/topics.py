@@ -1,4 +1,4 @@
-"""Topics: which there must be, how they are made, and what is there."""
+"""Topics: the required ones, how they are created, and how they differ from their plans."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from pushrail_stream.settings import KafkaSettings, Settings
 
 _TIMEOUT_SECS: Final = 15.0
 _CONFIG_TIMEOUT_SECS: Final = 5.0
-"""How long a start may wait for the topics' configuration. Without it they are not checked."""
+"""Longest wait of a start for the topics' configuration. Without it they are not checked."""
 _MAX_EVENT_BYTES: Final = 2 * 2**20
-"""Twice what EventBridge takes: an event that is too large still reaches the DLQ with its reason."""
+"""Largest event: twice the limit of EventBridge, so that an event that is too large still reaches the DLQ."""
 _HEADROOM_BYTES: Final = 64 * 2**10
 """The most that the delivery headers add to a copy on a retry topic or the DLQ."""
 _COPY_BYTES: Final = {"max.message.bytes": str(_MAX_EVENT_BYTES + _HEADROOM_BYTES)}
 NOBODY_TO_ASK: Final = "the cluster has no controller that could be asked"
-"""The reason given for an embedded broker, which has no controller."""
+"""Why the topics of an embedded broker cannot be checked: it has no controller."""
 _ONE_A_KEY: Final = "Of the records with one key Kafka keeps the last one only"
 
 
@@ -93,8 +93,8 @@ def plan_topics(settings: Settings, partitions: int = 1) -> list[TopicPlan]:
             (policy,),
             one_partition="A document and its deletion may lie in different partitions, and it comes back",
         ),
-        # A dead letter that is still there must not look as if it had never been replayed, and Kafka deletes by whole
-        # segments: in a quiet partition dead letters stay weeks beyond their time. So marks are kept much longer.
+        # A mark must outlast its dead letter, or the letter would seem never replayed. Kafka deletes whole segments,
+        # so dead letters of a quiet partition stay weeks beyond their time. So marks are kept much longer.
         TopicPlan(
             topics.replays,
             1,
@@ -108,7 +108,7 @@ def plan_topics(settings: Settings, partitions: int = 1) -> list[TopicPlan]:
 
 
 def _retry_topic(name: str, delay_ms: float, age_ms: float, partitions: int) -> TopicPlan:
-    # Beyond its delay a delivery waits for workers that are down, for at most the age at which it is given up.
+    # After its delay a delivery may wait for workers that are down, at most until the age at which it is given up.
     least_ms = delay_ms + age_ms
     return TopicPlan(
         name,
@@ -125,12 +125,12 @@ def _retry_topic(name: str, delay_ms: float, age_ms: float, partitions: int) -> 
 
 
 def topics_named(settings: Settings, *names: str) -> list[TopicPlan]:
-    """Some of an installation's topics."""
+    """The installation's topics of these names."""
     return [plan for plan in plan_topics(settings) if plan.name in names]
 
 
 def worker_topics(settings: Settings) -> list[TopicPlan]:
-    """The topics that a worker reads and writes: it cannot run without any of them."""
+    """The topics that a worker reads and writes. It needs all of them."""
     topics = settings.topics
     documents = [topics.destinations] if settings.registry.topic else []
     return topics_named(settings, topics.events, *topics.retry, topics.dlq, topics.attempts, *documents)
@@ -139,7 +139,7 @@ def worker_topics(settings: Settings) -> list[TopicPlan]:
 def create_topics(
     kafka: KafkaSettings, plans: Iterable[TopicPlan], replication: int | None, *, dry_run: bool
 ) -> dict[str, str]:
-    """Make what is missing; name -> ``created`` or ``exists``. ``replication`` None: 3, or the number of brokers.
+    """Create missing topics; name -> ``created`` or ``exists``. ``replication`` None: 3, or the number of brokers.
 
     Raises `OperatorError` when Kafka cannot be reached or refuses.
     """
@@ -227,7 +227,7 @@ def _outcome(name: str, made: Future[None]) -> str:
 def _configs(admin: AdminClient, cluster: Any, names: Iterable[str]) -> dict[str, dict[str, Any] | str]:
     """Each topic's settings, or why they cannot be read."""
     if cluster.controller_id not in cluster.brokers:
-        # The client would wait for one until its time is over.
+        # The client would wait for one until the time-out.
         return dict.fromkeys(names, NOBODY_TO_ASK)
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
     if not resources:
@@ -242,7 +242,7 @@ def _configs(admin: AdminClient, cluster: Any, names: Iterable[str]) -> dict[str
 
 
 def _largest_copy(plans: Sequence[TopicPlan], configs: Mapping[str, dict[str, Any] | str]) -> int | None:
-    """The size of a copy of the largest event; None where it is not known."""
+    """The size of a copy of the largest event; None if it is not known."""
     for plan in plans:
         events = configs.get(plan.name, "")
         if plan.holds_events and not isinstance(events, str):

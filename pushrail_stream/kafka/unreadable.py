@@ -1,4 +1,4 @@
-"""Batches of records that the client cannot read: finds the end of one, so that a reader can step over it.
+"""Batches that the client cannot read: this finds the end of one, so that a reader can step over it.
 
 Producers compress whole batches, and a broker serves whole batches. librdkafka does not decompress a zstd batch to more
 than ``receive.message.max.bytes``, and reports the same error again and again without passing it.
@@ -28,7 +28,7 @@ _SMALL: Final = {_LIMIT: 16_000_000, "fetch.max.bytes": 8_000_000}
 
 
 class UnreadableBatch(NamedTuple):
-    """The offsets from ``first`` to below ``end``. How many of them are records cannot be told without reading them."""
+    """The offsets from ``first`` to below ``end``. The number of records among them is not known."""
 
     first: int
     end: int
@@ -68,7 +68,7 @@ def end_of_unreadable(kafka: KafkaSettings, partition: Partition, offset: int) -
 
 @final
 class _Probe:
-    """Looks at what lies at an offset, without a group."""
+    """Reads at single offsets, without a group."""
 
     def __init__(self, kafka: KafkaSettings, partition: Partition, limits: dict[str, Any]) -> None:
         self._partition = partition

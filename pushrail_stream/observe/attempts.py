@@ -21,7 +21,7 @@ from pushrail_stream.core.text import format_rfc3339
 
 
 class Log(Protocol):
-    """Where attempt records go. Appending never waits and never raises."""
+    """The destination of attempt records. Appending never waits and never raises."""
 
     def append(self, key: bytes, value: bytes) -> None:
         """Write one record when it can be written."""
@@ -29,13 +29,13 @@ class Log(Protocol):
 
 @final
 class AttemptsLog:
-    """Turns signals into attempt records, keyed by destination id (by customer where there is no destination)."""
+    """Turns signals into attempt records, keyed by destination id, or by customer if there is no destination."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
 
     def __call__(self, signal: Signal) -> None:
-        """See one signal."""
+        """Write the records of one signal."""
         match signal:
             case Attempted():
                 self._attempted(signal)

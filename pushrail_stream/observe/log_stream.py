@@ -9,12 +9,12 @@ from typing import ClassVar, Final, TextIO, final
 _PIECE: Final = select.PIPE_BUF
 """Bytes that a pipe takes without blocking once it says that it can be written to."""
 _PATIENCE_MS: Final = 100
-"""Longest wait for a reader that is behind, in milliseconds. After a lost line nobody waits until it reads again."""
+"""Longest wait for a slow reader, in milliseconds. After a lost line there is no wait until it reads again."""
 
 
 @final
 class LogStream:
-    """Writes lines to a stream whose disk may be full, or whose reader may have gone or not be reading.
+    """Writes lines to a stream whose disk may be full, or whose reader may be gone or stuck.
 
     It writes to the stream's descriptor, because a buffer would write the rest of a lost line later, in pieces.
     """
@@ -28,7 +28,7 @@ class LogStream:
         self._descriptor = _descriptor(out)
         self._encoding = getattr(out, "encoding", None) or "utf-8"
         self._is_torn = False
-        """Whether the last line that was begun has no end."""
+        """Whether the last line was written only in part."""
         self._has_lost = False
         """Whether the last line was lost."""
 

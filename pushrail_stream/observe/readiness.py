@@ -1,4 +1,4 @@
-"""Readiness: whether a worker takes its part, told from its signals."""
+"""Readiness of a worker: whether it consumes, or why it does not."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pushrail_stream.core.signals import Flooded, Membership, Signal
 from pushrail_stream.pipeline.stats import StatsSource
 
 STUCK_SECS: Final = 60.0
-"""A rebalance drains, commits and asks for offsets before its thread turns again; what takes longer is stuck."""
+"""Time without a poll after which a consumer counts as stuck. A rebalance, which drains, commits and asks for offsets
+without a poll, is shorter."""
 
 
 @final
 class Readiness:
-    """Ready is who knows its destinations, is in touch with its consumer groups and was not stopped, nor by a flood."""
+    """A worker is ready when it knows its destinations, is in touch with its consumer groups and was not stopped."""
 
     def __init__(self, groups: Iterable[str], stats: StatsSource) -> None:
         self._stats = stats
@@ -24,7 +25,7 @@ class Readiness:
         self._stopping = False
 
     def __call__(self, signal: Signal) -> None:
-        """See one signal."""
+        """Note one signal."""
         match signal:
             case Membership(group, active):
                 self._active[group] = active
@@ -34,15 +35,15 @@ class Readiness:
                 pass
 
     def loaded(self) -> None:
-        """The destinations have been read."""
+        """Note that the destinations have been read."""
         self._loading = False
 
     def stop(self) -> None:
-        """The worker finishes what it has and takes no more."""
+        """Note that the worker drains and takes no more records."""
         self._stopping = True
 
     def reasons(self) -> Sequence[str]:
-        """Why the worker is not ready; empty when it is."""
+        """Why the worker is not ready; empty if it is."""
         away = [f"consumer group {group}: not in touch" for group, active in self._active.items() if not active]
         stats = self._stats()  # a consumer that is stuck sends no signals
         ages = stats.poll_ages

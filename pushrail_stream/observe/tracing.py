@@ -28,12 +28,12 @@ _NANOSECONDS: Final = 1_000_000
 _SAMPLED: Final = 1
 """Bit of a traceparent's flags."""
 LAST_SECS: Final = 5.0
-"""How long a worker that ends waits for the collector to take what is left."""
+"""Longest wait, at the end of a worker, for the collector to take the last spans."""
 
 
 @asynccontextmanager
 async def open_tracing(name: str, log: Logger) -> AsyncIterator[Observer]:
-    """An observer that sends spans by OTLP over HTTP until the block ends, which sends what is left, if it can.
+    """An observer that sends spans by OTLP over HTTP. At the end of the block it sends the last ones, if it can.
 
     Where to, how much and under which name is OpenTelemetry's own to configure: ``OTEL_EXPORTER_OTLP_ENDPOINT``,
     ``OTEL_TRACES_SAMPLER``, ``OTEL_SERVICE_NAME`` (``pushrail-stream`` where it is not set) and the like. Raises
@@ -55,7 +55,7 @@ async def open_tracing(name: str, log: Logger) -> AsyncIterator[Observer]:
     try:
         yield Tracing(provider.get_tracer("pushrail_stream"))
     finally:
-        # A collector that hangs holds neither the loop nor the process: nothing waits for a daemon for ever.
+        # A hung collector must block neither the loop nor the end of the process.
         last = threading.Thread(target=provider.shutdown, name="tracing-shutdown", daemon=True)
         last.start()
         await asyncio.to_thread(last.join, LAST_SECS)
@@ -72,7 +72,7 @@ class Tracing:
         self._tracer = tracer
 
     def __call__(self, signal: Signal) -> None:
-        """See one signal."""
+        """Make the spans of one signal."""
         match signal:
             case Consumed():
                 self._consumed(signal)
@@ -128,7 +128,7 @@ class Tracing:
         destination = signal.destination
         span = self._tracer.start_span(
             "PutEvents",
-            # A trace of its own, whatever happens to be current: it belongs to all of its events alike.
+            # A trace of its own: the call belongs to all of its events alike.
             self._trace.set_span_in_context(self._trace.INVALID_SPAN),
             self._trace.SpanKind.CLIENT,
             {

@@ -1,4 +1,4 @@
-"""Destination documents: where they come from, and where commands write them."""
+"""Destination documents: their source, their store, and the updater of the directory."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ class DocumentChange(NamedTuple):
     """A destination document that is new, changed or gone (content None); ``problem``: why it cannot be read."""
 
     name: str
-    """What it is called where it lies: a file, or a key of a topic."""
+    """Path of the file, or key of the record."""
     content: bytes | None
     problem: str = ""
 
 
 class DocumentStore(Protocol):
-    """Where destination documents are kept, for commands that change them."""
+    """The place of destination documents, for commands that change them."""
 
     async def everything(self) -> Sequence[DocumentChange]:
-        """Every document there is."""
+        """Every document."""
 
     async def read(self, name: str) -> bytes | None:
-        """A document as it is now; None when it is gone. Only after `everything`."""
+        """The present content of a document; None if it is gone. Call `everything` first."""
 
     async def write(self, name: str, content: bytes | None) -> None:
         """Write a document, or delete it (None). Readers see the old one or the new, also after a crash."""
 
 
 class DocumentSource(Protocol):
-    """Where destination documents come from."""
+    """The source of destination documents."""
 
     async def changes(self) -> Sequence[DocumentChange]:
-        """Every document the first time, later what has changed; waits until something has."""
+        """Every document the first time, later those that have changed; waits until one has."""
 
 
 class DirectoryUpdater(Protocol):
     """Keeps a directory up to date."""
 
     async def load(self, observe: Observer) -> None:
-        """Return when everything there is has been read."""
+        """Return when every document has been read."""
 
     async def follow(self, observe: Observer) -> None:
-        """Follow what changes until cancelled."""
+        """Follow changes until cancelled."""

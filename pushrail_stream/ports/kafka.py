@@ -24,7 +24,7 @@ class RecordMetadata(NamedTuple):
 
 
 class RecordTooLarge(NamedTuple):
-    """Why a record cannot be written, now or later: it is larger than the topic takes, also compressed."""
+    """A record cannot be written: even compressed, it is larger than the topic accepts."""
 
     limit: int
     """The topic's ``max.message.bytes``, which count a batch as it is sent."""
@@ -34,9 +34,10 @@ class EventProducer(Protocol):
     """Writes events to Kafka: idempotent, acknowledged by all in-sync replicas."""
 
     async def publish_all(self, records: Sequence[ProducerRecord]) -> Sequence[RecordMetadata | str | RecordTooLarge]:
-        """Each record's position once Kafka has acknowledged it, or why it did not.
+        """Where Kafka put each record once it has acknowledged it, or why it did not.
 
-        Records that may be too large are written first, one after the other; after the first that fails nothing more.
+        Records that may be too large are written first, one after the other. After the first failure nothing more is
+        written.
         """
 
     async def check(self, timeout_secs: float) -> str:
@@ -44,7 +45,7 @@ class EventProducer(Protocol):
 
 
 class ClientStatistics(NamedTuple):
-    """What librdkafka says of one client of Kafka, every few seconds."""
+    """librdkafka's statistics of one Kafka client, which it gives every few seconds."""
 
     brokers_up: int = 0
     rtt_secs: float = 0.0
@@ -54,4 +55,4 @@ class ClientStatistics(NamedTuple):
     queued: int = 0
     """Records fetched and not handed over, or handed over and not acknowledged."""
     rebalances: int = 0
-    """Of a consumer's group, since the start."""
+    """Rebalances of a consumer's group since the start."""

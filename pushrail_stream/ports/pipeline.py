@@ -57,31 +57,31 @@ class Publisher(Protocol):
 
 
 class SkipOrder(NamedTuple):
-    """An operator has ordered that reading goes on at ``end``."""
+    """An operator's order to go on reading at ``end``."""
 
     end: int
     reason: str
 
 
 class SkipOrders(Protocol):
-    """The orders of operators to step over what cannot be read."""
+    """The orders of operators to step over batches that cannot be read."""
 
     async def at(self, partition: Partition, position: int) -> SkipOrder | None:
         """The order for a worker that cannot read on at ``position``, if there is one. Raises `OperatorError`."""
 
 
 class Directory(Protocol):
-    """The destinations there are now."""
+    """The present destinations."""
 
     def route(self, vendor: str, customer_external_id: str) -> Sequence[Destination]:
         """All destinations of a customer, enabled or not, in a stable order."""
 
     def get(self, destination_id: str) -> Destination | None:
-        """The current document of a destination; None when there is none (any more)."""
+        """The destination of this id; None if there is none."""
 
 
 class Clock(Protocol):
-    """Wall time, for what is written down. Waiting goes by the event loop's monotonic time."""
+    """Wall time, for timestamps. Waits use the event loop's monotonic time."""
 
     def now_ms(self) -> int:
         """Epoch milliseconds."""
@@ -95,31 +95,20 @@ class Jitter(Protocol):
 
 
 class Observer(Protocol):
-    """Is told what happened. It must be quick and must not raise; what it raises is logged and ignored."""
+    """Receives signals. It must be quick and must not raise; an exception is logged and ignored."""
 
     def __call__(self, signal: Signal) -> None:
         """See one signal."""
 
 
 class SignIns(NamedTuple):
-    """Credentials got and not got since the start."""
+    """Numbers of sessions since the start."""
 
     refreshed: int = 0
     """Sessions that were opened or renewed."""
     failed: int = 0
-    """Wanted and not got: nothing can be sent without."""
+    """Sessions that could not be opened: nothing can be sent without one."""
     kept: int = 0
-    """A renewal failed and the session it should have replaced is used on."""
+    """Renewals that failed while the old session was still valid: it stays in use."""
     sts_calls: int = 0
     sts_failures: int = 0
-
-
-class Incident(NamedTuple):
-    """Something that went wrong, for people."""
-
-    at_ms: int
-    what: str
-    where: str
-    """Destination, document or partition; "" where there is none."""
-    code: str
-    message: str

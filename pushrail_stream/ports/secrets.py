@@ -9,7 +9,7 @@ from pushrail_stream.errors import OperatorError
 
 
 class KeyUnavailable(OperatorError):  # noqa: N818 - it is the sentence a person reads
-    """What opens a sealed secret cannot be had now, and may be later. The message says why, without the secret."""
+    """The key of a sealed secret is not available now, and may be later. The message says why, without the secret."""
 
 
 class MasterKey(Protocol):
@@ -19,4 +19,4 @@ class MasterKey(Protocol):
         """A fresh data key of 32 bytes, plain and wrapped; raises `KeyUnavailable`."""
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes | None:
-        """The data key; None when it was not wrapped by this key for this context. Raises `KeyUnavailable`."""
+        """The data key; None if another key or context wrapped it. Raises `KeyUnavailable`."""

@@ -1,8 +1,8 @@
-"""The folder: destination documents as files, looked at again and again for changes.
+"""Destination documents in a folder, which is polled for changes.
 
-It looks and does not listen: so it sees a change on every file system, mounted, linked or swapped. A look
-asks for each file's times, size and inode; it reads only files for which these have changed. It runs on a daemon
-thread, because a mount that does not answer may hold it for ever.
+Polling sees a change on every file system, mounted, linked or swapped. A look asks for each file's times, size and
+inode, and reads only the files for which these have changed. It runs on a daemon thread, because a mount that does not
+answer may block it for ever.
 """
 
 from __future__ import annotations
@@ -25,18 +25,19 @@ from pushrail_stream.files import read_regular_file
 from pushrail_stream.ports.documents import DocumentChange
 
 LOOK_SECS: Final = 2.0
-"""Between two looks: a change is in force within 5 s."""
+"""Time between two looks: a change is in force within 5 s."""
 _MAX_HUNG: Final = 8
-"""Most threads that may be stuck at files. With more such files, nothing changes until one answers."""
+"""Most threads that may be stuck at hung files. With more such files, nothing changes until one answers."""
 _LOOK_COST: Final = 20
-"""Looks take at most this part (1/20) of one core's time: with 100,000 documents one takes 0.35 s of CPU time."""
+"""Looks take at most 1/20 of one core's time. A look at 100,000 documents takes 0.35 s of CPU time."""
 _EMPTY_LOOKS: Final = 10
-"""Looks, some 7 s apart, that find all documents gone until that is believed: files are often replaced in two steps."""
+"""Looks, about 7 s apart, that must find no document before all count as deleted: files are often replaced in two
+steps."""
 _CLOCK_NS: Final = 60_000_000_000
-"""A file that was changed this long ago (nanoseconds) has settled. It leaves room for a file server's inexact clock."""
+"""Age, in nanoseconds, at which a changed file has settled. It leaves room for a file server's inexact clock."""
 
 _Signature = tuple[int, int, int, int]
-"""Modification and change time in nanoseconds, size, inode: rights that change are a change too."""
+"""Modification and change time in nanoseconds, size, inode. A change of the rights counts too."""
 _HUNG: Final = (0, 0, 0, -1)
 """Stands for the signature of a file that does not answer."""
 
@@ -52,15 +53,15 @@ class Folder:
         self._identity: tuple[int, int] | None = None
         self._empty_looks = 0
         self._cpu_secs = 0.0
-        """CPU time of the last look, without reading: a change is read twice, however many looks there are."""
+        """CPU time of the last look without reading files."""
         self._hung: dict[str, Future[_Found]] = {}
-        """Looks that are stuck, by the name of the file; the empty name is the folder's."""
+        """Stuck looks, by the name of the file; the empty name stands for the folder."""
 
     async def changes(self) -> Sequence[DocumentChange]:
-        """Every document the first time, ordered by name, later what has changed; waits until something has.
+        """Every document the first time, ordered by name, later those that have changed; waits until one has.
 
-        Raises `UsageError` when the directory cannot be read, or has lost all its documents at once: as long as
-        that may be an accident nothing has changed.
+        Raises `UsageError` when the directory cannot be read, or has lost all its documents at once: while that may be
+        an accident, nothing has changed.
         """
         if self._seen is None:
             return await self.look()
@@ -88,7 +89,7 @@ class Folder:
         seen = self._seen or {}
         if len(seen) > 1 and not found.there:
             self._empty_looks += 1
-            # Another directory under this name is a volume that is not mounted: that never means that all are deleted.
+            # Another directory of this name is a volume that is not mounted: its documents are not deleted.
             if self._empty_looks < _EMPTY_LOOKS or found.identity != self._identity:
                 raise UsageError(
                     f"{self._path}: all {len(seen)} documents are gone at once: the last good ones stay for a minute"
@@ -102,7 +103,7 @@ class _Found(NamedTuple):
     """The result of a look."""
 
     there: dict[str, _Signature | None]
-    """Every document's name and signature; None for a file that cannot be looked at."""
+    """Every document's name and signature; None for a file whose signature cannot be read."""
     identity: tuple[int, int]
     """Device and inode of the directory."""
     changes: list[DocumentChange]
@@ -113,7 +114,7 @@ class _Found(NamedTuple):
 
 @final
 class _Walk:
-    """One look. While it runs on its thread, `at` and `steps` tell the event loop how far it is."""
+    """One look. While it runs on its thread, `at` and `steps` show its progress to the event loop."""
 
     def __init__(
         self,
@@ -122,18 +123,18 @@ class _Walk:
         unsettled: Mapping[str, bytes],
         hung: frozenset[str],
     ) -> None:
-        """``hung``: files that are left out, because another thread is stuck at them."""
+        """``hung``: files to leave out, because another thread is stuck at them."""
         self._path = path
         self._is_first = seen is None
         self._seen = seen or {}
         self._before = unsettled
         self._hung = hung
         self.at = ""
-        """Name of the file that is looked at or read; empty for the folder itself."""
+        """Name of the present file; empty for the folder itself."""
         self.steps = 0
 
     def run(self) -> _Found:
-        """Look, and read what has changed. Raises `UsageError`."""
+        """Look, and read the files that have changed. Raises `UsageError`."""
         began = time.thread_time()
         there, identity = self._signatures()
         cpu_secs = time.thread_time() - began
@@ -179,7 +180,7 @@ class _Walk:
         return read_document(file)
 
     def _is_unsettled(self, is_changed: bool, signature: _Signature | None, change: DocumentChange) -> bool:  # noqa: FBT001
-        """Whether the next look has to read a file again even if its signature is the same.
+        """Whether the next look must read a file again even if its signature is the same.
 
         A second change within one tick of the file system's clock, after our reading, does not change the signature.
         The next look comes later than the coarsest tick (2 s). A file that could not be read may be readable then.
@@ -195,9 +196,9 @@ class _Walk:
 
 
 async def _answer(call: Future[_Found], walk: _Walk) -> _Found | None:
-    """Wait for a look; None when it is stuck: it has made no progress for `files.ANSWER_SECS`.
+    """Wait for a look. Returns None if it makes no progress for `files.ANSWER_SECS`.
 
-    Raises `UsageError` when it has found no directory.
+    Raises `UsageError` if there is no directory.
     """
     answer = asyncio.wrap_future(call)
     try:
@@ -242,7 +243,7 @@ def _unlisted(path: Path, error: OSError) -> UsageError:
 
 
 def _is_link(name: str, folder: int) -> bool:
-    """Whether a name whose file is not there is a link that leads nowhere; False if the name itself has just gone."""
+    """Whether a name without a file is a broken link; False if the name itself has just gone."""
     try:
         return stat.S_ISLNK(os.lstat(name, dir_fd=folder).st_mode)
     except OSError:

@@ -1,4 +1,4 @@
-"""A document as it is written, whatever is wrong with it: its JSON, its id, its sealed secret."""
+"""A document as JSON, valid or not: its id and its sealed secret."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pushrail_stream.registry.sealing import Place
 
 SECRET_FIELD: Final = "auth.secretAccessKey"  # noqa: S105 - a field's name
 _MAX_NAME: Final = 64
-"""Characters of an unknown field's name that are quoted."""
+"""Most characters of an unknown field's name that a message quotes."""
 
 
 class _DuplicateFieldError(ValueError):
@@ -20,7 +20,7 @@ class _DuplicateFieldError(ValueError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    # JSON leaves open which of two equal names wins; here neither does.
+    # JSON does not say which of two equal names wins, so both are refused.
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
@@ -30,7 +30,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def read_json(content: bytes) -> object:
-    """The JSON value, or what is wrong with the text, without quoting any of it."""
+    """The JSON value, or the problem of the text, which quotes none of it."""
     try:
         return json.loads(content.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
@@ -44,22 +44,22 @@ def read_json(content: bytes) -> object:
 
 
 def printable(name: str) -> str:
-    """A name out of a document, fit for one line of any output."""
+    """A name from a document, fit for one line of any output."""
     shown = name if len(name) <= _MAX_NAME else name[:_MAX_NAME] + "..."
     return shown if shown.isprintable() else ascii(shown)[1:-1]
 
 
 class Sealed(NamedTuple):
-    """What a document holds sealed."""
+    """A document's sealed secret and its place."""
 
     place: Place
     token: str
 
 
 def sealed_in(content: bytes) -> Sealed | Problem | None:
-    """A document's sealed secret, also where the document is refused for something else; None when it has none.
+    """A document's sealed secret, also of a document that is refused; None if it has none.
 
-    A `Problem` when that cannot be told.
+    A `Problem` if the document cannot be parsed.
     """
     value = read_json(content)
     if isinstance(value, Problem):
@@ -72,7 +72,7 @@ def sealed_in(content: bytes) -> Sealed | Problem | None:
 
 
 def with_secret(content: bytes, seal: Callable[[Place], str], access_key_id: str | None = None) -> bytes | Problem:
-    """The document with its secret sealed for its place and, if wanted, another access key id; else what is wrong."""
+    """The document with its secret sealed for its place, and with another access key id if one is given."""
     value = read_json(content)
     if isinstance(value, Problem):
         return value
@@ -88,7 +88,7 @@ def with_secret(content: bytes, seal: Callable[[Place], str], access_key_id: str
 
 
 def id_of(content: bytes) -> str | None:
-    """The id a document gives itself, whatever else is wrong with it."""
+    """The id in a document, valid or not."""
     value = read_json(content)
     found = value.get("id") if isinstance(value, dict) else None
     return found if isinstance(found, str) else None
@@ -100,7 +100,7 @@ def _part(value: object, name: str) -> dict[str, Any] | None:
 
 
 def _place(value: object) -> Place | Problem:
-    """Where the secret of a document belongs."""
+    """The place of the secret of a document."""
     fields = value if isinstance(value, dict) else {}
     for name in ("vendor", "id"):
         if not isinstance(fields.get(name), str):

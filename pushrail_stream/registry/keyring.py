@@ -34,13 +34,13 @@ class SealBroken(Exception):  # noqa: N818 - it is the sentence a person reads
 
 
 class KeyFacts(NamedTuple):
-    """What may be known of a key."""
+    """The public facts about a key."""
 
     id: str
     kind: Literal["local", "kms"]
     is_primary: bool
     created: str
-    """RFC 3339; empty when unknown."""
+    """RFC 3339; empty if unknown."""
 
 
 def _check_key(text: str) -> str:
@@ -80,13 +80,13 @@ class _Keys(BaseModel):
 
 
 def unseal_without_keyring(token: str, place: Place) -> Secret:
-    """What opens where there is no keyring: nothing. Raises `ports.KeyUnavailable`."""
+    """Refuse to unseal, because there is no keyring. Raises `ports.KeyUnavailable`."""
     del token, place
     raise KeyUnavailable("is sealed, and there is no keyring to open it with (secrets.keyring)")
 
 
 def leave_sealed(token: str, place: Place) -> Secret:
-    """What opens where nobody is to sign anything: nothing, and no key is needed. Raises `SealBroken`."""
+    """Check the token and return an empty secret: nothing is signed, so no key is needed. Raises `SealBroken`."""
     del place
     if Token.parse(token) is None:
         raise SealBroken(_CUT_OFF)
@@ -95,10 +95,10 @@ def leave_sealed(token: str, place: Place) -> Secret:
 
 @final
 class Keyring:
-    """Seals and opens. Read again when a secret asks for a key that it lacks, so that it can change under a worker."""
+    """Seals and unseals secrets. It is read again when a key is missing, so it may change while a worker runs."""
 
     def __init__(self, where: str, read: Callable[[], bytes], kms: Callable[[str], MasterKey]) -> None:
-        """Raises `UsageError` when it cannot be read."""
+        """Raises `UsageError` if the keyring cannot be read."""
         self._where = where
         self._read = read
         self._kms = kms
@@ -106,7 +106,7 @@ class Keyring:
         self._facts: tuple[KeyFacts, ...] = ()
         self._keys: dict[str, MasterKey] = {}
         self._clouds: dict[str, MasterKey] = {}
-        """By ARN: they remember what they unwrapped, whatever else of the keyring changes."""
+        """KMS keys by ARN. They outlive changes of the keyring: they remember data keys that they unwrapped."""
         self.primary = ""
         """Id of the key that seals."""
         self._load()
@@ -115,7 +115,7 @@ class Keyring:
     def open(cls, where: str, environ: Mapping[str, str], kms: Callable[[str], MasterKey]) -> Self:
         """The keyring of ``secrets.keyring``: a file's path, ``env:NAME`` or ``aws-kms:ARN``. ``kms`` reaches KMS keys.
 
-        Raises `UsageError`, naming what is wrong and never a key.
+        Raises `UsageError`, which names the problem and never a key.
         """
         if where.startswith(_AWS_KMS):
             arn = where.removeprefix(_AWS_KMS)

@@ -59,7 +59,7 @@ def _check_reference(value: object) -> object:
 
 
 def is_sealed(reference: str) -> bool:
-    """Whether this means to be a sealed secret; `Keyring.unseal` says whether it is one."""
+    """Whether this has the form of a sealed secret; `Keyring.unseal` says whether it is one."""
     return reference.startswith(SEALED)
 
 

@@ -1,8 +1,8 @@
-"""Sealed secrets: ciphertext that opens in its own place and nowhere else.
+"""Sealed secrets: ciphertext that opens only in its own place.
 
 A token is ``sealed:1:KEY:WRAPPED:SEALED``: the form's version, the master key's id, the secret's own data key wrapped
 by the master key, and nonce, ciphertext and tag of AES-256-GCM under the data key (both base64url). Wrapping and
-sealing are bound to vendor, destination and field: a token that was moved to another document does not open there.
+sealing are bound to vendor, destination and field, so a token does not open in another document.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TOKEN: Final = re.compile(rf"{VERSION}:({_KEY_ID}):([A-Za-z0-9_-]{{16,8192}}):(
 
 
 class Place(NamedTuple):
-    """Where a secret belongs."""
+    """The place of a secret."""
 
     vendor: str
     destination_id: str
@@ -40,7 +40,7 @@ class Place(NamedTuple):
     """Dotted: ``auth.secretAccessKey``."""
 
     def context(self) -> dict[str, str]:
-        """The same as KMS' encryption context, which CloudTrail shows in clear."""
+        """The place as KMS' encryption context, which CloudTrail shows in clear."""
         return {
             "pushrail:vendor": self.vendor,
             "pushrail:destination": self.destination_id,
@@ -49,7 +49,7 @@ class Place(NamedTuple):
 
 
 class Token(NamedTuple):
-    """A sealed secret, taken apart."""
+    """The parts of a sealed secret."""
 
     key_id: str
     wrapped: bytes
@@ -57,7 +57,7 @@ class Token(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self | None:
-        """None for what is no token. One secret has one spelling: stray bits of base64 are not ignored."""
+        """None if the text is no token. One secret has one spelling: stray bits of base64 are not ignored."""
         found = _TOKEN.fullmatch(text)
         if found is None:
             return None
@@ -70,13 +70,13 @@ class Token(NamedTuple):
 
 
 def seal(secret: Secret, place: Place, key_id: str, key: MasterKey) -> Token:
-    """The secret under a data key of its own; raises `ports.KeyUnavailable`."""
+    """Seal the secret under a data key of its own; raises `ports.KeyUnavailable`."""
     data_key, wrapped = key.new_data_key(place.context())
     return Token(key_id, wrapped, _encrypt(data_key, secret.reveal().encode(), _bound(key_id, place)))
 
 
 def unseal(token: Token, place: Place, key: MasterKey) -> Secret | None:
-    """The secret; None when it was changed, or sealed elsewhere or by another key. Raises `ports.KeyUnavailable`."""
+    """The secret; None if it was changed, or sealed elsewhere or by another key. Raises `ports.KeyUnavailable`."""
     data_key = key.unwrap(token.wrapped, place.context())
     if data_key is None:
         return None
@@ -102,7 +102,7 @@ class LocalKey:
         return plain, _encrypt(self._key, plain, _canonical(context))
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes | None:
-        """The data key; None when it was not wrapped by this key for this context."""
+        """The data key; None if another key or context wrapped it."""
         return _decrypt(self._key, wrapped, _canonical(context))
 
 
@@ -133,5 +133,5 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """Empty for what has no whole number of bytes."""
+    """Empty if the text has no whole number of bytes."""
     return b"" if len(text) % 4 == 1 else urlsafe_b64decode(text + "=" * (-len(text) % 4))

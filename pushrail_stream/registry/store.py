@@ -1,4 +1,4 @@
-"""The store of documents as files: written whole or not at all."""
+"""Documents as files, which are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from pushrail_stream.registry.folder import Folder
 
 @final
 class FolderStore:
-    """The documents' folder, to change. Implements `ports.DocumentStore`; raises `UsageError`."""
+    """Changes the documents in a folder. Implements `ports.DocumentStore`; raises `UsageError`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     async def everything(self) -> Sequence[DocumentChange]:
-        """Every document there is."""
+        """Every document."""
         return await Folder(self._path).changes()
 
     async def read(self, name: str) -> bytes | None:
-        """A document as it is now; None when it is gone."""
+        """The present content of a document; None if it is gone."""
         return await in_daemon_thread(_read, Path(name))
 
     async def write(self, name: str, content: bytes | None) -> None:
@@ -45,11 +45,11 @@ class FolderStore:
 def replace_file(file: Path, content: bytes, *, is_private: bool = False) -> None:
     """Write a file so that readers see the old content or the new, also after a crash.
 
-    Its rights are kept, and its owner where we may give files away; a link stays, and what it leads to is written. A
-    new file is the owner's alone if it is private, else as the process's umask says. Raises `UsageError`.
+    The file keeps its rights, and its owner if this process may set it. A link stays, and its target is written. A new
+    private file is readable by its owner only; other new files follow the umask. Raises `UsageError`.
     """
     target = Path(os.path.realpath(file))
-    # Hidden, so that nobody takes it for a document; beside it, so that renaming is one step.
+    # Hidden, so that it does not pass for a document; in the same folder, so that renaming is one step.
     new = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         try:
@@ -65,9 +65,9 @@ def replace_file(file: Path, content: bytes, *, is_private: bool = False) -> Non
 
 @contextmanager
 def changing_alone(file: Path) -> Iterator[None]:
-    """Keep other processes that change this file, and ask for it in this way, waiting until the block ends.
+    """Lock a file against other processes that change it under this lock, until the block ends.
 
-    Its folder is what is locked: the file itself is another one after every change. Raises `UsageError`.
+    The lock is on the folder, because every change replaces the file itself. Raises `UsageError`.
     """
     try:
         folder = os.open(Path(os.path.realpath(file)).parent, os.O_RDONLY)

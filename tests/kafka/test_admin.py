@@ -24,20 +24,20 @@ def answers(*codes: int) -> tuple[list[int], object]:
     return left, ask
 
 
-def test_what_passes_is_waited_for() -> None:
+def test_a_settling_cluster_is_asked_again() -> None:
     left, ask = answers(KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.COORDINATOR_LOAD_IN_PROGRESS)
     assert admin.retry_while_settling(ask) == "answer"  # type: ignore[arg-type]
     assert left == []
 
 
-def test_what_does_not_pass_is_told_at_once() -> None:
+def test_other_errors_are_raised_at_once() -> None:
     left, ask = answers(KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
     with pytest.raises(KafkaException):
         admin.retry_while_settling(ask)  # type: ignore[arg-type]
     assert len(left) == 1
 
 
-def test_patience_ends() -> None:
+def test_a_cluster_that_never_settles_is_an_error() -> None:
     left, ask = answers(*[KafkaError.LEADER_NOT_AVAILABLE] * 25)
     with pytest.raises(KafkaException):
         admin.retry_while_settling(ask)  # type: ignore[arg-type]

@@ -109,7 +109,7 @@ def refusal(name: str, value: str | float) -> str:
     return ""
 
 
-def test_every_property_of_librdkafka_is_obeyed_by_the_clients_that_know_it_or_refused_by_name(
+def test_every_property_is_obeyed_or_refused_by_name(
     known: dict[str, Known],
 ) -> None:
     refusals = {name: refusal(name, sample(property_)) for name, property_ in known.items()}
@@ -126,7 +126,7 @@ def test_every_property_of_librdkafka_is_obeyed_by_the_clients_that_know_it_or_r
                 assert seen.values.get(property_.alias_of or name) in {value, "[redacted]"}, (name, role)
 
 
-def test_the_lists_of_properties_that_one_kind_knows_and_of_second_names_are_librdkafkas(
+def test_our_lists_of_properties_match_librdkafka(
     known: dict[str, Known],
 ) -> None:
     settable = {name: p for name, p in known.items() if "engine" not in refusal(name, sample(p))}
@@ -155,27 +155,25 @@ def test_the_lists_of_properties_that_one_kind_knows_and_of_second_names_are_lib
         ({"linger.ms": 14_999.5}, "linger.ms"),
     ],
 )
-def test_a_property_that_librdkafka_refuses_is_named_and_its_value_never_quoted(
-    client: dict[str, Any], named: str
-) -> None:
+def test_a_refused_property_is_named_without_its_value(client: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError) as caught:
         kafka_for(settings(client))
     assert str(caught.value).startswith(f"kafka.client.{named}: ")
     assert SECRET not in str(caught.value)
 
 
-def test_a_linger_longer_than_any_producers_time_out_is_refused() -> None:
+def test_linger_beyond_the_delivery_timeout_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^kafka\.client\.linger\.ms: "):
         kafka_for(Settings.model_validate({"kafka": {"client": {"linger.ms": 2_000}}, "ingest": {"timeout_secs": 1}}))
 
 
-def test_a_property_may_not_be_set_by_both_of_its_names() -> None:
+def test_a_property_cannot_be_set_by_both_its_names() -> None:
     with pytest.raises(ValueError, match=r"linger\.ms and queue\.buffering\.max\.ms are two names"):
         settings({"linger.ms": 1, "queue.buffering.max.ms": 2})
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_the_second_name_of_a_property_wins_over_our_default_of_the_first(protocol: str) -> None:
+def test_the_alias_of_a_property_overrides_our_default(protocol: str) -> None:
     kafka = kafka_for(settings({"fetch.message.max.bytes": 70_000}, group_protocol=protocol))
     assert read_back(Consumer, events_consumer(kafka).properties()).values["fetch.message.max.bytes"] == "70000"
 
@@ -240,19 +238,19 @@ def test_numbers_are_read_as_librdkafka_reads_them(value: object, number: int | 
     assert parse_number(value) == number
 
 
-def test_sizes_in_any_notation_are_obeyed() -> None:
+def test_sizes_are_obeyed_in_any_notation() -> None:
     kafka = kafka_for(settings({"message.max.bytes": "0x1000000"}))
     assert events_consumer(kafka).properties()["fetch.max.bytes"] == 0x1000000
 
 
 @pytest.mark.parametrize(("client_id", "instance"), [("pushrail-stream", "pod-7"), ("pushrail-stream-2", "pod-7-2")])
-def test_a_static_member_keeps_its_name_and_each_of_several_has_its_own(client_id: str, instance: str) -> None:
+def test_each_worker_has_its_own_static_member_id(client_id: str, instance: str) -> None:
     kafka = kafka_for(Settings.model_validate({"kafka": {"group_instance_id": "pod-7"}}), client_id)
     for consumer in (events_consumer(kafka), retries_consumer(kafka)):
         assert consumer.properties()["group.instance.id"] == instance
 
 
-def test_membership_is_dynamic_unless_asked_for() -> None:
+def test_membership_is_dynamic_by_default() -> None:
     assert "group.instance.id" not in events_consumer(kafka_for(Settings())).properties()
 
 

@@ -37,7 +37,7 @@ async def documents(bootstrap: str, topic: str) -> AsyncIterator[TopicDocuments]
         yield opened
 
 
-async def test_everything_is_read_first_each_document_as_it_is_now(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+async def test_the_first_read_returns_the_latest_of_each_document(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic(partitions=3)
     for partition, names in enumerate(("ab", "cd", "e")):
         write(kafka_bootstrap, topic, [(name, b"old") for name in names], partition)
@@ -47,9 +47,7 @@ async def test_everything_is_read_first_each_document_as_it_is_now(kafka_bootstr
     assert sorted(found) == [DocumentChange(name, b"new" if name == "a" else b"old") for name in "acde"]
 
 
-async def test_an_empty_topic_has_no_documents_and_what_comes_is_followed(
-    kafka_bootstrap: str, new_topic: NewTopic
-) -> None:
+async def test_an_empty_topic_has_no_documents_and_is_followed(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic(partitions=2)
     async with documents(kafka_bootstrap, topic) as read:
         assert await read.changes() == []
@@ -59,21 +57,21 @@ async def test_an_empty_topic_has_no_documents_and_what_comes_is_followed(
         assert await read.changes() == [DocumentChange("a", None)]
 
 
-async def test_more_documents_than_one_reading_are_all_there(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+async def test_more_documents_than_one_batch_are_read(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic()
     write(kafka_bootstrap, topic, [(f"d{n}", b"x" * 500) for n in range(3_000)])
     async with documents(kafka_bootstrap, topic) as read:
         assert len(await read.changes()) == 3_000
 
 
-async def test_odd_records_are_documents_with_odd_names(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+async def test_records_with_odd_keys_are_documents(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic()
     write(kafka_bootstrap, topic, [(None, b"no key"), ("", b"empty key"), ("a", b"")])
     async with documents(kafka_bootstrap, topic) as read:
         assert sorted(await read.changes()) == [DocumentChange("", b"empty key"), DocumentChange("a", b"")]
 
 
-async def test_what_was_never_committed_is_no_document_and_does_not_hold_the_reading_up(
+async def test_uncommitted_records_are_ignored_and_block_nothing(
     real_kafka: str, request: pytest.FixtureRequest
 ) -> None:
     topic = topics.unique_name("documents")
@@ -93,20 +91,20 @@ async def test_what_was_never_committed_is_no_document_and_does_not_hold_the_rea
         assert await read.changes() == [DocumentChange("a", b"kept")]
 
 
-async def test_a_topic_that_is_not_there_is_named(real_kafka: str) -> None:
+async def test_a_missing_topic_is_named(real_kafka: str) -> None:
     async with documents(real_kafka, "no-such-topic") as read:
         with pytest.raises(OperatorError, match=r"no-such-topic cannot be read at .*: .*[Uu]nknown topic"):
             await read.changes()
 
 
-async def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unreachable_broker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushrail_stream.kafka.admin._TIMEOUT_SECS", 1.0)
     async with documents("127.0.0.1:1", "documents") as read:
         with pytest.raises(OperatorError, match=r"documents cannot be read at 127.0.0.1:1: "):
             await read.changes()
 
 
-async def test_a_topic_that_must_not_be_read_is_named_and_read_once_it_may_be() -> None:
+async def test_a_forbidden_topic_is_read_once_it_is_allowed() -> None:
     with EmbeddedBroker.start({"documents": 1}) as broker:
         bootstrap = broker.bootstrap_servers
         write(bootstrap, "documents", [("a", b"1")])
@@ -124,7 +122,7 @@ async def test_a_topic_that_must_not_be_read_is_named_and_read_once_it_may_be() 
             assert await read.changes() == [DocumentChange("a", b"2")]
 
 
-async def test_a_reading_that_gets_nowhere_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_read_without_progress_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushrail_stream.kafka.documents._SILENCE_SECS", 0.5)
     with EmbeddedBroker.start({"documents": 1}) as broker:
         write(broker.bootstrap_servers, "documents", [("a", b"1")])
@@ -134,7 +132,7 @@ async def test_a_reading_that_gets_nowhere_is_given_up(monkeypatch: pytest.Monke
                 await read.changes()
 
 
-async def test_a_broker_that_goes_away_is_waited_for(local_kafka_factory: LocalKafkaFactory) -> None:
+async def test_a_read_survives_a_broker_restart(local_kafka_factory: LocalKafkaFactory) -> None:
     """What changes meanwhile is found when it is back."""
     kafka = local_kafka_factory()
     topics.create_topic(kafka.bootstrap_servers, "documents", partitions=1)
@@ -147,7 +145,7 @@ async def test_a_broker_that_goes_away_is_waited_for(local_kafka_factory: LocalK
         assert await read.changes() == [DocumentChange("a", b"2")]
 
 
-async def test_what_was_written_is_read_at_once(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+async def test_a_written_document_is_read_at_once(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     """A rotation reads again and again: were it to wait 0.2 s each time, this would not end in time."""
     topic = new_topic()
     options = KafkaSettings(bootstrap_servers=kafka_bootstrap)
@@ -162,7 +160,7 @@ async def test_what_was_written_is_read_at_once(kafka_bootstrap: str, new_topic:
             assert await store.read("a") == f"{number}".encode()
 
 
-async def test_a_store_writes_what_others_read(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+async def test_other_readers_see_the_stores_writes(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic(partitions=2)
     options = KafkaSettings(bootstrap_servers=kafka_bootstrap)
     async with (
@@ -216,7 +214,7 @@ async def test_a_recreated_topic_is_read_from_its_beginning(real_kafka: str, own
         assert await read.changes() == [DocumentChange("c", None)]
 
 
-async def test_a_store_forgets_what_it_has_read_of_an_earlier_topic(real_kafka: str, own_topic: str) -> None:
+async def test_a_store_forgets_the_documents_of_a_recreated_topic(real_kafka: str, own_topic: str) -> None:
     topic = own_topic
     write(real_kafka, topic, [("a", b"old"), ("b", b"old")])
     async with (
@@ -231,7 +229,7 @@ async def test_a_store_forgets_what_it_has_read_of_an_earlier_topic(real_kafka: 
         assert await store.everything() == [DocumentChange("a", b"new")]
 
 
-def test_the_end_of_the_process_does_not_wait_for_a_topic_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_topic_does_not_delay_the_process_end(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, ended, answered = threading.Event(), threading.Event(), threading.Event()
 
     class Silent(Consumer):

@@ -24,7 +24,7 @@ def records(count: int) -> list[ProducerRecord]:
 
 
 @pytest.mark.kafka
-async def test_each_record_is_answered_with_its_place(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+async def test_each_record_gets_its_partition_and_offset(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic()
     async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=kafka_bootstrap), topic, 10) as producer:
         async with asyncio.timeout(60):
@@ -42,7 +42,7 @@ async def test_each_record_is_answered_with_its_place(kafka_bootstrap: str, new_
                 await asyncio.sleep(0.05)
 
 
-async def test_what_cannot_be_written_says_why_one_by_one_and_in_time() -> None:
+async def test_each_failed_record_gets_its_reason_in_time() -> None:
     few = KafkaSettings(
         bootstrap_servers=NOWHERE,
         client=ClientProperties({"queue.buffering.max.messages": 2, "topic.metadata.propagation.max.ms": 500}),
@@ -55,7 +55,7 @@ async def test_what_cannot_be_written_says_why_one_by_one_and_in_time() -> None:
         assert (await producer.check(0.2)).startswith("Kafka is out of reach")
 
 
-async def test_producers_that_end_while_kafka_is_away_wait_for_one_deadline_and_count_what_they_gave_up() -> None:
+async def test_closing_producers_wait_for_one_deadline_without_kafka() -> None:
     options = KafkaSettings(bootstrap_servers=NOWHERE)
     async with asyncio.timeout(FLUSH_SECS + 4):
         async with KafkaPublisher.open(options) as publisher, KafkaLog.open(options, "attempts") as log:
@@ -69,7 +69,7 @@ async def test_producers_that_end_while_kafka_is_away_wait_for_one_deadline_and_
 
 
 @pytest.mark.kafka
-async def test_a_producer_that_can_write_nothing_any_more_says_so_to_whoever_waits_and_to_whoever_asks() -> None:
+async def test_a_fatal_error_reaches_every_caller_and_the_check() -> None:
     with EmbeddedBroker.start({"topic": 1}) as broker:
         options = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
         async with (
@@ -91,7 +91,7 @@ async def test_a_producer_that_can_write_nothing_any_more_says_so_to_whoever_wai
 
 
 @pytest.mark.kafka
-async def test_a_topic_that_is_not_there_is_said(real_kafka: str) -> None:
+async def test_a_missing_topic_is_reported(real_kafka: str) -> None:
     async with KafkaEventProducer.open(
         KafkaSettings(bootstrap_servers=real_kafka), "there-is-no-such-topic", 2
     ) as producer:

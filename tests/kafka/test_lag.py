@@ -24,9 +24,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @pytest.mark.kafka
-async def test_where_partitions_end_is_known_of_those_that_were_asked_about(
-    kafka_bootstrap: str, new_topic: NewTopic
-) -> None:
+async def test_lag_is_known_for_the_requested_partitions(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic(partitions=2)
     one, other = Partition(topic, 0), Partition(topic, 1)
     options = KafkaSettings(bootstrap_servers=kafka_bootstrap)
@@ -55,7 +53,7 @@ async def test_where_partitions_end_is_known_of_those_that_were_asked_about(
 
 
 @pytest.mark.kafka
-async def test_an_end_is_forgotten_when_kafka_does_not_say_it_again(
+async def test_lag_is_unknown_while_kafka_is_down(
     local_kafka_factory: LocalKafkaFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kafka = await asyncio.to_thread(local_kafka_factory)
@@ -77,7 +75,7 @@ async def test_an_end_is_forgotten_when_kafka_does_not_say_it_again(
             await following
 
 
-async def test_without_kafka_the_end_stays_unknown() -> None:
+async def test_lag_is_unknown_without_kafka() -> None:
     watermarks = Watermarks(KafkaSettings(bootstrap_servers="127.0.0.1:1"))
     assert await asyncio.to_thread(watermarks._ask, [Partition("topic", 0)], _LATEST) == {}
     assert watermarks.lag(Partition("topic", 0), 5) is None

@@ -61,7 +61,7 @@ def end_of(bootstrap: str, topic: str) -> int:
 
 
 @pytest.mark.parametrize("compression", ["producer", "lz4", "uncompressed"])
-async def test_kafka_decides_about_records_that_may_not_fit(real_kafka: str, compression: str) -> None:
+async def test_kafka_decides_whether_a_doubtful_record_fits(real_kafka: str, compression: str) -> None:
     topic = small_topic(real_kafka, **{"compression.type": compression})
     async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         surely = [noise(size) for size in range(LIMIT - 400, LIMIT) if largest_batch(noise(size)) <= LIMIT]
@@ -72,7 +72,7 @@ async def test_kafka_decides_about_records_that_may_not_fit(real_kafka: str, com
         assert isinstance(result, RecordTooLarge if compression == "uncompressed" else RecordMetadata)
 
 
-async def test_a_record_that_can_never_fit_keeps_the_others_from_being_written(real_kafka: str) -> None:
+async def test_one_oversized_record_stops_the_whole_request(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
     async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         results = await producer.publish_all([noise(10), noise(2 * LIMIT), noise(10)])
@@ -86,7 +86,7 @@ async def test_a_record_that_can_never_fit_keeps_the_others_from_being_written(r
         assert [type(r) for r in await producer.publish_all([blank(2 * LIMIT)] * 3)] == [RecordMetadata] * 3
 
 
-async def test_many_small_records_are_not_too_large_together(real_kafka: str) -> None:
+async def test_many_small_records_fit_together(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
     async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         requests = [[noise(LIMIT // 3)] * 20 for _ in range(10)]
@@ -96,7 +96,7 @@ async def test_many_small_records_are_not_too_large_together(real_kafka: str) ->
         assert end_of(real_kafka, topic) == 200
 
 
-async def test_a_record_refused_for_its_size_makes_no_other_record_wait(real_kafka: str) -> None:
+async def test_an_oversized_record_delays_no_other_request(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
     async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         async with asyncio.TaskGroup() as tasks:
@@ -107,7 +107,7 @@ async def test_a_record_refused_for_its_size_makes_no_other_record_wait(real_kaf
         assert await producer.check(10) == "", "no producer has met anything fatal"
 
 
-async def test_a_limit_that_is_raised_is_noticed(real_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_raised_limit_is_noticed(real_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LIMIT_SECS", 0.0)
     topic = small_topic(real_kafka)
     async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
@@ -121,7 +121,7 @@ async def test_a_limit_that_is_raised_is_noticed(real_kafka: str, monkeypatch: p
                 assert await producer.check(10) == ""
 
 
-async def test_without_the_limit_nothing_is_decided_beforehand() -> None:
+async def test_without_a_known_limit_kafka_decides() -> None:
     with EmbeddedBroker.start({"topic": 1}) as broker:
         options = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
         assert max_message_bytes(options, "topic") is None
@@ -132,7 +132,7 @@ async def test_without_the_limit_nothing_is_decided_beforehand() -> None:
             ]
 
 
-async def test_a_limit_that_may_not_be_asked_for_stays_unknown(local_kafka_factory: LocalKafkaFactory) -> None:
+async def test_a_forbidden_limit_stays_unknown(local_kafka_factory: LocalKafkaFactory) -> None:
     kafka = local_kafka_factory(
         {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",

@@ -80,7 +80,7 @@ async def write_with_every_producer(options: KafkaSettings, topics: Iterable[str
         await producer.publish_all([ProducerRecord(key, b"{}", ()) for key in encoded])
 
 
-def test_every_producer_puts_a_key_where_java_puts_it() -> None:
+def test_every_producer_partitions_like_java() -> None:
     topics = {"copies": PARTITIONS, "ingest": PARTITIONS, "attempts": PARTITIONS}
     with EmbeddedBroker.start(topics) as broker:
         options = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
@@ -89,7 +89,7 @@ def test_every_producer_puts_a_key_where_java_puts_it() -> None:
             assert partitions_of(options, topic) == {key: java_partition(key) for key in MURMUR2}
 
 
-def test_a_replay_puts_a_key_where_java_puts_it(real_kafka: str) -> None:
+def test_a_replay_partitions_like_java(real_kafka: str) -> None:
     options = KafkaSettings(bootstrap_servers=real_kafka, group_id="partitioner")
     with fresh_topic(real_kafka, partitions=PARTITIONS) as topic, fresh_topic(real_kafka) as marks:
         with ReplayJournal.open(options, marks) as journal:
@@ -98,7 +98,7 @@ def test_a_replay_puts_a_key_where_java_puts_it(real_kafka: str) -> None:
 
 
 @pytest.mark.skipif(distribution.missing() is not None, reason="Java's client comes with a local Kafka")
-def test_javas_own_client_and_ours_agree_on_every_key(real_kafka: str, tmp_path: Path) -> None:
+def test_our_client_and_javas_agree_on_every_key(real_kafka: str, tmp_path: Path) -> None:
     keys = [f"acct_{number}é" for number in range(200)]
     (tmp_path / "Write.java").write_text(JAVA_PRODUCER, encoding="utf-8")
     options = KafkaSettings(bootstrap_servers=real_kafka)

@@ -16,7 +16,7 @@ from pushrail_stream.settings import ClientProperties, KafkaSettings
 from tests.support.workers import until
 
 
-async def test_it_catches_up_when_the_broker_comes_back_long_after_other_records_have_failed() -> None:
+async def test_the_log_catches_up_after_a_long_outage() -> None:
     with EmbeddedBroker.start({"log": 2}) as broker:
         options = KafkaSettings(
             bootstrap_servers=broker.bootstrap_servers, client=ClientProperties({"reconnect.backoff.max.ms": 200})
@@ -37,7 +37,7 @@ async def test_it_catches_up_when_the_broker_comes_back_long_after_other_records
 
 
 @pytest.mark.parametrize("answers_late", [True, False], ids=["sent, no answer", "not sent"])
-async def test_what_is_left_at_the_end_is_counted(monkeypatch: pytest.MonkeyPatch, *, answers_late: bool) -> None:
+async def test_records_left_at_the_end_count_as_lost(monkeypatch: pytest.MonkeyPatch, *, answers_late: bool) -> None:
     monkeypatch.setattr(module, "FLUSH_SECS", 0.5)
     with EmbeddedBroker.start({"log": 2}) as broker:
         async with KafkaLog.open(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "log") as log:

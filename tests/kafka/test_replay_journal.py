@@ -43,7 +43,7 @@ def write(journal: ReplayJournal, world: World, name: str) -> None:
     journal.write(world.retry, [(b"k", name.encode(), (("h", b"v"), ("none", None)))], [(name, b"{}")])
 
 
-def test_copies_and_marks_are_there_together(world: World) -> None:
+def test_copies_and_marks_appear_together(world: World) -> None:
     with ReplayJournal.open(world.options, world.marks) as journal:
         write(journal, world, "a")
         write(journal, world, "b")
@@ -61,7 +61,7 @@ def test_a_new_replay_ends_the_one_before(world: World) -> None:
     assert world.found() == ([b"a", b"c"], {"a": b"{}", "c": b"{}"})
 
 
-def test_what_cannot_be_written_undoes_all_of_its_transaction(world: World) -> None:
+def test_a_failed_write_undoes_its_transaction(world: World) -> None:
     with ReplayJournal.open(world.options, world.marks) as journal:
         large = random.Random(1).randbytes(3_000_000)
         with pytest.raises(OperatorError, match="a transaction failed, nothing of it was written"):
@@ -82,7 +82,7 @@ def committing(monkeypatch: pytest.MonkeyPatch, commit: Callable[[Producer, floa
     monkeypatch.setattr(module, "Producer", Strange)
 
 
-def test_a_commit_that_was_not_answered_is_asked_for_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unanswered_commit_is_tried_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     unanswered = [KafkaError(KafkaError._TIMED_OUT, "late", retriable=True)]
 
     def commit(producer: Producer, timeout: float) -> None:
@@ -96,7 +96,7 @@ def test_a_commit_that_was_not_answered_is_asked_for_again(world: World, monkeyp
     assert world.found() == ([b"a"], {"a": b"{}"})
 
 
-def test_a_commit_of_which_nothing_is_known_is_not_called_undone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_commit_is_not_reported_as_undone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def commit(producer: Producer, timeout: float) -> None:
         producer.commit_transaction(timeout)
         raise KafkaException(KafkaError(KafkaError._FATAL, "gone", fatal=True))
@@ -122,7 +122,7 @@ def test_an_interrupt_before_the_commit_undoes_it(world: World) -> None:
     assert world.found() == ([b"b"], {"b": b"{}"})
 
 
-def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_broker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TIMEOUT_SECS", 1.0)
     with (
         pytest.raises(OperatorError, match=r"no transaction can be begun at 127\.0\.0\.1:1"),

@@ -38,7 +38,7 @@ def numbers(scan: Scan) -> list[int]:
         return sorted(int(record.value or b"") for batch in scan for record in batch)
 
 
-def test_everything_is_read_to_the_present_end(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+def test_a_scan_reads_to_the_present_end(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic(partitions=3)
     write(kafka_bootstrap, topic, range(5), partition=0)
     write(kafka_bootstrap, topic, range(5, 8), partition=2)
@@ -68,7 +68,7 @@ def test_an_empty_topic_ends_at_once(kafka_bootstrap: str, new_topic: NewTopic) 
         (None, 7, range(7, 10)),
     ],
 )
-def test_what_is_older_or_was_read_before_is_passed_over(
+def test_a_scan_starts_at_a_time_or_an_offset(
     real_kafka: str, request: pytest.FixtureRequest, since: int | None, start: int | None, found: range
 ) -> None:
     topic = topics.unique_name("scan")
@@ -83,14 +83,14 @@ def test_what_is_older_or_was_read_before_is_passed_over(
     )
 
 
-def test_from_1970_on_records_without_a_time_are_read_too(real_kafka: str) -> None:
+def test_a_scan_from_1970_includes_records_without_a_time(real_kafka: str) -> None:
     with topics.fresh_topic(real_kafka, "scan") as topic:
         for number, at_ms in enumerate((-1, 0, 1, -1)):
             write_raw(real_kafka, topic, b"key", str(number).encode(), [], at_ms=at_ms)
         assert numbers(Scan(KafkaSettings(bootstrap_servers=real_kafka), topic, since_ms=0)) == [0, 1, 2, 3]
 
 
-def test_offsets_are_gone_on_from_within_what_there_is(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+def test_start_offsets_are_limited_to_the_existing_ones(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic(partitions=2)
     write(kafka_bootstrap, topic, range(5), partition=0)
     write(kafka_bootstrap, topic, range(5, 8), partition=1)
@@ -100,7 +100,7 @@ def test_offsets_are_gone_on_from_within_what_there_is(kafka_bootstrap: str, new
     assert numbers(Scan(options, topic, starts={0: 5, 1: 3})) == []
 
 
-def test_what_comes_after_the_beginning_is_left_for_the_next(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+def test_records_written_during_a_scan_are_left_out(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic()
     write(kafka_bootstrap, topic, range(3))
     scan = Scan(KafkaSettings(bootstrap_servers=kafka_bootstrap), topic)
@@ -108,7 +108,7 @@ def test_what_comes_after_the_beginning_is_left_for_the_next(kafka_bootstrap: st
     assert numbers(scan) == [0, 1, 2]
 
 
-def test_following_goes_on(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+def test_a_following_scan_never_ends(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic()
     write(kafka_bootstrap, topic, range(3))
     found: list[int] = []
@@ -123,9 +123,7 @@ def test_following_goes_on(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     assert found == list(range(6))
 
 
-def test_what_was_not_committed_is_not_seen_and_holds_nothing_up(
-    real_kafka: str, request: pytest.FixtureRequest
-) -> None:
+def test_uncommitted_records_are_ignored_and_block_nothing(real_kafka: str, request: pytest.FixtureRequest) -> None:
     topic = topics.unique_name("scan")
     topics.create_topic(real_kafka, topic, partitions=1)
     request.addfinalizer(lambda: topics.delete_topics(real_kafka, [topic]))
@@ -142,18 +140,18 @@ def test_what_was_not_committed_is_not_seen_and_holds_nothing_up(
     assert numbers(Scan(KafkaSettings(bootstrap_servers=real_kafka), topic)) == [1, 3]
 
 
-def test_a_topic_that_is_not_there_is_named(real_kafka: str) -> None:
+def test_a_missing_topic_is_named(real_kafka: str) -> None:
     with pytest.raises(OperatorError, match=r"no-such-topic"):
         Scan(KafkaSettings(bootstrap_servers=real_kafka), "no-such-topic")
 
 
-def test_a_broker_that_is_away_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_broker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushrail_stream.kafka.admin._TIMEOUT_SECS", 1.0)
     with pytest.raises(OperatorError, match=r"any cannot be read at 127.0.0.1:1"):
         Scan(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "any")
 
 
-def test_a_broker_that_goes_away_meanwhile_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_lost_during_a_scan_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_STALL_SECS", 2.0)
     with EmbeddedBroker.start({"scan": 1}) as broker:
         write(broker.bootstrap_servers, "scan", range(3))
@@ -165,7 +163,7 @@ def test_a_broker_that_goes_away_meanwhile_is_named(monkeypatch: pytest.MonkeyPa
             numbers(scan)
 
 
-def test_a_topic_that_may_not_be_read_any_more_is_named_at_once() -> None:
+def test_a_topic_forbidden_during_a_scan_is_named_at_once() -> None:
     with EmbeddedBroker.start({"scan": 1}) as broker:
         write(broker.bootstrap_servers, "scan", range(3))
         scan = Scan(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "scan")
@@ -175,7 +173,7 @@ def test_a_topic_that_may_not_be_read_any_more_is_named_at_once() -> None:
 
 
 @pytest.mark.parametrize("follow", [True, False])
-def test_a_topic_that_is_deleted_meanwhile_is_named(real_kafka: str, *, follow: bool) -> None:
+def test_a_topic_deleted_during_a_scan_is_named(real_kafka: str, *, follow: bool) -> None:
     topic = topics.unique_name("scan")
     topics.create_topic(real_kafka, topic, partitions=1)
     write(real_kafka, topic, range(3))

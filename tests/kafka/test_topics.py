@@ -78,7 +78,7 @@ def installation(real_kafka: str) -> Iterator[Settings]:
     delays=st.lists(st.floats(1, 604_800), min_size=1, max_size=3, unique=True),
     copies=st.integers(1, 5),
 )
-def test_topics_are_made_as_needed_under_any_settings(age_secs: float, delays: list[float], copies: int) -> None:
+def test_created_topics_need_no_broker_defaults(age_secs: float, delays: list[float], copies: int) -> None:
     retry = {f"retry.{number}": delay for number, delay in enumerate(delays)}
     settings = Settings.model_validate({"topics": {"retry": retry}, "delivery": {"max_age_secs": age_secs}})
     kafkas = {
@@ -93,7 +93,7 @@ def test_topics_are_made_as_needed_under_any_settings(age_secs: float, delays: l
         assert plan.deviations(found, brokers=min(copies, 3), copy_bytes=largest, servers="any") == []
 
 
-def test_topics_as_they_are_made_differ_in_nothing(real_kafka: str, installation: Settings) -> None:
+def test_created_topics_have_no_deviations(real_kafka: str, installation: Settings) -> None:
     states = describe_topics(KafkaSettings(bootstrap_servers=real_kafka), plan_topics(installation))
     assert all(state is not None and not state.deviations and not state.unchecked for state in states.values())
     assert check_topics(KafkaSettings(bootstrap_servers=real_kafka), plan_topics(installation)) == []
@@ -110,7 +110,7 @@ def test_topics_as_they_are_made_differ_in_nothing(real_kafka: str, installation
         ("retry", "retention.ms", str(DELAY_SECS * 1000)),
     ],
 )
-def test_a_configuration_that_loses_data_is_refused_with_the_command_that_mends_it(
+def test_a_lossy_configuration_is_refused_with_its_remedy(
     role: str, setting: str, value: str, real_kafka: str, installation: Settings
 ) -> None:
     topic = name_of(installation, role)
@@ -144,7 +144,7 @@ def test_a_configuration_that_loses_data_is_refused_with_the_command_that_mends_
         ("events", "unclean.leader.election.enable", "true"),
     ],
 )
-def test_a_configuration_that_is_only_risky_is_warned_about(
+def test_a_risky_configuration_is_a_caveat(
     role: str, setting: str, value: str, real_kafka: str, installation: Settings
 ) -> None:
     topic = name_of(installation, role)
@@ -173,9 +173,7 @@ def test_documents_in_several_partitions_are_refused(real_kafka: str) -> None:
 
 @pytest.mark.skipif(distribution.missing() is not None, reason="Kafka's tools come with a local Kafka")
 @pytest.mark.parametrize(("role", "value"), [("destinations", "delete"), ("replays", "delete"), ("dlq", "compact")])
-def test_the_command_that_is_given_mends_the_topic(
-    role: str, value: str, real_kafka: str, installation: Settings
-) -> None:
+def test_the_suggested_command_mends_the_topic(role: str, value: str, real_kafka: str, installation: Settings) -> None:
     topic = name_of(installation, role)
     alter(real_kafka, topic, "cleanup.policy", value)
     plans = plan_topics(installation)
@@ -188,7 +186,7 @@ def test_the_command_that_is_given_mends_the_topic(
     assert check_topics(KafkaSettings(bootstrap_servers=real_kafka), plans) == []
 
 
-def test_a_broker_without_a_controller_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_without_a_controller_delays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of_its_own()
     plans = plan_topics(settings, 2)
     with EmbeddedBroker.start({plan.name: plan.partitions for plan in plans}) as broker:
@@ -200,7 +198,7 @@ def test_a_broker_without_a_controller_is_not_waited_for(monkeypatch: pytest.Mon
     assert all(plan.name in caveat.problem for plan in plans)
 
 
-def test_a_configuration_that_may_not_be_read_is_not_checked(local_kafka_factory: LocalKafkaFactory) -> None:
+def test_a_forbidden_configuration_is_not_checked(local_kafka_factory: LocalKafkaFactory) -> None:
     kafka = local_kafka_factory(
         {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",

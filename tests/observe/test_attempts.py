@@ -116,7 +116,7 @@ def test_an_attempt_record_names_the_id_of_its_events_topic() -> None:
     }  # fmt: skip
 
 
-def test_one_record_per_entry_says_what_was_sent_and_what_became_of_it() -> None:
+def test_one_record_per_entry_tells_its_outcome() -> None:
     log = KeptLog()
     AttemptsLog(log)(
         attempted(
@@ -166,7 +166,7 @@ def test_one_record_per_entry_says_what_was_sent_and_what_became_of_it() -> None
     assert {key for key, _ in log.raw} == {"dst_acme"}
 
 
-def test_the_ids_of_one_call_show_that_they_belong_together() -> None:
+def test_the_attempt_ids_of_one_call_share_a_prefix() -> None:
     log = KeptLog()
     AttemptsLog(log)(attempted(*[(Delivered("e"), Settled())] * 3))
     calls, positions = zip(*(record["attemptId"].rsplit("-", 1) for _, record in log.raw), strict=True)
@@ -182,12 +182,12 @@ def test_a_call_that_got_no_reply_has_neither_status_nor_request_id() -> None:
     assert log.records[0]["requestId"] is None
 
 
-def test_only_what_was_delivered_settles() -> None:
+def test_only_a_delivered_entry_settles() -> None:
     with pytest.raises(AssertionError):
         AttemptsLog(KeptLog())(attempted((Retryable("503", ""), Settled())))
 
 
-def test_an_event_that_is_not_sent_is_told_of_too() -> None:
+def test_a_skipped_event_has_a_record() -> None:
     log = KeptLog()
     observe = AttemptsLog(log)
     event, origin = event_of(record(0)), record(0).origin
@@ -201,7 +201,7 @@ def test_an_event_that_is_not_sent_is_told_of_too() -> None:
     assert [key for key, _ in log.raw] == ["dst_acme", "acme"]
 
 
-def test_a_dead_letter_that_was_never_sent_is_told_of_once_kafka_has_it() -> None:
+def test_an_unsent_dead_letter_has_a_record() -> None:
     log = KeptLog()
     observe = AttemptsLog(log)
     observe(DeadLettered(letter("oversize", "EntryTooLarge", "too large", to="dst_acme"), event_of(record(7))))
@@ -222,7 +222,7 @@ def test_a_dead_letter_that_was_never_sent_is_told_of_once_kafka_has_it() -> Non
     assert [key for key, _ in log.raw] == ["dst_acme", "acme", ""]
 
 
-def test_nothing_is_said_twice_and_nothing_about_other_signals() -> None:
+def test_other_signals_write_no_record() -> None:
     log = KeptLog()
     observe = AttemptsLog(log)
     dead = replace(letter("blocked", "AccessDenied", "no", attempts=1, to="dst_acme"), reported=True)
@@ -232,7 +232,7 @@ def test_nothing_is_said_twice_and_nothing_about_other_signals() -> None:
     assert log.raw == []
 
 
-def test_what_dies_without_a_call_says_which_hop_bus_and_replay_it_was_of() -> None:
+def test_an_unsent_dead_letter_names_its_trigger_bus_and_replay() -> None:
     log = KeptLog()
     dead = replace(
         letter("suspended", "AccessDenied", "no", attempts=3, to="dst_acme"),
@@ -280,7 +280,7 @@ def is_gone(world: World) -> None:
     ids=["suspended", "suspended meanwhile", "not sent in time", "bus missing", "oversize", "undecodable"],
 )
 @in_virtual_time
-async def test_the_log_tells_once_of_every_end_also_of_what_comes_back_and_is_not_sent_again(
+async def test_every_end_of_a_delivery_has_one_record(
     bus: Callable[[World], None], live: Iterable[int], retried: list[Record], reasons: dict[str, int]
 ) -> None:
     log, world = KeptLog(), World(narrow("acme", 1))
@@ -300,7 +300,7 @@ async def test_the_log_tells_once_of_every_end_also_of_what_comes_back_and_is_no
 
 
 @in_virtual_time
-async def test_a_whole_story_has_one_record_per_event_and_attempt() -> None:
+async def test_every_event_and_attempt_has_one_record() -> None:
     log = KeptLog()
     world = World(destination(), destination("off", enabled=False), destination("blocked"))
     world.bus.answer(in_turn(lambda batch: answered(batch, {"1": fault("InternalFailure")}), take_all))

@@ -189,12 +189,12 @@ def _sees_signals(kind: Any) -> bool:
 
 @pytest.mark.parametrize("observer", OBSERVERS.values(), ids=lambda make: type(make()).__name__)
 @pytest.mark.parametrize("signal", [signal for signal, _ in TABLE], ids=lambda signal: type(signal).__name__)
-def test_every_observer_copes_with_every_signal(observer: Callable[[], Observer], signal: Signal) -> None:
+def test_every_observer_accepts_every_signal(observer: Callable[[], Observer], signal: Signal) -> None:
     observer()(signal)
 
 
 @pytest.mark.parametrize(("signal", "event"), TABLE, ids=lambda part: type(part).__name__)
-def test_the_log_says_what_happened(signal: Signal, event: str | None) -> None:
+def test_every_signal_has_its_log_event(signal: Signal, event: str | None) -> None:
     stream = io.StringIO()
     LogObserver(open_log("debug", stream=stream))(signal)
     said = [line["event"] for line in lines(stream)]
@@ -202,7 +202,7 @@ def test_the_log_says_what_happened(signal: Signal, event: str | None) -> None:
 
 
 @pytest.mark.parametrize("observer", OBSERVERS.values(), ids=lambda make: type(make()).__name__)
-def test_an_observer_that_has_seen_everything_can_still_be_asked(observer: Callable[[], Observer]) -> None:
+def test_an_observer_of_every_signal_can_still_be_read(observer: Callable[[], Observer]) -> None:
     seen = observer()
     for signal, _ in TABLE:
         seen(signal)

@@ -39,7 +39,7 @@ def told(*signals: Signal) -> list[tuple[str, str, str, str]]:
     return [incident[1:] for incident in recent.newest_first()]
 
 
-def test_the_newest_comes_first_and_the_same_again_takes_its_place() -> None:
+def test_the_newest_is_first_and_replaces_its_equal() -> None:
     one = DeadLettered(letter("rejected", "MalformedDetail", "first", to="dst_a"), None)
     again = DeadLettered(letter("rejected", "MalformedDetail", "second", to="dst_a"), None)
     assert told(one, CommitFailed("no coordinator"), again) == [
@@ -48,7 +48,7 @@ def test_the_newest_comes_first_and_the_same_again_takes_its_place() -> None:
     ]
 
 
-def test_everything_that_wants_a_person_is_told() -> None:
+def test_every_signal_for_people_is_an_incident() -> None:
     where = destination()
     found = told(
         Suspended(where, "AccessDenied", "no", 30, first=True),
@@ -68,7 +68,7 @@ def test_everything_that_wants_a_person_is_told() -> None:
     ]  # fmt: skip
 
 
-def test_our_own_fault_is_one_incident_however_many_destinations_wait_for_it() -> None:
+def test_our_own_fault_is_one_incident_for_all_destinations() -> None:
     ours = (
         Retryable("BaseCredentialsMissing", "the token file is not there", ours=True),
         RetryInMemory(1.0, "retryable"),
@@ -78,7 +78,7 @@ def test_our_own_fault_is_one_incident_however_many_destinations_wait_for_it() -
     assert found == [("our own fault", "", "BaseCredentialsMissing", "the token file is not there")]
 
 
-def test_many_bad_records_of_a_partition_are_one_incident_and_push_nothing_else_off() -> None:
+def test_bad_records_of_one_partition_are_one_incident() -> None:
     bad = letter("undecodable", "payload", "is missing")
     at = [replace(bad, record=bad.record._replace(offset=offset)) for offset in range(100)]
     copies = [CopyFailed(dead, "no leader", 1.0) for dead in at]
@@ -104,7 +104,7 @@ def test_many_bad_records_of_a_partition_are_one_incident_and_push_nothing_else_
     ]
 
 
-def test_a_caveat_about_a_setting_stays_in_front_whatever_goes_wrong() -> None:
+def test_a_setting_caveat_stays_first() -> None:
     caveat = SettingCaveat("vendor", "is not set")
     many = (DeadLettered(letter("rejected", f"code-{n}", ""), None) for n in range(100))
     found = told(caveat, caveat, *many)
@@ -113,13 +113,13 @@ def test_a_caveat_about_a_setting_stays_in_front_whatever_goes_wrong() -> None:
     assert len(found) == 31
 
 
-def test_it_is_bounded() -> None:
+def test_incidents_are_bounded() -> None:
     assert len(told(*(CommitFailed("x") for _ in range(100)))) == 1
     many = (DeadLettered(letter("rejected", f"code-{n}", ""), None) for n in range(100))
     assert [code for _, _, code, _ in told(*many)][:2] == ["code-99", "code-98"]
     assert len(told(*(DeadLettered(letter("rejected", f"code-{n}", ""), None) for n in range(100)))) == 30
 
 
-def test_secrets_do_not_get_that_far() -> None:
+def test_incidents_hold_no_secrets() -> None:
     said = told(KafkaTrouble("signature=" + "0123456789abcdef" * 4))
     assert "0123456789abcdef" not in said[0][3]

@@ -227,7 +227,7 @@ def ids(key: str) -> dict[str, str | None]:
     return {"customer": "acme", "idempotency_key": key, "correlation_id": None, "trace_id": None}
 
 
-def test_single_deliveries_are_only_told_of_when_asked() -> None:
+def test_single_deliveries_are_logged_only_at_debug() -> None:
     skipped = Skipped(event_of(record(0)), record(0).origin, None, None, "no_destination", "live", AT_MS)
     delivered = attempted((Delivered("e"), Settled()))
     assert said(delivered, skipped) == []
@@ -243,7 +243,7 @@ def test_single_deliveries_are_only_told_of_when_asked() -> None:
     ]
 
 
-def test_a_call_is_one_wide_line_with_all_that_one_searches_by() -> None:
+def test_a_call_is_one_line_with_every_id() -> None:
     trace = "0af7651916cd43dd8448eb211c80319c"
     signal = attempted(
         (Delivered("e"), Settled()), (Throttled("SlowDown", ""), RetryInMemory(1, "throttled")), flush="entries"
@@ -281,7 +281,7 @@ def test_a_call_is_one_wide_line_with_all_that_one_searches_by() -> None:
     ]
 
 
-def test_a_move_to_a_retry_topic_is_only_told_of_when_asked() -> None:
+def test_a_retry_copy_is_logged_only_at_debug() -> None:
     copy = Copy(
         record=record(7), reason="held", failed_at_ms=AT_MS, problem=None, tier=Tier("retry.10s", 10),
         destination_id="dst_acme", first_attempt_ms=AT_MS, event=event_of(record(7)),
@@ -300,7 +300,7 @@ def test_a_move_to_a_retry_topic_is_only_told_of_when_asked() -> None:
     }
 
 
-def test_the_same_trouble_is_said_once_and_then_how_often_it_came(time: Time) -> None:
+def test_repeated_trouble_is_logged_once_with_a_count(time: Time) -> None:
     stream = io.StringIO()
     observe = LogObserver(open_log("info", stream=stream))
     for secs in range(75):
@@ -309,12 +309,12 @@ def test_the_same_trouble_is_said_once_and_then_how_often_it_came(time: Time) ->
     assert [line.get("repeated") for line in lines(stream)] == [None, 29, 29]
 
 
-def test_ours_is_said_once_for_a_whole_batch(time: Time) -> None:
+def test_our_own_fault_is_logged_once_per_batch(time: Time) -> None:
     assert time.now
     assert len(said(*[attempted(*[(OURS, RetryInMemory(1, "retryable"))] * 10)] * 10)) == 1
 
 
-def test_a_flood_of_dead_letters_is_one_line_per_reason_code_and_destination(time: Time) -> None:
+def test_dead_letters_are_sampled_by_reason_code_and_destination(time: Time) -> None:
     assert time.now
     flood: list[Signal] = [
         DeadLettered(letter("blocked", code, f"message {n}", to=to), None)
@@ -325,7 +325,7 @@ def test_a_flood_of_dead_letters_is_one_line_per_reason_code_and_destination(tim
     assert len(said(*flood)) == 4
 
 
-def test_different_troubles_in_the_same_words_are_all_said(time: Time) -> None:
+def test_different_events_with_equal_problems_are_all_logged(time: Time) -> None:
     assert time.now
     dead = letter("blocked", "AccessDenied", "no")
     told = said(KafkaTrouble("down"), CommitFailed("down"), CopyFailed(dead, "down", 1.0))
@@ -341,7 +341,7 @@ def dead_letters(destinations: int, each: int) -> list[Signal]:
     ]
 
 
-def test_more_destinations_than_are_told_apart_share_a_line_until_there_is_room_again(time: Time) -> None:
+def test_too_many_destinations_share_a_line_until_there_is_room(time: Time) -> None:
     stream = io.StringIO()
     observe = LogObserver(open_log("info", stream=stream))
     for signal in dead_letters(2_000, 20):
@@ -365,7 +365,7 @@ def test_more_destinations_than_are_told_apart_share_a_line_until_there_is_room_
     assert counted == 40_000 + 1 + 1_500 + 2_000 - 999, "every line is said or counted, but for the last flood's rest"
 
 
-def test_trouble_in_ever_new_words_is_told_once_and_does_not_fill_the_memory(time: Time) -> None:
+def test_ever_new_problems_do_not_fill_memory(time: Time) -> None:
     stream = io.StringIO()
     observe = LogObserver(open_log("info", stream=stream))
     for n in range(100_000):
@@ -375,7 +375,7 @@ def test_trouble_in_ever_new_words_is_told_once_and_does_not_fill_the_memory(tim
     assert len(observe._sampling._exact) <= 1_001
 
 
-def test_what_a_library_says_again_and_again_is_sampled_too(time: Time) -> None:
+def test_a_librarys_repeated_lines_are_sampled(time: Time) -> None:
     stream = io.StringIO()
     library = logging.getLogger("a-library")
     forward_log("a-library", open_log("info", stream=stream))
@@ -391,7 +391,7 @@ def test_what_a_library_says_again_and_again_is_sampled_too(time: Time) -> None:
     ]
 
 
-def test_a_terminal_gets_text_unless_json_is_asked_for() -> None:
+def test_a_terminal_gets_text_unless_json_is_requested() -> None:
     text, wanted = Terminal(), Terminal()
     open_log("info", stream=text).info("hello", who="people")
     open_log("info", stream=wanted, as_json=True).info("hello", who="machines")
@@ -440,7 +440,7 @@ async def test_no_secret_reaches_log_attempts_or_dlq() -> None:
             assert secret not in found
 
 
-def test_records_that_were_removed_unread_are_an_error_that_says_what_to_do() -> None:
+def test_trimmed_records_are_an_error_with_advice() -> None:
     [line] = said(RecordsTrimmed(P3, 17, 30))
     assert "retention.ms" in line.pop("advice")
     assert line == {
@@ -449,7 +449,7 @@ def test_records_that_were_removed_unread_are_an_error_that_says_what_to_do() ->
 
 
 @pytest.mark.parametrize(("why", "words"), [("recreated", "created again"), ("went_back", "leader election")])
-def test_a_partition_that_started_anew_is_a_warning_that_says_why(why: RestartReason, words: str) -> None:
+def test_a_restarted_partition_is_a_warning_with_its_reason(why: RestartReason, words: str) -> None:
     [line] = said(PartitionRestarted(P3, why, 17))
     assert words in line.pop("advice")
     assert line == {"level": "warning", "event": "partition_started_anew", "partition": f"{EVENTS}/3", "position": 17}

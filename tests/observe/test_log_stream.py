@@ -53,13 +53,13 @@ def read_all(descriptor: int) -> bytes:
     return found
 
 
-def test_a_process_without_standard_error_has_a_log_that_loses_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_standard_error_every_line_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", None)
     open_log("info").info("said")
     assert LogStream.lost_lines == 1
 
 
-def test_a_reader_that_has_gone_costs_lines(pipe: tuple[int, TextIO]) -> None:
+def test_a_gone_reader_costs_lines(pipe: tuple[int, TextIO]) -> None:
     reading, stream = pipe
     os.close(reading)
     open_log("info", stream=stream).info("said")
@@ -83,7 +83,7 @@ class Waits:
         return ready
 
 
-def test_a_reader_that_stops_holds_nobody_up_and_gets_whole_lines_later(
+def test_a_stopped_reader_delays_nothing_and_gets_whole_lines_later(
     pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading, stream = pipe
@@ -105,7 +105,7 @@ def test_a_reader_that_stops_holds_nobody_up_and_gets_whole_lines_later(
     os.close(reading)
 
 
-def test_a_line_longer_than_a_pipe_takes_at_once_is_whole(pipe: tuple[int, TextIO]) -> None:
+def test_a_line_longer_than_a_pipes_buffer_is_whole(pipe: tuple[int, TextIO]) -> None:
     reading, stream = pipe
     LogStream(stream).write("é" * 10_000 + "\n")
     assert os.read(reading, 100_000) == "é".encode() * 10_000 + b"\n"

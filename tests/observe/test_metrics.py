@@ -81,7 +81,7 @@ def test_a_record_without_a_time_is_delivered_but_not_timed() -> None:
     assert samples[f"{latency}_sum", "live"] == pytest.approx(0.087, abs=0.001)
 
 
-def test_retries_are_timed_apart_and_nothing_takes_less_than_no_time() -> None:
+def test_retries_are_timed_apart_and_no_latency_is_negative() -> None:
     signal = attempted(*[(Delivered("e"), Settled())] * 3)
     ahead = signal.entries[0]._replace(recorded_at_ms=AT_MS + 60_000)
     again = signal.entries[1]._replace(trigger="retry", recorded_at_ms=AT_MS - 10_000)
@@ -113,7 +113,7 @@ def test_the_state_of_the_worker_is_shown() -> None:
     assert after["pushrail_flooded",] == 1
 
 
-def test_the_destinations_are_counted_as_they_stand_when_somebody_asks() -> None:
+def test_a_scrape_shows_the_present_destinations() -> None:
     metrics = Metrics(stats_of(dispatcher=DispatcherStats(9, 3, 2, 1, 5, 77)))
     samples = shown(metrics=metrics)
     assert samples["pushrail_lanes",] == 9
@@ -124,7 +124,7 @@ def test_the_destinations_are_counted_as_they_stand_when_somebody_asks() -> None
     assert samples["pushrail_lanes_waiting_deliveries",] == 77
 
 
-def test_what_is_known_to_come_begins_at_0_so_that_its_first_increase_is_seen() -> None:
+def test_known_label_values_begin_at_0() -> None:
     samples = shown(metrics=Metrics(stats_of(), {"retry.10s": 10}))
     series: dict[str, tuple[str, ...]] = {
         "pushrail_dead_letters_total": get_args(DeadReason),
@@ -173,7 +173,7 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
     assert samples["pushrail_own_fault_last_timestamp_seconds",] == pytest.approx(AT_MS / 1000 + 0.0123)
 
 
-def test_the_ledger_is_shown_as_it_is() -> None:
+def test_a_scrape_shows_the_ledger() -> None:
     ledger = Ledger()
     metrics = Metrics(stats_of(ledger=ledger, attempts_lost=4, attempts_backlog=9))
     ledger.begin(10)
@@ -191,13 +191,13 @@ def test_the_ledger_is_shown_as_it_is() -> None:
     assert samples["pushrail_attempts_log_backlog_records",] == 9
 
 
-def test_openmetrics_is_spoken_to_who_asks_for_it() -> None:
+def test_openmetrics_is_served_on_request() -> None:
     body, content_type = Metrics(stats_of()).exposition("application/openmetrics-text; version=1.0.0")
     assert content_type.startswith("application/openmetrics-text")
     assert body.endswith(b"# EOF\n")
 
 
-def test_batches_are_measured_and_why_they_left() -> None:
+def test_batches_are_measured_with_their_flush_reason() -> None:
     good = (Delivered("e"), Settled())
     samples = shown(attempted(good, good, flush="entries"), attempted(good, flush="retry"))
     assert samples["pushrail_flushes_total", "entries"] == 1
@@ -206,7 +206,7 @@ def test_batches_are_measured_and_why_they_left() -> None:
     assert (samples["pushrail_batch_bytes_count",], samples["pushrail_batch_bytes_sum",]) == (2, 100 + 101 + 100)
 
 
-def test_the_whole_way_is_timed_from_when_it_occurred() -> None:
+def test_event_latency_starts_at_occurred_at() -> None:
     signal = attempted((Delivered("e"), Settled()), (Blocked("AccessDenied", ""), DeadLetter("blocked", "", "")))
     entry = signal.entries[0]
     old = entry._replace(event=entry.event._replace(occurred_at_ms=AT_MS - 3_600_000))
@@ -216,7 +216,7 @@ def test_the_whole_way_is_timed_from_when_it_occurred() -> None:
     assert samples["pushrail_event_latency_seconds_sum",] == pytest.approx(3600.012, abs=0.001)
 
 
-def test_destinations_have_series_of_their_own_up_to_a_cap_and_only_when_asked() -> None:
+def test_destination_series_are_optional_and_capped() -> None:
     def attempt(name: str) -> Signal:
         signal = attempted((Delivered("e"), Settled()), (Throttled("SlowDown", ""), RetryInMemory(1, "throttled")))
         return signal._replace(destination=replace(signal.destination, id=name))
@@ -233,7 +233,7 @@ def test_destinations_have_series_of_their_own_up_to_a_cap_and_only_when_asked()
     assert named == {"dst_b", "dst_d", "_other"}, "who is deleted makes room"
 
 
-def test_a_call_that_ends_after_its_destination_was_deleted_begins_no_series() -> None:
+def test_a_deleted_destination_gets_no_series() -> None:
     there = {"dst_a"}
     metrics = Metrics(stats_of(), max_destinations=1, has_destination=there.__contains__)
     signal = attempted((Delivered("e"), Settled()))
@@ -245,7 +245,7 @@ def test_a_call_that_ends_after_its_destination_was_deleted_begins_no_series() -
     assert named == {"_other"}
 
 
-def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
+def test_a_scrape_shows_partitions_and_retry_tiers() -> None:
     one, two, retry = Partition("events", 0), Partition("events", 1), Partition("retry.10s", 0)
     views = {
         "events": [
@@ -279,14 +279,14 @@ def test_partitions_and_retry_tiers_are_shown_as_they_stand() -> None:
 
 
 @pytest.mark.parametrize(("lag", "age"), [(0, 0), (7, None), (None, None)])
-def test_what_waits_in_kafka_unread_is_not_called_young(lag: int | None, age: int | None) -> None:
+def test_the_age_of_unread_records_is_absent(lag: int | None, age: int | None) -> None:
     """As when a flood has stopped consuming, or the consumer is stuck: nothing is open, and the lag grows."""
     views = {"events": [PartitionStats(Partition("events", 0), 0, 0, None, 10, 0.0, lag=lag)]}
     samples = shown(metrics=Metrics(stats_of(partitions=views)))
     assert samples.get(("pushrail_oldest_undelivered_age_seconds", "0", "events")) == age
 
 
-def test_sign_ins_and_clients_of_kafka_are_shown_as_they_stand() -> None:
+def test_a_scrape_shows_sign_ins_and_kafka_clients() -> None:
     metrics = Metrics(
         stats_of(
             sign_ins=SignIns(5, 2, 1, 9, 3),

@@ -30,7 +30,7 @@ def test_a_worker_is_ready_when_it_is_in_touch_with_all_its_groups() -> None:
     assert reasons(*JOINED) == []
 
 
-def test_partitions_make_nobody_ready_and_trouble_nobody_unready() -> None:
+def test_partitions_and_trouble_do_not_change_readiness() -> None:
     assert len(reasons(PartitionsAssigned(((Partition("events", 0), None),)))) == 2
     assert reasons(*JOINED, KafkaTrouble("1/3 brokers are down"), PartitionsAssigned(())) == []
 
@@ -40,7 +40,7 @@ def test_losing_touch_is_a_reason_until_it_is_found_again() -> None:
     assert reasons(*JOINED, Membership(EVENTS, False), Membership(EVENTS, True)) == []
 
 
-def test_a_consumer_that_is_stuck_is_a_reason_though_it_tells_nothing() -> None:
+def test_a_stuck_consumer_is_a_reason() -> None:
     ages = {"events": 0.1, "retries": 59.0}
     readiness = Readiness([], stats_of(poll_ages=ages))
     readiness.loaded()
@@ -49,7 +49,7 @@ def test_a_consumer_that_is_stuck_is_a_reason_though_it_tells_nothing() -> None:
     assert readiness.reasons() == ["consumer of retries: stuck for 61 s"]
 
 
-def test_a_partition_that_is_not_read_is_a_reason_and_is_named() -> None:
+def test_an_unread_partition_is_a_named_reason() -> None:
     unread = {Partition("events", 0): 0.0, Partition("events", 3): 59.0}
     readiness = Readiness([], stats_of(unread_secs=unread))
     readiness.loaded()
@@ -58,7 +58,7 @@ def test_a_partition_that_is_not_read_is_a_reason_and_is_named() -> None:
     assert readiness.reasons() == ["events/3: nothing was read for 61 s although its end is ahead"]
 
 
-def test_a_flood_is_a_reason_for_good() -> None:
+def test_a_flood_stays_a_reason() -> None:
     flood = Flooded(FloodReport(10, 9, 8, 7, 60))
     assert reasons(flood, *JOINED) == ["stopped by a flood of dead letters"]
 
@@ -71,7 +71,7 @@ def test_a_worker_that_is_stopping_is_not_ready() -> None:
     assert readiness.reasons() == ["stopping"]
 
 
-def test_a_worker_that_has_not_read_its_destinations_is_not_ready() -> None:
+def test_a_worker_without_destinations_loaded_is_not_ready() -> None:
     readiness = Readiness([], stats_of())
     assert readiness.reasons() == ["the destinations have not been read yet"]
     readiness.loaded()

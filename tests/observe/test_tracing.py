@@ -52,7 +52,7 @@ def producer_of(span: ReadableSpan) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("recorded_at_ms", [-1, 0, -(2**63), 2**63 - 1, AT_MS + 1])
-def test_a_record_time_that_makes_no_sense_costs_no_span(recorded_at_ms: int) -> None:
+def test_an_impossible_record_time_costs_no_span(recorded_at_ms: int) -> None:
     recorded = record(3)._replace(timestamp_ms=recorded_at_ms).recorded_at_ms
     (span,) = found = spans(consumed(traced(event_of(record(3))))._replace(recorded_at_ms=recorded))
     assert span.start_time == span.end_time == AT_MS * 1_000_000
@@ -106,7 +106,7 @@ def test_a_dead_letter_is_in_its_producers_trace_also_when_it_cannot_be_decoded(
 
 
 @pytest.mark.parametrize("traceparent", ["", SAMPLED[:-1] + "0", "00-" + "0" * 32 + "-" + SPAN + "-01"])
-def test_what_the_producer_does_not_trace_costs_no_span(traceparent: str) -> None:
+def test_an_event_that_is_not_sampled_costs_no_span(traceparent: str) -> None:
     event = traced(event_of(record(3)), traceparent)
     attempt = attempted((Delivered("e"), Settled()))
     untraced = attempt._replace(entries=tuple(e._replace(event=event) for e in attempt.entries))
@@ -121,7 +121,7 @@ def test_a_trace_id_is_the_producers() -> None:
     assert event_of(record(0)).trace_id is None
 
 
-async def test_what_tracing_needs_is_named_and_turned_off_it_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_tracing_libraries_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     async with open_tracing("worker-1", open_log("warning")) as tracing:
         tracing(consumed(traced(event_of(record(0)))))
@@ -131,7 +131,7 @@ async def test_what_tracing_needs_is_named_and_turned_off_it_costs_nothing(monke
             pass
 
 
-async def test_a_collector_that_hangs_keeps_neither_the_loop_nor_the_end_waiting(
+async def test_a_hung_collector_delays_neither_the_loop_nor_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked, turns, over = asyncio.Event(), 0, asyncio.Event()

@@ -39,7 +39,7 @@ def ids(catalog: Catalog) -> list[str]:
     return [destination.id for destination in catalog]
 
 
-def test_documents_come_change_and_go() -> None:
+def test_documents_are_added_changed_and_removed() -> None:
     catalog, first = loaded(a=customer("a"), b=customer("b"))
     assert (first.put, first.removed, first.refusals) == (("dst_a", "dst_b"), (), ())
     changed = catalog.apply([change("a", customer("a", enabled=False)), change("b", None), change("c", customer("c"))])
@@ -74,14 +74,14 @@ def test_a_bad_edit_keeps_the_last_good_document() -> None:
     assert catalog.bad == 0
 
 
-def test_a_bad_document_that_goes_takes_its_last_good_version_with_it() -> None:
+def test_removing_a_bad_document_removes_its_last_good_version() -> None:
     catalog, _ = loaded(a=customer("a"))
     catalog.apply([change("a", b"{")])
     assert catalog.apply([change("a", None)]).removed == ("dst_a",)
     assert (len(catalog), catalog.bad) == (0, 0)
 
 
-def test_a_newcomer_cannot_take_an_id_a_role_or_an_external_id_that_is_in_use() -> None:
+def test_a_new_document_cannot_take_a_value_in_use() -> None:
     catalog, _ = loaded(a=customer("a"))
     before = catalog.get("dst_a")
     for thief, field in (
@@ -103,7 +103,7 @@ def test_the_same_customer_may_use_its_role_twice() -> None:
     assert ids(catalog) == ["dst_a", "dst_a2"]
 
 
-def test_what_clashed_is_used_once_the_other_is_gone() -> None:
+def test_a_clashing_document_is_used_once_the_other_is_gone() -> None:
     catalog, _ = loaded(a=customer("a"))
     catalog.apply([change("thief", customer("thief", role="a"))])
     freed = catalog.apply([change("a", None)])
@@ -111,7 +111,7 @@ def test_what_clashed_is_used_once_the_other_is_gone() -> None:
     assert catalog.bad == 0
 
 
-def test_a_good_document_whose_edit_clashes_stays_as_it_was() -> None:
+def test_a_clashing_edit_keeps_the_last_good_document() -> None:
     catalog, _ = loaded(a=customer("a"), b=customer("b"))
     before = catalog.get("dst_b")
     refused = catalog.apply([change("b", customer("b", role="a"))])
@@ -126,7 +126,7 @@ def blocked(catalog: Catalog, customer_id: str) -> list[str]:
     return [destination.id for destination in route if destination.auth == AccessKey("", None)]
 
 
-def test_a_refused_document_stands_without_credentials_as_long_as_there_is_no_good_one() -> None:
+def test_a_refused_document_has_a_stand_in_until_a_good_one_comes() -> None:
     catalog, first = loaded(
         disputed=customer("d", role="r"),
         thief=customer("t", role="r"),
@@ -153,14 +153,14 @@ def test_a_refused_document_stands_without_credentials_as_long_as_there_is_no_go
     assert not catalog.is_refused("dst_w")
 
 
-def test_a_newcomer_that_is_refused_stands_without_credentials_too() -> None:
+def test_a_refused_new_document_has_a_stand_in() -> None:
     catalog, _ = loaded(a=customer("a"))
     catalog.apply([change("thief", customer("thief", role="a")), change("new", customer("new", type="SQS"))])
     assert (blocked(catalog, "acct_thief"), blocked(catalog, "acct_new")) == (["dst_thief"], ["dst_new"])
     assert blocked(catalog, "acct_a") == []
 
 
-def test_what_stands_for_two_customers_of_one_id_bears_neither_name() -> None:
+def test_stand_ins_of_a_disputed_id_have_other_ids() -> None:
     """Dead letters name their destination: replayed, they must not go to whoever gets the id."""
     catalog, _ = loaded(a=customer("a", id="dst_1"), b=customer("b", id="dst_1"))
     assert blocked(catalog, "acct_a") == ["dst_1 of acme/acct_a"]
@@ -170,14 +170,14 @@ def test_what_stands_for_two_customers_of_one_id_bears_neither_name() -> None:
     assert blocked(catalog, "acct_a") == []
 
 
-def test_two_documents_of_one_id_and_customer_stand_as_one() -> None:
+def test_two_documents_of_one_id_and_customer_have_one_stand_in() -> None:
     catalog, _ = loaded(a=customer("a"), b=customer("a", enabled=False))
     assert ids(catalog) == []
     assert blocked(catalog, "acct_a") == ["dst_a"]
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_a_document_gets_another_name_while_somebody_claims_the_same(steps: int) -> None:
+def test_a_document_is_renamed_while_another_claims_the_same(steps: int) -> None:
     catalog, _ = loaded(a=customer("a"))
     catalog.apply([change("thief", customer("thief", role="a", external_id="mine"))])
     moved = [change("renamed", customer("a")), change("a", None)]
@@ -188,7 +188,7 @@ def test_a_document_gets_another_name_while_somebody_claims_the_same(steps: int)
     assert catalog.bad == 1
 
 
-def test_a_bad_edit_right_behind_a_good_one_keeps_the_good_one() -> None:
+def test_a_bad_edit_right_after_a_good_one_keeps_the_good_one() -> None:
     catalog, _ = loaded(a=customer("a"))
     both = catalog.apply([change("a", customer("a", enabled=False)), change("a", b"{")])
     assert (both.put, [refusal.file for refusal in both.refusals]) == (("dst_a",), ["a"])
@@ -200,7 +200,7 @@ def test_a_bad_edit_right_behind_a_good_one_keeps_the_good_one() -> None:
     assert (ids(catalog), catalog.bad) == ([], 0)
 
 
-def test_the_order_of_the_first_reading_decides_nothing() -> None:
+def test_the_order_of_the_first_read_does_not_matter() -> None:
     documents = {
         "a": customer("a", external_id="x"),
         "b": customer("b", external_id="x"),
@@ -213,7 +213,7 @@ def test_the_order_of_the_first_reading_decides_nothing() -> None:
         assert ids(catalog) == ["dst_e"]
 
 
-def test_of_those_that_clash_at_the_first_reading_none_is_used() -> None:
+def test_documents_that_clash_at_first_are_all_refused() -> None:
     catalog, first = loaded(a=customer("a", role="r"), b=customer("b", role="r"), c=customer("c"))
     assert {refusal.file for refusal in first.refusals} == {"a", "b"}
     assert ids(catalog) == ["dst_c"]
@@ -225,7 +225,7 @@ def test_of_those_that_clash_at_the_first_reading_none_is_used() -> None:
     assert catalog.apply([change("b", None)]).put == ("dst_a",)
 
 
-def test_who_had_a_role_before_it_was_disputed_keeps_it_and_may_change() -> None:
+def test_the_first_owner_of_a_disputed_role_keeps_it() -> None:
     catalog, _ = loaded(a=customer("a"))
     catalog.apply([change("thief", customer("thief", role="a"))])
     assert catalog.apply([change("a", customer("a", enabled=False))]).put == ("dst_a",)
@@ -240,7 +240,7 @@ def test_who_had_a_role_before_it_was_disputed_keeps_it_and_may_change() -> None
         max_size=20,
     )
 )
-def test_however_documents_change_nobody_shares_a_role_or_an_id(story: list[tuple[str, str]]) -> None:
+def test_no_sequence_of_changes_shares_a_role_or_an_id(story: list[tuple[str, str]]) -> None:
     catalog = Catalog(parse)
     contents: dict[str, bytes | dict[str, Any] | None] = {}
     for name, becomes in story:
@@ -277,7 +277,7 @@ def steps_of(act: Callable[[], object]) -> int:
     return steps
 
 
-def test_one_change_takes_no_more_steps_the_more_documents_there_are() -> None:
+def test_one_change_costs_the_same_for_any_number_of_documents() -> None:
     steps: dict[str, list[int]] = {}
     for others in (10, 500):
         catalog, first = loaded(
@@ -300,7 +300,7 @@ def test_one_change_takes_no_more_steps_the_more_documents_there_are() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("abcd"), st.sampled_from("abcd")), max_size=12))
-def test_nothing_waits_for_an_unrelated_change_to_be_used(story: list[tuple[str, str, str]]) -> None:
+def test_no_document_waits_for_an_unrelated_change(story: list[tuple[str, str, str]]) -> None:
     """Each document is decided on when a document with the same claim changes, and not later."""
     catalog = Catalog(parse)
     catalog.apply([change("z", customer("z"))])
@@ -314,7 +314,7 @@ def test_nothing_waits_for_an_unrelated_change_to_be_used(story: list[tuple[str,
         assert [catalog.get(f"dst_{name}") for name in "abcd"] == standing
 
 
-def test_a_lookup_while_a_destination_moves_between_documents_always_finds_it() -> None:
+def test_a_destination_is_found_while_it_moves_between_documents() -> None:
     """Another thread takes changes in: a customer who seems to have no destination would lose events."""
     catalog, _ = loaded(one=customer("a"))
     done = threading.Event()

@@ -103,7 +103,7 @@ def test_an_empty_directory_has_no_destinations(tmp_path: Path) -> None:
     assert (list(directory), refusals) == ([], [])
 
 
-def test_an_id_that_two_documents_claim_is_nobodys(tmp_path: Path) -> None:
+def test_an_id_claimed_by_two_documents_is_refused(tmp_path: Path) -> None:
     a, b = tmp_path / "a.json", tmp_path / "b.json"
     directory, refusals = load(write(tmp_path, a=customer("x", id="dst_1"), b=customer("y", id="dst_1")))
     assert list(directory) == []
@@ -114,7 +114,7 @@ def test_an_id_that_two_documents_claim_is_nobodys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", ["shared", "ShareD", "path/to/shared"])
-def test_a_role_with_two_customers_external_ids_is_nobodys(tmp_path: Path, other: str) -> None:
+def test_a_role_with_two_customers_external_ids_is_refused(tmp_path: Path, other: str) -> None:
     """IAM knows one role of a name in an account, whatever its path and case."""
     write(tmp_path, a=customer("x", role="shared"), b=customer("y", role=other), c=customer("z"))
     directory, refusals = load(tmp_path)
@@ -132,7 +132,7 @@ def test_one_customer_may_use_a_role_for_several_destinations(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("role", [None, "shared"])
-def test_an_external_id_that_two_customers_claim_is_nobodys(tmp_path: Path, role: str | None) -> None:
+def test_an_external_id_of_two_customers_is_refused(tmp_path: Path, role: str | None) -> None:
     """Whichever is read first: workers must not disagree, and a restart must not change whose it is."""
     write(tmp_path, a=customer("x", role=role, external_id="ext"), b=customer("y", role=role, external_id="ext"))
     directory, refusals = load(tmp_path)

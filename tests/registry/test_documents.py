@@ -58,7 +58,7 @@ def test_the_shipped_document_is_the_contracts_example() -> None:
     assert json.loads(SHIPPED.read_bytes()) == EXAMPLE
 
 
-def test_what_is_optional_has_its_default() -> None:
+def test_optional_fields_have_defaults() -> None:
     destination = accepted(name=..., sourceNamespace=..., eventTypes=..., enabled=..., limits=..., vendor="globex")
     assert destination.name == destination.id
     assert destination.source == "pushrail.globex"
@@ -72,7 +72,7 @@ def test_an_access_key_takes_its_secret_from_the_environment() -> None:
 
 
 @pytest.mark.parametrize("environ", [{}, {"ACME_SECRET": ""}, {"ACME_SECRET": " \n"}])
-def test_without_its_secret_a_destination_stands_with_a_caveat(environ: dict[str, str]) -> None:
+def test_a_missing_secret_is_a_caveat(environ: dict[str, str]) -> None:
     content = json.dumps(document(auth=ACCESS_KEY)).encode()
     parsed = parse_document(content, environ=environ, default_max_in_flight=5)
     assert isinstance(parsed, Parsed)
@@ -103,7 +103,7 @@ def test_without_its_secret_a_destination_stands_with_a_caveat(environ: dict[str
         ),
     ],
 )
-def test_every_partition_that_botocore_knows_is_taken(bus: str, region: str, role: Any) -> None:
+def test_every_partition_of_botocore_is_accepted(bus: str, region: str, role: Any) -> None:
     auth = EXAMPLE["auth"] if role is ... else {**EXAMPLE["auth"], "roleArn": role}
     assert accepted(busArn=bus, region=region, auth=auth).bus == bus
 
@@ -259,7 +259,7 @@ def test_a_bad_key_is_refused_by_name(changes: dict[str, Any], field: str, probl
     ],
     ids=["empty", "syntax", "utf8", "list", "deep", "long", "twice"],
 )
-def test_what_is_no_document_is_refused(content: bytes, problem: Problem) -> None:
+def test_a_value_that_is_no_document_is_refused(content: bytes, problem: Problem) -> None:
     assert refused(content) == (problem,)
 
 
@@ -299,7 +299,7 @@ def test_any_json_is_accepted_or_refused_in_words(changes: dict[str, Any], base:
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON), st.sampled_from([{}, EXAMPLE]))
-def test_whatever_says_whose_it_is_stands_without_credentials(changes: dict[str, Any], base: dict[str, Any]) -> None:
+def test_a_document_that_tells_its_customer_has_a_stand_in(changes: dict[str, Any], base: dict[str, Any]) -> None:
     found = stand_in(json.dumps({**base, **changes}).encode())
     if found is not None:
         assert found.auth == NO_CREDENTIALS

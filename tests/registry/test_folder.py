@@ -28,7 +28,7 @@ IN_FORCE_SECS = 5.0
 LOOK_SECS = folder.LOOK_SECS
 
 
-def test_a_look_comes_soon_enough_for_what_is_promised() -> None:
+def test_looks_are_frequent_enough_for_the_promise() -> None:
     """At worst a change is seen by the look after the one that was in flight, and then it has to be taken in."""
     assert 2 * LOOK_SECS < IN_FORCE_SECS
 
@@ -83,7 +83,7 @@ async def until_told(signals: list[Signal], changed: asyncio.Event, kind: type[S
             await changed.wait()
 
 
-async def test_the_first_look_finds_everything_and_the_next_what_changed(tmp_path: Path) -> None:
+async def test_the_first_look_finds_all_and_the_next_only_changes(tmp_path: Path) -> None:
     write(tmp_path, a=customer("a"), b=customer("b"))
     documents = Folder(tmp_path)
     assert {Path(change.name).name for change in await documents.changes()} == {"a.json", "b.json"}
@@ -112,7 +112,7 @@ async def test_a_rewrite_of_the_same_length_and_a_replaced_file_are_seen(tmp_pat
     assert [change.content for change in await documents.changes()] == [b"3"]
 
 
-async def test_a_dangling_link_is_named_and_read_once_it_leads_somewhere(tmp_path: Path) -> None:
+async def test_a_dangling_link_is_read_once_its_target_exists(tmp_path: Path) -> None:
     (tmp_path / "a.json").symlink_to(tmp_path / "target")
     documents = Folder(tmp_path)
     [change] = await documents.changes()
@@ -121,7 +121,7 @@ async def test_a_dangling_link_is_named_and_read_once_it_leads_somewhere(tmp_pat
     assert [change.content for change in await documents.changes()] == [b"1"]
 
 
-async def test_a_live_registry_follows_its_folder(tmp_path: Path) -> None:
+async def test_the_watcher_follows_a_folder(tmp_path: Path) -> None:
     write(tmp_path, a=customer("a"), keyed=customer("keyed", auth=ACCESS_KEY))
     async with followed(tmp_path) as (catalog, signals, changed):
         assert signals == [
@@ -147,7 +147,7 @@ async def test_a_live_registry_follows_its_folder(tmp_path: Path) -> None:
         assert catalog.get("dst_a") is off
 
 
-async def test_a_folder_that_is_suddenly_empty_or_gone_is_an_accident(tmp_path: Path) -> None:
+async def test_a_folder_suddenly_empty_or_gone_changes_nothing(tmp_path: Path) -> None:
     documents = write(tmp_path / "documents", a=customer("a"), b=customer("b"))
     async with followed(documents) as (catalog, signals, changed):
         for file in documents.iterdir():
@@ -159,7 +159,7 @@ async def test_a_folder_that_is_suddenly_empty_or_gone_is_an_accident(tmp_path: 
         assert len(catalog) == 2
 
 
-async def test_documents_that_stay_gone_are_taken_for_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_documents_that_stay_gone_count_as_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher, "_RETRY_SECS", 0.01)
     documents = write(tmp_path / "documents", a=customer("a"), b=customer("b"))
     async with followed(documents) as (catalog, signals, changed):
@@ -171,7 +171,7 @@ async def test_documents_that_stay_gone_are_taken_for_deleted(tmp_path: Path, mo
         assert len(catalog) == 0
 
 
-async def test_another_empty_folder_in_its_place_is_a_volume_that_is_not_mounted(tmp_path: Path) -> None:
+async def test_an_unmounted_volume_deletes_nothing(tmp_path: Path) -> None:
     documents = write(tmp_path / "documents", a=customer("a"), b=customer("b"))
     read = Folder(documents)
     assert len(await read.changes()) == 2
@@ -243,12 +243,12 @@ async def test_a_source_that_cannot_be_read_for_a_while_is_reported_and_read_aga
     ]
 
 
-async def test_without_a_folder_there_is_nothing_to_start_with(tmp_path: Path) -> None:
+async def test_a_missing_folder_fails_the_start(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no directory of destination documents"):
         await RegistryWatcher(Catalog(parse), Folder(tmp_path / "none")).load(lambda _signal: None)
 
 
-async def test_a_named_pipe_among_the_documents_is_refused_and_the_others_are_read(tmp_path: Path) -> None:
+async def test_a_named_pipe_is_refused_and_other_files_are_read(tmp_path: Path) -> None:
     write(tmp_path, a=customer("a"))
     os.mkfifo(tmp_path / "pipe.json")
     async with followed(tmp_path) as (catalog, signals, changed):
@@ -266,9 +266,7 @@ def silent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-async def test_a_document_that_does_not_answer_is_refused_until_it_does_and_the_others_are_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hung_file_is_refused_and_other_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere, documents = tmp_path / "elsewhere", tmp_path / "documents"
     write(elsewhere, hung=customer("hung"))
     write(documents, a=customer("a"), z=customer("z"))
@@ -289,9 +287,7 @@ async def test_a_document_that_does_not_answer_is_refused_until_it_does_and_the_
             pass
 
 
-async def test_a_folder_that_does_not_answer_is_told_of_and_one_thread_waits_for_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_hung_folder_is_reported_and_blocks_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     documents = write(tmp_path / "documents", a=customer("a"))
     read = Folder(documents)
     await read.changes()
@@ -302,9 +298,7 @@ async def test_a_folder_that_does_not_answer_is_told_of_and_one_thread_waits_for
         until_stuck(1)
 
 
-async def test_many_documents_that_do_not_answer_do_not_take_a_thread_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_many_hung_files_block_few_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere, documents = tmp_path / "elsewhere", tmp_path / "documents"
     elsewhere.mkdir()
     documents.mkdir()
@@ -332,7 +326,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-async def test_a_look_reads_only_the_files_that_have_changed(tmp_path: Path, opened: list[str]) -> None:
+async def test_a_look_reads_only_changed_files(tmp_path: Path, opened: list[str]) -> None:
     write(tmp_path, **{f"n{number}": customer(f"n{number}") for number in range(20)})
     read = Folder(tmp_path)
     assert len(await read.look()) == 20
@@ -349,9 +343,7 @@ async def test_a_look_reads_only_the_files_that_have_changed(tmp_path: Path, ope
     assert sum(name.endswith(".json") for name in opened) == 2
 
 
-async def test_a_second_change_within_the_tick_of_a_file_systems_clock_is_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_two_changes_within_one_clock_tick_are_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system, tick = os.stat, time.time_ns()
 
     def coarse(name: str, *, dir_fd: int) -> SimpleNamespace:
@@ -375,9 +367,7 @@ async def test_a_second_change_within_the_tick_of_a_file_systems_clock_is_seen(
         assert await read.look() == []
 
 
-async def test_a_file_that_could_not_be_read_is_read_again_although_it_has_not_changed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_unreadable_file_is_read_again_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, a=b"1")
     read, system = Folder(tmp_path), os.open
 

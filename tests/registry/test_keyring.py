@@ -49,7 +49,7 @@ def test_the_primary_seals_and_every_key_opens(tmp_path: Path) -> None:
     assert key("old") not in repr(both)
 
 
-def test_it_may_be_a_variable_or_one_kms_key() -> None:
+def test_a_keyring_may_be_a_variable_or_a_kms_key() -> None:
     environ = {"RING": ring("k").decode()}
     sealed = Keyring.open("env:RING", environ, no_kms).seal(SECRET, PLACE)
     assert Keyring.open("env:RING", environ, no_kms).unseal(sealed, PLACE) == SECRET
@@ -67,7 +67,7 @@ def test_secrets_move_from_a_local_key_to_kms(tmp_path: Path) -> None:
     assert keyring(path, ring("cloud", kms=ARN), PlainKms).unseal(moved, PLACE) == SECRET
 
 
-def test_a_key_that_comes_later_is_found_without_a_restart(tmp_path: Path) -> None:
+def test_a_new_key_is_found_without_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     sealed = keyring(path, ring("new", "old")).seal(SECRET, PLACE)
     worker = keyring(path, ring("old"))
@@ -94,7 +94,7 @@ def test_a_kms_key_is_kept_when_the_keyring_changes(tmp_path: Path) -> None:
     assert made == [ARN]
 
 
-def test_a_key_that_was_replaced_under_its_name_is_read_again(tmp_path: Path) -> None:
+def test_a_replaced_key_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     worker = keyring(path, ring("k"))
     other = json.dumps({"primary": "k", "keys": {"k": {"key": key("other")}}}).encode()
@@ -102,7 +102,7 @@ def test_a_key_that_was_replaced_under_its_name_is_read_again(tmp_path: Path) ->
     assert worker.unseal(sealed, PLACE) == SECRET
 
 
-def test_a_keyring_that_goes_bad_under_a_worker_is_out_of_reach_and_the_old_one_stays(tmp_path: Path) -> None:
+def test_a_keyring_that_becomes_invalid_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     unknown = keyring(path, ring("new")).seal(SECRET, PLACE)
     worker = keyring(path, ring("old"))
@@ -117,7 +117,7 @@ def test_a_keyring_that_goes_bad_under_a_worker_is_out_of_reach_and_the_old_one_
         assert worker.unseal(known, PLACE) == SECRET
 
 
-def test_what_does_not_open_says_so_without_quoting_it(tmp_path: Path) -> None:
+def test_a_secret_that_does_not_open_is_not_quoted(tmp_path: Path) -> None:
     ours = keyring(tmp_path / "keyring.json", ring("k"))
     sealed = ours.seal(SECRET, PLACE)
     with pytest.raises(SealBroken) as moved:
@@ -136,7 +136,7 @@ def test_without_a_keyring_nothing_opens() -> None:
         unseal_without_keyring("sealed:1:k:x:y", PLACE)
 
 
-def test_a_keyring_that_is_not_there_says_how_to_make_one(tmp_path: Path) -> None:
+def test_a_missing_keyring_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"absent: there is no such keyring: `keys generate` makes it"):
         Keyring.open(str(tmp_path / "absent"), {}, no_kms)
     with pytest.raises(UsageError, match="the keyring cannot be read: is a directory"):

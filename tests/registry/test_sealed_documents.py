@@ -111,7 +111,7 @@ def test_a_document_sealed_anew_changes_nothing(keys: Keyring) -> None:
     assert other.put == ("dst_a",)
 
 
-def test_a_missing_key_keeps_what_opened_and_waits_for_what_never_did(tmp_path: Path) -> None:
+def test_a_missing_key_keeps_opened_secrets_and_delays_others(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     new = keyring(path, ring("new", "old"))
     a, b = sealed_document(new, "a"), sealed_document(new, "b", enabled=False)
@@ -138,7 +138,7 @@ def test_a_missing_key_keeps_what_opened_and_waits_for_what_never_did(tmp_path: 
     assert (catalog.waiting, catalog.bad) == ((), 0)
 
 
-def test_a_waiting_document_that_goes_is_waited_for_no_longer(tmp_path: Path) -> None:
+def test_a_removed_document_is_no_longer_waited_for(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     a = sealed_document(keyring(path, ring("new")), "a")
     catalog = catalog_of(keyring(path, ring("old")))
@@ -201,7 +201,7 @@ class SilentKms:
         return self._key.unwrap(wrapped, context)
 
 
-async def test_while_kms_is_silent_other_documents_change_and_those_that_wait_change_in_order(
+async def test_a_silent_kms_delays_only_sealed_documents_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder, "LOOK_SECS", 0.01)
@@ -248,7 +248,7 @@ async def test_while_kms_is_silent_other_documents_change_and_those_that_wait_ch
     assert catalog.bad == 0
 
 
-def test_a_folder_that_is_validated_refuses_what_does_not_open(keys: Keyring, tmp_path: Path) -> None:
+def test_validation_refuses_secrets_that_do_not_open(keys: Keyring, tmp_path: Path) -> None:
     documents = tmp_path / "documents"
     documents.mkdir()
     a, b = sealed_document(keys, "a"), sealed_document(keys, "b")
@@ -259,7 +259,7 @@ def test_a_folder_that_is_validated_refuses_what_does_not_open(keys: Keyring, tm
     assert [(Path(refusal.file).name, refusal.field) for refusal in change.refusals] == [("moved.json", FIELD)]
 
 
-def test_a_document_is_sealed_whatever_else_it_says(keys: Keyring) -> None:
+def test_an_invalid_document_can_be_sealed(keys: Keyring) -> None:
     place = Place("acme", "dst_a", FIELD)
     for auth in ({"mode": "ACCESS_KEY"}, {**ACCESS_KEY, "secretAccessKey": SECRET.reveal()}):
         content = json.dumps(document(id="dst_a", auth=auth, name="Zoë", surprise=1)).encode()
@@ -287,7 +287,7 @@ def test_a_document_is_sealed_whatever_else_it_says(keys: Keyring) -> None:
         (json.dumps(document(auth=...)).encode(), "auth.mode"),
     ],
 )
-def test_what_cannot_be_sealed_says_why(keys: Keyring, content: bytes, field: str) -> None:
+def test_a_document_that_cannot_be_sealed_says_why(keys: Keyring, content: bytes, field: str) -> None:
     problem = with_secret(content, lambda place: keys.seal(SECRET, place))
     assert isinstance(problem, Problem)
     assert problem.field == field

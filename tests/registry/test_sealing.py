@@ -23,7 +23,7 @@ TOKEN_TEXT = str(seal(SECRET, PLACE, "k1", KEY))
 
 
 @given(TEXT, PLACES)
-def test_what_was_sealed_opens_in_its_place(secret: str, place: Place) -> None:
+def test_a_sealed_secret_opens_in_its_place(secret: str, place: Place) -> None:
     text = str(seal(Secret(secret), place, "k1", KEY))
     token = Token.parse(text)
     assert token is not None
@@ -33,7 +33,7 @@ def test_what_was_sealed_opens_in_its_place(secret: str, place: Place) -> None:
 
 
 @given(PLACES)
-def test_it_opens_nowhere_else(place: Place) -> None:
+def test_a_sealed_secret_opens_in_no_other_place(place: Place) -> None:
     token = seal(SECRET, PLACE, "k1", KEY)
     assert (unseal(token, place, KEY) is None) == (place != PLACE)
 
@@ -60,7 +60,7 @@ def test_each_part_of_the_place_binds_both_layers(field: str) -> None:
     assert unseal(token, elsewhere, Careless()) is None
 
 
-def test_another_key_does_not_open_it_nor_the_same_key_by_another_name() -> None:
+def test_another_key_or_key_name_does_not_open_it() -> None:
     token = seal(SECRET, PLACE, "k1", KEY)
     assert unseal(token, PLACE, LocalKey(bytes(32))) is None
     assert unseal(token._replace(key_id="k2"), PLACE, KEY) is None
@@ -89,7 +89,7 @@ def test_the_form_is_what_its_description_says() -> None:
 
 
 @given(st.integers(0, len(TOKEN_TEXT) - 1), st.characters(codec="utf-8"))
-def test_one_changed_character_and_it_does_not_open(index: int, character: str) -> None:
+def test_one_changed_character_breaks_a_token(index: int, character: str) -> None:
     text = TOKEN_TEXT[:index] + character + TOKEN_TEXT[index + 1 :]
     token = Token.parse(text)
     if text != TOKEN_TEXT and token is not None:
@@ -97,7 +97,7 @@ def test_one_changed_character_and_it_does_not_open(index: int, character: str) 
 
 
 @given(st.integers(0, len(TOKEN_TEXT) - 1))
-def test_one_missing_character_and_it_does_not_open(length: int) -> None:
+def test_one_missing_character_breaks_a_token(length: int) -> None:
     token = Token.parse(TOKEN_TEXT[:length])
     assert token is None or unseal(token, PLACE, KEY) is None
 
@@ -108,5 +108,5 @@ def test_any_text_is_no_token_or_does_not_open(text: str) -> None:
     assert token is None or unseal(token, PLACE, KEY) is None
 
 
-def test_a_key_does_not_show_itself() -> None:
+def test_a_keys_repr_hides_it() -> None:
     assert repr(KEY) == "LocalKey(***)"

@@ -55,9 +55,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_the_content_and_the_name_are_on_the_disk_when_it_returns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_content_and_name_are_on_disk_when_a_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced = []
 
     def sync(descriptor: int) -> None:
@@ -69,7 +67,7 @@ def test_the_content_and_the_name_are_on_the_disk_when_it_returns(
     assert (content.parent, folder) == (tmp_path, tmp_path)
 
 
-def test_rights_are_kept_and_new_ones_are_the_umasks_or_the_owners_alone(tmp_path: Path) -> None:
+def test_a_file_keeps_its_rights_and_a_new_one_follows_the_umask(tmp_path: Path) -> None:
     with umask(0o027):
         replace_file(tmp_path / "document", b"1")
         replace_file(tmp_path / "keyring", b"1", is_private=True)
@@ -88,7 +86,7 @@ def test_the_owner_is_kept(tmp_path: Path) -> None:
     assert (file.stat().st_uid, file.stat().st_gid) == (12_345, 23_456)
 
 
-def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
+def test_the_target_of_a_link_is_written(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     target, link = tmp_path / "there" / "a.json", tmp_path / "a.json"
     target.write_bytes(b"old")
@@ -98,7 +96,7 @@ def test_what_a_link_leads_to_is_written(tmp_path: Path) -> None:
     assert target.read_bytes() == b"new"
 
 
-async def test_only_a_file_that_is_not_there_is_gone(tmp_path: Path) -> None:
+async def test_only_a_missing_file_is_gone(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     assert await store.read(str(tmp_path / "none.json")) is None
     (tmp_path / "folder.json").mkdir()
@@ -106,7 +104,7 @@ async def test_only_a_file_that_is_not_there_is_gone(tmp_path: Path) -> None:
         await store.read(str(tmp_path / "folder.json"))
 
 
-def test_a_file_is_changed_by_one_at_a_time(tmp_path: Path) -> None:
+def test_the_lock_lets_one_process_change_a_file(tmp_path: Path) -> None:
     file = tmp_path / "keyring"
     file.write_bytes(b"")
 
