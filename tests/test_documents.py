@@ -176,6 +176,11 @@ def test_every_setting_and_log_event_that_a_document_names_is_in_the_code(path: 
     assert {word for word in words if word.removesuffix("_total") not in code} == set()
 
 
+def test_a_delivered_record_crosses_twenty_files() -> None:
+    way = (ROOT / "pushrail_stream" / "README.md").read_text().split("\n## A record's way\n")[1].split("\n\nA delivery")[0]
+    assert len(set(re.findall(r"`(\w+/\w+\.py)`", way))) == 20
+
+
 def test_the_file_map_has_every_room_in_the_order_of_the_layers() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contract = next(found for found in project["tool"]["importlinter"]["contracts"] if found["type"] == "layers")
