@@ -177,7 +177,12 @@ def test_every_setting_and_log_event_that_a_document_names_is_in_the_code(path: 
 
 
 def test_a_delivered_record_crosses_twenty_files() -> None:
-    way = (ROOT / "pushrail_stream" / "README.md").read_text().split("\n## A record's way\n")[1].split("\n\nA delivery")[0]
+    way = (
+        (ROOT / "pushrail_stream" / "README.md")
+        .read_text()
+        .split("\n## A record's way\n")[1]
+        .split("\n\nA delivery")[0]
+    )
     assert len(set(re.findall(r"`(\w+/\w+\.py)`", way))) == 20
 
 
