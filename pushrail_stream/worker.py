@@ -1,4 +1,4 @@
-"""The composition root: settings become an object graph that runs until it is told to stop. No logic."""
+"""The worker: it builds an engine and its adapters from the settings, and runs until it is stopped."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ from pushrail_stream.ports.pipeline import Directory, Observer, SkipOrder
 from pushrail_stream.settings import KafkaSettings, Settings
 
 _RETRY_SHARE: Final = 0.25
-"""The retry topics' part of what a worker may hold: a backlog of retries does not keep new events waiting."""
+"""Share of a worker's buffer for the retry topics, so that a backlog of retries never delays new events."""
 _DRAIN_MARGIN_SECS: Final = 2.0
-"""On top of the longest a call can take: time for the dead letters and retries that follow from it."""
+"""Seconds after the longest call for the copies that follow from it."""
 _CLOSED: Final = "the handler is closed"
-"""The end of uvloop's complaint when a peer's last bytes reach a TLS connection that we have closed. No call is lost:
-aiohttp has given the connection up."""
+"""End of uvloop's error when a peer's last bytes reach a TLS connection that we have closed. No call is lost, because
+aiohttp no longer uses the connection."""
 _NO_VENDOR: Final = (
     f"is not set: an event whose record has no header {VENDOR_HEADER} becomes a dead letter, which is no fault of its "
     "producer"
@@ -72,14 +72,14 @@ class WallClock:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """A running worker, for whoever started it."""
+    """A running worker."""
 
     ledger: Ledger
     attempts: KafkaLog
     stop: Callable[[], None]
-    """Drain and end. May be called more than once."""
+    """Drain and end. It may be called more than once."""
     http_port: int
-    """Where metrics and health are served."""
+    """Port of the metrics, the health checks and the status page."""
 
 
 async def run_worker(
@@ -269,7 +269,7 @@ class _Statistics:
 
 @final
 class _SkipOrders:
-    """Implements `ports.SkipOrders`: reads the topic of replays when a partition stands still, and only then."""
+    """Implements `SkipOrders`: it reads the topic of replays only when a partition stands still."""
 
     def __init__(self, kafka: KafkaSettings, topic: str) -> None:
         self._kafka = kafka
@@ -284,7 +284,7 @@ class _SkipOrders:
 
 
 def fail_loudly(tasks: asyncio.TaskGroup) -> None:
-    """End the worker when a callback of the loop raises: asyncio would only log it, and a lane would stand still."""
+    """End the worker when a callback of the loop raises. Asyncio would only log it, and a lane would stand still."""
 
     async def fail(error: BaseException) -> None:
         raise error
@@ -306,7 +306,7 @@ def _open_files() -> int | None:
 
 
 def drain_secs(settings: Settings) -> float:
-    """How long a revoke or a stop waits for what is in flight: as long as one call can take, and a margin."""
+    """Seconds for which a revocation or a stop waits for work in flight: the longest call, and a margin."""
     eventbridge = settings.eventbridge
     return eventbridge.connect_timeout_secs + eventbridge.read_timeout_secs + _DRAIN_MARGIN_SECS
 

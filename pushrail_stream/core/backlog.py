@@ -1,10 +1,9 @@
-"""The backlog: what of a lane waits on retry topics, and for how long its destination is busy without one more.
+"""The backlog: a lane's deliveries on retry topics, and the time until the destination has room for one more.
 
-A destination that takes less than it is offered keeps a queue longer than its lane may hold. Whoever leaves the lane
-is to be back when it is its turn and not long before: else the whole queue goes round through Kafka every ten seconds.
-All deliveries of a tier wait equally long, so each tier's are due in the order they left; they are counted in small
-steps of time. Workers share nothing: what comes back elsewhere is presumed back here. Times are seconds of one
-monotonic clock.
+A slow destination has a longer queue than its lane may hold. A delivery that leaves the lane must return when it is its
+turn and not long before; otherwise the whole queue passes through Kafka every ten seconds. All deliveries of a tier
+wait equally long and return in the order in which they left, so they are counted in small steps of time. Workers share
+nothing: a delivery that returns to another worker counts as returned. Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from collections import deque
 from typing import Final, final
 
 _STEPS: Final = 50
-"""A tier's delay is counted in so many steps, of a second at least: retries are seldom more punctual than that."""
+"""Steps in which a tier's delay is counted, of at least a second each. Retries are seldom more punctual than that."""
 _SLACK_SECS: Final = 0.5
-"""What is due so soon may be back already."""
-_HASTE: Final = 1.25
-"""The destination may be swifter than it was seen to be: rather back too soon than too late."""
+"""A delivery that is due within this time counts as returned."""
+_SPEED_FACTOR: Final = 1.25
+"""Safety factor: assume the destination is 25 % faster than measured, so retries return early rather than late."""
 
 
 @final
@@ -29,7 +28,7 @@ class Backlog:
 
     def __init__(self) -> None:
         self._away: dict[float, deque[tuple[float, int]]] = {}
-        """By delay: when the first of a step is due, and how many there are in the step; ascending."""
+        """By delay, ascending: the time at which a step's first delivery is due, and the deliveries of the step."""
 
     def add(self, delay_secs: float, now: float) -> None:
         """A delivery has left the lane and is due again after ``delay_secs``."""
@@ -41,11 +40,11 @@ class Backlog:
             away.append((due, 1))
 
     def busy_secs(self, waiting: int, per_second: float, soonest_secs: float, now: float) -> float:
-        """After how long a destination that takes ``per_second`` runs out of deliveries, where ``waiting`` are there.
+        """Seconds until the destination runs out of deliveries, with ``waiting`` in its lane and at this speed.
 
-        One more cannot be back before ``soonest_secs``: that it runs out until then, nobody can help.
+        Another delivery returns after ``soonest_secs`` at the earliest, so a gap before that cannot be filled.
         """
-        queue, at, per_second = float(waiting), 0.0, _HASTE * per_second
+        queue, at, per_second = float(waiting), 0.0, _SPEED_FACTOR * per_second
         for due, count in heapq.merge(*self._not_due(now)):
             next_at = due - now
             empty_at = at + queue / per_second

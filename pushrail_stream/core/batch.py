@@ -9,8 +9,8 @@ from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 
 Flush = Literal["entries", "bytes", "time", "retry", "alone"]
-"""Why a batch left: it was full (by entries or bytes), its first entry had waited long enough, a retry in it was due,
-or its entry has to go alone because a batch was refused as a whole."""
+"""The reason for a batch to leave: it was full (by entries or bytes), its first entry had waited long enough, a retry
+was due, or its entry goes alone because a batch was refused as a whole."""
 
 
 class CallLimits(NamedTuple):
@@ -78,5 +78,5 @@ class Batch:
         return sum(delivery.size for delivery in self.deliveries)
 
     def is_revoked(self) -> bool:
-        """Whether one of its deliveries belongs to a partition that is being given back."""
+        """Whether the partition of one of its deliveries was revoked."""
         return any(delivery.pending.is_revoked for delivery in self.deliveries)

@@ -1,4 +1,4 @@
-"""Bus status: whether one destination's bus exists, as far as looks at it have told.
+"""Bus status: the knowledge from checks whether one destination's bus exists.
 
 A call to a bus that does not exist may succeed and drop its events, so deliveries that were made after the bus was last
 seen may be lost although they are reported as delivered. They are counted until the bus is seen again. All times are
@@ -15,9 +15,9 @@ from pushrail_stream.core.suspension import FIRST_PROBE_SECS, LAST_PROBE_SECS
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
 CHECK_EVERY_SECS: Final = 600.0
-"""Seconds between two looks at a bus in use that exists, or whose credentials do not allow a look."""
+"""Seconds between two checks of a bus in use that exists, or whose credentials do not allow checks."""
 UNANSWERED_SECS: Final = 30.0
-"""Seconds between two looks at a bus in use while the looks get no answer."""
+"""Seconds between two checks of a bus in use while the checks get no answer."""
 FRESH_SECS: Final = 2 * CHECK_EVERY_SECS
 """Seconds after which an answer counts as none. An answer reaches this age only while nothing is sent."""
 _FOREVER: Final = float("inf")
@@ -29,12 +29,12 @@ BusState = Literal["open", "awaited", "missing"]
 
 
 class MissingBus(NamedTuple):
-    """A bus that a look did not find."""
+    """A bus that a check did not find."""
 
     since_ms: int
     """Time at which it was found missing."""
     last_seen_ms: int | None
-    """When a look last found it; None when this worker never saw it."""
+    """Time of the last check that found it; None when this worker never saw it."""
 
     def describe(self, bus: str) -> str:
         """The message of a dead letter."""
@@ -58,9 +58,9 @@ class Swallowed(NamedTuple):
 
     deliveries: int
     first_ms: int
-    """When the first of their calls was made."""
+    """Time of the first of their calls."""
     until_ms: int
-    """Just after the bus was found missing: all the calls were made before."""
+    """Just after the bus was found missing. All the calls were made before."""
 
     def replay_command(self, destination_id: str) -> str:
         """The command that sends exactly these events to the destination again."""
@@ -72,7 +72,7 @@ class Swallowed(NamedTuple):
 
 
 def explain(destination_id: str, bus: MissingBus, swallowed: Swallowed | None) -> str:
-    """For people: when the bus was last seen, how many deliveries it swallowed, and how to send them again."""
+    """Describe for operators when the bus was last seen, and how to send the lost deliveries again."""
     seen = "it is not known when it was last seen"
     if bus.last_seen_ms is not None:
         seen = f"last seen {format_rfc3339(bus.last_seen_ms)}"
@@ -87,7 +87,7 @@ def explain(destination_id: str, bus: MissingBus, swallowed: Swallowed | None) -
 
 @final
 class _Tally:
-    """Deliveries, and when the first of their calls was made."""
+    """Deliveries, and the time of the first of their calls."""
 
     __slots__ = ("deliveries", "first_ms")
 
@@ -106,7 +106,14 @@ class BusChecks:
     """The answers about one bus, and the deliveries since it was last seen."""
 
     __slots__ = (
-        "_asked_ms", "_fresh_until", "_look_at", "_seen_ms", "_taken", "_taken_since", "is_awaited", "missing",
+        "_asked_ms",
+        "_check_at",
+        "_fresh_until",
+        "_seen_ms",
+        "_taken",
+        "_taken_since",
+        "is_awaited",
+        "missing",
         "pause_secs",
     )  # fmt: skip
 
@@ -114,18 +121,18 @@ class BusChecks:
         self.is_awaited = True
         """Whether batches wait for an answer."""
         self.missing: MissingBus | None = None
-        self._look_at = float("-inf")
-        """When the next look is due; infinity while a look is in progress."""
+        self._check_at = float("-inf")
+        """Time at which the next check is due; infinity while a check is in progress."""
         self._fresh_until = _FOREVER
         self.pause_secs = FIRST_PROBE_SECS
-        """Seconds until the next look at a missing bus, with or without traffic."""
+        """Seconds until the next check of a missing bus, with or without traffic."""
         self._seen_ms: int | None = None
         self._asked_ms: int | None = None
-        """When the look in flight was sent."""
+        """Time at which the check in progress was sent."""
         self._taken = _Tally()
-        """Deliveries since the bus was last seen, by calls made before the look in flight was sent."""
+        """Deliveries since the bus was last seen, by calls that were made before the check in progress was sent."""
         self._taken_since = _Tally()
-        """Deliveries by calls made after the look in flight was sent."""
+        """Deliveries by calls that were made after the check in progress was sent."""
 
     @property
     def state(self) -> BusState:
@@ -142,33 +149,33 @@ class BusChecks:
         return Swallowed(self._taken.deliveries, self._taken.first_ms, self.missing.since_ms + 1)
 
     def is_due(self, now: float) -> bool:
-        """Whether a look is due, now that there is something to send. Batches wait when the last answer is too old."""
-        if now < self._look_at:
+        """Whether a check is due, now that there is something to send. Batches wait when the last answer is too old."""
+        if now < self._check_at:
             return False
         self.is_awaited = self.is_awaited or self._fresh_until <= now
         return True
 
     def begin_check(self) -> None:
-        """A look begins. No other look is due until its answer."""
-        self._look_at = _FOREVER
+        """Begin a check. No other check is due until its answer."""
+        self._check_at = _FOREVER
 
     def note_sent(self, now_ms: int) -> None:
-        """The look was sent."""
+        """Note that the check was sent."""
         self._asked_ms = now_ms
 
     def check_again(self) -> None:
-        """The bus is reached in another way: the next batch waits for a look. The last answer holds until then."""
-        self.is_awaited, self._look_at, self._asked_ms = True, float("-inf"), None
+        """Let the next batch wait for a check, because the bus is reached in another way."""
+        self.is_awaited, self._check_at, self._asked_ms = True, float("-inf"), None
         self._merge()
 
     def took(self, deliveries: int, at_ms: int) -> None:
-        """The bus took these deliveries in a call that was made at this moment."""
+        """Count deliveries of a call that was made at this time."""
         if self._seen_ms is None or at_ms >= self._seen_ms:
             is_since = self._asked_ms is not None and at_ms >= self._asked_ms
             (self._taken_since if is_since else self._taken).add(deliveries, at_ms)
 
     def learn(self, bus_status: BusStatus, now: float, now_ms: int) -> None:
-        """Learn from the answer to a look."""
+        """Learn from the answer to a check."""
         self.is_awaited = False
         asked_ms, self._asked_ms = self._asked_ms, None
         if bus_status == "there":
@@ -185,14 +192,14 @@ class BusChecks:
         elif bus_status == "gone":
             self.pause_secs = min(2 * self.pause_secs, LAST_PROBE_SECS)
         elif self.missing is None:
-            self._look_at = now + UNANSWERED_SECS
+            self._check_at = now + UNANSWERED_SECS
 
     def _found(self, now: float) -> None:
-        """The bus exists, or nobody can say that it does not."""
+        """The bus exists, or its role may not ask."""
         if self.missing is not None:
             self.missing, self._taken = None, _Tally()
         self.pause_secs = FIRST_PROBE_SECS
-        self._look_at = now + CHECK_EVERY_SECS
+        self._check_at = now + CHECK_EVERY_SECS
 
     def _merge(self) -> None:
         self._taken.add(self._taken_since.deliveries, self._taken_since.first_ms)

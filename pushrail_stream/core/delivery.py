@@ -10,7 +10,7 @@ from pushrail_stream.core.offsets import PendingRecord
 from pushrail_stream.core.record import Record
 
 Trigger = Literal["live", "retry", "replay", "test"]
-"""Why an attempt is made (CONTRACTS.md, "The attempt record")."""
+"""The reason for an attempt (CONTRACTS.md, "The attempt record")."""
 
 
 class Problem(NamedTuple):
@@ -25,19 +25,18 @@ class Problem(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The request by which a delivery is made again."""
+    """The operator's request to make a delivery again."""
 
     id: str
     count: int
-    """How often it has been replayed, this time included."""
+    """Replays of this delivery so far, this one included."""
 
 
 @final
 class Delivery:
     """One event on its way to one destination.
 
-    A mutable object with slots and not a dataclass: one is made per delivery on the hot path, and only its lane
-    changes it.
+    It is a mutable object with slots and not a dataclass, because it is created on the hot path.
     """
 
     __slots__ = (
@@ -61,35 +60,35 @@ class Delivery:
     ) -> None:
         self.event = event
         self.record = record
-        """The event's record: of a delivery that comes back from a retry topic, what was produced first."""
+        """The event's original record, also when the delivery comes back from a retry topic."""
         self.destination_id = destination_id
         self.size = size
         """Entry size in bytes, as the bus counts."""
         self.pending = pending
-        """Of the record it came with, which is the copy's when it comes back from a retry topic."""
+        """The record to settle: the copy's when the delivery comes back from a retry topic."""
         self.tier = tier
-        """The retry tier it came back from, from 1; 0 for the first time around."""
+        """The retry tier it came back from, from 1; 0 for a new delivery."""
         self.attempts = 0
         self.first_attempt_ms: int | None = None
-        """Epoch milliseconds of the first attempt, or of when it was due and could not be made; None before that."""
+        """Epoch milliseconds of the first attempt, or of the time at which it was due and could not be made."""
         self.offered_at = 0.0
-        """When the lane took it, seconds of the monotonic clock."""
+        """Time at which the lane took it, seconds of the monotonic clock."""
         self.hold_until = 0.0
-        """How long it may keep its partition's commit waiting, seconds of the monotonic clock."""
+        """Time until which it may hold back its partition's commit, seconds of the monotonic clock."""
         self.problem: Problem | None = None
-        """What its last attempt failed of."""
+        """The failure of its last attempt."""
         self.replay: Replay | None = None
         self.settled = False
 
     @property
     def trigger(self) -> Trigger:
-        """Why its next attempt is made."""
+        """The reason for its next attempt."""
         if self.replay is not None:
             return "replay"
         return "retry" if self.tier else "live"
 
     def settle(self) -> None:
-        """It was delivered or skipped, or Kafka acknowledged its copy. A second time is a bug and raises."""
+        """Settle the delivery. A second time is a bug and raises."""
         if self.settled:
             raise RuntimeError(f"delivery of {self.record.origin} to {self.destination_id} settled twice")
         self.settled = True

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Final, final
 
 DEFAULT_MAX_IN_FLIGHT: Final = 8
-"""Calls in flight at once, where neither document nor settings say otherwise."""
+"""Calls in flight at once, unless document or settings set another number."""
 
 
 @final
 class Secret:
-    """A text that shows itself only to who asks for it by name (`reveal`)."""
+    """A text that only `reveal` shows."""
 
     __slots__ = ("_text",)
 
@@ -19,7 +19,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The secret itself. Call it only where a request is signed."""
+        """Return the secret. Call it only to sign a request."""
         return self._text
 
     def __repr__(self) -> str:
@@ -71,7 +71,7 @@ class Destination:
 
     @property
     def owner(self) -> tuple[str, str]:
-        """Vendor and customer: whose events may go there. An id may come to be another customer's."""
+        """Vendor and customer, whose events may go there. An id may be given to another customer."""
         return self.vendor, self.customer_external_id
 
     def wants(self, event_type: str) -> bool:

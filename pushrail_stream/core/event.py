@@ -49,7 +49,7 @@ _BRACKETS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|([\[{])|([\]}])', r
 
 
 class Event(NamedTuple):
-    """A decoded canonical event. ``value`` is what was produced, to the byte."""
+    """A decoded canonical event. ``value`` has the bytes that were produced."""
 
     vendor: str
     event_type: str
@@ -67,7 +67,7 @@ class Event(NamedTuple):
 
     @property
     def owner(self) -> tuple[str, str]:
-        """Vendor and customer: whose it is."""
+        """Vendor and customer."""
         return self.vendor, self.customer_external_id
 
     @property
@@ -77,7 +77,7 @@ class Event(NamedTuple):
 
 
 class Undecodable(NamedTuple):
-    """Why a record is no canonical event: the field at fault and what is wrong with it."""
+    """The reason why a record is not a canonical event: a field and its error."""
 
     field: str
     problem: str

@@ -1,4 +1,4 @@
-"""The fault behind a dead letter: the customer has to mend it, or the record's producer, or we."""
+"""The party that caused a dead letter: the customer, the record's producer, or this installation."""
 
 from __future__ import annotations
 

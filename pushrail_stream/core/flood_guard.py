@@ -1,12 +1,12 @@
-"""The flood guard: when most records of many customers would become dead letters, stop rather than drain the topic.
+"""The flood guard: it stops consuming when most records of many customers would become dead letters.
 
-Then it is no customer's fault but a bad release, a producer's or ours, and the events are better left in Kafka.
+The cause of such a flood is a bad release, a producer's or ours, and no customer. Its events are better left in Kafka.
 
-Rules. Records and dead letters are counted per customer over a window, what somebody has asked to send again left out.
-A flood is there when, whichever one customer is left out, the others have at least ``min_dead`` dead letters and these
-are at least ``share`` of the others' records; and when at least ``min_customers`` customers have that share of their
-own records dead. So neither the busiest nor the worst customer can bring it about alone. Once tripped, tripped for
-good: people have to look. Times are seconds of one monotonic clock.
+Rules. Records and dead letters are counted per customer over a window, replays left out. There is a flood when two
+conditions hold. First, whichever one customer is left out, the others have at least ``min_dead`` dead letters, and
+these are at least ``share`` of the others' records. Second, at least ``min_customers`` customers have that share of
+their own records dead. So neither the busiest nor the worst customer can cause it alone. A guard that has tripped stays
+tripped until an operator restarts the worker. Times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from typing import Final, NamedTuple, final
 from pushrail_stream.core.event import Event
 
 Customer = bytes | str | None
-"""Who a record is about. The guard wants one type for all; None is a customer like any other."""
+"""The customer of a record; None is a customer like any other."""
 
 MAX_CUSTOMERS: Final = 20_000
-"""Customers counted by name in half a window; the rest count together, as one: 2 MiB or so for a half."""
+"""Customers that are counted by name in half a window, which takes about 2 MiB. The others count as one customer."""
 _NAME_CHARS: Final = 256
-"""What of a customer's key is kept, for it may be as long as a record."""
+"""Characters of a customer's key that are kept. A key may be as long as a record."""
 CHECK_EVERY: Final = 25
-"""Dead letters between two looks for a flood, or a fortieth of the customers that have some: so late it may be seen.
+"""Dead letters between two checks, or a fortieth of the customers that have some, if that is more.
 
-A look visits all of those customers, 2 ms for 10,000, and a dead letter must stay cheap when there are many.
+A check visits all of these customers, which takes 2 ms for 10,000, and a dead letter must stay cheap.
 """
 _CUSTOMERS_PER_DEAD_LETTER: Final = 40
 _OTHERS: Final = object()
 
 
 def customer_of(event: Event | None, key: bytes | None) -> str | None:
-    """Who a record is about: its event says so; the key, which may be anything, only where there is no event."""
+    """The customer of a record, by its event, or by its key when there is no event."""
     if event is not None:
         return event.customer_external_id
     return None if key is None else key.decode(errors="replace")
@@ -43,20 +43,20 @@ def customer_of(event: Event | None, key: bytes | None) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class FloodLimits:
-    """From when on dead letters are a flood."""
+    """The conditions of a flood."""
 
     window_secs: float = 60.0
-    """What is counted is at most so old, and at least half so old at any but the first moment."""
+    """Length of the window. Except at the start, it holds between half and all of this time."""
     min_dead: int = 200
-    """Dead letters in a window, those of any one customer left out."""
+    """Dead letters in a window, with any one customer left out."""
     share: float = 0.5
     """Dead letters among the records, more than 0 and at most 1."""
     min_customers: int = 5
-    """Customers that have this share of their own records dead; at least 2."""
+    """Customers with this share of their own records dead; at least 2."""
 
     def __post_init__(self) -> None:
         if not 0 < self.window_secs < math.inf:
-            raise ValueError(f"a flood cannot be looked for in a window of {self.window_secs} seconds")
+            raise ValueError(f"the flood guard needs a finite window above 0, not {self.window_secs} seconds")
         if self.min_dead < 1:
             raise ValueError("there is no flood without a dead letter")
         if not 0 < self.share <= 1:
@@ -66,11 +66,11 @@ class FloodLimits:
 
 
 class FloodReport(NamedTuple):
-    """What was counted in the window: as it is now, or as it was when the guard tripped."""
+    """The counts in the window, now or when the guard tripped."""
 
     records: int
     dead: int
-    """Records that would be, or are, dead letters."""
+    """Records that are dead letters, or would be."""
     customers: int
     """Customers with records."""
     affected: int
@@ -79,7 +79,7 @@ class FloodReport(NamedTuple):
 
 
 class _Tally(NamedTuple):
-    """Sums over the window; ``missing`` is how many dead letters more a flood would take at least."""
+    """Sums over the window. ``missing``: dead letters that a flood still lacks, at least."""
 
     records: int
     dead: int
@@ -89,7 +89,7 @@ class _Tally(NamedTuple):
 
 @final
 class FloodGuard:
-    """Counts a worker's records and dead letters, in two halves of a window that take turns."""
+    """Counts a worker's records and dead letters in two halves of a window."""
 
     __slots__ = (
         "_dead", "_dead_before", "_limits", "_records", "_records_before", "_report", "_turn_at", "_until_check",
@@ -100,7 +100,7 @@ class FloodGuard:
         self._records: dict[Hashable, int] = {}
         self._records_before: dict[Hashable, int] = {}
         self._dead: dict[Hashable, int] = {}
-        """Its customers are all in ``_records``."""
+        """All of its customers are in ``_records`` too."""
         self._dead_before: dict[Hashable, int] = {}
         self._turn_at = -math.inf
         self._until_check = 1
@@ -108,7 +108,7 @@ class FloodGuard:
 
     @property
     def tripped(self) -> bool:
-        """Whether there was a flood. Nothing takes that back."""
+        """Whether there was a flood. It never becomes false again."""
         return self._report is not None
 
     def count_record(self, customer: Customer, now: float) -> None:
@@ -122,9 +122,9 @@ class FloodGuard:
             self._records[name] = self._records.get(name, 0) + 1
 
     def count_dead_letter(self, customer: Customer, now: float) -> bool:
-        """Count a record that would be dead-lettered as undecodable or rejected; whether the guard has tripped.
+        """Count a record that would be dead-lettered as undecodable or rejected. Returns whether the guard has tripped.
 
-        It may have been seen just now, or so long ago that the window has forgotten it: then it counts as seen again.
+        The window may have forgotten the record since it was counted. Then it counts as a record again.
         """
         if self._report is not None:
             return True
@@ -137,7 +137,7 @@ class FloodGuard:
         return self._until_check <= 0 and self._check()
 
     def report(self) -> FloodReport:
-        """What there is in the window; after a flood, what there was in it then."""
+        """The counts in the window; after a flood, the counts at that time."""
         return self._report or self._describe(self._tally())
 
     def _turn(self, now: float) -> None:
@@ -149,10 +149,10 @@ class FloodGuard:
             self._records_before, self._dead_before = {}, {}
             self._turn_at = now + half
         self._records, self._dead = {}, {}
-        self._until_check = 1  # what was forgotten may have been what spoke against a flood
+        self._until_check = 1  # the records that were forgotten may have spoken against a flood
 
     def _name(self, customer: Customer) -> Hashable:
-        """Under which name a customer is counted in this half."""
+        """The name under which a customer is counted in this half."""
         known = self._records
         if customer in known:
             return customer
@@ -173,11 +173,11 @@ class FloodGuard:
         return FloodReport(tally.records, tally.dead, customers, tally.affected, self._limits.window_secs)
 
     def _tally(self) -> _Tally:
-        """Whichever customer is left out: that is, without the one that has the most, of either sum.
+        """Leave out the customer with the most of either sum: then the conditions hold whichever one is left out.
 
-        A customer's excess is its dead letters beyond ``share`` of its records. The share is reached without any one
-        of the customers when the sum of all excesses is at least the largest of them. No sum grows by more than one
-        with a dead letter, and none with a record that is only seen: hence how many are missing at least.
+        A customer's excess is its dead letters beyond ``share`` of its records. The others reach the share without any
+        one customer when the sum of all excesses is at least the largest of them. A dead letter adds at most one to
+        each sum, and a record that is not dead adds nothing, which gives the least number of missing dead letters.
         """
         limits, dead = self._limits, dict(self._dead_before)
         for customer, count in self._dead.items():

@@ -1,7 +1,8 @@
-"""Delivery headers: what a record on a retry topic or the DLQ says about its delivery. Encode and decode are inverses.
+"""Delivery headers: the state of a delivery on a retry topic or the DLQ. Encoding and decoding are inverses.
 
-UTF-8 strings by contract 3.4. The producer's own headers travel along unchanged, in front. Any client that may write to
-these topics can write any header, so decoding refuses every value that encoding could not have written.
+CONTRACTS.md, "Delivery headers", lists them. The producer's own headers come first, unchanged.
+Any client that may write to these topics can write any header, so decoding refuses every value that encoding could not
+have written.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class DeliveryHeaders:
 
 
 class BadHeader(NamedTuple):
-    """The delivery header that cannot be read, and why."""
+    """A delivery header that cannot be read, and the reason."""
 
     header: str
     problem: str
@@ -109,7 +110,7 @@ _FIELDS: Final = (
     _Field("pushrail-replay-count", "replay_count", str, _count),
 )
 _NOT_COPIED: Final = frozenset(field.header for field in _FIELDS) | {NOT_UTF8}
-"""Header names that a copy leaves out: our own, and the stand-in for names that are not UTF-8."""
+"""Names of headers that a copy leaves out: our own, and the placeholder for names that are not UTF-8."""
 _REQUIRED: Final = ("origin", "attempts", "reason", "failed_at_ms")
 
 
@@ -125,7 +126,7 @@ def encode_headers(headers: DeliveryHeaders, own: Headers) -> Headers:
 
 
 def decode_headers(headers: Headers) -> DeliveryHeaders | BadHeader:
-    """The delivery's state in a record's headers, or the first header that makes no sense."""
+    """The delivery's state in a record's headers, or the first header that cannot be read."""
     raw = dict(headers)
     values: dict[str, Any] = {}
     for field in _FIELDS:
@@ -142,19 +143,19 @@ def decode_headers(headers: Headers) -> DeliveryHeaders | BadHeader:
 
 
 def original_of(copy: Record, origin: Origin) -> Record:
-    """The event's record as it was produced, from a copy on a retry topic or the DLQ."""
+    """The event's original record, from a copy on a retry topic or the DLQ."""
     topic, partition, offset, topic_id = origin
     headers = producer_headers(copy.headers)
     return Record(topic, partition, offset, copy.key, copy.value, headers, copy.timestamp_ms, topic_id)
 
 
 def producer_headers(headers: Headers) -> Headers:
-    """The producer's headers: all that are not ours. Headers whose name is not UTF-8 are left out."""
+    """The headers that are not ours, without those whose name is not UTF-8."""
     return tuple(h for h in headers if h[0] not in _NOT_COPIED and not h[0].startswith(_CONNECT_PREFIX))
 
 
 def connect_headers(origin: Origin, message: str) -> Headers:
-    """Kafka Connect's names for the same facts, so that existing dead-letter tools show them."""
+    """The same facts under Kafka Connect's names, so that existing dead-letter tools show them."""
     return (
         (f"{_CONNECT_PREFIX}topic", origin.topic.encode()),
         (f"{_CONNECT_PREFIX}partition", str(origin.partition).encode()),

@@ -1,11 +1,10 @@
-"""The lane: one destination's queue, its batching, its pace and its health. A state machine; time is an argument.
+"""The lane: one destination's queue and its batching. A state machine with time as an argument.
 
 Rules. A batch leaves when it is full (entries or bytes), when its first entry has waited ``flush_secs``, or when a
-retry in it is due. As many batches are in flight as the window allows, and calls are spaced by the destination's rate.
-Nothing waits here longer than ``hold_secs``, and nothing that could not be sent in that time: what is too late is
-given out again (`overdue`) to wait elsewhere. A suspended lane sends one delivery at a time, its probe; the others wait
-for the probe's answer. A shut lane sends nothing until it is known whether its bus exists. All times are seconds of one
-monotonic clock.
+retry is due. The window bounds the batches in flight, and the destination's rate spaces the calls. No delivery waits
+here longer than ``hold_secs``, and none that cannot be sent in that time: `overdue` gives these out to wait elsewhere.
+A suspended lane sends one delivery at a time, its probe, while the others wait for the answer. A shut lane sends
+nothing until it is known whether its bus exists. All times are seconds of one monotonic clock.
 """
 
 from __future__ import annotations
@@ -27,32 +26,47 @@ from pushrail_stream.core.signals import Signal
 from pushrail_stream.core.suspension import LAST_PROBE_SECS
 
 ROOM: Final = 200
-"""Deliveries that may wait whatever the destination takes a second."""
+"""Deliveries that may wait at any speed of the destination."""
 PROBE_ROOM: Final = 1_000
-"""Most deliveries that wait for a suspended destination's probe: enough for a burst, and a twentieth of the 20,000
+"""Deliveries that may wait for a suspended destination's probe: enough for a burst, and a twentieth of the 20,000
 events that a worker holds by default."""
 _GRACE_SECS: Final = 2.0
-"""What a lane delivered before it fell behind shows what it was given, not what it can: for so long it may hold any,
-and so long a call may take before the destination counts as silent."""
-_LOOK_SECS: Final = 0.5
-"""How often retries that cannot leave are looked through for those that have waited too long."""
+"""Seconds before a destination counts as slow or silent. Before a lane falls behind, its speed shows its input and not
+its capacity, so it may hold any number of deliveries for this time."""
+_SEARCH_SECS: Final = 0.5
+"""Seconds between two searches for overdue retries."""
 _KEPT_SECS: Final = 60.0
-"""An idle destination's cut window is remembered for so long, and a blocking one's document looked at so often."""
+"""Seconds for which an idle lane remembers a cut window, and between two looks at a blocking destination's document."""
 _BLOCKING_KEPT_SECS: Final = 2 * LAST_PROBE_SECS
-"""That an idle destination blocks is remembered for so long after its last call. What is offered when a probe is due is
-called: by then nothing has come for a probe's longest pause, so its events go to another worker, or there are none."""
+"""Seconds after the last call for which an idle lane remembers that its destination blocks. After a probe's longest
+pause without deliveries, its events go to another worker, or there are none."""
 
 _RETRY: Final = RetryPolicy()
 
 
 @final
 class Lane:
-    """A destination's deliveries that are not settled and not in flight, and what its bus showed of itself."""
+    """A destination's deliveries that wait for a call, and the destination's health."""
 
     __slots__ = (
-        "_asked_at", "_backlog", "_behind_since", "_bus_limits", "_called_at", "_fresh", "_fresh_bytes", "_limits",
-        "_look_at", "_order", "_soonest_secs", "_waiting", "_widest", "call_limits", "destination", "health",
-        "in_flight", "is_shut",
+        "_asked_at",
+        "_backlog",
+        "_behind_since",
+        "_bus_limits",
+        "_called_at",
+        "_fresh",
+        "_fresh_bytes",
+        "_limits",
+        "_order",
+        "_search_at",
+        "_soonest_secs",
+        "_waiting",
+        "_widest",
+        "call_limits",
+        "destination",
+        "health",
+        "in_flight",
+        "is_shut",
     )  # fmt: skip
 
     def __init__(
@@ -62,10 +76,10 @@ class Lane:
         self.in_flight = 0
         """Batches taken and not yet finished."""
         self.is_shut = False
-        """Whether no batch leaves because it is not known yet whether the bus exists."""
+        """Whether no batch leaves, because it is not known yet whether the bus exists."""
         self._bus_limits = self._widest = bus_limits
         self.call_limits = limits.call.within(bus_limits)
-        """The most that is put into a batch, by our own limits and the bus's."""
+        """Limits on a batch, the stricter of ours and the bus's."""
         self.health = Health(retry)
         self._backlog = Backlog()
         self._limits = limits
@@ -79,10 +93,10 @@ class Lane:
         self._called_at = float("-inf")
         self._asked_at = float("-inf")
         """Time of the first call after the last delivery."""
-        self._look_at = float("-inf")
+        self._search_at = float("-inf")
 
     def __len__(self) -> int:
-        """Deliveries waiting here; those in flight are not counted."""
+        """Deliveries that wait. Those in flight do not count."""
         return len(self._fresh) + len(self._waiting)
 
     @property
@@ -126,14 +140,14 @@ class Lane:
         self._backlog.add(delay_secs, now)
 
     def kept_until(self, now: float) -> float:
-        """Until when an idle lane is to be remembered for its state; ``now`` when it may be forgotten."""
+        """Time until which an idle lane must be kept for its health; ``now`` when it may be dropped."""
         if not self.health.suspension.is_clear and now < self._called_at + _BLOCKING_KEPT_SECS:
             return now + _KEPT_SECS
         cut_until = now if self.health.window.is_open else self._called_at + _KEPT_SECS
         return max(now, cut_until, self.health.next_call_at)
 
     def refuses(self, now: float) -> bool:
-        """Whether a delivery is refused: the destination is suspended, and no probe is due or in flight."""
+        """Whether new deliveries are refused: the destination is suspended, and no probe is due or in flight."""
         return self.is_suspended and now < self.health.suspension.probe_at
 
     @property
@@ -148,17 +162,17 @@ class Lane:
             self.call_limits = self._limits.call.within(bus_limits)
 
     def shut(self, now: float) -> None:
-        """Send nothing until it is known whether the bus exists. The question counts as a call of the bus."""
+        """Send nothing until it is known whether the bus exists. The check counts as a call."""
         if not self.is_shut:
             self.is_shut = True
-            self._begin_asking(now)
+            self._note_asked(now)
 
     def open(self) -> None:
-        """Batches may leave again."""
+        """Let batches leave again."""
         self.is_shut = False
 
     def is_silent(self, now: float) -> bool:
-        """Whether the destination has been called for a while and has taken nothing."""
+        """Whether calls have been made for a while without a delivery."""
         if self.in_flight == 0 and not self.is_shut and self._asked_at <= self.health.throughput.last:
             return False
         return now - max(self._asked_at, self.health.throughput.last) >= _GRACE_SECS
@@ -170,9 +184,9 @@ class Lane:
         return self._backlog.busy_secs(len(self), self.health.throughput.pace, self._soonest_secs, now)
 
     def offer(self, delivery: Delivery, now: float) -> bool:
-        """Queue a delivery; whether `overdue` and `take` are to be asked now.
+        """Queue a delivery. Returns whether `overdue` and `take` must be called now.
 
-        They are when it is the first to wait, completes one more batch, or is more than the lane can send in time.
+        They must when it is the first to wait, completes a batch, or is more than the lane can send in time.
         """
         delivery.offered_at = now
         delivery.hold_until = now + self._limits.hold_secs
@@ -187,12 +201,12 @@ class Lane:
         )
 
     def retry(self, delivery: Delivery, at: float) -> None:
-        """Queue a delivery again, to be sent not before ``at``."""
+        """Queue a delivery again, to be sent at ``at`` or later."""
         heapq.heappush(self._waiting, (at, self._order, delivery))
         self._order += 1
 
     def take(self, now: float) -> Batch | None:
-        """The next batch, now in flight until `finish`; None when there is none to send yet."""
+        """The next batch, which is in flight until `finish`; None when none may leave yet."""
         if self.is_shut or self.in_flight >= self.max_calls or now < self.health.next_call_at:
             self._behind_since = min(self._behind_since, now) if self._is_full else float("inf")
             return None
@@ -203,44 +217,44 @@ class Lane:
         picked = self._pick(now)
         self.in_flight += 1
         self._called_at = now
-        self._begin_asking(now)
+        self._note_asked(now)
         self.space_calls(now)
         return Batch(self.destination, tuple(picked), self._widest, flush)
 
     def space_calls(self, at: float) -> None:
-        """A call is made at this moment: when the destination's rate allows the next one."""
+        """Note a call at this time, and space the next one by the destination's rate."""
         if self.destination.limits.max_requests_per_second is not None:
             self.health.next_call_at = at + 1 / self.destination.limits.max_requests_per_second
 
     def finish(self) -> None:
-        """A batch that was taken has its outcomes. Finishing more than was taken is a bug and raises."""
+        """Note that a batch has its outcomes. To finish more batches than were taken is a bug and raises."""
         if self.in_flight == 0:
             raise RuntimeError(f"lane {self.destination.id} finished a batch it never took")
         self.in_flight -= 1
 
     def overdue(self, now: float, room: int = ROOM) -> list[Delivery]:
-        """Take out what must not wait here any longer: it has waited ``hold_secs``, or would have to.
+        """Take out deliveries that have waited ``hold_secs``, or would have to.
 
-        A lane keeps what it can send within ``hold_secs`` at its present rate, and in any case ``room``.
+        A lane keeps the deliveries that it can send within ``hold_secs`` at its current speed, and at least ``room``.
         """
         fresh, late = self._fresh, list[Delivery]()
         while fresh and fresh[0].hold_until <= now:
             late.append(self._pop_fresh())
         if len(fresh) > room:
             late += [self._pop_fresh() for _ in range(self._surplus(now, room))]
-        if now >= self._look_at and self._waiting:
-            self._look_at = now + _LOOK_SECS
+        if now >= self._search_at and self._waiting:
+            self._search_at = now + _SEARCH_SECS
             late += self._drop_retries(lambda delivery: delivery.hold_until <= now)
         return late
 
     def stalled(self, now: float) -> list[Delivery]:
-        """Take out what waits for a silent destination: all of it, or while it is not being called what has failed."""
+        """Take out the deliveries to a silent destination: all of them, or only retries while no call is in flight."""
         if not self.is_silent(now):
             return []
         return self.drop(_any) if self.in_flight or self.is_shut else self._drop_retries(_any)
 
     def send_at(self) -> float:
-        """When `take` will have a batch, if nothing is offered or finished before; infinity for never."""
+        """Time at which `take` has a batch, unless a delivery is offered or a batch finishes before; else infinity."""
         if self.is_shut or self.in_flight >= self.max_calls or len(self) == 0:
             return float("inf")
         retry_at = self._waiting[0][0] if self._waiting else float("inf")
@@ -252,12 +266,12 @@ class Lane:
         return max(min(flush_at, retry_at), self.health.next_call_at)
 
     def overdue_at(self) -> float:
-        """When `overdue` is to be asked again; infinity for never."""
+        """Time at which `overdue` must be called again; infinity for never."""
         held_at = self._fresh[0].hold_until if self._fresh else float("inf")
-        return min(held_at, self._look_at) if self._waiting else held_at
+        return min(held_at, self._search_at) if self._waiting else held_at
 
     def drop(self, is_gone: Callable[[Delivery], bool]) -> list[Delivery]:
-        """Take out every waiting delivery for which ``is_gone`` holds, unsent."""
+        """Take out the deliveries for which ``is_gone`` holds."""
         gone = [delivery for delivery in self._fresh if is_gone(delivery)]
         if gone:
             self._fresh = deque(d for d in self._fresh if not is_gone(d))
@@ -266,7 +280,7 @@ class Lane:
 
     @property
     def _is_probing_again(self) -> bool:
-        """Whether a probe has failed and waits for its retry. No other delivery probes meanwhile."""
+        """Whether a failed probe waits for its retry. Meanwhile no other delivery probes."""
         return self.is_suspended and bool(self._waiting)
 
     @property
@@ -280,7 +294,7 @@ class Lane:
         return len(self._fresh) - max(room, int(self.health.throughput.per_second(now) * self._limits.hold_secs))
 
     def _ripe(self, now: float) -> Flush | None:
-        """Why a batch is to leave now; None when none is."""
+        """The reason for a batch to leave now; None when there is none."""
         if self._is_probing_again:
             return "retry" if self._waiting[0][0] <= now else None
         if len(self._fresh) >= self.call_limits.max_entries:
@@ -293,11 +307,11 @@ class Lane:
         return "time" if is_time else None
 
     def _pick(self, now: float) -> list[Delivery]:
-        """Due retries first, for they are the oldest; then what is fresh, ripe or not."""
+        """Take due retries first, because they are the oldest, and fill up with new deliveries."""
         limits, picked, size = self.call_limits, list[Delivery](), 0
         waiting, fresh = self._waiting, self._fresh
-        most = 1 if self.is_suspended else limits.max_entries
-        while len(picked) < most:
+        max_entries = 1 if self.is_suspended else limits.max_entries
+        while len(picked) < max_entries:
             due = bool(waiting) and waiting[0][0] <= now
             if not due and not fresh:
                 break
@@ -312,7 +326,7 @@ class Lane:
                 self._pop_fresh()
         return picked
 
-    def _begin_asking(self, now: float) -> None:
+    def _note_asked(self, now: float) -> None:
         if self._asked_at <= self.health.throughput.last:
             self._asked_at = now
 

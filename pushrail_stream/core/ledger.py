@@ -1,4 +1,4 @@
-"""The ledger: every delivery begun is in exactly one column, always."""
+"""The ledger: at any moment, every delivery that has begun is in exactly one column."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Ledger:
-    """Deliveries of one worker since it started. A record nobody can decode, or nobody wants, counts as one."""
+    """Deliveries of one worker since it started. A record without a delivery counts as one."""
 
     begun: int = 0
     delivered: int = 0
@@ -15,13 +15,13 @@ class Ledger:
     moved_to_retry: int = 0
     skipped: int = 0
     dropped: int = 0
-    """Given back unsettled with a revoked partition: the next owner begins them again."""
+    """Abandoned with a revoked partition. Its next owner begins them again."""
     in_flight: int = 0
-    """Begun and neither settled nor dropped: waiting, in flight, or on its way to the DLQ."""
+    """Begun, and neither settled nor dropped: in a lane, in a call, or on the way to a topic."""
 
     @property
     def balances(self) -> bool:
-        """The accounting identity. What is counted twice leaves less than nothing in flight."""
+        """Whether the accounting identity holds. A delivery that is counted twice makes ``in_flight`` negative."""
         settled = self.delivered + self.dead_lettered + self.moved_to_retry + self.skipped
         return self.begun == settled + self.dropped + self.in_flight and self.in_flight >= 0
 
@@ -46,11 +46,11 @@ class Ledger:
         self.in_flight -= deliveries
 
     def skip(self, deliveries: int) -> None:
-        """Deliveries in flight are not sent, and that was recorded."""
+        """Deliveries in flight were skipped."""
         self.skipped += deliveries
         self.in_flight -= deliveries
 
     def drop(self, deliveries: int) -> None:
-        """Deliveries in flight were left to the next owner of their partition."""
+        """Deliveries in flight were abandoned to the next owner of their partition."""
         self.dropped += deliveries
         self.in_flight -= deliveries

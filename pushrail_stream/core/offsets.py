@@ -1,16 +1,16 @@
-"""The offset tracker: which offset of an assigned partition may be committed.
+"""The offset tracker: it decides which offset of an assigned partition may be committed.
 
-Rules. One tracker per assignment: what settles late for an old assignment touches an object nobody asks any more.
-Only offsets received are tracked, so a gap counts as settled: compaction, transaction markers and aborted records leave
-gaps. The committable offset is the first open one, it never passes an open record and never goes back. A record costs
-O(1), a commit one look at the span.
+Rules. There is one tracker per assignment, so a late settlement of an old assignment changes nothing. Only received
+offsets are tracked, so a gap counts as settled: compaction, transaction markers and aborted records leave gaps. The
+committable offset is the first open one. It never passes an open record and never goes back. A record costs O(1), and a
+commit one pass over the span, that is, over the offsets from the committable one to the newest.
 
-A commit carries, as metadata, a map of what above it is settled already, so that the next owner does not send those
-again; what a tracker was told itself and has not met yet, it passes on. Lanes finish out of order: without the map a
-restart behind one slow customer repeats hundreds of events (measured: 688 against 0 to 6).
+A commit carries a map of the settled offsets above it as metadata, so that the next owner does not send these again. A
+tracker also passes on the settled offsets from its own start that it has not met yet. Lanes finish out of order:
+without the map, a restart behind one slow customer repeats hundreds of events (measured: 688 instead of 0 to 6).
 
-The metadata also names the offset and the topic that it was written for. Tools move offsets and keep the metadata, and
-a topic may be deleted and created again under its name. For any other offset or topic the map does not count.
+The metadata also names its offset and its topic, because tools move offsets and keep the metadata, and a topic may be
+deleted and created again under its name. The map does not count for any other offset or topic.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from pushrail_stream.core.record import TopicIdentity
 MAX_METADATA_CHARS: Final = 3500
 """Longest metadata written; the broker's ``offset.metadata.max.bytes`` is 4096 by default."""
 MAX_MAP_OFFSETS: Final = 65_536
-"""Offsets a map may span: what a hostile or damaged metadata text can make us unpack."""
+"""Offsets that a map may span. It bounds the memory that hostile or damaged metadata can make us use."""
 _PREFIX: Final = "ps2"
 _PARTS: Final = 5
 """Prefix, head offset, topic id, map and cluster id, separated by colons. Only a cluster id may contain a colon."""
 
 
 class Committable(NamedTuple):
-    """An offset released by a tracker: the only thing that can be committed. ``offset`` is where to resume."""
+    """An offset that a tracker has released. Nothing else can be committed. Consuming resumes at ``offset``."""
 
     offset: int
     metadata: str
 
     def without_map(self) -> Committable:
-        """The same commit, whose metadata names its offset and topic alone."""
+        """The same commit, with metadata of only its offset and topic."""
         parts = self.metadata.split(":", _PARTS - 1)
         return self if len(parts) < _PARTS else Committable(self.offset, ":".join((*parts[:3], "", parts[4])))
 
@@ -51,7 +51,7 @@ class Committable(NamedTuple):
 
 @final
 class PendingRecord:
-    """One open record of a tracker: it closes when all its deliveries have settled."""
+    """One record of a tracker. It closes when all its deliveries have settled."""
 
     __slots__ = ("_is_shared", "_open", "_tracker", "at_ms", "is_dead_lettered", "offset", "size")
 
@@ -64,24 +64,24 @@ class PendingRecord:
         self.at_ms = at_ms
         """Epoch milliseconds of the record's Kafka timestamp."""
         self.is_dead_lettered = False
-        """Whether a delivery was given up on for the record's own fault: the flood guard counts a record once."""
+        """Whether the flood guard has counted it as a dead letter. It counts a record once."""
 
     @property
     def is_open(self) -> bool:
-        """Whether a delivery of this record is still unsettled."""
+        """Whether a delivery of the record is unsettled."""
         return self._open > 0
 
     @property
     def is_revoked(self) -> bool:
-        """Whether the partition is being given back: what is not in flight must not start."""
+        """Whether the partition is being revoked, so that no delivery starts any more."""
         return self._tracker.is_revoked
 
     @property
     def is_for_next_owner(self) -> bool:
-        """Whether it is to be left unsettled to the partition's next owner.
+        """Whether the record stays unsettled for the partition's next owner.
 
-        What one of several deliveries gives up makes the others come again: as long as a commit is still to be made, a
-        record that has several is better settled by retry copies.
+        Dropping one delivery of a multi-destination record would redeliver all of them, so while a commit is still
+        possible we write a retry copy instead.
         """
         tracker = self._tracker
         if tracker.is_replaced:
@@ -89,7 +89,7 @@ class PendingRecord:
         return tracker.is_lost or (tracker.is_revoked and not self._is_shared)
 
     def settle(self) -> None:
-        """One delivery of the record has settled. Settling more deliveries than there are is a bug and raises."""
+        """Settle one delivery of the record. To settle more deliveries than there are is a bug and raises."""
         if self._open <= 0:
             raise RuntimeError(f"offset {self.offset} settled more often than it has deliveries")
         self._open -= 1
@@ -99,7 +99,7 @@ class PendingRecord:
 
 @final
 class OffsetTracker:
-    """Open records of one partition, for as long as one assignment lasts."""
+    """The open records of one partition during one assignment."""
 
     __slots__ = (
         "_gaps",
@@ -117,9 +117,9 @@ class OffsetTracker:
     )
 
     def __init__(self, committed: Committable | None = None, topic: TopicIdentity | None = None) -> None:
-        """``committed``: the group's last commit, which says where to resume and what above it is settled.
+        """``committed``: the group's last commit, with the offset to resume at and the settled offsets above it.
 
-        ``topic``: the topic as it is now. While it is unknown, it is taken for the one that the commit names.
+        ``topic``: the current topic. While it is unknown, the tracker assumes the topic that the commit names.
         """
         self._span: deque[PendingRecord] = deque()
         self._next = None if committed is None else committed.offset
@@ -128,44 +128,44 @@ class OffsetTracker:
         self._started = False
         self._gaps: list[tuple[int, int]] = []
         self.read_to = 0 if committed is None else committed.offset
-        """The offset after the last record that was read, begun or not; before that, where to resume."""
+        """The offset after the last record that was read, or the offset to resume at."""
         self.open_records = 0
         self.open_bytes = 0
         self.is_revoked = False
-        """Whether the partition is being given back."""
+        """Whether the partition is being revoked."""
         self.is_lost = False
-        """Whether it was taken away: nothing of it will be committed any more."""
+        """Whether the partition was lost, so that nothing of it will be committed any more."""
         self.is_replaced = False
-        """Whether the records that are open here may never be read again: each must be settled, and none dropped."""
+        """Whether Kafka may no longer have the open records, so that each must be settled and none abandoned."""
 
     @property
     def span(self) -> int:
-        """Offsets held between the committable one and the newest: settled ones behind an open head count too."""
+        """Offsets from the committable one to the newest, settled ones included."""
         return len(self._span)
 
     @property
     def is_mostly_settled(self) -> bool:
-        """Whether few open records at the head keep a span of settled ones from being committed."""
+        """Whether a few open records keep a span of settled ones from being committed."""
         return self.open_records * 10 <= len(self._span)
 
     def oldest(self, offsets: int) -> list[PendingRecord]:
-        """The open ones among the first ``offsets`` records of the span."""
+        """The open records among the first ``offsets`` of the span."""
         return [pending for pending in islice(self._span, offsets) if pending.is_open]
 
     @property
     def next_offset(self) -> int | None:
-        """The offset after everything that was begun or passed over; None before anything is known."""
+        """The offset after everything that was tracked or passed over; None before anything is known."""
         return self._next
 
     @property
     def oldest_at_ms(self) -> int | None:
-        """Kafka timestamp, epoch milliseconds, of the first open record; None when there is none."""
+        """Kafka timestamp of the first open record, epoch milliseconds; None when there is none."""
         return self._span[0].at_ms if self._span else None
 
     def track(self, offset: int, size: int, deliveries: int, at_ms: int = 0) -> PendingRecord | None:
-        """Open a record of ``size`` bytes with this many deliveries; None when an earlier owner settled it already.
+        """Open a record of ``size`` bytes with this number of deliveries; None when an earlier owner has settled it.
 
-        Raises when an offset comes twice or out of order: Kafka never does that within one assignment.
+        Raises when an offset comes twice or out of order, which Kafka never does within one assignment.
         """
         if deliveries < 1:
             raise ValueError("a record has at least one delivery")
@@ -185,7 +185,7 @@ class OffsetTracker:
         return pending
 
     def committable(self) -> Committable | None:
-        """Where a new owner has to resume, with the map of what is settled above; None before anything is known."""
+        """The offset to resume at, with the map of the settled offsets above; None before anything is known."""
         if self._next is None:
             return None
         head = self._span[0].offset if self._span else self._next
@@ -194,16 +194,16 @@ class OffsetTracker:
 
     @property
     def has_gaps(self) -> bool:
-        """Whether `take_gaps` has something to give."""
+        """Whether gaps were met since `take_gaps` was last called."""
         return bool(self._gaps)
 
     def take_gaps(self) -> list[tuple[int, int]]:
-        """The gaps met since the last call: of each the first offset, and the first offset after it."""
+        """The gaps since the last call: the first offset of each, and the first offset after it."""
         gaps, self._gaps = self._gaps, []
         return gaps
 
     def pass_over(self, offset: int) -> None:
-        """Resume at ``offset`` or later: no record is to come below it. Open records stay open."""
+        """Expect no more records below ``offset``. Open records stay open."""
         if self._next is None or offset > self._next:
             self._next = offset
             self.read_to = max(self.read_to, offset)
@@ -211,13 +211,13 @@ class OffsetTracker:
                 self._known.popleft()
 
     def revoke(self, *, is_lost: bool = False) -> None:
-        """Begin to give the partition back: nothing new starts; what is in flight may still settle."""
+        """Begin to revoke the partition. No delivery starts any more, but those in flight may settle."""
         self.is_revoked, self.is_lost = True, is_lost
 
     def end(self) -> None:
-        """The partition is given back, and its last commit is made: no reference cycle of records stays behind.
+        """Forget the records after the partition's last commit, so that no reference cycle stays behind.
 
-        What is still in flight may settle.
+        Deliveries in flight may still settle.
         """
         self._span.clear()
 
@@ -233,7 +233,7 @@ class OffsetTracker:
             return
         if self._started:
             raise RuntimeError(f"offset {offset} came when {expected} was next")
-        self._known.clear()  # an operator moved the group back: what was settled is wanted again
+        self._known.clear()  # an operator moved the group back, to deliver settled records again
 
     def _close(self, pending: PendingRecord) -> None:
         self.open_records -= 1
@@ -244,9 +244,9 @@ class OffsetTracker:
 
 
 def encode_metadata(head: int, settled: list[int], topic: TopicIdentity | None = None) -> str:
-    """Metadata text for a commit at ``head``: the topic, and the ``settled`` offsets from there on, ascending.
+    """The metadata of a commit at ``head``: the topic, and the ``settled`` offsets from there on, ascending.
 
-    The map is left out when it would be too long. Empty when there is nothing to say.
+    A map that would be too long is left out. The text is empty when there is neither topic nor map.
     """
     cluster_id, topic_id = topic or ("", "")
     packed = _pack(head, settled)
@@ -256,29 +256,29 @@ def encode_metadata(head: int, settled: list[int], topic: TopicIdentity | None =
 
 
 def decode_settled(committed: Committable) -> list[int]:
-    """The offsets that the metadata calls settled, ascending, in the topic that it names.
+    """The settled offsets in the metadata, ascending.
 
-    Metadata of another offset or of another product, and damaged metadata, counts as none.
+    Metadata that is damaged, or that belongs to another offset or another product, has none.
     """
     mark = _read(committed)
     return [] if mark is None else _unpack(committed.offset, mark.packed)
 
 
 def settled_in(topic: TopicIdentity | None, committed: Committable) -> list[int]:
-    """The offsets that the metadata calls settled, if it was written for this ``topic``; else none."""
+    """The settled offsets in the metadata if it was written for this ``topic``; otherwise none."""
     return decode_settled(committed) if topic_of(committed) == topic else []
 
 
 def topic_of(committed: Committable) -> TopicIdentity | None:
-    """The topic for which the commit was made; None when the metadata does not name one."""
+    """The topic of a commit; None when the metadata names none."""
     mark = _read(committed)
     return None if mark is None else mark.topic
 
 
 def was_recreated(old: TopicIdentity | None, new: TopicIdentity | None) -> bool:
-    """Whether the ``old`` topic was deleted and created again as ``new``, so that its offsets mean other records.
+    """Whether the ``old`` topic was deleted and created again as ``new``, so that its offsets are of other records.
 
-    On another cluster the offset counts: a tool has translated it, or an operator has chosen it.
+    On another cluster the offset counts, because a tool has translated it or an operator has chosen it.
     """
     if old is None or new is None:
         return False
@@ -291,7 +291,7 @@ class _Mark(NamedTuple):
 
 
 def _read(committed: Committable) -> _Mark | None:
-    """The metadata in its parts; None when it was not written for this offset."""
+    """The parts of the metadata; None when it was not written for this offset."""
     parts = committed.metadata.split(":", _PARTS - 1)
     if len(parts) < _PARTS or parts[0] != _PREFIX or parts[1] != str(committed.offset):
         return None
@@ -315,6 +315,6 @@ def _unpack(head: int, text: str) -> list[int]:
         bits = unpacker.decompress(base64.b85decode(text), MAX_MAP_OFFSETS // 8)
     except (ValueError, zlib.error):
         return []
-    if not unpacker.eof:  # cut short or too long: without its end nothing vouches for the bits
+    if not unpacker.eof:  # cut short or too long: without the checksum at its end, the bits may be wrong
         return []
     return [head + i for i in range(len(bits) * 8) if bits[i >> 3] >> (i & 7) & 1]

@@ -1,4 +1,4 @@
-"""A record: what Kafka gave, before anybody looked inside."""
+"""A record: a message from Kafka, before it is decoded."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 Headers = tuple[tuple[str, bytes | None], ...]
 NOT_UTF8: Final = "\udcff"
-"""Stands for the name of a header that is not UTF-8. It cannot be encoded, so no header can have this name."""
+"""Placeholder for a header's name that is not UTF-8. It cannot be encoded, so no header can have this name."""
 
 MAX_OFFSET: Final = 2**63 - 1
 """Kafka's offsets have 64 bits."""
@@ -28,7 +28,7 @@ class Partition(NamedTuple):
 
 
 class TopicIdentity(NamedTuple):
-    """Distinguishes a topic from others of the same name: on another cluster, or earlier on the same one."""
+    """Distinguishes topics of the same name on other clusters, or before a topic was recreated."""
 
     cluster_id: str
     topic_id: str
@@ -36,14 +36,14 @@ class TopicIdentity(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where the event record lies: it names the event for ever, through every hop."""
+    """Position of the event's record. It identifies the event through every retry and replay."""
 
     topic: str
     partition: int
     offset: int
     topic_id: str | None = None
     """Kafka's id of the topic, as Kafka's tools print it. A topic that is deleted and created again has another id, and
-    its offsets name other records. None where the broker does not tell ids."""
+    its offsets are those of other records. None when the broker has no topic ids."""
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}/{self.offset}"
@@ -76,11 +76,11 @@ class Record(NamedTuple):
     timestamp_ms: int
     """Epoch milliseconds of the Kafka timestamp; 0 or less: the record has none."""
     topic_id: str | None = None
-    """Kafka's id of the topic; None where the broker does not tell ids."""
+    """Kafka's id of the topic; None when the broker has no topic ids."""
 
     @property
     def recorded_at_ms(self) -> int | None:
-        """Epoch milliseconds of the Kafka timestamp; None when the record has none: nothing can be measured by it."""
+        """Epoch milliseconds of the Kafka timestamp; None when the record has none."""
         return self.timestamp_ms if self.timestamp_ms > 0 else None
 
     @property

@@ -1,9 +1,9 @@
-"""The retry decision: what happens next to a delivery, given what became of its attempt.
+"""The retry decision: the next step of a delivery after an attempt.
 
-In memory for as long as its partition's commit may wait for it, then on the retry topics, one tier up a time, staying
-on the last; given up when it is too old. Waiting because the destination asks for less speed, or because others are
-before it, is no failure: while the destination makes progress such a delivery climbs no tier, but waits as long as
-those before it take.
+A delivery waits in memory while its partition's commit may wait for it. After that it waits on the retry topics, each
+time one tier higher up to the last, and it is given up when it is too old. To wait for a slow destination, or for
+earlier deliveries, is no failure: while the destination makes progress, such a delivery climbs no tier, but waits for
+as long as the earlier ones take.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Final, Literal, NamedTuple
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
 
 DeadReason = Literal["rejected", "blocked", "suspended", "expired", "oversize", "undecodable"]
-"""Why a delivery was given up on (contract 3.4)."""
+"""The reason for giving a delivery up (CONTRACTS.md, "Delivery headers")."""
 RetryReason = Literal["retryable", "throttled", "held"]
-"""Why a delivery waits for another attempt (contract 3.4)."""
+"""The reason for another attempt (CONTRACTS.md, "Delivery headers")."""
 
 
 class Tier(NamedTuple):
-    """A retry topic: every delivery on it waits equally long."""
+    """A retry topic. All deliveries on it wait equally long."""
 
     topic: str
     delay_secs: float
@@ -33,7 +33,7 @@ DEFAULT_TIERS: Final = (
 
 
 class Settled(NamedTuple):
-    """It is delivered."""
+    """The delivery is done."""
 
 
 class RetryInMemory(NamedTuple):
@@ -44,14 +44,14 @@ class RetryInMemory(NamedTuple):
 
 
 class RetryOnTopic(NamedTuple):
-    """Let it wait on this retry tier, so that its partition goes on."""
+    """Let it wait on this retry tier, so that its partition can be committed."""
 
     tier: Tier
     reason: RetryReason
 
 
 class DeadLetter(NamedTuple):
-    """Give it up: a dead letter."""
+    """Give it up."""
 
     reason: DeadReason
     code: str
@@ -78,7 +78,7 @@ class RetryState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How patiently to try again."""
+    """Delays between attempts, and the end of them."""
 
     backoff_base_secs: float = 0.2
     backoff_cap_secs: float = 20.0
@@ -88,7 +88,7 @@ class RetryPolicy:
 
     def __post_init__(self) -> None:
         if not self.tiers:
-            raise ValueError("what cannot be delivered now has to wait somewhere: at least one retry tier")
+            raise ValueError("a retry policy has at least one tier")
 
 
 def decide(outcome: Outcome, state: RetryState, delay_secs: float, policy: RetryPolicy) -> Decision:
@@ -107,7 +107,7 @@ def decide(outcome: Outcome, state: RetryState, delay_secs: float, policy: Retry
 def move_on(state: RetryState, policy: RetryPolicy, reason: RetryReason = "held") -> RetryOnTopic:
     """The tier for a delivery that may not wait in memory any longer.
 
-    One that only waits for its turn gets the last tier from which it is back before its destination runs out of others.
+    A delivery that waits for its turn gets the last tier from which it returns before its destination runs out of work.
     """
     if state.busy_secs is None or reason == "retryable":
         return RetryOnTopic(policy.tiers[min(state.tier, len(policy.tiers) - 1)], reason)
@@ -130,9 +130,9 @@ def _retry(outcome: Retryable | Throttled, state: RetryState, delay_secs: float,
 
 
 def backoff(attempts: int, jitter: float, policy: RetryPolicy) -> float:
-    """Seconds to wait after this many attempts: ``jitter``, uniform in [0, 1), of an exponential, capped.
+    """Seconds to wait after this number of attempts: an exponential with a cap, times ``jitter``, uniform in [0, 1).
 
-    Full jitter, so that entries that failed together do not come back together.
+    The full jitter spreads entries that failed together.
     """
-    # 2**60 base seconds is beyond any cap; without the bound the float overflows after a thousand attempts.
+    # 2**60 is beyond any cap. Without a bound the float overflows after a thousand attempts.
     return jitter * min(policy.backoff_cap_secs, policy.backoff_base_secs * 2.0 ** min(attempts - 1, 60))

@@ -1,4 +1,4 @@
-"""Signals: what happened, as frozen values, for observers. Observers cannot change the course."""
+"""Signals: events of the worker as values for observers. Observers cannot change its course."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ RestartReason = Literal["recreated", "went_back"]
 
 
 class Consumed(NamedTuple):
-    """An event was decoded and routed; its deliveries have begun. Told only to who asks for it: it comes per event."""
+    """An event was decoded and routed, and its deliveries have begun. Only observers that ask for it get it."""
 
     event: Event
     origin: Origin
     deliveries: int
     recorded_at_ms: int | None
-    """Epoch milliseconds of its record's Kafka timestamp; None when it has none."""
+    """Kafka timestamp of its record, epoch milliseconds; None when it has none."""
     at_ms: int
 
 
@@ -42,7 +42,7 @@ class EntryAttempted(NamedTuple):
     outcome: Outcome
     decision: Decision
     recorded_at_ms: int | None
-    """Epoch milliseconds of its record's Kafka timestamp, on a retry its copy's; None when it has none."""
+    """Kafka timestamp of its record, or of its copy on a retry, epoch milliseconds; None when it has none."""
     replay_id: str | None = None
 
 
@@ -65,13 +65,13 @@ class Attempted(NamedTuple):
 
 
 class Skipped(NamedTuple):
-    """An event is not sent to a destination, or to any."""
+    """An event is not sent to one destination, or to any."""
 
     event: Event
     origin: Origin
     destination_id: str | None
     bus: str | None
-    """None for want of a destination, or of its document."""
+    """None when there is no destination, or no document."""
     reason: SkipReason
     trigger: Trigger
     at_ms: int
@@ -93,7 +93,7 @@ class MovedToRetry(NamedTuple):
 
 
 class CopyFailed(NamedTuple):
-    """A dead letter or retry copy could not be written; its offset stays uncommitted, the write is tried again."""
+    """A copy could not be written. Its offset stays uncommitted, and the write is repeated."""
 
     copy: Copy
     problem: str
@@ -101,9 +101,9 @@ class CopyFailed(NamedTuple):
 
 
 class Suspended(NamedTuple):
-    """A destination blocks what is sent to it: until a probe gets through, its deliveries go to the DLQ unsent.
+    """A destination is suspended: until a probe succeeds, its deliveries go to the DLQ without a call.
 
-    Said when it begins and after every probe in vain.
+    This is sent when a suspension begins and after each failed probe.
     """
 
     destination: Destination
@@ -114,14 +114,14 @@ class Suspended(NamedTuple):
 
 
 class Resumed(NamedTuple):
-    """A suspended destination took a delivery, or its document is gone."""
+    """A suspension ended: a probe was delivered, or the document is gone or disabled."""
 
     destination: Destination
     suspended_secs: float
 
 
 class BusMissing(NamedTuple):
-    """The bus of a destination does not exist: its deliveries are dead-lettered instead of vanishing."""
+    """The bus of a destination does not exist: its deliveries become dead letters."""
 
     destination: Destination
     bus: MissingBus
@@ -130,22 +130,22 @@ class BusMissing(NamedTuple):
 
 
 class BusFound(NamedTuple):
-    """A bus that was gone exists again, or may do so: its role may ask no more."""
+    """A bus that was missing exists again, or its role may not ask any more."""
 
     destination: Destination
     missing_secs: float
     swallowed: Swallowed | None
-    """As in `BusMissing`: they can be sent again now."""
+    """As in `BusMissing`. They can be sent again now."""
 
 
 class Flooded(NamedTuple):
-    """Most records would become dead letters: consuming has stopped until the worker is started anew."""
+    """Most records would become dead letters: consuming has stopped until the worker is restarted."""
 
     report: FloodReport
 
 
 class Slowed(NamedTuple):
-    """A destination throttled or failed, or it recovered, which changes how many calls may be in flight to it."""
+    """The number of calls that may be in flight to a destination has changed."""
 
     destination: Destination
     in_flight: int
@@ -153,20 +153,20 @@ class Slowed(NamedTuple):
 
 
 class Membership(NamedTuple):
-    """A consumer takes part in its group, if only by waiting for partitions; or it lost touch with it."""
+    """A consumer has joined its group, with or without partitions, or has lost contact with it."""
 
     group: str
     active: bool
 
 
 class PartitionsAssigned(NamedTuple):
-    """The group gave us partitions; the offsets are where each resumes (None: by ``auto.offset.reset``)."""
+    """The group assigned partitions. Each resumes at its offset (None: by ``auto.offset.reset``)."""
 
     partitions: tuple[tuple[Partition, int | None], ...]
 
 
 class PartitionsRevoked(NamedTuple):
-    """Partitions were given back (``lost``: taken away without asking). ``dropped`` deliveries were left unsent."""
+    """Partitions were revoked, or ``lost`` without a warning. ``dropped`` deliveries were abandoned."""
 
     partitions: tuple[Partition, ...]
     lost: bool
@@ -174,7 +174,7 @@ class PartitionsRevoked(NamedTuple):
 
 
 class DocumentRefused(NamedTuple):
-    """A destination document is not used as it stands; its last good version, if there was one, is."""
+    """A destination document is refused. Its last good version, if there is one, stays in use."""
 
     document: str
     field: str
@@ -182,7 +182,7 @@ class DocumentRefused(NamedTuple):
 
 
 class DocumentCaveat(NamedTuple):
-    """A destination document is used, with something the operator should know."""
+    """A destination document is used, but the operator should know something about it."""
 
     document: str
     field: str
@@ -190,14 +190,14 @@ class DocumentCaveat(NamedTuple):
 
 
 class SettingCaveat(NamedTuple):
-    """The process runs with a setting that the operator should know something about. Said once, at the start."""
+    """The operator should know something about a setting. This is sent once, at the start."""
 
     setting: str
     problem: str
 
 
 class RegistryChanged(NamedTuple):
-    """Destinations were put or removed (by id); so many are in use now, and so many documents are not."""
+    """Documents changed: the ids of destinations, and the numbers of documents in use and refused."""
 
     put: tuple[str, ...]
     removed: tuple[str, ...]
@@ -206,7 +206,7 @@ class RegistryChanged(NamedTuple):
 
 
 class RegistryTrouble(NamedTuple):
-    """The documents cannot be read at the moment: the last good ones stay."""
+    """The documents cannot be read at the moment. The last good ones stay in use."""
 
     problem: str
 
@@ -218,7 +218,7 @@ class RequestAnswered(NamedTuple):
     """HTTP status."""
     secs: float
     size: int
-    """Bytes of its body, as far as it was read."""
+    """Bytes of its body that were read."""
     accepted: int
     """Events that Kafka has acknowledged."""
     rejected: int
@@ -229,18 +229,18 @@ class RequestAnswered(NamedTuple):
     key_id: str | None = None
     trace_id: str | None = None
     problem: str = ""
-    """What was wrong, for people."""
+    """The error, for operators."""
 
 
 class ApiKeysChanged(NamedTuple):
-    """The file of API keys was read anew; or ``problem`` says why the keys before stay in use."""
+    """The file of API keys was read again, or ``problem`` says why the earlier keys stay in use."""
 
     active: int
     problem: str
 
 
 class Backpressure(NamedTuple):
-    """Consuming stopped (or went on again) because the worker holds as much as it may."""
+    """Consuming stopped because the worker's buffer is full, or resumed."""
 
     on: bool
     events: int
@@ -248,30 +248,30 @@ class Backpressure(NamedTuple):
 
 
 class RecordsTrimmed(NamedTuple):
-    """Kafka has removed records before they were read, by retention or by hand; nobody will deliver them.
+    """Kafka removed records before they were read, by retention or by hand. They will not be delivered.
 
-    Markers and aborted records among the offsets cannot be told from records once they are gone.
+    Among the offsets there may also be markers and aborted records.
     """
 
     partition: Partition
     expected: int
-    """The first of the offsets that are gone: the next one to read."""
+    """The first of the removed offsets."""
     first: int
-    """The first offset after them that is still there."""
+    """The first offset after them."""
 
 
 class PartitionUnread(NamedTuple):
-    """Nothing is read from a partition although its end is ahead: something there cannot be read."""
+    """Nothing is read from a partition that has more records: a batch cannot be read."""
 
     partition: Partition
     position: int | None
-    """The next offset to read; None where nothing has been read yet."""
+    """The next offset to read; None when nothing has been read yet."""
     secs: float
-    """For how long."""
+    """Seconds since the last progress."""
 
 
 class OffsetsSkipped(NamedTuple):
-    """An operator's order was carried out: the offsets from ``first`` to below ``end`` are left unread."""
+    """An operator's order was carried out: the offsets from ``first`` to below ``end`` stay unread."""
 
     partition: Partition
     first: int
@@ -280,22 +280,22 @@ class OffsetsSkipped(NamedTuple):
 
 
 class PartitionRestarted(NamedTuple):
-    """A partition is read again from an earlier offset: its old position names nothing any more."""
+    """A partition is read from an earlier offset, because its old position is not valid any more."""
 
     partition: Partition
     why: RestartReason
     position: int | None
-    """The next offset before; None where there was none."""
+    """The next offset before the restart; None when there was none."""
 
 
 class CommitFailed(NamedTuple):
-    """Kafka refused a commit; the next tick tries again."""
+    """Kafka refused a commit. The next one is tried a second later."""
 
     problem: str
 
 
 class KafkaTrouble(NamedTuple):
-    """The Kafka client reported an error it goes on trying to mend."""
+    """Kafka's client reported an error from which it tries to recover."""
 
     problem: str
 

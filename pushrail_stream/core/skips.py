@@ -1,4 +1,4 @@
-"""Skips: an operator's order to step over a batch that no worker can read, written where workers find it."""
+"""Skips: operators' orders to step over a batch that cannot be read, on the topic where workers find them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pushrail_stream.core.record import MAX_OFFSET, Partition, Record
 from pushrail_stream.core.text import safe_message
 
 CODE: Final = "Skipped"
-"""Error code of the dead letter that stands for what was stepped over."""
+"""Error code of the dead letter for the offsets that were stepped over."""
 _KEY: Final = "skip:"
 
 
@@ -33,10 +33,10 @@ class Skip(NamedTuple):
     """The operator's reason, for people."""
     at_ms: int
     topic_id: str | None = None
-    """Kafka's id of the topic; None where Kafka does not say."""
+    """Kafka's id of the topic; None when the broker has no topic ids."""
 
     def covers(self, partition: Partition, position: int, topic_id: str | None) -> bool:
-        """Whether a worker that stands there is to go on at ``end``."""
+        """Whether a worker at this position must resume at ``end``."""
         return (
             self.partition == partition
             and self.first <= position < self.end
@@ -45,7 +45,7 @@ class Skip(NamedTuple):
 
 
 def skip_mark(skip: Skip) -> Mark:
-    """The order as a record of the topic of replays, which is compacted and kept for months."""
+    """The order as a record for the topic of replays, which is compacted and kept for months."""
     value = {
         "topic": skip.partition.topic,
         "partition": skip.partition.number,
@@ -59,7 +59,7 @@ def skip_mark(skip: Skip) -> Mark:
 
 
 def find_skip(marks: Mapping[str, bytes], partition: Partition, position: int, topic_id: str | None) -> Skip | None:
-    """The order for a worker that stands at ``position``, the longest of several; None where there is none."""
+    """The order for a worker at ``position``, the longest of several; None when there is none."""
     orders = (read_skip(value) for key, value in marks.items() if key.startswith(_KEY))
     covering = [skip for skip in orders if skip is not None and skip.covers(partition, position, topic_id)]
     return max(covering, key=lambda skip: skip.end, default=None)
@@ -68,7 +68,7 @@ def find_skip(marks: Mapping[str, bytes], partition: Partition, position: int, t
 def read_skip(value: bytes) -> Skip | None:
     """The order that `skip_mark` wrote; None for any other record.
 
-    The reason is fit for UTF-8: JSON can write half a surrogate pair, which no log and no terminal takes.
+    The reason is valid UTF-8, although JSON can hold half of a surrogate pair.
     """
     match parse_mark(value):
         case {
@@ -81,7 +81,7 @@ def read_skip(value: bytes) -> Skip | None:
 
 
 def skip_dead_letter(skip: Skip) -> Copy:
-    """The dead letter for the records stepped over. It has neither key nor value, because nobody could read them."""
+    """The dead letter for the records that were stepped over. It has no key and no value: they cannot be read."""
     last = skip.end - 1
     message = f"offsets {skip.first} to {last} could not be read and were stepped over by an operator: {skip.reason}"
     record = Record(skip.partition.topic, skip.partition.number, skip.first, None, None, (), skip.at_ms)
@@ -91,7 +91,7 @@ def skip_dead_letter(skip: Skip) -> Copy:
 
 
 def parse_mark(value: bytes) -> object:
-    """The JSON value of a mark; None when it is none."""
+    """The JSON value of a mark; None when it is invalid."""
     try:
         return json.loads(value)
     except (ValueError, RecursionError):

@@ -1,9 +1,8 @@
-"""Suspension: a destination that blocks everything is left alone and probed with one real delivery now and then.
+"""Suspension: a destination that blocks every attempt gets no calls except probes with single deliveries.
 
-The probes come further and further apart; the first success ends it. What is refused without a call counts for nothing.
-
-A call with one entry that the bus finds invalid may be the event's fault or the destination's. After several in a row,
-with nothing delivered in between, the destination is taken to be at fault.
+The time between probes grows, and the first success ends the suspension. A delivery that is refused without a call does
+not count as an attempt. When a bus finds a call with one entry invalid, the event or the destination may be to blame.
+After several such calls in a row, with nothing delivered in between, it is the destination.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ SUSPEND_AFTER: Final = 5
 """Blocked attempts in a row after which a destination is suspended: a single one may be an accident."""
 FIRST_PROBE_SECS: Final = 30.0
 LAST_PROBE_SECS: Final = 600.0
-"""Probes come at most so far apart."""
+"""Longest time between two probes."""
 ASKED_PROBE_SECS: Final = 5.0
-"""Probes that somebody asks for come at least so far apart."""
+"""Shortest time between two probes that an operator's replays request."""
 
 
 @final
@@ -31,13 +30,13 @@ class Suspension:
         self._pause = FIRST_PROBE_SECS
         self._tried_at = 0.0
         self.since: float | None = None
-        """When it was suspended; None while it is not."""
+        """Start of the suspension; None while there is none."""
         self.probe_at = 0.0
-        """From when on a delivery may probe it."""
+        """Time from which a delivery may probe the destination."""
 
     @property
     def is_clear(self) -> bool:
-        """Whether nothing speaks against the destination: there is no state worth keeping."""
+        """Whether no attempt was blocked or rejected since the last delivery, so that there is no state to keep."""
         return self._blocked == 0 and self._refused == 0
 
     def count_rejected(self) -> bool:
@@ -46,11 +45,11 @@ class Suspension:
         return self._refused >= SUSPEND_AFTER
 
     def count_blocked(self, now: float) -> bool:
-        """An attempt was blocked. Whether that suspends the destination, or was a probe of it in vain."""
+        """Count a blocked attempt. Returns whether it suspends the destination, or was a failed probe."""
         self._blocked += 1
         if self.since is not None:
             if now < self.probe_at:
-                return False  # sent before the suspension or the probe before: it says nothing new
+                return False  # sent before the suspension or the last probe began
             self._pause = min(2 * self._pause, LAST_PROBE_SECS)
         elif self._blocked >= SUSPEND_AFTER:
             self.since = now
@@ -60,15 +59,15 @@ class Suspension:
         return True
 
     def end(self, now: float) -> float | None:
-        """The destination took a delivery: how long it was suspended, None when it was not."""
+        """End the suspension after a delivery. Returns its seconds, or None when there was none."""
         secs = None if self.since is None else now - self.since
         self._blocked, self._refused, self._pause, self.since, self.probe_at = 0, 0, FIRST_PROBE_SECS, None, 0.0
         return secs
 
     def request_probe(self) -> None:
-        """Somebody sends again what it has refused, so it may be mended: do not wait for long."""
+        """Probe soon, because an operator replays a delivery and the destination may be repaired."""
         self.probe_at = min(self.probe_at, self._tried_at + ASKED_PROBE_SECS)
 
     def probe_now(self) -> None:
-        """Its document changed: what stood in the way may be gone."""
+        """Probe with the next delivery, because the document has changed."""
         self.probe_at = 0.0

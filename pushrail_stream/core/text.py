@@ -1,4 +1,4 @@
-"""Text forms shared by headers, records and errors: RFC 3339 times and messages safe to keep."""
+"""Texts in headers, records and errors: RFC 3339 times, and messages without secrets."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 MAX_MESSAGE_BYTES: Final = 1024
-"""Longest error message kept anywhere, UTF-8 bytes."""
+"""Longest error message that is kept, in UTF-8 bytes."""
 
 _LOOKED_THROUGH_CHARS: Final = 64 << 10
-"""Characters of a message that are searched for credentials, 20 ms at most; the rest is cut off. Many more than are
-kept, so that a credential at the cut is not kept in part."""
+"""Characters of a message that are searched for credentials, which takes at most 20 ms; the rest is cut off. The number
+is far above the bytes that are kept, so that no part of a credential at the cut is kept."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 MIN_TIME_MS: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
@@ -38,8 +38,8 @@ _PATH: Final = re.compile(r"' at '[\w.]{1,200}'(?= failed|\Z)")
 def parse_rfc3339(text: str) -> int | None:
     """Epoch milliseconds of an RFC 3339 date-time with offset; None when it is not one.
 
-    A leap second (``:60``) is the second after ``:59``, as POSIX counts. What is finer than a millisecond is cut off.
-    A leap second or an offset can lead to a moment outside `MIN_TIME_MS` to `MAX_TIME_MS`.
+    A leap second (``:60``) is the second after ``:59``, as in POSIX. Digits below a millisecond are cut off. A leap
+    second or an offset can lead to a time outside `MIN_TIME_MS` to `MAX_TIME_MS`.
     """
     match = _RFC3339.fullmatch(text)
     if match is None:
@@ -57,16 +57,16 @@ def parse_rfc3339(text: str) -> int | None:
 def format_rfc3339(epoch_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds, as ``2026-05-26T14:21:08.493Z``.
 
-    A moment without a four-digit year (a Kafka timestamp may be any 64-bit number) becomes the nearest that has one.
+    A time without a four-digit year becomes the nearest one that has it. A Kafka timestamp may be any 64-bit number.
     """
     moment = _EPOCH + timedelta(milliseconds=min(max(epoch_ms, MIN_TIME_MS), MAX_TIME_MS))
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def safe_message(text: str) -> str:
-    """``text`` without credentials and quoted values, fit for UTF-8, at most `MAX_MESSAGE_BYTES` long.
+    """The text without credentials and quoted values, valid UTF-8 of at most `MAX_MESSAGE_BYTES`.
 
-    It is cut at a character. An error about a value of the request keeps the name of the field.
+    An error about a value of the request keeps the name of the field.
     """
     if _VALUE in text:
         text = _without_values(text)
@@ -77,6 +77,6 @@ def safe_message(text: str) -> str:
 
 
 def _without_values(text: str) -> str:
-    # The last field's name: anything before it may be part of a value.
+    # Only the last field's name is certain: everything before it may be part of a value.
     path = _PATH.match(text, max(0, text.rfind("' at '")))
     return text[: text.index(_VALUE)] + _VALUE + "***" + (path[0] if path else "'")

@@ -1,20 +1,20 @@
-"""Throughput: what a destination took lately, so that its lane knows how much it may promise to send in time."""
+"""Throughput: a destination's recent speed. Its lane holds only as many deliveries as it can send in time."""
 
 from __future__ import annotations
 
 from typing import Final, final
 
 _SPAN_SECS: Final = 2.0
-"""Two spans are looked at: short enough to see a bus fall silent, long enough for calls that take a second."""
+"""Length of a span. Two spans count: short enough to notice a silent bus, long enough for calls of a second."""
 _HALF_LIFE_SECS: Final = 60.0
-"""The pace forgets half of what it knew in so long."""
+"""Time after which a delivery counts half as much for the pace."""
 _GAP_SECS: Final = 10.0
-"""What passes between two deliveries counts for the pace up to this: in a longer gap nothing was there to be taken."""
+"""Longest gap between two deliveries that counts for the pace. In a longer one there was nothing to deliver."""
 
 
 @final
 class Throughput:
-    """Deliveries of one or two spans, and over a longer time. Times are seconds of one monotonic clock."""
+    """Deliveries of the last two spans, and of the last minutes. Times are seconds of one monotonic clock."""
 
     __slots__ = ("_before", "_count", "_secs", "_since", "_taken", "last")
 
@@ -25,10 +25,10 @@ class Throughput:
         self._taken = 0.0
         self._secs = 0.0
         self.last = float("-inf")
-        """When something was delivered last."""
+        """Time of the last delivery."""
 
     def add(self, deliveries: int, now: float) -> None:
-        """So many were delivered."""
+        """Count deliveries."""
         self._turn(now)
         self._count += deliveries
         gap = min(now - self.last, _GAP_SECS) if self._taken else 0.0
@@ -39,11 +39,11 @@ class Throughput:
 
     @property
     def pace(self) -> float:
-        """Deliveries a second as long as there were any, over the last minutes; 0 before the first."""
+        """Deliveries a second over the last minutes, pauses left out; 0 before the first delivery."""
         return self._taken / max(self._secs, 1.0)
 
     def per_second(self, now: float) -> float:
-        """Deliveries a second, lately."""
+        """Deliveries a second over the last two spans."""
         self._turn(now)
         return (self._before + self._count) / (_SPAN_SECS + now - self._since)
 
@@ -54,4 +54,4 @@ class Throughput:
             self._since = now
         elif passed >= _SPAN_SECS:
             self._before, self._count = self._count, 0
-            self._since += _SPAN_SECS  # spans follow each other: nothing older than two of them counts
+            self._since += _SPAN_SECS

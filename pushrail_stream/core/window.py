@@ -1,9 +1,9 @@
-"""The window: how many calls to a destination may be in flight. Halved when it throttles, one more per clean window.
+"""The window: the number of calls to a destination that may be in flight.
 
-Two calls in a row that fail as a whole count as throttling. A single failure does not.
-
-As in TCP: what was sent before the window was cut says nothing new about the cut one, and a window is clean when as
-many calls as it holds went through. Below one call at a time there is only waiting between calls, longer each time.
+It is halved when the destination throttles, and grows by one with each clean window, that is, when as many calls as it
+holds were not throttled. As in TCP, a call that was sent before the last cut causes no further cut. Two calls in a row
+that fail as a whole count as throttling; a single failure does not. A window of one call cannot be cut: then a pause
+follows each throttled call, and each pause is longer than the one before.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import final
 
 @final
 class Window:
-    """Calls that may be in flight at once, from 1 to the destination's own limit."""
+    """A number of calls from 1 to the destination's own limit."""
 
     __slots__ = ("_clean", "_cut", "_failed", "pauses", "round")
 
@@ -22,30 +22,30 @@ class Window:
         self._clean = 0
         self._failed = False
         self.round = 0
-        """Grows with every cut: a call belongs to the round it was sent in."""
+        """The number of cuts so far. A call belongs to the round in which it was sent."""
         self.pauses = 0
-        """Throttles in a row that found the window at one call: the pause before the next call grows with them."""
+        """Cuts in a row that found the window at one call. The pause before the next call grows with them."""
 
     def size(self, limit: int) -> int:
-        """Calls that may be in flight, where the destination allows ``limit``."""
+        """Calls that may be in flight when the destination allows ``limit``."""
         return limit if self._cut is None else min(self._cut, limit)
 
     @property
     def is_open(self) -> bool:
-        """Whether nothing holds it back: there is no state worth keeping."""
+        """Whether it was never cut, or has fully grown again, so that there is no state to keep."""
         return self._cut is None
 
     def answered(self) -> None:
-        """A call was answered, entry by entry."""
+        """Note that a call was answered with a result for each entry."""
         self._failed = False
 
     def failed(self) -> bool:
-        """A call failed as a whole; whether the one before it did too."""
+        """Note that a call failed as a whole. Returns whether the one before did too."""
         failed_before, self._failed = self._failed, True
         return failed_before
 
     def went_through(self, limit: int) -> bool:
-        """A call was not throttled; whether the window has grown."""
+        """Note that a call was not throttled. Returns whether the window has grown."""
         self.pauses = 0
         if self._cut is None:
             return False
@@ -57,7 +57,7 @@ class Window:
         return True
 
     def throttled(self, sent_in: int, limit: int, *, partly: bool = False) -> bool:
-        """A call sent in this round was throttled, or some of its entries (``partly``); whether the window was cut."""
+        """Note that a call of this round was throttled, or ``partly`` so. Returns whether the window was cut."""
         if partly:
             self.pauses = 0
         if sent_in != self.round:

@@ -1,5 +1,5 @@
-"""The pipeline: what happens to a record, step by step. Async, without any library: the world comes in through ports.
+"""A record's way from Kafka to a bus and back to a commit. It is async and reaches the outside world through ports.
 
-`consume` is the spine, `deliver` drives the lanes, `dead_letters` writes what is given up on, `in_flight` keeps the
-tasks. Every task belongs to one task group: a bug ends the worker loudly, and what was not settled is read again.
+`engine` puts the parts together. Every task belongs to one task group, so a bug ends the worker visibly, and Kafka
+delivers the unsettled records again.
 """

@@ -1,7 +1,7 @@
-"""Intake: what taking records in and giving commits back has in common, wherever the records come from.
+"""The assignment: one consumer's partitions, their offset trackers, their commits and their backpressure.
 
-Nothing here waits: a lane never blocks the consumer. What the worker may hold is bounded, and beyond it the answer to
-the consumer is to hold back (`FlowControl`). What may be committed is what the trackers have released, nothing else.
+Nothing here waits, so a lane never blocks the consumer. The memory for unsettled records is bounded, and beyond the
+bounds `FlowControl` tells the consumer to pause. Only offsets that the trackers have released are committed.
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.ports.pipeline import Observer
 
 _PRESSED_SHARE: Final = 0.5
-"""From this share of the limits on, room is made: what is in flight to silent buses takes seconds to come back."""
+"""Share of the limits at which the dispatcher sheds load. Calls to silent buses take seconds to come back."""
 _SHED_EVERY_SECS: Final = 0.5
-"""How often lanes are looked through for what can go when room is getting scarce."""
+"""Seconds between two requests to shed load."""
 _EARLY_SHARE: Final = 0.5
-"""What was read before its time takes at most so much of the room: what is due must not wait for it."""
+"""Largest share of the limits that early records count for, so that due records never wait for them."""
 _BLOCKING_OFFSETS: Final = 1_000
-"""The oldest offsets of a partition whose window is full of settled ones: what is open there is moved out."""
+"""Oldest offsets of a partition that are searched for open records when its span is full of settled ones."""
 
 
 class FlowControl(NamedTuple):
-    """What the consumer is to do next: ``hold`` everything back, or only the partitions in ``full``."""
+    """Instructions to the consumer: pause everything (``hold``), or only the partitions in ``full``."""
 
     hold: bool
     full: frozenset[Partition]
     seeks: Mapping[Partition, int] = MappingProxyType({})
-    """Partitions to go on reading at another offset."""
+    """Partitions to read on at another offset."""
     have_gaps: bool = False
-    """Whether offsets are missing in what was read; `Assignment.note_positions` finds out why."""
+    """Whether offsets are missing among the records. `Assignment.note_positions` finds the cause."""
 
 
 @final
 class Assignment:
-    """Takes records, gives back what may be committed. Lives on the event loop."""
+    """Takes records and releases commits. Lives on the event loop."""
 
     def __init__(
         self,
@@ -73,9 +73,9 @@ class Assignment:
         self._loop = asyncio.get_running_loop()
         self._trackers: dict[Partition, OffsetTracker] = {}
         self._replaced: list[tuple[Partition, OffsetTracker]] = []
-        """Trackers of partitions that started anew, for as long as records are open in them."""
+        """Earlier trackers of restarted partitions that still have open records."""
         self._shortenings = 0
-        """How often a commit has to be made shorter before the broker takes it."""
+        """Steps by which commits are shortened until the broker accepts them."""
         self._committed: dict[Partition, Committable] = {}
         self._behind_since: dict[Partition, float] = {}
         self._progress = ReadProgress(observe)
@@ -87,9 +87,9 @@ class Assignment:
     def assigned(
         self, committed: Mapping[Partition, Committable | None], topics: Mapping[str, TopicIdentity]
     ) -> Collection[Partition]:
-        """The group gave us these partitions; the values are what it had committed. ``topics``: those that are known.
+        """Start with these partitions and the group's commits. ``topics``: the current topics, as far as known.
 
-        Returns the partitions to read from their beginning, because their topics were created again since the commit.
+        Returns the partitions to read from their beginning, because their topics were recreated after the commit.
         """
         recreated = set()
         for partition, committable in committed.items():
@@ -106,7 +106,7 @@ class Assignment:
         return recreated
 
     def recreated(self, topics: Mapping[str, TopicIdentity]) -> Mapping[Partition, TopicIdentity]:
-        """Learn the topics as they are now; the partitions whose topic was created again, for `restart`."""
+        """Learn the current topics. Returns the partitions whose topic was recreated, for `restart`."""
         found = {}
         for partition, tracker in self._trackers.items():
             topic = topics.get(partition.topic)
@@ -117,19 +117,19 @@ class Assignment:
         return found
 
     def restart(self, partitions: Mapping[Partition, TopicIdentity]) -> None:
-        """The consumer has gone back to the beginning of these partitions, whose topics were created again."""
+        """Restart these partitions, because their topics were recreated and the consumer reads from the beginning."""
         for partition, topic in partitions.items():
             self._replace(partition, topic, "recreated")
 
     def shorten_commits(self, refused: Iterable[Committable]) -> None:
-        """The broker has refused these commits together: the metadata of at least one is too long."""
+        """Shorten commits, because the broker refused these: the metadata of at least one is too long."""
         had_maps = any(commit.shorter().metadata for commit in refused)
         self._shortenings = max(self._shortenings, 1 if had_maps else 2)
 
     async def revoked(
         self, partitions: Iterable[Partition], *, deadline_secs: float
     ) -> Sequence[tuple[Partition, Committable]]:
-        """Give partitions back: drop what waits, finish what is in flight, and say what to commit."""
+        """Give up partitions: drop waiting deliveries, finish those in flight, and return the last commits."""
         revoked = self._revoke(partitions, are_lost=False)
         dropped = self._dispatcher.drop_revoked()
         await self._dispatcher.drain(deadline_secs)
@@ -141,7 +141,7 @@ class Assignment:
         return uncommitted
 
     def lost(self, partitions: Iterable[Partition]) -> None:
-        """Partitions were taken away without asking: nothing of them may be committed any more."""
+        """Forget partitions that were taken away. Nothing of them may be committed any more."""
         revoked = self._revoke(partitions, are_lost=True)
         for partition, tracker in revoked.items():
             self._committed.pop(partition, None)
@@ -151,7 +151,7 @@ class Assignment:
             self._observe(PartitionsRevoked(tuple(revoked), lost=True, dropped=dropped))
 
     def note_positions(self, readings: Mapping[Partition, ReadPosition]) -> None:
-        """Learn where the consumer stands. Call it when `accept` has got everything that was read."""
+        """Note the consumer's positions. Call it only when `accept` has received every record that was read."""
         now = self._loop.time()
         kept_back = self._full | self._early.paused(now)
         is_held = self._holding or self._guard.tripped
@@ -163,14 +163,14 @@ class Assignment:
                 self._progress.note(partition, reading, tracker, now, is_wanted=is_wanted, ahead=ahead)
 
     def step_over(self, partition: Partition, offset: int) -> None:
-        """Go on reading a partition at ``offset``, if it is ours: nothing below it can ever be read."""
+        """Read a partition of ours on at ``offset``, because nothing below it can be read."""
         tracker = self._trackers.get(partition)
         if tracker is not None:
             self._seeks[partition] = offset
             tracker.pass_over(offset)
 
     def committable(self) -> Sequence[tuple[Partition, Committable]]:
-        """What has moved since it was last committed."""
+        """The commits that have moved since the last ones."""
         now = self._loop.time()
         uncommitted = self._uncommitted(self._trackers, forget=False)
         moved = {partition for partition, _ in uncommitted}
@@ -182,7 +182,7 @@ class Assignment:
         return uncommitted
 
     def partition_stats(self) -> list[PartitionStats]:
-        """How each partition stands now."""
+        """The statistics of each partition."""
         now = self._loop.time()
         return [
             PartitionStats(
@@ -198,14 +198,14 @@ class Assignment:
         ]
 
     def committed(self, commits: Iterable[tuple[Partition, Committable]]) -> None:
-        """Kafka acknowledged these commits."""
+        """Note that Kafka acknowledged these commits."""
         for partition, committable in commits:
             if partition in self._trackers:
                 self._committed[partition] = committable
                 self._behind_since.pop(partition, None)
 
     def accept(self, records: Iterable[Record]) -> FlowControl:
-        """Take records in. Those of partitions we no longer own are left to their owner."""
+        """Take records. Those of partitions that we no longer own are ignored."""
         trackers = self._trackers
         for record in records:
             partition = Partition(record.topic, record.partition)
@@ -218,7 +218,7 @@ class Assignment:
         return self.flow_control()
 
     def flow_control(self) -> FlowControl:
-        """Whether to go on consuming, and which partitions not to."""
+        """Begin early records that have become due, and instruct the consumer."""
         now = self._loop.time()
         self._early.begin_due(now)
         limits, trackers = self._limits, self._trackers
@@ -250,10 +250,10 @@ class Assignment:
         )
 
     def _replace(self, partition: Partition, topic: TopicIdentity | None, why: RestartReason) -> OffsetTracker:
-        """A new tracker for a partition whose old offsets mean other records now.
+        """Replace the tracker of a partition whose old offsets are of other records now.
 
-        Kafka may no longer have the open records. Their deliveries go on, or move to a retry topic when the partition
-        leaves. Records that Kafka still has are delivered again.
+        Kafka may no longer have the open records. Their deliveries continue, or move to a retry topic when the
+        partition is revoked. Records that Kafka still has are delivered again.
         """
         self._early.begin_all(partition)
         old = self._trackers[partition]
@@ -281,7 +281,7 @@ class Assignment:
         return revoked
 
     def _shed_load(self, *, is_pressed: bool) -> None:
-        """Make room where waiting for one destination's sake keeps others waiting."""
+        """Make room when deliveries to some destinations block the others."""
         if self._loop.time() < self._shed_at + _SHED_EVERY_SECS:
             return
         self._shed_at = self._loop.time()
@@ -308,7 +308,7 @@ class Assignment:
         return uncommitted
 
     def _fitting(self, commit: Committable) -> Committable:
-        """The commit, no longer than the broker takes it."""
+        """The commit, short enough for the broker."""
         if self._shortenings == 0:
             return commit
         return commit.without_map() if self._shortenings == 1 else Committable(commit.offset, "")

@@ -1,11 +1,10 @@
-"""Look out: whether the buses that are sent to exist.
+"""The bus monitor: it checks whether destinations' buses exist.
 
-A call to a bus that does not exist may succeed and drop its events; only a look tells. So the first batch of
-a destination waits for the answer, and so does the first batch after its bus or credentials changed, or after nothing
-was sent until the last answer was too old. The wait ends `ANSWER_SECS` after the look was sent, or when the role may
-not ask. While batches are sent, the bus is asked about every ten minutes, and nothing waits for that. A missing bus is
-asked about at growing intervals, so that its destination resumes by itself. When the destination's document goes,
-everything known of its bus is forgotten.
+A call to a missing bus may succeed and drop its events, and only a check reveals that. So a destination's first batch
+waits for the answer to a check. The same holds for the first batch after a change of bus or credentials, or after the
+last answer has become too old. The wait ends `ANSWER_SECS` after the check was sent, or when the credentials do not
+allow it. While batches are sent, the bus is checked every ten minutes, and no batch waits for that. A missing bus is
+checked at growing intervals, so that its destination resumes by itself. A deleted document ends all checks of its bus.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ from pushrail_stream.pipeline.policy import Ports
 from pushrail_stream.pipeline.stats import MissingBusStats
 
 ANSWER_SECS: Final = 2.0
-"""Longest wait of a batch for the answer, in seconds from when the look is sent."""
+"""Longest wait of a batch for the answer, in seconds after the check was sent."""
 _ACCOUNT_GAP_SECS: Final = 0.04
-"""Seconds between two looks on the same quota: 25 a second. A quota is 50 a second, and the customer's own tools and
+"""Seconds between two checks on the same quota: 25 a second. A quota is 50 a second, and the customer's own tools and
 our other workers need their part."""
 _BURST_SECS: Final = 2.0
-"""Seconds of looks that an account may get at once after it was not asked: 50 looks, its quota for one second."""
+"""Seconds of checks that an unused quota allows at once: 50 checks, the quota of one second."""
 _THROTTLED_SECS: Final = 1.0
-"""Seconds without looks for an account that has refused one because of its quota."""
+"""Seconds without checks on a quota that is used up."""
 
 
 @final
 class _Watched:
-    """One destination's bus, reached as this document says. Another way of reaching it is another."""
+    """One destination's bus and one way to reach it. Another way to reach it is another object."""
 
     __slots__ = ("destination", "status", "timer")
 
@@ -44,7 +43,7 @@ class _Watched:
         self.destination = destination
         self.status = status
         self.timer: asyncio.TimerHandle | None = None
-        """Ends the wait for an answer, or begins the next look at a missing bus."""
+        """Ends the wait for an answer, or starts the next check of a missing bus."""
 
     def cancel_timer(self) -> None:
         if self.timer is not None:
@@ -54,7 +53,7 @@ class _Watched:
 
 @final
 class BusMonitor:
-    """Which buses may be sent to. Lives on the event loop; every method but `_look` returns at once."""
+    """Checks whether buses exist. Every method except `_check` and `_turn` returns at once."""
 
     def __init__(self, ports: Ports, in_flight: InFlight) -> None:
         self._bus = ports.bus
@@ -65,11 +64,11 @@ class BusMonitor:
         self._loop = asyncio.get_running_loop()
         self._watched: dict[str, _Watched] = {}
         self._missing: dict[str, _Watched] = {}
-        """Those whose bus is missing."""
+        """The destinations whose bus is missing."""
         self._account_at: dict[str, float] = {}
-        """By account and region, when the next look would be due at one every `_ACCOUNT_GAP_SECS`."""
+        """By quota, the time of the next check at an even pace of one every `_ACCOUNT_GAP_SECS`."""
         self.answered: Callable[[str], None] = lambda _destination_id: None
-        """Called with the id of a destination when its lane may have something to do."""
+        """Called with a destination's id when its lane may open or shut."""
 
     def missing_buses(self) -> list[MissingBusStats]:
         """The destinations whose bus does not exist."""
@@ -80,7 +79,7 @@ class BusMonitor:
         ]
 
     def watch(self, destination: Destination) -> BusState:
-        """Whether a batch may be sent to the destination with this document now; begins a look when one is due."""
+        """Whether a batch may be sent to the destination now. Starts a check when one is due."""
         watched = self._watched.get(destination.id)
         if watched is None or watched.destination is not destination:
             watched = self._adopt(destination, watched)
@@ -89,7 +88,7 @@ class BusMonitor:
         return watched.status.state
 
     def changed(self, destination_id: str) -> None:
-        """The document of this destination has changed or is gone: forget the old document's bus."""
+        """Follow a document that has changed or was deleted."""
         watched = self._watched.get(destination_id)
         if watched is None:
             return
@@ -100,7 +99,7 @@ class BusMonitor:
             self.watch(destination)
 
     def judge(self, batch: Batch, outcomes: tuple[Outcome, ...], at_ms: int) -> tuple[Outcome, ...]:
-        """The outcomes of a call made at this moment. A bus that was found missing meanwhile has delivered nothing."""
+        """Correct the outcomes of a call of this time: a bus that was found missing meanwhile delivered nothing."""
         watched = self._watched.get(batch.destination.id)
         if watched is None or watched.destination.bus != batch.destination.bus:
             return outcomes
@@ -111,17 +110,17 @@ class BusMonitor:
         return outcomes
 
     def problem(self, destination: Destination) -> str:
-        """Why nothing is sent to a destination whose bus is missing, for people."""
+        """The message of dead letters for a missing bus."""
         missing = self._watched[destination.id].status.missing
         return "" if missing is None else missing.describe(destination.bus)
 
     def stop(self) -> None:
-        """Ask no more."""
+        """End all checks."""
         for watched in self._watched.values():
             watched.cancel_timer()
 
     def _adopt(self, destination: Destination, before: _Watched | None) -> _Watched:
-        """Keep what is known of the bus, as far as this document names and reaches the same one."""
+        """Keep the knowledge of the bus if this document names the same one, and reaches it in the same way."""
         if before is None or not _is_same_bus(destination, before.destination):
             if before is not None:
                 self._forget(before)
@@ -144,14 +143,14 @@ class BusMonitor:
         self._missing.pop(watched.destination.id, None)
 
     def _is_current(self, watched: _Watched) -> bool:
-        """Whether the document is still the one that the look is about."""
+        """Whether the document has not changed since the check began."""
         return self._watched.get(watched.destination.id) is watched
 
     def _ask(self, watched: _Watched) -> None:
         watched.status.begin_check()
-        self._in_flight.start(self._look(watched), lambda: False)
+        self._in_flight.start(self._check(watched), lambda: False)
 
-    async def _look(self, watched: _Watched) -> None:
+    async def _check(self, watched: _Watched) -> None:
         if not await self._bus.sign_in(watched.destination):
             self._could_not_sign_in(watched)
             return
@@ -166,17 +165,17 @@ class BusMonitor:
             self._take(watched, bus_status)
 
     async def _turn(self, account: str) -> None:
-        """Wait until the account may be asked."""
+        """Wait until the quota allows a check."""
         now = self._loop.time()
         if len(self._account_at) > 2 * len(self._watched):
-            # The accounts of deleted destinations end here.
+            # Forget the quotas of deleted destinations.
             self._account_at = {name: free_at for name, free_at in self._account_at.items() if free_at > now}
         free_at = max(now, self._account_at.get(account, now))
         self._account_at[account] = free_at + _ACCOUNT_GAP_SECS
         await asyncio.sleep(max(0.0, free_at - _BURST_SECS - now))
 
     def _could_not_sign_in(self, watched: _Watched) -> None:
-        """Nothing can be sent without credentials: the waiting batch is tried and shows why, and the next one waits."""
+        """Let the waiting batch fail and show why there are no credentials. The next batch waits again."""
         if not self._is_current(watched):
             return
         if watched.status.missing is not None or not watched.status.is_awaited:
@@ -187,7 +186,7 @@ class BusMonitor:
         watched.status.check_again()
 
     def _stop_waiting(self, watched: _Watched) -> None:
-        """The answer is late: batches stop waiting for it."""
+        """Let batches leave, because the answer is late."""
         watched.timer, watched.status.is_awaited = None, False
         self.answered(watched.destination.id)
 
@@ -204,7 +203,7 @@ class BusMonitor:
         status.learn(bus_status, now, now_ms)
         if status.missing is not None:
             self._missing[destination.id] = watched
-            watched.timer = self._loop.call_later(status.pause_secs, self._look_again, watched)
+            watched.timer = self._loop.call_later(status.pause_secs, self._check_again, watched)
             if before is None:
                 self._observe(BusMissing(destination, status.missing, status.swallowed))
         elif before is not None:
@@ -212,7 +211,7 @@ class BusMonitor:
             self._observe(BusFound(destination, max(0, now_ms - before.since_ms) / 1000, swallowed))
         self.answered(destination.id)
 
-    def _look_again(self, watched: _Watched) -> None:
+    def _check_again(self, watched: _Watched) -> None:
         watched.timer = None
         self._ask(watched)
 

@@ -1,4 +1,4 @@
-"""Work in flight: tasks that hold deliveries, so that a partition can be given back once they are done."""
+"""Work in flight: the tasks that hold deliveries. A partition can be given up once they have ended."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class InFlight:
         return len(self._work)
 
     def start(self, work: Coroutine[None, None, None], is_revoked: Callable[[], bool]) -> None:
-        """Run ``work``; ``is_revoked`` says whether it holds a delivery of a partition that is being given back."""
+        """Run ``work`` as a task. ``is_revoked``: whether it holds a delivery of a revoked partition."""
         try:
             task = self._tasks.create_task(work)
         except RuntimeError:
-            # A bug is ending the worker, and it is the bug that is to be told: this work stays unsettled.
+            # A bug is ending the worker and must be reported, so this work stays undone.
             work.close()
             return
         self._work[task] = is_revoked
         task.add_done_callback(self._work.pop)
 
     async def drain(self, deadline_secs: float) -> None:
-        """Wait until no work holds a delivery of a partition that is being given back, or the deadline has passed.
+        """Wait until no work holds a delivery of a revoked partition, or the deadline has passed.
 
-        Work may start more work, as an attempt starts the dead letters that follow from it: that is waited for too.
+        Work may start more work, as an attempt starts the writes of its dead letters, and these are waited for too.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + deadline_secs
@@ -42,6 +42,6 @@ class InFlight:
             await asyncio.wait(revoked, timeout=left)
 
     def cancel(self) -> None:
-        """End what is left: its deliveries stay unsettled, and whoever owns the partition next begins them again."""
+        """End the remaining work. Its deliveries stay unsettled, and the partitions' next owners begin them again."""
         for task in self._work:
             task.cancel()

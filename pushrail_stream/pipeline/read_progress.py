@@ -1,7 +1,7 @@
-"""How far each partition has been read: what Kafka removed unread, and where reading stands still.
+"""Read progress: the consumer's position in each partition, and the records that Kafka removed before they were read.
 
-Offsets are not records. Transaction markers and aborted records take offsets as well, and a consumer never sees them.
-So the consumer's position counts, and not the last record: everything below it that can be read has been read.
+Transaction markers and aborted records take offsets too, and a consumer never sees them. So the consumer's position
+counts and not the last record: every record below it that can be read has been read.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pushrail_stream.core.signals import RecordsTrimmed
 from pushrail_stream.ports.pipeline import Observer
 
 _SILENT_SECS: Final = 10.0
-"""How long a partition must bring nothing before its queue counts as empty. Records that the client fetched before
-Kafka removed them arrive within a second, since the client fetches no more than a moment's work ahead."""
+"""Seconds without a record after which a partition's queue counts as empty. Records that the client fetched before
+Kafka removed them arrive within a second, because the client fetches little ahead."""
 
 
 class ReadPosition(NamedTuple):
-    """Where reading one partition stands, as Kafka's client says."""
+    """The position in one partition, by Kafka's client."""
 
     position: int | None
     """The offset after the last one that was read, markers included; None before anything was read."""
@@ -30,12 +30,12 @@ class ReadPosition(NamedTuple):
 class _Last(NamedTuple):
     position: int | None
     since: float
-    """When it moved, or when reading was last held back: seconds of the loop's clock."""
+    """Time at which it moved, or at which reading was last paused: seconds of the loop's clock."""
 
 
 @final
 class ReadProgress:
-    """The last reading of each assigned partition. Nothing here costs anything per record."""
+    """The positions of all assigned partitions. Nothing here runs per record."""
 
     def __init__(self, observe: Observer) -> None:
         self._observe = observe
@@ -51,15 +51,15 @@ class ReadProgress:
         is_wanted: bool,
         ahead: int,
     ) -> None:
-        """Learn where reading stands.
+        """Note a position.
 
-        ``is_wanted``: whether the partition is being read, and not held back. ``ahead``: how many of its records have
-        been read and not begun; while there are some, the tracker must not pass over anything.
+        ``is_wanted``: whether the partition is being read and not paused. ``ahead``: records that were read and have
+        not begun. While there are some, the tracker must not pass over any offset.
         """
         position, first = reading.position, reading.first
         if tracker.next_offset is not None:
             position = max(tracker.next_offset, -1 if position is None else position)
-        # Where nothing was committed, reading begins at the first offset there is.
+        # Without a commit, reading begins at the first offset.
         shown, last = first if position is None else position, self._last.get(partition)
         if last is None or last.position != shown or not is_wanted:
             last = self._last[partition] = _Last(shown, now)
@@ -74,10 +74,10 @@ class ReadProgress:
         tracker.pass_over(position)
 
     def of(self, partition: Partition, now: float) -> tuple[int | None, float]:
-        """The position, and how many seconds it has stood still although the partition was being read."""
+        """The position, and the seconds for which it has not moved although the partition was being read."""
         last = self._last.get(partition)
         return (None, 0.0) if last is None else (last.position, now - last.since)
 
     def forget(self, partition: Partition) -> None:
-        """The partition is no longer ours."""
+        """Forget a partition that is no longer ours."""
         self._last.pop(partition, None)

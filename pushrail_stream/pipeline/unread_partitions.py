@@ -1,7 +1,7 @@
-"""Partitions from which nothing is read although Kafka has records for us.
+"""Unread partitions: nothing is read from them although Kafka has records for us.
 
-The client never passes a batch that it cannot read, such as one that does not decompress: its partition stands still
-for ever, and the client only reports an error now and then. Reading that is held back on purpose does not count.
+Kafka's client never passes a batch that it cannot read, such as one that does not decompress. Its partition stands
+still for ever, and the client only reports an error from time to time. A partition that is paused does not count.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.ports.pipeline import Observer, SkipOrders
 
 _PERIOD_SECS: Final = 5.0
-"""Time between two looks. The partitions' ends are asked for every 10 s."""
+"""Seconds between two checks. The partitions' ends are updated every 10 s."""
 SAY_AFTER_SECS: Final = 60.0
-"""A partition is reported after this time. A leader that moves, or a broker that restarts, takes less."""
+"""Seconds after which a partition is reported. A change of its leader, or a broker's restart, takes less."""
 _ASK_AFTER_SECS: Final = 15.0
-"""After this time we look for an operator's order to step over the batch."""
+"""Seconds after which we search for an operator's order to step over the batch."""
 
 
 class _Behind(NamedTuple):
@@ -31,7 +31,7 @@ class _Behind(NamedTuple):
 
 @final
 class UnreadPartitions:
-    """Looks at the partitions now and then. Times are those of the event loop."""
+    """Checks the partitions regularly. Times are seconds of the loop's clock."""
 
     def __init__(
         self,
@@ -52,18 +52,18 @@ class UnreadPartitions:
 
     @property
     def secs(self) -> Mapping[Partition, float]:
-        """By partition, how long nothing was read although its end is ahead; 0.0 where reading goes on."""
+        """Seconds for which nothing was read from a partition that has more records; 0.0 while reading goes on."""
         return self._secs
 
     async def keep(self) -> None:
-        """Look again and again until cancelled."""
+        """Check regularly until cancelled."""
         while True:
             self.check(asyncio.get_running_loop().time())
             await self._obey()
             await asyncio.sleep(_PERIOD_SECS)
 
     def check(self, now: float) -> None:
-        """Look once."""
+        """Check once."""
         views = [view for views in self._partitions().values() for view in views]
         self._secs = {view.partition: self._unread_secs(view, now) for view in views}
         for view in views:
@@ -72,7 +72,7 @@ class UnreadPartitions:
                 self._observe(PartitionUnread(view.partition, view.position, secs))
 
     async def _obey(self) -> None:
-        """Step over where an operator has ordered it."""
+        """Carry out operators' orders to step over a batch."""
         for partition, behind in list(self._behind.items()):
             at = behind.next_offset
             if at is None or self._secs[partition] < _ASK_AFTER_SECS:
@@ -88,11 +88,11 @@ class UnreadPartitions:
 
     def _unread_secs(self, view: PartitionStats, now: float) -> float:
         next_offset = view.committed if view.position is None else view.position
-        if not self._lag(view.partition, next_offset):  # nothing to read, or nobody knows
+        if not self._lag(view.partition, next_offset):  # nothing to read, or unknown
             self._behind.pop(view.partition, None)
             return 0.0
         behind = self._behind.get(view.partition)
         if behind is None or behind.next_offset != next_offset:
             behind = self._behind[view.partition] = _Behind(next_offset, now)
-        # A position that has stood for an hour has not been behind for an hour: records may have come just now.
+        # A position that has not moved for an hour may be behind for a second: records may have come just now.
         return min(view.still_secs, now - behind.since)

@@ -123,7 +123,7 @@ def test_for_one_that_takes_nothing_or_fails_it_climbs() -> None:
 
 
 def test_a_policy_without_a_tier_is_refused() -> None:
-    with pytest.raises(ValueError, match="at least one retry tier"):
+    with pytest.raises(ValueError, match="a retry policy has at least one tier"):
         RetryPolicy(tiers=())
 
 
