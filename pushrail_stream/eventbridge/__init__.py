@@ -1,6 +1,6 @@
-"""The way to the customers' buses: PutEvents, signed with each destination's own credentials.
+"""The bus of Amazon EventBridge: entries, limits, calls, credentials, and the meaning of its replies.
 
-Room's rule: the only importer of aiobotocore and botocore. Whatever AWS or the network does becomes a value of
-core/outcome here; nothing is retried, judged or logged here. A destination is only ever called with its own
-credentials: the process's standard chain is asked for nothing but calling AssumeRole.
+This is the only room that imports aiobotocore and botocore. Everything that AWS or the network does becomes a value of
+core/outcome here; nothing is retried or logged here. A call to a destination is only ever signed with the destination's
+own credentials: the process's standard chain only signs AssumeRole, GetCallerIdentity and calls to KMS.
 """

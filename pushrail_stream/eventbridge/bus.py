@@ -1,4 +1,4 @@
-"""The bus port, spoken to Amazon EventBridge: one light record per destination, one endpoint per region."""
+"""`ports.pipeline.Bus` for Amazon EventBridge: one light record per destination, one endpoint per region."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ from pushrail_stream.settings.eventbridge import AssumeRole, auth_of
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 
 _OF_A_REGION: Final = (EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError)
-"""botocore's exceptions for a region without a known endpoint. The region's name comes from a document."""
+"""botocore's exceptions for a region without a known endpoint. A region's name comes from a document."""
 
 _IDLE_SECS: Final = SESSION_SECS
-"""What is kept for a destination (4 KB with a session) is dropped when unused for as long: its session is over then."""
+"""Seconds without use after which a destination's record (4 KB with a session) is dropped. Its session has ended by
+then."""
 
 
 class Endpoints:
@@ -74,7 +75,7 @@ class Endpoints:
 
 
 class _Access:
-    """How to call for one destination, as its document has it now."""
+    """The way to call for one destination, by its present document."""
 
     __slots__ = ("auth", "bus_arn", "region", "signed_by", "signer", "source", "used_at")
 
@@ -85,18 +86,18 @@ class _Access:
         self.source = source
         self.signer: Signer | None = None
         self.signed_by: Keys | None = None
-        """The keys of the last call that returned. `renew_session`, which is called right after it, is about them."""
+        """The keys of the last call that returned, for `renew_session`, which is called right after it."""
         self.used_at = 0.0
 
     def fits(self, destination: Destination) -> bool:
-        """Whether the destination still signs in this way. The same object nearly always, else compared by value."""
+        """Whether the destination still signs in this way. Nearly always the objects are the same."""
         if self.auth is destination.auth and self.bus_arn is destination.bus:
             return True
         return (self.auth, self.bus_arn, self.region) == destination.reach
 
 
 class EventBridge:
-    """PutEvents for any number of destinations; implements ``ports.Bus``. Made by ``EventBridge.open``."""
+    """The classic buses of any number of destinations. Made by `EventBridge.open`."""
 
     def __init__(
         self,
@@ -106,7 +107,7 @@ class EventBridge:
         now: Callable[[], datetime],
     ) -> None:
         clients = StockClients(stack, Timeouts(settings.connect_timeout_secs, settings.read_timeout_secs))
-        self._stamps = SigV4Clock(now)
+        self._clock = SigV4Clock(now)
         self._endpoints = Endpoints(settings, clients)
         self._sign_in = SignInService(sts, clients, now)
         self._region_limits = RegionLimits()
@@ -118,7 +119,7 @@ class EventBridge:
     async def open(
         cls, settings: EventBridgeSettings, sts: StsSettings, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> AsyncIterator[EventBridge]:
-        """Ready to put until the block ends; regions and credentials are opened when first needed. ``now``: in UTC."""
+        """Open until the block ends. Regions and credentials are opened when first needed. ``now``: in UTC."""
         async with AsyncExitStack() as stack:
             yield cls(settings, sts, stack, now)
 
@@ -131,11 +132,11 @@ class EventBridge:
         return entry_size(event, destination)
 
     def is_own_fault(self, code: str) -> bool:
-        """Whether a delivery that waits for a retry with this code does so for our own fault."""
+        """Whether this code stands for a fault of our own."""
         return is_ours(code)
 
     async def put(self, batch: Batch, *, refreshed: bool) -> Reply:
-        """Put the batch's events, as `ports.Bus` describes."""
+        """Make one PutEvents call and interpret its reply."""
         destination = batch.destination
         return interpret(
             await self.call(batch),
@@ -158,8 +159,8 @@ class EventBridge:
             return endpoint
         signer = access.signer
         if signer is None or signer.keys is not keys:
-            signer = access.signer = Signer(keys, endpoint)
-        reply = await endpoint.put_events(render_batch(batch), signer, self._stamps.read()[1])
+            signer = access.signer = Signer(keys, endpoint.target)
+        reply = await endpoint.put_events(render_batch(batch), signer, self._clock.read()[1])
         access.signed_by = keys
         if not isinstance(reply, CallFailed):
             endpoint.refusals.answered()
@@ -171,66 +172,65 @@ class EventBridge:
 
     @property
     def sign_ins(self) -> SignIns:
-        """What became of sign-ins so far."""
+        """The sign-ins so far, by outcome."""
         return self._sign_in.sign_ins
 
     def renew_session(self, destination: Destination) -> bool:
-        """The `call` that has just returned was refused for its session. Whether the next one has a newer session.
+        """Drop the session of the `call` that has just returned; return whether the next call has a newer one.
 
-        Only the session that signed that call is dropped: of many calls in flight with one session the first refusal
-        replaces it, and those that come later leave the new one alone.
+        Of many calls in flight with one session, the first refusal replaces it. Later ones leave the new session alone.
         """
         access = self._accesses.get(destination.id)
         if access is None or access.signed_by is None:
             return True
-        return access.source.renew(access.signed_by, self._stamps.read()[0])
+        return access.source.renew(access.signed_by, self._clock.read()[0])
 
     async def sign_in(self, destination: Destination) -> bool:
-        """Whether there are credentials to call with; signs in for a new session when there are none."""
+        """Return whether there are credentials to call with; sign in when there are none."""
         access = self._access(destination)
         return not isinstance(await access.source.keys(access.used_at), CallFailed)
 
     async def check(self, destination: Destination) -> BusStatus:
-        """Whether the destination's bus exists, asked with the destination's own credentials."""
+        """Return whether the bus exists. The destination's own credentials sign the question."""
         access = self._access(destination)
         keys = await access.source.keys(access.used_at)
         endpoint = await self._endpoints.of(destination.region)
         if isinstance(keys, CallFailed) or isinstance(endpoint, CallFailed):
             return "unknown"
-        signer = Signer(keys, endpoint, DESCRIBE_EVENT_BUS)
-        return judge_check(await endpoint.describe_bus(destination.bus, signer, self._stamps.read()[1]))
+        signer = Signer(keys, endpoint.target, DESCRIBE_EVENT_BUS)
+        return judge_check(await endpoint.describe_bus(destination.bus, signer, self._clock.read()[1]))
 
     def quota(self, destination: Destination) -> str:
         """Account and region of the bus: ``arn:aws:events:REGION:ACCOUNT``."""
         return destination.bus.split(":event-bus/", 1)[0]
 
     def forget(self, destination_id: str) -> None:
-        """The destination's document is gone: forget its session, and the last answer about its role."""
+        """Drop the destination's session and the last answer about its role."""
         access = self._accesses.pop(destination_id, None)
         if access is not None and isinstance(access.auth, AssumeRole):
             self._sign_in.forget(access.auth.role_arn)
 
     def _access(self, destination: Destination) -> _Access:
-        """How to call for this destination, marked as used now."""
+        """The way to call for this destination, marked as used now."""
         access = self._accesses.get(destination.id)
         if access is None or not access.fits(destination):
             self.forget(destination.id)
             source = key_source(destination, self._sign_in)
             access = self._accesses[destination.id] = _Access(destination, source)
-        now = access.used_at = self._stamps.read()[0]
+        now = access.used_at = self._clock.read()[0]
         if not 0 <= now - self._swept_at < _IDLE_SECS:
             self._sweep(now)
         return access
 
     def _sweep(self, now: float) -> None:
-        """Forget the destinations that are idle."""
+        """Forget the idle destinations."""
         self._swept_at = now
         for key in [key for key, access in self._accesses.items() if not 0 <= now - access.used_at < _IDLE_SECS]:
             self.forget(key)
 
 
 def known_regions() -> list[str]:
-    """Every region with EventBridge, of every AWS partition."""
+    """Every region with EventBridge in botocore's list of endpoints. Another one is new, or misspelt."""
     session = botocore.session.get_session()
     found: list[str] = []
     for partition in session.get_available_partitions():

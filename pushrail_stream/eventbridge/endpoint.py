@@ -1,15 +1,15 @@
-"""PutEvents on the wire: the hot path, and the one file that leans on private names of aiobotocore and botocore.
+"""One region's endpoint of EventBridge: the hot path, and a file that relies on a private name of botocore.
 
-A call made by the stock client costs five times as much, half of it work that is the same for every call. That work is
-done once per process, region, destination or day here. The rest of a call is the body, two hashes, one HTTP request and
-the reply. The tests in tests/eventbridge compare this file with the stock client, and fail when a library leaves the
-range of versions that they were made with.
-
-Leaned on: ``botocore.auth._host_from_url``, and what eventbridge/http.py names.
+The stock client costs five times as much per call, half of it for work that is the same for every call. That work is
+done here once per process, region, destination or day. A call then needs its body, two hashes, one HTTP request and the
+reply. The tests in tests/eventbridge compare this file with the stock client, and fail when a library leaves the range
+of versions that they were made with.
 
 No content of a reply makes reading it raise: proxies answer for AWS with HTML, redirects and empty bodies. An error
-code stands in the body's ``__type``, else in the header ``x-amzn-ErrorType``, else in the body's ``code``; without any
-of them the HTTP status is the code.
+code is in the body's ``__type``, else in the header ``x-amzn-ErrorType``, else in the body's ``code``; without any of
+them the HTTP status is the code.
+
+Private names: ``botocore.auth._host_from_url``, and those that eventbridge/http.py lists.
 """
 
 from __future__ import annotations
@@ -34,54 +34,67 @@ from pushrail_stream.eventbridge.error_codes import (
     Operation,
 )
 from pushrail_stream.eventbridge.http import Http, HttpReply, StockClients
-from pushrail_stream.eventbridge.signing import Signer, SigV4Time
+from pushrail_stream.eventbridge.signing import Signer, SigV4Time, Target
 from pushrail_stream.settings.eventbridge import MAX_ENTRIES
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
 
 
+_ERROR_TYPE: Final = "x-amzn-ErrorType"
+_QUERY_ERROR: Final = "x-amzn-query-error"
+"""``CODE;FAULT``: replaces the code in the body, as in botocore."""
+_OK: Final = 200
+_REDIRECT: Final = 301
+"""The first HTTP status that botocore treats as an error."""
+_SERVER_ERROR: Final = 500
+_STATUS_NAMES: Final[Mapping[int, str]] = {status.value: status.phrase for status in HTTPStatus}
+_CODE: Final = re.compile(r"(?:[^:]*#)?([A-Za-z0-9_.-]{1,128})(?::.*)?", re.DOTALL)
+"""An error code, perhaps after a namespace (``com.amazonaws.events#``) and before a URL (``:http://...``)."""
+_MAX_ID_LENGTH: Final = 256
+"""Characters kept of an event id; AWS's have 36."""
+SEVERAL: Final = 2
+"""Destinations that a proxy or firewall must refuse before the refusals count as our own fault."""
+
+
 class Endpoint:
-    """Where one region's PutEvents calls go. It lives as long as the stock client it was made from."""
+    """Makes calls to one region's EventBridge. It lives as long as the stock client it was made from."""
 
-    __slots__ = ("_http", "host", "path", "refusals", "region", "user_agent")
+    __slots__ = ("_http", "refusals", "target")
 
-    def __init__(self, client: AioBaseClient, http: Http, *, user_agent: str) -> None:
-        self.region: str = client.meta.region_name
-        self.user_agent = user_agent
-        self.host: str = _host_from_url(http.url)
-        self.path = quote(urlsplit(http.url).path, safe="/~")
+    def __init__(self, client: AioBaseClient, http: Http, user_agent: str) -> None:
+        path = quote(urlsplit(http.url).path, safe="/~")
+        self.target = Target(client.meta.region_name, _host_from_url(http.url), path, user_agent)
         self._http = http
         self.refusals = ProxyRefusals()
 
     @classmethod
     async def of(cls, client: AioBaseClient, clients: StockClients) -> Endpoint:
-        """The endpoint a stock ``events`` client would call, on the HTTP session it would use."""
+        """The endpoint that a stock ``events`` client would call, on the HTTP session it would use."""
         url: str = client.meta.endpoint_url
         if not urlsplit(url).path:
             url += "/"
-        return cls(client, await Http.of(client, url, clients.timeouts), user_agent=clients.user_agent)
+        return cls(client, await Http.of(client, url, clients.timeouts), clients.user_agent)
 
-    async def put_events(self, entries: list[Entry], signer: Signer, stamp: SigV4Time) -> CallReply:
-        """One PutEvents call; it raises for nothing that AWS or the network does."""
+    async def put_events(self, entries: list[Entry], signer: Signer, now: SigV4Time) -> CallReply:
+        """Make one PutEvents call. Raises for nothing that AWS or the network does."""
         body = orjson.dumps({"Entries": entries})
-        reply = await self._http.post("PutEvents", signer.headers(body, stamp), body)
+        reply = await self._http.post("PutEvents", signer.headers(body, now), body)
         return reply if isinstance(reply, CallFailed) else read_results(reply)
 
-    async def describe_bus(self, bus_arn: str, signer: Signer, stamp: SigV4Time) -> CallFailed | None:
-        """One DescribeEventBus call: None when the bus exists; it raises for nothing that AWS or the network does."""
+    async def describe_bus(self, bus_arn: str, signer: Signer, now: SigV4Time) -> CallFailed | None:
+        """Make one DescribeEventBus call; None when the bus exists. Raises like `put_events`."""
         body = orjson.dumps({"Name": bus_arn})
-        reply = await self._http.post("DescribeEventBus", signer.headers(body, stamp), body)
+        reply = await self._http.post("DescribeEventBus", signer.headers(body, now), body)
         return reply if isinstance(reply, CallFailed) else read_bus(reply, bus_arn)
-
-
-SEVERAL: Final = 2
-"""Destinations whose calls a proxy or firewall must refuse before that counts as our own fault."""
 
 
 @final
 class ProxyRefusals:
-    """The destinations that a proxy or firewall has refused since AWS last answered a call to this endpoint."""
+    """The destinations that a proxy or firewall has refused since AWS last answered a call to this endpoint.
+
+    A proxy treats all customers alike: when it refuses several destinations and AWS answers none, the fault is ours.
+    """
 
     __slots__ = ("_refused",)
 
@@ -93,28 +106,14 @@ class ProxyRefusals:
         self._refused.clear()
 
     def refused(self, destination_id: str) -> bool:
-        """A call for this destination was refused on the way; whether that is our own fault."""
+        """Note that a call for this destination was refused on its way to AWS; return whether that is our own fault."""
         if len(self._refused) < SEVERAL:
             self._refused.add(destination_id)
         return len(self._refused) >= SEVERAL
 
 
-_ERROR_TYPE: Final = "x-amzn-ErrorType"
-_QUERY_ERROR: Final = "x-amzn-query-error"
-"""``CODE;FAULT``: takes the place of the code in the body, as botocore reads it."""
-_OK: Final = 200
-_REDIRECT: Final = 301
-"""The first HTTP status that botocore treats as an error."""
-_SERVER_ERROR: Final = 500
-_STATUS_NAMES: Final[Mapping[int, str]] = {status.value: status.phrase for status in HTTPStatus}
-_CODE: Final = re.compile(r"(?:[^:]*#)?([A-Za-z0-9_.-]{1,128})(?::.*)?", re.DOTALL)
-"""An error code, perhaps after a namespace (``com.amazonaws.events#``) and before a URL (``:http://...``)."""
-_MAX_ID_LENGTH: Final = 256
-"""Characters kept of an event id; AWS's have 36."""
-
-
 def read_results(reply: HttpReply) -> CallReply:
-    """The reply to PutEvents. A 200 without a body is no success, although botocore reads it as ``{}``."""
+    """The reply to PutEvents. A 200 without a body is a failure, although botocore reads it as ``{}``."""
     if reply.status != _OK:
         return _refusal("PutEvents", reply)
     results = _fields(reply.content).get("Entries")
@@ -124,7 +123,7 @@ def read_results(reply: HttpReply) -> CallReply:
 
 
 def read_bus(reply: HttpReply, bus_arn: str) -> CallFailed | None:
-    """The reply to DescribeEventBus: None when it says that this bus exists."""
+    """The reply to DescribeEventBus; None when it says that this bus exists."""
     if reply.status != _OK:
         return _refusal("DescribeEventBus", reply)
     # A proxy that answers for AWS does not know the bus's ARN.
@@ -151,7 +150,7 @@ def _refusal(operation: Operation, reply: HttpReply) -> CallFailed:
 
 
 def _page(reply: HttpReply) -> str:
-    """The text of a body that is not JSON; for a server's error page only the name of its status."""
+    """The text of a body that is not JSON; for a server's error page, only the name of its status."""
     page = reply.content.decode(errors="replace")
     is_error_page = reply.status >= _SERVER_ERROR and page.strip().startswith(("<html>", "<!DOCTYPE"))
     return _STATUS_NAMES.get(reply.status, "") if is_error_page or not page.strip() else page

@@ -30,7 +30,7 @@ from pushrail_stream.eventbridge.entry import RegionLimits
 
 
 class EntryResult(NamedTuple):
-    """One element of ``Entries`` in a reply: an event id, or a code and a message, or (a broken reply) nothing."""
+    """One element of ``Entries`` in a reply: an event id, or a code and a message; nothing in a broken reply."""
 
     event_id: str | None
     code: str | None
@@ -38,7 +38,7 @@ class EntryResult(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """EventBridge answered the call with a result per entry (HTTP 200)."""
+    """The reply to a call with a result for each entry (HTTP 200)."""
 
     entries: tuple[EntryResult, ...]
     http_status: int
@@ -59,7 +59,7 @@ class CallFailed(NamedTuple):
 
     @property
     def is_not_from_aws(self) -> bool:
-        """Whether a redirect or refusal came without AWS's own error: something on the way answered instead of AWS.
+        """Whether a redirect or refusal came without AWS's own error: a proxy or firewall answered instead of AWS.
 
         HTTP 413, 429 and 5xx do not count: from a proxy they mean the same as from AWS.
         """
@@ -71,7 +71,7 @@ class CallFailed(NamedTuple):
 CallReply = Answered | CallFailed
 
 CREDENTIALS_MISSING: Final = "CredentialsMissing"
-"""The destination's own credentials could not be had, so no call was made."""
+"""The destination has no usable credentials, so no call was made."""
 BASE_CREDENTIALS_MISSING: Final = "BaseCredentialsMissing"
 """We have no credentials of our own to call STS with."""
 AWS_SETTINGS_UNUSABLE: Final = "AwsSettingsUnusable"
@@ -79,7 +79,7 @@ AWS_SETTINGS_UNUSABLE: Final = "AwsSettingsUnusable"
 BASE_CREDENTIALS_DENIED: Final = "BaseCredentialsDenied"
 """AssumeRole was denied for roles of several customers and granted for none: our identity may not call it."""
 SEALING_KEY_MISSING: Final = "SealingKeyMissing"
-"""We lack the key that opens the destination's sealed secret."""
+"""We lack the key that decrypts the destination's sealed secret."""
 UNKNOWN_RESULT: Final = "UnknownResult"
 """The reply says nothing about the entry."""
 OUR_POLICY_DENIED: Final = "OurPolicyDenied"
@@ -100,7 +100,7 @@ _CALL_BLOCKED: Final = frozenset(
     {"AccessDenied", "NotAuthorized", "ResourceNotFound", "OptInRequired", "RegionDisabled", CREDENTIALS_MISSING}
 )
 _DENIED: Final = frozenset({"AccessDenied", "NotAuthorized"})
-"""With a role's session these may concern that session alone."""
+"""These may concern only the session that signed the call."""
 _SESSION_EXPIRED: Final = frozenset({"ExpiredToken"})
 _SIGNATURE_REFUSED: Final = frozenset(
     {
@@ -116,7 +116,7 @@ _CHECK_JUDGED: Final[Mapping[str, BusStatus]] = {"ResourceNotFound": "gone", "Ac
 """The refusals of DescribeEventBus that tell something about the bus."""
 _CLOCK: Final = ("signature expired", "signature not yet current")
 _OUR_POLICY: Final = re.compile(r"\b(?:no|explicit deny in a) (?:VPC endpoint|session) policy\b", re.IGNORECASE)
-"""How a denial names the policy that denied (IAM User Guide, "Troubleshoot access denied error messages")."""
+"""The name of the denying policy in a message (IAM User Guide, "Troubleshoot access denied error messages")."""
 _CALL_OURS: Final = frozenset({"RequestExpired", "UnknownOperation", OUR_POLICY_DENIED, REFUSED_BEFORE_AWS})
 """Our clock, our endpoint, our policy, our proxy."""
 _ROLE_BLOCKED: Final = frozenset({"AccessDenied", "ValidationError", "RegionDisabled"})
@@ -140,17 +140,17 @@ _HTTP_FAILED: Final = 500
 
 
 def is_ours(code: str) -> bool:
-    """Whether a delivery that waits for a retry with this code does so for our own fault.
+    """Whether a delivery that waits for a retry with this code does so because of our own fault.
 
-    The same codes are a destination's fault where they concern its own key pair; then nothing waits for a retry.
+    The same codes are the destination's fault when they concern its own key pair. Then nothing waits for a retry.
     """
     return _name_of(code) in _ROLE_OURS
 
 
 def judge(reply: CallReply, entries: int, *, assumed_role: bool, refreshed: bool) -> Verdict:
-    """What a reply to a call of ``entries`` entries means for each of them.
+    """The meaning of a reply for each of the call's ``entries`` entries.
 
-    ``assumed_role`` says how the call was signed, ``refreshed`` that its credentials were renewed for this very try.
+    ``assumed_role``: a role's session signed the call. ``refreshed``: the session was renewed for this very call.
     """
     match reply:
         case Answered(results):
@@ -169,7 +169,7 @@ def judge(reply: CallReply, entries: int, *, assumed_role: bool, refreshed: bool
 
 
 def judge_kept_session(reply: CallReply, entries: int) -> Verdict:
-    """The same where the session has just replaced a refused one, so that there is no newer one yet.
+    """The verdict when the session has just replaced a refused one, so that there is no newer one yet.
 
     Its denial counts against the destination. Its expiry does not: the next session may last.
     """
@@ -210,7 +210,7 @@ def _result_of(reply: CallReply) -> CallResult:
 
 
 def judge_check(failed: CallFailed | None) -> BusStatus:
-    """Whether the bus exists, by the reply to DescribeEventBus; ``failed`` is None when that named the bus."""
+    """Whether the bus exists, by the reply to DescribeEventBus. ``failed`` is None when the reply named the bus."""
     if failed is None:
         return "there"
     name = _name_of(failed.code)
@@ -232,7 +232,7 @@ def _judge_entry(result: EntryResult) -> Outcome:
         return Blocked(code, message)
     if _is_throttling(name):
         return Throttled(code, message)
-    # InternalFailure and the like, and whatever AWS thinks of next: it may be sent again.
+    # InternalFailure and similar codes, and codes that are new: the entry may be sent again.
     return Retryable(code, message)
 
 
@@ -306,7 +306,7 @@ def _judge_sign_in(failed: CallFailed) -> Outcome:
 
 
 def _name_of(code: str) -> str:
-    """An error code without "Exception": AWS spells most codes in both ways."""
+    """An error code without "Exception": AWS spells most codes both ways."""
     return code.removesuffix("Exception")
 
 

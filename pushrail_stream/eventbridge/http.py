@@ -1,10 +1,10 @@
 """HTTP to AWS: one POST, one reply. Every failure of the network or the peer is a value, never an exception.
 
-Stock's own aiohttp session carries the request, with stock's TLS context, proxies, CA bundle and time-outs. Redirects
-are not followed: they would hand session tokens, external IDs and events to another host. Cookies are not kept: all
-customers share the session.
+The stock client's own aiohttp session carries the request, with its TLS context, proxies, CA bundle and time-outs.
+Redirects are not followed: they would hand session tokens, external IDs and events to another host. Cookies are not
+kept: all customers share the session.
 
-Leaned on: ``client._endpoint.http_session`` with ``_get_session`` and ``_proxy_config`` (aiobotocore 3.10), and
+Private names: ``client._endpoint.http_session`` with ``_get_session`` and ``_proxy_config`` (aiobotocore 3.10), and
 ``_cookie_jar`` and ``_get`` of aiohttp's session and connector.
 """
 
@@ -22,6 +22,7 @@ from aiobotocore.session import get_session
 from botocore import UNSIGNED
 from botocore.exceptions import BotoCoreError
 
+from pushrail_stream.core.outcome import CONNECT_TIMEOUT, READ_TIMEOUT
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.error_codes import CallFailed, Operation
 
@@ -44,7 +45,7 @@ _MAX_ID_LENGTH: Final = 128
 
 
 class HttpReply(NamedTuple):
-    """A reply, whatever its status."""
+    """A reply of any status."""
 
     status: int
     headers: Mapping[str, str]
@@ -53,7 +54,7 @@ class HttpReply(NamedTuple):
 
     @property
     def request_id(self) -> str | None:
-        """AWS's id of the request; None where there is none, or one that is not printable."""
+        """AWS's id of the request; None when it is missing or not printable."""
         return safe_id(self.headers.get("x-amzn-RequestId"))
 
     def for_parser(self) -> dict[str, Any]:
@@ -127,16 +128,16 @@ class Http:
     @classmethod
     async def of(cls, client: AioBaseClient, url: str, timeouts: Timeouts) -> Http:
         """For requests to ``url``, the client's endpoint."""
-        stock: Any = client._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001 - see above
-        proxies = stock._proxy_config  # noqa: SLF001 - see above
+        stock: Any = client._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001 - see the head
+        proxies = stock._proxy_config  # noqa: SLF001 - see the head
         proxy_url = proxies.proxy_url_for(url)
-        session = await stock._get_session(proxy_url)  # noqa: SLF001 - see above
-        session._cookie_jar = aiohttp.DummyCookieJar()  # noqa: SLF001 - see above
+        session = await stock._get_session(proxy_url)  # noqa: SLF001 - see the head
+        session._cookie_jar = aiohttp.DummyCookieJar()  # noqa: SLF001 - see the head
         _reuse_only_silent(session.connector)
         return cls(url, session, proxy=(proxy_url, proxies.proxy_headers_for(url)), timeouts=timeouts)
 
     async def post(self, operation: Operation, headers: dict[str, str], body: bytes) -> HttpReply | CallFailed:
-        """The reply, whatever its status; a `CallFailed` when no readable one came."""
+        """The reply, of any status; a `CallFailed` when no readable one came."""
         try:
             response = await self._session.request(
                 "POST",
@@ -158,15 +159,15 @@ class Http:
 
 
 def _reuse_only_silent(connector: Any) -> None:
-    """Close a kept connection on which something came unasked: it would be read as the answer to the next request."""
-    stock = connector._get  # noqa: SLF001 - see above
+    """Close a kept connection that received bytes while idle: they would be read as the next request's answer."""
+    stock = connector._get  # noqa: SLF001 - see the head
 
     async def get(*request: Any) -> Any:
         while (connection := await stock(*request)) is not None and connection.protocol.should_close:
             connection.close()
         return connection
 
-    connector._get = get  # noqa: SLF001 - see above
+    connector._get = get  # noqa: SLF001 - see the head
 
 
 def safe_id(name: object) -> str | None:
@@ -191,7 +192,7 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 
 
 def decompressed(content: bytes, coding: str) -> bytes:
-    """The content, decompressed if it can be: a proxy may compress in spite of ``Accept-Encoding: identity``."""
+    """The content, decompressed if possible: a proxy may compress in spite of ``Accept-Encoding: identity``."""
     if coding.strip().lower() not in _COMPRESSED:
         return content
     try:
@@ -202,13 +203,13 @@ def decompressed(content: bytes, coding: str) -> bytes:
 
 # The first class that fits decides: the more special come first.
 _CODES: Final[tuple[tuple[type[BaseException], str], ...]] = (
-    (aiohttp.ConnectionTimeoutError, "ConnectTimeout"),
+    (aiohttp.ConnectionTimeoutError, CONNECT_TIMEOUT),
     (aiohttp.ClientProxyConnectionError, "ProxyFailed"),
     (aiohttp.ClientHttpProxyError, "ProxyFailed"),
     (aiohttp.ClientConnectorDNSError, "DnsFailed"),
     (aiohttp.ClientSSLError, "TlsFailed"),
     (aiohttp.ClientConnectorError, "ConnectionFailed"),
-    (TimeoutError, "ReadTimeout"),
+    (TimeoutError, READ_TIMEOUT),
     (aiohttp.ClientError, "ConnectionClosed"),
     (aiohttp.http.HttpProcessingError, "ConnectionClosed"),
     (OSError, "ConnectionFailed"),

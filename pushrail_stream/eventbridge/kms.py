@@ -20,21 +20,21 @@ from pushrail_stream.ports.secrets import KeyUnavailable
 _TIMEOUT_SECS: Final = 3.0
 _ATTEMPTS: Final = 3
 _PAUSE_SECS: Final = 5.0
-"""After KMS gave no answer it is left alone for as long: thousands of documents must not wait for a time-out each."""
-_REMEMBERED: Final = 20_000
-"""Data keys of 32 bytes that are kept unwrapped: a document that is read again costs KMS nothing."""
+"""Seconds without calls after KMS gave no answer: thousands of documents must not wait for a time-out each."""
+_MAX_KEPT: Final = 20_000
+"""Unwrapped data keys of 32 bytes that are kept: a document that is read again needs no call."""
 _CONNECTIONS: Final = 16
 _KEY_BYTES: Final = 32
 """Bytes of an AES-256 key."""
-_DOES_NOT_OPEN: Final = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
+_WRONG_KEY: Final = frozenset({"InvalidCiphertextException", "IncorrectKeyException"})
 
 
 @final
 class KmsKey:
-    """One KMS key. Implements `ports.MasterKey`; may be used by several threads.
+    """One KMS key. Implements `ports.secrets.MasterKey`. Several threads may use it.
 
-    The context is KMS' encryption context: a data key wrapped for one place unwraps for no other, and a key policy can
-    ask for it.
+    The context is the encryption context of KMS: a data key that was wrapped for one place unwraps for no other, and a
+    key policy can require it.
     """
 
     def __init__(
@@ -50,16 +50,16 @@ class KmsKey:
         self._endpoint_url = endpoint_url
         self._timeout_secs = timeout_secs
         self._clock = clock
-        self._opening = threading.Lock()
+        self._client_lock = threading.Lock()
         self._kms: Any = None
         self._silent_until = 0.0
-        self._remembered = lru_cache(_REMEMBERED)(self._decrypt)
+        self._unwrapped = lru_cache(_MAX_KEPT)(self._decrypt)
 
     def __repr__(self) -> str:
         return f"KmsKey({self._arn})"
 
     def new_data_key(self, context: Mapping[str, str]) -> tuple[bytes, bytes]:
-        """A fresh data key, plain and wrapped; raises `KeyUnavailable`."""
+        """A fresh data key, plain and wrapped. Raises `KeyUnavailable`."""
         try:
             plain, given = self._ask("generate_data_key", KeySpec="AES_256", EncryptionContext=context)
         except ClientError as error:
@@ -71,24 +71,21 @@ class KmsKey:
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes | None:
         """The data key; None when it was not wrapped by this key for this context. Raises `KeyUnavailable`."""
-        return self._remembered(wrapped, tuple(sorted(context.items())))
+        return self._unwrapped(wrapped, tuple(sorted(context.items())))
 
     def _decrypt(self, wrapped: bytes, context: tuple[tuple[str, str], ...]) -> bytes | None:
         try:
             return self._ask("decrypt", CiphertextBlob=wrapped, EncryptionContext=dict(context))[0]
         except ClientError as error:
-            if _code_of(error) in _DOES_NOT_OPEN:
+            if _code_of(error) in _WRONG_KEY:
                 return None
             raise self._refused(error) from error
 
     def _ask(self, operation: str, **request: Any) -> tuple[bytes, dict[str, Any]]:
-        """The data key and the whole reply.
-
-        Raises `KeyUnavailable` when there is no answer that can be used, ClientError when it is a refusal.
-        """
+        """The data key and the whole reply. Raises ClientError for a refusal, else `KeyUnavailable`."""
         if self._clock() < self._silent_until:
             raise KeyUnavailable(f"KMS gave no answer a moment ago ({self._arn})")
-        # Each attempt has two time-outs. A reply that drips in trips neither; nor does a provider of keys that hangs.
+        # Each attempt has two time-outs. A reply that drips in exceeds neither; nor does a provider of keys that hangs.
         deadline_secs = 2 * _ATTEMPTS * self._timeout_secs
         try:
             given = start_daemon_thread(self._call, operation, request).result(deadline_secs)
@@ -113,7 +110,7 @@ class KmsKey:
         return KeyUnavailable(f"KMS cannot be asked ({self._arn}): {safe_message(problem)}")
 
     def _client(self) -> Any:
-        with self._opening:
+        with self._client_lock:
             if self._kms is None:
                 config = Config(
                     connect_timeout=self._timeout_secs,

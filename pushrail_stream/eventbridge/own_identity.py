@@ -142,7 +142,7 @@ async def own_account(settings: StsSettings, timeouts: Timeouts) -> Identity:
         raise UnknownIdentity(keys.message)
     async with AsyncExitStack() as stack:
         sts = await StsEndpoint.open(settings, StockClients(stack, timeouts))
-        identity = sts if isinstance(sts, CallFailed) else await sts.whose(keys)
+        identity = sts if isinstance(sts, CallFailed) else await sts.caller_identity(keys)
         if isinstance(identity, CallFailed):
             raise UnknownIdentity(f"{identity.code}: {identity.message}")
         return identity

@@ -1,4 +1,4 @@
-"""Signing: the keys that sign a call to AWS, and Signature Version 4 of calls to one endpoint."""
+"""The keys that sign a call to AWS, and Signature Version 4 of the calls to one endpoint of EventBridge."""
 
 from __future__ import annotations
 
@@ -8,35 +8,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from pushrail_stream.core.destination import Secret
 
-if TYPE_CHECKING:
-    pass
-if TYPE_CHECKING:
-    from pushrail_stream.eventbridge.endpoint import Endpoint
-
-
 CONTENT_TYPE: Final = "application/x-amz-json-1.1"
-
-
 PUT_EVENTS: Final = "AWSEvents.PutEvents"
-
-
 DESCRIBE_EVENT_BUS: Final = "AWSEvents.DescribeEventBus"
 """``jsonVersion`` and ``targetPrefix`` of the botocore service model ``events``."""
-
-
 _SERVICE: Final = "events"
-
-
 _FITS_A_HEADER: Final = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys that sign a call. They are compared by identity: each sign-in makes new ones."""
+    """The keys that sign a call. Compared by identity: each sign-in makes new ones."""
 
     access_key_id: str
     secret: Secret
@@ -45,7 +31,7 @@ class Keys:
 
 
 def checked_keys(access_key_id: object, secret: object, token: object) -> Keys | str:
-    """Keys that can sign a request, or the problem with them, which repeats none of their characters."""
+    """Keys that can sign a request, or the problem with them. The problem repeats none of their characters."""
     if not isinstance(access_key_id, str) or not _FITS_A_HEADER.fullmatch(access_key_id):
         return f"the access key id {_problem_of(access_key_id)}"
     if not isinstance(secret, str) or not _FITS_A_HEADER.fullmatch(secret):
@@ -75,44 +61,54 @@ class SigV4Time(NamedTuple):
 
 
 class SigV4Clock:
-    """The stamp of now, written once a second."""
+    """The time of now, formatted once a second."""
 
-    __slots__ = ("_now", "_second", "_stamp")
+    __slots__ = ("_formatted", "_now", "_second")
 
     def __init__(self, now: Callable[[], datetime]) -> None:
+        """``now``: in UTC."""
         self._now = now
         self._second = -1
-        self._stamp = SigV4Time("", "")
+        self._formatted = SigV4Time("", "")
 
     def read(self) -> tuple[float, SigV4Time]:
-        """Now, in epoch seconds and as a stamp."""
+        """Now, in epoch seconds and as Signature Version 4 writes it."""
         now = self._now()
         epoch = now.timestamp()
         second = int(epoch)
         if second != self._second:
             time = f"{now:%Y%m%dT%H%M%SZ}"
-            self._stamp = SigV4Time(time, time[:8])
+            self._formatted = SigV4Time(time, time[:8])
             self._second = second
-        return epoch, self._stamp
+        return epoch, self._formatted
+
+
+class Target(NamedTuple):
+    """The endpoint that calls are signed for."""
+
+    region: str
+    host: str
+    path: str
+    user_agent: str
 
 
 class Signer:
     """Signature Version 4 of one operation's calls to one endpoint with one set of keys.
 
-    Token header and signature come from the same object, so after a rotation they change together.
+    The session token and the signature come from the same object, so after a rotation they change together.
     """
 
     __slots__ = ("_after_time", "_before_time", "_day", "_headers", "_key", "_region", "_scope", "_signed", "keys")
 
-    def __init__(self, keys: Keys, endpoint: Endpoint, target: str = PUT_EVENTS) -> None:
+    def __init__(self, keys: Keys, target: Target, operation: str = PUT_EVENTS) -> None:
         self.keys = keys
-        self._region = endpoint.region
+        self._region = target.region
         signed = "content-type;host;x-amz-date;x-amz-target"
         self._headers = {
-            "Host": endpoint.host,
-            "X-Amz-Target": target,
+            "Host": target.host,
+            "X-Amz-Target": operation,
             "Content-Type": CONTENT_TYPE,
-            "User-Agent": endpoint.user_agent,
+            "User-Agent": target.user_agent,
             "Accept-Encoding": "identity",
         }
         token_line = ""
@@ -120,22 +116,22 @@ class Signer:
             signed = "content-type;host;x-amz-date;x-amz-security-token;x-amz-target"
             self._headers["X-Amz-Security-Token"] = keys.token.reveal()
             token_line = f"x-amz-security-token:{keys.token.reveal()}\n"
-        self._before_time = f"POST\n{endpoint.path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{endpoint.host}\nx-amz-date:"
-        self._after_time = f"\n{token_line}x-amz-target:{target}\n\n{signed}\n"
+        self._before_time = f"POST\n{target.path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{target.host}\nx-amz-date:"
+        self._after_time = f"\n{token_line}x-amz-target:{operation}\n\n{signed}\n"
         self._signed = f"SignedHeaders={signed}, Signature="
         self._day = self._scope = ""
         self._key = b""
 
-    def headers(self, body: bytes, stamp: SigV4Time) -> dict[str, str]:
+    def headers(self, body: bytes, now: SigV4Time) -> dict[str, str]:
         """The headers of a call with this body at this time."""
-        if stamp.day != self._day:
-            self._start_day(stamp.day)
-        request = f"{self._before_time}{stamp.time}{self._after_time}{sha256(body).hexdigest()}"
+        if now.day != self._day:
+            self._start_day(now.day)
+        request = f"{self._before_time}{now.time}{self._after_time}{sha256(body).hexdigest()}"
         digest = sha256(request.encode()).hexdigest()
-        to_sign = f"AWS4-HMAC-SHA256\n{stamp.time}\n{self._scope}\n{digest}"
+        to_sign = f"AWS4-HMAC-SHA256\n{now.time}\n{self._scope}\n{digest}"
         signature = hmac.digest(self._key, to_sign.encode(), "sha256").hex()
         credential = f"AWS4-HMAC-SHA256 Credential={self.keys.access_key_id}/{self._scope}"
-        return {**self._headers, "X-Amz-Date": stamp.time, "Authorization": f"{credential}, {self._signed}{signature}"}
+        return {**self._headers, "X-Amz-Date": now.time, "Authorization": f"{credential}, {self._signed}{signature}"}
 
     def _start_day(self, day: str) -> None:
         key = f"AWS4{self.keys.secret.reveal()}".encode()

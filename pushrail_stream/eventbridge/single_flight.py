@@ -1,4 +1,4 @@
-"""One attempt at a time, its result shared by all who asked for it meanwhile, be it a success or a failure."""
+"""One attempt at a time: callers that arrive during an attempt share its result, success or failure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """A single flight without a task of its own: whoever comes first does the work, and if cancelled the next does.
+    """A single flight without a task of its own. The first caller does the work; if it is cancelled, the next does.
 
-    A lock alone would let everyone who waited repeat a failed attempt one after the other.
+    With a lock alone, every waiting caller would repeat a failed attempt, one after the other.
     """
 
     __slots__ = ("_attempts", "_lock", "_result")
@@ -24,11 +24,11 @@ class SingleFlight(Generic[T]):
 
     @property
     def busy(self) -> bool:
-        """Whether an attempt is in flight."""
+        """Whether an attempt is in progress."""
         return self._lock.locked()
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """The result of the attempt in flight, or of a new one."""
+        """The result of the attempt in progress, or of a new one."""
         seen = self._attempts
         async with self._lock:
             if self._attempts == seen:

@@ -1,9 +1,7 @@
 """STS: one call, one answer. Every failure, and every answer that is not from STS, is a value, never an exception.
 
-The caller gives the keys that sign a call: no client of AWS's library looks for credentials here.
-
-Leaned on: ``botocore.auth.SigV4Auth``, the ``query`` parser of ``botocore.parsers``, and what eventbridge/http.py
-names.
+The caller gives the keys that sign a call: no client of AWS's library looks for credentials here. Names of botocore
+that this file relies on: ``botocore.auth.SigV4Auth`` and the ``query`` parser of ``botocore.parsers``.
 """
 
 from __future__ import annotations
@@ -65,7 +63,7 @@ class Identity(NamedTuple):
 
 
 def assume_role_request(role_arn: str, external_id: str | None, name: str, policy: str | None) -> dict[str, str]:
-    """The parameters of AssumeRole. ``name``: the session's name. ``policy``: narrows the role's own policies."""
+    """The parameters of AssumeRole. ``name`` is the session's; ``policy`` narrows the role's own policies."""
     request = {"RoleArn": role_arn, "RoleSessionName": name, "DurationSeconds": str(SESSION_SECS)}
     if external_id is not None:
         request["ExternalId"] = external_id
@@ -76,7 +74,7 @@ def assume_role_request(role_arn: str, external_id: str | None, name: str, polic
 
 @final
 class StsEndpoint:
-    """STS of one region. Made by `StsEndpoint.open`; lives as long as the stack it was opened on."""
+    """STS of one region. Made by `StsEndpoint.open`; lives as long as the stock clients."""
 
     def __init__(self, client: AioBaseClient, http: Http, user_agent: str) -> None:
         self._region: str = client.meta.region_name
@@ -87,7 +85,7 @@ class StsEndpoint:
 
     @classmethod
     async def open(cls, settings: StsSettings, clients: StockClients) -> StsEndpoint | CallFailed:
-        """The endpoint a stock client would call, or why there is none. No call is made."""
+        """The endpoint that a stock client would call, or the reason why there is none. No call is made."""
         try:
             client = await clients.open("sts", settings.region, settings.endpoint_url)
             http = await Http.of(client, client.meta.endpoint_url, clients.timeouts)
@@ -97,12 +95,12 @@ class StsEndpoint:
         return cls(client, http, clients.user_agent)
 
     async def assume_role(self, keys: Keys, request: dict[str, str]) -> RoleSession | CallFailed:
-        """A session of a role, asked for with ``keys``."""
+        """Open a session of a role. ``keys`` sign the call."""
         given = await self._ask("AssumeRole", keys, request)
         return given if isinstance(given, CallFailed) else _session(given)
 
-    async def whose(self, keys: Keys) -> Identity | CallFailed:
-        """The identity that ``keys`` belong to."""
+    async def caller_identity(self, keys: Keys) -> Identity | CallFailed:
+        """The identity of ``keys``."""
         given = await self._ask("GetCallerIdentity", keys, {})
         return given if isinstance(given, CallFailed) else _identity(given)
 
@@ -176,7 +174,7 @@ def _identity(given: _Result) -> Identity | CallFailed:
 
 
 def _refusal(action: Action, reply: HttpReply, parsed: dict[str, Any]) -> CallFailed:
-    """The failure in a reply other than 200. Without an error code of AWS's, the status is the code."""
+    """The failure in a reply other than 200. Without an error code of AWS, the status is the code."""
     said = parsed.get("Error")
     error: dict[str, Any] = said if isinstance(said, dict) else {}
     code, message = error.get("Code"), error.get("Message")

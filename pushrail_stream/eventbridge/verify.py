@@ -1,7 +1,7 @@
-"""Verify: try a destination step by step, with the calls that a worker makes, and say what each step found.
+"""Trying a destination step by step, with the calls that a worker makes.
 
-The negative steps matter most: a trust policy that does not ask for the external ID lets any customer of ours name this
-customer's role as their own.
+The negative steps matter most: a trust policy that does not require the external ID lets any other customer of ours
+name this customer's role as their own.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, auth_of
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 
 TEST_EVENT: Final = "pushrail.test"
-"""``eventType`` of the event that is sent: a rule by tenant matches it, no rule for a type of real events does."""
+"""``eventType`` of the test event: rules by tenant match it, rules for types of real events do not."""
 _DENIED: Final = "AccessDenied"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one step found. ``unknown``: it could not be told, which is nobody's fault."""
+    """The result of one step. ``unknown``: the step gave no answer, and nobody is at fault."""
 
     name: str
     result: Literal["ok", "warning", "failed", "unknown"]
@@ -46,29 +46,29 @@ class Step:
 
 
 async def verify(destination: Destination, settings: EventBridgeSettings, sts: StsSettings) -> AsyncIterator[Step]:
-    """Each step as it ends; after one that failed only those follow that do not need it."""
+    """Each step as it ends. After a failed step, only steps follow that do not depend on it."""
     async with AsyncExitStack() as stack:
-        trial = _Trial(destination, settings, sts, stack)
+        destination_test = _DestinationTest(destination, settings, sts, stack)
         match auth_of(destination):
             case AccessKey() as auth:
-                signing = _sign_in_by_key(trial, auth)
+                signing = _sign_in_by_key(destination_test, auth)
             case AssumeRole() as auth:
-                signing = _sign_in_by_role(trial, auth)
+                signing = _sign_in_by_role(destination_test, auth)
         async for step in signing:
             yield step
-        if trial.keys is None:
+        if destination_test.keys is None:
             return
-        endpoint = await trial.endpoint()
+        endpoint = await destination_test.endpoint()
         if isinstance(endpoint, CallFailed):
             yield _failed("bus", endpoint)
             return
-        bus = await trial.bus(endpoint, trial.keys)
+        bus = await destination_test.bus(endpoint, destination_test.keys)
         yield bus
         if bus.result != "failed":
-            yield await trial.send(endpoint, trial.keys)
+            yield await destination_test.send(endpoint, destination_test.keys)
 
 
-async def _sign_in_by_key(trial: _Trial, auth: AccessKey) -> AsyncIterator[Step]:
+async def _sign_in_by_key(destination_test: _DestinationTest, auth: AccessKey) -> AsyncIterator[Step]:
     if not auth.access_key_id or auth.secret is None or not auth.secret.reveal():
         yield Step("credentials", "failed", "the secret access key could not be read: nothing is sent")
         return
@@ -76,34 +76,36 @@ async def _sign_in_by_key(trial: _Trial, auth: AccessKey) -> AsyncIterator[Step]
     if isinstance(keys, str):
         yield Step("credentials", "failed", f"{keys}: nothing is sent")
         return
-    found = await trial.identify(keys)
+    found = await destination_test.identify(keys)
     if found.result != "failed":
-        trial.keys = keys
+        destination_test.keys = keys
     yield found
 
 
-async def _sign_in_by_role(trial: _Trial, auth: AssumeRole) -> AsyncIterator[Step]:
+async def _sign_in_by_role(destination_test: _DestinationTest, auth: AssumeRole) -> AsyncIterator[Step]:
     own = await OwnKeys(lambda: datetime.now(UTC), PATIENCE_SECS).keys()
     if isinstance(own, CallFailed):
         yield Step("our credentials", "failed", own.message)
         return
-    found = await trial.identify_us(own)
+    found = await destination_test.identify_us(own)
     yield found
     if found.result == "failed":
         return
-    session = await trial.assume(own, auth, auth.external_id)
+    session = await destination_test.assume(own, auth, auth.external_id)
     if isinstance(session, CallFailed):
         why = f"; {_TRUST}" if session.code == _DENIED else ""
         yield _failed("AssumeRole", session, why)
         return
-    trial.keys = session.keys
+    destination_test.keys = session.keys
     yield Step("AssumeRole", "ok", f"signed in as {auth.role_arn}")
-    yield await trial.must_be_refused("wrong external ID", own, auth, *_wrong_external_ids(auth, trial.vendor))
-    yield await trial.must_be_refused("no external ID", own, auth, None)
+    yield await destination_test.must_be_refused(
+        "wrong external ID", own, auth, *_wrong_external_ids(auth, destination_test.vendor)
+    )
+    yield await destination_test.must_be_refused("no external ID", own, auth, None)
 
 
 def _wrong_external_ids(auth: AssumeRole, vendor: str) -> tuple[str, str]:
-    """What other customers of ours have, and the right one but for its end: a condition by pattern takes those."""
+    """Two external IDs that must be refused: one like those of other customers, and the right one with another end."""
     last = "x" if auth.external_id[-1] != "x" else "y"
     return f"{vendor}-{secrets.token_urlsafe(24)}", auth.external_id[:-1] + last
 
@@ -118,8 +120,8 @@ _TRUST: Final = (
 )
 
 
-class _Trial:
-    """Calls AWS for one destination. ``keys`` are the customer's, once signed in."""
+class _DestinationTest:
+    """Calls AWS for one destination. ``keys`` are the customer's, set by signing in."""
 
     def __init__(
         self,
@@ -133,7 +135,7 @@ class _Trial:
         timeouts = Timeouts(settings.connect_timeout_secs, settings.read_timeout_secs)
         self._clients = StockClients(stack, timeouts)
         self._endpoints = Endpoints(settings, self._clients)
-        self._stamps = SigV4Clock(lambda: datetime.now(UTC))
+        self._clock = SigV4Clock(lambda: datetime.now(UTC))
         self._sts: StsEndpoint | CallFailed | None = None
         self.vendor = destination.vendor
         self.keys: Keys | None = None
@@ -141,7 +143,7 @@ class _Trial:
     async def identify_us(self, keys: Keys) -> Step:
         """Ask for the identity of our own credentials."""
         sts = await self._our_sts()
-        identity = sts if isinstance(sts, CallFailed) else await sts.whose(keys)
+        identity = sts if isinstance(sts, CallFailed) else await sts.caller_identity(keys)
         if isinstance(identity, CallFailed):
             return _failed("our credentials", identity)
         return Step("our credentials", "ok", safe_message(identity.arn))
@@ -149,7 +151,7 @@ class _Trial:
     async def identify(self, keys: Keys) -> Step:
         """Ask for the identity of the customer's key."""
         sts = await self._their_sts()
-        identity = sts if isinstance(sts, CallFailed) else await sts.whose(keys)
+        identity = sts if isinstance(sts, CallFailed) else await sts.caller_identity(keys)
         if isinstance(identity, CallFailed):
             # Without STS we cannot work, but a customer's own key can: the bus will say more. The operator's endpoint
             # of STS may serve our own principals alone, or know nothing of the customer's partition.
@@ -171,7 +173,7 @@ class _Trial:
         return await sts.assume_role(own, assume_role_request(auth.role_arn, external_id, name, policy))
 
     async def must_be_refused(self, name: str, own: Keys, auth: AssumeRole, *external_ids: str | None) -> Step:
-        """Signing in with any of these must not work."""
+        """Check that signing in with any of these external IDs is refused."""
         step = Step(name, "ok", "refused, as it must be")
         for external_id in external_ids:
             session = await self.assume(own, auth, external_id)
@@ -190,8 +192,8 @@ class _Trial:
     async def bus(self, endpoint: Endpoint, keys: Keys) -> Step:
         """Whether the bus exists."""
         arn = self._destination.bus
-        signer = Signer(keys, endpoint, DESCRIBE_EVENT_BUS)
-        failed = await endpoint.describe_bus(arn, signer, self._stamps.read()[1])
+        signer = Signer(keys, endpoint.target, DESCRIBE_EVENT_BUS)
+        failed = await endpoint.describe_bus(arn, signer, self._clock.read()[1])
         if failed is None:
             return Step("bus", "ok", f"{arn} exists")
         match failed.code:
@@ -207,10 +209,10 @@ class _Trial:
                 return _failed("bus", failed)
 
     async def send(self, endpoint: Endpoint, keys: Keys) -> Step:
-        """Send one event that says what it is."""
+        """Send one test event."""
         nonce = secrets.token_hex(8)
         entry = render(_test_event(self._destination, nonce), self._destination)
-        reply = await endpoint.put_events([entry], Signer(keys, endpoint), self._stamps.read()[1])
+        reply = await endpoint.put_events([entry], Signer(keys, endpoint.target), self._clock.read()[1])
         if isinstance(reply, CallFailed):
             return _failed("test event", reply)
         result = reply.entries[0] if reply.entries else EntryResult(None, None, "the reply has no result")
@@ -227,7 +229,7 @@ class _Trial:
         return self._sts
 
     async def _their_sts(self) -> StsEndpoint | CallFailed:
-        """A customer's own key is known only to the STS of its partition."""
+        """Only the STS of its partition knows a customer's own key."""
         is_operators = self._sts_settings.endpoint_url is not None
         return await self._open_sts(self._sts_settings.region if is_operators else self._destination.region)
 

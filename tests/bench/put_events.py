@@ -28,7 +28,6 @@ from aiobotocore.session import get_session
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.entry import render_batch
-from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.settings.eventbridge import AssumeRole
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch_of, destination, value
@@ -83,8 +82,8 @@ async def _measure(endpoint_url: str, calls: int, entries: int) -> tuple[float, 
 
 def _ours(bus: EventBridge, batch: Batch) -> Call:
     async def call() -> None:
-        reply = await bus.call(batch)
-        assert isinstance(reply, Answered), reply
+        reply = await bus.put(batch, refreshed=False)
+        assert reply.result == "answered", reply
 
     return call
 

@@ -148,7 +148,7 @@ def test_any_answer_of_sts_is_a_session_or_a_failure() -> None:
                 server.reply = raw
                 asked = asyncio.run_coroutine_threadsafe(sts.assume_role(OURS, REQUEST), loop)
                 holds(asked.result(30), RoleSession)
-                asked_who = asyncio.run_coroutine_threadsafe(sts.whose(OURS), loop)
+                asked_who = asyncio.run_coroutine_threadsafe(sts.caller_identity(OURS), loop)
                 holds(asked_who.result(30), Identity)
 
             await asyncio.to_thread(check)

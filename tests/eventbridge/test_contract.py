@@ -162,7 +162,7 @@ async def test_each_partition_has_its_own_endpoint(region: str, host: str) -> No
     async with EventBridge.open(EventBridgeSettings(), StsSettings()) as us:
         endpoint = await us._endpoints.of(region)
         assert isinstance(endpoint, Endpoint)
-        assert (endpoint.host, endpoint.region) == (host, region)
+        assert (endpoint.target.host, endpoint.target.region) == (host, region)
 
 
 async def test_an_operators_endpoint_may_differ_by_region() -> None:
@@ -172,7 +172,7 @@ async def test_an_operators_endpoint_may_differ_by_region() -> None:
         for region in ("eu-north-1", "us-east-1"):
             endpoint = await us._endpoints.of(region)
             assert isinstance(endpoint, Endpoint)
-            assert (endpoint.host, endpoint.region) == (f"events.{region}.example.com", region)
+            assert (endpoint.target.host, endpoint.target.region) == (f"events.{region}.example.com", region)
 
 
 def test_secrets_do_not_show() -> None:
@@ -188,7 +188,7 @@ async def _put_by_us(url: str, batch: Batch, token: str | None) -> None:
         endpoint = await Endpoint.of(client, clients)
         keys = Keys(ACCESS_KEY, Secret(SECRET), None if token is None else Secret(token))
         stamp = signing.SigV4Clock(lambda: datetime.now(UTC)).read()[1]
-        reply = await endpoint.put_events(render_batch(batch), signing.Signer(keys, endpoint), stamp)
+        reply = await endpoint.put_events(render_batch(batch), signing.Signer(keys, endpoint.target), stamp)
     results = (EntryResult("e-1", None, None), EntryResult("e-2", None, None))
     assert reply == Answered(results, 200, "r-1")
 
