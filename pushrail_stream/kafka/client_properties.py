@@ -24,10 +24,9 @@ _METADATA_MS: Final = 15_000
 passes here, the other half is for the group's rebalance."""
 _COPY_MS: Final = 30_000
 """Longest time for writing a dead letter or a retry copy, in milliseconds; then the engine writes it anew."""
-_UNPACKED_BYTES: Final = 384 * 2**20
-"""Largest size to which librdkafka decompresses a zstd batch; it does not limit the other codecs. A partition with a
-larger batch stands still. A worker with 768 MiB, its limit in deploy/kubernetes, has room for this size. A larger batch
-would end one worker after the other for want of memory, and stop all their partitions."""
+_RECEIVED_BYTES: Final = 2**31 - 1
+"""Largest size of an answer of a broker, and of a zstd batch after decompression: the highest value that librdkafka
+takes. A partition with a larger batch stands still. librdkafka does not limit the other codecs."""
 _LOG_MS: Final = 600_000
 """Longest time for writing an attempt record, in milliseconds. A shorter outage of Kafka only fills the buffer."""
 _TRANSACTION_MS: Final = 15_000
@@ -97,7 +96,7 @@ class ConsumerProfile(NamedTuple):
             "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a consumer that works on what it gets
             "fetch.wait.max.ms": 100,
             "auto.offset.reset": "earliest",
-            "receive.message.max.bytes": _UNPACKED_BYTES,
+            "receive.message.max.bytes": _RECEIVED_BYTES,
             "queued.max.messages.kbytes": self.queue_kib,
             **fetch_sizes(self.kafka, self.fetch_bytes),
         }
@@ -139,7 +138,7 @@ def reader(kafka: KafkaSettings, group_id: str, defaults: _Properties) -> dict[s
     The reader is given its positions, so it never resets an offset. It reports no errors of its own.
     """
     owned = {"group.id": group_id, "auto.offset.reset": "earliest", "error_cb": _ignore, **_READING}
-    ours = {"receive.message.max.bytes": _UNPACKED_BYTES, **defaults}
+    ours = {"receive.message.max.bytes": _RECEIVED_BYTES, **defaults}
     return _client(kafka, PRODUCER_ONLY | {"auto.offset.reset"}, ours, owned)
 
 

@@ -147,6 +147,12 @@ def test_the_settings_load_and_point_at_what_is_mounted(monkeypatch: pytest.Monk
     assert scaled["minReplicaCount"] < scaled["maxReplicaCount"]
 
 
+def test_a_batch_that_is_decompressed_takes_half_of_a_worker_s_memory() -> None:
+    settings = load_settings(KUBERNETES / "base" / "pushrail.yaml")
+    limit = pods()["pushrail-worker"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
+    assert limit == f"{2 * int(settings.kafka.client.reveal()['receive.message.max.bytes']) // 2**20}Mi"
+
+
 def test_who_asks_for_the_lag_reaches_the_listener_that_the_workers_use() -> None:
     variables = pods()["pushrail-worker"]["spec"]["containers"][0]["env"]
     brokers = {variable["name"]: variable["value"] for variable in variables}["PUSHRAIL_KAFKA__BOOTSTRAP_SERVERS"]

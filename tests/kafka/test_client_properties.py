@@ -238,6 +238,12 @@ def test_numbers_are_read_as_librdkafka_reads_them(value: object, number: int | 
     assert parse_number(value) == number
 
 
+def test_an_answer_may_be_as_large_as_librdkafka_takes_it() -> None:
+    for consumer in (events_consumer(kafka_for(settings({}))), retries_consumer(kafka_for(settings({})))):
+        largest = consumer.properties()["receive.message.max.bytes"]
+        assert str(largest) in refusal("receive.message.max.bytes", largest + 1)
+
+
 def test_sizes_are_obeyed_in_any_notation() -> None:
     kafka = kafka_for(settings({"message.max.bytes": "0x1000000"}))
     assert events_consumer(kafka).properties()["fetch.max.bytes"] == 0x1000000
