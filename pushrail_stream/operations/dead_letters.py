@@ -18,7 +18,7 @@ from pushrail_stream.settings import Settings
 FOREIGN: Final = "foreign"
 """What is said of a record in the DLQ that is no dead letter of ours."""
 REASONS: Final = ("rejected", "blocked", "suspended", "expired", "oversize", "undecodable", FOREIGN)
-"""Why a delivery is given up (contract 3.4), and what was not ours."""
+"""Why a delivery is given up (CONTRACTS.md, "Delivery headers"), and what was not ours."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ CONTRACT: Final = frozenset(
         "replayId",
     ]
 )
-"""The fields of an attempt record (contract 3.6)."""
+"""The fields of an attempt record (CONTRACTS.md, "The attempt record")."""
 
 
 @final
