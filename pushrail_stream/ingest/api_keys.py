@@ -1,8 +1,8 @@
-"""API keys of producers: who may post events, and for which vendor. Only hashes are kept.
+"""API keys of producers, each for one vendor. Only hashes are kept.
 
-A key is ``prk_ID_SECRET``. Its secret is 256 random bits, so one SHA-256 keeps it: slow hashes (argon2, scrypt) guard
-what people choose and others guess, cost tens of milliseconds each, and would be paid on every request. What nobody
-can guess needs no salt either. The file is JSON, its owner's alone, and read again when it changes.
+A key is ``prk_ID_SECRET``. Its secret is 256 random bits, so one SHA-256 without salt protects it. Slow hashes (argon2,
+scrypt) protect passwords that can be guessed, and would cost tens of milliseconds on every request. The file is JSON,
+readable by its owner only, and read again when it changes.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _KEY: Final = re.compile(r"prk_([a-z2-7]{10})_([A-Za-z0-9_-]{43})", re.ASCII)
 _ALPHABET: Final = "abcdefghijklmnopqrstuvwxyz234567"
 _POLL_SECS: Final = 1.0
 """How often the file is looked at for changes."""
-_NOBODY: Final = "0" * 64
+_NO_HASH: Final = "0" * 64
 
 
 class ApiKey(BaseModel):
-    """A key as it is kept: everything but itself."""
+    """A key as it is kept: everything but the secret."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True)
 
@@ -58,7 +58,7 @@ class NewKey(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The file has changed: so many keys are good for something now; or why the ones before stay in use."""
+    """The file has changed: the number of active keys, or the reason why the earlier keys stay in use."""
 
     active: int
     problem: str = ""
@@ -86,7 +86,7 @@ def with_new_key(content: bytes | None, vendor: str, now: datetime) -> NewKey:
 
 
 def with_key_revoked(content: bytes, key_id: str, now: datetime) -> bytes:
-    """The file with one key good for nothing any more; raises ``ValueError`` when there is no such key."""
+    """The file with one key revoked; raises ``ValueError`` when there is no such key."""
     keys = parse_keys(content)
     if key_id not in {key.id for key in keys}:
         raise ValueError(f"there is no key {key_id}")
@@ -103,7 +103,7 @@ class ApiKeys:
     """The keys of a file, as they are now."""
 
     def __init__(self, path: Path) -> None:
-        """Raises `OperatorError` when the file cannot be read: without keys nobody could post anything."""
+        """Raises `OperatorError` when the file cannot be read: without keys no event could be posted."""
         self._path = path
         self._file = Answering(self._read)
         self._seen: object = None
@@ -115,19 +115,19 @@ class ApiKeys:
 
     @property
     def active(self) -> int:
-        """Keys that are good for something."""
+        """Number of keys that are not revoked."""
         return len(self._keys)
 
     def vendor_of(self, presented: str) -> ApiKey | None:
-        """The key that was presented, None when it is none of ours, or was revoked. Takes the same time for each."""
+        """The presented key; None when it is unknown or revoked. Takes the same time for each."""
         match = _KEY.fullmatch(presented)
         key = self._keys.get(match[1]) if match else None
-        # Compared also where there is nothing to compare with: the time it takes tells nobody which ids there are.
-        is_right = hmac.compare_digest(_hash(presented), _NOBODY if key is None else key.sha256)
+        # Compares in either case, so that the time does not tell which ids exist.
+        is_right = hmac.compare_digest(_hash(presented), _NO_HASH if key is None else key.sha256)
         return key if is_right else None
 
     async def keep(self, changed: Callable[[Change], Any]) -> None:
-        """Follow the file until cancelled. What is wrong with it is told; the keys before stay in use."""
+        """Follow the file until cancelled. A bad file is reported, and the earlier keys stay in use."""
         while True:
             await asyncio.sleep(_POLL_SECS)
             change = await in_daemon_thread(self._look)
@@ -153,10 +153,10 @@ class ApiKeys:
         return Change(len(self._keys))
 
     def _read(self) -> tuple[object, bytes] | None:
-        """The file's signature and its content; None while the signature is the one that was seen last."""
+        """The file's signature and its content; None while the signature is unchanged."""
         status = self._path.stat()
         seen = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)
-        # The status comes before the content: a change in between is found at the next look.
+        # The status is read before the content: a change in between is found the next time.
         return None if seen == self._seen else (seen, read_regular_file(self._path))
 
 

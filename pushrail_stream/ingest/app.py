@@ -1,9 +1,8 @@
 """Ingest: ``POST /v1/events``, in front of Kafka for producers that have no Kafka client.
 
-An event goes to Kafka to the byte as it was posted; only a missing ``idempotencyKey`` is filled in, from the
-``Idempotency-Key`` header. It is checked by the decoder the workers use, so what is taken in can be delivered. 202 says
-that all in-sync replicas have it; every other answer says that it is not known to be there, and posting again with the
-same idempotency key is always right.
+An event goes to Kafka byte for byte as it was posted; only a missing ``idempotencyKey`` is filled in, from the
+``Idempotency-Key`` header. The workers' decoder checks it, so every accepted event can be delivered. 202 means that all
+in-sync replicas have it. After any other answer the producer has to post again, with the same idempotency key.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ from pushrail_stream.ports.kafka import EventProducer, ProducerRecord, RecordMet
 from pushrail_stream.ports.pipeline import Observer
 
 _MAX_SOURCE_BYTES: Final = 256
-"""Of a destination's ``sourceNamespace``, which is not known here (registry/rules)."""
+"""Longest ``sourceNamespace`` of a destination, in bytes (registry/rules). The destinations are not known here."""
 _ENTRY_BYTES: Final = 14 + _MAX_SOURCE_BYTES
-"""What an entry counts at most besides the event: its Time and the destination's Source (core/entry)."""
+"""Largest part of an entry besides the event, in bytes: its Time and the destination's Source."""
 _MAX_PROBLEMS: Final = 100
-"""Listed in one answer: who posts 500 times the same mistake needs no more."""
+"""Problems listed in one answer: a producer that makes one mistake 500 times needs no more."""
 
 
 class _Item(NamedTuple):
@@ -63,11 +62,11 @@ class IngestApp:
 
     @property
     def buffered_bytes(self) -> int:
-        """Of requests that are not answered yet."""
+        """Bytes taken by requests that are not answered yet."""
         return self._room.taken_bytes
 
     def refused(self, status: int, problem: str) -> None:
-        """Take note of a request that never got as far as the application."""
+        """Report a request that was refused before it reached the application."""
         seen = _Seen()
         seen.problem = problem
         self._observe(seen.answered(status, 0.0))
@@ -98,7 +97,7 @@ class IngestApp:
         return app
 
     async def _framework_problem(self, _request: Request, error: Exception) -> Response:
-        """What the framework itself refuses, such as a path that does not exist, in the same form."""
+        """Answer the framework's own refusals, such as an unknown path, in the same form."""
         if not isinstance(error, HTTPException):
             raise error
         self.refused(error.status_code, str(error.detail))
@@ -128,7 +127,9 @@ class IngestApp:
         with self._room.place(key.id) as take:
             body = await self._body(request, take)
             seen.size = len(body)
-            self._rates.spend(key.id, 1, time.monotonic())  # before it is known how many they are: also for nonsense
+            self._rates.spend(
+                key.id, 1, time.monotonic()
+            )  # before they are counted, so that unreadable bodies count too
             values, is_array = posted.split(body)
             if len(values) > 1:
                 self._rates.spend(key.id, len(values) - 1, time.monotonic())
@@ -172,7 +173,7 @@ class IngestApp:
     def _check(
         self, values: Sequence[bytes], vendor: str, idempotency_key: str | None, *, is_array: bool, seen: _Seen
     ) -> list[_Item]:
-        """The events, all of them good; raises `HttpProblem` with every rule that is broken."""
+        """Decode all events. Raises `HttpProblem` with every broken rule when one of them is bad."""
         items, found = list[_Item](), list[dict[str, Any]]()
         for index, value in enumerate(values):
             if idempotency_key is not None:
@@ -198,7 +199,7 @@ class IngestApp:
 
 
 class _Seen:
-    """What is known of a request so far, for whoever is told of its answer."""
+    """Notes about a request, for the signal about its answer."""
 
     def __init__(self) -> None:
         self.size = self.accepted = self.rejected = self.failed = 0
@@ -262,5 +263,5 @@ def _why_not(item: _Item, result: str | RecordTooLarge) -> str:
 
 
 async def _bug(_request: Request, _error: Exception) -> Response:
-    """A bug of ours: the log has it, the producer learns that it was not their fault."""
+    """Answer a bug of ours. The log has the traceback."""
     return HttpProblem(500, "an error of the service; post again with the same idempotency keys").response()

@@ -1,4 +1,4 @@
-"""Why a request is not taken, as an answer: RFC 9457 problem details."""
+"""Refusals of requests as answers: RFC 9457 problem details."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _TYPES: Final = {
 
 
 class HttpProblem(Exception):  # noqa: N818 - it is an answer
-    """A request is not taken."""
+    """A request is refused."""
 
     def __init__(self, status: int, detail: str, *, headers: Mapping[str, str] | None = None, **members: Any) -> None:
-        """``members`` go into the body, beside what every problem has."""
+        """``members`` go into the body, beside the members that every problem has."""
         super().__init__(detail)
         self.status = status
         self.detail = detail
@@ -55,12 +55,12 @@ class HttpProblem(Exception):  # noqa: N818 - it is an answer
 
 
 def broken_rule(problem: Undecodable) -> HttpProblem:
-    """Of a request as a whole."""
+    """The refusal of a request as a whole."""
     return HttpProblem(422, str(problem), errors=[field_error(problem, None)])
 
 
 def field_error(problem: Undecodable, index: int | None) -> dict[str, Any]:
-    """One rule that is broken, by the event at ``index`` of an array or by the only one."""
+    """One broken rule of the event at ``index`` of an array, or of the only event."""
     path = [] if index is None else [str(index)]
     if problem.field != "value":
         path.append(problem.field)

@@ -1,4 +1,4 @@
-"""What ingest takes: how much at once, of everybody and of one key, and how much in a time."""
+"""Limits of ingest: memory for open requests, in total and per API key, and events per second and key."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from pushrail_stream.ingest.openapi import MAX_EVENTS
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 
 MAX_HEAD_BYTES: Final = 16 * 2**10
-"""Of a request: its line and its headers."""
+"""Largest head of a request, in bytes: its line and its headers."""
 _REQUEST_COST: Final = MAX_HEAD_BYTES
-"""What a request takes besides its body: also small ones have a bound together."""
+"""Bytes that an open request counts besides its body, so that many small requests are limited too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IngestLimits:
-    """What is taken, and how long it may take."""
+    """The limits that the settings choose."""
 
     max_body_bytes: int
     max_buffered_bytes: int
     max_events_per_second: int
-    """Of one key."""
+    """Limit of one key."""
     max_entry_bytes: int = MAX_REQUEST_BYTES
-    """What fits in one PutEvents call of the workers."""
+    """Bytes that fit in one PutEvents call of the workers."""
     timeout_secs: float
-    """For a head to come, and for a body."""
+    """Longest time for a head to arrive, and for a body."""
 
 
 @final
 class RequestBuffer:
-    """Holds the requests that are not answered yet, each counted by what has come of it and not by what it announces.
+    """Counts the memory of open requests by the bytes that have arrived, not by the length they announce.
 
-    One key has half of the room at most: who sends much, or nothing of what was announced, shuts out nobody else.
+    One key gets at most half of it, so that a producer that sends much does not shut out the others.
     """
 
     def __init__(self, limits: IngestLimits) -> None:
@@ -49,7 +49,7 @@ class RequestBuffer:
 
     @contextmanager
     def place(self, key_id: str) -> Iterator[Callable[[int], None]]:
-        """A place for one request until it is answered; to be called with bytes before they are kept.
+        """A place for one request until it is answered. Call it with a number of bytes before you keep them.
 
         Raises `HttpProblem` when there is no room for them.
         """
@@ -77,14 +77,14 @@ class RequestBuffer:
 
 @final
 class RateLimiter:
-    """How much each key may still post."""
+    """Limits the events that each key posts per second."""
 
     def __init__(self, per_second: int) -> None:
         self._per_second = per_second
         self._buckets: dict[str, TokenBucket] = {}
 
     def spend(self, key_id: str, events: int, now: float) -> None:
-        """Raises `HttpProblem` when the key may not post so many now. ``now``: seconds of a monotonic clock."""
+        """Raises `HttpProblem` when the key may not post this number of events now. ``now``: monotonic seconds."""
         bucket = self._buckets.get(key_id)
         if bucket is None:
             bucket = self._buckets[key_id] = TokenBucket(self._per_second, max(self._per_second, MAX_EVENTS))

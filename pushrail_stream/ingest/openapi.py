@@ -1,4 +1,4 @@
-"""What ingest is, for programs (OpenAPI 3.1) and for people: one source, no address of anybody else's."""
+"""The description of ingest's API, for programs (OpenAPI 3.1) and for people. It loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Final
 from pushrail_stream.core.event import MAX_EVENT_TYPE, MAX_ID, VENDOR_HEADER
 
 MAX_EVENTS: Final = 500
-"""Events of one request."""
+"""Most events of one request."""
 MAX_IDEMPOTENCY_KEY: Final = MAX_ID - len(f"-{MAX_EVENTS - 1}")
-"""Characters of the header: what an array's events get by it still is an idempotencyKey."""
+"""Most characters of the header, so that its value with an event's index appended is a valid idempotencyKey."""
 _EXAMPLE: Final[dict[str, Any]] = {
     "eventType": "order.completed",
     "occurredAt": "2026-05-26T14:21:08.493Z",
@@ -26,8 +26,8 @@ _EVENT: Final[dict[str, Any]] = {
     "type": "object",
     "title": "Canonical event",
     "description": (
-        "A fact about a customer. Other fields are kept and travel along. It is written to Kafka to the byte as it "
-        "was posted."
+        "A fact about a customer. Other fields are kept and travel along. The event is written to Kafka byte for "
+        "byte as it was posted."
     ),
     "required": ["eventType", "occurredAt", "source", "customerExternalId", "idempotencyKey", "payload"],
     "properties": {
@@ -35,22 +35,22 @@ _EVENT: Final[dict[str, Any]] = {
             "type": "string", "minLength": 1, "maxLength": MAX_EVENT_TYPE,
             "description": "What happened. The customer's rules see it as `detail-type`.",
         },
-        "occurredAt": {"type": "string", "format": "date-time", "description": "When: RFC 3339, with offset."},
-        "source": {"type": "string", "description": "The service that says so."},
+        "occurredAt": {"type": "string", "format": "date-time", "description": "RFC 3339, with offset."},
+        "source": {"type": "string", "description": "The service that reports the event."},
         "customerExternalId": {
             "type": "string", "minLength": 1, "maxLength": MAX_ID,
-            "description": "Whose event it is; also the key in Kafka.",
+            "description": "The customer whose event it is; also the key in Kafka.",
         },
         "idempotencyKey": {
             "type": "string", "minLength": 1, "maxLength": MAX_ID,
             "description": (
-                "Names the event for ever: the customer recognises by it what comes twice. May be left out when the "
+                "Identifies the event: the customer recognises a repeated event by it. May be left out when the "
                 "header Idempotency-Key is given."
             ),
         },
-        "correlationId": {"type": "string", "description": "To find it in your own logs."},
+        "correlationId": {"type": "string", "description": "An id to find the event in your own logs."},
         "payload": {"type": "object", "description": "The fact itself."},
-        "metadata": {"type": "object", "description": "Anything else about it."},
+        "metadata": {"type": "object", "description": "Further facts about the event."},
     },
     "examples": [_EXAMPLE],
 }  # fmt: skip
@@ -95,7 +95,7 @@ _PROBLEM: Final[dict[str, Any]] = {
                 "type": "object",
                 "required": ["field", "detail"],
                 "properties": {
-                    "index": {"type": "integer", "description": "Which event of an array, from 0."},
+                    "index": {"type": "integer", "description": "Index of the event in the array, from 0."},
                     "field": {"type": "string"},
                     "pointer": {"type": "string", "description": "JSON Pointer into the body, as a fragment."},
                     "detail": {"type": "string"},
@@ -119,23 +119,23 @@ _RETRY_AFTER: Final[dict[str, Any]] = {
 _REFUSALS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "400": ("The request cannot be understood.", {}),
     "401": (
-        "No API key, or none that is known and not revoked.",
+        "The API key is missing, unknown or revoked.",
         {"WWW-Authenticate": {"schema": {"type": "string"}, "description": "How to sign in: Bearer."}},
     ),
-    "403": ("The header pushrail-vendor names another vendor than the key's.", {}),
+    "403": ("The header pushrail-vendor does not name the key's vendor.", {}),
     "408": ("The request did not come in time.", {}),
     "411": ("The body has neither a Content-Length nor chunks.", {}),
     "413": (
-        "The body is larger than this installation takes, or an event, which errors names, is larger than Kafka takes.",
+        "The body exceeds this installation's limit, or an event (see errors) exceeds that of Kafka.",
         {},
     ),
-    "415": ("The body is not application/json in UTF-8, or is compressed.", {}),
+    "415": ("The body is not application/json in UTF-8, or it is compressed.", {}),
     "422": ("An event breaks a rule. None of the request was taken.", {}),
-    "429": ("This key has posted as many events as it may for now.", _RETRY_AFTER),
+    "429": ("The key has used up its rate of events.", _RETRY_AFTER),
     "431": ("The request's line and headers are larger than 16 KiB.", {}),
     "500": ("An error of the service: post again.", {}),
     "503": (
-        "Kafka did not acknowledge everything (see results), or too much waits. Post again, with the same keys.",
+        "Kafka did not acknowledge every event (see results), or too much waits. Post again with the same keys.",
         _RETRY_AFTER,
     ),
 }
@@ -147,20 +147,20 @@ _TRACEPARENT: Final[dict[str, Any]] = {
 _HEADERS: Final = (
     (
         "Idempotency-Key",
-        # Not with a space at an end, which HTTP takes off, nor nothing in quotes.
+        # No space at either end, because HTTP removes it, and no empty quotes.
         {
             "type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY,
             "pattern": '^(?!""$)[!-~]([ -~]*[!-~])?$',
         },
-        "The idempotencyKey of an event that has none. Of an array: with `-` and the event's index behind it.",
+        "The idempotencyKey of an event that has none. In an array, `-` and the event's index are appended.",
     ),
     (
         VENDOR_HEADER, {"type": "string"},
-        "May be left out. Whose events these are, where that is to be checked: the API key must be this vendor's.",
+        "Optional check: the request is refused unless the API key belongs to this vendor.",
     ),
     (
         "traceparent", {"type": "string"},
-        "W3C trace context. One that is not valid is replaced by a new one.",
+        "W3C trace context. An invalid one is replaced by a new one.",
     ),
 )  # fmt: skip
 
@@ -221,9 +221,8 @@ DESCRIPTION: Final[dict[str, Any]] = {
                 "operationId": "postEvents",
                 "summary": "Post one event, or up to 500",
                 "description": (
-                    "All or nothing is checked: one bad event and none is taken. 202 is said when all in-sync replicas "
-                    "of Kafka have every event. After 503, or no answer at all, post again with the same idempotency "
-                    "keys."
+                    "One bad event means that none is taken. The answer is 202 when all in-sync replicas of Kafka have "
+                    "every event. After 503, or without an answer, post again with the same idempotency keys."
                 ),
                 "security": [{"apiKey": []}],
                 "parameters": [_header(*header) for header in _HEADERS],
@@ -234,12 +233,10 @@ DESCRIPTION: Final[dict[str, Any]] = {
     },
     "components": {
         "schemas": {"Event": _EVENT, "Result": _RESULT, "Accepted": _ACCEPTED, "Problem": _PROBLEM},
-        "securitySchemes": {
-            "apiKey": {"type": "http", "scheme": "bearer", "description": "An API key, which is one vendor's."}
-        },
+        "securitySchemes": {"apiKey": {"type": "http", "scheme": "bearer", "description": "An API key of one vendor."}},
     },
 }
-"""The OpenAPI 3.1 document. Its bounds are the decoder's own; that the service keeps to it is tested from outside."""
+"""The OpenAPI 3.1 document. Its limits are the decoder's own, and tests compare the service with it."""
 
 _STYLE: Final = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1a1a1a }
@@ -250,7 +247,7 @@ border-bottom: 1px solid #ddd }
 
 
 def docs_page() -> str:
-    """The description as a page for people: no scripts, nothing loaded from anywhere."""
+    """The description as a page for people, without scripts or external resources."""
     document = DESCRIPTION
     operation = document["paths"]["/v1/events"]["post"]
     schemas = document["components"]["schemas"]

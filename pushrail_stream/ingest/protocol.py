@@ -1,12 +1,12 @@
-"""uvicorn's HTTP protocol, bounded where nobody has shown an API key yet.
+"""uvicorn's HTTP protocol, with limits for clients that have not shown an API key yet.
 
-By itself it takes heads of any length and waits for ever: for a connection's first request, for the rest of a head, for
-the rest of a body whose request has been answered, and for whoever does not read an answer. It also closes connections
-over what has not been read of a body: TCP then resets them, and a client that was still sending never sees the answer.
+uvicorn takes heads of any length. It waits without a limit for a connection's first request, for the rest of a head,
+for the rest of a body whose request was answered, and for a client that does not read its answer. It also closes
+connections whose body it has not read: TCP resets them, and a client that is still sending never sees the answer.
 
-An offer to go on in another protocol (``Upgrade: h2c`` of Java's HttpClient, of Spring and of ``curl --http2``) is
-declined, as any server may: the request is answered as HTTP/1.1. The parser stops at such a head and drops the body;
-here it reads that head again, without the offer.
+An offer of another protocol (``Upgrade: h2c`` of Java's HttpClient, of Spring and of ``curl --http2``) is declined, and
+the request is answered as HTTP/1.1 (RFC 9110, "Upgrade"). The parser stops at such a head and drops the body; here it
+reads that head again, without the offer.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from pushrail_stream.ingest.errors import PROBLEM_TYPE, HttpProblem
 from pushrail_stream.ingest.head import check_framing, without_upgrade
 
 _HEADER_BYTES: Final = 4
-"""Of a header besides name and value."""
+"""Bytes of a header besides name and value."""
 
 
 class Bounds(NamedTuple):
-    """What one connection may take, and how many there may be."""
+    """Limits of one connection, and of their number."""
 
     head_bytes: int
     secs: float
-    """For a head to come, for the rest of a body that is not wanted, and for an answer to be read."""
+    """Longest time for a head to arrive, for the rest of an unwanted body, and for an answer to be read."""
     connections: int
 
 
@@ -39,27 +39,27 @@ class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
     def __init__(self, *, bounds: Bounds, refused: Callable[[int, str], None], **uvicorn: Any) -> None:
-        """``refused`` is told status and reason of what is refused here, before there is a request."""
+        """``refused`` gets status and reason of each refusal that happens before there is a request."""
         super().__init__(**uvicorn)
         self._bounds = bounds
         self._refused = refused
         self._deadline: asyncio.TimerHandle | None = None
-        """For the head that is coming, or the rest of a body; there is none while the application works."""
+        """Timer for the arriving head, or the rest of a body; None while the application works."""
         self._writing: asyncio.TimerHandle | None = None
-        """For an answer to be read."""
+        """Timer for the client to read an answer."""
         self._is_between = True
-        """Whether the last request is complete, and the head of the next one not."""
+        """Whether the last request is complete, and the head of the next one is not."""
         self._is_last = False
         """Whether the connection ends with the rest of this body."""
         self._is_over = False
         """Whether the connection ends after the answers in flight, because unreadable data followed their requests."""
         self._is_offer = False
-        """Whether the head that has come offers another protocol."""
+        """Whether the last head offers another protocol."""
         self._loose_bytes = 0
-        """Come since the last part of a body: of heads, of trailers, of what frames chunks."""
+        """Bytes since the last part of a body: heads, trailers and chunk framing."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Wait for the first request no longer than for any other."""
+        """Start the timer for the first request, as for any other."""
         super().connection_made(transport)
         if len(self.connections) > self._bounds.connections:
             self._refuse(503, "too many connections are open")
@@ -67,7 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wait_for_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all clocks."""
+        """Stop all timers."""
         self._unset_keepalive_if_required()
         self._disarm()
         self.resume_writing()
@@ -101,7 +101,7 @@ class BoundedProtocol(HttpToolsProtocol):
                 return
 
     def _decline(self) -> None:
-        """Go on in HTTP/1.1: read the head again without its offer, by a parser that has not met it."""
+        """Continue in HTTP/1.1: read the head again without its offer, with a new parser."""
         if not self._is_offer:
             return  # it was refused
         self._is_offer = False
@@ -118,7 +118,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._arm(self._head_is_late)
 
     def on_headers_complete(self) -> None:
-        """A head has come: from here on the application sets the pace."""
+        """A head is complete: from here on the application sets the pace."""
         if self._is_deaf():
             return
         if self._loose_bytes > self._bounds.head_bytes < self._head_bytes():
@@ -135,7 +135,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if version == "1.0":
             self.expect_100_continue = False  # a client that speaks 1.0 knows no interim answers
-        super().on_headers_complete()  # raises when its target cannot be read: then it is no request
+        super().on_headers_complete()  # raises when its target cannot be read
         self._disarm()
         self._is_between, self._loose_bytes = False, 0
         self.cycle.transport = cast("asyncio.Transport", _Ending(self.transport, self.cycle, self._end))
@@ -161,30 +161,30 @@ class BoundedProtocol(HttpToolsProtocol):
     # Called when an answer has been written.
 
     def on_response_complete(self) -> None:
-        """Do not wait for ever for the rest of a body that is not wanted."""
+        """Limit the wait for the rest of a body that is not wanted."""
         super().on_response_complete()
         if self.cycle.response_complete and self.cycle.more_body:
             self._arm(self.transport.abort)
         elif self._deadline is not None:
-            # A head that has begun behind this request: it could not come while this was being answered.
+            # The next head had begun: it could not arrive while this request was being answered.
             self._disarm()
             self._arm(self._head_is_late)
 
     def pause_writing(self) -> None:
-        """The client does not read what is written."""
+        """The client does not read the answer: start its timer."""
         super().pause_writing()
         if self._writing is None:
             self._writing = self.loop.call_later(self._bounds.secs, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """It does."""
+        """The client reads again."""
         super().resume_writing()
         if self._writing is not None:
             self._writing.cancel()
             self._writing = None
 
     def _end(self, cycle: RequestResponseCycle) -> None:
-        """Close the connection, but not over the rest of a body: whoever sends it is to see the answer."""
+        """Close the connection, but only after the rest of a body, so that its client sees the answer."""
         if cycle.more_body:
             self._is_last = True
             self._arm(self.transport.abort)
@@ -218,7 +218,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refuse(431, f"a request's head may have {self._bounds.head_bytes} bytes")
 
     def _refuse(self, status: int, detail: str) -> None:
-        """Answer what is no request, or none any more, and close the connection."""
+        """Answer data that is no valid request, and close the connection."""
         if self._is_deaf():
             return
         if self._is_between and self._is_answering():
@@ -233,12 +233,12 @@ class BoundedProtocol(HttpToolsProtocol):
             body = refusal.body()
             head = f"content-type: {PROBLEM_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
             self.transport.write(STATUS_LINE[status] + head.encode() + body)
-        if self._is_between:  # else the application has this request, and is told that its client has gone
+        if self._is_between:  # else the application has this request, and learns that its client has gone
             self._refused(status, detail)
         self.transport.close()
 
     def _may_answer(self) -> bool:
-        """Whether it would not be taken for the answer to another request, or for a part of it."""
+        """Whether the client would not mistake it for the answer to another request, or for a part of one."""
         return self._is_between or (not self.pipeline and not self.cycle.response_started)
 
     def _is_deaf(self) -> bool:
@@ -251,7 +251,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 @final
 class _Ending:
-    """The transport that an answer is written to: closing it is left to the protocol."""
+    """The transport that an answer is written to. Closing it is left to the protocol."""
 
     def __init__(
         self, transport: asyncio.Transport, cycle: RequestResponseCycle, end: Callable[[RequestResponseCycle], None]
@@ -262,7 +262,7 @@ class _Ending:
         self._end = end
 
     def write(self, data: bytes) -> None:
-        # Of several requests of a connection that is lost, uvicorn tells only the last; uvloop raises for a write then.
+        # When a connection with several requests is lost, uvicorn tells only the last, and uvloop raises for a write.
         if not self.is_closing():
             self._transport.write(data)
 

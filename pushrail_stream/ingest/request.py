@@ -1,4 +1,4 @@
-"""What was posted: the parts of a request to post events, each read by its rule or refused."""
+"""The parts of a request to post events: each is read by its rule, or the request is refused."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _IDEMPOTENCY_KEY: Final = re.compile(rf"[ -~]{{1,{MAX_IDEMPOTENCY_KEY}}}")
 _JSON_SPACE: Final = b" \t\n\r"
 _ARRAY: Final = re.compile(rb"[ \t\n\r]*\[")
 _TRACEPARENT_CHARS: Final = 55
-"""Of the four fields that version 00 has. Later versions may have more behind them, of any length."""
+"""Length of the four fields of version 00. Later versions may append fields of any length."""
 _ENOUGH_DIGITS: Final = 20
 
 
 def check_media_type(request: Request) -> None:
-    """Only plain JSON is taken."""
+    """Raise `HttpProblem` unless the body is plain JSON."""
     content_type = request.headers.get("content-type", "")
     if not _JSON.fullmatch(content_type.strip()):
         raise HttpProblem(
@@ -37,7 +37,7 @@ def check_media_type(request: Request) -> None:
 
 
 def check_announced(request: Request, limit: int) -> None:
-    """A body that says it is too large is not read at all."""
+    """Raise `HttpProblem` for a body that announces a length above the limit, before it is read."""
     announced = request.headers.get("content-length", "")
     digits = announced.lstrip("0")[:_ENOUGH_DIGITS]
     if digits.isascii() and digits.isdigit() and int(digits) > limit:
@@ -45,12 +45,12 @@ def check_announced(request: Request, limit: int) -> None:
 
 
 def too_large(limit: int) -> HttpProblem:
-    """The refusal of a body. What follows of it is not kept, so the connection has no use any more."""
+    """The refusal of a body. The rest of it is not kept, so the connection is closed."""
     return HttpProblem(413, f"a body may have {limit} bytes", headers={"Connection": "close"})
 
 
 def split(body: bytes) -> tuple[list[bytes], bool]:
-    """The events of a body, each to the byte, and whether they came in an array."""
+    """The events of a body, byte for byte, and whether they came in an array."""
     if not _ARRAY.match(body):
         return [body], False
     try:
@@ -63,7 +63,7 @@ def split(body: bytes) -> tuple[list[bytes], bool]:
 
 
 def idempotency_key(request: Request) -> str | None:
-    """The header, without the quotes that its draft standard puts around it."""
+    """The header ``Idempotency-Key``, without the quotes of its draft standard; None when there is none."""
     raw = request.headers.get("idempotency-key")
     if raw is None:
         return None
@@ -75,7 +75,7 @@ def idempotency_key(request: Request) -> str | None:
 
 
 def filled(value: bytes, key: str) -> bytes:
-    """The event with its missing ``idempotencyKey`` as last member; every other byte as it was posted."""
+    """The event with a missing ``idempotencyKey`` added as last member; every other byte as it was posted."""
     try:
         data = orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -87,7 +87,7 @@ def filled(value: bytes, key: str) -> bytes:
 
 
 def traceparent(request: Request) -> bytes:
-    """The request's own, when it is valid; else a new one, not sampled, so that the event can be followed."""
+    """The request's trace parent when it is valid; else a new one, not sampled, so that the event can be followed."""
     given = request.headers.get(TRACEPARENT_HEADER, "").encode("latin-1")
     if valid_traceparent(given) is not None:
         return given[:_TRACEPARENT_CHARS]

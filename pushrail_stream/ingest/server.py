@@ -1,4 +1,4 @@
-"""The server before ingest, and whether it is ready."""
+"""The HTTP server of ingest, and its readiness."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from pushrail_stream.ingest.protocol import BoundedProtocol, Bounds
 from pushrail_stream.ports.kafka import EventProducer
 
 MAX_CONNECTIONS: Final = 4_096
-"""Far more than at work in any moment, and few enough that what each may take is little together."""
+"""Connections served at once: far more than work at any moment, and few enough to bound their memory together."""
 _FILES_FOR_OTHERS: Final = 4
-"""One part in so many of the files that this process may open is for Kafka, logs and scrapes."""
+"""A quarter of the files that this process may open is left for Kafka, logs and scrapes."""
 _KEEP_ALIVE_SECS: Final = 60
 _LOOK_SECS: Final = 2.0
 _BACKLOG: Final = 2_048
@@ -29,7 +29,7 @@ _BACKLOG: Final = 2_048
 
 @final
 class IngestReadiness:
-    """Whether events can be taken: Kafka is asked every two seconds."""
+    """Whether events can be accepted: Kafka is asked every two seconds."""
 
     def __init__(self, producer: EventProducer) -> None:
         self._producer = producer
@@ -47,16 +47,16 @@ class IngestReadiness:
             await self.look()
 
     def stop(self) -> None:
-        """What has come in is answered, and no more taken."""
+        """Report not ready from now on."""
         self._stopping = True
 
     def reasons(self) -> Sequence[str]:
-        """Why it is not ready; empty when it is."""
+        """The reasons why it is not ready; empty when it is."""
         return [*([self._problem] if self._problem else []), *(["stopping"] if self._stopping else [])]
 
 
 class _Uvicorn(uvicorn.Server):
-    """Without signal handlers of its own: whoever starts the process stops it."""
+    """uvicorn's server without its signal handlers: the command line handles signals."""
 
     def capture_signals(self) -> Any:
         return nullcontext()
@@ -64,7 +64,7 @@ class _Uvicorn(uvicorn.Server):
 
 @final
 class IngestServer:
-    """Serves the application. What is in flight when it is stopped is answered."""
+    """Serves the application. Requests in progress at a stop are answered."""
 
     def __init__(self, ingest: IngestApp, door: socket.socket, secs: float, connections: int) -> None:
         self._door = door
@@ -73,15 +73,15 @@ class IngestServer:
         config = uvicorn.Config(
             ingest.app,
             loop="none",
-            http=cast("type[asyncio.Protocol]", protocol),  # it is called, and nothing else
+            http=cast("type[asyncio.Protocol]", protocol),  # uvicorn only calls it
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            proxy_headers=False,  # who asks is told by the key, not by an address
+            proxy_headers=False,  # the API key identifies the client, not its address
             timeout_keep_alive=_KEEP_ALIVE_SECS,
-            # What has come in may wait as long for the rest of its body, and as long again for Kafka.
+            # An open request may wait this long for the rest of its body, and as long again for Kafka.
             timeout_graceful_shutdown=round(2 * secs),
         )
         self._server = _Uvicorn(config)
@@ -92,9 +92,9 @@ class IngestServer:
     def open(
         cls, ingest: IngestApp, host: str, port: int, *, timeout_secs: float, connections: int = MAX_CONNECTIONS
     ) -> Iterator[Self]:
-        """A server that listens and does not answer yet. Raises `OperatorError` when the address cannot be had.
+        """A server that listens and does not answer yet. Raises `OperatorError` when the address cannot be used.
 
-        ``timeout_secs``: how long a head may take to come, a body, and Kafka to acknowledge.
+        ``timeout_secs``: longest time for a head to arrive, for a body, and for Kafka to acknowledge.
         """
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -103,13 +103,13 @@ class IngestServer:
             raise OperatorError(
                 f"ingest.host, ingest.port: {host}:{port} cannot be had: {error.strerror or error}"
             ) from error
-        # Who is let in inherits this: an answer is two writes, and the second must not wait for the first to be seen.
+        # Connections inherit this: an answer is two writes, and the second must not wait for an acknowledgement.
         door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with door:
             yield cls(ingest, door, timeout_secs, connections)
 
     def stop(self) -> None:
-        """Close the door, answer what has come in, and end."""
+        """Accept no further requests, answer the open ones, and end."""
         self._server.should_exit = True
 
     async def run(self) -> None:

@@ -1,4 +1,4 @@
-"""The composition root of ingest, apart from the workers': what takes events in needs none of what delivers them."""
+"""The composition root of ingest. It needs none of the parts that deliver events."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from pushrail_stream.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class RunningIngest:
-    """A running ingest, for whoever started it."""
+    """A running ingest, for its caller."""
 
     stop: Callable[[], None]
-    """Answer what has come in, and end. May be called more than once."""
+    """Answer the open requests, and end. May be called more than once."""
     port: int
-    """Where events are taken."""
+    """Port for events."""
     http_port: int
-    """Where metrics and health are served."""
+    """Port for metrics and health."""
 
 
 async def run_ingest(
@@ -48,7 +48,7 @@ async def run_ingest(
     """Take events in over HTTP until ``RunningIngest.stop`` is called.
 
     Raises `OperatorError` when Kafka cannot be reached at the start, a topic or the file of API keys is missing, an
-    address cannot be had or the Kafka producer can write nothing any more.
+    address cannot be used, or the Kafka producer can write nothing any more.
     """
     chosen, options = settings.ingest, kafka_for(settings, "pushrail-stream-ingest")
     keys = ApiKeys(chosen.keys_file)
