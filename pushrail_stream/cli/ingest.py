@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from pushrail_stream.cli.files import read_if_there
-from pushrail_stream.cli.options import Options, check_options, common_options
+from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, note, say, table
 from pushrail_stream.cli.process import allow_many_sockets, on_signal, run_loop
 from pushrail_stream.errors import UsageError
@@ -20,7 +20,7 @@ from pushrail_stream.ingest.service import RunningIngest, run_ingest
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.registry.store import changing_alone, replace_file
 from pushrail_stream.settings import Settings
-from pushrail_stream.settings.values import VENDOR
+from pushrail_stream.settings.values import VENDOR, check_options
 
 
 @click.group(

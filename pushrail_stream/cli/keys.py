@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from pushrail_stream.cli.files import read_if_there
-from pushrail_stream.cli.options import Options, check_options, common_options
+from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, note, say, table, to_the_end
 from pushrail_stream.documents import open_store
 from pushrail_stream.errors import OperatorError, UsageError
@@ -21,7 +21,7 @@ from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.keyring import with_key, without_keys
 from pushrail_stream.registry.store import changing_alone, replace_file
 from pushrail_stream.settings import Settings
-from pushrail_stream.settings.values import KMS_KEY_ARN, SEALING_KEY_ID
+from pushrail_stream.settings.values import KMS_KEY_ARN, SEALING_KEY_ID, check_options
 
 _EVERY: Final = 500
 """Documents between two lines of progress."""

@@ -15,7 +15,6 @@ from pushrail_stream.core.record import Origin, parse_origin
 from pushrail_stream.errors import UsageError
 from pushrail_stream.operations.times import parse_moment
 from pushrail_stream.settings import LoadedSettings, Settings, read_settings
-from pushrail_stream.settings.values import Rule
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
@@ -43,19 +42,6 @@ class Options:
     def progress(self) -> ProgressBar:
         """A view of the running operation; JSON is for programs, so there is no bar then."""
         return ProgressBar(quiet=self.json)
-
-
-def check_options(*options: tuple[str, Rule, str | None]) -> None:
-    """Check each option's value by its rule; None breaks none. Raises `UsageError` with every one that is broken."""
-    problems = []
-    for option, rule, value in options:
-        try:
-            if value is not None:
-                rule.check(value)
-        except ValueError as error:
-            problems.append(f"{option}: {error}")
-    if problems:
-        raise UsageError(*problems)
 
 
 def parse_position(text: str) -> Origin:

@@ -1,7 +1,7 @@
-"""Onboarding: what a new customer gets to paste into their AWS account, and the document that will use it.
+"""A new customer's destination document, and the templates that the customer applies in their AWS account.
 
-Everything is derived from the same few facts, so that document, templates, policies and rules fit each other. The
-external ID is random, ours, and one per customer: it binds the customer's role to this one relation with us.
+All of them derive from the same few facts, so that they fit each other. The external ID is random, ours, and one per
+customer: it binds the customer's role to us.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import yaml
 
 from pushrail_stream.settings.values import partition_of
 
+BUS: Final = "pushrail-events"
 ROLE: Final = "PushrailEventBridgeWriter"
 """The role's name, unless the account has one of that name for another customer."""
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
@@ -24,29 +25,29 @@ _ID_LENGTH: Final = 64
 _ID_HASH_LENGTH: Final = 8
 _NAME_LENGTH: Final = 256
 _ARCHIVE_NAME_LENGTH: Final = 48
-"""EventBridge's limit for archives: a bus may be called longer."""
+"""EventBridge's limit for the names of archives; a bus may have a longer one."""
 _EXTERNAL_ID_BYTES: Final = 24
-"""192 bits: nobody guesses it, although AWS does not treat it as a secret."""
+"""192 bits cannot be guessed. AWS does not treat an external ID as a secret."""
 ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
-"""Deliver, and tell a bus that is gone from one that is there: PutEvents answers both with success."""
+"""Deliver, and find out whether the bus exists: PutEvents succeeds for a missing bus too."""
 
 
 def new_external_id(vendor: str) -> str:
-    """A random external ID that says whose it is."""
+    """A random external ID that begins with the vendor."""
     return f"{vendor}-{secrets.token_urlsafe(_EXTERNAL_ID_BYTES)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onboarding:
-    """One customer's set-up. ``our_account`` None leaves the templates with a parameter to fill in."""
+    """The facts about one customer. Without ``our_account`` the templates have a parameter to fill in."""
 
     vendor: str
     customer: str
     region: str
     account: str
-    bus: str
     external_id: str
     our_account: str | None
+    bus: str = BUS
     role: str = ROLE
     archive_days: int | None = None
 
@@ -57,7 +58,7 @@ class Onboarding:
 
     @property
     def destination_id(self) -> str:
-        """Readable, and made of what ids may hold; where that changes the customer's name, a hash tells them apart."""
+        """A readable id. Where the customer's name has other characters than ids may have, a hash makes it unique."""
         wanted = f"dst_{self.vendor}_{self.customer}"
         known = _NOT_IN_ID.sub("-", wanted)
         if known == wanted and len(wanted) <= _ID_LENGTH:
@@ -77,7 +78,7 @@ class Onboarding:
 
     @property
     def source(self) -> str:
-        """PutEvents ``Source`` of what arrives."""
+        """The ``Source`` of the events that arrive."""
         return f"pushrail.{self.vendor}"
 
     def document(self) -> dict[str, Any]:
@@ -96,7 +97,7 @@ class Onboarding:
         }
 
     def trust_policy(self) -> dict[str, Any]:
-        """Who may assume the role: our account, and only with this customer's external ID."""
+        """The role can be assumed by our account, and only with this customer's external ID."""
         principal = f"arn:{self.partition}:iam::{self.our_account or 'OUR-ACCOUNT-ID'}:root"
         return _policy(
             {
@@ -108,7 +109,7 @@ class Onboarding:
         )
 
     def permissions_policy(self) -> dict[str, Any]:
-        """What the role may do: put events on this one bus, and ask whether it exists."""
+        """The role may put events on this one bus, and ask whether it exists."""
         return _policy({"Effect": "Allow", "Action": list(ACTIONS), "Resource": self.bus_arn})
 
     def rules(self) -> dict[str, dict[str, Any]]:
@@ -121,38 +122,6 @@ class Onboarding:
 
     def cloudformation(self) -> str:
         """A template for `aws cloudformation deploy --capabilities CAPABILITY_NAMED_IAM`, as YAML."""
-        resources: dict[str, Any] = {
-            "Bus": {"Type": "AWS::Events::EventBus", "Properties": {"Name": self.bus}},
-            "Writer": {
-                "Type": "AWS::IAM::Role",
-                "Properties": {
-                    "RoleName": self.role,
-                    "Description": f"Lets {self.vendor} put events on {self.bus}",
-                    "AssumeRolePolicyDocument": self._cloudformation_trust(),
-                    "Policies": [
-                        {
-                            "PolicyName": "PutEvents",
-                            "PolicyDocument": _policy(
-                                {
-                                    "Effect": "Allow",
-                                    "Action": list(ACTIONS),
-                                    "Resource": {"Fn::GetAtt": ["Bus", "Arn"]},
-                                }
-                            ),
-                        }
-                    ],
-                },
-            },
-        }
-        if self.archive_days is not None:
-            resources["Archive"] = {
-                "Type": "AWS::Events::Archive",
-                "Properties": {
-                    "SourceArn": {"Fn::GetAtt": ["Bus", "Arn"]},
-                    "RetentionDays": self.archive_days,
-                    "EventPattern": {"source": [self.source]},
-                },
-            }
         template: dict[str, Any] = {
             "AWSTemplateFormatVersion": "2010-09-09",
             "Description": f"An event bus for {self.vendor}, and the role that may write to it",
@@ -165,7 +134,7 @@ class Onboarding:
                     "AllowedPattern": "[0-9]{12}",
                 }
             }
-        template["Resources"] = resources
+        template["Resources"] = self._cloudformation_resources()
         template["Outputs"] = {
             "BusArn": {"Value": {"Fn::GetAtt": ["Bus", "Arn"]}},
             "RoleArn": {"Value": {"Fn::GetAtt": ["Writer", "Arn"]}},
@@ -188,9 +157,34 @@ class Onboarding:
         return "\n".join([*blocks, _TERRAFORM_OUTPUTS])
 
     def _name(self) -> str:
-        # A customer's id may be any text, a destination's name not.
+        # A customer's id may be any text, a destination's name is one printable line.
         name = f"EventBridge bus of {self.customer}"
         return name if name.isprintable() and len(name) <= _NAME_LENGTH else f"EventBridge bus of {self.destination_id}"
+
+    def _cloudformation_resources(self) -> dict[str, Any]:
+        writing = {"Effect": "Allow", "Action": list(ACTIONS), "Resource": {"Fn::GetAtt": ["Bus", "Arn"]}}
+        resources: dict[str, Any] = {
+            "Bus": {"Type": "AWS::Events::EventBus", "Properties": {"Name": self.bus}},
+            "Writer": {
+                "Type": "AWS::IAM::Role",
+                "Properties": {
+                    "RoleName": self.role,
+                    "Description": f"Lets {self.vendor} put events on {self.bus}",
+                    "AssumeRolePolicyDocument": self._cloudformation_trust(),
+                    "Policies": [{"PolicyName": "PutEvents", "PolicyDocument": _policy(writing)}],
+                },
+            },
+        }
+        if self.archive_days is not None:
+            resources["Archive"] = {
+                "Type": "AWS::Events::Archive",
+                "Properties": {
+                    "SourceArn": {"Fn::GetAtt": ["Bus", "Arn"]},
+                    "RetentionDays": self.archive_days,
+                    "EventPattern": {"source": [self.source]},
+                },
+            }
+        return resources
 
     def _cloudformation_trust(self) -> dict[str, Any]:
         trust = self.trust_policy()
@@ -221,7 +215,7 @@ def _policy(statement: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Quoting(yaml.SafeDumper):
-    """Writes text in quotes unless no reader of YAML, of whichever version, could take it for anything else."""
+    """Quotes every text that a reader of some version of YAML could take for another type."""
 
 
 def _quote(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
@@ -233,7 +227,7 @@ _Quoting.add_representer(str, _quote)
 
 
 def _hcl(text: str) -> str:
-    """A quoted HCL string. What is not printable is escaped, and no template sequence gets through."""
+    """A quoted HCL string: characters that are not printable and template sequences are escaped."""
     quoted = text.replace("\\", r"\\").replace('"', r"\"").replace("${", "$${").replace("%{", "%%{")
     return '"' + "".join(c if c.isprintable() else _hcl_escape(c) for c in quoted) + '"'
 

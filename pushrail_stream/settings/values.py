@@ -11,6 +11,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
 
+from pushrail_stream.errors import UsageError
+
 _DEFAULT_PARTITION: Final = "aws"
 """The partition that botocore presumes for a region that fits no partition's pattern."""
 
@@ -43,6 +45,19 @@ class Rule(NamedTuple):
         if not self.pattern.fullmatch(value):
             raise ValueError(f"must be {self.requirement}")
         return value
+
+
+def check_options(*options: tuple[str, Rule, str | None]) -> None:
+    """Check each option's value by its rule; None breaks none. Raises `UsageError` with every one that is broken."""
+    problems = []
+    for option, rule, value in options:
+        try:
+            if value is not None:
+                rule.check(value)
+        except ValueError as error:
+            problems.append(f"{option}: {error}")
+    if problems:
+        raise UsageError(*problems)
 
 
 def _rule(pattern: str, requirement: str) -> Rule:

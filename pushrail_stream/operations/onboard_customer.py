@@ -1,0 +1,159 @@
+"""Onboards a customer: checks the facts, and writes the destination document and the customer's files."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import difflib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pushrail_stream.core.signals import DocumentRefused
+from pushrail_stream.documents import document_parser, load_registry
+from pushrail_stream.errors import UsageError
+from pushrail_stream.eventbridge.bus import known_regions
+from pushrail_stream.eventbridge.http import Timeouts
+from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
+from pushrail_stream.operations.documents import new_name, write_document
+from pushrail_stream.operations.onboarding import Onboarding
+from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.registry import Parsed
+from pushrail_stream.settings import Settings
+from pushrail_stream.settings.values import (
+    ACCOUNT,
+    CUSTOMER,
+    NEW_BUS,
+    REGION,
+    ROLE_NAME,
+    VENDOR,
+    Rule,
+    check_options,
+    partition_of,
+)  # fmt: skip
+
+Note = Callable[[str], None]
+"""Shows the operator a line beside the result."""
+_STS_SECS: Final = 5.0
+_RULES: Final[Mapping[str, Rule]] = {
+    "vendor": VENDOR, "customer": CUSTOMER, "account": ACCOUNT, "our_account": ACCOUNT, "bus": NEW_BUS,
+    "role": ROLE_NAME,
+    # The templates are not made for isolated and sovereign regions.
+    "region": Rule(re.compile(f"(?!eusc-|.*-iso){REGION.pattern.pattern}"), REGION.requirement),
+}  # fmt: skip
+"""The rule of each option: a template must be as good as the document."""
+
+
+def onboard_customer(
+    settings: Settings, onboarding: Onboarding, folder: Path | None, note: Note, *, is_dry_run: bool
+) -> tuple[Onboarding, str]:
+    """Write the customer's document, disabled, and their files into ``folder``; the document's name.
+
+    The onboarding is returned with our own account, if STS knows it. Raises `OperatorError`.
+    """
+    check_options(*((f"--{name.replace('_', '-')}", rule, getattr(onboarding, name)) for name, rule in _RULES.items()))
+    _check_region(onboarding, settings, note)
+    content = (json.dumps(onboarding.document(), indent=2, ensure_ascii=False) + "\n").encode()
+    name = new_name(settings, onboarding.destination_id)
+    _check_document(onboarding, name, content, settings)
+    if onboarding.our_account is None:
+        onboarding = dataclasses.replace(onboarding, our_account=_ask_sts(settings, onboarding.partition, note))
+    if not is_dry_run:
+        _make_directory(settings, note)
+        # The files come first: when they cannot be written, no document stands in the way of the next attempt.
+        if folder is not None:
+            _write_files(onboarding, folder, note)
+        asyncio.run(write_document(settings, name, content))
+    return onboarding, name
+
+
+def customer_files(onboarding: Onboarding) -> dict[str, str]:
+    """The files for the customer, by name."""
+    policies = {"trust": onboarding.trust_policy(), "permissions": onboarding.permissions_policy()}
+    return {
+        "cloudformation.yaml": onboarding.cloudformation(),
+        "main.tf": onboarding.terraform(),
+        "policies.json": json.dumps(policies, indent=2) + "\n",
+        "rules.json": json.dumps(onboarding.rules(), indent=2) + "\n",
+    }
+
+
+def _ask_sts(settings: Settings, partition: str, note: Note) -> str | None:
+    try:
+        own = asyncio.run(own_account(settings.sts, Timeouts(_STS_SECS, _STS_SECS)))
+    except UnknownIdentity as error:
+        problem = f"is not known ({error})"
+    else:
+        if own.partition == partition:
+            return own.account
+        problem = f"is of the partition {own.partition}, which cannot assume a role of {partition}"
+    note(f"our own AWS account {problem}: the templates leave it open; --our-account names it")
+    return None
+
+
+def _check_region(onboarding: Onboarding, settings: Settings, note: Note) -> None:
+    ours = settings.sts.region
+    if partition_of(ours) != onboarding.partition:
+        raise UsageError(
+            f"--region: {onboarding.region} is of the partition {onboarding.partition}, where workers whose sts.region "
+            f"is {ours} can assume no role: onboard with the settings of workers that run in that partition",
+        )
+    known = known_regions()
+    if onboarding.region not in known:
+        alike = difflib.get_close_matches(onboarding.region, known)
+        hint = f"; alike are {', '.join(alike)}" if alike else ""
+        note(f"--region: {onboarding.region} is not among the regions known here{hint}")
+
+
+def _make_directory(settings: Settings, note: Note) -> None:
+    """Make the registry's directory for the first document of all."""
+    path = settings.registry.path
+    if settings.registry.topic or path.exists():
+        return
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"{path}: {(error.strerror or str(error)).lower()} (registry.path)") from error
+    note(f"made the directory {path}")
+
+
+def _check_document(onboarding: Onboarding, name: str, content: bytes, settings: Settings) -> None:
+    """Raise `UsageError` for a document that would be refused, by itself or beside the others."""
+    checked = document_parser(settings, os.environ)(content)
+    if not isinstance(checked, Parsed):
+        raise UsageError(*(f"{field}: {problem}" for field, problem in checked))
+    if not settings.registry.topic and not settings.registry.path.exists():
+        return  # there is no document beside this one yet
+    catalog, signals = asyncio.run(load_registry(settings, os.environ))
+    for known in catalog.route(onboarding.vendor, onboarding.customer):
+        there = f"{known.id} ({catalog.document_of(known.id)})"
+        raise UsageError(
+            f"--customer: has a destination already, {there}: change or delete that one, or "
+            "write another document and `destinations put` it",
+        )
+    if any(isinstance(signal, DocumentRefused) and signal.document == name for signal in signals):
+        raise UsageError(f"--customer: {name} is there already, and refused (`destinations validate`): mend it")
+    change = catalog.apply([DocumentChange(name, content)])
+    if change.removed:
+        problem = f"{name} is there already, and the document of {', '.join(change.removed)}: rename it first"
+        raise UsageError(f"--customer: {problem}")
+    for refusal in change.refusals:
+        hint = "; name another role with --role" if refusal.field == "auth.roleArn" else ""
+        raise UsageError(f"{refusal.field}: {refusal.problem}{hint}")
+
+
+def _write_files(onboarding: Onboarding, folder: Path, note: Note) -> None:
+    files = customer_files(onboarding)
+    for name in files:
+        if (folder / name).exists():
+            raise UsageError(f"--out: {folder / name} is there already and might be somebody's")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--out: {folder}: {(error.strerror or str(error)).lower()}") from error
+    note(f"written to {folder}: {', '.join(files)}")
