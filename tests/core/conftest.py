@@ -1,4 +1,4 @@
-"""Hypothesis without deadlines: a busy machine is no reason to fail."""
+"""Hypothesis without deadlines, because a busy machine is no failure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backlog: who leaves a lane is back before its destination runs out of others, and not long before."""
+"""The backlog: deliveries return before their destination runs out of work, and not long before."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ def busy(backlog: Backlog, waiting: int = 0, now: float = NOW) -> float:
     return backlog.busy_secs(waiting, PER_SECOND, 10.0, now)
 
 
-def test_what_waits_in_the_lane_keeps_the_destination_busy() -> None:
+def test_deliveries_in_the_lane_keep_the_destination_busy() -> None:
     assert busy(Backlog(), waiting=500) == 50.0
 
 
-def test_nobody_can_be_back_before_the_first_tier_lets_it() -> None:
+def test_no_delivery_returns_before_the_first_tier() -> None:
     assert busy(Backlog()) == busy(Backlog(), waiting=99) == 10.0
 
 
-def test_what_comes_back_in_time_keeps_it_busy_too() -> None:
+def test_returning_deliveries_keep_it_busy() -> None:
     assert busy(away((10.0, 500)), waiting=200) == pytest.approx(70.0)
 
 
-def test_what_comes_back_too_late_does_not() -> None:
+def test_late_returns_do_not_keep_it_busy() -> None:
     assert busy(away((120.0, 5000)), waiting=200) == 20.0
     assert busy(away((120.0, 5000)), waiting=1200) == pytest.approx(620.0)
 
 
-def test_that_it_is_idle_before_anybody_can_be_back_changes_nothing() -> None:
+def test_an_early_gap_changes_nothing() -> None:
     assert busy(away((10.0, 300))) == pytest.approx(40.0)
 
 
-def test_what_is_due_is_back_and_counted_where_it_waits() -> None:
+def test_a_due_delivery_counts_in_the_lane() -> None:
     backlog = away((10.0, 500))
     assert busy(backlog, now=NOW + 9.0) == pytest.approx(51.0)
     assert busy(backlog, now=NOW + 9.6) == 10.0
     assert busy(backlog, waiting=300, now=NOW + 11.0) == 30.0
 
 
-def test_a_queue_of_an_hour_leaves_most_of_itself_on_the_longest_tier_and_the_next_on_the_first() -> None:
+def test_an_hours_queue_waits_mostly_on_the_longest_tier() -> None:
     backlog, moved = Backlog(), dict.fromkeys((10.0, 120.0, 1800.0), 0)
     for _ in range(36_000):
         tier = max(delay for delay in moved if delay <= busy(backlog, waiting=100))
@@ -68,7 +68,7 @@ def test_a_queue_of_an_hour_leaves_most_of_itself_on_the_longest_tier_and_the_ne
 
 
 @given(st.lists(st.tuples(st.sampled_from([10.0, 120.0, 1800.0]), st.floats(0, 30)), max_size=40), st.integers(0, 900))
-def test_more_to_do_never_means_idle_earlier(story: list[tuple[float, float]], waiting: int) -> None:
+def test_more_deliveries_never_mean_idle_earlier(story: list[tuple[float, float]], waiting: int) -> None:
     backlog, now = Backlog(), NOW
     for delay, passed in story:
         now += passed

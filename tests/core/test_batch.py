@@ -1,4 +1,4 @@
-"""Batches: one that AWS would refuse as a whole cannot be made."""
+"""Batches: one that its bus would refuse as a whole cannot be made."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_batch_is_never_empty_mixed_or_over_the_limits(contents: list[tuple[in
         ([delivery(1_048_576), delivery(1)], "at most 1048576 bytes, not 1048577"),
     ],
 )
-def test_what_is_wrong_with_a_batch_is_told(contents: list[Delivery], told: str) -> None:
+def test_an_invalid_batch_names_its_error(contents: list[Delivery], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Batch(DESTINATION, tuple(contents), LIMITS)
 
@@ -49,7 +49,7 @@ def test_the_limits_themselves_are_allowed() -> None:
     assert Batch(DESTINATION, (delivery(1_048_576),), LIMITS).deliveries[0].size == 1_048_576
 
 
-def test_a_batch_leaves_with_any_partition_it_has_a_delivery_of() -> None:
+def test_a_batch_is_revoked_with_any_of_its_partitions() -> None:
     staying, leaving = OffsetTracker(), OffsetTracker()
     pending_records = [staying.track(1, 1, 1), leaving.track(1, 1, 1)]
     deliveries = tuple(

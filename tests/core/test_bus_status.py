@@ -1,4 +1,4 @@
-"""Bus status: the meaning of answers to looks, and the deliveries that a missing bus may have swallowed."""
+"""Bus status: the answers to checks, and the deliveries that a missing bus may have swallowed."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_another_message_says_nothing(message: str) -> None:
     assert MissingBus.read(message) is None
 
 
-def test_the_explanation_names_the_command_that_sends_the_deliveries_again() -> None:
+def test_the_explanation_names_the_replay_command() -> None:
     told = explain("dst", MissingBus(5_000, 1_000), Swallowed(3, 1_500, 5_001))
     assert told.startswith(
         "last seen 1970-01-01T00:00:01.000Z; 3 deliveries from 1970-01-01T00:00:01.500Z on were reported"
@@ -58,7 +58,7 @@ def test_the_explanation_names_the_command_that_sends_the_deliveries_again() -> 
     )
 
 
-def test_the_explanation_of_a_bus_that_no_worker_saw() -> None:
+def test_a_bus_that_was_never_seen_is_explained() -> None:
     assert explain("dst", MissingBus(5, None), None) == (
         "it is not known when it was last seen; nothing was reported as delivered since then"
     )
@@ -68,9 +68,7 @@ def test_the_explanation_of_a_bus_that_no_worker_saw() -> None:
     ("bus_status", "again_secs"),
     [("there", CHECK_EVERY_SECS), ("denied", CHECK_EVERY_SECS), ("unknown", UNANSWERED_SECS)],
 )
-def test_an_answer_that_lets_batches_go_is_asked_for_again_after_a_while(
-    bus_status: BusStatus, again_secs: float
-) -> None:
+def test_an_existing_bus_is_checked_again_later(bus_status: BusStatus, again_secs: float) -> None:
     status = BusChecks()
     assert (status.state, status.is_due(0.0)) == ("awaited", True)
     looked(status, bus_status, 0.0)
@@ -81,7 +79,7 @@ def test_an_answer_that_lets_batches_go_is_asked_for_again_after_a_while(
     assert status.swallowed is None
 
 
-def test_only_an_old_answer_counts_as_none() -> None:
+def test_only_an_old_answer_expires() -> None:
     seen, denied = BusChecks(), BusChecks()
     looked(seen, "there", 0.0)
     looked(denied, "denied", 0.0)
@@ -90,7 +88,7 @@ def test_only_an_old_answer_counts_as_none() -> None:
     assert (seen.state, denied.state) == ("awaited", "open")
 
 
-def test_a_missing_bus_is_asked_about_by_its_own_clock_and_ever_more_rarely() -> None:
+def test_a_missing_bus_is_checked_at_growing_intervals() -> None:
     status, pauses = BusChecks(), []
     for now in range(7):
         looked(status, "gone", float(now))
@@ -104,7 +102,7 @@ def test_a_missing_bus_is_asked_about_by_its_own_clock_and_ever_more_rarely() ->
     assert (status.state, status.pause_secs) == ("open", 30)
 
 
-def test_deliveries_are_counted_by_when_their_calls_were_made() -> None:
+def test_deliveries_count_by_the_time_of_their_calls() -> None:
     status = BusChecks()
     status.took(1, 500)
     status.begin_check()
@@ -122,7 +120,7 @@ def test_deliveries_are_counted_by_when_their_calls_were_made() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["there", "unknown", "denied", "busy"]), st.integers(0, 9)), max_size=20))
-def test_all_that_was_delivered_since_the_bus_was_last_seen_is_counted(story: list[tuple[BusStatus, int]]) -> None:
+def test_deliveries_since_the_bus_was_seen_are_counted(story: list[tuple[BusStatus, int]]) -> None:
     status, since, now = BusChecks(), 0, 0.0
     for bus_status, deliveries in story:
         now += 1
@@ -134,7 +132,7 @@ def test_all_that_was_delivered_since_the_bus_was_last_seen_is_counted(story: li
     assert (status.swallowed.deliveries if status.swallowed else 0) == since
 
 
-def test_a_bus_reached_in_another_way_is_asked_about_anew_and_keeps_its_counts() -> None:
+def test_a_bus_reached_in_another_way_is_checked_again() -> None:
     status = BusChecks()
     status.took(1, 100)
     status.begin_check()

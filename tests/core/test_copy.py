@@ -64,7 +64,7 @@ def test_tools_for_kafka_connect_find_its_names() -> None:
     assert headers["__connect.errors.exception.message"] == b"blocked: AccessDeniedException: not allowed"
 
 
-def test_a_record_nobody_can_decode_has_no_destination() -> None:
+def test_an_undecodable_record_has_no_destination() -> None:
     problem = Problem("value", "value: is not JSON")
     letter = Copy(record=record(value=b"{"), reason="undecodable", failed_at_ms=0, problem=problem)
     names = [name for name, _ in letter.headers()]
@@ -90,7 +90,7 @@ def test_a_retry_copy_has_the_headers_of_the_contract() -> None:
     }
 
 
-def test_what_was_never_tried_has_no_error() -> None:
+def test_a_copy_without_an_attempt_has_no_error() -> None:
     held = dataclasses.replace(COPY, reason="held", attempts=0, problem=None)
     read = decode_headers(held.headers())
     assert isinstance(read, DeliveryHeaders)

@@ -1,4 +1,4 @@
-"""Deliveries: the duty to bring one event to one destination, ended once."""
+"""Deliveries: each settles exactly once."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_record_is_settled_with_the_last_of_its_deliveries() -> None:
     assert not pending.is_open
 
 
-def test_a_second_settlement_is_a_bug_and_takes_nothing_from_the_neighbour() -> None:
+def test_a_second_settlement_raises_and_changes_nothing() -> None:
     tracker = OffsetTracker()
     pending = tracker.track(7, 100, 2)
     assert pending is not None

@@ -1,4 +1,4 @@
-"""Destinations: which events they want, and secrets that show themselves to nobody."""
+"""Destinations: their filters, and secrets that stay hidden."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_changed_document_is_another_destination() -> None:
     assert destination(auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret(HIDDEN))) == WITH_KEY
 
 
-def test_a_secret_is_had_by_asking_for_it() -> None:
+def test_reveal_returns_the_secret() -> None:
     secret = Secret(HIDDEN)
     assert secret.reveal() == HIDDEN
     assert {secret: 1}[Secret(HIDDEN)] == 1
@@ -57,7 +57,7 @@ def _fail(*reasons: object) -> None:
     raise ValueError(*reasons)
 
 
-def test_a_secret_is_shown_by_nothing_else() -> None:
+def test_nothing_else_shows_the_secret() -> None:
     secret = Secret(HIDDEN)
     with pytest.raises(ValueError, match="refused") as caught:
         _fail("refused", secret, WITH_KEY)

@@ -1,4 +1,4 @@
-"""Events: which records are canonical events, and what is said about those that are not."""
+"""Events: the rules of a canonical event, and the errors of other records."""
 
 from __future__ import annotations
 
@@ -96,13 +96,13 @@ def test_other_strings_may_be_empty_or_long(name: str) -> None:
     assert "x" * 5000 in event(**{name: "x" * 5000})
 
 
-def test_an_optional_field_that_is_not_there_does_not_hide_the_fault_behind_it() -> None:
+def test_a_missing_optional_field_hides_no_error() -> None:
     told = refusal(json_bytes(fields(correlationId=..., payload=[])))
 
     assert told == Undecodable("payload", "is a JSON array, not a JSON object")
 
 
-def test_the_first_broken_rule_is_told_as_one_line() -> None:
+def test_the_first_broken_rule_is_named_in_one_line() -> None:
     assert str(refusal(b"{}")) == "eventType: is missing"
 
 
@@ -127,7 +127,7 @@ def test_the_first_broken_rule_is_told_as_one_line() -> None:
         pytest.param(b'{"eventType": "\xc0\xaf"}', "UTF-8", id="overlong UTF-8"),
     ],
 )
-def test_a_value_that_is_no_json_object_is_refused(value: bytes | None, told: str) -> None:
+def test_a_value_other_than_a_json_object_is_refused(value: bytes | None, told: str) -> None:
     refused = refusal(value)
     assert refused.field == "value"
     assert told in refused.problem
@@ -137,7 +137,7 @@ def test_a_value_that_is_no_json_object_is_refused(value: bytes | None, told: st
     "literal",
     ["NaN", "Infinity", "-Infinity", "1e999", "-1e999", r'"\ud800"', r'"\udc00"', "01", "+1", ".5", "'a'", "undefined"],
 )
-def test_a_literal_that_is_no_json_is_refused_wherever_it_stands(literal: str) -> None:
+def test_a_literal_outside_json_is_refused_everywhere(literal: str) -> None:
     value = EXAMPLE.replace(b"12900", literal.encode(), 1)
     assert value != EXAMPLE
     assert refusal(value).field == "value"
@@ -146,7 +146,7 @@ def test_a_literal_that_is_no_json_is_refused_wherever_it_stands(literal: str) -
 @pytest.mark.parametrize(
     "literal", ["-0", "1E2", "1.0", "9223372036854775808", "0.1e-400", r'"\ud83d\ude86"', r'"\u0000"']
 )
-def test_what_json_allows_keeps_its_spelling(literal: str) -> None:
+def test_valid_json_keeps_its_spelling(literal: str) -> None:
     value = EXAMPLE.replace(b"12900", literal.encode(), 1)
     decoded = decode(value, (), "acme")
     assert isinstance(decoded, Event)
@@ -215,7 +215,7 @@ def test_counting_levels_costs_less_memory_than_parsing() -> None:
         "2026-02-30T00:00:00Z",
     ],
 )
-def test_a_time_that_is_no_rfc_3339_with_offset_is_shown(moment: str) -> None:
+def test_an_invalid_time_is_named(moment: str) -> None:
     refused = refusal(json_bytes(fields(occurredAt=moment)))
     assert refused == Undecodable("occurredAt", f"is not an RFC 3339 date-time with offset: {moment!r}")
 
@@ -245,7 +245,7 @@ def test_the_vendor_is_the_last_header_of_that_name_else_the_default(headers: He
     ("raw", "problem"),
     [(b"", "is empty"), (None, "is empty"), (b"\xff\xfe", "is not UTF-8"), (b"\xed\xa0\x80", "is not UTF-8")],
 )
-def test_a_vendor_header_that_names_nobody_is_refused(raw: bytes | None, problem: str) -> None:
+def test_an_empty_vendor_header_is_refused(raw: bytes | None, problem: str) -> None:
     # Not the default: the event would go to a customer of another vendor.
     assert refusal(EXAMPLE, (("pushrail-vendor", raw),)) == Undecodable("pushrail-vendor", problem)
 
@@ -284,7 +284,7 @@ X_RAY = f"Root=1-{TRACE[:8]}-{TRACE[8:]};Parent={SPAN};Sampled="
         ("", None),
     ],
 )
-def test_only_a_valid_traceparent_is_kept_and_becomes_the_header_of_x_ray(traceparent: str, header: str | None) -> None:
+def test_only_a_valid_traceparent_is_kept(traceparent: str, header: str | None) -> None:
     found = valid_traceparent(traceparent.encode())
     assert found == (None if header is None else traceparent)
     assert event((("traceparent", traceparent.encode()),)).traceparent == found
@@ -352,7 +352,7 @@ def test_every_canonical_event_is_decoded_and_keeps_its_bytes(
     )
 
 
-def test_every_rule_that_is_broken_is_found_for_whoever_can_still_mend_it() -> None:
+def test_all_broken_rules_are_found_for_the_ingest() -> None:
     value = json.dumps({"eventType": "", "occurredAt": "now", "source": 7, "payload": {}}).encode()
     assert [str(problem) for problem in problems(value)] == [
         "eventType: has 0 characters, not 1 to 128",
@@ -373,7 +373,7 @@ def test_the_trace_id_is_the_producers() -> None:
     assert (traced.trace_id, plain.trace_id) == (TRACE, None)
 
 
-def test_a_header_name_that_is_not_utf_8_makes_no_event_and_is_not_copied() -> None:
+def test_a_header_name_outside_utf_8_is_refused_and_not_copied() -> None:
     headers: Headers = (("tenant", b"1"), (NOT_UTF8, b"2"), (NOT_UTF8, None))
     assert decode(EXAMPLE, headers, "acme") == Undecodable(
         "headers", "2 of 3 names are not UTF-8; copies leave these headers out"

@@ -1,4 +1,4 @@
-"""Whose fault: every reason for a dead letter has one answer, the same everywhere."""
+"""Faults: every reason for a dead letter has one answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pushrail_stream.core.fault import FAULTS, fault_of
 from pushrail_stream.core.retry import DeadReason
 
 
-def test_what_is_no_event_is_the_producers_and_all_else_the_customers() -> None:
+def test_undecodable_records_are_the_producers_fault() -> None:
     reasons = get_args(DeadReason)
     by_fault = {fault: {reason for reason in reasons if fault_of(reason) == fault} for fault in FAULTS}
     assert by_fault == {
@@ -19,7 +19,7 @@ def test_what_is_no_event_is_the_producers_and_all_else_the_customers() -> None:
     assert fault_of("foreign") == "producer"
 
 
-def test_an_event_that_needs_the_setting_vendor_and_finds_none_is_our_fault() -> None:
+def test_an_event_without_any_vendor_is_our_fault() -> None:
     assert fault_of("undecodable", "vendor") == "ours"
     assert fault_of("undecodable", "pushrail-vendor") == "producer", "a header that is empty or no UTF-8"
     assert fault_of("rejected", "vendor") == "customer", "AWS may call an error anything"

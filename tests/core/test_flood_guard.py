@@ -1,4 +1,4 @@
-"""The flood guard: trips when most records of many customers are dead, in time, and never for one customer's sake."""
+"""The flood guard trips when most records of many customers are dead, and never for one customer."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Model:
 
 
 @given(limits, st.lists(bursts, max_size=12))
-def test_it_trips_at_a_flood_only_and_sees_one_that_lasts(limits: FloodLimits, story: list[Burst]) -> None:
+def test_it_trips_only_at_a_flood(limits: FloodLimits, story: list[Burst]) -> None:
     guard, model, now, missed = FloodGuard(limits), Model(limits), NOW, 0
     for burst in story:
         now += burst.secs
@@ -115,9 +115,7 @@ def test_it_trips_at_a_flood_only_and_sees_one_that_lasts(limits: FloodLimits, s
 
 
 @given(limits, st.sampled_from(NAMES), st.lists(bursts, max_size=12))
-def test_one_customer_alone_never_trips_it_whatever_its_share_of_the_traffic(
-    limits: FloodLimits, bad: bytes | None, story: list[Burst]
-) -> None:
+def test_one_customer_alone_never_trips_it(limits: FloodLimits, bad: bytes | None, story: list[Burst]) -> None:
     guard = FloodGuard(limits)
     feed(guard, [burst if burst.customer == bad else burst._replace(dead=0) for burst in story])
     feed(guard, [Burst(bad, 500, 500)], NOW + 10_000)
@@ -126,9 +124,7 @@ def test_one_customer_alone_never_trips_it_whatever_its_share_of_the_traffic(
 
 @given(limits, st.sampled_from(NAMES), st.lists(bursts, max_size=12))
 @example(FloodLimits(60.0, 10, 0.5, 4), b"a", [Burst(b"b", 0, 0)])
-def test_nor_do_the_others_while_less_than_the_share_of_each_is_dead(
-    limits: FloodLimits, bad: bytes | None, story: list[Burst]
-) -> None:
+def test_a_smaller_share_never_trips_it(limits: FloodLimits, bad: bytes | None, story: list[Burst]) -> None:
     guard = FloodGuard(limits)
     # What is dead is dead in the same half of a window in which it was seen, and not before.
     healthy = (
@@ -157,7 +153,7 @@ def test_within_a_window_the_order_does_not_matter(
 
 
 @given(limits, st.lists(bursts, max_size=12), st.floats(0.0, 10_000.0))
-def test_what_is_a_window_old_is_forgotten(limits: FloodLimits, story: list[Burst], later: float) -> None:
+def test_counts_older_than_the_window_are_forgotten(limits: FloodLimits, story: list[Burst], later: float) -> None:
     guard = FloodGuard(limits)
     end = feed(guard, story)
     if guard.tripped:
@@ -166,7 +162,7 @@ def test_what_is_a_window_old_is_forgotten(limits: FloodLimits, story: list[Burs
     assert guard.report() == FloodReport(1, 0, 1, 0, limits.window_secs)
 
 
-def test_what_is_half_a_window_old_still_counts() -> None:
+def test_counts_of_half_a_window_ago_still_count() -> None:
     guard = FloodGuard(FloodLimits())
     feed(guard, everybody(20, 15))
     assert not guard.tripped
@@ -174,7 +170,7 @@ def test_what_is_half_a_window_old_still_counts() -> None:
     assert guard.tripped
 
 
-def test_a_flood_is_seen_within_a_few_dead_letters_and_reported_as_it_was() -> None:
+def test_a_flood_is_reported_within_a_few_dead_letters() -> None:
     guard = FloodGuard(FloodLimits())
     count_dead_letter = 0
     while not guard.tripped:
@@ -216,13 +212,13 @@ def test_a_flood_is_seen_within_a_few_dead_letters_and_reported_as_it_was() -> N
         pytest.param([*everybody(60, 0), *everybody(0, 10)], False, id="healthy, and some rejected"),
     ],
 )
-def test_what_is_a_flood(story: list[Burst], *, trips: bool) -> None:
+def test_examples_of_floods(story: list[Burst], *, trips: bool) -> None:
     guard = FloodGuard(FloodLimits())
     feed(guard, story)
     assert guard.tripped == trips
 
 
-def test_records_forgotten_can_make_a_flood_of_what_is_left() -> None:
+def test_forgotten_records_can_reveal_a_flood() -> None:
     guard = FloodGuard(FloodLimits())
     feed(guard, everybody(1000, 0))
     feed(guard, everybody(30, 30), NOW + 31)
@@ -230,7 +226,7 @@ def test_records_forgotten_can_make_a_flood_of_what_is_left() -> None:
     assert guard.count_dead_letter(b"acct_1", NOW + 61)
 
 
-def test_memory_is_bounded_however_many_customers_there_are() -> None:
+def test_memory_is_bounded_for_any_number_of_customers() -> None:
     guard = FloodGuard(FloodLimits())
     count = 2 * MAX_CUSTOMERS
     for number in range(count):
@@ -275,6 +271,6 @@ def test_long_keys_take_no_more_memory_than_short_ones(letter: bytes | str) -> N
         {"min_customers": 1},
     ],
 )
-def test_limits_that_make_no_sense_cannot_be_made(wrong: dict[str, float]) -> None:
+def test_invalid_limits_cannot_be_made(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"flood|share"):
         FloodLimits(**wrong)  # type: ignore[arg-type]

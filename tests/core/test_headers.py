@@ -1,4 +1,4 @@
-"""Delivery headers: what is written is what is read, and the producer's headers are the producer's."""
+"""Delivery headers: encoding and decoding are inverses, and the producer's headers stay unchanged."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_headers_of_the_contract() -> None:
     assert encode_headers(FULL, ()) == tuple((name, text.encode()) for name, text in WRITTEN.items())
 
 
-def test_what_is_not_known_has_no_header() -> None:
+def test_an_unknown_value_has_no_header() -> None:
     least = DeliveryHeaders(origin=Origin("t", 0, 0), attempts=0, reason="undecodable", failed_at_ms=0)
     assert [name for name, _ in encode_headers(least, ())] == [
         "pushrail-origin",
@@ -98,7 +98,7 @@ def test_what_is_not_known_has_no_header() -> None:
 
 
 @given(states, own_headers)
-def test_what_is_written_is_what_is_read(state: DeliveryHeaders, own: Headers) -> None:
+def test_decoding_inverts_encoding(state: DeliveryHeaders, own: Headers) -> None:
     written = encode_headers(state, own)
     assert decode_headers(written) == state
     assert producer_headers(written) == own
@@ -106,15 +106,13 @@ def test_what_is_written_is_what_is_read(state: DeliveryHeaders, own: Headers) -
 
 
 @given(states, states, own_headers)
-def test_the_next_hop_replaces_what_the_last_one_said(
-    first: DeliveryHeaders, second: DeliveryHeaders, own: Headers
-) -> None:
+def test_the_next_hop_replaces_older_headers(first: DeliveryHeaders, second: DeliveryHeaders, own: Headers) -> None:
     hop = (*encode_headers(first, own), *connect_headers(first.origin, "old"))
     assert encode_headers(second, hop) == encode_headers(second, own)
 
 
 @given(st.lists(st.tuples(st.sampled_from([*WRITTEN, "x"]), forged_values), max_size=20))
-def test_every_header_value_is_refused_or_can_be_written_again(headers: list[tuple[str, bytes | None]]) -> None:
+def test_a_header_value_is_refused_or_encodable(headers: list[tuple[str, bytes | None]]) -> None:
     read = decode_headers((*encode_headers(FULL, ()), *headers))
     if isinstance(read, DeliveryHeaders):
         assert decode_headers(encode_headers(read, ())) == read
@@ -163,7 +161,7 @@ def test_a_required_header_that_is_missing_is_named(name: str) -> None:
         *((name, b"\xff\xfe") for name in WRITTEN),
     ],
 )
-def test_a_header_that_makes_no_sense_is_named(bad: tuple[str, bytes]) -> None:
+def test_an_invalid_header_is_named(bad: tuple[str, bytes]) -> None:
     refused = decode_headers((*encode_headers(FULL, ()), bad))
     assert isinstance(refused, BadHeader)
     assert refused.header == bad[0]
@@ -186,7 +184,7 @@ def test_a_time_that_is_no_number_is_a_bug() -> None:
         encode_headers(wrong, ())
 
 
-def test_half_a_surrogate_pair_from_the_network_cannot_keep_a_record_from_being_written() -> None:
+def test_half_a_surrogate_pair_is_replaced() -> None:
     odd = dataclasses.replace(FULL, error_code="\ud83d", request_id="id-\udcff")
     written = dict(encode_headers(odd, ()))
     assert (written["pushrail-error-code"], written["pushrail-request-id"]) == (b"?", b"id-?")

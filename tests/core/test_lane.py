@@ -1,4 +1,4 @@
-"""Lanes: every delivery comes out once each time it went in, in batches that fit, when it is time and not before."""
+"""Lanes: every delivery leaves once for each time it was queued, in batches that fit, and on time."""
 
 from __future__ import annotations
 
@@ -231,7 +231,7 @@ def offered(queue: Lane, now: float, *sizes: int) -> list[Delivery]:
     return made
 
 
-def test_a_first_delivery_waits_for_company_as_long_as_the_flush_time() -> None:
+def test_a_first_delivery_waits_for_the_flush_time() -> None:
     queue = lane(LaneLimits(flush_secs=0.5))
     first = offered(queue, 10.0, 100)
     assert queue.send_at() == 10.5
@@ -241,7 +241,7 @@ def test_a_first_delivery_waits_for_company_as_long_as_the_flush_time() -> None:
     assert taken(queue, 10.5) == first + second
 
 
-def test_ten_deliveries_or_a_megabyte_wait_for_nobody() -> None:
+def test_ten_deliveries_or_a_megabyte_leave_at_once() -> None:
     queue = lane()
     assert [queue.offer(delivery(offset=n), 0.0) for n in range(11)] == [True] + [False] * 8 + [True, False]
     assert len(taken(queue, 0.0)) == 10
@@ -254,7 +254,7 @@ def test_ten_deliveries_or_a_megabyte_wait_for_nobody() -> None:
     assert taken(queue, 0.0) == big + one_more
 
 
-def test_what_does_not_fit_any_more_waits_for_the_next_batch() -> None:
+def test_deliveries_over_the_limit_wait_for_the_next_batch() -> None:
     queue = lane()
     first, second = offered(queue, 0.0, 600_000, 600_000)
     assert taken(queue, 0.0) == [first]
@@ -269,7 +269,7 @@ def test_a_delivery_over_the_batch_size_goes_by_itself() -> None:
     assert taken(queue, 0.1) == [last]
 
 
-def test_a_retry_leaves_when_due_and_takes_along_what_is_fresh() -> None:
+def test_a_due_retry_leaves_with_new_deliveries() -> None:
     queue = lane()
     late, early = delivery(offset=1), delivery(offset=2)
     queue.retry(late, 3.0)
@@ -290,7 +290,7 @@ def test_retries_due_at_the_same_moment_leave_in_the_order_they_came() -> None:
     assert taken(queue, 1.0) == retries
 
 
-def test_no_more_batches_are_under_way_than_allowed() -> None:
+def test_batches_in_flight_are_bounded() -> None:
     queue = lane(LaneLimits(max_entries=1), max_in_flight=2)
     offered(queue, 0.0, 1, 1, 1)
     assert [len(taken(queue, 0.0)) for _ in range(3)] == [1, 1, 0]
@@ -299,7 +299,7 @@ def test_no_more_batches_are_under_way_than_allowed() -> None:
     assert len(taken(queue, 0.0)) == 1
 
 
-def test_calls_are_spaced_by_the_rate_and_lost_time_is_not_made_up_for() -> None:
+def test_calls_are_spaced_by_the_rate() -> None:
     queue = lane(LaneLimits(max_entries=1), max_requests_per_second=4.0)
     offered(queue, 0.0, *[1] * 5)
     assert [len(taken(queue, now)) for now in (0.0, 0.0, 0.24, 0.25, 10.0, 10.0, 10.24, 10.25)] == [
@@ -325,7 +325,7 @@ def test_a_dropped_delivery_makes_room_in_the_next_batch() -> None:
     assert queue.drop(lambda _: True) == []
 
 
-def test_dropping_finds_what_is_fresh_and_what_comes_back_and_empties_the_lane() -> None:
+def test_drop_finds_new_deliveries_and_retries() -> None:
     queue = lane(LaneLimits(max_entries=1))
     in_flight, fresh = offered(queue, 0.0, 1, 1)
     assert taken(queue, 0.0) == [in_flight]
@@ -338,7 +338,7 @@ def test_dropping_finds_what_is_fresh_and_what_comes_back_and_empties_the_lane()
     assert queue.is_idle
 
 
-def test_finishing_a_batch_that_was_never_taken_is_a_bug_and_changes_nothing() -> None:
+def test_finishing_too_many_batches_raises() -> None:
     queue = lane()
     with pytest.raises(RuntimeError, match=f"lane {DESTINATION.id} finished a batch it never took"):
         queue.finish()
@@ -354,7 +354,7 @@ def test_finishing_a_batch_that_was_never_taken_is_a_bug_and_changes_nothing() -
         {"flush_secs": math.nan},
     ],
 )
-def test_limits_that_no_batch_can_keep_cannot_be_made(wrong: dict[str, Any]) -> None:
+def test_impossible_limits_cannot_be_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="batch"):
         LaneLimits(**wrong)
 
@@ -370,7 +370,7 @@ def test_a_batch_respects_the_smaller_of_our_limits_and_the_buss() -> None:
     assert [len(taken(queue, 0.0)), len(taken(queue, 0.1))] == [3, 2]
 
 
-def test_an_entry_that_was_queued_before_the_limits_shrank_is_sent_alone() -> None:
+def test_an_entry_over_shrunken_limits_is_sent_alone() -> None:
     queue = lane(LaneLimits(flush_secs=0.0), CallLimits(10, 1_000))
     queue.offer(delivery(900, offset=1), 0.0)
     queue.offer(delivery(50, offset=2), 0.0)
@@ -378,7 +378,7 @@ def test_an_entry_that_was_queued_before_the_limits_shrank_is_sent_alone() -> No
     assert [[each.size for each in taken(queue, 0.0)] for _ in range(2)] == [[900], [50]]
 
 
-def test_a_destination_that_was_called_and_takes_nothing_for_two_seconds_is_silent() -> None:
+def test_two_seconds_without_a_delivery_make_it_silent() -> None:
     queue = lane(LaneLimits(max_entries=1), max_in_flight=1)
     assert not queue.is_silent(1000.0), "nobody has called it"
     waits = offered(queue, 0.0, 1, 1, 1)
@@ -402,7 +402,7 @@ def test_a_destination_that_was_called_and_takes_nothing_for_two_seconds_is_sile
     assert [queue.is_silent(now) for now in (1001.9, 1002.0)] == [False, True]
 
 
-def test_only_a_destination_that_takes_something_is_busy() -> None:
+def test_only_a_destination_with_progress_is_busy() -> None:
     queue = lane()
     offered(queue, 0.0, *[1] * 300)
     assert queue.busy_secs(0.0) is None

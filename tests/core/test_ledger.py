@@ -1,4 +1,4 @@
-"""The ledger: deliveries begun are delivered, dead-lettered, moved, skipped, dropped or in flight, whatever happens."""
+"""The ledger: every delivery that has begun is in exactly one column."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def test_every_step_fills_its_own_column_and_keeps_the_balance(steps: list[tuple
     assert ledger.in_flight == begun - sum(settled)
 
 
-def test_what_was_moved_to_retry_counts_as_settled() -> None:
+def test_a_retry_copy_counts_as_settled() -> None:
     assert Ledger(begun=3, delivered=1, moved_to_retry=1, in_flight=1).balances
 
 
 @pytest.mark.parametrize("column", range(7))
-def test_one_delivery_too_many_anywhere_upsets_the_balance(column: int) -> None:
+def test_one_count_too_many_breaks_the_balance(column: int) -> None:
     ledger = Ledger(21, 1, 2, 3, 4, 5, 6)
     assert ledger.balances
     name = list(Ledger.__dataclass_fields__)[column]

@@ -1,4 +1,4 @@
-"""Offsets: what is committed is never more than what is settled, and a restart forgets nothing it was told."""
+"""Offsets: only settled records are committed, and a restart forgets no settled offset."""
 
 from __future__ import annotations
 
@@ -225,11 +225,11 @@ def begin(tracker: OffsetTracker, offset: int, size: int = 1, deliveries: int = 
     return pending
 
 
-def test_before_anything_is_known_there_is_nothing_to_commit() -> None:
+def test_a_new_tracker_commits_nothing() -> None:
     assert OffsetTracker().committable() is None
 
 
-def test_what_was_told_and_not_met_yet_is_told_again() -> None:
+def test_unmet_settled_offsets_are_passed_on() -> None:
     # A worker that restarts twice in a row must not forget in between what the first one had settled.
     first = OffsetTracker()
     pending_records = [begin(first, offset) for offset in range(5, 10)]
@@ -244,7 +244,7 @@ def test_what_was_told_and_not_met_yet_is_told_again() -> None:
     assert second.committable() == committed
 
 
-def test_a_new_owner_begins_what_was_open_and_nothing_else() -> None:
+def test_a_new_owner_begins_only_open_records() -> None:
     first = OffsetTracker()
     pending_records = [begin(first, offset) for offset in range(5, 12)]
     for index in (1, 2, 4, 5):
@@ -259,7 +259,7 @@ def test_a_new_owner_begins_what_was_open_and_nothing_else() -> None:
     assert second.committable() == Committable(12, "")
 
 
-def test_what_was_settled_before_is_passed_over_when_nothing_is_open() -> None:
+def test_settled_records_are_passed_over() -> None:
     first = OffsetTracker()
     pending_records = [begin(first, offset) for offset in range(5, 9)]
     pending_records[1].settle()
@@ -275,7 +275,7 @@ def test_what_was_settled_before_is_passed_over_when_nothing_is_open() -> None:
     assert (second.committable(), second.span) == (Committable(8, ""), 0)
 
 
-def test_what_an_operator_moved_the_group_back_to_is_wanted_again() -> None:
+def test_a_group_moved_back_gets_its_records_again() -> None:
     first = OffsetTracker()
     pending_records = [begin(first, offset) for offset in range(5, 10)]
     pending_records[2].settle()
@@ -284,7 +284,7 @@ def test_what_an_operator_moved_the_group_back_to_is_wanted_again() -> None:
     assert [begin(second, offset).offset for offset in range(3, 10)] == list(range(3, 10))
 
 
-def test_settling_more_than_there_is_is_a_bug_and_changes_nothing() -> None:
+def test_settling_too_often_raises_and_changes_nothing() -> None:
     tracker = OffsetTracker()
     begin(tracker, 4)
     pending = begin(tracker, 5, size=10)
@@ -294,7 +294,7 @@ def test_settling_more_than_there_is_is_a_bug_and_changes_nothing() -> None:
     assert (tracker.open_records, tracker.open_bytes) == (1, 1)
 
 
-def test_an_offset_that_comes_twice_or_backwards_is_a_bug_and_changes_nothing() -> None:
+def test_an_offset_out_of_order_raises_and_changes_nothing() -> None:
     tracker = OffsetTracker()
     begin(tracker, 5)
     before = tracker.committable()
@@ -312,7 +312,7 @@ def test_a_record_without_deliveries_leaves_the_tracker_as_it_was() -> None:
     assert begin(tracker, 5).is_open
 
 
-def test_a_partition_that_is_given_back_marks_its_tickets() -> None:
+def test_a_revoked_partition_marks_its_records() -> None:
     tracker = OffsetTracker()
     pending = begin(tracker, 5)
     assert not pending.is_revoked
@@ -342,7 +342,7 @@ def chance(share: float, offsets: int) -> list[int]:
         *(pytest.param(chance(share, 10_000), id=f"{share:.0%}") for share in (0.01, 0.1, 0.5, 0.9, 0.99)),
     ],
 )
-def test_whatever_ten_thousand_offsets_look_like_the_broker_takes_their_map(settled: list[int]) -> None:
+def test_a_map_of_ten_thousand_offsets_always_fits(settled: list[int]) -> None:
     head = 2**40
     text = encode_metadata(head, [head + index for index in settled])
     assert 0 < len(text) <= MAX_METADATA_CHARS == 3500
@@ -383,7 +383,7 @@ def test_a_topic_was_recreated_when_its_cluster_gives_it_another_id() -> None:
     assert not was_recreated(TOPIC, None)
 
 
-def test_while_the_topic_is_unknown_the_one_that_the_commit_names_is_kept() -> None:
+def test_an_unknown_topic_keeps_the_commits_topic() -> None:
     tracker = OffsetTracker(Committable(5, encode_metadata(5, [7], TOPIC)))
     begin(tracker, 5).settle()
     released = tracker.committable()
@@ -392,7 +392,7 @@ def test_while_the_topic_is_unknown_the_one_that_the_commit_names_is_kept() -> N
     assert OffsetTracker().topic is None
 
 
-def test_a_commit_is_made_shorter_without_its_map_and_then_without_anything() -> None:
+def test_a_commit_is_shortened_in_two_steps() -> None:
     full = Committable(5, encode_metadata(5, [7], TOPIC))
     without_map = full.shorter()
     assert (topic_of(without_map), settled_in(TOPIC, without_map)) == (TOPIC, [])
@@ -408,7 +408,7 @@ def test_a_map_too_long_for_the_broker_is_left_out(topic: TopicIdentity | None) 
     assert bool(text) == (topic is not None)
 
 
-def test_a_map_spans_so_many_offsets_and_no_more() -> None:
+def test_the_span_of_a_map_is_bounded() -> None:
     longest = [1, MAX_MAP_OFFSETS - 1]
     assert decode_settled(Committable(0, encode_metadata(0, longest))) == longest
     assert encode_metadata(0, [1, MAX_MAP_OFFSETS]) == ""
@@ -443,7 +443,7 @@ def test_a_map_cut_short_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("size", [MAX_MAP_OFFSETS // 8 + 1, 10**6, 10**7])
-def test_a_map_that_unpacks_to_more_than_any_of_ours_says_nothing_and_takes_no_memory(size: int) -> None:
+def test_an_oversized_map_is_ignored_within_bounds(size: int) -> None:
     metadata = f"ps2:0::{base64.b85encode(zlib.compress(bytes([255]) * size)).decode()}:"
     tracemalloc.start()
     try:
@@ -462,7 +462,7 @@ def test_a_tracker_with_unreadable_metadata_begins_everything() -> None:
 @pytest.mark.parametrize(
     ("deliveries", "is_lost", "left_open"), [(1, False, True), (2, False, False), (1, True, True), (2, True, True)]
 )
-def test_what_is_left_to_the_next_owner(deliveries: int, *, is_lost: bool, left_open: bool) -> None:
+def test_records_for_the_next_owner(deliveries: int, *, is_lost: bool, left_open: bool) -> None:
     tracker = OffsetTracker()
     pending = tracker.track(0, 1, deliveries)
     assert pending is not None
@@ -500,7 +500,7 @@ def test_offsets_that_were_passed_over_leave_the_map() -> None:
     assert second.committable() == Committable(8, encode_metadata(8, [9]))
 
 
-def test_gaps_are_told_once() -> None:
+def test_gaps_are_returned_once() -> None:
     tracker = OffsetTracker(Committable(5, ""))
     for offset in (7, 8, 12):
         begin(tracker, offset)

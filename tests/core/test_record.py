@@ -1,4 +1,4 @@
-"""Records: a position says where an event lies, in the words of headers and logs."""
+"""Records: a position identifies an event."""
 
 from __future__ import annotations
 

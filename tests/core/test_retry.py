@@ -1,4 +1,4 @@
-"""Retry: patience with the moment, none with what cannot be mended, and no dead letter for our own faults."""
+"""Retry: temporary failures are repeated, permanent ones are not, and our own faults cost no delivery."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def after(
     return decide(outcome, RetryState(age_secs, left_secs, tier, busy_secs), delay_secs, policy)
 
 
-def test_what_waits_for_its_turn_to_sign_in_stays_on_its_tier() -> None:
+def test_a_queued_sign_in_stays_on_its_tier() -> None:
     queued = Retryable(SIGN_INS_QUEUED, "more than 100 a second are due")
     assert after(queued) == RetryInMemory(0.1, "held")
     tiers = POLICY.tiers
@@ -94,7 +94,7 @@ FAILED = Retryable("500", "oh")
 SLOW = Throttled("SlowDown", "hey")
 
 
-def test_what_cannot_wait_in_memory_any_longer_moves_to_the_first_retry_tier() -> None:
+def test_a_delivery_out_of_time_moves_to_the_first_tier() -> None:
     assert after(FAILED, delay_secs=2.0, left_secs=2.1) == RetryInMemory(2.0, "retryable")
     assert after(FAILED, delay_secs=2.0, left_secs=2.0) == RetryOnTopic(POLICY.tiers[0], "retryable")
     assert after(SLOW, delay_secs=2.0, left_secs=2.0) == RetryOnTopic(POLICY.tiers[0], "throttled")
@@ -109,14 +109,12 @@ def test_a_delivery_climbs_one_tier_a_time_and_stays_on_the_last() -> None:
 @pytest.mark.parametrize(
     ("busy_secs", "index"), [(0.0, 0), (10.0, 0), (119.9, 0), (120.0, 1), (1799.0, 1), (1800.0, 2), (1e6, 2)]
 )
-def test_waiting_for_a_destination_that_makes_progress_takes_as_long_as_its_queue_is(
-    tier: int, busy_secs: float, index: int
-) -> None:
+def test_a_slow_destination_sets_the_tier_by_its_queue(tier: int, busy_secs: float, index: int) -> None:
     assert after(SLOW, left_secs=0, tier=tier, busy_secs=busy_secs) == RetryOnTopic(POLICY.tiers[index], "throttled")
     assert move_on(RetryState(0, 0, tier, busy_secs), POLICY) == RetryOnTopic(POLICY.tiers[index], "held")
 
 
-def test_for_one_that_takes_nothing_or_fails_it_climbs() -> None:
+def test_without_progress_a_delivery_climbs() -> None:
     assert move_on(RetryState(0, 0, 1, None), POLICY) == RetryOnTopic(POLICY.tiers[1], "held")
     assert after(SLOW, left_secs=0, tier=1) == RetryOnTopic(POLICY.tiers[1], "throttled")
     assert after(FAILED, left_secs=0, tier=1, busy_secs=10.0) == RetryOnTopic(POLICY.tiers[1], "retryable")
@@ -130,7 +128,7 @@ def test_a_policy_without_a_tier_is_refused() -> None:
 @pytest.mark.parametrize(
     ("attempts", "longest"), [(1, 0.2), (2, 0.4), (3, 0.8), (4, 1.6), (7, 12.8), (8, 20.0), (9, 20.0), (10**9, 20.0)]
 )
-def test_the_pause_is_any_part_of_a_doubling_and_capped_time(attempts: int, longest: float) -> None:
+def test_the_pause_is_a_random_part_of_a_capped_exponential(attempts: int, longest: float) -> None:
     assert backoff(attempts, 0.0, POLICY) == 0.0
     assert backoff(attempts, 0.25, POLICY) == pytest.approx(longest / 4)
     assert backoff(attempts, 1.0, POLICY) == pytest.approx(longest)

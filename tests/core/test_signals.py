@@ -1,4 +1,4 @@
-"""Signals: observers are told what happened and cannot change it."""
+"""Signals: observers cannot change them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.core.test_copy import LETTER
 
 
 @pytest.mark.parametrize("kind", get_args(Signal))
-def test_a_signal_is_a_value_that_nobody_can_change(kind: Any) -> None:
+def test_a_signal_is_immutable(kind: Any) -> None:
     signal = kind(*[None] * len(kind._fields))
     for name in (*kind._fields, "note"):
         with pytest.raises(AttributeError):
             setattr(signal, name, "changed")
 
 
-def test_the_dead_letter_in_a_signal_cannot_be_changed_either() -> None:
+def test_the_copy_in_a_signal_is_immutable() -> None:
     with pytest.raises(AttributeError):
         LETTER.reason = "rejected"  # type: ignore[misc]

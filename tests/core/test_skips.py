@@ -1,4 +1,4 @@
-"""Orders to step over unreadable batches: a worker finds the orders that were written."""
+"""Orders to step over unreadable batches: a worker finds those that were written."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def marks(*skips: Skip) -> dict[str, bytes]:
     return dict(skip_mark(skip) for skip in skips)
 
 
-def test_an_order_is_found_by_a_worker_that_stands_within_it() -> None:
+def test_an_order_is_found_within_its_offsets() -> None:
     known = marks(SKIP) | {"events:rp-1": b"{}", "pushrail.events/3/10 dst_1": b"{}"}
     assert [find_skip(known, EVENTS, at, "topic-1") for at in (9, 10, 19, 20)] == [None, SKIP, SKIP, None]
     assert find_skip(known, Partition("pushrail.events", 4), 10, "topic-1") is None
     assert find_skip(known, Partition("pushrail.retry.10s", 3), 10, "topic-1") is None
 
 
-def test_an_order_about_a_topic_that_was_deleted_says_nothing_about_its_successor() -> None:
+def test_an_order_for_a_deleted_topic_does_not_count() -> None:
     assert find_skip(marks(SKIP), EVENTS, 10, "topic-2") is None
     assert find_skip(marks(SKIP), EVENTS, 10, None) == SKIP
     anonymous = SKIP._replace(topic_id=None)
@@ -56,7 +56,7 @@ def test_the_reason_of_a_forged_order_can_be_printed() -> None:
     assert read_skip(value) == SKIP._replace(reason="half a pair: ?")
 
 
-def test_the_dead_letter_says_what_was_left_unread_and_why() -> None:
+def test_the_dead_letter_names_offsets_and_reason() -> None:
     letter = skip_dead_letter(SKIP)
     assert (letter.record.key, letter.record.value, letter.reason, letter.code) == (None, None, "undecodable", CODE)
     headers = dict(letter.headers())

@@ -1,4 +1,4 @@
-"""Suspension: after five blocked attempts in a row, until one delivery gets through; probes come ever more rarely."""
+"""Suspension: it begins after five blocked attempts in a row and ends with a delivery."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_five_blocked_attempts_in_a_row_suspend() -> None:
     assert (suspension.since, suspension.probe_at) == (4.0, 34.0)
 
 
-def test_a_delivery_in_between_begins_the_count_anew() -> None:
+def test_a_delivery_restarts_the_count() -> None:
     suspension = Suspension()
     for _ in range(4):
         suspension.count_blocked(0.0)
@@ -31,7 +31,7 @@ def test_a_delivery_in_between_begins_the_count_anew() -> None:
     assert not any(suspension.count_blocked(0.0) for _ in range(4))
 
 
-def test_probes_in_vain_come_further_and_further_apart_up_to_ten_minutes() -> None:
+def test_failed_probes_grow_apart_to_ten_minutes() -> None:
     suspension, pauses = suspended(0.0), []
     for _ in range(7):
         before = suspension.probe_at
@@ -40,13 +40,13 @@ def test_probes_in_vain_come_further_and_further_apart_up_to_ten_minutes() -> No
     assert pauses == [60, 120, 240, 480, 600, 600, 600]
 
 
-def test_what_was_under_way_when_it_began_is_no_probe() -> None:
+def test_a_call_from_before_the_suspension_is_no_probe() -> None:
     suspension = suspended(100.0)
     assert not suspension.count_blocked(105.0)
     assert suspension.probe_at == 130.0
 
 
-def test_the_first_success_resumes_and_says_how_long_it_lasted() -> None:
+def test_the_first_success_ends_it() -> None:
     suspension = suspended(100.0)
     suspension.count_blocked(130.0)
     assert suspension.end(195.0) == 95.0
@@ -64,7 +64,7 @@ def test_a_changed_document_is_probed_at_once() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1000)), max_size=60))
-def test_it_is_suspended_exactly_while_the_last_five_or_more_were_blocked(story: list[tuple[bool, float]]) -> None:
+def test_it_is_suspended_after_five_blocked_in_a_row(story: list[tuple[bool, float]]) -> None:
     suspension, now, in_a_row = Suspension(), 0.0, 0
     for is_blocked, passed in story:
         now += passed
@@ -79,7 +79,7 @@ def test_it_is_suspended_exactly_while_the_last_five_or_more_were_blocked(story:
         assert suspension.probe_at <= now + LAST_PROBE_SECS
 
 
-def test_who_asks_is_heard_soon_and_not_at_once() -> None:
+def test_a_requested_probe_comes_soon() -> None:
     suspension = suspended(100.0)
     suspension.request_probe()
     assert suspension.probe_at == 105.0

@@ -1,4 +1,4 @@
-"""Throughput: what was taken in the last few seconds, and nothing older."""
+"""Throughput: the deliveries of the last few seconds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pushrail_stream.core.throughput import Throughput
 
 
-def test_nothing_was_taken_before_anything_was() -> None:
+def test_a_new_destination_has_no_speed() -> None:
     throughput = Throughput()
     assert throughput.per_second(1000.0) == 0.0
     assert throughput.last == float("-inf")
@@ -24,7 +24,7 @@ def test_a_steady_rate_is_found_and_a_silence_forgotten() -> None:
     assert throughput.per_second(14.0) == 0.0
 
 
-def test_the_pace_is_what_was_taken_a_second_while_there_was_something_to_take() -> None:
+def test_the_pace_leaves_pauses_out() -> None:
     throughput = Throughput()
     assert throughput.pace == 0.0
     for tenth in range(600):
@@ -40,7 +40,7 @@ def test_the_pace_is_what_was_taken_a_second_while_there_was_something_to_take()
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.floats(0, 3)), max_size=50))
-def test_no_more_is_counted_than_was_taken_in_the_last_four_seconds(story: list[tuple[int, float]]) -> None:
+def test_the_speed_counts_four_seconds(story: list[tuple[int, float]]) -> None:
     throughput, now, taken = Throughput(), 0.0, list[tuple[float, int]]()
     for deliveries, passed in story:
         now += passed

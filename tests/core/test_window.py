@@ -1,4 +1,4 @@
-"""The window: never none, never too many, cut once for one throttle and opened again by calls that go through."""
+"""The window: at least one call, at most the limit, cut once for each throttle."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_it_is_halved_by_a_throttle_down_to_one_call() -> None:
     assert window.pauses == 2, "below one call there is only waiting"
 
 
-def test_what_was_sent_before_the_cut_cuts_no_further() -> None:
+def test_a_call_from_before_the_cut_cuts_no_further() -> None:
     window = Window()
     sent_in = window.round
     assert window.throttled(sent_in, 8)
@@ -32,14 +32,14 @@ def test_what_was_sent_before_the_cut_cuts_no_further() -> None:
     assert window.size(8) == 4
 
 
-def test_it_grows_by_one_for_every_window_of_calls_that_went_through() -> None:
+def test_it_grows_by_one_with_each_clean_window() -> None:
     window = cut_to(2)
     grown = [window.went_through(8) for _ in range(2 + 3 + 4)]
     assert [at for at, has_grown in enumerate(grown, 1) if has_grown] == [2, 5, 9]
     assert window.size(8) == 5
 
 
-def test_a_throttle_starts_the_clean_window_anew_and_a_success_ends_the_pauses() -> None:
+def test_a_throttle_restarts_the_clean_window() -> None:
     window = cut_to(2)
     window.went_through(8)
     window.throttled(window.round, 8)
@@ -50,7 +50,7 @@ def test_a_throttle_starts_the_clean_window_anew_and_a_success_ends_the_pauses()
     assert (window.size(8), window.pauses) == (2, 0)
 
 
-def test_a_call_that_was_throttled_in_part_cuts_the_window_and_ends_the_pauses() -> None:
+def test_a_partial_throttle_cuts_the_window() -> None:
     window = cut_to(1)
     window.throttled(window.round, 8)
     assert window.pauses == 1
@@ -62,7 +62,7 @@ def test_a_call_that_was_throttled_in_part_cuts_the_window_and_ends_the_pauses()
     assert Window().throttled(0, 8, partly=True)
 
 
-def test_at_the_destinations_own_limit_there_is_nothing_left_to_remember() -> None:
+def test_a_fully_grown_window_has_no_state() -> None:
     window = cut_to(4)
     assert not window.is_open
     while not window.is_open:
@@ -72,7 +72,7 @@ def test_at_the_destinations_own_limit_there_is_nothing_left_to_remember() -> No
     assert not window.went_through(8)
 
 
-def test_a_document_that_allows_less_is_obeyed_at_once() -> None:
+def test_a_lowered_limit_counts_at_once() -> None:
     assert cut_to(4).size(2) == 2
 
 
@@ -80,7 +80,7 @@ def test_a_document_that_allows_less_is_obeyed_at_once() -> None:
     most=st.integers(1, 64),
     story=st.lists(st.tuples(st.booleans(), st.integers(0, 3)), max_size=200),
 )
-def test_it_always_lets_one_call_through_and_never_more_than_allowed(most: int, story: list[tuple[bool, int]]) -> None:
+def test_it_allows_one_call_and_at_most_the_limit(most: int, story: list[tuple[bool, int]]) -> None:
     window = Window()
     for is_throttled, rounds_ago in story:
         before, this_round = window.size(most), window.round

@@ -9,7 +9,7 @@ Calls
     test_an_oversize_event_spoils_the_batch
   a DetailType over 128 characters vanishes: test_detail_type_over_128_is_silently_discarded
   a fixed sleep after every put, one batch at a time: test_fixed_sleep_after_every_put (to the millisecond, in virtual
-    time: pipeline/test_batches)
+    time: pipeline/test_dispatcher)
 
 Credentials
   the ExternalId is never sent: test_external_id_never_sent
@@ -28,7 +28,7 @@ Destinations
   a deleted destination in the retry queue fails for ever: test_deleted_destination_in_the_retry_queue_fails_for_ever
 
 Kafka
-  a late acknowledgement after a revocation moves the commit: pipeline/test_rebalance (the moment has to be chosen)
+  a late acknowledgement after a revocation moves the commit: pipeline/test_assignment (the moment has to be chosen)
   a commit passes an undelivered record: test_committing_past_an_undelivered_record
   a worker is killed in the middle of its work: test_kill_in_the_middle
   a dead letter cannot be written, so it is dropped: test_dlq_write_fails_and_the_message_is_dropped
@@ -40,5 +40,5 @@ Accounting
   a metric counts twice, or not at all: test_duplicate_metric_identity (every worker of `support.workers.running` has to
     balance besides)
   a limit is accepted and not enforced: test_limit_accepted_but_not_enforced, test_limits_that_bound_a_call_bound_it,
-    test_calls_under_way_are_bounded (calls a second: pipeline/test_batches; what a worker holds: e2e/test_delivery)
+    test_calls_under_way_are_bounded (calls a second: pipeline/test_dispatcher; what a worker holds: e2e/test_delivery)
 """

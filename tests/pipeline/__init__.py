@@ -1,1 +1,1 @@
-"""The pipeline, told as stories in virtual time: records in, what arrived, what is in the DLQ, what is committable."""
+"""The pipeline in virtual time: records go in, and calls, dead letters and commits come out."""

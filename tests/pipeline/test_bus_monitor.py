@@ -1,4 +1,4 @@
-"""A bus that is gone takes everything and keeps nothing: it is found out, and its events become dead letters."""
+"""A missing bus is found, and its events become dead letters instead of vanishing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def busy(worker: Worker, until: float, first: int, every: float = 10.0) ->
 
 
 @in_virtual_time
-async def test_a_bus_that_is_gone_gets_no_more_calls_and_its_events_are_dead_letters() -> None:
+async def test_a_missing_bus_turns_events_into_dead_letters() -> None:
     world = World(destination(), destination("other"))
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -51,7 +51,7 @@ async def test_a_bus_that_is_gone_gets_no_more_calls_and_its_events_are_dead_let
 
 
 @in_virtual_time
-async def test_a_bus_that_comes_back_is_delivered_to_again() -> None:
+async def test_a_bus_that_is_found_again_gets_deliveries() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -69,7 +69,7 @@ async def test_a_bus_that_comes_back_is_delivered_to_again() -> None:
 
 
 @in_virtual_time
-async def test_an_active_destination_is_asked_about_every_ten_minutes_and_an_idle_one_never() -> None:
+async def test_only_buses_in_use_are_checked() -> None:
     world = World(destination())
     async with world.worker() as worker:
         following = await busy(worker, 1500, 0)
@@ -83,7 +83,7 @@ async def test_an_active_destination_is_asked_about_every_ten_minutes_and_an_idl
 
 
 @in_virtual_time
-async def test_who_may_not_ask_is_delivered_to() -> None:
+async def test_describe_denied_does_not_stop_delivery() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "denied"
     async with world.worker() as worker:
@@ -97,7 +97,7 @@ async def test_who_may_not_ask_is_delivered_to() -> None:
 
 
 @in_virtual_time
-async def test_a_bus_that_was_gone_and_may_not_be_asked_about_any_more_is_delivered_to() -> None:
+async def test_a_denied_check_ends_a_missing_bus() -> None:
     """It was made anew, with a role that may only put: nobody would ever say that it is back."""
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
@@ -114,7 +114,7 @@ async def test_a_bus_that_was_gone_and_may_not_be_asked_about_any_more_is_delive
 
 
 @in_virtual_time
-async def test_a_bus_that_was_gone_is_not_taken_for_back_because_nobody_answers() -> None:
+async def test_a_missing_bus_stays_missing_without_an_answer() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -137,7 +137,7 @@ def moved(name: str) -> Destination:
 
 
 @in_virtual_time
-async def test_a_document_that_names_a_bus_that_does_not_exist_is_found_out_at_once() -> None:
+async def test_a_new_document_with_a_missing_bus_is_checked() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(record(0))
@@ -153,7 +153,7 @@ async def test_a_document_that_names_a_bus_that_does_not_exist_is_found_out_at_o
 
 
 @in_virtual_time
-async def test_a_document_that_changes_does_not_wait_for_all_those_that_have_just_become_active() -> None:
+async def test_a_changed_document_does_not_wait_for_new_buses() -> None:
     many = [
         dataclasses.replace(destination(f"s{n}"), bus=f"arn:aws:events:us-east-1:{n:012}:event-bus/x")
         for n in range(400)
@@ -172,7 +172,7 @@ async def test_a_document_that_changes_does_not_wait_for_all_those_that_have_jus
 
 
 @in_virtual_time
-async def test_a_document_that_names_another_bus_than_the_one_that_is_gone_is_delivered_to_at_once() -> None:
+async def test_another_bus_than_the_missing_one_gets_deliveries() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -189,9 +189,7 @@ async def test_a_document_that_names_another_bus_than_the_one_that_is_gone_is_de
 
 
 @in_virtual_time
-async def test_other_credentials_for_a_bus_that_is_gone_are_tried_at_once_and_nothing_is_sent_before_the_answer() -> (
-    None
-):
+async def test_new_credentials_of_a_missing_bus_are_checked_first() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -211,7 +209,7 @@ async def test_other_credentials_for_a_bus_that_is_gone_are_tried_at_once_and_no
 
 
 @in_virtual_time
-async def test_an_edit_that_leaves_bus_and_credentials_as_they_are_asks_nothing() -> None:
+async def test_an_unrelated_edit_starts_no_check() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(record(0))
@@ -224,9 +222,7 @@ async def test_an_edit_that_leaves_bus_and_credentials_as_they_are_asks_nothing(
 
 @in_virtual_time
 @pytest.mark.parametrize(("late", "now"), [("gone", "there"), ("there", "gone")])
-async def test_an_answer_about_the_bus_of_the_old_document_says_nothing_of_the_new_one(
-    late: BusStatus, now: BusStatus
-) -> None:
+async def test_an_answer_about_an_old_document_does_not_count(late: BusStatus, now: BusStatus) -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = late
     world.bus.check_secs = 5.0
@@ -243,7 +239,7 @@ async def test_an_answer_about_the_bus_of_the_old_document_says_nothing_of_the_n
 
 
 @in_virtual_time
-async def test_a_document_that_changes_while_its_bus_waits_to_be_asked_about_is_asked_about_once() -> None:
+async def test_a_change_before_the_check_causes_one_check() -> None:
     same = [destination(f"s{number}") for number in range(3)]
     world = World(*same)
     async with world.worker() as worker:
@@ -256,7 +252,7 @@ async def test_a_document_that_changes_while_its_bus_waits_to_be_asked_about_is_
 
 
 @in_virtual_time
-async def test_a_destination_that_is_disabled_is_asked_about_no_more_and_at_once_when_it_is_enabled() -> None:
+async def test_an_enabled_destination_is_checked_at_once() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -274,7 +270,7 @@ async def test_a_destination_that_is_disabled_is_asked_about_no_more_and_at_once
 
 
 @in_virtual_time
-async def test_one_accounts_buses_are_asked_about_25_a_second_and_others_meanwhile() -> None:
+async def test_one_accounts_buses_are_checked_25_a_second() -> None:
     elsewhere = "arn:aws:events:us-east-1:999999999999:event-bus/x"
     same = [destination(f"s{number}") for number in range(2000)]
     world = World(*same, dataclasses.replace(destination("far"), bus=elsewhere))
@@ -301,7 +297,7 @@ async def test_one_accounts_buses_are_asked_about_25_a_second_and_others_meanwhi
 
 
 @in_virtual_time
-async def test_a_missing_bus_is_not_even_sent_a_first_burst() -> None:
+async def test_a_missing_bus_gets_no_first_burst() -> None:
     world = World(destination(), destination("fine"))
     world.bus.bus_status["dst_acme"] = "gone"
     world.bus.check_secs = 0.3
@@ -315,7 +311,7 @@ async def test_a_missing_bus_is_not_even_sent_a_first_burst() -> None:
 
 
 @in_virtual_time
-async def test_a_new_owner_of_a_partition_sends_nothing_to_a_bus_that_is_missing() -> None:
+async def test_a_new_owner_sends_nothing_to_a_missing_bus() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -357,7 +353,7 @@ async def test_every_answer_except_missing_lets_the_first_batch_go(bus_status: B
 
 @pytest.mark.parametrize("sign_in_secs", [0.0, 4.0])
 @in_virtual_time
-async def test_a_late_answer_lets_the_first_batch_go_two_seconds_after_the_look_was_sent(sign_in_secs: float) -> None:
+async def test_a_late_answer_delays_a_batch_by_two_seconds(sign_in_secs: float) -> None:
     world = World(destination())
     world.bus.sign_in_secs, world.bus.check_secs, world.bus.bus_status["dst_acme"] = sign_in_secs, 3.0, "gone"
     async with world.worker() as worker:
@@ -371,7 +367,7 @@ async def test_a_late_answer_lets_the_first_batch_go_two_seconds_after_the_look_
 
 
 @in_virtual_time
-async def test_nothing_waits_for_an_answer_for_longer_than_it_may_be_held() -> None:
+async def test_the_wait_for_an_answer_ends_with_hold_secs() -> None:
     world = World(destination())
     world.bus.sign_in_secs = HANGS
     async with world.worker() as worker:
@@ -425,7 +421,7 @@ async def test_many_destinations_that_wait_for_an_answer_do_not_fill_the_worker(
 
 
 @in_virtual_time
-async def test_a_look_that_is_throttled_is_sent_again_while_the_batch_waits() -> None:
+async def test_a_throttled_check_is_repeated() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "busy"
     async with world.worker() as worker:
@@ -439,7 +435,7 @@ async def test_a_look_that_is_throttled_is_sent_again_while_the_batch_waits() ->
 
 
 @in_virtual_time
-async def test_looks_that_are_throttled_for_ever_let_the_batch_go() -> None:
+async def test_endless_throttling_lets_the_batch_go() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "busy"
     async with world.worker() as worker:
@@ -450,7 +446,7 @@ async def test_looks_that_are_throttled_for_ever_let_the_batch_go() -> None:
 
 
 @in_virtual_time
-async def test_without_an_answer_it_is_asked_again_soon_while_there_is_something_to_send() -> None:
+async def test_an_unanswered_check_is_repeated_soon() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "unknown"
     async with world.worker() as worker:
@@ -482,7 +478,7 @@ async def test_after_a_long_silence_the_next_batch_waits_again() -> None:
 
 
 @in_virtual_time
-async def test_without_credentials_the_batch_finds_out_why_and_the_next_one_asks_again() -> None:
+async def test_without_credentials_the_batch_shows_the_reason() -> None:
     world = World(destination())
     world.bus.signs_in = False
     world.bus.bus_status["dst_acme"] = "gone"
@@ -500,7 +496,7 @@ async def test_without_credentials_the_batch_finds_out_why_and_the_next_one_asks
 
 
 @in_virtual_time
-async def test_a_document_that_changes_while_its_old_bus_is_signed_in_to_is_asked_about_alone() -> None:
+async def test_a_change_during_the_sign_in_starts_one_check() -> None:
     world = World(destination())
     world.bus.signs_in, world.bus.sign_in_secs = False, 1.0
     async with world.worker() as worker:
@@ -514,7 +510,7 @@ async def test_a_document_that_changes_while_its_old_bus_is_signed_in_to_is_aske
 
 
 @in_virtual_time
-async def test_a_destination_that_is_deleted_while_its_look_waits_for_its_turn_is_not_asked_about() -> None:
+async def test_a_deletion_cancels_a_queued_check() -> None:
     same = [destination(f"s{number}") for number in range(90)]
     world = World(*same)
     async with world.worker() as worker:
@@ -528,7 +524,7 @@ async def test_a_destination_that_is_deleted_while_its_look_waits_for_its_turn_i
 
 
 @in_virtual_time
-async def test_a_missing_bus_whose_role_cannot_sign_in_any_more_stays_missing() -> None:
+async def test_a_missing_bus_stays_missing_without_a_sign_in() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -548,7 +544,7 @@ async def test_a_missing_bus_whose_role_cannot_sign_in_any_more_stays_missing() 
 
 
 @in_virtual_time
-async def test_a_bus_that_turns_out_to_be_missing_says_when_it_was_seen_and_which_deliveries_it_swallowed() -> None:
+async def test_a_missing_bus_reports_its_swallowed_deliveries() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(5)))
@@ -606,7 +602,7 @@ async def test_deliveries_before_the_bus_was_last_seen_are_not_counted() -> None
 
 
 @in_virtual_time
-async def test_a_call_to_the_bus_of_the_old_document_says_nothing_of_the_new_one() -> None:
+async def test_a_call_to_an_old_bus_does_not_count() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(record(0))
@@ -623,7 +619,7 @@ async def test_a_call_to_the_bus_of_the_old_document_says_nothing_of_the_new_one
 
 
 @in_virtual_time
-async def test_a_document_that_the_worker_is_not_told_of_yet_holds_all_the_same() -> None:
+async def test_a_change_counts_before_its_notification() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(record(0))
@@ -686,7 +682,7 @@ async def test_a_suspended_destination_ends_with_its_document() -> None:
 
 
 @in_virtual_time
-async def test_a_destination_that_is_deleted_is_asked_about_no_more() -> None:
+async def test_a_deleted_destination_is_not_checked() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:

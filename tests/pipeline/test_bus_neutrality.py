@@ -1,4 +1,4 @@
-"""The core and the pipeline know buses, not EventBridge: they name nothing that belongs to one kind of bus."""
+"""The core and the pipeline name nothing that belongs to one kind of bus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a record to its deliveries, and from what settled to what may be committed."""
+"""From a record to its deliveries, and from settlements to commits."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def test_an_event_goes_to_every_destination_of_its_customer_and_to_no_othe
 
 
 @in_virtual_time
-async def test_a_broken_destination_holds_the_offset_for_a_while_but_not_the_others_delivery() -> None:
+async def test_a_broken_destination_holds_only_the_offset() -> None:
     world = World(destination(name="a"), destination(name="b"))
     world.bus.answer(always(failed("503", 503)), "dst_acme_a")
     async with world.worker() as worker:
@@ -62,7 +62,7 @@ async def test_a_broken_destination_holds_the_offset_for_a_while_but_not_the_oth
 
 
 @in_virtual_time
-async def test_events_nobody_gets_are_recorded_as_skipped_and_do_not_hold_the_offset() -> None:
+async def test_unrouted_events_are_skipped_and_committed() -> None:
     off, picky = destination("off", enabled=False), destination("picky", event_types=("invoice.*", "order.shipped"))
     world = World(off, picky)
     async with world.worker() as worker:
@@ -77,7 +77,7 @@ async def test_events_nobody_gets_are_recorded_as_skipped_and_do_not_hold_the_of
 
 
 @in_virtual_time
-async def test_one_skips_and_the_other_gets_it() -> None:
+async def test_one_destination_skips_an_event_and_another_gets_it() -> None:
     world = World(destination(name="off", enabled=False), destination(name="on"))
     async with world.worker() as worker:
         worker.feed(record(0))
@@ -88,7 +88,7 @@ async def test_one_skips_and_the_other_gets_it() -> None:
 
 
 @in_virtual_time
-async def test_unrouted_events_go_to_the_dlq_where_that_is_wanted() -> None:
+async def test_unrouted_events_become_dead_letters_by_setting() -> None:
     world = World(destination())
     async with world.worker(dead_letter_unrouted=True) as worker:
         worker.feed(record(0, "stranger"))
@@ -107,7 +107,7 @@ async def test_unrouted_events_go_to_the_dlq_where_that_is_wanted() -> None:
     [(None, "value"), (b"", "value"), (b"\xff\xfe", "value"), (b"[1]", "value"), (b'{"eventType": 7}', "eventType")],
 )
 @in_virtual_time
-async def test_poison_goes_to_the_dlq_untouched_and_the_partition_moves(value: bytes | None, field: str) -> None:
+async def test_an_undecodable_record_goes_to_the_dlq_unchanged(value: bytes | None, field: str) -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(raw(0, value, headers=(("tenant", b"\xff"),)), record(1))
@@ -125,7 +125,7 @@ async def test_poison_goes_to_the_dlq_untouched_and_the_partition_moves(value: b
 
 
 @in_virtual_time
-async def test_whatever_a_producer_wrote_the_message_is_short_and_redacted() -> None:
+async def test_messages_of_dead_letters_are_short_and_redacted() -> None:
     world = World()
     long_vendor = (("pushrail-vendor", b"v" * 5000),)
     leaky = record(1, event_type="e").value or b""
@@ -139,7 +139,7 @@ async def test_whatever_a_producer_wrote_the_message_is_short_and_redacted() -> 
 
 
 @in_virtual_time
-async def test_what_cannot_fit_is_never_sent_and_is_dead_lettered_alone() -> None:
+async def test_an_oversized_event_becomes_a_dead_letter_alone() -> None:
     world = World(destination())
     async with world.worker(batches=LaneLimits(max_bytes=2000)) as worker:
         worker.feed(record(0), record(1, padding=3000), record(2))
@@ -155,7 +155,7 @@ async def test_what_cannot_fit_is_never_sent_and_is_dead_lettered_alone() -> Non
 
 
 @in_virtual_time
-async def test_the_largest_that_fits_is_sent() -> None:
+async def test_the_largest_event_is_sent() -> None:
     world = World(destination())
     limit = 2000
     bare = len(record(0).value or b"") + 14 + len("pushrail.test" + "order.created" + "acme" + "0")
@@ -202,7 +202,7 @@ async def test_committable_moves_as_lanes_finish_out_of_order() -> None:
 
 
 @in_virtual_time
-async def test_nothing_new_is_nothing_to_commit() -> None:
+async def test_without_progress_there_is_no_commit() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(record(0))
@@ -212,7 +212,7 @@ async def test_nothing_new_is_nothing_to_commit() -> None:
 
 
 @in_virtual_time
-async def test_a_new_owner_skips_what_was_settled_above_the_committed_offset() -> None:
+async def test_a_new_owner_skips_settled_events_above_the_commit() -> None:
     world = World(destination("slow"), destination("fast"))
     world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_slow" else 0.01
     poison = raw(29, b"poison")
@@ -236,7 +236,7 @@ async def test_a_new_owner_skips_what_was_settled_above_the_committed_offset() -
 
 
 @in_virtual_time
-async def test_a_full_worker_holds_back_until_it_has_room_again() -> None:
+async def test_a_full_worker_pauses_until_it_has_room() -> None:
     world = World(narrow("acme", 1), narrow("other", 1))
     world.bus.latency = lambda batch: 0.5 if batch.destination.id == "dst_acme" else 1.25
     limits = BufferLimits(max_events=50)
@@ -265,7 +265,7 @@ async def test_a_worker_full_of_bytes_holds_back() -> None:
 
 
 @in_virtual_time
-async def test_a_partition_that_runs_too_far_ahead_is_full_alone() -> None:
+async def test_a_partition_too_far_ahead_pauses_alone() -> None:
     world = World(destination("stuck"), destination("fine"))
     world.bus.latency = lambda batch: 5.0 if batch.destination.id == "dst_stuck" else 0.01
     limits = BufferLimits(partition_max_offsets=20)
@@ -283,7 +283,7 @@ async def test_a_partition_that_runs_too_far_ahead_is_full_alone() -> None:
 
 
 @in_virtual_time
-async def test_a_full_partition_goes_on_below_its_share() -> None:
+async def test_a_full_partition_resumes_below_its_share() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 1.0
     limits = BufferLimits(partition_max_bytes=30 * len(record(10).value or b""))
@@ -299,7 +299,7 @@ async def test_a_full_partition_goes_on_below_its_share() -> None:
 
 
 @in_virtual_time
-async def test_a_partition_given_back_is_full_no_more() -> None:
+async def test_a_revoked_partition_is_not_full() -> None:
     world = World(destination())
     async with world.worker(limits=BufferLimits(partition_max_offsets=2)) as worker:
         assert worker.feed(*records(range(3))).full == {P0}

@@ -1,4 +1,4 @@
-"""An ailing bus: while every call fails, it is called hardly more often than when it was well."""
+"""A bus whose calls all fail is called hardly more often than a healthy one."""
 
 from __future__ import annotations
 

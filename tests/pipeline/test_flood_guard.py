@@ -1,4 +1,4 @@
-"""A flood of dead letters stops the worker instead of draining the topic into the DLQ; one customer never does."""
+"""A flood of dead letters stops consuming. One customer alone never does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CUSTOMERS = [f"c{number}" for number in range(10)]
 
 
 @in_virtual_time
-async def test_when_most_records_of_many_customers_cannot_be_decoded_consuming_stops() -> None:
+async def test_a_flood_of_undecodable_records_stops_consuming() -> None:
     world = World(*(destination(customer) for customer in CUSTOMERS))
     async with world.worker(flood=LIMITS) as worker:
         bad = [raw(n, b"not json", customer=CUSTOMERS[n % 10]) for n in range(300)]
@@ -37,7 +37,7 @@ async def test_when_most_records_of_many_customers_cannot_be_decoded_consuming_s
 
 
 @in_virtual_time
-async def test_what_aws_rejects_counts_as_well_and_good_deliveries_still_end() -> None:
+async def test_rejected_events_count_too() -> None:
     world = World(*(destination(customer) for customer in CUSTOMERS))
     for customer in CUSTOMERS:
         world.bus.answer(
@@ -70,7 +70,7 @@ async def test_one_customer_alone_never_stops_the_others() -> None:
 
 
 @in_virtual_time
-async def test_what_is_rejected_while_its_partition_is_given_back_is_left_to_the_next_owner() -> None:
+async def test_a_revoked_partitions_rejections_are_abandoned() -> None:
     world = World(*(destination(customer) for customer in CUSTOMERS))
     for customer in CUSTOMERS:
         world.bus.answer(
@@ -91,7 +91,7 @@ def reject_from(offset: int) -> Callable[[Batch], CallReply]:
 
 
 @in_virtual_time
-async def test_what_somebody_sends_again_and_is_rejected_again_stops_nobody() -> None:
+async def test_rejected_replays_do_not_count() -> None:
     world = World(*(destination(customer) for customer in CUSTOMERS))
     world.bus.answers = dict.fromkeys((f"dst_{customer}" for customer in CUSTOMERS), reject_from(1000))
     async with world.worker(owns=[P0, RETRY], flood=LIMITS) as worker:
@@ -104,7 +104,7 @@ async def test_what_somebody_sends_again_and_is_rejected_again_stops_nobody() ->
 
 
 @in_virtual_time
-async def test_retries_that_are_rejected_are_held_against_as_many_records() -> None:
+async def test_rejected_retries_count_as_records_too() -> None:
     world = World(*(destination(customer) for customer in CUSTOMERS))
     world.bus.answers = dict.fromkeys((f"dst_{customer}" for customer in CUSTOMERS), reject_from(1000))
     async with world.worker(owns=[P0, RETRY], flood=LIMITS) as worker:
@@ -128,7 +128,7 @@ async def test_a_record_of_several_destinations_counts_once() -> None:
 
 
 @in_virtual_time
-async def test_a_producer_whose_keys_are_odd_does_not_make_one_customer_look_like_many() -> None:
+async def test_odd_keys_do_not_split_a_customer() -> None:
     world = World(destination("c0"))
     world.bus.answer(reject_from(0), "dst_c0")
     async with world.worker(flood=LIMITS) as worker:

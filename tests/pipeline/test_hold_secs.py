@@ -1,4 +1,4 @@
-"""No delivery keeps its partition's commit waiting longer than it may: it moves to a retry topic, and only then."""
+"""No delivery holds back its partition's commit for longer than `hold_secs`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def hanging() -> World:
 
 
 @in_virtual_time
-async def test_a_hanging_destination_keeps_nobodys_commit_longer_than_hold_secs() -> None:
+async def test_a_hanging_destination_blocks_a_commit_for_hold_secs() -> None:
     world = hanging()
     async with world.worker() as worker:
         worker.feed(*records(range(10), "hangs"))
@@ -61,7 +61,7 @@ async def test_a_hanging_destination_keeps_nobodys_commit_longer_than_hold_secs(
 
 
 @in_virtual_time
-async def test_a_retry_copy_is_the_original_record_and_says_where_its_delivery_stands() -> None:
+async def test_a_retry_copy_has_the_record_and_its_state() -> None:
     world = hanging()
     own = (("traceparent", b"garbage"), ("null", None), ("pushrail-reason", b"an older copy's"))
     async with world.worker() as worker:
@@ -88,7 +88,7 @@ async def test_a_retry_copy_is_the_original_record_and_says_where_its_delivery_s
 
 
 @in_virtual_time
-async def test_what_waits_behind_hanging_calls_leaves_when_its_time_is_up() -> None:
+async def test_deliveries_behind_hanging_calls_leave_in_time() -> None:
     world = hanging()
     async with world.worker() as worker:
         worker.feed(*records(range(100), "hangs"))
@@ -140,7 +140,7 @@ async def test_a_call_made_late_that_hangs_is_cut_off_two_seconds_later() -> Non
 
 
 @in_virtual_time
-async def test_what_fails_is_tried_again_in_memory_while_there_is_time_and_then_moves() -> None:
+async def test_failures_are_retried_in_memory_and_then_moved() -> None:
     world = World(destination("broken"), destination("fine"))
     world.bus.answer(always(failed("503", 503, "Service Unavailable")), "dst_broken")
     world.bus.latency = lambda _batch: 0.0
@@ -181,7 +181,7 @@ async def test_retries_that_find_no_room_in_time_leave_too() -> None:
 
 
 @in_virtual_time
-async def test_only_what_failed_of_a_batch_moves() -> None:
+async def test_only_failed_entries_of_a_batch_move() -> None:
     world = World(destination())
     world.bus.answer(lambda batch: answered(batch, {"3": fault("InternalFailure")}))
     async with world.worker() as worker:
@@ -193,7 +193,7 @@ async def test_only_what_failed_of_a_batch_moves() -> None:
 
 
 @in_virtual_time
-async def test_a_lane_keeps_only_what_it_can_send_in_time() -> None:
+async def test_a_lane_keeps_only_deliveries_it_can_send_in_time() -> None:
     world = World(narrow("acme", 8, per_second=5))
     async with world.worker() as worker:
         # Twenty seconds of 100 events a second for a bus that takes 50.
@@ -254,7 +254,7 @@ async def test_a_healthy_burst_on_top_of_a_steady_flow_is_not_diverted_either(la
 
 
 @in_virtual_time
-async def test_a_full_worker_lets_go_of_what_waits_for_a_bus_that_falls_behind() -> None:
+async def test_a_full_worker_sheds_the_load_of_a_slow_bus() -> None:
     world = hanging()
     async with world.worker(owns=[P0, P1], limits=BufferLimits(max_events=150)) as worker:
         assert worker.feed(*records(range(150), "hangs")).hold
@@ -273,7 +273,7 @@ async def test_a_full_worker_lets_go_of_what_waits_for_a_bus_that_falls_behind()
 
 @pytest.mark.parametrize("is_down", [True, False])
 @in_virtual_time
-async def test_many_buses_that_are_silent_or_down_with_a_little_for_each_delay_nobody_else(*, is_down: bool) -> None:
+async def test_many_silent_buses_delay_no_other(*, is_down: bool) -> None:
     names = [f"ill{n}" for n in range(200)]
     world = World(*(destination(name) for name in names), destination("fine"))
     ill = {f"dst_{name}" for name in names}
@@ -296,7 +296,7 @@ async def test_many_buses_that_are_silent_or_down_with_a_little_for_each_delay_n
 
 
 @in_virtual_time
-async def test_a_full_worker_keeps_what_a_swift_bus_will_take_in_time() -> None:
+async def test_a_full_worker_keeps_the_load_of_a_fast_bus() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 0.1
     async with world.worker(limits=BufferLimits(max_events=1000)) as worker:
@@ -312,7 +312,7 @@ async def test_a_full_worker_keeps_what_a_swift_bus_will_take_in_time() -> None:
 
 
 @in_virtual_time
-async def test_the_head_that_keeps_a_window_of_settled_offsets_is_moved_out() -> None:
+async def test_the_blocking_head_of_a_settled_span_is_moved() -> None:
     world = World(destination("broken"), destination("fine"))
     world.bus.answer(always(failed("503", 503)), "dst_broken")
     async with world.worker(limits=BufferLimits(partition_max_offsets=1500)) as worker:
@@ -327,7 +327,7 @@ async def test_the_head_that_keeps_a_window_of_settled_offsets_is_moved_out() ->
 
 
 @in_virtual_time
-async def test_a_window_full_of_open_offsets_is_left_alone() -> None:
+async def test_a_span_of_open_offsets_stays() -> None:
     world = World(narrow("slow", 1), destination("fine"))
     world.bus.latency = lambda _batch: 1.0
     async with world.worker(limits=BufferLimits(partition_max_offsets=100)) as worker:
@@ -338,7 +338,7 @@ async def test_a_window_full_of_open_offsets_is_left_alone() -> None:
 
 
 @in_virtual_time
-async def test_while_kafka_refuses_a_retry_copy_its_offset_stays_and_others_go_on() -> None:
+async def test_a_refused_retry_copy_blocks_only_its_offset() -> None:
     world = World(destination("broken"), destination("fine"))
     world.bus.answer(always(failed("503", 503)), "dst_broken")
     world.topics.refuse = lambda: True
@@ -361,7 +361,7 @@ async def test_while_kafka_refuses_a_retry_copy_its_offset_stays_and_others_go_o
 
 
 @in_virtual_time
-async def test_a_partition_given_back_waits_for_the_retry_copy_under_way() -> None:
+async def test_a_revocation_waits_for_a_retry_copy() -> None:
     world = World(destination())
     world.bus.answer(always(failed("503", 503)))
     world.topics.latency = 3.0
@@ -375,7 +375,7 @@ async def test_a_partition_given_back_waits_for_the_retry_copy_under_way() -> No
 
 
 @in_virtual_time
-async def test_a_retry_copy_that_comes_through_after_the_deadline_changes_nothing() -> None:
+async def test_a_late_retry_copy_changes_nothing() -> None:
     world = World(destination())
     world.bus.answer(always(failed("503", 503)))
     world.topics.latency = 60.0
@@ -394,7 +394,7 @@ async def test_a_retry_copy_that_comes_through_after_the_deadline_changes_nothin
 
 
 @in_virtual_time
-async def test_a_refused_retry_copy_of_a_partition_given_back_is_left_to_the_next_owner() -> None:
+async def test_a_refused_retry_copy_of_a_revoked_partition_is_abandoned() -> None:
     world = World(destination())
     world.bus.answer(always(failed("503", 503)))
     world.topics.refuse = lambda: True
@@ -407,7 +407,7 @@ async def test_a_refused_retry_copy_of_a_partition_given_back_is_left_to_the_nex
 
 
 @in_virtual_time
-async def test_what_hangs_when_its_partition_is_given_back_is_not_moved() -> None:
+async def test_a_hanging_delivery_of_a_revoked_partition_is_not_moved() -> None:
     world = hanging()
     async with world.worker() as worker:
         worker.feed(*records(range(10), "hangs"))

@@ -1,4 +1,4 @@
-"""What a suspended destination is sent, and what becomes of the rest."""
+"""Probes of a suspended destination, and the deliveries that wait for them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def suspend(worker: Worker) -> None:
 
 @pytest.mark.parametrize("late", [always(DOWN), always(failed("429", 429)), always(failed("413", 413))])
 @in_virtual_time
-async def test_what_was_under_way_when_it_was_suspended_is_not_tried_again(late: Answer) -> None:
+async def test_deliveries_in_flight_at_the_suspension_are_not_repeated(late: Answer) -> None:
     world = one_call_late(late)
     async with world.worker() as worker:
         worker.feed(*records(range(60)))
@@ -72,7 +72,7 @@ async def test_what_was_under_way_when_it_was_suspended_is_not_tried_again(late:
 
 
 @in_virtual_time
-async def test_what_was_under_way_and_gets_through_resumes_it() -> None:
+async def test_a_delivery_in_flight_that_succeeds_ends_the_suspension() -> None:
     world = one_call_late(take_all)
     async with world.worker() as worker:
         worker.feed(*records(range(60)))
@@ -84,7 +84,7 @@ async def test_what_was_under_way_and_gets_through_resumes_it() -> None:
 
 
 @in_virtual_time
-async def test_stale_credentials_found_by_a_call_under_way_are_still_renewed_in_place() -> None:
+async def test_a_call_in_flight_still_renews_credentials() -> None:
     world = one_call_late(in_turn(failed("ExpiredToken", 400), take_all))
     async with world.worker() as worker:
         worker.feed(*records(range(60)))
@@ -96,7 +96,7 @@ async def test_stale_credentials_found_by_a_call_under_way_are_still_renewed_in_
 
 
 @in_virtual_time
-async def test_what_was_sent_before_the_suspension_is_no_probe_of_it() -> None:
+async def test_a_call_before_the_suspension_is_no_probe() -> None:
     world = one_call_late(always(BLOCKED))
     async with world.worker() as worker:
         worker.feed(*records(range(60)))
@@ -106,7 +106,7 @@ async def test_what_was_sent_before_the_suspension_is_no_probe_of_it() -> None:
 
 
 @in_virtual_time
-async def test_what_waited_for_another_attempt_says_what_it_waited_for() -> None:
+async def test_a_waiting_retry_keeps_its_error() -> None:
     world = blocking()
     world.bus.answer(in_turn(DOWN, BLOCKED))
     async with world.worker(jitter=lambda: 0.999) as worker:
@@ -131,7 +131,7 @@ async def test_blocked_entries_among_others_do_not_suspend() -> None:
 
 
 @in_virtual_time
-async def test_after_a_success_five_calls_suspend_it_again_and_the_pauses_begin_anew() -> None:
+async def test_a_new_suspension_starts_with_short_pauses() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
@@ -149,7 +149,7 @@ async def test_after_a_success_five_calls_suspend_it_again_and_the_pauses_begin_
 
 
 @in_virtual_time
-async def test_a_recovered_bus_takes_a_burst_that_arrives_while_its_probe_is_in_flight() -> None:
+async def test_a_burst_waits_for_the_probes_answer() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
@@ -166,7 +166,7 @@ async def test_a_recovered_bus_takes_a_burst_that_arrives_while_its_probe_is_in_
 
 
 @in_virtual_time
-async def test_deliveries_that_waited_for_a_probe_in_vain_are_refused_without_an_attempt() -> None:
+async def test_a_failed_probe_refuses_the_waiting_deliveries() -> None:
     world = blocking()
     world.bus.latency = lambda _batch: 1.0 if virtual_loop().elapsed > 30 else 0.01
     async with world.worker() as worker:
@@ -186,7 +186,7 @@ async def test_deliveries_that_waited_for_a_probe_in_vain_are_refused_without_an
 
 
 @in_virtual_time
-async def test_a_flood_that_meets_a_probe_waits_elsewhere_beyond_a_bound() -> None:
+async def test_deliveries_that_wait_for_a_probe_are_bounded() -> None:
     world = blocking()
     world.bus.latency = lambda _batch: HANGS if virtual_loop().elapsed > 30 else 0.01
     async with world.worker() as worker:
@@ -219,7 +219,7 @@ async def test_a_suspended_bus_that_hangs_does_not_fill_the_worker() -> None:
 
 
 @in_virtual_time
-async def test_a_probe_that_meets_a_bad_moment_is_retried_alone_and_the_others_wait_for_it() -> None:
+async def test_a_probe_with_a_temporary_failure_is_retried_alone() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
@@ -236,7 +236,7 @@ async def test_a_probe_that_meets_a_bad_moment_is_retried_alone_and_the_others_w
 
 
 @in_virtual_time
-async def test_a_probe_that_is_the_events_own_fault_leaves_the_next_delivery_to_probe() -> None:
+async def test_a_rejected_probe_lets_the_next_delivery_probe() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
@@ -250,7 +250,7 @@ async def test_a_probe_that_is_the_events_own_fault_leaves_the_next_delivery_to_
 
 
 @in_virtual_time
-async def test_a_probe_that_hangs_moves_on_like_any_delivery_and_the_next_one_probes() -> None:
+async def test_a_hanging_probe_moves_to_a_retry_topic() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
@@ -278,9 +278,7 @@ async def test_a_probe_that_hangs_moves_on_like_any_delivery_and_the_next_one_pr
     ],
 )
 @in_virtual_time
-async def test_only_a_document_that_is_reached_in_another_way_is_probed_at_once(
-    changes: dict[str, Any], *, probes: bool
-) -> None:
+async def test_only_a_new_way_to_the_bus_is_probed_at_once(changes: dict[str, Any], *, probes: bool) -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
@@ -307,7 +305,7 @@ async def test_suspension_survives_idleness() -> None:
 
 
 @in_virtual_time
-async def test_a_destination_whose_events_go_elsewhere_is_not_called_suspended_for_ever() -> None:
+async def test_a_suspension_without_events_ends() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
@@ -319,7 +317,7 @@ async def test_a_destination_whose_events_go_elsewhere_is_not_called_suspended_f
 
 
 @in_virtual_time
-async def test_a_destination_that_is_refused_all_the_time_stays_suspended_and_is_probed() -> None:
+async def test_a_blocking_destination_stays_suspended() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
@@ -343,7 +341,7 @@ async def test_four_blocked_calls_are_remembered_over_idleness_too() -> None:
 
 
 @in_virtual_time
-async def test_what_comes_back_from_a_retry_topic_is_refused_too_and_keeps_its_story() -> None:
+async def test_a_refused_retry_keeps_its_history() -> None:
     world = blocking()
     async with world.worker(owns=[P0, RETRY]) as worker:
         await suspend(worker)
@@ -361,7 +359,7 @@ async def test_what_comes_back_from_a_retry_topic_is_refused_too_and_keeps_its_s
 
 
 @in_virtual_time
-async def test_what_comes_back_from_a_retry_topic_may_be_the_probe() -> None:
+async def test_a_retry_may_be_the_probe() -> None:
     world = blocking()
     async with world.worker(owns=[P0, RETRY]) as worker:
         await suspend(worker)
@@ -375,7 +373,7 @@ async def test_what_comes_back_from_a_retry_topic_may_be_the_probe() -> None:
 
 
 @in_virtual_time
-async def test_a_probe_of_a_partition_given_back_is_dropped_and_another_one_probes() -> None:
+async def test_a_revoked_probe_is_replaced() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)

@@ -1,4 +1,4 @@
-"""Offsets are not records: some were removed unread, some were never records, and some cannot be read."""
+"""Positions: removed records, markers, and batches that cannot be read."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_markers_and_aborted_records_are_committed_past_and_raise_no_alarm() -> 
     assert reader.told == []
 
 
-def test_records_that_were_removed_while_the_partition_was_held_are_told_of() -> None:
+def test_removed_records_are_reported() -> None:
     reader = Reader()
     reader.read(10, 11)
     reader.read(400, 401)
@@ -61,7 +61,7 @@ def test_records_that_were_removed_while_the_partition_was_held_are_told_of() ->
     assert len(reader.told) == 1, "once"
 
 
-def test_only_what_lies_below_the_first_offset_was_removed() -> None:
+def test_only_offsets_below_the_first_were_removed() -> None:
     reader = Reader()
     reader.read(30)
     reader.note(31, first=20)
@@ -84,7 +84,7 @@ def test_a_removal_at_the_end_is_reported_when_nothing_comes() -> None:
     assert reader.readings.of(P0, 20.0) == (400, 0.0)
 
 
-def test_no_removal_is_reported_while_reading_is_held_back_or_ahead() -> None:
+def test_a_paused_partition_reports_no_removal() -> None:
     reader = Reader()
     for now in (0.0, 20.0, 29.0):
         assert reader.note(None, first=400, now=now, is_wanted=False) == 10
@@ -92,7 +92,7 @@ def test_no_removal_is_reported_while_reading_is_held_back_or_ahead() -> None:
     assert reader.told == []
 
 
-def test_before_anything_is_known_nothing_is_passed() -> None:
+def test_an_unknown_position_passes_nothing() -> None:
     reader = Reader(committed=None)
     assert reader.note(None, first=7, now=0.0) is None
     assert reader.note(None, first=7, now=99.0) is None
@@ -102,7 +102,7 @@ def test_before_anything_is_known_nothing_is_passed() -> None:
 
 
 @in_virtual_time
-async def test_a_partition_shows_how_far_it_was_read_and_what_lies_behind_the_last_record_is_committed() -> None:
+async def test_offsets_behind_the_last_record_are_committed() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
@@ -158,7 +158,7 @@ class Watched:
         return self.unread.secs[P0]
 
 
-def test_a_partition_that_is_not_read_though_its_end_is_ahead_is_told_of() -> None:
+def test_an_unread_partition_is_reported() -> None:
     watched = Watched()
     watched.view = watched.view._replace(still_secs=3600.0)
     assert watched.at(0) == 0.0
@@ -174,7 +174,7 @@ def test_a_partition_that_is_not_read_though_its_end_is_ahead_is_told_of() -> No
     assert watched.at(105) == 0.0, "where it ends is not known"
 
 
-def test_a_partition_that_was_never_read_counts_from_what_is_committed() -> None:
+def test_an_unread_partition_counts_from_its_commit() -> None:
     watched = Watched()
     watched.end = 11
     watched.view = watched.view._replace(position=None, still_secs=100.0)
@@ -184,7 +184,7 @@ def test_a_partition_that_was_never_read_counts_from_what_is_committed() -> None
 
 
 @in_virtual_time
-async def test_partitions_are_looked_at_again_and_again() -> None:
+async def test_partitions_are_checked_regularly() -> None:
     watched = Watched()
     watched.end = 11
     watched.view = watched.view._replace(still_secs=1_000.0)
@@ -196,7 +196,7 @@ async def test_partitions_are_looked_at_again_and_again() -> None:
 
 
 @in_virtual_time
-async def test_an_order_to_step_over_what_cannot_be_read_is_carried_out() -> None:
+async def test_an_order_to_skip_is_carried_out() -> None:
     watched = Watched()
     watched.end = 20
     watched.view = watched.view._replace(still_secs=1_000.0)
@@ -215,7 +215,7 @@ async def test_an_order_to_step_over_what_cannot_be_read_is_carried_out() -> Non
 
 
 @in_virtual_time
-async def test_a_partition_whose_next_offset_is_not_known_has_no_orders() -> None:
+async def test_an_unknown_offset_has_no_order() -> None:
     watched = Watched()
     watched.end = 20
     watched.view = watched.view._replace(position=None, committed=None, still_secs=1_000.0)

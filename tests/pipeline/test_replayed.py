@@ -1,4 +1,4 @@
-"""What somebody sends again: its own trigger and id through every hop, and a suspended destination probes for it."""
+"""Replays keep their trigger and id through every hop, and probe suspended destinations."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_a_replay_is_told_apart_from_a_retry() -> None:
 
 
 @in_virtual_time
-async def test_what_dies_or_waits_again_is_still_that_replays() -> None:
+async def test_copies_of_a_replay_name_the_replay() -> None:
     world = World(destination())
     world.bus.answer(lambda batch: answered(batch, {"0": fault("MalformedDetail"), "1": fault("InternalFailure")}))
     async with world.worker(poll_secs=0.1) as worker:
@@ -64,7 +64,7 @@ async def test_what_dies_or_waits_again_is_still_that_replays() -> None:
 
 
 @in_virtual_time
-async def test_a_replay_to_nobody_is_recorded_as_that_replays() -> None:
+async def test_a_skipped_replay_names_the_replay() -> None:
     world = World()
     async with world.worker(poll_secs=0.1) as worker:
         worker.feed_retries(replayed(0, 0))
@@ -75,7 +75,7 @@ async def test_a_replay_to_nobody_is_recorded_as_that_replays() -> None:
 
 
 @in_virtual_time
-async def test_a_suspended_destination_that_was_mended_takes_all_that_is_replayed() -> None:
+async def test_a_repaired_destination_takes_the_whole_replay() -> None:
     world = World(narrow("acme", 1))
     world.bus.answer(in_turn(*[BLOCKED] * 5, take_all))
     async with world.worker(poll_secs=0.1) as worker:
@@ -94,7 +94,7 @@ async def test_a_suspended_destination_that_was_mended_takes_all_that_is_replaye
 
 
 @in_virtual_time
-async def test_one_that_still_blocks_is_not_asked_for_each_of_them() -> None:
+async def test_a_blocked_replay_does_not_probe_with_each_delivery() -> None:
     world = World(destination())
     world.bus.answer(always(BLOCKED))
     async with world.worker(poll_secs=0.1) as worker:
@@ -116,7 +116,7 @@ async def test_one_that_still_blocks_is_not_asked_for_each_of_them() -> None:
 
 @pytest.mark.parametrize("answer", [failed("503", 503), failed("413", 413)])
 @in_virtual_time
-async def test_a_replay_that_was_under_way_when_it_was_suspended_is_not_given_up(answer: Answer) -> None:
+async def test_a_replay_in_flight_at_the_suspension_is_kept(answer: Answer) -> None:
     world = World(destination())
     slow = {"5": 3.0}
     world.bus.latency = lambda batch: slow.get(str(batch.deliveries[0].record.offset), 0.01)

@@ -1,4 +1,4 @@
-"""A partition starts anew when its topic was created again, or its log was cut off: its offsets mean other records."""
+"""A partition restarts when its topic was recreated or its log was cut off."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def test_a_recreated_topic_is_read_from_its_beginning_when_it_is_assigned(
 
 
 @in_virtual_time
-async def test_a_translated_commit_of_another_cluster_counts_and_its_map_does_not() -> None:
+async def test_another_clusters_commit_counts_without_its_map() -> None:
     world = World(destination())
     world.group[P0], world.topic_ids[EVENTS] = COMMITTED, MIRROR
     async with world.worker() as worker:
@@ -45,7 +45,7 @@ async def test_a_translated_commit_of_another_cluster_counts_and_its_map_does_no
 
 
 @in_virtual_time
-async def test_a_topic_that_is_recreated_while_it_is_read_is_read_from_its_beginning() -> None:
+async def test_a_topic_recreated_while_read_starts_at_its_beginning() -> None:
     world = World(narrow("acme", 1))
     world.topic_ids[EVENTS] = OLD
     async with world.worker() as worker:
@@ -80,7 +80,7 @@ async def test_a_commit_under_the_old_topics_id_is_recognised_by_the_next_owner(
 
 
 @in_virtual_time
-async def test_a_topic_that_becomes_known_later_changes_nothing_unless_the_commit_names_another() -> None:
+async def test_a_topic_id_that_becomes_known_changes_nothing() -> None:
     world = World(destination())
     world.group = {P0: COMMITTED, P1: Committable(8, "")}
     async with world.worker(owns=(P0, P1)) as worker:
@@ -92,7 +92,7 @@ async def test_a_topic_that_becomes_known_later_changes_nothing_unless_the_commi
 
 
 @in_virtual_time
-async def test_an_offset_that_goes_back_starts_the_partition_anew() -> None:
+async def test_an_earlier_offset_restarts_the_partition() -> None:
     """As after an unclean leader election: the log was cut off, and others have taken the offsets."""
     world = World(destination())
     async with world.worker() as worker:
@@ -107,7 +107,7 @@ async def test_an_offset_that_goes_back_starts_the_partition_anew() -> None:
 
 
 @in_virtual_time
-async def test_deliveries_that_were_open_come_to_their_end_although_kafka_has_their_records_no_more() -> None:
+async def test_open_deliveries_of_a_recreated_topic_end() -> None:
     world = World(narrow("acme", 1))
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda _batch: 2.0
@@ -123,9 +123,7 @@ async def test_deliveries_that_were_open_come_to_their_end_although_kafka_has_th
 
 @pytest.mark.parametrize("is_lost", [False, True])
 @in_virtual_time
-async def test_open_deliveries_of_a_topic_that_is_gone_move_to_a_retry_topic_when_the_partition_leaves(
-    *, is_lost: bool
-) -> None:
+async def test_a_recreated_topics_deliveries_move_on_revocation(*, is_lost: bool) -> None:
     world = World(narrow("acme", 1))
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda _batch: 2.0
@@ -147,7 +145,7 @@ async def test_open_deliveries_of_a_topic_that_is_gone_move_to_a_retry_topic_whe
 
 
 @in_virtual_time
-async def test_retries_that_wait_for_their_time_begin_at_once_when_their_topic_is_gone() -> None:
+async def test_early_retries_of_a_recreated_topic_begin_at_once() -> None:
     world = World(destination())
     world.topic_ids[RETRY.topic] = OLD
     async with world.worker(owns=(RETRY,)) as worker:
@@ -169,7 +167,7 @@ async def test_retries_that_wait_for_their_time_begin_at_once_when_their_topic_i
 
 
 @in_virtual_time
-async def test_retries_whose_offsets_go_back_before_they_are_due_are_all_delivered() -> None:
+async def test_early_retries_survive_an_earlier_offset() -> None:
     world = World(destination())
     async with world.worker(owns=(RETRY,)) as worker:
         worker.feed_retries(*(retry_record(n, due=8, event=n) for n in range(3)))
@@ -182,7 +180,7 @@ async def test_retries_whose_offsets_go_back_before_they_are_due_are_all_deliver
 
 
 @in_virtual_time
-async def test_open_deliveries_of_a_topic_that_is_gone_count_among_what_the_worker_holds() -> None:
+async def test_a_recreated_topics_deliveries_count_in_the_buffer() -> None:
     world = World(narrow("acme", 1))
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda _batch: HANGS
@@ -195,7 +193,7 @@ async def test_open_deliveries_of_a_topic_that_is_gone_count_among_what_the_work
 
 
 @in_virtual_time
-async def test_commits_get_shorter_until_the_broker_takes_them() -> None:
+async def test_commits_shrink_until_the_broker_accepts_them() -> None:
     world = World(narrow("acme", 2))
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda batch: HANGS if batch.deliveries[0].record.offset == 0 else 0.1

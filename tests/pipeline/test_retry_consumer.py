@@ -1,4 +1,4 @@
-"""A retry topic's records: begun when they are due and not before, for their own destination, if there still is one."""
+"""Records of retry topics begin when they are due, for their own destination only."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ DOWN = failed("503", 503, "Service Unavailable")
 
 
 @in_virtual_time
-async def test_what_was_moved_is_delivered_when_its_tier_has_waited() -> None:
+async def test_a_retry_is_delivered_after_its_tiers_delay() -> None:
     world = World(destination())
     world.bus.answer(always(DOWN))
     async with world.worker(poll_secs=0.1) as worker:
@@ -66,7 +66,7 @@ async def test_what_was_moved_is_delivered_when_its_tier_has_waited() -> None:
 
 
 @in_virtual_time
-async def test_it_climbs_tier_by_tier_stays_on_the_last_and_expires_after_a_day() -> None:
+async def test_a_retry_climbs_the_tiers_and_expires_after_a_day() -> None:
     world = World(destination())
     world.bus.answer(always(DOWN))
     async with world.worker(poll_secs=10) as worker:
@@ -95,7 +95,7 @@ async def test_it_climbs_tier_by_tier_stays_on_the_last_and_expires_after_a_day(
 
 
 @in_virtual_time
-async def test_only_the_destination_that_missed_it_gets_it_again() -> None:
+async def test_only_the_failed_destination_gets_a_retry() -> None:
     world = World(destination(name="a"), destination(name="b"))
     world.bus.answer(always(DOWN), "dst_acme_b")
     async with world.worker(poll_secs=0.1) as worker:
@@ -111,7 +111,7 @@ async def test_only_the_destination_that_missed_it_gets_it_again() -> None:
 
 @pytest.mark.parametrize("tier", [1, 2, 3])
 @in_virtual_time
-async def test_a_record_is_not_begun_before_it_is_due_and_its_partition_is_not_read_on(tier: int) -> None:
+async def test_an_early_record_pauses_its_partition(tier: int) -> None:
     world = World(destination())
     retry = Partition(DEFAULT_TIERS[tier - 1].topic, 0)
     async with world.worker(owns=[retry]) as worker:
@@ -138,7 +138,7 @@ async def test_a_record_is_not_begun_before_it_is_due_and_its_partition_is_not_r
 
 
 @in_virtual_time
-async def test_other_partitions_do_not_wait_with_it() -> None:
+async def test_an_early_record_pauses_no_other_partition() -> None:
     world = World(destination())
     later, now = RETRIES[0], RETRIES[1]
     async with world.worker(owns=[P0, later, now]) as worker:
@@ -151,7 +151,7 @@ async def test_other_partitions_do_not_wait_with_it() -> None:
 
 
 @in_virtual_time
-async def test_what_has_come_too_early_is_bounded() -> None:
+async def test_early_records_are_bounded() -> None:
     world = World(destination())
     async with world.worker(owns=[RETRY]) as worker:
         soon = [retry_record(n, event=n, due=0.5) for n in range(500)]
@@ -162,7 +162,7 @@ async def test_what_has_come_too_early_is_bounded() -> None:
 
 
 @in_virtual_time
-async def test_what_has_come_too_early_is_bounded_in_bytes() -> None:
+async def test_early_records_are_bounded_in_bytes() -> None:
     world = World(destination())
     async with world.worker(owns=[RETRY]) as worker:
         large = [retry_record(n, event=n, due=0.5, padding=700_000) for n in range(3)]
@@ -171,7 +171,7 @@ async def test_what_has_come_too_early_is_bounded_in_bytes() -> None:
 
 
 @in_virtual_time
-async def test_what_has_come_too_early_is_held_too_and_shown() -> None:
+async def test_early_records_count_in_the_buffer() -> None:
     world = World(destination())
     later = RETRIES[1]
     async with world.worker(owns=[P0, RETRY, later], limits=BufferLimits(max_events=100)) as worker:
@@ -189,7 +189,7 @@ async def test_what_has_come_too_early_is_held_too_and_shown() -> None:
 
 
 @in_virtual_time
-async def test_what_has_come_too_early_is_held_in_bytes_too() -> None:
+async def test_early_bytes_count_in_the_buffer() -> None:
     world = World(destination())
     later = RETRIES[1]
     async with world.worker(owns=[P0, RETRY, later], limits=BufferLimits(max_bytes=100_000)) as worker:
@@ -200,7 +200,7 @@ async def test_what_has_come_too_early_is_held_in_bytes_too() -> None:
 
 
 @in_virtual_time
-async def test_setting_the_clock_back_keeps_nothing_waiting() -> None:
+async def test_a_clock_set_back_delays_nothing() -> None:
     world = World(destination())
     async with world.worker(owns=[RETRY]) as worker:
         worker.feed_retries(retry_record(0, due=10))
@@ -250,7 +250,7 @@ async def test_a_retry_partition_that_was_lost_commits_nothing_and_begins_nothin
 
 
 @in_virtual_time
-async def test_what_is_begun_again_has_ten_seconds_again() -> None:
+async def test_a_retry_has_ten_seconds_again() -> None:
     world = World(destination("hangs"), destination("fine"))
     world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_hangs" else 0.01
     async with world.worker(owns=[RETRY]) as worker:
@@ -293,7 +293,7 @@ def change_it(world: World, change: str) -> None:
 
 @pytest.mark.parametrize(("change", "reason"), CHANGES)
 @in_virtual_time
-async def test_one_that_is_gone_or_disabled_meanwhile_is_skipped_and_that_is_recorded(change: str, reason: str) -> None:
+async def test_a_retry_to_a_deleted_destination_is_skipped(change: str, reason: str) -> None:
     world = World(destination(), destination("other"))
     change_it(world, change)
     async with world.worker(owns=[RETRY]) as worker:
@@ -309,7 +309,7 @@ async def test_one_that_is_gone_or_disabled_meanwhile_is_skipped_and_that_is_rec
 
 @pytest.mark.parametrize(("change", "reason"), CHANGES)
 @in_virtual_time
-async def test_what_waits_in_the_lane_of_one_that_goes_is_skipped_too(change: str, reason: str) -> None:
+async def test_a_lane_of_a_deleted_destination_is_skipped(change: str, reason: str) -> None:
     world = World(destination(), destination("other"))
     world.bus.answer(always(DOWN))
     async with world.worker(owns=[P0, RETRY]) as worker:
@@ -329,7 +329,7 @@ async def test_what_waits_in_the_lane_of_one_that_goes_is_skipped_too(change: st
 
 
 @in_virtual_time
-async def test_what_waits_or_is_under_way_does_not_go_to_who_has_the_id_now() -> None:
+async def test_a_reassigned_id_gets_no_old_deliveries() -> None:
     world = World(narrow("acme", 1))
     world.bus.answer(in_turn(DOWN, take_all))
     world.bus.latency = lambda _batch: 5.0
@@ -370,9 +370,7 @@ async def test_what_waits_or_is_under_way_does_not_go_to_who_has_the_id_now() ->
     ],
 )
 @in_virtual_time
-async def test_what_cannot_be_read_goes_to_the_dlq_untouched_and_the_partition_moves(
-    broken: Record, code: str, message: str | None
-) -> None:
+async def test_an_undecodable_retry_goes_to_the_dlq_unchanged(broken: Record, code: str, message: str | None) -> None:
     world = World(destination())
     async with world.worker(owns=[RETRY]) as worker:
         worker.feed_retries(broken, retry_record(1, event=1))
@@ -390,7 +388,7 @@ async def test_what_cannot_be_read_goes_to_the_dlq_untouched_and_the_partition_m
 @pytest.mark.parametrize("code", ["503", "InvalidClientTokenId"])
 @pytest.mark.parametrize("failed_at_ms", [MIN_TIME_MS, MAX_TIME_MS])
 @in_virtual_time
-async def test_the_most_extreme_times_that_can_be_read_are_moved_on_as_any_other(code: str, failed_at_ms: int) -> None:
+async def test_extreme_times_are_copied_again(code: str, failed_at_ms: int) -> None:
     world = World(destination())
     world.bus.answer(always(DOWN))
     extreme = retry_record(0, first_attempt_at_ms=MAX_TIME_MS, failed_at_ms=failed_at_ms, error_code=code)
@@ -404,7 +402,7 @@ async def test_the_most_extreme_times_that_can_be_read_are_moved_on_as_any_other
 
 
 @in_virtual_time
-async def test_a_record_that_says_nothing_of_when_it_is_due_is_due() -> None:
+async def test_a_record_without_a_due_time_is_due() -> None:
     world = World(destination())
     async with world.worker(owns=[RETRY]) as worker:
         bare = without(without(retry_record(0), "pushrail-not-before"), "pushrail-first-attempt-at")
@@ -414,7 +412,7 @@ async def test_a_record_that_says_nothing_of_when_it_is_due_is_due() -> None:
 
 
 @in_virtual_time
-async def test_a_new_owner_of_a_retry_partition_skips_what_was_settled() -> None:
+async def test_a_new_owner_skips_settled_retries() -> None:
     world = World(destination("slow"), destination("fast"))
     world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_slow" else 0.01
     log = [retry_record(0, "slow"), *(retry_record(n, "fast", event=n) for n in range(1, 10))]
@@ -431,7 +429,7 @@ async def test_a_new_owner_of_a_retry_partition_skips_what_was_settled() -> None
 
 
 @in_virtual_time
-async def test_a_full_worker_reads_no_more_retries() -> None:
+async def test_a_full_worker_pauses_retries() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 1.0
     async with world.worker(owns=[RETRY], limits=BufferLimits(max_events=20)) as worker:
@@ -465,7 +463,7 @@ async def test_our_own_fault_never_becomes_a_customers_dead_letter() -> None:
 
 
 @in_virtual_time
-async def test_what_is_too_old_and_finds_no_room_expires() -> None:
+async def test_an_old_delivery_without_room_expires() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: HANGS
     async with world.worker(owns=[RETRY], policy=RetryPolicy(max_age_secs=20)) as worker:
@@ -482,7 +480,7 @@ async def test_what_is_too_old_and_finds_no_room_expires() -> None:
 
 
 @in_virtual_time
-async def test_a_partition_that_waits_for_its_time_lets_nothing_go_before_its_own() -> None:
+async def test_early_records_stay_in_order() -> None:
     world = World(destination())
     world.bus.answer(
         in_turn(lambda batch: answered(batch, {"0": fault("InternalFailure"), "1": fault("InternalFailure")}), take_all)
@@ -497,7 +495,7 @@ async def test_a_partition_that_waits_for_its_time_lets_nothing_go_before_its_ow
 
 
 @in_virtual_time
-async def test_an_entry_that_grew_too_large_meanwhile_is_dead_lettered_alone() -> None:
+async def test_a_retry_over_the_limit_becomes_a_dead_letter_alone() -> None:
     limit = 1_048_576
     world = World(destination(source="s" * 200))
     async with world.worker(owns=[RETRY], batches=LaneLimits(max_bytes=limit)) as worker:
@@ -511,7 +509,7 @@ async def test_an_entry_that_grew_too_large_meanwhile_is_dead_lettered_alone() -
 
 
 @in_virtual_time
-async def test_nothing_waits_longer_than_its_tier_whatever_its_header_says() -> None:
+async def test_no_retry_waits_longer_than_its_tier() -> None:
     world = World(destination())
     async with world.worker(owns=[RETRY]) as worker:
         worker.feed_retries(retry_record(0, due=365 * DAY), retry_record(1, event=1, due=10))
@@ -523,7 +521,7 @@ async def test_nothing_waits_longer_than_its_tier_whatever_its_header_says() -> 
 
 
 @in_virtual_time
-async def test_our_own_fault_expires_nothing_that_finds_no_room_either() -> None:
+async def test_our_own_fault_expires_no_delivery_without_room() -> None:
     world = World(narrow("acme", 1, per_second=0.1))
     world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
     async with world.worker(owns=[RETRY], policy=RetryPolicy(max_age_secs=1), jitter=lambda: 0.999) as worker:
@@ -537,7 +535,7 @@ async def test_our_own_fault_expires_nothing_that_finds_no_room_either() -> None
 
 
 @in_virtual_time
-async def test_a_share_of_the_workers_room_is_that_much_and_at_least_one() -> None:
+async def test_a_share_of_the_buffer_is_at_least_one() -> None:
     world = World(destination("hangs"))
     world.bus.latency = lambda _batch: HANGS
     whole = BufferLimits(max_events=40, max_bytes=40)
@@ -548,7 +546,7 @@ async def test_a_share_of_the_workers_room_is_that_much_and_at_least_one() -> No
 
 
 @in_virtual_time
-async def test_what_waited_for_our_own_fault_is_no_older_for_it() -> None:
+async def test_a_wait_for_our_own_fault_does_not_count() -> None:
     world = World(destination())
     world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
     async with world.worker(poll_secs=10) as worker:

@@ -1,4 +1,4 @@
-"""What is shown of a worker: its partitions and its lanes as they stand when somebody asks."""
+"""Statistics of partitions and destinations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.virtual_time import in_virtual_time
 
 
 @in_virtual_time
-async def test_a_partition_shows_what_is_open_and_how_long_its_commit_has_stood() -> None:
+async def test_a_partition_shows_open_records_and_commit_age() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: HANGS
     async with world.worker() as worker:
@@ -32,7 +32,7 @@ async def test_a_partition_shows_what_is_open_and_how_long_its_commit_has_stood(
 
 @pytest.mark.parametrize("recorded_at_ms", [-1, 0])
 @in_virtual_time
-async def test_a_record_without_a_time_is_as_old_as_it_was_read(recorded_at_ms: int) -> None:
+async def test_a_record_without_a_time_ages_from_its_reading(recorded_at_ms: int) -> None:
     world = World(destination())
     seen = list[Signal]()
     world.bus.latency = lambda _batch: 3.0
@@ -48,7 +48,7 @@ async def test_a_record_without_a_time_is_as_old_as_it_was_read(recorded_at_ms: 
 
 
 @in_virtual_time
-async def test_a_commit_that_was_taken_does_not_stand() -> None:
+async def test_an_acknowledged_commit_has_no_age() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
@@ -66,7 +66,7 @@ async def test_a_commit_that_was_taken_does_not_stand() -> None:
 
 
 @in_virtual_time
-async def test_lanes_show_their_state_and_those_in_need_come_first() -> None:
+async def test_destinations_in_need_come_first() -> None:
     names = ("fine", "gone", "slowed", "suspended")
     world = World(*(destination(name) for name in names))
     world.bus.bus_status["dst_gone"] = "gone"
@@ -89,7 +89,7 @@ async def test_lanes_show_their_state_and_those_in_need_come_first() -> None:
 
 
 @in_virtual_time
-async def test_every_call_says_why_its_batch_left() -> None:
+async def test_every_call_names_its_batchs_reason() -> None:
     world = World(destination())
     world.bus.answer(in_turn(take_all, take_all, take_all, failed("503", 503), take_all))
     limits = LaneLimits(max_entries=3, max_bytes=2_000)
@@ -109,7 +109,7 @@ async def test_every_call_says_why_its_batch_left() -> None:
 
 
 @in_virtual_time
-async def test_who_asks_is_told_of_every_event_that_is_consumed() -> None:
+async def test_every_consumed_event_is_observable() -> None:
     seen = list[Signal]()
     world = World(destination(), destination(name="too"))
     async with world.worker(consumed=seen.append) as worker:

@@ -1,4 +1,4 @@
-"""A destination that blocks everything is left alone, and probed with one real delivery now and then."""
+"""A destination that blocks every attempt gets no calls except probes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ BLOCKED = failed("AccessDeniedException", 400)
 
 @pytest.mark.parametrize("is_gone", [True, False])
 @in_virtual_time
-async def test_one_whose_document_is_gone_or_disabled_is_suspended_no_more(*, is_gone: bool) -> None:
+async def test_a_deleted_document_ends_the_suspension(*, is_gone: bool) -> None:
     world = World(destination())
     world.bus.answer(always(BLOCKED))
     async with world.worker() as worker:
@@ -50,7 +50,7 @@ async def test_one_whose_document_is_gone_or_disabled_is_suspended_no_more(*, is
 
 @every_flavour
 @in_virtual_time
-async def test_five_blocked_attempts_in_a_row_suspend_and_what_waits_is_dead_without_a_call(
+async def test_five_blocked_attempts_refuse_the_queue(
     flavour: type[Flavour],
 ) -> None:
     world = World(narrow("acme", 1), destination("other"), flavour=flavour)
@@ -73,7 +73,7 @@ async def test_five_blocked_attempts_in_a_row_suspend_and_what_waits_is_dead_wit
 
 @every_flavour
 @in_virtual_time
-async def test_one_real_delivery_probes_it_ever_more_rarely_and_the_first_success_resumes_it(
+async def test_probes_end_the_suspension_with_a_success(
     flavour: type[Flavour],
 ) -> None:
     world = World(destination(), flavour=flavour)
@@ -102,7 +102,7 @@ async def test_one_real_delivery_probes_it_ever_more_rarely_and_the_first_succes
 
 @every_flavour
 @in_virtual_time
-async def test_a_delivery_in_between_keeps_it_from_being_suspended(flavour: type[Flavour]) -> None:
+async def test_a_delivery_in_between_prevents_the_suspension(flavour: type[Flavour]) -> None:
     world = World(narrow("acme", 1), flavour=flavour)
     world.bus.answer(in_turn(*[BLOCKED] * 4, take_all, *[BLOCKED] * 4, take_all))
     full = world.bus.max_entries
@@ -115,7 +115,7 @@ async def test_a_delivery_in_between_keeps_it_from_being_suspended(flavour: type
 
 @every_flavour
 @in_virtual_time
-async def test_what_fails_otherwise_while_it_is_suspended_does_not_wait_for_it(flavour: type[Flavour]) -> None:
+async def test_other_failures_do_not_wait_for_the_suspension(flavour: type[Flavour]) -> None:
     world = World(narrow("acme", 6), flavour=flavour)
     world.bus.answer(in_turn(*[BLOCKED] * 5, failed("503", 503)))
     world.bus.latency = lambda batch: (
@@ -131,7 +131,7 @@ async def test_what_fails_otherwise_while_it_is_suspended_does_not_wait_for_it(f
 
 
 @in_virtual_time
-async def test_a_changed_document_is_probed_at_once_and_a_retried_delivery_of_a_suspended_one_is_not_sent() -> None:
+async def test_a_changed_document_is_probed_with_a_delivery() -> None:
     world = World(destination())
     world.bus.answer(always(BLOCKED))
     async with world.worker() as worker:
@@ -147,7 +147,7 @@ async def test_a_changed_document_is_probed_at_once_and_a_retried_delivery_of_a_
 
 
 @in_virtual_time
-async def test_what_an_older_document_blocked_is_no_probe_of_the_new_one() -> None:
+async def test_an_older_documents_block_is_no_probe() -> None:
     world = World(destination())
     world.bus.answer(always(BLOCKED))
     world.bus.latency = lambda _batch: 3.0 if len(world.bus.calls) == 6 else 0.01
@@ -172,7 +172,7 @@ def denied_until_renewed(world: World, *, times: int = 1) -> Any:
 
 @pytest.mark.parametrize("blocked", [BLOCKED, failed("AccessDenied", 403), failed("NotAuthorized", 401)])
 @in_virtual_time
-async def test_revoked_sessions_cost_a_new_sign_in_and_no_event(blocked: CallFailed) -> None:
+async def test_revoked_sessions_cost_no_event(blocked: CallFailed) -> None:
     world = World(destination())
     world.bus.sessions_are_old = True
     world.bus.answer(lambda batch: take_all(batch) if world.bus.renewed else blocked)
@@ -187,7 +187,7 @@ async def test_revoked_sessions_cost_a_new_sign_in_and_no_event(blocked: CallFai
 
 
 @in_virtual_time
-async def test_entries_that_are_all_denied_cost_a_new_sign_in_and_no_event() -> None:
+async def test_denied_entries_cost_a_sign_in_and_no_event() -> None:
     world = World(destination())
     world.bus.sessions_are_old = True
     denied = fault("AccessDeniedException")
@@ -202,7 +202,7 @@ async def test_entries_that_are_all_denied_cost_a_new_sign_in_and_no_event() -> 
 
 
 @in_virtual_time
-async def test_a_suspended_destination_that_a_new_session_would_mend_is_mended_by_its_next_probe() -> None:
+async def test_a_probe_renews_the_session() -> None:
     world = World(destination())
     world.bus.sessions_are_old = True
     world.bus.answer(denied_until_renewed(world, times=2))
@@ -221,7 +221,7 @@ async def test_a_suspended_destination_that_a_new_session_would_mend_is_mended_b
 
 
 @in_virtual_time
-async def test_a_bus_that_denies_every_session_gets_a_sign_in_a_probe_at_most() -> None:
+async def test_a_denying_bus_gets_one_sign_in_per_probe() -> None:
     world = World(destination())
     world.bus.sessions_are_old = True
     world.bus.answer(always(BLOCKED))

@@ -1,4 +1,4 @@
-"""A destination that asks for less speed gets less, and more again step by step; its deliveries are no failures."""
+"""A destination that throttles gets fewer calls, and more again step by step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ TEN = [str(n) for n in range(10)]
     ],
 )
 @in_virtual_time
-async def test_a_throttled_call_is_made_again_as_soon_as_the_lane_allows(reply: CallReply) -> None:
+async def test_a_throttled_call_is_repeated_as_the_lane_allows(reply: CallReply) -> None:
     world = World(destination())
     world.bus.answer(in_turn(reply, take_all))
     async with world.worker() as worker:
@@ -57,7 +57,7 @@ async def test_a_throttled_call_is_made_again_as_soon_as_the_lane_allows(reply: 
 
 
 @in_virtual_time
-async def test_calls_under_way_are_halved_once_and_grow_by_one_with_every_window_that_goes_through() -> None:
+async def test_a_throttle_halves_the_window_and_success_grows_it() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 1.0
     world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 1 else take_all(batch))
@@ -72,7 +72,7 @@ async def test_calls_under_way_are_halved_once_and_grow_by_one_with_every_window
 
 
 @in_virtual_time
-async def test_every_round_that_is_throttled_halves_them_again() -> None:
+async def test_each_throttled_round_halves_the_window() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 1.0
     world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 3 else take_all(batch))
@@ -84,7 +84,7 @@ async def test_every_round_that_is_throttled_halves_them_again() -> None:
 
 
 @in_virtual_time
-async def test_below_one_at_a_time_the_pauses_grow() -> None:
+async def test_a_window_of_one_call_gets_growing_pauses() -> None:
     world = World(narrow("acme", 1))
     world.bus.answer(always(SLOW_DOWN))
     world.bus.latency = lambda _batch: 0.0
@@ -105,7 +105,7 @@ async def test_below_one_at_a_time_the_pauses_grow() -> None:
 
 
 @in_virtual_time
-async def test_one_that_takes_nothing_for_too_long_lets_its_deliveries_go() -> None:
+async def test_a_destination_without_progress_loses_its_deliveries() -> None:
     world = World(narrow("acme", 1), destination("fine"))
     world.bus.answer(always(SLOW_DOWN))
     world.bus.latency = lambda _batch: 0.0
@@ -117,7 +117,7 @@ async def test_one_that_takes_nothing_for_too_long_lets_its_deliveries_go() -> N
 
 
 @in_virtual_time
-async def test_and_they_climb_and_expire() -> None:
+async def test_deliveries_without_progress_climb_and_expire() -> None:
     world = World(narrow("acme", 1))
     world.bus.answer(always(SLOW_DOWN))
     async with world.worker(poll_secs=1, policy=RetryPolicy(max_age_secs=300)) as worker:
@@ -131,7 +131,7 @@ async def test_and_they_climb_and_expire() -> None:
 
 
 @in_virtual_time
-async def test_while_it_makes_progress_nothing_climbs_and_nobody_else_is_slowed() -> None:
+async def test_progress_keeps_deliveries_on_their_tier() -> None:
     world = World(destination("quota"), destination("fine"))
     tokens = Tokens(per_second=5)
     world.bus.answer(tokens.answer, "dst_quota")
@@ -152,7 +152,7 @@ async def test_while_it_makes_progress_nothing_climbs_and_nobody_else_is_slowed(
 
 
 @in_virtual_time
-async def test_a_queue_of_minutes_is_not_copied_every_ten_seconds_and_its_bus_is_kept_busy() -> None:
+async def test_a_long_queue_is_not_copied_every_ten_seconds() -> None:
     world = World(destination())
     world.bus.answer(Tokens(per_second=1, at_once=5).answer)
     async with world.worker(poll_secs=0.5) as worker:
@@ -174,9 +174,7 @@ async def test_a_queue_of_minutes_is_not_copied_every_ten_seconds_and_its_bus_is
 
 @pytest.mark.parametrize(("progressing", "tier"), [(True, "10s"), (False, "30m")])
 @in_virtual_time
-async def test_one_of_a_higher_tier_waits_no_longer_than_its_turn_takes_to_come(
-    *, progressing: bool, tier: str
-) -> None:
+async def test_a_higher_tiers_delivery_waits_only_for_its_turn(*, progressing: bool, tier: str) -> None:
     world = World(narrow("acme", 3))
     taken = in_turn(SLOW_DOWN, take_all if progressing else SLOW_DOWN)
     world.bus.answer(lambda batch: taken(batch) if "500" in keys(batch) else SLOW_DOWN)
@@ -193,7 +191,7 @@ async def test_one_of_a_higher_tier_waits_no_longer_than_its_turn_takes_to_come(
 
 
 @in_virtual_time
-async def test_the_documents_rate_holds_also_while_it_is_throttled() -> None:
+async def test_the_documents_rate_counts_while_throttled() -> None:
     dice = random.Random(7)
     world = World(narrow("acme", 8, per_second=4))
     world.bus.answer(lambda batch: take_all(batch) if dice.random() < 0.5 else SLOW_DOWN)
@@ -206,7 +204,7 @@ async def test_the_documents_rate_holds_also_while_it_is_throttled() -> None:
 
 
 @in_virtual_time
-async def test_one_throttled_entry_slows_the_destination_and_is_sent_again_alone() -> None:
+async def test_one_throttled_entry_is_repeated_alone() -> None:
     world = World(destination())
     world.bus.answer(in_turn(lambda batch: answered(batch, {"3": fault("ThrottlingException")}), take_all))
     async with world.worker() as worker:
@@ -218,7 +216,7 @@ async def test_one_throttled_entry_slows_the_destination_and_is_sent_again_alone
 
 
 @in_virtual_time
-async def test_a_bus_that_takes_most_of_every_call_is_not_left_to_pauses() -> None:
+async def test_a_partly_throttled_bus_gets_no_pauses() -> None:
     world = World(narrow("acme", 1))
     world.bus.answer(lambda batch: answered(batch, {keys(batch)[-1]: fault("ThrottlingException")}))
     async with world.worker() as worker:
@@ -229,7 +227,7 @@ async def test_a_bus_that_takes_most_of_every_call_is_not_left_to_pauses() -> No
 
 
 @in_virtual_time
-async def test_entries_that_are_throttled_among_others_climb_no_tier() -> None:
+async def test_a_throttled_entry_climbs_no_tier() -> None:
     dice = random.Random(1)
     world = World(destination())
     world.bus.answer(lambda b: answered(b, {k: fault("ThrottlingException") for k in keys(b) if dice.random() < 0.7}))
@@ -243,7 +241,7 @@ async def test_entries_that_are_throttled_among_others_climb_no_tier() -> None:
 
 
 @in_virtual_time
-async def test_one_call_that_fails_changes_no_speed() -> None:
+async def test_one_failed_call_does_not_slow() -> None:
     world = World(destination())
     world.bus.answer(in_turn(failed("503", 503), take_all, failed("503", 503), take_all))
     async with world.worker() as worker:
@@ -256,7 +254,7 @@ async def test_one_call_that_fails_changes_no_speed() -> None:
 
 @pytest.mark.parametrize("reply", [failed("503", 503), failed("ConnectionFailed"), failed("InternalException", 500)])
 @in_virtual_time
-async def test_calls_that_fail_one_after_the_other_slow_down_as_a_throttle_does(reply: CallReply) -> None:
+async def test_two_failed_calls_slow_like_a_throttle(reply: CallReply) -> None:
     world = World(destination())
     world.bus.answer(in_turn(*[reply] * 6, take_all))
     async with world.worker() as worker:
@@ -276,7 +274,7 @@ async def test_a_failed_sign_in_does_not_slow_the_destination() -> None:
 
 
 @in_virtual_time
-async def test_a_lowered_limit_holds_at_once() -> None:
+async def test_a_lowered_limit_counts_immediately() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 1.0
     world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 1 else take_all(batch))
@@ -289,7 +287,7 @@ async def test_a_lowered_limit_holds_at_once() -> None:
 
 
 @in_virtual_time
-async def test_a_slowed_destination_is_remembered_for_a_minute_after_its_last_call() -> None:
+async def test_a_slowed_destination_is_remembered_for_a_minute() -> None:
     world = World(destination())
     world.bus.answer(in_turn(SLOW_DOWN, take_all))
     world.bus.latency = lambda _batch: 1.0

@@ -18,7 +18,7 @@ async def test_a_day_passes_in_exact_steps() -> None:
     assert clock.now_ms() == 86_400_300
 
 
-def test_what_can_never_come_is_a_deadlock() -> None:
+def test_waiting_for_nothing_is_a_deadlock() -> None:
     async def wait_for_nothing() -> None:
         await asyncio.Event().wait()
 

@@ -1,4 +1,4 @@
-"""Partitions come and go: what is in flight is finished, the rest is left to the next owner, and nothing is lost."""
+"""Rebalances: work in flight is finished, and the rest is left to the next owner."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 
 @in_virtual_time
-async def test_what_is_under_way_is_finished_and_committed_and_the_queue_is_dropped_unsent() -> None:
+async def test_a_revocation_finishes_calls_and_drops_the_queue() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 2.0
     async with world.worker() as worker:
@@ -49,7 +49,7 @@ async def test_what_is_under_way_is_finished_and_committed_and_the_queue_is_drop
 
 
 @in_virtual_time
-async def test_the_next_owner_reads_it_again() -> None:
+async def test_the_next_owner_reads_dropped_events_again() -> None:
     world = World(narrow("acme", 1))
     async with world.worker() as worker:
         worker.feed(*records(range(25)))
@@ -63,7 +63,7 @@ async def test_the_next_owner_reads_it_again() -> None:
 
 
 @in_virtual_time
-async def test_what_waits_for_a_retry_is_dropped_and_what_fails_under_way_does_not_come_back() -> None:
+async def test_a_revocation_drops_retries() -> None:
     world = World(destination("a"), destination("b"))
     world.bus.latency = lambda batch: 0.01 if batch.destination.id == "dst_a" else 1.0
     world.bus.answer(always(failed("503", 503)), "dst_a")
@@ -81,7 +81,7 @@ async def test_what_waits_for_a_retry_is_dropped_and_what_fails_under_way_does_n
 
 
 @in_virtual_time
-async def test_a_failed_attempt_under_way_is_not_tried_again() -> None:
+async def test_a_revoked_failed_attempt_is_not_repeated() -> None:
     world = World(destination())
     world.bus.answer(lambda batch: answered(batch, {"1": fault("ThrottlingException")}))
     async with world.worker() as worker:
@@ -101,7 +101,7 @@ async def test_a_failed_attempt_under_way_is_not_tried_again() -> None:
 
 
 @in_virtual_time
-async def test_the_dead_letters_of_what_was_under_way_are_waited_for() -> None:
+async def test_a_revocation_waits_for_dead_letters() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 1.0
     world.topics.latency = 0.5
@@ -116,7 +116,7 @@ async def test_the_dead_letters_of_what_was_under_way_are_waited_for() -> None:
 
 
 @in_virtual_time
-async def test_the_deadline_holds_for_all_of_it_together() -> None:
+async def test_one_deadline_covers_the_whole_revocation() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 8.0
     world.topics.latency = 8.0
@@ -154,7 +154,7 @@ async def test_results_after_the_deadline_change_nothing(answer: Answer) -> None
 
 
 @in_virtual_time
-async def test_what_may_not_be_held_any_longer_while_leaving_is_the_next_owners_and_not_a_retry() -> None:
+async def test_an_overdue_delivery_of_a_revoked_partition_is_abandoned() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: HANGS
     async with world.worker() as worker:
@@ -167,7 +167,7 @@ async def test_what_may_not_be_held_any_longer_while_leaving_is_the_next_owners_
 
 
 @in_virtual_time
-async def test_a_lane_that_was_only_waiting_is_forgotten_at_once() -> None:
+async def test_a_lane_emptied_by_a_revocation_is_dropped() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
@@ -177,7 +177,7 @@ async def test_a_lane_that_was_only_waiting_is_forgotten_at_once() -> None:
 
 
 @in_virtual_time
-async def test_no_time_at_all_leaves_what_is_under_way() -> None:
+async def test_a_deadline_of_zero_waits_for_nothing() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(10)))
@@ -206,7 +206,7 @@ async def test_other_partitions_keep_what_they_have() -> None:
 
 
 @in_virtual_time
-async def test_a_mixed_batch_goes_on_for_those_that_stay() -> None:
+async def test_a_mixed_batch_continues_for_the_other_partitions() -> None:
     world = World(destination())
     world.bus.answer(in_turn(failed("503", 503), take_all))
     async with world.worker(owns=[P0, P1]) as worker:
@@ -248,7 +248,7 @@ async def test_a_late_commit_report_of_a_partition_that_is_gone_is_ignored() -> 
 
 
 @in_virtual_time
-async def test_partitions_we_do_not_have_are_given_back_without_a_word() -> None:
+async def test_unknown_partitions_are_revoked_silently() -> None:
     world = World(destination())
     async with world.worker(owns=[P0]) as worker:
         await worker.give_back(P1)
@@ -270,7 +270,7 @@ async def test_an_operator_may_move_the_group_back() -> None:
 
 
 @in_virtual_time
-async def test_an_assignment_commits_nothing_by_itself_nor_forgets_what_was_told() -> None:
+async def test_an_assignment_alone_commits_nothing() -> None:
     world = World(destination())
     start = world.group[P0] = Committable(5, encode_metadata(5, [7, 8]))
     async with world.worker() as worker:
@@ -295,7 +295,7 @@ async def test_a_group_that_lost_its_offsets_gets_them_again() -> None:
 
 
 @in_virtual_time
-async def test_stopping_leaves_nothing_behind() -> None:
+async def test_a_stop_leaves_no_work_behind() -> None:
     world = World(destination("a"), destination("b"))
     world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_a" else 0.01
     world.topics.latency = HANGS
@@ -311,7 +311,7 @@ async def test_stopping_leaves_nothing_behind() -> None:
 
 
 @in_virtual_time
-async def test_an_event_of_two_destinations_that_leaves_is_not_repeated_to_the_one_that_has_it() -> None:
+async def test_a_revoked_event_is_not_repeated_where_it_was_delivered() -> None:
     world = World(destination(), destination(name="slow"))
     world.bus.answer(always(failed("503", 503)), "dst_acme_slow")
     world.bus.latency = lambda batch: 0.5 if batch.destination.id == "dst_acme_slow" else 0.01
@@ -327,7 +327,7 @@ async def test_an_event_of_two_destinations_that_leaves_is_not_repeated_to_the_o
 
 
 @in_virtual_time
-async def test_an_event_that_one_destination_has_leaves_whole_and_is_not_repeated_to_it() -> None:
+async def test_a_half_delivered_event_leaves_as_a_retry_copy() -> None:
     world = World(destination(name="has"), destination(name="waits", limits=Limits(max_in_flight=1)))
     world.bus.latency = lambda batch: 2.0 if batch.destination.id == "dst_acme_waits" else 0.01
     async with world.worker() as worker:
@@ -344,7 +344,7 @@ async def test_an_event_that_one_destination_has_leaves_whole_and_is_not_repeate
 
 
 @in_virtual_time
-async def test_of_a_lost_partition_events_of_several_destinations_are_the_next_owners_alone() -> None:
+async def test_a_lost_partition_writes_no_copies() -> None:
     world = World(destination(name="has"), destination(name="waits", limits=Limits(max_in_flight=1)))
     world.bus.answer(in_turn(failed("503", 503), take_all), "dst_acme_waits")
     world.bus.latency = lambda batch: 2.0 if batch.destination.id == "dst_acme_waits" else 0.01
@@ -360,7 +360,7 @@ async def test_of_a_lost_partition_events_of_several_destinations_are_the_next_o
 
 @in_virtual_time
 @pytest.mark.parametrize("is_lost", [True, False])
-async def test_a_partition_that_leaves_with_open_records_leaves_no_reference_cycle(*, is_lost: bool) -> None:
+async def test_a_revoked_partition_leaves_no_reference_cycle(*, is_lost: bool) -> None:
     world = World(destination())
     world.bus.check_secs = HANGS
     async with world.worker() as worker:

@@ -1,4 +1,4 @@
-"""What follows from each kind of answer, for exactly the entries it is about."""
+"""The consequences of each kind of answer, for exactly the entries that it concerns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TEN = [str(n) for n in range(10)]
 
 
 @in_virtual_time
-async def test_of_ten_one_is_throttled_and_one_malformed_and_eight_are_delivered() -> None:
+async def test_each_entry_of_a_call_has_its_own_outcome() -> None:
     world = World(destination())
     faults = {"3": fault("ThrottlingException"), "7": fault("MalformedDetail", "Detail is malformed.")}
     world.bus.answer(in_turn(lambda batch: answered(batch, faults), take_all))
@@ -64,7 +64,7 @@ async def test_of_ten_one_is_throttled_and_one_malformed_and_eight_are_delivered
     ],
 )
 @in_virtual_time
-async def test_the_moments_fault_sends_the_whole_batch_again(reply: CallReply) -> None:
+async def test_a_temporary_failure_repeats_the_whole_batch(reply: CallReply) -> None:
     world = World(destination())
     world.bus.answer(in_turn(reply, take_all))
     async with world.worker() as worker:
@@ -78,7 +78,7 @@ async def test_the_moments_fault_sends_the_whole_batch_again(reply: CallReply) -
 
 @every_flavour
 @in_virtual_time
-async def test_a_retry_travels_with_what_is_fresh(flavour: type[Flavour]) -> None:
+async def test_a_retry_travels_with_new_events(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(in_turn(lambda batch: answered(batch, {"0": fault("InternalFailure")}), take_all))
     at = 0.1 if world.bus.max_entries > 3 else 0.0  # three fill a call of the small bus
@@ -92,7 +92,7 @@ async def test_a_retry_travels_with_what_is_fresh(flavour: type[Flavour]) -> Non
 
 @every_flavour
 @in_virtual_time
-async def test_full_jitter_doubles_up_to_the_cap_and_the_offset_stays_open(flavour: type[Flavour]) -> None:
+async def test_the_backoff_doubles_up_to_its_cap(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(always(failed("503", 503)))
     world.bus.latency = lambda _batch: 0.0
@@ -138,7 +138,7 @@ WHOLE_CALLS = [
 
 @pytest.mark.parametrize("reply", WHOLE_CALLS, ids=lambda reply: reply.code)
 @in_virtual_time
-async def test_a_call_that_failed_as_a_whole_is_made_again_as_one_call(reply: CallReply) -> None:
+async def test_a_failed_call_is_repeated_as_one_call(reply: CallReply) -> None:
     world = World(destination())
     world.bus.answer(in_turn(reply, reply, take_all))
     dice = random.Random(1)
@@ -150,7 +150,7 @@ async def test_a_call_that_failed_as_a_whole_is_made_again_as_one_call(reply: Ca
 
 @every_flavour
 @in_virtual_time
-async def test_a_call_that_is_made_again_has_room_for_what_has_come_meanwhile(flavour: type[Flavour]) -> None:
+async def test_a_repeated_call_takes_new_events_along(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(in_turn(failed("503", 503), take_all))
     async with world.worker() as worker:
@@ -163,7 +163,7 @@ async def test_a_call_that_is_made_again_has_room_for_what_has_come_meanwhile(fl
 
 @every_flavour
 @in_virtual_time
-async def test_entries_that_failed_in_one_call_are_sent_again_in_one_call(flavour: type[Flavour]) -> None:
+async def test_failed_entries_are_repeated_in_one_call(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     busy = EntryResult(None, "InternalFailure", "later")
     taken = EntryResult("event", None, None)
@@ -177,7 +177,7 @@ async def test_entries_that_failed_in_one_call_are_sent_again_in_one_call(flavou
 
 @every_flavour
 @in_virtual_time
-async def test_what_is_too_old_expires(flavour: type[Flavour]) -> None:
+async def test_an_old_delivery_expires(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(always(failed("ServiceUnavailable", 503)))
     policy = RetryPolicy(backoff_base_secs=4, backoff_cap_secs=4, max_age_secs=10)
@@ -196,9 +196,7 @@ async def test_what_is_too_old_expires(flavour: type[Flavour]) -> None:
 @pytest.mark.parametrize("refusal", [failed("ValidationException", 400), failed("413", 413)])
 @every_flavour
 @in_virtual_time
-async def test_a_refused_call_is_split_once_and_only_the_culprit_is_rejected(
-    refusal: CallReply, flavour: type[Flavour]
-) -> None:
+async def test_a_split_call_rejects_only_the_bad_entry(refusal: CallReply, flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(lambda batch: refusal if "1" in keys(batch) else take_all(batch))
     full = world.bus.max_entries
@@ -217,7 +215,7 @@ async def test_a_refused_call_is_split_once_and_only_the_culprit_is_rejected(
 
 @every_flavour
 @in_virtual_time
-async def test_a_refused_call_of_one_entry_is_not_tried_again(flavour: type[Flavour]) -> None:
+async def test_a_rejected_single_entry_is_not_repeated(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(always(failed("ValidationException", 400)))
     async with world.worker() as worker:
@@ -229,7 +227,7 @@ async def test_a_refused_call_of_one_entry_is_not_tried_again(flavour: type[Flav
 
 @every_flavour
 @in_virtual_time
-async def test_one_alone_that_meets_a_bad_moment_is_only_retried(flavour: type[Flavour]) -> None:
+async def test_a_split_entry_with_a_temporary_failure_is_retried(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(in_turn(INVALID, failed("503", 503), take_all))
     async with world.worker() as worker:
@@ -246,9 +244,7 @@ INVALID = failed("ValidationException", 400, "1 validation error detected")
 @pytest.mark.parametrize("code", ["ValidationException", "ValidationError", "SerializationException"])
 @every_flavour
 @in_virtual_time
-async def test_when_every_entry_of_a_split_batch_is_refused_the_destination_is_at_fault(
-    code: str, flavour: type[Flavour]
-) -> None:
+async def test_a_fully_rejected_split_blames_the_destination(code: str, flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(always(failed(code, 400)))
     full = world.bus.max_entries
@@ -269,7 +265,7 @@ async def test_when_every_entry_of_a_split_batch_is_refused_the_destination_is_a
 
 
 @in_virtual_time
-async def test_entries_of_a_split_batch_that_a_proxy_finds_too_large_are_their_own_fault() -> None:
+async def test_entries_too_large_for_a_proxy_are_rejected() -> None:
     world = World(destination())
     world.bus.answer(always(failed("413", 413)))
     async with world.worker() as worker:
@@ -282,7 +278,7 @@ async def test_entries_of_a_split_batch_that_a_proxy_finds_too_large_are_their_o
 
 @every_flavour
 @in_virtual_time
-async def test_an_entry_refused_alone_is_at_fault_until_several_in_a_row_are(flavour: type[Flavour]) -> None:
+async def test_several_rejected_entries_in_a_row_blame_the_destination(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(lambda batch: take_all(batch) if keys(batch) == ["3"] else INVALID)
     async with world.worker() as worker:
@@ -295,7 +291,7 @@ async def test_an_entry_refused_alone_is_at_fault_until_several_in_a_row_are(fla
 
 
 @in_virtual_time
-async def test_a_split_batch_without_time_for_all_its_calls_sends_the_rest_later() -> None:
+async def test_a_split_out_of_time_sends_the_rest_later() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 1.0
     world.bus.answer(lambda batch: INVALID if len(keys(batch)) > 1 or keys(batch) == ["0"] else take_all(batch))
@@ -310,7 +306,7 @@ async def test_a_split_batch_without_time_for_all_its_calls_sends_the_rest_later
 
 @every_flavour
 @in_virtual_time
-async def test_a_split_batch_of_a_partition_that_is_given_back_is_sent_no_further(flavour: type[Flavour]) -> None:
+async def test_a_split_stops_with_its_partition(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.latency = lambda _batch: 1.0
     world.bus.answer(lambda batch: INVALID if len(keys(batch)) > 1 else take_all(batch))
@@ -333,7 +329,7 @@ def in_a_small_region(batch: Batch) -> CallReply:
 
 
 @in_virtual_time
-async def test_a_region_with_the_former_limit_is_learnt_from_its_refusal() -> None:
+async def test_a_smaller_limit_is_learned_from_a_refusal() -> None:
     world = World(destination(), destination("other"), destination("far", region="eu-west-1"))
     for name in ("acme", "other", "far"):
         world.bus.answer(in_a_small_region if name != "far" else take_all, f"dst_{name}")
@@ -350,7 +346,7 @@ async def test_a_region_with_the_former_limit_is_learnt_from_its_refusal() -> No
 
 
 @in_virtual_time
-async def test_an_entry_that_is_too_large_for_its_region_is_dead_lettered_alone() -> None:
+async def test_an_entry_over_the_learned_limit_becomes_a_dead_letter() -> None:
     world = World(destination())
     world.bus.answer(in_a_small_region)
     async with world.worker() as worker:
@@ -367,7 +363,7 @@ async def test_an_entry_that_is_too_large_for_its_region_is_dead_lettered_alone(
 
 
 @in_virtual_time
-async def test_a_request_that_is_too_large_within_every_limit_is_split_as_any_invalid_one() -> None:
+async def test_an_unexplained_size_refusal_splits_the_call() -> None:
     world = World(destination())
     world.bus.answer(lambda batch: OVER if "1" in keys(batch) else take_all(batch))
     async with world.worker() as worker:
@@ -381,7 +377,7 @@ async def test_a_request_that_is_too_large_within_every_limit_is_split_as_any_in
 
 
 @in_virtual_time
-async def test_stale_credentials_of_one_sent_alone_are_renewed_for_the_others() -> None:
+async def test_stale_credentials_are_renewed_within_a_split() -> None:
     world = World(destination())
     world.bus.sessions_are_old = True
     world.bus.answer(in_turn(INVALID, failed("ExpiredToken", 400), take_all))
@@ -404,7 +400,7 @@ async def test_stale_credentials_of_one_sent_alone_are_renewed_for_the_others() 
     ],
 )
 @in_virtual_time
-async def test_blocked_goes_to_the_dlq_and_everybody_else_goes_on(reply: CallReply) -> None:
+async def test_a_blocked_destination_affects_no_other(reply: CallReply) -> None:
     world = World(destination(), destination("other"))
     world.bus.answer(always(reply))
     async with world.worker() as worker:
@@ -429,7 +425,7 @@ async def test_a_blocked_entry_is_dead_lettered_alone() -> None:
 
 @pytest.mark.parametrize("code", ["ExpiredToken", "ExpiredTokenException", "UnrecognizedClientException"])
 @in_virtual_time
-async def test_stale_credentials_are_renewed_and_the_call_is_made_again_in_place(code: str) -> None:
+async def test_stale_credentials_are_renewed_in_place(code: str) -> None:
     world = World(destination())
     world.bus.sessions_are_old = True
     world.bus.answer(in_turn(failed(code, 400), take_all))
@@ -447,7 +443,7 @@ async def test_stale_credentials_are_renewed_and_the_call_is_made_again_in_place
 
 
 @in_virtual_time
-async def test_a_call_made_again_takes_its_turn_in_the_destinations_rate() -> None:
+async def test_a_repeated_call_respects_the_rate() -> None:
     world = World(narrow("acme", 8, per_second=1))
     world.bus.sessions_are_old = True
     world.bus.answer(in_turn(failed("ExpiredToken", 400), take_all))
@@ -460,7 +456,7 @@ async def test_a_call_made_again_takes_its_turn_in_the_destinations_rate() -> No
 
 @pytest.mark.parametrize(("second_secs", "released"), [(0.5, 12.0), (1.95, 12.0)])
 @in_virtual_time
-async def test_a_call_made_again_has_only_what_is_left_of_its_time(second_secs: float, released: float) -> None:
+async def test_a_repeated_call_has_only_the_remaining_time(second_secs: float, released: float) -> None:
     world = World(narrow("acme", 1))
     world.bus.sessions_are_old = True
     world.bus.answer(in_turn(take_all, failed("ExpiredToken", 400), take_all))
@@ -490,7 +486,7 @@ async def test_credentials_that_stay_expired_block() -> None:
 
 
 @in_virtual_time
-async def test_a_session_that_ends_right_after_it_replaced_another_costs_no_event() -> None:
+async def test_a_renewed_session_that_expires_costs_no_event() -> None:
     world = World(destination())
     world.bus.sessions_are_old = True
     expired = failed("ExpiredToken", 400)
@@ -554,7 +550,7 @@ async def test_renewed_credentials_can_meet_any_answer() -> None:
     ],
 )
 @in_virtual_time
-async def test_what_a_reply_says_nothing_about_is_sent_again(results: list[EntryResult], missed: list[str]) -> None:
+async def test_an_entry_without_a_result_is_repeated(results: list[EntryResult], missed: list[str]) -> None:
     world = World(destination())
     world.bus.answer(in_turn(always(Answered(tuple(results), 200, None)), take_all))
     async with world.worker() as worker:
@@ -565,7 +561,7 @@ async def test_what_a_reply_says_nothing_about_is_sent_again(results: list[Entry
 
 
 @in_virtual_time
-async def test_a_bug_in_the_bus_ends_the_worker_loudly_and_commits_nothing_of_it() -> None:
+async def test_a_bug_in_the_bus_ends_the_worker() -> None:
     world = World(destination(), destination("other"))
 
     def bug(_batch: Batch) -> CallReply:
@@ -584,7 +580,7 @@ async def test_a_bug_in_the_bus_ends_the_worker_loudly_and_commits_nothing_of_it
 
 
 @in_virtual_time
-async def test_what_comes_while_a_bug_ends_the_worker_stays_unsettled() -> None:
+async def test_events_during_a_crash_stay_unsettled() -> None:
     world = World(destination(), destination("other"))
 
     def bug(_batch: Batch) -> CallReply:

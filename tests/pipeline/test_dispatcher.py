@@ -1,4 +1,4 @@
-"""When a lane's batches leave, and what is in them."""
+"""The time at which batches leave, and their content."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def test_ten_events_leave_at_once(flavour: type[Flavour]) -> None:
 
 @every_flavour
 @in_virtual_time
-async def test_fewer_wait_for_company_as_long_as_the_first_may_wait(flavour: type[Flavour]) -> None:
+async def test_fewer_events_wait_for_the_flush_time(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     async with world.worker() as worker:
         for offset, moment in enumerate((0.0, 0.03)):
@@ -46,7 +46,7 @@ async def test_fewer_wait_for_company_as_long_as_the_first_may_wait(flavour: typ
 
 @every_flavour
 @in_virtual_time
-async def test_the_tenth_does_not_wait_and_the_eleventh_starts_anew(flavour: type[Flavour]) -> None:
+async def test_the_tenth_event_completes_a_batch(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     full = world.bus.max_entries
     async with world.worker() as worker:
@@ -69,7 +69,7 @@ async def test_a_batch_leaves_when_it_has_the_bytes(flavour: type[Flavour]) -> N
 
 @every_flavour
 @in_virtual_time
-async def test_the_settings_limits_hold(flavour: type[Flavour]) -> None:
+async def test_the_settings_limit_batches(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     async with world.worker(batches=LaneLimits(max_entries=2, flush_secs=0.5)) as worker:
         worker.feed(*records(range(3)))
@@ -79,7 +79,7 @@ async def test_the_settings_limits_hold(flavour: type[Flavour]) -> None:
 
 @every_flavour
 @in_virtual_time
-async def test_batches_are_under_way_together_up_to_the_destinations_limit(flavour: type[Flavour]) -> None:
+async def test_batches_in_flight_reach_the_destinations_limit(flavour: type[Flavour]) -> None:
     world = World(narrow("acme", 3), flavour=flavour)
     world.bus.latency = lambda _batch: 1.0
     full = world.bus.max_entries
@@ -95,7 +95,7 @@ async def test_batches_are_under_way_together_up_to_the_destinations_limit(flavo
 
 @every_flavour
 @in_virtual_time
-async def test_a_rate_spaces_the_calls_even_when_the_lane_was_empty_in_between(flavour: type[Flavour]) -> None:
+async def test_a_rate_spaces_calls_of_an_empty_lane_too(flavour: type[Flavour]) -> None:
     world = World(narrow("acme", 8, per_second=2), flavour=flavour)
     full = world.bus.max_entries
     async with world.worker() as worker:
@@ -109,7 +109,7 @@ async def test_a_rate_spaces_the_calls_even_when_the_lane_was_empty_in_between(f
 
 
 @in_virtual_time
-async def test_a_paced_lane_without_work_is_forgotten_when_its_pace_allows_a_call_again() -> None:
+async def test_an_idle_lane_is_dropped_when_its_rate_allows() -> None:
     world = World(narrow("acme", 8, per_second=2))
     async with world.worker() as worker:
         worker.feed(*records(range(13)))
@@ -125,7 +125,7 @@ async def test_a_paced_lane_without_work_is_forgotten_when_its_pace_allows_a_cal
 
 
 @in_virtual_time
-async def test_what_was_produced_arrives_byte_for_byte() -> None:
+async def test_events_arrive_byte_for_byte() -> None:
     world = World(destination())
     async with world.worker() as worker:
         given = record(0, headers=(("traceparent", b"00-" + b"a" * 32 + b"-" + b"b" * 16 + b"-01"),))
@@ -144,7 +144,7 @@ async def test_what_was_produced_arrives_byte_for_byte() -> None:
 
 
 @in_virtual_time
-async def test_a_changed_document_holds_from_the_next_batch_on() -> None:
+async def test_a_changed_document_counts_from_the_next_batch() -> None:
     old = destination()
     new = dataclasses.replace(old, source="acme.renamed", auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("s")))
     world = World(old)
@@ -162,7 +162,7 @@ async def test_a_changed_document_holds_from_the_next_batch_on() -> None:
 
 
 @in_virtual_time
-async def test_a_raised_limit_holds_from_the_next_event_on() -> None:
+async def test_a_raised_limit_counts_from_the_next_event() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 5.0
     async with world.worker() as worker:
@@ -175,7 +175,7 @@ async def test_a_raised_limit_holds_from_the_next_event_on() -> None:
 
 
 @in_virtual_time
-async def test_a_disabled_document_stops_what_waits_and_what_comes_after() -> None:
+async def test_a_disabled_document_stops_all_deliveries() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(2)))
@@ -190,7 +190,7 @@ async def test_a_disabled_document_stops_what_waits_and_what_comes_after() -> No
 
 
 @in_virtual_time
-async def test_one_slow_or_hanging_destination_delays_nobody() -> None:
+async def test_one_hanging_destination_delays_no_other() -> None:
     world = World(destination("hangs"), destination("slow"), narrow("swift", 2))
     latencies = {"dst_hangs": HANGS, "dst_slow": 30.0, "dst_swift": 0.01}
     world.bus.latency = lambda batch: latencies[batch.destination.id]
@@ -207,7 +207,7 @@ async def test_one_slow_or_hanging_destination_delays_nobody() -> None:
 
 
 @in_virtual_time
-async def test_one_that_backs_off_delays_nobody() -> None:
+async def test_one_destination_in_backoff_delays_no_other() -> None:
     world = World(destination("broken"), destination("fine"))
     world.bus.answer(in_turn(failed("ServiceUnavailable", 503)), "dst_broken")
     async with world.worker() as worker:
@@ -234,7 +234,7 @@ async def test_batches_may_end_in_any_order(slow: str) -> None:
 
 
 @in_virtual_time
-async def test_what_is_due_within_half_a_millisecond_is_waited_for_like_anything_else() -> None:
+async def test_a_batch_due_in_half_a_millisecond_waits() -> None:
     world = World(destination())
     async with world.worker(batches=LaneLimits(flush_secs=0.0003)) as worker:
         worker.feed(record(0))
@@ -242,3 +242,17 @@ async def test_what_is_due_within_half_a_millisecond_is_waited_for_like_anything
         worker.feed(record(1))
         await worker.at(1)
         assert world.bus.made() == [(0.0, ["0", "1"])]
+
+
+@in_virtual_time
+async def test_the_bus_port_forgets_a_destination_whose_document_is_deleted() -> None:
+    world = World(destination(), destination("other"))
+    async with world.worker() as worker:
+        worker.feed(record(0), record(1, "other"))
+        await worker.at(1)
+        world.directory.put(dataclasses.replace(destination("other"), name="renamed"))
+        assert world.bus.forgotten == []
+        world.directory.remove("dst_acme")
+        assert world.bus.forgotten == ["dst_acme"]
+        await worker.at(60)
+        assert worker.engine.stats(10).destinations == []

@@ -1,4 +1,4 @@
-"""Dead letters: what they say, and what happens while Kafka refuses them."""
+"""Dead letters: their content, and the consequences while Kafka refuses them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.support.virtual_time import in_virtual_time
 
 
 @in_virtual_time
-async def test_a_dead_letter_is_the_original_record_and_says_why() -> None:
+async def test_a_dead_letter_has_the_record_and_its_reason() -> None:
     world = World(destination())
     world.bus.answer(always(failed("AccessDeniedException", 400, "User AKIAIOSFODNN7EXAMPLE is not authorized")))
     own = (("traceparent", b"garbage"), ("null", None), ("pushrail-reason", b"an older letter's"))
@@ -41,7 +41,7 @@ async def test_a_dead_letter_is_the_original_record_and_says_why() -> None:
 
 
 @in_virtual_time
-async def test_while_kafka_refuses_a_dead_letter_nothing_at_or_above_it_is_committed() -> None:
+async def test_a_refused_dead_letter_blocks_the_commit() -> None:
     world = World(destination())
     world.topics.refuse = lambda: True
     world.bus.answer(lambda batch: answered(batch, {"3": fault("MalformedDetail")}))
@@ -88,7 +88,7 @@ async def test_a_slow_dlq_delays_no_delivery() -> None:
 
 
 @in_virtual_time
-async def test_a_refused_dead_letter_of_a_partition_given_back_is_left_to_the_next_owner() -> None:
+async def test_a_refused_dead_letter_of_a_revoked_partition_is_abandoned() -> None:
     world = World(destination())
     world.topics.refuse = lambda: True
     async with world.worker() as worker:

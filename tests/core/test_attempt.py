@@ -1,0 +1,45 @@
+"""Attempts: their deadline, and the reasons to make no further call."""
+
+from __future__ import annotations
+
+from pushrail_stream.core.attempt import Attempt
+from pushrail_stream.core.batch import Batch, CallLimits, LaneLimits
+from pushrail_stream.core.lane import Lane
+from pushrail_stream.core.outcome import Blocked
+from pushrail_stream.core.suspension import SUSPEND_AFTER
+from tests.support.samples import delivery, destination
+
+LIMITS = CallLimits(10, 1_048_576)
+
+
+def attempt(lane: Lane, now: float, *, hold_until: float = 10.0) -> Attempt:
+    one = delivery()
+    one.hold_until = hold_until
+    return Attempt(lane, Batch(lane.destination, (one,), LIMITS), now)
+
+
+def new_lane() -> Lane:
+    return Lane(destination(), LaneLimits(), LIMITS)
+
+
+def suspend(lane: Lane) -> None:
+    for _ in range(SUSPEND_AFTER):
+        lane.learn(attempt(lane, 0.0), "answered", [Blocked("AccessDenied", "no")], 0.0, lambda: 0.5)
+
+
+def test_the_deadline_is_the_end_of_the_hold_but_two_seconds_at_least() -> None:
+    assert [attempt(new_lane(), now).deadline for now in (0.0, 7.9, 9.5)] == [10.0, 10.0, 11.5]
+
+
+def test_a_suspension_after_the_start_ends_the_attempt() -> None:
+    lane = new_lane()
+    running = attempt(lane, 0.0)
+    suspend(lane)
+    assert (running.is_refused, running.is_over, running.is_probe) == (True, True, False)
+
+
+def test_a_probe_is_not_refused_by_its_suspension() -> None:
+    lane = new_lane()
+    suspend(lane)
+    probe = attempt(lane, 40.0)
+    assert (probe.is_probe, probe.is_refused, probe.is_over) == (True, False, False)
