@@ -1,1 +1,1 @@
-"""Kafka: the only room that speaks to the broker. One thread owns the consumer; nobody else touches it."""
+"""Kafka: only this room speaks to the broker. One thread owns the consumer, and no other touches it."""

@@ -23,7 +23,7 @@ _METADATA_MS: Final = 15_000
 """Time between two metadata requests of a client. A new partition must be read within 30 s of its creation: half of it
 passes here, the other half is for the group's rebalance."""
 _COPY_MS: Final = 30_000
-"""Longest time for writing a dead letter or a retry copy, in milliseconds; then the engine writes it anew."""
+"""Longest time for writing a dead letter or a retry copy, in milliseconds; then the engine tries again."""
 _RECEIVED_BYTES: Final = 2**31 - 1
 """Largest size of an answer of a broker, and of a zstd batch after decompression: the highest value that librdkafka
 takes. A partition with a larger batch stands still. librdkafka does not limit the other codecs."""
@@ -93,7 +93,7 @@ class ConsumerProfile(NamedTuple):
         """The consumer's properties."""
         is_classic = self.kafka.group_protocol == "classic"
         ours = {
-            "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a consumer that works on what it gets
+            "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a busy consumer
             "fetch.wait.max.ms": 100,
             "auto.offset.reset": "earliest",
             "receive.message.max.bytes": _RECEIVED_BYTES,

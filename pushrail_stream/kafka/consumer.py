@@ -66,7 +66,7 @@ class KafkaConsumer:
         identities: TopicIdentities,
         drain_secs: float,
     ) -> None:
-        """``drain_secs``: how long a revoke or a stop waits for what is in flight."""
+        """``drain_secs``: longest wait of a revoke or a stop for calls in flight."""
         self._assignment = assignment
         self._observe = observe
         self._topics = list(topics)
@@ -116,7 +116,7 @@ class KafkaConsumer:
                 raise asyncio.CancelledError
 
     def stop(self) -> None:
-        """Ask for the end: finish what is in flight, commit, leave the group."""
+        """Ask for the end: finish calls in flight, commit, leave the group."""
         self._stopping.set()
 
     # Everything below runs on the consumer's thread.
@@ -272,7 +272,7 @@ class KafkaConsumer:
         self._resume_leaving(consumer, gone)
         error = self._commits.commit_sync(consumer, commits)
         if error is not None:
-            self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))
+            self._tell(CommitFailed(f"{error.str()}; uncommitted events are delivered again"))
 
     def _give_back_all(self, consumer: Consumer) -> None:
         """Drain everything and commit it before leaving: close() ends the membership, and commits with it."""
@@ -281,7 +281,7 @@ class KafkaConsumer:
         deadline = time.monotonic() + LAST_COMMIT_SECS
         while (error := self._commits.commit_sync(consumer, self._last)) is not None:
             if time.monotonic() >= deadline:
-                self._tell(CommitFailed(f"{error.str()}; what was not committed is delivered again"))
+                self._tell(CommitFailed(f"{error.str()}; uncommitted events are delivered again"))
                 break
             # During a rebalance Kafka refuses commits, and the rebalance goes on only while we poll. Records
             # that arrive are ignored. Partitions that are revoked meanwhile leave `_last` in their callback.

@@ -109,7 +109,7 @@ class TopicDocuments:
         return {number: end for number, (first, end) in bounds.items() if end > first}
 
     def _check_topic(self) -> None:
-        """Raise `TopicRecreated` when the topic was created again; the next call begins anew."""
+        """Raise `TopicRecreated` when the topic was created again; the next call starts over."""
         if self._watch.is_due() and self._watch.was_recreated():
             self._started, self._partitions = False, []
             raise TopicRecreated(

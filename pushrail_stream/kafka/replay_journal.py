@@ -1,4 +1,4 @@
-"""The journal of replays: copies for a retry topic and the marks of what was replayed, in one transaction."""
+"""The journal of replays: copies for a retry topic and the marks of replayed records, in one transaction."""
 
 from __future__ import annotations
 
@@ -128,5 +128,5 @@ def _unknown(reason: KafkaError) -> OperatorError:
         return OperatorError(_REPLACED)
     return OperatorError(
         f"whether the last transaction was committed is not known ({reason.str()}): "
-        "run it again, what was written is not repeated"
+        "run it again, which repeats nothing that was written"
     )

@@ -25,7 +25,7 @@ _FETCH_BYTES: Final = 262_144
 """Compressed bytes fetched at once from each broker. The answer to a fetch is decompressed whole."""
 _POLL_SECS: Final = 0.2
 _SLACK_MS: Final = 60_000
-"""Kafka's timestamps come from the producers: a record may be stamped this much earlier than what it tells of."""
+"""Kafka's timestamps come from the producers: a record may be stamped this much earlier than the fact that it tells."""
 _STALL_SECS: Final = 30.0
 """Time without a record, although more must come, after which the scan fails."""
 _IDENTITY_SECS: Final = 5.0

@@ -1,4 +1,4 @@
-"""The configuration that each topic needs, and how a topic differs from it. Pure: asks nobody.
+"""The configuration that each topic needs, and how a topic differs from it. Pure: it asks no broker.
 
 Kafka's settings are explained in its documentation, "Topic Configs".
 """
@@ -13,11 +13,11 @@ from typing import Final, NamedTuple
 DAY_MS: Final = 86_400_000
 _WEEK_MS: Final = 7 * DAY_MS
 _COPIES: Final = 3
-"""Copies of a record: one broker may be down and another one lost."""
+"""Copies of a record: one broker may be down while another one is lost."""
 
 
 class Deviation(NamedTuple):
-    """A setting of a topic that is not as it has to be."""
+    """A setting of a topic that breaks its rule."""
 
     topic: str
     setting: str
@@ -30,7 +30,7 @@ class Deviation(NamedTuple):
     """The command, or the steps, that mend it."""
 
     def __str__(self) -> str:
-        is_not = f"topic {self.topic}: {self.setting} is {self.actual}, and has to be {self.required}"
+        is_not = f"topic {self.topic}: {self.setting} is {self.actual}, and must be {self.required}"
         return f"{is_not}. {self.effect}. To mend it: {self.remedy}"
 
 
@@ -54,12 +54,12 @@ class TopicFacts(NamedTuple):
     partitions: int
     replication: int
     config: Mapping[str, str] | None
-    """Every setting in force; None when Kafka does not tell."""
+    """Every setting in force; None if Kafka does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicPlan:
-    """A topic as it should be made, and as it has to be."""
+    """The way to create a topic, and the rules for it."""
 
     name: str
     partitions: int
@@ -68,12 +68,12 @@ class TopicPlan:
     holds_events: bool = False
     """Whether its largest record decides how large copies are."""
     holds_copies: bool = False
-    """Whether copies of events are written to it: they have to fit."""
+    """Whether copies of events are written to it, which must fit."""
     one_partition: str = ""
-    """The effect of a second partition, where there must be only one."""
+    """The effect of a second partition, if there must be only one."""
 
     def deviations(self, found: TopicFacts, *, brokers: int, copy_bytes: int | None, servers: str) -> list[Deviation]:
-        """Every way in which the topic is not as it has to be; ``copy_bytes``: the size of the largest copy."""
+        """Every deviation of the topic. ``copy_bytes``: the size of the largest copy."""
         rules = list(self.rules)
         if self.holds_copies and copy_bytes is not None:
             rules.append(_fits(copy_bytes))
@@ -104,7 +104,7 @@ class TopicPlan:
                 loses_data=True,
                 effect=self.one_partition,
                 remedy="give the topic another name in the settings, run `pushrail-stream topics create`, "
-                "and write its records there anew",
+                "and write its records there again",
             )
         copies = min(_COPIES, brokers)
         if found.replication < copies:
@@ -120,22 +120,22 @@ class TopicPlan:
 
 
 def keeps_latest(effect: str) -> Rule:
-    """Kafka keeps the last record of each key for ever."""
+    """The topic keeps the last record of each key for ever."""
     return Rule("cleanup.policy", "compact", lambda v: _policy(v) == {"compact"}, "compact", effect, loses_data=True)
 
 
 def keeps_latest_for_a_time(effect: str) -> Rule:
-    """Kafka keeps the last record of each key, and may remove it when it is old."""
+    """The topic keeps the last record of each key until it is old."""
     return Rule("cleanup.policy", "compact,delete", lambda v: "compact" in _policy(v), "[compact,delete]", effect)
 
 
 def keeps_all(effect: str, *, loses_data: bool = True) -> Rule:
-    """Kafka keeps every record until it is old."""
+    """The topic keeps every record until it is old."""
     return Rule("cleanup.policy", "delete", lambda v: "compact" not in _policy(v), "delete", effect, loses_data)
 
 
 def keeps_for(least_ms: float, effect: str, *, loses_data: bool = False) -> Rule:
-    """Kafka keeps records for at least this time."""
+    """The topic keeps records for at least this time."""
     least_ms = math.ceil(least_ms)
     return Rule(
         "retention.ms",
@@ -148,12 +148,12 @@ def keeps_for(least_ms: float, effect: str, *, loses_data: bool = False) -> Rule
 
 
 def keeps_any_amount(effect: str) -> Rule:
-    """Kafka removes no record because of the topic's size."""
+    """The topic removes no record because of its size."""
     return Rule("retention.bytes", "-1", lambda value: int(value) < 0, "-1", effect)
 
 
 def retention_ms(least_ms: float) -> int:
-    """The retention of a new topic that has to keep records for ``least_ms``: a week, or longer where that is more."""
+    """The retention of a new topic that must keep records for ``least_ms``: a week, or longer if that is more."""
     return max(_WEEK_MS, math.ceil(least_ms))
 
 

@@ -55,7 +55,6 @@ class TopicState(NamedTuple):
 def plan_topics(settings: Settings, partitions: int = 1) -> list[TopicPlan]:
     """All topics of an installation, with the configuration they need."""
     topics, age_ms = settings.topics, settings.delivery.max_age_secs * 1000
-    policy = keeps_latest("Kafka removes documents, and events of their customers are skipped")
     return [
         TopicPlan(
             topics.events,
@@ -90,20 +89,10 @@ def plan_topics(settings: Settings, partitions: int = 1) -> list[TopicPlan]:
             topics.destinations,
             1,
             {"cleanup.policy": "compact"},
-            (policy,),
+            (keeps_latest("Kafka removes documents, and events of their customers are skipped"),),
             one_partition="A document and its deletion may lie in different partitions, and it comes back",
         ),
-        # A mark must outlast its dead letter, or the letter would seem never replayed. Kafka deletes whole segments,
-        # so dead letters of a quiet partition stay weeks beyond their time. So marks are kept much longer.
-        TopicPlan(
-            topics.replays,
-            1,
-            {"cleanup.policy": "compact,delete", "retention.ms": str(90 * DAY_MS)},
-            (
-                keeps_latest_for_a_time("Marks of replays are kept many times over"),
-                keeps_for(60 * DAY_MS, "A dead letter whose mark has gone is replayed twice"),
-            ),
-        ),
+        _replays_topic(topics.replays),
     ]
 
 
@@ -121,6 +110,20 @@ def _retry_topic(name: str, delay_ms: float, age_ms: float, partitions: int) -> 
             keeps_any_amount("Kafka removes the oldest deliveries when many wait"),
         ),
         holds_copies=True,
+    )
+
+
+def _replays_topic(name: str) -> TopicPlan:
+    # A mark must outlast its dead letter, or the letter would seem never replayed. Kafka deletes whole segments, so
+    # dead letters of a quiet partition stay weeks beyond their time. So marks are kept much longer.
+    return TopicPlan(
+        name,
+        1,
+        {"cleanup.policy": "compact,delete", "retention.ms": str(90 * DAY_MS)},
+        (
+            keeps_latest_for_a_time("Marks of replays are kept many times over"),
+            keeps_for(60 * DAY_MS, "A dead letter whose mark has gone is replayed twice"),
+        ),
     )
 
 
@@ -188,7 +191,7 @@ def check_topics(kafka: KafkaSettings, plans: Sequence[TopicPlan]) -> list[Setti
         what = f"topic {missing[0]} does" if len(missing) == 1 else f"topics {', '.join(missing)} do"
         raise OperatorError(
             f"{what} not exist at {kafka.bootstrap_servers}, or may not be described by this user; "
-            "`pushrail-stream topics create` makes what is missing"
+            "`pushrail-stream topics create` creates missing topics"
         )
     found = [state for state in states.values() if state is not None]
     deviations = [deviation for state in found for deviation in state.deviations]

@@ -116,7 +116,7 @@ def _add_outcome(record: dict[str, Any], entry: EntryAttempted, at_ms: int, dura
             next_ms = at_ms + round((duration_secs + delay_secs) * 1000)
             record |= {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}
         case _:
-            raise AssertionError("only what was delivered settles by an attempt")
+            raise AssertionError("only a delivered entry settles by an attempt")
 
 
 def _unsent_part(at_ms: int, trigger: Trigger) -> dict[str, Any]:

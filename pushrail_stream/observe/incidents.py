@@ -99,14 +99,14 @@ _INCIDENTS: Final[Mapping[type, Callable[[Any], _Told | None]]] = {
     signals.KafkaTrouble: lambda s: ("Kafka", "", "", s.problem),
     signals.RegistryTrouble: lambda s: ("registry", "", "", s.problem),
     signals.RecordsTrimmed: lambda s: (
-        "records removed unread",
+        "records trimmed",
         str(s.partition),
         "",
         f"from {s.expected} to below {s.first}",
     ),
     signals.PartitionUnread: lambda s: ("nothing is read", str(s.partition), "", f"at {s.position} for {s.secs:.0f} s"),
     signals.PartitionRestarted: lambda s: (
-        "partition started anew",
+        "partition restarted",
         str(s.partition),
         s.why,
         f"its position was {s.position}",

@@ -189,8 +189,8 @@ def _request(signal: signals.RequestAnswered) -> _Line:
         "key": signal.key_id, "trace_id": signal.trace_id,
     }  # fmt: skip
     if signal.status >= _SERVER_ERROR or signal.status in _REFUSALS:
-        return _Line("warning", "not_taken", fields, f"{signal.status} {signal.key_id}")
-    return _Line("debug", "answered", fields)
+        return _Line("warning", "request_failed", fields, f"{signal.status} {signal.key_id}")
+    return _Line("debug", "request_answered", fields)
 
 
 def _of_partition(partition: Partition, **fields: object) -> dict[str, object]:
@@ -226,19 +226,19 @@ _LINES: Final[Mapping[type, Callable[[Any], _Line]]] = {
         {"partitions": {str(p): "group's reset policy" if at is None else at for p, at in s.partitions}}),
     signals.PartitionsRevoked: _revoked,
     signals.Backpressure: lambda s: _Line(
-        "info", "holding_back" if s.on else "consuming_again", {"events": s.events, "bytes": s.bytes}),
+        "info", "consuming_paused" if s.on else "consuming_resumed", {"events": s.events, "bytes": s.bytes}),
     signals.CommitFailed: _trouble("commit_failed"),
     signals.KafkaTrouble: _trouble("kafka_trouble"),
     signals.RecordsTrimmed: lambda s: _Line(
-        "error", "records_removed_unread",
+        "error", "records_trimmed",
         _of_partition(s.partition, expected=s.expected, first=s.first, advice=_TRIMMED)),
     signals.PartitionUnread: lambda s: _Line(
         "warning", "partition_unread",
         _of_partition(s.partition, position=s.position, secs=round(s.secs), advice=_UNREAD), str(s.partition)),
     signals.OffsetsSkipped: lambda s: _Line(
-        "warning", "stepped_over", _of_partition(s.partition, first=s.first, end=s.end, reason=s.reason)),
+        "warning", "offsets_skipped", _of_partition(s.partition, first=s.first, end=s.end, reason=s.reason)),
     signals.PartitionRestarted: lambda s: _Line(
-        "warning", "partition_started_anew", _of_partition(s.partition, position=s.position, advice=_RESTARTED[s.why])),
+        "warning", "partition_restarted", _of_partition(s.partition, position=s.position, advice=_RESTARTED[s.why])),
     signals.RequestAnswered: _request,
     signals.ApiKeysChanged: lambda s: _Line(
         "error", "api_keys_refused", {"problem": s.problem, "in_use": s.active}

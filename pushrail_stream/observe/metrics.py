@@ -43,7 +43,7 @@ _FAILURES: Final = {
     CommitFailed: "commit",
     KafkaTrouble: "kafka",
     RecordsTrimmed: "trimmed",
-    PartitionRestarted: "started_anew",
+    PartitionRestarted: "restarted",
 }
 _OWN_CREDENTIALS: Final = "own_credentials"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)

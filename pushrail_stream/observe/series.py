@@ -19,7 +19,7 @@ from prometheus_client.registry import Collector
 _Source = TypeVar("_Source")
 MetricFamily = core.Metric
 Labels = str | tuple[str, ...]
-"""The values of a metric's labels; a plain string where there is one label."""
+"""The values of a metric's labels; a plain string if there is one label."""
 
 
 @final

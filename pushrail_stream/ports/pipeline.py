@@ -1,4 +1,4 @@
-"""What the pipeline calls: the bus, Kafka's producer, the directory of destinations, the clock and its observers."""
+"""Protocols that the pipeline calls: the bus, the publisher, the directory, the clock and the observers."""
 
 from __future__ import annotations
 

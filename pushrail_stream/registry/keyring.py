@@ -188,7 +188,7 @@ class Keyring:
 
 
 def with_key(where: str, content: bytes | None, key_id: str, *, kms: str | None, created: str) -> bytes:
-    """A keyring with one more key, which is its primary; made anew when there is none (None).
+    """A keyring with one more key, which becomes its primary; a new keyring if there is none (None).
 
     Raises `UsageError` when the keyring cannot be used or has a key of this id.
     """

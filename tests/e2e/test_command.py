@@ -219,7 +219,7 @@ def test_a_topic_that_loses_documents_is_shown_and_refused_by_whoever_needs_it(r
             *words, "--config", str(path), environment={"PUSHRAIL_REGISTRY__TOPIC": "true"} | {"CUSTOMER_SECRET": "any"}
         )
         assert done.returncode == FAILED
-        assert f"topic {topic}: cleanup.policy is delete, and has to be compact" in done.stderr
+        assert f"topic {topic}: cleanup.policy is delete, and must be compact" in done.stderr
         assert "kafka-configs.sh" in done.stderr
         assert "Traceback" not in done.stderr
 

@@ -135,7 +135,7 @@ async def test_what_is_posted_reaches_the_customers_bus(real_kafka: str, tmp_pat
             assert (status, answer["accepted"]) == (202, 29)
             assert (await front.post(event(0, 99, eventType=7)))[0] == 422
             await bus.wait_for_arrivals(30)
-            line = await front.said("answered")
+            line = await front.said("request_answered")
             assert (line["status"], line["accepted"], line["vendor"]) == (202, 1, "acme")
             assert await front.ops("/readyz") == (200, '{"ready": true, "reasons": []}')
             text = (await front.ops("/metrics"))[1]

@@ -109,7 +109,7 @@ async def test_records_that_are_removed_while_a_worker_holds_their_partition_are
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        [line] = [found for found in log_of(err) if found["event"] == "records_removed_unread"]
+        [line] = [found for found in log_of(err) if found["event"] == "records_trimmed"]
         assert (line["expected"], line["first"]) == (1, 400)
         assert len(bus.arrivals) == (4 if more else 1)
 

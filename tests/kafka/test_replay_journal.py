@@ -104,7 +104,7 @@ def test_an_unknown_commit_is_not_reported_as_undone(world: World, monkeypatch: 
     committing(monkeypatch, commit)
     with (
         ReplayJournal.open(world.options, world.marks) as journal,
-        pytest.raises(OperatorError, match=r"is not known .*: run it again, what was written is not repeated"),
+        pytest.raises(OperatorError, match=r"is not known .*: run it again, which repeats nothing that was written"),
     ):
         write(journal, world, "a")
     assert world.found() == ([b"a"], {"a": b"{}"})

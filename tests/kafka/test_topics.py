@@ -122,7 +122,7 @@ def test_a_lossy_configuration_is_refused_with_its_remedy(
     finally:
         alter(real_kafka, topic, setting, plan.config.get(setting))
     said = str(refused.value)
-    assert said.startswith(f"topic {topic}: {setting} is {value}, and has to be ")
+    assert said.startswith(f"topic {topic}: {setting} is {value}, and must be ")
     assert (
         f"kafka-configs.sh --bootstrap-server {real_kafka} --alter --entity-type topics --entity-name {topic} " in said
     )
@@ -166,7 +166,7 @@ def test_documents_in_several_partitions_are_refused(real_kafka: str) -> None:
     settings = settings_of_its_own()
     topic = settings.topics.destinations
     create_topic(real_kafka, topic, partitions=3, config={"cleanup.policy": "compact"})
-    with pytest.raises(OperatorError, match=rf"^topic {topic}: partitions is 3, and has to be 1\. .*topics create"):
+    with pytest.raises(OperatorError, match=rf"^topic {topic}: partitions is 3, and must be 1\. .*topics create"):
         check_topics(KafkaSettings(bootstrap_servers=real_kafka), topics_named(settings, topic))
     delete_topics(real_kafka, [topic])
 

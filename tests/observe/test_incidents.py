@@ -63,8 +63,8 @@ def test_every_signal_for_people_is_an_incident() -> None:
         Backpressure(True, 1, 1),
     )
     assert [what for what, *_ in reversed(found)] == [
-        "suspended", "bus missing", "document refused", "Kafka", "registry", "stopped", "records removed unread",
-        "nothing is read", "partition started anew",
+        "suspended", "bus missing", "document refused", "Kafka", "registry", "stopped", "records trimmed",
+        "nothing is read", "partition restarted",
     ]  # fmt: skip
 
 

@@ -97,8 +97,8 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
             PartitionsRevoked((P3,), lost=True, dropped=5),
             {"level": "info", "event": "partitions_lost", "partitions": [f"{EVENTS}/3"], "dropped": 5},
         ),
-        (Backpressure(True, 20_000, 99), {"level": "info", "event": "holding_back", "events": 20_000, "bytes": 99}),
-        (Backpressure(False, 10, 9), {"level": "info", "event": "consuming_again", "events": 10, "bytes": 9}),
+        (Backpressure(True, 20_000, 99), {"level": "info", "event": "consuming_paused", "events": 20_000, "bytes": 99}),
+        (Backpressure(False, 10, 9), {"level": "info", "event": "consuming_resumed", "events": 10, "bytes": 9}),
         (CommitFailed("stale"), {"level": "warning", "event": "commit_failed", "problem": "stale"}),
         (KafkaTrouble("down"), {"level": "warning", "event": "kafka_trouble", "problem": "down"}),
         (
@@ -444,7 +444,7 @@ def test_trimmed_records_are_an_error_with_advice() -> None:
     [line] = said(RecordsTrimmed(P3, 17, 30))
     assert "retention.ms" in line.pop("advice")
     assert line == {
-        "level": "error", "event": "records_removed_unread", "partition": f"{EVENTS}/3", "expected": 17, "first": 30,
+        "level": "error", "event": "records_trimmed", "partition": f"{EVENTS}/3", "expected": 17, "first": 30,
     }  # fmt: skip
 
 
@@ -452,4 +452,4 @@ def test_trimmed_records_are_an_error_with_advice() -> None:
 def test_a_restarted_partition_is_a_warning_with_its_reason(why: RestartReason, words: str) -> None:
     [line] = said(PartitionRestarted(P3, why, 17))
     assert words in line.pop("advice")
-    assert line == {"level": "warning", "event": "partition_started_anew", "partition": f"{EVENTS}/3", "position": 17}
+    assert line == {"level": "warning", "event": "partition_restarted", "partition": f"{EVENTS}/3", "position": 17}

@@ -168,7 +168,7 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
         "kafka": 1,
         "trimmed": 1,
         "own_credentials": 1,
-        "started_anew": 1,
+        "restarted": 1,
     }
     assert samples["pushrail_own_fault_last_timestamp_seconds",] == pytest.approx(AT_MS / 1000 + 0.0123)
 
