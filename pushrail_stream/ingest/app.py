@@ -27,7 +27,7 @@ from pushrail_stream.ingest.api_keys import ApiKey, ApiKeys
 from pushrail_stream.ingest.errors import HttpProblem, field_error
 from pushrail_stream.ingest.limits import IngestLimits, RateLimiter, RequestBuffer
 from pushrail_stream.ingest.openapi import DESCRIPTION, docs_page
-from pushrail_stream.observe.page import POLICY
+from pushrail_stream.observe.ops_server import POLICY
 from pushrail_stream.ports.kafka import EventProducer, ProducerRecord, RecordMetadata, RecordTooLarge
 from pushrail_stream.ports.pipeline import Observer
 

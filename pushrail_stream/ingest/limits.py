@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, Self, final
 
 from pushrail_stream.core.pacing import TokenBucket
 from pushrail_stream.ingest.errors import HttpProblem
 from pushrail_stream.ingest.openapi import MAX_EVENTS
+from pushrail_stream.settings import Settings
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 
 MAX_HEAD_BYTES: Final = 16 * 2**10
@@ -31,6 +32,18 @@ class IngestLimits:
     """Bytes that fit in one PutEvents call of the workers."""
     timeout_secs: float
     """Longest time for a head to arrive, and for a body."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """The limits that the settings give."""
+        chosen = settings.ingest
+        return cls(
+            max_body_bytes=chosen.max_body_mib * 2**20,
+            max_buffered_bytes=chosen.max_buffered_mib * 2**20,
+            max_events_per_second=chosen.max_events_per_second,
+            max_entry_bytes=settings.delivery.max_request_bytes,
+            timeout_secs=chosen.timeout_secs,
+        )
 
 
 @final

@@ -12,15 +12,21 @@ reads that head again, without the offer.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, cast, final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from pushrail_stream.ingest.errors import PROBLEM_TYPE, HttpProblem
-from pushrail_stream.ingest.head import check_framing, without_upgrade
 
+Fields = Sequence[tuple[bytes, bytes]]
+"""Header fields in their order; names in lower case."""
+
+_WITH_BODY: Final = frozenset({b"POST", b"PUT", b"PATCH"})
+_HOST: Final = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=:%\[\]-]*")
+"""RFC 3986 ``host`` and ``port``, by their characters."""
 _HEADER_BYTES: Final = 4
 """Bytes of a header besides name and value."""
 
@@ -105,7 +111,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._is_offer:
             return  # it was refused
         self._is_offer = False
-        head = without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+        head = _without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
         self.parser.feed_data(head)
@@ -126,7 +132,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         method, version = self.parser.get_method(), self.parser.get_http_version()
         try:
-            check_framing(method, version, self.headers)
+            _check_framing(method, version, self.headers)
         except HttpProblem as refusal:
             self._refuse(refusal.status, refusal.detail)
             return
@@ -268,3 +274,29 @@ class _Ending:
 
     def close(self) -> None:
         self._end(self._cycle)
+
+
+def _check_framing(method: bytes, version: str, fields: Fields) -> None:
+    """Raise `HttpProblem` for a head that does not tell where its body ends, or which host it is for.
+
+    The parser refuses two Content-Length fields, and one beside Transfer-Encoding, by itself.
+    """
+    if version not in {"1.0", "1.1"} or method == b"CONNECT":
+        raise HttpProblem(400, "only HTTP/1.1 and HTTP/1.0 are spoken here")
+    hosts = [value for name, value in fields if name == b"host"]
+    if len(hosts) > 1 or (not hosts and version == "1.1"):
+        raise HttpProblem(400, f"Host: is needed once, and came {len(hosts)} times")
+    if not all(_HOST.fullmatch(host.strip()) for host in hosts):
+        raise HttpProblem(400, "Host: is not a host")
+    codings = [value.strip().lower() for name, value in fields if name == b"transfer-encoding"]
+    if not codings:
+        if method in _WITH_BODY and all(name != b"content-length" for name, _ in fields):
+            raise HttpProblem(411, "Content-Length: is needed, or Transfer-Encoding: chunked")
+    elif codings != [b"chunked"] or version == "1.0":
+        raise HttpProblem(400, "Transfer-Encoding: may only be chunked, in HTTP/1.1")
+
+
+def _without_upgrade(method: bytes, target: bytes, version: str, fields: Fields) -> bytes:
+    """The same head without its offer of another protocol."""
+    kept = (b"%s: %s\r\n" % field for field in fields if field[0] != b"upgrade")
+    return b"%s %s HTTP/%s\r\n%s\r\n" % (method, target, version.encode(), b"".join(kept))

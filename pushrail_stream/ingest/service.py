@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -62,14 +62,7 @@ async def run_ingest(
         observe = FanOut([LogObserver(log), metrics, *observers], log)
         for caveat in caveats:
             observe(caveat)
-        limits = IngestLimits(
-            max_body_bytes=chosen.max_body_mib * 2**20,
-            max_buffered_bytes=chosen.max_buffered_mib * 2**20,
-            max_events_per_second=chosen.max_events_per_second,
-            max_entry_bytes=settings.delivery.max_request_bytes,
-            timeout_secs=chosen.timeout_secs,
-        )
-        ingest = IngestApp(producer, keys, limits, observe)
+        ingest = IngestApp(producer, keys, IngestLimits.of(settings), observe)
         metrics.buffered_bytes, metrics.waiting = lambda: ingest.buffered_bytes, lambda: producer.waiting
         metrics.active_keys, metrics.kafka = lambda: keys.active, lambda: {"ingest": producer.statistics}
         http_port = await world.enter_async_context(
@@ -85,14 +78,16 @@ async def run_ingest(
 
         await readiness.look()
         started(RunningIngest(stop, server.port, http_port))
-        with without_group():
-            async with asyncio.TaskGroup() as tasks:
-                keeping = [
-                    tasks.create_task(keys.keep(lambda change: observe(ApiKeysChanged(*change)))),
-                    tasks.create_task(readiness.keep()),
-                ]
-                try:
-                    await server.run()
-                finally:
-                    for task in keeping:
-                        task.cancel()
+        await _serve(server, [keys.keep(lambda change: observe(ApiKeysChanged(*change))), readiness.keep()])
+
+
+async def _serve(server: IngestServer, upkeep: Sequence[Coroutine[None, None, None]]) -> None:
+    """Answer requests until the server is stopped, and run the upkeep beside it."""
+    with without_group():
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(work) for work in upkeep]
+            try:
+                await server.run()
+            finally:
+                for task in running:
+                    task.cancel()

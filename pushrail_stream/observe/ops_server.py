@@ -9,10 +9,11 @@ from typing import Final
 from aiohttp import web
 
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.observe.page import POLICY
 
 Exposition = Callable[[str], tuple[bytes, str]]
 """The ``Accept`` header to body and content type."""
+POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
+"""``Content-Security-Policy`` of the pages for people: they run no script and load nothing."""
 _UNREADY: Final = 503
 LAST_SECS: Final = 1.0
 """How long a worker that ends waits for who is still being answered, or does not listen."""
@@ -27,18 +28,38 @@ async def serve_ops(
     unready: Callable[[], Sequence[str]],
     page: Callable[[], str] | None = None,
 ) -> AsyncIterator[int]:
-    """Serve until the block ends; the port, which the system chose for port 0.
+    """Serve until the block ends, and give the port, which the system chooses for port 0.
 
     ``unready`` gives the reasons why the worker is not ready, none when it is; ``page`` the status page. Raises
-    `OperatorError` when the address cannot be had.
+    `OperatorError` when the address cannot be used.
     """
+    application = _application(exposition, unready, page)
+    runner = web.AppRunner(
+        application, access_log=None, handle_signals=False, shutdown_timeout=LAST_SECS, lingering_time=LAST_SECS
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise OperatorError(
+                f"http.host, http.port: {host}:{port} cannot be had: {error.strerror or error}"
+            ) from error
+        yield int(runner.addresses[0][1])
+    finally:
+        await runner.cleanup()
 
+
+def _application(
+    exposition: Exposition, unready: Callable[[], Sequence[str]], page: Callable[[], str] | None
+) -> web.Application:
     async def metrics(request: web.Request) -> web.Response:
         body, content_type = exposition(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def livez(_request: web.Request) -> web.Response:
-        return web.json_response({"live": True})  # that it answers is what it says: the loop turns
+        return web.json_response({"live": True})  # an answer proves that the loop runs
 
     async def readyz(_request: web.Request) -> web.Response:
         reasons = list(unready())
@@ -56,21 +77,7 @@ async def serve_ops(
     routes = {"/": status, "/metrics": metrics, "/livez": livez, "/readyz": readyz}
     application.add_routes([web.get(path, answer) for path, answer in routes.items()])
     application.on_response_prepare.append(_without_versions)
-    runner = web.AppRunner(
-        application, access_log=None, handle_signals=False, shutdown_timeout=LAST_SECS, lingering_time=LAST_SECS
-    )
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, host, port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise OperatorError(
-                f"http.host, http.port: {host}:{port} cannot be had: {error.strerror or error}"
-            ) from error
-        yield int(runner.addresses[0][1])
-    finally:
-        await runner.cleanup()
+    return application
 
 
 async def _without_versions(_request: web.Request, response: web.StreamResponse) -> None:

@@ -14,6 +14,8 @@ ClientValue = str | int | float | bool
 MASK: Final = "***"
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9._]*")
+_WITH_UNIT: Final = re.compile(r"\s*[+-]?[0-9]+(\s+[0-9]|\s*[A-Za-z]).*", re.DOTALL)
+"""A number with something behind it, such as ``10s``. librdkafka reads it as the number."""
 _COMMITS: Final = "only offsets the engine has released are committed"
 _NO_MEANING: Final = "librdkafka gives it no meaning any more"
 _VERSIONS: Final = "every broker is asked for what it supports, as idempotence demands"
@@ -133,6 +135,13 @@ class ClientProperties(RootModel[dict[Annotated[str, AfterValidator(_check_name)
     def _check_reset(self) -> Self:
         if self.root.get("auto.offset.reset", "earliest") not in _KEEPING:
             raise ValueError("auto.offset.reset must be earliest or error: anything else skips records")
+        return self
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        for name, value in self.root.items():
+            if name.endswith(".ms") and isinstance(value, str) and _WITH_UNIT.fullmatch(value):
+                raise ValueError(f"{name} must be a number of milliseconds without a unit")
         return self
 
     @model_validator(mode="after")

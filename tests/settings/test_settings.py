@@ -226,6 +226,11 @@ def test_a_section_left_empty_counts_as_absent() -> None:
              "kafka.client: auto.offset.reset must be earliest or error: anything else skips records")
             for value in ("latest", "LATEST", "Latest", "' latest'", "end", "largest", "none")
         ),
+        *(
+            (f"kafka: {{client: {{session.timeout.ms: {value}}}}}",
+             "kafka.client: session.timeout.ms must be a number of milliseconds without a unit")
+            for value in ("10s", "'10 000'", "5m")
+        ),
         ("kafka: {client: {internal.termination.signal: 9}}", ("kafka.client.internal.termination.signal: belongs to "
          "the engine (the engine alone decides what a signal does to its process)")),
         ("kafka: {group_protocol: consumer, client: {session.timeout.ms: 9}}", ("kafka.client: session.timeout.ms "
@@ -234,6 +239,12 @@ def test_a_section_left_empty_counts_as_absent() -> None:
 )  # fmt: skip
 def test_a_bad_setting_is_refused_by_name(text: str, line: str) -> None:
     assert problems(text) == (f"pushrail.yaml: {line}",)
+
+
+@pytest.mark.parametrize("value", ["10000", "'10000'", "-1"])
+def test_milliseconds_may_be_a_number_or_its_digits(value: str) -> None:
+    path = file(f"kafka: {{client: {{session.timeout.ms: {value}}}}}")
+    assert str(load_settings(path).kafka.client.reveal()["session.timeout.ms"]) == value.strip("'")
 
 
 def test_every_problem_has_its_line() -> None:
