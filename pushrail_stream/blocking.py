@@ -1,4 +1,4 @@
-"""Calls that may block for ever. They run on daemon threads: the end of the process does not wait for them.
+"""Calls that may never return. They run on daemon threads: the end of the process does not wait for them.
 
 `asyncio.to_thread` and `ThreadPoolExecutor` do wait: one hung call, to a mount that does not answer or to a broker that
 cannot be reached, would keep the process from ending.

@@ -22,7 +22,7 @@ def return_large_blocks() -> None:
     """Give every large block back to the system when it is freed.
 
     By default glibc learns to keep large blocks on its heap, where smaller ones that live longer pin them: a worker
-    that had once read 2 GB of large events kept 900 MB for ever, instead of 100 MB. Other C libraries have no such
+    that had once read 2 GB of large events kept 900 MB until its end, instead of 100 MB. Other C libraries have no such
     setting.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -1,4 +1,4 @@
-"""What a process that serves until it is told to stop has to do with signals."""
+"""Signals and limits of a process that serves until it is told to stop."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def on_signal(act: Callable[[], object]) -> None:
 
 
 def allow_many_sockets() -> None:
-    """Every call in flight and everybody who posts holds a connection: use as many as the system lets this process."""
+    """Raise the limit of open files to the system's: each call in flight and each client holds a connection."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

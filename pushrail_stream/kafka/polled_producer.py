@@ -55,7 +55,7 @@ class PolledProducer:
         while not self._stopping.is_set():
             try:
                 self.producer.poll(_POLL_SECS)
-            except Exception as error:  # noqa: BLE001 - if this thread ended, callers would wait for ever
+            except Exception as error:  # noqa: BLE001 - if this thread ended, callers would wait without end
                 self.fatal = self.fatal or (error.args[0].str() if isinstance(error, KafkaException) else repr(error))
                 # Records on their way will not arrive: their reports come now, not when their time-out has passed.
                 self.producer.purge()
@@ -114,7 +114,7 @@ def resolve(acknowledged: asyncio.Future[None], failure: OperatorError | Publish
 
 def cannot_go_on(reason: str) -> OperatorError:
     """The error for callers of a producer that has met a fatal error."""
-    return OperatorError(f"the Kafka producer cannot go on, start it anew: {reason}")
+    return OperatorError(f"the Kafka producer cannot go on, restart this program: {reason}")
 
 
 def _metadata(message: Message) -> RecordMetadata:

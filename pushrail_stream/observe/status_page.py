@@ -1,4 +1,4 @@
-"""The status page: how a worker stands, for people. Rendered here; no scripts, nothing loaded, no secrets."""
+"""The status page: the state of a worker, for people. It has no scripts, loads nothing and shows no secrets."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pushrail_stream.observe.incidents import Incident
 from pushrail_stream.pipeline.stats import DestinationStats, MissingBusStats, PartitionStats, StatsSource
 
 LANES: Final = 50
-"""Shown at most: those that need looking at come first."""
+"""Most lanes that are shown. Those with a problem come first."""
 _STYLE: Final = """
 :root { color-scheme: light dark }
 body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; color: #1a1a1a }
@@ -33,7 +33,7 @@ _REFRESH_SECS: Final = 5
 
 
 class WorkerStatus(NamedTuple):
-    """What the page is made of."""
+    """The sources of the page."""
 
     name: str
     stats: StatsSource
@@ -56,7 +56,7 @@ def status_page(status: WorkerStatus) -> str:
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<meta http-equiv=refresh content={_REFRESH_SECS}><title>{title}</title><style>{_STYLE}</style>"
         f"<h1>{title}</h1><p>{state}</p><p class=dim>{format_rfc3339(now_ms)}, "
-        f"made anew every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
+        f"renewed every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
         + _deliveries(stats.ledger)
         + _dead_letters(status.dead_letters())
         + _failures(status.incidents())

@@ -102,7 +102,7 @@ class AttemptIndex:
         return known is None or topic_id is None or known == topic_id
 
     def renew(self, topic_id: str | None) -> bool:
-        """Begin anew if it was read from a topic that is no more, whose offsets mean nothing; whether it did."""
+        """Clear the index when its topic was created again, because its offsets mean other records. Returns whether."""
         with self._transaction():
             is_outdated = not self.is_of(topic_id)
             if is_outdated:
@@ -114,7 +114,7 @@ class AttemptIndex:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """What is read within is of one moment, though records are added meanwhile."""
+        """Read one state of the index within the block, also while records are added."""
         self._database.execute("BEGIN")
         try:
             yield

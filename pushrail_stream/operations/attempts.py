@@ -134,7 +134,7 @@ class Summary:
 
 
 def newest_of(attempts: Iterable[Attempt], most: int) -> list[Attempt]:
-    """The newest, at most so many, oldest first."""
+    """The newest attempts up to a limit, oldest first."""
     found = heapq.nlargest(most, attempts, key=lambda attempt: attempt.at_ms)
     return sorted(found, key=lambda attempt: attempt.at_ms)
 
@@ -143,7 +143,7 @@ COLUMNS: Final = ("at", "status", "destination", "attempt", "event type", "key",
 
 
 def row_of(attempt: Attempt) -> tuple[str, ...]:
-    """What people want to see of it."""
+    """The attempt's row in a table."""
     names = ("status", "destinationId", "attempt", "eventType", "idempotencyKey", "code", "eventBridgeEventId")
     cells = (attempt.get(name) for name in names)
     return (format_rfc3339(attempt.at_ms), *("" if cell is None else str(cell) for cell in cells))

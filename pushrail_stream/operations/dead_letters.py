@@ -27,7 +27,7 @@ class DeadLetterRecord:
 
     record: Record
     state: DeliveryHeaders | None
-    """None where its delivery headers make no sense: somebody else has written it."""
+    """None when its delivery headers are invalid: another program has written or damaged the record."""
     event: Event | None
     """None for what cannot be decoded."""
     flaw: BadHeader | None = None
@@ -50,12 +50,12 @@ class DeadLetterRecord:
 
     @property
     def fault(self) -> Fault:
-        """Whose it is."""
+        """The fault behind it."""
         return fault_of(self.reason, self.code)
 
     @property
     def destination(self) -> str | None:
-        """Id of the one destination it did not reach; None where there was none, or nobody could tell."""
+        """Id of the destination it did not reach; None when there was none, or when it is unknown."""
         return self.state.destination if self.state else None
 
     @property

@@ -159,6 +159,6 @@ async def _replace(settings: Settings, name: str, before: bytes, changed: bytes,
         raise UsageError(*map(str, refusals))
     async with open_store(settings) as store:
         if await store.read(name) != before:
-            raise OperatorError(f"{name}: was changed by somebody else meanwhile: nothing is written; do it again")
+            raise OperatorError(f"{name}: was changed meanwhile: nothing is written; run the command again")
         if not is_dry_run:
             await store.write(name, changed)

@@ -19,7 +19,7 @@ from pushrail_stream.operations.delivered_events import DeliveredEvents
 from pushrail_stream.ports.pipeline import Directory
 
 MAX_REPLAYS: Final = 3
-"""A delivery that has been replayed so often is left alone unless somebody raises the limit."""
+"""Replays after which a delivery is left out, unless the operator raises the limit."""
 
 
 class ReplayCopy(NamedTuple):
@@ -58,30 +58,30 @@ class Chosen(NamedTuple):
 @final
 @dataclass
 class DeadLetterSelection:
-    """Chooses dead letters for one replay, and counts what is left out and why.
+    """Chooses dead letters for one replay, and counts the others by the reason why they are left out.
 
-    What is marked is the delivery, an event's to one destination, and not its letter: the DLQ may hold several of one
-    delivery (a worker died between writing it and committing; it died again in a replay), and each is the same entry.
+    A mark belongs to the delivery, not to its dead letter. The DLQ may hold several dead letters of one delivery: a
+    worker died between writing it and committing, or the delivery failed again in a replay.
     """
 
     wanted: DeadLetterFilter
     directory: Directory
     marks: MutableMapping[str, bytes]
-    """What has been replayed before, by delivery; what is chosen is added."""
+    """Marks of earlier replays, by delivery. The chosen deliveries are added."""
     replay_id: str
     again: bool = False
     max_count: int = MAX_REPLAYS
     has_refused: bool = False
-    """Whether there are documents that are refused: a destination that is not found may be one of them."""
+    """Whether documents are refused: a destination that is not found may be one of them."""
     chosen: Counter[tuple[str, str, Fault]] = field(default_factory=Counter)
     """By destination id, reason and fault."""
     left_out: Counter[str] = field(default_factory=Counter)
 
     def take(self, letter: DeadLetterRecord, now_ms: int) -> list[Chosen]:
-        """The deliveries it stands for that are to be replayed; none when it stays where it is."""
+        """The deliveries of this dead letter to replay; none when it is left out."""
         if letter.destination is not None:
             return self._choose(letter, [letter.destination], now_ms) if self.wanted.matches(letter) else []
-        # It was nobody's when it died: whom it is for today is looked up, and asked for, today.
+        # It had no destination when it died: its customer's destinations of today are looked up.
         if not replace(self.wanted, destination=None).matches(letter):
             return []
         route = self._route(letter) if letter.state is not None else "no dead letter of ours (foreign)"
@@ -138,7 +138,7 @@ _UNKNOWN: Final = "its destination was deleted, or its document is refused (`des
 
 
 class ReplayMark(NamedTuple):
-    """That a delivery has been replayed."""
+    """The mark of a replayed delivery."""
 
     replay: str
     at_ms: int
@@ -270,7 +270,7 @@ def progress_key(replay_id: str) -> str:
 
 
 def progress_mark(replay_id: str, progress: ReplayProgress) -> Mark:
-    """That a replay of events has come so far."""
+    """The mark of a replay's progress."""
     wanted = {name: getattr(progress.wanted, name) for name in EventFilter.__slots__}
     offsets = {str(number): offset for number, offset in progress.offsets.items()}
     value = {"filter": wanted, "offsets": offsets, "topicId": progress.topic_id}

@@ -1,7 +1,7 @@
-"""Rotation: every sealed secret sealed anew by the primary key, one document after the other.
+"""Rotation: seals every sealed secret again with the primary key, one document after the other.
 
-Each document is old or new and opens at any moment; what was interrupted goes on where it stopped, for what the primary
-key has sealed already is left alone.
+Each document is old or new, so it opens at any moment. An interrupted rotation goes on where it stopped: documents that
+the primary key has sealed are skipped.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from pushrail_stream.registry.sealing import VERSION, Token
 
 @dataclass
 class Rotation:
-    """What has been done, and by which keys the documents are sealed now."""
+    """The result of a rotation, and the keys that seal the documents now."""
 
     resealed: list[str] = field(default_factory=list)
-    """Names of documents; in a rehearsal those that would be."""
+    """Names of the documents sealed again; in a dry run, those that would be."""
     problems: list[Refusal] = field(default_factory=list)
-    """Documents whose secret could not be sealed anew, or may not have been, and why."""
+    """Documents whose secret could not be sealed again, or may not have been, with the reasons."""
     left: list[Refusal] = field(default_factory=list)
-    """Documents that cannot be parsed and hold nothing that an old key has sealed: no secret waits for them."""
+    """Documents that cannot be parsed and hold nothing sealed by an old key."""
     in_use: Counter[str] = field(default_factory=Counter)
-    """Key id to how many documents it has sealed."""
+    """Number of documents that each key has sealed, by key id."""
 
     def unused(self, keyring: Keyring) -> list[str]:
-        """Ids of keys that may go: no document needs them, and there is none of which that cannot be told."""
+        """Ids of the keys that no document needs; none while a document leaves that open."""
         if self.problems:
             return []
         return [fact.id for fact in keyring.facts if not fact.is_primary and not self.in_use[fact.id]]
 
     def refuse(self, name: str, problem: Problem, content: bytes | None, primary: str) -> None:
-        """Note a document that is left as it was."""
+        """Note a document that stays as it was."""
         refused = Refusal(name, *problem)
         (self.left if content is not None and _is_free(content, primary) else self.problems).append(refused)
 
@@ -64,7 +64,7 @@ def _is_plain(content: bytes) -> bool:
 
 
 async def survey(store: DocumentStore, primary: str) -> Rotation:
-    """By which keys the documents are sealed, changing nothing."""
+    """Find the keys that seal the documents, and change nothing."""
     survey = Rotation()
     for name, content, problem in await store.everything():
         key_id = Problem("", problem) if content is None else key_of(content, primary)
@@ -78,7 +78,7 @@ async def survey(store: DocumentStore, primary: str) -> Rotation:
 async def rotate(
     store: DocumentStore, keyring: Keyring, *, dry_run: bool, progress: Callable[[int, int], None]
 ) -> Rotation:  # fmt: skip
-    """Seal anew what another key than the primary has sealed; ``progress`` is told how many of how many are done."""
+    """Seal again every secret of another key than the primary. ``progress`` gets the documents done and their total."""
     rotation = Rotation()
     documents = await store.everything()
     for number, (name, content, problem) in enumerate(documents, 1):
@@ -112,7 +112,7 @@ async def _rotate_one(
             return key_id
         if now is None:
             return None
-        content = now  # somebody has changed it since: theirs is the one to seal
+        content = now  # it was changed meanwhile: seal the new version
 
 
 def key_of(content: bytes, primary: str) -> str | Problem | None:

@@ -1,4 +1,4 @@
-"""What an engine is built from: the outside world (`Ports`) and the settings' choices (`Policy`)."""
+"""The parts that an engine is built from: the outside world (`Ports`) and the settings' choices (`Policy`)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Unread partitions: nothing is read from them although Kafka has records for us.
 
 Kafka's client never passes a batch that it cannot read, such as one that does not decompress. Its partition stands
-still for ever, and the client only reports an error from time to time. A partition that is paused does not count.
+still for good, and the client only reports an error from time to time. A partition that is paused does not count.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Polling sees a change on every file system, mounted, linked or swapped. A look asks for each file's times, size and
 inode, and reads only the files for which these have changed. It runs on a daemon thread, because a mount that does not
-answer may block it for ever.
+answer may block it without end.
 """
 
 from __future__ import annotations

@@ -157,7 +157,7 @@ class DeliverySettings(_Section):
 
 
 class LimitsSettings(_Section):
-    """What one worker keeps in memory; beyond it partitions pause."""
+    """Limits of the records that one worker keeps in memory; beyond them its partitions pause."""
 
     max_buffered_events: Annotated[int, Field(ge=1)] = 20_000
     max_buffered_mib: Annotated[int, Field(ge=1)] = 128
@@ -194,7 +194,7 @@ class StsSettings(_Section):
 
 
 class SecretsSettings(_Section):
-    """What opens the sealed secrets of destination documents."""
+    """The keyring that opens sealed secrets of destination documents."""
 
     keyring: Annotated[str, AfterValidator(_check_keyring)] | None = None
     """A file's path, ``env:NAME`` or ``aws-kms:ARN``."""
@@ -216,7 +216,7 @@ class HttpSettings(_Section):
 
 
 class MetricsSettings(_Section):
-    """What is measured beyond the worker itself."""
+    """Metrics of single destinations."""
 
     max_destinations: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Destinations that have series of their own, the first ones met; the others share one. 0: none has."""

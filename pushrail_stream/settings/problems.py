@@ -1,4 +1,4 @@
-"""What is wrong with a value, as a sentence for the person who wrote it.
+"""Problems of values, as sentences for the person who wrote them.
 
 Only numbers out of bounds are ever quoted: any other value may be a secret in the wrong place.
 """
@@ -42,7 +42,7 @@ _SENTENCES: Final = {
 
 
 def sentence(error: Mapping[str, Any]) -> str:
-    """What is wrong, to be read after the name of the field: an item of pydantic's ``ValidationError.errors()``."""
+    """The problem, to be read after the field's name. ``error``: an item of pydantic's ``ValidationError.errors()``."""
     context = {
         name: int(value) if isinstance(value, float) and value.is_integer() else value
         for name, value in error.get("ctx", {}).items()

@@ -75,7 +75,7 @@ def dead(number: int, **changes: Any) -> Copy:
     return Copy(**usual | changes)
 
 
-def bury(settings: Settings, *letters: Copy, own: Headers | None = None) -> None:
+def make_dead_letters(settings: Settings, *letters: Copy, own: Headers | None = None) -> None:
     """Write dead letters to partition 0 of the DLQ; with these headers alone, if given."""
     producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
     for letter in letters:
@@ -106,7 +106,7 @@ def copies(settings: Settings) -> Counter[bytes | None]:
 def test_what_was_committed_of_dead_letters_is_not_called_unwritten(
     settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bury(settings, *map(dead, range(5)))
+    make_dead_letters(settings, *map(dead, range(5)))
     with monkeypatch.context() as patch:
         patch.setattr(module, "Producer", Interrupted)
         code, _, err = shell("replay", "dlq", "--rate", "2")
@@ -149,7 +149,9 @@ def test_large_letters_go_in_small_transactions(
             commits.append(1)
             return super().commit_transaction(timeout)
 
-    bury(settings, *(dead(number, value=event(0, number, payload={"x": "y" * 900_000})) for number in range(24)))
+    make_dead_letters(
+        settings, *(dead(number, value=event(0, number, payload={"x": "y" * 900_000})) for number in range(24))
+    )
     monkeypatch.setattr(module, "Producer", Counting)
     assert shell("replay", "dlq")[0] == 0
     assert (len(commits), copies(settings).total()) == (3, 24)
@@ -157,7 +159,7 @@ def test_large_letters_go_in_small_transactions(
 
 def test_a_letter_is_found_by_its_place_by_its_event_and_by_what_it_says(settings: Settings, shell: Shell) -> None:
     topic = settings.topics.dlq
-    bury(settings, dead(7), dead(8, code="Other"), dead(7, destination_id="dst_b"))
+    make_dead_letters(settings, dead(7), dead(8, code="Other"), dead(7, destination_id="dst_b"))
     shown = [json.loads(line) for line in shell("dlq", "show", f"{topic}/0/1", "--json")[1].splitlines()]
     assert [(one["origin"], one["code"], one["event"]["idempotencyKey"]) for one in shown] == [
         ("events/0/8", "Other", "key-8")
@@ -185,7 +187,7 @@ def test_a_letter_is_found_by_its_place_by_its_event_and_by_what_it_says(setting
 def test_what_is_no_event_is_dumped(settings: Settings, shell: Shell) -> None:
     value = bytes(range(256)) * 5
     own = (("x", b"1"), ("x", b"2"), ("nothing", None), ("binary", b"\xff"))
-    bury(settings, dead(1, value=value, reason="undecodable", destination_id=None, own=own))
+    make_dead_letters(settings, dead(1, value=value, reason="undecodable", destination_id=None, own=own))
     position = f"{settings.topics.dlq}/0/0"
     lines = shell("dlq", "show", position)[1].splitlines()
     assert "fault           producer" in lines
@@ -208,7 +210,7 @@ def test_the_deepest_event_there_may_be_is_shown(settings: Settings, shell: Shel
     payload: Any = {}
     deepest = b'{"a":' * 998 + b"1" + b"}" * 998
     value = event(0, 1, payload=payload).replace(b'"payload": {}', b'"payload": ' + deepest)
-    bury(settings, dead(1, value=value))
+    make_dead_letters(settings, dead(1, value=value))
     position = f"{settings.topics.dlq}/0/0"
     code, out, _ = shell("dlq", "show", position)
     assert (code, out.count('"a": {')) == (0, 997)
@@ -219,7 +221,7 @@ def test_the_deepest_event_there_may_be_is_shown(settings: Settings, shell: Shel
 def test_a_destination_whose_document_is_refused_is_not_called_deleted(
     settings: Settings, shell: Shell, tmp_path: Path
 ) -> None:
-    bury(settings, dead(1))
+    make_dead_letters(settings, dead(1))
     (tmp_path / "destinations" / "dst_0.json").write_text("{}")
     code, out, err = shell("replay", "dlq", "--dry-run")
     assert code == 0
@@ -230,8 +232,8 @@ def test_a_destination_whose_document_is_refused_is_not_called_deleted(
 
 
 def test_whose_fault_it_is_is_told_and_asked_for(settings: Settings, shell: Shell) -> None:
-    bury(settings, dead(1), dead(2, value=b"{", reason="undecodable", destination_id=None))
-    bury(settings, dead(3), own=(("a", b"b"),))
+    make_dead_letters(settings, dead(1), dead(2, value=b"{", reason="undecodable", destination_id=None))
+    make_dead_letters(settings, dead(3), own=(("a", b"b"),))
     rows = [json.loads(line) for line in shell("dlq", "list", "--json")[1].splitlines()]
     assert {row["reason"]: row["fault"] for row in rows} == {
         "blocked": "customer", "undecodable": "producer", "foreign": "producer",

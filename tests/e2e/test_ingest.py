@@ -208,7 +208,7 @@ async def test_a_producer_that_can_write_nothing_any_more_ends_the_process_and_w
                 status, answer = await front.post(event(0, 2))
                 assert (status, answer["results"][0]["status"]) == (503, "failed")
                 await front.process.wait()
-        assert "the Kafka producer cannot go on, start it anew: " in front.last_words
+        assert "the Kafka producer cannot go on, restart this program: " in front.last_words
 
 
 async def test_a_worker_that_can_write_no_dead_letter_any_more_ends(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ async def test_a_worker_that_can_write_no_dead_letter_any_more_ends(tmp_path: Pa
                 process.kill()
                 await process.communicate()
         assert process.returncode == 1
-        assert "the Kafka producer cannot go on, start it anew: " in err.decode()
+        assert "the Kafka producer cannot go on, restart this program: " in err.decode()
 
 
 async def test_what_it_cannot_start_with_is_said_in_a_line(real_kafka: str, tmp_path: Path) -> None:

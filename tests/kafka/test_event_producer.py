@@ -82,11 +82,13 @@ async def test_a_fatal_error_reaches_every_caller_and_the_check() -> None:
             broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
             results = await producer.publish_all(records(3))
             assert all(isinstance(result, str) and result for result in results)
-            with pytest.raises(OperatorError, match=r"cannot go on, start it anew: .*sequence desynchronization"):
+            with pytest.raises(
+                OperatorError, match=r"cannot go on, restart this program: .*sequence desynchronization"
+            ):
                 await producer.check(5)
             broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
             for _ in range(2):  # the one that was on its way, and one that comes after
-                with pytest.raises(OperatorError, match="cannot go on, start it anew: "):
+                with pytest.raises(OperatorError, match="cannot go on, restart this program: "):
                     await publisher.publish("topic", b"key", b"value", ())
 
 

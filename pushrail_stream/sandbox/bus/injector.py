@@ -87,7 +87,7 @@ class _Armed:
 
 
 class Injector:
-    """The plan in force. A new plan starts every trigger anew."""
+    """The plan in force. A new plan resets every trigger."""
 
     def __init__(self, clock: Callable[[], float], rng: Random) -> None:
         self._clock = clock
