@@ -37,6 +37,11 @@ def read_regular_file(path: Path) -> bytes:
     return content
 
 
+def reason_of(error: OSError) -> str:
+    """The system's reason, in the middle of a sentence."""
+    return (error.strerror or str(error)).lower()
+
+
 @final
 class Answering(Generic[T]):
     """A call to a file system that is given up after `ANSWER_SECS`.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pushrail_stream.errors import UsageError
-from pushrail_stream.files import read_regular_file
+from pushrail_stream.files import read_regular_file, reason_of
 
 
 def read_if_there(path: Path, what: str) -> bytes | None:
@@ -15,4 +15,4 @@ def read_if_there(path: Path, what: str) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UsageError(f"{path}: {what} cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise UsageError(f"{path}: {what} cannot be read: {reason_of(error)}") from None

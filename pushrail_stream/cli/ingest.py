@@ -15,6 +15,7 @@ from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, note, say, table
 from pushrail_stream.cli.process import allow_many_sockets, on_signal, run_loop
 from pushrail_stream.errors import UsageError
+from pushrail_stream.files import reason_of
 from pushrail_stream.ingest.api_keys import ApiKey, parse_keys, with_key_revoked, with_new_key
 from pushrail_stream.ingest.service import RunningIngest, run_ingest
 from pushrail_stream.observe.logging import Logger, open_log
@@ -70,7 +71,7 @@ def create(options: Options, vendor: str | None) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"{path.parent}: cannot be made: {(error.strerror or str(error)).lower()}") from None
+        raise UsageError(f"{path.parent}: cannot be made: {reason_of(error)}") from None
     with changing_alone(path), _named(path):
         new = with_new_key(read_if_there(path, "the file of API keys"), vendor, _now())
         replace_file(path, new.content, is_private=True)

@@ -16,6 +16,7 @@ import uvloop
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, say, table
 from pushrail_stream.errors import OperatorError, UsageError
+from pushrail_stream.files import reason_of
 from pushrail_stream.sandbox.bus import BusConfig, Rule, rules_from_json, run_bus
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def bus(  # noqa: PLR0917 - each option is an argument
     except ImportError as error:
         raise OperatorError("--tls needs one more library: pip install 'pushrail-stream[sandbox]'") from error
     except OSError as error:
-        raise OperatorError(f"{host}:{port}: {(error.strerror or str(error)).lower()}") from error
+        raise OperatorError(f"{host}:{port}: {reason_of(error)}") from error
 
 
 def _run(work: Awaitable[T]) -> T:
@@ -268,7 +269,7 @@ def _read_plan(path: Path) -> list[Rule]:
     try:
         return rules_from_json(json.loads(path.read_bytes()))
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
+        raise UsageError(f"{path}: cannot be read: {reason_of(error)}") from error
     except ValueError as error:
         raise UsageError(f"{path}: {error}") from error
 

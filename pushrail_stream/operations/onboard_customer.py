@@ -18,6 +18,7 @@ from pushrail_stream.errors import UsageError
 from pushrail_stream.eventbridge.bus import known_regions
 from pushrail_stream.eventbridge.http import Timeouts
 from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
+from pushrail_stream.files import reason_of
 from pushrail_stream.operations.documents import new_name, write_document
 from pushrail_stream.operations.onboarding import Onboarding
 from pushrail_stream.ports.documents import DocumentChange
@@ -116,7 +117,7 @@ def _make_directory(settings: Settings, note: Note) -> None:
     try:
         path.mkdir(parents=True)
     except OSError as error:
-        raise UsageError(f"{path}: {(error.strerror or str(error)).lower()} (registry.path)") from error
+        raise UsageError(f"{path}: {reason_of(error)} (registry.path)") from error
     note(f"made the directory {path}")
 
 
@@ -155,5 +156,5 @@ def _write_files(onboarding: Onboarding, folder: Path, note: Note) -> None:
         for name, content in files.items():
             (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
-        raise UsageError(f"--out: {folder}: {(error.strerror or str(error)).lower()}") from error
+        raise UsageError(f"--out: {folder}: {reason_of(error)}") from error
     note(f"written to {folder}: {', '.join(files)}")

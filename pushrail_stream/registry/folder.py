@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, final
 from pushrail_stream import files
 from pushrail_stream.blocking import start_daemon_thread
 from pushrail_stream.errors import UsageError
-from pushrail_stream.files import read_regular_file
+from pushrail_stream.files import read_regular_file, reason_of
 from pushrail_stream.ports.documents import DocumentChange
 
 LOOK_SECS: Final = 2.0
@@ -238,7 +238,7 @@ def _opened(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _unlisted(path: Path, error: OSError) -> UsageError:
-    reason = (error.strerror or str(error)).lower()
+    reason = reason_of(error)
     return UsageError(f"{path}: no directory of destination documents: {reason} (registry.path)")
 
 
@@ -260,4 +260,4 @@ def read_document(file: Path) -> DocumentChange:
     try:
         return DocumentChange(str(file), read_regular_file(file))
     except OSError as error:
-        return DocumentChange(str(file), None, f"cannot be read: {(error.strerror or str(error)).lower()}")
+        return DocumentChange(str(file), None, f"cannot be read: {reason_of(error)}")

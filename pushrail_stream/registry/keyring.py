@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.errors import UsageError
-from pushrail_stream.files import Answering, read_regular_file
+from pushrail_stream.files import Answering, read_regular_file, reason_of
 from pushrail_stream.ports.secrets import KeyUnavailable, MasterKey
 from pushrail_stream.registry import sealing
 from pushrail_stream.registry.sealing import KEY_BYTES, LocalKey, Place, Token
@@ -167,7 +167,7 @@ class Keyring:
             hint = "`keys generate` makes it (secrets.keyring)"
             raise UsageError(f"{self._where}: there is no such keyring: {hint}") from None
         except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+            reason = reason_of(error)
             raise UsageError(f"{self._where}: the keyring cannot be read: {reason} (secrets.keyring)") from None
         if content == self._content:
             return

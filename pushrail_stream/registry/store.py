@@ -14,7 +14,7 @@ from typing import final
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.errors import UsageError
-from pushrail_stream.files import read_regular_file
+from pushrail_stream.files import read_regular_file, reason_of
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.folder import Folder
 
@@ -60,7 +60,7 @@ def replace_file(file: Path, content: bytes, *, is_private: bool = False) -> Non
             raise
         _sync_folder(target.parent)
     except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {_reason(error)}") from error
+        raise UsageError(f"{file}: cannot be written: {reason_of(error)}") from error
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def changing_alone(file: Path) -> Iterator[None]:
     try:
         folder = os.open(Path(os.path.realpath(file)).parent, os.O_RDONLY)
     except OSError as error:
-        raise UsageError(f"{file}: cannot be written: {_reason(error)}") from error
+        raise UsageError(f"{file}: cannot be written: {reason_of(error)}") from error
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         yield
@@ -107,7 +107,7 @@ def _read(file: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {_reason(error)}") from error
+        raise UsageError(f"{file}: cannot be read: {reason_of(error)}") from error
 
 
 def _delete(file: Path) -> None:
@@ -115,8 +115,4 @@ def _delete(file: Path) -> None:
         file.unlink()
         _sync_folder(file.parent)
     except OSError as error:
-        raise UsageError(f"{file}: cannot be deleted: {_reason(error)}") from error
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+        raise UsageError(f"{file}: cannot be deleted: {reason_of(error)}") from error

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_settings import EnvSettingsSource
 
 from pushrail_stream.errors import UsageError
-from pushrail_stream.files import read_regular_file
+from pushrail_stream.files import read_regular_file, reason_of
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.problems import did_you_mean, sentence
 
@@ -84,7 +84,7 @@ def _read_yaml(path: Path) -> dict[str, object]:
     try:
         document = yaml.load(read_regular_file(path).decode(), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise UsageError(f"{path}: cannot be read: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:
