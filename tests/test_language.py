@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tokenize
 from pathlib import Path
@@ -14,6 +15,8 @@ from tests.test_documents import DOCUMENTS, ROOT, named
 RETIRED_NAMES: Final = {
     # Retired: the name in use. The glossary in pushrail_stream/README.md explains the words.
     "HandOver": "Settlement",
+    "Conclude": "Settlement",
+    "bury": "dead_letter",
     "HandedOver": "Settlement",
     "postpone": "retry_later",
     "Move": "RetryOnTopic",
@@ -65,6 +68,8 @@ PHRASES: Final = (
     "good for nothing", "was given up",
 )  # fmt: skip
 """Phrases that a reader had to read twice. Plain words say the same."""
+ELSEWHERE: Final = re.compile(r"\bcontract \d|\bfacts(?:/aws|/AWS| \d|: kafka)|\bdesign\.md|\bdesign: section")
+"""References to documents that a reader of this repository cannot reach."""
 SOURCES: Final = sorted(path for folder in ("pushrail_stream", "tests") for path in (ROOT / folder).rglob("*.py"))
 TEXTS: Final = [*DOCUMENTS, *(ROOT / "deploy").rglob("*.yaml"), *(ROOT / "config").rglob("*.yaml")]
 
@@ -88,3 +93,21 @@ def test_retired_names_are_not_used() -> None:
 @pytest.mark.parametrize("path", TEXTS, ids=named)
 def test_documents_are_plain_sentences(path: Path) -> None:
     assert not phrases_in(path.read_text())
+
+
+def test_docstrings_have_a_plain_subject() -> None:
+    found = []
+    for path in (ROOT / "pushrail_stream").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
+                text = ast.get_docstring(node) or ""
+                if re.match(r"(?:What|Who|Whose|Whoever|Whatever|That) ", text):
+                    found.append(f"{named(path)}: {text.splitlines()[0]}")
+    assert found == []
+
+
+def test_comments_cite_documents_that_a_reader_can_reach() -> None:
+    found = {
+        named(path) for path in [*SOURCES, *TEXTS] if path != Path(__file__) and ELSEWHERE.search(path.read_text())
+    }
+    assert found == set()

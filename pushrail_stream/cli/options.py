@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the caller chose for any command."""
+    """The values of the options that every command has."""
 
     config: Path | None = None
     json: bool = False

@@ -29,7 +29,7 @@ _MAX_PAUSE_SECS: Final = 5.0
 
 @final
 class Health:
-    """What the calls to one destination have shown. Times are seconds of one monotonic clock."""
+    """The health of one destination, by its calls. Times are seconds of one monotonic clock."""
 
     __slots__ = ("_policy", "next_call_at", "suspension", "throughput", "window")
 
