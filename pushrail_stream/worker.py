@@ -98,9 +98,7 @@ async def run_worker(
     Kafka cannot be reached at the start, lacks a topic, or refuses us for good.
     """
     kafka = kafka_for(settings, name)
-    caveats = list[Signal](await in_daemon_thread(check_topics, kafka, worker_topics(settings)))
-    if settings.vendor is None:
-        caveats.append(SettingCaveat("vendor", _NO_VENDOR))
+    caveats = await _check(settings, kafka)
     async with AsyncExitStack() as stack:
         clients = await _open_clients(settings, kafka, log, stack)
         stats = _Statistics(clients, WallClock())
@@ -133,6 +131,14 @@ async def run_worker(
                 started(Worker(running.engine.ledger, clients.attempts, stop, http_port))
                 await running.run(clients, settings, updater, tasks)
         return running.engine.ledger
+
+
+async def _check(settings: Settings, kafka: KafkaSettings) -> list[Signal]:
+    """Check the topics. Returns what the operator should know."""
+    caveats = list[Signal](await in_daemon_thread(check_topics, kafka, worker_topics(settings)))
+    if settings.vendor is None:
+        caveats.append(SettingCaveat("vendor", _NO_VENDOR))
+    return caveats
 
 
 class _Clients(NamedTuple):

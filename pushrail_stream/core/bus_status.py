@@ -106,14 +106,7 @@ class BusChecks:
     """The answers about one bus, and the deliveries since it was last seen."""
 
     __slots__ = (
-        "_asked_ms",
-        "_check_at",
-        "_fresh_until",
-        "_seen_ms",
-        "_taken",
-        "_taken_since",
-        "is_awaited",
-        "missing",
+        "_asked_ms", "_check_at", "_fresh_until", "_seen_ms", "_taken", "_taken_since", "is_awaited", "missing",
         "pause_secs",
     )  # fmt: skip
 

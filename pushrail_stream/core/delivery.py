@@ -40,20 +40,9 @@ class Delivery:
     """
 
     __slots__ = (
-        "attempts",
-        "destination_id",
-        "event",
-        "first_attempt_ms",
-        "hold_until",
-        "offered_at",
-        "pending",
-        "problem",
-        "record",
-        "replay",
-        "settled",
-        "size",
-        "tier",
-    )
+        "attempts", "destination_id", "event", "first_attempt_ms", "hold_until", "offered_at", "pending",
+        "problem", "record", "replay", "settled", "size", "tier",
+    )  # fmt: skip
 
     def __init__(
         self, event: Event, record: Record, destination_id: str, size: int, pending: PendingRecord, tier: int = 0

@@ -44,7 +44,7 @@ _FIELDS: Final[tuple[tuple[str, type, int, bool], ...]] = (
     ("payload", dict, 0, True),
     ("metadata", dict, 0, False),
 )
-# Possessive: a string that can be given back piece by piece costs a hundred times its size in memory.
+# Possessive: with backtracking, a string would cost a hundred times its size in memory.
 _BRACKETS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|([\[{])|([\]}])', re.DOTALL)
 
 
@@ -109,7 +109,7 @@ def decode(value: bytes | None, headers: Headers, default_vendor: str | None) ->
 
 
 def _event(data: dict[str, Any], vendor: str, traceparent: str | None, value: bytes) -> Event | Undecodable:
-    # The good case in few steps: this runs for every event, the loop that finds the field at fault only for a bad one.
+    # A valid event takes few steps. The loop that finds the field at fault runs only for an invalid one.
     get = data.get
     correlation_id = get("correlationId", "")
     fields: tuple[Any, ...] = (
@@ -136,7 +136,7 @@ def _event(data: dict[str, Any], vendor: str, traceparent: str | None, value: by
 
 
 def problems(value: bytes) -> list[Undecodable]:
-    """Every field rule that a JSON object breaks, for whoever can still mend it; empty where `decode` says it all."""
+    """Every broken rule of a JSON object's fields, for a producer that can still correct them."""
     try:
         data = orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -167,7 +167,7 @@ def _no_time(occurred_at: str) -> Undecodable:
 
 
 def utf8_length(text: str) -> int:
-    """Bytes of ``text`` in UTF-8. Asking whether it is ASCII costs nothing: CPython keeps that bit."""
+    """Bytes of ``text`` in UTF-8. The check for ASCII costs nothing, because CPython keeps that bit."""
     return len(text) if text.isascii() else len(text.encode())
 
 

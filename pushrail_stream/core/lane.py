@@ -44,6 +44,10 @@ pause without deliveries, its events go to another worker, or there are none."""
 _RETRY: Final = RetryPolicy()
 
 
+def _any(_delivery: Delivery) -> bool:
+    return True
+
+
 @final
 class Lane:
     """A destination's deliveries that wait for a call, and the destination's health."""
@@ -251,7 +255,7 @@ class Lane:
         """Take out the deliveries to a silent destination: all of them, or only retries while no call is in flight."""
         if not self.is_silent(now):
             return []
-        return self.drop(_any) if self.in_flight or self.is_shut else self._drop_retries(_any)
+        return self.drop() if self.in_flight or self.is_shut else self._drop_retries(_any)
 
     def send_at(self) -> float:
         """Time at which `take` has a batch, unless a delivery is offered or a batch finishes before; else infinity."""
@@ -270,8 +274,8 @@ class Lane:
         held_at = self._fresh[0].hold_until if self._fresh else float("inf")
         return min(held_at, self._search_at) if self._waiting else held_at
 
-    def drop(self, is_gone: Callable[[Delivery], bool]) -> list[Delivery]:
-        """Take out the deliveries for which ``is_gone`` holds."""
+    def drop(self, is_gone: Callable[[Delivery], bool] = _any) -> list[Delivery]:
+        """Take out the deliveries for which ``is_gone`` holds, or all."""
         gone = [delivery for delivery in self._fresh if is_gone(delivery)]
         if gone:
             self._fresh = deque(d for d in self._fresh if not is_gone(d))
@@ -341,7 +345,3 @@ class Lane:
             self._waiting = [item for item in self._waiting if not is_gone(item[2])]
             heapq.heapify(self._waiting)
         return gone
-
-
-def _any(_delivery: Delivery) -> bool:
-    return True

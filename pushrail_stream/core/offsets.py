@@ -102,19 +102,9 @@ class OffsetTracker:
     """The open records of one partition during one assignment."""
 
     __slots__ = (
-        "_gaps",
-        "_known",
-        "_next",
-        "_span",
-        "_started",
-        "is_lost",
-        "is_replaced",
-        "is_revoked",
-        "open_bytes",
-        "open_records",
-        "read_to",
-        "topic",
-    )
+        "_gaps", "_known", "_next", "_span", "_started", "is_lost", "is_replaced", "is_revoked", "open_bytes",
+        "open_records", "read_to", "topic",
+    )  # fmt: skip
 
     def __init__(self, committed: Committable | None = None, topic: TopicIdentity | None = None) -> None:
         """``committed``: the group's last commit, with the offset to resume at and the settled offsets above it.

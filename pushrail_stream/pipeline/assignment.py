@@ -87,7 +87,7 @@ class Assignment:
     def assigned(
         self, committed: Mapping[Partition, Committable | None], topics: Mapping[str, TopicIdentity]
     ) -> Collection[Partition]:
-        """Start with these partitions and the group's commits. ``topics``: the current topics, as far as known.
+        """Start with these partitions and the group's commits. ``topics``: the current topics that are known.
 
         Returns the partitions to read from their beginning, because their topics were recreated after the commit.
         """

@@ -167,7 +167,7 @@ class AttemptRunner:
             for signal in lane.learn(attempt, call.reply.result, outcomes, now, self._jitter):
                 self._observe(signal)
                 if isinstance(signal, Suspended):
-                    for delivery in lane.drop(lambda _delivery: True):
+                    for delivery in lane.drop():
                         self._settlement.refuse(lane, delivery, now)
         outcomes = self._bus_monitor.judge(call.batch, outcomes, call.at_ms)
         delay_secs: float | None = None

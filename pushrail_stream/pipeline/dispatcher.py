@@ -160,7 +160,7 @@ class Dispatcher:
         if destination is None or destination.owner != lane.destination.owner:
             self._skip_deleted(lane)
         else:
-            for delivery in lane.drop(_every):
+            for delivery in lane.drop():
                 self._settlement.skip(delivery, destination.bus, "disabled")
         lane.open()
         for signal in lane.clear(now):
@@ -176,7 +176,7 @@ class Dispatcher:
         if state == "missing":
             # A call would succeed, and its events would be lost.
             problem = Problem(BUS_NOT_FOUND, self._bus_monitor.problem(lane.destination))
-            for delivery in lane.drop(_every):
+            for delivery in lane.drop():
                 self._settlement.dead_letter(delivery, lane.destination.bus, "blocked", problem)
 
     def _adopt(self, lane: Lane, destination: Destination) -> None:
@@ -186,7 +186,7 @@ class Dispatcher:
 
     def _skip_deleted(self, lane: Lane) -> None:
         """The destination was deleted or reassigned: skip everything queued for it."""
-        for delivery in lane.drop(_every):
+        for delivery in lane.drop():
             self._settlement.skip(delivery, None, "deleted")
 
     def _schedule(self, lane: Lane, now: float) -> None:
@@ -220,7 +220,3 @@ class Dispatcher:
         finally:
             attempt.lane.finish()
         self._pump(attempt.lane, self._loop.time())
-
-
-def _every(_delivery: Delivery) -> bool:
-    return True

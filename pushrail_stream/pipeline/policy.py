@@ -1,4 +1,4 @@
-"""The parts that an engine is built from: the outside world (`Ports`) and the settings' choices (`Policy`)."""
+"""The inputs of an engine: the outside world (`Ports`) and the settings' choices (`Policy`)."""
 
 from __future__ import annotations
 
