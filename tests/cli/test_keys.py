@@ -355,7 +355,7 @@ def test_a_key_that_documents_need_and_nobody_has_is_listed_as_missing(shell: Sh
     code, out, err = shell("keys", "list")
     assert code == 1
     assert [line.split() for line in out.splitlines()[2:]] == [["lost", "missing", "no", "1"]]
-    assert err == "error: the keyring lacks lost: what they sealed does not open\n"
+    assert err == "error: the keyring lacks lost: the secrets that they sealed cannot be opened\n"
     code, out, _ = shell("destinations", "validate")
     assert code == 2
     assert "is sealed by key lost, which the keyring does not have (keyring.json)" in out
