@@ -130,7 +130,7 @@ def _event(data: dict[str, Any], vendor: str, traceparent: str | None, value: by
     occurred_at_ms = parse_rfc3339(occurred_at)
     if occurred_at_ms is None:
         return _no_time(occurred_at)
-    size = len(value) + utf8_length(event_type) + utf8_length(customer) + utf8_length(key)
+    size = len(value) + utf8_length(event_type + customer + key)
     correlation = correlation_id if "correlationId" in data else None
     return Event(vendor, event_type, occurred_at_ms, source, customer, key, correlation, traceparent, value, size)
 

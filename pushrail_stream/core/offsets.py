@@ -53,23 +53,20 @@ class Committable(NamedTuple):
 class PendingRecord:
     """One record of a tracker. It closes when all its deliveries have settled."""
 
-    __slots__ = ("_is_shared", "_open", "_tracker", "at_ms", "is_dead_lettered", "offset", "size")
+    __slots__ = ("_is_shared", "_open", "_tracker", "at_ms", "is_dead_lettered", "is_open", "offset", "size")
 
     def __init__(self, tracker: OffsetTracker, offset: int, size: int, deliveries: int, at_ms: int) -> None:
         self._tracker = tracker
         self._open = deliveries
         self._is_shared = deliveries > 1
+        self.is_open = deliveries > 0
+        """Whether a delivery of the record is unsettled."""
         self.offset = offset
         self.size = size
         self.at_ms = at_ms
         """Epoch milliseconds of the record's Kafka timestamp."""
         self.is_dead_lettered = False
         """Whether the flood guard has counted it as a dead letter. It counts a record once."""
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a delivery of the record is unsettled."""
-        return self._open > 0
 
     @property
     def is_revoked(self) -> bool:
@@ -90,10 +87,11 @@ class PendingRecord:
 
     def settle(self) -> None:
         """Settle one delivery of the record. To settle more deliveries than there are is a bug and raises."""
-        if self._open <= 0:
+        if not self.is_open:
             raise RuntimeError(f"offset {self.offset} settled more often than it has deliveries")
         self._open -= 1
         if self._open == 0:
+            self.is_open = False
             self._tracker._close(self)  # noqa: SLF001 - the two are one object in two parts
 
 

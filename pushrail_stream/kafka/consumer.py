@@ -159,10 +159,10 @@ class KafkaConsumer:
 
     def _poll(self, consumer: Consumer) -> list[Message]:
         messages = take_messages(consumer, _POLL_SECS, self._profile.batch, _BATCH_BYTES)
-        for message in messages:
-            if (error := message.error()) is not None:
-                self._on_error(error, f"{message.topic()}/{message.partition()}: ")
-        return [message for message in messages if message.error() is None]
+        failed = [(message, error) for message in messages if (error := message.error()) is not None]
+        for message, error in failed:
+            self._on_error(error, f"{message.topic()}/{message.partition()}: ")
+        return [message for message in messages if message.error() is None] if failed else messages
 
     def _apply(self, consumer: Consumer, flow_control: FlowControl) -> None:
         for partition, offset in flow_control.seeks.items():
