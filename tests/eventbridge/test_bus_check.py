@@ -1,4 +1,4 @@
-"""Asking whether a bus exists: only AWS naming the bus says yes, and only AWS saying so says no."""
+"""A check finds a bus, or finds it missing, only when AWS itself says so."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def test_a_bus_is_there_until_it_is_deleted(base_credentials: tuple[str, s
         assert await us.check(target) == "there"
 
 
-async def test_a_key_that_may_not_ask_is_denied(base_credentials: tuple[str, str]) -> None:
+async def test_a_key_without_the_permission_to_check_is_denied(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         server.add_key(KEY, SECRET, buses=[])
         assert await us.check(destination(OWN_KEY)) == "denied"
@@ -58,7 +58,7 @@ async def test_a_key_that_may_not_ask_is_denied(base_credentials: tuple[str, str
     ids=str,
 )
 @pytest.mark.parametrize("is_there", [True, False])
-async def test_what_is_no_answer_to_the_question_is_neither_there_nor_gone(
+async def test_a_failed_check_shows_neither_that_a_bus_exists_nor_that_it_does_not(
     base_credentials: tuple[str, str], effect: Effect, bus_status: BusStatus, *, is_there: bool
 ) -> None:
     async with world(base_credentials) as (us, server):
@@ -80,7 +80,7 @@ async def test_the_description_of_another_bus_says_nothing_of_this_one(arn: obje
         assert await us.check(destination(OWN_KEY)) == "there"
 
 
-async def test_a_session_is_opened_ahead_of_the_question(base_credentials: tuple[str, str]) -> None:
+async def test_a_session_is_opened_before_the_check(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         assert await us.sign_in(destination(OWN_KEY))
         assert await us.sign_in(destination(ASSUME))
@@ -89,7 +89,7 @@ async def test_a_session_is_opened_ahead_of_the_question(base_credentials: tuple
         assert server.counts()["assumeRole"] == 1
 
 
-async def test_without_a_session_nobody_is_asked(base_credentials: tuple[str, str]) -> None:
+async def test_without_a_session_no_check_is_made(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         server.set_plan([Rule(CallError(403, "AccessDenied"), ON_ASSUME)])
         assert not await us.sign_in(destination(ASSUME))

@@ -1,4 +1,4 @@
-"""All customers share the connections to AWS: nothing of one reply may reach the calls after it."""
+"""All customers share the connections to AWS. No part of one reply may reach the calls after it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose credentials sign a call: the destination's own and nobody else's ever, or none."""
+"""Only the destination's own credentials sign a call. Without them no call is made."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_many_roles_do_not_ask_sts_at_once(
 
 
 @pytest.mark.parametrize("identity", ["dst_acme_8K2zRq", "ü", "a" * 300, "x y/z", ""])
-def test_a_session_name_is_one_sts_takes(identity: str) -> None:
+def test_every_session_name_is_valid_for_sts(identity: str) -> None:
     assert re.fullmatch(r"[\w+=,.@-]{2,64}", session_name(identity), re.ASCII)
     assert session_name(identity) == session_name(identity)
 
@@ -136,13 +136,13 @@ async def test_a_wrong_external_id_is_refused(base_credentials: tuple[str, str],
         assert not server.calls
 
 
-async def test_an_external_id_that_cannot_be(base_credentials: tuple[str, str]) -> None:
+async def test_an_impossible_external_id_is_refused(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         assert failed(await us.call(to(AssumeRole(ROLE, "x")))) == ("AssumeRole", "ValidationError", 400)
         assert not server.calls
 
 
-async def test_an_sts_region_that_cannot_be_is_our_own_fault(base_credentials: tuple[str, str]) -> None:
+async def test_an_impossible_sts_region_is_our_own_fault(base_credentials: tuple[str, str]) -> None:
     assert base_credentials
     async with EventBridge.open(EventBridgeSettings(), StsSettings.model_construct(region="no region")) as us:
         assert failed(await us.call(to(ASSUME))) == ("Credentials", AWS_SETTINGS_UNUSABLE, None)
@@ -167,7 +167,7 @@ async def test_a_secret_that_cannot_sign_a_request_is_the_destinations_fault(sec
         assert server.counts()["connections"] == 0
 
 
-async def test_a_secret_that_waits_for_its_key_is_our_own_want(base_credentials: tuple[str, str]) -> None:
+async def test_a_secret_without_its_sealing_key_is_our_own_fault(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         waiting = to(AccessKey(KEY, None, is_waiting=True))
         assert failed(await us.call(waiting)) == ("Credentials", SEALING_KEY_MISSING, None)
@@ -197,7 +197,7 @@ async def test_base_credentials_may_come_later(monkeypatch: pytest.MonkeyPatch) 
         assert isinstance(await us.call(to(ASSUME)), Answered)
 
 
-async def test_our_own_credentials_refused_are_told_as_such(base_credentials: tuple[str, str]) -> None:
+async def test_refused_base_credentials_are_reported_as_ours(base_credentials: tuple[str, str]) -> None:
     async with world(None) as (us, _):
         assert failed(await us.call(to(ASSUME))) == ("AssumeRole", "InvalidClientTokenId", 403)
     assert base_credentials

@@ -1,4 +1,4 @@
-"""Entries: what the customer's bus is given, and how AWS counts it."""
+"""Entries: the content that the customer's bus gets, and its size as AWS counts it."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_neither_bus_nor_trace_header_counts() -> None:
 
 @settings(max_examples=30)
 @given(changes)
-def test_the_same_event_and_destination_give_the_same_entry_for_ever(changed: dict[str, Any]) -> None:
+def test_the_same_event_and_destination_give_the_same_entry_always(changed: dict[str, Any]) -> None:
     first = json.dumps(render(event(**changed), destination()))
     assert json.dumps(render(event(**changed), destination())) == first
 

@@ -1,4 +1,4 @@
-"""The classification of AWS's errors, row by row, and replies that are not as documented."""
+"""The whole table of codes, row by row, and replies that break the protocol."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def verdict_of(row: Row, entries: int, *, assumed_role: bool, refreshed: bool) -
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.level} {row.code} {row.http_status} {row.meaning}")
-def test_the_table_of_the_facts(row: Row) -> None:
+def test_every_code_has_the_outcome_in_the_table(row: Row) -> None:
     for assumed_role, refreshed, entries in product([False, True], [False, True], [1, 10]):
         verdict = judge(reply_of(row, entries), entries, assumed_role=assumed_role, refreshed=refreshed)
         expected = verdict_of(row, entries, assumed_role=assumed_role, refreshed=refreshed)
@@ -200,7 +200,7 @@ def test_the_table_of_the_facts(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.level} {row.code} {row.http_status} {row.meaning}")
-def test_of_what_is_tried_again_the_code_alone_says_whose_fault_it_was(row: Row) -> None:
+def test_the_code_of_a_retried_delivery_shows_whether_the_fault_is_ours(row: Row) -> None:
     for assumed_role, refreshed in product([False, True], [False, True]):
         verdict = judge(reply_of(row, 1), 1, assumed_role=assumed_role, refreshed=refreshed)
         if not isinstance(verdict, Split | TooLarge | Refresh) and isinstance(verdict[0], Retryable):
@@ -266,7 +266,7 @@ def judge_once(failed: CallFailed) -> tuple[Outcome, ...]:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 401, 403, 404, 407, 421, 451])
-def test_a_refusal_without_awss_own_error_comes_from_something_on_the_way(status: int) -> None:
+def test_a_refusal_without_awss_own_error_comes_from_a_proxy(status: int) -> None:
     assert CallFailed("PutEvents", str(status), "<html>", status).is_not_from_aws
 
 
@@ -279,7 +279,7 @@ def test_a_refusal_without_awss_own_error_comes_from_something_on_the_way(status
         *(CallFailed("PutEvents", str(status), "", status) for status in (413, 429, 500, 502, 503, 504)),
     ],
 )
-def test_aws_itself_or_an_overload_answered(failed: CallFailed) -> None:
+def test_an_error_of_aws_or_an_overload_does_not_come_from_a_proxy(failed: CallFailed) -> None:
     assert not failed.is_not_from_aws
 
 
@@ -329,7 +329,7 @@ def test_a_reply_with_more_results_than_entries_answers_another_call() -> None:
 
 @pytest.mark.parametrize("event_id", [None, ""])
 @pytest.mark.parametrize("code", [None, ""])
-def test_a_result_with_neither_id_nor_code_is_no_success(event_id: str | None, code: str | None) -> None:
+def test_a_result_with_neither_id_nor_code_is_a_failure(event_id: str | None, code: str | None) -> None:
     (outcome,) = outcomes([EntryResult(event_id, code, None)], 1)
     assert outcome == Retryable("UnknownResult", "the entry's result has neither EventId nor ErrorCode")
     assert type(outcome) is Retryable
@@ -365,7 +365,7 @@ replies = st.builds(
 
 
 @given(reply=replies, entries=st.integers(1, 10), assumed_role=st.booleans(), refreshed=st.booleans())
-def test_whatever_the_reply_there_is_one_outcome_per_entry(
+def test_any_reply_gives_one_outcome_per_entry(
     reply: CallReply, entries: int, *, assumed_role: bool, refreshed: bool
 ) -> None:
     verdict = judge(reply, entries, assumed_role=assumed_role, refreshed=refreshed)

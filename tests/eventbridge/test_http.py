@@ -1,4 +1,4 @@
-"""Replies of proxies and meshes, and absurd ones: each is read, or is a failure of that call."""
+"""Replies of proxies and meshes, and malformed ones: each is read, or fails only its own call."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_a_compressed_reply_is_read(coding: str) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "no such coding"])
-async def test_a_reply_that_cannot_be_decompressed_says_nothing(coding: str) -> None:
+async def test_a_reply_that_cannot_be_decompressed_is_a_failure(coding: str) -> None:
     reply = await reply_to(http("200 OK", b"\x1f\x8bnot compressed", f"Content-Encoding: {coding}"))
     assert isinstance(reply, CallFailed)
     assert (reply.code, reply.http_status) == (UNKNOWN_RESULT, 200)
@@ -73,14 +73,14 @@ async def test_without_a_code_of_aws_the_status_is_the_code(code: object) -> Non
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe", "ü".encode(), b"a\x7fb", b"x" * 1000])
-async def test_a_request_id_that_cannot_be_written_down_is_none(name: bytes) -> None:
+async def test_an_unprintable_request_id_is_dropped(name: bytes) -> None:
     raw = http("200 OK", TAKEN, "x-amzn-RequestId: ID").replace(b": ID", b": " + name)
     reply = await reply_to(raw)
     assert isinstance(reply, Answered)
     assert reply.request_id is None
 
 
-async def test_more_results_than_a_call_has_entries_say_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_results_than_a_call_has_entries_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """None of them is read: to read so many would take seconds, in which nothing else is delivered."""
     read = list[object]()
     monkeypatch.setattr(endpoint, "_entry_result", read.append)

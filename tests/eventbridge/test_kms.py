@@ -1,4 +1,4 @@
-"""A master key in KMS: bound to its place by the encryption context, remembered, and out of reach in words."""
+"""A master key in KMS: bound to its place by the encryption context, and unavailable with a reason."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def new_key(url: str) -> str:
     return str(stock(url).create_key()["KeyMetadata"]["Arn"])
 
 
-def test_a_data_key_unwraps_for_its_place_alone(moto: ThreadedMotoServer) -> None:
+def test_a_data_key_unwraps_only_for_its_own_place(moto: ThreadedMotoServer) -> None:
     url = url_of(moto)
     key = patient(new_key(url), url)
     plain, wrapped = key.new_data_key(CONTEXT)
@@ -64,7 +64,7 @@ def test_a_data_key_unwraps_for_its_place_alone(moto: ThreadedMotoServer) -> Non
     assert key.new_data_key(CONTEXT)[0] != plain
 
 
-def test_what_was_unwrapped_once_is_not_asked_for_again(moto: ThreadedMotoServer) -> None:
+def test_an_unwrapped_key_needs_no_second_call(moto: ThreadedMotoServer) -> None:
     url = url_of(moto)
     key = patient(new_key(url), url)
     plain, wrapped = key.new_data_key(CONTEXT)
@@ -96,7 +96,7 @@ def test_a_key_that_kms_does_not_know_is_out_of_reach(moto: ThreadedMotoServer) 
         ("ThrottlingException", True),
     ],
 )
-def test_only_what_never_opens_is_given_up(code: str, opens_later: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+def test_only_a_wrong_ciphertext_is_given_up(code: str, opens_later: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
     """By AWS's documented codes: moto answers AccessDeniedException to what another key wrapped."""
 
     class Refuses:

@@ -1,4 +1,4 @@
-"""A cross-check with a bus written by others: what we put reaches a rule's target."""
+"""A check against a bus by other authors: our events reach the target of a rule."""
 
 from __future__ import annotations
 

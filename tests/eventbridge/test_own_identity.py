@@ -1,4 +1,4 @@
-"""Our own credentials: every failure to find them before a role is assumed is our own fault and no customer's."""
+"""A failure to find our own credentials is our own fault and never a customer's."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def test_our_own_credentials_that_fail_are_our_own_fault(
         assert is_ours_alone(reply)
 
 
-async def test_a_mended_file_is_read_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_repaired_file_is_read_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, pair_of_keys = Clock(), ("AKIASOURCE", SECRET)
     monkeypatch.setenv("AWS_PROFILE", "p")
     (tmp_path / "config").write_text("no { ini\n")
@@ -204,7 +204,7 @@ async def test_a_chain_that_hangs_is_waited_for_once(
     assert waits[1] < 2, "every call to a bus has this long"
 
 
-async def test_keys_that_are_good_serve_on_while_the_chain_is_read_again(
+async def test_valid_keys_stay_in_use_while_the_chain_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script, clock = tmp_path / "keys.sh", Clock()

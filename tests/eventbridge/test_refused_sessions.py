@@ -1,4 +1,4 @@
-"""A session the bus refuses: replaced once, however many calls it had signed."""
+"""A session that the bus refuses is replaced once, however many calls it had signed."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_a_bus_that_takes_no_session_does_not_cost_a_sign_in_per_call(base
         assert len(server.assumed) == 1 + 4, "at first and every 15 seconds"
 
 
-async def test_a_session_refused_while_it_is_renewed_is_used_no_more(base_credentials: tuple[str, str]) -> None:
+async def test_a_session_refused_during_its_renewal_is_dropped(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         await us.call(to(ASSUME))
@@ -88,14 +88,14 @@ async def test_a_session_refused_while_it_is_renewed_is_used_no_more(base_creden
         assert keys_used(server) == [first, first, second, second]
 
 
-async def test_before_anything_was_refused_there_is_nothing_to_replace(base_credentials: tuple[str, str]) -> None:
+async def test_without_a_refusal_no_session_is_replaced(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         assert us.renew_session(to(ASSUME).destination)
         assert isinstance(await us.call(to(ASSUME)), Answered)
         assert len(server.assumed) == 1
 
 
-async def test_a_session_that_was_revoked_is_replaced_and_one_that_was_just_got_is_not(
+async def test_a_revoked_session_is_replaced_and_a_new_one_is_kept(
     base_credentials: tuple[str, str],
 ) -> None:
     clock = Clock()
@@ -117,7 +117,7 @@ async def test_a_session_that_was_revoked_is_replaced_and_one_that_was_just_got_
         assert len(server.assumed) == 2
 
 
-async def test_a_refused_access_key_stays_what_it_is() -> None:
+async def test_a_refused_access_key_is_not_replaced() -> None:
     async with world(None) as (us, server):
         key = to(AccessKey(KEY, Secret(SECRET)))
         server.set_plan([Rule(CallError(403, "UnrecognizedClientException"), Match(operation="PutEvents"))])

@@ -1,4 +1,4 @@
-"""A role's session: got once, renewed ahead, and asked for ever more rarely while STS refuses."""
+"""A role's session is opened once, renewed before its end, and asked for less and less often while STS refuses."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def test_sessions_that_began_together_are_renewed_at_many_moments(base_cre
         assert sum(map(bool, renewed[1:])) > 10, renewed
 
 
-async def test_while_a_session_is_renewed_it_is_used_on(base_credentials: tuple[str, str]) -> None:
+async def test_a_session_stays_in_use_during_its_renewal(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock, read_timeout_secs=1) as (us, server):
         await us.call(to(ASSUME))
@@ -153,7 +153,7 @@ DOWN = Rule(CallError(503, "ServiceUnavailable", "down"), ON_ASSUME)
 A_MINUTE = [quarter / 4 for quarter in range(240)]
 
 
-async def test_a_sign_in_that_goes_on_failing_is_tried_ever_more_rarely(base_credentials: tuple[str, str]) -> None:
+async def test_a_failing_sign_in_is_tried_less_and_less_often(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         server.set_plan([DOWN])
@@ -207,7 +207,7 @@ async def test_a_clock_that_is_set_back_does_not_make_a_failure_last(base_creden
         assert isinstance(await us.call(to(ASSUME)), Answered)
 
 
-async def test_sign_ins_are_counted_by_what_became_of_them(base_credentials: tuple[str, str]) -> None:
+async def test_sign_ins_are_counted_by_outcome(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         server.set_plan([Rule(CallError(503, "ServiceUnavailable", "busy"), ON_ASSUME, Times(1))])

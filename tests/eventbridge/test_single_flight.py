@@ -21,7 +21,7 @@ class Work:
         return mine
 
 
-async def test_who_comes_meanwhile_shares_the_result() -> None:
+async def test_callers_during_an_attempt_share_its_result() -> None:
     shared, work = SingleFlight[int](), Work()
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(shared.run(work)) for _ in range(5)]
@@ -32,7 +32,7 @@ async def test_who_comes_meanwhile_shares_the_result() -> None:
     assert not shared.busy
 
 
-async def test_who_comes_later_gets_a_new_attempt() -> None:
+async def test_a_later_caller_gets_a_new_attempt() -> None:
     shared, work = SingleFlight[int](), Work()
     work.go_on.set()
     assert [await shared.run(work), await shared.run(work)] == [1, 2]

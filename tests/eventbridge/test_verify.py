@@ -1,4 +1,4 @@
-"""A destination tried step by step against a bus that judges as AWS does."""
+"""A destination is tested step by step against a bus that judges as AWS does."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_a_good_role_passes_every_step(base_credentials: tuple[str, str]) 
         customers_calls(w.server, base_credentials)
 
 
-async def test_a_trust_policy_that_asks_for_nothing_is_warned_of_twice(base_credentials: tuple[str, str]) -> None:
+async def test_a_trust_policy_without_conditions_gets_two_warnings(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials, external_id=None) as w:
         steps = {step.name: step for step in await w.steps()}
         for name in ("wrong external ID", "no external ID"):
@@ -106,7 +106,7 @@ async def test_a_trust_policy_that_asks_for_nothing_is_warned_of_twice(base_cred
         ([Sequence(2, 2), Sequence(3, 3)], "wrong external ID"),  # or what begins as the right one does
     ],
 )
-async def test_either_warning_stands_by_itself(
+async def test_each_warning_is_independent(
     denied: list[Sequence], name: str, base_credentials: tuple[str, str]
 ) -> None:
     async with world(base_credentials, external_id=None) as w:
@@ -116,7 +116,7 @@ async def test_either_warning_stands_by_itself(
         assert [step for step, result in results.items() if result == "warning"] == [name]
 
 
-async def test_a_refusal_for_another_reason_proves_nothing(base_credentials: tuple[str, str]) -> None:
+async def test_a_refusal_for_another_reason_is_unknown(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials, external_id=None) as w:
         w.server.set_plan([Rule(CallError(400, "Throttling"), Match(operation="AssumeRole"), Sequence(2, 4))])
         results = await w.results()
@@ -134,7 +134,7 @@ async def test_a_role_that_cannot_be_assumed_ends_it(base_credentials: tuple[str
         assert w.server.counts()["describeEventBus"] == 0
 
 
-async def test_a_bus_that_is_gone_gets_no_event(base_credentials: tuple[str, str]) -> None:
+async def test_a_missing_bus_gets_no_event(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as w:
         w.server.directory.buses.clear()
         steps = await w.steps()
@@ -144,7 +144,7 @@ async def test_a_bus_that_is_gone_gets_no_event(base_credentials: tuple[str, str
 
 
 @pytest.mark.parametrize(("auth", "whom"), [(ASSUME, "role"), (GOOD_KEY, "user")])
-async def test_who_may_not_ask_for_the_bus_is_told_what_to_add(
+async def test_a_denied_check_names_the_statement_to_add(
     auth: Auth, whom: str, base_credentials: tuple[str, str]
 ) -> None:
     async with world(base_credentials) as w:
@@ -166,14 +166,14 @@ async def test_a_role_that_may_not_write_fails_at_the_event(base_credentials: tu
         assert steps[-1].request_id == w.server.calls[0].request_id
 
 
-async def test_an_entry_that_is_refused_is_no_success(base_credentials: tuple[str, str]) -> None:
+async def test_a_refused_entry_is_a_failed_step(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as w:
         w.server.set_plan([Rule(EntryError("InternalFailure", "not now"))])
         step = (await w.steps())[-1]
         assert (step.result, step.event_id, step.message) == ("failed", None, "InternalFailure: not now")
 
 
-async def test_a_session_is_confined_as_a_workers_is(base_credentials: tuple[str, str]) -> None:
+async def test_a_session_is_confined_like_a_workers(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as w:
         await w.steps()
         assert w.server.assumed[0].policy is not None
@@ -297,7 +297,7 @@ async def test_the_bus_is_called_where_the_operator_has_its_region(base_credenti
 
 
 @pytest.mark.parametrize("auth", [ASSUME, GOOD_KEY])
-async def test_where_nothing_listens_it_says_so(auth: Auth, base_credentials: tuple[str, str]) -> None:
+async def test_an_address_without_a_listener_is_reported(auth: Auth, base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as w:
         nowhere = "http://127.0.0.1:1"
         w.settings, w.sts = EventBridgeSettings(endpoint_url=nowhere), StsSettings(endpoint_url=nowhere)
@@ -311,7 +311,7 @@ async def test_where_nothing_listens_it_says_so(auth: Auth, base_credentials: tu
     ("operation", "name"),
     [("GetCallerIdentity", "our credentials"), ("AssumeRole", "AssumeRole"), ("PutEvents", "test event")],
 )
-async def test_what_is_no_answer_of_aws_is_a_failure(
+async def test_an_answer_that_is_not_from_aws_is_a_failure(
     operation: str, name: str, body: str, base_credentials: tuple[str, str]
 ) -> None:
     effect = Garbage(body)  # type: ignore[arg-type]

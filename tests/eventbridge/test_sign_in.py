@@ -1,4 +1,4 @@
-"""Whose fault a denied AssumeRole is: one role's, or our own identity's that may not call it any more."""
+"""A denied AssumeRole is the fault of one role, or of our own identity when it lost its permission."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_broken_roles_that_are_probed_again_say_nothing_new() -> None:
     assert not denials.denied(arn(0)), "it worked in between, so it is news, but one role's alone"
 
 
-def test_a_role_that_nobody_assumes_any_more_is_forgotten() -> None:
+def test_a_role_without_a_document_is_forgotten() -> None:
     denials = DeniedRoles()
     for number in range(ROLES - 1):
         denials.denied(arn(number))

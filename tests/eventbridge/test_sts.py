@@ -1,4 +1,4 @@
-"""Any answer in the place of STS's or KMS's is a failure of that call alone, and a redirect is never followed."""
+"""Any answer in the place of STS's or KMS's is a failure of that call only. A redirect is never followed."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def odd_kms(base_credentials: tuple[str, str]) -> Iterator[str]:
     server.server_close()
 
 
-def test_any_answer_of_kms_is_a_key_or_says_why_there_is_none(odd_kms: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_answer_of_kms_is_a_key_or_a_failure(odd_kms: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushrail_stream.eventbridge.kms._ATTEMPTS", 1)
     later = 0.0
 

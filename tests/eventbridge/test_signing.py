@@ -1,4 +1,4 @@
-"""The hot path against the stock client: the same call on the wire, whatever version of it is installed."""
+"""The hot path against the stock client: the same call on the wire in every proven version."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_the_libraries_are_those_the_hot_path_was_proven_with(library: str) -> N
     )
 
 
-async def test_what_the_hot_path_leans_on_is_there() -> None:
+async def test_the_private_names_that_the_hot_path_uses_exist() -> None:
     async with stock_session().create_client("events", region_name="eu-west-1") as client:
         model = client.meta.service_model
         session = client._endpoint.http_session  # type: ignore[attr-defined]
@@ -73,7 +73,7 @@ async def test_what_the_hot_path_leans_on_is_there() -> None:
 @pytest.mark.parametrize("token", [None, TOKEN], ids=["access key", "session"])
 @pytest.mark.parametrize("headers", [(), (("traceparent", TRACEPARENT),)], ids=["untraced", "traced"])
 @pytest.mark.parametrize("note", ["plain", "Zoë ordered 2 🍣 \u2028\x7f"], ids=["ascii", "unicode"])
-async def test_the_same_call_as_stock(token: str | None, headers: Any, note: str) -> None:
+async def test_our_call_equals_the_stock_clients(token: str | None, headers: Any, note: str) -> None:
     target = destination(AccessKey(ACCESS_KEY, Secret(SECRET)))
     batch = batch_of(target, [value(1, note=note), value(2, note=note)], headers)
     async with Recorder.serve(OK) as server:
@@ -137,7 +137,7 @@ async def test_the_signing_key_changes_with_the_day() -> None:
         assert request.header("authorization") == _authorization(request, server.url, None)
 
 
-async def test_each_region_is_signed_for_itself() -> None:
+async def test_each_region_has_its_own_signature() -> None:
     async with (
         Recorder.serve(OK) as server,
         EventBridge.open(EventBridgeSettings(endpoint_url=server.url), StsSettings()) as bus,

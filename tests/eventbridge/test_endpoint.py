@@ -1,4 +1,4 @@
-"""Any reply: for any bytes that answer a call, the port returns a value, and the value can be written down."""
+"""Any bytes that answer a call give a value that can be written down, and never an exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What AWS, proxies and networks do wrong: the same code as the stock client's, and never taken for success."""
+"""Errors of AWS, proxies and networks: they have the stock client's codes and never count as success."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("reply", REFUSALS.values(), ids=REFUSALS)
-async def test_a_refusal_has_the_code_stock_gives_it(reply: bytes) -> None:
+async def test_a_refusal_has_the_code_of_the_stock_client(reply: bytes) -> None:
     async with Recorder.serve(reply) as server:
         stock = await put_by_stock(server.url)
         ours = await put_by_us(server.url)
@@ -206,7 +206,7 @@ UNUSABLE = {
 
 
 @pytest.mark.parametrize("body", UNUSABLE.values(), ids=UNUSABLE)
-async def test_a_200_that_says_nothing_is_no_success(body: bytes) -> None:
+async def test_a_200_without_results_is_a_failure(body: bytes) -> None:
     async with Recorder.serve(http("200 OK", body, "x-amzn-RequestId: r-1")) as server:
         ours = await put_by_us(server.url)
     assert isinstance(ours, CallFailed)
@@ -214,7 +214,7 @@ async def test_a_200_that_says_nothing_is_no_success(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("status", ["201 Created", "204 No Content", "300 Multiple Choices"])
-async def test_another_2xx_is_no_success(status: str) -> None:
+async def test_another_2xx_status_is_a_failure(status: str) -> None:
     async with Recorder.serve(http(status)) as server:
         ours = await put_by_us(server.url)
     assert isinstance(ours, CallFailed)
@@ -287,7 +287,7 @@ async def test_a_proxy_that_fails_does_not_show_its_password(monkeypatch: pytest
         assert "proxy-password" not in ours.message
 
 
-async def test_bodies_botocore_chokes_on_do_not_raise() -> None:
+async def test_bodies_that_botocore_cannot_read_do_not_raise() -> None:
     for body in (b"[1]", b'"text"', b'{"__type":7}', b"\xff\xfe", b'{"message":{"a":1}}', b"null"):
         async with Recorder.serve(http("400 Bad Request", body)) as server:
             ours = await put_by_us(server.url)
@@ -304,14 +304,14 @@ async def test_messages_hold_no_secrets() -> None:
     assert "ab" * 32 not in ours.message
 
 
-async def test_a_region_that_cannot_be() -> None:
+async def test_an_impossible_region_is_a_failure_and_not_an_exception() -> None:
     async with EventBridge.open(EventBridgeSettings(), StsSettings()) as bus:
         ours = await bus.call(batch(destination(AccessKey("AKIA", Secret("s")), region="no region")))
     assert isinstance(ours, CallFailed)
     assert (ours.operation, ours.http_status) == ("PutEvents", None)
 
 
-async def test_cancellation_passes() -> None:
+async def test_a_cancelled_call_stays_cancelled() -> None:
     async with Recorder.serve(NEVER) as server, opened(server.url) as bus:
         call = asyncio.current_task()
         assert call is not None
