@@ -1,8 +1,8 @@
-"""The command line: commands, what they print, and their exit codes.
+"""The command line parses options, calls operations, and prints.
 
-The room's rule: one file per group of commands, imported when the group is used and not before; a command reads
-settings, calls the room that does the work, and prints. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
-130 interrupted. What can be expected to go wrong is one line on stderr; a traceback is a bug of ours.
+The room's rule: one file per group of commands, imported only when the group is used. A command decides nothing. Exit
+codes: 0 done, 1 failed, 2 wrong usage or configuration, 130 interrupted. An expected error is a line on stderr; a
+traceback is a bug of ours.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ INTERRUPTED: Final = 130
 TERMINATED: Final = 143
 _STDERR: Final = 2
 _FIRST: Final = 1
-"""The first process of a container: SIGTERM does nothing to it until it says what, be it still importing."""
+"""Process id of a container's first process, which ignores SIGTERM until it has a handler, also while it imports."""
 
 _COMMANDS: Final = {
-    # name: where it is (module and attribute), and its line in `--help`. Adding a command is adding a line.
+    # By name: the module and attribute, and the line in `--help`.
     "run": LazyCommand("pushrail_stream.cli.run:run", "Consume events and deliver them."),
-    "ingest": LazyCommand("pushrail_stream.cli.ingest:ingest", "Take events in over HTTP; the API keys for it."),
-    "sandbox": LazyCommand("pushrail_stream.cli.sandbox:sandbox", "Try it all on this machine, with nothing else."),
-    "topics": LazyCommand("pushrail_stream.cli.topics:topics", "The Kafka topics of an installation."),
+    "ingest": LazyCommand("pushrail_stream.cli.ingest:ingest", "Accept events over HTTP, and manage the API keys."),
+    "sandbox": LazyCommand("pushrail_stream.cli.sandbox:sandbox", "Try everything on this machine alone."),
+    "topics": LazyCommand("pushrail_stream.cli.topics:topics", "Create and describe the Kafka topics."),
     "destinations": LazyCommand(
-        "pushrail_stream.cli.destinations:destinations", "Customers' buses and their documents."
+        "pushrail_stream.cli.destinations:destinations", "List, check, test and change destinations."
     ),
-    "attempts": LazyCommand("pushrail_stream.cli.attempts:attempts", "Where is my event: the delivery log, searched."),
-    "dlq": LazyCommand("pushrail_stream.cli.dlq:dlq", "Dead letters: what was given up, and why."),
+    "attempts": LazyCommand("pushrail_stream.cli.attempts:attempts", "Search the delivery log for an event."),
+    "dlq": LazyCommand("pushrail_stream.cli.dlq:dlq", "Show dead letters, and why they were given up."),
     "replay": LazyCommand("pushrail_stream.cli.replay:replay", "Deliver dead letters or past events again."),
-    "check": LazyCommand("pushrail_stream.cli.check:check", "Whether every delivery of a time is accounted for."),
-    "keys": LazyCommand("pushrail_stream.cli.keys:keys", "The keys that seal customers' secrets."),
-    "config": LazyCommand("pushrail_stream.cli.config:config", "The settings in force, and where they come from."),
+    "check": LazyCommand("pushrail_stream.cli.check:check", "Check that every delivery of a period is accounted for."),
+    "keys": LazyCommand("pushrail_stream.cli.keys:keys", "Manage the keys that seal customers' secrets."),
+    "config": LazyCommand("pushrail_stream.cli.config:config", "Show the settings in force, and their origins."),
 }
 
 

@@ -18,7 +18,7 @@ _ORIGIN_COLUMN: Final = 44
 
 @click.group(epilog="Example: pushrail-stream config show --config config/pushrail.yaml")
 def config() -> None:
-    """The settings in force, and where they come from."""
+    """Show the settings in force, and their origins."""
 
 
 @config.command(epilog="Example: PUSHRAIL_DELIVERY__FLUSH_MS=50 pushrail-stream config show")

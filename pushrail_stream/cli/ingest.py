@@ -79,7 +79,7 @@ def list_(options: Options) -> None:
 @click.argument("key_id", metavar="ID")
 @common_options
 def revoke(options: Options, key_id: str) -> None:
-    """Revoke a key for ever. A running ingest refuses it within two seconds."""
+    """Revoke a key permanently. A running ingest refuses it within two seconds."""
     vendor_without_key = revoke_api_key(options.settings, key_id)
     if options.json:
         emit({"id": key_id, "revoked": True})

@@ -1,4 +1,4 @@
-"""The options every command takes after its name: ``--config``, ``--json`` and ``--log-level``."""
+"""Options and arguments that commands share, and the options of every command."""
 
 from __future__ import annotations
 

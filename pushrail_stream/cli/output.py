@@ -23,7 +23,7 @@ _PIPE_WIDTH: Final = 10_000
 
 
 def to_the_end() -> AbstractContextManager[object]:
-    """Keep the exit code of a verdict that follows the output, although its reader leaves early (``| head``)."""
+    """Keep the exit code of a verdict that follows the output, even when its reader leaves early (``| head``)."""
     return suppress(BrokenPipeError)
 
 
@@ -92,5 +92,5 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def printable(text: str) -> str:
-    """The text without control characters: what customers named must not steer a terminal."""
+    """The text without control characters: customers choose names, which must not steer a terminal."""
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

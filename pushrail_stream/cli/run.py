@@ -29,21 +29,23 @@ from pushrail_stream.worker import Worker, run_worker
 
 _LAST_PORT = 65_535
 _COLLECT_SECS = 60.0
-"""Between two collections of the younger objects. Each walks the objects allocated since: 10 ms in a busy worker."""
+"""Seconds between two collections of the younger objects. Each takes 10 ms in a busy worker."""
 _FULL_COLLECTION = 10
 """Every tenth collection walks all objects."""
 
 
 @click.command(epilog="Example: pushrail-stream run --workers 2 --config config/pushrail.yaml")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes to run.")
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Run this many worker processes."
+)
 @common_options
 def run(options: Options, workers: int) -> None:
     """Consume events and deliver them until SIGTERM or SIGINT, then finish what is in flight, commit and exit 0.
 
-    Each worker is a process and a member of the consumer group of its own; a topic needs at least as many partitions
-    as there are workers. Metrics and health are served on http.port: worker 2 of several on the port after it, and so
-    on; with port 0 the system chooses each, and the log names it. When one worker fails the others are stopped and the
-    exit code is 1. Logs go to stderr: for people on a terminal, JSON lines with --json or anywhere else.
+    Each worker is a process and a member of the consumer group; a topic needs at least as many partitions as there are
+    workers. The first worker serves metrics and health on http.port, the second one on the next port, and so on; with
+    port 0 the system chooses each port, and the log names it. When one worker fails, the command stops the others and
+    exits 1. Logs go to stderr: for people on a terminal, as JSON lines with --json or anywhere else.
     """
     settings = options.settings
     if workers == 1:

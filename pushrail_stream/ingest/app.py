@@ -124,7 +124,7 @@ class IngestApp:
         key = seen.key = self._authorize(request)
         posted.check_media_type(request)
         posted.check_announced(request, self._limits.max_body_bytes)
-        with self._room.place(key.id) as take:
+        with self._room.reserve(key.id) as take:
             body = await self._body(request, take)
             seen.size = len(body)
             self._rates.spend(

@@ -55,14 +55,14 @@ class RequestBuffer:
 
     def __init__(self, limits: IngestLimits) -> None:
         one = limits.max_body_bytes + _REQUEST_COST  # always fits
-        self._max_calls = max(limits.max_buffered_bytes, one)
-        self._most_of_one_key = max(self._max_calls // 2, one)
+        self._max_bytes = max(limits.max_buffered_bytes, one)
+        self._max_bytes_of_key = max(self._max_bytes // 2, one)
         self._of_keys = Counter[str]()
         self.taken_bytes = 0
 
     @contextmanager
-    def place(self, key_id: str) -> Iterator[Callable[[int], None]]:
-        """A place for one request until it is answered. Call it with a number of bytes before you keep them.
+    def reserve(self, key_id: str) -> Iterator[Callable[[int], None]]:
+        """Room for one request until it is answered. Call it with a number of bytes before you keep them.
 
         Raises `HttpProblem` when there is no room for them.
         """
@@ -71,8 +71,8 @@ class RequestBuffer:
         def take(size: int) -> None:
             nonlocal held
             of_key = self._of_keys[key_id] + size
-            if of_key > self._most_of_one_key or self.taken_bytes + size > self._max_calls:
-                whose = "of this API key " if of_key > self._most_of_one_key else ""
+            if of_key > self._max_bytes_of_key or self.taken_bytes + size > self._max_bytes:
+                whose = "of this API key " if of_key > self._max_bytes_of_key else ""
                 raise HttpProblem(503, f"more {whose}is waiting for Kafka than may wait", headers={"Retry-After": "1"})
             held += size
             self._of_keys[key_id] = of_key

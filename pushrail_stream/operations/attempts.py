@@ -15,7 +15,7 @@ from pushrail_stream.core.record import Record
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
 STATUSES: Final = ("delivered", "retrying", "dead_lettered", "skipped")
-"""What may become of an attempt (CONTRACTS.md, "The attempt record")."""
+"""Results of an attempt (CONTRACTS.md, "The attempt record")."""
 
 
 class Attempt(NamedTuple):

@@ -16,7 +16,7 @@ from pushrail_stream.operations.topic_reader import read_topic
 from pushrail_stream.settings import Settings
 
 FOREIGN: Final = "foreign"
-"""What is said of a record in the DLQ that is no dead letter of ours."""
+"""The reason shown for a record in the DLQ that is no dead letter of ours."""
 REASONS: Final = ("rejected", "blocked", "suspended", "expired", "oversize", "undecodable", FOREIGN)
 """Why a delivery is given up (CONTRACTS.md, "Delivery headers"), and what was not ours."""
 

@@ -150,7 +150,7 @@ def _write_files(onboarding: Onboarding, folder: Path, note: Note) -> None:
     files = customer_files(onboarding)
     for name in files:
         if (folder / name).exists():
-            raise UsageError(f"--out: {folder / name} is there already and might be somebody's")
+            raise UsageError(f"--out: {folder / name} is there already, and is not overwritten")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():

@@ -52,7 +52,7 @@ class Chosen(NamedTuple):
     number: int
     """Which replay of this delivery it is, from 1."""
     mark: Mark
-    """That it has been replayed: to be written together with its copy."""
+    """Marks the delivery as replayed; written together with its copy."""
 
 
 @final

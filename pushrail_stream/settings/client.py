@@ -1,4 +1,4 @@
-"""The librdkafka properties an operator may add, which the engine keeps for itself, and which are secret."""
+"""librdkafka properties: those that an operator may set, those that the engine owns, and those that are secret."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Final, Self
 from pydantic import AfterValidator, ConfigDict, RootModel, model_serializer, model_validator
 
 ClientValue = str | int | float | bool
-"""What librdkafka takes as a property's value."""
+"""The types of a librdkafka property's value."""
 
 MASK: Final = "***"
 

@@ -51,7 +51,7 @@ Text = Annotated[str, AfterValidator(_check_text)]
 Topic = Annotated[str, AfterValidator(TOPIC.check)]
 Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 Seconds = Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)]
-"""More than nothing and at most a week, which is also how long Kafka keeps an idle group's offsets."""
+"""More than 0 and at most a week: Kafka keeps the offsets of an idle group no longer."""
 Port = Annotated[int, Field(ge=0, le=65_535)]
 """0 lets the system choose."""
 
@@ -62,13 +62,13 @@ class _Section(BaseModel):
 
 
 class KafkaSettings(_Section):
-    """Which cluster, and as which consumer group."""
+    """The Kafka cluster and the consumer group."""
 
     bootstrap_servers: Text = "localhost:9092"
     group_id: Text = "pushrail-stream"
     group_protocol: Literal["classic", "consumer"] = "classic"
     group_instance_id: Text | None = None
-    """Static membership: of several workers of one command each gets its number behind it."""
+    """Static membership. Each of several workers of one command appends its number."""
     client: ClientProperties = ClientProperties({})
 
     @field_validator("client")
@@ -119,15 +119,15 @@ class TopicsSettings(_Section):
 
 
 class RegistrySettings(_Section):
-    """Where the destinations are."""
+    """The place of destination documents."""
 
     path: Path = Path("config/destinations")
     topic: bool = False
-    """Whether they are records of ``topics.destinations`` instead of files of ``path``."""
+    """Whether documents are records of ``topics.destinations`` instead of files of ``path``."""
 
 
 class DeliverySettings(_Section):
-    """How batches are filled, how patiently they are tried, and when a delivery is given up."""
+    """Batching, retries, and the age at which a delivery is given up."""
 
     max_entries: Annotated[int, Field(ge=1, le=MAX_ENTRIES)] = MAX_ENTRIES
     flush_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
@@ -164,7 +164,7 @@ class LimitsSettings(_Section):
 
 
 class FloodGuardSettings(_Section):
-    """When to stop consuming because most records of many customers would become dead letters (core/flood)."""
+    """The point at which a worker stops consuming, because most records of many customers become dead letters."""
 
     enabled: bool = True
     window_secs: Annotated[float, Field(ge=1, le=3_600, allow_inf_nan=False)] = 60.0
@@ -174,7 +174,7 @@ class FloodGuardSettings(_Section):
 
 
 class EventBridgeSettings(_Section):
-    """How PutEvents is called. The endpoint is the operator's, never a customer's."""
+    """Calls to PutEvents. The operator chooses the endpoint, never a customer."""
 
     endpoint_url: Endpoint | None = None
     """``{region}`` in it stands for the destination's region."""
@@ -183,14 +183,14 @@ class EventBridgeSettings(_Section):
 
 
 class StsSettings(_Section):
-    """How customers' roles are assumed: our own region's endpoint."""
+    """Calls to STS that assume customers' roles, at the endpoint of our own region."""
 
     endpoint_url: Endpoint | None = None
     region: Annotated[str, AfterValidator(REGION.check)] = "us-east-1"
     session_policy: bool = True
     """Whether each session is confined to its destination's bus."""
     max_calls_per_second: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 100.0
-    """Of one worker. STS allows an account 600 a second, in each region and for all its callers."""
+    """Limit of one worker. STS allows an account 600 a second, in each region and for all its callers."""
 
 
 class SecretsSettings(_Section):
@@ -202,14 +202,14 @@ class SecretsSettings(_Section):
 
 
 class HistorySettings(_Section):
-    """Looking back."""
+    """The search of past attempts."""
 
     index: Path | None = None
-    """The file of `attempts index`; None: there is none."""
+    """The file of `attempts index`; None for no index."""
 
 
 class HttpSettings(_Section):
-    """Where a worker serves metrics and health. Of several workers each has a port of its own, from this one on."""
+    """Address of metrics and health. Several workers use consecutive ports, from this one on."""
 
     host: Text = "127.0.0.1"
     port: Port = 9464
@@ -223,25 +223,25 @@ class MetricsSettings(_Section):
 
 
 class TracingSettings(_Section):
-    """OpenTelemetry spans. Where they go is OpenTelemetry's own to configure (``OTEL_*`` variables)."""
+    """OpenTelemetry spans. The ``OTEL_*`` variables configure their export."""
 
     enabled: bool = False
 
 
 class IngestSettings(_Section):
-    """Where events are taken in over HTTP, from whom, and how much."""
+    """Address, API keys and limits of ingest over HTTP."""
 
     host: Text = "127.0.0.1"
     port: Port = 8080
     keys_file: Path = Path("config/ingest-keys.json")
-    """API keys: hashes, made by ``ingest keys create``."""
+    """The file with the hashes of API keys, written by ``ingest keys create``."""
     max_body_mib: Annotated[int, Field(ge=1, le=64)] = 8
     max_buffered_mib: Annotated[int, Field(ge=1)] = 64
-    """Of requests that are not answered, of one key half of it; beyond it the answer is 503."""
+    """Limit of open requests; one key gets half of it. Beyond it the answer is 503."""
     max_events_per_second: Annotated[int, Field(ge=1)] = 20_000
-    """Of one API key, at each ingest process; beyond it the answer is 429."""
+    """Limit of one API key at each ingest process. Beyond it the answer is 429."""
     timeout_secs: Annotated[float, Field(ge=1, le=60, allow_inf_nan=False)] = 10.0
-    """How long a head or a body may take to come, and Kafka to acknowledge."""
+    """Longest time for a head to arrive, for a body, and for Kafka's acknowledgement."""
 
     @field_validator("max_buffered_mib")
     @classmethod
@@ -253,7 +253,7 @@ class IngestSettings(_Section):
 
 
 class Settings(BaseSettings):
-    """Everything an operator decides. Built by hand it reads no file and no environment: `load_settings` does."""
+    """All settings. The class reads no file and no environment; `load_settings` does."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="forbid", hide_input_in_errors=True, env_prefix="PUSHRAIL_", env_nested_delimiter="__",
@@ -261,7 +261,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
 
     vendor: Annotated[str, AfterValidator(VENDOR.check)] | None = None
-    """Whose events these are, unless a record's header says otherwise; without it every record needs the header."""
+    """The vendor of events whose record has no vendor header. Without it every record needs the header."""
     kafka: KafkaSettings = KafkaSettings()
     topics: TopicsSettings = TopicsSettings()
     registry: RegistrySettings = RegistrySettings()
@@ -286,6 +286,6 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments only, so that tests and the sandbox get exactly what they ask for."""
+        """Read arguments only, so that tests and the sandbox get exactly the settings they pass."""
         del settings_cls, env_settings, dotenv_settings, file_secret_settings
         return (init_settings,)

@@ -1,4 +1,4 @@
-"""Where settings come from: a YAML file, overruled key by key by the environment."""
+"""Reads the settings from a YAML file and, key by key, from the environment, which wins."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LoadedSettings:
 
 
 def load_settings(path: Path | None = None) -> Settings:
-    """The effective settings. `read_settings` says how."""
+    """The effective settings, as `read_settings` reads them."""
     return read_settings(path).settings
 
 
@@ -112,7 +112,7 @@ def _sections() -> dict[str, type[BaseModel] | None]:
 
 
 def _declared() -> list[Key]:
-    """Every key there is."""
+    """Every declared key."""
     keys: list[Key] = []
     for name, section in _sections().items():
         keys += [(name,)] if section is None else [(name, key) for key in section.model_fields]
