@@ -16,9 +16,8 @@ from types import FrameType
 
 import click
 
-from pushrail_stream.cli.memory import return_large_blocks
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal, run_loop
+from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal, return_large_blocks, run_loop
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.documents import open_registry
 from pushrail_stream.errors import OperatorError, UsageError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol, final
+from typing import Protocol
 
 
 class Progress(Protocol):
@@ -19,19 +19,3 @@ class Progress(Protocol):
 
     def note(self, text: str) -> None:
         """Show a line beside the operation's result."""
-
-
-@final
-class NoProgress:
-    """Shows nothing."""
-
-    extra = ""
-
-    def begin(self, subject: str) -> None:
-        """Ignore it."""
-
-    def at(self, done: int, total: int) -> None:
-        """Ignore it."""
-
-    def note(self, text: str) -> None:
-        """Ignore it."""
