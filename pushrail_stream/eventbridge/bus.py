@@ -12,7 +12,6 @@ from botocore.exceptions import EndpointProviderError, InvalidRegionError, NoReg
 
 from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import BusStatus, Reply
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.credentials import KeySource, key_source
@@ -99,6 +98,9 @@ class _Access:
 class EventBridge:
     """The classic buses of any number of destinations. Made by `EventBridge.open`."""
 
+    size = staticmethod(entry_size)
+    is_own_fault = staticmethod(is_ours)
+
     def __init__(
         self,
         settings: EventBridgeSettings,
@@ -126,14 +128,6 @@ class EventBridge:
     def limits(self, destination: Destination) -> CallLimits:
         """The limits of PutEvents in the destination's region."""
         return self._region_limits.of(destination.region)
-
-    def size(self, event: Event, destination: Destination) -> int:
-        """Bytes that AWS counts for the event's entry."""
-        return entry_size(event, destination)
-
-    def is_own_fault(self, code: str) -> bool:
-        """Whether this code stands for a fault of our own."""
-        return is_ours(code)
 
     async def put(self, batch: Batch, *, refreshed: bool) -> Reply:
         """Make one PutEvents call and interpret its reply."""

@@ -48,60 +48,8 @@ class Step:
 async def verify(destination: Destination, settings: EventBridgeSettings, sts: StsSettings) -> AsyncIterator[Step]:
     """Each step as it ends. After a failed step, only steps follow that do not depend on it."""
     async with AsyncExitStack() as stack:
-        destination_test = _DestinationTest(destination, settings, sts, stack)
-        match auth_of(destination):
-            case AccessKey() as auth:
-                signing = _sign_in_by_key(destination_test, auth)
-            case AssumeRole() as auth:
-                signing = _sign_in_by_role(destination_test, auth)
-        async for step in signing:
+        async for step in _DestinationTest(destination, settings, sts, stack).run():
             yield step
-        if destination_test.keys is None:
-            return
-        endpoint = await destination_test.endpoint()
-        if isinstance(endpoint, CallFailed):
-            yield _failed("bus", endpoint)
-            return
-        bus = await destination_test.bus(endpoint, destination_test.keys)
-        yield bus
-        if bus.result != "failed":
-            yield await destination_test.send(endpoint, destination_test.keys)
-
-
-async def _sign_in_by_key(destination_test: _DestinationTest, auth: AccessKey) -> AsyncIterator[Step]:
-    if not auth.access_key_id or auth.secret is None or not auth.secret.reveal():
-        yield Step("credentials", "failed", "the secret access key could not be read: nothing is sent")
-        return
-    keys = checked_keys(auth.access_key_id, auth.secret.reveal(), None)
-    if isinstance(keys, str):
-        yield Step("credentials", "failed", f"{keys}: nothing is sent")
-        return
-    found = await destination_test.identify(keys)
-    if found.result != "failed":
-        destination_test.keys = keys
-    yield found
-
-
-async def _sign_in_by_role(destination_test: _DestinationTest, auth: AssumeRole) -> AsyncIterator[Step]:
-    own = await OwnKeys(lambda: datetime.now(UTC), PATIENCE_SECS).keys()
-    if isinstance(own, CallFailed):
-        yield Step("our credentials", "failed", own.message)
-        return
-    found = await destination_test.identify_us(own)
-    yield found
-    if found.result == "failed":
-        return
-    session = await destination_test.assume(own, auth, auth.external_id)
-    if isinstance(session, CallFailed):
-        why = f"; {_TRUST}" if session.code == _DENIED else ""
-        yield _failed("AssumeRole", session, why)
-        return
-    destination_test.keys = session.keys
-    yield Step("AssumeRole", "ok", f"signed in as {auth.role_arn}")
-    yield await destination_test.must_be_refused(
-        "wrong external ID", own, auth, *_wrong_external_ids(auth, destination_test.vendor)
-    )
-    yield await destination_test.must_be_refused("no external ID", own, auth, None)
 
 
 def _wrong_external_ids(auth: AssumeRole, vendor: str) -> tuple[str, str]:
@@ -139,6 +87,55 @@ class _DestinationTest:
         self._sts: StsEndpoint | CallFailed | None = None
         self.vendor = destination.vendor
         self.keys: Keys | None = None
+
+    async def run(self) -> AsyncIterator[Step]:
+        """Sign in, look for the bus and send an event."""
+        auth = auth_of(self._destination)
+        signing = self._sign_in_by_key(auth) if isinstance(auth, AccessKey) else self._sign_in_by_role(auth)
+        async for step in signing:
+            yield step
+        if self.keys is None:
+            return
+        endpoint = await self.endpoint()
+        if isinstance(endpoint, CallFailed):
+            yield _failed("bus", endpoint)
+            return
+        bus = await self.bus(endpoint, self.keys)
+        yield bus
+        if bus.result != "failed":
+            yield await self.send(endpoint, self.keys)
+
+    async def _sign_in_by_key(self, auth: AccessKey) -> AsyncIterator[Step]:
+        if not auth.access_key_id or auth.secret is None or not auth.secret.reveal():
+            yield Step("credentials", "failed", "the secret access key could not be read: nothing is sent")
+            return
+        keys = checked_keys(auth.access_key_id, auth.secret.reveal(), None)
+        if isinstance(keys, str):
+            yield Step("credentials", "failed", f"{keys}: nothing is sent")
+            return
+        found = await self.identify(keys)
+        if found.result != "failed":
+            self.keys = keys
+        yield found
+
+    async def _sign_in_by_role(self, auth: AssumeRole) -> AsyncIterator[Step]:
+        own = await OwnKeys(lambda: datetime.now(UTC), PATIENCE_SECS).keys()
+        if isinstance(own, CallFailed):
+            yield Step("our credentials", "failed", own.message)
+            return
+        found = await self.identify_us(own)
+        yield found
+        if found.result == "failed":
+            return
+        session = await self.assume(own, auth, auth.external_id)
+        if isinstance(session, CallFailed):
+            why = f"; {_TRUST}" if session.code == _DENIED else ""
+            yield _failed("AssumeRole", session, why)
+            return
+        self.keys = session.keys
+        yield Step("AssumeRole", "ok", f"signed in as {auth.role_arn}")
+        yield await self.must_be_refused("wrong external ID", own, auth, *_wrong_external_ids(auth, self.vendor))
+        yield await self.must_be_refused("no external ID", own, auth, None)
 
     async def identify_us(self, keys: Keys) -> Step:
         """Ask for the identity of our own credentials."""
