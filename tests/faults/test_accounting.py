@@ -18,6 +18,7 @@ from pushrail_stream.documents import open_registry
 from pushrail_stream.eventbridge.entry import entry_size
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, EntryError, Latency, Match, Probability, Rule, Times
+from pushrail_stream.sandbox.demo.events import example_event
 from pushrail_stream.settings import Settings
 from tests.support.workers import (
     LATENCY_SECS,
@@ -95,7 +96,12 @@ async def test_limit_accepted_but_not_enforced(
     embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever key an operator may set, something of a running worker asks for it."""
-    async with outside(embedded_broker, registry={"path": str(SHIPPED)}) as (_, settings):
+    role = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOURS000000000000")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "our-secret")
+    async with outside(embedded_broker, registry={"path": str(SHIPPED)}) as (bus, settings):
+        bus.add_key("AKIAOURS000000000000", "our-secret", buses=[])
+        bus.add_role(role, external_id="acme-ext-7Pq2")
         asked = set[str]()
 
         def note(model: Any, name: str) -> Any:
@@ -108,8 +114,11 @@ async def test_limit_accepted_but_not_enforced(
             monkeypatch.setattr(kind, "__getattribute__", note)
         async with open_registry(settings, {}) as (catalog, updater):
             await updater.load(lambda _: None)
-            async with running(settings, catalog):
+            async with running(settings, catalog) as worker:
                 assert len(catalog) == 1
+                # The first sign-in reads the settings of STS.
+                await produce(settings, [("acct_8K2zRq", example_event())])
+                await worker.settled(1)
         monkeypatch.undo()
         assert set(_keys(settings, asked)) == NOT_ENFORCED_YET
 
