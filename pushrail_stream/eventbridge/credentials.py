@@ -33,7 +33,7 @@ _FIRST_PAUSE_SECS: Final = 1.0
 _MAX_PAUSE_SECS: Final = 15.0
 """A failed sign-in is the answer for 1 s, then for 2, 4, 8 and 15 s. A thousand destinations then ask STS 67 times a
 second during its outage, of the 600 that an account may. 15 s are less than half of the 30 s after which a suspended
-lane probes, so each probe signs in anew."""
+lane probes, so each probe signs in again."""
 _REPLACEMENT_KEPT_SECS: Final = 15.0
 """Seconds for which the replacement of a refused session is kept, even if it is refused too: a bus that takes none of
 our sessions must not cost a sign-in per call, and AWS may need seconds to know a new session everywhere. Less than the

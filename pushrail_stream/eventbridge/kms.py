@@ -106,7 +106,7 @@ class KmsKey:
 
     def _no_answer(self, problem: str) -> KeyUnavailable:
         self._silent_until = self._clock() + _PAUSE_SECS
-        self._kms = None  # the next client looks for our credentials anew
+        self._kms = None  # the next client looks for our credentials again
         return KeyUnavailable(f"KMS cannot be asked ({self._arn}): {safe_message(problem)}")
 
     def _client(self) -> Any:

@@ -76,12 +76,12 @@ class OwnKeys:
         return not 0 <= self._now().timestamp() - self._answered_at < secs
 
     def _start(self) -> asyncio.Future[None]:
-        loop, anew = asyncio.get_running_loop(), self._is_refused
+        loop, from_scratch = asyncio.get_running_loop(), self._is_refused
         reading = loop.create_future()
 
         def read() -> None:
-            answer = self._chain.read(anew=anew)
-            with suppress(RuntimeError):  # the loop has ended, so nobody waits
+            answer = self._chain.read(from_scratch=from_scratch)
+            with suppress(RuntimeError):  # the loop has ended, so no caller waits
                 loop.call_soon_threadsafe(self._learn, answer)
 
         threading.Thread(target=read, name="own-credentials", daemon=True).start()
@@ -101,13 +101,13 @@ class Chain:
     def __init__(self) -> None:
         self._found: Credentials | None = None
 
-    def read(self, *, anew: bool = False) -> Keys | CallFailed:
+    def read(self, *, from_scratch: bool = False) -> Keys | CallFailed:
         """Our keys as they are now, renewed where their provider renews keys; or the reason why there are none.
 
-        ``anew`` reads all files again, as every failure does.
+        ``from_scratch`` reads all files again, like every reading after a failure.
         """
         try:
-            keys = self._look(anew=anew)
+            keys = self._look(from_scratch=from_scratch)
         except Exception as error:  # noqa: BLE001 - providers raise their own, Python's and any library's exceptions
             # A proxy's URL may hold its password, and its errors repeat the URL.
             name = type(error).__name__
@@ -118,8 +118,8 @@ class Chain:
         message = f"no credentials of our own to call AWS with: {keys}"
         return CallFailed("Credentials", BASE_CREDENTIALS_MISSING, safe_message(message))
 
-    def _look(self, *, anew: bool) -> Keys | str:
-        if self._found is None or anew:
+    def _look(self, *, from_scratch: bool) -> Keys | str:
+        if self._found is None or from_scratch:
             self._found = botocore.session.get_session().get_credentials()
         if self._found is None:
             return "no provider of AWS's standard chain has any"

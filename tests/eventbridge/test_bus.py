@@ -86,7 +86,7 @@ async def test_a_refusal_has_the_code_of_the_stock_client(reply: bytes) -> None:
     assert ours._replace(message="") == CallFailed("PutEvents", error["Code"], "", status, request_id)
     if b'"__type"' in reply:
         assert ours.message == (error["Message"] or "")
-    assert len(server.requests) == 2, "nobody tries again"
+    assert len(server.requests) == 2, "no call is repeated"
 
 
 CODE_ELSEWHERE = {
@@ -141,7 +141,7 @@ async def test_half_a_reply() -> None:
     assert (ours.code, ours.http_status) == ("ReadTimeout", None)
 
 
-async def test_nobody_listens() -> None:
+async def test_an_address_without_a_listener() -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{unused.getsockname()[1]}"

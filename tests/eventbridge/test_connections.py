@@ -21,7 +21,7 @@ def taken(event_id: str) -> bytes:
 
 @asynccontextmanager
 async def talkative(unasked: asyncio.Event) -> AsyncIterator[str]:
-    """A server that answers each request, and once more after that while nobody asks."""
+    """A server that answers each request, and sends one more answer without a request."""
     answered = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -40,7 +40,7 @@ async def talkative(unasked: asyncio.Event) -> AsyncIterator[str]:
         server.close()
 
 
-async def test_a_reply_that_nobody_asked_for_is_not_the_answer_to_the_next_call() -> None:
+async def test_an_unrequested_reply_does_not_answer_the_next_call() -> None:
     unasked = asyncio.Event()
     async with talkative(unasked) as url, EventBridge.open(EventBridgeSettings(endpoint_url=url), StsSettings()) as us:
         for number in (1, 2, 3):

@@ -75,7 +75,7 @@ async def test_many_roles_do_not_ask_sts_at_once(
         async with asyncio.TaskGroup() as tasks:
             calls = [tasks.create_task(us.call(to(ASSUME, f"dst_{number}"))) for number in range(roles)]
         passed = asyncio.get_running_loop().time() - started
-        assert len(server.assumed) <= per_second * passed + 1, "so many sign-ins a second at most"
+        assert len(server.assumed) <= per_second * passed + 1, "the rate of sign-ins is limited"
         failed = [call.result() for call in calls if not isinstance(call.result(), Answered)]
         assert failed, "the rest waits its turn elsewhere"
         assert "SignInsQueued" in {reply.code for reply in failed if isinstance(reply, CallFailed)}

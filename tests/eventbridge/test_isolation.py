@@ -1,4 +1,4 @@
-"""A bus, or an STS, that accepts calls and never answers: nobody else waits for it.
+"""A bus, or an STS, that accepts calls and never answers delays no other customer.
 
 The hanging calls stay open for as long as a test lasts; that the others end meanwhile is the proof.
 """

@@ -135,7 +135,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def is_ours_alone(reply: CallReply) -> bool:
-    """Whether the delivery waits, growing no older, and nobody's customer is blamed."""
+    """Whether the delivery waits without growing older, and no customer is blamed."""
     verdict = judge(reply, 1, assumed_role=True, refreshed=False)
     return not isinstance(verdict, Split | Refresh) and all(isinstance(one, Retryable) and one.ours for one in verdict)
 
@@ -164,7 +164,7 @@ async def test_a_repaired_file_is_read_without_a_restart(tmp_path: Path, monkeyp
         assert isinstance(await us.call(to(ASSUME)), Answered)
 
 
-async def test_keys_that_aws_refuses_are_read_anew(tmp_path: Path) -> None:
+async def test_keys_that_aws_refuses_are_read_again(tmp_path: Path) -> None:
     clock = Clock()
     (tmp_path / "credentials").write_text("[default]\naws_access_key_id=AKIAOLD\naws_secret_access_key=old\n")
     async with world(("AKIANEW", "new"), clock) as (us, server):

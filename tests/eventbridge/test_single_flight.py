@@ -8,7 +8,7 @@ from pushrail_stream.eventbridge.single_flight import SingleFlight
 
 
 class Work:
-    """Counts its attempts; each ends when told to."""
+    """Counts its attempts. A test ends each of them."""
 
     def __init__(self) -> None:
         self.attempts = 0

@@ -55,7 +55,7 @@ async def world(base: tuple[str, str] | None, *, external_id: str | None = ASSUM
 
 
 def customers_calls(server: FaultBus, base: tuple[str, str] | None) -> None:
-    """Whatever reached the bus was not signed by us."""
+    """Check that no call to the bus has our own signature."""
     assert base is None or base[0] not in {call.access_key for call in server.calls}
 
 
@@ -293,7 +293,7 @@ async def test_the_bus_is_called_where_the_operator_has_its_region(base_credenti
         assert [request.start for request in bus.requests] == ["POST /us-east-1 HTTP/1.1"]
 
 
-# Nobody there, or somebody else.
+# No answer, or the answer of another server.
 
 
 @pytest.mark.parametrize("auth", [ASSUME, GOOD_KEY])

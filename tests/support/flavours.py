@@ -30,7 +30,7 @@ from pushrail_stream.settings.eventbridge import AssumeRole
 
 
 class Flavour(Protocol):
-    """What a kind of bus knows; a `ports.Bus` without its calls."""
+    """The rules of one kind of bus: a `ports.pipeline.Bus` without its calls."""
 
     MAX_ENTRIES: ClassVar[int]
     """Entries in one call."""
