@@ -48,7 +48,8 @@ pytestmark = pytest.mark.kafka
 DESTINATIONS = [destination(number) for number in range(6)]
 EVERYTHING = 2 * PARTITIONS
 """Partitions of the events topic and of the one retry topic."""
-INTERVAL_SECS = 10
+INTERVAL_SECS = 5
+"""The group's max.poll.interval, which may not be shorter than the session timeout."""
 both_protocols = pytest.mark.parametrize("protocol", ["classic", "consumer"])
 
 
@@ -171,7 +172,7 @@ async def test_of_two_workers_with_one_name_one_ends_and_says_so(real_kafka: str
 
 async def test_a_worker_that_is_held_back_for_longer_than_max_poll_interval_stays_a_member(real_kafka: str) -> None:
     """The bus hangs and there is room for nothing more: the consumer is polled all the same."""
-    client = {"max.poll.interval.ms": INTERVAL_SECS * 1000, "session.timeout.ms": 6000}
+    client = {"max.poll.interval.ms": INTERVAL_SECS * 1000, "session.timeout.ms": 4000}
     async with FaultBus.serve() as bus:
         settings = settings_for(
             real_kafka, bus.url, delivery={"hold_secs": 60}, limits={"max_buffered_events": 40},

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import botocore.session
 import pytest
 from botocore.parsers import QueryParser
 from hypothesis import HealthCheck, given, settings
@@ -260,6 +261,8 @@ def odd_kms(base_credentials: tuple[str, str]) -> Iterator[str]:
 
 def test_any_answer_of_kms_is_a_key_or_a_failure(odd_kms: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushrail_stream.eventbridge.kms._ATTEMPTS", 1)
+    shared = botocore.session.get_session()  # one for all clients, since each new one reads the service's model anew
+    monkeypatch.setattr("pushrail_stream.eventbridge.kms.botocore.session.get_session", lambda: shared)
     later = 0.0
 
     def clock() -> float:
