@@ -110,7 +110,8 @@ class ScriptedBus:
         finally:
             self.in_flight[name] -= 1
         self._signed_by[name] = session
-        if isinstance(reply, Answered):
+        # More results than entries tell nothing of any entry: then nothing arrived.
+        if isinstance(reply, Answered) and len(reply.entries) <= len(batch.deliveries):
             for delivery, result in zip(batch.deliveries, reply.entries, strict=False):
                 if result.event_id and result.code is None:
                     self.arrived[name].append(delivery.event.idempotency_key)
