@@ -195,7 +195,6 @@ def test_the_example_destinations_bus_is_made_once_and_again(monkeypatch: pytest
         assert arns[0] in example
 
 
-@pytest.mark.timeout(300)  # pip fetches all of the lock's files, from the network where its cache has them not
 def test_the_images_libraries_are_enough(tmp_path: Path) -> None:
     """The build stage's steps, by hand: everything imports, and commands say what they are for."""
     venv.create(tmp_path / "venv")

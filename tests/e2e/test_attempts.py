@@ -22,9 +22,9 @@ from tests.e2e.test_replay import DENIED, settled, world
 from tests.support.attempt_records import said
 from tests.support.commands import Desk
 from tests.support.kafka import topics
-from tests.support.workers import event, make_topics, produce, settings_for, until
+from tests.support.workers import PATIENCE_SECS, event, make_topics, produce, settings_for, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.kafka
 
 
 def with_index(desk: Desk, path: Path) -> None:
@@ -231,7 +231,7 @@ async def test_the_log_is_followed_until_interrupted(real_kafka: str, tmp_path: 
     process = await desk.start("attempts", "--follow", "--since", "2026-01-01T00:00:00Z", "--key", "key-9", "--json")
     assert process.stdout is not None
     write(settings, range(3, 12))
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECS):
         assert json.loads(await process.stdout.readline())["attemptId"] == "a-9"
     process.send_signal(signal.SIGINT)
     _, err = await asyncio.wait_for(process.communicate(), 30)

@@ -34,7 +34,7 @@ from tests.support.workers import (
     until,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.kafka
 
 
 async def test_a_day_of_every_kind_adds_up(real_kafka: str, tmp_path: Path) -> None:

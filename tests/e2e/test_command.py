@@ -22,6 +22,7 @@ from pushrail_stream.settings import Settings
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic
 from tests.support.workers import (
+    PATIENCE_SECS,
     SECRET,
     committed,
     destination,
@@ -91,7 +92,7 @@ async def test_run_drains_on_a_signal_and_exits_0(real_kafka: str, tmp_path: Pat
         open_bus(bus, range(4))
         path = write_world(tmp_path, settings, 4)
         await produce(settings, ((f"acct_{n % 4}", event(n % 4, n)) for n in range(400)))
-        async with worker(path) as process, asyncio.timeout(60):
+        async with worker(path) as process, asyncio.timeout(PATIENCE_SECS):
             await bus.wait_for_arrivals(400)
             process.send_signal(number)
             _, errors = await process.communicate()
@@ -255,7 +256,7 @@ async def test_a_worker_outlives_a_restart_of_its_broker(local_kafka_factory: Lo
             await watched.until(lambda: any(isinstance(s, KafkaTrouble) for s in watched.signals))
             await asyncio.to_thread(kafka.restart)
             await produce(settings, second)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECS):
                 await bus.wait_for_arrivals(180)
         assert {a.detail.encode() for a in bus.arrivals} == {value for _, value in [*first, *second]}
         assert sum(committed(settings).values()) == 180

@@ -25,7 +25,7 @@ from pushrail_stream.settings import Settings
 from tests.support.commands import Desk, Shell
 from tests.support.workers import SECRET, destination, ends, event, make_topics, settings_for
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 
 
 class Interrupted(Producer):

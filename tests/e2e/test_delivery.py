@@ -26,6 +26,7 @@ from pushrail_stream.sandbox.bus import (
 )
 from pushrail_stream.settings import Settings
 from tests.support.workers import (
+    PATIENCE_SECS,
     bus_arn,
     committed,
     destination,
@@ -172,7 +173,7 @@ async def test_a_second_worker_takes_over_partitions_without_loss(real_kafka: st
             async with running(settings, everyone) as two:
                 await two.until(lambda: bool(two.signals))
                 await produce(settings, second)
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(PATIENCE_SECS):
                     await bus.wait_for_arrivals(1200)
         assert {a.detail.encode() for a in bus.arrivals} == {value for _, value in [*first, *second]}
         assert sum(committed(settings).values()) == 1200

@@ -28,7 +28,7 @@ from tests.support.workers import (
     settings_for,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.kafka
 
 FORGED: dict[str, list[bytes]] = {
     "pushrail-first-attempt-at": [b"9999-12-31T23:59:60Z", b"0001-01-01T00:00:00+23:59"],

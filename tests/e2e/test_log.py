@@ -17,7 +17,7 @@ from tests.support.commands import Desk
 from tests.support.ports import free_port
 from tests.support.workers import SECRET, destination, event, make_topics, open_bus, produce, settings_for
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 
 
 @pytest.mark.parametrize("log", ["closed pipe", "full disk", "pipe that nobody reads", "none"])

@@ -32,6 +32,7 @@ from pushrail_stream.settings import ClientProperties, Settings
 from pushrail_stream.worker import Worker, run_worker
 from tests.support.workers import (
     PARTITIONS,
+    PATIENCE_SECS,
     Watched,
     committed,
     destination,
@@ -94,7 +95,7 @@ def share(one: Watched, other: Watched) -> bool:
 
 async def until_shared(one: Watched, other: Watched) -> None:
     """Either's signal may be the last one, so a look at both is taken every tenth of a second as well."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECS):
         while not share(one, other):
             with contextlib.suppress(TimeoutError):
                 await one.until(lambda: share(one, other), 0.1)
@@ -113,7 +114,7 @@ async def test_a_static_member_comes_back_to_its_partitions_and_nobody_else_noti
                 part, told = owned(before), len(other.signals)
             produced = records(0, 120)
             await produce(settings, produced)
-            async with running(restarts, DESTINATIONS) as after, asyncio.timeout(60):
+            async with running(restarts, DESTINATIONS) as after, asyncio.timeout(PATIENCE_SECS):
                 await after.until(lambda: owned(after) == part)
                 await bus.wait_for_arrivals(len(produced))
                 # A rebalance's last round may still come in late, with nothing in it.
@@ -133,7 +134,7 @@ async def test_the_new_protocol_hands_partitions_over_and_loses_nothing(real_kaf
                 await until_shared(stays, passes)
             await produce(settings, records(600, 900))  # while it comes back
             await stays.until(lambda: len(owned(stays)) == EVERYTHING)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECS):
                 await bus.wait_for_arrivals(900)
         assert {a.detail.encode() for a in bus.arrivals} == {value for _, value in records(0, 900)}
         assert committed(settings) == ends(settings, settings.topics.events)
@@ -141,7 +142,7 @@ async def test_the_new_protocol_hands_partitions_over_and_loses_nothing(real_kaf
 
 @both_protocols
 async def test_of_two_workers_with_one_name_one_ends_and_says_so(real_kafka: str, protocol: str) -> None:
-    async with FaultBus.serve() as bus, asyncio.timeout(60):
+    async with FaultBus.serve() as bus, asyncio.timeout(PATIENCE_SECS):
         settings = member(world(real_kafka, bus, protocol), group_instance_id="pod-1")
         directory = DestinationIndex((f"{one.id}.json", one) for one in DESTINATIONS)
         workers: list[Worker] = []
@@ -239,7 +240,7 @@ async def test_a_worker_that_is_cancelled_again_while_it_drains_still_ends_well(
         open_bus(bus, range(6))
         directory = DestinationIndex((f"{one.id}.json", one) for one in DESTINATIONS)
         bus.set_plan([Rule(Latency(1.0), Match(operation="PutEvents"))])
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(PATIENCE_SECS), asyncio.TaskGroup() as tasks:
             tasks.create_task(run_worker(settings, directory, open_log("error")))
             await produce(settings, records(0, 10))
             await bus.wait_for_calls(1)
@@ -262,7 +263,7 @@ async def test_a_worker_that_is_to_fail_without_an_offset_does_not_begin_anywher
     make_topics(settings)
     await produce(settings, [("acct_1", event(1, 1))])
     directory = DestinationIndex((f"{one.id}.json", one) for one in DESTINATIONS)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECS):
         with pytest.raises(OperatorError, match=r"no offset to begin at.*auto\.offset\.reset to error"):
             await run_worker(settings, directory, open_log("error"))
 

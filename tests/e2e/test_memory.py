@@ -23,7 +23,7 @@ from tests.support.workers import (
     until,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 EVENTS, CUSTOMERS = 900, 6
 LIMIT_MIB = 600
 """Less than the 768 MiB of deploy/kubernetes, and less than the 810 MB of the events alone."""

@@ -26,6 +26,7 @@ from pushrail_stream.worker import run_worker
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.workers import (
     KEY_ID,
+    PATIENCE_SECS,
     SECRET,
     Watched,
     bus_arn,
@@ -69,7 +70,7 @@ async def test_the_accounts_balance_at_every_scrape(real_kafka: str) -> None:
             port = worker.worker.http_port
             await produce(settings, [(f"acct_{n % 3}", event(n % 3, n)) for n in range(600)])
             scrapes = 0
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECS):
                 while worker.worker.ledger.delivered < 400:
                     seen = totals((await ask(port, "/metrics"))[1])
                     ended = seen.get("pushrail_deliveries_total", 0)
@@ -112,7 +113,7 @@ async def test_every_metric_is_documented_with_its_labels_and_no_other(real_kafk
             port = worker.worker.http_port
             await produce(settings, [("acct_0", event(0, n)) for n in range(30)])
             await bus.wait_for_arrivals(30)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECS):
                 late = {"pushrail_consumer_lag_records{", "pushrail_partition_unread_seconds{"}
                 body = ""
                 while not all(name in body for name in late):
@@ -150,7 +151,7 @@ async def test_two_workers_are_one_truth_when_their_metrics_are_added_up(real_ka
             # Partitions may still move: what is then in flight is dropped by one and begun by the other.
             await produce(settings, [(f"acct_{n % 3}", event(n % 3, n)) for n in range(600)])
             await bus.wait_for_arrivals(600)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECS):
                 while True:
                     seen = [totals((await ask(w.worker.http_port, "/metrics"))[1]) for w in (one, two)]
                     both_of = Counter[str]()
@@ -175,7 +176,7 @@ async def both(worker: Watched, *, active: bool) -> None:
 
 async def until_answered(port: int, status: int) -> Any:
     """What /readyz says once it answers with this status."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECS):
         while (answer := await ask(port, "/readyz"))[0] != status:  # noqa: ASYNC110 - seen from outside
             await asyncio.sleep(0.1)
     return answer[1]
@@ -199,7 +200,7 @@ async def test_a_worker_is_ready_from_its_joining_to_its_stopping(real_kafka: st
             await both(worker, active=True)
             assert await ask(port, "/readyz") == (200, {"ready": True, "reasons": []})
             await produce(settings, [("acct_0", event(0, 1))])
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_SECS):
                 while not bus.calls:
                     await ask(port, "/metrics")
             worker.worker.stop()

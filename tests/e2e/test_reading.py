@@ -30,7 +30,7 @@ from tests.support.workers import (
     until,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.kafka
 
 
 def remove_all(settings: Settings, topic: str) -> None:

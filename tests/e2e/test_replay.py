@@ -41,7 +41,7 @@ from tests.support.workers import (
     until,
 )
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 CUSTOMERS = 4
 OTHER_KEY_ID = "AKIAIOSFODNN7ANOTHER"
 DENIED = Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents", bus=bus_arn(0)))

@@ -21,9 +21,20 @@ from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.settings import Settings
 from tests.support.commands import Desk
 from tests.support.sealing_keys import no_kms
-from tests.support.workers import bus_arn, committed, ends, event, make_topics, produce, read_all, settings_for, until
+from tests.support.workers import (
+    PATIENCE_SECS,
+    bus_arn,
+    committed,
+    ends,
+    event,
+    make_topics,
+    produce,
+    read_all,
+    settings_for,
+    until,
+)
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 SERVED = 50
 """Destinations with events; as many again and again have none, so that a rotation takes a while."""
 DOCUMENTS = 600
@@ -181,7 +192,7 @@ async def test_keys_are_rotated_under_load_and_nobody_notices(real_kafka: str, t
         assert complaints(log) == []
 
         # A worker that has the new key alone opens everything.
-        async with office.working() as log, asyncio.timeout(60):
+        async with office.working() as log, asyncio.timeout(PATIENCE_SECS):
             await produce(settings, [(f"acct_{n}", event(n, len(flow.sent) + n)) for n in range(SERVED)])
             await bus.wait_for_arrivals(len(flow.sent) + SERVED)
         assert complaints(log) == []
@@ -204,7 +215,7 @@ async def test_documents_on_a_topic_are_sealed_and_rotated(real_kafka: str, tmp_
             key_id, secret = key_pair(number, 1)
             await office.run("destinations", "put", "-", typed=document(number, key_id, "env:UNSET").decode())
             await office.run("destinations", "seal", f"dst_{number}", typed=secret)
-        async with office.working() as log, asyncio.timeout(60):
+        async with office.working() as log, asyncio.timeout(PATIENCE_SECS):
             await produce(settings, [(f"acct_{n % 3}", event(n % 3, n)) for n in range(30)])
             await bus.wait_for_arrivals(30)
             await office.run("keys", "generate", "--id", "k2")

@@ -15,8 +15,6 @@ import pytest
 from tests.support.commands import Desk
 from tests.support.workers import settings_for
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.fixture(params=["refuses", "is silent"])
 def address(request: pytest.FixtureRequest) -> Iterator[str]:

@@ -10,7 +10,7 @@ from tests.e2e.test_replay import settled, world
 from tests.support.kafka.wire import write_raw
 from tests.support.workers import event, produce, read_all, until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.kafka
 NOT_UTF8 = [(b"tenant", b"1"), (b"caf\xe9", b"2")]
 
 

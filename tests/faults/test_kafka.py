@@ -20,6 +20,7 @@ from pushrail_stream.settings import ClientProperties, Settings
 from tests.e2e.test_command import FAILED, WORKERS, worker, write_world
 from tests.support.workers import (
     PARTITIONS,
+    PATIENCE_SECS,
     bus_arn,
     committed,
     destination,
@@ -65,7 +66,7 @@ async def test_committing_past_an_undelivered_record(real_kafka: str, tmp_path: 
         bus.set_plan([Rule(Hang(), Match(operation="PutEvents", bus=bus_arn(0)))])
         behind = [event(1 + n % 3, n) for n in range(99)]
         markers = [event(1, 1000 + n) for n in range(20)]
-        async with worker(path) as process, asyncio.timeout(60):
+        async with worker(path) as process, asyncio.timeout(PATIENCE_SECS):
             await produce(settings, (("same", value) for value in (event(0, 5000), *behind)))
             await bus.wait_for_arrivals(99)
             await produce(settings, ((f"any {n}", value) for n, value in enumerate(markers)))

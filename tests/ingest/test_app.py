@@ -379,7 +379,6 @@ async def test_the_description_is_openapi(tmp_path: Path) -> None:
     validate(document, cls=OpenAPIV31SpecValidator)
 
 
-@pytest.mark.timeout(240)
 async def test_schemathesis_finds_nothing_against_the_description(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         process = await asyncio.create_subprocess_exec(

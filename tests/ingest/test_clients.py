@@ -34,7 +34,6 @@ def taken(door: Door) -> list[bytes]:
     return [record.value for record in door.producer.taken]
 
 
-@pytest.mark.timeout(120)
 async def test_javas_own_client_posts_events_with_its_defaults(tmp_path: Path) -> None:
     needed_tool("javac", "apt-get install openjdk-17-jdk-headless")  # `java` compiles the file by it
     java = needed_tool("java", "apt-get install openjdk-17-jdk-headless")

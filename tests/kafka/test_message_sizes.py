@@ -30,7 +30,7 @@ from pushrail_stream.settings import KafkaSettings
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic, unique_name
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 LIMIT = 20_000
 dice = random.Random(18)
 

@@ -16,7 +16,7 @@ from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.settings import KafkaSettings
 from tests.support.kafka import topics
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.kafka
 
 
 class World(NamedTuple):

@@ -145,7 +145,6 @@ def test_before_anything_runs_it_says_that_there_is_nothing() -> None:
     assert text(empty).count("None.") == 4
 
 
-@pytest.mark.timeout(240)  # a browser starts twice, and the first time it makes its profile
 async def test_a_real_browser_shows_it(tmp_path: Path) -> None:
     """There is no script in it to run (above). Set PUSHRAIL_TEST_SCREENSHOTS to a folder to look at what it made."""
     browser = needed_tool("chromium", "apt-get install chromium")

@@ -38,6 +38,7 @@ def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "LOOK_SECS", 0.01)
 
 
+@pytest.mark.alone
 async def test_a_change_is_seen_soon_after_many_documents_were_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.core.destination import Destination, Limits, Secret
 from pushrail_stream.core.signals import Attempted, Signal
@@ -31,6 +33,8 @@ from pushrail_stream.worker import Worker, run_worker
 KEY_ID = "AKIAIOSFODNN7EXAMPLE"
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 PARTITIONS = 3
+PATIENCE_SECS = 120.0
+"""How long a test waits for a condition before it fails: long enough for a machine that is many times slower."""
 
 
 def bus_arn(customer: int) -> str:
@@ -92,6 +96,10 @@ def make_topics(settings: Settings, broker: EmbeddedBroker | None = None) -> Non
             broker.create_topic(plan.name, plan.partitions)
     else:
         create_topics(kafka_for(settings), plans, 1, dry_run=False)
+        admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+        names = {plan.name for plan in plans}
+        while not names <= admin.list_topics(timeout=20).topics.keys():  # a broker learns of new topics a little later
+            time.sleep(0.05)
 
 
 def open_bus(bus: FaultBus, customers: Iterable[int]) -> None:
@@ -145,13 +153,13 @@ class Watched:
             self.unbalanced.append(signal)
         self._wake.set()
 
-    async def until(self, holds: Callable[[], bool], within_secs: float = 60) -> None:
+    async def until(self, holds: Callable[[], bool], within_secs: float = PATIENCE_SECS) -> None:
         async with asyncio.timeout(within_secs):
             while not holds():
                 self._wake.clear()
                 await self._wake.wait()
 
-    async def settled(self, deliveries: int, within_secs: float = 60) -> None:
+    async def settled(self, deliveries: int, within_secs: float = PATIENCE_SECS) -> None:
         ledger = self.worker.ledger
         await self.until(lambda: ledger.begun >= deliveries and ledger.in_flight == 0, within_secs)
         assert ledger.balances
@@ -271,7 +279,7 @@ async def outside(
 
 async def until(holds: Callable[[], bool]) -> None:
     """Ask until it is so, not so often that the workers under test have no time: Kafka tells of nothing by itself."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECS):
         while not await asyncio.to_thread(holds):  # noqa: ASYNC110 - as said
             await asyncio.sleep(0.1)
 

@@ -26,8 +26,6 @@ SANDBOX = [sys.executable, "-m", "pushrail_stream", "sandbox"]
 REPOSITORY = Path(__file__).parents[3]
 PATIENCE_SECS = 60.0
 
-pytestmark = pytest.mark.timeout(180)
-
 
 @contextmanager
 def started(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
