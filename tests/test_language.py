@@ -5,11 +5,14 @@ from __future__ import annotations
 import ast
 import re
 import tokenize
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import click
 import pytest
 
+from pushrail_stream.cli import root
 from tests.test_documents import DOCUMENTS, ROOT, named
 
 RETIRED_NAMES: Final = {
@@ -68,10 +71,27 @@ PHRASES: Final = (
     "good for nothing", "was given up",
 )  # fmt: skip
 """Phrases that a reader had to read twice. Plain words say the same."""
+SUBJECTS: Final = re.compile(r"^(?:What|Who|Whose|That|Of which|How many|So)\b|[.:;] (?:What|Who|Whose|That) (?!\w+,)")
+"""Sentences whose subject is a clause, or that have no subject."""
 ELSEWHERE: Final = re.compile(r"\bcontract \d|\bfacts(?:/aws|/AWS| \d|: kafka)|\bdesign\.md|\bdesign: section")
 """References to documents that a reader of this repository cannot reach."""
 SOURCES: Final = sorted(path for folder in ("pushrail_stream", "tests") for path in (ROOT / folder).rglob("*.py"))
 TEXTS: Final = [*DOCUMENTS, *(ROOT / "deploy").rglob("*.yaml"), *(ROOT / "config").rglob("*.yaml")]
+
+
+def helps(command: click.Command, context: click.Context) -> Iterator[tuple[str, str]]:
+    """Every help text of the command line, with the words that show it."""
+    where = context.command_path
+    yield where, command.help or ""
+    yield f"{where} (in its group)", command.get_short_help_str(200)
+    for parameter in command.params:
+        if isinstance(parameter, click.Option):
+            yield f"{where} {parameter.opts[0]}", parameter.help or ""
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from helps(found, click.Context(found, info_name=name, parent=context))
 
 
 def phrases_in(text: str) -> set[str]:
@@ -88,6 +108,12 @@ def test_retired_names_are_not_used() -> None:
                     used.setdefault(token.string, set()).add(named(path))
     modules = {named(path): path.stem for path in SOURCES if path.stem in RETIRED_NAMES}
     assert (used, modules) == ({}, {})
+
+
+def test_help_texts_are_plain_sentences() -> None:
+    for where, text in helps(root, click.Context(root, info_name="pushrail-stream")):
+        assert not phrases_in(text), where
+        assert not SUBJECTS.search(" ".join(text.split())), f"{where}: {text}"
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=named)
