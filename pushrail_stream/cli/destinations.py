@@ -78,7 +78,7 @@ def show(options: Options, destination_id: str) -> None:
 @click.argument("files", nargs=-1, type=click.Path(path_type=Path))
 @common_options
 def validate(options: Options, files: tuple[Path, ...]) -> None:
-    """Check documents: these FILES, or all of the registry. Exits 2 when one is refused.
+    """Check documents: these FILES, or all of the registry. The command exits 2 when one is refused.
 
     With --json: one object with accepted, refused, refusals and warnings.
     """

@@ -40,7 +40,8 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
     """Create the topics that are missing, with sensible retention, sizes and min.insync.replicas.
 
     A topic that exists is left as it is. The last column and stderr show where its configuration differs from the
-    required one. Exits 1 when such a difference can lose data: `run` refuses to start then.
+    required one. The command exits 1 when such a
+    difference can lose data: `run` refuses to start then.
     """
     settings = options.settings
     kafka, plans = kafka_for(settings), plan_topics(settings, partitions)
@@ -68,8 +69,8 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
 def describe(options: Options) -> None:
     """Show each topic: partitions, copies, settings of its own, and where it differs from the required configuration.
 
-    Exits 1 when a topic is missing, or when a difference can lose data: `run` refuses to start then. Other differences
-    are warnings, and the exit code stays 0.
+    The command exits 1 when a topic is missing, or when a difference can lose data: `run` refuses to start then. Other
+    differences are warnings, and the exit code stays 0.
     """
     settings = options.settings
     states = describe_topics(kafka_for(settings), plan_topics(settings))
