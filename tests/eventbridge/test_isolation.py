@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import pytest
+
 from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge
@@ -68,6 +70,7 @@ async def test_a_silent_bus_does_not_keep_fifty_others_waiting() -> None:
             assert all(isinstance(reply, Answered) for reply in await deliver(us, to_fifty_others()))
 
 
+@pytest.mark.alone
 async def test_three_hundred_silent_buses_do_not_keep_fifty_others_waiting() -> None:
     async with world() as (us, server):
         server.set_plan([Rule(Hang(), Match(access_key=SILENT))])
