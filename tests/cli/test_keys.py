@@ -12,7 +12,6 @@ from typing import Any
 
 import botocore.session
 import pytest
-from moto.server import ThreadedMotoServer
 
 from pushrail_stream.cli import execute
 from pushrail_stream.core.destination import Secret
@@ -23,6 +22,7 @@ from pushrail_stream.registry.store import changing_alone, replace_file
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.commands import Shell
 from tests.support.documents import ACCESS_KEY, customer, document, load
+from tests.support.moto_server import moto_server, url_of
 from tests.support.sealing_keys import no_kms, ring
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -431,11 +431,8 @@ def test_a_key_in_kms_takes_over_and_alone_is_enough(
     del typed
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIABASE000000000000")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "base-secret")
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
+    with moto_server() as server:
+        url = url_of(server)
         stock: Any = botocore.session.get_session().create_client("kms", region_name="eu-west-1", endpoint_url=url)
         arn = stock.create_key()["KeyMetadata"]["Arn"]
         monkeypatch.setenv("PUSHRAIL_SECRETS__KMS_ENDPOINT_URL", url)
@@ -456,8 +453,6 @@ def test_a_key_in_kms_takes_over_and_alone_is_enough(
         code, out, _ = shell("destinations", "validate")
         assert code == 2
         assert "moved.json: auth.secretAccessKey: does not open: " in out
-    finally:
-        server.stop()
     code, out, _ = shell("destinations", "validate")
     assert code == 2
     assert "acme.json: auth.secretAccessKey: KMS cannot be asked" in out

@@ -17,6 +17,7 @@ from moto.server import ThreadedMotoServer
 
 from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.ports.secrets import KeyUnavailable
+from tests.support.moto_server import moto_server, url_of
 
 CONTEXT = {"pushrail:vendor": "acme", "pushrail:destination": "dst_a", "pushrail:field": "auth.secretAccessKey"}
 ELSEWHERE = {**CONTEXT, "pushrail:destination": "dst_b"}
@@ -26,17 +27,8 @@ UNKNOWN = "arn:aws:kms:eu-west-1:123456789012:key/00000000-0000-0000-0000-000000
 @pytest.fixture
 def moto(base_credentials: tuple[str, str]) -> Iterator[ThreadedMotoServer]:
     del base_credentials
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
+    with moto_server() as server:
         yield server
-    finally:
-        server.stop()
-
-
-def url_of(server: ThreadedMotoServer) -> str:
-    host, port = server.get_host_and_port()
-    return f"http://{host}:{port}"
 
 
 def stock(url: str) -> Any:

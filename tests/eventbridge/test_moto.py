@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from moto.server import ThreadedMotoServer
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge
@@ -13,17 +12,13 @@ from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS, batch_of, destination, value
+from tests.support.moto_server import moto_server, url_of
 from tests.support.stock_client import stock_session
 
 
 async def test_an_event_reaches_a_queue_by_a_rule() -> None:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        await _through(f"http://{host}:{port}")
-    finally:
-        server.stop()
+    with moto_server() as server:
+        await _through(url_of(server))
 
 
 async def _through(url: str) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import orjson
 import pytest
-from moto.server import ThreadedMotoServer
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge
@@ -20,6 +19,7 @@ from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch_of, destination
 from tests.support.bus_clients import ACCOUNT, KEY, SECRET, client, entry, refusal
+from tests.support.moto_server import moto_server, url_of
 from tests.support.stock_client import stock_session
 
 ONBOARDING = Onboarding(
@@ -79,11 +79,8 @@ async def own_bus() -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def moto() -> AsyncIterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        url = f"http://{host}:{port}"
+    with moto_server() as server:
+        url = url_of(server)
         async with (
             stock_session().create_client("events", **options(url)) as events,
             stock_session().create_client("sqs", **options(url)) as sqs,
@@ -96,8 +93,6 @@ async def moto() -> AsyncIterator[str]:
                 await events.put_rule(Name=name, EventPattern=json.dumps(pattern), **on_bus)
                 await events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": queue_arn(rule)}], **on_bus)
         yield url
-    finally:
-        server.stop()
 
 
 async def received(sqs: Any, rule: str) -> list[Any]:
