@@ -16,7 +16,7 @@ ANSWER_SECS: Final = 5.0
 """Time after which a file system that does not answer counts as hung, in seconds. A busy one answers."""
 
 MAX_FILE_BYTES: Final = 64 * 2**20
-"""Time after which a file system that does not answer counts as hung, in seconds. A busy one answers sooner."""
+"""The largest file that is read, in bytes. Every file that operators name is far smaller."""
 
 T = TypeVar("T")
 

@@ -40,8 +40,7 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
     """Create the topics that are missing, with sensible retention, sizes and min.insync.replicas.
 
     A topic that exists is left as it is. The last column and stderr show where its configuration differs from the
-    required one. The command exits 1 when such a
-    difference can lose data: `run` refuses to start then.
+    required one. The command exits 1 when such a difference can lose data: `run` refuses to start then.
     """
     settings = options.settings
     kafka, plans = kafka_for(settings), plan_topics(settings, partitions)

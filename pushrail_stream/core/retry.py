@@ -29,7 +29,7 @@ class Tier(NamedTuple):
 DEFAULT_TIERS: Final = (
     Tier("pushrail.retry.10s", 10), Tier("pushrail.retry.2m", 120), Tier("pushrail.retry.30m", 1800),
 )  # fmt: skip
-"""Contract 3.1."""
+"""The retry topics with their delays in seconds (CONTRACTS.md, "Topics")."""
 
 
 class Settled(NamedTuple):

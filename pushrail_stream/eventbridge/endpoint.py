@@ -83,7 +83,7 @@ class Endpoint:
         return reply if isinstance(reply, CallFailed) else read_results(reply)
 
     async def describe_bus(self, bus_arn: str, signer: Signer, now: SigV4Time) -> CallFailed | None:
-        """Make one DescribeEventBus call; None when the bus exists. Raises like `put_events`."""
+        """Make one DescribeEventBus call; None when the bus exists. Raises no error, like `put_events`."""
         body = orjson.dumps({"Name": bus_arn})
         reply = await self._http.post("DescribeEventBus", signer.headers(body, now), body)
         return reply if isinstance(reply, CallFailed) else read_bus(reply, bus_arn)

@@ -92,7 +92,7 @@ class StockClients:
             read_timeout=timeouts.read_secs,
             # Unsigned, so that no client looks for credentials: none of the process's may sign a customer's call.
             signature_version=UNSIGNED,
-            # No limit of connections: our callers have one, and a peer that hangs must not use up the others. share.
+            # No limit of connections: our callers have one, and a peer that hangs must not use up the others' share.
             max_pool_connections=0,
             user_agent_extra=_PRODUCT,
         )

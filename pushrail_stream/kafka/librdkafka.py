@@ -71,7 +71,7 @@ _SILENT.propagate = False
 _NOWHERE: Final = "http://127.0.0.1:0/"
 _TOKEN_URL: Final = "sasl.oauthbearer.token.endpoint.url"  # noqa: S105 - a property's name
 _TOKENS_OF: Final = "sasl.oauthbearer.metadata.authentication.type"
-_PREAMBLE: Final = re.compile(r"^OperatorError to create (consumer|producer): ")
+_PREAMBLE: Final = re.compile(r"^Failed to create (consumer|producer): ")
 _Kind = type[Consumer] | type[Producer]
 
 

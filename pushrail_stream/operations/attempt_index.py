@@ -54,7 +54,7 @@ _DICTIONARY: Final = (
     b':"arn:aws:events:us-east-1:123456789012:event-bus/","origin":{"topic":"pushrail.events","partition":0,"offset":1,'
     b'"topicId":""},"nextAttemptAt":null,"replayId":null}'
 )
-"""Contract 3.6's fields and the values they often have. Records of this version are read with these very bytes."""
+"""The fields of an attempt record and the values they often have. Records of this version are read with these bytes."""
 _INSERT: Final = (
     f"INSERT OR REPLACE INTO attempts (partition, offset, at, origin, record, {', '.join(FIELDS)}) "  # noqa: S608 - our own names
     f"VALUES ({', '.join('?' * (5 + len(FIELDS)))})"

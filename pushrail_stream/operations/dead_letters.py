@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, get_args
 
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.fault import Fault, fault_of
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.record import Origin, Record
+from pushrail_stream.core.retry import DeadReason
 from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.topic_reader import read_topic
 from pushrail_stream.settings import Settings
 
 FOREIGN: Final = "foreign"
 """The reason shown for a record in the DLQ that is no dead letter of ours."""
-REASONS: Final = ("rejected", "blocked", "suspended", "expired", "oversize", "undecodable", FOREIGN)
+REASONS: Final = (*get_args(DeadReason), FOREIGN)
 """Why a delivery is given up (CONTRACTS.md, "Delivery headers"), and what was not ours."""
 
 

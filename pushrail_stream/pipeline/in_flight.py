@@ -9,7 +9,7 @@ from typing import final
 
 @final
 class InFlight:
-    """The attempts and dead-letter writes of one worker."""
+    """The attempts and the writes of copies of one worker."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
         self._tasks = tasks

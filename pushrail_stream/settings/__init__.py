@@ -1,7 +1,7 @@
 """Every setting of the product: declared once, frozen, with its unit in its name.
 
 The room's rule: a setting is a field of `model` and nowhere else; what is wrong with one is said in a line that names
-it; what is not a setting is refused. The room imports nothing of the product but the core.
+it; what is not a setting is refused. The room imports only the core, `errors` and `files`.
 """
 
 from __future__ import annotations

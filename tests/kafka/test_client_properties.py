@@ -162,6 +162,12 @@ def test_a_refused_property_is_named_without_its_value(client: dict[str, Any], n
     assert SECRET not in str(caught.value)
 
 
+def test_a_refusal_begins_with_the_property_and_not_with_the_client() -> None:
+    with pytest.raises(UsageError, match=r"ssl\.ca\.location failed") as caught:
+        kafka_for(settings({"ssl.ca.location": "/missing", "security.protocol": "ssl"}))
+    assert "to create" not in str(caught.value)
+
+
 def test_linger_beyond_the_delivery_timeout_is_refused() -> None:
     with pytest.raises(UsageError, match=r"^kafka\.client\.linger\.ms: "):
         kafka_for(Settings.model_validate({"kafka": {"client": {"linger.ms": 2_000}}, "ingest": {"timeout_secs": 1}}))
