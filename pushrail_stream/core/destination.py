@@ -54,11 +54,11 @@ class Destination:
     bus: str
     """Full name of the bus, for people and to tell two buses apart. Nothing here takes it apart."""
     region: str
-    """Where the bus is."""
+    """The region of the bus."""
     source: str
     """The sender that the destination's events name: the document's ``sourceNamespace``, else ``pushrail.<vendor>``."""
     auth: object
-    """How we sign in there. Only the bus's adapter and the registry know its type; everyone else compares by value."""
+    """The way to sign in there. The core and the pipeline only compare it; adapters and commands know its type."""
     event_types: tuple[str, ...] = ()
     """Exact event types or ``prefix.*``; empty wants everything."""
     enabled: bool = True
@@ -66,7 +66,7 @@ class Destination:
 
     @property
     def reach(self) -> tuple[object, str, str]:
-        """How the bus is reached. Knowledge about a bus holds as long as this stays the same."""
+        """The bus and the way to it. Knowledge about a bus holds as long as this stays the same."""
         return self.auth, self.bus, self.region
 
     @property

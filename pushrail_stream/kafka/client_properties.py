@@ -75,7 +75,7 @@ def admin(kafka: KafkaSettings, defaults: _Properties | None = None) -> dict[str
 
 
 class ConsumerProfile(NamedTuple):
-    """How a member of a consumer group reads."""
+    """The properties with which a member of a consumer group reads."""
 
     kafka: KafkaSettings
     group_id: str

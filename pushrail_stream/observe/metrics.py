@@ -231,7 +231,7 @@ def _oldest(scrape: _Scrape) -> dict[Labels, float]:
     def age_secs(partition: PartitionStats) -> float | None:
         if partition.oldest_at_ms is not None:
             return max(0, now_ms - partition.oldest_at_ms) / 1000
-        # Where the lag is not 0, records that were not read may wait in Kafka: their age is not known.
+        # The age is unknown while the lag is not 0: records that were not read may wait in Kafka.
         return 0 if partition.lag == 0 else None
 
     return _by_partition(scrape, age_secs)

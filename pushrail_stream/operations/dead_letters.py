@@ -144,7 +144,7 @@ def find_dead_letters(
     if at is not None and at.topic == settings.topics.dlq:
         starts, only = {at.partition: at.offset}, [at.partition]
         records = read_topic(settings, at.topic, "dead letters", progress, starts=starts, only=only)
-        # Where that offset holds no record, the next one is read, which was not asked for.
+        # An offset may hold no record. Kafka then returns the next one, which was not asked for.
         found = (
             read_dead_letter(record, settings.vendor) for record in islice(records, 1) if record.offset == at.offset
         )

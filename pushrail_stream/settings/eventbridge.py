@@ -37,7 +37,7 @@ Auth = AssumeRole | AccessKey
 
 
 def auth_of(destination: Destination) -> Auth:
-    """How we sign in at the destination's bus."""
+    """The way to sign in at the destination's bus."""
     if isinstance(destination.auth, AssumeRole | AccessKey):
         return destination.auth
     raise TypeError(f"{destination.id} is no destination on EventBridge")

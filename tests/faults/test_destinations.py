@@ -60,7 +60,7 @@ async def test_breaker_refusals_burn_the_retry_budget(embedded_broker: EmbeddedB
             await produce(settings, [("acct_0", event(0, n)) for n in range(200)])
             await worker.settled(200)
             assert len([signal for signal in worker.signals if isinstance(signal, Suspended)]) == 1
-            # What comes after the suspension is refused on arrival; what was in flight or waiting, where it stood.
+            # New deliveries are refused on arrival; deliveries in flight or in the lane are refused there.
             await produce(settings, [("acct_0", event(0, n)) for n in range(200, 250)])
             await worker.settled(250)
             assert worker.worker.ledger.moved_to_retry == 0

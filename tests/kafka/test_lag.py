@@ -1,4 +1,4 @@
-"""Where partitions end, on real brokers and on none."""
+"""The ends of partitions, on real brokers and on none."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ _EXPIRED: Final = "The security token included in the request is expired"
 
 
 class ErrorStyle(NamedTuple):
-    """How a service writes errors."""
+    """The form in which a service writes errors."""
 
     write: Callable[[int, str, str, str], Reply]
     """Takes status, code, message and request id."""

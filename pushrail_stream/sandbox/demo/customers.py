@@ -19,7 +19,7 @@ _OUR_ACCOUNT: Final = "999999999999"
 _SECRET: Final = "sandbox"  # noqa: S105 - worth nothing: the bus listens on 127.0.0.1 alone
 
 Access = Literal["granted", "wrong external ID", "no PutEvents"]
-"""How a customer set up the role: correctly, or with one of two mistakes."""
+"""The state of a customer's role: correct, or with one of two mistakes."""
 
 
 class Keys(NamedTuple):
