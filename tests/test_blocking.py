@@ -36,7 +36,7 @@ async def test_a_result_and_an_exception_come_back() -> None:
         await in_daemon_thread(refuse)
 
 
-async def test_a_cancelled_call_goes_on_and_its_result_is_dropped() -> None:
+async def test_a_cancelled_calls_result_is_dropped() -> None:
     begun, go_on, ended = asyncio.Event(), threading.Event(), threading.Event()
     loop = asyncio.get_running_loop()
 
@@ -59,7 +59,7 @@ def test_a_process_ends_while_its_calls_hang() -> None:
     assert done.stderr == ""
 
 
-def test_results_keep_the_order_of_items_on_limited_threads() -> None:
+def test_results_keep_the_order_of_items() -> None:
     running, most, lock = set[str](), list[int](), threading.Lock()
     both = threading.Barrier(2)
 

@@ -140,7 +140,7 @@ def test_the_contracts_name_every_delivery_header() -> None:
     assert set(first_cells(table)) - set(shown) == {*get_args(DeadReason), *get_args(RetryReason)}
 
 
-def test_the_contracts_name_every_value_of_an_attempt_record() -> None:
+def test_the_contracts_name_every_record_value() -> None:
     table = section("The attempt record")
     for values in (get_args(Trigger), get_args(SkipReason)):
         assert all(f"`{value}`" in table for value in values)
@@ -152,7 +152,7 @@ def test_the_contracts_name_every_command() -> None:
     )
 
 
-def test_every_make_target_that_a_document_shows_exists() -> None:
+def test_every_shown_make_target_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     pattern = re.compile(r"(?:`|^ {4})make ([a-z-]+)", re.MULTILINE)
     shown = {name for path in DOCUMENTS for name in pattern.findall(path.read_text())}
@@ -160,7 +160,7 @@ def test_every_make_target_that_a_document_shows_exists() -> None:
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=named)
-def test_every_file_that_a_document_names_exists(path: Path) -> None:
+def test_every_named_file_exists(path: Path) -> None:
     """Names set as code, looked for from the root, in the package and beside the document."""
     words = re.findall(r"`([\w.-][\w./-]*\.(?:py|md|yaml|json|sql|toml|lock))`", path.read_text())
     for word in words:
@@ -168,7 +168,7 @@ def test_every_file_that_a_document_names_exists(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.stem != "CHANGELOG"], ids=named)
-def test_every_setting_and_log_event_that_a_document_names_is_in_the_code(path: Path) -> None:
+def test_documented_names_exist_in_the_code(path: Path) -> None:
     """Settings, events of the log, reasons, fields: any word with an underscore, set as code."""
     folders = (ROOT / folder for folder in ("pushrail_stream", "tests/bench", "tests/chaos"))
     code = "\n".join(source.read_text() for folder in folders for source in folder.rglob("*.py"))
@@ -186,7 +186,7 @@ def test_a_delivered_record_crosses_twenty_files() -> None:
     assert len(set(re.findall(r"`(\w+/\w+\.py)`", way))) == 20
 
 
-def test_the_file_map_has_every_room_in_the_order_of_the_layers() -> None:
+def test_the_file_map_follows_the_layers() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contract = next(found for found in project["tool"]["importlinter"]["contracts"] if found["type"] == "layers")
     layers = [room for layer in contract["layers"] for room in layer.split(" | ") if room != "__main__"]

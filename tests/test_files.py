@@ -18,7 +18,7 @@ def test_a_regular_file_and_a_link_to_one_are_read(tmp_path: Path) -> None:
     assert read_regular_file(tmp_path / "file") == read_regular_file(tmp_path / "link") == b"content"
 
 
-def test_a_named_pipe_a_device_and_a_folder_are_refused_at_once(tmp_path: Path) -> None:
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, reason in (
         (tmp_path / "pipe", "not a regular file"),
@@ -48,7 +48,7 @@ def test_a_file_of_false_size_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
         read_regular_file(status)
 
 
-def test_a_hung_file_is_given_up_and_blocks_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hung_file_blocks_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "ANSWER_SECS", 0.1)
     folder = tmp_path / "mount"
     folder.mkdir()
@@ -65,7 +65,7 @@ def test_a_hung_file_is_given_up_and_blocks_one_thread(tmp_path: Path, monkeypat
     assert read() == b"content"
 
 
-def test_an_exception_of_the_call_is_raised_even_its_own_timeout() -> None:
+def test_the_calls_own_exception_is_raised() -> None:
     def refuse() -> None:
         raise TimeoutError("the server said so")
 

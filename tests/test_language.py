@@ -132,7 +132,7 @@ def test_docstrings_have_a_plain_subject() -> None:
     assert found == []
 
 
-def test_comments_cite_documents_that_a_reader_can_reach() -> None:
+def test_comments_cite_reachable_documents() -> None:
     found = {
         named(path) for path in [*SOURCES, *TEXTS] if path != Path(__file__) and ELSEWHERE.search(path.read_text())
     }

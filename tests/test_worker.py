@@ -28,7 +28,7 @@ async def _write_when_closed() -> RuntimeError:
 
 
 @pytest.mark.parametrize("is_late", [True, False], ids=["on a closed connection", "anything else"])
-def test_late_bytes_on_a_closed_connection_are_ignored(caplog: pytest.LogCaptureFixture, *, is_late: bool) -> None:
+def test_late_bytes_after_a_close_are_ignored(caplog: pytest.LogCaptureFixture, *, is_late: bool) -> None:
     async def main() -> None:
         async with asyncio.TaskGroup() as tasks:
             worker.fail_loudly(tasks)

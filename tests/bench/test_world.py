@@ -18,7 +18,7 @@ from tests.bench.drain import Drain
 
 
 @pytest.mark.kafka
-def test_the_benchmarks_topics_are_those_that_workers_want(real_kafka: str) -> None:
+def test_benchmark_topics_satisfy_a_worker(real_kafka: str) -> None:
     section = world.make_topics(real_kafka, real=True, tiers=(10, 120))
     settings = Settings.model_validate({"topics": section})
     states = describe_topics(KafkaSettings(bootstrap_servers=real_kafka), plan_topics(settings))
@@ -26,14 +26,14 @@ def test_the_benchmarks_topics_are_those_that_workers_want(real_kafka: str) -> N
     assert list(settings.topics.retry.values()) == [10, 120]
 
 
-def test_each_event_of_the_load_is_some_customers() -> None:
+def test_every_event_belongs_to_a_customer() -> None:
     counts = [isolation.produced_for(customer, 310, 757) for customer in range(isolation.CUSTOMERS)]
     assert sum(counts) == 447
     assert (counts[110], counts[109], counts[156], counts[157]) == (3, 2, 3, 2)
 
 
 @pytest.mark.parametrize("start", [main, ingest.main, isolation.main, observe.main, registry.main])
-def test_every_benchmark_says_what_it_measures(
+def test_every_benchmark_has_a_description(
     start: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert callable(start)
@@ -44,7 +44,7 @@ def test_every_benchmark_says_what_it_measures(
     assert capsys.readouterr().out.startswith("usage: ")
 
 
-def test_two_checkouts_are_drained_in_turn_and_their_neighbouring_runs_compared() -> None:
+def test_checkouts_are_compared_run_by_run() -> None:
     ours, theirs = (Checkout(Path(name), "python", "CPython 3.11", frozenset()) for name in ("/ours", "/theirs"))
     order = []
     costs = {ours: iter([10.0, 40.0, 12.0]), theirs: iter([20.0, 80.0, 12.0])}
@@ -60,7 +60,7 @@ def test_two_checkouts_are_drained_in_turn_and_their_neighbouring_runs_compared(
     assert told["python"] == told["against_python"] == "CPython 3.11"
 
 
-def test_another_checkouts_worker_runs_its_own_code(tmp_path: Path) -> None:
+def test_a_checkout_runs_its_own_code(tmp_path: Path) -> None:
     (tmp_path / "pushrail_stream").symlink_to(ROOT / "pushrail_stream")
     other = open_checkout(tmp_path)
     assert (other.path, other.python) == (tmp_path, sys.executable)
@@ -68,12 +68,12 @@ def test_another_checkouts_worker_runs_its_own_code(tmp_path: Path) -> None:
     assert "events" in other.topics
 
 
-def test_a_folder_without_the_product_is_no_checkout(tmp_path: Path) -> None:
+def test_a_folder_without_the_package_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="is no checkout"):
         open_checkout(tmp_path)
 
 
-def test_every_benchmark_target_passes_its_arguments_on() -> None:
+def test_make_targets_pass_arguments_on() -> None:
     makefile = (ROOT / "Makefile").read_text()
     targets = [line.split(":")[0] for line in makefile.splitlines() if line.startswith("bench") and ":" in line]
     assert "bench" in targets

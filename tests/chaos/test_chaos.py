@@ -38,9 +38,7 @@ pushrail_buffered_events{of="retries"} 1.0
 @pytest.mark.kafka
 @pytest.mark.slow
 @pytest.mark.timeout(450)
-def test_nothing_is_lost_and_what_comes_twice_has_a_reason(
-    local_kafka_factory: LocalKafkaFactory, tmp_path: Path
-) -> None:
+def test_no_loss_and_explained_duplicates(local_kafka_factory: LocalKafkaFactory, tmp_path: Path) -> None:
     told: list[str] = []
     # Given up well before the test is, so that it says what it was waiting for.
     options = Options(seed=7, events=10_000, kills=2, broker_restarts=1, limit_secs=250.0)
@@ -63,7 +61,7 @@ def test_nothing_is_lost_and_what_comes_twice_has_a_reason(
     assert 0 <= more <= figures["delivered_and_dead_lettered"]
 
 
-def test_the_same_seed_is_the_same_world() -> None:
+def test_one_seed_gives_one_world() -> None:
     one, other = World(3, 2_000, 50), World(3, 2_000, 50)
     assert one.customer_of == other.customer_of
     assert one.planted == other.planted
@@ -121,13 +119,13 @@ def test_a_duplicate_needs_a_reason() -> None:
     assert audit([ONCE], copies=[copy_at(110.0, Position("chaos.dlq", 0, 0))]).unexplained, "delivered and dead"
 
 
-def test_an_unanswered_call_explains_one_more() -> None:
+def test_a_lost_answer_explains_one_more() -> None:
     unanswered = ONCE._replace(replied=UNANSWERED)
     assert not audit([unanswered, AGAIN]).unexplained
     assert audit([unanswered, AGAIN, LATER]).unexplained
 
 
-def test_a_kill_explains_what_its_own_worker_had_not_committed() -> None:
+def test_a_kill_explains_uncommitted_records() -> None:
     assert not audit([ONCE, AGAIN], kill(1)).unexplained
     assert audit([ONCE, AGAIN], kill(3)).unexplained, "another worker's"
     assert audit([ONCE, AGAIN], kill(1), commits=[COVERED]).unexplained, "it was committed"
@@ -139,7 +137,7 @@ def test_a_kill_explains_what_its_own_worker_had_not_committed() -> None:
     assert audit([AGAIN._replace(received=60.0), ONCE], kill(1)).unexplained, "the cause comes first"
 
 
-def test_a_retry_copy_whose_original_was_not_committed_explains_one_more() -> None:
+def test_an_uncommitted_retry_explains_one_more() -> None:
     moved = copy_at(100.5, TIER)
     assert not audit([AGAIN, LATER], kill(1), copies=[moved]).unexplained
     assert audit([AGAIN, LATER], kill(1), copies=[moved], commits=[COVERED]).unexplained
@@ -149,7 +147,7 @@ def test_a_retry_copy_whose_original_was_not_committed_explains_one_more() -> No
     assert audit([retried, AGAIN], kill(1), copies=[moved], commits=both).unexplained
 
 
-def test_a_worker_that_was_stopped_may_come_late_itself() -> None:
+def test_a_stopped_worker_may_deliver_late() -> None:
     stopped = Disturbances()
     stopped.stopped(1, 85.0, 99.0)
     before = AGAIN._replace(received=95.0, replied=95.0)
@@ -157,7 +155,7 @@ def test_a_worker_that_was_stopped_may_come_late_itself() -> None:
     assert audit([before, ONCE._replace(worker=3)], stopped).unexplained, "another worker's"
 
 
-def test_a_membership_that_ended_by_itself_is_a_reason_once_it_is_told() -> None:
+def test_a_reported_lost_membership_explains() -> None:
     told = '{"event": "partitions_lost", "timestamp": "1970-01-01T00:01:44Z"}\n{"event": "stopped"}\nTraceback\n'
     assert lost_at(told) == [104.0]
     starved = Disturbances()
@@ -167,7 +165,7 @@ def test_a_membership_that_ended_by_itself_is_a_reason_once_it_is_told() -> None
     assert not kill(1).lost(1, KILLED_AT + 1), "what was done to it explains that"
 
 
-def test_what_is_nowhere_is_lost() -> None:
+def test_an_event_found_nowhere_is_lost() -> None:
     world = World(1, 1_000, 50)
     columns = Arrivals()
     for number in range(1, 1_000):
@@ -182,7 +180,7 @@ def test_what_is_nowhere_is_lost() -> None:
     assert lost[0].startswith("event 0 to dst_")
 
 
-def test_what_the_auditor_misses_has_to_have_arrived() -> None:
+def test_events_the_check_misses_arrived() -> None:
     world = World(1, 1_000, 50)
     arrived, lost = [n for n in range(1_000) if world.wanted_by(n) == (0, 1)][:2]
     unwanted = next(
@@ -217,7 +215,7 @@ def test_what_the_auditor_misses_has_to_have_arrived() -> None:
     ]  # fmt: skip
 
 
-def test_a_dead_letter_needs_a_reason_that_was_given_to_it() -> None:
+def test_a_dead_letter_needs_its_given_reason() -> None:
     world = World(1, 1_000, 50)
     denied = [place.customer for place in world.denied]
     innocent = next(n for n in range(1_000) if n not in world.planted and world.customer_of[n] not in denied)
@@ -241,7 +239,7 @@ def test_a_dead_letter_needs_a_reason_that_was_given_to_it() -> None:
     assert letters.problems[-1].endswith("it must have been resumed")
 
 
-def test_accounts_that_do_not_balance_are_seen() -> None:
+def test_an_unbalanced_ledger_is_reported() -> None:
     idle = METRICS.replace("begun_total 12.0", "begun_total 9.0").replace("in_flight 3.0", "in_flight 0.0")
     twice = METRICS.replace("begun_total 12.0", "begun_total 8.0").replace("in_flight 3.0", "in_flight -1.0")
     assert not read_columns(METRICS).problem
@@ -264,7 +262,7 @@ def test_accounts_that_do_not_balance_are_seen() -> None:
         read_columns(METRICS.replace("begun_total", "started_total"))
 
 
-def test_a_call_that_was_given_up_counts_from_when_it_was_made() -> None:
+def test_an_abandoned_call_counts_from_its_start() -> None:
     columns = Arrivals()
     late = AGAIN._replace(received=102.0, replied=UNANSWERED)
     for arrival in (ONCE, late):

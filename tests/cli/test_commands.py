@@ -87,7 +87,7 @@ def test_the_version_is_known(shell: Shell) -> None:
         (["destinations", "list", "--log-level", "loud"], "error: Invalid value for '--log-level'"),
     ],
 )
-def test_wrong_usage_exits_2_in_one_line_and_says_where_to_read(arguments: list[str], error: str, shell: Shell) -> None:
+def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str], error: str, shell: Shell) -> None:
     code, out, err = shell(*arguments)
     assert (code, out) == (2, "")
     line, hint = err.splitlines()
@@ -97,13 +97,13 @@ def test_wrong_usage_exits_2_in_one_line_and_says_where_to_read(arguments: list[
 
 
 @pytest.mark.parametrize("arguments", [[], ["destinations"], ["config"]])
-def test_a_bare_group_shows_its_help_and_exits_2(arguments: list[str], shell: Shell) -> None:
+def test_a_bare_group_shows_help_and_exits_2(arguments: list[str], shell: Shell) -> None:
     code, out, err = shell(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("Usage: pushrail-stream")
 
 
-def test_wrong_settings_exit_2_with_a_line_for_each(shell: Shell) -> None:
+def test_each_wrong_setting_is_one_line(shell: Shell) -> None:
     Path("bad.yaml").write_text("delivery: {max_entries: 11}\nhttp: {prt: 1}\n", encoding="utf-8")
     code, out, err = shell("destinations", "list", "--config", "bad.yaml")
     assert (code, out) == (2, "")
@@ -113,17 +113,17 @@ def test_wrong_settings_exit_2_with_a_line_for_each(shell: Shell) -> None:
     ]
 
 
-def test_expected_errors_have_exit_codes_of_the_contract() -> None:
+def test_errors_have_the_documented_exit_codes() -> None:
     assert (OperatorError.exit_code, UsageError.exit_code) == (1, 2)
 
 
-def test_a_process_exits_with_the_code_and_without_a_traceback() -> None:
+def test_a_process_exits_without_a_traceback() -> None:
     done = program("config", "show", PUSHRAIL_DELIVERY__MAX_ENTRIES="11")
     assert done.returncode == 2
     assert done.stderr == "error: PUSHRAIL_DELIVERY__MAX_ENTRIES: must be at most 10 (is 11)\n"
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     write(Path("config/destinations"), **{f"d{n}": customer(f"c{n}") for n in range(2_000)})
     pipeline = f"'{sys.executable}' -m pushrail_stream destinations list --json | head -n 1; exit ${{PIPESTATUS[0]}}"
     done = start(["bash", "-c", pipeline])
@@ -132,7 +132,7 @@ def test_a_reader_that_leaves_early_is_no_error() -> None:
 
 
 @pytest.mark.parametrize("options", ["", "--json"])
-def test_a_reader_that_leaves_early_does_not_take_a_bad_verdict_with_it(options: str) -> None:
+def test_a_closed_pipe_keeps_the_exit_code(options: str) -> None:
     write(Path("config/destinations"), **{f"d{n}": {"id": "dst_1"} for n in range(2_000)})
     command = f"'{sys.executable}' -m pushrail_stream destinations validate {options}"
     done = start(["bash", "-c", f"{command} | head -c 1; exit ${{PIPESTATUS[0]}}"])
@@ -140,7 +140,7 @@ def test_a_reader_that_leaves_early_does_not_take_a_bad_verdict_with_it(options:
 
 
 @pytest.mark.parametrize("options", ["", "--json"])
-def test_output_that_does_not_fit_on_the_disk_is_one_line_and_exits_1(options: str) -> None:
+def test_a_full_disk_is_one_line_and_exit_1(options: str) -> None:
     done = start(["bash", "-c", f"'{sys.executable}' -m pushrail_stream destinations list {options} > /dev/full"])
     assert (done.returncode, done.stderr) == (1, "error: no space left on device\n")
 
@@ -180,7 +180,7 @@ def test_list_shows_every_destination(shell: Shell, monkeypatch: pytest.MonkeyPa
     assert "warning: config/destinations/unset.json: auth.secretAccessKey: environment variable ACME_SECRET" in err
 
 
-def test_list_goes_on_without_refused_documents(shell: Shell) -> None:
+def test_list_goes_on_after_refused_documents(shell: Shell) -> None:
     write(Path("config/destinations"), bad=document(region="eu-west-1", id="dst_bad"))
     code, out, err = shell("destinations", "list", "--json")
     assert code == 0
@@ -189,7 +189,7 @@ def test_list_goes_on_without_refused_documents(shell: Shell) -> None:
     assert err == f"refused: config/destinations/bad.json: {problem}\n"
 
 
-def test_a_missing_directory_is_wrong_configuration(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_directory_exits_2(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSHRAIL_REGISTRY__PATH", "absent")
     for command in ("list", "validate"):
         code, out, err = shell("destinations", command)
@@ -214,7 +214,7 @@ def test_show_of_an_unknown_id_fails(shell: Shell) -> None:
     assert err == "error: config/destinations: no destination dst_x; `destinations list` names them\n"
 
 
-def test_what_customers_named_does_not_steer_the_terminal(shell: Shell) -> None:
+def test_customer_names_cannot_steer_a_terminal(shell: Shell) -> None:
     write(Path("config/destinations"), acme=document(customerExternalId="a\x1b[2J\nb[red]\u202e"))
     _, out, _ = shell("destinations", "list")
     assert "a\\x1b[2J\\nb[red]\\u202e" in out
@@ -223,11 +223,11 @@ def test_what_customers_named_does_not_steer_the_terminal(shell: Shell) -> None:
     assert all(line.isprintable() for line in out.splitlines())
 
 
-def test_validate_counts_what_is_good(shell: Shell) -> None:
+def test_validate_counts_valid_documents(shell: Shell) -> None:
     assert shell("destinations", "validate") == (0, "1 accepted, 0 refused\n", "")
 
 
-def test_validate_names_file_and_field_and_exits_2(shell: Shell) -> None:
+def test_validate_names_the_file_and_the_field(shell: Shell) -> None:
     write(Path("config/destinations"), bad=document(id="dst_bad", busArn=SECRET, region=7), unset=customer(
         "unset", auth=ACCESS_KEY))  # fmt: skip
     code, out, err = shell("destinations", "validate")
@@ -285,7 +285,7 @@ def test_validate_for_machines_is_one_object(shell: Shell) -> None:
 # config
 
 
-def test_config_show_is_yaml_that_names_origins(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_show_names_origins_in_yaml(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("config/pushrail.yaml").write_text("vendor: acme\nkafka: {group_id: ours}\n", encoding="utf-8")
     monkeypatch.setenv("PUSHRAIL_DELIVERY__FLUSH_MS", "50")
     code, out, _ = shell("config", "show")
@@ -299,7 +299,7 @@ def test_config_show_is_yaml_that_names_origins(shell: Shell, monkeypatch: pytes
     assert origins["kafka"] == ""
 
 
-def test_config_show_can_be_read_back_as_settings(shell: Shell) -> None:
+def test_config_show_reads_back_as_settings(shell: Shell) -> None:
     Path("config/pushrail.yaml").write_text("vendor: acme\nkafka: {client: {debug: all}}\n", encoding="utf-8")
     _, out, _ = shell("config", "show")
     Path("again.yaml").write_text(out, encoding="utf-8")
@@ -322,7 +322,7 @@ def test_config_show_can_be_read_back_as_settings(shell: Shell) -> None:
     ],
 )
 @pytest.mark.parametrize("value", [{"linger.msec": SECRET}, {"linger.ms": SECRET}])
-def test_a_wrong_kafka_property_is_a_wrong_configuration_in_every_command_that_uses_kafka(
+def test_every_command_checks_kafka_properties(
     command: Sequence[str], value: dict[str, str], shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("config/ingest-keys.json").write_text('{"keys": []}', encoding="utf-8")

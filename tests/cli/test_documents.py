@@ -68,7 +68,7 @@ def where(settings: Settings, destination_id: str) -> str:
     return destination_id if settings.registry.topic else f"documents/{destination_id}.json"
 
 
-def test_a_document_is_added_changed_and_left(shell: Shell, stdin: Any, settings: Settings) -> None:
+def test_a_document_is_added_then_changed(shell: Shell, stdin: Any, settings: Settings) -> None:
     place = where(settings, ID)
     assert put(shell, stdin, EXAMPLE) == (0, f"{ID}: added ({place})\n", "")
     assert put(shell, stdin, EXAMPLE) == (0, f"{ID}: unchanged ({place})\n", "")
@@ -85,7 +85,7 @@ def test_a_rehearsal_writes_nothing(shell: Shell, stdin: Any, settings: Settings
     assert shell("destinations", "list", "--json") == (0, "", "")
 
 
-def test_a_wrong_document_is_named_and_not_written(shell: Shell, stdin: Any) -> None:
+def test_an_invalid_document_is_not_written(shell: Shell, stdin: Any) -> None:
     put(shell, stdin, EXAMPLE)
     for content, error in (
         (b"{", "<stdin>: is not valid JSON"),
@@ -119,9 +119,7 @@ def add(settings: Settings, name: str, content: Any) -> str:
     return where(settings, name)
 
 
-def test_a_document_that_is_refused_is_found_by_id_and_mended_or_deleted(
-    shell: Shell, stdin: Any, settings: Settings
-) -> None:
+def test_a_refused_document_is_fixed_or_deleted(shell: Shell, stdin: Any, settings: Settings) -> None:
     place = add(settings, ID, document(region="mars"))
     for command in ("show", "test"):
         code, out, err = shell("destinations", command, ID)
@@ -136,7 +134,7 @@ def test_a_document_that_is_refused_is_found_by_id_and_mended_or_deleted(
     assert shell("destinations", "list")[2] == ""
 
 
-def test_a_document_without_an_id_is_deleted_by_its_name(shell: Shell, settings: Settings) -> None:
+def test_without_an_id_the_name_deletes(shell: Shell, settings: Settings) -> None:
     place = add(settings, "half", b'{"id": "dst')
     for name in (place, Path(place).name):
         assert shell("destinations", "delete", name, "--dry-run")[0] == 0
@@ -144,7 +142,7 @@ def test_a_document_without_an_id_is_deleted_by_its_name(shell: Shell, settings:
     assert shell("destinations", "list")[2] == ""
 
 
-def test_those_that_dispute_are_told_apart_by_name(shell: Shell, stdin: Any, settings: Settings) -> None:
+def test_disputing_documents_are_told_by_name(shell: Shell, stdin: Any, settings: Settings) -> None:
     put(shell, stdin, customer("a"))
     thief = add(settings, "dst_thief", customer("thief", role="a"))
     code, out, err = shell("destinations", "list", "--json")
@@ -153,7 +151,7 @@ def test_those_that_dispute_are_told_apart_by_name(shell: Shell, stdin: Any, set
     assert shell("destinations", "list", "--json")[2] == ""
 
 
-def test_the_registry_is_validated_wherever_it_is(shell: Shell, stdin: Any, settings: Settings) -> None:
+def test_validate_reads_folder_and_topic(shell: Shell, stdin: Any, settings: Settings) -> None:
     assert shell("destinations", "validate") == (0, "0 accepted, 0 refused\n", "")
     put(shell, stdin, EXAMPLE)
     unset = add(settings, "dst_unset", customer("unset", auth=ACCESS_KEY))
@@ -173,7 +171,7 @@ def test_the_registry_is_validated_wherever_it_is(shell: Shell, stdin: Any, sett
         assert (found["accepted"], found["refused"], found["warnings"]) == (1, 2, [])
 
 
-def test_a_secret_that_is_not_there_yet_is_sealed_next(
+def test_a_missing_secret_can_be_sealed_next(
     shell: Shell, stdin: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PUSHRAIL_SECRETS__KEYRING", "keyring.json")
@@ -191,7 +189,7 @@ def test_a_secret_that_is_not_there_yet_is_sealed_next(
 
 
 @pytest.mark.parametrize("settings", ["folder"], indirect=True)
-def test_another_destinations_document_is_not_overwritten(shell: Shell, tmp_path: Path, stdin: Any) -> None:
+def test_another_document_is_not_overwritten(shell: Shell, tmp_path: Path, stdin: Any) -> None:
     file = tmp_path / "documents" / "dst_new.json"
     for other in (EXAMPLE, document(region="mars")):
         file.write_text(json.dumps(other))
@@ -206,7 +204,7 @@ def test_another_destinations_document_is_not_overwritten(shell: Shell, tmp_path
 
 
 @pytest.mark.parametrize("settings", ["folder"], indirect=True)
-def test_an_id_of_several_documents_is_not_guessed_at(shell: Shell, settings: Settings, stdin: Any) -> None:
+def test_an_ambiguous_id_is_refused(shell: Shell, settings: Settings, stdin: Any) -> None:
     first, second = add(settings, "first", customer("a")), add(settings, "second", customer("b", id="dst_a"))
     for command in (("delete", "dst_a"), ("show", "dst_a")):
         code, _, err = shell("destinations", *command)
@@ -219,14 +217,14 @@ def test_an_id_of_several_documents_is_not_guessed_at(shell: Shell, settings: Se
 
 
 @pytest.mark.parametrize("settings", ["folder"], indirect=True)
-def test_a_document_stays_in_the_file_it_was_found_in(shell: Shell, tmp_path: Path, stdin: Any) -> None:
+def test_a_document_stays_in_its_file(shell: Shell, tmp_path: Path, stdin: Any) -> None:
     (tmp_path / "documents" / "by-another-name.json").write_text(json.dumps(EXAMPLE))
     assert put(shell, stdin, document(enabled=False))[1] == f"{ID}: changed (documents/by-another-name.json)\n"
     assert [file.name for file in (tmp_path / "documents").iterdir()] == ["by-another-name.json"]
 
 
 @pytest.mark.parametrize("settings", ["topic"], indirect=True)
-def test_a_record_under_another_name_than_its_own_is_refused(shell: Shell, settings: Settings, stdin: Any) -> None:
+def test_a_record_under_a_wrong_key_is_refused(shell: Shell, settings: Settings, stdin: Any) -> None:
     asyncio.run(write_document(settings, "dst_somebody_else", json.dumps(EXAMPLE).encode()))
     code, out, err = shell("destinations", "list", "--json")
     assert (code, out) == (0, "")

@@ -27,7 +27,7 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
     return Shell(capsys, ())
 
 
-def test_a_new_key_is_the_last_word_and_only_its_hash_is_kept(file: Path, shell: Shell) -> None:
+def test_only_the_hash_of_a_new_key_is_kept(file: Path, shell: Shell) -> None:
     code, out, _ = shell("ingest", "keys", "create", "--vendor", "acme")
     key = out.split()[-1]
     assert code == 0
@@ -62,13 +62,13 @@ def test_keys_are_listed_and_revoked(file: Path, shell: Shell) -> None:
         (("revoke", "nobody"), "there is no such file"),
     ],
 )
-def test_wrong_usage_is_2_and_says_what_is_wrong(words: tuple[str, ...], message: str, shell: Shell) -> None:
+def test_wrong_usage_is_exit_2_with_a_reason(words: tuple[str, ...], message: str, shell: Shell) -> None:
     code, out, err = shell("ingest", "keys", *words)
     assert (code, out) == (2, "")
     assert message in err
 
 
-def test_a_file_that_is_damaged_is_named_and_left_alone(file: Path, shell: Shell) -> None:
+def test_a_damaged_file_is_named_and_kept(file: Path, shell: Shell) -> None:
     file.parent.mkdir()
     file.write_text('{"keys": 7}')
     for words in (("create", "--vendor", "acme"), ("list",), ("revoke", "x")):
@@ -78,7 +78,7 @@ def test_a_file_that_is_damaged_is_named_and_left_alone(file: Path, shell: Shell
 
 
 @pytest.mark.skipif(not Path("/proc/locks").exists(), reason="where the system does not tell who waits for a lock")
-def test_of_two_keys_made_at_once_both_are_kept(file: Path, shell: Shell) -> None:
+def test_two_keys_made_at_once_are_both_kept(file: Path, shell: Shell) -> None:
     shell("ingest", "keys", "create", "--vendor", "acme")
     folder = os.open(file.parent, os.O_RDONLY)
     try:

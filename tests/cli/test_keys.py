@@ -76,7 +76,7 @@ def keys_in_use(home: Path) -> dict[str, Any]:
     return {d.id: (d.auth.access_key_id, d.auth.secret) for d in directory if isinstance(d.auth, AccessKey)}
 
 
-def test_a_secret_is_sealed_into_its_document(shell: Shell, home: Path, typed: Any) -> None:
+def test_seal_writes_a_secret_to_its_document(shell: Shell, home: Path, typed: Any) -> None:
     del typed
     assert shell("keys", "generate", "--id", "k1")[0] == 0
     code, out, _ = shell("destinations", "seal", "dst_acme_8K2zRq")
@@ -90,7 +90,7 @@ def test_a_secret_is_sealed_into_its_document(shell: Shell, home: Path, typed: A
     assert json.loads(out)["auth"]["secretAccessKey"] == "***"
 
 
-def test_key_id_and_secret_change_in_one_step(shell: Shell, home: Path, typed: Any) -> None:
+def test_key_id_and_secret_change_together(shell: Shell, home: Path, typed: Any) -> None:
     shell("keys", "generate", "--id", "k1")
     shell("destinations", "seal", "dst_acme_8K2zRq")
     typed(f"  {OTHER_SECRET}  ")
@@ -105,9 +105,7 @@ def test_key_id_and_secret_change_in_one_step(shell: Shell, home: Path, typed: A
     assert keys_in_use(home) == {"dst_acme_8K2zRq": ("AKIANEW0000000000000", Secret(OTHER_SECRET))}
 
 
-def test_a_person_is_asked_and_does_not_see_what_they_type(
-    shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_typed_secret_is_not_shown(shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -126,7 +124,7 @@ def test_a_person_is_asked_and_does_not_see_what_they_type(
     assert keys_in_use(home)["dst_acme_8K2zRq"][1] == Secret(SECRET)
 
 
-def test_a_plain_secret_in_a_document_is_refused_and_then_sealed(shell: Shell, home: Path, typed: Any) -> None:
+def test_a_plain_secret_is_refused_then_sealed(shell: Shell, home: Path, typed: Any) -> None:
     del typed
     shell("keys", "generate")
     put(home, "acme", document(auth={**ACCESS_KEY, "secretAccessKey": SECRET}))
@@ -139,7 +137,7 @@ def test_a_plain_secret_in_a_document_is_refused_and_then_sealed(shell: Shell, h
 
 
 @pytest.mark.parametrize("text", ["", " \n", "two words", "x" * 513, "käse", "a\nb"])
-def test_what_is_no_secret_is_not_sealed(text: str, shell: Shell, home: Path, typed: Any) -> None:
+def test_only_secrets_are_sealed(text: str, shell: Shell, home: Path, typed: Any) -> None:
     before = stored(home)
     shell("keys", "generate")
     typed(text)
@@ -149,7 +147,7 @@ def test_what_is_no_secret_is_not_sealed(text: str, shell: Shell, home: Path, ty
     assert stored(home) == before
 
 
-def test_what_cannot_be_sealed_is_named(shell: Shell, home: Path, typed: Any) -> None:
+def test_a_failed_seal_names_its_document(shell: Shell, home: Path, typed: Any) -> None:
     assert shell("destinations", "seal", "dst_acme_8K2zRq") == (
         2, "", "error: keyring.json: there is no such keyring: `keys generate` makes it (secrets.keyring)\n"
     )  # fmt: skip
@@ -193,14 +191,14 @@ def test_there_is_no_option_for_a_secret(shell: Shell) -> None:
     assert shell("destinations", "seal", "dst_acme_8K2zRq", "--secret", "x")[0] == 2
 
 
-def test_a_secret_on_the_command_line_is_not_repeated(shell: Shell) -> None:
+def test_a_secret_argument_is_not_repeated(shell: Shell) -> None:
     for words in ([SECRET], [SECRET, OTHER_SECRET]):
         assert shell("destinations", "seal", "dst_acme_8K2zRq", *words) == (
             2, "", "error: takes one ID and nothing else: the secret is asked for, or read from standard input\n"
         )  # fmt: skip
 
 
-def test_a_secret_that_is_no_text_is_refused(shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_that_is_not_text_is_refused(shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = stored(home)
     shell("keys", "generate")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe"), encoding="utf-8"))
@@ -210,7 +208,7 @@ def test_a_secret_that_is_no_text_is_refused(shell: Shell, home: Path, monkeypat
     assert stored(home) == before
 
 
-def test_keys_are_made_listed_and_told_apart(shell: Shell, home: Path, typed: Any) -> None:
+def test_keys_are_made_and_listed(shell: Shell, home: Path, typed: Any) -> None:
     del typed
     before = datetime.now(UTC).strftime("%Y-%m-%d")
     code, out, err = shell("keys", "generate")
@@ -242,7 +240,7 @@ def test_keys_are_made_listed_and_told_apart(shell: Shell, home: Path, typed: An
          "--kms: must be the ARN of a KMS key: arn:aws:kms:REGION:ACCOUNT:key/ID"),
     ],
 )  # fmt: skip
-def test_a_wrong_new_key_is_refused_by_option(arguments: list[str], error: str, shell: Shell, home: Path) -> None:
+def test_a_wrong_new_key_names_its_option(arguments: list[str], error: str, shell: Shell, home: Path) -> None:
     assert shell("keys", "generate", *arguments) == (2, "", f"error: {error}\n")
     assert not (home / "keyring.json").exists()
 
@@ -255,7 +253,7 @@ def test_a_key_id_is_used_once(shell: Shell, home: Path) -> None:
     assert (home / "keyring.json").read_bytes() == before
 
 
-def test_what_has_no_keyring_file_says_what_to_do(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_keyring_says_what_to_do(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSHRAIL_SECRETS__KEYRING", "null")
     assert shell("keys", "generate")[2] == (
         "error: secrets.keyring: is not set: name the file that the keys are to be kept in\n"
@@ -277,7 +275,7 @@ def test_what_has_no_keyring_file_says_what_to_do(shell: Shell, monkeypatch: pyt
     assert err.startswith("error: secrets.keyring: is an environment variable, which cannot be written")
 
 
-def test_a_keyring_that_others_may_read_is_pointed_out(shell: Shell, home: Path) -> None:
+def test_a_readable_keyring_gets_a_warning(shell: Shell, home: Path) -> None:
     shell("keys", "generate", "--id", "k")
     assert "warning" not in shell("keys", "list")[2]
     (home / "keyring.json").chmod(0o644)
@@ -286,7 +284,7 @@ def test_a_keyring_that_others_may_read_is_pointed_out(shell: Shell, home: Path)
     )
 
 
-def test_rotation_seals_anew_and_says_which_key_can_go(shell: Shell, home: Path, typed: Any) -> None:
+def test_rotation_names_the_removable_keys(shell: Shell, home: Path, typed: Any) -> None:
     del typed
     shell("keys", "generate", "--id", "old")
     shell("destinations", "seal", "dst_acme_8K2zRq")
@@ -312,9 +310,7 @@ def test_rotation_seals_anew_and_says_which_key_can_go(shell: Shell, home: Path,
     assert keys_in_use(home) == {"dst_acme_8K2zRq": ("AKIDEXAMPLE123456", Secret(SECRET))}
 
 
-def test_a_document_that_does_not_open_keeps_its_key_and_fails_the_rotation(
-    shell: Shell, home: Path, typed: Any
-) -> None:
+def test_an_unopened_document_fails_the_rotation(shell: Shell, home: Path, typed: Any) -> None:
     del typed
     shell("keys", "generate", "--id", "old")
     shell("destinations", "seal", "dst_acme_8K2zRq")
@@ -329,9 +325,7 @@ def test_a_document_that_does_not_open_keeps_its_key_and_fails_the_rotation(
     assert list(json.loads((home / "keyring.json").read_bytes())["keys"]) == ["old", "new"]
 
 
-def test_a_document_that_cannot_be_parsed_and_holds_no_secret_does_not_fail_the_rotation(
-    shell: Shell, home: Path, typed: Any
-) -> None:
+def test_a_document_without_secrets_is_skipped(shell: Shell, home: Path, typed: Any) -> None:
     del typed
     shell("keys", "generate", "--id", "old")
     shell("destinations", "seal", "dst_acme_8K2zRq")
@@ -346,7 +340,7 @@ def test_a_document_that_cannot_be_parsed_and_holds_no_secret_does_not_fail_the_
     assert gone == "old: needed by no document, taken off the keyring"
 
 
-def test_a_key_that_documents_need_and_nobody_has_is_listed_as_missing(shell: Shell, home: Path, typed: Any) -> None:
+def test_a_key_in_use_may_be_listed_as_missing(shell: Shell, home: Path, typed: Any) -> None:
     del typed
     shell("keys", "generate", "--id", "lost")
     shell("destinations", "seal", "dst_acme_8K2zRq")
@@ -361,7 +355,7 @@ def test_a_key_that_documents_need_and_nobody_has_is_listed_as_missing(shell: Sh
     assert "is sealed by key lost, which the keyring does not have (keyring.json)" in out
 
 
-def test_config_show_names_the_keyring_and_shows_nothing_of_it(shell: Shell, home: Path) -> None:
+def test_config_show_names_the_keyring_only(shell: Shell, home: Path) -> None:
     shell("keys", "generate", "--id", "k")
     _, out, _ = shell("config", "show", "--json")
     assert json.loads(out)["secrets"] == {"keyring": "keyring.json", "kms_endpoint_url": None}
@@ -370,7 +364,7 @@ def test_config_show_names_the_keyring_and_shows_nothing_of_it(shell: Shell, hom
 
 @pytest.mark.parametrize("pad", ["", " \n"])
 @pytest.mark.parametrize("command", [("config", "show"), ("keys", "list"), ("destinations", "validate")])
-def test_a_keyring_in_the_place_of_its_path_is_refused_and_not_shown(
+def test_a_keyring_given_as_a_path_is_not_shown(
     command: tuple[str, str], pad: str, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = ring("k").decode()
@@ -380,7 +374,7 @@ def test_a_keyring_in_the_place_of_its_path_is_refused_and_not_shown(
     assert (code, out, err) == (2, "", f"error: PUSHRAIL_SECRETS__KEYRING: {problem}\n")
 
 
-def test_who_only_looks_needs_no_keyring(shell: Shell, home: Path, typed: Any) -> None:
+def test_reading_needs_no_keyring(shell: Shell, home: Path, typed: Any) -> None:
     del typed
     shell("keys", "generate", "--id", "k")
     shell("destinations", "seal", "dst_acme_8K2zRq")
@@ -395,7 +389,7 @@ def test_who_only_looks_needs_no_keyring(shell: Shell, home: Path, typed: Any) -
     assert "auth.secretAccessKey: is not what `destinations seal` wrote" in shell("destinations", "list")[2]
 
 
-def test_keys_that_are_made_at_once_are_all_there(shell: Shell, home: Path) -> None:
+def test_keys_made_at_once_are_all_kept(shell: Shell, home: Path) -> None:
     shell("keys", "generate", "--id", "a")
     path = home / "keyring.json"
     other = threading.Thread(target=execute, args=(["keys", "generate", "--id", "c"],))
@@ -408,7 +402,7 @@ def test_keys_that_are_made_at_once_are_all_there(shell: Shell, home: Path) -> N
     assert set(json.loads(path.read_bytes())["keys"]) == {"a", "b", "c"}
 
 
-def test_a_key_that_somebody_has_used_meanwhile_stays(shell: Shell, home: Path, typed: Any) -> None:
+def test_a_key_used_meanwhile_stays(shell: Shell, home: Path, typed: Any) -> None:
     del typed
     shell("keys", "generate", "--id", "old")
     shell("destinations", "seal", "dst_acme_8K2zRq")
@@ -425,9 +419,7 @@ def test_a_key_that_somebody_has_used_meanwhile_stays(shell: Shell, home: Path, 
     assert keys_in_use(home) == {"dst_acme_8K2zRq": ("AKIDEXAMPLE123456", Secret(SECRET))}
 
 
-def test_a_key_in_kms_takes_over_and_alone_is_enough(
-    shell: Shell, home: Path, typed: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kms_key_alone_is_enough(shell: Shell, home: Path, typed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     del typed
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIABASE000000000000")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "base-secret")

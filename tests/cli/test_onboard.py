@@ -43,7 +43,7 @@ def onboard(capsys: pytest.CaptureFixture[str]) -> Onboard:
     return Onboard(capsys)
 
 
-def test_everything_a_customer_needs_is_printed_and_the_document_written(onboard: Onboard) -> None:
+def test_the_document_and_the_steps_are_written(onboard: Onboard) -> None:
     code, out, err = onboard("--archive-days", "7")
     assert (code, err) == (0, "")
     document = json.loads(CREATED.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def test_json_is_one_object(onboard: Onboard) -> None:
     assert told["document"] == json.loads(CREATED.read_text(encoding="utf-8"))
 
 
-def test_a_dry_run_writes_nothing_at_all(onboard: Onboard) -> None:
+def test_a_dry_run_writes_nothing(onboard: Onboard) -> None:
     code, out, _ = onboard("--dry-run", "--out", "files", "--json")
     assert (code, json.loads(out)["file"]) == (0, None)
     assert [file.name for file in FOLDER.iterdir()] == ["acme.json"]
@@ -92,7 +92,7 @@ def test_files_are_written_for_the_customer(onboard: Onboard) -> None:
 
 
 @pytest.mark.parametrize("blocked", ["files", "files/main.tf"])
-def test_files_that_cannot_be_written_leave_no_document(blocked: str, onboard: Onboard) -> None:
+def test_unwritable_files_leave_no_document(blocked: str, onboard: Onboard) -> None:
     Path(blocked).parent.mkdir(exist_ok=True)
     Path(blocked).write_text("mine", encoding="utf-8")
     code, _, err = onboard("--out", "files")
@@ -111,7 +111,7 @@ def test_a_customer_is_onboarded_once(onboard: Onboard) -> None:
     assert CREATED.read_bytes() == before
 
 
-def test_a_customer_with_a_document_of_another_id_has_been_onboarded(onboard: Onboard) -> None:
+def test_a_document_of_another_id_is_found(onboard: Onboard) -> None:
     code, _, err = onboard(vendor="acme", customer="acct_8K2zRq", account="123456789012")
     assert code == 2
     assert "dst_acme_8K2zRq" in err
@@ -125,7 +125,7 @@ def test_a_broken_document_is_not_overwritten(onboard: Onboard) -> None:
     assert CREATED.read_text(encoding="utf-8") == "{"
 
 
-def test_another_destinations_document_is_not_overwritten(onboard: Onboard) -> None:
+def test_another_document_is_not_overwritten(onboard: Onboard) -> None:
     write(FOLDER, **{CREATED.stem: customer("other")})
     before = CREATED.read_bytes()
     code, out, err = onboard()
@@ -134,7 +134,7 @@ def test_another_destinations_document_is_not_overwritten(onboard: Onboard) -> N
     assert CREATED.read_bytes() == before
 
 
-def test_a_role_that_is_another_customers_gets_a_hint(onboard: Onboard) -> None:
+def test_another_customers_role_gets_a_hint(onboard: Onboard) -> None:
     write(FOLDER, other=customer("other", role="PushrailEventBridgeWriter"))
     (FOLDER / "acme.json").unlink()
     code, _, err = onboard(account="123456789012")
@@ -157,7 +157,7 @@ def test_a_role_that_is_another_customers_gets_a_hint(onboard: Onboard) -> None:
         *(("role", value) for value in ("path/role", "r" * 65, "${x}", 'a"b', "a\n")),
     ],
 )
-def test_what_would_not_do_is_refused_and_the_option_named(option: str, value: str, onboard: Onboard) -> None:
+def test_a_wrong_option_is_refused_by_name(option: str, value: str, onboard: Onboard) -> None:
     code, out, err = onboard(**{option: value})
     assert (code, out) == (2, "")
     assert err.startswith(f"error: --{option}: must be ")
@@ -165,7 +165,7 @@ def test_what_would_not_do_is_refused_and_the_option_named(option: str, value: s
 
 
 @pytest.mark.parametrize("name", ['a"b', "${x} %{if}", "a\nb", "Zoë 😀", "\u202e\x9b2J", "c" * 256])
-def test_a_customer_of_any_name_is_onboarded_and_steers_no_terminal(name: str, onboard: Onboard) -> None:
+def test_no_customer_name_steers_the_terminal(name: str, onboard: Onboard) -> None:
     code, out, _ = onboard(customer=name)
     assert code == 0
     assert all(line.isprintable() for line in out.splitlines())
@@ -193,7 +193,7 @@ def test_other_partitions_are_onboarded_too(
 
 
 @pytest.mark.parametrize("our_account", ["210987654321", ""])
-def test_a_role_that_the_workers_could_never_assume_is_refused(our_account: str, onboard: Onboard) -> None:
+def test_an_unusable_role_is_refused(our_account: str, onboard: Onboard) -> None:
     code, out, err = onboard(region="cn-north-1", **{"our-account": our_account})
     assert (code, out) == (2, "")
     assert err.startswith(
@@ -206,7 +206,7 @@ def test_a_role_that_the_workers_could_never_assume_is_refused(our_account: str,
     ("region", "said"),
     [("us-esat-1", "us-east-1"), ("eu-wst-1", "eu-west-1"), ("xx-nowhere-9", "")],
 )
-def test_a_region_nobody_knows_is_remarked_on(region: str, said: str, onboard: Onboard) -> None:
+def test_an_unknown_region_gets_a_remark(region: str, said: str, onboard: Onboard) -> None:
     """It may be new: it is written all the same."""
     code, out, err = onboard(region=region)
     assert code == 0
@@ -225,7 +225,7 @@ def test_the_first_customer_makes_the_directory(onboard: Onboard) -> None:
     assert json.loads(CREATED.read_text(encoding="utf-8"))["enabled"] is False
 
 
-def test_a_directory_that_cannot_be_made_is_refused(onboard: Onboard) -> None:
+def test_an_impossible_directory_is_refused(onboard: Onboard) -> None:
     (FOLDER / "acme.json").unlink()
     FOLDER.rmdir()
     Path("config").rmdir()
@@ -236,7 +236,7 @@ def test_a_directory_that_cannot_be_made_is_refused(onboard: Onboard) -> None:
     assert "(registry.path)" in err
 
 
-def test_what_was_onboarded_is_enabled_in_one_line(
+def test_one_printed_command_enables_it(
     onboard: Onboard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As deploy/OPERATING.md has it: show ID --json | jq '.enabled = true' | put -."""
@@ -248,7 +248,7 @@ def test_what_was_onboarded_is_enabled_in_one_line(
     assert json.loads(CREATED.read_text(encoding="utf-8"))["enabled"] is True
 
 
-def test_an_account_that_is_not_known_is_left_open_and_said(onboard: Onboard) -> None:
+def test_an_unknown_account_gets_a_placeholder(onboard: Onboard) -> None:
     code, out, err = onboard("--json", **{"our-account": ""})
     told = json.loads(out)
     assert code == 0

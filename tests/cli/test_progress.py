@@ -30,11 +30,11 @@ class Terminal(io.StringIO):
         (0, 0, "events: 0 of 2,000, 0 a second"),
     ],
 )
-def test_a_line_says_how_far_how_fast_and_how_long(done: int, secs: float, line: str) -> None:
+def test_a_line_has_share_speed_and_time_left(done: int, secs: float, line: str) -> None:
     assert describe("events", done, 2_000, secs) == line
 
 
-def test_it_is_shown_after_a_second_five_times_a_second_and_wiped_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_shows_five_lines_a_second_and_clears(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     moments = iter((100.0, 100.5, 101.0, 101.1, 101.2))
     with ProgressBar(clock=lambda: next(moments)) as bar:
@@ -49,7 +49,7 @@ def test_it_is_shown_after_a_second_five_times_a_second_and_wiped_in_the_end(mon
 
 
 @pytest.mark.parametrize(("stream", "quiet"), [(io.StringIO(), False), (Terminal(), True)])
-def test_programs_and_pipes_see_nothing(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, *, quiet: bool) -> None:
+def test_it_is_silent_outside_a_terminal(stream: io.StringIO, monkeypatch: pytest.MonkeyPatch, *, quiet: bool) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     moments = iter((0.0, 10.0))
     with ProgressBar(quiet=quiet, clock=lambda: next(moments)) as bar:
@@ -58,7 +58,7 @@ def test_programs_and_pipes_see_nothing(stream: io.StringIO, monkeypatch: pytest
     assert stream.getvalue() == ""
 
 
-def test_it_moves_with_every_record_however_many_came_at_once(
+def test_it_advances_with_every_record(
     kafka_bootstrap: str, new_topic: NewTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is done with a record may take its time: with --rate 10 a batch is a quarter of an hour."""

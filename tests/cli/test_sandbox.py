@@ -54,7 +54,7 @@ def get(url: str, path: str) -> Any:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_announces_its_url_follows_its_plan_and_ends_on_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_bus_follows_its_plan_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
     plan = tmp_path / "plan.json"
     plan.write_text(json.dumps(PLAN))
     with running("--open", "--seed", "7", "--plan", str(plan)) as (process, announced):
@@ -64,7 +64,7 @@ def test_it_announces_its_url_follows_its_plan_and_ends_on_a_signal(tmp_path: Pa
         assert process.wait(PATIENCE_SECS) == 0
 
 
-def test_tls_writes_the_authority_to_the_given_file(tmp_path: Path) -> None:
+def test_tls_writes_its_authority_to_a_file(tmp_path: Path) -> None:
     authority = tmp_path / "ca.pem"
     with running("--tls", "--ca", str(authority)) as (_, announced):
         assert announced["url"].startswith("https://127.0.0.1:")
@@ -97,7 +97,7 @@ def test_a_taken_port_is_reported_in_one_line() -> None:
     assert "Traceback" not in refused.stderr
 
 
-def test_its_help_has_a_plan_that_works_and_every_name_of_a_plan() -> None:
+def test_the_help_shows_a_plan_that_works() -> None:
     help_text = _BUS_HELP
     plan = help_text[help_text.index('{"rules"') : help_text.index("match   operation")].replace("\b", "")
     throttled, failed = rules_from_json(json.loads(plan))
@@ -108,7 +108,7 @@ def test_its_help_has_a_plan_that_works_and_every_name_of_a_plan() -> None:
     assert words >= {*kinds, *get_args(Operation), "bus", "accessKey", "role", "eventType", "detailContains"}
 
 
-def test_without_the_library_for_tls_only_tls_is_refused() -> None:
+def test_without_its_library_only_tls_fails() -> None:
     program = "import sys; sys.modules['trustme'] = None; from pushrail_stream.cli import main; sys.exit(main())"
     refused = subprocess.run(
         [sys.executable, "-c", program, "sandbox", "bus", "--tls"],

@@ -27,11 +27,11 @@ def suspend(lane: Lane) -> None:
         lane.learn(attempt(lane, 0.0), "answered", [Blocked("AccessDenied", "no")], 0.0, lambda: 0.5)
 
 
-def test_the_deadline_is_the_end_of_the_hold_but_two_seconds_at_least() -> None:
+def test_the_deadline_is_at_least_two_seconds() -> None:
     assert [attempt(new_lane(), now).deadline for now in (0.0, 7.9, 9.5)] == [10.0, 10.0, 11.5]
 
 
-def test_a_suspension_after_the_start_ends_the_attempt() -> None:
+def test_a_later_suspension_ends_the_attempt() -> None:
     lane = new_lane()
     running = attempt(lane, 0.0)
     suspend(lane)

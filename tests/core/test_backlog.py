@@ -27,11 +27,11 @@ def busy(backlog: Backlog, waiting: int = 0, now: float = NOW) -> float:
     return backlog.busy_secs(waiting, PER_SECOND, 10.0, now)
 
 
-def test_deliveries_in_the_lane_keep_the_destination_busy() -> None:
+def test_queued_deliveries_keep_it_busy() -> None:
     assert busy(Backlog(), waiting=500) == 50.0
 
 
-def test_no_delivery_returns_before_the_first_tier() -> None:
+def test_nothing_returns_before_the_first_tier() -> None:
     assert busy(Backlog()) == busy(Backlog(), waiting=99) == 10.0
 
 
@@ -55,7 +55,7 @@ def test_a_due_delivery_counts_in_the_lane() -> None:
     assert busy(backlog, waiting=300, now=NOW + 11.0) == 30.0
 
 
-def test_an_hours_queue_waits_mostly_on_the_longest_tier() -> None:
+def test_a_long_queue_waits_on_the_longest_tier() -> None:
     backlog, moved = Backlog(), dict.fromkeys((10.0, 120.0, 1800.0), 0)
     for _ in range(36_000):
         tier = max(delay for delay in moved if delay <= busy(backlog, waiting=100))
@@ -68,7 +68,7 @@ def test_an_hours_queue_waits_mostly_on_the_longest_tier() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from([10.0, 120.0, 1800.0]), st.floats(0, 30)), max_size=40), st.integers(0, 900))
-def test_more_deliveries_never_mean_idle_earlier(story: list[tuple[float, float]], waiting: int) -> None:
+def test_more_deliveries_never_idle_earlier(story: list[tuple[float, float]], waiting: int) -> None:
     backlog, now = Backlog(), NOW
     for delay, passed in story:
         now += passed

@@ -16,7 +16,7 @@ sizes = st.integers(1, 200_000) | st.sampled_from([1, 104_857, 104_858, 524_288,
 
 
 @given(st.lists(st.tuples(sizes, st.sampled_from([DESTINATION.id] * 9 + ["dst_other"])), max_size=12))
-def test_a_batch_is_never_empty_mixed_or_over_the_limits(contents: list[tuple[int, str]]) -> None:
+def test_a_batch_keeps_its_limits(contents: list[tuple[int, str]]) -> None:
     deliveries = tuple(delivery(size, to=to) for size, to in contents)
     fits = (
         1 <= len(contents) <= 10
@@ -49,7 +49,7 @@ def test_the_limits_themselves_are_allowed() -> None:
     assert Batch(DESTINATION, (delivery(1_048_576),), LIMITS).deliveries[0].size == 1_048_576
 
 
-def test_a_batch_is_revoked_with_any_of_its_partitions() -> None:
+def test_any_revoked_partition_revokes_a_batch() -> None:
     staying, leaving = OffsetTracker(), OffsetTracker()
     pending_records = [staying.track(1, 1, 1), leaving.track(1, 1, 1)]
     deliveries = tuple(

@@ -68,7 +68,7 @@ def test_a_bus_that_was_never_seen_is_explained() -> None:
     ("bus_status", "again_secs"),
     [("there", CHECK_EVERY_SECS), ("denied", CHECK_EVERY_SECS), ("unknown", UNANSWERED_SECS)],
 )
-def test_an_existing_bus_is_checked_again_later(bus_status: BusStatus, again_secs: float) -> None:
+def test_an_existing_bus_is_rechecked_later(bus_status: BusStatus, again_secs: float) -> None:
     status = BusChecks()
     assert (status.state, status.is_due(0.0)) == ("awaited", True)
     looked(status, bus_status, 0.0)
@@ -88,7 +88,7 @@ def test_only_an_old_answer_expires() -> None:
     assert (seen.state, denied.state) == ("awaited", "open")
 
 
-def test_a_missing_bus_is_checked_at_growing_intervals() -> None:
+def test_a_missing_bus_is_checked_ever_less() -> None:
     status, pauses = BusChecks(), []
     for now in range(7):
         looked(status, "gone", float(now))
@@ -102,7 +102,7 @@ def test_a_missing_bus_is_checked_at_growing_intervals() -> None:
     assert (status.state, status.pause_secs) == ("open", 30)
 
 
-def test_deliveries_count_by_the_time_of_their_calls() -> None:
+def test_deliveries_count_by_their_call_time() -> None:
     status = BusChecks()
     status.took(1, 500)
     status.begin_check()
@@ -120,7 +120,7 @@ def test_deliveries_count_by_the_time_of_their_calls() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from(["there", "unknown", "denied", "busy"]), st.integers(0, 9)), max_size=20))
-def test_deliveries_since_the_bus_was_seen_are_counted(story: list[tuple[BusStatus, int]]) -> None:
+def test_deliveries_since_last_seen_are_counted(story: list[tuple[BusStatus, int]]) -> None:
     status, since, now = BusChecks(), 0, 0.0
     for bus_status, deliveries in story:
         now += 1
@@ -132,7 +132,7 @@ def test_deliveries_since_the_bus_was_seen_are_counted(story: list[tuple[BusStat
     assert (status.swallowed.deliveries if status.swallowed else 0) == since
 
 
-def test_a_bus_reached_in_another_way_is_checked_again() -> None:
+def test_a_new_way_to_a_bus_is_checked_again() -> None:
     status = BusChecks()
     status.took(1, 100)
     status.begin_check()

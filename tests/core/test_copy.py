@@ -37,7 +37,7 @@ COPY = Copy(
 )
 
 
-def test_a_dead_letter_says_everything_about_its_delivery() -> None:
+def test_a_dead_letter_describes_its_delivery() -> None:
     assert decode_headers(LETTER.headers()) == DeliveryHeaders(
         origin=Origin("pushrail.events", 3, 4711),
         attempts=3,
@@ -51,7 +51,7 @@ def test_a_dead_letter_says_everything_about_its_delivery() -> None:
     )
 
 
-def test_the_producers_headers_come_first_and_unchanged() -> None:
+def test_producer_headers_come_first_unchanged() -> None:
     assert LETTER.headers()[: len(OWN)] == OWN
     assert producer_headers(LETTER.headers()) == OWN
 
@@ -73,7 +73,7 @@ def test_an_undecodable_record_has_no_destination() -> None:
     assert "pushrail-request-id" not in names
 
 
-def test_a_retry_copy_has_the_headers_of_the_contract() -> None:
+def test_a_retry_copy_has_the_contracts_headers() -> None:
     assert dict(COPY.headers()) == {
         "traceparent": b"00-1",
         "pushrail-vendor": b"acme",

@@ -9,7 +9,7 @@ from pushrail_stream.core.offsets import OffsetTracker
 from tests.support.samples import SAMPLE_EVENT, delivery, record
 
 
-def test_a_record_is_settled_with_the_last_of_its_deliveries() -> None:
+def test_the_last_delivery_settles_its_record() -> None:
     tracker = OffsetTracker()
     pending = tracker.track(7, 100, 2)
     assert pending is not None
@@ -21,7 +21,7 @@ def test_a_record_is_settled_with_the_last_of_its_deliveries() -> None:
     assert not pending.is_open
 
 
-def test_a_second_settlement_raises_and_changes_nothing() -> None:
+def test_a_second_settlement_raises() -> None:
     tracker = OffsetTracker()
     pending = tracker.track(7, 100, 2)
     assert pending is not None
@@ -39,5 +39,5 @@ def test_a_delivery_begins_without_attempts() -> None:
     assert (new.attempts, new.first_attempt_ms, new.settled, new.size) == (0, None, False, 321)
 
 
-def test_a_delivery_shows_where_it_comes_from_and_goes_to() -> None:
+def test_a_delivery_shows_origin_and_target() -> None:
     assert repr(delivery()) == "Delivery(pushrail.events/3/7 to dst_acme, attempts=0)"

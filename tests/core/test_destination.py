@@ -30,9 +30,7 @@ WITH_KEY = destination(auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret(HIDDEN)))
         (("o.der",), ["o.der"], ["order"]),
     ],
 )
-def test_a_destination_wants_the_event_types_of_its_filter(
-    patterns: tuple[str, ...], wanted: list[str], unwanted: list[str]
-) -> None:
+def test_the_filter_selects_event_types(patterns: tuple[str, ...], wanted: list[str], unwanted: list[str]) -> None:
     filtered = destination(event_types=patterns)
     assert all(filtered.wants(event_type) for event_type in wanted)
     assert not any(filtered.wants(event_type) for event_type in unwanted)
@@ -76,7 +74,7 @@ def test_a_secret_is_not_pickled(value: object, protocol: int) -> None:
         pickle.dumps(value, protocol)
 
 
-def test_a_secret_is_neither_copied_nor_written_as_json() -> None:
+def test_a_secret_cannot_be_copied_or_dumped() -> None:
     with pytest.raises(TypeError, match="not serialised"):
         copy.deepcopy(WITH_KEY)
     with pytest.raises(TypeError, match="not serialised"):

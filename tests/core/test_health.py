@@ -34,7 +34,7 @@ def test_a_delivery_alone_is_no_signal() -> None:
     assert not one.lane.health.is_slowed
 
 
-def test_a_throttle_halves_the_calls_and_success_grows_them() -> None:
+def test_calls_halve_on_throttle_grow_on_success() -> None:
     one = Destination()
     assert [type(signal) for signal in one.call(THROTTLED)] == [Slowed]
     assert (one.lane.max_calls, one.lane.health.is_slowed) == (4, True)
@@ -56,7 +56,7 @@ def test_a_call_that_was_not_made_teaches_no_speed() -> None:
     assert [one.call(FAILED, result="not_made") for _ in range(3)] == [[], [], []]
 
 
-def test_a_window_of_one_call_is_followed_by_pauses() -> None:
+def test_a_one_call_window_is_followed_by_pauses() -> None:
     one = Destination()
     for _ in range(4):
         one.call(THROTTLED)
@@ -64,7 +64,7 @@ def test_a_window_of_one_call_is_followed_by_pauses() -> None:
     assert one.lane.health.next_call_at > 0
 
 
-def test_five_blocked_calls_suspend_and_a_delivery_resumes() -> None:
+def test_five_blocks_suspend_a_delivery_resumes() -> None:
     one = Destination()
     signals = [signal for _ in range(5) for signal in one.call(BLOCKED, BLOCKED)]
     assert [type(signal) for signal in signals] == [Suspended]

@@ -241,7 +241,7 @@ def test_a_first_delivery_waits_for_the_flush_time() -> None:
     assert taken(queue, 10.5) == first + second
 
 
-def test_ten_deliveries_or_a_megabyte_leave_at_once() -> None:
+def test_ten_entries_or_a_megabyte_leave_at_once() -> None:
     queue = lane()
     assert [queue.offer(delivery(offset=n), 0.0) for n in range(11)] == [True] + [False] * 8 + [True, False]
     assert len(taken(queue, 0.0)) == 10
@@ -254,7 +254,7 @@ def test_ten_deliveries_or_a_megabyte_leave_at_once() -> None:
     assert taken(queue, 0.0) == big + one_more
 
 
-def test_deliveries_over_the_limit_wait_for_the_next_batch() -> None:
+def test_the_surplus_waits_for_the_next_batch() -> None:
     queue = lane()
     first, second = offered(queue, 0.0, 600_000, 600_000)
     assert taken(queue, 0.0) == [first]
@@ -262,7 +262,7 @@ def test_deliveries_over_the_limit_wait_for_the_next_batch() -> None:
     assert taken(queue, 0.1) == [second]
 
 
-def test_a_delivery_over_the_batch_size_goes_by_itself() -> None:
+def test_an_oversized_delivery_goes_alone() -> None:
     queue = lane(LaneLimits(max_bytes=1000))
     small, big, last = offered(queue, 0.0, 10, 1001, 10)
     assert [taken(queue, 0.0), taken(queue, 0.0)] == [[small], [big]]
@@ -282,7 +282,7 @@ def test_a_due_retry_leaves_with_new_deliveries() -> None:
     assert taken(queue, 3.0) == [late]
 
 
-def test_retries_due_at_the_same_moment_leave_in_the_order_they_came() -> None:
+def test_retries_due_together_keep_their_order() -> None:
     queue = lane()
     retries = [delivery(offset=n) for n in range(5)]
     for one in retries:
@@ -315,7 +315,7 @@ def test_calls_are_spaced_by_the_rate() -> None:
     assert queue.send_at() == 10.5
 
 
-def test_a_dropped_delivery_makes_room_in_the_next_batch() -> None:
+def test_a_dropped_delivery_makes_room() -> None:
     queue = lane(LaneLimits(max_bytes=1000, flush_secs=1.0))
     gone, kept = offered(queue, 0.0, 999, 1)
     assert queue.send_at() == -math.inf
@@ -363,14 +363,14 @@ def test_the_smallest_limits_are_allowed() -> None:
     assert LaneLimits(1, 1, 0.0).max_entries == 1
 
 
-def test_a_batch_respects_the_smaller_of_our_limits_and_the_buss() -> None:
+def test_the_smaller_limit_bounds_a_batch() -> None:
     queue = lane(LaneLimits(max_entries=4, max_bytes=1_000), CallLimits(3, 2_000))
     for number in range(5):
         queue.offer(delivery(300, offset=number), 0.0)
     assert [len(taken(queue, 0.0)), len(taken(queue, 0.1))] == [3, 2]
 
 
-def test_an_entry_over_shrunken_limits_is_sent_alone() -> None:
+def test_an_entry_over_new_limits_goes_alone() -> None:
     queue = lane(LaneLimits(flush_secs=0.0), CallLimits(10, 1_000))
     queue.offer(delivery(900, offset=1), 0.0)
     queue.offer(delivery(50, offset=2), 0.0)
@@ -378,7 +378,7 @@ def test_an_entry_over_shrunken_limits_is_sent_alone() -> None:
     assert [[each.size for each in taken(queue, 0.0)] for _ in range(2)] == [[900], [50]]
 
 
-def test_two_seconds_without_a_delivery_make_it_silent() -> None:
+def test_it_is_silent_after_two_idle_seconds() -> None:
     queue = lane(LaneLimits(max_entries=1), max_in_flight=1)
     assert not queue.is_silent(1000.0), "nobody has called it"
     waits = offered(queue, 0.0, 1, 1, 1)

@@ -275,7 +275,7 @@ def test_settled_records_are_passed_over() -> None:
     assert (second.committable(), second.span) == (Committable(8, ""), 0)
 
 
-def test_a_group_moved_back_gets_its_records_again() -> None:
+def test_a_group_moved_back_reads_again() -> None:
     first = OffsetTracker()
     pending_records = [begin(first, offset) for offset in range(5, 10)]
     pending_records[2].settle()
@@ -284,7 +284,7 @@ def test_a_group_moved_back_gets_its_records_again() -> None:
     assert [begin(second, offset).offset for offset in range(3, 10)] == list(range(3, 10))
 
 
-def test_settling_too_often_raises_and_changes_nothing() -> None:
+def test_settling_too_often_raises() -> None:
     tracker = OffsetTracker()
     begin(tracker, 4)
     pending = begin(tracker, 5, size=10)
@@ -294,7 +294,7 @@ def test_settling_too_often_raises_and_changes_nothing() -> None:
     assert (tracker.open_records, tracker.open_bytes) == (1, 1)
 
 
-def test_an_offset_out_of_order_raises_and_changes_nothing() -> None:
+def test_an_offset_out_of_order_raises() -> None:
     tracker = OffsetTracker()
     begin(tracker, 5)
     before = tracker.committable()
@@ -304,7 +304,7 @@ def test_an_offset_out_of_order_raises_and_changes_nothing() -> None:
     assert (tracker.committable(), tracker.span, tracker.open_records) == (before, 1, 1)
 
 
-def test_a_record_without_deliveries_leaves_the_tracker_as_it_was() -> None:
+def test_a_record_without_deliveries_is_done() -> None:
     tracker = OffsetTracker()
     with pytest.raises(ValueError, match="at least one delivery"):
         tracker.track(5, 10, 0)
@@ -342,7 +342,7 @@ def chance(share: float, offsets: int) -> list[int]:
         *(pytest.param(chance(share, 10_000), id=f"{share:.0%}") for share in (0.01, 0.1, 0.5, 0.9, 0.99)),
     ],
 )
-def test_a_map_of_ten_thousand_offsets_always_fits(settled: list[int]) -> None:
+def test_a_map_of_ten_thousand_offsets_fits(settled: list[int]) -> None:
     head = 2**40
     text = encode_metadata(head, [head + index for index in settled])
     assert 0 < len(text) <= MAX_METADATA_CHARS == 3500
@@ -356,7 +356,7 @@ def test_a_map_of_ten_thousand_offsets_always_fits(settled: list[int]) -> None:
     st.integers(0, 2**60),
     st.sampled_from([None, TOPIC]),
 )
-def test_under_another_offset_the_map_says_nothing(
+def test_a_map_counts_for_its_own_offset_only(
     head: int, indices: set[int], other: int, topic: TopicIdentity | None
 ) -> None:
     metadata = encode_metadata(head, sorted(head + index for index in indices), topic)
@@ -375,7 +375,7 @@ def test_the_map_counts_for_its_own_topic_alone(then: TopicIdentity | None, now:
     assert (tracker.track(7, 1, 1) is None) == (then == now)
 
 
-def test_a_topic_was_recreated_when_its_cluster_gives_it_another_id() -> None:
+def test_another_topic_id_means_recreated() -> None:
     assert was_recreated(TOPIC, RECREATED)
     assert not was_recreated(TOPIC, TOPIC)
     assert not was_recreated(TOPIC, MIRROR), "a mirrored topic on another cluster is another one from the start"
@@ -402,7 +402,7 @@ def test_a_commit_is_shortened_in_two_steps() -> None:
 
 
 @pytest.mark.parametrize("topic", [None, TOPIC])
-def test_a_map_too_long_for_the_broker_is_left_out(topic: TopicIdentity | None) -> None:
+def test_a_map_over_the_brokers_limit_is_omitted(topic: TopicIdentity | None) -> None:
     text = encode_metadata(0, chance(0.5, MAX_MAP_OFFSETS), topic)
     assert text == encode_metadata(0, [], topic)
     assert bool(text) == (topic is not None)
@@ -432,7 +432,7 @@ MAP = encode_metadata(0, SETTLED)
 
 
 @given(st.integers(4, len(MAP) - 1), st.sampled_from("09AZaz!~{"))
-def test_a_damaged_map_never_calls_an_open_record_settled(at: int, other: str) -> None:
+def test_a_damaged_map_settles_no_open_record(at: int, other: str) -> None:
     for damaged in (MAP[:at], MAP[:at] + other + MAP[at + 1 :], MAP[:at] + MAP[at + 1 :], MAP + other):
         assert decode_settled(Committable(0, damaged)) in ([], SETTLED)
 
@@ -443,7 +443,7 @@ def test_a_map_cut_short_says_nothing() -> None:
 
 
 @pytest.mark.parametrize("size", [MAX_MAP_OFFSETS // 8 + 1, 10**6, 10**7])
-def test_an_oversized_map_is_ignored_within_bounds(size: int) -> None:
+def test_an_oversized_map_is_ignored(size: int) -> None:
     metadata = f"ps2:0::{base64.b85encode(zlib.compress(bytes([255]) * size)).decode()}:"
     tracemalloc.start()
     try:
@@ -453,7 +453,7 @@ def test_an_oversized_map_is_ignored_within_bounds(size: int) -> None:
         tracemalloc.stop()
 
 
-def test_a_tracker_with_unreadable_metadata_begins_everything() -> None:
+def test_bad_metadata_begins_everything() -> None:
     tracker = OffsetTracker(Committable(5, "ps2:5::damaged:"))
     assert begin(tracker, 5).is_open
     assert begin(tracker, 6).is_open
@@ -472,7 +472,7 @@ def test_records_for_the_next_owner(deliveries: int, *, is_lost: bool, left_open
     assert pending.is_for_next_owner is left_open
 
 
-def test_offsets_that_the_consumer_has_passed_are_committed() -> None:
+def test_passed_offsets_are_committed() -> None:
     tracker = OffsetTracker(Committable(5, ""))
     tracker.pass_over(5)
     assert tracker.committable() == Committable(5, "")
@@ -490,7 +490,7 @@ def test_offsets_that_the_consumer_has_passed_are_committed() -> None:
     assert empty.committable() == Committable(4, "")
 
 
-def test_offsets_that_were_passed_over_leave_the_map() -> None:
+def test_passed_offsets_leave_the_map() -> None:
     first = OffsetTracker()
     pending_records = [begin(first, offset) for offset in range(5, 10)]
     pending_records[2].settle()

@@ -22,7 +22,7 @@ from pushrail_stream.core.outcome import (
     "outcome",
     [Throttled("SLOWER", ""), *(Retryable(code, "") for code in (CONNECT_TIMEOUT, READ_TIMEOUT, HOLD_EXCEEDED))],
 )
-def test_a_throttling_or_silent_bus_asks_for_less(outcome: Outcome) -> None:
+def test_a_throttled_or_silent_bus_asks_for_less(outcome: Outcome) -> None:
     assert asks_for_less(outcome)
 
 

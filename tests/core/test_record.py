@@ -12,7 +12,7 @@ def test_a_record_knows_where_it_lies() -> None:
     assert record(offset=42).origin == Origin("pushrail.events", 3, 42)
 
 
-def test_the_same_offset_of_a_recreated_topic_is_another_origin() -> None:
+def test_a_recreated_topic_has_other_origins() -> None:
     old, new = record(offset=42)._replace(topic_id="old"), record(offset=42)._replace(topic_id="new")
     assert old.origin != new.origin
     assert str(old.origin) == str(new.origin)
@@ -23,7 +23,7 @@ def test_positions_are_written_as_paths() -> None:
     assert str(Partition("pushrail.events", 3)) == "pushrail.events/3"
 
 
-def test_a_position_is_a_topic_a_partition_and_an_offset() -> None:
+def test_a_position_reads_as_three_parts() -> None:
     assert parse_origin("pushrail.events/3/1042") == Origin("pushrail.events", 3, 1042)
     assert parse_origin(f"t/{2**31 - 1}/{2**63 - 1}") == Origin("t", 2**31 - 1, 2**63 - 1)
 
@@ -35,10 +35,10 @@ def test_a_position_is_a_topic_a_partition_and_an_offset() -> None:
         f"t/{2**31}/0", f"t/0/{2**63}", "t/0/" + "9" * 5_000,
     ],
 )  # fmt: skip
-def test_a_position_that_kafka_cannot_have_is_none(text: str) -> None:
+def test_an_impossible_position_is_none(text: str) -> None:
     assert parse_origin(text) is None
 
 
 @pytest.mark.parametrize("text", ["", "-5", "1.0", "\u00b2", str(2**63), "9" * 5_000])
-def test_an_offset_that_kafka_cannot_have_is_none(text: str) -> None:
+def test_an_impossible_offset_is_none(text: str) -> None:
     assert parse_offset(text) is None

@@ -94,13 +94,13 @@ FAILED = Retryable("500", "oh")
 SLOW = Throttled("SlowDown", "hey")
 
 
-def test_a_delivery_out_of_time_moves_to_the_first_tier() -> None:
+def test_out_of_time_means_the_first_tier() -> None:
     assert after(FAILED, delay_secs=2.0, left_secs=2.1) == RetryInMemory(2.0, "retryable")
     assert after(FAILED, delay_secs=2.0, left_secs=2.0) == RetryOnTopic(POLICY.tiers[0], "retryable")
     assert after(SLOW, delay_secs=2.0, left_secs=2.0) == RetryOnTopic(POLICY.tiers[0], "throttled")
 
 
-def test_a_delivery_climbs_one_tier_a_time_and_stays_on_the_last() -> None:
+def test_a_delivery_climbs_tier_by_tier() -> None:
     moved = [after(FAILED, left_secs=0, tier=tier) for tier in range(5)]
     assert moved == [RetryOnTopic(POLICY.tiers[index], "retryable") for index in (0, 1, 2, 2, 2)]
 
@@ -109,7 +109,7 @@ def test_a_delivery_climbs_one_tier_a_time_and_stays_on_the_last() -> None:
 @pytest.mark.parametrize(
     ("busy_secs", "index"), [(0.0, 0), (10.0, 0), (119.9, 0), (120.0, 1), (1799.0, 1), (1800.0, 2), (1e6, 2)]
 )
-def test_a_slow_destination_sets_the_tier_by_its_queue(tier: int, busy_secs: float, index: int) -> None:
+def test_a_slow_queue_decides_the_tier(tier: int, busy_secs: float, index: int) -> None:
     assert after(SLOW, left_secs=0, tier=tier, busy_secs=busy_secs) == RetryOnTopic(POLICY.tiers[index], "throttled")
     assert move_on(RetryState(0, 0, tier, busy_secs), POLICY) == RetryOnTopic(POLICY.tiers[index], "held")
 
@@ -128,7 +128,7 @@ def test_a_policy_without_a_tier_is_refused() -> None:
 @pytest.mark.parametrize(
     ("attempts", "longest"), [(1, 0.2), (2, 0.4), (3, 0.8), (4, 1.6), (7, 12.8), (8, 20.0), (9, 20.0), (10**9, 20.0)]
 )
-def test_the_pause_is_a_random_part_of_a_capped_exponential(attempts: int, longest: float) -> None:
+def test_the_pause_has_full_jitter_and_a_cap(attempts: int, longest: float) -> None:
     assert backoff(attempts, 0.0, POLICY) == 0.0
     assert backoff(attempts, 0.25, POLICY) == pytest.approx(longest / 4)
     assert backoff(attempts, 1.0, POLICY) == pytest.approx(longest)
@@ -141,6 +141,6 @@ def test_no_pause_is_negative_or_over_the_cap(attempts: int, jitter: float, poli
 
 
 @given(st.floats(0, 1e9), policies)
-def test_a_delivery_expires_at_its_policys_age_and_not_before(age_secs: float, policy: RetryPolicy) -> None:
+def test_a_delivery_expires_at_the_policys_age(age_secs: float, policy: RetryPolicy) -> None:
     decided = after(Retryable("500", ""), age_secs=age_secs, policy=policy)
     assert isinstance(decided, DeadLetter) == (age_secs >= policy.max_age_secs)

@@ -24,7 +24,7 @@ def test_an_order_is_found_within_its_offsets() -> None:
     assert find_skip(known, Partition("pushrail.retry.10s", 3), 10, "topic-1") is None
 
 
-def test_an_order_for_a_deleted_topic_does_not_count() -> None:
+def test_an_order_dies_with_its_topic() -> None:
     assert find_skip(marks(SKIP), EVENTS, 10, "topic-2") is None
     assert find_skip(marks(SKIP), EVENTS, 10, None) == SKIP
     anonymous = SKIP._replace(topic_id=None)
@@ -45,18 +45,18 @@ def test_a_record_that_is_no_order_is_ignored(value: bytes) -> None:
 
 
 @pytest.mark.parametrize(("first", "end"), [(0, 10**30), (0, 2**63), (-(10**30), 11), (-1, 11), (10, 10), (11, 10)])
-def test_an_order_with_offsets_that_kafka_cannot_have_is_none(first: int, end: int) -> None:
+def test_an_order_with_bad_offsets_is_none(first: int, end: int) -> None:
     forged = marks(SKIP._replace(first=first, end=end))
     assert find_skip(forged, EVENTS, max(first, 0), "topic-1") is None
     assert [read_skip(value) for value in forged.values()] == [None]
 
 
-def test_the_reason_of_a_forged_order_can_be_printed() -> None:
+def test_a_forged_reason_can_be_printed() -> None:
     [value] = marks(SKIP._replace(reason="half a pair: \ud800")).values()
     assert read_skip(value) == SKIP._replace(reason="half a pair: ?")
 
 
-def test_the_dead_letter_names_offsets_and_reason() -> None:
+def test_its_dead_letter_names_the_offsets() -> None:
     letter = skip_dead_letter(SKIP)
     assert (letter.record.key, letter.record.value, letter.reason, letter.code) == (None, None, "undecodable", CODE)
     headers = dict(letter.headers())

@@ -31,7 +31,7 @@ def test_a_delivery_restarts_the_count() -> None:
     assert not any(suspension.count_blocked(0.0) for _ in range(4))
 
 
-def test_failed_probes_grow_apart_to_ten_minutes() -> None:
+def test_probe_pauses_grow_to_ten_minutes() -> None:
     suspension, pauses = suspended(0.0), []
     for _ in range(7):
         before = suspension.probe_at
@@ -40,7 +40,7 @@ def test_failed_probes_grow_apart_to_ten_minutes() -> None:
     assert pauses == [60, 120, 240, 480, 600, 600, 600]
 
 
-def test_a_call_from_before_the_suspension_is_no_probe() -> None:
+def test_an_earlier_call_is_no_probe() -> None:
     suspension = suspended(100.0)
     assert not suspension.count_blocked(105.0)
     assert suspension.probe_at == 130.0
@@ -56,7 +56,7 @@ def test_the_first_success_ends_it() -> None:
     assert suspension.probe_at == 230.0, "and the probes begin anew"
 
 
-def test_a_changed_document_is_probed_at_once() -> None:
+def test_a_changed_document_is_probed_now() -> None:
     suspension = suspended(100.0)
     suspension.probe_now()
     assert suspension.probe_at <= 100.0
@@ -64,7 +64,7 @@ def test_a_changed_document_is_probed_at_once() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1000)), max_size=60))
-def test_it_is_suspended_after_five_blocked_in_a_row(story: list[tuple[bool, float]]) -> None:
+def test_five_blocked_in_a_row_suspend(story: list[tuple[bool, float]]) -> None:
     suspension, now, in_a_row = Suspension(), 0.0, 0
     for is_blocked, passed in story:
         now += passed

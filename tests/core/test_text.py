@@ -195,7 +195,7 @@ def test_useful_details_stay(text: str) -> None:
 
 
 @given(texts)
-def test_a_message_is_kept_to_a_kibibyte_and_cut_at_a_character(text: str) -> None:
+def test_a_message_is_cut_to_a_kibibyte(text: str) -> None:
     for whole in (text, text * 200, "é" * 511 + text, "x" + "🚆" * 300):
         kept = safe_message(whole)
         assert len(kept.encode()) <= MAX_MESSAGE_BYTES
@@ -214,7 +214,7 @@ def test_a_secret_is_removed_before_the_cut() -> None:
     assert safe_message("." * 1010 + SECRET_KEY) == "." * 1010 + "***"
 
 
-def test_half_a_surrogate_pair_cannot_stop_the_message() -> None:
+def test_a_lone_surrogate_is_replaced() -> None:
     assert safe_message("bus \ud83d gone") == "bus ? gone"
 
 
@@ -264,7 +264,7 @@ def test_the_search_covers_64_ki_characters(text: str, monkeypatch: pytest.Monke
     assert len(kept) <= MAX_MESSAGE_BYTES
 
 
-def test_a_credential_at_the_cut_is_removed_whole() -> None:
+def test_a_credential_at_the_cut_is_removed() -> None:
     secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
     for length in range((64 << 10) - 50, (64 << 10) + 5):
         assert "wJal" not in safe_message("x " * (length // 2) + secret)

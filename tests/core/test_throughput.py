@@ -14,7 +14,7 @@ def test_a_new_destination_has_no_speed() -> None:
     assert throughput.last == float("-inf")
 
 
-def test_a_steady_rate_is_found_and_a_silence_forgotten() -> None:
+def test_a_steady_rate_fades_with_silence() -> None:
     throughput = Throughput()
     for tenth in range(100):
         throughput.add(5, tenth / 10)

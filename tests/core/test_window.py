@@ -15,7 +15,7 @@ def cut_to(size: int, most: int = 8) -> Window:
     return window
 
 
-def test_it_is_halved_by_a_throttle_down_to_one_call() -> None:
+def test_a_throttle_halves_it_down_to_one() -> None:
     window, sizes = Window(), []
     for _ in range(5):
         window.throttled(window.round, 8)
@@ -24,7 +24,7 @@ def test_it_is_halved_by_a_throttle_down_to_one_call() -> None:
     assert window.pauses == 2, "below one call there is only waiting"
 
 
-def test_a_call_from_before_the_cut_cuts_no_further() -> None:
+def test_an_earlier_call_cuts_no_further() -> None:
     window = Window()
     sent_in = window.round
     assert window.throttled(sent_in, 8)
@@ -32,7 +32,7 @@ def test_a_call_from_before_the_cut_cuts_no_further() -> None:
     assert window.size(8) == 4
 
 
-def test_it_grows_by_one_with_each_clean_window() -> None:
+def test_each_clean_window_adds_one_call() -> None:
     window = cut_to(2)
     grown = [window.went_through(8) for _ in range(2 + 3 + 4)]
     assert [at for at, has_grown in enumerate(grown, 1) if has_grown] == [2, 5, 9]

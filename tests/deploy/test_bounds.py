@@ -227,14 +227,14 @@ def changed(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             yield with_change("for", f"{other}m")
 
 
-def test_every_alert_has_cases_on_both_sides_of_its_bound() -> None:
+def test_every_alert_has_both_sides_tested() -> None:
     assert CASES.keys() == alerts().keys()
     for name, cases in CASES.items():
         assert {case.fires is None for case in cases} == {True, False}, name
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_an_alert_fires_where_its_bound_is_and_nowhere_else(name: str, tmp_path: Path) -> None:
+def test_an_alert_fires_beyond_its_bound_only(name: str, tmp_path: Path) -> None:
     assert holds(name, yaml.safe_load(RULES.read_text()), tmp_path)
     unnoticed: Sequence[str] = [what for what, rules in changed(name) if holds(name, rules, tmp_path)]
     assert unnoticed == []

@@ -30,7 +30,7 @@ def run(home: Path, *, apt_works: bool) -> subprocess.CompletedProcess[str]:
     return subprocess.run([bash, script], env=there, capture_output=True, text=True, check=False)
 
 
-def test_nothing_is_started_by_being_installed_and_no_policy_is_left(tmp_path: Path) -> None:
+def test_an_installation_starts_no_service(tmp_path: Path) -> None:
     done = run(tmp_path, apt_works=True)
     assert done.returncode == 0, done.stderr
     called = (tmp_path / "called").read_text()
@@ -39,14 +39,14 @@ def test_nothing_is_started_by_being_installed_and_no_policy_is_left(tmp_path: P
     assert not (tmp_path / "policy-rc.d").exists()
 
 
-def test_what_cannot_be_installed_fails_the_run_and_leaves_no_policy(tmp_path: Path) -> None:
+def test_a_failed_installation_fails_the_run(tmp_path: Path) -> None:
     assert run(tmp_path, apt_works=False).returncode != 0
     assert (tmp_path / "called").read_text() == "apt-get update; "
     assert not (tmp_path / "policy-rc.d").exists()
 
 
 @pytest.mark.parametrize("apt_works", [True, False])
-def test_a_policy_that_is_there_stays(tmp_path: Path, *, apt_works: bool) -> None:
+def test_an_existing_policy_stays(tmp_path: Path, *, apt_works: bool) -> None:
     (tmp_path / "policy-rc.d").write_text("theirs")
     run(tmp_path, apt_works=apt_works)
     assert (tmp_path / "policy-rc.d").read_text() == "theirs"

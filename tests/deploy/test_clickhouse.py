@@ -31,7 +31,7 @@ def statements() -> list[str]:
     return [statement for statement in text.split(";") if statement.strip()]
 
 
-def test_every_field_of_the_contract_is_a_column() -> None:
+def test_every_contract_field_is_a_column() -> None:
     design = (
         "attemptId at durationMs vendor customerExternalId destinationId eventType idempotencyKey correlationId "
         "trigger attempt status reason code message httpStatus requestId eventBridgeEventId batchSize batchIndex "

@@ -52,7 +52,7 @@ def instructions() -> list[str]:
     return [line for line in joined.splitlines() if line and not line.startswith("#")]
 
 
-def test_hadolint_finds_nothing_and_nothing_is_ignored() -> None:
+def test_hadolint_finds_nothing() -> None:
     tool = needed_tool("hadolint", "make setup")
     done = subprocess.run(
         [tool, "--failure-threshold", "style", DOCKERFILE], capture_output=True, text=True, check=False
@@ -61,7 +61,7 @@ def test_hadolint_finds_nothing_and_nothing_is_ignored() -> None:
     assert "hadolint ignore" not in DOCKERFILE.read_text()
 
 
-def test_the_image_runs_as_nobody_in_particular_and_installs_by_hash() -> None:
+def test_the_image_pins_hashes_and_is_not_root() -> None:
     last = instructions()[max(n for n, line in enumerate(instructions()) if line.startswith("FROM")) :]
     user = next(line for line in last if line.startswith("USER"))
     assert re.fullmatch(r"USER 10001:10001", user), "by number, so that Kubernetes can tell that it is not root"
@@ -71,7 +71,7 @@ def test_the_image_runs_as_nobody_in_particular_and_installs_by_hash() -> None:
     assert not any(line.startswith("ADD") for line in instructions())
 
 
-def test_only_what_the_image_needs_is_sent_to_who_builds_it() -> None:
+def test_the_build_context_has_no_more_than_needed() -> None:
     kept = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     copied = [line.split()[1] for line in instructions() if line.startswith("COPY") and "--from" not in line]
     assert sorted(kept) == sorted(copied)
@@ -85,7 +85,7 @@ def healthcheck(**environment: str) -> int:
     return subprocess.run([sys.executable, *words], env=environment, stderr=subprocess.DEVNULL, check=False).returncode
 
 
-async def test_the_healthcheck_asks_the_process_itself_where_it_listens() -> None:
+async def test_the_healthcheck_finds_the_real_port() -> None:
     exposition = IngestMetrics().exposition
     async with serve_ops("127.0.0.1", 0, exposition=exposition, unready=lambda: ["not ready is alive"]) as port:
         where = {
@@ -98,7 +98,7 @@ async def test_the_healthcheck_asks_the_process_itself_where_it_listens() -> Non
     assert healthcheck(PUSHRAIL_HTTP__PORT="") != 0
 
 
-def test_the_images_python_is_the_locks_and_the_tests() -> None:
+def test_image_lock_and_tests_share_one_python() -> None:
     lock = re.findall(r"--python-version (\S+)", (ROOT / "Makefile").read_text())
     image = re.search(r"^ARG PYTHON_IMAGE=python:(\d+\.\d+)-", DOCKERFILE.read_text(), flags=re.MULTILINE)
     assert image is not None
@@ -124,7 +124,7 @@ def test_every_variable_is_a_setting() -> None:
     assert used - {"PUSHRAIL_SECTION__KEY"} <= setting_names()
 
 
-def test_compose_opens_its_ports_to_this_machine_only_and_takes_no_moving_tag() -> None:
+def test_compose_has_local_ports_and_fixed_tags() -> None:
     for name, service in compose()["services"].items():
         for port in service.get("ports", []):
             assert port.startswith("127.0.0.1:"), name
@@ -136,14 +136,14 @@ def test_compose_opens_its_ports_to_this_machine_only_and_takes_no_moving_tag() 
             assert service["cap_drop"] == ["ALL"]
 
 
-def test_compose_has_the_moto_that_the_tests_run_against() -> None:
+def test_compose_uses_the_motos_tested_version() -> None:
     lock = (ROOT / "deploy" / "requirements-dev.lock").read_text()
     version = re.search(r"^moto==(\S+)", lock, flags=re.MULTILINE)
     assert version is not None
     assert compose()["services"]["aws"]["image"] == f"motoserver/moto:{version[1]}"
 
 
-def test_what_compose_mounts_is_there() -> None:
+def test_every_file_that_compose_mounts_exists() -> None:
     services = compose()["services"]
     assert all(name in services for service in services.values() for name in service.get("depends_on", ()))
     mounts = [mount for service in services.values() for mount in service.get("volumes", [])]
@@ -179,7 +179,7 @@ def an_aws_of_its_own() -> Iterator[str]:
         process.wait()
 
 
-def test_the_example_destinations_bus_is_made_once_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_making_the_example_bus_is_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     with an_aws_of_its_own() as address:
         here = compose()["services"]["bus"]["environment"] | {"PUSHRAIL_EVENTBRIDGE__ENDPOINT_URL": address}
         for name, value in here.items():
@@ -225,7 +225,7 @@ def test_the_images_libraries_are_enough(tmp_path: Path) -> None:
         subprocess.run(command, env=there, cwd=tmp_path, check=True, stdout=subprocess.DEVNULL)
 
 
-def test_the_first_process_of_a_container_heeds_sigterm_from_the_beginning() -> None:
+def test_pid_1_obeys_sigterm_from_its_start() -> None:
     """The kernel gives process 1 no default action: unheeded, the signal is gone, and SIGKILL the only end."""
     unshare = needed_tool("unshare", "Debian's util-linux")
     inside = [sys.executable, "-m", "pushrail_stream", "destinations", "put", "-"]  # waits for what is not typed

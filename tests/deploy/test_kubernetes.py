@@ -54,7 +54,7 @@ def chosen(labels: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("path", ["base", "overlays/example"])
-def test_every_object_is_what_the_api_takes(path: str, tmp_path: Path) -> None:
+def test_every_object_fits_the_api_schema(path: str, tmp_path: Path) -> None:
     (tmp_path / "all.yaml").write_text(built(path))
     tool = needed_tool("kubernetes-validate", "make setup")
     done = subprocess.run([tool, "--strict", tmp_path / "all.yaml"], capture_output=True, text=True, check=False)
@@ -63,7 +63,7 @@ def test_every_object_is_what_the_api_takes(path: str, tmp_path: Path) -> None:
     assert passed == sum(thing["kind"] not in WITHOUT_SCHEMA for thing in objects(path))
 
 
-def test_selectors_pick_the_pods_they_are_meant_for() -> None:
+def test_selectors_match_their_pods() -> None:
     for kind in ("Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"):
         for thing in of_kind(kind):
             selector = thing["spec"].get("podSelector") or thing["spec"]["selector"]
@@ -77,7 +77,7 @@ def test_selectors_pick_the_pods_they_are_meant_for() -> None:
         assert services == [monitor["metadata"]["name"]]
 
 
-def test_ports_are_named_where_they_are_used() -> None:
+def test_every_used_port_name_exists() -> None:
     ports = {name: {port["name"] for port in pod["spec"]["containers"][0]["ports"]} for name, pod in pods().items()}
     for service in of_kind("Service"):
         assert {port["targetPort"] for port in service["spec"]["ports"]} <= ports[service["metadata"]["name"]]
@@ -89,7 +89,7 @@ def test_ports_are_named_where_they_are_used() -> None:
         assert all(rule["from"] for rule in policy["spec"]["ingress"]), "from everywhere is not a rule"
 
 
-def test_a_stop_has_more_time_than_it_takes() -> None:
+def test_the_grace_period_covers_the_drain() -> None:
     settings = Settings()
     worker, ingest = (pods()[name]["spec"] for name in ("pushrail-worker", "pushrail-ingest"))
     others = 2 * ops.LAST_SECS + tracing.LAST_SECS + FLUSH_SECS  # who asks it, the collector, the attempts log
@@ -127,7 +127,7 @@ def test_pods_are_confined(name: str) -> None:
     assert accounts[spec["serviceAccountName"]]["automountServiceAccountToken"] is False
 
 
-def test_the_settings_load_and_point_at_what_is_mounted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_settings_fit_the_mounts(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in setting_names():
         monkeypatch.delenv(name, raising=False)
     settings = load_settings(KUBERNETES / "base" / "pushrail.yaml")
@@ -147,13 +147,13 @@ def test_the_settings_load_and_point_at_what_is_mounted(monkeypatch: pytest.Monk
     assert scaled["minReplicaCount"] < scaled["maxReplicaCount"]
 
 
-def test_a_batch_that_is_decompressed_takes_half_of_a_worker_s_memory() -> None:
+def test_a_batch_takes_half_the_memory_at_most() -> None:
     settings = load_settings(KUBERNETES / "base" / "pushrail.yaml")
     limit = pods()["pushrail-worker"]["spec"]["containers"][0]["resources"]["limits"]["memory"]
     assert limit == f"{2 * int(settings.kafka.client.reveal()['receive.message.max.bytes']) // 2**20}Mi"
 
 
-def test_who_asks_for_the_lag_reaches_the_listener_that_the_workers_use() -> None:
+def test_the_lag_scaler_uses_the_workers_listener() -> None:
     variables = pods()["pushrail-worker"]["spec"]["containers"][0]["env"]
     brokers = {variable["name"]: variable["value"] for variable in variables}["PUSHRAIL_KAFKA__BOOTSTRAP_SERVERS"]
     (trigger,) = of_kind("ScaledObject")[0]["spec"]["triggers"]
@@ -167,7 +167,7 @@ def test_who_asks_for_the_lag_reaches_the_listener_that_the_workers_use() -> Non
     assert all(f"create secret generic {secret['name']} " in secrets for secret in who["spec"]["secretTargetRef"])
 
 
-def test_a_worker_may_speak_to_a_collector_of_traces() -> None:
+def test_a_worker_may_reach_the_collector() -> None:
     policies = {policy["metadata"]["name"]: policy["spec"] for policy in of_kind("NetworkPolicy")}
     egress = policies["pushrail-worker"]["egress"]
     assert [rule["to"] for rule in egress for port in rule["ports"] if port["port"] == 4318] == [
@@ -175,7 +175,7 @@ def test_a_worker_may_speak_to_a_collector_of_traces() -> None:
     ]
 
 
-def test_who_scales_is_the_only_one_who_says_how_many() -> None:
+def test_only_the_autoscaler_sets_replicas() -> None:
     replicas = {
         deployment["metadata"]["name"]: deployment["spec"].get("replicas") for deployment in of_kind("Deployment")
     }
@@ -183,5 +183,5 @@ def test_who_scales_is_the_only_one_who_says_how_many() -> None:
     assert of_kind("HorizontalPodAutoscaler")[0]["spec"]["scaleTargetRef"]["name"] == "pushrail-ingest"
 
 
-def test_no_secret_is_in_the_files() -> None:
+def test_no_file_holds_a_secret() -> None:
     assert not [thing for thing in objects() if thing["kind"] == "Secret"]

@@ -80,11 +80,11 @@ def promtool(*words: str, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
-def test_the_page_of_metrics_has_every_declaration() -> None:
+def test_the_metrics_page_has_every_metric() -> None:
     assert PAGE.read_text() == with_tables(PAGE.read_text()), "run: make metrics"
 
 
-def test_the_rules_are_rules_and_every_alert_fires_and_is_quiet_as_it_should() -> None:
+def test_promtool_accepts_rules_and_their_tests() -> None:
     assert f"{len(rules())} rules found" in promtool("check", "rules", RULES.name, folder=RULES.parent)
     promtool("test", "rules", "rules.test.yaml", folder=RULES.parent)
     tried: dict[str, set[bool]] = {}
@@ -94,7 +94,7 @@ def test_the_rules_are_rules_and_every_alert_fires_and_is_quiet_as_it_should() -
     assert tried == {name: {True, False} for name in alerts()}
 
 
-def test_every_alert_says_what_it_means_and_has_a_section_of_the_runbook() -> None:
+def test_every_alert_has_a_runbook_section() -> None:
     sections = re.findall(r"^## (\w+)$", RUNBOOK.read_text(), flags=re.MULTILINE)
     assert sorted(sections) == sorted(alerts())
     for name, alert in alerts().items():
@@ -104,7 +104,7 @@ def test_every_alert_says_what_it_means_and_has_a_section_of_the_runbook() -> No
         assert alert["annotations"]["description"].endswith(".")
 
 
-def test_rules_and_dashboard_ask_for_series_that_exist_and_labels_they_have() -> None:
+def test_queries_use_existing_series_and_labels() -> None:
     asked = [str(rule["expr"]) for rule in rules()] + queries()
     known = documented()
     for text in asked:
@@ -116,7 +116,7 @@ def test_rules_and_dashboard_ask_for_series_that_exist_and_labels_they_have() ->
         assert grouped(text) <= set().union(*(known[name] for name, _ in selectors)), text
 
 
-def test_legends_and_summaries_name_labels_that_are_there() -> None:
+def test_legends_and_summaries_use_known_labels() -> None:
     for panel in panels():
         for target in panel["targets"]:
             named = set(re.findall(r"\{\{\s*(\w+)\s*\}\}", target.get("legendFormat", "")))
@@ -126,7 +126,7 @@ def test_legends_and_summaries_name_labels_that_are_there() -> None:
         assert named <= grouped(alert["expr"]) or "up{" in alert["expr"], name
 
 
-def test_every_documented_series_of_a_worker_is_on_the_dashboard_but_those_for_alerts() -> None:
+def test_every_worker_series_has_a_panel_or_alert() -> None:
     shown = set(re.findall(r"\bpushrail_\w+", " ".join(queries())))
     names = set(re.findall(r"^\| `(pushrail_\w+)` \|", PAGE.read_text(), flags=re.MULTILINE))
     missing = {name for name in names if not any(series.startswith(name) for series in shown)}
@@ -142,7 +142,7 @@ def test_the_dashboards_queries_are_promql(tmp_path: Path) -> None:
     assert f"{len(recorded)} rules found" in promtool("check", "rules", "queries.yaml", folder=tmp_path)
 
 
-def test_panels_do_not_overlap_and_say_what_they_show() -> None:
+def test_panels_have_room_and_a_description() -> None:
     taken: set[tuple[int, int]] = set()
     for panel in panels():
         place = panel["gridPos"]
@@ -215,9 +215,7 @@ async def prometheus(home: Path, jobs: Mapping[str, Sequence[int]]) -> AsyncIter
 
 
 @pytest.mark.kafka
-async def test_a_real_prometheus_scrapes_workers_and_ingest_and_the_rules_and_queries_work_on_it(
-    real_kafka: str, tmp_path: Path
-) -> None:
+async def test_rules_and_queries_work_on_prometheus(real_kafka: str, tmp_path: Path) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_with_door(real_kafka, bus.url, tmp_path)
         settings = settings.model_copy(update={"metrics": settings.metrics.model_copy(update={"max_destinations": 10})})

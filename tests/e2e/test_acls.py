@@ -167,9 +167,7 @@ async def installation(bootstrap: str, bus: FaultBus, home: Path) -> tuple[Setti
     return settings, desk
 
 
-async def test_workers_ingest_and_producers_need_no_more_than_the_table_says(
-    rules: tuple[str, Rules], tmp_path: Path
-) -> None:
+async def test_services_need_only_the_documented_acls(rules: tuple[str, Rules], tmp_path: Path) -> None:
     bootstrap, acls = rules
     async with FaultBus.serve() as bus:
         settings, desk = await installation(bootstrap, bus, tmp_path)
@@ -201,7 +199,7 @@ async def test_workers_ingest_and_producers_need_no_more_than_the_table_says(
         assert sum(ends(settings, next(iter(settings.topics.retry))).values()) > 0
 
 
-async def test_commands_need_no_more_than_the_table_says(rules: tuple[str, Rules], tmp_path: Path) -> None:
+async def test_commands_need_only_the_documented_acls(rules: tuple[str, Rules], tmp_path: Path) -> None:
     bootstrap, acls = rules
     async with FaultBus.serve() as bus:
         settings, desk = await installation(bootstrap, bus, tmp_path)

@@ -33,7 +33,7 @@ def with_index(desk: Desk, path: Path) -> None:
     desk.config.write_text(yaml.safe_dump(values))
 
 
-async def test_an_event_is_found_by_whatever_is_known_of_it(real_kafka: str, tmp_path: Path) -> None:
+async def test_an_event_is_found_by_any_of_its_keys(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
         bus.set_plan([DENIED])
         async with desk.working():
@@ -74,7 +74,7 @@ def by_id(attempts: list[Any]) -> dict[str, Any]:
     return {attempt["attemptId"]: attempt for attempt in attempts}
 
 
-async def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
+async def test_contradictory_options_are_refused(tmp_path: Path) -> None:
     settings = settings_for("127.0.0.1:1", "http://127.0.0.1:1")
     desk = Desk(tmp_path, settings)
     for words, why in (
@@ -88,9 +88,7 @@ async def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_indexed", [True, False], ids=["index", "topic"])
-async def test_a_table_shows_the_newest_in_the_order_of_their_time(
-    real_kafka: str, tmp_path: Path, *, is_indexed: bool
-) -> None:
+async def test_a_table_shows_the_newest_in_time_order(real_kafka: str, tmp_path: Path, *, is_indexed: bool) -> None:
     settings, desk = log_of(real_kafka, tmp_path)
     write(settings, range(1200, 0, -1))
     if is_indexed:
@@ -112,9 +110,7 @@ async def test_a_table_shows_the_newest_in_the_order_of_their_time(
     assert len(await desk.lines("attempts")) == 1201
 
 
-async def test_what_was_attempted_before_a_time_is_found_though_somebodys_clock_was_fast(
-    real_kafka: str, tmp_path: Path
-) -> None:
+async def test_a_fast_clock_hides_no_attempt(real_kafka: str, tmp_path: Path) -> None:
     settings, desk = log_of(real_kafka, tmp_path)
     hour = 3_600_000
     for number, ago in ((1, 3.5), (2, 1), (3, 3), (4, 1), (5, 2.5)):
@@ -123,7 +119,7 @@ async def test_what_was_attempted_before_a_time_is_found_though_somebodys_clock_
     assert [line["idempotencyKey"] for line in found] == ["key-1", "key-3", "key-5"]
 
 
-async def test_the_index_and_the_topic_together_know_everything(real_kafka: str, tmp_path: Path) -> None:
+async def test_index_and_topic_complete_each_other(real_kafka: str, tmp_path: Path) -> None:
     settings, desk = log_of(real_kafka, tmp_path)
     write(settings, range(500))
     with_index(desk, tmp_path / "index.sqlite")
@@ -138,7 +134,7 @@ async def test_the_index_and_the_topic_together_know_everything(real_kafka: str,
     assert (await desk.ask("attempts", "--summary"))["attempts"] == 600
 
 
-async def test_what_the_index_does_not_keep_is_found_in_the_topic_by_since(real_kafka: str, tmp_path: Path) -> None:
+async def test_since_searches_beyond_the_index(real_kafka: str, tmp_path: Path) -> None:
     settings, desk = log_of(real_kafka, tmp_path)
     path = tmp_path / "index.sqlite"
     day = 86_400_000
@@ -165,7 +161,7 @@ async def test_what_the_index_does_not_keep_is_found_in_the_topic_by_since(real_
     assert "--since searches further back" in remarks
 
 
-async def test_the_index_of_a_topic_that_was_made_anew_begins_again(real_kafka: str, tmp_path: Path) -> None:
+async def test_a_recreated_topic_restarts_its_index(real_kafka: str, tmp_path: Path) -> None:
     settings, desk = log_of(real_kafka, tmp_path)
     path = tmp_path / "index.sqlite"
     with_index(desk, path)
@@ -196,7 +192,7 @@ def made_anew(settings: Settings) -> bool:
     return True
 
 
-async def test_an_index_that_is_killed_has_each_record_once(real_kafka: str, tmp_path: Path) -> None:
+async def test_a_killed_index_has_no_duplicates(real_kafka: str, tmp_path: Path) -> None:
     settings, desk = log_of(real_kafka, tmp_path)
     path = tmp_path / "index.sqlite"
     with_index(desk, path)

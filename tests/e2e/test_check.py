@@ -37,7 +37,7 @@ from tests.support.workers import (
 pytestmark = pytest.mark.kafka
 
 
-async def test_a_day_of_every_kind_adds_up(real_kafka: str, tmp_path: Path) -> None:
+async def test_a_mixed_day_adds_up(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
         desk.put([destination(3, enabled=False)])
         bus.set_plan([DENIED])
@@ -62,7 +62,7 @@ async def test_a_day_of_every_kind_adds_up(real_kafka: str, tmp_path: Path) -> N
         assert (await desk.ask("check", "--since", "1h"))["deliveries"]["pending"] == 7
 
 
-async def test_what_waits_on_a_retry_topic_is_pending(real_kafka: str, tmp_path: Path) -> None:
+async def test_an_event_on_a_retry_topic_is_pending(real_kafka: str, tmp_path: Path) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url, tiers=(3600,), delivery={"flush_ms": 20, "hold_secs": 30})
         make_topics(settings)
@@ -98,7 +98,7 @@ async def test_an_event_without_a_time_is_missed_too(real_kafka: str, tmp_path: 
         assert (told["events"], told["deliveries"]["missing"]) == (3, 3), "those among the events of this time"
 
 
-async def test_a_destination_that_lost_everything_is_missed(real_kafka: str, tmp_path: Path) -> None:
+async def test_a_destination_without_any_is_missed(real_kafka: str, tmp_path: Path) -> None:
     """All that went to one of two destinations is lost: only what it was sent earlier tells that it is no new one."""
     async with world(real_kafka, tmp_path) as (_, settings, desk):
         both = destination(0), destination(0, id="dst_b", bus=bus_arn(3))
@@ -131,7 +131,7 @@ async def test_a_destination_that_lost_everything_is_missed(real_kafka: str, tmp
         assert "2 not counted: nothing shows that their destinations existed by then" in out
 
 
-async def test_what_left_no_trace_is_missing(real_kafka: str, tmp_path: Path) -> None:
+async def test_an_event_without_a_trace_is_missing(real_kafka: str, tmp_path: Path) -> None:
     """An event that somebody committed past, one of two deliveries that was lost, and a retry that came to nothing."""
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
         async with desk.working():
@@ -177,9 +177,7 @@ async def test_wrong_times_are_named(real_kafka: str, tmp_path: Path) -> None:
         assert "must be a time such as 2026-11-24T09:00:00Z, or how long ago: 90s, 15m, 2h, 7d" in error
 
 
-async def test_a_topic_that_was_made_anew_is_not_certified_by_the_old_ones_deliveries(
-    real_kafka: str, tmp_path: Path
-) -> None:
+async def test_old_deliveries_do_not_certify_a_new_topic(real_kafka: str, tmp_path: Path) -> None:
     """Its records lie at the positions of the old topic's, which were all delivered."""
     async with world(real_kafka, tmp_path) as (_, settings, desk):
         name, options = settings.topics.events, kafka_for(settings)

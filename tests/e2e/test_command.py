@@ -113,7 +113,7 @@ def two_free_ports() -> int:
     raise AssertionError("no two free ports")
 
 
-async def test_two_workers_share_the_partitions_and_end_together(real_kafka: str, tmp_path: Path) -> None:
+async def test_two_workers_share_the_partitions(real_kafka: str, tmp_path: Path) -> None:
     port = two_free_ports()
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url, http={"port": port})
@@ -139,14 +139,14 @@ async def test_two_workers_share_the_partitions_and_end_together(real_kafka: str
         assert {a.detail.encode() for a in bus.arrivals} == {event(n % 6, n) for n in range(600)}
 
 
-def test_workers_for_whom_there_are_not_enough_ports_do_not_start(tmp_path: Path) -> None:
+def test_too_few_ports_stop_the_start(tmp_path: Path) -> None:
     settings = settings_for("127.0.0.1:1", "http://127.0.0.1:1", http={"port": 65_534})
     done = call("run", "--config", str(write_world(tmp_path, settings, 1)), "--workers", "3")
     assert done.returncode == REFUSED
     assert done.stderr == "error: http.port: 3 workers need a port each, and there is none after 65535\n"
 
 
-async def test_workers_end_when_their_supervisor_is_killed(real_kafka: str, tmp_path: Path) -> None:
+async def test_workers_end_with_a_killed_supervisor(real_kafka: str, tmp_path: Path) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
         make_topics(settings)
@@ -160,7 +160,7 @@ async def test_workers_end_when_their_supervisor_is_killed(real_kafka: str, tmp_
         assert b'"stopped"' in errors
 
 
-def test_kafka_out_of_reach_is_one_line_and_exit_1(tmp_path: Path) -> None:
+def test_unreachable_kafka_is_exit_1(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
         settings = settings_for(f"127.0.0.1:{taken.getsockname()[1]}", "http://127.0.0.1:1")
@@ -172,7 +172,7 @@ def test_kafka_out_of_reach_is_one_line_and_exit_1(tmp_path: Path) -> None:
     assert "kafka.bootstrap_servers" in line
 
 
-def test_a_missing_topic_is_named_with_the_command_that_makes_it(real_kafka: str, tmp_path: Path) -> None:
+def test_a_missing_topic_names_its_command(real_kafka: str, tmp_path: Path) -> None:
     settings = settings_for(real_kafka, "http://127.0.0.1:1")
     path = write_world(tmp_path, settings, 1)
     done = call("run", "--config", str(path), "--log-level", "error")
@@ -198,7 +198,7 @@ def test_a_missing_topic_is_named_with_the_command_that_makes_it(real_kafka: str
     ), "a copy has headers besides"
 
 
-def test_a_topic_that_loses_documents_is_shown_and_refused_by_whoever_needs_it(real_kafka: str, tmp_path: Path) -> None:
+def test_a_lossy_documents_topic_is_refused(real_kafka: str, tmp_path: Path) -> None:
     settings = settings_for(real_kafka, "http://127.0.0.1:1")
     path = write_world(tmp_path, settings, 1)
     topic = settings.topics.destinations
@@ -242,7 +242,7 @@ def test_bad_settings_are_one_line_and_exit_2(tmp_path: Path, lines: str, proble
     assert "Traceback" not in done.stderr
 
 
-async def test_a_worker_outlives_a_restart_of_its_broker(local_kafka_factory: LocalKafkaFactory) -> None:
+async def test_a_worker_survives_a_broker_restart(local_kafka_factory: LocalKafkaFactory) -> None:
     kafka = await asyncio.to_thread(local_kafka_factory)
     async with FaultBus.serve() as bus:
         settings = settings_for(kafka.bootstrap_servers, bus.url)

@@ -103,7 +103,7 @@ def copies(settings: Settings) -> Counter[bytes | None]:
 
 
 @pytest.mark.usefixtures("_default_sigint")
-def test_what_was_committed_of_dead_letters_is_not_called_unwritten(
+def test_committed_dead_letters_count_as_written(
     settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_dead_letters(settings, *map(dead, range(5)))
@@ -121,9 +121,7 @@ def test_what_was_committed_of_dead_letters_is_not_called_unwritten(
 
 
 @pytest.mark.usefixtures("_default_sigint")
-def test_events_go_on_though_nothing_had_been_sent(
-    settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_replay_goes_on_after_an_early_end(settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     produce(settings, range(5))
     with monkeypatch.context() as patch:
         patch.setattr(module, "Producer", Interrupted)
@@ -157,7 +155,7 @@ def test_large_letters_go_in_small_transactions(
     assert (len(commits), copies(settings).total()) == (3, 24)
 
 
-def test_a_letter_is_found_by_its_place_by_its_event_and_by_what_it_says(settings: Settings, shell: Shell) -> None:
+def test_a_letter_is_found_by_place_or_content(settings: Settings, shell: Shell) -> None:
     topic = settings.topics.dlq
     make_dead_letters(settings, dead(7), dead(8, code="Other"), dead(7, destination_id="dst_b"))
     shown = [json.loads(line) for line in shell("dlq", "show", f"{topic}/0/1", "--json")[1].splitlines()]
@@ -184,7 +182,7 @@ def test_a_letter_is_found_by_its_place_by_its_event_and_by_what_it_says(setting
     assert "POSITION: must be topic/partition/offset" in shell("dlq", "show", "7")[2]
 
 
-def test_what_is_no_event_is_dumped(settings: Settings, shell: Shell) -> None:
+def test_a_record_without_an_event_is_dumped(settings: Settings, shell: Shell) -> None:
     value = bytes(range(256)) * 5
     own = (("x", b"1"), ("x", b"2"), ("nothing", None), ("binary", b"\xff"))
     make_dead_letters(settings, dead(1, value=value, reason="undecodable", destination_id=None, own=own))
@@ -206,7 +204,7 @@ def test_what_is_no_event_is_dumped(settings: Settings, shell: Shell) -> None:
     ]  # fmt: skip
 
 
-def test_the_deepest_event_there_may_be_is_shown(settings: Settings, shell: Shell) -> None:
+def test_the_deepest_event_is_shown(settings: Settings, shell: Shell) -> None:
     payload: Any = {}
     deepest = b'{"a":' * 998 + b"1" + b"}" * 998
     value = event(0, 1, payload=payload).replace(b'"payload": {}', b'"payload": ' + deepest)
@@ -218,9 +216,7 @@ def test_the_deepest_event_there_may_be_is_shown(settings: Settings, shell: Shel
     assert (code, out.count('"a":{')) == (0, 997)
 
 
-def test_a_destination_whose_document_is_refused_is_not_called_deleted(
-    settings: Settings, shell: Shell, tmp_path: Path
-) -> None:
+def test_a_refused_document_is_not_deleted(settings: Settings, shell: Shell, tmp_path: Path) -> None:
     make_dead_letters(settings, dead(1))
     (tmp_path / "destinations" / "dst_0.json").write_text("{}")
     code, out, err = shell("replay", "dlq", "--dry-run")
@@ -231,7 +227,7 @@ def test_a_destination_whose_document_is_refused_is_not_called_deleted(
     assert "deliveries to destinations with refused documents are not looked for" in err
 
 
-def test_whose_fault_it_is_is_told_and_asked_for(settings: Settings, shell: Shell) -> None:
+def test_the_fault_is_shown_and_filtered(settings: Settings, shell: Shell) -> None:
     make_dead_letters(settings, dead(1), dead(2, value=b"{", reason="undecodable", destination_id=None))
     make_dead_letters(settings, dead(3), own=(("a", b"b"),))
     rows = [json.loads(line) for line in shell("dlq", "list", "--json")[1].splitlines()]
@@ -249,7 +245,7 @@ def test_whose_fault_it_is_is_told_and_asked_for(settings: Settings, shell: Shel
     assert table[1].split() == ["dst_0", "blocked", "customer", "1"]
 
 
-def test_times_that_make_no_sense_are_wrong_usage(shell: Shell) -> None:
+def test_impossible_times_are_wrong_usage(shell: Shell) -> None:
     for command in (("dlq", "list"), ("dlq", "show"), ("replay", "dlq"), ("replay", "events", "--all"), ("check",)):
         code, _, err = shell(*command, "--since", "1h", "--until", "2h")
         assert (code, err) == (2, "error: --until: must be later than --since\n"), command
@@ -257,7 +253,7 @@ def test_times_that_make_no_sense_are_wrong_usage(shell: Shell) -> None:
     assert shell("dlq", "list", "--since", "0001-01-01T00:00:00Z")[0] == 2
 
 
-def test_a_producers_fast_clock_hides_no_event_from_a_replay(settings: Settings, shell: Shell) -> None:
+def test_a_fast_clock_hides_no_event(settings: Settings, shell: Shell) -> None:
     """Its record lies before others that are older: the end of a time is not at one offset."""
     producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
     hour_ms = 3_600_000
@@ -269,7 +265,7 @@ def test_a_producers_fast_clock_hides_no_event_from_a_replay(settings: Settings,
     assert copies(settings) == Counter([event(0, 0), event(0, 2)])
 
 
-def test_a_partition_that_stays_where_it_is_keeps_what_is_known_of_it(settings: Settings, shell: Shell) -> None:
+def test_an_unmoved_partition_keeps_its_marks(settings: Settings, shell: Shell) -> None:
     """The map of what is settled above the committed offset: without it workers would send that again."""
     produce(settings, range(5))
     [at] = [number for number, end in ends(settings, settings.topics.events).items() if end]

@@ -64,7 +64,7 @@ async def test_events_arrive_byte_for_byte(kafka_bootstrap: str, embedded_broker
         assert sum(committed(settings).values()) == len(values)
 
 
-async def test_a_thousand_events_with_faults_end_delivered_or_dead_with_the_right_reason(real_kafka: str) -> None:
+async def test_a_thousand_events_end_as_they_should(real_kafka: str) -> None:
     customers, events, forbidden, malformed = range(20), 1000, 7, {f"key-{n}" for n in range(100, 1000, 200)}
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
@@ -139,7 +139,7 @@ async def test_dead_letters_carry_their_history(real_kafka: str) -> None:
         assert [(r["status"], r["reason"], r["attempt"]) for r in records] == [("dead_lettered", "blocked", 1)]
 
 
-async def test_what_settled_above_an_open_event_is_not_sent_again_after_a_restart(real_kafka: str) -> None:
+async def test_settled_events_are_not_sent_again(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url, delivery={"hold_secs": 60})
         make_topics(settings)
@@ -160,7 +160,7 @@ async def test_what_settled_above_an_open_event_is_not_sent_again_after_a_restar
         assert max(committed(settings).values()) == 100
 
 
-async def test_a_second_worker_takes_over_partitions_without_loss(real_kafka: str) -> None:
+async def test_a_second_worker_takes_over(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
         make_topics(settings)
@@ -180,7 +180,7 @@ async def test_a_second_worker_takes_over_partitions_without_loss(real_kafka: st
         assert two.worker.ledger.delivered > 0
 
 
-async def test_calls_cut_off_without_an_answer_are_made_again(real_kafka: str) -> None:
+async def test_interrupted_calls_are_repeated(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
         make_topics(settings)
@@ -196,7 +196,7 @@ async def test_calls_cut_off_without_an_answer_are_made_again(real_kafka: str) -
         assert sum(committed(settings).values()) == 2
 
 
-async def test_a_worker_holds_no_more_than_it_may_and_goes_on(real_kafka: str) -> None:
+async def test_a_full_worker_pauses_and_goes_on(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url, limits={"max_buffered_events": 200})
         make_topics(settings)
@@ -213,7 +213,7 @@ async def test_a_worker_holds_no_more_than_it_may_and_goes_on(real_kafka: str) -
         assert sum(committed(settings).values()) == 3000
 
 
-async def test_events_that_retention_removed_unread_are_told_of(real_kafka: str) -> None:
+async def test_events_lost_to_retention_are_reported(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
         make_topics(settings)
@@ -242,7 +242,7 @@ def remove_below(settings: Settings, partition: int, offset: int) -> None:
     assert removed.result(30).low_watermark == offset
 
 
-async def test_ten_thousand_destinations_are_served_and_leave_nothing_behind(embedded_broker: EmbeddedBroker) -> None:
+async def test_ten_thousand_destinations_are_served(embedded_broker: EmbeddedBroker) -> None:
     """A few hundred at a time: the bus works in this process too, and each has a connection."""
     everyone, at_once = range(10_000), 300
     async with FaultBus.serve() as bus:

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.kafka
 CUSTOMERS = range(6)
 
 
-async def test_a_flood_stops_a_worker_which_stays_up_and_the_next_delivers_what_it_left(
+async def test_the_next_worker_delivers_after_a_flood(
     embedded_broker: EmbeddedBroker, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async with FaultBus.serve() as bus:

@@ -63,7 +63,7 @@ def write(settings: Settings, topic: str, forged: list[Headers]) -> None:
     assert producer.flush(30) == 0
 
 
-async def test_forged_headers_on_a_retry_topic_become_dead_letters_that_name_them(real_kafka: str) -> None:
+async def test_forged_headers_become_dead_letters(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url, tiers=(1,))
         make_topics(settings)
@@ -79,7 +79,7 @@ async def test_forged_headers_on_a_retry_topic_become_dead_letters_that_name_the
         assert sorted(codes) == sorted(headers[-1][0] for headers in HEADERS)
 
 
-async def test_the_tools_show_forged_dead_letters_among_the_others(real_kafka: str, tmp_path: Path) -> None:
+async def test_commands_show_forged_dead_letters(real_kafka: str, tmp_path: Path) -> None:
     settings = settings_for(real_kafka, "http://127.0.0.1:1")
     make_topics(settings)
     write(settings, settings.topics.dlq, [HEADERS[0][:-1], *HEADERS])
@@ -95,7 +95,7 @@ async def test_the_tools_show_forged_dead_letters_among_the_others(real_kafka: s
     assert planned["leftOut"] == {"no dead letter of ours (foreign)": len(HEADERS)}
 
 
-async def test_without_the_setting_vendor_an_event_that_needs_it_is_our_fault_and_everybody_is_told(
+async def test_a_missing_vendor_setting_is_our_fault(
     real_kafka: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async with FaultBus.serve() as bus:

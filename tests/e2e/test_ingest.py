@@ -105,9 +105,7 @@ def settings_with_door(bootstrap: str, bus_url: str, home: Path, **limits: Any) 
     return settings_for(bootstrap, bus_url, ingest=door)
 
 
-async def test_an_event_larger_than_the_topic_takes_is_refused_and_nothing_of_its_request_is_written(
-    real_kafka: str, tmp_path: Path
-) -> None:
+async def test_an_oversized_event_refuses_its_request(real_kafka: str, tmp_path: Path) -> None:
     settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
     create_topic(real_kafka, settings.topics.events, config={"max.message.bytes": "20000"})
     small, large, blank = (event(0, n, payload={"noise": noise}) for n, noise in enumerate(("", NOISE, "x" * 60_000)))
@@ -123,7 +121,7 @@ async def test_an_event_larger_than_the_topic_takes_is_refused_and_nothing_of_it
     assert [value for _, value, _ in read_all(settings, settings.topics.events)] == [blank, small]
 
 
-async def test_what_is_posted_reaches_the_customers_bus(real_kafka: str, tmp_path: Path) -> None:
+async def test_a_posted_event_reaches_the_bus(real_kafka: str, tmp_path: Path) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_with_door(real_kafka, bus.url, tmp_path)
         make_topics(settings)
@@ -149,7 +147,7 @@ async def test_what_is_posted_reaches_the_customers_bus(real_kafka: str, tmp_pat
     assert all(re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", headers["traceparent"]) for _, _, headers in kept)
 
 
-async def test_keys_are_made_and_revoked_while_it_runs(real_kafka: str, tmp_path: Path) -> None:
+async def test_keys_change_while_ingest_runs(real_kafka: str, tmp_path: Path) -> None:
     settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
     make_topics(settings)
     desk = Desk(tmp_path, settings)
@@ -170,9 +168,7 @@ async def test_keys_are_made_and_revoked_while_it_runs(real_kafka: str, tmp_path
     assert settings.ingest.keys_file.stat().st_mode & 0o077 == 0
 
 
-async def test_kafka_away_is_503_in_time_and_ready_again_when_it_is_back(
-    local_kafka_factory: LocalKafkaFactory, tmp_path: Path
-) -> None:
+async def test_a_kafka_outage_is_503_until_it_ends(local_kafka_factory: LocalKafkaFactory, tmp_path: Path) -> None:
     kafka = await asyncio.to_thread(local_kafka_factory)
     settings = settings_with_door(kafka.bootstrap_servers, "http://127.0.0.1:1", tmp_path, timeout_secs=2)
     make_topics(settings)
@@ -194,7 +190,7 @@ async def test_kafka_away_is_503_in_time_and_ready_again_when_it_is_back(
                 await asyncio.sleep(0.2)
 
 
-async def test_a_producer_that_can_write_nothing_any_more_ends_the_process_and_who_posts_is_answered(
+async def test_a_fatal_producer_error_ends_ingest(
     tmp_path: Path,
 ) -> None:
     with EmbeddedBroker.start({}) as broker:
@@ -211,7 +207,7 @@ async def test_a_producer_that_can_write_nothing_any_more_ends_the_process_and_w
         assert "the Kafka producer cannot go on, restart this program: " in front.last_words
 
 
-async def test_a_worker_that_can_write_no_dead_letter_any_more_ends(tmp_path: Path) -> None:
+async def test_a_fatal_dlq_error_ends_the_worker(tmp_path: Path) -> None:
     with EmbeddedBroker.start({}) as broker:
         settings = settings_for(broker.bootstrap_servers, "http://127.0.0.1:1")
         make_topics(settings, broker)
@@ -229,7 +225,7 @@ async def test_a_worker_that_can_write_no_dead_letter_any_more_ends(tmp_path: Pa
         assert "the Kafka producer cannot go on, restart this program: " in err.decode()
 
 
-async def test_what_it_cannot_start_with_is_said_in_a_line(real_kafka: str, tmp_path: Path) -> None:
+async def test_a_failed_start_is_one_line(real_kafka: str, tmp_path: Path) -> None:
     settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
     desk = Desk(tmp_path, settings)
     assert "make one by: pushrail-stream ingest keys create" in await desk.run("ingest", exit_code=1)
@@ -237,7 +233,7 @@ async def test_what_it_cannot_start_with_is_said_in_a_line(real_kafka: str, tmp_
     assert settings.topics.events in await desk.run("ingest", exit_code=1)
 
 
-async def test_every_metric_of_ingest_is_documented_and_no_other(real_kafka: str, tmp_path: Path) -> None:
+async def test_ingest_metrics_match_their_document(real_kafka: str, tmp_path: Path) -> None:
     settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
     make_topics(settings)
     async with ingesting(Desk(tmp_path, settings)) as front:
@@ -255,7 +251,7 @@ async def test_every_metric_of_ingest_is_documented_and_no_other(real_kafka: str
     assert clients == {"ingest"}
 
 
-async def test_it_uses_as_many_sockets_as_it_may(real_kafka: str, tmp_path: Path) -> None:
+async def test_it_uses_its_limit_of_sockets(real_kafka: str, tmp_path: Path) -> None:
     settings = settings_with_door(real_kafka, "http://127.0.0.1:1", tmp_path)
     make_topics(settings)
     few, hard = 512, resource.getrlimit(resource.RLIMIT_NOFILE)[1]

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.kafka
 
 
 @pytest.mark.parametrize("log", ["closed pipe", "full disk", "pipe that nobody reads", "none"])
-async def test_a_worker_goes_on_when_its_log_cannot_be_written(real_kafka: str, tmp_path: Path, log: str) -> None:
+async def test_an_unwritable_log_stops_no_worker(real_kafka: str, tmp_path: Path, log: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url, http={"port": free_port()})
         make_topics(settings)

@@ -102,9 +102,7 @@ async def until_shared(one: Watched, other: Watched) -> None:
 
 
 @both_protocols
-async def test_a_static_member_comes_back_to_its_partitions_and_nobody_else_notices(
-    real_kafka: str, protocol: str
-) -> None:
+async def test_a_static_member_keeps_its_partitions(real_kafka: str, protocol: str) -> None:
     async with FaultBus.serve() as bus:
         settings = world(real_kafka, bus, protocol)
         stays, restarts = (member(settings, group_instance_id=name) for name in ("pod-1", "pod-2"))
@@ -124,7 +122,7 @@ async def test_a_static_member_comes_back_to_its_partitions_and_nobody_else_noti
         assert committed(settings) == ends(settings, settings.topics.events)
 
 
-async def test_the_new_protocol_hands_partitions_over_and_loses_nothing(real_kafka: str) -> None:
+async def test_the_consumer_protocol_loses_nothing(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = world(real_kafka, bus, "consumer")
         async with running(settings, DESTINATIONS) as stays:
@@ -141,7 +139,7 @@ async def test_the_new_protocol_hands_partitions_over_and_loses_nothing(real_kaf
 
 
 @both_protocols
-async def test_of_two_workers_with_one_name_one_ends_and_says_so(real_kafka: str, protocol: str) -> None:
+async def test_one_of_two_equal_names_ends(real_kafka: str, protocol: str) -> None:
     async with FaultBus.serve() as bus, asyncio.timeout(PATIENCE_SECS):
         settings = member(world(real_kafka, bus, protocol), group_instance_id="pod-1")
         directory = DestinationIndex((f"{one.id}.json", one) for one in DESTINATIONS)
@@ -171,7 +169,7 @@ async def test_of_two_workers_with_one_name_one_ends_and_says_so(real_kafka: str
         assert "instance" in reason.lower()
 
 
-async def test_a_worker_that_is_held_back_for_longer_than_max_poll_interval_stays_a_member(real_kafka: str) -> None:
+async def test_a_slow_worker_stays_a_member(real_kafka: str) -> None:
     """The bus hangs and there is room for nothing more: the consumer is polled all the same."""
     client = {"max.poll.interval.ms": INTERVAL_SECS * 1000, "session.timeout.ms": 4000}
     async with FaultBus.serve() as bus:
@@ -212,7 +210,7 @@ def _moved(watched: Watched, told: int) -> bool:
 @pytest.mark.parametrize(
     "error", [KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID], ids=["generation", "member"]
 )
-async def test_a_member_that_learns_of_its_end_by_a_commit_begins_anew(error: int) -> None:
+async def test_a_refused_commit_rejoins_the_group(error: int) -> None:
     with EmbeddedBroker.start({}) as broker:
         async with FaultBus.serve() as bus:
             settings = with_client(settings_for(broker.bootstrap_servers, bus.url), {"session.timeout.ms": 3000})
@@ -230,7 +228,7 @@ async def test_a_member_that_learns_of_its_end_by_a_commit_begins_anew(error: in
             assert committed(settings) == ends(settings, settings.topics.events)
 
 
-async def test_a_worker_that_is_cancelled_again_while_it_drains_still_ends_well(
+async def test_a_second_cancellation_ends_well(
     embedded_broker: EmbeddedBroker,
 ) -> None:
     """As a loop does that is closed in a hurry: every task is cancelled, and then once more."""
@@ -257,7 +255,7 @@ async def test_a_worker_that_is_cancelled_again_while_it_drains_still_ends_well(
         assert sum(committed(settings).values()) == len(bus.arrivals) > 0
 
 
-async def test_a_worker_that_is_to_fail_without_an_offset_does_not_begin_anywhere_else(real_kafka: str) -> None:
+async def test_without_an_offset_a_worker_can_fail(real_kafka: str) -> None:
     settings = settings_for(real_kafka, "http://127.0.0.1:1")
     settings = with_client(settings, {"auto.offset.reset": "error"})
     make_topics(settings)
@@ -268,7 +266,7 @@ async def test_a_worker_that_is_to_fail_without_an_offset_does_not_begin_anywher
             await run_worker(settings, directory, open_log("error"))
 
 
-async def test_only_the_events_need_an_offset_where_a_worker_is_to_fail_without_one(real_kafka: str) -> None:
+async def test_only_events_require_an_offset(real_kafka: str) -> None:
     """The retry topics of a new installation have none, and no command sets one."""
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)

@@ -32,7 +32,7 @@ REFRESH: Final = "topic.metadata.refresh.interval.ms"
 READ_WITHIN_MS: Final = 30_000
 
 
-def test_every_client_asks_for_new_partitions_often_enough_by_default() -> None:
+def test_every_client_finds_new_partitions() -> None:
     for role, kind, properties in clients_of(kafka_for(Settings())):
         assert int(read_back(kind, properties).values[REFRESH]) <= READ_WITHIN_MS / 2, role
 

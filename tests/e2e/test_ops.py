@@ -57,7 +57,7 @@ def totals(text: str) -> dict[str, float]:
     }
 
 
-async def test_the_accounts_balance_at_every_scrape(real_kafka: str) -> None:
+async def test_the_ledger_balances_at_every_scrape(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url, tiers=(1,), delivery={"hold_secs": 1, "flush_ms": 20})
         make_topics(settings)
@@ -91,7 +91,7 @@ async def test_the_accounts_balance_at_every_scrape(real_kafka: str) -> None:
             await ask(port, "/livez")
 
 
-async def test_a_port_that_is_taken_is_named(embedded_broker: Any) -> None:
+async def test_a_taken_port_is_named(embedded_broker: Any) -> None:
     async with FaultBus.serve() as bus:
         taken = int(bus.url.rpartition(":")[2])
         settings = settings_for(embedded_broker.bootstrap_servers, bus.url).model_copy()
@@ -101,7 +101,7 @@ async def test_a_port_that_is_taken_is_named(embedded_broker: Any) -> None:
             await run_worker(settings, DestinationIndex(), open_log("warning"))
 
 
-async def test_every_metric_is_documented_with_its_labels_and_no_other(real_kafka: str) -> None:
+async def test_worker_metrics_match_their_document(real_kafka: str) -> None:
     rows = re.findall(r"^\| `(pushrail_(?!ingest_)\w+)` \|([^|]*)\|", METRICS.read_text(), flags=re.MULTILINE)
     documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
     assert len(documented) == len(rows), "each is told once"
@@ -139,7 +139,7 @@ async def test_every_metric_is_documented_with_its_labels_and_no_other(real_kafk
     assert {family.name for family in asked_for} == {family.name for family in families}
 
 
-async def test_two_workers_are_one_truth_when_their_metrics_are_added_up(real_kafka: str) -> None:
+async def test_metrics_of_two_workers_add_up(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url, delivery={"flush_ms": 20})
         make_topics(settings)
@@ -182,7 +182,7 @@ async def until_answered(port: int, status: int) -> Any:
     return answer[1]
 
 
-async def test_a_worker_is_ready_from_its_joining_to_its_stopping(real_kafka: str) -> None:
+async def test_it_is_ready_between_join_and_stop(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         # A call that hangs keeps a worker that stops there to be asked: nearly as long as it may be held.
         slow = {"endpoint_url": bus.url, "read_timeout_secs": 9}
@@ -208,9 +208,7 @@ async def test_a_worker_is_ready_from_its_joining_to_its_stopping(real_kafka: st
             assert await ask(port, "/livez") == (200, {"live": True}), "what is in flight is still finished"
 
 
-async def test_a_worker_whose_consumer_is_stuck_in_the_library_is_not_ready(
-    real_kafka: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stuck_consumer_is_not_ready(real_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
     free = threading.Event()
     free.set()
 
@@ -238,7 +236,7 @@ async def test_a_worker_whose_consumer_is_stuck_in_the_library_is_not_ready(
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-async def test_a_worker_without_a_partition_is_ready_too(real_kafka: str, protocol: str) -> None:
+async def test_without_a_partition_it_is_ready(real_kafka: str, protocol: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
         kafka = settings.kafka.model_copy(update={"group_protocol": protocol})
@@ -250,7 +248,7 @@ async def test_a_worker_without_a_partition_is_ready_too(real_kafka: str, protoc
                 assert await ask(worker.worker.http_port, "/readyz") == (200, {"ready": True, "reasons": []})
 
 
-async def test_a_worker_whose_kafka_is_away_is_not_ready_until_it_is_back(
+async def test_it_is_not_ready_while_kafka_is_down(
     local_kafka_factory: LocalKafkaFactory,
 ) -> None:
     kafka = await asyncio.to_thread(local_kafka_factory)

@@ -115,9 +115,7 @@ def commit(settings: Settings, group_id: str, topic: str, number: int, commit: C
 
 @pytest.mark.parametrize("count", [20, 150], ids=["shorter than before", "longer than before"])
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-async def test_a_topic_that_is_recreated_while_it_is_read_loses_nothing(
-    real_kafka: str, protocol: str, count: int
-) -> None:
+async def test_a_topic_recreated_while_read_is_whole(real_kafka: str, protocol: str, count: int) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
         settings = with_kafka(settings, group_protocol=protocol)
@@ -143,7 +141,7 @@ def _topics_of_commits(settings: Settings) -> set[TopicIdentity | None]:
     return {topic_of(commit) for commit in group.values() if commit.offset}
 
 
-async def test_a_commit_for_the_earlier_topic_of_that_name_means_nothing(real_kafka: str) -> None:
+async def test_a_commit_of_an_earlier_topic_is_void(real_kafka: str) -> None:
     """The commit of a worker that ended before it learned that the topic was created again."""
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
@@ -164,7 +162,7 @@ async def test_a_commit_for_the_earlier_topic_of_that_name_means_nothing(real_ka
         assert committed(settings)[number] == 10
 
 
-async def test_a_retry_topic_that_is_recreated_loses_nothing(real_kafka: str) -> None:
+async def test_a_recreated_retry_topic_loses_nothing(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url, tiers=[3], delivery={"hold_secs": 0.5})
         [retry] = settings.topics.retry
@@ -184,7 +182,7 @@ async def test_a_retry_topic_that_is_recreated_loses_nothing(real_kafka: str) ->
 
 
 @pytest.mark.parametrize("shift", [3, 0], ids=["translated offset", "same offset"])
-async def test_a_commit_that_was_carried_over_to_another_cluster_counts_by_its_offset_alone(
+async def test_a_carried_over_commit_keeps_its_offset(
     real_kafka: str, local_kafka_factory: LocalKafkaFactory, shift: int
 ) -> None:
     """MirrorMaker 2 translates a group's offsets and keeps the metadata; the topics' ids are the clusters' own."""
@@ -222,7 +220,7 @@ def _commits(settings: Settings) -> dict[int, Committable]:
 
 
 @pytest.mark.parametrize(("size", "names_topic"), [(60, True), (10, False)])
-async def test_a_broker_that_takes_little_metadata_gets_shorter_commits(
+async def test_a_small_metadata_limit_is_respected(
     local_kafka_factory: LocalKafkaFactory, size: int, *, names_topic: bool
 ) -> None:
     kafka = local_kafka_factory({"offset.metadata.max.bytes": str(size)})
@@ -246,7 +244,7 @@ async def test_a_broker_that_takes_little_metadata_gets_shorter_commits(
         assert (topic_of(left) is not None) == names_topic
 
 
-async def test_a_log_that_was_cut_off_and_grew_beyond_the_position_is_read_again(
+async def test_a_truncated_log_that_grew_is_read_again(
     local_kafka_factory: LocalKafkaFactory,
 ) -> None:
     """As after an unclean leader election. Without the leader's epoch in the commit, new events would be skipped."""
@@ -273,9 +271,7 @@ async def test_a_log_that_was_cut_off_and_grew_beyond_the_position_is_read_again
 
 
 @pytest.mark.parametrize("count", [20, 100], ids=["shorter than before", "longer than before"])
-async def test_a_log_that_is_cut_off_while_it_is_read_is_read_again(
-    local_kafka_factory: LocalKafkaFactory, count: int
-) -> None:
+async def test_a_log_truncated_while_read_is_reread(local_kafka_factory: LocalKafkaFactory, count: int) -> None:
     kafka = local_kafka_factory()
     async with FaultBus.serve() as bus:
         settings = settings_for(kafka.bootstrap_servers, bus.url)
@@ -297,7 +293,7 @@ async def test_a_log_that_is_cut_off_while_it_is_read_is_read_again(
             await eventually(lambda: committed(settings)[number] == 50 + count)
 
 
-async def test_the_records_of_retries_and_dead_letters_name_the_id_of_the_events_topic(real_kafka: str) -> None:
+async def test_copies_name_the_events_topics_id(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url, tiers=[1], delivery={"hold_secs": 0.5, "max_age_secs": 4})
         make_topics(settings)

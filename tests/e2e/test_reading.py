@@ -59,7 +59,7 @@ def transactions(settings: Settings, *batches: tuple[list[bytes], bool]) -> None
             producer.abort_transaction(30)
 
 
-async def test_markers_and_aborted_records_are_committed_past_and_are_no_loss_when_they_are_removed(
+async def test_removed_markers_are_no_loss(
     real_kafka: str,
 ) -> None:
     async with FaultBus.serve() as bus:
@@ -81,9 +81,7 @@ async def test_markers_and_aborted_records_are_committed_past_and_are_no_loss_wh
 
 
 @pytest.mark.parametrize("more", [True, False], ids=["records follow", "none follow"])
-async def test_records_that_are_removed_while_a_worker_holds_their_partition_are_told_of(
-    real_kafka: str, tmp_path: Path, *, more: bool
-) -> None:
+async def test_removed_records_are_reported(real_kafka: str, tmp_path: Path, *, more: bool) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
         make_topics(settings)
@@ -138,9 +136,7 @@ async def produce_batches(settings: Settings, *batches: list[bytes]) -> None:
     await asyncio.to_thread(send)
 
 
-async def test_a_batch_that_cannot_be_read_is_named_and_stepped_over_on_an_order(
-    real_kafka: str, tmp_path: Path
-) -> None:
+async def test_an_unreadable_batch_is_skipped_on_order(real_kafka: str, tmp_path: Path) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url, kafka={"bootstrap_servers": real_kafka, "client": SMALL})
         make_topics(settings)

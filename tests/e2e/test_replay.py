@@ -75,9 +75,7 @@ async def settled(settings: Settings, dead: int) -> None:
     await until(lambda: retries_are_done(settings))
 
 
-async def test_chosen_letters_are_replayed_once_each_though_the_replay_is_killed_twice(
-    real_kafka: str, tmp_path: Path
-) -> None:
+async def test_a_killed_replay_sends_each_letter_once(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk), desk.working():
         bus.set_plan([DENIED, MALFORMED])
         blocked = [(f"acct_{n % 2 * 2}", event(n % 2 * 2, n)) for n in range(4000)]  # half for 0, half for 2
@@ -166,7 +164,7 @@ def retries_are_done(settings: Settings) -> bool:
     return True
 
 
-async def test_a_replayed_entry_is_that_of_the_first_attempt_byte_for_byte(real_kafka: str, tmp_path: Path) -> None:
+async def test_a_replayed_entry_has_the_same_bytes(real_kafka: str, tmp_path: Path) -> None:
     """The bus took the first attempts and the worker never heard: so both are in the bus's own record."""
     async with world(real_kafka, tmp_path, hold_secs=1, max_age_secs=1) as (bus, settings, desk), desk.working():
         trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -205,7 +203,7 @@ async def test_a_replayed_entry_is_that_of_the_first_attempt_byte_for_byte(real_
         ]  # fmt: skip
 
 
-async def test_a_destination_that_is_deleted_while_it_is_replayed_gets_no_more(real_kafka: str, tmp_path: Path) -> None:
+async def test_a_deleted_destination_gets_no_replay(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
         bus.set_plan([Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents"))])
         async with desk.working():
@@ -242,7 +240,7 @@ def copied(settings: Settings) -> list[DeliveryHeaders]:
     return [state for state in states if isinstance(state, DeliveryHeaders)]
 
 
-async def test_what_dies_again_keeps_count_and_is_left_alone_in_the_end(real_kafka: str, tmp_path: Path) -> None:
+async def test_a_replay_that_dies_again_is_counted(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk), desk.working():
         bus.set_plan([DENIED])
         await produce(settings, [("acct_0", event(0, 1))])
@@ -273,7 +271,7 @@ def told_id(settings: Settings) -> str:
     return newest["pushrail-replay"]
 
 
-async def test_letters_of_destinations_that_are_gone_or_off_are_left_out(real_kafka: str, tmp_path: Path) -> None:
+async def test_unavailable_destinations_are_left_out(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
         bus.set_plan([Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents"))])
         async with desk.working():
@@ -299,9 +297,7 @@ def origin_of(settings: Settings, destination_id: str) -> str:
     raise AssertionError(destination_id)
 
 
-async def test_past_events_are_delivered_again_by_the_destinations_there_are_now(
-    real_kafka: str, tmp_path: Path
-) -> None:
+async def test_past_events_go_to_todays_destinations(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk), desk.working():
         await produce(settings, [(f"acct_{n % 2}", event(n % 2, n)) for n in range(40)])
         await produce(settings, [("acct_0", event(0, 100, eventType="invoice.paid"))])
@@ -349,9 +345,7 @@ async def test_past_events_are_delivered_again_by_the_destinations_there_are_now
             assert problem in await desk.run("replay", "events", *words, exit_code=2)
 
 
-async def test_deliveries_that_a_missing_bus_swallowed_are_sent_again_by_the_command_that_is_printed(
-    real_kafka: str, tmp_path: Path
-) -> None:
+async def test_the_printed_command_resends_deliveries(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk), desk.working() as log:
         numbers = itertools.count()
 
@@ -398,7 +392,7 @@ def arrived(bus: FaultBus, arn: str) -> set[str]:
     return {number_of(arrival) for arrival in bus.arrivals if arrival.bus_arn == arn}
 
 
-async def test_a_replay_of_events_that_is_killed_goes_on_where_it_was(real_kafka: str, tmp_path: Path) -> None:
+async def test_a_killed_event_replay_goes_on(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk), desk.working():
         await produce(settings, [(f"acct_{n % 2}", event(n % 2, n)) for n in range(1600)])
         await bus.wait_for_arrivals(1600)
@@ -415,7 +409,7 @@ async def test_a_replay_of_events_that_is_killed_goes_on_where_it_was(real_kafka
         assert Counter(map(number_of, bus.arrivals)) == Counter(f"key-{n}" for n in range(0, 1600, 2))
 
 
-async def test_offsets_are_moved_when_nobody_works(real_kafka: str, tmp_path: Path) -> None:
+async def test_offsets_move_without_a_worker(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
         await produce(settings, [("acct_0", event(0, n)) for n in range(30)])
         table = await desk.run("replay", "offsets", "--to", "latest", "--dry-run")

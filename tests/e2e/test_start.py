@@ -28,7 +28,7 @@ def address(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.mark.parametrize("from_topic", [False, True])
 @pytest.mark.parametrize("words", [("run",), ("run", "--workers", "2"), ("ingest",)])
-async def test_a_signal_ends_a_start_that_waits_for_kafka(
+async def test_a_signal_ends_a_start_without_kafka(
     tmp_path: Path,
     address: str,
     words: tuple[str, ...],

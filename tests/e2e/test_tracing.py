@@ -54,9 +54,7 @@ def produce_traced(settings: Settings) -> None:
     assert producer.flush(30) == 0
 
 
-async def test_an_event_is_followed_from_its_producer_to_the_bus(
-    real_kafka: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_trace_leads_from_producer_to_bus(real_kafka: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async with FaultBus.serve() as bus, collector() as (address, found):
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
         monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")  # milliseconds between two exports

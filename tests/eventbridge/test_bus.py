@@ -74,7 +74,7 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("reply", REFUSALS.values(), ids=REFUSALS)
-async def test_a_refusal_has_the_code_of_the_stock_client(reply: bytes) -> None:
+async def test_codes_are_those_of_the_stock_client(reply: bytes) -> None:
     async with Recorder.serve(reply) as server:
         stock = await put_by_stock(server.url)
         ours = await put_by_us(server.url)
@@ -105,7 +105,7 @@ CODE_ELSEWHERE = {
 
 
 @pytest.mark.parametrize("reply", CODE_ELSEWHERE.values(), ids=CODE_ELSEWHERE)
-async def test_a_code_is_read_from_the_type_then_the_header_then_the_code(reply: bytes) -> None:
+async def test_the_code_comes_from_the_type_first(reply: bytes) -> None:
     async with Recorder.serve(reply) as server:
         ours = await put_by_us(server.url)
     assert isinstance(ours, CallFailed)
@@ -184,7 +184,7 @@ async def test_a_missing_ca_bundle_is_our_own_fault(monkeypatch: pytest.MonkeyPa
     assert (ours.operation, ours.code, ours.http_status) == ("Credentials", AWS_SETTINGS_UNUSABLE, None)
 
 
-async def test_a_reply_that_drips_in_ends_within_both_time_outs() -> None:
+async def test_a_dripping_reply_ends_in_time() -> None:
     body = b'{"Entries":[' + b" " * 100_000
     async with Recorder.serve(http("200 OK", body), drip_secs=0.01) as server:
         async with asyncio.timeout(PATIENT_SECS):
@@ -276,7 +276,7 @@ async def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch) -
     assert ours.header("Host") == "bus.invalid"
 
 
-async def test_a_proxy_that_fails_does_not_show_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failing_proxy_hides_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Recorder.serve(http("407 Proxy Authentication Required")) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("//", "//user:proxy-password@"))
         refused = await put_by_us("https://bus.invalid")
@@ -287,7 +287,7 @@ async def test_a_proxy_that_fails_does_not_show_its_password(monkeypatch: pytest
         assert "proxy-password" not in ours.message
 
 
-async def test_bodies_that_botocore_cannot_read_do_not_raise() -> None:
+async def test_unreadable_bodies_do_not_raise() -> None:
     for body in (b"[1]", b'"text"', b'{"__type":7}', b"\xff\xfe", b'{"message":{"a":1}}', b"null"):
         async with Recorder.serve(http("400 Bad Request", body)) as server:
             ours = await put_by_us(server.url)
@@ -304,7 +304,7 @@ async def test_messages_hold_no_secrets() -> None:
     assert "ab" * 32 not in ours.message
 
 
-async def test_an_impossible_region_is_a_failure_and_not_an_exception() -> None:
+async def test_an_impossible_region_is_a_failure() -> None:
     async with EventBridge.open(EventBridgeSettings(), StsSettings()) as bus:
         ours = await bus.call(batch(destination(AccessKey("AKIA", Secret("s")), region="no region")))
     assert isinstance(ours, CallFailed)
@@ -321,7 +321,7 @@ async def test_a_cancelled_call_stays_cancelled() -> None:
         call.uncancel()
 
 
-async def test_a_bus_that_hangs_does_not_use_up_the_others_connections() -> None:
+async def test_a_hanging_bus_leaves_others_connections() -> None:
     async with Recorder.serve(NEVER) as server, opened(server.url, read_secs=IN_VAIN_SECS) as bus:
         async with asyncio.TaskGroup() as calls:
             waiting = [calls.create_task(bus.call(batch(TARGET))) for _ in range(120)]

@@ -35,7 +35,7 @@ async def test_a_bus_is_there_until_it_is_deleted(base_credentials: tuple[str, s
         assert await us.check(target) == "there"
 
 
-async def test_a_key_without_the_permission_to_check_is_denied(base_credentials: tuple[str, str]) -> None:
+async def test_a_key_without_permission_is_denied(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         server.add_key(KEY, SECRET, buses=[])
         assert await us.check(destination(OWN_KEY)) == "denied"
@@ -58,7 +58,7 @@ async def test_a_key_without_the_permission_to_check_is_denied(base_credentials:
     ids=str,
 )
 @pytest.mark.parametrize("is_there", [True, False])
-async def test_a_failed_check_shows_neither_that_a_bus_exists_nor_that_it_does_not(
+async def test_a_failed_check_decides_nothing(
     base_credentials: tuple[str, str], effect: Effect, bus_status: BusStatus, *, is_there: bool
 ) -> None:
     async with world(base_credentials) as (us, server):
@@ -69,7 +69,7 @@ async def test_a_failed_check_shows_neither_that_a_bus_exists_nor_that_it_does_n
 
 
 @pytest.mark.parametrize("arn", ["arn:aws:events:us-east-1:123456789012:event-bus/default", None, [BUS]])
-async def test_the_description_of_another_bus_says_nothing_of_this_one(arn: object) -> None:
+async def test_another_buss_description_is_ignored(arn: object) -> None:
     reply = http("200 OK", json.dumps({"Arn": arn, "Name": "pushrail-events"}).encode())
     async with (
         Recorder.serve(reply) as server,

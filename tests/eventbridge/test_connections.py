@@ -40,7 +40,7 @@ async def talkative(unasked: asyncio.Event) -> AsyncIterator[str]:
         server.close()
 
 
-async def test_an_unrequested_reply_does_not_answer_the_next_call() -> None:
+async def test_an_unrequested_reply_answers_no_call() -> None:
     unasked = asyncio.Event()
     async with talkative(unasked) as url, EventBridge.open(EventBridgeSettings(endpoint_url=url), StsSettings()) as us:
         for number in (1, 2, 3):
@@ -52,7 +52,7 @@ async def test_an_unrequested_reply_does_not_answer_the_next_call() -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_cookie_is_not_sent_with_the_calls_after_it() -> None:
+async def test_a_cookie_is_not_sent_back() -> None:
     reply = taken("event-1").replace(b"\r\n\r\n", b"\r\nSet-Cookie: " + b"a=" + b"x" * 3000 + b"; Path=/\r\n\r\n", 1)
     async with Recorder.serve(reply) as server:
         options = EventBridgeSettings(endpoint_url=server.url.replace("127.0.0.1", "localhost"))

@@ -46,7 +46,7 @@ from tests.support.eventbridge_world import (
 )
 
 
-async def test_a_role_is_assumed_as_its_customer_expects(base_credentials: tuple[str, str]) -> None:
+async def test_a_role_is_assumed_with_its_external_id(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         assert isinstance(await us.call(to(ASSUME, "dst acme/1")), Answered)
     (asked,) = server.assumed
@@ -60,7 +60,7 @@ async def test_a_role_is_assumed_as_its_customer_expects(base_credentials: tuple
     assert keys_used(server) == [asked.issued_key]
 
 
-async def test_a_session_is_confined_only_where_the_operator_wants_it(base_credentials: tuple[str, str]) -> None:
+async def test_session_policies_are_optional(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials, sts_session_policy=False) as (us, server):
         await us.call(to(ASSUME))
     assert [asked.policy for asked in server.assumed] == [None]
@@ -113,7 +113,7 @@ def signers() -> int:
     return sum(isinstance(one, Signer) for one in gc.get_objects())
 
 
-async def test_nothing_is_kept_for_destinations_that_are_no_longer_used(base_credentials: tuple[str, str]) -> None:
+async def test_unused_destinations_are_forgotten(base_credentials: tuple[str, str]) -> None:
     clock, before = Clock(), signers()
     async with world(base_credentials, clock) as (us, server):
         for number in range(20):
@@ -142,23 +142,21 @@ async def test_an_impossible_external_id_is_refused(base_credentials: tuple[str,
         assert not server.calls
 
 
-async def test_an_impossible_sts_region_is_our_own_fault(base_credentials: tuple[str, str]) -> None:
+async def test_an_impossible_sts_region_is_our_fault(base_credentials: tuple[str, str]) -> None:
     assert base_credentials
     async with EventBridge.open(EventBridgeSettings(), StsSettings.model_construct(region="no region")) as us:
         assert failed(await us.call(to(ASSUME))) == ("Credentials", AWS_SETTINGS_UNUSABLE, None)
 
 
 @pytest.mark.parametrize("secret", [None, Secret("")])
-async def test_without_the_destinations_secret_nothing_is_called(
-    base_credentials: tuple[str, str], secret: Secret | None
-) -> None:
+async def test_without_a_secret_nothing_is_called(base_credentials: tuple[str, str], secret: Secret | None) -> None:
     async with world(base_credentials) as (us, server):
         assert failed(await us.call(to(AccessKey(KEY, secret)))) == ("Credentials", CREDENTIALS_MISSING, None)
         assert server.counts()["connections"] == 0
 
 
 @pytest.mark.parametrize("secret", ["caf\udce9", "wJalr\n", "two words", "größer"])
-async def test_a_secret_that_cannot_sign_a_request_is_the_destinations_fault(secret: str) -> None:
+async def test_an_unusable_secret_blames_its_owner(secret: str) -> None:
     async with world(None) as (us, server):
         reply = await us.call(to(AccessKey(KEY, Secret(secret))))
         assert failed(reply) == ("Credentials", CREDENTIALS_MISSING, None)
@@ -167,14 +165,14 @@ async def test_a_secret_that_cannot_sign_a_request_is_the_destinations_fault(sec
         assert server.counts()["connections"] == 0
 
 
-async def test_a_secret_without_its_sealing_key_is_our_own_fault(base_credentials: tuple[str, str]) -> None:
+async def test_a_missing_sealing_key_is_our_fault(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         waiting = to(AccessKey(KEY, None, is_waiting=True))
         assert failed(await us.call(waiting)) == ("Credentials", SEALING_KEY_MISSING, None)
         assert server.counts()["connections"] == 0
 
 
-async def test_without_base_credentials_nothing_is_called() -> None:
+async def test_without_own_credentials_no_call_is_made() -> None:
     async with world(None) as (us, server):
         assert failed(await us.call(to(ASSUME))) == ("Credentials", BASE_CREDENTIALS_MISSING, None)
         assert server.counts()["connections"] == 0
@@ -197,7 +195,7 @@ async def test_base_credentials_may_come_later(monkeypatch: pytest.MonkeyPatch) 
         assert isinstance(await us.call(to(ASSUME)), Answered)
 
 
-async def test_refused_base_credentials_are_reported_as_ours(base_credentials: tuple[str, str]) -> None:
+async def test_refused_own_credentials_are_our_fault(base_credentials: tuple[str, str]) -> None:
     async with world(None) as (us, _):
         assert failed(await us.call(to(ASSUME))) == ("AssumeRole", "InvalidClientTokenId", 403)
     assert base_credentials

@@ -42,20 +42,20 @@ def test_the_example_of_the_seed_as_an_entry() -> None:
     }
 
 
-def test_a_valid_traceparent_travels_in_the_entry() -> None:
+def test_a_valid_traceparent_is_in_the_entry() -> None:
     traced = event((("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),))
     entry = render(traced, DESTINATION)
     assert entry["TraceHeader"] == "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1"
 
 
-def test_without_a_valid_traceparent_there_is_no_trace_header() -> None:
+def test_no_valid_traceparent_no_trace_header() -> None:
     assert "TraceHeader" not in render(event(), DESTINATION)
     assert "TraceHeader" not in render(event((("traceparent", b"00-none"),)), DESTINATION)
 
 
 @settings(max_examples=50)
 @given(changes, st.sampled_from([None, 1, "\t"]), texts)
-def test_the_detail_is_what_was_produced_to_the_byte(changed: dict[str, Any], indent: Any, source: str) -> None:
+def test_the_detail_is_the_produced_bytes(changed: dict[str, Any], indent: Any, source: str) -> None:
     produced = json.dumps(fields(**changed), indent=indent, ensure_ascii=False).encode()
     decoded = decode(produced, (), "acme")
     assert isinstance(decoded, Event)
@@ -78,7 +78,7 @@ def test_neither_bus_nor_trace_header_counts() -> None:
 
 @settings(max_examples=30)
 @given(changes)
-def test_the_same_event_and_destination_give_the_same_entry_always(changed: dict[str, Any]) -> None:
+def test_an_entry_is_always_the_same(changed: dict[str, Any]) -> None:
     first = json.dumps(render(event(**changed), destination()))
     assert json.dumps(render(event(**changed), destination())) == first
 
@@ -87,7 +87,7 @@ def test_the_same_event_and_destination_give_the_same_entry_always(changed: dict
     st.datetimes(min_value=datetime(1, 1, 1), max_value=datetime(9999, 12, 31)),  # noqa: DTZ001 - made UTC below
     st.integers(0, 999_999),
 )
-def test_the_time_is_the_second_in_which_it_occurred(moment: datetime, micros: int) -> None:
+def test_the_time_is_the_second_it_occurred(moment: datetime, micros: int) -> None:
     second = moment.replace(microsecond=0, tzinfo=UTC)
     occurred = f"{moment.replace(microsecond=0).isoformat()}.{micros:06}Z"
     elapsed = (second - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
@@ -104,11 +104,11 @@ def test_the_time_is_the_second_in_which_it_occurred(moment: datetime, micros: i
         ("1970-01-01T01:00:00+01:00", 0),
     ],
 )
-def test_a_fraction_is_cut_off_downwards_before_1970_too(occurred: str, seconds: int) -> None:
+def test_fractions_are_cut_off_downwards(occurred: str, seconds: int) -> None:
     assert render(event(occurredAt=occurred), DESTINATION)["Time"] == seconds
 
 
-def test_every_region_has_the_full_limits_until_it_refuses_a_request() -> None:
+def test_regions_begin_with_the_full_limits() -> None:
     limits = RegionLimits()
     assert limits.of("us-east-1") == CallLimits(10, 1_048_576)
     assert limits.refused("us-east-1", FORMER_MAX_REQUEST_BYTES + 1)
@@ -116,13 +116,13 @@ def test_every_region_has_the_full_limits_until_it_refuses_a_request() -> None:
     assert limits.of("eu-west-1") == CallLimits(10, 1_048_576)
 
 
-def test_a_refused_request_within_the_former_limit_lowers_no_limit() -> None:
+def test_a_late_refusal_lowers_no_limit() -> None:
     limits = RegionLimits()
     assert not limits.refused("us-east-1", FORMER_MAX_REQUEST_BYTES)
     assert limits.of("us-east-1") == CallLimits(10, 1_048_576)
 
 
-def test_entries_stand_in_the_order_of_the_deliveries() -> None:
+def test_entries_keep_the_deliveries_order() -> None:
     pending_records = OffsetTracker()
     deliveries = []
     for offset, key in enumerate(["first", "second", "third"]):

@@ -200,7 +200,7 @@ def test_every_code_has_the_outcome_in_the_table(row: Row) -> None:
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.level} {row.code} {row.http_status} {row.meaning}")
-def test_the_code_of_a_retried_delivery_shows_whether_the_fault_is_ours(row: Row) -> None:
+def test_a_retrys_code_shows_our_own_fault(row: Row) -> None:
     for assumed_role, refreshed in product([False, True], [False, True]):
         verdict = judge(reply_of(row, 1), 1, assumed_role=assumed_role, refreshed=refreshed)
         if not isinstance(verdict, Split | TooLarge | Refresh) and isinstance(verdict[0], Retryable):
@@ -244,13 +244,13 @@ def test_a_denial_by_our_own_policy_is_our_fault(
         "on resource: arn:aws:events:us-east-1:123456789012:event-bus/no-session-policy",
     ],
 )
-def test_a_denial_by_the_customers_policies_is_the_destinations_fault(why: str) -> None:
+def test_a_customers_denial_blocks(why: str) -> None:
     (outcome,) = judge_once(CallFailed("PutEvents", "AccessDeniedException", f"{USER} {why}", 400))
     assert outcome == Blocked("AccessDeniedException", f"{USER} {why}")
 
 
 @pytest.mark.parametrize("entries", [1, 10])
-def test_a_request_over_the_regions_limit_is_told_apart_from_one_that_is_invalid(entries: int) -> None:
+def test_too_large_differs_from_invalid(entries: int) -> None:
     message = "Total size of the entries in the request is over the limit."
     verdict = judge(
         CallFailed("PutEvents", "ValidationException", message, 400), entries, assumed_role=True, refreshed=False
@@ -266,7 +266,7 @@ def judge_once(failed: CallFailed) -> tuple[Outcome, ...]:
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 401, 403, 404, 407, 421, 451])
-def test_a_refusal_without_awss_own_error_comes_from_a_proxy(status: int) -> None:
+def test_a_refusal_without_a_code_is_a_proxys(status: int) -> None:
     assert CallFailed("PutEvents", str(status), "<html>", status).is_not_from_aws
 
 
@@ -279,7 +279,7 @@ def test_a_refusal_without_awss_own_error_comes_from_a_proxy(status: int) -> Non
         *(CallFailed("PutEvents", str(status), "", status) for status in (413, 429, 500, 502, 503, 504)),
     ],
 )
-def test_an_error_of_aws_or_an_overload_does_not_come_from_a_proxy(failed: CallFailed) -> None:
+def test_errors_of_aws_are_no_proxys(failed: CallFailed) -> None:
     assert not failed.is_not_from_aws
 
 
@@ -307,7 +307,7 @@ def test_every_entry_has_its_own_outcome_in_order() -> None:
 
 
 @pytest.mark.parametrize("others", [EntryResult("event-2", None, None), EntryResult(None, "MalformedDetail", "no")])
-def test_a_denial_of_some_entries_alone_is_no_fault_of_the_session(others: EntryResult) -> None:
+def test_a_partial_denial_keeps_the_session(others: EntryResult) -> None:
     denied = EntryResult(None, "AccessDeniedException", "no")
     for results in ((denied, others), (others, denied)):
         verdict = judge(Answered(results, 200, None), 2, assumed_role=True, refreshed=False)
@@ -315,27 +315,27 @@ def test_a_denial_of_some_entries_alone_is_no_fault_of_the_session(others: Entry
         assert Blocked("AccessDeniedException", "no") in verdict
 
 
-def test_entries_missing_from_the_reply_may_be_sent_again() -> None:
+def test_missing_results_may_be_sent_again() -> None:
     first, *others = outcomes([EntryResult("event-1", None, None)], 3)
     assert first == Delivered("event-1")
     assert others == [Retryable("UnknownResult", "the reply has 1 results for 3 entries")] * 2
     assert outcomes([], 1) == (Retryable("UnknownResult", "the reply has 0 results for 1 entries"),)
 
 
-def test_a_reply_with_more_results_than_entries_answers_another_call() -> None:
+def test_too_many_results_answer_another_call() -> None:
     results = [EntryResult(f"event-{n}", None, None) for n in range(5)]
     assert outcomes(results, 2) == (Retryable("UnknownResult", "the reply has 5 results for 2 entries"),) * 2
 
 
 @pytest.mark.parametrize("event_id", [None, ""])
 @pytest.mark.parametrize("code", [None, ""])
-def test_a_result_with_neither_id_nor_code_is_a_failure(event_id: str | None, code: str | None) -> None:
+def test_a_result_without_id_or_code_failed(event_id: str | None, code: str | None) -> None:
     (outcome,) = outcomes([EntryResult(event_id, code, None)], 1)
     assert outcome == Retryable("UnknownResult", "the entry's result has neither EventId nor ErrorCode")
     assert type(outcome) is Retryable
 
 
-def test_a_code_beside_an_id_is_a_failure_and_an_empty_one_is_none() -> None:
+def test_a_code_beside_an_id_is_a_failure() -> None:
     assert outcomes([EntryResult("event-1", "InternalFailure", None)], 1) == (Retryable("InternalFailure", ""),)
     assert outcomes([EntryResult("event-1", "", None)], 1) == (Delivered("event-1"),)
 
@@ -390,5 +390,5 @@ def test_any_reply_gives_one_outcome_per_entry(
         (CallFailed("DescribeEventBus", "ReadTimeout", ""), "unknown"),
     ],
 )
-def test_only_describe_event_bus_tells_whether_a_bus_exists(failed: CallFailed | None, bus_status: str) -> None:
+def test_only_describe_tells_of_a_missing_bus(failed: CallFailed | None, bus_status: str) -> None:
     assert judge_check(failed) == bus_status

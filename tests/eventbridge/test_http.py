@@ -40,13 +40,13 @@ async def test_a_compressed_reply_is_read(coding: str) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "no such coding"])
-async def test_a_reply_that_cannot_be_decompressed_is_a_failure(coding: str) -> None:
+async def test_an_undecompressible_reply_is_a_failure(coding: str) -> None:
     reply = await reply_to(http("200 OK", b"\x1f\x8bnot compressed", f"Content-Encoding: {coding}"))
     assert isinstance(reply, CallFailed)
     assert (reply.code, reply.http_status) == (UNKNOWN_RESULT, 200)
 
 
-async def test_a_reply_that_grows_without_end_is_cut_off() -> None:
+async def test_an_endless_reply_is_cut_off() -> None:
     bomb = gzip.compress(TAKEN[:-1] + b" " * (4 * MAX_REPLY_BYTES) + b"}")
     reply = await reply_to(http("200 OK", bomb, "Content-Encoding: gzip"))
     assert isinstance(reply, CallFailed)
@@ -56,7 +56,7 @@ async def test_a_reply_that_grows_without_end_is_cut_off() -> None:
     assert (reply.code, reply.http_status) == ("ConnectionClosed", None)
 
 
-async def test_a_long_reply_without_a_length_is_read_up_to_the_limit() -> None:
+async def test_a_reply_is_read_up_to_the_limit() -> None:
     head = b"HTTP/1.1 200 OK\r\n\r\n"
     assert isinstance(await reply_to(head + TAKEN), Answered)
     reply = await reply_to(head + TAKEN + b" " * MAX_REPLY_BYTES)
@@ -65,7 +65,7 @@ async def test_a_long_reply_without_a_length_is_read_up_to_the_limit() -> None:
 
 
 @pytest.mark.parametrize("code", ["x" * 500, "line\nend", "\ud800", "Zugriff verweigert", "", None, 7.5, ["a"], {}])
-async def test_without_a_code_of_aws_the_status_is_the_code(code: object) -> None:
+async def test_without_a_code_the_status_is_the_code(code: object) -> None:
     body = json.dumps({"__type": code, "Message": "no"}).encode()
     reply = await reply_to(http("418 I'm a teapot", body))
     assert isinstance(reply, CallFailed)
@@ -80,7 +80,7 @@ async def test_an_unprintable_request_id_is_dropped(name: bytes) -> None:
     assert reply.request_id is None
 
 
-async def test_more_results_than_a_call_has_entries_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_more_results_than_entries_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """None of them is read: to read so many would take seconds, in which nothing else is delivered."""
     read = list[object]()
     monkeypatch.setattr(endpoint, "_entry_result", read.append)

@@ -43,7 +43,7 @@ def new_key(url: str) -> str:
     return str(stock(url).create_key()["KeyMetadata"]["Arn"])
 
 
-def test_a_data_key_unwraps_only_for_its_own_place(moto: ThreadedMotoServer) -> None:
+def test_a_data_key_is_bound_to_its_place(moto: ThreadedMotoServer) -> None:
     url = url_of(moto)
     key = patient(new_key(url), url)
     plain, wrapped = key.new_data_key(CONTEXT)
@@ -68,7 +68,7 @@ def test_an_unwrapped_key_needs_no_second_call(moto: ThreadedMotoServer) -> None
     moto.start()
 
 
-def test_a_key_that_kms_does_not_know_is_out_of_reach(moto: ThreadedMotoServer) -> None:
+def test_a_key_unknown_to_kms_is_unreachable(moto: ThreadedMotoServer) -> None:
     key = patient(UNKNOWN, url_of(moto))
     for use in (lambda: key.new_data_key(CONTEXT), lambda: key.unwrap(b"x" * 200, CONTEXT)):
         with pytest.raises(KeyUnavailable) as refused:
@@ -104,7 +104,7 @@ def test_only_a_wrong_ciphertext_is_given_up(code: str, opens_later: bool, monke
         assert key.unwrap(b"w", CONTEXT) is None
 
 
-def test_a_kms_that_does_not_answer_is_left_alone_for_a_while(base_credentials: tuple[str, str]) -> None:
+def test_a_silent_kms_gets_a_pause(base_credentials: tuple[str, str]) -> None:
     del base_credentials
     now = 100.0
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -121,14 +121,12 @@ def test_a_kms_that_does_not_answer_is_left_alone_for_a_while(base_credentials: 
         key.unwrap(b"y" * 200, CONTEXT)
 
 
-def test_without_credentials_of_our_own_kms_is_out_of_reach() -> None:
+def test_without_credentials_kms_is_unreachable() -> None:
     with pytest.raises(KeyUnavailable, match="Unable to locate credentials"):
         KmsKey(UNKNOWN, endpoint_url="http://127.0.0.1:1").new_data_key(CONTEXT)
 
 
-def test_the_context_is_sent_in_clear_and_the_key_by_its_arn(
-    base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kms_gets_the_context_and_the_arn(base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """As a key policy would see it: what is asked of KMS names vendor, destination and field."""
     del base_credentials
     asked: list[tuple[str, dict[str, Any]]] = []
@@ -152,7 +150,7 @@ def test_the_context_is_sent_in_clear_and_the_key_by_its_arn(
     assert b64encode(bytes(32)).decode() not in json.dumps([list(map(str, one)) for one in asked])
 
 
-def test_a_reply_of_kms_that_drips_in_ends_within_the_deadline(base_credentials: tuple[str, str]) -> None:
+def test_a_dripping_kms_reply_ends_in_time(base_credentials: tuple[str, str]) -> None:
     """No read time-out ends it. Meanwhile no other document would be read."""
     del base_credentials
     ended = threading.Event()
@@ -177,9 +175,7 @@ def test_a_reply_of_kms_that_drips_in_ends_within_the_deadline(base_credentials:
         ended.set()
 
 
-def test_a_chain_of_credentials_that_hangs_is_no_answer_of_kms(
-    base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_hanging_credentials_are_no_answer(base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     del base_credentials
     ended = threading.Event()
     monkeypatch.setattr(botocore.session.Session, "get_credentials", lambda _session: ended.wait())

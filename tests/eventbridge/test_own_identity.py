@@ -141,7 +141,7 @@ def is_ours_alone(reply: CallReply) -> bool:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-async def test_our_own_credentials_that_fail_are_our_own_fault(
+async def test_failing_own_credentials_are_our_fault(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
 ) -> None:
     async with set_up(case, tmp_path, monkeypatch), world(None) as (us, server):
@@ -175,7 +175,7 @@ async def test_keys_that_aws_refuses_are_read_again(tmp_path: Path) -> None:
         assert server.assumed[-1].access_key == "AKIANEW"
 
 
-async def test_many_callers_share_one_reading_of_the_chain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_callers_share_one_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "keys.sh"
     script.write_text(
         f'echo look >> {tmp_path}/looks; sleep 0.3; echo \'{{"Version": 1, "AccessKeyId": "A", '
@@ -204,9 +204,7 @@ async def test_a_chain_that_hangs_is_waited_for_once(
     assert waits[1] < 2, "every call to a bus has this long"
 
 
-async def test_valid_keys_stay_in_use_while_the_chain_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_valid_keys_serve_during_a_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script, clock = tmp_path / "keys.sh", Clock()
     script.write_text('echo \'{"Version": 1, "AccessKeyId": "A", "SecretAccessKey": "s"}\'\n')
     (tmp_path / "config").write_text(f"[profile p]\ncredential_process=/bin/sh {script}\n")
@@ -222,7 +220,7 @@ async def test_valid_keys_stay_in_use_while_the_chain_is_read_again(
 
 @pytest.mark.parametrize("auth", [ASSUME, GOOD_KEY])
 @pytest.mark.parametrize("broken", ["AWS_CONFIG_FILE", "AWS_CA_BUNDLE"])
-async def test_settings_of_awss_library_that_cannot_be_used_are_our_own_fault(
+async def test_unusable_aws_settings_are_our_fault(
     broken: str, auth: Auth, base_credentials: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "broken").write_text("no { ini\n")
@@ -233,9 +231,7 @@ async def test_settings_of_awss_library_that_cannot_be_used_are_our_own_fault(
 
 
 @pytest.mark.parametrize("auth", [ASSUME, GOOD_KEY])
-async def test_a_region_that_no_document_may_name_is_no_fault_of_ours(
-    auth: Auth, base_credentials: tuple[str, str]
-) -> None:
+async def test_an_unknown_region_is_not_our_fault(auth: Auth, base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, _):
         reply = await us.call(batch(replace(destination(auth), region="no region")))
         assert failed(reply) == ("PutEvents", "InvalidRegionError", None)

@@ -36,7 +36,7 @@ async def test_a_refused_session_is_replaced(base_credentials: tuple[str, str]) 
         assert keys_used(server) == [first, first, second]
 
 
-async def test_late_refusals_of_an_old_session_leave_the_new_one_alone(base_credentials: tuple[str, str]) -> None:
+async def test_late_refusals_keep_the_new_session(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         await us.call(to(ASSUME))
@@ -57,7 +57,7 @@ async def test_late_refusals_of_an_old_session_leave_the_new_one_alone(base_cred
         assert len(server.assumed) == 1 + 1
 
 
-async def test_a_bus_that_takes_no_session_does_not_cost_a_sign_in_per_call(base_credentials: tuple[str, str]) -> None:
+async def test_no_sign_in_per_refused_call(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         server.set_plan([Rule(ExpireTokens(), Match(operation="PutEvents"))])
@@ -67,7 +67,7 @@ async def test_a_bus_that_takes_no_session_does_not_cost_a_sign_in_per_call(base
         assert len(server.assumed) == 1 + 4, "at first and every 15 seconds"
 
 
-async def test_a_session_refused_during_its_renewal_is_dropped(base_credentials: tuple[str, str]) -> None:
+async def test_a_refusal_during_renewal_drops_it(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         await us.call(to(ASSUME))
@@ -88,14 +88,14 @@ async def test_a_session_refused_during_its_renewal_is_dropped(base_credentials:
         assert keys_used(server) == [first, first, second, second]
 
 
-async def test_without_a_refusal_no_session_is_replaced(base_credentials: tuple[str, str]) -> None:
+async def test_no_refusal_no_new_session(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         assert us.renew_session(to(ASSUME).destination)
         assert isinstance(await us.call(to(ASSUME)), Answered)
         assert len(server.assumed) == 1
 
 
-async def test_a_revoked_session_is_replaced_and_a_new_one_is_kept(
+async def test_only_a_revoked_session_is_replaced(
     base_credentials: tuple[str, str],
 ) -> None:
     clock = Clock()

@@ -48,7 +48,7 @@ async def test_many_first_calls_share_a_failure(base_credentials: tuple[str, str
         assert len(server.assumed) == 1
 
 
-async def test_an_sts_that_takes_its_time_to_fail_is_not_asked_again_at_once(base_credentials: tuple[str, str]) -> None:
+async def test_a_slow_failing_sts_gets_a_pause(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         server.set_plan([Rule(CallError(500, "InternalFailure", "later"), ON_ASSUME)])
@@ -87,7 +87,7 @@ async def test_a_session_is_renewed_ahead_of_its_end(base_credentials: tuple[str
         assert keys_used(server) == [first, first, second, second]
 
 
-async def test_sessions_that_began_together_are_renewed_at_many_moments(base_credentials: tuple[str, str]) -> None:
+async def test_renewals_are_spread_out(base_credentials: tuple[str, str]) -> None:
     clock, roles = Clock(), [to(ASSUME, f"dst_{number}") for number in range(50)]
     async with world(base_credentials, clock) as (us, server):
         renewed = []
@@ -118,7 +118,7 @@ async def test_a_session_stays_in_use_during_its_renewal(base_credentials: tuple
         assert set(keys_used(server)) == {server.assumed[0].issued_key}
 
 
-async def test_a_failed_renewal_is_tried_again_after_a_pause_until_the_end(base_credentials: tuple[str, str]) -> None:
+async def test_a_failed_renewal_is_repeated(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         await us.call(to(ASSUME))
@@ -153,7 +153,7 @@ DOWN = Rule(CallError(503, "ServiceUnavailable", "down"), ON_ASSUME)
 A_MINUTE = [quarter / 4 for quarter in range(240)]
 
 
-async def test_a_failing_sign_in_is_tried_less_and_less_often(base_credentials: tuple[str, str]) -> None:
+async def test_a_failing_sign_in_is_tried_ever_less(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         server.set_plan([DOWN])
@@ -187,7 +187,7 @@ async def test_a_success_ends_the_long_pauses(base_credentials: tuple[str, str])
         ]
 
 
-async def test_a_changed_document_ends_the_long_pauses(base_credentials: tuple[str, str]) -> None:
+async def test_a_changed_document_ends_the_pauses(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, _):
         wrong = to(AssumeRole(ROLE, "acme-ext-wrong"))
@@ -197,7 +197,7 @@ async def test_a_changed_document_ends_the_long_pauses(base_credentials: tuple[s
         assert isinstance(await us.call(to(ASSUME)), Answered)
 
 
-async def test_a_clock_that_is_set_back_does_not_make_a_failure_last(base_credentials: tuple[str, str]) -> None:
+async def test_a_clock_set_back_ends_a_failure(base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server):
         server.set_plan([Rule(CallError(403, "SignatureDoesNotMatch", "not yet current"), ON_ASSUME, Times(1))])

@@ -17,7 +17,7 @@ def arn(number: int, account: int | None = None) -> str:
     return f"arn:aws:iam::{111111111111 * (1 + (number if account is None else account) % 8)}:role/writer-{number}"
 
 
-def test_a_few_denied_roles_are_their_customers_fault_and_many_without_a_grant_are_ours() -> None:
+def test_many_denials_without_a_grant_are_ours() -> None:
     denials = DeniedRoles()
     assert [denials.denied(arn(number)) for number in range(ROLES)] == [False] * (ROLES - 1) + [True]
     assert denials.denied(arn(0)), "until one is granted"
@@ -31,7 +31,7 @@ def test_roles_of_one_account_may_all_be_wrong() -> None:
     assert denials.denied(arn(0, account=4))
 
 
-def test_broken_roles_that_are_probed_again_say_nothing_new() -> None:
+def test_repeated_denials_add_nothing() -> None:
     denials = DeniedRoles()
     for number in range(ROLES - 1):
         denials.denied(arn(number))
@@ -61,7 +61,7 @@ async def signed_in(us: EventBridge, number: int) -> str:
     return "signed in"
 
 
-async def test_an_identity_that_may_not_assume_roles_any_more_is_our_own_fault(
+async def test_an_identity_without_rights_is_our_fault(
     base_credentials: tuple[str, str],
 ) -> None:
     clock = Clock()
@@ -82,7 +82,7 @@ BARE_403 = Rule(CallError(403, body="html"), Match(operation="PutEvents"))
 OWN_KEY = AccessKey(KEY, Secret(SECRET))
 
 
-async def test_a_refusal_without_awss_error_is_our_fault_when_several_destinations_get_it() -> None:
+async def test_a_shared_proxy_refusal_is_our_fault() -> None:
     async with world(None) as (us, server):
         server.set_plan([BARE_403])
         alone = [await us.call(to(OWN_KEY, "dst_1")) for _ in range(3)]

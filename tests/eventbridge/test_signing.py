@@ -48,7 +48,7 @@ DIFFERENT_ON_PURPOSE = {
 
 
 @pytest.mark.parametrize("library", PROVEN_WITH)
-def test_the_libraries_are_those_the_hot_path_was_proven_with(library: str) -> None:
+def test_the_hot_paths_libraries_are_proven(library: str) -> None:
     installed = ".".join(version(library).split(".")[:2])
     assert installed == PROVEN_WITH[library], (
         f"{library} {version(library)} is installed; eventbridge/endpoint.py was proven with {PROVEN_WITH[library]}. "
@@ -57,7 +57,7 @@ def test_the_libraries_are_those_the_hot_path_was_proven_with(library: str) -> N
     )
 
 
-async def test_the_private_names_that_the_hot_path_uses_exist() -> None:
+async def test_the_hot_paths_private_names_exist() -> None:
     async with stock_session().create_client("events", region_name="eu-west-1") as client:
         model = client.meta.service_model
         session = client._endpoint.http_session  # type: ignore[attr-defined]
@@ -165,7 +165,7 @@ async def test_each_partition_has_its_own_endpoint(region: str, host: str) -> No
         assert (endpoint.target.host, endpoint.target.region) == (host, region)
 
 
-async def test_an_operators_endpoint_may_differ_by_region() -> None:
+async def test_an_endpoint_may_differ_by_region() -> None:
     async with EventBridge.open(
         EventBridgeSettings(endpoint_url="https://events.{region}.example.com"), StsSettings()
     ) as us:

@@ -21,7 +21,7 @@ class Work:
         return mine
 
 
-async def test_callers_during_an_attempt_share_its_result() -> None:
+async def test_concurrent_callers_share_a_result() -> None:
     shared, work = SingleFlight[int](), Work()
     async with asyncio.TaskGroup() as tasks:
         running = [tasks.create_task(shared.run(work)) for _ in range(5)]
@@ -38,7 +38,7 @@ async def test_a_later_caller_gets_a_new_attempt() -> None:
     assert [await shared.run(work), await shared.run(work)] == [1, 2]
 
 
-async def test_if_the_first_is_cancelled_the_next_does_the_work() -> None:
+async def test_a_cancelled_caller_hands_over() -> None:
     shared, work = SingleFlight[int](), Work()
     async with asyncio.TaskGroup() as tasks:
         first = tasks.create_task(shared.run(work))

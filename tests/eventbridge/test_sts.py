@@ -133,7 +133,7 @@ ANY = settings(max_examples=150, deadline=None, suppress_health_check=list(Healt
 TIMEOUTS = Timeouts(3, 3)
 
 
-def test_any_answer_of_sts_is_a_session_or_a_failure() -> None:
+def test_an_sts_answer_is_session_or_failure() -> None:
     """One server and one client for all examples: what one leaves behind must not harm the next."""
 
     async def run() -> None:
@@ -183,9 +183,7 @@ def holds(answer: RoleSession | Identity | CallFailed, kind: type) -> None:
         *(session(until="0001-01-01T00:00:00"), session(until="2100-01-01T00:00:00+99:99"), session(until="23:59:59")),
     ],
 )
-async def test_a_reply_that_is_not_from_sts_fails_for_that_customer_alone(
-    body: bytes, base_credentials: tuple[str, str]
-) -> None:
+async def test_a_foreign_reply_fails_one_customer(body: bytes, base_credentials: tuple[str, str]) -> None:
     clock = Clock()
     async with world(base_credentials, clock) as (us, server), Recorder.serve(http("200 OK", body)) as peer:
         us._sign_in._settings = StsSettings(endpoint_url=peer.url)
@@ -259,7 +257,7 @@ def odd_kms(base_credentials: tuple[str, str]) -> Iterator[str]:
     server.server_close()
 
 
-def test_any_answer_of_kms_is_a_key_or_a_failure(odd_kms: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kms_answer_is_a_key_or_a_failure(odd_kms: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushrail_stream.eventbridge.kms._ATTEMPTS", 1)
     shared = botocore.session.get_session()  # one for all clients, since each new one reads the service's model anew
     monkeypatch.setattr("pushrail_stream.eventbridge.kms.botocore.session.get_session", lambda: shared)

@@ -89,7 +89,7 @@ async def test_a_good_role_passes_every_step(base_credentials: tuple[str, str]) 
         customers_calls(w.server, base_credentials)
 
 
-async def test_a_trust_policy_without_conditions_gets_two_warnings(base_credentials: tuple[str, str]) -> None:
+async def test_an_open_trust_policy_is_warned_of(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials, external_id=None) as w:
         steps = {step.name: step for step in await w.steps()}
         for name in ("wrong external ID", "no external ID"):
@@ -144,9 +144,7 @@ async def test_a_missing_bus_gets_no_event(base_credentials: tuple[str, str]) ->
 
 
 @pytest.mark.parametrize(("auth", "whom"), [(ASSUME, "role"), (GOOD_KEY, "user")])
-async def test_a_denied_check_names_the_statement_to_add(
-    auth: Auth, whom: str, base_credentials: tuple[str, str]
-) -> None:
+async def test_a_denied_check_names_its_statement(auth: Auth, whom: str, base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as w:
         w.server.set_plan([Rule(CallError(400, "AccessDeniedException"), Match(operation="DescribeEventBus"))])
         steps = {step.name: step for step in await w.steps(auth)}
@@ -157,7 +155,7 @@ async def test_a_denied_check_names_the_statement_to_add(
         assert steps["test event"].result == "ok"
 
 
-async def test_a_role_that_may_not_write_fails_at_the_event(base_credentials: tuple[str, str]) -> None:
+async def test_a_role_without_rights_fails_last(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as w:
         w.server.set_plan([Rule(CallError(400, "AccessDeniedException"), Match(operation="PutEvents"))])
         steps = await w.steps()
@@ -180,7 +178,7 @@ async def test_a_session_is_confined_like_a_workers(base_credentials: tuple[str,
         assert json.loads(w.server.assumed[0].policy)["Statement"][0]["Resource"] == BUS
 
 
-async def test_without_credentials_of_our_own_nothing_is_asked() -> None:
+async def test_without_own_credentials_it_ends() -> None:
     async with world(None) as w:
         (step,) = await w.steps()
         assert (step.name, step.result) == ("our credentials", "failed")
@@ -188,7 +186,7 @@ async def test_without_credentials_of_our_own_nothing_is_asked() -> None:
         assert w.server.counts()["connections"] == 0
 
 
-async def test_credentials_of_our_own_that_are_wrong_end_it(base_credentials: tuple[str, str]) -> None:
+async def test_wrong_own_credentials_end_it(base_credentials: tuple[str, str]) -> None:
     async with world((base_credentials[0], "another secret")) as w:
         (step,) = await w.steps()
         assert (step.name, step.result) == ("our credentials", "failed")
@@ -199,14 +197,14 @@ async def test_credentials_of_our_own_that_are_wrong_end_it(base_credentials: tu
 # A key.
 
 
-async def test_a_good_key_passes_every_step_without_ours(base_credentials: tuple[str, str]) -> None:
+async def test_a_good_key_passes_without_ours(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as w:
         assert await w.results(GOOD_KEY) == {"credentials": "ok", "bus": "ok", "test event": "ok"}
         assert {call.access_key for call in w.server.calls} == {KEY}
         assert w.server.assumed == []
 
 
-async def test_a_session_token_of_ours_does_not_travel_with_their_key(
+async def test_our_token_stays_off_their_key(
     base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "ours-alone")
@@ -242,7 +240,7 @@ async def test_a_key_that_is_wrong_sends_nothing(
         assert w.server.calls == []
 
 
-async def test_a_key_that_is_refused_by_awss_own_sts_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_key_refused_by_sts_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(None) as w:
         # Where botocore looks for the regional endpoint when no setting names one.
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", w.server.url)
@@ -254,14 +252,14 @@ async def test_a_key_that_is_refused_by_awss_own_sts_goes_no_further(monkeypatch
 
 
 @pytest.mark.parametrize("code", ["SignatureDoesNotMatch", "InvalidClientTokenId", "AccessDenied"])
-async def test_a_good_key_is_not_failed_for_what_the_operators_endpoint_of_sts_says(code: str) -> None:
+async def test_a_custom_sts_fails_no_good_key(code: str) -> None:
     """A private endpoint of our own region may serve our own principals alone."""
     async with world(None) as w:
         w.server.set_plan([Rule(CallError(403, code), Match(operation="GetCallerIdentity"))])
         assert await w.results(GOOD_KEY) == {"credentials": "unknown", "bus": "ok", "test event": "ok"}
 
 
-async def test_the_operators_endpoint_of_sts_is_asked_as_the_region_it_is_in() -> None:
+async def test_a_custom_sts_has_its_own_region() -> None:
     async with world(None) as w, Recorder.serve(http("403 Forbidden")) as sts:
         w.sts = StsSettings(endpoint_url=sts.url, region="eu-west-1")
         await w.steps(GOOD_KEY)
@@ -286,7 +284,7 @@ async def test_a_key_works_where_sts_is_out_of_reach() -> None:
         assert await w.results(GOOD_KEY) == {"credentials": "unknown", "bus": "ok", "test event": "ok"}
 
 
-async def test_the_bus_is_called_where_the_operator_has_its_region(base_credentials: tuple[str, str]) -> None:
+async def test_a_custom_endpoint_gets_the_call(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as w, Recorder.serve(http("403 Forbidden")) as bus:
         w.settings = EventBridgeSettings(endpoint_url=f"{bus.url}/{{region}}")
         await w.steps()
@@ -311,7 +309,7 @@ async def test_an_address_without_a_listener_is_reported(auth: Auth, base_creden
     ("operation", "name"),
     [("GetCallerIdentity", "our credentials"), ("AssumeRole", "AssumeRole"), ("PutEvents", "test event")],
 )
-async def test_an_answer_that_is_not_from_aws_is_a_failure(
+async def test_a_foreign_answer_is_a_failure(
     operation: str, name: str, body: str, base_credentials: tuple[str, str]
 ) -> None:
     effect = Garbage(body)  # type: ignore[arg-type]

@@ -47,7 +47,7 @@ NOT_ENFORCED_YET = {
 }  # fmt: skip
 
 
-async def test_duplicate_metric_identity(embedded_broker: EmbeddedBroker) -> None:
+async def test_every_delivery_is_in_one_column(embedded_broker: EmbeddedBroker) -> None:
     """Every delivery is in one column of the ledger, at every signal (`running`); and every column is true."""
     quick = {"hold_secs": 0.5, "flush_ms": 20}
     async with outside(embedded_broker, customers=6, tiers=(1,), delivery=quick) as (bus, settings):
@@ -92,9 +92,7 @@ def everything_is_committed(settings: Settings) -> bool:
     )
 
 
-async def test_limit_accepted_but_not_enforced(
-    embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_accepted_limits_are_enforced(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever key an operator may set, something of a running worker asks for it."""
     role = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOURS000000000000")
@@ -134,7 +132,7 @@ def _keys(settings: Settings, asked: set[str]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("most", [1, 3])
-async def test_limits_that_bound_a_call_bound_it(embedded_broker: EmbeddedBroker, most: int) -> None:
+async def test_call_limits_bound_a_call(embedded_broker: EmbeddedBroker, most: int) -> None:
     decoded = decode(event(0, 100), (), "acme")
     assert isinstance(decoded, Event)
     size = entry_size(decoded, destination(0))
@@ -147,7 +145,7 @@ async def test_limits_that_bound_a_call_bound_it(embedded_broker: EmbeddedBroker
 
 
 @pytest.mark.parametrize("most", [1, 3])
-async def test_calls_under_way_are_bounded(embedded_broker: EmbeddedBroker, most: int) -> None:
+async def test_calls_in_flight_are_bounded(embedded_broker: EmbeddedBroker, most: int) -> None:
     async with outside(embedded_broker) as (bus, settings):
         bus.set_plan([Rule(Latency(LATENCY_SECS), Match(operation="PutEvents"))])
         async with running(settings, [destination(0, limits=Limits(max_in_flight=most))]) as worker:

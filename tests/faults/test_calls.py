@@ -33,7 +33,7 @@ def arrived(bus: FaultBus) -> list[bytes]:
     return sorted(arrival.detail.encode() for arrival in bus.arrivals)
 
 
-async def test_per_entry_failure_treated_as_final(embedded_broker: EmbeddedBroker) -> None:
+async def test_a_temporary_entry_error_is_repeated(embedded_broker: EmbeddedBroker) -> None:
     events = [event(0, n) for n in range(10)]
     async with outside(embedded_broker, delivery=PATIENT) as (bus, settings):
         bus.set_plan([
@@ -58,7 +58,7 @@ async def test_per_entry_failure_treated_as_final(embedded_broker: EmbeddedBroke
     ],
     ids=["413", "ValidationException"],
 )
-async def test_413_or_validation_exception_discards_the_batch(
+async def test_a_refused_call_rejects_only_one_entry(
     embedded_broker: EmbeddedBroker, refusal: CallError, code: str | None
 ) -> None:
     events = [event(0, n) for n in range(10)]
@@ -73,7 +73,7 @@ async def test_413_or_validation_exception_discards_the_batch(
         assert committed(settings) == ends(settings, settings.topics.events)
 
 
-async def test_an_oversize_event_spoils_the_batch(embedded_broker: EmbeddedBroker) -> None:
+async def test_an_oversized_event_leaves_its_batch(embedded_broker: EmbeddedBroker) -> None:
     events = [event(0, n, payload={"blob": "x" * (1_100_000 if n == 4 else 10)}) for n in range(11)]
     async with outside(embedded_broker, delivery=PATIENT) as (bus, settings):
         async with running(settings, [destination(0)]) as worker:
@@ -84,7 +84,7 @@ async def test_an_oversize_event_spoils_the_batch(embedded_broker: EmbeddedBroke
         assert letters(settings) == [(events[4], "oversize", "EntryTooLarge")]
 
 
-async def test_detail_type_over_128_is_silently_discarded(embedded_broker: EmbeddedBroker) -> None:
+async def test_a_detail_type_over_128_is_refused(embedded_broker: EmbeddedBroker) -> None:
     too_long, longest, wide = (event(0, n, eventType=kind) for n, kind in enumerate(["t" * 129, "t" * 128, "ü" * 128]))
     async with outside(embedded_broker) as (bus, settings):
         async with running(settings, [destination(0)]) as worker:
@@ -95,7 +95,7 @@ async def test_detail_type_over_128_is_silently_discarded(embedded_broker: Embed
         assert letters(settings) == [(too_long, "undecodable", "eventType")]
 
 
-async def test_fixed_sleep_after_every_put(embedded_broker: EmbeddedBroker) -> None:
+async def test_no_pause_follows_a_call(embedded_broker: EmbeddedBroker) -> None:
     """One call after the other is worth 100 calls a second at a round trip of 10 ms, however fast the rest is."""
     async with outside(embedded_broker) as (bus, settings):
         bus.set_plan([Rule(Latency(LATENCY_SECS), Match(operation="PutEvents"))])

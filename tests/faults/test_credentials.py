@@ -33,7 +33,9 @@ def our_own_credentials(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     return OURS
 
 
-async def test_external_id_never_sent(embedded_broker: EmbeddedBroker, our_own_credentials: tuple[str, str]) -> None:
+async def test_the_external_id_is_always_sent(
+    embedded_broker: EmbeddedBroker, our_own_credentials: tuple[str, str]
+) -> None:
     async with outside(embedded_broker) as (bus, settings):
         bus.add_key(*our_own_credentials, buses=[])
         bus.add_role(ROLE, external_id="acme-ext-7Pq2", buses=[bus_arn(0)])
@@ -47,7 +49,7 @@ async def test_external_id_never_sent(embedded_broker: EmbeddedBroker, our_own_c
         assert arrival.access_key == asked.issued_key
 
 
-async def test_sessions_that_the_customer_revokes(
+async def test_a_revoked_session_is_replaced(
     embedded_broker: EmbeddedBroker, our_own_credentials: tuple[str, str]
 ) -> None:
     """The old session is denied for the rest of its hour; a new one works at once, and no event pays for it."""
@@ -68,7 +70,7 @@ async def test_sessions_that_the_customer_revokes(
 
 
 @pytest.mark.parametrize("secret", [None, Secret("")], ids=["no secret", "an empty one"])
-async def test_empty_keys_fall_through_to_our_own(
+async def test_empty_keys_never_mean_our_own(
     embedded_broker: EmbeddedBroker, our_own_credentials: tuple[str, str], secret: Secret | None
 ) -> None:
     async with outside(embedded_broker) as (bus, settings):
@@ -80,7 +82,7 @@ async def test_empty_keys_fall_through_to_our_own(
         assert letters(settings) == [(event(0, 1), "blocked", "CredentialsMissing")]
 
 
-async def test_client_cached_by_config_not_by_credentials(embedded_broker: EmbeddedBroker) -> None:
+async def test_changed_credentials_are_used(embedded_broker: EmbeddedBroker) -> None:
     """Keys are rotated under a running worker: the next batch has the new ones, what is in flight ends on the old."""
     secrets = {"OLD": SECRET, "NEW": NEW_SECRET}
     catalog = Catalog(lambda _, content: parse_document(content, environ=secrets, default_max_in_flight=8))
@@ -119,9 +121,7 @@ def sealed_catalog(keys: Keyring, *documents: dict[str, Any]) -> Catalog:
     return catalog
 
 
-async def test_sealed_credentials_of_another_customer_do_not_open(
-    embedded_broker: EmbeddedBroker, tmp_path: Path
-) -> None:
+async def test_sealed_secrets_open_for_their_owner_only(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
     """Two swapped secrets: no call is made for either customer, their events say why, and a third goes on."""
     keys = keyring(tmp_path / "keyring.json", ring("k"))
     one, two, three = (sealed_document(keys, customer) for customer in range(3))
@@ -136,7 +136,7 @@ async def test_sealed_credentials_of_another_customer_do_not_open(
         assert len(letters(settings)) == 6
 
 
-async def test_a_missing_sealing_key_is_nobodys_dead_letter(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
+async def test_a_missing_sealing_key_kills_nothing(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
     """A worker that was not given the newest key holds on to what it cannot sign, until the key is there."""
     path = tmp_path / "keyring.json"
     form = sealed_document(keyring(path, ring("new")), 0)
@@ -155,7 +155,7 @@ async def test_a_missing_sealing_key_is_nobodys_dead_letter(embedded_broker: Emb
         assert len(bus.arrivals) == 20
 
 
-async def test_our_own_credentials_that_cannot_be_had_are_nobodys_dead_letter(
+async def test_missing_own_credentials_kill_nothing(
     embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The profile names a program that prints no JSON. Deliveries wait, however old they are, until it is mended."""

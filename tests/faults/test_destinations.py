@@ -21,7 +21,7 @@ DENIED = Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="Pu
 QUICK = {"hold_secs": 1, "flush_ms": 20}
 
 
-async def test_a_permanent_error_kills_the_task(embedded_broker: EmbeddedBroker) -> None:
+async def test_a_permanent_error_stops_no_worker(embedded_broker: EmbeddedBroker) -> None:
     """One customer's permissions are gone for good: every other customer goes on, and so does the worker."""
     async with outside(embedded_broker, customers=5) as (bus, settings):
         bus.set_plan([DENIED])
@@ -34,7 +34,9 @@ async def test_a_permanent_error_kills_the_task(embedded_broker: EmbeddedBroker)
         assert {reason for _, reason, _ in letters(settings)} <= {"blocked", "suspended"}
 
 
-async def test_credential_error_aborts_events(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bad_credentials_abort_no_events(
+    embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A role that cannot be assumed: every event is a dead letter that says so, and STS is seldom asked."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIABASE000000000000")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "base-secret")
@@ -52,7 +54,7 @@ async def test_credential_error_aborts_events(embedded_broker: EmbeddedBroker, m
         assert 1 <= len(bus.assumed) <= 1 + sum(passed >= secs for secs in itertools.accumulate([1, 2, 4, 8, 15, 15]))
 
 
-async def test_breaker_refusals_burn_the_retry_budget(embedded_broker: EmbeddedBroker) -> None:
+async def test_a_suspension_spends_no_attempts(embedded_broker: EmbeddedBroker) -> None:
     """While a destination is suspended nothing is called, and no delivery counts an attempt for it."""
     async with outside(embedded_broker) as (bus, settings):
         bus.set_plan([DENIED])
@@ -70,7 +72,7 @@ async def test_breaker_refusals_burn_the_retry_budget(embedded_broker: EmbeddedB
         assert sum(call.entries for call in bus.calls) == attempts["blocked", "1"]
 
 
-async def test_events_vanish_while_disabled(embedded_broker: EmbeddedBroker) -> None:
+async def test_events_of_a_disabled_one_are_skipped(embedded_broker: EmbeddedBroker) -> None:
     """They are recorded, one by one, so that they can be delivered again."""
     async with outside(embedded_broker) as (bus, settings):
         async with running(settings, [destination(0, enabled=False)]) as worker:
@@ -83,7 +85,7 @@ async def test_events_vanish_while_disabled(embedded_broker: EmbeddedBroker) -> 
         assert not bus.arrivals
 
 
-async def test_deleted_destination_in_the_retry_queue_fails_for_ever(embedded_broker: EmbeddedBroker) -> None:
+async def test_a_deleted_destination_ends_its_retries(embedded_broker: EmbeddedBroker) -> None:
     async with outside(embedded_broker, tiers=(1,), delivery=QUICK) as (bus, settings):
         bus.set_plan([Rule(CallError(500, "InternalFailure", "no"), Match(operation="PutEvents"))])
         async with running(settings, [destination(0)]) as worker:

@@ -56,7 +56,7 @@ def fully_committed(settings: Settings) -> int:
     return sum(done[number] == end[number] for number in end)
 
 
-async def test_committing_past_an_undelivered_record(real_kafka: str, tmp_path: Path) -> None:
+async def test_no_commit_passes_an_open_record(real_kafka: str, tmp_path: Path) -> None:
     """The worker is killed while a record is open and later ones of its partition are delivered and committed."""
     async with FaultBus.serve() as bus:
         settings = killable(real_kafka, bus)
@@ -82,7 +82,7 @@ async def test_committing_past_an_undelivered_record(real_kafka: str, tmp_path: 
         assert {a.detail.encode() for a in bus.arrivals} == {event(0, 5000), *behind, *markers}
 
 
-async def test_kill_in_the_middle(real_kafka: str, tmp_path: Path) -> None:
+async def test_a_kill_loses_no_event(real_kafka: str, tmp_path: Path) -> None:
     """One of two workers is killed amid the traffic: the other ends with it, and those who come next lose nothing."""
     async with FaultBus.serve() as bus:
         settings = killable(real_kafka, bus)
@@ -109,7 +109,7 @@ async def test_kill_in_the_middle(real_kafka: str, tmp_path: Path) -> None:
         assert {a.detail.encode() for a in bus.arrivals} == {value for _, value in events} - poison
 
 
-async def test_dlq_write_fails_and_the_message_is_dropped(real_kafka: str) -> None:
+async def test_a_failed_dlq_write_drops_nothing(real_kafka: str) -> None:
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
         make_topics(settings)
@@ -137,7 +137,7 @@ async def test_dlq_write_fails_and_the_message_is_dropped(real_kafka: str) -> No
     [(KafkaError.TOPIC_AUTHORIZATION_FAILED, 3000), (KafkaError.NOT_ENOUGH_REPLICAS, None)],
     ids=["refused", "no answer for good"],
 )
-async def test_attempt_log_outage_stalls_delivery(
+async def test_a_lost_attempt_log_stalls_nothing(
     error: int, lost: int | None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """No record of the log can be written: deliveries go on and are committed, and what the log lost is counted."""
@@ -161,7 +161,7 @@ async def test_attempt_log_outage_stalls_delivery(
             assert [line["records"] for line in said] == [counted]
 
 
-async def test_poison_record_blocks_the_partition(embedded_broker: EmbeddedBroker) -> None:
+async def test_a_poison_record_blocks_nothing(embedded_broker: EmbeddedBroker) -> None:
     poison = [b"", None, b"\xff\xfe", b"[]", b"null", b'{"eventType": 1}', b"[" * 5000, event(0, 1)[:-1], b"\x00" * 100]
     async with outside(embedded_broker) as (bus, settings):
         good = [event(0, n) for n in range(len(poison) + 1)]
@@ -176,7 +176,7 @@ async def test_poison_record_blocks_the_partition(embedded_broker: EmbeddedBroke
 
 
 @pytest.mark.parametrize(("missing", "why"), [(0, "oversize"), (1, "undecodable")], ids=["an event", "cut off"])
-async def test_a_record_that_fits_only_compressed_blocks_the_partition(real_kafka: str, missing: int, why: str) -> None:
+async def test_a_large_compressed_record_blocks_nothing(real_kafka: str, missing: int, why: str) -> None:
     """Kafka weighs records compressed: one that is many times what a topic takes can lie on it, and must be copied."""
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)

@@ -17,7 +17,7 @@ from pushrail_stream.registry.store import replace_file
 from tests.support.ingest_server import NOW
 
 
-def test_a_key_opens_for_its_vendor_and_the_file_does_not_hold_it(tmp_path: Path) -> None:
+def test_a_key_opens_and_is_stored_as_a_hash(tmp_path: Path) -> None:
     one = with_new_key(None, "acme", NOW)
     two = with_new_key(one.content, "other", NOW)
     file = tmp_path / "keys.json"
@@ -30,7 +30,7 @@ def test_a_key_opens_for_its_vendor_and_the_file_does_not_hold_it(tmp_path: Path
     assert keys.active == 2
 
 
-def test_what_is_not_exactly_the_key_opens_nothing(tmp_path: Path) -> None:
+def test_only_the_exact_key_opens(tmp_path: Path) -> None:
     new = with_new_key(None, "acme", NOW)
     (tmp_path / "keys.json").write_bytes(new.content)
     keys = ApiKeys(tmp_path / "keys.json")
@@ -41,13 +41,13 @@ def test_what_is_not_exactly_the_key_opens_nothing(tmp_path: Path) -> None:
 
 
 @given(st.text())
-def test_no_text_opens_anything(presented: str) -> None:
+def test_arbitrary_text_opens_nothing(presented: str) -> None:
     keys = object.__new__(ApiKeys)
     keys._keys = {}
     assert keys.vendor_of(presented) is None
 
 
-def test_a_revoked_key_opens_nothing_and_stays_on_file(tmp_path: Path) -> None:
+def test_a_revoked_key_stays_in_the_file(tmp_path: Path) -> None:
     new = with_new_key(None, "acme", NOW)
     later = NOW + timedelta(days=1)
     content = with_key_revoked(new.content, new.id, later)
@@ -69,7 +69,7 @@ def test_a_revoked_key_opens_nothing_and_stays_on_file(tmp_path: Path) -> None:
         ({"key": "prk_in_clear"}, r"keys\.0\.key: "),
     ],
 )
-def test_a_file_that_is_wrong_names_the_field_and_repeats_nothing(change: dict[str, str], problem: str) -> None:
+def test_a_wrong_file_names_its_field_only(change: dict[str, str], problem: str) -> None:
     document = json.loads(with_new_key(None, "acme", NOW).content)
     document["keys"][0] |= change
     with pytest.raises(ValueError, match=problem) as caught:
@@ -91,7 +91,7 @@ def test_without_a_file_there_is_no_ingest(tmp_path: Path) -> None:
         ApiKeys(tmp_path / "none.json")
 
 
-async def test_the_file_is_followed_and_a_bad_one_changes_nothing(tmp_path: Path) -> None:
+async def test_a_bad_change_of_the_file_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     one = with_new_key(None, "acme", NOW)
     file.write_bytes(one.content)

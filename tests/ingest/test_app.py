@@ -32,7 +32,7 @@ def vendor_and_trace(door: Door) -> list[tuple[bytes | None, bytes | None]]:
     return [(dict(r.headers)["pushrail-vendor"], dict(r.headers)["traceparent"]) for r in door.producer.taken]
 
 
-async def test_an_event_goes_to_kafka_to_the_byte_with_vendor_and_trace(tmp_path: Path) -> None:
+async def test_an_event_is_written_byte_for_byte(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         body = b'  {"zero":1.50e1,"eventType" : "a", ' + json.dumps(EVENT).encode()[1:] + b"\n"
         status, answer, headers = await door.post(body, traceparent=TRACEPARENT)
@@ -49,14 +49,14 @@ async def test_an_event_goes_to_kafka_to_the_byte_with_vendor_and_trace(tmp_path
 
 
 @pytest.mark.parametrize("given_trace", ["", "00-0-0-00", "ff" + TRACEPARENT[2:]])
-async def test_an_event_without_a_valid_trace_gets_one_that_is_not_sampled(tmp_path: Path, given_trace: str) -> None:
+async def test_a_missing_trace_is_made_unsampled(tmp_path: Path, given_trace: str) -> None:
     async with ingest_door(tmp_path) as door:
         _, _, headers = await door.post(event(), traceparent=given_trace)
         assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", headers["traceparent"])
         assert vendor_and_trace(door) == [(b"acme", headers["traceparent"].encode())]
 
 
-async def test_of_a_later_version_s_trace_the_part_that_is_known_travels(tmp_path: Path) -> None:
+async def test_a_later_trace_version_is_shortened(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         later = "cc" + TRACEPARENT[2:]
         _, _, headers = await door.post([event()] * 2, traceparent=f"{later}-{'x' * 5_000}")
@@ -64,7 +64,7 @@ async def test_of_a_later_version_s_trace_the_part_that_is_known_travels(tmp_pat
         assert vendor_and_trace(door) == [(b"acme", later.encode())] * 2
 
 
-async def test_an_array_goes_event_by_event_each_to_the_byte(tmp_path: Path) -> None:
+async def test_an_array_is_written_event_by_event(tmp_path: Path) -> None:
     values = [json.dumps(event(idempotencyKey=f"k{n}"), indent=n or None).encode() for n in range(4)]
     async with ingest_door(tmp_path) as door:
         status, answer, _ = await door.post(b" [" + b" ,\n".join(values) + b"\t]")
@@ -73,7 +73,7 @@ async def test_an_array_goes_event_by_event_each_to_the_byte(tmp_path: Path) -> 
         assert [record.value for record in door.producer.taken] == values
 
 
-async def test_one_bad_event_and_none_is_taken_and_every_rule_that_is_broken_is_named(tmp_path: Path) -> None:
+async def test_one_bad_event_refuses_the_request(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         bad = event(eventType=None, occurredAt="yesterday", payload=[])
         status, answer, headers = await door.post([event(), bad, 7])
@@ -104,14 +104,14 @@ async def test_one_bad_event_and_none_is_taken_and_every_rule_that_is_broken_is_
         (json.dumps(event(occurredAt="2026-05-26T14:21:08")).encode(), "occurredAt"),
     ],
 )  # fmt: skip
-async def test_a_body_that_is_no_event_is_refused_by_its_field(tmp_path: Path, body: bytes, field: str) -> None:
+async def test_a_bad_body_is_refused_by_field(tmp_path: Path, body: bytes, field: str) -> None:
     async with ingest_door(tmp_path) as door:
         status, answer, _ = await door.post(body)
         assert (status, answer["errors"][0]["field"]) == (422, field)
         assert not door.producer.taken
 
 
-async def test_an_event_that_kafka_can_never_take_is_too_large_and_its_request_is_not_taken(tmp_path: Path) -> None:
+async def test_an_oversized_event_refuses_the_request(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         body = json.dumps(event()).encode()
         detail = f"has {len(body)} bytes and is, even compressed, larger than the Kafka topic's max.message.bytes, 100"
@@ -131,7 +131,7 @@ async def test_an_event_that_kafka_can_never_take_is_too_large_and_its_request_i
         assert (status, answer["accepted"], answer["results"][0]["status"]) == (413, 1, "accepted")
 
 
-async def test_what_is_taken_fits_whatever_source_its_destination_has(tmp_path: Path) -> None:
+async def test_an_accepted_event_fits_any_destination(tmp_path: Path) -> None:
     limit, longest = 1_000, destination(0, source="s" * 256)
     async with ingest_door(tmp_path, max_entry_bytes=limit) as door:
         for length in range(0, 1_000, 10):
@@ -144,7 +144,7 @@ async def test_what_is_taken_fits_whatever_source_its_destination_has(tmp_path: 
         assert limit - 10 < max(sizes) <= limit
 
 
-async def test_a_missing_idempotency_key_is_filled_from_the_header(tmp_path: Path) -> None:
+async def test_the_header_gives_the_idempotency_key(tmp_path: Path) -> None:
     bare = json.dumps(event(idempotencyKey=None)).encode()
     async with ingest_door(tmp_path) as door:
         await door.post(bare, Idempotency_Key="order-7")
@@ -158,13 +158,13 @@ async def test_a_missing_idempotency_key_is_filled_from_the_header(tmp_path: Pat
             assert (status, answer["errors"][0]["field"]) == (422, "Idempotency-Key")
 
 
-async def test_the_longest_idempotency_key_is_good_for_the_longest_array(tmp_path: Path) -> None:
+async def test_a_long_key_fits_the_longest_array(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         assert (await door.post([event(idempotencyKey=None)] * 500, Idempotency_Key="k" * 252))[0] == 202
         assert json.loads(door.producer.taken[-1].value)["idempotencyKey"] == "k" * 252 + "-499"
 
 
-async def test_who_has_no_key_of_ours_is_asked_for_one(tmp_path: Path) -> None:
+async def test_a_request_without_a_key_is_401(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         for authorization in ("", "Bearer", "Bearer nonsense", "Basic eDp5", f"Bearer {door.key}x"):
             status, answer, headers = await door.post(event(), Authorization=authorization)
@@ -173,7 +173,7 @@ async def test_who_has_no_key_of_ours_is_asked_for_one(tmp_path: Path) -> None:
         assert (await door.post(event(), Authorization=f"bearer  {door.key}"))[0] == 202
 
 
-async def test_a_key_is_good_for_its_own_vendor_only(tmp_path: Path) -> None:
+async def test_a_key_serves_its_own_vendor(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         assert (await door.post(event(), pushrail_vendor="other"))[0] == 403
         assert (await door.post(event(), pushrail_vendor="acme"))[0] == 202
@@ -193,7 +193,7 @@ async def test_only_json_is_taken(tmp_path: Path, headers: dict[str, str], statu
         assert (await door.post(event(), **headers))[0] == status
 
 
-async def test_a_body_that_is_too_large_is_not_read_to_its_end(tmp_path: Path) -> None:
+async def test_a_too_large_body_is_not_read(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=10_000) as door:
         assert (await door.post(event(payload={"x": "y" * 10_000})))[0] == 413
 
@@ -206,7 +206,7 @@ async def test_a_body_that_is_too_large_is_not_read_to_its_end(tmp_path: Path) -
             assert (reply.status, reply.content_type) == (413, PROBLEM)
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+async def test_a_missing_body_times_out(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, timeout_secs=0.2) as door:
         port = int(door.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -217,7 +217,7 @@ async def test_a_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> No
         writer.close()
 
 
-async def test_a_key_that_posts_more_than_it_may_is_told_when_to_come_back(tmp_path: Path) -> None:
+async def test_a_limited_key_is_told_when_to_return(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_events_per_second=1) as door:
         statuses, retry_after = list[int](), ""
         for _ in range(3):
@@ -230,14 +230,14 @@ async def test_a_key_that_posts_more_than_it_may_is_told_when_to_come_back(tmp_p
         assert (await door.post(event(), door.other_key))[0] == 202
 
 
-async def test_nonsense_counts_as_an_event_posted(tmp_path: Path) -> None:
+async def test_an_invalid_event_counts_for_the_rate(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_events_per_second=1) as door:
         statuses = [(await door.post(b"[1,"))[0] for _ in range(600)]
         assert statuses[:500] == [422] * 500
         assert 429 in statuses[500:]
 
 
-async def test_when_too_much_waits_for_kafka_more_is_refused_at_once(tmp_path: Path) -> None:
+async def test_a_full_buffer_refuses_at_once(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=1_024, max_buffered_bytes=2 * 3 * 17 * 2**10) as door:
         door.producer.open.clear()
         async with asyncio.TaskGroup() as tasks:
@@ -259,7 +259,7 @@ async def test_when_too_much_waits_for_kafka_more_is_refused_at_once(tmp_path: P
         assert door.ingest.buffered_bytes == 0
 
 
-async def test_bodies_that_wait_for_kafka_take_room(tmp_path: Path) -> None:
+async def test_waiting_bodies_take_room(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=2**20, max_buffered_bytes=2**21) as door:
         door.producer.open.clear()
         big = event(payload={"x": "y" * 600_000})
@@ -272,7 +272,7 @@ async def test_bodies_that_wait_for_kafka_take_room(tmp_path: Path) -> None:
         assert (await door.post(big))[0] == 202
 
 
-async def test_what_was_announced_and_has_not_come_takes_nobodys_room(tmp_path: Path) -> None:
+async def test_an_unsent_body_takes_no_room(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=2**20, max_buffered_bytes=2**21) as door:
         port = int(door.url.rpartition(":")[2])
         head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {door.key}\r\n"
@@ -290,7 +290,7 @@ async def test_what_was_announced_and_has_not_come_takes_nobodys_room(tmp_path: 
 
 
 @pytest.mark.parametrize(("announced", "status"), [("0" * 30 + "{}", 202), ("0" * 30 + "9" * 18, 413)])
-async def test_however_many_digits_a_length_has_it_is_the_length(tmp_path: Path, announced: str, status: int) -> None:
+async def test_a_length_may_have_leading_zeros(tmp_path: Path, announced: str, status: int) -> None:
     async with ingest_door(tmp_path) as door:
         body = json.dumps(event()).encode()
         port = int(door.url.rpartition(":")[2])
@@ -305,7 +305,7 @@ async def test_however_many_digits_a_length_has_it_is_the_length(tmp_path: Path,
         writer.close()
 
 
-async def test_what_kafka_did_not_acknowledge_is_named_item_by_item(tmp_path: Path) -> None:
+async def test_unacknowledged_events_are_named(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         door.producer.failures = {1: "Local: Message timed out"}
         status, answer, headers = await door.post([event(), event(idempotencyKey="second")])
@@ -315,7 +315,7 @@ async def test_what_kafka_did_not_acknowledge_is_named_item_by_item(tmp_path: Pa
         assert (door.answers[0].accepted, door.answers[0].failed) == (1, 1)
 
 
-async def test_what_has_come_in_is_answered_before_the_end(tmp_path: Path) -> None:
+async def test_a_stop_answers_open_requests(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         door.producer.open.clear()
         async with asyncio.TaskGroup() as tasks:
@@ -335,7 +335,7 @@ async def test_what_has_come_in_is_answered_before_the_end(tmp_path: Path) -> No
         assert in_flight.result()[0] == 202
 
 
-async def test_what_the_framework_refuses_is_a_problem_too(tmp_path: Path) -> None:
+async def test_framework_errors_are_problems_too(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         for method, path, status in (("GET", "/nothing", 404), ("PUT", "/v1/events", 405)):
             async with door.session.request(method, door.url + path) as reply:
@@ -345,7 +345,7 @@ async def test_what_the_framework_refuses_is_a_problem_too(tmp_path: Path) -> No
         assert [answer.status for answer in door.answers] == [404, 405]
 
 
-async def test_a_bug_of_ours_is_500_and_no_more_is_said(tmp_path: Path) -> None:
+async def test_a_bug_is_a_500_without_details(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
 
         async def broken(_records: Any) -> Any:
@@ -359,7 +359,7 @@ async def test_a_bug_of_ours_is_500_and_no_more_is_said(tmp_path: Path) -> None:
         assert door.ingest.buffered_bytes == 0
 
 
-async def test_the_page_for_people_loads_nothing_and_shows_every_field(tmp_path: Path) -> None:
+async def test_the_page_shows_every_field(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         async with door.session.get(f"{door.url}/") as reply:
             page = await reply.text()
@@ -379,7 +379,7 @@ async def test_the_description_is_openapi(tmp_path: Path) -> None:
     validate(document, cls=OpenAPIV31SpecValidator)
 
 
-async def test_schemathesis_finds_nothing_against_the_description(tmp_path: Path) -> None:
+async def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         process = await asyncio.create_subprocess_exec(
             Path(sys.executable).with_name("schemathesis"), "run", f"{door.url}/openapi.json",
@@ -401,7 +401,7 @@ async def test_schemathesis_finds_nothing_against_the_description(tmp_path: Path
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(st.binary(max_size=200) | st.text(alphabet='[]{}",:\\ \n\t0aé', max_size=60).map(str.encode))
-def test_whatever_is_posted_is_split_or_refused_and_nothing_else(body: bytes) -> None:
+def test_any_body_is_split_or_refused(body: bytes) -> None:
     with contextlib.suppress(HttpProblem):
         values, is_array = split(body)
         assert is_array or values == [body]
@@ -416,7 +416,7 @@ JSON = st.recursive(
 
 
 @given(st.lists(st.tuples(JSON, st.booleans(), SPACE, SPACE), min_size=1, max_size=6), SPACE, SPACE)
-def test_an_array_comes_apart_to_the_byte(
+def test_an_array_splits_byte_for_byte(
     elements: list[tuple[Any, bool, bytes, bytes]], before: bytes, after: bytes
 ) -> None:
     written = [
@@ -431,7 +431,7 @@ def test_an_array_comes_apart_to_the_byte(
     st.dictionaries(st.text(max_size=5), st.none() | st.text(max_size=5) | st.integers(), max_size=4),
     st.text(min_size=1, max_size=20),
 )
-def test_filling_adds_one_member_and_changes_no_other(data: dict[str, Any], key: str) -> None:
+def test_filling_a_key_adds_one_member(data: dict[str, Any], key: str) -> None:
     posted = json.dumps(data, indent=1).encode()
     after = filled(posted, key)
     expected = data | ({} if "idempotencyKey" in data else {"idempotencyKey": key})

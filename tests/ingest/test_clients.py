@@ -34,7 +34,7 @@ def taken(door: Door) -> list[bytes]:
     return [record.value for record in door.producer.taken]
 
 
-async def test_javas_own_client_posts_events_with_its_defaults(tmp_path: Path) -> None:
+async def test_the_java_client_posts_by_default(tmp_path: Path) -> None:
     needed_tool("javac", "apt-get install openjdk-17-jdk-headless")  # `java` compiles the file by it
     java = needed_tool("java", "apt-get install openjdk-17-jdk-headless")
     file = file_with_event(tmp_path)
@@ -46,9 +46,7 @@ async def test_javas_own_client_posts_events_with_its_defaults(tmp_path: Path) -
 
 @pytest.mark.parametrize("more", [(), ("-H", "Transfer-Encoding: chunked"), ("-H", "Expect: 100-continue"), ("-0",)])
 @pytest.mark.parametrize("protocol", ["--http1.1", "--http2"])
-async def test_curl_posts_events_whichever_protocol_it_prefers(
-    tmp_path: Path, protocol: str, more: tuple[str, ...]
-) -> None:
+async def test_curl_posts_with_any_protocol(tmp_path: Path, protocol: str, more: tuple[str, ...]) -> None:
     curl = needed_tool("curl", "apt-get install curl")
     file = file_with_event(tmp_path)
     async with ingest_door(tmp_path) as door:

@@ -56,7 +56,7 @@ async def drip(writer: asyncio.StreamWriter, piece: bytes) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_head_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+async def test_a_missing_head_times_out(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, timeout_secs=0.3) as door:
         async with connection(door) as (reader, writer), asyncio.TaskGroup() as tasks:
             writer.write(HEAD.encode() + b"X-Slow: ")
@@ -69,7 +69,7 @@ async def test_a_head_that_does_not_come_is_not_waited_for(tmp_path: Path) -> No
         assert [seen.status for seen in door.answers] == [408]
 
 
-async def test_nothing_but_empty_lines_is_no_request(tmp_path: Path) -> None:
+async def test_empty_lines_are_no_request(tmp_path: Path) -> None:
     async with (
         ingest_door(tmp_path, timeout_secs=0.3) as door,
         connection(door) as (reader, writer),
@@ -81,7 +81,7 @@ async def test_nothing_but_empty_lines_is_no_request(tmp_path: Path) -> None:
         dripping.cancel()
 
 
-async def test_a_connection_that_says_nothing_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_silent_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushrail_stream.ingest.server._KEEP_ALIVE_SECS", 0.2)
     async with ingest_door(tmp_path) as door, connection(door) as (reader, _writer):
         assert await reader.read() == b""
@@ -89,7 +89,7 @@ async def test_a_connection_that_says_nothing_is_closed(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("ends", [b"", b": \r\n\r\n"])
-async def test_a_head_that_is_too_large_is_not_taken(tmp_path: Path, ends: bytes) -> None:
+async def test_a_too_large_head_is_refused(tmp_path: Path, ends: bytes) -> None:
     async with ingest_door(tmp_path) as door:
         async with connection(door) as (reader, writer):
             writer.write(HEAD.encode() + b"X-Large-" + b"a" * 17_000 + ends)
@@ -100,7 +100,7 @@ async def test_a_head_that_is_too_large_is_not_taken(tmp_path: Path, ends: bytes
         assert (await door.post(event(), X_Large="a" * 12_000))[0] == 202
 
 
-async def test_trailers_without_end_are_not_taken(tmp_path: Path) -> None:
+async def test_endless_trailers_are_refused(tmp_path: Path) -> None:
     async with (
         ingest_door(tmp_path, timeout_secs=60) as door,
         connection(door) as (reader, writer),
@@ -113,7 +113,7 @@ async def test_trailers_without_end_are_not_taken(tmp_path: Path) -> None:
         dripping.cancel()
 
 
-async def test_a_body_that_is_no_http_any_more_is_a_problem_and_counted_once(tmp_path: Path) -> None:
+async def test_a_broken_body_is_one_problem(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
         writer.write(f"{HEAD}Authorization: Bearer {door.key}\r\nContent-Type: application/json\r\n".encode())
         writer.write(b"Transfer-Encoding: chunked\r\n\r\n1\r\n[\r\n")
@@ -127,7 +127,7 @@ async def test_a_body_that_is_no_http_any_more_is_a_problem_and_counted_once(tmp
         assert [seen.status for seen in door.answers] == [400]
 
 
-async def test_the_rest_of_a_body_that_was_refused_is_not_waited_for(tmp_path: Path) -> None:
+async def test_a_refused_body_is_not_awaited(tmp_path: Path) -> None:
     async with (
         ingest_door(tmp_path, timeout_secs=0.3) as door,
         connection(door) as (reader, writer),
@@ -140,7 +140,7 @@ async def test_the_rest_of_a_body_that_was_refused_is_not_waited_for(tmp_path: P
         dripping.cancel()
 
 
-async def test_after_the_rest_of_a_body_that_is_too_large_the_connection_ends(tmp_path: Path) -> None:
+async def test_a_too_large_body_ends_the_connection(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=1_000) as door, connection(door) as (reader, writer):
         writer.write(f"{HEAD}Authorization: Bearer {door.key}\r\nContent-Type: application/json\r\n".encode())
         writer.write(b"Content-Length: 100000\r\n\r\n")
@@ -149,7 +149,7 @@ async def test_after_the_rest_of_a_body_that_is_too_large_the_connection_ends(tm
         assert await reader.read() == b""
 
 
-async def test_after_the_rest_of_a_body_that_was_refused_comes_the_next_request(tmp_path: Path) -> None:
+async def test_a_refused_body_precedes_the_next_request(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
         writer.write(f"{HEAD}Content-Length: 100000\r\n\r\n".encode())
         assert (await answer(reader))[0] == 401
@@ -157,9 +157,7 @@ async def test_after_the_rest_of_a_body_that_was_refused_comes_the_next_request(
         assert (await answer(reader))[0] == 200
 
 
-async def test_after_the_rest_of_a_body_that_was_refused_nothing_is_closed_as_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_refused_body_keeps_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushrail_stream.ingest.server._KEEP_ALIVE_SECS", 0.5)
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
         writer.write(f"{HEAD}Content-Length: 100000\r\n\r\n".encode())
@@ -168,7 +166,7 @@ async def test_after_the_rest_of_a_body_that_was_refused_nothing_is_closed_as_ev
         await end_of(reader)
 
 
-async def test_half_a_head_behind_a_request_is_not_waited_for_and_takes_no_answer_away(tmp_path: Path) -> None:
+async def test_half_a_head_delays_no_answer(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, timeout_secs=0.3) as door, connection(door) as (reader, writer):
         door.producer.open.clear()
         body = json.dumps(event()).encode()
@@ -180,7 +178,7 @@ async def test_half_a_head_behind_a_request_is_not_waited_for_and_takes_no_answe
         await end_of(reader)
 
 
-async def test_requests_that_come_at_once_are_answered_in_turn(tmp_path: Path) -> None:
+async def test_pipelined_requests_keep_their_order(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
         body = json.dumps(event()).encode()
         post = f"{HEAD}Authorization: Bearer {door.key}\r\nContent-Type: application/json\r\n"
@@ -190,9 +188,7 @@ async def test_requests_that_come_at_once_are_answered_in_turn(tmp_path: Path) -
         assert await reader.read() == b""
 
 
-def test_a_client_that_goes_away_before_several_answers_is_no_error_of_ours(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_client_that_leaves_is_no_error(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def go_away() -> None:
         async with ingest_door(tmp_path) as door:
             door.producer.open.clear()
@@ -245,15 +241,13 @@ async def dialogue(door: Door, sent: bytes, answers: int = 1, piece: int = 0) ->
 @pytest.mark.parametrize("piece", [0, 1, 100])
 @pytest.mark.parametrize("framing", ["length", "chunked"])
 @pytest.mark.parametrize("offer", OFFERS)
-async def test_an_offer_of_another_protocol_is_declined_and_the_event_taken(
-    tmp_path: Path, offer: str, framing: str, piece: int
-) -> None:
+async def test_an_upgrade_offer_is_declined(tmp_path: Path, offer: str, framing: str, piece: int) -> None:
     async with ingest_door(tmp_path) as door:
         assert await dialogue(door, posted(door, offer, framing=framing), piece=piece) == [202]
         assert [record.value for record in door.producer.taken] == [json.dumps(event()).encode()]
 
 
-async def test_offers_of_another_protocol_may_follow_each_other_on_one_connection(tmp_path: Path) -> None:
+async def test_upgrade_offers_may_repeat(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         get = f"GET /docs HTTP/1.1\r\nHost: x\r\n{H2C}\r\n".encode()
         many = b"".join([posted(door, H2C), get, posted(door, H2C, framing="chunked"), posted(door)]) * 50
@@ -265,7 +259,7 @@ async def test_offers_of_another_protocol_may_follow_each_other_on_one_connectio
             assert await reader.read() == b""
 
 
-async def test_an_offer_of_another_protocol_waits_for_its_go_ahead(tmp_path: Path) -> None:
+async def test_an_upgrade_offer_waits_for_100(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
         head, _, body = posted(door, f"{H2C}Expect: 100-continue\r\n").partition(b"\r\n\r\n")
         writer.write(head + b"\r\n\r\n")
@@ -274,7 +268,7 @@ async def test_an_offer_of_another_protocol_waits_for_its_go_ahead(tmp_path: Pat
         assert (await answer(reader))[0] == 202
 
 
-async def test_an_offer_of_another_protocol_changes_no_bound(tmp_path: Path) -> None:
+async def test_an_upgrade_offer_changes_no_limit(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=1_000) as door:
         assert await dialogue(door, posted(door, H2C + "X: " + "a" * 17_000 + "\r\n")) == [431]
         assert await dialogue(door, f"{HEAD}{H2C}Content-Length: 5\r\nContent-Length: 5\r\n\r\n".encode()) == [400]
@@ -316,7 +310,7 @@ async def test_an_offer_of_another_protocol_changes_no_bound(tmp_path: Path) -> 
         ("chunked", "1.1", "Host: x", "Expect: 100-continue\r\n", 100),
     ],
 )
-async def test_a_head_is_taken_or_refused_by_the_rules_of_http(
+async def test_a_head_follows_the_rules_of_http(
     tmp_path: Path, framing: str, version: str, host: str, more: str, status: int
 ) -> None:
     async with ingest_door(tmp_path) as door:
@@ -333,7 +327,7 @@ async def test_a_head_is_taken_or_refused_by_the_rules_of_http(
                 assert not door.producer.taken
 
 
-async def test_a_body_that_nothing_announces_is_not_taken_for_a_request(tmp_path: Path) -> None:
+async def test_an_unannounced_body_is_no_request(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
         writer.write(posted(door, framing="none") + posted(door))
         status, _, body = await answer(reader)
@@ -343,16 +337,14 @@ async def test_a_body_that_nothing_announces_is_not_taken_for_a_request(tmp_path
 
 
 @pytest.mark.parametrize("target", ["http://ingest.example/v1/events", "/v1/events?from=x", "/v1/events#x"])
-async def test_a_target_may_have_any_form_that_names_the_path(tmp_path: Path, target: str) -> None:
+async def test_any_form_of_target_is_accepted(tmp_path: Path, target: str) -> None:
     async with ingest_door(tmp_path) as door:
         assert await dialogue(door, posted(door).replace(b"/v1/events", target.encode(), 1)) == [202]
 
 
 @pytest.mark.parametrize("path", ["/v1/events/", "/docs/", "/openapi.json/", "//v1/events", "/v1/", "//evil.example/"])
 @pytest.mark.parametrize("method", ["POST", "GET"])
-async def test_a_path_with_a_slash_too_many_is_not_found_and_not_redirected(
-    tmp_path: Path, path: str, method: str
-) -> None:
+async def test_an_extra_slash_is_not_found(tmp_path: Path, path: str, method: str) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
         head = f"{method} {path} HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Proto: https\r\n"
         writer.write(f"{head}Content-Length: 0\r\n\r\n".encode())
@@ -373,7 +365,7 @@ async def test_no_redirect_names_a_scheme_or_a_host(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "nonsense", [b"nonsense\r\n\r\n", b"POST /v1/events HTTP/1.1\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\n"]
 )
-async def test_nonsense_after_a_request_does_not_suppress_its_answer(tmp_path: Path, nonsense: bytes) -> None:
+async def test_garbage_suppresses_no_earlier_answer(tmp_path: Path, nonsense: bytes) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
         door.producer.open.clear()
         writer.write(posted(door) + posted(door) + nonsense)
@@ -387,7 +379,7 @@ async def test_nonsense_after_a_request_does_not_suppress_its_answer(tmp_path: P
 
 @pytest.mark.parametrize("mib", [9, 30])
 @pytest.mark.parametrize("more", [{}, {"Connection": "close"}, {"Transfer-Encoding": "chunked"}])
-async def test_a_plain_client_sees_that_its_body_is_too_large(tmp_path: Path, mib: int, more: dict[str, str]) -> None:
+async def test_a_simple_client_sees_413(tmp_path: Path, mib: int, more: dict[str, str]) -> None:
     async with ingest_door(tmp_path, max_body_bytes=8 * 2**20, max_buffered_bytes=2**25) as door:
 
         def post() -> tuple[int, str | None]:
@@ -414,7 +406,7 @@ async def test_a_plain_client_sees_that_its_body_is_too_large(tmp_path: Path, mi
         b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
-async def test_what_is_no_http_is_a_problem_too_and_counted(tmp_path: Path, nonsense: bytes) -> None:
+async def test_other_protocols_get_a_counted_problem(tmp_path: Path, nonsense: bytes) -> None:
     async with ingest_door(tmp_path) as door:
         async with connection(door) as (reader, writer):
             writer.write(nonsense)
@@ -425,7 +417,7 @@ async def test_what_is_no_http_is_a_problem_too_and_counted(tmp_path: Path, nons
         assert [seen.status for seen in door.answers] == [400]
 
 
-async def test_connections_have_a_number_that_is_not_passed(tmp_path: Path) -> None:
+async def test_the_number_of_connections_is_bounded(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, connections=2) as door:
         async with connection(door), connection(door), connection(door) as (reader, _writer):
             status, _, body = await answer(reader)
@@ -437,7 +429,7 @@ async def test_connections_have_a_number_that_is_not_passed(tmp_path: Path) -> N
         assert (await door.post(event()))[0] == 202
 
 
-async def test_whoever_does_not_read_the_answers_is_cut_off(tmp_path: Path) -> None:
+async def test_a_client_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, timeout_secs=0.3) as door, connection(door) as (reader, writer):
         reader._transport.pause_reading()  # type: ignore[attr-defined]
         writer.write(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n" * 5_000)
@@ -486,7 +478,7 @@ async def send_damaged(door: Door, rnd: random.Random) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_comes_the_door_stays_open_and_nothing_is_left(tmp_path: Path, seed: int) -> None:
+async def test_any_bytes_leave_the_server_serving(tmp_path: Path, seed: int) -> None:
     rnd, failures = random.Random(seed), list[dict[str, Any]]()
     asyncio.get_running_loop().set_exception_handler(lambda _loop, context: failures.append(context))
     async with ingest_door(tmp_path, timeout_secs=1, max_body_bytes=5_000, max_buffered_bytes=100_000) as door:

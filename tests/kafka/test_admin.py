@@ -37,7 +37,7 @@ def test_other_errors_are_raised_at_once() -> None:
     assert len(left) == 1
 
 
-def test_a_cluster_that_never_settles_is_an_error() -> None:
+def test_an_unsettled_cluster_is_an_error() -> None:
     left, ask = answers(*[KafkaError.LEADER_NOT_AVAILABLE] * 25)
     with pytest.raises(KafkaException):
         admin.retry_while_settling(ask)  # type: ignore[arg-type]

@@ -37,7 +37,7 @@ async def documents(bootstrap: str, topic: str) -> AsyncIterator[TopicDocuments]
         yield opened
 
 
-async def test_the_first_read_returns_the_latest_of_each_document(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+async def test_the_first_read_has_the_latest_documents(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic(partitions=3)
     for partition, names in enumerate(("ab", "cd", "e")):
         write(kafka_bootstrap, topic, [(name, b"old") for name in names], partition)
@@ -47,7 +47,7 @@ async def test_the_first_read_returns_the_latest_of_each_document(kafka_bootstra
     assert sorted(found) == [DocumentChange(name, b"new" if name == "a" else b"old") for name in "acde"]
 
 
-async def test_an_empty_topic_has_no_documents_and_is_followed(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+async def test_an_empty_topic_is_followed(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic(partitions=2)
     async with documents(kafka_bootstrap, topic) as read:
         assert await read.changes() == []
@@ -57,7 +57,7 @@ async def test_an_empty_topic_has_no_documents_and_is_followed(kafka_bootstrap: 
         assert await read.changes() == [DocumentChange("a", None)]
 
 
-async def test_more_documents_than_one_batch_are_read(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+async def test_documents_may_exceed_one_batch(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic()
     write(kafka_bootstrap, topic, [(f"d{n}", b"x" * 500) for n in range(3_000)])
     async with documents(kafka_bootstrap, topic) as read:
@@ -71,9 +71,7 @@ async def test_records_with_odd_keys_are_documents(kafka_bootstrap: str, new_top
         assert sorted(await read.changes()) == [DocumentChange("", b"empty key"), DocumentChange("a", b"")]
 
 
-async def test_uncommitted_records_are_ignored_and_block_nothing(
-    real_kafka: str, request: pytest.FixtureRequest
-) -> None:
+async def test_uncommitted_records_are_ignored(real_kafka: str, request: pytest.FixtureRequest) -> None:
     topic = topics.unique_name("documents")
     topics.create_topic(real_kafka, topic, partitions=1)
     request.addfinalizer(lambda: topics.delete_topics(real_kafka, [topic]))
@@ -104,7 +102,7 @@ async def test_an_unreachable_broker_is_named(monkeypatch: pytest.MonkeyPatch) -
             await read.changes()
 
 
-async def test_a_forbidden_topic_is_read_once_it_is_allowed() -> None:
+async def test_a_forbidden_topic_is_read_once_allowed() -> None:
     with EmbeddedBroker.start({"documents": 1}) as broker:
         bootstrap = broker.bootstrap_servers
         write(bootstrap, "documents", [("a", b"1")])
@@ -200,7 +198,7 @@ def own_topic(real_kafka: str) -> Iterator[str]:
         yield name
 
 
-async def test_a_recreated_topic_is_read_from_its_beginning(real_kafka: str, own_topic: str) -> None:
+async def test_a_recreated_topic_is_read_from_0(real_kafka: str, own_topic: str) -> None:
     topic = own_topic
     write(real_kafka, topic, [(name, b"old") for name in "abc"])
     async with documents(real_kafka, topic) as read:
@@ -214,7 +212,7 @@ async def test_a_recreated_topic_is_read_from_its_beginning(real_kafka: str, own
         assert await read.changes() == [DocumentChange("c", None)]
 
 
-async def test_a_store_forgets_the_documents_of_a_recreated_topic(real_kafka: str, own_topic: str) -> None:
+async def test_a_recreated_topic_clears_the_store(real_kafka: str, own_topic: str) -> None:
     topic = own_topic
     write(real_kafka, topic, [("a", b"old"), ("b", b"old")])
     async with (
@@ -229,7 +227,7 @@ async def test_a_store_forgets_the_documents_of_a_recreated_topic(real_kafka: st
         assert await store.everything() == [DocumentChange("a", b"new")]
 
 
-def test_an_unreadable_topic_does_not_delay_the_process_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_topic_delays_no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, ended, answered = threading.Event(), threading.Event(), threading.Event()
 
     class Silent(Consumer):

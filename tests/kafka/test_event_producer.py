@@ -42,7 +42,7 @@ async def test_each_record_gets_its_partition_and_offset(kafka_bootstrap: str, n
                 await asyncio.sleep(0.05)
 
 
-async def test_each_failed_record_gets_its_reason_in_time() -> None:
+async def test_each_failed_record_gets_its_reason() -> None:
     few = KafkaSettings(
         bootstrap_servers=NOWHERE,
         client=ClientProperties({"queue.buffering.max.messages": 2, "topic.metadata.propagation.max.ms": 500}),
@@ -55,7 +55,7 @@ async def test_each_failed_record_gets_its_reason_in_time() -> None:
         assert (await producer.check(0.2)).startswith("Kafka is out of reach")
 
 
-async def test_closing_producers_wait_for_one_deadline_without_kafka() -> None:
+async def test_closing_shares_one_deadline() -> None:
     options = KafkaSettings(bootstrap_servers=NOWHERE)
     async with asyncio.timeout(FLUSH_SECS + 4):
         async with KafkaPublisher.open(options) as publisher, KafkaLog.open(options, "attempts") as log:
@@ -69,7 +69,7 @@ async def test_closing_producers_wait_for_one_deadline_without_kafka() -> None:
 
 
 @pytest.mark.kafka
-async def test_a_fatal_error_reaches_every_caller_and_the_check() -> None:
+async def test_a_fatal_error_reaches_every_caller() -> None:
     with EmbeddedBroker.start({"topic": 1}) as broker:
         options = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
         async with (

@@ -61,7 +61,7 @@ def end_of(bootstrap: str, topic: str) -> int:
 
 
 @pytest.mark.parametrize("compression", ["producer", "lz4", "uncompressed"])
-async def test_kafka_decides_whether_a_doubtful_record_fits(real_kafka: str, compression: str) -> None:
+async def test_kafka_decides_about_doubtful_sizes(real_kafka: str, compression: str) -> None:
     topic = small_topic(real_kafka, **{"compression.type": compression})
     async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         surely = [noise(size) for size in range(LIMIT - 400, LIMIT) if largest_batch(noise(size)) <= LIMIT]
@@ -72,7 +72,7 @@ async def test_kafka_decides_whether_a_doubtful_record_fits(real_kafka: str, com
         assert isinstance(result, RecordTooLarge if compression == "uncompressed" else RecordMetadata)
 
 
-async def test_one_oversized_record_stops_the_whole_request(real_kafka: str) -> None:
+async def test_an_oversized_record_stops_its_request(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
     async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         results = await producer.publish_all([noise(10), noise(2 * LIMIT), noise(10)])
@@ -96,7 +96,7 @@ async def test_many_small_records_fit_together(real_kafka: str) -> None:
         assert end_of(real_kafka, topic) == 200
 
 
-async def test_an_oversized_record_delays_no_other_request(real_kafka: str) -> None:
+async def test_an_oversized_record_delays_no_other(real_kafka: str) -> None:
     topic = small_topic(real_kafka)
     async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=real_kafka), topic, 10) as producer:
         async with asyncio.TaskGroup() as tasks:

@@ -96,7 +96,7 @@ def test_an_unanswered_commit_is_tried_again(world: World, monkeypatch: pytest.M
     assert world.found() == ([b"a"], {"a": b"{}"})
 
 
-def test_an_unknown_commit_is_not_reported_as_undone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_commit_stays_unknown(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def commit(producer: Producer, timeout: float) -> None:
         producer.commit_transaction(timeout)
         raise KafkaException(KafkaError(KafkaError._FATAL, "gone", fatal=True))

@@ -83,14 +83,14 @@ def test_a_scan_starts_at_a_time_or_an_offset(
     )
 
 
-def test_a_scan_from_1970_includes_records_without_a_time(real_kafka: str) -> None:
+def test_a_scan_from_1970_has_untimed_records(real_kafka: str) -> None:
     with topics.fresh_topic(real_kafka, "scan") as topic:
         for number, at_ms in enumerate((-1, 0, 1, -1)):
             write_raw(real_kafka, topic, b"key", str(number).encode(), [], at_ms=at_ms)
         assert numbers(Scan(KafkaSettings(bootstrap_servers=real_kafka), topic, since_ms=0)) == [0, 1, 2, 3]
 
 
-def test_start_offsets_are_limited_to_the_existing_ones(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+def test_start_offsets_are_clamped(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic(partitions=2)
     write(kafka_bootstrap, topic, range(5), partition=0)
     write(kafka_bootstrap, topic, range(5, 8), partition=1)
@@ -100,7 +100,7 @@ def test_start_offsets_are_limited_to_the_existing_ones(kafka_bootstrap: str, ne
     assert numbers(Scan(options, topic, starts={0: 5, 1: 3})) == []
 
 
-def test_records_written_during_a_scan_are_left_out(kafka_bootstrap: str, new_topic: NewTopic) -> None:
+def test_later_records_are_left_out(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic()
     write(kafka_bootstrap, topic, range(3))
     scan = Scan(KafkaSettings(bootstrap_servers=kafka_bootstrap), topic)
@@ -123,7 +123,7 @@ def test_a_following_scan_never_ends(kafka_bootstrap: str, new_topic: NewTopic) 
     assert found == list(range(6))
 
 
-def test_uncommitted_records_are_ignored_and_block_nothing(real_kafka: str, request: pytest.FixtureRequest) -> None:
+def test_uncommitted_records_are_ignored(real_kafka: str, request: pytest.FixtureRequest) -> None:
     topic = topics.unique_name("scan")
     topics.create_topic(real_kafka, topic, partitions=1)
     request.addfinalizer(lambda: topics.delete_topics(real_kafka, [topic]))
@@ -163,7 +163,7 @@ def test_a_broker_lost_during_a_scan_is_named(monkeypatch: pytest.MonkeyPatch) -
             numbers(scan)
 
 
-def test_a_topic_forbidden_during_a_scan_is_named_at_once() -> None:
+def test_a_topic_forbidden_midway_is_named() -> None:
     with EmbeddedBroker.start({"scan": 1}) as broker:
         write(broker.bootstrap_servers, "scan", range(3))
         scan = Scan(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "scan")

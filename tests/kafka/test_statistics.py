@@ -8,7 +8,7 @@ from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.ports.kafka import ClientStatistics
 
 
-def test_statistics_keep_the_numbers_that_operators_need() -> None:
+def test_statistics_keep_the_useful_numbers() -> None:
     keeper = StatisticsKeeper()
     assert keeper.newest == ClientStatistics()
     up = {"nodeid": 1, "state": "UP", "rtt": {"avg": 1_500}, "txerrs": 1, "rxerrs": 2, "req_timeouts": 3}

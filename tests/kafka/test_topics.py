@@ -110,7 +110,7 @@ def test_created_topics_have_no_deviations(real_kafka: str, installation: Settin
         ("retry", "retention.ms", str(DELAY_SECS * 1000)),
     ],
 )
-def test_a_lossy_configuration_is_refused_with_its_remedy(
+def test_a_lossy_topic_is_refused_with_a_remedy(
     role: str, setting: str, value: str, real_kafka: str, installation: Settings
 ) -> None:
     topic = name_of(installation, role)
@@ -162,7 +162,7 @@ def test_a_risky_configuration_is_a_caveat(
         assert all(caveat.problem.startswith(f"topic {topic}: {setting} is {value}, ") for caveat in caveats)
 
 
-def test_documents_in_several_partitions_are_refused(real_kafka: str) -> None:
+def test_documents_need_one_partition(real_kafka: str) -> None:
     settings = settings_of_its_own()
     topic = settings.topics.destinations
     create_topic(real_kafka, topic, partitions=3, config={"cleanup.policy": "compact"})
@@ -186,7 +186,7 @@ def test_the_suggested_command_mends_the_topic(role: str, value: str, real_kafka
     assert check_topics(KafkaSettings(bootstrap_servers=real_kafka), plans) == []
 
 
-def test_a_broker_without_a_controller_delays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_controller_delays_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = settings_of_its_own()
     plans = plan_topics(settings, 2)
     with EmbeddedBroker.start({plan.name: plan.partitions for plan in plans}) as broker:
@@ -198,7 +198,7 @@ def test_a_broker_without_a_controller_delays_nothing(monkeypatch: pytest.Monkey
     assert all(plan.name in caveat.problem for plan in plans)
 
 
-def test_a_forbidden_configuration_is_not_checked(local_kafka_factory: LocalKafkaFactory) -> None:
+def test_a_forbidden_description_is_no_error(local_kafka_factory: LocalKafkaFactory) -> None:
     kafka = local_kafka_factory(
         {
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",

@@ -105,7 +105,7 @@ CALL = {
 }
 
 
-def test_an_attempt_record_names_the_id_of_its_events_topic() -> None:
+def test_a_record_names_its_topics_id() -> None:
     log = KeptLog()
     call = attempted((Delivered("event-1"), Settled()))
     [entry] = call.entries
@@ -174,7 +174,7 @@ def test_the_attempt_ids_of_one_call_share_a_prefix() -> None:
     assert positions == ("0", "1", "2")
 
 
-def test_a_call_that_got_no_reply_has_neither_status_nor_request_id() -> None:
+def test_a_call_without_reply_has_no_status() -> None:
     log = KeptLog()
     outcome = Retryable("ReadTimeoutError", "no reply in 5 s")
     AttemptsLog(log)(attempted((outcome, RetryInMemory(1, "retryable")), http_status=None, request_id=None))
@@ -232,7 +232,7 @@ def test_other_signals_write_no_record() -> None:
     assert log.raw == []
 
 
-def test_an_unsent_dead_letter_names_its_trigger_bus_and_replay() -> None:
+def test_an_unsent_dead_letter_names_its_bus() -> None:
     log = KeptLog()
     dead = replace(
         letter("suspended", "AccessDenied", "no", attempts=3, to="dst_acme"),

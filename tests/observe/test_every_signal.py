@@ -202,7 +202,7 @@ def test_every_signal_has_its_log_event(signal: Signal, event: str | None) -> No
 
 
 @pytest.mark.parametrize("observer", OBSERVERS.values(), ids=lambda make: type(make()).__name__)
-def test_an_observer_of_every_signal_can_still_be_read(observer: Callable[[], Observer]) -> None:
+def test_observers_that_take_all_are_readable(observer: Callable[[], Observer]) -> None:
     seen = observer()
     for signal, _ in TABLE:
         seen(signal)

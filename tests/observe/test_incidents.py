@@ -68,7 +68,7 @@ def test_every_signal_for_people_is_an_incident() -> None:
     ]  # fmt: skip
 
 
-def test_our_own_fault_is_one_incident_for_all_destinations() -> None:
+def test_our_own_fault_is_one_incident() -> None:
     ours = (
         Retryable("BaseCredentialsMissing", "the token file is not there", ours=True),
         RetryInMemory(1.0, "retryable"),
@@ -78,7 +78,7 @@ def test_our_own_fault_is_one_incident_for_all_destinations() -> None:
     assert found == [("our own fault", "", "BaseCredentialsMissing", "the token file is not there")]
 
 
-def test_bad_records_of_one_partition_are_one_incident() -> None:
+def test_one_partitions_bad_records_are_one() -> None:
     bad = letter("undecodable", "payload", "is missing")
     at = [replace(bad, record=bad.record._replace(offset=offset)) for offset in range(100)]
     copies = [CopyFailed(dead, "no leader", 1.0) for dead in at]

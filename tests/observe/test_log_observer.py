@@ -227,7 +227,7 @@ def ids(key: str) -> dict[str, str | None]:
     return {"customer": "acme", "idempotency_key": key, "correlation_id": None, "trace_id": None}
 
 
-def test_single_deliveries_are_logged_only_at_debug() -> None:
+def test_deliveries_are_logged_at_debug() -> None:
     skipped = Skipped(event_of(record(0)), record(0).origin, None, None, "no_destination", "live", AT_MS)
     delivered = attempted((Delivered("e"), Settled()))
     assert said(delivered, skipped) == []
@@ -300,7 +300,7 @@ def test_a_retry_copy_is_logged_only_at_debug() -> None:
     }
 
 
-def test_repeated_trouble_is_logged_once_with_a_count(time: Time) -> None:
+def test_repeated_trouble_is_counted(time: Time) -> None:
     stream = io.StringIO()
     observe = LogObserver(open_log("info", stream=stream))
     for secs in range(75):
@@ -314,7 +314,7 @@ def test_our_own_fault_is_logged_once_per_batch(time: Time) -> None:
     assert len(said(*[attempted(*[(OURS, RetryInMemory(1, "retryable"))] * 10)] * 10)) == 1
 
 
-def test_dead_letters_are_sampled_by_reason_code_and_destination(time: Time) -> None:
+def test_dead_letters_are_sampled_by_cause(time: Time) -> None:
     assert time.now
     flood: list[Signal] = [
         DeadLettered(letter("blocked", code, f"message {n}", to=to), None)
@@ -325,7 +325,7 @@ def test_dead_letters_are_sampled_by_reason_code_and_destination(time: Time) -> 
     assert len(said(*flood)) == 4
 
 
-def test_different_events_with_equal_problems_are_all_logged(time: Time) -> None:
+def test_different_events_are_all_logged(time: Time) -> None:
     assert time.now
     dead = letter("blocked", "AccessDenied", "no")
     told = said(KafkaTrouble("down"), CommitFailed("down"), CopyFailed(dead, "down", 1.0))
@@ -341,7 +341,7 @@ def dead_letters(destinations: int, each: int) -> list[Signal]:
     ]
 
 
-def test_too_many_destinations_share_a_line_until_there_is_room(time: Time) -> None:
+def test_excess_destinations_share_a_line(time: Time) -> None:
     stream = io.StringIO()
     observe = LogObserver(open_log("info", stream=stream))
     for signal in dead_letters(2_000, 20):
@@ -391,7 +391,7 @@ def test_a_librarys_repeated_lines_are_sampled(time: Time) -> None:
     ]
 
 
-def test_a_terminal_gets_text_unless_json_is_requested() -> None:
+def test_a_terminal_gets_text_by_default() -> None:
     text, wanted = Terminal(), Terminal()
     open_log("info", stream=text).info("hello", who="people")
     open_log("info", stream=wanted, as_json=True).info("hello", who="machines")
@@ -449,7 +449,7 @@ def test_trimmed_records_are_an_error_with_advice() -> None:
 
 
 @pytest.mark.parametrize(("why", "words"), [("recreated", "created again"), ("went_back", "leader election")])
-def test_a_restarted_partition_is_a_warning_with_its_reason(why: RestartReason, words: str) -> None:
+def test_a_restarted_partition_is_a_warning(why: RestartReason, words: str) -> None:
     [line] = said(PartitionRestarted(P3, why, 17))
     assert words in line.pop("advice")
     assert line == {"level": "warning", "event": "partition_restarted", "partition": f"{EVENTS}/3", "position": 17}

@@ -63,9 +63,7 @@ async def test_readiness_is_a_status_with_its_reasons() -> None:
         (";;;=,=", "text/plain; version=0.0.4"),
     ],
 )
-async def test_metrics_speak_what_was_asked_for_and_plain_text_to_who_asks_for_anything_else(
-    accept: str, answer: str
-) -> None:
+async def test_metrics_fall_back_to_plain_text(accept: str, answer: str) -> None:
     async with served() as port:
         status, content_type, body = await ask(port, "/metrics", Accept=accept)
     assert status == 200
@@ -74,20 +72,20 @@ async def test_metrics_speak_what_was_asked_for_and_plain_text_to_who_asks_for_a
     assert body.endswith(b"# EOF\n") == ("openmetrics" in answer)
 
 
-async def test_there_is_nothing_else_and_nothing_can_be_changed() -> None:
+async def test_other_paths_and_methods_are_refused() -> None:
     async with served() as port:
         assert (await ask(port, "/"))[0] == 404
         assert (await ask(port, "/readyz", "POST"))[0] == 405
 
 
-async def test_an_answer_does_not_tell_which_releases_gave_it() -> None:
+async def test_answers_name_no_versions() -> None:
     async with served() as port, aiohttp.ClientSession() as session:
         for path in ("/livez", "/nothing"):
             async with session.get(f"http://{HOST}:{port}{path}") as reply:
                 assert reply.headers["Server"] == "pushrail-stream"
 
 
-async def test_clients_that_hang_do_not_keep_a_worker_from_ending() -> None:
+async def test_hanging_clients_delay_no_end() -> None:
     much = b"x" * 2**20  # more than the system takes for somebody who does not read, and no work to make
     async with asyncio.timeout(LONG_SECS):
         async with served(exposition=lambda _: (much, "text/plain")) as port:
@@ -103,7 +101,7 @@ async def test_clients_that_hang_do_not_keep_a_worker_from_ending() -> None:
             writer.close()
 
 
-async def test_an_address_that_cannot_be_had_is_named() -> None:
+async def test_a_taken_address_is_named() -> None:
     async with served() as port:
         with pytest.raises(OperatorError, match=rf"http\.port: {HOST}:{port} cannot be had: .*in use"):
             async with serve_ops(HOST, port, exposition=Metrics(stats_of()).exposition, unready=list):

@@ -24,18 +24,18 @@ def away(group: str) -> str:
     return f"consumer group {group}: not in touch"
 
 
-def test_a_worker_is_ready_when_it_is_in_touch_with_all_its_groups() -> None:
+def test_a_worker_needs_all_its_groups() -> None:
     assert reasons() == [away(EVENTS), away(RETRIES)]
     assert reasons(Membership(EVENTS, True)) == [away(RETRIES)]
     assert reasons(*JOINED) == []
 
 
-def test_partitions_and_trouble_do_not_change_readiness() -> None:
+def test_partitions_do_not_change_readiness() -> None:
     assert len(reasons(PartitionsAssigned(((Partition("events", 0), None),)))) == 2
     assert reasons(*JOINED, KafkaTrouble("1/3 brokers are down"), PartitionsAssigned(())) == []
 
 
-def test_losing_touch_is_a_reason_until_it_is_found_again() -> None:
+def test_a_lost_group_is_a_reason() -> None:
     assert reasons(*JOINED, Membership(EVENTS, False)) == [away(EVENTS)]
     assert reasons(*JOINED, Membership(EVENTS, False), Membership(EVENTS, True)) == []
 
@@ -71,7 +71,7 @@ def test_a_worker_that_is_stopping_is_not_ready() -> None:
     assert readiness.reasons() == ["stopping"]
 
 
-def test_a_worker_without_destinations_loaded_is_not_ready() -> None:
+def test_unloaded_destinations_are_a_reason() -> None:
     readiness = Readiness([], stats_of())
     assert readiness.reasons() == ["the destinations have not been read yet"]
     readiness.loaded()

@@ -82,7 +82,7 @@ def with_missing(*views: MissingBusStats) -> str:
     return text(status_page(status(missing_buses=views)))
 
 
-def test_a_missing_bus_says_when_it_was_seen_and_how_its_deliveries_are_sent_again() -> None:
+def test_a_missing_bus_shows_its_replay_command() -> None:
     assert "Missing buses" not in text(status_page(status()))
     shown = with_missing(missing("acme", Swallowed(28, AT_MS - 64_000, AT_MS - 4_999)), missing("idle"))
     assert (
@@ -112,7 +112,7 @@ def text(page: str) -> str:
     return " | ".join(parser.cells)
 
 
-def test_it_shows_where_everything_stands() -> None:
+def test_the_page_shows_the_whole_state() -> None:
     shown = text(status_page(status()))
     for part in (
         "pushrail-stream-2", "ready", "1,000,020", "blocked | rejected", "5 | 2", "of 321 the 4 most in need",
@@ -124,7 +124,7 @@ def test_it_shows_where_everything_stands() -> None:
     assert "expired" not in shown, "what never happened takes no place"
 
 
-def test_what_went_wrong_stands_before_what_may_be_long() -> None:
+def test_incidents_come_before_long_tables() -> None:
     page = status_page(status())
     places = [page.index(title) for title in ("Dead letters", "What went wrong", "Destinations with", "Partitions")]
     assert places == sorted(places)
@@ -140,7 +140,7 @@ def test_it_says_why_a_worker_is_not_ready() -> None:
     assert "not ready |  stopping; a <b>" in shown
 
 
-def test_before_anything_runs_it_says_that_there_is_nothing() -> None:
+def test_an_idle_worker_shows_an_empty_page() -> None:
     empty = status_page(WorkerStatus("w", stats_of(), list, dict, list))
     assert text(empty).count("None.") == 4
 
@@ -185,7 +185,7 @@ async def test_the_page_is_served_and_may_load_nothing() -> None:
         assert reply.headers["Content-Security-Policy"] == "default-src 'none'; style-src 'unsafe-inline'"
 
 
-async def test_the_page_shows_the_name_of_a_file_that_is_no_utf_8() -> None:
+async def test_a_file_name_outside_utf_8_is_shown() -> None:
     told = status()._replace(incidents=lambda: [Incident(AT_MS, "document refused", os.fsdecode(b"\xff.json"), "", "")])
     async with (
         serve_ops("127.0.0.1", 0, exposition=lambda _: (b"", ""), unready=list, page=lambda: status_page(told)) as port,

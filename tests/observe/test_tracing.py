@@ -52,14 +52,14 @@ def producer_of(span: ReadableSpan) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("recorded_at_ms", [-1, 0, -(2**63), 2**63 - 1, AT_MS + 1])
-def test_an_impossible_record_time_costs_no_span(recorded_at_ms: int) -> None:
+def test_an_impossible_time_loses_no_span(recorded_at_ms: int) -> None:
     recorded = record(3)._replace(timestamp_ms=recorded_at_ms).recorded_at_ms
     (span,) = found = spans(consumed(traced(event_of(record(3))))._replace(recorded_at_ms=recorded))
     assert span.start_time == span.end_time == AT_MS * 1_000_000
     assert encode_spans(found).resource_spans, "one that cannot be encoded takes its whole batch with it"
 
 
-def test_an_event_is_consumed_in_its_producers_trace() -> None:
+def test_an_event_continues_its_trace() -> None:
     (span,) = spans(consumed(traced(event_of(record(3)))))
     assert span.kind is SpanKind.CONSUMER
     assert producer_of(span) == (TRACE, SPAN)
@@ -68,7 +68,7 @@ def test_an_event_is_consumed_in_its_producers_trace() -> None:
     assert (span.start_time, span.end_time) == ((AT_MS - 40) * 1_000_000, AT_MS * 1_000_000), "from Kafka to us"
 
 
-def test_an_attempt_is_linked_to_every_event_it_carries() -> None:
+def test_an_attempt_links_to_its_events() -> None:
     signal = attempted((Delivered("e"), Settled()), (Blocked("AccessDenied", "no"), DeadLetter("blocked", "", "")))
     other = TRACE.replace("0", "1")
     events = [traced(signal.entries[0].event), traced(signal.entries[1].event, f"00-{other}-{SPAN}-01")]
@@ -85,7 +85,7 @@ def test_an_attempt_is_linked_to_every_event_it_carries() -> None:
     assert (span.end_time - span.start_time) / 1e6 == pytest.approx(12.3, abs=0.1)
 
 
-def test_an_attempt_that_delivers_everything_is_no_error() -> None:
+def test_a_full_delivery_is_no_error() -> None:
     signal = attempted((Delivered("e"), Settled()))
     (span,) = spans(_with_trace(signal))
     assert span.status.status_code is StatusCode.UNSET
@@ -95,7 +95,7 @@ def _with_trace(signal: Attempted) -> Attempted:
     return signal._replace(entries=tuple(e._replace(event=traced(e.event)) for e in signal.entries))
 
 
-def test_a_dead_letter_is_in_its_producers_trace_also_when_it_cannot_be_decoded() -> None:
+def test_an_undecodable_record_keeps_its_trace() -> None:
     dead = letter("undecodable", "payload", "is missing")
     with_header = dead.record._replace(headers=(("traceparent", SAMPLED.encode()),))
     (span,) = spans(DeadLettered(replace(dead, record=with_header), None))
@@ -106,7 +106,7 @@ def test_a_dead_letter_is_in_its_producers_trace_also_when_it_cannot_be_decoded(
 
 
 @pytest.mark.parametrize("traceparent", ["", SAMPLED[:-1] + "0", "00-" + "0" * 32 + "-" + SPAN + "-01"])
-def test_an_event_that_is_not_sampled_costs_no_span(traceparent: str) -> None:
+def test_an_unsampled_event_has_no_span(traceparent: str) -> None:
     event = traced(event_of(record(3)), traceparent)
     attempt = attempted((Delivered("e"), Settled()))
     untraced = attempt._replace(entries=tuple(e._replace(event=event) for e in attempt.entries))
@@ -131,7 +131,7 @@ async def test_missing_tracing_libraries_are_named(monkeypatch: pytest.MonkeyPat
             pass
 
 
-async def test_a_hung_collector_delays_neither_the_loop_nor_the_end(
+async def test_a_hung_collector_delays_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked, turns, over = asyncio.Event(), 0, asyncio.Event()

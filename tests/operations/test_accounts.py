@@ -104,7 +104,7 @@ def test_every_delivery_has_one_end() -> None:
 @pytest.mark.parametrize(
     "statuses", [("retrying", "delivered"), ("delivered", "dead_lettered"), ("delivered", "skipped")]
 )
-def test_what_was_delivered_stays_so_in_whatever_order_it_is_told(statuses: tuple[str, str]) -> None:
+def test_delivered_wins_in_any_order(statuses: tuple[str, str]) -> None:
     for order in (statuses, statuses[::-1]):
         found = check(1, directory=DestinationIndex([("a", A)]))
         for status in order:
@@ -112,7 +112,7 @@ def test_what_was_delivered_stays_so_in_whatever_order_it_is_told(statuses: tupl
         assert became(found) == {(1, "dst_0"): "delivered"}
 
 
-def test_what_was_confirmed_twice_is_repeated_unless_it_was_replayed() -> None:
+def test_a_second_confirmation_is_a_repeat() -> None:
     found = check(1, 2, directory=DestinationIndex([("a", A)]))
     for offset in (1, 1, 2):
         attempt(found, offset, "dst_0")
@@ -120,7 +120,7 @@ def test_what_was_confirmed_twice_is_repeated_unless_it_was_replayed() -> None:
     assert tally(found).repeated == 1
 
 
-def test_dead_letters_say_whose_fault_they_are() -> None:
+def test_dead_letters_are_counted_by_fault() -> None:
     found = check(1, 2, 3)
     found.add_dead_letter(letter(1, "dst_0", "blocked"))
     found.add_dead_letter(letter(2, None, "undecodable"))
@@ -132,7 +132,7 @@ def test_dead_letters_say_whose_fault_they_are() -> None:
     assert became(found)[2, None] == "dead_lettered"
 
 
-def test_what_nobody_has_finished_is_pending() -> None:
+def test_an_unfinished_delivery_is_pending() -> None:
     found = check(1, 2, 3, 4, committed=3)
     found.set_committed(PARTITION, 3, [4])
     waiting = DeliveryHeaders(
@@ -151,7 +151,7 @@ def test_what_nobody_has_finished_is_pending() -> None:
     }  # fmt: skip
 
 
-def test_a_destination_that_lost_everything_is_no_new_one() -> None:
+def test_a_destination_without_any_is_not_new() -> None:
     """Of two destinations the second was sent nothing; only what lies before these events tells that it was there."""
     found = check(1, 2)
     attempt(found, 1, "dst_0")
@@ -167,7 +167,7 @@ def test_a_destination_that_lost_everything_is_no_new_one() -> None:
     assert not found.unseen_destinations()
 
 
-def test_a_destination_is_asked_for_what_came_after_its_first_sign() -> None:
+def test_a_destination_counts_from_its_first_sign() -> None:
     found = check(1, 2, 3)
     for offset in (1, 2, 3):
         attempt(found, offset, "dst_0")
@@ -178,7 +178,7 @@ def test_a_destination_is_asked_for_what_came_after_its_first_sign() -> None:
     }  # fmt: skip
 
 
-def test_an_event_of_nobody_is_one_delivery_to_nobody() -> None:
+def test_an_unrouted_event_is_one_delivery() -> None:
     found = check(1, 2, directory=DestinationIndex())
     attempt(found, 1, None, "skipped")
     assert became(found) == {(1, None): "skipped", (2, None): "missing"}
@@ -188,7 +188,7 @@ def test_an_event_of_nobody_is_one_delivery_to_nobody() -> None:
     assert became(later) == {(1, None): "skipped"}
 
 
-def test_one_customers_events_are_looked_at_alone() -> None:
+def test_one_customer_can_be_selected() -> None:
     found = check(1, customer="acct_1", directory=DestinationIndex([("1", destination(1))]))
     found.add_event(event_record(1, 2))
     found.add_event(event_record(1, 3)._replace(value=b"{"))
@@ -196,7 +196,7 @@ def test_one_customers_events_are_looked_at_alone() -> None:
     assert found.events == 1
 
 
-def test_what_makes_no_sense_or_is_not_asked_about_changes_nothing() -> None:
+def test_unrelated_records_change_nothing() -> None:
     found = check(1)
     good = {
         "origin": {"topic": event_record(0).topic, "partition": PARTITION, "offset": 1},
@@ -223,7 +223,7 @@ def test_what_makes_no_sense_or_is_not_asked_about_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("named", ["another-id", "this-id", None])
-def test_a_deleted_topics_traces_do_not_certify_the_records_of_its_successor(named: str | None) -> None:
+def test_old_traces_do_not_certify_a_new_topic(named: str | None) -> None:
     """The positions are the same: only the topic's id tells the records apart."""
     found = check(1, 2, 3, directory=DestinationIndex([("a", A)]), topic_id="this-id")
     identity = {} if named is None else {"topicId": named}
@@ -242,7 +242,7 @@ def test_a_deleted_topics_traces_do_not_certify_the_records_of_its_successor(nam
     }
 
 
-def test_memory_does_not_grow_with_the_events() -> None:
+def test_memory_stays_flat() -> None:
     """Well below the 1 KB an event that Python's objects would take."""
     few, many = 11_000, 22_000
     grown = []
@@ -260,7 +260,7 @@ def test_memory_does_not_grow_with_the_events() -> None:
     assert grown[1] - grown[0] < 2**20
 
 
-def test_a_full_disk_is_an_error_that_says_what_to_do() -> None:
+def test_a_full_disk_says_what_to_do() -> None:
     def fill() -> None:
         with Spill.open() as spill:
             spill._database.execute("PRAGMA max_page_count = 20")
@@ -273,7 +273,7 @@ def test_a_full_disk_is_an_error_that_says_what_to_do() -> None:
         fill()
 
 
-def test_offsets_that_kafka_does_not_have_are_nobodys() -> None:
+def test_removed_offsets_are_not_counted() -> None:
     found = check(1, directory=DestinationIndex([("a", A)]))
     for offset in (-1, 2**63, 2**70):
         waiting = letter(1)

@@ -57,7 +57,7 @@ def world() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("wanted", FILTERS)
-def test_the_index_finds_what_the_filter_means(wanted: AttemptFilter, tmp_path: Path) -> None:
+def test_the_index_obeys_the_filter(wanted: AttemptFilter, tmp_path: Path) -> None:
     indexed = [fit_for_index(record(n, value)) for n, value in enumerate(world())]
     with AttemptIndex.open(tmp_path / "index", "pushrail.attempts") as index:
         index.add((one for one in indexed if one), {0: 9})
@@ -67,14 +67,14 @@ def test_the_index_finds_what_the_filter_means(wanted: AttemptFilter, tmp_path: 
     assert bool(found) == (wanted.key != "nobody")
 
 
-def test_records_come_back_byte_for_byte_and_in_order(tmp_path: Path) -> None:
+def test_records_come_back_unchanged(tmp_path: Path) -> None:
     raw = [b'{ "at":"2026-11-24T10:00:09Z",  "odd":1.50 }', b'{"at":"2026-11-24T10:00:01Z","x":"\xc3\xab"}']
     with AttemptIndex.open(tmp_path / "index", "t") as index:
         index.add([one for n in range(2) if (one := fit_for_index(record(n, raw[n])))], {0: 2})
         assert [attempt.text for attempt in index.find(AttemptFilter())] == raw[::-1]
 
 
-def test_texts_with_one_checksum_are_told_apart(tmp_path: Path) -> None:
+def test_colliding_checksums_are_told_apart(tmp_path: Path) -> None:
     one, other = "plumless", "buckeroo"
     assert zlib.crc32(one.encode()) == zlib.crc32(other.encode())
     indexed = [fit_for_index(record(n, said(n, idempotencyKey=key))) for n, key in enumerate((one, other) * 3)]
@@ -85,7 +85,7 @@ def test_texts_with_one_checksum_are_told_apart(tmp_path: Path) -> None:
             assert [attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter(key=key), 2)] == [key] * 2
 
 
-def test_the_index_is_smaller_than_the_records_it_holds(tmp_path: Path) -> None:
+def test_the_index_is_smaller_than_the_records(tmp_path: Path) -> None:
     count, size = 5_000, 0
     dice = random.Random(1)
 
@@ -104,7 +104,7 @@ def test_the_index_is_smaller_than_the_records_it_holds(tmp_path: Path) -> None:
     assert (tmp_path / "index").stat().st_size < size
 
 
-def test_a_record_that_is_read_again_is_there_once(tmp_path: Path) -> None:
+def test_a_record_read_again_is_kept_once(tmp_path: Path) -> None:
     rows = [one for n in range(5) if (one := fit_for_index(record(n, said(n))))]
     with AttemptIndex.open(tmp_path / "index", "t") as index:
         index.add(rows, {0: 5})
@@ -123,7 +123,7 @@ def test_the_newest_are_found_oldest_first(tmp_path: Path) -> None:
         assert len(list(index.find(AttemptFilter(), 99))) == len(newest_of(attempts, 99)) == 9
 
 
-def test_a_topic_that_was_made_anew_begins_a_new_index(tmp_path: Path) -> None:
+def test_a_recreated_topic_begins_a_new_index(tmp_path: Path) -> None:
     old, new = (fit_for_index(record(0, said(n))) for n in (1, 2))
     assert old is not None
     assert new is not None
@@ -144,7 +144,7 @@ def test_a_topic_that_was_made_anew_begins_a_new_index(tmp_path: Path) -> None:
         assert not index.renew("second")
 
 
-def test_what_is_written_to_an_offset_anew_is_what_is_found(tmp_path: Path) -> None:
+def test_a_rewritten_offset_has_the_new_record(tmp_path: Path) -> None:
     """A broker that lost its newest records gives their offsets to others."""
     with AttemptIndex.open(tmp_path / "index", "t") as index:
         for number in (1, 2):
@@ -152,7 +152,7 @@ def test_what_is_written_to_an_offset_anew_is_what_is_found(tmp_path: Path) -> N
         assert [attempt.get("idempotencyKey") for attempt in index.find(AttemptFilter())] == ["key-2"]
 
 
-def test_offsets_and_attempts_of_a_snapshot_are_of_one_moment(tmp_path: Path) -> None:
+def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
     rows = [one for n in range(9) if (one := fit_for_index(record(n, said(n))))]
     with (
         AttemptIndex.open(tmp_path / "index", "t") as index,
@@ -166,7 +166,7 @@ def test_offsets_and_attempts_of_a_snapshot_are_of_one_moment(tmp_path: Path) ->
         assert (index.offsets(), index.count()) == ({0: 9}, 9)
 
 
-def test_a_file_that_cannot_be_used_any_more_is_named(tmp_path: Path) -> None:
+def test_an_unusable_file_is_named(tmp_path: Path) -> None:
     one = fit_for_index(record(0, said(0)))
     assert one is not None
 
@@ -186,7 +186,7 @@ def test_a_file_that_cannot_be_used_any_more_is_named(tmp_path: Path) -> None:
             damaged(use)
 
 
-def test_what_fails_halfway_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     rows = [one for n in range(5) if (one := fit_for_index(record(n, said(n))))]
 
     def broken() -> Any:
@@ -201,7 +201,7 @@ def test_what_fails_halfway_leaves_nothing(tmp_path: Path) -> None:
         assert index.count() == 5
 
 
-def test_what_is_old_goes(tmp_path: Path) -> None:
+def test_old_records_are_removed(tmp_path: Path) -> None:
     rows = [one for n, value in enumerate(world()) if (one := fit_for_index(record(n, value)))]
     with AttemptIndex.open(tmp_path / "index", "t") as index:
         index.add(rows, {0: 9})
@@ -213,7 +213,7 @@ def test_what_is_old_goes(tmp_path: Path) -> None:
         assert index.offsets() == {0: 9}
 
 
-def test_another_topics_index_or_no_index_is_refused(tmp_path: Path) -> None:
+def test_an_index_of_another_topic_is_refused(tmp_path: Path) -> None:
     with AttemptIndex.open(tmp_path / "index", "one"):
         pass
     with (
@@ -239,11 +239,11 @@ def test_a_lookup_by_key_reads_no_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("value", [None, b"", b"{", b"[]", b"1", b"{}", b'{"at": 5}', b'{"at": "yesterday"}', b"\xff"])
-def test_what_is_no_attempt_record_is_none(value: bytes | None) -> None:
+def test_another_record_is_none(value: bytes | None) -> None:
     assert read_attempt(value) is None
 
 
-def test_an_attempt_record_names_the_id_of_its_events_topic() -> None:
+def test_a_record_names_its_topics_id() -> None:
     origin = {"topic": "pushrail.events", "partition": 0, "offset": 1}
     known, unknown = said(1, origin=origin | {"topicId": "xTz2mJGYQ9uP8cVd0eLw3A"}), said(1, origin=origin)
     ids = [attempt.origin_topic_id for one in (known, unknown, said(1, origin=5)) if (attempt := read_again(one))]
@@ -260,7 +260,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["origin", "status", "code", "idempotencyKey", "eventType"]), JSON))
-def test_any_attempt_record_is_shown_counted_and_indexed(changes: dict[str, Any]) -> None:
+def test_any_record_is_shown_and_indexed(changes: dict[str, Any]) -> None:
     attempt = read_attempt(json.dumps(said(1) | changes).encode())
     assert attempt is not None
     assert all(isinstance(cell, str) for cell in row_of(attempt))
@@ -275,7 +275,7 @@ def test_any_attempt_record_is_shown_counted_and_indexed(changes: dict[str, Any]
         assert index.count() == 1
 
 
-def test_a_summary_counts_by_status_code_and_destination() -> None:
+def test_a_summary_counts_by_status() -> None:
     summary = Summary()
     for n, value in enumerate(world()):
         attempt = read_attempt(record(n, value).value)
@@ -287,7 +287,7 @@ def test_a_summary_counts_by_status_code_and_destination() -> None:
     assert (summary.oldest_ms, summary.newest_ms) == (AT_MS, AT_MS + 8000)
 
 
-def test_which_filters_mean_one_event() -> None:
+def test_a_filter_may_mean_one_event() -> None:
     assert AttemptFilter(key="k").names_one_event
     assert AttemptFilter(origin="o").names_one_event
     assert not replace(AttemptFilter(), customer="c").names_one_event

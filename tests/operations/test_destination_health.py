@@ -46,15 +46,13 @@ def health(*attempts: dict[str, Any]) -> DestinationHealth | None:
         ([SUSPENDED, DELIVERED, REJECTED, SKIPPED], "delivering", 1),
     ],
 )
-def test_a_destination_stands_as_badly_as_since_its_last_delivery(
-    attempts: list[dict[str, Any]], state: str, since: int
-) -> None:
+def test_health_counts_since_the_last_delivery(attempts: list[dict[str, Any]], state: str, since: int) -> None:
     found = health(*attempts)
     assert found is not None
     assert (found.state, found.since_ms) == (state, AT_MS + since * 1000)
 
 
-def test_of_an_events_own_fault_nothing_is_learnt() -> None:
+def test_an_events_own_fault_is_ignored() -> None:
     assert health(REJECTED, SKIPPED) is None
     assert health(BLOCKED | {"destinationId": None}) is None
 
@@ -63,7 +61,7 @@ def gone(since_ms: int, last_seen_ms: int | None) -> dict[str, Any]:
     return GONE | {"message": MissingBus(AT_MS + since_ms, last_seen_ms and AT_MS + last_seen_ms).describe("arn")}
 
 
-def test_every_workers_knowledge_of_a_missing_bus_counts_until_something_is_delivered() -> None:
+def test_a_missing_bus_counts_until_a_delivery() -> None:
     found = health(BLOCKED, gone(900, None), GONE, gone(700, 300), gone(950, 200), GONE)
     assert found is not None
     assert found.bus == MissingBus(AT_MS + 700, AT_MS + 300)
@@ -72,7 +70,7 @@ def test_every_workers_knowledge_of_a_missing_bus_counts_until_something_is_deli
     assert (found.state, found.bus) == ("gone", None)
 
 
-def test_deliveries_are_counted_since_a_missing_bus_was_last_seen() -> None:
+def test_swallowed_deliveries_are_counted() -> None:
     missing = {"dst_0": MissingBus(AT_MS + 5_000, AT_MS + 2_000), "dst_1": MissingBus(AT_MS + 5_000, None)}
     swallowed = SwallowedDeliveries(missing, AT_MS + 1_000)
     assert swallowed.since_ms == AT_MS + 1_000

@@ -87,7 +87,7 @@ async def test_each_step_is_a_line(home: Path) -> None:
         shows_no_session(server, done)
 
 
-async def test_for_machines_it_is_one_object(home: Path) -> None:
+async def test_json_is_one_object(home: Path) -> None:
     async with bus(external_id=None) as server:
         done = await program(home, server.url, "test", ID, "--json")
         told: dict[str, Any] = json.loads(done.out)
@@ -129,7 +129,7 @@ async def test_a_step_that_fails_is_exit_code_1(options: list[str], home: Path) 
         assert server.arrivals == []
 
 
-async def test_nobody_at_the_endpoint_is_one_line(home: Path) -> None:
+async def test_an_unreachable_endpoint_is_one_line(home: Path) -> None:
     done = await program(home, NOWHERE, "test", ID)
     assert (done.code, done.err) == (1, "")
     (line,) = done.out.splitlines()
@@ -137,14 +137,14 @@ async def test_nobody_at_the_endpoint_is_one_line(home: Path) -> None:
     assert "Cannot connect to host 127.0.0.1:1" in line
 
 
-async def test_credentials_that_are_missing_are_one_line(home: Path) -> None:
+async def test_missing_credentials_are_one_line(home: Path) -> None:
     done = await program(home, NOWHERE, "test", ID, AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
     assert done.code == 1
     (line,) = done.out.splitlines()
     assert "no provider of AWS's standard chain has any" in line
 
 
-async def test_a_secret_that_is_missing_is_named(home: Path) -> None:
+async def test_a_missing_secret_is_named(home: Path) -> None:
     auth = {"mode": "ACCESS_KEY", "accessKeyId": "AKIDEXAMPLE123456", "secretAccessKey": "env:ACME_SECRET"}
     write(home / "config/destinations", acme=document(auth=auth))
     done = await program(home, NOWHERE, "test", ID)
@@ -159,7 +159,7 @@ async def test_an_unknown_id_is_refused(home: Path) -> None:
     assert "no destination dst_x" in done.err
 
 
-async def test_a_document_that_is_refused_is_named_with_what_is_wrong(home: Path) -> None:
+async def test_a_refused_document_is_named(home: Path) -> None:
     write(home / "config/destinations", acme=document(region="us-west-2"))
     done = await program(home, NOWHERE, "test", ID)
     assert (done.code, done.out) == (1, "")
@@ -179,7 +179,7 @@ async def test_onboarding_asks_sts_who_we_are(home: Path) -> None:
     assert told["trustPolicy"]["Statement"][0]["Principal"]["AWS"] == "arn:aws:iam::210987654321:root"
 
 
-async def test_an_account_of_another_partition_is_not_trusted(home: Path) -> None:
+async def test_another_partitions_account_is_refused(home: Path) -> None:
     async with bus() as server:
         done = await program(home, server.url, *NEW, "--region", "cn-north-1", PUSHRAIL_STS__REGION="cn-north-1")
     assert done.code == 0

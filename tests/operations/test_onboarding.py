@@ -91,7 +91,7 @@ def terraform(tmp_path: Path) -> Any:
         ("us-iso-east-1", "aws-iso"),
     ],
 )
-def test_bus_role_and_principal_are_of_the_regions_partition(region: str, partition: str) -> None:
+def test_arns_have_the_regions_partition(region: str, partition: str) -> None:
     onboarding = replace(PLAIN, region=region)
     destination = parsed(onboarding).destination
     assert destination.bus == f"arn:{partition}:events:{region}:123456789012:event-bus/pushrail-events"
@@ -103,13 +103,13 @@ def test_bus_role_and_principal_are_of_the_regions_partition(region: str, partit
         assert f"arn:{partition}:iam::" in known.cloudformation()
 
 
-def test_the_document_is_disabled_and_bound_to_its_external_id() -> None:
+def test_the_document_begins_disabled() -> None:
     document = PLAIN.document()
     assert document["enabled"] is False
     assert document["auth"] == {"mode": "ASSUME_ROLE", "roleArn": PLAIN.role_arn, "externalId": "acme-zWq_3-x"}
 
 
-def test_no_external_id_is_made_twice() -> None:
+def test_every_external_id_is_new() -> None:
     made = {new_external_id("acme") for _ in range(100)}
     assert len(made) == 100
     for external_id in made:
@@ -129,7 +129,7 @@ def test_two_customers_have_two_ids(customers: list[str]) -> None:
     assert one != other
 
 
-def test_an_id_is_readable_where_it_can_be() -> None:
+def test_an_external_id_is_readable() -> None:
     assert PLAIN.destination_id == "dst_acme_acct_8K2zRq"
     assert replace(PLAIN, customer="a b").destination_id.startswith("dst_acme_a-b-")
 
@@ -138,15 +138,15 @@ def test_an_id_is_readable_where_it_can_be() -> None:
 
 
 @pytest.mark.parametrize("onboarding", VARIANTS, ids=lambda o: f"{o.region} {o.our_account} {o.archive_days}")
-def test_cfn_lint_has_nothing_to_say(onboarding: Onboarding) -> None:
+def test_cfn_lint_finds_nothing(onboarding: Onboarding) -> None:
     assert complaints(onboarding.cloudformation(), onboarding.region) == []
 
 
-def test_cfn_lint_would_say_what_is_wrong() -> None:
+def test_cfn_lint_finds_an_error() -> None:
     assert complaints(PLAIN.cloudformation().replace("RoleName:", "RoleNam:"), "us-east-1")
 
 
-def test_the_role_may_write_to_the_one_bus_and_wants_the_external_id() -> None:
+def test_the_role_is_limited_to_one_bus() -> None:
     template = yaml.safe_load(PLAIN.cloudformation())
     writer = template["Resources"]["Writer"]["Properties"]
     assert writer["AssumeRolePolicyDocument"] == PLAIN.trust_policy()
@@ -162,7 +162,7 @@ def test_the_role_may_write_to_the_one_bus_and_wants_the_external_id() -> None:
 
 
 @given(vendor=TEXT, bus=TEXT, role=TEXT, external_id=TEXT, our_account=st.sampled_from(["210987654321", None]))
-def test_cloudformation_reads_back_as_what_was_meant(
+def test_cloudformation_reads_back_unchanged(
     vendor: str, bus: str, role: str, external_id: str, our_account: str | None
 ) -> None:
     onboarding = replace(
@@ -181,14 +181,14 @@ def test_cloudformation_reads_back_as_what_was_meant(
     assert list(resources) == ["Bus", "Writer", "Archive"]
 
 
-def test_a_name_like_a_number_stays_a_name_for_every_reader_of_yaml() -> None:
+def test_a_name_like_a_number_stays_text() -> None:
     assert 'Name: "1e3"\n' in replace(PLAIN, bus="1e3").cloudformation()
 
 
 # Terraform.
 
 
-def test_terraform_fmt_has_nothing_to_say(terraform: Any, tmp_path: Path) -> None:
+def test_terraform_fmt_finds_nothing(terraform: Any, tmp_path: Path) -> None:
     hostile = [replace(PLAIN, vendor=t, bus=t, role=t, external_id=t, archive_days=1) for t in HOSTILE]
     for number, onboarding in enumerate([*VARIANTS, *hostile, *(replace(o, our_account=None) for o in hostile)]):
         (tmp_path / f"{number}.tf").write_text(onboarding.terraform(), encoding="utf-8")
@@ -197,14 +197,14 @@ def test_terraform_fmt_has_nothing_to_say(terraform: Any, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("right", "wrong"), [('"acme-zWq_3-x"', '"acme"-x"'), ("  name = ", "   name = ")])
-def test_terraform_fmt_would_say_what_is_wrong(terraform: Any, tmp_path: Path, right: str, wrong: str) -> None:
+def test_terraform_fmt_finds_an_error(terraform: Any, tmp_path: Path, right: str, wrong: str) -> None:
     (tmp_path / "main.tf").write_text(PLAIN.terraform().replace(right, wrong), encoding="utf-8")
     assert terraform("fmt", "-check", ".").returncode != 0
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(texts=st.lists(TEXT, min_size=1, max_size=30))
-def test_terraform_reads_a_string_as_what_was_meant(terraform: Any, texts: list[str]) -> None:
+def test_terraform_reads_strings_unchanged(terraform: Any, texts: list[str]) -> None:
     texts = [*HOSTILE, *texts]
     # In base 64: the console would show the text with escapes of its own.
     done = terraform("console", stdin=f"base64encode(jsonencode([{', '.join(map(_hcl, texts))}]))\n")
@@ -224,7 +224,7 @@ def policies(onboarding: Onboarding) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("onboarding", VARIANTS, ids=lambda o: f"{o.region} {o.our_account} {o.archive_days}")
-def test_terraforms_policies_are_those_of_the_document(onboarding: Onboarding) -> None:
+def test_terraform_has_the_same_policies(onboarding: Onboarding) -> None:
     references = {
         "aws_cloudwatch_event_bus.pushrail.arn": onboarding.bus_arn,
         "var.vendor_account_id": VENDORS_ACCOUNT,
@@ -236,9 +236,7 @@ def test_terraforms_policies_are_those_of_the_document(onboarding: Onboarding) -
     "onboarding",
     [*VARIANTS, *(replace(PLAIN, vendor=t, external_id=t, archive_days=1) for t in HOSTILE)],
 )
-def test_terraform_itself_reads_the_policies_of_the_document(
-    terraform: Any, tmp_path: Path, onboarding: Onboarding
-) -> None:
+def test_terraform_reads_the_policies(terraform: Any, tmp_path: Path, onboarding: Onboarding) -> None:
     text = onboarding.terraform().replace("aws_cloudwatch_event_bus.pushrail.arn", json.dumps(onboarding.bus_arn))
     text = text.replace("${var.vendor_account_id}", VENDORS_ACCOUNT)
     bodies = dict(re.findall(r"(\w+)\s*= (jsonencode\(\{.*?\}\))$", text, re.DOTALL | re.MULTILINE))
@@ -253,7 +251,7 @@ def test_terraform_itself_reads_the_policies_of_the_document(
 
 
 @pytest.mark.parametrize("our_account", ["210987654321", None])
-def test_each_template_says_where_it_goes_and_how(our_account: str | None) -> None:
+def test_each_template_has_instructions(our_account: str | None) -> None:
     onboarding = replace(PLAIN, our_account=our_account, region="eu-west-1")
     heads = []
     for template in (onboarding.cloudformation(), onboarding.terraform()):
@@ -267,13 +265,13 @@ def test_each_template_says_where_it_goes_and_how(our_account: str | None) -> No
 
 
 @given(vendor=TEXT, customer=st.text(min_size=1, max_size=256))
-def test_a_stack_is_called_what_cloudformation_takes(vendor: str, customer: str) -> None:
+def test_a_stack_name_is_valid(vendor: str, customer: str) -> None:
     lines = replace(PLAIN, vendor=vendor, customer=customer).cloudformation().splitlines()
     assert re.fullmatch(r".* --stack-name [A-Za-z][A-Za-z0-9-]{0,127} \\", lines[1])
     assert sum(line.startswith("#") for line in lines) == 3
 
 
-def test_an_archive_may_be_called_no_longer_than_eventbridge_allows() -> None:
+def test_an_archives_name_is_bounded() -> None:
     text = replace(PLAIN, bus="b" * 60, archive_days=1).terraform()
     assert f'"{"b" * 48}"' in text
     assert f'"{"b" * 60}"' in text

@@ -90,7 +90,7 @@ def forged(at_ms: int = AT) -> DeadLetterRecord:
 
 
 @pytest.mark.parametrize("at_ms", [AT, 2**63 - 1, -(2**63), -1])
-def test_a_letter_with_a_forged_header_says_which_and_has_a_time_to_show(at_ms: int) -> None:
+def test_a_forged_header_is_named(at_ms: int) -> None:
     found = forged(at_ms)
     assert (found.failed_at_ms, found.origin) == (at_ms, found.position)
     assert found.flaw is not None
@@ -98,7 +98,7 @@ def test_a_letter_with_a_forged_header_says_which_and_has_a_time_to_show(at_ms: 
     assert format_rfc3339(found.failed_at_ms)
 
 
-def test_a_letter_that_the_setting_vendor_would_have_saved_is_our_fault() -> None:
+def test_a_missing_vendor_setting_is_our_fault() -> None:
     told = decode(event_record(0).value, (), None)
     assert isinstance(told, Undecodable)
     died = letter(0, reason="undecodable", code=told.field, message=str(told), destination_id=None)
@@ -107,7 +107,7 @@ def test_a_letter_that_the_setting_vendor_would_have_saved_is_our_fault() -> Non
     assert died.state.error_message == ("vendor: this setting is not set, and the record has no header pushrail-vendor")
 
 
-def test_a_letter_is_read_back_as_it_was_written() -> None:
+def test_a_letter_reads_back_as_written() -> None:
     found = letter(0, request_id="r-1", first_attempt_ms=AT - 1000, replay=Replay("rp-1", 2))
     assert (found.position, found.original()) == (Origin(DLQ, 2, 0), event_record(0)._replace(timestamp_ms=AT))
     assert (found.reason, found.fault, found.destination, found.code) == (
@@ -129,7 +129,7 @@ def test_a_letter_is_read_back_as_it_was_written() -> None:
         (forged(), "foreign"),
     ],
 )
-def test_what_nobody_can_be_sent_is_the_producers(found: DeadLetterRecord, reason: str) -> None:
+def test_an_unsendable_letter_is_the_producers(found: DeadLetterRecord, reason: str) -> None:
     assert (found.reason, found.fault, found.destination) == (reason, "producer", None)
     assert found.original().value == found.record.value
 
@@ -204,14 +204,14 @@ def test_letters_are_left_out_for_a_reason() -> None:
     assert tired.left_out == {"replayed 3 times or more (--max-count)": 1}
 
 
-def test_a_destination_whose_document_is_refused_does_not_count_as_deleted() -> None:
+def test_a_refused_document_is_not_deleted() -> None:
     choosing = choice(has_refused=True)
     assert taken(choosing, letter(9)) == []
     [why] = choosing.left_out
     assert "or its document is refused (`destinations validate`)" in why
 
 
-def test_again_takes_what_was_taken_and_what_is_not_meant_is_not_counted() -> None:
+def test_again_takes_replayed_letters_too() -> None:
     found = letter(0, position=5)
     assert taken(choice(marks=marked(found)), found) == []
     assert taken(choice(marks=marked(found), again=True), found) == [("dst_0", 2)]
@@ -231,7 +231,7 @@ def test_letters_of_one_delivery_are_sent_once() -> None:
     assert later.left_out == {"replayed before (--again repeats it)": 2}
 
 
-def test_what_died_in_a_replay_is_new_and_again_sends_it_once_and_not_for_ever() -> None:
+def test_a_replayed_death_is_sent_once_more() -> None:
     marks: dict[str, bytes] = {}
     letters = [letter(0, position=1)]
     for number in (1, 2, 3):
@@ -247,7 +247,7 @@ def test_what_died_in_a_replay_is_new_and_again_sends_it_once_and_not_for_ever()
     assert taken(only_first, letters[0]) == []
 
 
-def test_a_mark_is_of_a_delivery_wherever_its_letter_lies() -> None:
+def test_a_mark_follows_the_delivery() -> None:
     """The DLQ was made anew: another delivery's letter lies where one lay that has been replayed."""
     marks = marked(letter(0, position=5))
     assert taken(choice(marks=marks), letter(1, position=5)) == [("dst_1", 1)]
@@ -255,7 +255,7 @@ def test_a_mark_is_of_a_delivery_wherever_its_letter_lies() -> None:
     assert taken(choice(marks=marks), letter(0, failed_at_ms=AT + 2000)) == [("dst_0", 2)]
 
 
-def test_what_was_nobodys_goes_where_it_would_go_today() -> None:
+def test_an_unrouted_letter_is_routed_today() -> None:
     unrouted = letter(0, reason="rejected", code="NoDestination", destination_id=None)
     mended = letter(0, position=1, reason="undecodable", destination_id=None, attempts=0)
     for found in (unrouted, mended):
@@ -288,7 +288,7 @@ def test_a_copy_is_the_event_as_it_was_produced(
     )  # fmt: skip
 
 
-def test_a_copy_of_a_letter_forgets_how_it_died() -> None:
+def test_a_copy_has_no_headers_of_its_death() -> None:
     died = letter(0, request_id="r", first_attempt_ms=1)
     copy = copy_of(died.original(), "dst_0", "rp-1", 1, AT)
     names = {name for name, _ in copy.headers}
@@ -301,13 +301,13 @@ def test_a_copy_of_a_letter_forgets_how_it_died() -> None:
 @pytest.mark.parametrize(
     "value", [b"", b"null", b"[1]", b"{}", b"\xff", b'{"replay":1,"at":2,"count":3}', b"[" * 10_000]
 )
-def test_a_mark_that_somebody_else_has_written_is_ignored(value: bytes) -> None:
+def test_a_foreign_mark_is_ignored(value: bytes) -> None:
     assert read_replay_mark(value) is None
     assert read_progress(value) is None
 
 
 @pytest.mark.parametrize("offsets", [{"a": 1}, {"1": None}, {"1": "x"}, {"1": float("inf")}, {"1" * 5_000: 1}])
-def test_progress_with_invalid_offsets_cannot_be_read(offsets: dict[str, object]) -> None:
+def test_progress_with_bad_offsets_is_none(offsets: dict[str, object]) -> None:
     value = {"filter": {"since_ms": 1, "until_ms": 2}, "offsets": offsets, "topicId": None}
     assert read_progress(json.dumps(value).encode()) is None
 
@@ -315,12 +315,12 @@ def test_progress_with_invalid_offsets_cannot_be_read(offsets: dict[str, object]
 @pytest.mark.parametrize(
     "changes", [{"since_ms": 10**30}, {"until_ms": -(10**30)}, {"delivered_since_ms": "x"}, {"customer": [1]}]
 )
-def test_progress_with_a_filter_that_nobody_could_have_asked_for_is_none(changes: dict[str, object]) -> None:
+def test_progress_with_a_bad_filter_is_none(changes: dict[str, object]) -> None:
     value = {"filter": {"since_ms": 1, "until_ms": 2} | changes, "offsets": {"1": 1}, "topicId": None}
     assert read_progress(json.dumps(value).encode()) is None
 
 
-def test_the_same_offset_of_a_recreated_topic_is_marked_by_itself() -> None:
+def test_marks_tell_recreated_topics_apart() -> None:
     died = letter(0)
     assert died.state is not None
     keys = {
@@ -332,7 +332,7 @@ def test_the_same_offset_of_a_recreated_topic_is_marked_by_itself() -> None:
     assert len(keys) == 3
 
 
-def test_past_events_go_where_they_are_wanted_now() -> None:
+def test_past_events_follow_todays_filters() -> None:
     everything = EventFilter(since_ms=AT, until_ms=AT + 1)
     only_invoices = destination(0, id="dst_0b", event_types=("invoice.*",))
     off = destination(0, id="dst_0c", enabled=False)
@@ -360,7 +360,7 @@ def delivered(*, destination_id: str = "dst_0", at_ms: int = AT, status: str = "
     return Attempt(at_ms, b"", said)
 
 
-def test_exactly_the_events_logged_as_delivered_are_chosen() -> None:
+def test_logged_deliveries_select_the_events() -> None:
     log = DeliveredEvents(EVENTS, "dst_0", AT, AT + 10)
     for attempt in (
         delivered(offset=0),
@@ -395,7 +395,7 @@ def test_exactly_the_events_logged_as_delivered_are_chosen() -> None:
     assert choosing.chosen == {"dst_0": 2}
 
 
-def test_a_replay_of_all_events_is_never_complete_before_the_end() -> None:
+def test_a_full_replay_completes_at_the_end() -> None:
     choosing = EventSelection(EventFilter(since_ms=0, until_ms=1), DestinationIndex(), "acme")
     choosing.finish()
     assert not choosing.is_complete
@@ -403,9 +403,7 @@ def test_a_replay_of_all_events_is_never_complete_before_the_end() -> None:
 
 
 @given(st.dictionaries(st.integers(0, 50), st.integers(0, 2**40)), st.none() | st.text(), st.none() | st.text())
-def test_progress_is_read_as_it_was_written(
-    offsets: dict[int, int], customer: str | None, topic_id: str | None
-) -> None:
+def test_progress_reads_back_as_written(offsets: dict[int, int], customer: str | None, topic_id: str | None) -> None:
     progress = ReplayProgress(EventFilter(since_ms=1, until_ms=2, customer=customer), offsets, topic_id)
     assert read_progress(progress_mark("rp-1", progress).value) == progress
 

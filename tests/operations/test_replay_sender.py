@@ -5,7 +5,7 @@ from __future__ import annotations
 from pushrail_stream.operations.replay_sender import Pace
 
 
-def test_a_rate_is_kept_whatever_was_not_sent_before() -> None:
+def test_unused_rate_is_not_saved_up() -> None:
     pace = Pace(10)
     assert pace.wait_secs(10, 100.0) == 0, "a minute of looking for the first allows no burst"
     assert pace.wait_secs(10, 100.25) == 0.75

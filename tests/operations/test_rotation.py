@@ -85,7 +85,7 @@ OLD, BOTH, NEW = keys("old"), keys("new", "old"), keys("new")
 
 
 @given(st.integers(1, 8), st.lists(st.integers(0, 8), max_size=3))
-def test_it_may_be_interrupted_anywhere_any_number_of_times(documents: int, interruptions: list[int]) -> None:
+def test_it_may_be_interrupted_anywhere(documents: int, interruptions: list[int]) -> None:
     store = Kept({f"d{n}": sealed(OLD, n) for n in range(documents)})
     secrets = {f"d{n}": f"secret-{n}" for n in range(documents)}
     for writes in interruptions:
@@ -104,7 +104,7 @@ def test_it_may_be_interrupted_anywhere_any_number_of_times(documents: int, inte
     assert again.resealed == []
 
 
-def test_what_has_nothing_sealed_is_left_alone_to_the_byte() -> None:
+def test_plain_documents_stay_unchanged() -> None:
     plain = {
         "role": json.dumps(customer("role"), indent=8).encode(),
         "env": json.dumps(customer("env", auth=ACCESS_KEY)).encode(),
@@ -147,7 +147,7 @@ def test_a_document_deleted_meanwhile_stays_deleted() -> None:
     assert (rotation.resealed, rotation.in_use) == (["d2"], {"new": 1})
 
 
-def test_what_does_not_open_is_named_left_alone_and_keeps_every_old_key() -> None:
+def test_an_unopened_secret_keeps_old_keys() -> None:
     moved = json.loads(sealed(OLD, 1))
     documents: dict[str, Any] = {
         "good": sealed(OLD, 2),
@@ -200,7 +200,7 @@ def misplaced(change: Callable[[dict[str, Any]], object]) -> bytes:
         ),
     ],
 )
-def test_no_key_goes_beside_a_document_that_may_hold_its_secret_anywhere(content: bytes) -> None:
+def test_an_unparsed_document_keeps_old_keys(content: bytes) -> None:
     rotation, _ = run(Kept({"odd": content, "good": sealed(OLD, 2)}), BOTH)
     assert rotation.resealed == ["good"]
     assert [problem.file for problem in rotation.problems] == ["odd"]
@@ -208,14 +208,14 @@ def test_no_key_goes_beside_a_document_that_may_hold_its_secret_anywhere(content
     assert [problem.file for problem in asyncio.run(survey(Kept({"odd": content}), "new")).problems] == ["odd"]
 
 
-def test_a_misplaced_secret_of_the_primary_key_keeps_no_other_key() -> None:
+def test_a_misplaced_secret_keeps_its_key_only() -> None:
     content = misplaced(lambda document: document.update(auth={}, before=json.loads(sealed(NEW, 1))["auth"]))
     rotation, _ = run(Kept({"odd": content}), BOTH)
     assert (rotation.problems, rotation.unused(BOTH)) == ([], ["old"])
 
 
 @pytest.mark.parametrize("primary", ["new", "old"])
-def test_it_goes_to_whatever_is_primary_now(primary: str) -> None:
+def test_it_uses_the_current_primary_key(primary: str) -> None:
     ring_of = keys(primary, "old" if primary == "new" else "new")
     store = Kept({"d1": sealed(OLD, 1), "d2": sealed(NEW, 2)})
     rotation, _ = run(store, ring_of)

@@ -31,7 +31,7 @@ from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 
 @in_virtual_time
-async def test_a_revocation_finishes_calls_and_drops_the_queue() -> None:
+async def test_a_revocation_drops_the_queue() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 2.0
     async with world.worker() as worker:
@@ -81,7 +81,7 @@ async def test_a_revocation_drops_retries() -> None:
 
 
 @in_virtual_time
-async def test_a_revoked_failed_attempt_is_not_repeated() -> None:
+async def test_a_revoked_attempt_is_not_repeated() -> None:
     world = World(destination())
     world.bus.answer(lambda batch: answered(batch, {"1": fault("ThrottlingException")}))
     async with world.worker() as worker:
@@ -154,7 +154,7 @@ async def test_results_after_the_deadline_change_nothing(answer: Answer) -> None
 
 
 @in_virtual_time
-async def test_an_overdue_delivery_of_a_revoked_partition_is_abandoned() -> None:
+async def test_an_overdue_revoked_delivery_is_dropped() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: HANGS
     async with world.worker() as worker:
@@ -206,7 +206,7 @@ async def test_other_partitions_keep_what_they_have() -> None:
 
 
 @in_virtual_time
-async def test_a_mixed_batch_continues_for_the_other_partitions() -> None:
+async def test_a_mixed_batch_serves_the_others() -> None:
     world = World(destination())
     world.bus.answer(in_turn(failed("503", 503), take_all))
     async with world.worker(owns=[P0, P1]) as worker:
@@ -233,7 +233,7 @@ async def test_lost_partitions_commit_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_late_commit_report_of_a_partition_that_is_gone_is_ignored() -> None:
+async def test_a_late_commit_report_is_ignored() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(record(0))
@@ -280,7 +280,7 @@ async def test_an_assignment_alone_commits_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_group_that_lost_its_offsets_gets_them_again() -> None:
+async def test_lost_group_offsets_are_committed_again() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(record(0))
@@ -311,7 +311,7 @@ async def test_a_stop_leaves_no_work_behind() -> None:
 
 
 @in_virtual_time
-async def test_a_revoked_event_is_not_repeated_where_it_was_delivered() -> None:
+async def test_a_delivered_revoked_event_is_kept() -> None:
     world = World(destination(), destination(name="slow"))
     world.bus.answer(always(failed("503", 503)), "dst_acme_slow")
     world.bus.latency = lambda batch: 0.5 if batch.destination.id == "dst_acme_slow" else 0.01
@@ -327,7 +327,7 @@ async def test_a_revoked_event_is_not_repeated_where_it_was_delivered() -> None:
 
 
 @in_virtual_time
-async def test_a_half_delivered_event_leaves_as_a_retry_copy() -> None:
+async def test_a_half_delivered_event_is_copied() -> None:
     world = World(destination(name="has"), destination(name="waits", limits=Limits(max_in_flight=1)))
     world.bus.latency = lambda batch: 2.0 if batch.destination.id == "dst_acme_waits" else 0.01
     async with world.worker() as worker:

@@ -64,7 +64,7 @@ async def test_each_entry_of_a_call_has_its_own_outcome() -> None:
     ],
 )
 @in_virtual_time
-async def test_a_temporary_failure_repeats_the_whole_batch(reply: CallReply) -> None:
+async def test_a_temporary_failure_repeats_the_batch(reply: CallReply) -> None:
     world = World(destination())
     world.bus.answer(in_turn(reply, take_all))
     async with world.worker() as worker:
@@ -111,7 +111,7 @@ async def test_the_backoff_doubles_up_to_its_cap(flavour: type[Flavour]) -> None
 
 
 @in_virtual_time
-async def test_jitter_spreads_the_calls_that_failed_together() -> None:
+async def test_jitter_spreads_repeated_calls() -> None:
     world = World(destination())
     world.bus.answer(lambda _batch: take_all(_batch) if virtual_loop().elapsed else failed("503", 503))
     dice = iter([0.25, 0.5, 0.75])
@@ -227,7 +227,7 @@ async def test_a_rejected_single_entry_is_not_repeated(flavour: type[Flavour]) -
 
 @every_flavour
 @in_virtual_time
-async def test_a_split_entry_with_a_temporary_failure_is_retried(flavour: type[Flavour]) -> None:
+async def test_a_split_entry_may_be_retried(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(in_turn(INVALID, failed("503", 503), take_all))
     async with world.worker() as worker:
@@ -244,7 +244,7 @@ INVALID = failed("ValidationException", 400, "1 validation error detected")
 @pytest.mark.parametrize("code", ["ValidationException", "ValidationError", "SerializationException"])
 @every_flavour
 @in_virtual_time
-async def test_a_fully_rejected_split_blames_the_destination(code: str, flavour: type[Flavour]) -> None:
+async def test_a_fully_rejected_split_blocks(code: str, flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(always(failed(code, 400)))
     full = world.bus.max_entries
@@ -265,7 +265,7 @@ async def test_a_fully_rejected_split_blames_the_destination(code: str, flavour:
 
 
 @in_virtual_time
-async def test_entries_too_large_for_a_proxy_are_rejected() -> None:
+async def test_a_proxys_size_limit_rejects_entries() -> None:
     world = World(destination())
     world.bus.answer(always(failed("413", 413)))
     async with world.worker() as worker:
@@ -278,7 +278,7 @@ async def test_entries_too_large_for_a_proxy_are_rejected() -> None:
 
 @every_flavour
 @in_virtual_time
-async def test_several_rejected_entries_in_a_row_blame_the_destination(flavour: type[Flavour]) -> None:
+async def test_rejections_in_a_row_block(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(lambda batch: take_all(batch) if keys(batch) == ["3"] else INVALID)
     async with world.worker() as worker:
@@ -346,7 +346,7 @@ async def test_a_smaller_limit_is_learned_from_a_refusal() -> None:
 
 
 @in_virtual_time
-async def test_an_entry_over_the_learned_limit_becomes_a_dead_letter() -> None:
+async def test_an_entry_over_a_learned_limit_is_dead() -> None:
     world = World(destination())
     world.bus.answer(in_a_small_region)
     async with world.worker() as worker:
@@ -456,7 +456,7 @@ async def test_a_repeated_call_respects_the_rate() -> None:
 
 @pytest.mark.parametrize(("second_secs", "released"), [(0.5, 12.0), (1.95, 12.0)])
 @in_virtual_time
-async def test_a_repeated_call_has_only_the_remaining_time(second_secs: float, released: float) -> None:
+async def test_a_repeated_call_has_the_remaining_time(second_secs: float, released: float) -> None:
     world = World(narrow("acme", 1))
     world.bus.sessions_are_old = True
     world.bus.answer(in_turn(take_all, failed("ExpiredToken", 400), take_all))
@@ -486,7 +486,7 @@ async def test_credentials_that_stay_expired_block() -> None:
 
 
 @in_virtual_time
-async def test_a_renewed_session_that_expires_costs_no_event() -> None:
+async def test_an_expired_renewal_loses_no_event() -> None:
     world = World(destination())
     world.bus.sessions_are_old = True
     expired = failed("ExpiredToken", 400)
@@ -502,7 +502,7 @@ async def test_a_renewed_session_that_expires_costs_no_event() -> None:
 
 
 @in_virtual_time
-async def test_a_signature_refused_with_fresh_credentials_is_our_fault() -> None:
+async def test_a_fresh_signature_refused_is_our_fault() -> None:
     world = World(destination())
     world.bus.sessions_are_old = True
     world.bus.answer(
@@ -516,7 +516,7 @@ async def test_a_signature_refused_with_fresh_credentials_is_our_fault() -> None
 
 
 @in_virtual_time
-async def test_a_refused_access_key_blocks_without_a_second_try() -> None:
+async def test_a_refused_access_key_blocks_at_once() -> None:
     world = World(with_access_key())
     world.bus.answer(always(failed("UnrecognizedClientException", 400)))
     async with world.worker() as worker:

@@ -33,7 +33,7 @@ async def busy(worker: Worker, until: float, first: int, every: float = 10.0) ->
 
 
 @in_virtual_time
-async def test_a_missing_bus_turns_events_into_dead_letters() -> None:
+async def test_a_missing_bus_means_dead_letters() -> None:
     world = World(destination(), destination("other"))
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -114,7 +114,7 @@ async def test_a_denied_check_ends_a_missing_bus() -> None:
 
 
 @in_virtual_time
-async def test_a_missing_bus_stays_missing_without_an_answer() -> None:
+async def test_no_answer_keeps_a_bus_missing() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -153,7 +153,7 @@ async def test_a_new_document_with_a_missing_bus_is_checked() -> None:
 
 
 @in_virtual_time
-async def test_a_changed_document_does_not_wait_for_new_buses() -> None:
+async def test_a_changed_document_goes_first() -> None:
     many = [
         dataclasses.replace(destination(f"s{n}"), bus=f"arn:aws:events:us-east-1:{n:012}:event-bus/x")
         for n in range(400)
@@ -172,7 +172,7 @@ async def test_a_changed_document_does_not_wait_for_new_buses() -> None:
 
 
 @in_virtual_time
-async def test_another_bus_than_the_missing_one_gets_deliveries() -> None:
+async def test_only_the_missing_bus_gets_nothing() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -189,7 +189,7 @@ async def test_another_bus_than_the_missing_one_gets_deliveries() -> None:
 
 
 @in_virtual_time
-async def test_new_credentials_of_a_missing_bus_are_checked_first() -> None:
+async def test_new_credentials_are_checked_first() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -222,7 +222,7 @@ async def test_an_unrelated_edit_starts_no_check() -> None:
 
 @in_virtual_time
 @pytest.mark.parametrize(("late", "now"), [("gone", "there"), ("there", "gone")])
-async def test_an_answer_about_an_old_document_does_not_count(late: BusStatus, now: BusStatus) -> None:
+async def test_an_old_documents_answer_is_ignored(late: BusStatus, now: BusStatus) -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = late
     world.bus.check_secs = 5.0
@@ -239,7 +239,7 @@ async def test_an_answer_about_an_old_document_does_not_count(late: BusStatus, n
 
 
 @in_virtual_time
-async def test_a_change_before_the_check_causes_one_check() -> None:
+async def test_an_early_change_causes_one_check() -> None:
     same = [destination(f"s{number}") for number in range(3)]
     world = World(*same)
     async with world.worker() as worker:
@@ -341,7 +341,7 @@ async def test_only_the_first_batch_waits_for_the_answer() -> None:
 
 @pytest.mark.parametrize("bus_status", ["denied", "unknown", "there"])
 @in_virtual_time
-async def test_every_answer_except_missing_lets_the_first_batch_go(bus_status: BusStatus) -> None:
+async def test_only_missing_stops_the_first_batch(bus_status: BusStatus) -> None:
     world = World(destination())
     world.bus.check_secs, world.bus.bus_status["dst_acme"] = 0.5, bus_status
     async with world.worker() as worker:
@@ -353,7 +353,7 @@ async def test_every_answer_except_missing_lets_the_first_batch_go(bus_status: B
 
 @pytest.mark.parametrize("sign_in_secs", [0.0, 4.0])
 @in_virtual_time
-async def test_a_late_answer_delays_a_batch_by_two_seconds(sign_in_secs: float) -> None:
+async def test_a_late_answer_costs_two_seconds(sign_in_secs: float) -> None:
     world = World(destination())
     world.bus.sign_in_secs, world.bus.check_secs, world.bus.bus_status["dst_acme"] = sign_in_secs, 3.0, "gone"
     async with world.worker() as worker:
@@ -367,7 +367,7 @@ async def test_a_late_answer_delays_a_batch_by_two_seconds(sign_in_secs: float) 
 
 
 @in_virtual_time
-async def test_the_wait_for_an_answer_ends_with_hold_secs() -> None:
+async def test_the_wait_ends_with_hold_secs() -> None:
     world = World(destination())
     world.bus.sign_in_secs = HANGS
     async with world.worker() as worker:
@@ -379,7 +379,7 @@ async def test_the_wait_for_an_answer_ends_with_hold_secs() -> None:
 
 
 @in_virtual_time
-async def test_deliveries_that_wait_for_an_answer_climb_no_tier() -> None:
+async def test_waiting_deliveries_climb_no_tier() -> None:
     world = World(destination())
     world.bus.sign_in_secs = 100.0
     async with world.worker(poll_secs=0.1) as worker:
@@ -390,7 +390,7 @@ async def test_deliveries_that_wait_for_an_answer_climb_no_tier() -> None:
 
 
 @in_virtual_time
-async def test_deliveries_that_wait_for_an_answer_leave_at_once_with_their_partition() -> None:
+async def test_waiting_deliveries_leave_on_revocation() -> None:
     world = World(destination())
     world.bus.check_secs = HANGS
     async with world.worker() as worker:
@@ -404,7 +404,7 @@ async def test_deliveries_that_wait_for_an_answer_leave_at_once_with_their_parti
 
 
 @in_virtual_time
-async def test_many_destinations_that_wait_for_an_answer_do_not_fill_the_worker() -> None:
+async def test_waiting_destinations_leave_room() -> None:
     ill = [f"ill{n}" for n in range(100)]
     world = World(*(destination(name) for name in ill), destination("fine"))
     async with world.worker(limits=BufferLimits(max_events=600)) as worker:
@@ -460,7 +460,7 @@ async def test_an_unanswered_check_is_repeated_soon() -> None:
 
 
 @in_virtual_time
-async def test_after_a_long_silence_the_next_batch_waits_again() -> None:
+async def test_a_long_silence_requires_a_check() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(record(0))
@@ -478,7 +478,7 @@ async def test_after_a_long_silence_the_next_batch_waits_again() -> None:
 
 
 @in_virtual_time
-async def test_without_credentials_the_batch_shows_the_reason() -> None:
+async def test_a_failed_sign_in_shows_its_reason() -> None:
     world = World(destination())
     world.bus.signs_in = False
     world.bus.bus_status["dst_acme"] = "gone"
@@ -496,7 +496,7 @@ async def test_without_credentials_the_batch_shows_the_reason() -> None:
 
 
 @in_virtual_time
-async def test_a_change_during_the_sign_in_starts_one_check() -> None:
+async def test_a_change_during_sign_in_is_one_check() -> None:
     world = World(destination())
     world.bus.signs_in, world.bus.sign_in_secs = False, 1.0
     async with world.worker() as worker:
@@ -524,7 +524,7 @@ async def test_a_deletion_cancels_a_queued_check() -> None:
 
 
 @in_virtual_time
-async def test_a_missing_bus_stays_missing_without_a_sign_in() -> None:
+async def test_a_missing_bus_needs_no_sign_in() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -544,7 +544,7 @@ async def test_a_missing_bus_stays_missing_without_a_sign_in() -> None:
 
 
 @in_virtual_time
-async def test_a_missing_bus_reports_its_swallowed_deliveries() -> None:
+async def test_swallowed_deliveries_are_reported() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(5)))
@@ -576,7 +576,7 @@ async def test_a_missing_bus_reports_its_swallowed_deliveries() -> None:
 
 
 @in_virtual_time
-async def test_deliveries_before_the_bus_was_last_seen_are_not_counted() -> None:
+async def test_deliveries_before_last_seen_are_ignored() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(5)))
@@ -635,7 +635,7 @@ async def test_a_change_counts_before_its_notification() -> None:
 
 
 @in_virtual_time
-async def test_a_destination_of_another_customer_begins_with_nothing_known() -> None:
+async def test_a_reassigned_id_starts_unknown() -> None:
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:
@@ -650,7 +650,7 @@ async def test_a_destination_of_another_customer_begins_with_nothing_known() -> 
 
 
 @in_virtual_time
-async def test_the_state_of_a_destination_ends_with_its_document() -> None:
+async def test_a_deleted_document_ends_its_state() -> None:
     """Nothing that grows with the destinations, or the accounts, that a worker ever met."""
     world = World()
     async with world.worker() as worker:
@@ -670,7 +670,7 @@ async def test_the_state_of_a_destination_ends_with_its_document() -> None:
 
 
 @in_virtual_time
-async def test_a_suspended_destination_ends_with_its_document() -> None:
+async def test_a_deleted_document_ends_a_suspension() -> None:
     world = World(destination())
     world.bus.answer(always(failed("AccessDeniedException", 400)))
     async with world.worker() as worker:

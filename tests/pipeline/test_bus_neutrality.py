@@ -17,5 +17,5 @@ EVENTBRIDGES_OWN = re.compile(
 
 
 @pytest.mark.parametrize("path", NEUTRAL, ids=lambda path: f"{path.parent.name}/{path.name}")
-def test_the_core_and_the_pipeline_name_nothing_of_eventbridge(path: Path) -> None:
+def test_core_and_pipeline_know_no_eventbridge(path: Path) -> None:
     assert EVENTBRIDGES_OWN.findall(path.read_text(encoding="utf-8")) == []

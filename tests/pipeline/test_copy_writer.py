@@ -88,7 +88,7 @@ async def test_a_slow_dlq_delays_no_delivery() -> None:
 
 
 @in_virtual_time
-async def test_a_refused_dead_letter_of_a_revoked_partition_is_abandoned() -> None:
+async def test_a_revoked_dead_letter_is_abandoned() -> None:
     world = World(destination())
     world.topics.refuse = lambda: True
     async with world.worker() as worker:

@@ -79,7 +79,7 @@ async def test_the_settings_limit_batches(flavour: type[Flavour]) -> None:
 
 @every_flavour
 @in_virtual_time
-async def test_batches_in_flight_reach_the_destinations_limit(flavour: type[Flavour]) -> None:
+async def test_calls_reach_the_destinations_limit(flavour: type[Flavour]) -> None:
     world = World(narrow("acme", 3), flavour=flavour)
     world.bus.latency = lambda _batch: 1.0
     full = world.bus.max_entries
@@ -109,7 +109,7 @@ async def test_a_rate_spaces_calls_of_an_empty_lane_too(flavour: type[Flavour]) 
 
 
 @in_virtual_time
-async def test_an_idle_lane_is_dropped_when_its_rate_allows() -> None:
+async def test_an_idle_lane_is_dropped_in_time() -> None:
     world = World(narrow("acme", 8, per_second=2))
     async with world.worker() as worker:
         worker.feed(*records(range(13)))
@@ -144,7 +144,7 @@ async def test_events_arrive_byte_for_byte() -> None:
 
 
 @in_virtual_time
-async def test_a_changed_document_counts_from_the_next_batch() -> None:
+async def test_a_changed_document_counts_at_once() -> None:
     old = destination()
     new = dataclasses.replace(old, source="acme.renamed", auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("s")))
     world = World(old)
@@ -245,7 +245,7 @@ async def test_a_batch_due_in_half_a_millisecond_waits() -> None:
 
 
 @in_virtual_time
-async def test_the_bus_port_forgets_a_destination_whose_document_is_deleted() -> None:
+async def test_a_deleted_document_clears_the_bus_port() -> None:
     world = World(destination(), destination("other"))
     async with world.worker() as worker:
         worker.feed(record(0), record(1, "other"))

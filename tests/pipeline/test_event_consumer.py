@@ -32,7 +32,7 @@ FLOWS = FlowControl(hold=False, full=frozenset())
 
 
 @in_virtual_time
-async def test_an_event_goes_to_every_destination_of_its_customer_and_to_no_other() -> None:
+async def test_an_event_goes_to_its_customers_only() -> None:
     world = World(destination(name="a"), destination(name="b"), destination("other"))
     world.bus.latency = lambda batch: 1.0 if batch.destination.id == "dst_acme_b" else 0.01
     async with world.worker() as worker:
@@ -47,7 +47,7 @@ async def test_an_event_goes_to_every_destination_of_its_customer_and_to_no_othe
 
 
 @in_virtual_time
-async def test_a_broken_destination_holds_only_the_offset() -> None:
+async def test_a_broken_destination_holds_the_offset() -> None:
     world = World(destination(name="a"), destination(name="b"))
     world.bus.answer(always(failed("503", 503)), "dst_acme_a")
     async with world.worker() as worker:
@@ -77,7 +77,7 @@ async def test_unrouted_events_are_skipped_and_committed() -> None:
 
 
 @in_virtual_time
-async def test_one_destination_skips_an_event_and_another_gets_it() -> None:
+async def test_a_filter_skips_one_destination() -> None:
     world = World(destination(name="off", enabled=False), destination(name="on"))
     async with world.worker() as worker:
         worker.feed(record(0))
@@ -88,7 +88,7 @@ async def test_one_destination_skips_an_event_and_another_gets_it() -> None:
 
 
 @in_virtual_time
-async def test_unrouted_events_become_dead_letters_by_setting() -> None:
+async def test_a_setting_dead_letters_unrouted_events() -> None:
     world = World(destination())
     async with world.worker(dead_letter_unrouted=True) as worker:
         worker.feed(record(0, "stranger"))
@@ -107,7 +107,7 @@ async def test_unrouted_events_become_dead_letters_by_setting() -> None:
     [(None, "value"), (b"", "value"), (b"\xff\xfe", "value"), (b"[1]", "value"), (b'{"eventType": 7}', "eventType")],
 )
 @in_virtual_time
-async def test_an_undecodable_record_goes_to_the_dlq_unchanged(value: bytes | None, field: str) -> None:
+async def test_an_undecodable_record_is_dead_lettered(value: bytes | None, field: str) -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(raw(0, value, headers=(("tenant", b"\xff"),)), record(1))
@@ -125,7 +125,7 @@ async def test_an_undecodable_record_goes_to_the_dlq_unchanged(value: bytes | No
 
 
 @in_virtual_time
-async def test_messages_of_dead_letters_are_short_and_redacted() -> None:
+async def test_dead_letter_texts_are_short_and_safe() -> None:
     world = World()
     long_vendor = (("pushrail-vendor", b"v" * 5000),)
     leaky = record(1, event_type="e").value or b""
@@ -139,7 +139,7 @@ async def test_messages_of_dead_letters_are_short_and_redacted() -> None:
 
 
 @in_virtual_time
-async def test_an_oversized_event_becomes_a_dead_letter_alone() -> None:
+async def test_an_oversized_event_dies_alone() -> None:
     world = World(destination())
     async with world.worker(batches=LaneLimits(max_bytes=2000)) as worker:
         worker.feed(record(0), record(1, padding=3000), record(2))
@@ -176,7 +176,7 @@ async def test_the_vendor_header_decides_the_route() -> None:
 
 
 @in_virtual_time
-async def test_records_of_partitions_we_do_not_own_are_left_to_their_owner() -> None:
+async def test_foreign_partitions_are_ignored() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(record(0, partition=P1), record(0), record(0, partition=Partition("elsewhere", 0)))
@@ -187,7 +187,7 @@ async def test_records_of_partitions_we_do_not_own_are_left_to_their_owner() -> 
 
 
 @in_virtual_time
-async def test_committable_moves_as_lanes_finish_out_of_order() -> None:
+async def test_commits_follow_the_slowest_lane() -> None:
     world = World(*(destination(name) for name in "abc"))
     seconds = {"dst_a": 3.0, "dst_b": 1.0, "dst_c": 2.0}
     world.bus.latency = lambda batch: seconds[batch.destination.id]
@@ -212,7 +212,7 @@ async def test_without_progress_there_is_no_commit() -> None:
 
 
 @in_virtual_time
-async def test_a_new_owner_skips_settled_events_above_the_commit() -> None:
+async def test_a_new_owner_skips_settled_events() -> None:
     world = World(destination("slow"), destination("fast"))
     world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_slow" else 0.01
     poison = raw(29, b"poison")

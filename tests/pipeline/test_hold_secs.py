@@ -38,7 +38,7 @@ def hanging() -> World:
 
 
 @in_virtual_time
-async def test_a_hanging_destination_blocks_a_commit_for_hold_secs() -> None:
+async def test_a_hang_blocks_commits_for_hold_secs() -> None:
     world = hanging()
     async with world.worker() as worker:
         worker.feed(*records(range(10), "hangs"))
@@ -88,7 +88,7 @@ async def test_a_retry_copy_has_the_record_and_its_state() -> None:
 
 
 @in_virtual_time
-async def test_deliveries_behind_hanging_calls_leave_in_time() -> None:
+async def test_deliveries_behind_a_hang_leave_in_time() -> None:
     world = hanging()
     async with world.worker() as worker:
         worker.feed(*records(range(100), "hangs"))
@@ -115,7 +115,7 @@ async def test_deliveries_behind_hanging_calls_leave_in_time() -> None:
 
 
 @in_virtual_time
-async def test_a_call_made_late_still_gets_two_seconds_for_its_reply() -> None:
+async def test_a_late_call_has_two_seconds() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda batch: 9.5 if "0" in {d.event.idempotency_key for d in batch.deliveries} else 1.9
     async with world.worker() as worker:
@@ -127,7 +127,7 @@ async def test_a_call_made_late_still_gets_two_seconds_for_its_reply() -> None:
 
 
 @in_virtual_time
-async def test_a_call_made_late_that_hangs_is_cut_off_two_seconds_later() -> None:
+async def test_a_late_hanging_call_is_cut_off() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda batch: 9.5 if "0" in {d.event.idempotency_key for d in batch.deliveries} else HANGS
     async with world.worker() as worker:
@@ -140,7 +140,7 @@ async def test_a_call_made_late_that_hangs_is_cut_off_two_seconds_later() -> Non
 
 
 @in_virtual_time
-async def test_failures_are_retried_in_memory_and_then_moved() -> None:
+async def test_failures_move_after_retries_in_memory() -> None:
     world = World(destination("broken"), destination("fine"))
     world.bus.answer(always(failed("503", 503, "Service Unavailable")), "dst_broken")
     world.bus.latency = lambda _batch: 0.0
@@ -193,7 +193,7 @@ async def test_only_failed_entries_of_a_batch_move() -> None:
 
 
 @in_virtual_time
-async def test_a_lane_keeps_only_deliveries_it_can_send_in_time() -> None:
+async def test_a_lane_keeps_what_it_can_send_in_time() -> None:
     world = World(narrow("acme", 8, per_second=5))
     async with world.worker() as worker:
         # Twenty seconds of 100 events a second for a bus that takes 50.
@@ -211,7 +211,7 @@ async def test_a_lane_keeps_only_deliveries_it_can_send_in_time() -> None:
 
 
 @in_virtual_time
-async def test_a_silent_lane_keeps_two_hundred_after_two_seconds() -> None:
+async def test_a_silent_lane_keeps_two_hundred() -> None:
     world = hanging()
     async with world.worker() as worker:
         worker.feed(*records(range(1000), "hangs"))
@@ -240,7 +240,7 @@ async def test_a_healthy_burst_is_not_diverted(latency: float) -> None:
 
 @pytest.mark.parametrize("latency", [0.01, 0.1])
 @in_virtual_time
-async def test_a_healthy_burst_on_top_of_a_steady_flow_is_not_diverted_either(latency: float) -> None:
+async def test_a_burst_on_a_steady_flow_is_kept(latency: float) -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: latency
     async with world.worker() as worker:
@@ -312,7 +312,7 @@ async def test_a_full_worker_keeps_the_load_of_a_fast_bus() -> None:
 
 
 @in_virtual_time
-async def test_the_blocking_head_of_a_settled_span_is_moved() -> None:
+async def test_a_blocking_head_is_moved() -> None:
     world = World(destination("broken"), destination("fine"))
     world.bus.answer(always(failed("503", 503)), "dst_broken")
     async with world.worker(limits=BufferLimits(partition_max_offsets=1500)) as worker:
@@ -338,7 +338,7 @@ async def test_a_span_of_open_offsets_stays() -> None:
 
 
 @in_virtual_time
-async def test_a_refused_retry_copy_blocks_only_its_offset() -> None:
+async def test_a_refused_retry_copy_blocks_one_offset() -> None:
     world = World(destination("broken"), destination("fine"))
     world.bus.answer(always(failed("503", 503)), "dst_broken")
     world.topics.refuse = lambda: True
@@ -394,7 +394,7 @@ async def test_a_late_retry_copy_changes_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_refused_retry_copy_of_a_revoked_partition_is_abandoned() -> None:
+async def test_a_revoked_retry_copy_is_abandoned() -> None:
     world = World(destination())
     world.bus.answer(always(failed("503", 503)))
     world.topics.refuse = lambda: True
@@ -407,7 +407,7 @@ async def test_a_refused_retry_copy_of_a_revoked_partition_is_abandoned() -> Non
 
 
 @in_virtual_time
-async def test_a_hanging_delivery_of_a_revoked_partition_is_not_moved() -> None:
+async def test_a_revoked_delivery_is_not_moved() -> None:
     world = hanging()
     async with world.worker() as worker:
         worker.feed(*records(range(10), "hangs"))

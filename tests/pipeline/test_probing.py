@@ -61,7 +61,7 @@ async def suspend(worker: Worker) -> None:
 
 @pytest.mark.parametrize("late", [always(DOWN), always(failed("429", 429)), always(failed("413", 413))])
 @in_virtual_time
-async def test_deliveries_in_flight_at_the_suspension_are_not_repeated(late: Answer) -> None:
+async def test_calls_in_flight_are_not_repeated(late: Answer) -> None:
     world = one_call_late(late)
     async with world.worker() as worker:
         worker.feed(*records(range(60)))
@@ -72,7 +72,7 @@ async def test_deliveries_in_flight_at_the_suspension_are_not_repeated(late: Ans
 
 
 @in_virtual_time
-async def test_a_delivery_in_flight_that_succeeds_ends_the_suspension() -> None:
+async def test_a_late_success_ends_the_suspension() -> None:
     world = one_call_late(take_all)
     async with world.worker() as worker:
         worker.feed(*records(range(60)))
@@ -119,7 +119,7 @@ async def test_a_waiting_retry_keeps_its_error() -> None:
 
 
 @in_virtual_time
-async def test_blocked_entries_among_others_do_not_suspend() -> None:
+async def test_single_blocked_entries_do_not_suspend() -> None:
     world = blocking()
     blocked = fault("NotAuthorizedForDetailTypeException")
     world.bus.answer(lambda batch: answered(batch, dict.fromkeys(keys(batch)[1:], blocked)))
@@ -166,7 +166,7 @@ async def test_a_burst_waits_for_the_probes_answer() -> None:
 
 
 @in_virtual_time
-async def test_a_failed_probe_refuses_the_waiting_deliveries() -> None:
+async def test_a_failed_probe_refuses_the_queue() -> None:
     world = blocking()
     world.bus.latency = lambda _batch: 1.0 if virtual_loop().elapsed > 30 else 0.01
     async with world.worker() as worker:
@@ -186,7 +186,7 @@ async def test_a_failed_probe_refuses_the_waiting_deliveries() -> None:
 
 
 @in_virtual_time
-async def test_deliveries_that_wait_for_a_probe_are_bounded() -> None:
+async def test_the_queue_behind_a_probe_is_bounded() -> None:
     world = blocking()
     world.bus.latency = lambda _batch: HANGS if virtual_loop().elapsed > 30 else 0.01
     async with world.worker() as worker:
@@ -204,7 +204,7 @@ async def test_deliveries_that_wait_for_a_probe_are_bounded() -> None:
 
 
 @in_virtual_time
-async def test_a_suspended_bus_that_hangs_does_not_fill_the_worker() -> None:
+async def test_a_hanging_suspended_bus_leaves_room() -> None:
     world = blocking()
     world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_acme" and len(world.bus.calls) > 5 else 0.01
     async with world.worker(limits=BufferLimits(max_events=600)) as worker:
@@ -219,7 +219,7 @@ async def test_a_suspended_bus_that_hangs_does_not_fill_the_worker() -> None:
 
 
 @in_virtual_time
-async def test_a_probe_with_a_temporary_failure_is_retried_alone() -> None:
+async def test_a_probe_that_fails_is_retried_alone() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
@@ -236,7 +236,7 @@ async def test_a_probe_with_a_temporary_failure_is_retried_alone() -> None:
 
 
 @in_virtual_time
-async def test_a_rejected_probe_lets_the_next_delivery_probe() -> None:
+async def test_a_rejected_probe_passes_the_turn_on() -> None:
     world = blocking()
     async with world.worker() as worker:
         await suspend(worker)
@@ -329,7 +329,7 @@ async def test_a_blocking_destination_stays_suspended() -> None:
 
 
 @in_virtual_time
-async def test_four_blocked_calls_are_remembered_over_idleness_too() -> None:
+async def test_blocked_calls_are_remembered_when_idle() -> None:
     world = blocking()
     async with world.worker() as worker:
         worker.feed(*records(range(40)))

@@ -41,7 +41,7 @@ class Reader:
         return None if released is None else released.offset
 
 
-def test_markers_and_aborted_records_are_committed_past_and_raise_no_alarm() -> None:
+def test_markers_are_committed_past() -> None:
     reader = Reader()
     reader.read(10, 11)
     assert reader.note(13, first=10) == 13, "a marker behind the last record"
@@ -72,7 +72,7 @@ def test_only_offsets_below_the_first_were_removed() -> None:
     assert reader.told == [RecordsTrimmed(P0, 10, 20)], "the other gaps are markers, or what compaction left"
 
 
-def test_a_removal_at_the_end_is_reported_when_nothing_comes() -> None:
+def test_a_removal_at_the_end_is_reported() -> None:
     reader = Reader()
     reader.read(10)
     assert reader.note(11, first=400, now=0.0) == 11
@@ -102,7 +102,7 @@ def test_an_unknown_position_passes_nothing() -> None:
 
 
 @in_virtual_time
-async def test_offsets_behind_the_last_record_are_committed() -> None:
+async def test_trailing_offsets_are_committed() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(3)))
@@ -227,7 +227,7 @@ async def test_an_unknown_offset_has_no_order() -> None:
 
 
 @in_virtual_time
-async def test_a_batch_that_was_stepped_over_is_committed_past_once() -> None:
+async def test_a_skipped_batch_is_committed_past() -> None:
     world = World(destination())
     async with world.worker() as worker:
         worker.feed(*records(range(3)))

@@ -75,7 +75,7 @@ async def test_a_skipped_replay_names_the_replay() -> None:
 
 
 @in_virtual_time
-async def test_a_repaired_destination_takes_the_whole_replay() -> None:
+async def test_a_repaired_bus_takes_the_whole_replay() -> None:
     world = World(narrow("acme", 1))
     world.bus.answer(in_turn(*[BLOCKED] * 5, take_all))
     async with world.worker(poll_secs=0.1) as worker:
@@ -94,7 +94,7 @@ async def test_a_repaired_destination_takes_the_whole_replay() -> None:
 
 
 @in_virtual_time
-async def test_a_blocked_replay_does_not_probe_with_each_delivery() -> None:
+async def test_a_blocked_replay_probes_once() -> None:
     world = World(destination())
     world.bus.answer(always(BLOCKED))
     async with world.worker(poll_secs=0.1) as worker:
@@ -116,7 +116,7 @@ async def test_a_blocked_replay_does_not_probe_with_each_delivery() -> None:
 
 @pytest.mark.parametrize("answer", [failed("503", 503), failed("413", 413)])
 @in_virtual_time
-async def test_a_replay_in_flight_at_the_suspension_is_kept(answer: Answer) -> None:
+async def test_a_replay_in_flight_is_kept(answer: Answer) -> None:
     world = World(destination())
     slow = {"5": 3.0}
     world.bus.latency = lambda batch: slow.get(str(batch.deliveries[0].record.offset), 0.01)

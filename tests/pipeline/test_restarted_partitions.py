@@ -19,7 +19,7 @@ COMMITTED = Committable(5, encode_metadata(5, [7], OLD))
 
 
 @in_virtual_time
-async def test_a_recreated_topic_is_read_from_its_beginning_when_it_is_assigned() -> None:
+async def test_an_assigned_new_topic_starts_at_0() -> None:
     world = World(destination())
     world.group[P0], world.topic_ids[EVENTS] = COMMITTED, NEW
     async with world.worker() as worker:
@@ -33,7 +33,7 @@ async def test_a_recreated_topic_is_read_from_its_beginning_when_it_is_assigned(
 
 
 @in_virtual_time
-async def test_another_clusters_commit_counts_without_its_map() -> None:
+async def test_another_clusters_map_is_ignored() -> None:
     world = World(destination())
     world.group[P0], world.topic_ids[EVENTS] = COMMITTED, MIRROR
     async with world.worker() as worker:
@@ -45,7 +45,7 @@ async def test_another_clusters_commit_counts_without_its_map() -> None:
 
 
 @in_virtual_time
-async def test_a_topic_recreated_while_read_starts_at_its_beginning() -> None:
+async def test_a_topic_recreated_midway_starts_at_0() -> None:
     world = World(narrow("acme", 1))
     world.topic_ids[EVENTS] = OLD
     async with world.worker() as worker:
@@ -65,7 +65,7 @@ async def test_a_topic_recreated_while_read_starts_at_its_beginning() -> None:
 
 
 @in_virtual_time
-async def test_a_commit_under_the_old_topics_id_is_recognised_by_the_next_owner() -> None:
+async def test_the_next_owner_sees_the_old_topics_id() -> None:
     """Until the new id is known, records of the new topic are committed under the old one."""
     world = World(destination())
     world.topic_ids[EVENTS] = OLD
@@ -80,7 +80,7 @@ async def test_a_commit_under_the_old_topics_id_is_recognised_by_the_next_owner(
 
 
 @in_virtual_time
-async def test_a_topic_id_that_becomes_known_changes_nothing() -> None:
+async def test_a_topic_id_known_late_is_harmless() -> None:
     world = World(destination())
     world.group = {P0: COMMITTED, P1: Committable(8, "")}
     async with world.worker(owns=(P0, P1)) as worker:
@@ -123,7 +123,7 @@ async def test_open_deliveries_of_a_recreated_topic_end() -> None:
 
 @pytest.mark.parametrize("is_lost", [False, True])
 @in_virtual_time
-async def test_a_recreated_topics_deliveries_move_on_revocation(*, is_lost: bool) -> None:
+async def test_a_revocation_moves_old_deliveries(*, is_lost: bool) -> None:
     world = World(narrow("acme", 1))
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda _batch: 2.0
@@ -145,7 +145,7 @@ async def test_a_recreated_topics_deliveries_move_on_revocation(*, is_lost: bool
 
 
 @in_virtual_time
-async def test_early_retries_of_a_recreated_topic_begin_at_once() -> None:
+async def test_new_topics_early_retries_begin_at_once() -> None:
     world = World(destination())
     world.topic_ids[RETRY.topic] = OLD
     async with world.worker(owns=(RETRY,)) as worker:
@@ -180,7 +180,7 @@ async def test_early_retries_survive_an_earlier_offset() -> None:
 
 
 @in_virtual_time
-async def test_a_recreated_topics_deliveries_count_in_the_buffer() -> None:
+async def test_old_deliveries_count_in_the_buffer() -> None:
     world = World(narrow("acme", 1))
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda _batch: HANGS
@@ -193,7 +193,7 @@ async def test_a_recreated_topics_deliveries_count_in_the_buffer() -> None:
 
 
 @in_virtual_time
-async def test_commits_shrink_until_the_broker_accepts_them() -> None:
+async def test_commits_shrink_to_the_brokers_limit() -> None:
     world = World(narrow("acme", 2))
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda batch: HANGS if batch.deliveries[0].record.offset == 0 else 0.1

@@ -66,7 +66,7 @@ async def test_a_retry_is_delivered_after_its_tiers_delay() -> None:
 
 
 @in_virtual_time
-async def test_a_retry_climbs_the_tiers_and_expires_after_a_day() -> None:
+async def test_a_retry_climbs_then_expires_in_a_day() -> None:
     world = World(destination())
     world.bus.answer(always(DOWN))
     async with world.worker(poll_secs=10) as worker:
@@ -215,7 +215,7 @@ async def test_a_clock_set_back_delays_nothing() -> None:
 
 
 @in_virtual_time
-async def test_early_records_are_dropped_on_revoke_and_read_again_by_the_next_owner() -> None:
+async def test_early_records_go_to_the_next_owner() -> None:
     world = World(destination())
     given = [retry_record(0, event=0), *(retry_record(n, event=n, due=5) for n in range(1, 4))]
     async with world.worker(owns=[RETRY]) as worker:
@@ -236,7 +236,7 @@ async def test_early_records_are_dropped_on_revoke_and_read_again_by_the_next_ow
 
 
 @in_virtual_time
-async def test_a_retry_partition_that_was_lost_commits_nothing_and_begins_nothing() -> None:
+async def test_a_lost_retry_partition_is_left_alone() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 1.0
     async with world.worker(owns=[RETRY]) as worker:
@@ -263,7 +263,7 @@ async def test_a_retry_has_ten_seconds_again() -> None:
 
 
 @in_virtual_time
-async def test_a_copy_of_a_copy_keeps_its_origin_and_the_producers_headers() -> None:
+async def test_a_copy_of_a_copy_keeps_its_origin() -> None:
     world = World(destination())
     world.bus.answer(always(DOWN))
     own: Headers = (("traceparent", b"garbage"), ("null", None))
@@ -370,7 +370,7 @@ async def test_a_reassigned_id_gets_no_old_deliveries() -> None:
     ],
 )
 @in_virtual_time
-async def test_an_undecodable_retry_goes_to_the_dlq_unchanged(broken: Record, code: str, message: str | None) -> None:
+async def test_an_undecodable_retry_is_dead_lettered(broken: Record, code: str, message: str | None) -> None:
     world = World(destination())
     async with world.worker(owns=[RETRY]) as worker:
         worker.feed_retries(broken, retry_record(1, event=1))
@@ -439,7 +439,7 @@ async def test_a_full_worker_pauses_retries() -> None:
 
 
 @in_virtual_time
-async def test_records_of_retry_partitions_we_do_not_own_are_left_to_their_owner() -> None:
+async def test_foreign_retry_partitions_are_ignored() -> None:
     world = World(destination())
     async with world.worker(owns=[RETRIES[1]]) as worker:
         worker.feed_retries(retry_record(0, partition=RETRIES[0]))
@@ -448,7 +448,7 @@ async def test_records_of_retry_partitions_we_do_not_own_are_left_to_their_owner
 
 
 @in_virtual_time
-async def test_our_own_fault_never_becomes_a_customers_dead_letter() -> None:
+async def test_our_own_fault_kills_no_delivery() -> None:
     world = World(destination())
     world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
     async with world.worker(poll_secs=10, policy=RetryPolicy(max_age_secs=600)) as worker:
@@ -495,7 +495,7 @@ async def test_early_records_stay_in_order() -> None:
 
 
 @in_virtual_time
-async def test_a_retry_over_the_limit_becomes_a_dead_letter_alone() -> None:
+async def test_an_oversized_retry_dies_alone() -> None:
     limit = 1_048_576
     world = World(destination(source="s" * 200))
     async with world.worker(owns=[RETRY], batches=LaneLimits(max_bytes=limit)) as worker:
@@ -521,7 +521,7 @@ async def test_no_retry_waits_longer_than_its_tier() -> None:
 
 
 @in_virtual_time
-async def test_our_own_fault_expires_no_delivery_without_room() -> None:
+async def test_our_own_fault_expires_no_old_delivery() -> None:
     world = World(narrow("acme", 1, per_second=0.1))
     world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
     async with world.worker(owns=[RETRY], policy=RetryPolicy(max_age_secs=1), jitter=lambda: 0.999) as worker:
@@ -546,7 +546,7 @@ async def test_a_share_of_the_buffer_is_at_least_one() -> None:
 
 
 @in_virtual_time
-async def test_a_wait_for_our_own_fault_does_not_count() -> None:
+async def test_time_of_our_own_fault_does_not_count() -> None:
     world = World(destination())
     world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
     async with world.worker(poll_secs=10) as worker:

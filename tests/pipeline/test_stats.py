@@ -14,7 +14,7 @@ from tests.support.virtual_time import in_virtual_time
 
 
 @in_virtual_time
-async def test_a_partition_shows_open_records_and_commit_age() -> None:
+async def test_a_partition_shows_its_open_records() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: HANGS
     async with world.worker() as worker:
@@ -32,7 +32,7 @@ async def test_a_partition_shows_open_records_and_commit_age() -> None:
 
 @pytest.mark.parametrize("recorded_at_ms", [-1, 0])
 @in_virtual_time
-async def test_a_record_without_a_time_ages_from_its_reading(recorded_at_ms: int) -> None:
+async def test_an_untimed_record_ages_from_its_read(recorded_at_ms: int) -> None:
     world = World(destination())
     seen = list[Signal]()
     world.bus.latency = lambda _batch: 3.0

@@ -73,7 +73,7 @@ async def test_five_blocked_attempts_refuse_the_queue(
 
 @every_flavour
 @in_virtual_time
-async def test_probes_end_the_suspension_with_a_success(
+async def test_a_successful_probe_ends_the_suspension(
     flavour: type[Flavour],
 ) -> None:
     world = World(destination(), flavour=flavour)
@@ -102,7 +102,7 @@ async def test_probes_end_the_suspension_with_a_success(
 
 @every_flavour
 @in_virtual_time
-async def test_a_delivery_in_between_prevents_the_suspension(flavour: type[Flavour]) -> None:
+async def test_a_success_prevents_the_suspension(flavour: type[Flavour]) -> None:
     world = World(narrow("acme", 1), flavour=flavour)
     world.bus.answer(in_turn(*[BLOCKED] * 4, take_all, *[BLOCKED] * 4, take_all))
     full = world.bus.max_entries
@@ -115,7 +115,7 @@ async def test_a_delivery_in_between_prevents_the_suspension(flavour: type[Flavo
 
 @every_flavour
 @in_virtual_time
-async def test_other_failures_do_not_wait_for_the_suspension(flavour: type[Flavour]) -> None:
+async def test_other_failures_go_on_as_usual(flavour: type[Flavour]) -> None:
     world = World(narrow("acme", 6), flavour=flavour)
     world.bus.answer(in_turn(*[BLOCKED] * 5, failed("503", 503)))
     world.bus.latency = lambda batch: (
@@ -187,7 +187,7 @@ async def test_revoked_sessions_cost_no_event(blocked: CallFailed) -> None:
 
 
 @in_virtual_time
-async def test_denied_entries_cost_a_sign_in_and_no_event() -> None:
+async def test_denied_entries_cost_one_sign_in() -> None:
     world = World(destination())
     world.bus.sessions_are_old = True
     denied = fault("AccessDeniedException")

@@ -45,7 +45,7 @@ TEN = [str(n) for n in range(10)]
     ],
 )
 @in_virtual_time
-async def test_a_throttled_call_is_repeated_as_the_lane_allows(reply: CallReply) -> None:
+async def test_a_throttled_call_waits_for_its_lane(reply: CallReply) -> None:
     world = World(destination())
     world.bus.answer(in_turn(reply, take_all))
     async with world.worker() as worker:
@@ -57,7 +57,7 @@ async def test_a_throttled_call_is_repeated_as_the_lane_allows(reply: CallReply)
 
 
 @in_virtual_time
-async def test_a_throttle_halves_the_window_and_success_grows_it() -> None:
+async def test_success_grows_a_halved_window() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 1.0
     world.bus.answer(lambda batch: SLOW_DOWN if virtual_loop().elapsed < 1 else take_all(batch))
@@ -105,7 +105,7 @@ async def test_a_window_of_one_call_gets_growing_pauses() -> None:
 
 
 @in_virtual_time
-async def test_a_destination_without_progress_loses_its_deliveries() -> None:
+async def test_without_progress_deliveries_move_away() -> None:
     world = World(narrow("acme", 1), destination("fine"))
     world.bus.answer(always(SLOW_DOWN))
     world.bus.latency = lambda _batch: 0.0
@@ -117,7 +117,7 @@ async def test_a_destination_without_progress_loses_its_deliveries() -> None:
 
 
 @in_virtual_time
-async def test_deliveries_without_progress_climb_and_expire() -> None:
+async def test_stalled_deliveries_climb_and_expire() -> None:
     world = World(narrow("acme", 1))
     world.bus.answer(always(SLOW_DOWN))
     async with world.worker(poll_secs=1, policy=RetryPolicy(max_age_secs=300)) as worker:
@@ -152,7 +152,7 @@ async def test_progress_keeps_deliveries_on_their_tier() -> None:
 
 
 @in_virtual_time
-async def test_a_long_queue_is_not_copied_every_ten_seconds() -> None:
+async def test_a_long_queue_is_copied_rarely() -> None:
     world = World(destination())
     world.bus.answer(Tokens(per_second=1, at_once=5).answer)
     async with world.worker(poll_secs=0.5) as worker:
@@ -174,7 +174,7 @@ async def test_a_long_queue_is_not_copied_every_ten_seconds() -> None:
 
 @pytest.mark.parametrize(("progressing", "tier"), [(True, "10s"), (False, "30m")])
 @in_virtual_time
-async def test_a_higher_tiers_delivery_waits_only_for_its_turn(*, progressing: bool, tier: str) -> None:
+async def test_a_higher_tiers_delivery_waits_its_turn(*, progressing: bool, tier: str) -> None:
     world = World(narrow("acme", 3))
     taken = in_turn(SLOW_DOWN, take_all if progressing else SLOW_DOWN)
     world.bus.answer(lambda batch: taken(batch) if "500" in keys(batch) else SLOW_DOWN)
@@ -264,7 +264,7 @@ async def test_two_failed_calls_slow_like_a_throttle(reply: CallReply) -> None:
 
 
 @in_virtual_time
-async def test_a_failed_sign_in_does_not_slow_the_destination() -> None:
+async def test_a_failed_sign_in_slows_nothing() -> None:
     world = World(destination())
     world.bus.answer(in_turn(*[failed("503", 503, operation="AssumeRole")] * 4, take_all))
     async with world.worker() as worker:
@@ -287,7 +287,7 @@ async def test_a_lowered_limit_counts_immediately() -> None:
 
 
 @in_virtual_time
-async def test_a_slowed_destination_is_remembered_for_a_minute() -> None:
+async def test_a_slow_destination_is_remembered() -> None:
     world = World(destination())
     world.bus.answer(in_turn(SLOW_DOWN, take_all))
     world.bus.latency = lambda _batch: 1.0

@@ -52,7 +52,7 @@ def test_documents_are_added_changed_and_removed() -> None:
     assert catalog.get("dst_b") is None
 
 
-def test_an_unchanged_document_is_neither_put_nor_removed() -> None:
+def test_an_unchanged_document_is_no_change() -> None:
     catalog, _ = loaded(a=customer("a"))
     again = catalog.apply([change("a", customer("a"))])
     assert (again.put, again.removed, again.refusals) == ((), (), ())
@@ -74,14 +74,14 @@ def test_a_bad_edit_keeps_the_last_good_document() -> None:
     assert catalog.bad == 0
 
 
-def test_removing_a_bad_document_removes_its_last_good_version() -> None:
+def test_a_removed_bad_document_is_gone() -> None:
     catalog, _ = loaded(a=customer("a"))
     catalog.apply([change("a", b"{")])
     assert catalog.apply([change("a", None)]).removed == ("dst_a",)
     assert (len(catalog), catalog.bad) == (0, 0)
 
 
-def test_a_new_document_cannot_take_a_value_in_use() -> None:
+def test_a_value_in_use_cannot_be_taken() -> None:
     catalog, _ = loaded(a=customer("a"))
     before = catalog.get("dst_a")
     for thief, field in (
@@ -103,7 +103,7 @@ def test_the_same_customer_may_use_its_role_twice() -> None:
     assert ids(catalog) == ["dst_a", "dst_a2"]
 
 
-def test_a_clashing_document_is_used_once_the_other_is_gone() -> None:
+def test_a_clash_ends_with_the_other_document() -> None:
     catalog, _ = loaded(a=customer("a"))
     catalog.apply([change("thief", customer("thief", role="a"))])
     freed = catalog.apply([change("a", None)])
@@ -111,7 +111,7 @@ def test_a_clashing_document_is_used_once_the_other_is_gone() -> None:
     assert catalog.bad == 0
 
 
-def test_a_clashing_edit_keeps_the_last_good_document() -> None:
+def test_a_clashing_edit_keeps_the_good_one() -> None:
     catalog, _ = loaded(a=customer("a"), b=customer("b"))
     before = catalog.get("dst_b")
     refused = catalog.apply([change("b", customer("b", role="a"))])
@@ -126,7 +126,7 @@ def blocked(catalog: Catalog, customer_id: str) -> list[str]:
     return [destination.id for destination in route if destination.auth == AccessKey("", None)]
 
 
-def test_a_refused_document_has_a_stand_in_until_a_good_one_comes() -> None:
+def test_a_good_document_ends_its_stand_in() -> None:
     catalog, first = loaded(
         disputed=customer("d", role="r"),
         thief=customer("t", role="r"),
@@ -170,14 +170,14 @@ def test_stand_ins_of_a_disputed_id_have_other_ids() -> None:
     assert blocked(catalog, "acct_a") == []
 
 
-def test_two_documents_of_one_id_and_customer_have_one_stand_in() -> None:
+def test_equal_documents_share_one_stand_in() -> None:
     catalog, _ = loaded(a=customer("a"), b=customer("a", enabled=False))
     assert ids(catalog) == []
     assert blocked(catalog, "acct_a") == ["dst_a"]
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_a_document_is_renamed_while_another_claims_the_same(steps: int) -> None:
+def test_a_rename_wins_over_a_claim(steps: int) -> None:
     catalog, _ = loaded(a=customer("a"))
     catalog.apply([change("thief", customer("thief", role="a", external_id="mine"))])
     moved = [change("renamed", customer("a")), change("a", None)]
@@ -188,7 +188,7 @@ def test_a_document_is_renamed_while_another_claims_the_same(steps: int) -> None
     assert catalog.bad == 1
 
 
-def test_a_bad_edit_right_after_a_good_one_keeps_the_good_one() -> None:
+def test_a_bad_edit_after_a_good_one_is_refused() -> None:
     catalog, _ = loaded(a=customer("a"))
     both = catalog.apply([change("a", customer("a", enabled=False)), change("a", b"{")])
     assert (both.put, [refusal.file for refusal in both.refusals]) == (("dst_a",), ["a"])
@@ -213,7 +213,7 @@ def test_the_order_of_the_first_read_does_not_matter() -> None:
         assert ids(catalog) == ["dst_e"]
 
 
-def test_documents_that_clash_at_first_are_all_refused() -> None:
+def test_a_first_clash_refuses_all() -> None:
     catalog, first = loaded(a=customer("a", role="r"), b=customer("b", role="r"), c=customer("c"))
     assert {refusal.file for refusal in first.refusals} == {"a", "b"}
     assert ids(catalog) == ["dst_c"]
@@ -240,7 +240,7 @@ def test_the_first_owner_of_a_disputed_role_keeps_it() -> None:
         max_size=20,
     )
 )
-def test_no_sequence_of_changes_shares_a_role_or_an_id(story: list[tuple[str, str]]) -> None:
+def test_no_changes_share_a_role_or_an_id(story: list[tuple[str, str]]) -> None:
     catalog = Catalog(parse)
     contents: dict[str, bytes | dict[str, Any] | None] = {}
     for name, becomes in story:
@@ -277,7 +277,7 @@ def steps_of(act: Callable[[], object]) -> int:
     return steps
 
 
-def test_one_change_costs_the_same_for_any_number_of_documents() -> None:
+def test_a_change_costs_the_same_for_any_number() -> None:
     steps: dict[str, list[int]] = {}
     for others in (10, 500):
         catalog, first = loaded(
@@ -314,7 +314,7 @@ def test_no_document_waits_for_an_unrelated_change(story: list[tuple[str, str, s
         assert [catalog.get(f"dst_{name}") for name in "abcd"] == standing
 
 
-def test_a_destination_is_found_while_it_moves_between_documents() -> None:
+def test_a_moving_destination_is_always_found() -> None:
     """Another thread takes changes in: a customer who seems to have no destination would lose events."""
     catalog, _ = loaded(one=customer("a"))
     done = threading.Event()

@@ -27,7 +27,7 @@ def caveats(path: Path, **environ: str) -> tuple[Caveat, ...]:
     return documents.load(path, partial(parse_document, environ=environ, default_max_in_flight=8))[1].caveats
 
 
-def test_destinations_are_found_by_customer_and_by_id(tmp_path: Path) -> None:
+def test_destinations_are_found_both_ways(tmp_path: Path) -> None:
     directory, refusals = load(write(tmp_path, acme=document(), other=customer("globex")))
     port: Directory = directory
     assert refusals == []
@@ -43,7 +43,7 @@ def test_destinations_are_found_by_customer_and_by_id(tmp_path: Path) -> None:
     assert directory.document_of("dst_unknown") is None
 
 
-def test_a_customer_has_several_destinations_ordered_by_id(tmp_path: Path) -> None:
+def test_destinations_are_ordered_by_id(tmp_path: Path) -> None:
     write(
         tmp_path, a=customer("x", id="dst_2"), b=customer("x", id="dst_1"), c=customer("x", id="dst_3", enabled=False)
     )
@@ -53,7 +53,7 @@ def test_a_customer_has_several_destinations_ordered_by_id(tmp_path: Path) -> No
     assert [destination.id for destination in directory] == ["dst_1", "dst_2", "dst_3"]
 
 
-def test_a_bad_document_is_refused_and_the_others_go_on(tmp_path: Path) -> None:
+def test_a_bad_document_stops_no_other(tmp_path: Path) -> None:
     write(tmp_path, bad=b"{", good=document(), worse=document(id="", region="mars"))
     directory, refusals = load(tmp_path)
     assert [destination.id for destination in directory] == ["dst_acme_8K2zRq"]
@@ -114,7 +114,7 @@ def test_an_id_claimed_by_two_documents_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("other", ["shared", "ShareD", "path/to/shared"])
-def test_a_role_with_two_customers_external_ids_is_refused(tmp_path: Path, other: str) -> None:
+def test_a_role_of_two_customers_is_refused(tmp_path: Path, other: str) -> None:
     """IAM knows one role of a name in an account, whatever its path and case."""
     write(tmp_path, a=customer("x", role="shared"), b=customer("y", role=other), c=customer("z"))
     directory, refusals = load(tmp_path)
@@ -126,7 +126,7 @@ def test_a_role_with_two_customers_external_ids_is_refused(tmp_path: Path, other
     assert refusals[0].problem == f"is in use for another customer, with another external ID ({tmp_path / 'b.json'})"
 
 
-def test_one_customer_may_use_a_role_for_several_destinations(tmp_path: Path) -> None:
+def test_a_customer_may_reuse_its_role(tmp_path: Path) -> None:
     directory, refusals = load(write(tmp_path, a=customer("x", id="dst_1"), b=customer("x", id="dst_2")))
     assert (len(directory), refusals) == (2, [])
 
@@ -145,7 +145,7 @@ def test_an_external_id_of_two_customers_is_refused(tmp_path: Path, role: str | 
     ]
 
 
-def test_the_same_customer_name_at_two_vendors_is_two_customers(tmp_path: Path) -> None:
+def test_a_customer_belongs_to_its_vendor(tmp_path: Path) -> None:
     write(tmp_path, a=customer("x", external_id="ext"), b=customer("x", id="dst_2", vendor="globex", external_id="ext"))
     _, refusals = load(tmp_path)
     assert [refusal.field for refusal in refusals] == ["auth.externalId"] * 2

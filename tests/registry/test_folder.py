@@ -38,9 +38,7 @@ def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "LOOK_SECS", 0.01)
 
 
-async def test_a_change_is_seen_soon_after_many_documents_were_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_change_is_seen_among_many_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cpu_secs = 0.0
 
     def read_slowly(file: Path) -> DocumentChange:
@@ -85,7 +83,7 @@ async def until_told(signals: list[Signal], changed: asyncio.Event, kind: type[S
             await changed.wait()
 
 
-async def test_the_first_look_finds_all_and_the_next_only_changes(tmp_path: Path) -> None:
+async def test_later_looks_find_only_changes(tmp_path: Path) -> None:
     write(tmp_path, a=customer("a"), b=customer("b"))
     documents = Folder(tmp_path)
     assert {Path(change.name).name for change in await documents.changes()} == {"a.json", "b.json"}
@@ -103,7 +101,7 @@ async def test_documents_come_in_the_order_of_their_names(tmp_path: Path) -> Non
     assert [Path(change.name).stem for change in await Folder(tmp_path).changes()] == names
 
 
-async def test_a_rewrite_of_the_same_length_and_a_replaced_file_are_seen(tmp_path: Path) -> None:
+async def test_rewrites_and_replacements_are_seen(tmp_path: Path) -> None:
     write(tmp_path, a=b"1")
     documents = Folder(tmp_path)
     await documents.changes()
@@ -114,7 +112,7 @@ async def test_a_rewrite_of_the_same_length_and_a_replaced_file_are_seen(tmp_pat
     assert [change.content for change in await documents.changes()] == [b"3"]
 
 
-async def test_a_dangling_link_is_read_once_its_target_exists(tmp_path: Path) -> None:
+async def test_a_dangling_link_is_read_when_mended(tmp_path: Path) -> None:
     (tmp_path / "a.json").symlink_to(tmp_path / "target")
     documents = Folder(tmp_path)
     [change] = await documents.changes()
@@ -149,7 +147,7 @@ async def test_the_watcher_follows_a_folder(tmp_path: Path) -> None:
         assert catalog.get("dst_a") is off
 
 
-async def test_a_folder_suddenly_empty_or_gone_changes_nothing(tmp_path: Path) -> None:
+async def test_a_vanished_folder_changes_nothing(tmp_path: Path) -> None:
     documents = write(tmp_path / "documents", a=customer("a"), b=customer("b"))
     async with followed(documents) as (catalog, signals, changed):
         for file in documents.iterdir():
@@ -221,7 +219,7 @@ class Interrupted:
         pytest.param(3600, [TopicRecreated("documents was created again")], id="a recreated topic, at once"),
     ],
 )
-async def test_a_source_that_cannot_be_read_for_a_while_is_reported_and_read_again(
+async def test_an_unreadable_source_is_read_again(
     monkeypatch: pytest.MonkeyPatch, pause_secs: float, troubles: list[Exception]
 ) -> None:
     monkeypatch.setattr(watcher, "_RETRY_SECS", pause_secs)
@@ -250,7 +248,7 @@ async def test_a_missing_folder_fails_the_start(tmp_path: Path) -> None:
         await RegistryWatcher(Catalog(parse), Folder(tmp_path / "none")).load(lambda _signal: None)
 
 
-async def test_a_named_pipe_is_refused_and_other_files_are_read(tmp_path: Path) -> None:
+async def test_a_named_pipe_stops_no_other_file(tmp_path: Path) -> None:
     write(tmp_path, a=customer("a"))
     os.mkfifo(tmp_path / "pipe.json")
     async with followed(tmp_path) as (catalog, signals, changed):
@@ -268,7 +266,7 @@ def silent(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-async def test_a_hung_file_is_refused_and_other_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hung_file_stops_no_other_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere, documents = tmp_path / "elsewhere", tmp_path / "documents"
     write(elsewhere, hung=customer("hung"))
     write(documents, a=customer("a"), z=customer("z"))
@@ -289,7 +287,7 @@ async def test_a_hung_file_is_refused_and_other_files_are_read(tmp_path: Path, m
             pass
 
 
-async def test_a_hung_folder_is_reported_and_blocks_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_hung_folder_blocks_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     documents = write(tmp_path / "documents", a=customer("a"))
     read = Folder(documents)
     await read.changes()

@@ -65,7 +65,7 @@ def secret_of(catalog: Catalog, name: str) -> Secret | None:
     return found.auth.secret
 
 
-def test_a_sealed_secret_is_opened_when_its_document_is_read(keys: Keyring) -> None:
+def test_reading_opens_a_sealed_secret(keys: Keyring) -> None:
     content = json.dumps(sealed_document(keys, "a")).encode()
     parsed = parse_document(content, environ={}, default_max_in_flight=8, unseal=keys.unseal)
     assert isinstance(parsed, Parsed)
@@ -75,7 +75,7 @@ def test_a_sealed_secret_is_opened_when_its_document_is_read(keys: Keyring) -> N
     assert SECRET.reveal() not in repr(parsed)
 
 
-def test_swapped_secrets_open_in_neither_document_and_the_others_go_on(keys: Keyring) -> None:
+def test_swapped_secrets_do_not_open(keys: Keyring) -> None:
     a, b, c = (sealed_document(keys, name) for name in "abc")
     a["auth"], b["auth"] = b["auth"], a["auth"]
     catalog = catalog_of(keys)
@@ -90,7 +90,7 @@ def test_swapped_secrets_open_in_neither_document_and_the_others_go_on(keys: Key
     assert catalog.bad == 0
 
 
-def test_under_a_running_worker_the_last_good_documents_stay(keys: Keyring) -> None:
+def test_a_worker_keeps_the_last_good_documents(keys: Keyring) -> None:
     a, b = sealed_document(keys, "a"), sealed_document(keys, "b")
     catalog = catalog_of(keys)
     catalog.apply([change("a", a), change("b", b)])
@@ -111,7 +111,7 @@ def test_a_document_sealed_anew_changes_nothing(keys: Keyring) -> None:
     assert other.put == ("dst_a",)
 
 
-def test_a_missing_key_keeps_opened_secrets_and_delays_others(tmp_path: Path) -> None:
+def test_a_missing_key_keeps_opened_secrets(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     new = keyring(path, ring("new", "old"))
     a, b = sealed_document(new, "a"), sealed_document(new, "b", enabled=False)
@@ -138,7 +138,7 @@ def test_a_missing_key_keeps_opened_secrets_and_delays_others(tmp_path: Path) ->
     assert (catalog.waiting, catalog.bad) == ((), 0)
 
 
-def test_a_removed_document_is_no_longer_waited_for(tmp_path: Path) -> None:
+def test_a_removed_document_is_not_awaited(tmp_path: Path) -> None:
     path = tmp_path / "keyring.json"
     a = sealed_document(keyring(path, ring("new")), "a")
     catalog = catalog_of(keyring(path, ring("old")))
@@ -147,7 +147,7 @@ def test_a_removed_document_is_no_longer_waited_for(tmp_path: Path) -> None:
     assert (catalog.waiting, catalog.bad, len(catalog)) == ((), 0, 0)
 
 
-async def test_a_worker_opens_documents_when_their_key_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_documents_open_when_their_key_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher, "_RETRY_SECS", 0.01)
     monkeypatch.setattr(folder, "LOOK_SECS", 0.01)
     path, documents = tmp_path / "keyring.json", tmp_path / "documents"
@@ -201,9 +201,7 @@ class SilentKms:
         return self._key.unwrap(wrapped, context)
 
 
-async def test_a_silent_kms_delays_only_sealed_documents_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_kms_delays_sealed_ones_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(folder, "LOOK_SECS", 0.01)
     arn = "arn:aws:kms:eu-west-1:111122223333:key/12345678-90ab-cdef-1234-567890abcdef"
     kms = SilentKms()
@@ -315,7 +313,7 @@ def test_any_document_is_sealed_or_says_why_not(value: Any) -> None:
 
 
 @given(st.text(max_size=60))
-def test_any_sealed_text_is_opened_or_refused_by_field(text: str) -> None:
+def test_a_sealed_text_opens_or_names_its_field(text: str) -> None:
     keys = Keyring.open("env:RING", {"RING": ring("k").decode()}, no_kms)
     content = json.dumps(document(auth={**ACCESS_KEY, "secretAccessKey": f"sealed:{text}"})).encode()
     parsed = parse_document(content, environ={}, default_max_in_flight=8, unseal=keys.unseal)

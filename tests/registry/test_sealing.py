@@ -66,7 +66,7 @@ def test_another_key_or_key_name_does_not_open_it() -> None:
     assert unseal(token._replace(key_id="k2"), PLACE, KEY) is None
 
 
-def test_two_sealings_of_one_secret_have_nothing_in_common() -> None:
+def test_two_sealings_share_nothing() -> None:
     one, two = seal(SECRET, PLACE, "k1", KEY), seal(SECRET, PLACE, "k1", KEY)
     assert one.wrapped[:12] != two.wrapped[:12]
     assert one.sealed[:12] != two.sealed[:12]

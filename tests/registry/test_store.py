@@ -39,9 +39,7 @@ def test_a_file_is_replaced_and_not_written_over(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a.json"
     file.write_bytes(b"old")
 
@@ -55,7 +53,7 @@ def test_a_write_that_fails_leaves_the_old_content_and_nothing_else(
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_content_and_name_are_on_disk_when_a_write_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_is_on_disk_when_it_returns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced = []
 
     def sync(descriptor: int) -> None:
@@ -67,7 +65,7 @@ def test_content_and_name_are_on_disk_when_a_write_returns(tmp_path: Path, monke
     assert (content.parent, folder) == (tmp_path, tmp_path)
 
 
-def test_a_file_keeps_its_rights_and_a_new_one_follows_the_umask(tmp_path: Path) -> None:
+def test_a_file_keeps_its_rights(tmp_path: Path) -> None:
     with umask(0o027):
         replace_file(tmp_path / "document", b"1")
         replace_file(tmp_path / "keyring", b"1", is_private=True)

@@ -31,7 +31,7 @@ def pins(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+)==(\S+)", text, flags=re.MULTILINE))
 
 
-def test_its_versions_are_those_of_the_development_lock() -> None:
+def test_both_locks_have_the_same_versions() -> None:
     everything = pins("requirements-dev.lock")
     sandbox = pins("requirements-sandbox.lock")
     assert len(sandbox) < len(everything) / 2

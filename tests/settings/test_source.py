@@ -66,12 +66,12 @@ def test_the_shipped_file_spells_out_every_default() -> None:
     share=st.floats(0, 1, exclude_min=True),
     customers=st.integers(2),
 )
-def test_whatever_flood_guard_is_accepted_can_be_made(window: float, dead: int, share: float, customers: int) -> None:
+def test_every_accepted_flood_guard_can_be_made(window: float, dead: int, share: float, customers: int) -> None:
     section = FloodGuardSettings(window_secs=window, min_dead_letters=dead, share=share, min_customers=customers)
     FloodLimits(section.window_secs, section.min_dead_letters, section.share, section.min_customers)
 
 
-def test_the_flood_guards_defaults_are_the_guards_own() -> None:
+def test_the_flood_guard_has_one_set_of_defaults() -> None:
     section = FloodGuardSettings()
     limits = FloodLimits(section.window_secs, section.min_dead_letters, section.share, section.min_customers)
     assert limits == FloodLimits()
@@ -84,12 +84,12 @@ def test_settings_are_frozen() -> None:
         Settings().vendor = "acme"  # type: ignore[misc]
 
 
-def test_settings_built_by_hand_ignore_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_built_settings_ignore_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSHRAIL_VENDOR", "other")
     assert Settings().vendor is None
 
 
-def test_the_path_comes_from_the_argument_then_the_variable_then_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_argument_decides_the_path_first(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("config").mkdir()
     for name in ("config/pushrail.yaml", "variable.yaml", "argument.yaml"):
         Path(name).write_text(f"vendor: {Path(name).stem}", encoding="utf-8")
@@ -117,7 +117,7 @@ def test_the_environment_wins_key_by_key(monkeypatch: pytest.MonkeyPatch) -> Non
     }
 
 
-def test_a_mapping_in_the_environment_is_json_and_replaces_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_json_variable_replaces_a_mapping(monkeypatch: pytest.MonkeyPatch) -> None:
     path = file("topics: {retry: {r.1: 1, r.2: 2}}\nkafka: {client: {debug: all}}\n")
     monkeypatch.setenv("PUSHRAIL_TOPICS__RETRY", '{"only.5s": 5}')
     monkeypatch.setenv("PUSHRAIL_KAFKA__CLIENT", '{"socket.keepalive.enable": true, "fetch.min.bytes": 2}')
@@ -267,7 +267,7 @@ def test_every_problem_has_its_line() -> None:
         ("1: a", "must be a mapping of sections such as kafka and delivery"),
     ],
 )  # fmt: skip
-def test_what_is_not_settings_is_refused_with_its_line(text: str, line: str) -> None:
+def test_bad_settings_are_refused_with_a_line(text: str, line: str) -> None:
     assert problems(text) == (f"pushrail.yaml: {line}",)
 
 
@@ -320,7 +320,7 @@ def test_an_unknown_variable_of_a_section_is_refused(name: str, monkeypatch: pyt
         load_settings()
 
 
-def test_variables_that_others_set_under_our_prefix_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_foreign_variables_do_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSHRAIL_STREAM_SERVICE_HOST", "10.0.0.1")
     monkeypatch.setenv("PUSHRAIL_INGEST_PORT", "tcp://10.0.0.1:8080")
     monkeypatch.setenv("PUSHRAIL_ACME_SECRET", SECRET)
@@ -332,7 +332,7 @@ def test_variables_that_others_set_under_our_prefix_do_no_harm(monkeypatch: pyte
     ["sasl.password", "sasl.username", "sasl.oauthbearer.client.secret", "ssl.key.password", "ssl.key.pem",
      "ssl.keystore.password", "ssl.certificate.pem", "ssl.key.location"],
 )  # fmt: skip
-def test_a_secret_property_is_revealed_on_request_only(name: str) -> None:
+def test_a_secret_property_stays_masked(name: str) -> None:
     settings = load_settings(file(f"kafka: {{client: {{{name}: {SECRET}, debug: broker, sasl.mechanisms: PLAIN}}}}"))
     assert settings.kafka.client.reveal()[name] == SECRET
     shown = settings.model_dump(mode="json")["kafka"]["client"]

@@ -10,7 +10,7 @@ from botocore.session import get_session
 from pushrail_stream.settings.values import PARTITION, partition_of
 
 
-def test_every_partition_of_botocore_is_known_and_no_other() -> None:
+def test_botocores_partitions_are_known() -> None:
     for name in get_session().get_available_partitions():
         assert re.fullmatch(PARTITION, name)
     for name in ("aws-mars", "AWS", "aws_cn", ""):
@@ -25,5 +25,5 @@ def test_every_region_of_botocore_is_in_its_partition() -> None:
 
 
 @pytest.mark.parametrize("region", ["eu-nowhere-1", "mars-north-1"])
-def test_a_region_that_is_not_known_yet_is_in_the_default_partition(region: str) -> None:
+def test_an_unknown_region_has_the_default(region: str) -> None:
     assert partition_of(region) == "aws"

@@ -108,7 +108,7 @@ async def test_a_rule_matches_the_role_of_a_session() -> None:
             await events.put_events(Entries=[entry()])
 
 
-async def test_triggers_count_matches_and_the_first_rule_that_fires_decides() -> None:
+async def test_the_first_matching_rule_decides() -> None:
     first, second = CallError(500, "First"), CallError(400, "Second")
     async with FaultBus.serve() as bus:
         declare(bus)
@@ -196,7 +196,7 @@ async def test_an_unanswered_call(effect: Effect, error: type[Exception], taken:
             assert (await events.put_events(Entries=[entry()]))["FailedEntryCount"] == 0
 
 
-async def test_latency_delays_a_reply_and_adds_to_other_faults() -> None:
+async def test_latency_adds_to_other_faults() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         bus.set_plan(
@@ -229,7 +229,7 @@ async def test_a_short_200_leaves_out_the_last_entry() -> None:
         assert len(bus.arrivals) == 1
 
 
-async def test_describe_event_bus_and_caller_identity_follow_the_plan() -> None:
+async def test_every_operation_follows_the_plan() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         async with client("events", bus) as events, client("sts", bus) as sts:

@@ -83,7 +83,7 @@ OTHERS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("pattern", [*MATCHING, *OTHERS], ids=str)
-def test_a_pattern_matches_as_documented_and_as_in_moto(pattern: dict[str, Any]) -> None:
+def test_patterns_match_as_documented(pattern: dict[str, Any]) -> None:
     matches = compile_pattern(pattern)(EVENT)
     assert matches is (pattern in MATCHING)
     assert EventPattern.load(json.dumps(pattern)).matches_event(EVENT) is matches  # type: ignore[arg-type]
@@ -104,7 +104,7 @@ def test_documented_rules_that_moto_does_not_follow(pattern: dict[str, Any], mat
     assert compile_pattern(pattern)(EVENT) is matches
 
 
-def test_a_list_of_objects_matches_when_one_of_them_does() -> None:
+def test_one_matching_object_of_a_list_is_enough() -> None:
     pattern = compile_pattern({"detail": {"items": {"sku": ["a"], "qty": [{"numeric": [">", 1]}]}}})
     assert pattern({"detail": {"items": [{"sku": "b", "qty": 9}, {"sku": "a", "qty": 2}]}})
     assert not pattern({"detail": {"items": [{"sku": "a", "qty": 1}, {"sku": "b", "qty": 9}]}})
@@ -134,7 +134,7 @@ def test_a_list_of_objects_matches_when_one_of_them_does() -> None:
     ],
     ids=str,
 )
-def test_a_pattern_that_is_wrong_or_not_supported_is_refused_by_field(pattern: Any, error: str) -> None:
+def test_a_bad_pattern_is_refused_by_field(pattern: Any, error: str) -> None:
     with pytest.raises(ValueError) as refused:  # noqa: PT011 - the text is what matters
         compile_pattern(pattern)
     assert str(refused.value).startswith(error)

@@ -90,7 +90,7 @@ async def test_a_client_that_expects_100_continue_gets_it() -> None:
             assert (await read_reply(reader))[0] == 200
 
 
-async def test_connection_close_is_honoured_and_invalid_http_refused() -> None:
+async def test_connection_close_is_honoured() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         headers, body = put(bus, "a")
@@ -124,7 +124,7 @@ async def test_tls_with_the_authority_it_writes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_tls", [False, True])
-async def test_the_end_aborts_hanging_calls_and_frees_the_port(is_tls: bool) -> None:  # noqa: FBT001 - a table
+async def test_the_end_frees_the_port(is_tls: bool) -> None:  # noqa: FBT001 - a table
     async with AsyncExitStack() as clients:
         async with FaultBus.serve(BusConfig(tls=is_tls)) as bus:
             declare(bus)
@@ -143,7 +143,7 @@ async def test_the_end_aborts_hanging_calls_and_frees_the_port(is_tls: bool) -> 
         assert again.url.rpartition(":")[2] == bus.url.rpartition(":")[2]
 
 
-async def test_waiting_for_arrivals_ends_with_the_last_of_them() -> None:
+async def test_a_wait_ends_with_the_last_arrival() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         async with client("events", bus) as events, asyncio.TaskGroup() as tasks:
@@ -156,7 +156,7 @@ async def test_waiting_for_arrivals_ends_with_the_last_of_them() -> None:
         await bus.wait_for_arrivals(2)
 
 
-async def test_counters_only_keep_no_records_but_latencies() -> None:
+async def test_counters_keep_only_latencies() -> None:
     now = 1_790_000_000.5
     config = BusConfig(
         clock=lambda: now, check_signatures=False, keep_records=False, latency_path="payload.producedAtMs"
@@ -246,7 +246,7 @@ async def test_bad_control_input_names_the_field(method: str, path: str, documen
         assert answer["error"].startswith(said)
 
 
-async def test_run_bus_announces_itself_and_serves_until_stopped() -> None:
+async def test_run_bus_serves_until_stopped() -> None:
     lines: list[str] = []
     stop, started = asyncio.Event(), asyncio.Event()
 

@@ -40,7 +40,7 @@ def session(credentials: dict[str, Any]) -> dict[str, str]:
     }
 
 
-async def test_an_assumed_role_puts_events_on_its_bus_only() -> None:
+async def test_an_assumed_role_serves_its_bus_only() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         bus.add_bus(OTHER_BUS)
@@ -87,7 +87,7 @@ async def test_a_session_needs_its_own_token_and_expires() -> None:
 @pytest.mark.parametrize(
     "changes", [{"ExternalId": None}, {"ExternalId": "wrong"}, {"RoleArn": f"arn:aws:iam::{ACCOUNT}:role/Missing"}]
 )
-async def test_a_missing_role_and_a_wrong_external_id_look_the_same(changes: dict[str, Any]) -> None:
+async def test_a_missing_role_looks_like_a_wrong_id(changes: dict[str, Any]) -> None:
     asked = {name: value for name, value in {**ASK, **changes}.items() if value is not None}
     async with FaultBus.serve() as bus:
         declare(bus)
@@ -118,7 +118,7 @@ async def test_parameters_are_validated(changes: dict[str, Any], said: str) -> N
         assert said in message
 
 
-async def test_role_chaining_caps_a_session_at_one_hour() -> None:
+async def test_role_chaining_is_capped_at_an_hour() -> None:
     async with FaultBus.serve() as bus:
         declare(bus)
         bus.add_role(ROLE, max_session_secs=43200)

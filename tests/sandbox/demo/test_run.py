@@ -77,7 +77,7 @@ def by_place(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["destination"] or row["customer"]: row for row in report["rows"]}
 
 
-def test_every_event_is_accounted_for_by_one_process() -> None:
+def test_one_process_accounts_for_every_event() -> None:
     with started("--events", "200", "--json") as process:
         assert process.stderr is not None
         read_until(process.stderr, "joined its consumer group")
@@ -116,7 +116,7 @@ def test_every_event_is_accounted_for_by_one_process() -> None:
     assert 0 < report["latency_ms"]["p50"] <= report["latency_ms"]["p99"] < 60_000
 
 
-def test_the_customer_gets_the_documented_event_unchanged() -> None:
+def test_the_customer_gets_the_event_unchanged() -> None:
     with started("--events", "50", "--json") as process:
         out, err = process.communicate(timeout=PATIENCE_SECS)
     assert process.returncode == 0, err
@@ -129,7 +129,7 @@ def test_the_customer_gets_the_documented_event_unchanged() -> None:
     assert sample["time"] == "2026-05-26T14:21:08Z"
 
 
-def test_tables_go_to_stdout_and_progress_to_stderr() -> None:
+def test_progress_goes_to_stderr() -> None:
     with started("--events", "50") as process:
         out, err = process.communicate(timeout=PATIENCE_SECS)
     assert process.returncode == 0, err

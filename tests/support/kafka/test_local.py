@@ -47,7 +47,7 @@ def test_topics_are_not_created_by_using_them(real_kafka: str) -> None:
     assert error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
-def test_restart_and_crash_keep_address_and_records(local_kafka_factory: LocalKafkaFactory) -> None:
+def test_a_restart_keeps_address_and_records(local_kafka_factory: LocalKafkaFactory) -> None:
     kafka = local_kafka_factory()
     address = kafka.bootstrap_servers
     create_topic(address, "kept")
@@ -61,7 +61,7 @@ def test_restart_and_crash_keep_address_and_records(local_kafka_factory: LocalKa
     assert consume(address, "kept", 2) == [b"before", b"between"]
 
 
-def test_settings_reach_the_broker_which_starts_but_once(local_kafka_factory: LocalKafkaFactory) -> None:
+def test_settings_reach_a_broker_started_once(local_kafka_factory: LocalKafkaFactory) -> None:
     kafka = local_kafka_factory({"message.max.bytes": "1000"})
     with pytest.raises(LocalKafkaError, match="already running"):
         kafka.start()
@@ -80,7 +80,7 @@ def test_a_broker_never_started_has_no_address() -> None:
         _ = LocalKafka().bootstrap_servers
 
 
-def test_nothing_is_left_when_the_tests_are_killed(local_kafka_factory: LocalKafkaFactory) -> None:
+def test_killed_tests_leave_no_broker(local_kafka_factory: LocalKafkaFactory) -> None:
     local_kafka_factory().close()  # so that whatever is missing is known, and fetched, before the clock runs
     code = """
 from tests.support.kafka.local import LocalKafka
@@ -166,7 +166,7 @@ def test_in_ci_a_missing_broker_fails_the_run(tmp_path: Path) -> None:
     assert "no Docker engine answers; no java was found" in run.stdout
 
 
-def test_elsewhere_a_missing_broker_skips_and_the_last_line_says_so(tmp_path: Path) -> None:
+def test_a_missing_broker_skips_with_a_summary(tmp_path: Path) -> None:
     run = _run_without_any_kafka(tmp_path)
     assert run.returncode == pytest.ExitCode.OK, run.stdout + run.stderr
     assert "1 passed, 2 skipped" in run.stdout
