@@ -14,19 +14,14 @@ from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, Topi
 from pushrail_stream.kafka.producer import KafkaPublisher
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.ports.documents import DocumentStore
-from pushrail_stream.registry import (
-    Catalog,
-    Folder,
-    FolderStore,
-    Keyring,
-    Parsed,
-    Problem,
-    RegistryWatcher,
-    leave_sealed,
-    parse_document,
-    unseal_without_keyring,
-)
-from pushrail_stream.settings import Settings
+from pushrail_stream.registry.catalog import Catalog
+from pushrail_stream.registry.documents import Parsed, parse_document
+from pushrail_stream.registry.errors import Problem
+from pushrail_stream.registry.folder import Folder
+from pushrail_stream.registry.keyring import Keyring, leave_sealed, unseal_without_keyring
+from pushrail_stream.registry.store import FolderStore
+from pushrail_stream.registry.watcher import RegistryWatcher
+from pushrail_stream.settings.model import Settings
 
 
 def open_keyring(settings: Settings, environ: Mapping[str, str]) -> Keyring | None:

@@ -47,7 +47,7 @@ from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from pushrail_stream.ports.documents import DirectoryUpdater
 from pushrail_stream.ports.pipeline import Directory, Observer, SkipOrder
-from pushrail_stream.settings import KafkaSettings, Settings
+from pushrail_stream.settings.model import KafkaSettings, Settings
 
 _RETRY_SHARE: Final = 0.25
 """Share of a worker's buffer for the retry topics, so that a backlog of retries never delays new events."""

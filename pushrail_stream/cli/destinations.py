@@ -19,9 +19,10 @@ from pushrail_stream.operations.destination_health import DestinationHealth, Swa
 from pushrail_stream.operations.destination_test import find_destination, test_destination
 from pushrail_stream.operations.destinations import check_documents, load_documents
 from pushrail_stream.operations.documents import unusable
-from pushrail_stream.registry import Catalog, to_document
-from pushrail_stream.settings import Settings
+from pushrail_stream.registry.catalog import Catalog
+from pushrail_stream.registry.documents import to_document
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, auth_of
+from pushrail_stream.settings.model import Settings
 
 _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown": "unknown"}
 _COLUMNS: Final = ("id", "customer", "vendor", "bus", "region", "auth", "enabled", "filter")

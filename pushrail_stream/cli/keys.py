@@ -20,7 +20,7 @@ from pushrail_stream.operations.key_files import (
     survey_documents,
 )  # fmt: skip
 from pushrail_stream.operations.rotation import Rotation
-from pushrail_stream.registry import Keyring
+from pushrail_stream.registry.keyring import Keyring
 
 _EVERY: Final = 500
 """Documents between two lines of progress."""

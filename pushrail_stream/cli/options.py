@@ -14,7 +14,8 @@ from pushrail_stream.cli.progress import ProgressBar
 from pushrail_stream.core.record import Origin, parse_origin
 from pushrail_stream.errors import UsageError
 from pushrail_stream.operations.times import parse_moment
-from pushrail_stream.settings import LoadedSettings, Settings, read_settings
+from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.source import LoadedSettings, read_settings
 
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 

@@ -18,7 +18,7 @@ from pushrail_stream.operations.offsets import move_offsets, parse_target
 from pushrail_stream.operations.replay import ReplayLimits, ReplayResult, replay_dead_letters, replay_events
 from pushrail_stream.operations.replay_selection import ANY_TIME, MAX_REPLAYS, EventFilter
 from pushrail_stream.operations.times import check_period, now_ms
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 
 @click.group(epilog="Example: pushrail-stream replay dlq --destination dst_acme_8K2zRq --dry-run")

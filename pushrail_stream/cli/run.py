@@ -23,7 +23,7 @@ from pushrail_stream.documents import open_registry
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.observe.logging import Logger, open_log
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
 
 _LAST_PORT = 65_535

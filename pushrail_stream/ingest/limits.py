@@ -11,8 +11,8 @@ from typing import Final, Self, final
 from pushrail_stream.core.pacing import TokenBucket
 from pushrail_stream.ingest.errors import HttpProblem
 from pushrail_stream.ingest.openapi import MAX_EVENTS
-from pushrail_stream.settings import Settings
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
+from pushrail_stream.settings.model import Settings
 
 MAX_HEAD_BYTES: Final = 16 * 2**10
 """Largest head of a request, in bytes: its line and its headers."""

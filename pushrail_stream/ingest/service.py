@@ -23,7 +23,7 @@ from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import Logger, forward_log
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.ports.pipeline import Observer
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from confluent_kafka import Consumer, KafkaError, Producer
 
 from pushrail_stream.kafka.librdkafka import CONSUMER_ONLY, PRODUCER_ONLY, parse_number, try_clients
 from pushrail_stream.kafka.statistics import INTERVAL_MS
-from pushrail_stream.settings import ClientProperties, KafkaSettings, Settings
+from pushrail_stream.settings.client import ClientProperties
+from pushrail_stream.settings.model import KafkaSettings, Settings
 
 _Properties = Mapping[str, str | float]
 _CLIENT_ID: Final = "pushrail-stream"

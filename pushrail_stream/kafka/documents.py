@@ -19,7 +19,7 @@ from pushrail_stream.kafka.errors import OUT_OF_REACH, cannot_be_read
 from pushrail_stream.kafka.topic_ids import RecreationWatch
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.ports.pipeline import Publisher
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 
 _BATCH: Final = 500
 _POLL_SECS: Final = 0.2

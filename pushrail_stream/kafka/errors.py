@@ -7,7 +7,7 @@ from typing import Any, Final
 from confluent_kafka import KafkaError, KafkaException
 
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 
 _Codes = frozenset[Any]
 SETTLING: Final[_Codes] = frozenset(

@@ -19,7 +19,7 @@ from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.librdkafka import parse_number
 from pushrail_stream.kafka.polled_producer import PolledProducer, Reports, cannot_go_on
 from pushrail_stream.ports.kafka import ClientStatistics, ProducerRecord, RecordMetadata, RecordTooLarge
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 
 BATCH_BYTES: Final = 1_000_000
 """librdkafka's default of ``batch.size``: bytes of a batch of several records, before compression."""

@@ -20,7 +20,7 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import bounds_of, offsets_for_time, partitions_of, retry_while_settling
 from pushrail_stream.kafka.topic_ids import TopicIdentities
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 
 _TIMEOUT_SECS: Final = 15.0
 _INACTIVE: Final = frozenset({ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD})

@@ -16,7 +16,7 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaException, Producer
 
 from pushrail_stream.errors import UsageError
-from pushrail_stream.settings import ALIASES, MASK
+from pushrail_stream.settings.client import ALIASES, MASK
 
 CONSUMER_ONLY: Final = frozenset(
     [

@@ -15,7 +15,7 @@ from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.polled_producer import PolledProducer, cannot_go_on, resolve
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import PublishError
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 
 FLUSH_SECS: Final = 5.0
 """Longest wait, at the end, for attempt records that Kafka has not acknowledged. No caller waits for them otherwise."""

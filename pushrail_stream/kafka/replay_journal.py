@@ -14,7 +14,7 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.errors import FENCED
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 
 _TIMEOUT_SECS: Final = 30.0
 _REPLACED: Final = "another replay has been started meanwhile: this one ends here"

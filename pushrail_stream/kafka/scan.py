@@ -16,7 +16,7 @@ from pushrail_stream.kafka.errors import TOPIC_GONE, UNREADABLE, cannot_be_read
 from pushrail_stream.kafka.records import records_of, take_messages
 from pushrail_stream.kafka.topic_ids import RecreationWatch
 from pushrail_stream.kafka.unreadable import UnreadableBatch, end_of_unreadable
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 
 _BATCH: Final = 2_000
 _BATCH_BYTES: Final = 16 * 2**20

@@ -14,7 +14,7 @@ from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.offsets import was_recreated
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.kafka import client_properties
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 
 _PERIOD_SECS: Final = 2.0
 """Time between two questions. Until a new id is known, the records of the old and the new topic are mixed up."""

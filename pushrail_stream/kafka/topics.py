@@ -24,7 +24,7 @@ from pushrail_stream.kafka.topic_rules import (
     keeps_latest_for_a_time,
     retention_ms,
 )
-from pushrail_stream.settings import KafkaSettings, Settings
+from pushrail_stream.settings.model import KafkaSettings, Settings
 
 _TIMEOUT_SECS: Final = 15.0
 _CONFIG_TIMEOUT_SECS: Final = 5.0

@@ -17,7 +17,7 @@ from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import bounds_of, retry_while_settling
 from pushrail_stream.kafka.errors import UNREADABLE, cannot_be_read
 from pushrail_stream.kafka.librdkafka import parse_number
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 
 _END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
 _POLL_SECS: Final = 0.1

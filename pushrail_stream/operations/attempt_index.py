@@ -25,7 +25,7 @@ from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.attempts import FIELDS, Attempt, AttemptFilter, Indexed, fit_for_index, read_attempt
 from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS source (topic TEXT NOT NULL, version INTEGER NOT NULL);

@@ -14,7 +14,7 @@ from pushrail_stream.operations.attempts import Attempt, AttemptFilter, read_att
 from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.operations.topic_reader import read_topic
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 _DEFAULT_PERIOD_MS: Final = 86_400_000
 """The period of a search that names neither a time nor an event: a day."""

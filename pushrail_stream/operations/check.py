@@ -20,7 +20,7 @@ from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.spill import Spill
 from pushrail_stream.operations.topic_reader import read_scan, read_topic
 from pushrail_stream.ports.pipeline import Directory
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 
 @final

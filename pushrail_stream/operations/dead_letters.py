@@ -14,7 +14,7 @@ from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.retry import DeadReason
 from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.topic_reader import read_topic
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 FOREIGN: Final = "foreign"
 """The reason shown for a record in the DLQ that is no dead letter of ours."""

@@ -15,7 +15,7 @@ from pushrail_stream.operations.attempts import Attempt, read_attempt
 from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.operations.topic_reader import read_topic
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 _PERIOD_MS: Final = 3_600_000
 """The part of the log that tells a destination's state: the last hour."""

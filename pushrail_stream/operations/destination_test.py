@@ -11,8 +11,8 @@ from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.documents import load_registry
 from pushrail_stream.eventbridge.verify import Step, verify
 from pushrail_stream.operations.documents import unusable
-from pushrail_stream.registry import Refusal
-from pushrail_stream.settings import Settings
+from pushrail_stream.registry.errors import Refusal
+from pushrail_stream.settings.model import Settings
 
 
 def find_destination(settings: Settings, destination_id: str, note: Callable[[str], None]) -> Destination:

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.documents import document_parser, load_registry
-from pushrail_stream.registry import Catalog, Caveat, DestinationIndex, Refusal
+from pushrail_stream.registry.catalog import Catalog
+from pushrail_stream.registry.directory import DestinationIndex
+from pushrail_stream.registry.errors import Caveat, Refusal
 from pushrail_stream.registry.folder import document_files, read_document
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 
 class Documents(NamedTuple):

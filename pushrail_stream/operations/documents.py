@@ -12,10 +12,12 @@ from pushrail_stream.core.destination import Secret
 from pushrail_stream.documents import document_parser, load_registry, open_keyring, open_store
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry import Keyring, Parsed, Problem, Refusal
+from pushrail_stream.registry.documents import Parsed
+from pushrail_stream.registry.errors import Problem, Refusal
 from pushrail_stream.registry.json_document import SECRET_FIELD, id_of, with_secret
+from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 _SEAL_NEXT: Final = (
     'a new secret: put "env:TO_BE_SEALED" there, then `destinations seal` asks for it; '

@@ -14,10 +14,9 @@ from pushrail_stream.errors import UsageError
 from pushrail_stream.files import read_regular_file, reason_of
 from pushrail_stream.ingest.api_keys import ApiKey, NewKey, parse_keys, with_key_revoked, with_new_key
 from pushrail_stream.operations.rotation import Rotation, rotate, survey
-from pushrail_stream.registry import Keyring
-from pushrail_stream.registry.keyring import with_key, without_keys
+from pushrail_stream.registry.keyring import Keyring, with_key, without_keys
 from pushrail_stream.registry.store import changing_alone, replace_file
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.values import KMS_KEY_ARN, SEALING_KEY_ID, VENDOR, check_options
 
 _KEYRING: Final = "the keyring"

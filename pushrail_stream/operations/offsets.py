@@ -9,7 +9,7 @@ from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.groups import Shift, Target, members_of, move_group, plan_shift
 from pushrail_stream.operations.times import parse_moment
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 
 def parse_target(text: str) -> Target | None:

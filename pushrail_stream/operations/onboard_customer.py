@@ -22,8 +22,8 @@ from pushrail_stream.files import reason_of
 from pushrail_stream.operations.documents import new_name, write_document
 from pushrail_stream.operations.onboarding import Onboarding
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry import Parsed
-from pushrail_stream.settings import Settings
+from pushrail_stream.registry.documents import Parsed
+from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.values import (
     ACCOUNT,
     CUSTOMER,

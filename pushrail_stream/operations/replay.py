@@ -34,7 +34,7 @@ from pushrail_stream.operations.replay_selection import (
 from pushrail_stream.operations.replay_sender import ReplaySender
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.operations.topic_reader import read_scan, read_topic
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

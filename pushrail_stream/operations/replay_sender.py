@@ -12,7 +12,7 @@ from pushrail_stream.core.skips import Mark
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.replay_selection import ReplayCopy
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 _CHUNK: Final = 500
 """Deliveries of one transaction."""

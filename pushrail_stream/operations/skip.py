@@ -13,7 +13,7 @@ from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.kafka.unreadable import find_unreadable
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 _MAX_REASON: Final = 500
 """Characters. The reason is part of an error message of at most 1 KiB."""

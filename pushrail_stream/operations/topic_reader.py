@@ -8,7 +8,7 @@ from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.operations.progress import Progress
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 
 def read_topic(

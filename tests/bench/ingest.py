@@ -22,7 +22,7 @@ import yaml
 from pushrail_stream.ingest.api_keys import with_new_key
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.topics import create_topics, plan_topics
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.support.kafka.local import LocalKafka
 from tests.support.workers import event, settings_for
 

@@ -41,7 +41,7 @@ from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 from tests.bench.world import broker, make_topics
 from tests.support import virtual_time
 from tests.support.pipeline_world import HANGS, RETRIES, World

@@ -20,9 +20,11 @@ import psutil
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.documents import document_parser, load_registry
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry import Catalog, Folder, Keyring
+from pushrail_stream.registry.catalog import Catalog
+from pushrail_stream.registry.folder import Folder
+from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.bench.__main__ import say
 from tests.support.sealing_keys import no_kms, ring
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pushrail_stream.kafka.topics import describe_topics, plan_topics
-from pushrail_stream.settings import KafkaSettings, Settings
+from pushrail_stream.settings.model import KafkaSettings, Settings
 from tests.bench import ingest, isolation, observe, registry, world
 from tests.bench.__main__ import main
 from tests.bench.against import compare

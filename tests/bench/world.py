@@ -21,7 +21,7 @@ from confluent_kafka import Producer
 
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.settings import KafkaSettings, Settings, TopicsSettings
+from pushrail_stream.settings.model import KafkaSettings, Settings, TopicsSettings
 from tests.bench.checkout import ROOT, environment_of
 from tests.support.kafka.choose import Missing, start_real_kafka
 

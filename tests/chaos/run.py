@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pushrail_stream.kafka.topics import create_topics, plan_topics
-from pushrail_stream.settings import KafkaSettings, Settings
+from pushrail_stream.settings.model import KafkaSettings, Settings
 from tests.chaos.arrivals import Arrivals
 from tests.chaos.broker import Broker
 from tests.chaos.bus import Bus

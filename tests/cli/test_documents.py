@@ -12,7 +12,8 @@ import pytest
 import yaml
 
 from pushrail_stream.operations.documents import write_document
-from pushrail_stream.settings import Settings, load_settings
+from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.source import load_settings
 from tests.support.commands import Shell
 from tests.support.documents import ACCESS_KEY, EXAMPLE, customer, document
 from tests.support.workers import make_topics, settings_for

@@ -15,9 +15,8 @@ import pytest
 
 from pushrail_stream.cli import execute
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.documents import parse_document
-from pushrail_stream.registry.keyring import with_key
+from pushrail_stream.registry.keyring import Keyring, with_key
 from pushrail_stream.registry.store import changing_alone, replace_file
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.commands import Shell

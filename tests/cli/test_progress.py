@@ -12,7 +12,7 @@ from confluent_kafka import Producer
 from pushrail_stream.cli.progress import ProgressBar, describe
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.operations.topic_reader import read_scan
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka.fixtures import NewTopic
 
 

@@ -23,7 +23,8 @@ import yaml
 
 from pushrail_stream.ingest.metrics import IngestMetrics
 from pushrail_stream.observe.ops_server import serve_ops
-from pushrail_stream.settings import Settings, load_settings
+from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.source import load_settings
 from tests.support.ports import free_port
 from tests.support.tools import needed_tool
 

@@ -15,7 +15,8 @@ from pushrail_stream.kafka.consumer import LAST_COMMIT_SECS
 from pushrail_stream.kafka.producer import FLUSH_SECS
 from pushrail_stream.observe import ops_server as ops
 from pushrail_stream.observe import tracing
-from pushrail_stream.settings import Settings, load_settings
+from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.source import load_settings
 from pushrail_stream.worker import drain_secs
 from tests.deploy.test_images import setting_names
 from tests.support.tools import needed_tool

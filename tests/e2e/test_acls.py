@@ -27,7 +27,7 @@ from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named, worker_topics
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.support.commands import Desk
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic, unique_name

@@ -17,7 +17,7 @@ from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.operations.attempt_index import AttemptIndex
 from pushrail_stream.operations.attempts import AttemptFilter
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.e2e.test_replay import DENIED, settled, world
 from tests.support.attempt_records import said
 from tests.support.commands import Desk

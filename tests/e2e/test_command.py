@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from pushrail_stream.core.signals import KafkaTrouble
-from pushrail_stream.registry import to_document
+from pushrail_stream.registry.documents import to_document
 from pushrail_stream.sandbox.bus import FaultBus
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic
 from tests.support.workers import (

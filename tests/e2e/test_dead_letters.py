@@ -21,7 +21,7 @@ from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.support.commands import Desk, Shell
 from tests.support.workers import SECRET, destination, ends, event, make_topics, settings_for
 

@@ -24,7 +24,7 @@ from pushrail_stream.sandbox.bus import (
     Rule,
     Times,
 )
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.support.workers import (
     PATIENCE_SECS,
     bus_arn,

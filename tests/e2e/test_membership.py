@@ -25,10 +25,11 @@ from pushrail_stream.core.signals import (
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.registry import DestinationIndex
+from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus, Hang, Latency, Match, Rule
-from pushrail_stream.settings import ClientProperties, Settings
+from pushrail_stream.settings.client import ClientProperties
+from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
 from tests.support.workers import (
     PARTITIONS,

@@ -17,7 +17,7 @@ from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import recreate_topic
 from tests.support.workers import (

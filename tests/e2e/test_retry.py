@@ -9,7 +9,7 @@ import pytest
 
 from pushrail_stream.core.signals import Attempted, MovedToRetry, Resumed, Skipped, Suspended
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Hang, Match, Rule
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.support.workers import (
     Watched,
     bus_arn,

@@ -13,12 +13,12 @@ import pytest
 import yaml
 
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.registry import Keyring
 from pushrail_stream.registry.json_document import with_secret
+from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.registry.store import replace_file
 from pushrail_stream.sandbox.bus import FaultBus
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.support.commands import Desk
 from tests.support.sealing_keys import no_kms
 from tests.support.workers import (

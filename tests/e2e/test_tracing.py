@@ -13,7 +13,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pushrail_stream.sandbox.bus import FaultBus
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.support.workers import destination, event, make_topics, open_bus, running, settings_for
 
 pytestmark = pytest.mark.kafka

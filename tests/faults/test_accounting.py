@@ -19,7 +19,7 @@ from pushrail_stream.eventbridge.entry import entry_size
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, EntryError, Latency, Match, Probability, Rule, Times
 from pushrail_stream.sandbox.demo.events import example_event
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 from tests.support.workers import (
     LATENCY_SECS,
     bus_arn,

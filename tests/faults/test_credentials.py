@@ -11,7 +11,9 @@ import pytest
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.signals import Attempted, Suspended
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry import Catalog, Keyring, parse_document, to_document
+from pushrail_stream.registry.catalog import Catalog
+from pushrail_stream.registry.documents import parse_document, to_document
+from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import CallError, Latency, Match, Rule

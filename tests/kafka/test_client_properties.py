@@ -16,7 +16,8 @@ from pushrail_stream.errors import UsageError
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, retries_consumer
 from pushrail_stream.kafka.librdkafka import CONSUMER_ONLY, PRODUCER_ONLY, parse_number
-from pushrail_stream.settings import ALIASES, KafkaSettings, Settings
+from pushrail_stream.settings.client import ALIASES
+from pushrail_stream.settings.model import KafkaSettings, Settings
 from tests.support.kafka.librdkafka import Known, known_properties, read_back
 
 SECRET: Final = "hunter2-S3cr3t"

@@ -17,7 +17,7 @@ from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, Topi
 from pushrail_stream.kafka.producer import KafkaPublisher
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka import topics
 from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
 

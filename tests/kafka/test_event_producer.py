@@ -13,7 +13,8 @@ from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.producer import FLUSH_SECS, KafkaLog, KafkaPublisher
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
-from pushrail_stream.settings import ClientProperties, KafkaSettings
+from pushrail_stream.settings.client import ClientProperties
+from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka.fixtures import NewTopic
 
 NOWHERE = "127.0.0.1:1"

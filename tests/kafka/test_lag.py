@@ -12,7 +12,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.lag import _LATEST, Watermarks
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
 from tests.support.kafka.topics import create_topic, unique_name
 

@@ -26,7 +26,7 @@ from pushrail_stream.kafka import event_producer as module
 from pushrail_stream.kafka.event_producer import KafkaEventProducer, largest_batch, max_message_bytes
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata, RecordTooLarge
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic, unique_name
 

@@ -18,7 +18,7 @@ from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.ports.kafka import ProducerRecord
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka import distribution
 from tests.support.kafka.local import java_command
 from tests.support.kafka.topics import fresh_topic

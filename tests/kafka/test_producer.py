@@ -12,7 +12,8 @@ from pushrail_stream.kafka.client_properties import copies_producer
 from pushrail_stream.kafka.producer import KafkaLog
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.settings import ClientProperties, KafkaSettings
+from pushrail_stream.settings.client import ClientProperties
+from pushrail_stream.settings.model import KafkaSettings
 from tests.support.workers import until
 
 

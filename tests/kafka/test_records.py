@@ -10,7 +10,7 @@ from confluent_kafka import Message, Producer
 from pushrail_stream.core.record import NOT_UTF8, Headers, Record
 from pushrail_stream.kafka.records import records_of
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka import topics
 from tests.support.kafka.wire import write_raw
 

@@ -13,7 +13,7 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import replay_journal as module
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka import topics
 
 pytestmark = pytest.mark.kafka

@@ -13,7 +13,7 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import scan as module
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
-from pushrail_stream.settings import KafkaSettings
+from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka import topics
 from tests.support.kafka.fixtures import NewTopic
 from tests.support.kafka.wire import write_raw

@@ -28,7 +28,7 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.topic_rules import TopicFacts
 from pushrail_stream.kafka.topics import check_topics, create_topics, describe_topics, plan_topics, topics_named
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.settings import KafkaSettings, Settings
+from pushrail_stream.settings.model import KafkaSettings, Settings
 from tests.support.kafka import distribution
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.local import java_command

@@ -22,7 +22,7 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.accounts import Accounts, Tally, Topic
 from pushrail_stream.operations.dead_letters import DeadLetterRecord, read_dead_letter
 from pushrail_stream.operations.spill import Spill, SpilledEvent
-from pushrail_stream.registry import DestinationIndex
+from pushrail_stream.registry.directory import DestinationIndex
 from tests.operations.test_replay_selection import AT, destination, event_record
 from tests.support.attempt_records import said
 

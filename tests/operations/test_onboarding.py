@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pushrail_stream.operations.onboarding import Onboarding, _hcl, new_external_id
-from pushrail_stream.registry import Parsed, parse_document
+from pushrail_stream.registry.documents import Parsed, parse_document
 from tests.support import hcl
 
 PLAIN = Onboarding(

@@ -39,7 +39,7 @@ from pushrail_stream.operations.replay_selection import (
     replay_mark,
     replay_mark_key,
 )
-from pushrail_stream.registry import DestinationIndex
+from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.settings.eventbridge import AccessKey
 
 AT = 1_795_514_400_000

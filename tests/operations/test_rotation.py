@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.operations.rotation import Rotation, rotate, survey
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry import Keyring, Refusal
+from pushrail_stream.registry.errors import Refusal
 from pushrail_stream.registry.json_document import sealed_in
+from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 from tests.support.documents import ACCESS_KEY, customer
 from tests.support.sealing_keys import no_kms, ring

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry import Catalog, Parsed, Problem, parse_document
-from pushrail_stream.registry.catalog import CatalogChange
+from pushrail_stream.registry.catalog import Catalog, CatalogChange
+from pushrail_stream.registry.documents import Parsed, parse_document
+from pushrail_stream.registry.errors import Problem
 from pushrail_stream.settings.eventbridge import AccessKey, auth_of
 from tests.support.documents import customer
 

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.errors import UsageError
 from pushrail_stream.ports.pipeline import Directory
-from pushrail_stream.registry import Catalog, Caveat, Refusal, parse_document
+from pushrail_stream.registry.catalog import Catalog
+from pushrail_stream.registry.documents import parse_document
+from pushrail_stream.registry.errors import Caveat, Refusal
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support import documents
 from tests.support.documents import ACCESS_KEY, customer, document, write

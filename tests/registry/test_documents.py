@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Destination, Limits, Secret
-from pushrail_stream.registry import Parsed, Problem, parse_document, to_document
-from pushrail_stream.registry.documents import NO_CREDENTIALS, stand_in
+from pushrail_stream.registry.documents import NO_CREDENTIALS, Parsed, parse_document, stand_in, to_document
+from pushrail_stream.registry.errors import Problem
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.documents import ACCESS_KEY, EXAMPLE, document
 

@@ -18,7 +18,10 @@ from pushrail_stream import files
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble, Signal
 from pushrail_stream.errors import OperatorError, TopicRecreated, UsageError
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry import Catalog, Folder, RegistryWatcher, folder, watcher
+from pushrail_stream.registry import folder, watcher
+from pushrail_stream.registry.catalog import Catalog
+from pushrail_stream.registry.folder import Folder
+from pushrail_stream.registry.watcher import RegistryWatcher
 from tests.registry.test_catalog import parse
 from tests.support.documents import ACCESS_KEY, customer, write
 from tests.support.hung_mount import hung_mount, until_stuck

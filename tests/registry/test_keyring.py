@@ -14,8 +14,14 @@ from hypothesis import strategies as st
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.errors import UsageError
 from pushrail_stream.ports.secrets import KeyUnavailable
-from pushrail_stream.registry import Keyring
-from pushrail_stream.registry.keyring import KeyFacts, SealBroken, unseal_without_keyring, with_key, without_keys
+from pushrail_stream.registry.keyring import (
+    KeyFacts,
+    Keyring,
+    SealBroken,
+    unseal_without_keyring,
+    with_key,
+    without_keys,
+)
 from tests.support.sealing_keys import PLACE, key, keyring, no_kms, ring
 
 ARN = "arn:aws:kms:eu-west-1:111122223333:key/12345678-90ab-cdef-1234-567890abcdef"

@@ -17,20 +17,15 @@ from hypothesis import strategies as st
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.signals import DocumentRefused, RegistryChanged, Signal
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry import (
-    Catalog,
-    Folder,
-    Keyring,
-    Parsed,
-    Problem,
-    RegistryWatcher,
-    folder,
-    parse_document,
-    to_document,
-    watcher,
-)
+from pushrail_stream.registry import folder, watcher
+from pushrail_stream.registry.catalog import Catalog
+from pushrail_stream.registry.documents import Parsed, parse_document, to_document
+from pushrail_stream.registry.errors import Problem
+from pushrail_stream.registry.folder import Folder
 from pushrail_stream.registry.json_document import sealed_in, with_secret
+from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import LocalKey, Place
+from pushrail_stream.registry.watcher import RegistryWatcher
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.documents import ACCESS_KEY, customer, document, load, write
 from tests.support.sealing_keys import keyring, no_kms, ring

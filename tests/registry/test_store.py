@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from pushrail_stream.errors import UsageError
-from pushrail_stream.registry import FolderStore
-from pushrail_stream.registry.store import changing_alone, replace_file
+from pushrail_stream.registry.store import FolderStore, changing_alone, replace_file
 
 
 @contextmanager

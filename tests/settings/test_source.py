@@ -12,14 +12,9 @@ from pydantic import ValidationError
 
 from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.errors import UsageError
-from pushrail_stream.settings import (
-    ClientProperties,
-    FloodGuardSettings,
-    Settings,
-    load_settings,
-    read_settings,
-)
-from pushrail_stream.settings.client import MASK, is_secret
+from pushrail_stream.settings.client import MASK, ClientProperties, is_secret
+from pushrail_stream.settings.model import FloodGuardSettings, Settings
+from pushrail_stream.settings.source import load_settings, read_settings
 
 SHIPPED = Path(__file__).parents[2] / "config" / "pushrail.yaml"
 SECRET = "hunter2-S3cr3t"

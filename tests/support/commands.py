@@ -18,8 +18,8 @@ import yaml
 
 from pushrail_stream.cli import execute
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.registry import to_document
-from pushrail_stream.settings import Settings
+from pushrail_stream.registry.documents import to_document
+from pushrail_stream.settings.model import Settings
 from tests.support.workers import SECRET
 
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pushrail_stream.registry import Catalog, Parsed, Problem
-from pushrail_stream.registry.catalog import CatalogChange
+from pushrail_stream.registry.catalog import Catalog, CatalogChange
+from pushrail_stream.registry.documents import Parsed
+from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.folder import document_files, read_document
 
 EXAMPLE: dict[str, Any] = {

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from pushrail_stream.ports.secrets import MasterKey
-from pushrail_stream.registry import Keyring
+from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 
 PLACE = Place("acme", "dst_acme_8K2zRq", "auth.secretAccessKey")

@@ -23,11 +23,11 @@ from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.ports.documents import DirectoryUpdater
 from pushrail_stream.ports.pipeline import Directory
-from pushrail_stream.registry import DestinationIndex
+from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
-from pushrail_stream.settings import Settings
 from pushrail_stream.settings.eventbridge import AccessKey
+from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
 
 KEY_ID = "AKIAIOSFODNN7EXAMPLE"

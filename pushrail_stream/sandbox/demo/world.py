@@ -16,13 +16,13 @@ import yaml
 
 from pushrail_stream.documents import load_registry
 from pushrail_stream.kafka.topics import plan_topics
-from pushrail_stream.registry import Catalog
+from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.sandbox.bus.queues import queue_url
 from pushrail_stream.sandbox.demo.customers import BY_TENANT, CUSTOMERS, OUR_KEYS, VENDOR, set_up
 from pushrail_stream.sandbox.demo.events import EXAMPLE_FILE, example_event
-from pushrail_stream.settings import Settings
+from pushrail_stream.settings.model import Settings
 
 _PARTITIONS: Final = 4
 _QUICK_REBALANCES: Final = {"session.timeout.ms": 4_000, "heartbeat.interval.ms": 1_000}

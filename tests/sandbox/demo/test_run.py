@@ -20,7 +20,7 @@ from confluent_kafka import Producer
 
 from pushrail_stream.sandbox.demo.customers import CUSTOMERS
 from pushrail_stream.sandbox.demo.events import example_event
-from pushrail_stream.settings import load_settings
+from pushrail_stream.settings.source import load_settings
 
 SANDBOX = [sys.executable, "-m", "pushrail_stream", "sandbox"]
 REPOSITORY = Path(__file__).parents[3]
