@@ -10,9 +10,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def test_the_wheel_is_typed(tmp_path: Path) -> None:
+def test_the_wheel_is_typed_and_has_its_data(tmp_path: Path) -> None:
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True, timeout=60)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
-        assert {"pushrail_stream/py.typed", "pushrail_stream/__main__.py"} <= set(archive.namelist())
+        names = set(archive.namelist())
+    assert {"pushrail_stream/py.typed", "pushrail_stream/__main__.py", "pushrail_stream/ingest/openapi.yaml"} <= names

@@ -26,8 +26,8 @@ from pushrail_stream.ingest import request as posted
 from pushrail_stream.ingest.api_keys import ApiKey, ApiKeys
 from pushrail_stream.ingest.errors import HttpProblem, field_error
 from pushrail_stream.ingest.limits import IngestLimits, RateLimiter, RequestBuffer
-from pushrail_stream.ingest.openapi import DESCRIPTION, docs_page
-from pushrail_stream.observe.ops_server import POLICY
+from pushrail_stream.ingest.openapi import describe, docs_page
+from pushrail_stream.observe.pages import POLICY
 from pushrail_stream.ports.kafka import EventProducer, ProducerRecord, RecordMetadata, RecordTooLarge
 from pushrail_stream.ports.pipeline import Observer
 
@@ -72,8 +72,8 @@ class IngestApp:
         self._observe(seen.answered(status, 0.0))
 
     def _application(self) -> Starlette:
-        description = orjson.dumps(DESCRIPTION)
-        page = docs_page()
+        document = describe()
+        description, page = orjson.dumps(document), docs_page(document)
 
         async def openapi(_request: Request) -> Response:
             return Response(description, media_type="application/json")

@@ -10,7 +10,7 @@ from typing import Final, Self, final
 
 from pushrail_stream.core.pacing import TokenBucket
 from pushrail_stream.ingest.errors import HttpProblem
-from pushrail_stream.ingest.openapi import MAX_EVENTS
+from pushrail_stream.ingest.request import MAX_EVENTS
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 from pushrail_stream.settings.model import Settings
 

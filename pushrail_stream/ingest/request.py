@@ -10,10 +10,13 @@ import msgspec
 import orjson
 from starlette.requests import Request
 
-from pushrail_stream.core.event import TRACEPARENT_HEADER, Undecodable, valid_traceparent
+from pushrail_stream.core.event import MAX_ID, TRACEPARENT_HEADER, Undecodable, valid_traceparent
 from pushrail_stream.ingest.errors import HttpProblem, broken_rule
-from pushrail_stream.ingest.openapi import MAX_EVENTS, MAX_IDEMPOTENCY_KEY
 
+MAX_EVENTS: Final = 500
+"""Most events of one request."""
+MAX_IDEMPOTENCY_KEY: Final = MAX_ID - len(f"-{MAX_EVENTS - 1}")
+"""Most characters of the header, so that its value with an event's index appended is a valid idempotencyKey."""
 _JSON: Final = re.compile(r"application/json\s*(;\s*charset=\"?utf-8\"?\s*)?", re.IGNORECASE)
 _IDEMPOTENCY_KEY: Final = re.compile(rf"[ -~]{{1,{MAX_IDEMPOTENCY_KEY}}}")
 _JSON_SPACE: Final = b" \t\n\r"

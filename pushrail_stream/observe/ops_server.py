@@ -9,11 +9,10 @@ from typing import Final
 from aiohttp import web
 
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.observe.pages import POLICY
 
 Exposition = Callable[[str], tuple[bytes, str]]
 """The ``Accept`` header to body and content type."""
-POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
-"""``Content-Security-Policy`` of the pages for people: they run no script and load nothing."""
 _UNREADY: Final = 503
 LAST_SECS: Final = 1.0
 """How long a worker that ends waits for who is still being answered, or does not listen."""

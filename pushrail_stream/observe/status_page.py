@@ -1,4 +1,4 @@
-"""The status page: the state of a worker, for people. It has no scripts, loads nothing and shows no secrets."""
+"""The status page: the state of a worker, for people. It shows no secrets."""
 
 from __future__ import annotations
 
@@ -10,24 +10,11 @@ from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.observe.incidents import Incident
+from pushrail_stream.observe.pages import page, section
 from pushrail_stream.pipeline.stats import DestinationStats, MissingBusStats, PartitionStats, StatsSource
 
 LANES: Final = 50
 """Most lanes that are shown. Those with a problem come first."""
-_STYLE: Final = """
-:root { color-scheme: light dark }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; color: #1a1a1a }
-h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.05rem; margin: 1.6rem 0 .3rem }
-section { overflow-x: auto } table { border-collapse: collapse }
-td, th { text-align: left; padding: .2rem 1.4rem .2rem 0; border-bottom: 1px solid #e2e2e2; vertical-align: top }
-td, th { white-space: nowrap } td.m { white-space: normal; overflow-wrap: anywhere; min-width: 18rem }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } th { font-weight: 600; color: #555 }
-.badge { display: inline-block; padding: .05rem .5rem; border-radius: .6rem; background: #ddd }
-.ok { background: #d8f0dc } .bad { background: #f8d4d0 } .warn { background: #fbeac2 } .dim { color: #777 }
-@media (prefers-color-scheme: dark) {
-body { background: #16181b; color: #e6e6e6 } td, th { border-color: #33363b } th { color: #aaa } .dim { color: #999 }
-.badge { background: #444 } .ok { background: #1f4d2a } .bad { background: #6b2620 } .warn { background: #5e4a12 } }
-"""
 _TONES: Final = {"ok": "ok", "slowed": "warn", "suspended": "bad", "gone": "bad"}
 _REFRESH_SECS: Final = 5
 
@@ -51,19 +38,17 @@ def status_page(status: WorkerStatus) -> str:
     state = "<span class='badge ok'>ready</span>"
     if reasons:
         state = f"<span class='badge bad'>not ready</span> {escape('; '.join(reasons))}"
-    title = escape(status.name)
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<meta http-equiv=refresh content={_REFRESH_SECS}><title>{title}</title><style>{_STYLE}</style>"
-        f"<h1>{title}</h1><p>{state}</p><p class=dim>{format_rfc3339(now_ms)}, "
+    return page(
+        status.name,
+        f"<p>{state}</p><p class=dim>{format_rfc3339(now_ms)}, "
         f"renewed every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
         + _deliveries(stats.ledger)
         + _dead_letters(status.dead_letters())
         + _failures(status.incidents())
         + _missing_buses(stats.missing_buses)
         + _lanes(stats.destinations, stats.dispatcher.active)
-        + _partitions(stats.partitions, now_ms)
-        + "</html>"
+        + _partitions(stats.partitions, now_ms),
+        refresh_secs=_REFRESH_SECS,
     )
 
 
@@ -71,13 +56,13 @@ def _deliveries(ledger: Ledger) -> str:
     names = ("begun", "delivered", "dead_lettered", "moved_to_retry", "skipped", "dropped", "in_flight")
     counts = [f"{getattr(ledger, name):,}" for name in names]
     heads = [name.replace("_", " ").replace("in flight", "open") for name in names]
-    return _section("Deliveries since the start", heads, [counts], numbers=range(len(names)))
+    return section("Deliveries since the start", heads, [counts], numbers=range(len(names)))
 
 
 def _dead_letters(counts: Mapping[str, int]) -> str:
     reasons = [reason for reason, count in counts.items() if count]
     rows = [[f"{counts[reason]:,}" for reason in reasons]] if reasons else []
-    return _section("Dead letters, by reason", reasons, rows, numbers=range(len(reasons)))
+    return section("Dead letters, by reason", reasons, rows, numbers=range(len(reasons)))
 
 
 def _missing_buses(missing: Sequence[MissingBusStats]) -> str:
@@ -91,7 +76,7 @@ def _missing_buses(missing: Sequence[MissingBusStats]) -> str:
         for view in missing[:LANES]
     ]
     more = f", the first {LANES} of {len(missing):,}" if len(missing) > LANES else ""
-    return _section(f"Missing buses{more}", ("destination", "missing since", "bus"), rows, prose=2) if rows else ""
+    return section(f"Missing buses{more}", ("destination", "missing since", "bus"), rows, prose=2) if rows else ""
 
 
 def _lanes(lanes: Sequence[DestinationStats], active: int) -> str:
@@ -107,7 +92,7 @@ def _lanes(lanes: Sequence[DestinationStats], active: int) -> str:
     ]
     heads = ("destination", "state", "delivered a second", "waiting", "calls")
     more = f", of {active:,} the {len(lanes)} most in need" if active > len(lanes) else ""
-    return _section(f"Destinations with something to do{more}", heads, rows, numbers=(2, 3, 4))
+    return section(f"Destinations with something to do{more}", heads, rows, numbers=(2, 3, 4))
 
 
 def _partitions(partitions: Mapping[str, Sequence[PartitionStats]], now_ms: int) -> str:
@@ -127,29 +112,11 @@ def _partitions(partitions: Mapping[str, Sequence[PartitionStats]], now_ms: int)
                 ]
             )
     heads = ("partition", "committed", "lag", "open", "bytes", "oldest open", "commit stands since")
-    return _section("Partitions", heads, rows, numbers=range(1, len(heads)))
+    return section("Partitions", heads, rows, numbers=range(1, len(heads)))
 
 
 def _failures(failures: Sequence[Incident]) -> str:
     rows = [
         [format_rfc3339(f.at_ms), escape(f.what), escape(f.where), escape(f.code), escape(f.message)] for f in failures
     ]
-    return _section("What went wrong lately", ("at", "what", "where", "code", "message"), rows, prose=4)
-
-
-def _section(
-    title: str,
-    heads: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    numbers: Sequence[int] = (),
-    prose: int | None = None,
-) -> str:
-    """A table, or that there is nothing to show. Cells are markup; only the column of ``prose`` may break its lines."""
-    if not rows:
-        return f"<h2>{escape(title)}</h2><p class=dim>None.</p>"
-    kind = [" class=n" if n in numbers else " class=m" if n == prose else "" for n in range(len(heads))]
-    head = "".join(f"<th{kind[index]}>{escape(name)}</th>" for index, name in enumerate(heads))
-    lines = "".join(
-        "<tr>" + "".join(f"<td{kind[index]}>{cell}</td>" for index, cell in enumerate(row)) + "</tr>" for row in rows
-    )
-    return f"<h2>{escape(title)}</h2><section><table><tr>{head}</tr>{lines}</table></section>"
+    return section("What went wrong lately", ("at", "what", "where", "code", "message"), rows, prose=4)
