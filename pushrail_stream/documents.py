@@ -89,5 +89,5 @@ async def load_registry(
     """All destinations of this moment, and the signals about their documents. ``decrypt`` as for `document_parser`."""
     signals: list[Signal] = []
     async with open_registry(settings, environ, decrypt=decrypt) as (catalog, updater):
-        await updater.load(lambda signal: signals.append(signal))  # noqa: PLW0108 - append names its parameter otherwise
+        await updater.load(signals.append)
     return catalog, signals

@@ -21,14 +21,14 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
-from pushrail_stream.core.skips import find_skip
+from pushrail_stream.core.skips import Skip, find_skip
 from pushrail_stream.errors import without_group
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, retries_consumer
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.lag import Watermarks
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
-from pushrail_stream.kafka.replay_journal import ReplayJournal
+from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.kafka.topic_ids import TopicIdentities, topic_id
 from pushrail_stream.kafka.topics import check_topics, worker_topics
 from pushrail_stream.observe.attempts import AttemptsLog
@@ -46,7 +46,7 @@ from pushrail_stream.pipeline.policy import BufferLimits, Policy, Ports
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from pushrail_stream.ports.documents import DirectoryUpdater
-from pushrail_stream.ports.pipeline import Directory, Observer, SkipOrder
+from pushrail_stream.ports.pipeline import Directory, Observer
 from pushrail_stream.settings.model import KafkaSettings, Settings
 
 _RETRY_SHARE: Final = 0.25
@@ -233,8 +233,14 @@ def _start(
         )
         for name, (member, topics, assignment) in members.items()
     }
-    orders = _SkipOrders(kafka, settings.topics.replays)
-    unread = UnreadPartitions(engine.partition_stats, clients.watermarks.lag, engine.step_over, orders, ports.observe)
+
+    async def find_order(partition: Partition, position: int) -> Skip | None:
+        marks = await in_daemon_thread(read_marks, kafka, settings.topics.replays)
+        same_topic = await in_daemon_thread(topic_id, kafka, partition.topic)
+        return find_skip(marks, partition, position, same_topic)
+
+    lag, step_over = clients.watermarks.lag, engine.step_over
+    unread = UnreadPartitions(engine.partition_stats, lag, step_over, find_order, ports.observe)
     return _Running(engine, consumers, unread, ports.observe)
 
 
@@ -271,22 +277,6 @@ class _Statistics:
             attempts_lost=clients.attempts.lost,
             attempts_backlog=clients.attempts.backlog,
         )
-
-
-@final
-class _SkipOrders:
-    """Implements `SkipOrders`: it reads the topic of replays only when a partition stands still."""
-
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
-        self._kafka = kafka
-        self._topic = topic
-
-    async def at(self, partition: Partition, position: int) -> SkipOrder | None:
-        """The order for a worker that cannot read on at ``position``, if there is one. Raises `OperatorError`."""
-        marks = await in_daemon_thread(ReplayJournal.read, self._kafka, self._topic)
-        same = await in_daemon_thread(topic_id, self._kafka, partition.topic)
-        found = find_skip(marks, partition, position, same)
-        return None if found is None else SkipOrder(found.end, found.reason)
 
 
 def fail_loudly(tasks: asyncio.TaskGroup) -> None:

@@ -24,9 +24,8 @@ _REPLACED: Final = "another replay has been started meanwhile: this one ends her
 class ReplayJournal:
     """There is one at a time in an installation: a new one shuts out the one before, dead or alive."""
 
-    def __init__(self, producer: Producer, kafka: KafkaSettings, topic: str) -> None:
+    def __init__(self, producer: Producer, topic: str) -> None:
         self._producer = producer
-        self._kafka = kafka
         self._topic = topic
 
     @classmethod
@@ -44,22 +43,7 @@ class ReplayJournal:
             raise OperatorError(
                 f"no transaction can be begun at {kafka.bootstrap_servers}: {error.args[0].str()}"
             ) from error
-        yield cls(producer, kafka, topic)
-
-    def marks(self) -> dict[str, bytes]:
-        """All marks by key. Raises `OperatorError`, also if there is no such topic."""
-        return self.read(self._kafka, self._topic)
-
-    @staticmethod
-    def read(kafka: KafkaSettings, topic: str) -> dict[str, bytes]:
-        """All marks by key, for a reader: this shuts no journal out."""
-        found: dict[str, bytes] = {}
-        with Scan(kafka, topic) as scan:
-            for batch in scan:
-                for record in batch:
-                    if record.value is not None:
-                        found[(record.key or b"").decode(errors="replace")] = record.value
-        return found
+        yield cls(producer, topic)
 
     def write(
         self,
@@ -120,6 +104,15 @@ class ReplayJournal:
                 self._producer.poll(0.5)
             else:
                 return
+
+
+def read_marks(kafka: KafkaSettings, topic: str) -> dict[str, bytes]:
+    """All marks by key; this shuts no journal out. Raises `OperatorError`, also if there is no such topic."""
+    marks: dict[str, bytes] = {}
+    with Scan(kafka, topic) as scan:
+        for batch in scan:
+            marks |= {(r.key or b"").decode(errors="replace"): r.value for r in batch if r.value is not None}
+    return marks
 
 
 def _unknown(reason: KafkaError) -> OperatorError:

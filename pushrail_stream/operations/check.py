@@ -9,9 +9,9 @@ from typing import final
 from pushrail_stream.core.offsets import decode_settled
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.skips import find_skip
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import kafka_for, retries_consumer
 from pushrail_stream.kafka.groups import committed_by
-from pushrail_stream.kafka.replay_journal import ReplayJournal
+from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.accounts import Accounts, Status, Tally, Topic, TracedDelivery
@@ -88,7 +88,7 @@ def _unaccounted(settings: Settings, scan: Scan) -> int:
     """The number of offsets that the scan could not read, without those that an operator ordered to skip."""
     if not scan.unreadable:
         return 0
-    marks = ReplayJournal.read(kafka_for(settings), settings.topics.replays)
+    marks = read_marks(kafka_for(settings), settings.topics.replays)
     unknown = [
         batch for partition, batch in scan.unreadable if find_skip(marks, partition, batch.first, scan.topic_id) is None
     ]
@@ -111,7 +111,8 @@ def _look_back(accounts: Accounts, settings: Settings, since_ms: int, progress: 
 
 def _unsettled(settings: Settings, topic: str, progress: Progress) -> Iterator[Record]:
     """The records of a retry topic that the workers' group has not settled."""
-    group = committed_by(kafka_for(settings), f"{settings.kafka.group_id}.retry", topic)
+    kafka = kafka_for(settings)
+    group = committed_by(kafka, retries_consumer(kafka).group_id, topic)
     starts = {number: committed.offset for number, committed in group.items()}
     settled = {number: frozenset(decode_settled(committed)) for number, committed in group.items()}
     for record in read_topic(settings, topic, topic, progress, starts=starts):

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.client_properties import kafka_for
-from pushrail_stream.kafka.replay_journal import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.operations.attempts import read_attempt
@@ -71,7 +71,7 @@ def replay_dead_letters(
     """
     replay_id = _new_id()
     with _open_journal(settings, progress, is_dry_run=limits.is_dry_run) as journal:
-        marks = _marks(settings, journal)
+        marks = read_marks(kafka_for(settings), settings.topics.replays)
         selection = DeadLetterSelection(
             wanted, known.directory, marks, replay_id, again, max_count, has_refused=bool(known.refused)
         )
@@ -107,7 +107,8 @@ def replay_events(
         raise UsageError(f"--destination: there is no destination {destination}; `destinations list` names them")
     replay_id = resume or _new_id()
     with _open_journal(settings, progress, is_dry_run=limits.is_dry_run) as journal:
-        state = ReplayProgress(wanted, {}) if wanted else _progress_of(_marks(settings, journal), replay_id)
+        marks = {} if wanted else read_marks(kafka_for(settings), settings.topics.replays)
+        state = ReplayProgress(wanted, {}) if wanted else _progress_of(marks, replay_id)
         delivered = _delivered_events(settings, state.wanted, progress)
         selection = EventSelection(state.wanted, known.directory, settings.vendor, delivered)
         sender = ReplaySender(journal, settings, limits.per_second, progress)
@@ -185,12 +186,6 @@ def _open_journal(settings: Settings, progress: Progress, *, is_dry_run: bool) -
         progress.note(f"warning: {caveat.problem}")
     with ReplayJournal.open(kafka, topic) as journal:
         yield journal
-
-
-def _marks(settings: Settings, journal: ReplayJournal | None) -> dict[str, bytes]:
-    if journal is None:
-        return ReplayJournal.read(kafka_for(settings), settings.topics.replays)
-    return journal.marks()
 
 
 def _progress_of(marks: Mapping[str, bytes], replay_id: str) -> ReplayProgress:

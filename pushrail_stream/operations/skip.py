@@ -7,9 +7,9 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.skips import Skip, find_skip, skip_dead_letter, skip_mark
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, retries_consumer
 from pushrail_stream.kafka.groups import committed_by
-from pushrail_stream.kafka.replay_journal import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.kafka.unreadable import find_unreadable
 from pushrail_stream.operations.times import now_ms
@@ -49,7 +49,7 @@ def _find_or_plan(settings: Settings, at: Origin, reason: str) -> SkipOrdered:
         raise UsageError(f"POSITION: {at.topic} is neither topics.events nor one of topics.retry")
     partition = Partition(at.topic, at.partition)
     id_ = topic_id(kafka, at.topic)
-    known = find_skip(ReplayJournal.read(kafka, topics.replays), partition, at.offset, id_)
+    known = find_skip(read_marks(kafka, topics.replays), partition, at.offset, id_)
     if known is not None:
         return SkipOrdered(known, is_new=False)
     batch = find_unreadable(kafka, partition, at.offset)
@@ -59,8 +59,8 @@ def _find_or_plan(settings: Settings, at: Origin, reason: str) -> SkipOrdered:
             "still there, run this command with that worker's kafka.client: by another receive.message.max.bytes, "
             "other batches can be read"
         )
-    group = settings.kafka.group_id if at.topic == topics.events else f"{settings.kafka.group_id}.retry"
-    committed = committed_by(kafka, group, at.topic)[at.partition].offset
+    consumer = events_consumer(kafka) if at.topic == topics.events else retries_consumer(kafka)
+    committed = committed_by(kafka, consumer.group_id, at.topic)[at.partition].offset
     if committed >= batch.end:
         raise OperatorError(f"{at}: the workers' group has passed it already (its committed offset is {committed})")
     return SkipOrdered(Skip(partition, batch.first, batch.end, reason, now_ms(), id_), is_new=True)

@@ -14,7 +14,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.pipeline.stats import PartitionStats
-from pushrail_stream.ports.pipeline import Observer, SkipOrders
+from pushrail_stream.ports.pipeline import FindSkip, Observer
 
 _PERIOD_SECS: Final = 5.0
 """Seconds between two checks. The partitions' ends are updated every 10 s."""
@@ -38,14 +38,14 @@ class UnreadPartitions:
         partitions: Callable[[], Mapping[str, Sequence[PartitionStats]]],
         lag: Callable[[Partition, int | None], int | None],
         step_over: Callable[[Partition, int], None],
-        orders: SkipOrders,
+        find_skip: FindSkip,
         observe: Observer,
     ) -> None:
         """``lag``: a partition's records from an offset on. ``step_over``: read a partition on from an offset."""
         self._partitions = partitions
         self._lag = lag
         self._observe = observe
-        self._orders = orders
+        self._find_skip = find_skip
         self._step_over = step_over
         self._behind: dict[Partition, _Behind] = {}
         self._secs: dict[Partition, float] = {}
@@ -78,13 +78,13 @@ class UnreadPartitions:
             if at is None or self._secs[partition] < _ASK_AFTER_SECS:
                 continue
             try:
-                order = await self._orders.at(partition, at)
+                skip = await self._find_skip(partition, at)
             except OperatorError as error:
                 self._observe(KafkaTrouble(str(error)))
                 return
-            if order is not None:
-                self._step_over(partition, order.end)
-                self._observe(OffsetsSkipped(partition, at, order.end, order.reason))
+            if skip is not None:
+                self._step_over(partition, skip.end)
+                self._observe(OffsetsSkipped(partition, at, skip.end, skip.reason))
 
     def _unread_secs(self, view: PartitionStats, now: float) -> float:
         next_offset = view.committed if view.position is None else view.position

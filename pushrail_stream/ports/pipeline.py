@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from pushrail_stream.core.batch import Batch, CallLimits
@@ -11,6 +11,7 @@ from pushrail_stream.core.event import Event
 from pushrail_stream.core.outcome import BusStatus, Reply
 from pushrail_stream.core.record import Headers, Partition
 from pushrail_stream.core.signals import Signal
+from pushrail_stream.core.skips import Skip
 from pushrail_stream.errors import OperatorError
 
 
@@ -56,18 +57,8 @@ class Publisher(Protocol):
         """Return once Kafka acknowledged the record; raise `PublishError` when it did not."""
 
 
-class SkipOrder(NamedTuple):
-    """An operator's order to go on reading at ``end``."""
-
-    end: int
-    reason: str
-
-
-class SkipOrders(Protocol):
-    """The orders of operators to step over batches that cannot be read."""
-
-    async def at(self, partition: Partition, position: int) -> SkipOrder | None:
-        """The order for a worker that cannot read on at ``position``, if there is one. Raises `OperatorError`."""
+FindSkip = Callable[[Partition, int], Awaitable[Skip | None]]
+"""Returns the operator's order for a worker that cannot read on at this offset, if any. Raises `OperatorError`."""
 
 
 class Directory(Protocol):
@@ -87,18 +78,10 @@ class Clock(Protocol):
         """Epoch milliseconds."""
 
 
-class Jitter(Protocol):
-    """Randomness for backoff."""
-
-    def __call__(self) -> float:
-        """A number in [0, 1)."""
-
-
-class Observer(Protocol):
-    """Receives signals. It must be quick and must not raise; an exception is logged and ignored."""
-
-    def __call__(self, signal: Signal) -> None:
-        """See one signal."""
+Jitter = Callable[[], float]
+"""Randomness for backoff: returns a number in [0, 1)."""
+Observer = Callable[[Signal], None]
+"""Receives signals. It must be quick and must not raise; an exception is logged and ignored."""
 
 
 class SignIns(NamedTuple):

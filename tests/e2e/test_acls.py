@@ -23,7 +23,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.skips import Skip, skip_dead_letter, skip_mark
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
-from pushrail_stream.kafka.replay_journal import ReplayJournal
+from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named, worker_topics
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
 from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
@@ -180,7 +180,7 @@ async def test_services_need_only_the_documented_acls(rules: tuple[str, Rules], 
         warnings = [line for line in log if '"level": "warning"' in line]
         assert warnings
         assert all('"event": "dead_lettered"' in line for line in warnings), warnings
-        assert ReplayJournal.read(kafka_for(settings), settings.topics.replays) == {}, "orders of `topics skip`"
+        assert read_marks(kafka_for(settings), settings.topics.replays) == {}, "orders of `topics skip`"
 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("ingest")))

@@ -7,11 +7,11 @@ import asyncio
 from pushrail_stream.core.offsets import Committable, OffsetTracker
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread, RecordsTrimmed, Signal
+from pushrail_stream.core.skips import Skip
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.pipeline.read_progress import ReadPosition, ReadProgress
 from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
-from pushrail_stream.ports.pipeline import SkipOrder
 from tests.support.pipeline_world import World
 from tests.support.records import P0, destination, record, records
 from tests.support.virtual_time import in_virtual_time
@@ -22,7 +22,7 @@ class Reader:
 
     def __init__(self, committed: int | None = 10) -> None:
         self.told: list[Signal] = []
-        self.readings = ReadProgress(lambda signal: self.told.append(signal))  # noqa: PLW0108 - append names it otherwise
+        self.readings = ReadProgress(self.told.append)
         self.tracker = OffsetTracker(None if committed is None else Committable(committed, ""))
 
     def read(self, *offsets: int) -> None:
@@ -121,10 +121,10 @@ class Orders:
     """Operators' orders, by position; and what was asked for."""
 
     def __init__(self) -> None:
-        self.known: dict[int, SkipOrder | OperatorError] = {}
+        self.known: dict[int, Skip | OperatorError] = {}
         self.asked: list[int] = []
 
-    async def at(self, partition: Partition, position: int) -> SkipOrder | None:
+    async def find(self, partition: Partition, position: int) -> Skip | None:
         assert partition == P0
         self.asked.append(position)
         found = self.known.get(position)
@@ -146,8 +146,8 @@ class Watched:
             lambda: {"events": [self.view]},
             self.lag,
             lambda partition, offset: self.gone_on.append((partition, offset)),
-            self.orders,
-            lambda signal: self.told.append(signal),  # noqa: PLW0108 - append names it otherwise
+            self.orders.find,
+            self.told.append,
         )
 
     def lag(self, _partition: object, start: int | None) -> int | None:
@@ -207,7 +207,7 @@ async def test_an_order_to_skip_is_carried_out() -> None:
         assert watched.orders.asked == [], "it may come by itself"
         await asyncio.sleep(5)
         assert watched.told == [KafkaTrouble("Kafka is away")]
-        watched.orders.known[10] = SkipOrder(15, "too large")
+        watched.orders.known[10] = Skip(P0, 10, 15, "too large", at_ms=0)
         await asyncio.sleep(5)
         watching.cancel()
     assert watched.gone_on == [(P0, 15)]
