@@ -8,16 +8,16 @@ traceback is a bug of ours.
 from __future__ import annotations
 
 import errno
+import importlib
 import io
 import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, final
 
 import click
 
-from pushrail_stream.cli.lazy import LazyCommand, LazyGroup
 from pushrail_stream.errors import OperatorError
 
 DONE: Final = 0
@@ -31,21 +31,43 @@ _FIRST: Final = 1
 """Process id of a container's first process, which ignores SIGTERM until it has a handler, also while it imports."""
 
 _COMMANDS: Final = {
-    # By name: the module and attribute, and the line in `--help`.
-    "run": LazyCommand("pushrail_stream.cli.run:run", "Consume events and deliver them."),
-    "ingest": LazyCommand("pushrail_stream.cli.ingest:ingest", "Accept events over HTTP, and manage the API keys."),
-    "sandbox": LazyCommand("pushrail_stream.cli.sandbox:sandbox", "Try everything on this machine alone."),
-    "topics": LazyCommand("pushrail_stream.cli.topics:topics", "Create and describe the Kafka topics."),
-    "destinations": LazyCommand(
-        "pushrail_stream.cli.destinations:destinations", "List, check, test and change destinations."
-    ),
-    "attempts": LazyCommand("pushrail_stream.cli.attempts:attempts", "Search the delivery log for an event."),
-    "dlq": LazyCommand("pushrail_stream.cli.dlq:dlq", "Show dead letters, and why they were given up."),
-    "replay": LazyCommand("pushrail_stream.cli.replay:replay", "Deliver dead letters or past events again."),
-    "check": LazyCommand("pushrail_stream.cli.check:check", "Check that every delivery of a period is accounted for."),
-    "keys": LazyCommand("pushrail_stream.cli.keys:keys", "Manage the keys that seal customers' secrets."),
-    "config": LazyCommand("pushrail_stream.cli.config:config", "Show the settings in force, and their origins."),
+    # By name: the line in `--help`. The command is the attribute of this name in the module of this name.
+    "run": "Consume events and deliver them.",
+    "ingest": "Accept events over HTTP, and manage the API keys.",
+    "sandbox": "Try everything on this machine alone.",
+    "topics": "Create and describe the Kafka topics.",
+    "destinations": "List, check, test and change destinations.",
+    "attempts": "Search the delivery log for an event.",
+    "dlq": "Show dead letters, and why they were given up.",
+    "replay": "Deliver dead letters or past events again.",
+    "check": "Check that every delivery of a period is accounted for.",
+    "keys": "Manage the keys that seal customers' secrets.",
+    "config": "Show the settings in force, and their origins.",
 }
+
+
+@final
+class _LazyGroup(click.Group):
+    """Imports a command when it is used, so that ``--help`` costs nothing."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of the help."""
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command; None when there is none of this name."""
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
 
 
 def _show_version(context: click.Context, option: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's way
@@ -62,8 +84,7 @@ def _show_version(context: click.Context, option: click.Parameter, is_asked: boo
 
 
 @click.group(
-    cls=LazyGroup,
-    lazy=_COMMANDS,
+    cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: pushrail-stream destinations validate",
 )

@@ -12,7 +12,7 @@ from pushrail_stream.cli.output import emit, note, say, table
 from pushrail_stream.cli.process import allow_many_sockets, on_signal, run_loop
 from pushrail_stream.ingest.service import RunningIngest, run_ingest
 from pushrail_stream.observe.logging import Logger, open_log
-from pushrail_stream.operations.key_files import api_keys, create_api_key, revoke_api_key
+from pushrail_stream.operations.api_keys import api_keys, create_api_key, revoke_api_key
 from pushrail_stream.settings.model import Settings
 
 

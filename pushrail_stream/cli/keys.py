@@ -10,8 +10,9 @@ import click
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, note, say, table, to_the_end
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.operations.documents import require_keyring
-from pushrail_stream.operations.key_files import (
+from pushrail_stream.operations.document_changes import require_keyring
+from pushrail_stream.operations.sealing_keys import (
+    Rotation,
     generate_key,
     is_keyring_exposed,
     keyring_file,
@@ -19,7 +20,6 @@ from pushrail_stream.operations.key_files import (
     rotate_documents,
     survey_documents,
 )  # fmt: skip
-from pushrail_stream.operations.rotation import Rotation
 from pushrail_stream.registry.keyring import Keyring
 
 _EVERY: Final = 500

@@ -9,8 +9,8 @@ import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, note, say
-from pushrail_stream.operations.onboard_customer import customer_files, onboard_customer
-from pushrail_stream.operations.onboarding import BUS, ROLE, Onboarding, new_external_id
+from pushrail_stream.operations.onboarding import customer_files, onboard_customer
+from pushrail_stream.operations.onboarding_templates import BUS, ROLE, Onboarding, new_external_id
 
 
 @click.command(

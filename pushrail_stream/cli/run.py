@@ -65,7 +65,7 @@ def _work(options: Options, name: str, port: int | None = None) -> None:
     return_large_blocks()
     _tune_memory()
     log.info("starting", kafka=settings.kafka.bootstrap_servers)
-    ledger = run_loop(_serve(_dispatcher(settings, log, name)))
+    ledger = run_loop(_serve(_run_worker(settings, log, name)))
     log.info(
         "stopped",
         begun=ledger.begun,
@@ -94,7 +94,7 @@ def collect_now_and_then(loop: asyncio.AbstractEventLoop, number: int = 1) -> No
     loop.call_later(_COLLECT_SECS, collect)
 
 
-async def _dispatcher(settings: Settings, log: Logger, name: str) -> Ledger:
+async def _run_worker(settings: Settings, log: Logger, name: str) -> Ledger:
     collect_now_and_then(asyncio.get_running_loop())
 
     def started(worker: Worker) -> None:

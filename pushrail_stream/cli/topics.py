@@ -12,7 +12,7 @@ from pushrail_stream.cli.output import emit, format_time, note, say, table, to_t
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
-from pushrail_stream.operations.skip import order_skip
+from pushrail_stream.operations.offsets import order_skip
 
 
 @click.group(epilog="Example: pushrail-stream topics create --partitions 24")

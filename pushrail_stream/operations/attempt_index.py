@@ -23,8 +23,8 @@ from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.attempts import FIELDS, Attempt, AttemptFilter, Indexed, fit_for_index, read_attempt
-from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.times import now_ms
+from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.settings.model import Settings
 
 _SCHEMA: Final = """

@@ -11,9 +11,8 @@ from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.attempt_index import AttemptIndex
 from pushrail_stream.operations.attempts import Attempt, AttemptFilter, read_attempt
-from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.operations.topic_reader import read_topic
+from pushrail_stream.operations.topic_reader import Progress, read_topic
 from pushrail_stream.settings.model import Settings
 
 _DEFAULT_PERIOD_MS: Final = 86_400_000

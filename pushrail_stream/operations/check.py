@@ -16,9 +16,8 @@ from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.accounts import Accounts, Status, Tally, Topic, TracedDelivery
 from pushrail_stream.operations.dead_letters import all_dead_letters, read_dead_letter
-from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.spill import Spill
-from pushrail_stream.operations.topic_reader import read_scan, read_topic
+from pushrail_stream.operations.topic_reader import Progress, read_scan, read_topic
 from pushrail_stream.ports.pipeline import Directory
 from pushrail_stream.settings.model import Settings
 

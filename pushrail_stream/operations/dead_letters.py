@@ -12,8 +12,7 @@ from pushrail_stream.core.fault import Fault, fault_of
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.retry import DeadReason
-from pushrail_stream.operations.progress import Progress
-from pushrail_stream.operations.topic_reader import read_topic
+from pushrail_stream.operations.topic_reader import Progress, read_topic
 from pushrail_stream.settings.model import Settings
 
 FOREIGN: Final = "foreign"

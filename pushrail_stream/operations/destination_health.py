@@ -12,9 +12,8 @@ from typing import Any, Final, Literal, NamedTuple, final
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.operations.attempts import Attempt, read_attempt
-from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.operations.topic_reader import read_topic
+from pushrail_stream.operations.topic_reader import Progress, read_topic
 from pushrail_stream.settings.model import Settings
 
 _PERIOD_MS: Final = 3_600_000

@@ -1,15 +1,23 @@
-"""Moves the committed offsets of the workers' group on the events topic."""
+"""Moves the workers past records, or back to them: new committed offsets, and orders to skip a batch."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
-from pushrail_stream.core.record import parse_offset
+from pushrail_stream.core.record import Origin, Partition, parse_offset
+from pushrail_stream.core.skips import Skip, find_skip, skip_dead_letter, skip_mark
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.kafka.client_properties import kafka_for
-from pushrail_stream.kafka.groups import Shift, Target, members_of, move_group, plan_shift
-from pushrail_stream.operations.times import parse_moment
+from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, retries_consumer
+from pushrail_stream.kafka.groups import Shift, Target, committed_by, members_of, move_group, plan_shift
+from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
+from pushrail_stream.kafka.topic_ids import topic_id
+from pushrail_stream.kafka.unreadable import find_unreadable
+from pushrail_stream.operations.times import now_ms, parse_moment
 from pushrail_stream.settings.model import Settings
+
+_MAX_REASON: Final = 500
+"""Characters. The reason is part of an error message of at most 1 KiB."""
 
 
 def parse_target(text: str) -> Target | None:
@@ -37,3 +45,50 @@ def move_offsets(settings: Settings, target: Target, partition: int | None, *, i
     if not is_dry_run:
         move_group(kafka, group, topic, shifts)
     return shifts
+
+
+class SkipOrdered(NamedTuple):
+    """An order to skip offsets."""
+
+    skip: Skip
+    is_new: bool
+    """False when it had been ordered before."""
+
+
+def order_skip(settings: Settings, at: Origin, reason: str, *, is_dry_run: bool) -> SkipOrdered:
+    """Order workers to skip the unreadable batch at a position. Raises `OperatorError` when it can be read.
+
+    The order and a dead letter for the batch are written together.
+    """
+    reason = reason.strip()
+    if not 0 < len(reason) <= _MAX_REASON:
+        raise UsageError(f"--reason: must have 1 to {_MAX_REASON} characters")
+    ordered = _find_or_plan(settings, at, reason)
+    if ordered.is_new and not is_dry_run:
+        letter = skip_dead_letter(ordered.skip)
+        with ReplayJournal.open(kafka_for(settings), settings.topics.replays, role="skip") as journal:
+            journal.write(settings.topics.dlq, [(None, None, letter.headers())], [skip_mark(ordered.skip)])
+    return ordered
+
+
+def _find_or_plan(settings: Settings, at: Origin, reason: str) -> SkipOrdered:
+    topics, kafka = settings.topics, kafka_for(settings)
+    if at.topic != topics.events and at.topic not in topics.retry:
+        raise UsageError(f"POSITION: {at.topic} is neither topics.events nor one of topics.retry")
+    partition = Partition(at.topic, at.partition)
+    id_ = topic_id(kafka, at.topic)
+    known = find_skip(read_marks(kafka, topics.replays), partition, at.offset, id_)
+    if known is not None:
+        return SkipOrdered(known, is_new=False)
+    batch = find_unreadable(kafka, partition, at.offset)
+    if batch is None:
+        raise OperatorError(
+            f"{at} can be read, or no record is left from there on, so nothing has to be skipped. If a worker stands "
+            "still there, run this command with that worker's kafka.client: by another receive.message.max.bytes, "
+            "other batches can be read"
+        )
+    consumer = events_consumer(kafka) if at.topic == topics.events else retries_consumer(kafka)
+    committed = committed_by(kafka, consumer.group_id, at.topic)[at.partition].offset
+    if committed >= batch.end:
+        raise OperatorError(f"{at}: the workers' group has passed it already (its committed offset is {committed})")
+    return SkipOrdered(Skip(partition, batch.first, batch.end, reason, now_ms(), id_), is_new=True)

@@ -1,311 +1,160 @@
-"""A new customer's destination document, and the templates that the customer applies in their AWS account.
-
-All of them derive from the same few facts, so that they fit each other. The external ID is random, ours, and one per
-customer: it binds the customer's role to us.
-"""
+"""Onboards a customer: checks the facts, and writes the destination document and the customer's files."""
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
+import dataclasses
+import difflib
+import json
+import os
 import re
-import secrets
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
 
-import yaml
+from pushrail_stream.core.signals import DocumentRefused
+from pushrail_stream.documents import document_parser, load_registry
+from pushrail_stream.errors import UsageError
+from pushrail_stream.eventbridge.bus import known_regions
+from pushrail_stream.eventbridge.http import Timeouts
+from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
+from pushrail_stream.files import reason_of
+from pushrail_stream.operations.document_changes import new_name, write_document
+from pushrail_stream.operations.onboarding_templates import Onboarding
+from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.registry.documents import Parsed
+from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.values import (
+    ACCOUNT,
+    CUSTOMER,
+    NEW_BUS,
+    REGION,
+    ROLE_NAME,
+    VENDOR,
+    Rule,
+    check_options,
+    partition_of,
+)  # fmt: skip
 
-from pushrail_stream.settings.values import partition_of
-
-BUS: Final = "pushrail-events"
-ROLE: Final = "PushrailEventBridgeWriter"
-"""The role's name, unless the account has one of that name for another customer."""
-_NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
-_NOT_IN_STACK: Final = re.compile(r"[^A-Za-z0-9-]")
-_ID_LENGTH: Final = 64
-_ID_HASH_LENGTH: Final = 8
-_NAME_LENGTH: Final = 256
-_ARCHIVE_NAME_LENGTH: Final = 48
-"""EventBridge's limit for the names of archives; a bus may have a longer one."""
-_EXTERNAL_ID_BYTES: Final = 24
-"""192 bits cannot be guessed. AWS does not treat an external ID as a secret."""
-ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
-"""Deliver, and find out whether the bus exists: PutEvents succeeds for a missing bus too."""
+Note = Callable[[str], None]
+"""Shows the operator a line beside the result."""
+_STS_SECS: Final = 5.0
+_RULES: Final[Mapping[str, Rule]] = {
+    "vendor": VENDOR, "customer": CUSTOMER, "account": ACCOUNT, "our_account": ACCOUNT, "bus": NEW_BUS,
+    "role": ROLE_NAME,
+    # The templates are not made for isolated and sovereign regions.
+    "region": Rule(re.compile(f"(?!eusc-|.*-iso){REGION.pattern.pattern}"), REGION.requirement),
+}  # fmt: skip
+"""The rule of each option: a template must be as good as the document."""
 
 
-def new_external_id(vendor: str) -> str:
-    """A random external ID that begins with the vendor."""
-    return f"{vendor}-{secrets.token_urlsafe(_EXTERNAL_ID_BYTES)}"
+def onboard_customer(
+    settings: Settings, onboarding: Onboarding, folder: Path | None, note: Note, *, is_dry_run: bool
+) -> tuple[Onboarding, str]:
+    """Write the customer's document, disabled, and their files into ``folder``; the document's name.
+
+    The onboarding is returned with our own account, if STS knows it. Raises `OperatorError`.
+    """
+    check_options(*((f"--{name.replace('_', '-')}", rule, getattr(onboarding, name)) for name, rule in _RULES.items()))
+    _check_region(onboarding, settings, note)
+    content = (json.dumps(onboarding.document(), indent=2, ensure_ascii=False) + "\n").encode()
+    name = new_name(settings, onboarding.destination_id)
+    _check_document(onboarding, name, content, settings)
+    if onboarding.our_account is None:
+        onboarding = dataclasses.replace(onboarding, our_account=_ask_sts(settings, onboarding.partition, note))
+    if not is_dry_run:
+        _make_directory(settings, note)
+        # The files come first: when they cannot be written, no document stands in the way of the next attempt.
+        if folder is not None:
+            _write_files(onboarding, folder, note)
+        asyncio.run(write_document(settings, name, content))
+    return onboarding, name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Onboarding:
-    """The facts about one customer. Without ``our_account`` the templates have a parameter to fill in."""
+def customer_files(onboarding: Onboarding) -> dict[str, str]:
+    """The files for the customer, by name."""
+    policies = {"trust": onboarding.trust_policy(), "permissions": onboarding.permissions_policy()}
+    return {
+        "cloudformation.yaml": onboarding.cloudformation(),
+        "main.tf": onboarding.terraform(),
+        "policies.json": json.dumps(policies, indent=2) + "\n",
+        "rules.json": json.dumps(onboarding.rules(), indent=2) + "\n",
+    }
 
-    vendor: str
-    customer: str
-    region: str
-    account: str
-    external_id: str
-    our_account: str | None
-    bus: str = BUS
-    role: str = ROLE
-    archive_days: int | None = None
 
-    @property
-    def partition(self) -> str:
-        """The AWS partition of bus and role."""
-        return partition_of(self.region)
+def _ask_sts(settings: Settings, partition: str, note: Note) -> str | None:
+    try:
+        own = asyncio.run(own_account(settings.sts, Timeouts(_STS_SECS, _STS_SECS)))
+    except UnknownIdentity as error:
+        problem = f"is not known ({error})"
+    else:
+        if own.partition == partition:
+            return own.account
+        problem = f"is of the partition {own.partition}, which cannot assume a role of {partition}"
+    note(f"our own AWS account {problem}: the templates leave it open; --our-account names it")
+    return None
 
-    @property
-    def destination_id(self) -> str:
-        """A readable id. Where the customer's name has other characters than ids may have, a hash makes it unique."""
-        wanted = f"dst_{self.vendor}_{self.customer}"
-        known = _NOT_IN_ID.sub("-", wanted)
-        if known == wanted and len(wanted) <= _ID_LENGTH:
-            return wanted
-        digest = hashlib.sha256(wanted.encode(errors="surrogatepass")).hexdigest()[:_ID_HASH_LENGTH]
-        return f"{known[: _ID_LENGTH - _ID_HASH_LENGTH - 1]}-{digest}"
 
-    @property
-    def bus_arn(self) -> str:
-        """The bus that the templates make."""
-        return f"arn:{self.partition}:events:{self.region}:{self.account}:event-bus/{self.bus}"
-
-    @property
-    def role_arn(self) -> str:
-        """The role that the templates make."""
-        return f"arn:{self.partition}:iam::{self.account}:role/{self.role}"
-
-    @property
-    def source(self) -> str:
-        """The ``Source`` of the events that arrive."""
-        return f"pushrail.{self.vendor}"
-
-    def document(self) -> dict[str, Any]:
-        """The destination document, disabled until the customer has set up their side."""
-        return {
-            "id": self.destination_id,
-            "vendor": self.vendor,
-            "customerExternalId": self.customer,
-            "type": "EVENTBRIDGE",
-            "name": self._name(),
-            "busArn": self.bus_arn,
-            "region": self.region,
-            "sourceNamespace": self.source,
-            "auth": {"mode": "ASSUME_ROLE", "roleArn": self.role_arn, "externalId": self.external_id},
-            "enabled": False,
-        }
-
-    def trust_policy(self) -> dict[str, Any]:
-        """The role can be assumed by our account, and only with this customer's external ID."""
-        principal = f"arn:{self.partition}:iam::{self.our_account or 'OUR-ACCOUNT-ID'}:root"
-        return _policy(
-            {
-                "Effect": "Allow",
-                "Principal": {"AWS": principal},
-                "Action": "sts:AssumeRole",
-                "Condition": {"StringEquals": {"sts:ExternalId": self.external_id}},
-            }
+def _check_region(onboarding: Onboarding, settings: Settings, note: Note) -> None:
+    ours = settings.sts.region
+    if partition_of(ours) != onboarding.partition:
+        raise UsageError(
+            f"--region: {onboarding.region} is of the partition {onboarding.partition}, where workers whose sts.region "
+            f"is {ours} can assume no role: onboard with the settings of workers that run in that partition",
         )
+    known = known_regions()
+    if onboarding.region not in known:
+        alike = difflib.get_close_matches(onboarding.region, known)
+        hint = f"; alike are {', '.join(alike)}" if alike else ""
+        note(f"--region: {onboarding.region} is not among the regions known here{hint}")
 
-    def permissions_policy(self) -> dict[str, Any]:
-        """The role may put events on this one bus, and ask whether it exists."""
-        return _policy({"Effect": "Allow", "Action": list(ACTIONS), "Resource": self.bus_arn})
 
-    def rules(self) -> dict[str, dict[str, Any]]:
-        """Example event patterns: by tenant, by event type, by a field of the payload."""
-        return {
-            "by tenant": {"source": [self.source], "resources": [self.customer]},
-            "by event type": {"source": [self.source], "detail-type": [{"prefix": "order."}]},
-            "by payload field": {"source": [self.source], "detail": {"payload": {"currency": ["USD"]}}},
-        }
+def _make_directory(settings: Settings, note: Note) -> None:
+    """Make the registry's directory for the first document of all."""
+    path = settings.registry.path
+    if settings.registry.topic or path.exists():
+        return
+    try:
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(f"{path}: {reason_of(error)} (registry.path)") from error
+    note(f"made the directory {path}")
 
-    def cloudformation(self) -> str:
-        """A template for `aws cloudformation deploy --capabilities CAPABILITY_NAMED_IAM`, as YAML."""
-        template: dict[str, Any] = {
-            "AWSTemplateFormatVersion": "2010-09-09",
-            "Description": f"An event bus for {self.vendor}, and the role that may write to it",
-        }
-        if self.our_account is None:
-            template["Parameters"] = {
-                "VendorAccountId": {
-                    "Type": "String",
-                    "Description": f"AWS account of {self.vendor}",
-                    "AllowedPattern": "[0-9]{12}",
-                }
-            }
-        template["Resources"] = self._cloudformation_resources()
-        template["Outputs"] = {
-            "BusArn": {"Value": {"Fn::GetAtt": ["Bus", "Arn"]}},
-            "RoleArn": {"Value": {"Fn::GetAtt": ["Writer", "Arn"]}},
-        }
-        parameter = "" if self.our_account else " \\\n#     --parameter-overrides VendorAccountId=VENDOR-ACCOUNT-ID"
-        head = _CLOUDFORMATION_HEAD.format(
-            account=self.account, region=self.region, stack=_NOT_IN_STACK.sub("-", self.destination_id)
+
+def _check_document(onboarding: Onboarding, name: str, content: bytes, settings: Settings) -> None:
+    """Raise `UsageError` for a document that would be refused, by itself or beside the others."""
+    checked = document_parser(settings, os.environ)(content)
+    if not isinstance(checked, Parsed):
+        raise UsageError(*(f"{field}: {problem}" for field, problem in checked))
+    if not settings.registry.topic and not settings.registry.path.exists():
+        return  # there is no document beside this one yet
+    catalog, signals = asyncio.run(load_registry(settings, os.environ))
+    for known in catalog.route(onboarding.vendor, onboarding.customer):
+        there = f"{known.id} ({catalog.document_of(known.id)})"
+        raise UsageError(
+            f"--customer: has a destination already, {there}: change or delete that one, or "
+            "write another document and `destinations put` it",
         )
-        return f"{head}{parameter}\n" + yaml.dump(template, Dumper=_Quoting, sort_keys=False, width=120)
-
-    def terraform(self) -> str:
-        """The same for Terraform's AWS provider, formatted as `terraform fmt` would."""
-        blocks = [self._terraform_head(), _TERRAFORM_BUS.format(bus=_hcl(self.bus)), self._terraform_role()]
-        if self.archive_days is not None:
-            blocks.append(
-                _TERRAFORM_ARCHIVE.format(
-                    name=_hcl(self.bus[:_ARCHIVE_NAME_LENGTH]), days=self.archive_days, source=_hcl(self.source)
-                )
-            )
-        return "\n".join([*blocks, _TERRAFORM_OUTPUTS])
-
-    def _name(self) -> str:
-        # A customer's id may be any text, a destination's name is one printable line.
-        name = f"EventBridge bus of {self.customer}"
-        return name if name.isprintable() and len(name) <= _NAME_LENGTH else f"EventBridge bus of {self.destination_id}"
-
-    def _cloudformation_resources(self) -> dict[str, Any]:
-        writing = {"Effect": "Allow", "Action": list(ACTIONS), "Resource": {"Fn::GetAtt": ["Bus", "Arn"]}}
-        resources: dict[str, Any] = {
-            "Bus": {"Type": "AWS::Events::EventBus", "Properties": {"Name": self.bus}},
-            "Writer": {
-                "Type": "AWS::IAM::Role",
-                "Properties": {
-                    "RoleName": self.role,
-                    "Description": f"Lets {self.vendor} put events on {self.bus}",
-                    "AssumeRolePolicyDocument": self._cloudformation_trust(),
-                    "Policies": [{"PolicyName": "PutEvents", "PolicyDocument": _policy(writing)}],
-                },
-            },
-        }
-        if self.archive_days is not None:
-            resources["Archive"] = {
-                "Type": "AWS::Events::Archive",
-                "Properties": {
-                    "SourceArn": {"Fn::GetAtt": ["Bus", "Arn"]},
-                    "RetentionDays": self.archive_days,
-                    "EventPattern": {"source": [self.source]},
-                },
-            }
-        return resources
-
-    def _cloudformation_trust(self) -> dict[str, Any]:
-        trust = self.trust_policy()
-        if self.our_account is None:
-            trust["Statement"][0]["Principal"]["AWS"] = {
-                "Fn::Sub": f"arn:{self.partition}:iam::${{VendorAccountId}}:root"
-            }
-        return trust
-
-    def _terraform_head(self) -> str:
-        head = _TERRAFORM_HEAD.format(account=self.account, region=self.region)
-        if self.our_account is not None:
-            return head
-        return head + _TERRAFORM_VARIABLE.format(description=_hcl(f"AWS account of {self.vendor}"))
-
-    def _terraform_role(self) -> str:
-        account = self.our_account or "${var.vendor_account_id}"
-        return _TERRAFORM_ROLE.format(
-            role=_hcl(self.role),
-            principal=f'"arn:{self.partition}:iam::{account}:root"',
-            external_id=_hcl(self.external_id),
-            actions=", ".join(map(_hcl, ACTIONS)),
-        )
+    if any(isinstance(signal, DocumentRefused) and signal.document == name for signal in signals):
+        raise UsageError(f"--customer: {name} is there already, and refused (`destinations validate`): mend it")
+    change = catalog.apply([DocumentChange(name, content)])
+    if change.removed:
+        problem = f"{name} is there already, and the document of {', '.join(change.removed)}: rename it first"
+        raise UsageError(f"--customer: {problem}")
+    for refusal in change.refusals:
+        hint = "; name another role with --role" if refusal.field == "auth.roleArn" else ""
+        raise UsageError(f"{refusal.field}: {refusal.problem}{hint}")
 
 
-def _policy(statement: dict[str, Any]) -> dict[str, Any]:
-    return {"Version": "2012-10-17", "Statement": [statement]}
-
-
-class _Quoting(yaml.SafeDumper):
-    """Quotes every text that a reader of some version of YAML could take for another type."""
-
-
-def _quote(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _PLAIN.fullmatch(text) else '"')
-
-
-_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z]{2,}[A-Za-z0-9:.]*")
-_Quoting.add_representer(str, _quote)
-
-
-def _hcl(text: str) -> str:
-    """A quoted HCL string: characters that are not printable and template sequences are escaped."""
-    quoted = text.replace("\\", r"\\").replace('"', r"\"").replace("${", "$${").replace("%{", "%%{")
-    return '"' + "".join(c if c.isprintable() else _hcl_escape(c) for c in quoted) + '"'
-
-
-def _hcl_escape(character: str) -> str:
-    number = ord(character)
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"  # noqa: PLR2004 - beyond four hex digits
-
-
-_CLOUDFORMATION_HEAD: Final = """\
-# For the account {account}, in the region {region}, with credentials of that account:
-#   aws cloudformation deploy --region {region} --stack-name {stack} \\
-#     --template-file cloudformation.yaml --capabilities CAPABILITY_NAMED_IAM"""
-_TERRAFORM_HEAD: Final = """\
-# For the account {account}, in the region {region}, with credentials of that account:
-#   terraform init
-#   AWS_REGION={region} terraform apply
-terraform {{
-  required_providers {{
-    aws = {{
-      source  = "hashicorp/aws"
-      version = ">= 5.0"
-    }}
-  }}
-}}
-"""
-_TERRAFORM_VARIABLE: Final = """
-variable "vendor_account_id" {{
-  type        = string
-  description = {description}
-}}
-"""
-_TERRAFORM_BUS: Final = """\
-resource "aws_cloudwatch_event_bus" "pushrail" {{
-  name = {bus}
-}}
-"""
-_TERRAFORM_ROLE: Final = """\
-resource "aws_iam_role" "writer" {{
-  name = {role}
-  assume_role_policy = jsonencode({{
-    Version = "2012-10-17"
-    Statement = [{{
-      Effect    = "Allow"
-      Principal = {{ AWS = {principal} }}
-      Action    = "sts:AssumeRole"
-      Condition = {{ StringEquals = {{ "sts:ExternalId" = {external_id} }} }}
-    }}]
-  }})
-}}
-
-resource "aws_iam_role_policy" "put_events" {{
-  name = "PutEvents"
-  role = aws_iam_role.writer.id
-  policy = jsonencode({{
-    Version = "2012-10-17"
-    Statement = [{{
-      Effect   = "Allow"
-      Action   = [{actions}]
-      Resource = aws_cloudwatch_event_bus.pushrail.arn
-    }}]
-  }})
-}}
-"""
-_TERRAFORM_ARCHIVE: Final = """\
-resource "aws_cloudwatch_event_archive" "pushrail" {{
-  name             = {name}
-  event_source_arn = aws_cloudwatch_event_bus.pushrail.arn
-  retention_days   = {days}
-  event_pattern    = jsonencode({{ source = [{source}] }})
-}}
-"""
-_TERRAFORM_OUTPUTS: Final = """\
-output "bus_arn" {
-  value = aws_cloudwatch_event_bus.pushrail.arn
-}
-
-output "role_arn" {
-  value = aws_iam_role.writer.arn
-}
-"""
+def _write_files(onboarding: Onboarding, folder: Path, note: Note) -> None:
+    files = customer_files(onboarding)
+    for name in files:
+        if (folder / name).exists():
+            raise UsageError(f"--out: {folder / name} is there already, and is not overwritten")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (folder / name).write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--out: {folder}: {reason_of(error)}") from error
+    note(f"written to {folder}: {', '.join(files)}")

@@ -19,7 +19,6 @@ from pushrail_stream.operations.attempts import read_attempt
 from pushrail_stream.operations.dead_letters import DeadLetterFilter, all_dead_letters
 from pushrail_stream.operations.delivered_events import DeliveredEvents
 from pushrail_stream.operations.destinations import KnownDestinations
-from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.replay_selection import (
     MAX_REPLAYS,
     DeadLetterSelection,
@@ -33,7 +32,7 @@ from pushrail_stream.operations.replay_selection import (
 )
 from pushrail_stream.operations.replay_sender import ReplaySender
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.operations.topic_reader import read_scan, read_topic
+from pushrail_stream.operations.topic_reader import Progress, read_scan, read_topic
 from pushrail_stream.settings.model import Settings
 
 

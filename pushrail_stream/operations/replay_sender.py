@@ -10,8 +10,8 @@ from typing import Final, final
 
 from pushrail_stream.core.skips import Mark
 from pushrail_stream.kafka.replay_journal import ReplayJournal
-from pushrail_stream.operations.progress import Progress
 from pushrail_stream.operations.replay_selection import ReplayCopy
+from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.settings.model import Settings
 
 _CHUNK: Final = 500

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Protocol
 
 from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.operations.progress import Progress
 from pushrail_stream.settings.model import Settings
+
+
+class Progress(Protocol):
+    """Shows how far an operation is."""
+
+    extra: str
+    """Text behind the progress, as ``120 sent``."""
+
+    def begin(self, subject: str) -> None:
+        """Start to read records of this kind."""
+
+    def at(self, done: int, total: int) -> None:
+        """Show how many of the records are done."""
+
+    def note(self, text: str) -> None:
+        """Show a line beside the operation's result."""
 
 
 def read_topic(

@@ -32,7 +32,7 @@ class FolderStore:
 
     async def read(self, name: str) -> bytes | None:
         """The present content of a document; None if it is gone."""
-        return await in_daemon_thread(_read, Path(name))
+        return await in_daemon_thread(read_file, Path(name))
 
     async def write(self, name: str, content: bytes | None) -> None:
         """Write a document, or delete it (None)."""
@@ -40,6 +40,16 @@ class FolderStore:
             await in_daemon_thread(_delete, Path(name))
         else:
             await in_daemon_thread(replace_file, Path(name), content)
+
+
+def read_file(file: Path) -> bytes | None:
+    """The content of a file; None when there is none. Raises `UsageError` when it cannot be read."""
+    try:
+        return read_regular_file(file)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read: {reason_of(error)}") from error
 
 
 def replace_file(file: Path, content: bytes, *, is_private: bool = False) -> None:
@@ -99,15 +109,6 @@ def _sync_folder(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _read(file: Path) -> bytes | None:
-    try:
-        return read_regular_file(file)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UsageError(f"{file}: cannot be read: {reason_of(error)}") from error
 
 
 def _delete(file: Path) -> None:

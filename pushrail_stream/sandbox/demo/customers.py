@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
-from pushrail_stream.operations.onboarding import Onboarding
+from pushrail_stream.operations.onboarding_templates import Onboarding
 from pushrail_stream.sandbox.bus import FaultBus
 
 VENDOR: Final = "acme"

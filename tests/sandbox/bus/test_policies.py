@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pushrail_stream.operations.onboarding import Onboarding
+from pushrail_stream.operations.onboarding_templates import Onboarding
 from pushrail_stream.sandbox.bus import FaultBus, FieldError
 from pushrail_stream.sandbox.bus.policies import Permissions, Principal, TrustPolicy
 from tests.support.bus_clients import ACCOUNT, KEY, SECRET, client, control, entry, refusal

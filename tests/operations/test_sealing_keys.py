@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.operations.rotation import Rotation, rotate, survey
+from pushrail_stream.operations.sealing_keys import Rotation, rotate, survey
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.errors import Refusal
 from pushrail_stream.registry.json_document import sealed_in

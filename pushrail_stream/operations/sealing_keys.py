@@ -1,23 +1,36 @@
-"""Rotation: seals every sealed secret again with the primary key, one document after the other.
+"""The keys that seal secrets: changes the keyring file, and seals every secret again with the primary key.
 
-Each document is old or new, so it opens at any moment. An interrupted rotation goes on where it stopped: documents that
-the primary key has sealed are skipped.
+In a rotation each document is old or new, so it opens at any moment. An interrupted rotation goes on where it stopped:
+documents that the primary key has sealed are skipped.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
 
+from pushrail_stream.documents import open_store
+from pushrail_stream.errors import UsageError
+from pushrail_stream.files import read_regular_file
 from pushrail_stream.ports.documents import DocumentStore
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry.errors import Problem, Refusal
 from pushrail_stream.registry.json_document import SECRET_FIELD, read_json, sealed_in, with_secret
-from pushrail_stream.registry.keyring import Keyring, SealBroken
+from pushrail_stream.registry.keyring import Keyring, SealBroken, with_key, without_keys
 from pushrail_stream.registry.rules import SEALED
 from pushrail_stream.registry.sealing import VERSION, Token
+from pushrail_stream.registry.store import changing_alone, read_file, replace_file
+from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.values import KMS_KEY_ARN, SEALING_KEY_ID, check_options
+
+_OTHERS: Final = 0o077
+"""Permissions of the group and of others."""
 
 
 @dataclass
@@ -43,6 +56,72 @@ class Rotation:
         """Note a document that stays as it was."""
         refused = Refusal(name, *problem)
         (self.left if content is not None and _is_free(content, primary) else self.problems).append(refused)
+
+
+class GeneratedKey(NamedTuple):
+    """A key that was added to a keyring."""
+
+    id: str
+    path: Path
+    is_first: bool
+    """Whether the keyring did not exist before."""
+
+
+def generate_key(settings: Settings, key_id: str | None, kms: str | None, *, is_dry_run: bool) -> GeneratedKey:
+    """Add a primary key to the keyring file: 32 random bytes, or an AWS KMS key. Raises `OperatorError`."""
+    path, now = keyring_file(settings), datetime.now(UTC)
+    key_id = key_id or now.strftime("%Y-%m-%d")
+    check_options(("--id", SEALING_KEY_ID, key_id), ("--kms", KMS_KEY_ARN, kms))
+    with changing_alone(path):
+        before = read_file(path)
+        content = with_key(str(path), before, key_id, kms=kms, created=now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        if not is_dry_run:
+            replace_file(path, content, is_private=True)
+    return GeneratedKey(key_id, path, before is None)
+
+
+async def survey_documents(settings: Settings, keyring: Keyring) -> Rotation:
+    """The keys that have sealed the registry's documents."""
+    async with open_store(settings) as store:
+        return await survey(store, keyring.primary)
+
+
+async def rotate_documents(
+    settings: Settings, keyring: Keyring, show: Callable[[int, int], None], *, is_dry_run: bool
+) -> Rotation:
+    """Seal the registry's documents again by the primary key. ``show`` gets the documents done and in all."""
+    async with open_store(settings) as store:
+        return await rotate(store, keyring, dry_run=is_dry_run, progress=show)
+
+
+def remove_keys(settings: Settings, keyring: Keyring, unused: list[str]) -> list[str]:
+    """Remove the keys from the keyring that no document needs; the ids of the removed ones."""
+    path = keyring_file(settings)
+    with changing_alone(path):
+        # A document may have been written meanwhile, so the documents are read again.
+        still_unused = asyncio.run(survey_documents(settings, keyring)).unused(keyring)
+        removed = [key_id for key_id in unused if key_id in still_unused]
+        if removed:
+            replace_file(path, without_keys(str(path), read_regular_file(path), frozenset(removed)), is_private=True)
+    return removed
+
+
+def keyring_file(settings: Settings) -> Path:
+    """The keyring's file. Raises `UsageError` when the keyring is not a file."""
+    where = settings.secrets.keyring
+    if where is None:
+        raise UsageError("secrets.keyring: is not set: name the file that the keys are to be kept in")
+    if where.startswith(("env:", "aws-kms:")):
+        kind = "an environment variable" if where.startswith("env:") else "a KMS key"
+        hint = "name a file instead (PUSHRAIL_SECRETS__KEYRING=PATH)"
+        raise UsageError(f"secrets.keyring: is {kind}, which cannot be written: {hint}")
+    return Path(where)
+
+
+def is_keyring_exposed(settings: Settings) -> bool:
+    """Whether others than the owner may read or write the keyring's file."""
+    where = settings.secrets.keyring or ""
+    return not where.startswith(("env:", "aws-kms:")) and bool(Path(where).stat().st_mode & _OTHERS)
 
 
 def _is_free(content: bytes, primary: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from pushrail_stream.operations.documents import write_document
+from pushrail_stream.operations.document_changes import write_document
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.source import load_settings
 from tests.support.commands import Shell

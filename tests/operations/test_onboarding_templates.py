@@ -19,7 +19,7 @@ from cfnlint.api import lint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pushrail_stream.operations.onboarding import Onboarding, _hcl, new_external_id
+from pushrail_stream.operations.onboarding_templates import Onboarding, _hcl, new_external_id
 from pushrail_stream.registry.documents import Parsed, parse_document
 from tests.support import hcl
 
