@@ -17,7 +17,8 @@ from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, say, table
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.files import reason_of
-from pushrail_stream.sandbox.bus import BusConfig, Rule, rules_from_json, run_bus
+from pushrail_stream.sandbox.bus.faults import Rule, rules_from_json
+from pushrail_stream.sandbox.bus.server import BusConfig, run_bus
 
 if TYPE_CHECKING:
     from pushrail_stream.sandbox.demo.report import Percentiles, Report, Row

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from pushrail_stream.sandbox.bus import BusConfig, run_bus
+from pushrail_stream.sandbox.bus.server import BusConfig, run_bus
 
 
 async def main(ca_path: Path) -> None:

@@ -24,7 +24,7 @@ from urllib.parse import quote
 import psutil
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pushrail_stream.sandbox.bus import CallError, Hang, Match, RateAbove, Rule, rules_to_json
+from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, RateAbove, Rule, rules_to_json
 from tests.bench import world
 from tests.bench.__main__ import say
 

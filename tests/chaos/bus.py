@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from pushrail_stream.sandbox.bus import Rule, rules_to_json
+from pushrail_stream.sandbox.bus.faults import Rule, rules_to_json
 from tests.chaos.arrivals import Arrivals
 from tests.chaos.options import Options
 from tests.chaos.owned import Owned

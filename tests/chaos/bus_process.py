@@ -15,7 +15,8 @@ from typing import Final
 
 import uvloop
 
-from pushrail_stream.sandbox.bus import Arrival, BusConfig, Call, FaultBus
+from pushrail_stream.sandbox.bus.ledger import Arrival, Call
+from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 from tests.chaos import arrivals as columns
 from tests.chaos.arrivals import UNANSWERED, Arrivals
 from tests.chaos.faults import DENIED, LATE, MALFORMED, SLOW, always

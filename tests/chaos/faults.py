@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from pushrail_stream.core.suspension import FIRST_PROBE_SECS
-from pushrail_stream.sandbox.bus import (
+from pushrail_stream.sandbox.bus.faults import (
     CallError,
     EntryError,
     ExpireTokens,

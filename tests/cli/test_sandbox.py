@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pushrail_stream.cli.sandbox import _BUS_HELP
-from pushrail_stream.sandbox.bus import CallError, EntryError, rules_from_json
-from pushrail_stream.sandbox.bus.faults import Effect, Operation, When
+from pushrail_stream.sandbox.bus.faults import CallError, Effect, EntryError, Operation, When, rules_from_json
 
 BUS = [sys.executable, "-m", "pushrail_stream", "sandbox", "bus"]
 REPOSITORY = Path(__file__).parents[2]

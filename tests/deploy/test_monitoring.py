@@ -16,7 +16,8 @@ import aiohttp
 import pytest
 import yaml
 
-from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
+from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule, Times
+from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.deploy.metrics_page import PAGE, with_tables
 from tests.e2e.test_ingest import ingesting, settings_with_door
 from tests.support.commands import Desk

@@ -26,7 +26,8 @@ from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named, worker_topics
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
-from pushrail_stream.sandbox.bus import CallError, FaultBus, Match, Rule, Times
+from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule, Times
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.commands import Desk
 from tests.support.kafka.fixtures import LocalKafkaFactory

@@ -15,7 +15,8 @@ from confluent_kafka.cimpl import NewTopic
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.topic_ids import topic_id
-from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
+from pushrail_stream.sandbox.bus.faults import Hang, Match, Rule
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.e2e.test_replay import DENIED, letters, settled, world
 from tests.support.commands import Desk

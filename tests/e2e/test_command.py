@@ -17,7 +17,7 @@ import yaml
 
 from pushrail_stream.core.signals import KafkaTrouble
 from pushrail_stream.registry.documents import to_document
-from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic

@@ -13,17 +13,8 @@ from confluent_kafka.admin import AdminClient
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import Attempted, Backpressure, PartitionsAssigned, RecordsTrimmed
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.bus import (
-    CallError,
-    EntryError,
-    FaultBus,
-    Hang,
-    Match,
-    Probability,
-    ResetAfter,
-    Rule,
-    Times,
-)
+from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Hang, Match, Probability, ResetAfter, Rule, Times
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.workers import (
     PATIENCE_SECS,

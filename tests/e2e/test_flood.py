@@ -8,7 +8,8 @@ import pytest
 
 from pushrail_stream.core.signals import Flooded
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.bus import EntryError, FaultBus, Rule
+from pushrail_stream.sandbox.bus.faults import EntryError, Rule
+from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.e2e.test_ops import ask, totals
 from tests.support.workers import (
     committed,

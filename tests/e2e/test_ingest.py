@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pushrail_stream.registry.store import replace_file
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
-from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.commands import Desk
 from tests.support.kafka.fixtures import LocalKafkaFactory

@@ -27,7 +27,8 @@ from pushrail_stream.documents import open_registry, open_store
 from pushrail_stream.ports.documents import DocumentStore
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.documents import to_document
-from pushrail_stream.sandbox.bus import CallError, FaultBus, Latency, Match, Rule
+from pushrail_stream.sandbox.bus.faults import CallError, Latency, Match, Rule
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.relay import Relay
 from tests.support.workers import (

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.support.commands import Desk
 from tests.support.ports import free_port
 from tests.support.workers import SECRET, destination, event, make_topics, open_bus, produce, settings_for

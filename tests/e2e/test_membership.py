@@ -27,7 +27,8 @@ from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
-from pushrail_stream.sandbox.bus import FaultBus, Hang, Latency, Match, Rule
+from pushrail_stream.sandbox.bus.faults import Hang, Latency, Match, Rule
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.support.commands import Desk
 from tests.support.workers import (
     PARTITIONS,

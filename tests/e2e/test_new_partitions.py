@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
 from pushrail_stream.kafka.client_properties import copies_producer, kafka_for
-from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
 from tests.kafka.test_client_properties import clients_of

@@ -21,7 +21,8 @@ from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.registry.directory import DestinationIndex
-from pushrail_stream.sandbox.bus import CallError, FaultBus, Hang, Match, Probability, Rule, Times
+from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Probability, Rule, Times
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.worker import run_worker
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.workers import (

@@ -15,8 +15,8 @@ from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, PartitionRe
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.topic_ids import TopicIdentities
-from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import recreate_topic

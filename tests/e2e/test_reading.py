@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import OffsetsSkipped, RecordsTrimmed
-from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.commands import Desk
 from tests.support.workers import (

@@ -22,7 +22,8 @@ from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Match, ResetAfter, Rule
+from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Match, ResetAfter, Rule
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import Settings
 from tests.support.commands import Desk

@@ -8,7 +8,8 @@ from collections import Counter
 import pytest
 
 from pushrail_stream.core.signals import Attempted, MovedToRetry, Resumed, Skipped, Suspended
-from pushrail_stream.sandbox.bus import CallError, FaultBus, Hang, Match, Rule
+from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.workers import (
     Watched,

@@ -17,7 +17,7 @@ from pushrail_stream.registry.json_document import with_secret
 from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.registry.store import replace_file
-from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.commands import Desk
 from tests.support.sealing_keys import no_kms

@@ -26,7 +26,7 @@ from pushrail_stream.eventbridge.error_codes import (
     EntryResult,
     judge,
 )
-from pushrail_stream.sandbox.bus import BusConfig, FaultBus
+from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch, destination

@@ -10,8 +10,7 @@ from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered
-from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Garbage, Match, ResetBefore, Rule
-from pushrail_stream.sandbox.bus.faults import Effect
+from pushrail_stream.sandbox.bus.faults import CallError, Effect, ExpireTokens, Garbage, Match, ResetBefore, Rule
 from pushrail_stream.settings.eventbridge import AccessKey, Auth
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS, destination

@@ -22,13 +22,7 @@ from pushrail_stream.eventbridge.error_codes import (
     CallFailed,
 )
 from pushrail_stream.eventbridge.signing import Signer
-from pushrail_stream.sandbox.bus import (
-    Hang,
-    Latency,
-    Match,
-    ResetBefore,
-    Rule,
-)
+from pushrail_stream.sandbox.bus.faults import Hang, Latency, Match, ResetBefore, Rule
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.eventbridge_world import (

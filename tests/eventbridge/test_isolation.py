@@ -15,7 +15,8 @@ from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply
-from pushrail_stream.sandbox.bus import FaultBus, Hang, Match, Rule
+from pushrail_stream.sandbox.bus.faults import Hang, Match, Rule
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS, batch, destination

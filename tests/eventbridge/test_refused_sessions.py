@@ -8,7 +8,7 @@ from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply
-from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Latency, Match, Rule
+from pushrail_stream.sandbox.bus.faults import CallError, ExpireTokens, Latency, Match, Rule
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.batches import batch_of, destination, value
 from tests.support.eventbridge_world import ASSUME, KEY, ON_ASSUME, SECRET, START, Clock, failed, keys_used, to, world

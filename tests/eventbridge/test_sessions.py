@@ -10,13 +10,8 @@ from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.ports.pipeline import SignIns
-from pushrail_stream.sandbox.bus import (
-    CallError,
-    FaultBus,
-    Hang,
-    Rule,
-    Times,
-)
+from pushrail_stream.sandbox.bus.faults import CallError, Hang, Rule, Times
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AssumeRole
 from tests.support.eventbridge_world import (
     ASSUME,

@@ -6,7 +6,7 @@ from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, REFUSED_BEFORE_AWS, Answered, CallFailed
 from pushrail_stream.eventbridge.sign_in import ROLES, DeniedRoles
-from pushrail_stream.sandbox.bus import CallError, Match, Rule
+from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.eventbridge_world import KEY, ON_ASSUME, SECRET, START, Clock, to, world
 

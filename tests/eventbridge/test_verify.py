@@ -10,7 +10,8 @@ import pytest
 
 from pushrail_stream.core.destination import Destination, Secret
 from pushrail_stream.eventbridge.verify import TEST_EVENT, Step, verify
-from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Garbage, Match, Rule, Sequence
+from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Garbage, Match, Rule, Sequence
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey, Auth
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS, destination

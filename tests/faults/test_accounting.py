@@ -17,7 +17,7 @@ from pushrail_stream.core.event import Event, decode
 from pushrail_stream.documents import open_registry
 from pushrail_stream.eventbridge.entry import entry_size
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.bus import CallError, EntryError, Latency, Match, Probability, Rule, Times
+from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Latency, Match, Probability, Rule, Times
 from pushrail_stream.sandbox.demo.events import example_event
 from pushrail_stream.settings.model import Settings
 from tests.support.workers import (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.bus import CallError, EntryError, FaultBus, Latency, Match, Rule, Times
+from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Latency, Match, Rule, Times
+from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.support.workers import (
     LATENCY_SECS,
     PATIENT,

@@ -16,7 +16,7 @@ from pushrail_stream.registry.documents import parse_document, to_document
 from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.bus import CallError, Latency, Match, Rule
+from pushrail_stream.sandbox.bus.faults import CallError, Latency, Match, Rule
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.sealing_keys import keyring, ring
 from tests.support.workers import KEY_ID, SECRET, bus_arn, destination, event, letters, outside, produce, running

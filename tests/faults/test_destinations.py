@@ -11,7 +11,7 @@ import pytest
 
 from pushrail_stream.core.signals import Suspended
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.bus import CallError, Match, Rule
+from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule
 from pushrail_stream.settings.eventbridge import AssumeRole
 from tests.support.workers import bus_arn, destination, event, letters, outside, produce, read_all, running
 

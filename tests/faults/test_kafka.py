@@ -15,7 +15,8 @@ from confluent_kafka import KafkaError
 
 from pushrail_stream.core.signals import CopyFailed
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
-from pushrail_stream.sandbox.bus import FaultBus, Hang, Latency, Match, Rule
+from pushrail_stream.sandbox.bus.faults import Hang, Latency, Match, Rule
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
 from tests.e2e.test_command import FAILED, WORKERS, worker, write_world

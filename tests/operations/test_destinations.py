@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.support.documents import EXAMPLE, document, write
 
 SOURCES = Path(__file__).parents[2]

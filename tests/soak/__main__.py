@@ -21,8 +21,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pushrail_stream.sandbox.bus import CallError, ExpireTokens, Match, Rule, Times, rules_to_json
-from pushrail_stream.sandbox.bus.faults import Effect, Operation
+from pushrail_stream.sandbox.bus.faults import (
+    CallError,
+    Effect,
+    ExpireTokens,
+    Match,
+    Operation,
+    Rule,
+    Times,
+    rules_to_json,
+)
 from tests.bench import world
 from tests.soak.growth import Sample, growth_per_replaced
 

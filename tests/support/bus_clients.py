@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
     from ssl import SSLContext
 
-    from pushrail_stream.sandbox.bus import FaultBus
+    from pushrail_stream.sandbox.bus.server import FaultBus
 
 ACCOUNT = "123456789012"
 BUS = f"arn:aws:events:us-east-1:{ACCOUNT}:event-bus/pushrail-events"

@@ -12,7 +12,8 @@ from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import CallFailed, CallReply
-from pushrail_stream.sandbox.bus import BusConfig, FaultBus, Match
+from pushrail_stream.sandbox.bus.faults import Match
+from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, Auth
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import BUS, batch, destination

@@ -25,7 +25,7 @@ from pushrail_stream.ports.documents import DirectoryUpdater
 from pushrail_stream.ports.pipeline import Directory
 from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, NamedTuple
 
 from pushrail_stream.operations.onboarding_templates import Onboarding
-from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.server import FaultBus
 
 VENDOR: Final = "acme"
 BUS: Final = "pushrail-events"

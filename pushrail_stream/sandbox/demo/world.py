@@ -18,8 +18,8 @@ from pushrail_stream.documents import load_registry
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.bus import FaultBus
 from pushrail_stream.sandbox.bus.queues import queue_url
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.sandbox.demo.customers import BY_TENANT, CUSTOMERS, OUR_KEYS, VENDOR, set_up
 from pushrail_stream.sandbox.demo.events import EXAMPLE_FILE, example_event
 from pushrail_stream.settings.model import Settings

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pushrail_stream.sandbox.bus import BusConfig, FaultBus
+from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 from tests.support.bus_clients import (
     ACCOUNT,
     BUS,

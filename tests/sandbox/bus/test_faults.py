@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 
-from pushrail_stream.sandbox.bus import (
-    BusConfig,
+from pushrail_stream.sandbox.bus.faults import (
     CallError,
     EntryError,
     ExpireTokens,
-    FaultBus,
     FieldError,
     Garbage,
     Hang,
@@ -28,6 +26,7 @@ from pushrail_stream.sandbox.bus import (
     rules_from_json,
     rules_to_json,
 )
+from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 from tests.support.bus_clients import BUS, KEY, OTHER_BUS, ROLE, client, declare, entry, refusal
 
 if TYPE_CHECKING:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from pushrail_stream.operations.onboarding_templates import Onboarding
-from pushrail_stream.sandbox.bus import FaultBus, FieldError
+from pushrail_stream.sandbox.bus.faults import FieldError
 from pushrail_stream.sandbox.bus.policies import Permissions, Principal, TrustPolicy
+from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.support.bus_clients import ACCOUNT, KEY, SECRET, client, control, entry, refusal
 
 OUR_ACCOUNT = "999999999999"

@@ -14,7 +14,7 @@ from pushrail_stream.core.destination import Secret
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.operations.onboarding_templates import Onboarding
-from pushrail_stream.sandbox.bus import FaultBus
+from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch_of, destination

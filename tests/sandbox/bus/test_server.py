@@ -12,7 +12,8 @@ import orjson
 import pytest
 from botocore.exceptions import SSLError
 
-from pushrail_stream.sandbox.bus import BusConfig, FaultBus, Hang, Latency, Rule, Times, run_bus
+from pushrail_stream.sandbox.bus.faults import Hang, Latency, Rule, Times
+from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus, run_bus
 from tests.support.bus_clients import (
     BUS,
     KEY,

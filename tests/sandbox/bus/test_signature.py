@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.sandbox.bus import BusConfig, FaultBus
-from pushrail_stream.sandbox.bus.server import wall_clock
+from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus, wall_clock
 from tests.support.bus_clients import KEY, client, declare, entry, refusal, send, signed, whole
 
 

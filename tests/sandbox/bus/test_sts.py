@@ -9,11 +9,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
 from botocore.parsers import ResponseParserError
 
-from pushrail_stream.sandbox.bus import (
-    BusConfig,
+from pushrail_stream.sandbox.bus.faults import (
     CallError,
     ExpireTokens,
-    FaultBus,
     Garbage,
     Hang,
     Latency,
@@ -23,7 +21,7 @@ from pushrail_stream.sandbox.bus import (
     Rule,
     Times,
 )
-from pushrail_stream.sandbox.bus.server import wall_clock
+from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus, wall_clock
 from tests.support.bus_clients import ACCOUNT, KEY, OTHER_BUS, ROLE, client, declare, entry, refusal
 
 if TYPE_CHECKING:
