@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import pytest
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from tests.support.kafka.local import LocalKafka
 
+_THREAD_SECS: Final = 10.0
+"""Longest wait for a thread that is ending when its test ends. Only a thread that stays costs it."""
 _POLICY = pytest.StashKey[RealKafkaPolicy]()
 
 
@@ -63,6 +66,21 @@ def _signals_stay_as_they_were() -> Iterator[None]:
             signal.signal(number, handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, before.mask)
         pytest.fail(f"the test leaves other signal handlers or another mask: {before} became {after}", pytrace=False)
+
+
+@pytest.fixture(autouse=True)
+def _threads_end_with_their_test() -> Iterator[None]:
+    """Fail a test that leaves a thread which it started.
+
+    Such a thread works on in the tests after it: it logs into their output and draws from the global `random` while
+    Hypothesis makes examples, which Hypothesis refuses.
+    """
+    before = set(threading.enumerate())
+    yield
+    for thread in set(threading.enumerate()) - before:
+        thread.join(_THREAD_SECS)
+        if thread.is_alive():
+            pytest.fail(f"the test leaves a running thread: {thread}", pytrace=False)
 
 
 class _SignalState(NamedTuple):

@@ -163,7 +163,7 @@ def test_a_dripping_kms_reply_ends_in_time(base_credentials: tuple[str, str]) ->
                 connection.sendall(b" ")
 
     def serve(server: socket.socket) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # the test shuts the listening socket down
             while True:
                 threading.Thread(target=drip, args=[server.accept()[0]], daemon=True).start()
 
@@ -173,6 +173,7 @@ def test_a_dripping_kms_reply_ends_in_time(base_credentials: tuple[str, str]) ->
         with pytest.raises(KeyUnavailable, match="no whole answer"):
             key.unwrap(b"wrapped", CONTEXT)
         ended.set()
+        server.shutdown(socket.SHUT_RDWR)  # closing alone does not wake a thread that accepts
 
 
 def test_hanging_credentials_are_no_answer(base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -91,7 +91,7 @@ CASES = [
     Case("a credential process that prints a list", PROFILE, "[profile p]\ncredential_process=/bin/echo []\n"),
     Case("a credential process that fails", PROFILE, "[profile p]\ncredential_process=/bin/false\n"),
     Case("a credential process that is not there", PROFILE, "[profile p]\ncredential_process=/no/such/program\n"),
-    Case("a credential process that hangs", PROFILE, "[profile p]\ncredential_process=/bin/sleep 20\n"),
+    Case("a credential process that hangs", PROFILE, "[profile p]\ncredential_process=/bin/sh {folder}/hang.sh\n"),
     Case("a container without a reply", CONTAINER),
     Case("a container that answers an error", CONTAINER, reply=http("500 Oh", b"oh")),
     Case("a container that answers HTML", CONTAINER, reply=http("200 OK", b"<html>")),
@@ -116,8 +116,17 @@ async def set_up(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> A
             monkeypatch.setenv(name, value.replace("{peer}", peer.url).replace("{folder}", str(folder)))
         for file, content in (("config", case.config), ("credentials", case.credentials), ("token", case.token)):
             if content:
-                (folder / file).write_text(content)
+                (folder / file).write_text(content.replace("{folder}", str(folder)))
         yield
+
+
+@pytest.fixture
+def hang(tmp_path: Path) -> Iterator[Path]:
+    """A shell script that runs until the end of the test, but at most 20 s."""
+    script, is_over = tmp_path / "hang.sh", tmp_path / "over"
+    script.write_text(f"for turn in $(seq 200); do [ -e {is_over} ] && exit 1; sleep 0.1; done\n")
+    yield script
+    is_over.touch()
 
 
 @pytest.fixture
@@ -141,6 +150,7 @@ def is_ours_alone(reply: CallReply) -> bool:
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+@pytest.mark.usefixtures("hang")
 async def test_failing_own_credentials_are_our_fault(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
 ) -> None:
@@ -192,9 +202,9 @@ async def test_callers_share_one_reading(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 async def test_a_chain_that_hangs_is_waited_for_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waits: list[float], hang: Path
 ) -> None:
-    (tmp_path / "config").write_text("[profile p]\ncredential_process=/bin/sleep 20\n")
+    (tmp_path / "config").write_text(f"[profile p]\ncredential_process=/bin/sh {hang}\n")
     monkeypatch.setenv("AWS_PROFILE", "p")
     own = OwnKeys(Clock().now)
     first = await own.keys()
@@ -204,7 +214,7 @@ async def test_a_chain_that_hangs_is_waited_for_once(
     assert waits[1] < 2, "every call to a bus has this long"
 
 
-async def test_valid_keys_serve_during_a_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_valid_keys_serve_during_a_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hang: Path) -> None:
     script, clock = tmp_path / "keys.sh", Clock()
     script.write_text('echo \'{"Version": 1, "AccessKeyId": "A", "SecretAccessKey": "s"}\'\n')
     (tmp_path / "config").write_text(f"[profile p]\ncredential_process=/bin/sh {script}\n")
@@ -212,7 +222,7 @@ async def test_valid_keys_serve_during_a_reading(tmp_path: Path, monkeypatch: py
     own = OwnKeys(clock.now)
     good = await own.keys()
     assert isinstance(good, Keys)
-    script.write_text("sleep 20\n")
+    script.write_text(f"exec /bin/sh {hang}\n")
     own.refused(good)
     clock.epoch += 5
     assert await own.keys() is good

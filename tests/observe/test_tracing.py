@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
@@ -139,6 +140,7 @@ async def test_a_hung_collector_delays_nothing(
     async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked.set()
         await over.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         writer.close()
 
     async def turn() -> None:
@@ -158,3 +160,5 @@ async def test_a_hung_collector_delays_nothing(
         assert asked.is_set()
         assert turns > 5
         over.set()
+        (last,) = (thread for thread in threading.enumerate() if thread.name == "tracing-shutdown")
+        await asyncio.to_thread(last.join, 60)
