@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -35,6 +36,12 @@ def read_regular_file(path: Path) -> bytes:
     finally:
         os.close(descriptor)
     return content
+
+
+def max_open_files() -> int | None:
+    """The number of files that this process may open; None for no limit."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def reason_of(error: OSError) -> str:

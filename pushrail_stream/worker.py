@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-import resource
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -24,6 +23,7 @@ from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.core.skips import Skip, find_skip
 from pushrail_stream.errors import without_group
 from pushrail_stream.eventbridge.bus import EventBridge
+from pushrail_stream.files import max_open_files
 from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, retries_consumer
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.lag import Watermarks
@@ -104,10 +104,16 @@ async def run_worker(
         stats = _Statistics(clients, WallClock())
         readiness = Readiness([events_consumer(kafka).group_id, retries_consumer(kafka).group_id], stats)
         tracing = [await stack.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
-        metrics, incidents = _metrics(settings, directory, stats), RecentIncidents(stats.clock.now_ms)
+        metrics = Metrics(
+            stats,
+            settings.topics.retry,
+            settings.metrics.max_destinations,
+            has_destination=lambda id_: directory.get(id_) is not None,
+        )
+        incidents = RecentIncidents(stats.clock.now_ms)
         own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts), metrics, readiness, incidents]
         fan_out = FanOut([*own, *observers, *tracing], log)
-        observe = OpenFiles(fan_out, _open_files(), settings.delivery.max_in_flight)
+        observe = OpenFiles(fan_out, max_open_files(), settings.delivery.max_in_flight)
         for caveat in caveats:
             observe(caveat)
         status = WorkerStatus(name, stats, readiness.reasons, lambda: metrics.dead_letters, incidents.newest_first)
@@ -167,13 +173,6 @@ async def _attempts_log(kafka: KafkaSettings, topic: str, log: Logger) -> AsyncI
         yield attempts
     if attempts.lost:
         log.warning("attempts_lost", records=attempts.lost)
-
-
-def _metrics(settings: Settings, directory: Directory, stats: _Statistics) -> Metrics:
-    def has_destination(destination_id: str) -> bool:
-        return directory.get(destination_id) is not None
-
-    return Metrics(stats, settings.topics.retry, settings.metrics.max_destinations, has_destination)
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,12 +292,6 @@ def fail_loudly(tasks: asyncio.TaskGroup) -> None:
             loop.default_exception_handler(context)
 
     asyncio.get_running_loop().set_exception_handler(handle)
-
-
-def _open_files() -> int | None:
-    """The files that this process may open, or None for no limit."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if soft == resource.RLIM_INFINITY else soft
 
 
 def drain_secs(settings: Settings) -> float:

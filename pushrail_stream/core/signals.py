@@ -236,7 +236,7 @@ class ApiKeysChanged(NamedTuple):
     """The file of API keys was read again, or ``problem`` says why the earlier keys stay in use."""
 
     active: int
-    problem: str
+    problem: str = ""
 
 
 class Backpressure(NamedTuple):

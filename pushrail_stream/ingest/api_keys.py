@@ -12,16 +12,18 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, NamedTuple, final
+from typing import Annotated, Final, NamedTuple, final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.core.signals import ApiKeysChanged
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.files import Answering, read_regular_file
+from pushrail_stream.files import Answering, read_regular_file, reason_of
+from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.settings.values import VENDOR
 
 _KEY: Final = re.compile(r"prk_([a-z2-7]{10})_([A-Za-z0-9_-]{43})", re.ASCII)
@@ -55,13 +57,6 @@ class NewKey(NamedTuple):
     id: str
     secret: str
     content: bytes
-
-
-class Change(NamedTuple):
-    """The file has changed: the number of active keys, or the reason why the earlier keys stay in use."""
-
-    active: int
-    problem: str = ""
 
 
 def parse_keys(content: bytes) -> tuple[ApiKey, ...]:
@@ -118,7 +113,7 @@ class ApiKeys:
         """Number of keys that are not revoked."""
         return len(self._keys)
 
-    def vendor_of(self, presented: str) -> ApiKey | None:
+    def find(self, presented: str) -> ApiKey | None:
         """The presented key; None when it is unknown or revoked. Takes the same time for each."""
         match = _KEY.fullmatch(presented)
         key = self._keys.get(match[1]) if match else None
@@ -126,15 +121,15 @@ class ApiKeys:
         is_right = hmac.compare_digest(_hash(presented), _NO_HASH if key is None else key.sha256)
         return key if is_right else None
 
-    async def keep(self, changed: Callable[[Change], Any]) -> None:
+    async def keep(self, observe: Observer) -> None:
         """Follow the file until cancelled. A bad file is reported, and the earlier keys stay in use."""
         while True:
             await asyncio.sleep(_POLL_SECS)
             change = await in_daemon_thread(self._look)
             if change is not None:
-                changed(change)
+                observe(change)
 
-    def _look(self) -> Change | None:
+    def _look(self) -> ApiKeysChanged | None:
         try:
             read = self._file()
             if read is None:
@@ -142,15 +137,14 @@ class ApiKeys:
             seen, content = read
             keys = parse_keys(content)
         except (OSError, ValueError) as error:
-            reason = (error.strerror or "").lower() if isinstance(error, OSError) else str(error)
-            problem = f"{self._path}: {reason}"
+            problem = f"{self._path}: {reason_of(error) if isinstance(error, OSError) else error}"
             if self._seen == problem:
                 return None
             self._seen = problem
-            return Change(len(self._keys), problem)
+            return ApiKeysChanged(len(self._keys), problem)
         self._seen = seen
         self._keys = {key.id: key for key in keys if key.revoked_at is None}
-        return Change(len(self._keys))
+        return ApiKeysChanged(len(self._keys))
 
     def _read(self) -> tuple[object, bytes] | None:
         """The file's signature and its content; None while the signature is unchanged."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, final
 
 import orjson
@@ -30,11 +31,10 @@ from pushrail_stream.ingest.openapi import describe, docs_page
 from pushrail_stream.observe.pages import POLICY
 from pushrail_stream.ports.kafka import EventProducer, ProducerRecord, RecordMetadata, RecordTooLarge
 from pushrail_stream.ports.pipeline import Observer
+from pushrail_stream.settings.eventbridge import MAX_SOURCE_BYTES, TIME_BYTES
 
-_MAX_SOURCE_BYTES: Final = 256
-"""Longest ``sourceNamespace`` of a destination, in bytes (registry/rules). The destinations are not known here."""
-_ENTRY_BYTES: Final = 14 + _MAX_SOURCE_BYTES
-"""Largest part of an entry besides the event, in bytes: its Time and the destination's Source."""
+_ENTRY_BYTES: Final = TIME_BYTES + MAX_SOURCE_BYTES
+"""Largest part of an entry besides the event, in bytes. The destinations, and so their sources, are not known here."""
 _MAX_PROBLEMS: Final = 100
 """Problems listed in one answer: a producer that makes one mistake 500 times needs no more."""
 
@@ -67,9 +67,7 @@ class IngestApp:
 
     def refused(self, status: int, problem: str) -> None:
         """Report a request that was refused before it reached the application."""
-        seen = _Seen()
-        seen.problem = problem
-        self._observe(seen.answered(status, 0.0))
+        self._observe(_Seen(problem=problem).answered(status, 0.0))
 
     def _application(self) -> Starlette:
         document = describe()
@@ -121,15 +119,15 @@ class IngestApp:
         return response
 
     async def _answer(self, request: Request, seen: _Seen) -> Response:
-        key = seen.key = self._authorize(request)
+        key = self._authorize(request)
+        seen.vendor, seen.key_id = key.vendor, key.id
         posted.check_media_type(request)
         posted.check_announced(request, self._limits.max_body_bytes)
         with self._room.reserve(key.id) as take:
             body = await self._body(request, take)
             seen.size = len(body)
-            self._rates.spend(
-                key.id, 1, time.monotonic()
-            )  # before they are counted, so that unreadable bodies count too
+            # Before the events are counted, so that unreadable bodies count too.
+            self._rates.spend(key.id, 1, time.monotonic())
             values, is_array = posted.split(body)
             if len(values) > 1:
                 self._rates.spend(key.id, len(values) - 1, time.monotonic())
@@ -146,7 +144,7 @@ class IngestApp:
         if scheme.lower() != "bearer":
             detail = "give an API key in the header: Authorization: Bearer KEY"
             raise HttpProblem(401, detail, headers={"WWW-Authenticate": 'Bearer realm="pushrail"'})
-        key = self._keys.vendor_of(presented.strip())
+        key = self._keys.find(presented.strip())
         if key is None:
             challenge = 'Bearer realm="pushrail", error="invalid_token"'
             raise HttpProblem(401, "this API key is not known, or was revoked", headers={"WWW-Authenticate": challenge})
@@ -198,28 +196,21 @@ class IngestApp:
         return Undecodable("value", f"may make an EventBridge entry of {size} bytes; {limit} fit")
 
 
+@dataclass
 class _Seen:
-    """Notes about a request, for the signal about its answer."""
+    """Notes about a request: the fields of the signal about its answer."""
 
-    def __init__(self) -> None:
-        self.size = self.accepted = self.rejected = self.failed = 0
-        self.key: ApiKey | None = None
-        self.trace_id: str | None = None
-        self.problem = ""
+    size: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    failed: int = 0
+    vendor: str | None = None
+    key_id: str | None = None
+    trace_id: str | None = None
+    problem: str = ""
 
     def answered(self, status: int, secs: float) -> RequestAnswered:
-        return RequestAnswered(
-            status=status,
-            secs=secs,
-            size=self.size,
-            accepted=self.accepted,
-            rejected=self.rejected,
-            failed=self.failed,
-            vendor=None if self.key is None else self.key.vendor,
-            key_id=None if self.key is None else self.key.id,
-            trace_id=self.trace_id,
-            problem=self.problem,
-        )
+        return RequestAnswered(status, secs, **vars(self))
 
 
 def _summary(found: Sequence[Mapping[str, Any]], rejected: int, total: int) -> str:

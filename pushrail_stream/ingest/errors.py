@@ -12,7 +12,7 @@ from pushrail_stream.core.event import Undecodable
 from pushrail_stream.core.text import safe_message
 
 PROBLEM_TYPE: Final = "application/problem+json"
-_TYPES: Final = {
+PROBLEMS: Final = {
     400: ("bad-request", "The request cannot be understood"),
     401: ("unauthorized", "An API key is needed"),
     403: ("wrong-vendor", "The key is for another vendor"),
@@ -28,6 +28,7 @@ _TYPES: Final = {
     500: ("error", "The service failed"),
     503: ("unavailable", "Not now"),
 }
+"""The name and the title of each status that refuses a request."""
 
 
 class HttpProblem(Exception):  # noqa: N818 - it is an answer
@@ -43,7 +44,7 @@ class HttpProblem(Exception):  # noqa: N818 - it is an answer
 
     def body(self) -> bytes:
         """The answer's JSON."""
-        name, title = _TYPES.get(self.status, ("other", "The request was not taken"))
+        name, title = PROBLEMS.get(self.status, ("other", "The request was not taken"))
         kind = f"urn:pushrail:problem:{name}"
         return orjson.dumps(
             {"type": kind, "title": title, "status": self.status, "detail": self.detail, **self.members}

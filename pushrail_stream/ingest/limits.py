@@ -11,7 +11,6 @@ from typing import Final, Self, final
 from pushrail_stream.core.pacing import TokenBucket
 from pushrail_stream.ingest.errors import HttpProblem
 from pushrail_stream.ingest.request import MAX_EVENTS
-from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 from pushrail_stream.settings.model import Settings
 
 MAX_HEAD_BYTES: Final = 16 * 2**10
@@ -28,7 +27,7 @@ class IngestLimits:
     max_buffered_bytes: int
     max_events_per_second: int
     """Limit of one key."""
-    max_entry_bytes: int = MAX_REQUEST_BYTES
+    max_entry_bytes: int
     """Bytes that fit in one PutEvents call of the workers."""
     timeout_secs: float
     """Longest time for a head to arrive, and for a body."""

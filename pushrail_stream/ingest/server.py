@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -13,6 +12,7 @@ from typing import Any, Final, Self, cast, final
 import uvicorn
 
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.files import max_open_files
 from pushrail_stream.ingest.app import IngestApp
 from pushrail_stream.ingest.limits import MAX_HEAD_BYTES
 from pushrail_stream.ingest.protocol import BoundedProtocol, Bounds
@@ -118,7 +118,5 @@ class IngestServer:
 
 
 def _affordable(connections: int) -> int:
-    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if files == resource.RLIM_INFINITY:
-        return connections
-    return min(connections, files - files // _FILES_FOR_OTHERS)
+    files = max_open_files()
+    return connections if files is None else min(connections, files - files // _FILES_FOR_OTHERS)

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from pushrail_stream.blocking import in_daemon_thread
-from pushrail_stream.core.signals import ApiKeysChanged
 from pushrail_stream.errors import without_group
 from pushrail_stream.ingest.api_keys import ApiKeys
 from pushrail_stream.ingest.app import IngestApp
@@ -78,7 +77,7 @@ async def run_ingest(
 
         await readiness.look()
         started(RunningIngest(stop, server.port, http_port))
-        await _serve(server, [keys.keep(lambda change: observe(ApiKeysChanged(*change))), readiness.keep()])
+        await _serve(server, [keys.keep(observe), readiness.keep()])
 
 
 async def _serve(server: IngestServer, upkeep: Sequence[Coroutine[None, None, None]]) -> None:

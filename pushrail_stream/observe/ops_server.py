@@ -15,7 +15,7 @@ Exposition = Callable[[str], tuple[bytes, str]]
 """The ``Accept`` header to body and content type."""
 _UNREADY: Final = 503
 LAST_SECS: Final = 1.0
-"""How long a worker that ends waits for who is still being answered, or does not listen."""
+"""Longest wait, at the end of a worker, for answers that are being sent, in seconds."""
 
 
 @asynccontextmanager

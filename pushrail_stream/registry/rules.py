@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field
 from pydantic.functional_validators import BeforeValidator
 
+from pushrail_stream.settings.eventbridge import MAX_SOURCE_BYTES
 from pushrail_stream.settings.values import (
     ACCESS_KEY_ID,
     BUS_ARN,
@@ -70,7 +71,7 @@ Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_one_l
 BusArn = Annotated[str, AfterValidator(_check_bus)]
 Region = Annotated[str, AfterValidator(REGION.check)]
 SourceNamespace = Annotated[
-    str, Field(min_length=1, max_length=256), AfterValidator(_one_line), AfterValidator(_check_namespace)
+    str, Field(min_length=1, max_length=MAX_SOURCE_BYTES), AfterValidator(_one_line), AfterValidator(_check_namespace)
 ]
 RoleArn = Annotated[str, AfterValidator(ROLE_ARN.check)]
 ExternalId = Annotated[str, AfterValidator(EXTERNAL_ID.check)]

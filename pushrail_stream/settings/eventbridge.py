@@ -13,6 +13,8 @@ MAX_REQUEST_BYTES: Final = 1_048_576
 """Largest sum of entry sizes in one call, in bytes (AWS documentation; 262,144 before 2026-01-29)."""
 TIME_BYTES: Final = 14
 """Bytes that AWS counts for an entry's ``Time``, whatever its value."""
+MAX_SOURCE_BYTES: Final = 256
+"""Longest ``sourceNamespace`` of a destination, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pushrail_stream.core.signals import ApiKeysChanged, Signal
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.ingest.api_keys import ApiKeys, Change, parse_keys, with_key_revoked, with_new_key
+from pushrail_stream.ingest.api_keys import ApiKeys, parse_keys, with_key_revoked, with_new_key
 from pushrail_stream.registry.store import replace_file
 from tests.support.ingest_server import NOW
 
@@ -23,7 +24,7 @@ def test_a_key_opens_and_is_stored_as_a_hash(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     file.write_bytes(two.content)
     keys = ApiKeys(file)
-    found = [keys.vendor_of(key.secret) for key in (one, two)]
+    found = [keys.find(key.secret) for key in (one, two)]
     assert [(key.id, key.vendor) for key in found if key] == [(one.id, "acme"), (two.id, "other")]
     assert re.fullmatch(r"prk_[a-z2-7]{10}_[A-Za-z0-9_-]{43}", one.secret)
     assert one.secret.split("_", 2)[2].encode() not in two.content
@@ -37,14 +38,14 @@ def test_only_the_exact_key_opens(tmp_path: Path) -> None:
     flipped = "A" if new.secret[-1] != "A" else "B"
     near = (new.secret[:-1], new.secret + "A", new.secret[:-1] + flipped, new.secret.upper())
     for wrong in ("", "prk_", "\udcff", *near):
-        assert keys.vendor_of(wrong) is None
+        assert keys.find(wrong) is None
 
 
 @given(st.text())
 def test_arbitrary_text_opens_nothing(presented: str) -> None:
     keys = object.__new__(ApiKeys)
     keys._keys = {}
-    assert keys.vendor_of(presented) is None
+    assert keys.find(presented) is None
 
 
 def test_a_revoked_key_stays_in_the_file(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_a_revoked_key_stays_in_the_file(tmp_path: Path) -> None:
     later = NOW + timedelta(days=1)
     content = with_key_revoked(new.content, new.id, later)
     (tmp_path / "keys.json").write_bytes(content)
-    assert ApiKeys(tmp_path / "keys.json").vendor_of(new.secret) is None
+    assert ApiKeys(tmp_path / "keys.json").find(new.secret) is None
     assert [(key.id, key.revoked_at) for key in parse_keys(content)] == [(new.id, later)]
     again = with_key_revoked(content, new.id, later + timedelta(days=1))
     assert again == content, "when it was revoked stays"
@@ -95,23 +96,28 @@ async def test_a_bad_change_of_the_file_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / "keys.json"
     one = with_new_key(None, "acme", NOW)
     file.write_bytes(one.content)
-    keys, changes = ApiKeys(file), asyncio.Queue[Change]()
-    following = asyncio.Task(keys.keep(changes.put_nowait))
+    keys, changes = ApiKeys(file), asyncio.Queue[ApiKeysChanged]()
+
+    def observe(signal: Signal) -> None:
+        assert isinstance(signal, ApiKeysChanged)
+        changes.put_nowait(signal)
+
+    following = asyncio.Task(keys.keep(observe))
     try:
         async with asyncio.timeout(20):
             replace_file(file, b"{}")
             change = await changes.get()
             assert change.active == 1
             assert "keys: Field required" in change.problem
-            assert keys.vendor_of(one.secret), "the keys before stay in use"
+            assert keys.find(one.secret), "the keys before stay in use"
             two = with_new_key(one.content, "acme", NOW)
             replace_file(file, with_key_revoked(two.content, one.id, NOW))
-            assert await changes.get() == Change(1)
-            assert keys.vendor_of(two.secret)
-            assert keys.vendor_of(one.secret) is None
+            assert await changes.get() == ApiKeysChanged(1)
+            assert keys.find(two.secret)
+            assert keys.find(one.secret) is None
             file.unlink()
             assert "no such file" in (await changes.get()).problem
-            assert keys.vendor_of(two.secret)
+            assert keys.find(two.secret)
     finally:
         following.cancel()
         with contextlib.suppress(asyncio.CancelledError):

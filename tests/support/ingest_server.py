@@ -18,6 +18,7 @@ from pushrail_stream.ingest.app import IngestApp
 from pushrail_stream.ingest.limits import IngestLimits
 from pushrail_stream.ingest.server import MAX_CONNECTIONS, IngestServer
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata, RecordTooLarge
+from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 EVENT: dict[str, Any] = {
@@ -109,7 +110,7 @@ async def ingest_door(
         answers.append(signal)
 
     most = {"max_body_bytes": 2**20, "max_buffered_bytes": 2**24, "max_events_per_second": 100_000, "timeout_secs": 5.0}
-    given = IngestLimits(**(most | limits))
+    given = IngestLimits(**({"max_entry_bytes": MAX_REQUEST_BYTES} | most | limits))
     ingest = IngestApp(producer, ApiKeys(file), given, observe)
     with IngestServer.open(ingest, "127.0.0.1", 0, timeout_secs=given.timeout_secs, connections=connections) as server:
         async with asyncio.TaskGroup() as tasks, aiohttp.ClientSession() as session:
