@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import nullcontext
 from itertools import islice
-from types import FrameType
+from threading import Event
 from typing import Any, Final
 
 import click
@@ -14,7 +13,7 @@ from click.core import ParameterSource
 
 from pushrail_stream.cli.options import MOMENT, Options, common_options
 from pushrail_stream.cli.output import emit, format_time, note, printable, table
-from pushrail_stream.cli.process import SIGNALS
+from pushrail_stream.cli.process import signal_handlers
 from pushrail_stream.operations.attempt_index import keep_index
 from pushrail_stream.operations.attempt_search import follow_attempts, search_attempts
 from pushrail_stream.operations.attempts import COLUMNS, STATUSES, Attempt, AttemptFilter, Summary, newest_of, row_of
@@ -155,25 +154,11 @@ def index(options: Options, *, keep: int, once: bool) -> None:
     Attempts are then found at once by key, origin, customer, destination or correlation id, whatever their number. The
     command goes on where it stopped. With --json: one object at the end.
     """
-    with options.progress() as progress, nullcontext([False]) if once else _stop_on_signal() as stopped:
-        done = keep_index(options.settings, keep * _DAY_MS, progress, follow=not once, is_stopped=lambda: stopped[0])
+    stopped = Event()
+    # A signal ends the command between two transactions.
+    with options.progress() as progress, nullcontext() if once else signal_handlers(stopped.set):
+        done = keep_index(options.settings, keep * _DAY_MS, progress, follow=not once, is_stopped=stopped.is_set)
     if options.json:
         emit({"index": done.path, "added": done.added, "attempts": done.kept, "unreadable": done.unreadable})
     else:
         note(f"{done.path}: {done.added} attempts added, {done.kept} kept")
-
-
-@contextmanager
-def _stop_on_signal() -> Iterator[list[bool]]:
-    """A flag that SIGINT and SIGTERM set: the command then ends between two transactions."""
-    stopped = [False]
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        stopped[0] = True
-
-    before = {number: signal.signal(number, stop) for number in SIGNALS}
-    try:
-        yield stopped
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

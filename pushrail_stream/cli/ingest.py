@@ -90,11 +90,6 @@ def revoke(options: Options, key_id: str) -> None:
 
 
 async def _run(settings: Settings, log: Logger) -> None:
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("a coroutine runs in a task")
-    on_signal(task.cancel)
-
     def started(ingesting: RunningIngest) -> None:
         on_signal(ingesting.stop)
         log.info("listening", host=settings.ingest.host, port=ingesting.port, ops_port=ingesting.http_port)

@@ -7,7 +7,8 @@ import ctypes
 import multiprocessing
 import resource
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeVar
 
 import uvloop
@@ -27,18 +28,39 @@ _KEPT_BYTES: Final = 16 * 2**20
 """Free bytes that the heap may keep at its end: room for a few batches, little of a worker's 100 MiB."""
 
 
-def run_loop(work: Coroutine[None, None, _T]) -> _T:
-    """Run ``work`` on an event loop of its own. Afterwards SIGTERM and SIGINT have the handlers that they had before.
-
-    A closed uvloop leaves its handlers in place, and they ignore the signal.
-    """
+@contextmanager
+def signal_handlers(act: Callable[[], object] | None = None) -> Iterator[None]:
+    """Let SIGTERM and SIGINT call ``act``, if any. Afterwards they have the handlers that they had before."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(work)
+        if act is not None:
+            for number in SIGNALS:
+                signal.signal(number, lambda _number, _frame: act())
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def run_loop(work: Coroutine[None, None, _T]) -> _T:
+    """Run ``work`` on an event loop of its own. SIGTERM and SIGINT cancel it, unless it calls `on_signal` itself.
+
+    Raises `KeyboardInterrupt` when ``work`` was cancelled and let the cancellation pass.
+    """
+
+    async def run() -> _T:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a coroutine runs in a task")
+        on_signal(task.cancel)
+        return await work
+
+    # A closed uvloop leaves its handlers in place, and they ignore the signal; so the earlier ones come back.
+    with signal_handlers(), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            return runner.run(run())
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
 
 
 def on_signal(act: Callable[[], object]) -> None:

@@ -8,16 +8,20 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
-from types import FrameType
 
 import click
 
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.process import SIGNALS, allow_many_sockets, on_signal, return_large_blocks, run_loop
+from pushrail_stream.cli.process import (
+    allow_many_sockets,
+    on_signal,
+    return_large_blocks,
+    run_loop,
+    signal_handlers,
+)  # fmt: skip
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.documents import open_registry
 from pushrail_stream.errors import OperatorError, UsageError
@@ -65,7 +69,7 @@ def _work(options: Options, name: str, port: int | None = None) -> None:
     return_large_blocks()
     _tune_memory()
     log.info("starting", kafka=settings.kafka.bootstrap_servers)
-    ledger = run_loop(_serve(_run_worker(settings, log, name)))
+    ledger = run_loop(_run_worker(settings, log, name))
     log.info(
         "stopped",
         begun=ledger.begun,
@@ -101,20 +105,11 @@ async def _run_worker(settings: Settings, log: Logger, name: str) -> Ledger:
         on_signal(worker.stop)
         log.info("listening", host=settings.http.host, port=worker.http_port)
 
-    async with open_registry(settings, os.environ) as (catalog, updater):
-        return await run_worker(settings, catalog, log, updater=updater, name=name, started=started)
-
-
-async def _serve(work: Coroutine[None, None, Ledger]) -> Ledger:
-    """Run a worker; a signal before it has started ends it at once, for nothing has been begun."""
-    task = asyncio.current_task()
-    if task is None:
-        raise RuntimeError("a coroutine runs in a task")
-    on_signal(task.cancel)
     try:
-        return await work
+        async with open_registry(settings, os.environ) as (catalog, updater):
+            return await run_worker(settings, catalog, log, updater=updater, name=name, started=started)
     except asyncio.CancelledError:
-        return Ledger()
+        return Ledger()  # a signal came before the worker had started, so nothing has been begun
 
 
 def _tune_memory() -> None:
@@ -148,7 +143,7 @@ def _supervise(options: Options, workers: int, port: int) -> None:
             for number in range(1, workers + 1)
         ]
     )
-    with _on_signals(crew.stop):
+    with signal_handlers(crew.stop):
         failed = crew.run()
     if failed is not None:
         raise OperatorError(f"{failed.name} ended with exit code {failed.exitcode}; the others were stopped")
@@ -184,16 +179,3 @@ class _Crew:
                     failed = process
                     self.stop()
         return failed
-
-
-@contextmanager
-def _on_signals(act: Callable[[], None]) -> Iterator[None]:
-    def handle(_number: int, _frame: FrameType | None) -> None:
-        act()
-
-    before = {number: signal.signal(number, handle) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

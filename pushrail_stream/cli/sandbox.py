@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 import click
-import uvloop
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, say, table
+from pushrail_stream.cli.process import on_signal, run_loop
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.files import reason_of
 from pushrail_stream.sandbox.bus.faults import Rule, rules_from_json
@@ -82,8 +81,6 @@ POST /_bus/clear      forgets arrivals, calls and counts
 """
 """``\\b`` keeps click from filling the lines of the tables."""
 
-T = TypeVar("T")
-
 
 @click.group(invoke_without_command=True, epilog="Example: pushrail-stream sandbox --events 500 --keep")
 @click.option(
@@ -110,7 +107,7 @@ def sandbox(context: click.Context, options: Options, events: int, keep: bool) -
     if context.invoked_subcommand is not None:
         return
     began = time.monotonic()
-    ok = _run(_demo(options, events, keep=keep, began=began))
+    ok = run_loop(_demo(options, events, keep=keep, began=began))
     if not ok:
         raise OperatorError("the figures do not add up")
 
@@ -151,28 +148,11 @@ def bus(  # noqa: PLR0917 - each option is an argument
     )
     rules = [] if plan is None else _read_plan(plan)
     try:
-        asyncio.run(_serve(config, rules))
+        run_loop(_serve(config, rules))
     except ImportError as error:
         raise OperatorError("--tls needs one more library: pip install 'pushrail-stream[sandbox]'") from error
     except OSError as error:
         raise OperatorError(f"{host}:{port}: {reason_of(error)}") from error
-
-
-def _run(work: Awaitable[T]) -> T:
-    """Run to the end. SIGTERM cancels the work as Ctrl-C does."""
-
-    async def main() -> T:
-        return await work
-
-    # A script's background job starts with SIGINT ignored, and SIGTERM becomes a SIGINT here.
-    interrupted = signal.signal(signal.SIGINT, signal.default_int_handler)
-    before = signal.signal(signal.SIGTERM, lambda _number, _frame: signal.raise_signal(signal.SIGINT))
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(main())
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        signal.signal(signal.SIGINT, interrupted)
 
 
 async def _demo(options: Options, events: int, *, keep: bool, began: float) -> bool:
@@ -277,6 +257,5 @@ def _read_plan(path: Path) -> list[Rule]:
 
 async def _serve(config: BusConfig, rules: list[Rule]) -> None:
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    on_signal(stop.set)
     await run_bus(config, announce=say, stop=stop, plan=rules)
