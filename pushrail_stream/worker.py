@@ -17,6 +17,7 @@ from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.event import VENDOR_HEADER
 from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
@@ -313,7 +314,7 @@ def policy_of(settings: Settings) -> Policy:
         lanes=LaneLimits(
             delivery.max_entries, delivery.max_request_bytes, delivery.flush_ms / 1000, delivery.hold_secs
         ),
-        retry=RetryPolicy(delivery.backoff_base_secs, delivery.backoff_cap_secs, delivery.max_age_secs, tiers),
+        retry=RetryPolicy(Backoff(delivery.backoff_base_secs, delivery.backoff_cap_secs), delivery.max_age_secs, tiers),
         event_buffer=buffer.part(1 - _RETRY_SHARE),
         retry_buffer=buffer.part(_RETRY_SHARE),
         flood=FloodLimits(flood.window_secs, min_dead, flood.share, flood.min_customers),

@@ -39,7 +39,7 @@ class Backlog:
         else:
             away.append((due, 1))
 
-    def busy_secs(self, waiting: int, per_second: float, soonest_secs: float, now: float) -> float:
+    def backlog_secs(self, waiting: int, per_second: float, soonest_secs: float, now: float) -> float:
         """Seconds until the destination runs out of deliveries, with ``waiting`` in its lane and at this speed.
 
         Another delivery returns after ``soonest_secs`` at the earliest, so a gap before that cannot be filled.

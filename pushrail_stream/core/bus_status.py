@@ -11,7 +11,7 @@ import re
 from typing import Final, Literal, NamedTuple, final
 
 from pushrail_stream.core.outcome import BusStatus
-from pushrail_stream.core.suspension import FIRST_PROBE_SECS, LAST_PROBE_SECS
+from pushrail_stream.core.suspension import PROBES
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
 CHECK_EVERY_SECS: Final = 600.0
@@ -106,8 +106,8 @@ class BusChecks:
     """The answers about one bus, and the deliveries since it was last seen."""
 
     __slots__ = (
-        "_asked_ms", "_check_at", "_fresh_until", "_seen_ms", "_taken", "_taken_since", "is_awaited", "missing",
-        "pause_secs",
+        "_asked_ms", "_check_at", "_failed_probes", "_fresh_until", "_seen_ms", "_taken", "_taken_since", "is_awaited",
+        "missing",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -117,8 +117,8 @@ class BusChecks:
         self._check_at = float("-inf")
         """Time at which the next check is due; infinity while a check is in progress."""
         self._fresh_until = _FOREVER
-        self.pause_secs = FIRST_PROBE_SECS
-        """Seconds until the next check of a missing bus, with or without traffic."""
+        self._failed_probes = 0
+        """Further checks in a row that did not find the missing bus."""
         self._seen_ms: int | None = None
         self._asked_ms: int | None = None
         """Time at which the check in progress was sent."""
@@ -133,6 +133,11 @@ class BusChecks:
         if self.is_awaited:
             return "awaited"
         return "open" if self.missing is None else "missing"
+
+    @property
+    def pause_secs(self) -> float:
+        """Seconds until the next check of a missing bus, with or without traffic."""
+        return PROBES.pause_secs(self._failed_probes + 1)
 
     @property
     def swallowed(self) -> Swallowed | None:
@@ -161,7 +166,7 @@ class BusChecks:
         self.is_awaited, self._check_at, self._asked_ms = True, float("-inf"), None
         self._merge()
 
-    def took(self, deliveries: int, at_ms: int) -> None:
+    def count_delivered(self, deliveries: int, at_ms: int) -> None:
         """Count deliveries of a call that was made at this time."""
         if self._seen_ms is None or at_ms >= self._seen_ms:
             is_since = self._asked_ms is not None and at_ms >= self._asked_ms
@@ -183,15 +188,14 @@ class BusChecks:
         elif bus_status == "gone" and self.missing is None:
             self.missing = MissingBus(now_ms, self._seen_ms)
         elif bus_status == "gone":
-            self.pause_secs = min(2 * self.pause_secs, LAST_PROBE_SECS)
+            self._failed_probes += 1
         elif self.missing is None:
             self._check_at = now + UNANSWERED_SECS
 
     def _found(self, now: float) -> None:
         """The bus exists, or its role may not ask."""
         if self.missing is not None:
-            self.missing, self._taken = None, _Tally()
-        self.pause_secs = FIRST_PROBE_SECS
+            self.missing, self._failed_probes, self._taken = None, 0, _Tally()
         self._check_at = now + CHECK_EVERY_SECS
 
     def _merge(self) -> None:

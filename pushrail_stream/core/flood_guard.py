@@ -149,7 +149,7 @@ class FloodGuard:
             self._records_before, self._dead_before = {}, {}
             self._turn_at = now + half
         self._records, self._dead = {}, {}
-        self._until_check = 1  # the records that were forgotten may have spoken against a flood
+        self._until_check = 1  # without the forgotten records, fewer dead letters may make a flood
 
     def _name(self, customer: Customer) -> Hashable:
         """The name under which a customer is counted in this half."""
@@ -173,11 +173,12 @@ class FloodGuard:
         return FloodReport(tally.records, tally.dead, customers, tally.affected, self._limits.window_secs)
 
     def _tally(self) -> _Tally:
-        """Leave out the customer with the most of either sum: then the conditions hold whichever one is left out.
+        """Sum up the window, and count the dead letters that the conditions of a flood still lack.
 
-        A customer's excess is its dead letters beyond ``share`` of its records. The others reach the share without any
-        one customer when the sum of all excesses is at least the largest of them. A dead letter adds at most one to
-        each sum, and a record that is not dead adds nothing, which gives the least number of missing dead letters.
+        Two sums decide: the dead letters, and the excesses. A customer's excess is its dead letters beyond ``share`` of
+        its records. Each sum is taken without the customer that has most of it, so the conditions hold for every
+        customer that could be left out. One more dead letter adds at most one to each sum, and a record that is not
+        dead adds nothing. So ``missing`` is the least number of dead letters until a flood.
         """
         limits, dead = self._limits, dict(self._dead_before)
         for customer, count in self._dead.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Final, final
 
@@ -17,7 +18,8 @@ from pushrail_stream.core.outcome import (
     Throttled,
     asks_for_less,
 )
-from pushrail_stream.core.retry import RetryPolicy, backoff
+from pushrail_stream.core.pacing import TokenBucket
+from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Resumed, Signal, Slowed, Suspended
 from pushrail_stream.core.suspension import Suspension
 from pushrail_stream.core.throughput import Throughput
@@ -31,15 +33,14 @@ _MAX_PAUSE_SECS: Final = 5.0
 class Health:
     """The health of one destination, by its calls. Times are seconds of one monotonic clock."""
 
-    __slots__ = ("_policy", "next_call_at", "suspension", "throughput", "window")
+    __slots__ = ("_policy", "call_rate", "suspension", "throughput", "window")
 
-    def __init__(self, policy: RetryPolicy) -> None:
+    def __init__(self, destination: Destination, policy: RetryPolicy) -> None:
         self._policy = policy
         self.window = Window()
         self.suspension = Suspension()
         self.throughput = Throughput()
-        self.next_call_at = float("-inf")
-        """No call is made before this time."""
+        self.call_rate = TokenBucket(destination.limits.max_requests_per_second or math.inf)
 
     def learn(
         self,
@@ -63,13 +64,18 @@ class Health:
             if self.window.throttled(attempt.round, max_calls, partly=delivered > 0):
                 self._pause(now, jitter)
                 signals.append(Slowed(destination, self.window.size(max_calls), max_calls))
-        elif delivered and self.window.went_through(max_calls):
+        elif delivered and self.window.count_clean(max_calls):
             signals.append(Slowed(destination, self.window.size(max_calls), max_calls))
         blocked = [failure for failure in failures if isinstance(failure, Blocked)]
         # A refusal of an older document says nothing about the current one.
         if len(blocked) == len(outcomes) and attempt.batch.destination is destination:
             signals += self._block(destination, blocked[0], now)
         return signals
+
+    @property
+    def next_call_at(self) -> float:
+        """No call is made before this time."""
+        return self.call_rate.ready_at()
 
     @property
     def is_slowed(self) -> bool:
@@ -106,7 +112,7 @@ class Health:
         """
         pairs = zip(batch.deliveries, outcomes, strict=True)
         attempts = min(delivery.attempts for delivery, outcome in pairs if not isinstance(outcome, Delivered))
-        delay_secs = backoff(attempts, jitter, self._policy)
+        delay_secs = self._policy.backoff.pause_secs(attempts, jitter)
         if result != "answered":
             pause_secs = max(0.0, self.next_call_at - now)
             return pause_secs if isinstance(outcomes[0], Throttled) else max(delay_secs, pause_secs)
@@ -122,8 +128,8 @@ class Health:
 
     def _pause(self, now: float, jitter: Callable[[], float]) -> None:
         if self.window.pauses:
-            pause_secs = min(backoff(self.window.pauses, jitter(), self._policy), _MAX_PAUSE_SECS)
-            self.next_call_at = max(self.next_call_at, now + pause_secs)
+            pause_secs = min(self._policy.backoff.pause_secs(self.window.pauses, jitter()), _MAX_PAUSE_SECS)
+            self.call_rate.pause(now + pause_secs)
 
     def _block(self, destination: Destination, blocked: Blocked, now: float) -> list[Signal]:
         is_first = self.suspension.since is None

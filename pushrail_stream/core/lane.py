@@ -10,6 +10,7 @@ nothing until it is known whether its bus exists. All times are seconds of one m
 from __future__ import annotations
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, final
@@ -23,7 +24,7 @@ from pushrail_stream.core.health import Health
 from pushrail_stream.core.outcome import CallResult, Outcome
 from pushrail_stream.core.retry import RetryPolicy, RetryState
 from pushrail_stream.core.signals import Signal
-from pushrail_stream.core.suspension import LAST_PROBE_SECS
+from pushrail_stream.core.suspension import PROBES
 
 ROOM: Final = 200
 """Deliveries that may wait at any speed of the destination."""
@@ -31,15 +32,15 @@ PROBE_ROOM: Final = 1_000
 """Deliveries that may wait for a suspended destination's probe: enough for a burst, and a twentieth of the 20,000
 events that a worker holds by default."""
 _GRACE_SECS: Final = 2.0
-"""Seconds before a destination counts as slow or silent. Before a lane falls behind, its speed shows its input and not
-its capacity, so it may hold any number of deliveries for this time."""
+"""Seconds before a destination counts as slow or silent. Until a lane falls behind, its speed is its input's, and the
+destination's capacity is unknown. So the lane may hold any number of deliveries for this time."""
 _SEARCH_SECS: Final = 0.5
 """Seconds between two searches for overdue retries."""
 _KEPT_SECS: Final = 60.0
 """Seconds for which an idle lane remembers a cut window, and between two looks at a blocking destination's document."""
-_BLOCKING_KEPT_SECS: Final = 2 * LAST_PROBE_SECS
-"""Seconds after the last call for which an idle lane remembers that its destination blocks. After a probe's longest
-pause without deliveries, its events go to another worker, or there are none."""
+_BLOCKING_KEPT_SECS: Final = 2 * PROBES.cap_secs
+"""Seconds after the last call for which an idle lane remembers that its destination blocks. After the longest pause
+between two probes, an idle lane is no longer needed: the events go to another worker, or there are none."""
 
 _RETRY: Final = RetryPolicy()
 
@@ -84,7 +85,7 @@ class Lane:
         self._bus_limits = self._widest = bus_limits
         self.call_limits = limits.call.within(bus_limits)
         """Limits on a batch, the stricter of ours and the bus's."""
-        self.health = Health(retry)
+        self.health = Health(destination, retry)
         self._backlog = Backlog()
         self._limits = limits
         self._soonest_secs = retry.tiers[0].delay_secs
@@ -132,12 +133,13 @@ class Lane:
         """Follow a changed document from the next batch on. A bus that is reached in another way is probed at once."""
         if destination.reach != self.destination.reach:
             self.health.suspension.probe_now()
+        self.health.call_rate.per_second = destination.limits.max_requests_per_second or math.inf
         self.destination = destination
 
     def retry_state(self, delivery: Delivery, now: float, now_ms: int) -> RetryState:
         """The facts about a delivery that decide its next step."""
         first_ms = now_ms if delivery.first_attempt_ms is None else delivery.first_attempt_ms
-        return RetryState((now_ms - first_ms) / 1000, delivery.hold_until - now, delivery.tier, self.busy_secs(now))
+        return RetryState((now_ms - first_ms) / 1000, delivery.hold_until - now, delivery.tier, self.backlog_secs(now))
 
     def leave_for(self, delay_secs: float, now: float) -> None:
         """A delivery has left for a retry topic and is due again after ``delay_secs``."""
@@ -181,11 +183,11 @@ class Lane:
             return False
         return now - max(self._asked_at, self.health.throughput.last) >= _GRACE_SECS
 
-    def busy_secs(self, now: float) -> float | None:
+    def backlog_secs(self, now: float) -> float | None:
         """Seconds until the destination runs out of deliveries, late ones included; None when it makes no progress."""
         if now - self.health.throughput.last > self._limits.hold_secs:
             return None
-        return self._backlog.busy_secs(len(self), self.health.throughput.pace, self._soonest_secs, now)
+        return self._backlog.backlog_secs(len(self), self.health.throughput.pace, self._soonest_secs, now)
 
     def offer(self, delivery: Delivery, now: float) -> bool:
         """Queue a delivery. Returns whether `overdue` and `take` must be called now.
@@ -222,13 +224,8 @@ class Lane:
         self.in_flight += 1
         self._called_at = now
         self._note_asked(now)
-        self.space_calls(now)
+        self.health.call_rate.spend(now)
         return Batch(self.destination, tuple(picked), self._widest, flush)
-
-    def space_calls(self, at: float) -> None:
-        """Note a call at this time, and space the next one by the destination's rate."""
-        if self.destination.limits.max_requests_per_second is not None:
-            self.health.next_call_at = at + 1 / self.destination.limits.max_requests_per_second
 
     def finish(self) -> None:
         """Note that a batch has its outcomes. To finish more batches than were taken is a bug and raises."""

@@ -203,9 +203,9 @@ class OffsetTracker:
         self.is_revoked, self.is_lost = True, is_lost
 
     def end(self) -> None:
-        """Forget the records after the partition's last commit, so that no reference cycle stays behind.
+        """Forget the records, because the last commit of the partition has been read from them.
 
-        Deliveries in flight may still settle.
+        This breaks the reference cycle of tracker and records. Deliveries in flight may still settle.
         """
         self._span.clear()
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
+from pushrail_stream.core.pacing import Backoff
 
 DeadReason = Literal["rejected", "blocked", "suspended", "expired", "oversize", "undecodable"]
 """The reason for giving a delivery up (CONTRACTS.md, "Delivery headers")."""
@@ -70,18 +71,20 @@ class RetryState(NamedTuple):
     """Seconds that it may still wait in memory and hold back its partition's commit."""
     tier: int
     """The tier it came back from, from 1; 0 for a new delivery."""
-    busy_secs: float | None
+    backlog_secs: float | None
     """Seconds until its destination runs out of deliveries; None when the destination makes no progress."""
     is_refused: bool = False
     """Whether its destination was suspended while it was in flight, so that no retry waits for it."""
+
+
+_BACKOFF: Final = Backoff(0.2, 20.0)
 
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Delays between attempts, and the end of them."""
 
-    backoff_base_secs: float = 0.2
-    backoff_cap_secs: float = 20.0
+    backoff: Backoff = _BACKOFF
     max_age_secs: float = 86_400.0
     """Age of the first attempt at which a delivery expires: by default a day."""
     tiers: tuple[Tier, ...] = DEFAULT_TIERS
@@ -109,9 +112,9 @@ def move_on(state: RetryState, policy: RetryPolicy, reason: RetryReason = "held"
 
     A delivery that waits for its turn gets the last tier from which it returns before its destination runs out of work.
     """
-    if state.busy_secs is None or reason == "retryable":
+    if state.backlog_secs is None or reason == "retryable":
         return RetryOnTopic(policy.tiers[min(state.tier, len(policy.tiers) - 1)], reason)
-    in_time = [tier for tier in policy.tiers if tier.delay_secs <= state.busy_secs]
+    in_time = [tier for tier in policy.tiers if tier.delay_secs <= state.backlog_secs]
     return RetryOnTopic(in_time[-1] if in_time else policy.tiers[0], reason)
 
 
@@ -127,12 +130,3 @@ def _retry(outcome: Retryable | Throttled, state: RetryState, delay_secs: float,
     if delay_secs < state.left_secs:
         return RetryInMemory(delay_secs, reason)
     return move_on(state, policy, reason)
-
-
-def backoff(attempts: int, jitter: float, policy: RetryPolicy) -> float:
-    """Seconds to wait after this number of attempts: an exponential with a cap, times ``jitter``, uniform in [0, 1).
-
-    The full jitter spreads entries that failed together.
-    """
-    # 2**60 is beyond any cap. Without a bound the float overflows after a thousand attempts.
-    return jitter * min(policy.backoff_cap_secs, policy.backoff_base_secs * 2.0 ** min(attempts - 1, 60))

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Final, final
 
+from pushrail_stream.core.pacing import Backoff
+
 SUSPEND_AFTER: Final = 5
 """Blocked attempts in a row after which a destination is suspended: a single one may be an accident."""
-FIRST_PROBE_SECS: Final = 30.0
-LAST_PROBE_SECS: Final = 600.0
-"""Longest time between two probes."""
+PROBES: Final = Backoff(30.0, 600.0)
+"""Seconds between two probes of a destination that takes no deliveries, calls and checks of its bus alike."""
 ASKED_PROBE_SECS: Final = 5.0
 """Shortest time between two probes that an operator's replays request."""
 
@@ -22,12 +23,12 @@ ASKED_PROBE_SECS: Final = 5.0
 class Suspension:
     """Whether a destination is suspended. Times are seconds of one monotonic clock."""
 
-    __slots__ = ("_blocked", "_pause", "_refused", "_tried_at", "probe_at", "since")
+    __slots__ = ("_blocked", "_failed_probes", "_refused", "_tried_at", "probe_at", "since")
 
     def __init__(self) -> None:
         self._blocked = 0
         self._refused = 0
-        self._pause = FIRST_PROBE_SECS
+        self._failed_probes = 0
         self._tried_at = 0.0
         self.since: float | None = None
         """Start of the suspension; None while there is none."""
@@ -50,18 +51,18 @@ class Suspension:
         if self.since is not None:
             if now < self.probe_at:
                 return False  # sent before the suspension or the last probe began
-            self._pause = min(2 * self._pause, LAST_PROBE_SECS)
+            self._failed_probes += 1
         elif self._blocked >= SUSPEND_AFTER:
             self.since = now
         else:
             return False
-        self._tried_at, self.probe_at = now, now + self._pause
+        self._tried_at, self.probe_at = now, now + PROBES.pause_secs(self._failed_probes + 1)
         return True
 
     def end(self, now: float) -> float | None:
         """End the suspension after a delivery. Returns its seconds, or None when there was none."""
         secs = None if self.since is None else now - self.since
-        self._blocked, self._refused, self._pause, self.since, self.probe_at = 0, 0, FIRST_PROBE_SECS, None, 0.0
+        self._blocked, self._refused, self._failed_probes, self.since, self.probe_at = 0, 0, 0, None, 0.0
         return secs
 
     def request_probe(self) -> None:

@@ -44,7 +44,7 @@ class Window:
         failed_before, self._failed = self._failed, True
         return failed_before
 
-    def went_through(self, limit: int) -> bool:
+    def count_clean(self, limit: int) -> bool:
         """Note that a call was not throttled. Returns whether the window has grown."""
         self.pauses = 0
         if self._cut is None:

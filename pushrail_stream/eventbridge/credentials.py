@@ -14,6 +14,7 @@ from typing import Final
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
+from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.eventbridge.error_codes import CREDENTIALS_MISSING, SEALING_KEY_MISSING, CallFailed
 from pushrail_stream.eventbridge.sign_in import SignInService
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
@@ -29,8 +30,7 @@ _RENEW_TO: Final = 0.8
 worker started, are renewed over twelve minutes. A destination without calls renews nothing."""
 _RENEW_PAUSE_SECS: Final = 30.0
 """Seconds between two attempts to renew a session that is still valid."""
-_FIRST_PAUSE_SECS: Final = 1.0
-_MAX_PAUSE_SECS: Final = 15.0
+_BACKOFF: Final = Backoff(1.0, 15.0)
 """A failed sign-in is the answer for 1 s, then for 2, 4, 8 and 15 s. A thousand destinations then ask STS 67 times a
 second during its outage, of the 600 that an account may. 15 s are less than half of the 30 s after which a suspended
 lane probes, so each probe signs in again."""
@@ -73,8 +73,8 @@ class RoleKeys:
     """Sessions of a customer's role: opened when first needed and renewed before they end, one sign-in at a time."""
 
     __slots__ = (
-        "_answered_at", "_auth", "_expires_at", "_failure", "_keys", "_name", "_pause_secs", "_policy", "_renewed_at",
-        "_sign_in", "_sts",
+        "_answered_at", "_auth", "_expires_at", "_failure", "_failures", "_keys", "_name", "_pause_secs", "_policy",
+        "_renewed_at", "_sign_in", "_sts",
     )  # fmt: skip
 
     def __init__(self, sts: SignInService, auth: AssumeRole, destination: Destination) -> None:
@@ -86,6 +86,8 @@ class RoleKeys:
         self._keys: Keys | None = None
         self._failure: CallFailed | None = None
         self._expires_at = 0.0
+        self._failures = 0
+        """Failed sign-ins in a row."""
         self._answered_at = 0.0
         self._pause_secs = 0.0
         """Seconds after ``_answered_at`` for which the answer of STS holds."""
@@ -125,6 +127,7 @@ class RoleKeys:
         now = self._answered_at = self._sts.now().timestamp()
         if isinstance(session, RoleSession):
             self._keys, self._failure, self._expires_at = session.keys, None, session.expires_at
+            self._failures = 0
             part = _RENEW_FROM + (_RENEW_TO - _RENEW_FROM) * random.random()  # noqa: S311 - it only spreads renewals
             self._pause_secs = part * (session.expires_at - now)
             self._sts.refreshed += 1
@@ -135,8 +138,8 @@ class RoleKeys:
             return self._keys
         is_queued = session.code == SIGN_INS_QUEUED
         self._sts.failed += not is_queued
-        failed_before = self._failure is not None and not is_queued
-        self._pause_secs = min(2 * self._pause_secs, _MAX_PAUSE_SECS) if failed_before else _FIRST_PAUSE_SECS
+        self._failures = 1 if is_queued else self._failures + 1
+        self._pause_secs = _BACKOFF.pause_secs(self._failures)
         self._keys, self._failure = None, session
         return session
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final, final
 
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED
+from pushrail_stream.core.pacing import TokenBucket
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_DENIED, UNKNOWN_RESULT, CallFailed, is_ours
 from pushrail_stream.eventbridge.http import StockClients, network_failure
@@ -37,8 +38,7 @@ class SignInService:
         self._clients = clients
         self._deadline_secs = clients.timeouts.total_secs
         self._own_keys = OwnKeys(now)
-        self._next_at = 0.0
-        """When the next sign-in may be made, on the loop's clock."""
+        self._rate = TokenBucket(settings.max_calls_per_second)
         self._opening = SingleFlight[StsEndpoint | CallFailed]()
         self._endpoint: StsEndpoint | None = None
         self._denials = DeniedRoles()
@@ -56,12 +56,13 @@ class SignInService:
         keys = await self._own_keys.keys()
         if isinstance(keys, CallFailed):
             return keys
-        turn_at = max(self._next_at, loop.time())
-        if turn_at - loop.time() > self._deadline_secs / 2:
+        now = loop.time()
+        turn_at = now + self._rate.wait_secs(now)
+        if turn_at - now > self._deadline_secs / 2:
             limit = self._settings.max_calls_per_second
             message = f"more than {limit:.0f} sign-ins a second are due (sts.max_calls_per_second)"
             return CallFailed("AssumeRole", SIGN_INS_QUEUED, message)
-        self._next_at = turn_at + 1 / self._settings.max_calls_per_second
+        self._rate.spend(now)
         self._calls += 1
         request = assume_role_request(auth.role_arn, auth.external_id, name, policy)
         answer = await self._call(keys, request, turn_at, until)

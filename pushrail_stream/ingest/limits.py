@@ -100,7 +100,8 @@ class RateLimiter:
         bucket = self._buckets.get(key_id)
         if bucket is None:
             bucket = self._buckets[key_id] = TokenBucket(self._per_second, max(self._per_second, MAX_EVENTS))
-        wait_secs = bucket.take(events, now)
+        wait_secs = bucket.wait_secs(now, events)
         if wait_secs:
             detail = f"this API key may post {self._per_second} events a second"
             raise HttpProblem(429, detail, headers={"Retry-After": str(int(wait_secs) + 1)})
+        bucket.spend(now, events)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, final
 
+from pushrail_stream.core.pacing import TokenBucket
 from pushrail_stream.core.skips import Mark
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.operations.replay_selection import ReplayCopy
@@ -18,25 +20,6 @@ _CHUNK: Final = 500
 """Deliveries of one transaction."""
 _CHUNK_BYTES: Final = 8 * 2**20
 """Bytes of one transaction, about: they have to be written within seconds over any network."""
-
-
-@final
-class Pace:
-    """Spaces deliveries so that at most ``rate`` are sent a second. Time in which nothing was sent is not made up for.
-
-    A rate of None is no limit. Times are seconds of any clock that does not go back.
-    """
-
-    def __init__(self, rate: float | None) -> None:
-        self._rate = rate
-        self._next_at = float("-inf")
-
-    def wait_secs(self, count: int, now: float) -> float:
-        """The seconds to wait before ``count`` more deliveries are sent at once."""
-        start = max(now, self._next_at)
-        if self._rate is not None:
-            self._next_at = start + count / self._rate
-        return start - now
 
 
 @final
@@ -51,7 +34,7 @@ class ReplaySender:
     ) -> None:
         self._journal = journal
         self._topic = next(iter(settings.topics.retry))
-        self._pace = Pace(rate)
+        self._rate = TokenBucket(rate or math.inf)
         self._chunk = _CHUNK if rate is None else max(1, min(_CHUNK, int(rate)))
         self._progress = progress
         self._copies: list[ReplayCopy] = []
@@ -80,7 +63,9 @@ class ReplaySender:
         copies, marks = self._copies, [*self._marks, *more]
         if self._journal is not None and (copies or marks):
             if copies:
-                time.sleep(self._pace.wait_secs(len(copies), time.monotonic()))
+                now = time.monotonic()
+                time.sleep(self._rate.wait_secs(now))
+                self._rate.spend(now, len(copies))
             with _uninterrupted():
                 self._journal.write(self._topic, copies, marks)
                 self.sent += len(copies)

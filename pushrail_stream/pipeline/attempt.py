@@ -139,12 +139,12 @@ class AttemptRunner:
 
     async def _wait_for_turn(self, attempt: Attempt) -> bool:
         """Wait until the destination's rate allows another call. Returns whether there is time for one."""
-        now = self._loop.time()
-        at = max(now, attempt.lane.health.next_call_at)
-        if attempt.deadline - at < _MIN_SECS_LEFT:
+        call_rate, now = attempt.lane.health.call_rate, self._loop.time()
+        wait_secs = call_rate.wait_secs(now)
+        if attempt.deadline - now - wait_secs < _MIN_SECS_LEFT:
             return False
-        attempt.lane.space_calls(at)
-        await asyncio.sleep(at - now)
+        call_rate.spend(now)
+        await asyncio.sleep(wait_secs)
         return True
 
     def _return(self, attempt: Attempt, unsent: Iterable[Delivery], decision: Decision | None = None) -> None:

@@ -17,6 +17,7 @@ from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.bus_status import BusChecks, BusState
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import BUS_NOT_FOUND, Blocked, BusStatus, Delivered, Outcome
+from pushrail_stream.core.pacing import TokenBucket
 from pushrail_stream.core.signals import BusFound, BusMissing
 from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.policy import Ports
@@ -24,11 +25,11 @@ from pushrail_stream.pipeline.stats import MissingBusStats
 
 ANSWER_SECS: Final = 2.0
 """Longest wait of a batch for the answer, in seconds after the check was sent."""
-_ACCOUNT_GAP_SECS: Final = 0.04
-"""Seconds between two checks on the same quota: 25 a second. A quota is 50 a second, and the customer's own tools and
-our other workers need their part."""
-_BURST_SECS: Final = 2.0
-"""Seconds of checks that an unused quota allows at once: 50 checks, the quota of one second."""
+_CHECKS_PER_SECOND: Final = 25.0
+"""Checks on the same quota. A quota is 50 a second, and the customer's own tools and our other workers need their
+part."""
+_BURST: Final = 50.0
+"""Checks that an unused quota allows at once: the quota of one second."""
 _THROTTLED_SECS: Final = 1.0
 """Seconds without checks on a quota that is used up."""
 
@@ -65,8 +66,7 @@ class BusMonitor:
         self._watched: dict[str, _Watched] = {}
         self._missing: dict[str, _Watched] = {}
         """The destinations whose bus is missing."""
-        self._account_at: dict[str, float] = {}
-        """By quota, the time of the next check at an even pace of one every `_ACCOUNT_GAP_SECS`."""
+        self._quotas: dict[str, TokenBucket] = {}
         self.answered: Callable[[str], None] = lambda _destination_id: None
         """Called with a destination's id when its lane may open or shut."""
 
@@ -106,7 +106,7 @@ class BusMonitor:
         if watched.status.missing is not None:
             blocked = Blocked(BUS_NOT_FOUND, watched.status.missing.describe(batch.destination.bus))
             return tuple(blocked if isinstance(outcome, Delivered) else outcome for outcome in outcomes)
-        watched.status.took(sum(isinstance(outcome, Delivered) for outcome in outcomes), at_ms)
+        watched.status.count_delivered(sum(isinstance(outcome, Delivered) for outcome in outcomes), at_ms)
         return outcomes
 
     def problem(self, destination: Destination) -> str:
@@ -154,7 +154,7 @@ class BusMonitor:
         if not await self._bus.sign_in(watched.destination):
             self._could_not_sign_in(watched)
             return
-        await self._turn(self._bus.quota(watched.destination))
+        await self._turn(watched.destination)
         if not self._is_current(watched):
             return
         if watched.status.is_awaited and watched.timer is None:
@@ -164,15 +164,19 @@ class BusMonitor:
         if self._is_current(watched):
             self._take(watched, bus_status)
 
-    async def _turn(self, account: str) -> None:
+    def _quota(self, destination: Destination) -> TokenBucket:
+        return self._quotas.setdefault(self._bus.quota(destination), TokenBucket(_CHECKS_PER_SECOND, _BURST))
+
+    async def _turn(self, destination: Destination) -> None:
         """Wait until the quota allows a check."""
         now = self._loop.time()
-        if len(self._account_at) > 2 * len(self._watched):
+        if len(self._quotas) > 2 * len(self._watched):
             # Forget the quotas of deleted destinations.
-            self._account_at = {name: free_at for name, free_at in self._account_at.items() if free_at > now}
-        free_at = max(now, self._account_at.get(account, now))
-        self._account_at[account] = free_at + _ACCOUNT_GAP_SECS
-        await asyncio.sleep(max(0.0, free_at - _BURST_SECS - now))
+            self._quotas = {name: quota for name, quota in self._quotas.items() if not quota.is_full(now)}
+        quota = self._quota(destination)
+        wait_secs = quota.wait_secs(now)
+        quota.spend(now)
+        await asyncio.sleep(wait_secs)
 
     def _could_not_sign_in(self, watched: _Watched) -> None:
         """Let the waiting batch fail and show why there are no credentials. The next batch waits again."""
@@ -194,8 +198,7 @@ class BusMonitor:
         """Act on an answer."""
         status, destination, now = watched.status, watched.destination, self._loop.time()
         if bus_status == "busy" and status.is_awaited:
-            account = self._bus.quota(destination)
-            self._account_at[account] = max(self._account_at.get(account, now), now + _BURST_SECS + _THROTTLED_SECS)
+            self._quota(destination).pause(now + _THROTTLED_SECS)
             self._ask(watched)
             return
         watched.cancel_timer()

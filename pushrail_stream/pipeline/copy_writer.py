@@ -7,12 +7,12 @@ from typing import Final, final
 
 from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.offsets import PendingRecord
-from pushrail_stream.core.retry import RetryPolicy, backoff
+from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.core.signals import CopyFailed
 from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.ports.pipeline import PublishError
 
-_BACKOFF: Final = RetryPolicy(backoff_base_secs=1.0, backoff_cap_secs=10.0)
+_BACKOFF: Final = Backoff(1.0, 10.0)
 """Pauses between two writes of a copy. Kafka's client retries for half a minute before it reports a failure."""
 
 
@@ -35,7 +35,7 @@ class CopyWriter:
                 await self._publisher.publish(topic, record.key, record.value, headers)
             except PublishError as error:
                 failures += 1
-                delay_secs = backoff(failures, 0.5 + self._jitter() / 2, _BACKOFF)
+                delay_secs = _BACKOFF.pause_secs(failures, 0.5 + self._jitter() / 2)
                 self._observe(CopyFailed(copy, str(error), delay_secs))
                 if pending.is_revoked:
                     return False

@@ -175,7 +175,7 @@ class Settlement:
         )  # fmt: skip
 
     def _dead_letter(self, copy: Copy, pending: PendingRecord, settle: Callable[[], None]) -> None:
-        """Write a dead letter. During a flood, a record that its producer or we are to blame for stays open instead."""
+        """Write a dead letter. During a flood, a record that its producer or our settings spoiled stays open."""
         if copy.reason not in {"undecodable", "rejected"} or not self._is_flood(copy, pending):
             self._in_flight.start(self._write(copy, pending, settle), lambda: pending.is_revoked)
         elif pending.is_revoked:

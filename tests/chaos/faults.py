@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.suspension import FIRST_PROBE_SECS
+from pushrail_stream.core.suspension import PROBES
 from pushrail_stream.sandbox.bus.faults import (
     CallError,
     EntryError,
@@ -61,7 +61,7 @@ class Denial(NamedTuple):
     """From here on every worker sends to them again: the first probe is over, which nobody refuses."""
 
 
-_PROBED_SECS: Final = FIRST_PROBE_SECS + CONNECT_SECS + READ_SECS + 5.0
+_PROBED_SECS: Final = PROBES.first_secs + CONNECT_SECS + READ_SECS + 5.0
 """From a destination's last refusal until it is resumed."""
 DENIALS: Final = (
     # Nothing else is done to the workers meanwhile: who has suspended a destination has to resume it.

@@ -24,7 +24,7 @@ def away(*left: tuple[float, int], at: float = NOW) -> Backlog:
 
 
 def busy(backlog: Backlog, waiting: int = 0, now: float = NOW) -> float:
-    return backlog.busy_secs(waiting, PER_SECOND, 10.0, now)
+    return backlog.backlog_secs(waiting, PER_SECOND, 10.0, now)
 
 
 def test_queued_deliveries_keep_it_busy() -> None:

@@ -104,16 +104,16 @@ def test_a_missing_bus_is_checked_ever_less() -> None:
 
 def test_deliveries_count_by_their_call_time() -> None:
     status = BusChecks()
-    status.took(1, 500)
+    status.count_delivered(1, 500)
     status.begin_check()
     status.note_sent(1_000)
-    status.took(2, 900)
-    status.took(4, 1_000)
-    status.took(8, 1_100)
+    status.count_delivered(2, 900)
+    status.count_delivered(4, 1_000)
+    status.count_delivered(8, 1_100)
     status.learn("there", 2.0, 2_000)
-    status.took(16, 999)
-    status.took(32, 1_900)
-    status.took(0, 1)
+    status.count_delivered(16, 999)
+    status.count_delivered(32, 1_900)
+    status.count_delivered(0, 1)
     looked(status, "gone", 3.0)
     assert status.missing == MissingBus(3_000, 1_000)
     assert status.swallowed == Swallowed(4 + 8 + 32, 1_000, 3_001)
@@ -124,7 +124,7 @@ def test_deliveries_since_last_seen_are_counted(story: list[tuple[BusStatus, int
     status, since, now = BusChecks(), 0, 0.0
     for bus_status, deliveries in story:
         now += 1
-        status.took(deliveries, round(now * 1000))
+        status.count_delivered(deliveries, round(now * 1000))
         since += deliveries
         looked(status, bus_status, now + 0.5)
         since = 0 if bus_status == "there" else since
@@ -134,10 +134,10 @@ def test_deliveries_since_last_seen_are_counted(story: list[tuple[BusStatus, int
 
 def test_a_new_way_to_a_bus_is_checked_again() -> None:
     status = BusChecks()
-    status.took(1, 100)
+    status.count_delivered(1, 100)
     status.begin_check()
     status.note_sent(1_000)
-    status.took(2, 1_500)
+    status.count_delivered(2, 1_500)
     status.check_again()
     assert (status.state, status.is_due(0.0)) == ("awaited", True)
     looked(status, "gone", 3.0)

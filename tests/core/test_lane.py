@@ -172,7 +172,7 @@ class Queueing(RuleBasedStateMachine):
 
     @rule(pace=paces)
     def change_the_document(self, pace: Limits) -> None:
-        self.lane.destination = destination(limits=pace)
+        self.lane.adopt(destination(limits=pace))
 
     @invariant()
     def the_lane_wakes_when_there_is_something_to_send(self) -> None:
@@ -405,8 +405,8 @@ def test_it_is_silent_after_two_idle_seconds() -> None:
 def test_only_a_destination_with_progress_is_busy() -> None:
     queue = lane()
     offered(queue, 0.0, *[1] * 300)
-    assert queue.busy_secs(0.0) is None
+    assert queue.backlog_secs(0.0) is None
     for second in range(30):
         succeed(queue, 8, float(second))
-    assert queue.busy_secs(39.0) == pytest.approx(300 / (8 * 1.25), rel=0.05)
-    assert queue.busy_secs(39.1) is None
+    assert queue.backlog_secs(39.0) == pytest.approx(300 / (8 * 1.25), rel=0.05)
+    assert queue.backlog_secs(39.1) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.suspension import LAST_PROBE_SECS, SUSPEND_AFTER, Suspension
+from pushrail_stream.core.suspension import PROBES, SUSPEND_AFTER, Suspension
 
 
 def suspended(now: float = 100.0) -> Suspension:
@@ -76,7 +76,7 @@ def test_five_blocked_in_a_row_suspend(story: list[tuple[bool, float]]) -> None:
             in_a_row = 0
         assert (suspension.since is not None) == (in_a_row >= SUSPEND_AFTER)
         assert suspension.is_clear == (in_a_row == 0)
-        assert suspension.probe_at <= now + LAST_PROBE_SECS
+        assert suspension.probe_at <= now + PROBES.cap_secs
 
 
 def test_a_requested_probe_comes_soon() -> None:

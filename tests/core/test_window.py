@@ -34,19 +34,19 @@ def test_an_earlier_call_cuts_no_further() -> None:
 
 def test_each_clean_window_adds_one_call() -> None:
     window = cut_to(2)
-    grown = [window.went_through(8) for _ in range(2 + 3 + 4)]
+    grown = [window.count_clean(8) for _ in range(2 + 3 + 4)]
     assert [at for at, has_grown in enumerate(grown, 1) if has_grown] == [2, 5, 9]
     assert window.size(8) == 5
 
 
 def test_a_throttle_restarts_the_clean_window() -> None:
     window = cut_to(2)
-    window.went_through(8)
+    window.count_clean(8)
     window.throttled(window.round, 8)
     assert (window.size(8), window.pauses) == (1, 0)
     window.throttled(window.round, 8)
     assert window.pauses == 1
-    assert window.went_through(8)
+    assert window.count_clean(8)
     assert (window.size(8), window.pauses) == (2, 0)
 
 
@@ -66,10 +66,10 @@ def test_a_fully_grown_window_has_no_state() -> None:
     window = cut_to(4)
     assert not window.is_open
     while not window.is_open:
-        window.went_through(8)
+        window.count_clean(8)
     assert window.size(8) == 8
     assert window.size(100) == 100, "a document may raise it at once"
-    assert not window.went_through(8)
+    assert not window.count_clean(8)
 
 
 def test_a_lowered_limit_counts_at_once() -> None:
@@ -89,6 +89,6 @@ def test_it_allows_one_call_and_at_most_the_limit(most: int, story: list[tuple[b
             assert cut == (rounds_ago == 0)
             assert window.size(most) == (max(1, before // 2) if cut else before)
         else:
-            grown = window.went_through(most)
+            grown = window.count_clean(most)
             assert window.size(most) - before in ({0, 1} if grown else {0})
         assert 1 <= window.size(most) <= most

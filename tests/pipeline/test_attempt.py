@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 
 from pushrail_stream.core.batch import Batch, LaneLimits
+from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.core.retry import RetryInMemory, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Suspended
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult
@@ -180,7 +181,7 @@ async def test_failed_entries_are_repeated_in_one_call(flavour: type[Flavour]) -
 async def test_an_old_delivery_expires(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(always(failed("ServiceUnavailable", 503)))
-    policy = RetryPolicy(backoff_base_secs=4, backoff_cap_secs=4, max_age_secs=10)
+    policy = RetryPolicy(Backoff(4, 4), max_age_secs=10)
     async with world.worker(policy=policy, batches=LaneLimits(hold_secs=60)) as worker:
         worker.feed(record(0))
         await worker.at(60)
