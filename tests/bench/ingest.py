@@ -23,8 +23,9 @@ from pushrail_stream.ingest.api_keys import with_new_key
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import event
 from tests.support.kafka.local import LocalKafka
-from tests.support.workers import event, settings_for
+from tests.support.workers import settings_for
 
 _CONNECTIONS = 32
 

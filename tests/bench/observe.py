@@ -44,8 +44,9 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import KafkaSettings
 from tests.bench.world import broker, make_topics
 from tests.support import virtual_time
+from tests.support.builders import destination
 from tests.support.pipeline_world import HANGS, RETRIES, World
-from tests.support.records import EVENTS, destination, record
+from tests.support.records import EVENTS, record
 from tests.support.signals import attempted
 from tests.support.stats import stats_of
 from tests.support.virtual_time import VirtualClock

@@ -7,7 +7,8 @@ from pushrail_stream.core.batch import Batch, CallLimits, LaneLimits
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Blocked
 from pushrail_stream.core.suspension import SUSPEND_AFTER
-from tests.support.samples import delivery, destination
+from tests.support.builders import destination
+from tests.support.samples import delivery
 
 LIMITS = CallLimits(10, 1_048_576)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.offsets import OffsetTracker
-from tests.support.samples import DESTINATION, delivery, event, record
+from tests.support.samples import DESTINATION, decode_example, delivery, example_record
 
 LIMITS = CallLimits(10, 1_048_576)
 sizes = st.integers(1, 200_000) | st.sampled_from([1, 104_857, 104_858, 524_288, 1_048_575, 1_048_576, 1_048_577])
@@ -53,7 +53,9 @@ def test_any_revoked_partition_revokes_a_batch() -> None:
     staying, leaving = OffsetTracker(), OffsetTracker()
     pending_records = [staying.track(1, 1, 1), leaving.track(1, 1, 1)]
     deliveries = tuple(
-        Delivery(event(), record(), DESTINATION.id, 100, pending) for pending in pending_records if pending is not None
+        Delivery(decode_example(), example_record(), DESTINATION.id, 100, pending)
+        for pending in pending_records
+        if pending is not None
     )
     batch = Batch(DESTINATION, deliveries, LIMITS)
 

@@ -10,11 +10,11 @@ from pushrail_stream.core.headers import DeliveryHeaders, decode_headers, produc
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.retry import Tier
 from tests.support import samples
-from tests.support.samples import record
+from tests.support.samples import example_record
 
 OWN = (("traceparent", b"00-1-2-3"), ("note", None), ("note", b"\xff"))
 LETTER = Copy(
-    record=record(4711, headers=OWN),
+    record=example_record(4711, headers=OWN),
     reason="blocked",
     attempts=3,
     failed_at_ms=1_779_805_270_001,
@@ -26,7 +26,7 @@ RETRY_OWN = (("traceparent", b"00-1"), ("pushrail-vendor", b"acme"))
 RECORD = Record("pushrail.events", 3, 42, b"acct", samples.EXAMPLE, RETRY_OWN, 0)
 COPY = Copy(
     record=RECORD,
-    event=samples.event(),
+    event=samples.decode_example(),
     destination_id="dst_acme",
     tier=Tier("pushrail.retry.2m", 120),
     reason="retryable",
@@ -66,7 +66,7 @@ def test_tools_for_kafka_connect_find_its_names() -> None:
 
 def test_an_undecodable_record_has_no_destination() -> None:
     problem = Problem("value", "value: is not JSON")
-    letter = Copy(record=record(value=b"{"), reason="undecodable", failed_at_ms=0, problem=problem)
+    letter = Copy(record=example_record(value=b"{"), reason="undecodable", failed_at_ms=0, problem=problem)
     names = [name for name, _ in letter.headers()]
     assert "pushrail-destination" not in names
     assert "pushrail-first-attempt-at" not in names

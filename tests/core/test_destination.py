@@ -13,7 +13,8 @@ import pytest
 
 from pushrail_stream.core.destination import Limits, Secret
 from pushrail_stream.settings.eventbridge import AccessKey
-from tests.support.samples import DESTINATION, destination
+from tests.support.builders import destination
+from tests.support.samples import DESTINATION
 
 HIDDEN = "wJalrXUtnFEMI/K7MDENG"
 WITH_KEY = destination(auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret(HIDDEN)))

@@ -14,7 +14,16 @@ from pushrail_stream.core.event import MAX_LEVELS, Event, Undecodable, decode, p
 from pushrail_stream.core.headers import producer_headers
 from pushrail_stream.core.record import NOT_UTF8, Headers
 from pushrail_stream.eventbridge.entry import trace_header
-from tests.support.samples import EXAMPLE, event, fields, json_bytes, json_values, record, refusal, texts
+from tests.support.samples import (
+    EXAMPLE,
+    decode_example,
+    example_record,
+    fields,
+    json_bytes,
+    json_values,
+    refusal,
+    texts,
+)
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN = "00f067aa0ba902b7"
@@ -64,7 +73,7 @@ def test_a_required_field_cannot_be_missing(name: str) -> None:
 
 @pytest.mark.parametrize("name", OPTIONAL)
 def test_an_optional_field_can_be_missing(name: str) -> None:
-    assert event(**{name: ...}).idempotency_key == "order_38a91f-completed"
+    assert decode_example(**{name: ...}).idempotency_key == "order_38a91f-completed"
 
 
 @pytest.mark.parametrize(
@@ -82,7 +91,7 @@ def test_a_field_of_another_type_is_named(name: str, value: Any, problem: str) -
 @pytest.mark.parametrize("character", ["x", "é", "🚆"])
 def test_lengths_count_characters(name: str, longest: int, character: str) -> None:
     for length in (1, longest):
-        decoded = event(**{name: character * length})
+        decoded = decode_example(**{name: character * length})
         assert character * length in decoded
     for length in (0, longest + 1):
         assert refusal(json_bytes(fields(**{name: character * length}))) == Undecodable(
@@ -92,8 +101,8 @@ def test_lengths_count_characters(name: str, longest: int, character: str) -> No
 
 @pytest.mark.parametrize("name", ["source", "correlationId"])
 def test_other_strings_may_be_empty_or_long(name: str) -> None:
-    assert "" in event(**{name: ""})
-    assert "x" * 5000 in event(**{name: "x" * 5000})
+    assert "" in decode_example(**{name: ""})
+    assert "x" * 5000 in decode_example(**{name: "x" * 5000})
 
 
 def test_a_missing_optional_field_hides_no_error() -> None:
@@ -161,7 +170,7 @@ def test_of_a_repeated_field_the_last_one_counts() -> None:
 
 
 def test_unknown_fields_travel_on() -> None:
-    decoded = event(schemaVersion=3, links=[{"rel": "self"}], vendor="someone else")
+    decoded = decode_example(schemaVersion=3, links=[{"rel": "self"}], vendor="someone else")
     assert json.loads(decoded.value)["links"] == [{"rel": "self"}]
     assert decoded.vendor == "acme"
 
@@ -182,9 +191,9 @@ def test_a_thousand_levels_is_the_limit(opening: bytes, closing: bytes) -> None:
 
 
 def test_only_nested_brackets_are_levels() -> None:
-    assert event(payload={"list": [[] for _ in range(2000)]})
-    assert event(payload={"text": "[{" * 2000, '"[\\"[[' * 500: "\\"})
-    assert event(payload={"text": 'a \\" quote, then ' + "[" * 2000 + "\\"})
+    assert decode_example(payload={"list": [[] for _ in range(2000)]})
+    assert decode_example(payload={"text": "[{" * 2000, '"[\\"[[' * 500: "\\"})
+    assert decode_example(payload={"text": 'a \\" quote, then ' + "[" * 2000 + "\\"})
 
 
 def test_strings_with_brackets_add_no_levels() -> None:
@@ -238,7 +247,7 @@ def test_a_long_wrong_time_is_not_repeated_in_full() -> None:
     ],
 )
 def test_the_last_vendor_header_wins(headers: Headers, vendor: str) -> None:
-    assert event(headers).vendor == vendor
+    assert decode_example(headers).vendor == vendor
 
 
 @pytest.mark.parametrize(
@@ -287,7 +296,7 @@ X_RAY = f"Root=1-{TRACE[:8]}-{TRACE[8:]};Parent={SPAN};Sampled="
 def test_only_a_valid_traceparent_is_kept(traceparent: str, header: str | None) -> None:
     found = valid_traceparent(traceparent.encode())
     assert found == (None if header is None else traceparent)
-    assert event((("traceparent", traceparent.encode()),)).traceparent == found
+    assert decode_example((("traceparent", traceparent.encode()),)).traceparent == found
     assert (found and trace_header(found)) == header
 
 
@@ -339,7 +348,7 @@ def test_every_canonical_event_keeps_its_bytes(
     value = json.dumps(sent, indent=indent, ensure_ascii=escaped).encode()
     copy = bytes(bytearray(value))
 
-    decoded = decode(record(value=value).value, (), "acme")
+    decoded = decode(example_record(value=value).value, (), "acme")
 
     assert isinstance(decoded, Event)
     assert decoded.value == copy

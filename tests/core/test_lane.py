@@ -17,7 +17,8 @@ from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Delivered
-from tests.support.samples import DESTINATION, delivery, destination
+from tests.support.builders import destination
+from tests.support.samples import DESTINATION, delivery
 
 NEVER = math.inf
 FATES = ["settled", "again", "again"]

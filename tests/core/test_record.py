@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from pushrail_stream.core.record import Origin, Partition, parse_offset, parse_origin
-from tests.support.samples import record
+from tests.support.samples import example_record
 
 
 def test_a_record_knows_where_it_lies() -> None:
-    assert record(offset=42).origin == Origin("pushrail.events", 3, 42)
+    assert example_record(offset=42).origin == Origin("pushrail.events", 3, 42)
 
 
 def test_a_recreated_topic_has_other_origins() -> None:
-    old, new = record(offset=42)._replace(topic_id="old"), record(offset=42)._replace(topic_id="new")
+    old, new = example_record(offset=42)._replace(topic_id="old"), example_record(offset=42)._replace(topic_id="new")
     assert old.origin != new.origin
     assert str(old.origin) == str(new.origin)
 

@@ -20,10 +20,11 @@ from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule, Times
 from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.deploy.metrics_page import PAGE, with_tables
 from tests.e2e.test_ingest import ingesting, settings_with_door
+from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
 from tests.support.ports import free_port
 from tests.support.tools import needed_tool
-from tests.support.workers import destination, event, make_topics, open_bus, running
+from tests.support.workers import make_topics, open_bus, running
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "deploy" / "prometheus" / "rules.yaml"
@@ -223,7 +224,7 @@ async def test_rules_and_queries_work_on_prometheus(real_kafka: str, tmp_path: P
         make_topics(settings)
         open_bus(bus, [0])
         bus.set_plan([Rule(CallError(503, "ServiceUnavailable", "busy"), Match(operation="PutEvents"), when=Times(2))])
-        here = [destination(0)]
+        here = [with_access_key(0)]
         async with (
             running(settings, here) as one,
             running(settings, here) as two,

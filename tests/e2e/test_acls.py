@@ -29,20 +29,11 @@ from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
 from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule, Times
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.commands import Desk
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic, unique_name
-from tests.support.workers import (
-    bus_arn,
-    destination,
-    ends,
-    event,
-    make_topics,
-    open_bus,
-    produce,
-    read_all,
-    settings_for,
-)
+from tests.support.workers import ends, make_topics, open_bus, produce, read_all, settings_for
 
 pytestmark = pytest.mark.kafka
 DOCUMENT: Final = Path(__file__).parents[2] / "deploy/README.md"
@@ -161,7 +152,7 @@ async def installation(bootstrap: str, bus: FaultBus, home: Path) -> tuple[Setti
     make_topics(settings)
     open_bus(bus, range(2))
     desk = Desk(home, settings)
-    desk.put(destination(number) for number in range(2))
+    desk.put(with_access_key(number) for number in range(2))
     for number in range(2):
         await desk.run("destinations", "put", str(desk.file(f"dst_{number}")))
     await produce(settings, [("acct_0", event(0, 1)), ("acct_1", event(1, 2)), ("acct_0", b"{")])

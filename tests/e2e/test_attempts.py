@@ -20,9 +20,10 @@ from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import Settings
 from tests.e2e.test_replay import DENIED, settled, world
 from tests.support.attempt_records import said
+from tests.support.builders import event
 from tests.support.commands import Desk
 from tests.support.kafka import topics
-from tests.support.workers import PATIENCE_SECS, event, make_topics, produce, settings_for, until
+from tests.support.workers import PATIENCE_SECS, make_topics, produce, settings_for, until
 
 pytestmark = pytest.mark.kafka
 

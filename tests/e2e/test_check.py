@@ -19,28 +19,17 @@ from pushrail_stream.sandbox.bus.faults import Hang, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.e2e.test_replay import DENIED, letters, settled, world
+from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.commands import Desk
 from tests.support.kafka.wire import write_raw
-from tests.support.workers import (
-    bus_arn,
-    committed,
-    destination,
-    ends,
-    event,
-    make_topics,
-    open_bus,
-    produce,
-    read_all,
-    settings_for,
-    until,
-)
+from tests.support.workers import committed, ends, make_topics, open_bus, produce, read_all, settings_for, until
 
 pytestmark = pytest.mark.kafka
 
 
 async def test_a_mixed_day_adds_up(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
-        desk.put([destination(3, enabled=False)])
+        desk.put([with_access_key(3, enabled=False)])
         bus.set_plan([DENIED])
         async with desk.working():
             await produce(settings, [(f"acct_{n % 5}", event(n % 5, n)) for n in range(500)])
@@ -69,14 +58,14 @@ async def test_an_event_on_a_retry_topic_is_pending(real_kafka: str, tmp_path: P
         make_topics(settings)
         open_bus(bus, range(2))
         desk = Desk(tmp_path, settings)
-        desk.put(destination(n) for n in range(2))
+        desk.put(with_access_key(n) for n in range(2))
         async with desk.working():
             await produce(settings, [("acct_1", event(1, n)) for n in range(10)])
             await settled(settings, 0)
         hasty = settings.model_copy(update={"delivery": settings.delivery.model_copy(update={"hold_secs": 1})})
         (tmp_path / "hasty").mkdir()
         busy = Desk(tmp_path / "hasty", hasty)
-        busy.put(destination(n) for n in range(2))
+        busy.put(with_access_key(n) for n in range(2))
         bus.set_plan([Rule(Hang(), Match(operation="PutEvents", bus=bus_arn(0)))])
         async with busy.working():
             await produce(settings, [("acct_0", event(0, n)) for n in range(10)])
@@ -89,7 +78,7 @@ async def test_an_event_on_a_retry_topic_is_pending(real_kafka: str, tmp_path: P
 
 async def test_an_event_without_a_time_is_missed_too(real_kafka: str, tmp_path: Path) -> None:
     async with world(real_kafka, tmp_path) as (_, settings, desk):
-        desk.put([destination(0)])
+        desk.put([with_access_key(0)])
         for number, at_ms in ((0, -1), (1, None), (2, -1), (3, 0)):
             write_raw(real_kafka, settings.topics.events, b"acct_0", event(0, number), [], at_ms=at_ms)
         assert await desk.run("replay", "offsets", "--to", "latest")
@@ -102,7 +91,7 @@ async def test_an_event_without_a_time_is_missed_too(real_kafka: str, tmp_path: 
 async def test_a_destination_without_any_is_missed(real_kafka: str, tmp_path: Path) -> None:
     """All that went to one of two destinations is lost: only what it was sent earlier tells that it is no new one."""
     async with world(real_kafka, tmp_path) as (_, settings, desk):
-        both = destination(0), destination(0, id="dst_b", bus=bus_arn(3))
+        both = with_access_key(0), with_access_key(0, id="dst_b", bus=bus_arn(3))
         desk.put(both)
         hour_ms = 3_600_000
         now = int(datetime.now(UTC).timestamp() * 1000)
@@ -124,7 +113,7 @@ async def test_a_destination_without_any_is_missed(real_kafka: str, tmp_path: Pa
         assert told["deliveries"]["delivered"] == told["deliveries"]["missing"] == 2
         assert {row["destination"] for row in told["missing"]} == {"dst_b"}
         # A destination that nothing is known of may have come since: it is counted, and named.
-        desk.put([destination(0, id="dst_c", bus=bus_arn(2))])
+        desk.put([with_access_key(0, id="dst_c", bus=bus_arn(2))])
         told = json.loads((await fails(desk, "check", "--since", "2h"))[0])
         assert (told["deliveries"]["too_new"], told["deliveries"]["missing"]) == (2, 2)
         assert [row["destination"] for row in told["tooNew"]] == ["dst_c", "dst_c"]

@@ -19,21 +19,10 @@ from pushrail_stream.core.signals import KafkaTrouble
 from pushrail_stream.registry.documents import to_document
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import SECRET, event, with_access_key
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic
-from tests.support.workers import (
-    PATIENCE_SECS,
-    SECRET,
-    committed,
-    destination,
-    ends,
-    event,
-    make_topics,
-    open_bus,
-    produce,
-    running,
-    settings_for,
-)
+from tests.support.workers import PATIENCE_SECS, committed, ends, make_topics, open_bus, produce, running, settings_for
 
 pytestmark = pytest.mark.kafka
 WORKERS = {"pushrail-stream-1", "pushrail-stream-2"}
@@ -45,7 +34,7 @@ def write_world(folder: Path, settings: Settings, customers: int) -> Path:
     documents = folder / "destinations"
     documents.mkdir()
     for number in range(customers):
-        document = to_document(destination(number))
+        document = to_document(with_access_key(number))
         document["auth"]["secretAccessKey"] = "env:CUSTOMER_SECRET"
         (documents / f"{number}.json").write_text(json.dumps(document))
     path = folder / "pushrail.yaml"
@@ -249,7 +238,7 @@ async def test_a_worker_survives_a_broker_restart(local_kafka_factory: LocalKafk
         make_topics(settings)
         open_bus(bus, range(3))
         first, second = ([(f"acct_{n % 3}", event(n % 3, n)) for n in part] for part in (range(90), range(90, 180)))
-        async with running(settings, [destination(n) for n in range(3)]) as watched:
+        async with running(settings, [with_access_key(n) for n in range(3)]) as watched:
             await produce(settings, first)
             await watched.settled(90)
             await asyncio.to_thread(kafka.kill)

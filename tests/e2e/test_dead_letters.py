@@ -22,8 +22,9 @@ from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import SECRET, event, with_access_key
 from tests.support.commands import Desk, Shell
-from tests.support.workers import SECRET, destination, ends, event, make_topics, settings_for
+from tests.support.workers import ends, make_topics, settings_for
 
 pytestmark = pytest.mark.kafka
 
@@ -57,7 +58,7 @@ def shell(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Shell:
     desk = Desk(tmp_path, settings)
-    desk.put([destination(0)])
+    desk.put([with_access_key(0)])
     monkeypatch.setenv("CUSTOMER_SECRET", SECRET)
     monkeypatch.setenv("PUSHRAIL_CONFIG", str(desk.config))
     return Shell(capsys, [SECRET])

@@ -16,13 +16,11 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Hang, Match, Probability, ResetAfter, Rule, Times
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.workers import (
     PATIENCE_SECS,
-    bus_arn,
     committed,
-    destination,
     ends,
-    event,
     make_topics,
     open_bus,
     produce,
@@ -41,9 +39,9 @@ async def test_events_arrive_byte_for_byte(kafka_bootstrap: str, embedded_broker
         make_topics(settings, embedded_broker if kafka_bootstrap == embedded_broker.bootstrap_servers else None)
         open_bus(bus, range(5))
         example = EXAMPLE.read_bytes()
-        seed = destination(0, customer_external_id="acct_8K2zRq")
+        seed = with_access_key(0, customer_external_id="acct_8K2zRq")
         values = [example, *(event(1 + n % 4, n) for n in range(200))]
-        async with running(settings, [seed, *(destination(n) for n in range(1, 5))]) as worker:
+        async with running(settings, [seed, *(with_access_key(n) for n in range(1, 5))]) as worker:
             await produce(settings, ((json.loads(v)["customerExternalId"], v) for v in values))
             await worker.settled(len(values))
         assert sorted(a.detail.encode() for a in bus.arrivals) == sorted(values)
@@ -74,7 +72,7 @@ async def test_a_thousand_events_end_as_they_should(real_kafka: str) -> None:
         garbage, huge = b"\xff not json", event(3, 5000, payload={"blob": "x" * 1_200_000})
         records = [(f"acct_{n % 20}", event(n % 20, n)) for n in range(events)]
         records[500:500] = [("acct_1", garbage), ("acct_3", huge)]
-        async with running(settings, [destination(n) for n in customers]) as worker:
+        async with running(settings, [with_access_key(n) for n in customers]) as worker:
             await produce(settings, records)
             await worker.settled(len(records))
             attempts = [signal for signal in worker.signals if isinstance(signal, Attempted)]
@@ -114,7 +112,7 @@ async def test_dead_letters_carry_their_history(real_kafka: str) -> None:
         make_topics(settings)
         open_bus(bus, [0])
         bus.set_plan([Rule(EntryError("NotAuthorizedForSourceException", "not yours"))])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, 1))])
             await worker.settled(1)
         [(key, value, headers)] = read_all(settings, settings.topics.dlq)
@@ -138,12 +136,12 @@ async def test_settled_events_are_not_sent_again(real_kafka: str) -> None:
         bus.set_plan([Rule(CallError(503, "ServiceUnavailable"), Match(operation="PutEvents", bus=bus_arn(0)))])
         # All under one key: one partition, and its first event stays open.
         records = [("same", event(n % 4, n)) for n in range(100)]
-        async with running(settings, [destination(n) for n in range(4)]) as worker:
+        async with running(settings, [with_access_key(n) for n in range(4)]) as worker:
             await produce(settings, records)
             await worker.until(lambda: worker.worker.ledger.delivered == 75)
         assert sum(committed(settings).values()) == 0
         bus.set_plan([])
-        async with running(settings, [destination(n) for n in range(4)]) as worker:
+        async with running(settings, [with_access_key(n) for n in range(4)]) as worker:
             await worker.settled(25)
             assert worker.worker.ledger.begun == 25
         arrived = [a.detail.encode() for a in bus.arrivals]
@@ -157,7 +155,7 @@ async def test_a_second_worker_takes_over(real_kafka: str) -> None:
         make_topics(settings)
         open_bus(bus, range(6))
         first, second = ([(f"acct_{n % 6}", event(n % 6, n)) for n in part] for part in (range(600), range(600, 1200)))
-        everyone = [destination(n) for n in range(6)]
+        everyone = [with_access_key(n) for n in range(6)]
         async with running(settings, everyone) as one:
             await produce(settings, first)
             await one.settled(600)
@@ -180,7 +178,7 @@ async def test_interrupted_calls_are_repeated(real_kafka: str) -> None:
             Rule(ResetAfter(), Match(operation="PutEvents", bus=bus_arn(0)), when=Times(1)),
             Rule(Hang(), Match(operation="PutEvents", bus=bus_arn(1)), when=Times(1)),
         ])  # fmt: skip
-        async with running(settings, [destination(0), destination(1)]) as worker:
+        async with running(settings, [with_access_key(0), with_access_key(1)]) as worker:
             await produce(settings, [(f"acct_{n}", event(n, n)) for n in (0, 1)])
             await worker.settled(2)
         assert sorted(a.detail.encode() for a in bus.arrivals) == sorted([event(0, 0), event(0, 0), event(1, 1)])
@@ -193,7 +191,7 @@ async def test_a_full_worker_pauses_and_goes_on(real_kafka: str) -> None:
         make_topics(settings)
         open_bus(bus, [0])
         bus.set_plan([Rule(CallError(503, "ServiceUnavailable"))])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, n)) for n in range(3000)])
             await worker.until(lambda: any(isinstance(s, Backpressure) for s in worker.signals))
             held = worker.worker.ledger.in_flight
@@ -210,18 +208,18 @@ async def test_events_lost_to_retention_are_reported(real_kafka: str) -> None:
         make_topics(settings)
         open_bus(bus, [0])
         read, gone, left = ([("same", event(0, n)) for n in part] for part in (range(3), range(3, 8), range(8, 10)))
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, read)
             await worker.settled(len(read))
         [number] = [number for number, offset in committed(settings).items() if offset]
         await produce(settings, [*gone, *left])
         remove_below(settings, number, len(read) + len(gone))
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await worker.settled(len(left))
             told = [signal for signal in worker.signals if isinstance(signal, RecordsTrimmed)]
         assert told == [RecordsTrimmed(Partition(settings.topics.events, number), len(read), len(read) + len(gone))]
         assert [a.detail.encode() for a in bus.arrivals] == [value for _, value in [*read, *left]]
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await worker.until(lambda: any(isinstance(signal, PartitionsAssigned) for signal in worker.signals))
             assert not any(isinstance(signal, RecordsTrimmed) for signal in worker.signals), "once"
 
@@ -240,7 +238,7 @@ async def test_ten_thousand_destinations_are_served(embedded_broker: EmbeddedBro
         settings = settings_for(embedded_broker.bootstrap_servers, bus.url, delivery={"flush_ms": 10})
         make_topics(settings, embedded_broker)
         open_bus(bus, everyone)
-        async with running(settings, [destination(n) for n in everyone]) as worker:
+        async with running(settings, [with_access_key(n) for n in everyone]) as worker:
             for first in range(0, len(everyone), at_once):
                 some = everyone[first : first + at_once]
                 await produce(settings, ((f"acct_{n}", event(n, n)) for n in some))

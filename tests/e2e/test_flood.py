@@ -11,18 +11,8 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import EntryError, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.e2e.test_ops import ask, totals
-from tests.support.workers import (
-    committed,
-    destination,
-    ends,
-    event,
-    make_topics,
-    open_bus,
-    produce,
-    read_all,
-    running,
-    settings_for,
-)
+from tests.support.builders import event, with_access_key
+from tests.support.workers import committed, ends, make_topics, open_bus, produce, read_all, running, settings_for
 
 pytestmark = pytest.mark.kafka
 CUSTOMERS = range(6)
@@ -37,7 +27,7 @@ async def test_the_next_worker_delivers_after_a_flood(
         make_topics(settings, embedded_broker)
         open_bus(bus, CUSTOMERS)
         bus.set_plan([Rule(EntryError("MalformedDetail", "a release of ours breaks every entry"))])
-        destinations = [destination(n) for n in CUSTOMERS]
+        destinations = [with_access_key(n) for n in CUSTOMERS]
         async with running(settings, destinations) as worker:
             port = worker.worker.http_port
             await produce(settings, [(f"acct_{n % 6}", event(n % 6, n)) for n in range(600)])

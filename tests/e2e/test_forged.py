@@ -14,19 +14,9 @@ from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Origin
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
-from tests.support.workers import (
-    committed,
-    destination,
-    ends,
-    event,
-    make_topics,
-    open_bus,
-    produce,
-    read_all,
-    running,
-    settings_for,
-)
+from tests.support.workers import committed, ends, make_topics, open_bus, produce, read_all, running, settings_for
 
 pytestmark = pytest.mark.kafka
 
@@ -70,7 +60,7 @@ async def test_forged_headers_become_dead_letters(real_kafka: str) -> None:
         open_bus(bus, [0])
         [retry] = settings.topics.retry
         write(settings, retry, HEADERS)
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, n)) for n in range(3)])
             await worker.settled(len(HEADERS) + 3)
             assert (worker.worker.ledger.delivered, worker.worker.ledger.dead_lettered) == (3, len(HEADERS))
@@ -84,7 +74,7 @@ async def test_commands_show_forged_dead_letters(real_kafka: str, tmp_path: Path
     make_topics(settings)
     write(settings, settings.topics.dlq, [HEADERS[0][:-1], *HEADERS])
     desk = Desk(tmp_path, settings)
-    desk.put([destination(0)])
+    desk.put([with_access_key(0)])
     listed = {row["reason"]: row for row in await desk.lines("dlq", "list")}
     assert {reason: row["count"] for reason, row in listed.items()} == {"retryable": 1, "foreign": len(HEADERS)}
     assert len((await desk.run("dlq", "list")).splitlines()) == 3, "a heading and a line for each kind"
@@ -102,7 +92,7 @@ async def test_a_missing_vendor_setting_is_our_fault(
         settings = settings_for(real_kafka, bus.url, vendor=None)
         make_topics(settings)
         open_bus(bus, [0])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, 0))])
             await worker.settled(1)
             url = f"http://127.0.0.1:{worker.worker.http_port}/"
@@ -114,7 +104,7 @@ async def test_a_missing_vendor_setting_is_our_fault(
         assert headers["pushrail-error-code"] == "vendor"
         assert "pushrail-vendor" in headers["pushrail-error-message"]
         desk = Desk(tmp_path, settings)
-        desk.put([destination(0)])
+        desk.put([with_access_key(0)])
         [row] = await desk.lines("dlq", "list")
         assert (row["reason"], row["fault"], row["code"]) == ("undecodable", "ours", "vendor")
         assert (await desk.lines("dlq", "list", "--fault", "producer")) == []

@@ -22,20 +22,11 @@ from pushrail_stream.registry.store import replace_file
 from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic
-from tests.support.workers import (
-    PATIENCE_SECS,
-    destination,
-    event,
-    make_topics,
-    open_bus,
-    produce,
-    read_all,
-    running,
-    settings_for,
-)
+from tests.support.workers import PATIENCE_SECS, make_topics, open_bus, produce, read_all, running, settings_for
 
 pytestmark = pytest.mark.kafka
 METRICS = Path(__file__).parents[2] / "deploy" / "METRICS.md"
@@ -127,7 +118,7 @@ async def test_a_posted_event_reaches_the_bus(real_kafka: str, tmp_path: Path) -
         make_topics(settings)
         open_bus(bus, [0])
         posted = [event(0, number) for number in range(30)]
-        async with ingesting(Desk(tmp_path, settings)) as front, running(settings, [destination(0)]):
+        async with ingesting(Desk(tmp_path, settings)) as front, running(settings, [with_access_key(0)]):
             status, answer = await front.post(posted[0])
             assert (status, answer["accepted"]) == (202, 1)
             status, answer = await front.post(b"[" + b", ".join(posted[1:]) + b"]")

@@ -30,15 +30,11 @@ from pushrail_stream.registry.documents import to_document
 from pushrail_stream.sandbox.bus.faults import CallError, Latency, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import KEY_ID, SECRET, bus_arn, event, with_access_key
 from tests.support.relay import Relay
 from tests.support.workers import (
-    KEY_ID,
     LATENCY_SECS,
-    SECRET,
     Watched,
-    bus_arn,
-    destination,
-    event,
     make_topics,
     max_in_flight,
     open_bus,
@@ -55,7 +51,7 @@ ENVIRON = {"OLD": SECRET, "NEW": NEW_SECRET}
 
 
 def document(customer: int, **changes: Any) -> dict[str, Any]:
-    form: dict[str, Any] = to_document(destination(customer))
+    form: dict[str, Any] = to_document(with_access_key(customer))
     form["auth"] |= {"secretAccessKey": "env:OLD"}
     return form | changes
 

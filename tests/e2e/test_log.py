@@ -13,9 +13,10 @@ import aiohttp
 import pytest
 
 from pushrail_stream.sandbox.bus.server import FaultBus
+from tests.support.builders import SECRET, event, with_access_key
 from tests.support.commands import Desk
 from tests.support.ports import free_port
-from tests.support.workers import SECRET, destination, event, make_topics, open_bus, produce, settings_for
+from tests.support.workers import make_topics, open_bus, produce, settings_for
 
 pytestmark = pytest.mark.kafka
 
@@ -27,7 +28,7 @@ async def test_an_unwritable_log_stops_no_worker(real_kafka: str, tmp_path: Path
         make_topics(settings)
         open_bus(bus, [0])
         desk = Desk(tmp_path, settings)
-        desk.put([destination(0)])
+        desk.put([with_access_key(0)])
         reading, writing = os.pipe()
         fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4_096)
         if log == "closed pipe":

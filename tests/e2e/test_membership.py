@@ -32,14 +32,13 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
+from tests.support.builders import event, with_access_key
 from tests.support.workers import (
     PARTITIONS,
     PATIENCE_SECS,
     Watched,
     committed,
-    destination,
     ends,
-    event,
     make_topics,
     open_bus,
     produce,
@@ -48,7 +47,7 @@ from tests.support.workers import (
 )
 
 pytestmark = pytest.mark.kafka
-DESTINATIONS = [destination(number) for number in range(6)]
+DESTINATIONS = [with_access_key(number) for number in range(6)]
 EVERYTHING = 2 * PARTITIONS
 """Partitions of the events topic and of the one retry topic."""
 INTERVAL_SECS = 5
@@ -279,6 +278,6 @@ async def test_only_events_require_an_offset(real_kafka: str) -> None:
         consumer.commit(offsets=starts, asynchronous=False)
         consumer.close()
         await produce(settings, [("acct_1", event(1, 1))])
-        async with running(with_client(settings, {"auto.offset.reset": "error"}), [destination(1)]) as worker:
+        async with running(with_client(settings, {"auto.offset.reset": "error"}), [with_access_key(1)]) as worker:
             await worker.settled(1)
         assert len(bus.arrivals) == 1

@@ -9,19 +9,9 @@ from pathlib import Path
 import pytest
 
 from pushrail_stream.sandbox.bus.server import FaultBus
+from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
-from tests.support.workers import (
-    PARTITIONS,
-    committed,
-    destination,
-    ends,
-    event,
-    make_topics,
-    open_bus,
-    produce,
-    settings_for,
-    until,
-)
+from tests.support.workers import PARTITIONS, committed, ends, make_topics, open_bus, produce, settings_for, until
 
 pytestmark = pytest.mark.kafka
 EVENTS, CUSTOMERS = 900, 6
@@ -50,7 +40,7 @@ async def test_decompression_does_not_exceed_memory(real_kafka: str, tmp_path: P
         make_topics(settings)
         open_bus(bus, range(CUSTOMERS))
         desk = Desk(tmp_path, settings)
-        desk.put(destination(n) for n in range(CUSTOMERS))
+        desk.put(with_access_key(n) for n in range(CUSTOMERS))
         codec = {"compression.type": "zstd", "linger.ms": 1_000, "queue.buffering.max.kbytes": 1_000_000}
         await produce(settings, records(), **codec, **{"batch.size": batch_bytes, "message.max.bytes": 100_000_000})
         process = await desk.start("run")

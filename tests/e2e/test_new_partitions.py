@@ -15,18 +15,9 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
 from tests.kafka.test_client_properties import clients_of
+from tests.support.builders import event, with_access_key
 from tests.support.kafka.librdkafka import read_back
-from tests.support.workers import (
-    PARTITIONS,
-    destination,
-    ends,
-    event,
-    make_topics,
-    open_bus,
-    produce,
-    running,
-    settings_for,
-)
+from tests.support.workers import PARTITIONS, ends, make_topics, open_bus, produce, running, settings_for
 
 pytestmark = pytest.mark.kafka
 REFRESH: Final = "topic.metadata.refresh.interval.ms"
@@ -55,7 +46,7 @@ async def test_a_partition_that_is_added_is_read(protocol: str, real_kafka: str)
         make_topics(settings)
         open_bus(bus, [0])
         topic = settings.topics.events
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, 1))])
             await worker.settled(1)
             added = range(PARTITIONS, PARTITIONS + 5)

@@ -24,21 +24,9 @@ from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Probability, Rule, Times
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.worker import run_worker
+from tests.support.builders import KEY_ID, SECRET, bus_arn, event, with_access_key
 from tests.support.kafka.fixtures import LocalKafkaFactory
-from tests.support.workers import (
-    KEY_ID,
-    PATIENCE_SECS,
-    SECRET,
-    Watched,
-    bus_arn,
-    destination,
-    event,
-    make_topics,
-    open_bus,
-    produce,
-    running,
-    settings_for,
-)
+from tests.support.workers import PATIENCE_SECS, Watched, make_topics, open_bus, produce, running, settings_for
 
 pytestmark = pytest.mark.kafka
 METRICS = Path(__file__).parents[2] / "deploy" / "METRICS.md"
@@ -67,7 +55,7 @@ async def test_the_ledger_balances_at_every_scrape(real_kafka: str) -> None:
             Rule(CallError(503, "ServiceUnavailable", "busy"), Match(operation="PutEvents"), when=Probability(0.4)),
             Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents", bus=bus_arn(1))),
         ])  # fmt: skip
-        async with running(settings, [destination(n) for n in range(3)]) as worker:
+        async with running(settings, [with_access_key(n) for n in range(3)]) as worker:
             port = worker.worker.http_port
             await produce(settings, [(f"acct_{n % 3}", event(n % 3, n)) for n in range(600)])
             scrapes = 0
@@ -110,7 +98,7 @@ async def test_worker_metrics_match_their_document(real_kafka: str) -> None:
         settings = settings_for(real_kafka, bus.url, metrics={"max_destinations": 10})
         make_topics(settings)
         open_bus(bus, [0])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             port = worker.worker.http_port
             await produce(settings, [("acct_0", event(0, n)) for n in range(30)])
             await bus.wait_for_arrivals(30)
@@ -145,7 +133,7 @@ async def test_metrics_of_two_workers_add_up(real_kafka: str) -> None:
         settings = settings_for(real_kafka, bus.url, delivery={"flush_ms": 20})
         make_topics(settings)
         open_bus(bus, range(3))
-        destinations = [destination(n) for n in range(3)]
+        destinations = [with_access_key(n) for n in range(3)]
         async with running(settings, destinations) as one, running(settings, destinations) as two:
             for worker in (one, two):
                 await both(worker, active=True)
@@ -191,7 +179,7 @@ async def test_it_is_ready_between_join_and_stop(real_kafka: str) -> None:
         make_topics(settings)
         open_bus(bus, [0])
         bus.set_plan([Rule(Hang(), when=Times(1))])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             port, group = worker.worker.http_port, settings.kafka.group_id
             status, answer = await ask(port, "/readyz")
             if status == 503:  # it may have joined while we asked

@@ -18,14 +18,13 @@ from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import event, with_access_key
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import recreate_topic
 from tests.support.workers import (
     PARTITIONS,
     committed,
-    destination,
     ends,
-    event,
     make_topics,
     open_bus,
     produce,
@@ -122,7 +121,7 @@ async def test_a_topic_recreated_while_read_is_whole(real_kafka: str, protocol: 
         topic = settings.topics.events
         make_topics(settings)
         open_bus(bus, [0])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, records(range(100)))
             await worker.settled(100)
             await eventually(lambda: sum(committed(settings).values()) == 100)
@@ -156,7 +155,7 @@ async def test_a_commit_of_an_earlier_topic_is_void(real_kafka: str) -> None:
         number = place_of(settings, topic)
         left = Committable(5, encode_metadata(5, [7], old))
         commit(settings, settings.kafka.group_id, topic, number, left)
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await until_all_arrived(bus, range(10))
             assert PartitionRestarted(Partition(topic, number), "recreated", 5) in worker.signals
         assert committed(settings)[number] == 10
@@ -169,7 +168,7 @@ async def test_a_recreated_retry_topic_loses_nothing(real_kafka: str) -> None:
         make_topics(settings)
         open_bus(bus, [0])
         bus.set_plan([Rule(CallError(503, "ServiceUnavailable"))])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, records(range(20)))
             await eventually(lambda: sum(committed(settings).values()) == 20)
             await eventually(lambda: sum(committed(settings, retry).values()) > 0)
@@ -193,7 +192,7 @@ async def test_a_carried_over_commit_keeps_its_offset(
         open_bus(bus, [0])
         # The first event stays open and the others settle: the commit has a map.
         bus.set_plan([Rule(Hang(), Match(detail_contains=('"number": 0,',)))])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, records(range(1)))
             await bus.wait_for_calls(1)
             await produce(settings, records(range(1, 10)))
@@ -209,7 +208,7 @@ async def test_a_carried_over_commit_keeps_its_offset(
         commit(over_there, settings.kafka.group_id, topic, number, Committable(left.offset + shift, left.metadata))
         bus.set_plan([])
         before = len(bus.arrivals)
-        async with running(over_there, [destination(0)]) as worker:
+        async with running(over_there, [with_access_key(0)]) as worker:
             await eventually(lambda: details(range(10)) <= set(arrived(bus)[before:]))
             assert not any(isinstance(s, PartitionRestarted) for s in worker.signals)
         assert not details(range(100, 100 + shift)) & set(arrived(bus)), "what was committed is not read again"
@@ -229,7 +228,7 @@ async def test_a_small_metadata_limit_is_respected(
         make_topics(settings)
         open_bus(bus, [0])
         bus.set_plan([Rule(Hang(), Match(detail_contains=('"number": 0,',)))])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, records(range(1)))
             await bus.wait_for_calls(1)
             await produce(settings, records(range(1, 300, 2)))
@@ -254,7 +253,7 @@ async def test_a_truncated_log_that_grew_is_read_again(
         topic = settings.topics.events
         make_topics(settings)
         open_bus(bus, [0])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             for first in range(0, 100, 10):
                 await produce(settings, records(range(first, first + 10)))
             await worker.settled(100)
@@ -265,7 +264,7 @@ async def test_a_truncated_log_that_grew_is_read_again(
         kafka.start()
         await produce(settings, records(range(1000, 1100)))
         assert ends(settings, topic)[number] == 150
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await until_all_arrived(bus, range(1000, 1100))
         assert committed(settings)[number] == 150
 
@@ -278,7 +277,7 @@ async def test_a_log_truncated_while_read_is_reread(local_kafka_factory: LocalKa
         topic = settings.topics.events
         make_topics(settings)
         open_bus(bus, [0])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             for first in range(0, 100, 10):
                 await produce(settings, records(range(first, first + 10)))
             await worker.settled(100)
@@ -299,7 +298,7 @@ async def test_copies_name_the_events_topics_id(real_kafka: str) -> None:
         make_topics(settings)
         open_bus(bus, [0])
         bus.set_plan([Rule(CallError(503, "ServiceUnavailable"))])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, records(range(1)))
             await worker.until(lambda: worker.worker.ledger.dead_lettered > 0)
         known = identity(settings, settings.topics.events).topic_id

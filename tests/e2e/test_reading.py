@@ -16,19 +16,9 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import OffsetsSkipped, RecordsTrimmed
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
-from tests.support.workers import (
-    committed,
-    destination,
-    ends,
-    event,
-    make_topics,
-    open_bus,
-    produce,
-    running,
-    settings_for,
-    until,
-)
+from tests.support.workers import committed, ends, make_topics, open_bus, produce, running, settings_for, until
 
 pytestmark = pytest.mark.kafka
 
@@ -68,12 +58,12 @@ async def test_removed_markers_are_no_loss(
         open_bus(bus, [0])
         good, bad = [event(0, n) for n in range(3)], [event(0, n) for n in range(3, 6)]
         await asyncio.to_thread(transactions, settings, (good, True), (bad, False))
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await worker.settled(3)
             await until(lambda: committed(settings) == ends(settings, settings.topics.events))
         assert [arrival.detail.encode() for arrival in bus.arrivals] == good
         remove_all(settings, settings.topics.events)
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, 9))])
             await worker.settled(1)
             await until(lambda: committed(settings) == ends(settings, settings.topics.events))
@@ -87,7 +77,7 @@ async def test_removed_records_are_reported(real_kafka: str, tmp_path: Path, *, 
         make_topics(settings)
         open_bus(bus, [0])
         desk = Desk(tmp_path, settings)
-        desk.put([destination(0)])
+        desk.put([with_access_key(0)])
         await produce(settings, [("acct_0", event(0, 0))])
         process = await desk.start("run")
         try:
@@ -142,14 +132,14 @@ async def test_an_unreadable_batch_is_skipped_on_order(real_kafka: str, tmp_path
         make_topics(settings)
         open_bus(bus, [0])
         desk = Desk(tmp_path, settings, client=SMALL)
-        desk.put([destination(0)])
+        desk.put([with_access_key(0)])
         bad = [event(0, n, payload={"x": "abcdefgh" * 112_500}) for n in range(1, 11)]
         await produce_batches(settings, [event(0, 0)], bad, [event(0, 11)])
         where = f"{settings.topics.events}/0"
         readable = await desk.run("topics", "skip", f"{where}/0", "--reason", "no", exit_code=1)
         assert "can be read" in readable
         assert "is neither" in await desk.run("topics", "skip", "other/0/0", "--reason", "no", exit_code=2)
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await worker.settled(1)
             dry = await desk.ask("topics", "skip", f"{where}/1", "--reason", "too large", "--dry-run")
             assert (dry["first"], dry["end"], dry["dryRun"], dry["repeated"]) == (1, 11, True, False)

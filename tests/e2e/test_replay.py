@@ -26,21 +26,9 @@ from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Match, Res
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import SECRET, bus_arn, event, with_access_key
 from tests.support.commands import Desk
-from tests.support.workers import (
-    SECRET,
-    bus_arn,
-    committed,
-    destination,
-    ends,
-    event,
-    make_topics,
-    open_bus,
-    produce,
-    read_all,
-    settings_for,
-    until,
-)
+from tests.support.workers import committed, ends, make_topics, open_bus, produce, read_all, settings_for, until
 
 pytestmark = pytest.mark.kafka
 CUSTOMERS = 4
@@ -56,7 +44,7 @@ async def world(bootstrap: str, home: Path, **delivery: Any) -> AsyncIterator[tu
         make_topics(settings)
         open_bus(bus, range(CUSTOMERS))
         desk = Desk(home, settings)
-        desk.put(destination(n) for n in range(CUSTOMERS))
+        desk.put(with_access_key(n) for n in range(CUSTOMERS))
         yield bus, settings, desk
 
 
@@ -279,7 +267,7 @@ async def test_unavailable_destinations_are_left_out(real_kafka: str, tmp_path: 
             await produce(settings, [(f"acct_{n}", event(n, n)) for n in range(3)])
             await settled(settings, 3)
         desk.file("dst_0").unlink()
-        desk.put([destination(1, enabled=False)])
+        desk.put([with_access_key(1, enabled=False)])
         table = await desk.run("replay", "dlq", "--dry-run")
         assert "left out: 1 its destination was deleted" in table
         assert "left out: 1 its destination is disabled" in table
@@ -306,7 +294,7 @@ async def test_past_events_go_to_todays_destinations(real_kafka: str, tmp_path: 
         await until(lambda: committed(settings) == ends(settings, settings.topics.events))
         offsets = committed(settings)
         bus.clear()
-        desk.put([replace(destination(0), id="dst_0b", bus=bus_arn(3), event_types=("invoice.*",))])
+        desk.put([replace(with_access_key(0), id="dst_0b", bus=bus_arn(3), event_types=("invoice.*",))])
         told = await desk.ask("replay", "events", "--customer", "acct_0", "--since", "1h", "--dry-run")
         assert {row["destination"]: row["count"] for row in told["chosen"]} == {"dst_0": 21, "dst_0b": 1}
         assert told["leftOut"] == {"filtered by its destination": 20}
@@ -359,7 +347,7 @@ async def test_the_printed_command_resends_deliveries(real_kafka: str, tmp_path:
         bus.directory.buses.discard(bus_arn(0))
         bus.add_key(OTHER_KEY_ID, SECRET)
         # Reached with another key, the bus is asked about before ten minutes have passed.
-        desk.put([replace(destination(0), auth=AccessKey(OTHER_KEY_ID, Secret(SECRET)))])
+        desk.put([replace(with_access_key(0), auth=AccessKey(OTHER_KEY_ID, Secret(SECRET)))])
         while not sum(ends(settings, settings.topics.dlq).values()):
             await send(10)
         await until(lambda: committed(settings) == ends(settings, settings.topics.events))
@@ -372,7 +360,7 @@ async def test_the_printed_command_resends_deliveries(real_kafka: str, tmp_path:
             in (await desk.run("destinations", "list", "--state"))
         )
         bus.add_bus(bus_arn(0))
-        desk.put([destination(0)])
+        desk.put([with_access_key(0)])
         while not arrived(bus, bus_arn(0)) - {f"key-{number}" for number in range(20)}:
             await send(1)
         told = await desk.ask(*shlex.split(gone["replay"])[1:])

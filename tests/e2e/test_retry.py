@@ -11,13 +11,11 @@ from pushrail_stream.core.signals import Attempted, MovedToRetry, Resumed, Skipp
 from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.workers import (
     Watched,
-    bus_arn,
     committed,
-    destination,
     ends,
-    event,
     make_topics,
     open_bus,
     produce,
@@ -45,7 +43,7 @@ async def test_a_hanging_bus_holds_no_commit(real_kafka: str) -> None:
         open_bus(bus, range(3))
         bus.set_plan([Rule(Hang(), Match(operation="PutEvents", bus=bus_arn(0)))])
         records = [(f"acct_{n % 3}", event(n % 3, n)) for n in range(150)]
-        async with running(settings, [destination(n) for n in range(3)]) as worker:
+        async with running(settings, [with_access_key(n) for n in range(3)]) as worker:
             await produce(settings, records)
             await until_committed(settings, worker)
             moved = [signal.copy for signal in worker.signals if isinstance(signal, MovedToRetry)]
@@ -80,11 +78,11 @@ async def test_a_retry_without_destination_is_skipped(real_kafka: str) -> None:
         make_topics(settings)
         open_bus(bus, range(2))
         bus.set_plan([Rule(CallError(500, "InternalFailure", "no"), Match(operation="PutEvents"))])
-        async with running(settings, [destination(0), destination(1)]) as worker:
+        async with running(settings, [with_access_key(0), with_access_key(1)]) as worker:
             await produce(settings, [("acct_0", event(0, 0)), ("acct_1", event(1, 1))])
             await worker.until(lambda: worker.worker.ledger.moved_to_retry >= 2)
         bus.set_plan([])
-        async with running(settings, [destination(1, enabled=False)]) as worker:
+        async with running(settings, [with_access_key(1, enabled=False)]) as worker:
             await worker.until(lambda: worker.worker.ledger.skipped == 2)
             skipped = {(s.destination_id, s.reason, s.trigger) for s in worker.signals if isinstance(s, Skipped)}
         assert skipped == {("dst_0", "deleted", "retry"), ("dst_1", "disabled", "retry")}
@@ -98,7 +96,7 @@ async def test_a_blocking_destination_is_suspended(real_kafka: str) -> None:
         make_topics(settings)
         open_bus(bus, range(2))
         bus.set_plan([Rule(CallError(403, "AccessDeniedException", "no"), Match(bus=bus_arn(0)))])
-        async with running(settings, [destination(0), destination(1)]) as worker:
+        async with running(settings, [with_access_key(0), with_access_key(1)]) as worker:
             await produce(settings, ((f"acct_{n % 2}", event(n % 2, n)) for n in range(400)))
             await worker.settled(400)
             [suspended] = [signal for signal in worker.signals if isinstance(signal, Suspended)]

@@ -14,7 +14,8 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
-from tests.support.workers import destination, event, make_topics, open_bus, running, settings_for
+from tests.support.builders import event, with_access_key
+from tests.support.workers import make_topics, open_bus, running, settings_for
 
 pytestmark = pytest.mark.kafka
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -61,7 +62,7 @@ async def test_a_trace_leads_from_producer_to_bus(real_kafka: str, monkeypatch: 
         settings = settings_for(real_kafka, bus.url, tracing={"enabled": True})
         make_topics(settings)
         open_bus(bus, [0])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await asyncio.to_thread(produce_traced, settings)
             await bus.wait_for_arrivals(2)
             await worker.until(lambda: worker.worker.ledger.dead_lettered == 1)

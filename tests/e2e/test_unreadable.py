@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_replay import settled, world
+from tests.support.builders import event
 from tests.support.kafka.wire import write_raw
-from tests.support.workers import event, produce, read_all, until
+from tests.support.workers import produce, read_all, until
 
 pytestmark = pytest.mark.kafka
 NOT_UTF8 = [(b"tenant", b"1"), (b"caf\xe9", b"2")]

@@ -15,7 +15,8 @@ from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.offsets import OffsetTracker
 from pushrail_stream.eventbridge.entry import FORMER_MAX_REQUEST_BYTES, RegionLimits, entry_size, render, render_batch
-from tests.support.samples import DESTINATION, EXAMPLE, destination, event, fields, json_values, record, texts
+from tests.support.builders import destination
+from tests.support.samples import DESTINATION, EXAMPLE, decode_example, example_record, fields, json_values, texts
 
 short = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
 changes = st.fixed_dictionaries(
@@ -38,19 +39,19 @@ def test_the_example_of_the_seed_as_an_entry() -> None:
         "Resources": ["acct_8K2zRq", "order_38a91f-completed"],
         "DetailType": "order.completed",
         "Detail": EXAMPLE.decode(),
-        "EventBusName": "arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
+        "EventBusName": "arn:aws:events:us-east-1:123456789012:event-bus/bus-acme",
     }
 
 
 def test_a_valid_traceparent_is_in_the_entry() -> None:
-    traced = event((("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),))
+    traced = decode_example((("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),))
     entry = render(traced, DESTINATION)
     assert entry["TraceHeader"] == "Root=1-4bf92f35-77b34da6a3ce929d0e0e4736;Parent=00f067aa0ba902b7;Sampled=1"
 
 
 def test_no_valid_traceparent_no_trace_header() -> None:
-    assert "TraceHeader" not in render(event(), DESTINATION)
-    assert "TraceHeader" not in render(event((("traceparent", b"00-none"),)), DESTINATION)
+    assert "TraceHeader" not in render(decode_example(), DESTINATION)
+    assert "TraceHeader" not in render(decode_example((("traceparent", b"00-none"),)), DESTINATION)
 
 
 @settings(max_examples=50)
@@ -65,22 +66,22 @@ def test_the_detail_is_the_produced_bytes(changed: dict[str, Any], indent: Any, 
 @settings(max_examples=50)
 @given(changes, texts)
 def test_the_size_is_what_aws_counts(changed: dict[str, Any], source: str) -> None:
-    sent, to = event(**changed), destination(source=source)
+    sent, to = decode_example(**changed), destination(source=source)
     entry = render(sent, to)
     counted = [entry["Source"], entry["DetailType"], entry["Detail"], *entry["Resources"]]
     assert entry_size(sent, to) == 14 + sum(len(text.encode("utf-8")) for text in counted)
 
 
 def test_neither_bus_nor_trace_header_counts() -> None:
-    traced = event((("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),))
-    assert entry_size(traced, destination(bus="x" * 500)) == entry_size(event(), DESTINATION)
+    traced = decode_example((("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),))
+    assert entry_size(traced, destination(bus="x" * 500)) == entry_size(decode_example(), DESTINATION)
 
 
 @settings(max_examples=30)
 @given(changes)
 def test_an_entry_is_always_the_same(changed: dict[str, Any]) -> None:
-    first = json.dumps(render(event(**changed), destination()))
-    assert json.dumps(render(event(**changed), destination())) == first
+    first = json.dumps(render(decode_example(**changed), destination()))
+    assert json.dumps(render(decode_example(**changed), destination())) == first
 
 
 @given(
@@ -91,7 +92,7 @@ def test_the_time_is_the_second_it_occurred(moment: datetime, micros: int) -> No
     second = moment.replace(microsecond=0, tzinfo=UTC)
     occurred = f"{moment.replace(microsecond=0).isoformat()}.{micros:06}Z"
     elapsed = (second - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1)
-    assert render(event(occurredAt=occurred), DESTINATION)["Time"] == elapsed
+    assert render(decode_example(occurredAt=occurred), DESTINATION)["Time"] == elapsed
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_the_time_is_the_second_it_occurred(moment: datetime, micros: int) -> No
     ],
 )
 def test_fractions_are_cut_off_downwards(occurred: str, seconds: int) -> None:
-    assert render(event(occurredAt=occurred), DESTINATION)["Time"] == seconds
+    assert render(decode_example(occurredAt=occurred), DESTINATION)["Time"] == seconds
 
 
 def test_regions_begin_with_the_full_limits() -> None:
@@ -128,7 +129,8 @@ def test_entries_keep_the_deliveries_order() -> None:
     for offset, key in enumerate(["first", "second", "third"]):
         pending = pending_records.track(offset, 1, 1)
         assert pending is not None
-        deliveries.append(Delivery(event(idempotencyKey=key), record(offset), DESTINATION.id, 100, pending))
+        event = decode_example(idempotencyKey=key)
+        deliveries.append(Delivery(event, example_record(offset), DESTINATION.id, 100, pending))
 
     entries = render_batch(Batch(DESTINATION, tuple(deliveries), CallLimits(10, 1_000)))
 

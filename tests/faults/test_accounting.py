@@ -20,13 +20,11 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Latency, Match, Probability, Rule, Times
 from pushrail_stream.sandbox.demo.events import example_event
 from pushrail_stream.settings.model import Settings
+from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.workers import (
     LATENCY_SECS,
-    bus_arn,
     committed,
-    destination,
     ends,
-    event,
     max_in_flight,
     outside,
     produce,
@@ -60,9 +58,9 @@ async def test_every_delivery_is_in_one_column(embedded_broker: EmbeddedBroker) 
             Rule(EntryError("InternalFailure", "oops"), when=Probability(0.05)),
         ])  # fmt: skip
         destinations = [
-            *(destination(n) for n in range(6)),
-            replace(destination(5), id="dst_5_too", event_types=("invoice.*",)),
-            destination(6, enabled=False),
+            *(with_access_key(n) for n in range(6)),
+            replace(with_access_key(5), id="dst_5_too", event_types=("invoice.*",)),
+            with_access_key(6, enabled=False),
         ]
         events = [(f"acct_{n % 8}", event(n % 8, n)) for n in range(400)]  # nobody has customer 7
         events[200:200] = [("acct_1", b"poison"), ("acct_1", event(1, 1000, payload={"blob": "x" * 1_100_000}))]
@@ -135,10 +133,10 @@ def _keys(settings: Settings, asked: set[str]) -> Iterator[str]:
 async def test_call_limits_bound_a_call(embedded_broker: EmbeddedBroker, most: int) -> None:
     decoded = decode(event(0, 100), (), "acme")
     assert isinstance(decoded, Event)
-    size = entry_size(decoded, destination(0))
+    size = entry_size(decoded, with_access_key(0))
     for delivery in ({"max_entries": most}, {"max_request_bytes": most * size}):
         async with outside(embedded_broker, delivery=delivery) as (bus, settings):
-            async with running(settings, [destination(0)]) as worker:
+            async with running(settings, [with_access_key(0)]) as worker:
                 await produce(settings, (("acct_0", event(0, 100 + n)) for n in range(60)))
                 await worker.settled(60)
             assert max(call.entries for call in bus.calls) == most
@@ -148,7 +146,7 @@ async def test_call_limits_bound_a_call(embedded_broker: EmbeddedBroker, most: i
 async def test_calls_in_flight_are_bounded(embedded_broker: EmbeddedBroker, most: int) -> None:
     async with outside(embedded_broker) as (bus, settings):
         bus.set_plan([Rule(Latency(LATENCY_SECS), Match(operation="PutEvents"))])
-        async with running(settings, [destination(0, limits=Limits(max_in_flight=most))]) as worker:
+        async with running(settings, [with_access_key(0, limits=Limits(max_in_flight=most))]) as worker:
             await produce(settings, (("acct_0", event(0, n)) for n in range(100)))
             await worker.settled(100)
         assert max_in_flight(bus) == most

@@ -7,14 +7,13 @@ import pytest
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Latency, Match, Rule, Times
 from pushrail_stream.sandbox.bus.server import FaultBus
+from tests.support.builders import event, with_access_key
 from tests.support.workers import (
     LATENCY_SECS,
     PATIENT,
     attempts,
     committed,
-    destination,
     ends,
-    event,
     letters,
     max_in_flight,
     outside,
@@ -41,7 +40,7 @@ async def test_a_temporary_entry_error_is_repeated(embedded_broker: EmbeddedBrok
             Rule(EntryError("ThrottlingException", "slow down"), of(3), Times(1)),
             Rule(EntryError("MalformedDetail", "Detail is malformed."), of(7)),
         ])  # fmt: skip
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, (("acct_0", value) for value in events))
             await worker.settled(10)
             assert attempts(worker) == {f"key-{n}": 2 if n == 3 else 1 for n in range(10)}
@@ -65,7 +64,7 @@ async def test_a_refused_call_rejects_only_one_entry(
     events = [event(0, n) for n in range(10)]
     async with outside(embedded_broker, delivery=PATIENT) as (bus, settings):
         bus.set_plan([Rule(refusal, of(4))])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, (("acct_0", value) for value in events))
             await worker.settled(10)
         assert sorted(call.entries for call in bus.calls) == [1] * 10 + [10], "once together, then each alone, once"
@@ -77,7 +76,7 @@ async def test_a_refused_call_rejects_only_one_entry(
 async def test_an_oversized_event_leaves_its_batch(embedded_broker: EmbeddedBroker) -> None:
     events = [event(0, n, payload={"blob": "x" * (1_100_000 if n == 4 else 10)}) for n in range(11)]
     async with outside(embedded_broker, delivery=PATIENT) as (bus, settings):
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, (("acct_0", value) for value in events))
             await worker.settled(11)
         assert [call.entries for call in bus.calls] == [10], "what cannot be taken is not sent at all"
@@ -88,7 +87,7 @@ async def test_an_oversized_event_leaves_its_batch(embedded_broker: EmbeddedBrok
 async def test_a_detail_type_over_128_is_refused(embedded_broker: EmbeddedBroker) -> None:
     too_long, longest, wide = (event(0, n, eventType=kind) for n, kind in enumerate(["t" * 129, "t" * 128, "ü" * 128]))
     async with outside(embedded_broker) as (bus, settings):
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, (("acct_0", value) for value in (too_long, longest, wide)))
             await worker.settled(3)
         assert bus.counts()["discarded"] == 0
@@ -100,7 +99,7 @@ async def test_no_pause_follows_a_call(embedded_broker: EmbeddedBroker) -> None:
     """One call after the other is worth 100 calls a second at a round trip of 10 ms, however fast the rest is."""
     async with outside(embedded_broker) as (bus, settings):
         bus.set_plan([Rule(Latency(LATENCY_SECS), Match(operation="PutEvents"))])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, (("acct_0", event(0, n)) for n in range(400)))
             await worker.settled(400)
-        assert max_in_flight(bus) == destination(0).limits.max_in_flight
+        assert max_in_flight(bus) == with_access_key(0).limits.max_in_flight

@@ -18,8 +18,9 @@ from pushrail_stream.registry.sealing import Place
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import CallError, Latency, Match, Rule
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
+from tests.support.builders import KEY_ID, SECRET, bus_arn, event, with_access_key
 from tests.support.sealing_keys import keyring, ring
-from tests.support.workers import KEY_ID, SECRET, bus_arn, destination, event, letters, outside, produce, running
+from tests.support.workers import letters, outside, produce, running
 
 pytestmark = pytest.mark.kafka
 OURS = ("AKIABASE000000000000", "base-secret")
@@ -41,7 +42,7 @@ async def test_the_external_id_is_always_sent(
     async with outside(embedded_broker) as (bus, settings):
         bus.add_key(*our_own_credentials, buses=[])
         bus.add_role(ROLE, external_id="acme-ext-7Pq2", buses=[bus_arn(0)])
-        async with running(settings, [destination(0, auth=AssumeRole(ROLE, "acme-ext-7Pq2"))]) as worker:
+        async with running(settings, [with_access_key(0, auth=AssumeRole(ROLE, "acme-ext-7Pq2"))]) as worker:
             await produce(settings, [("acct_0", event(0, 1))])
             await worker.settled(1)
         [asked] = bus.assumed
@@ -58,7 +59,7 @@ async def test_a_revoked_session_is_replaced(
     async with outside(embedded_broker) as (bus, settings):
         bus.add_key(*our_own_credentials, buses=[])
         bus.add_role(ROLE, external_id="acme-ext-7Pq2", buses=[bus_arn(0)])
-        async with running(settings, [destination(0, auth=AssumeRole(ROLE, "acme-ext-7Pq2"))]) as worker:
+        async with running(settings, [with_access_key(0, auth=AssumeRole(ROLE, "acme-ext-7Pq2"))]) as worker:
             await produce(settings, [("acct_0", event(0, 1))])
             await worker.settled(1)
             [old] = bus.assumed
@@ -77,7 +78,7 @@ async def test_empty_keys_never_mean_our_own(
 ) -> None:
     async with outside(embedded_broker) as (bus, settings):
         bus.add_key(*our_own_credentials)  # allowed everything: a call signed with them would be taken
-        async with running(settings, [destination(0, auth=AccessKey(KEY_ID, secret))]) as worker:
+        async with running(settings, [with_access_key(0, auth=AccessKey(KEY_ID, secret))]) as worker:
             await produce(settings, [("acct_0", event(0, 1))])
             await worker.settled(1)
         assert bus.counts()["connections"] == 0
@@ -90,7 +91,7 @@ async def test_changed_credentials_are_used(embedded_broker: EmbeddedBroker) -> 
     catalog = Catalog(lambda _, content: parse_document(content, environ=secrets, default_max_in_flight=8))
 
     def document(key_id: str, secret: str) -> DocumentChange:
-        form: dict[str, Any] = to_document(destination(0))
+        form: dict[str, Any] = to_document(with_access_key(0))
         form["auth"] |= {"accessKeyId": key_id, "secretAccessKey": f"env:{secret}"}
         return DocumentChange("acme.json", json.dumps(form).encode())
 
@@ -109,7 +110,7 @@ async def test_changed_credentials_are_used(embedded_broker: EmbeddedBroker) -> 
 
 
 def sealed_document(keys: Keyring, customer: int) -> dict[str, Any]:
-    form: dict[str, Any] = to_document(destination(customer))
+    form: dict[str, Any] = to_document(with_access_key(customer))
     place = Place("acme", f"dst_{customer}", "auth.secretAccessKey")
     form["auth"]["secretAccessKey"] = keys.seal(Secret(SECRET), place)
     return form
@@ -170,7 +171,7 @@ async def test_missing_own_credentials_kill_nothing(
     async with outside(embedded_broker, tiers=(1,), delivery=quick) as (bus, settings):
         bus.add_key(*OURS, buses=[])
         bus.add_role(ROLE, external_id="acme-ext-7Pq2", buses=[bus_arn(0)])
-        async with running(settings, [destination(0, auth=AssumeRole(ROLE, "acme-ext-7Pq2"))]) as worker:
+        async with running(settings, [with_access_key(0, auth=AssumeRole(ROLE, "acme-ext-7Pq2"))]) as worker:
             await produce(settings, [("acct_0", event(0, n)) for n in range(20)])
             await worker.until(lambda: worker.worker.ledger.moved_to_retry >= 80)
             assert bus.counts()["connections"] == 0

@@ -13,7 +13,8 @@ from pushrail_stream.core.signals import Suspended
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule
 from pushrail_stream.settings.eventbridge import AssumeRole
-from tests.support.workers import bus_arn, destination, event, letters, outside, produce, read_all, running
+from tests.support.builders import bus_arn, event, with_access_key
+from tests.support.workers import letters, outside, produce, read_all, running
 
 pytestmark = pytest.mark.kafka
 ROLE = "arn:aws:iam::123456789012:role/Gone"
@@ -25,7 +26,7 @@ async def test_a_permanent_error_stops_no_worker(embedded_broker: EmbeddedBroker
     """One customer's permissions are gone for good: every other customer goes on, and so does the worker."""
     async with outside(embedded_broker, customers=5) as (bus, settings):
         bus.set_plan([DENIED])
-        async with running(settings, [destination(n) for n in range(5)]) as worker:
+        async with running(settings, [with_access_key(n) for n in range(5)]) as worker:
             await produce(settings, [(f"acct_{n % 5}", event(n % 5, n)) for n in range(500)])
             await worker.settled(500)
             await produce(settings, [("acct_1", event(1, 1000))])
@@ -43,7 +44,7 @@ async def test_bad_credentials_abort_no_events(
     async with outside(embedded_broker) as (bus, settings):
         bus.add_key("AKIABASE000000000000", "base-secret")
         began = asyncio.get_running_loop().time()
-        async with running(settings, [destination(0, auth=AssumeRole(ROLE, "ext"))]) as worker:
+        async with running(settings, [with_access_key(0, auth=AssumeRole(ROLE, "ext"))]) as worker:
             await produce(settings, [("acct_0", event(0, n)) for n in range(200)])
             await worker.settled(200)
         dead = letters(settings)
@@ -58,7 +59,7 @@ async def test_a_suspension_spends_no_attempts(embedded_broker: EmbeddedBroker) 
     """While a destination is suspended nothing is called, and no delivery counts an attempt for it."""
     async with outside(embedded_broker) as (bus, settings):
         bus.set_plan([DENIED])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, n)) for n in range(200)])
             await worker.settled(200)
             assert len([signal for signal in worker.signals if isinstance(signal, Suspended)]) == 1
@@ -75,7 +76,7 @@ async def test_a_suspension_spends_no_attempts(embedded_broker: EmbeddedBroker) 
 async def test_events_of_a_disabled_one_are_skipped(embedded_broker: EmbeddedBroker) -> None:
     """They are recorded, one by one, so that they can be delivered again."""
     async with outside(embedded_broker) as (bus, settings):
-        async with running(settings, [destination(0, enabled=False)]) as worker:
+        async with running(settings, [with_access_key(0, enabled=False)]) as worker:
             await produce(settings, [("acct_0", event(0, n)) for n in range(3)])
             await worker.settled(3)
         records = [json.loads(value or b"") for _, value, _ in read_all(settings, settings.topics.attempts)]
@@ -88,7 +89,7 @@ async def test_events_of_a_disabled_one_are_skipped(embedded_broker: EmbeddedBro
 async def test_a_deleted_destination_ends_its_retries(embedded_broker: EmbeddedBroker) -> None:
     async with outside(embedded_broker, tiers=(1,), delivery=QUICK) as (bus, settings):
         bus.set_plan([Rule(CallError(500, "InternalFailure", "no"), Match(operation="PutEvents"))])
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", event(0, 0))])
             await worker.until(lambda: worker.worker.ledger.moved_to_retry >= 1)
         async with running(settings, []) as worker:

@@ -20,14 +20,12 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
 from tests.e2e.test_command import FAILED, WORKERS, worker, write_world
+from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.workers import (
     PARTITIONS,
     PATIENCE_SECS,
-    bus_arn,
     committed,
-    destination,
     ends,
-    event,
     letters,
     make_topics,
     open_bus,
@@ -120,14 +118,14 @@ async def test_a_failed_dlq_write_drops_nothing(real_kafka: str) -> None:
         )  # a topic of the broker's default size: a large dead letter does not fit
         open_bus(bus, [0])
         huge = event(0, 1, payload={"blob": base64.b64encode(random.Random(1).randbytes(1_200_000)).decode()})
-        async with running(small, [destination(0)]) as worker:
+        async with running(small, [with_access_key(0)]) as worker:
             await produce(settings, [("acct_0", huge), ("acct_0", event(0, 2))])
             await worker.until(lambda: any(isinstance(s, CopyFailed) for s in worker.signals))
             await worker.until(lambda: worker.worker.ledger.delivered == 1)
             said = {signal.problem for signal in worker.signals if isinstance(signal, CopyFailed)}
             assert all(f"raise max.message.bytes of {small.topics.dlq}" in problem for problem in said)
         assert sum(committed(settings).values()) == 0
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await worker.settled(1)
             await until(lambda: sum(committed(settings).values()) == 2)
         assert [value for _, value, _ in read_all(settings, settings.topics.dlq)] == [huge]
@@ -149,7 +147,7 @@ async def test_a_lost_attempt_log_stalls_nothing(
             events = [event(0, n, correlationId="c" * 2_000) for n in range(3000)]
             await produce(settings, (("acct_0", value) for value in events))
             broker.push_request_errors(ApiKey.PRODUCE, *[error] * 100_000)
-            async with running(settings, [destination(0)]) as worker:
+            async with running(settings, [with_access_key(0)]) as worker:
                 await worker.settled(3000)
                 await until(lambda: committed(settings) == ends(settings, settings.topics.events))
                 # The last records may not have been tried yet: they wait for others a while.
@@ -168,7 +166,7 @@ async def test_a_poison_record_blocks_nothing(embedded_broker: EmbeddedBroker) -
     async with outside(embedded_broker) as (bus, settings):
         good = [event(0, n) for n in range(len(poison) + 1)]
         mixed = [good[0], *(value for pair in zip(poison, good[1:], strict=True) for value in pair)]
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, (("acct_0", value) for value in mixed))
             await worker.settled(len(mixed))
         assert sorted(a.detail.encode() for a in bus.arrivals) == sorted(good)
@@ -186,7 +184,7 @@ async def test_a_large_compressed_record_blocks_nothing(real_kafka: str, missing
         open_bus(bus, [0])
         whole = event(0, 1, payload={"blob": "x" * 20 * 2**20})
         huge = whole[: len(whole) - missing]
-        async with running(settings, [destination(0)]) as worker:
+        async with running(settings, [with_access_key(0)]) as worker:
             values = [event(0, 2), huge, event(0, 3)]
             await produce(settings, (("acct_0", value) for value in values), **{"message.max.bytes": 30 * 2**20})
             await worker.settled(3)

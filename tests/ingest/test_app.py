@@ -20,8 +20,8 @@ from pushrail_stream.eventbridge.entry import entry_size
 from pushrail_stream.ingest.errors import HttpProblem
 from pushrail_stream.ingest.request import filled, split
 from pushrail_stream.ports.kafka import RecordTooLarge
+from tests.support.builders import with_access_key
 from tests.support.ingest_server import EVENT, Door, event, ingest_door
-from tests.support.workers import destination
 
 PROBLEM = "application/problem+json"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -131,7 +131,7 @@ async def test_an_oversized_event_refuses_the_request(tmp_path: Path) -> None:
 
 
 async def test_an_accepted_event_fits_any_destination(tmp_path: Path) -> None:
-    limit, longest = 1_000, destination(0, source="s" * 256)
+    limit, longest = 1_000, with_access_key(0, source="s" * 256)
     async with ingest_door(tmp_path, max_entry_bytes=limit) as door:
         for length in range(0, 1_000, 10):
             status, answer, _ = await door.post(event(payload={"x": "y" * length}))

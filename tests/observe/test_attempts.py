@@ -15,6 +15,7 @@ from pushrail_stream.core.record import Record
 from pushrail_stream.core.retry import DeadLetter, RetryInMemory, Settled
 from pushrail_stream.core.signals import Backpressure, CopyFailed, DeadLettered, Skipped
 from pushrail_stream.observe.attempts import AttemptsLog
+from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
 from tests.support.records import (
     DLQ,
@@ -23,11 +24,9 @@ from tests.support.records import (
     START_MS,
     always,
     answered,
-    destination,
     failed,
     fault,
     in_turn,
-    narrow,
     raw,
     record,
     retry_record,
@@ -86,9 +85,9 @@ class KeptLog:
 
 
 EVENT_0 = {
-    "vendor": "pushrail",
-    "customerExternalId": "acme",
-    "eventType": "order.created",
+    "vendor": "acme",
+    "customerExternalId": "acct_acme",
+    "eventType": "order.completed",
     "idempotencyKey": "0",
     "correlationId": None,
     "origin": {"topic": EVENTS, "partition": 0, "offset": 0},
@@ -97,7 +96,7 @@ CALL = {
     "at": "2026-05-28T20:26:40.000Z",
     "durationMs": 12.346,
     "destinationId": "dst_acme",
-    "busArn": "arn:aws:events:us-east-1:123456789012:event-bus/dst_acme",
+    "busArn": "arn:aws:events:us-east-1:123456789012:event-bus/bus-acme",
     "trigger": "live",
     "attempt": 2,
     "httpStatus": 200,
@@ -198,7 +197,7 @@ def test_a_skipped_event_has_a_record() -> None:
         EVENT_0 | unsent | {"reason": "disabled", "destinationId": CALL["destinationId"], "busArn": CALL["busArn"]},
         EVENT_0 | unsent | {"reason": "no_destination"},
     ]
-    assert [key for key, _ in log.raw] == ["dst_acme", "acme"]
+    assert [key for key, _ in log.raw] == ["dst_acme", "acct_acme"]
 
 
 def test_an_unsent_dead_letter_has_a_record() -> None:
@@ -219,7 +218,7 @@ def test_an_unsent_dead_letter_has_a_record() -> None:
             "origin": origin, "destinationId": None, "reason": "undecodable", "code": "value", "message": "no JSON",
         },
     ]  # fmt: skip
-    assert [key for key, _ in log.raw] == ["dst_acme", "acme", ""]
+    assert [key for key, _ in log.raw] == ["dst_acme", "acct_acme", ""]
 
 
 def test_other_signals_write_no_record() -> None:

@@ -62,7 +62,8 @@ from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.tracing import Tracing
 from pushrail_stream.ports.pipeline import Observer
-from tests.support.records import destination, record
+from tests.support.builders import destination
+from tests.support.records import record
 from tests.support.signals import AT_MS, attempted, event_of, letter, lines
 from tests.support.stats import stats_of
 

@@ -28,7 +28,8 @@ from pushrail_stream.core.signals import (
     Suspended,
 )
 from pushrail_stream.observe.incidents import RecentIncidents
-from tests.support.records import EVENTS, destination
+from tests.support.builders import destination
+from tests.support.records import EVENTS
 from tests.support.signals import attempted, letter
 
 

@@ -41,8 +41,9 @@ from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import forward_log, open_log
 from pushrail_stream.settings.eventbridge import AccessKey
+from tests.support.builders import destination
 from tests.support.pipeline_world import World
-from tests.support.records import EVENTS, always, destination, failed, raw, record, records
+from tests.support.records import EVENTS, always, failed, raw, record, records
 from tests.support.signals import AT_MS, Terminal, attempted, event_of, letter, lines
 from tests.support.virtual_time import in_virtual_time
 
@@ -224,7 +225,7 @@ def test_a_change_of_state_is_one_line_of_json(signal: Signal, line: dict[str, A
 
 
 def ids(key: str) -> dict[str, str | None]:
-    return {"customer": "acme", "idempotency_key": key, "correlation_id": None, "trace_id": None}
+    return {"customer": "acct_acme", "idempotency_key": key, "correlation_id": None, "trace_id": None}
 
 
 def test_deliveries_are_logged_at_debug() -> None:
@@ -258,8 +259,8 @@ def test_a_call_is_one_line_with_every_id() -> None:
             "level": "debug",
             "event": "attempted",
             "destination": "dst_acme",
-            "vendor": "pushrail",
-            "customer": "acme",
+            "vendor": "acme",
+            "customer": "acct_acme",
             "region": "us-east-1",
             "status": 200,
             "request_id": "request-1",
@@ -272,7 +273,7 @@ def test_a_call_is_one_line_with_every_id() -> None:
             "attempt": 2,
             "triggers": ["live"],
             "oldest_ms": 75,
-            "event_types": ["order.created"],
+            "event_types": ["order.completed"],
             "idempotency_keys": ["0", "1"],
             "correlation_ids": ["req-1"],
             "trace_ids": [trace],

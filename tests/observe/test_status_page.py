@@ -27,7 +27,7 @@ from pushrail_stream.pipeline.stats import (
     PartitionStats,
     WorkerStats,
 )
-from tests.support.records import destination
+from tests.support.builders import destination
 from tests.support.stats import stats_of
 from tests.support.tools import needed_tool
 
@@ -86,12 +86,12 @@ def test_a_missing_bus_shows_its_replay_command() -> None:
     assert "Missing buses" not in text(status_page(status()))
     shown = with_missing(missing("acme", Swallowed(28, AT_MS - 64_000, AT_MS - 4_999)), missing("idle"))
     assert (
-        "dst_acme | 2026-05-28T20:26:35.000Z | arn:aws:events:us-east-1:123456789012:event-bus/dst_acme: last seen "
+        "dst_acme | 2026-05-28T20:26:35.000Z | arn:aws:events:us-east-1:123456789012:event-bus/bus-acme: last seen "
         "2026-05-28T20:25:35.000Z; 28 deliveries from 2026-05-28T20:25:36.000Z on were reported as delivered. Once the "
         "bus exists again, send them again: pushrail-stream replay events --destination dst_acme "
         "--delivered-since 2026-05-28T20:25:36.000Z --delivered-until 2026-05-28T20:26:35.001Z"
     ) in shown
-    assert "dst_idle: last seen 2026-05-28T20:25:35.000Z; nothing was reported as delivered since then" in shown
+    assert "bus-idle: last seen 2026-05-28T20:25:35.000Z; nothing was reported as delivered since then" in shown
     many = with_missing(*(missing(f"m{number}") for number in range(60)))
     assert "Missing buses, the first 50 of 60" in many
     assert "dst_m59" not in many

@@ -20,6 +20,7 @@ from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryRe
 from pushrail_stream.pipeline.assignment import FlowControl
 from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.settings.eventbridge import AccessKey
+from tests.support.builders import destination
 from tests.support.fake_ports import Settled
 from tests.support.pipeline_world import HANGS, RETRIES, Worker, World
 from tests.support.records import (
@@ -30,7 +31,6 @@ from tests.support.records import (
     Answer,
     always,
     answered,
-    destination,
     failed,
     fault,
     keys,

@@ -10,6 +10,7 @@ import pytest
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.offsets import Committable, OffsetTracker, encode_metadata
 from pushrail_stream.core.signals import PartitionsRevoked
+from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
 from tests.support.records import (
     P0,
@@ -17,11 +18,9 @@ from tests.support.records import (
     Answer,
     always,
     answered,
-    destination,
     failed,
     fault,
     in_turn,
-    narrow,
     raw,
     record,
     records,

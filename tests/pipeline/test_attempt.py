@@ -13,24 +13,10 @@ from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.core.retry import RetryInMemory, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Suspended
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult
+from tests.support.builders import destination, narrow, with_access_key
 from tests.support.flavours import Flavour, every_flavour
 from tests.support.pipeline_world import HANGS, World
-from tests.support.records import (
-    DLQ,
-    P0,
-    always,
-    answered,
-    destination,
-    failed,
-    fault,
-    in_turn,
-    keys,
-    narrow,
-    record,
-    records,
-    take_all,
-    with_access_key,
-)
+from tests.support.records import DLQ, P0, always, answered, failed, fault, in_turn, keys, record, records, take_all
 from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 TEN = [str(n) for n in range(10)]

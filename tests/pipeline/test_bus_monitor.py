@@ -12,8 +12,9 @@ from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.core.signals import BusFound, BusMissing
 from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.settings.eventbridge import AssumeRole
+from tests.support.builders import destination
 from tests.support.pipeline_world import HANGS, Worker, World
-from tests.support.records import P0, START_MS, always, destination, failed, record, records
+from tests.support.records import P0, START_MS, always, failed, record, records
 from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 
@@ -641,7 +642,7 @@ async def test_a_reassigned_id_starts_unknown() -> None:
     async with world.worker() as worker:
         worker.feed(record(0))
         await worker.at(1)
-        world.directory.put(dataclasses.replace(destination(), customer_external_id="other"))
+        world.directory.put(dataclasses.replace(destination(), customer_external_id="acct_other"))
         assert worker.engine.stats().dispatcher.gone == 0
         world.bus.bus_status["dst_acme"] = "there"
         worker.feed(record(1, "other"))

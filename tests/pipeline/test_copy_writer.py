@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pushrail_stream.core.signals import CopyFailed, DeadLettered
+from tests.support.builders import destination
 from tests.support.pipeline_world import HANGS, World
-from tests.support.records import EVENTS, P0, always, answered, destination, failed, fault, raw, record, records
+from tests.support.records import EVENTS, P0, always, answered, failed, fault, raw, record, records
 from tests.support.virtual_time import in_virtual_time
 
 

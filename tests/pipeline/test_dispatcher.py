@@ -10,9 +10,10 @@ from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.signals import Skipped
 from pushrail_stream.settings.eventbridge import AccessKey
+from tests.support.builders import destination, narrow
 from tests.support.flavours import Flavour, every_flavour
 from tests.support.pipeline_world import HANGS, World
-from tests.support.records import P0, destination, failed, in_turn, keys, narrow, record, records, take_all
+from tests.support.records import P0, failed, in_turn, keys, record, records, take_all
 from tests.support.virtual_time import in_virtual_time
 
 
@@ -134,11 +135,11 @@ async def test_events_arrive_byte_for_byte() -> None:
         (entry,) = world.bus.calls[0].entries
         assert entry == {
             "Time": 1_779_805_268,
-            "Source": "pushrail.test",
-            "Resources": ["acme", "0"],
-            "DetailType": "order.created",
+            "Source": "pushrail.acme",
+            "Resources": ["acct_acme", "0"],
+            "DetailType": "order.completed",
             "Detail": (given.value or b"").decode(),
-            "EventBusName": "arn:aws:events:us-east-1:123456789012:event-bus/dst_acme",
+            "EventBusName": "arn:aws:events:us-east-1:123456789012:event-bus/bus-acme",
             "TraceHeader": "Root=1-aaaaaaaa-aaaaaaaaaaaaaaaaaaaaaaaa;Parent=bbbbbbbbbbbbbbbb;Sampled=1",
         }
 

@@ -14,18 +14,9 @@ from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.pipeline.assignment import FlowControl
 from pushrail_stream.pipeline.policy import BufferLimits
+from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, Seen, World
-from tests.support.records import (
-    P0,
-    P1,
-    always,
-    destination,
-    failed,
-    narrow,
-    raw,
-    record,
-    records,
-)
+from tests.support.records import P0, P1, always, failed, raw, record, records
 from tests.support.virtual_time import in_virtual_time
 
 FLOWS = FlowControl(hold=False, full=frozenset())
@@ -97,7 +88,7 @@ async def test_a_setting_dead_letters_unrouted_events() -> None:
         assert world.topics.dead() == [("0", "rejected")]
         said = world.topics.written[0].said
         assert said["pushrail-error-code"] == "NoDestination"
-        assert said["pushrail-error-message"] == "pushrail has no destination for customer stranger"
+        assert said["pushrail-error-message"] == "acme has no destination for customer acct_stranger"
         assert "pushrail-destination" not in said
         assert worker.commit() == {P0: 1}
 
@@ -113,7 +104,7 @@ async def test_an_undecodable_record_is_dead_lettered(value: bytes | None, field
         worker.feed(raw(0, value, headers=(("tenant", b"\xff"),)), record(1))
         await worker.at(1)
         (letter,) = world.topics.written
-        assert (letter.key, letter.value) == (b"acme", value)
+        assert (letter.key, letter.value) == (b"acct_acme", value)
         assert letter.headers[0] == ("tenant", b"\xff")
         headers = dict(letter.headers)
         assert headers["pushrail-reason"] == b"undecodable"
@@ -158,7 +149,7 @@ async def test_an_oversized_event_dies_alone() -> None:
 async def test_the_largest_event_is_sent() -> None:
     world = World(destination())
     limit = 2000
-    bare = len(record(0).value or b"") + 14 + len("pushrail.test" + "order.created" + "acme" + "0")
+    bare = len(record(0).value or b"") + 14 + len("pushrail.acme" + "order.completed" + "acct_acme" + "0")
     async with world.worker(batches=LaneLimits(max_bytes=limit)) as worker:
         worker.feed(record(0, padding=limit - bare), record(1, padding=limit - bare + 1))
         await worker.at(1)

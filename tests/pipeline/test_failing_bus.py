@@ -7,8 +7,9 @@ import random
 import pytest
 
 from pushrail_stream.eventbridge.error_codes import CallReply
+from tests.support.builders import destination
 from tests.support.pipeline_world import RETRIES, World
-from tests.support.records import P0, always, destination, failed, record, take_all
+from tests.support.records import P0, always, failed, record, take_all
 from tests.support.virtual_time import in_virtual_time, virtual_loop
 
 SECS = 120

@@ -9,22 +9,9 @@ from pushrail_stream.core.outcome import Retryable
 from pushrail_stream.core.signals import Attempted, Backpressure, CopyFailed, MovedToRetry
 from pushrail_stream.pipeline.assignment import FlowControl
 from pushrail_stream.pipeline.policy import BufferLimits
+from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
-from tests.support.records import (
-    EVENTS,
-    P0,
-    P1,
-    always,
-    answered,
-    destination,
-    failed,
-    fault,
-    in_turn,
-    narrow,
-    record,
-    records,
-    take_all,
-)
+from tests.support.records import EVENTS, P0, P1, always, answered, failed, fault, in_turn, record, records, take_all
 from tests.support.virtual_time import in_virtual_time
 
 FLOWS = FlowControl(hold=False, full=frozenset())

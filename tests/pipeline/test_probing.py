@@ -12,6 +12,7 @@ from pushrail_stream.core.lane import PROBE_ROOM
 from pushrail_stream.core.signals import Attempted, Resumed, Suspended
 from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.settings.eventbridge import AccessKey
+from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, Worker, World
 from tests.support.records import (
     DLQ,
@@ -20,12 +21,10 @@ from tests.support.records import (
     Answer,
     always,
     answered,
-    destination,
     failed,
     fault,
     in_turn,
     keys,
-    narrow,
     record,
     records,
     retry_record,

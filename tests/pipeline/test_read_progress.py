@@ -12,8 +12,9 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.pipeline.read_progress import ReadPosition, ReadProgress
 from pushrail_stream.pipeline.stats import PartitionStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
+from tests.support.builders import destination
 from tests.support.pipeline_world import World
-from tests.support.records import P0, destination, record, records
+from tests.support.records import P0, record, records
 from tests.support.virtual_time import in_virtual_time
 
 

@@ -6,17 +6,16 @@ import pytest
 
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.core.signals import Attempted, Resumed, Skipped, Suspended
+from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import World
 from tests.support.records import (
     RETRY,
     Answer,
     always,
     answered,
-    destination,
     failed,
     fault,
     in_turn,
-    narrow,
     records,
     retry_record,
     take_all,

@@ -8,8 +8,9 @@ from pushrail_stream.core.offsets import Committable, encode_metadata, settled_i
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.core.signals import Backpressure, PartitionRestarted, PartitionsAssigned
 from pushrail_stream.pipeline.policy import BufferLimits
+from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
-from tests.support.records import EVENTS, P0, P1, RETRY, destination, narrow, records, retry_record
+from tests.support.records import EVENTS, P0, P1, RETRY, records, retry_record
 from tests.support.virtual_time import in_virtual_time
 
 OLD = TopicIdentity("cluster", "the old topic")

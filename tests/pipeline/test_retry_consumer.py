@@ -13,6 +13,7 @@ from pushrail_stream.core.signals import Attempted, Backpressure, PartitionsRevo
 from pushrail_stream.core.text import MAX_TIME_MS, MIN_TIME_MS, format_rfc3339
 from pushrail_stream.pipeline.assignment import FlowControl
 from pushrail_stream.pipeline.policy import BufferLimits
+from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, RETRIES, World
 from tests.support.records import (
     DLQ,
@@ -22,12 +23,10 @@ from tests.support.records import (
     START_MS,
     always,
     answered,
-    destination,
     failed,
     fault,
     having,
     in_turn,
-    narrow,
     record,
     records,
     retry_record,
@@ -46,7 +45,7 @@ async def test_a_retry_is_delivered_after_its_tiers_delay() -> None:
     world = World(destination())
     world.bus.answer(always(DOWN))
     async with world.worker(poll_secs=0.1) as worker:
-        worker.feed(*records(range(3), headers=(("pushrail-vendor", b"pushrail"), ("null", None))))
+        worker.feed(*records(range(3), headers=(("pushrail-vendor", b"acme"), ("null", None))))
         await worker.at(10)
         (moved_at,) = {at for at, _, _, _ in world.topics.moved()}
         assert moved_at == 6.472
@@ -273,7 +272,7 @@ async def test_a_copy_of_a_copy_keeps_its_origin() -> None:
         assert [copy.topic for copy in world.topics.written] == [tier.topic for tier in DEFAULT_TIERS]
         for copy in world.topics.written:
             assert copy.headers[:2] == own
-            assert (copy.key, copy.value) == (b"acme", record(7).value)
+            assert (copy.key, copy.value) == (b"acct_acme", record(7).value)
             assert copy.said["pushrail-origin"] == f"{EVENTS}/0/7"
             assert copy.said["pushrail-origin-topic-id"] == "id-of-the-events-topic"
             assert len(copy.headers) == len({name for name, _ in copy.headers})
@@ -287,7 +286,7 @@ def change_it(world: World, change: str) -> None:
     if change == "delete":
         world.directory.remove("dst_acme")
     else:
-        owner = "heir" if change == "give away" else "acme"
+        owner = "acct_heir" if change == "give away" else "acct_acme"
         world.directory.put(destination(customer_external_id=owner, enabled=change != "disable"))
 
 
@@ -336,7 +335,7 @@ async def test_a_reassigned_id_gets_no_old_deliveries() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(20)))
         await worker.at(1)
-        world.directory.put(destination(customer_external_id="heir"))
+        world.directory.put(destination(customer_external_id="acct_heir"))
         worker.feed(record(20, "heir"))
         await worker.at(30)
         assert world.bus.arrived["dst_acme"] == ["20"]
@@ -499,7 +498,7 @@ async def test_an_oversized_retry_dies_alone() -> None:
     limit = 1_048_576
     world = World(destination(source="s" * 200))
     async with world.worker(owns=[RETRY], batches=LaneLimits(max_bytes=limit)) as worker:
-        bare = len(retry_record(0).value or b"") + 14 + len("pushrail.test" + "order.created" + "acme" + "0")
+        bare = len(retry_record(0).value or b"") + 14 + len("pushrail.acme" + "order.completed" + "acct_acme" + "0")
         worker.feed_retries(retry_record(0, padding=limit - bare), retry_record(1, event=1))
         await worker.at(1)
         assert world.topics.dead() == [("0", "oversize")]

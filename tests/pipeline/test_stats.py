@@ -7,9 +7,10 @@ import pytest
 from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.signals import Attempted, Consumed, Signal
 from pushrail_stream.pipeline.stats import PartitionStats
+from tests.support.builders import destination
 from tests.support.fake_ports import HANGS
 from tests.support.pipeline_world import World
-from tests.support.records import P0, always, destination, failed, in_turn, record, records, take_all
+from tests.support.records import P0, always, failed, in_turn, record, records, take_all
 from tests.support.virtual_time import in_virtual_time
 
 

@@ -9,22 +9,10 @@ import pytest
 
 from pushrail_stream.core.signals import Resumed, Suspended
 from pushrail_stream.eventbridge.error_codes import CallFailed
+from tests.support.builders import destination, narrow
 from tests.support.flavours import Flavour, every_flavour
 from tests.support.pipeline_world import World
-from tests.support.records import (
-    P0,
-    always,
-    answered,
-    destination,
-    failed,
-    fault,
-    in_turn,
-    keys,
-    narrow,
-    record,
-    records,
-    take_all,
-)
+from tests.support.records import P0, always, answered, failed, fault, in_turn, keys, record, records, take_all
 from tests.support.virtual_time import in_virtual_time
 
 BLOCKED = failed("AccessDeniedException", 400)

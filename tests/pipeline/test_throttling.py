@@ -12,18 +12,17 @@ from pushrail_stream.core.batch import Batch, LaneLimits
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Slowed
 from pushrail_stream.eventbridge.error_codes import CallReply
+from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import World
 from tests.support.records import (
     P0,
     RETRY,
     always,
     answered,
-    destination,
     failed,
     fault,
     in_turn,
     keys,
-    narrow,
     record,
     records,
     retry_record,

@@ -20,7 +20,7 @@ from pushrail_stream.cli import execute
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.registry.documents import to_document
 from pushrail_stream.settings.model import Settings
-from tests.support.workers import SECRET
+from tests.support.builders import SECRET
 
 
 class Desk:

@@ -25,6 +25,7 @@ from pushrail_stream.pipeline.assignment import Assignment, FlowControl
 from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import BufferLimits, Policy, Ports
 from pushrail_stream.ports.pipeline import Observer
+from tests.support.builders import VENDOR
 from tests.support.fake_ports import HANGS, RETRY_PARTITIONS, Account, Documents, KeptTopics, ScriptedBus, Seen, Settled
 from tests.support.flavours import EventBridgeFlavour, Flavour
 from tests.support.records import DLQ, EVENTS, P0
@@ -55,7 +56,7 @@ class World:
 
     def owed(self, record: Record) -> set[Settled]:
         """What has to be settled before this record may be committed."""
-        event = decode(record.value, record.headers, "pushrail")
+        event = decode(record.value, record.headers, VENDOR)
         own = {("", record.origin)}
         if record.topic == EVENTS:
             route = self.directory.route(event.vendor, event.customer_external_id) if isinstance(event, Event) else ()
@@ -136,7 +137,7 @@ class Worker:
         self.engine = Engine.build(
             Ports(world.bus, world.directory, world.topics, self.clock, jitter, self._see, consumed=consumed),
             Policy(
-                vendor="pushrail",
+                vendor=VENDOR,
                 dead_letter_unrouted=dead_letter_unrouted,
                 dlq=DLQ,
                 lanes=batches or LaneLimits(),

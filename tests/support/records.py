@@ -1,18 +1,15 @@
-"""Records, destinations and replies for the stories. An event's idempotency key is its offset by default."""
+"""Records and replies for the stories. An event's idempotency key is its offset by default."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.destination import Destination, Limits, Secret
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Origin, Partition, Record
 from pushrail_stream.eventbridge.error_codes import Answered, CallFailed, CallReply, EntryResult
-from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
+from tests.support.builders import EVENT_TYPE, customer_id, event
 
 EVENTS: Final = "pushrail.events"
 DLQ: Final = "pushrail.dlq"
@@ -24,59 +21,32 @@ START_MS: Final = 1_780_000_000_000
 Answer = Callable[[Batch], CallReply]
 
 
-def destination(customer: str = "acme", *, name: str = "", **changes: Any) -> Destination:
-    """A customer's bus; its id is ``dst_<customer>``, with ``name`` when a customer has several."""
-    identity = f"dst_{customer}{name and '_' + name}"
-    made = Destination(
-        id=identity,
-        vendor="pushrail",
-        customer_external_id=customer,
-        name=identity,
-        bus=f"arn:aws:events:us-east-1:123456789012:event-bus/{identity}",
-        region="us-east-1",
-        source="pushrail.test",
-        auth=AssumeRole("arn:aws:iam::123456789012:role/Writer", f"ext-{customer}"),
-    )
-    return dataclasses.replace(made, **changes)
-
-
-def narrow(customer: str, max_in_flight: int, per_second: float | None = None) -> Destination:
-    """A destination with limits of its own."""
-    return destination(customer, limits=Limits(per_second, max_in_flight))
-
-
-def with_access_key(customer: str = "acme") -> Destination:
-    """A destination that signs with a key pair."""
-    return destination(customer, auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("not-a-secret")))
-
-
 def record(
     offset: int,
     customer: str = "acme",
     *,
-    event_type: str = "order.created",
+    event_type: str = EVENT_TYPE,
     key: str | None = None,
     partition: Partition = P0,
     padding: int = 0,
     headers: Headers = (),
 ) -> Record:
     """A canonical event at this offset, ``padding`` bytes larger than it has to be."""
-    event = {
-        "eventType": event_type,
-        "occurredAt": "2026-05-26T14:21:08.493Z",
-        "source": "shop",
-        "customerExternalId": customer,
-        "idempotencyKey": str(offset) if key is None else key,
-        "payload": {"n": offset, "padding": "x" * padding},
-    }
-    return raw(offset, json.dumps(event, indent=1).encode(), customer=customer, partition=partition, headers=headers)
+    value = event(
+        customer,
+        offset,
+        eventType=event_type,
+        idempotencyKey=str(offset) if key is None else key,
+        payload={"n": offset, "padding": "x" * padding},
+    )
+    return raw(offset, value, customer=customer, partition=partition, headers=headers)
 
 
 def raw(
     offset: int, value: bytes | None, *, customer: str = "acme", partition: Partition = P0, headers: Headers = ()
 ) -> Record:
     """A record with any value."""
-    return Record(partition.topic, partition.number, offset, customer.encode(), value, headers, 1_780_000_000_000)
+    return Record(partition.topic, partition.number, offset, customer_id(customer).encode(), value, headers, START_MS)
 
 
 def records(offsets: Iterable[int], customer: str = "acme", **same: Any) -> list[Record]:

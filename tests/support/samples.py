@@ -1,8 +1,7 @@
-"""Events, destinations and deliveries to test with, and strategies for what Hypothesis varies."""
+"""The contract's example event and deliveries of it, and the values that Hypothesis varies."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -10,24 +9,14 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from pushrail_stream.core.delivery import Delivery
-from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
 from pushrail_stream.core.record import Headers, Record
-from pushrail_stream.settings.eventbridge import AssumeRole
+from tests.support.builders import VENDOR, destination
 
 EXAMPLE: Final = (Path(__file__).parent.parent / "fixtures" / "example-event.json").read_bytes()
 """The seed's event, as its author indented it."""
-DESTINATION: Final = Destination(
-    id="dst_acme",
-    vendor="acme",
-    customer_external_id="acct_8K2zRq",
-    name="Customer EventBridge bus",
-    bus="arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
-    region="us-east-1",
-    source="pushrail.acme",
-    auth=AssumeRole("arn:aws:iam::123456789012:role/PushrailEventBridgeWriter", "acme-ext-7Pq2"),
-)
+DESTINATION: Final = destination()
 
 texts: Final = st.text(st.characters(codec="utf-8"))
 """Any text that UTF-8 can carry: without surrogates, with everything else."""
@@ -48,28 +37,23 @@ def json_bytes(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 
-def event(headers: Headers = (), /, **changes: Any) -> Event:
+def decode_example(headers: Headers = (), /, **changes: Any) -> Event:
     """The example's event with other fields."""
-    decoded = decode(json_bytes(fields(**changes)), headers, "acme")
+    decoded = decode(json_bytes(fields(**changes)), headers, VENDOR)
     assert not isinstance(decoded, Undecodable), decoded
     return decoded
 
 
-def refusal(value: bytes | None, headers: Headers = (), vendor: str | None = "acme") -> Undecodable:
+def refusal(value: bytes | None, headers: Headers = (), vendor: str | None = VENDOR) -> Undecodable:
     """What is wrong with a value that has to be refused."""
     decoded = decode(value, headers, vendor)
     assert isinstance(decoded, Undecodable), decoded
     return decoded
 
 
-def record(offset: int = 7, value: bytes | None = EXAMPLE, headers: Headers = ()) -> Record:
+def example_record(offset: int = 7, value: bytes | None = EXAMPLE, headers: Headers = ()) -> Record:
     """A record of the topic of events."""
     return Record("pushrail.events", 3, offset, b"acct_8K2zRq", value, headers, 1_780_000_000_000)
-
-
-def destination(**changes: Any) -> Destination:
-    """The destination with other fields."""
-    return dataclasses.replace(DESTINATION, **changes)
 
 
 def pending(offset: int = 7, deliveries: int = 1) -> PendingRecord:
@@ -79,9 +63,9 @@ def pending(offset: int = 7, deliveries: int = 1) -> PendingRecord:
     return begun
 
 
-SAMPLE_EVENT: Final = event()
+SAMPLE_EVENT: Final = decode_example()
 
 
 def delivery(size: int = 100, *, to: str = DESTINATION.id, offset: int = 7) -> Delivery:
     """A delivery of an entry that counts ``size`` bytes, whatever its event has."""
-    return Delivery(SAMPLE_EVENT, record(offset), to, size, pending(offset))
+    return Delivery(SAMPLE_EVENT, example_record(offset), to, size, pending(offset))

@@ -13,13 +13,14 @@ from pushrail_stream.core.outcome import Outcome
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.retry import DeadReason, Decision
 from pushrail_stream.core.signals import Attempted, EntryAttempted
-from tests.support.records import destination, record
+from tests.support.builders import VENDOR, destination
+from tests.support.records import record
 
 AT_MS = 1_780_000_000_000
 
 
 def event_of(given: Record) -> Event:
-    event = decode(given.value, given.headers, "pushrail")
+    event = decode(given.value, given.headers, VENDOR)
     assert isinstance(event, Event)
     return event
 

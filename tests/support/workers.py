@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from pushrail_stream.core.destination import Destination, Limits, Secret
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.signals import Attempted, Signal
 from pushrail_stream.kafka.admin import retry_while_settling
 from pushrail_stream.kafka.client_properties import kafka_for
@@ -26,47 +25,13 @@ from pushrail_stream.ports.pipeline import Directory
 from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.server import FaultBus
-from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
+from tests.support.builders import KEY_ID, SECRET, bus_arn
 
-KEY_ID = "AKIAIOSFODNN7EXAMPLE"
-SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 PARTITIONS = 3
 PATIENCE_SECS = 120.0
 """How long a test waits for a condition before it fails: long enough for a machine that is many times slower."""
-
-
-def bus_arn(customer: int) -> str:
-    """An account has 40 buses: as many can be looked at without a wait, for the looks of one account are paced."""
-    return f"arn:aws:events:us-east-1:{123456789012 + customer // 40}:event-bus/bus-{customer}"
-
-
-def destination(customer: int, **changes: Any) -> Destination:
-    plain = Destination(
-        id=f"dst_{customer}",
-        vendor="acme",
-        customer_external_id=f"acct_{customer}",
-        name=f"customer {customer}",
-        bus=bus_arn(customer),
-        region="us-east-1",
-        source="pushrail.acme",
-        auth=AccessKey(KEY_ID, Secret(SECRET)),
-        limits=Limits(),
-    )
-    return replace(plain, **changes)
-
-
-def event(customer: int, number: int, **changes: Any) -> bytes:
-    body = {
-        "eventType": "order.completed",
-        "occurredAt": "2026-05-26T14:21:08.493Z",
-        "source": "billing-service",
-        "customerExternalId": f"acct_{customer}",
-        "idempotencyKey": f"key-{number}",
-        "payload": {"number": number, "who": "Zoë"},
-    }
-    return json.dumps(body | changes, ensure_ascii=False).encode()
 
 
 def settings_for(bootstrap: str, bus_url: str, *, tiers: Sequence[float] = (10,), **sections: Any) -> Settings:
