@@ -57,7 +57,7 @@ async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
     await in_daemon_thread(check_topics, options, topics_named(settings, topic))
     async with (
         TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as documents,
-        KafkaPublisher.open(options) as publisher,
+        KafkaPublisher(options) as publisher,
     ):
         yield TopicStore(documents, publisher, topic)
 

@@ -161,7 +161,7 @@ class _Clients(NamedTuple):
 async def _open_clients(settings: Settings, kafka: KafkaSettings, log: Logger, stack: AsyncExitStack) -> _Clients:
     return _Clients(
         await stack.enter_async_context(EventBridge.open(settings.eventbridge, settings.sts)),
-        await stack.enter_async_context(KafkaPublisher.open(kafka)),
+        await stack.enter_async_context(KafkaPublisher(kafka)),
         await stack.enter_async_context(_attempts_log(kafka, settings.topics.attempts, log)),
         Watermarks(kafka),
         TopicIdentities(kafka),
@@ -170,7 +170,7 @@ async def _open_clients(settings: Settings, kafka: KafkaSettings, log: Logger, s
 
 @asynccontextmanager
 async def _attempts_log(kafka: KafkaSettings, topic: str, log: Logger) -> AsyncIterator[KafkaLog]:
-    async with KafkaLog.open(kafka, topic) as attempts:
+    async with KafkaLog(kafka, topic) as attempts:
         yield attempts
     if attempts.lost:
         log.warning("attempts_lost", records=attempts.lost)
@@ -275,7 +275,7 @@ class _Statistics:
             },
             sign_ins=clients.bus.sign_ins,
             attempts_lost=clients.attempts.lost,
-            attempts_backlog=clients.attempts.backlog,
+            attempts_backlog=clients.attempts.waiting,
         )
 
 

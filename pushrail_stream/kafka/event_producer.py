@@ -6,18 +6,21 @@ Kafka compares a whole batch, compressed as it comes, with the topic's ``max.mes
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, Self, final
+from functools import partial
+from typing import Any, Final, Self, cast, final
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.librdkafka import parse_number
-from pushrail_stream.kafka.polled_producer import PolledProducer, Reports, cannot_go_on
+from pushrail_stream.kafka.producer import PolledProducer, resolve
 from pushrail_stream.ports.kafka import ClientStatistics, ProducerRecord, RecordMetadata, RecordTooLarge
 from pushrail_stream.settings.model import KafkaSettings
 
@@ -42,38 +45,46 @@ _Result = RecordMetadata | str | RecordTooLarge
 class KafkaEventProducer:
     """Implements `ports.EventProducer`: many records, one wait."""
 
-    def __init__(self, writer: _Writer, open_alone: Callable[[], Awaitable[_Writer]], limit: _Limit) -> None:
-        """``open_alone``: opens a writer that puts no two records in one batch."""
+    def __init__(
+        self,
+        writer: _Writer,
+        open_alone: Callable[[], Awaitable[_Writer]],
+        read_limit: Callable[[], int | None],
+        limit: int | None,
+    ) -> None:
+        """``open_alone``: opens a writer that puts no two records in one batch. ``read_limit``: may block."""
         self._writer = writer
         self._open_alone = open_alone
         self._alone: _Writer | None = None
+        self._read_limit = read_limit
         self._limit = limit
+        """The topic's ``max.message.bytes``; None while it is not known."""
+        self._next_limit_at = time.monotonic() + _LIMIT_SECS
 
     @classmethod
     @asynccontextmanager
     async def open(cls, kafka: KafkaSettings, topic: str, timeout_secs: float) -> AsyncIterator[Self]:
         """A producer for one topic. A record that Kafka has not acknowledged after ``timeout_secs`` has failed."""
         properties = client_properties.event_producer(kafka, timeout_secs)
-        limit = _Limit(kafka, topic)
-        await limit.refresh()
-        together: dict[str, Any] = {}
-        if limit.bytes is not None:
-            together["batch.size"] = min(parse_number(properties.get("batch.size")) or BATCH_BYTES, limit.bytes)
-        async with AsyncExitStack() as world:
+        read_limit = partial(max_message_bytes, kafka, topic)
+        limit = await in_daemon_thread(read_limit)
+        batch_bytes = parse_number(properties.get("batch.size")) or BATCH_BYTES
+        together = {} if limit is None else {"batch.size": min(batch_bytes, limit)}
+        alone = {"batch.num.messages": 1, "linger.ms": 0}
+        async with AsyncExitStack() as writers:
 
-            async def open_writer(properties: dict[str, Any]) -> _Writer:
-                return _Writer(await world.enter_async_context(PolledProducer.open(properties)), topic)
+            async def open_writer(more: dict[str, int]) -> _Writer:
+                return await writers.enter_async_context(_Writer(properties | more, topic))
 
-            alone = properties | {"batch.num.messages": 1, "linger.ms": 0}
-            yield cls(await open_writer(properties | together), lambda: open_writer(alone), limit)
+            yield cls(await open_writer(together), lambda: open_writer(alone), read_limit, limit)
 
     async def publish_all(self, records: Sequence[ProducerRecord]) -> Sequence[_Result]:
-        """Where Kafka put each record once it has acknowledged it, or why it did not.
+        """As `EventProducer.publish_all`.
 
         Kafka counts compressed bytes, so only Kafka can tell whether a record fits that exceeds the limit before
         compression. Such a record goes alone, by another producer: its refusal holds up no other record.
         """
-        limit = self._limit.bytes
+        limit = self._limit
         doubtful = set() if limit is None else {i for i, record in enumerate(records) if largest_batch(record) > limit}
         if not doubtful:
             return await self._writer.write(records)
@@ -91,70 +102,66 @@ class KafkaEventProducer:
         return results
 
     async def check(self, timeout_secs: float) -> str:
-        """Why the topic cannot be written to at the moment, as far as asking tells; empty when it can.
-
-        Raises `OperatorError` when a producer has met an error after which it writes nothing any more.
-        """
-        for writer in (self._writer, self._alone):
-            if writer is not None and writer.polled.fatal:
-                raise cannot_go_on(writer.polled.fatal)
+        """As `EventProducer.check`. Raises `OperatorError` when no record can be written any more."""
+        for writer in self._writers:
+            if failure := writer.fatal_error():
+                raise failure
         problem = await self._writer.check(timeout_secs)
         if not problem:
-            await self._limit.refresh()
+            await self._refresh_limit()
         return problem
 
     @property
     def waiting(self) -> int:
         """Records that Kafka has not acknowledged."""
-        return self._writer.polled.waiting + (0 if self._alone is None else self._alone.polled.waiting)
+        return sum(writer.waiting for writer in self._writers)
 
     @property
     def statistics(self) -> ClientStatistics:
         """The newest statistics of the shared producer."""
-        return self._writer.polled.statistics
+        return self._writer.statistics
+
+    @property
+    def _writers(self) -> list[_Writer]:
+        return [self._writer] if self._alone is None else [self._writer, self._alone]
+
+    async def _refresh_limit(self) -> None:
+        """Read the topic's limit, unless that was done lately: it may be changed at any time."""
+        if time.monotonic() >= self._next_limit_at:
+            found = await in_daemon_thread(self._read_limit)
+            self._limit = self._limit if found is None else found
+            self._next_limit_at = time.monotonic() + _LIMIT_SECS
 
 
-class _Limit:
-    """The topic's ``max.message.bytes``, read now and then: it may be changed at any time."""
-
-    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
-        self.bytes: int | None = None
-        """The limit; None while it is not known."""
-        self._kafka = kafka
-        self._topic = topic
-        self._next_at = float("-inf")
-
-    async def refresh(self) -> None:
-        """Read the limit, unless that was done lately."""
-        if time.monotonic() >= self._next_at:
-            found = await in_daemon_thread(max_message_bytes, self._kafka, self._topic)
-            self.bytes = self.bytes if found is None else found
-            self._next_at = time.monotonic() + _LIMIT_SECS
-
-
-class _Writer:
+class _Writer(PolledProducer):
     """A producer for one topic, which reports each record."""
 
-    def __init__(self, polled: PolledProducer, topic: str) -> None:
-        self.polled = polled
-        self._producer = polled.producer
+    def __init__(self, properties: Mapping[str, Any], topic: str) -> None:
+        super().__init__(properties)
         self._topic = topic
 
     async def write(self, records: Sequence[ProducerRecord], limit: int | None = None) -> list[_Result]:
         """``limit``: the topic's limit, when each record goes alone and a refusal concerns that record."""
         if not records:
             return []
+        reports = _Reports(len(records), self._loop)
 
         def failure(error: KafkaError) -> str | RecordTooLarge:
             if limit is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
                 return RecordTooLarge(limit)
             return error.str()
 
-        reports = Reports(len(records), failure)
+        def report(index: int, error: KafkaError | None, message: Message) -> None:
+            reports.settle(index, _metadata(message) if error is None else failure(error))
+
         for index, record in enumerate(records):
             try:
                 self._producer.produce(
-                    self._topic, record.value, record.key, headers=list(record.headers), on_delivery=reports.of(index)
+                    self._topic,
+                    record.value,
+                    record.key,
+                    headers=list(record.headers),
+                    on_delivery=partial(report, index),
                 )
             except BufferError:
                 reports.settle(index, "the producer's queue is full")
@@ -171,6 +178,31 @@ class _Writer:
             return f"Kafka is out of reach: {error.args[0].str()}"
         problem = found.topics[self._topic].error
         return "" if problem is None else f"{self._topic}: {problem.str()}"
+
+
+class _Reports:
+    """Delivery reports of records written together. They come in the producer's thread; the last one wakes the loop."""
+
+    def __init__(self, expected: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.results: list[_Result] = [""] * expected
+        self.all_in: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._missing = expected
+        self._lock = threading.Lock()
+
+    def settle(self, index: int, result: _Result) -> None:
+        """Set the result of the record at ``index``; any thread may call it."""
+        self.results[index] = result
+        with self._lock:
+            self._missing -= 1
+            if self._missing:
+                return
+        self._loop.call_soon_threadsafe(resolve, self.all_in)
+
+
+def _metadata(message: Message) -> RecordMetadata:
+    # An acknowledged message has both; the library's types allow for others.
+    return RecordMetadata(cast("int", message.partition()), cast("int", message.offset()))
 
 
 def max_message_bytes(kafka: KafkaSettings, topic: str) -> int | None:

@@ -1,51 +1,97 @@
-"""Producers of a worker: one for records that must not be lost, one for the attempts log, which delays nothing."""
+"""Producers: each has a thread of its own, which brings its delivery reports to the loop that waits for them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Final, Self, final
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, Final, Self, final
 
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pushrail_stream.core.record import Headers
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
-from pushrail_stream.kafka.polled_producer import PolledProducer, cannot_go_on, resolve
+from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import PublishError
 from pushrail_stream.settings.model import KafkaSettings
 
 FLUSH_SECS: Final = 5.0
 """Longest wait, at the end, for attempt records that Kafka has not acknowledged. No caller waits for them otherwise."""
+_POLL_SECS: Final = 0.1
 
 
-@final
-class KafkaPublisher:
-    """Implements `ports.Publisher`: idempotent, ``acks=all``, done on the broker's acknowledgement."""
+class PolledProducer:
+    """A producer, and the thread that polls it from the beginning of an ``async with`` block to its end."""
 
-    def __init__(self, polled: PolledProducer) -> None:
-        self._polled = polled
+    flush_secs = 0.0
+    """Longest wait, at the end, for records that Kafka has not acknowledged."""
+
+    def __init__(self, properties: Mapping[str, Any]) -> None:
+        self._keeper = StatisticsKeeper()
+        self._producer = Producer({**properties, "stats_cb": self._keeper, "statistics.interval.ms": INTERVAL_MS})
         self._loop = asyncio.get_running_loop()
+        self._fatal = ""
+        """The error after which the producer writes nothing any more."""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="kafka-producer", daemon=True)
+
+    async def __aenter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._loop.run_in_executor(None, self._end)
 
     @property
     def statistics(self) -> ClientStatistics:
-        """The newest."""
-        return self._polled.statistics
+        """The newest that librdkafka gave."""
+        return self._keeper.newest
 
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, kafka: KafkaSettings) -> AsyncIterator[Self]:
-        """Ready to publish until the block ends."""
-        async with PolledProducer.open(client_properties.copies_producer(kafka)) as polled:
-            yield cls(polled)
+    @property
+    def waiting(self) -> int:
+        """Records that Kafka has not acknowledged."""
+        return len(self._producer)
+
+    def fatal_error(self, last: str = "") -> OperatorError | None:
+        """The error for callers of a producer that writes nothing any more; None if it can go on.
+
+        ``last``: a fatal error that the polling thread has not met yet.
+        """
+        reason = self._fatal or last
+        return OperatorError(f"the Kafka producer cannot go on, restart this program: {reason}") if reason else None
+
+    def _serve(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._producer.poll(_POLL_SECS)
+            except Exception as error:  # noqa: BLE001 - if this thread ended, callers would wait without end
+                self._fatal = self._fatal or (error.args[0].str() if isinstance(error, KafkaException) else repr(error))
+                # Records on their way will not arrive: their reports come now, not when their time-out has passed.
+                self._producer.purge()
+
+    def _end(self) -> None:
+        self._stopping.set()
+        self._thread.join()
+        # A fatal error that is met only now reaches no caller.
+        with suppress(KafkaException):
+            self._producer.flush(self.flush_secs)
+        self._producer.purge()  # else librdkafka complains on stderr
+        with suppress(KafkaException):
+            self._producer.flush(1.0)  # the reports of purged records come at once
+
+
+@final
+class KafkaPublisher(PolledProducer):
+    """Writes records that must not be lost. Implements `ports.Publisher`: idempotent, ``acks=all``."""
+
+    def __init__(self, kafka: KafkaSettings) -> None:
+        super().__init__(client_properties.copies_producer(kafka))
 
     async def publish(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
-        """Return once Kafka acknowledged the record; raise `PublishError` when it did not.
-
-        Raises `OperatorError` when the producer has met an error after which it writes nothing any more.
-        """
+        """As `Publisher.publish`. Raises `OperatorError` when no record can be written any more."""
         acknowledged: asyncio.Future[None] = self._loop.create_future()
 
         def report(error: KafkaError | None, _message: Message) -> None:
@@ -53,62 +99,54 @@ class KafkaPublisher:
             self._loop.call_soon_threadsafe(resolve, acknowledged, failure)
 
         try:
-            self._polled.producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
+            self._producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
         except BufferError as error:
             raise PublishError(f"{topic}: the producer's queue is full") from error
         except KafkaException as error:
             raise self._failure(topic, error.args[0]) from error
         await acknowledged
 
-    def _failure(self, topic: str, error: KafkaError) -> OperatorError | PublishError:
-        if self._polled.fatal or error.code() == KafkaError._FATAL:  # noqa: SLF001 - librdkafka's own name
-            return cannot_go_on(self._polled.fatal or error.str())
+    def _failure(self, topic: str, error: KafkaError) -> OperatorError:
+        is_fatal = error.code() == KafkaError._FATAL  # noqa: SLF001 - librdkafka's own name
         advice = f"; raise max.message.bytes of {topic}" if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ""
-        return PublishError(f"{topic}: {error.str()}{advice}")
+        return self.fatal_error(error.str() if is_fatal else "") or PublishError(f"{topic}: {error.str()}{advice}")
 
 
 @final
-class KafkaLog:
-    """Appends to a topic without waiting; records that cannot be written are counted in ``lost``."""
+class KafkaLog(PolledProducer):
+    """Appends to a topic without waiting, with a producer of its own, so that it never delays a dead letter."""
 
-    def __init__(self, topic: str) -> None:
+    flush_secs = FLUSH_SECS
+
+    def __init__(self, kafka: KafkaSettings, topic: str) -> None:
+        super().__init__(client_properties.log_producer(kafka) | {"on_delivery": self._report})
         self._topic = topic
         # Each is counted in one thread alone.
         self._refused = 0
         self._failed = 0
-        self._polled: PolledProducer
 
     @property
     def lost(self) -> int:
         """Records that were not written, with those that the end cut off before their report came."""
         return self._refused + self._failed
 
-    @property
-    def statistics(self) -> ClientStatistics:
-        """The newest."""
-        return self._polled.statistics
-
-    @property
-    def backlog(self) -> int:
-        """Records that Kafka has not acknowledged."""
-        return self._polled.waiting
-
-    @classmethod
-    @asynccontextmanager
-    async def open(cls, kafka: KafkaSettings, topic: str) -> AsyncIterator[Self]:
-        """A log with a producer of its own, so that it never delays a dead letter."""
-        log = cls(topic)
-        properties = client_properties.log_producer(kafka) | {"on_delivery": log._report}
-        async with PolledProducer.open(properties, FLUSH_SECS) as log._polled:
-            yield log
-
     def append(self, key: bytes, value: bytes) -> None:
         """Write one record when it can be written."""
         try:
-            self._polled.producer.produce(self._topic, value, key)
+            self._producer.produce(self._topic, value, key)
         except (BufferError, KafkaException):
             self._refused += 1
 
     def _report(self, error: KafkaError | None, _message: Message) -> None:
         if error is not None:
             self._failed += 1
+
+
+def resolve(acknowledged: asyncio.Future[None], failure: OperatorError | None = None) -> None:
+    """End a wait, unless it was cancelled."""
+    if acknowledged.cancelled():
+        return
+    if failure is None:
+        acknowledged.set_result(None)
+    else:
+        acknowledged.set_exception(failure)

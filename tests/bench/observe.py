@@ -84,11 +84,11 @@ async def _attempts_log_us_per_event(signals: list[Attempted]) -> float:
     """With its records written: what librdkafka's threads take until Kafka has them all counts too."""
     with broker() as (bootstrap, real):
         topic = make_topics(bootstrap, real=real)["attempts"]
-        async with KafkaLog.open(KafkaSettings(bootstrap_servers=bootstrap), topic) as log:
+        async with KafkaLog(KafkaSettings(bootstrap_servers=bootstrap), topic) as log:
             observe = AttemptsLog(log)
 
             async def until_written(at_most: int = 0) -> None:
-                while log.backlog > at_most:  # noqa: ASYNC110 - librdkafka tells nobody
+                while log.waiting > at_most:  # noqa: ASYNC110 - librdkafka tells nobody
                     await asyncio.sleep(0.005)
 
             costs = []

@@ -150,7 +150,7 @@ async def test_a_written_document_is_read_at_once(kafka_bootstrap: str, new_topi
     async with (
         asyncio.timeout(60),
         TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as desk,
-        KafkaPublisher.open(options) as publisher,
+        KafkaPublisher(options) as publisher,
     ):
         store = TopicStore(desk, publisher, topic)
         for number in range(250):
@@ -164,7 +164,7 @@ async def test_other_readers_see_the_stores_writes(kafka_bootstrap: str, new_top
     async with (
         documents(kafka_bootstrap, topic) as worker,
         documents(kafka_bootstrap, topic) as desk,
-        KafkaPublisher.open(options) as publisher,
+        KafkaPublisher(options) as publisher,
     ):
         assert await worker.changes() == []
         store = TopicStore(desk, publisher, topic)
@@ -217,7 +217,7 @@ async def test_a_recreated_topic_clears_the_store(real_kafka: str, own_topic: st
     write(real_kafka, topic, [("a", b"old"), ("b", b"old")])
     async with (
         documents(real_kafka, topic) as read,
-        KafkaPublisher.open(KafkaSettings(bootstrap_servers=real_kafka)) as publisher,
+        KafkaPublisher(KafkaSettings(bootstrap_servers=real_kafka)) as publisher,
     ):
         store = TopicStore(read, publisher, topic)
         assert len(await store.everything()) == 2

@@ -59,7 +59,7 @@ async def test_each_failed_record_gets_its_reason() -> None:
 async def test_closing_shares_one_deadline() -> None:
     options = KafkaSettings(bootstrap_servers=NOWHERE)
     async with asyncio.timeout(FLUSH_SECS + 4):
-        async with KafkaPublisher.open(options) as publisher, KafkaLog.open(options, "attempts") as log:
+        async with KafkaPublisher(options) as publisher, KafkaLog(options, "attempts") as log:
             for _ in range(3):
                 log.append(b"key", b"value")
             with contextlib.suppress(TimeoutError):
@@ -76,7 +76,7 @@ async def test_a_fatal_error_reaches_every_caller() -> None:
         async with (
             asyncio.timeout(20),
             KafkaEventProducer.open(options, "topic", 30) as producer,
-            KafkaPublisher.open(options) as publisher,
+            KafkaPublisher(options) as publisher,
         ):
             assert await producer.publish_all(records(1)) == [RecordMetadata(0, 0)]
             await publisher.publish("topic", b"key", b"value", ())

@@ -70,9 +70,9 @@ async def write_with_every_producer(options: KafkaSettings, topics: Iterable[str
     copies, ingest, attempts = topics
     encoded = [key.encode() for key in keys]
     async with (
-        KafkaPublisher.open(options) as publisher,
+        KafkaPublisher(options) as publisher,
         KafkaEventProducer.open(options, ingest, 10) as producer,
-        KafkaLog.open(options, attempts) as log,
+        KafkaLog(options, attempts) as log,
     ):
         for key in encoded:
             await publisher.publish(copies, key, b"{}", ())

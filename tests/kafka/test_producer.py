@@ -7,7 +7,6 @@ import asyncio
 import pytest
 from confluent_kafka import Producer
 
-from pushrail_stream.kafka import producer as module
 from pushrail_stream.kafka.client_properties import copies_producer
 from pushrail_stream.kafka.producer import KafkaLog
 from pushrail_stream.kafka.scan import Scan
@@ -22,7 +21,7 @@ async def test_the_log_catches_up_after_a_long_outage() -> None:
         options = KafkaSettings(
             bootstrap_servers=broker.bootstrap_servers, client=ClientProperties({"reconnect.backoff.max.ms": 200})
         )
-        async with KafkaLog.open(options, "log") as log:
+        async with KafkaLog(options, "log") as log:
             broker.set_broker_down(1)
             for number in range(100):
                 log.append(b"key", str(number).encode())
@@ -31,7 +30,7 @@ async def test_the_log_catches_up_after_a_long_outage() -> None:
             await asyncio.to_thread(other.flush, 30)
             assert len(failed) == 1
             broker.set_broker_up(1)
-            await until(lambda: log.backlog == 0)
+            await until(lambda: log.waiting == 0)
             assert log.lost == 0
         with Scan(options, "log") as scan:
             assert sorted(int(r.value or b"") for batch in scan for r in batch) == list(range(100))
@@ -39,15 +38,15 @@ async def test_the_log_catches_up_after_a_long_outage() -> None:
 
 @pytest.mark.parametrize("answers_late", [True, False], ids=["sent, no answer", "not sent"])
 async def test_records_left_at_the_end_count_as_lost(monkeypatch: pytest.MonkeyPatch, *, answers_late: bool) -> None:
-    monkeypatch.setattr(module, "FLUSH_SECS", 0.5)
+    monkeypatch.setattr(KafkaLog, "flush_secs", 0.5)
     with EmbeddedBroker.start({"log": 2}) as broker:
-        async with KafkaLog.open(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "log") as log:
+        async with KafkaLog(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "log") as log:
             log.append(b"key", b"first")
-            await until(lambda: log.backlog == 0)
+            await until(lambda: log.waiting == 0)
             if answers_late:
                 broker.set_rtt(1, 60_000)
             else:
                 broker.set_broker_down(1)
             for number in range(100):
                 log.append(b"key", str(number).encode())
-        assert (log.lost, log.backlog) == (100, 0)
+        assert (log.lost, log.waiting) == (100, 0)
