@@ -56,7 +56,7 @@ async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
     options, topic = kafka_for(settings), settings.topics.destinations
     await in_daemon_thread(check_topics, options, topics_named(settings, topic))
     async with (
-        TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as documents,
+        TopicDocuments(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as documents,
         KafkaPublisher(options) as publisher,
     ):
         yield TopicStore(documents, publisher, topic)
@@ -77,7 +77,7 @@ async def open_registry(
 
     catalog = Catalog(parse)
     if settings.registry.topic:
-        async with TopicDocuments.open(kafka_for(settings), settings.topics.destinations) as documents:
+        async with TopicDocuments(kafka_for(settings), settings.topics.destinations) as documents:
             yield catalog, RegistryWatcher(catalog, documents)
     else:
         yield catalog, RegistryWatcher(catalog, Folder(settings.registry.path))

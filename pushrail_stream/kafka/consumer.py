@@ -26,10 +26,9 @@ from confluent_kafka import (
 from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
-from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import ConsumerProfile
 from pushrail_stream.kafka.commits import Commits, commits_of, committable_of, is_too_large, read_positions_of
-from pushrail_stream.kafka.errors import is_harmless, is_hopeless, refused_for_good
+from pushrail_stream.kafka.errors import END_OF_PARTITION, as_operator_error, is_hopeless, refused_for_good
 from pushrail_stream.kafka.records import records_of, take_messages
 from pushrail_stream.kafka.statistics import StatisticsKeeper
 from pushrail_stream.kafka.topic_ids import TopicIdentities
@@ -122,22 +121,16 @@ class KafkaConsumer:
     # Everything below runs on the consumer's thread.
 
     def _main(self) -> None:
-        try:
-            consumer = Consumer(
-                self._profile.properties()
-                | {"error_cb": self._on_error, "on_commit": self._on_commit, "stats_cb": self._on_statistics}
-            )
-        except KafkaException as error:
-            raise OperatorError(f"kafka.client: {error.args[0].str()}") from error
-        try:
+        callbacks = {"error_cb": self._on_error, "on_commit": self._on_commit, "stats_cb": self._on_statistics}
+        with as_operator_error("kafka.client"):
+            consumer = Consumer(self._profile.properties() | callbacks)
+        with consumer:
             consumer.subscribe(
                 self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
             )
             while not self._stopping.is_set():
                 self._step(consumer)
             self._give_back_all(consumer)
-        finally:
-            consumer.close()
 
     def _step(self, consumer: Consumer) -> None:
         self._polled_at = time.monotonic()
@@ -321,7 +314,7 @@ class KafkaConsumer:
     def _on_error(self, error: KafkaError, where: str = "") -> None:
         if is_hopeless(error):
             self._fatal = error
-        elif not is_harmless(error):
+        elif error.code() != END_OF_PARTITION:
             self._tell(KafkaTrouble(where + error.str()))
 
     def _ask(self, question: Callable[..., _T], *arguments: object) -> _T:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, Self, final
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pushrail_stream.blocking import in_daemon_thread
-from pushrail_stream.errors import TopicRecreated
+from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import bounds_of, partitions_of, retry_while_settling
-from pushrail_stream.kafka.errors import OUT_OF_REACH, cannot_be_read
+from pushrail_stream.kafka.errors import OUT_OF_REACH, as_operator_error, cannot_be_read
+from pushrail_stream.kafka.records import take_messages
 from pushrail_stream.kafka.topic_ids import RecreationWatch
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.ports.pipeline import Publisher
 from pushrail_stream.settings.model import KafkaSettings
 
 _BATCH: Final = 500
+_BATCH_BYTES: Final = 2**20
+"""Approximate bytes of a batch of large documents."""
 _POLL_SECS: Final = 0.2
 _FETCH_WAIT_MS: Final = 500
 ASKED_OFTEN_MS: Final = 10
@@ -41,7 +44,7 @@ class TopicDocuments:
     def __init__(self, kafka: KafkaSettings, topic: str, *, fetch_wait_ms: int = _FETCH_WAIT_MS) -> None:
         """``fetch_wait_ms``: how long the broker waits for news. The end of a partition is answered after that."""
         self._topic = topic
-        self._kafka = kafka
+        self._cannot_be_read = cannot_be_read(topic, kafka)
         self._trouble = "nothing comes"
         properties = client_properties.reader(kafka, f"{kafka.group_id}.registry", {"fetch.wait.max.ms": fetch_wait_ms})
         # The events' consumer reports a broker that is away.
@@ -51,24 +54,18 @@ class TopicDocuments:
         self._partitions: list[int] = []
         self._watch = RecreationWatch(kafka, topic, _IDENTITY_SECS)
 
-    @classmethod
-    @asynccontextmanager
-    async def open(
-        cls, kafka: KafkaSettings, topic: str, *, fetch_wait_ms: int = _FETCH_WAIT_MS
-    ) -> AsyncIterator[Self]:
-        """Ready to read until the block ends."""
-        documents = cls(kafka, topic, fetch_wait_ms=fetch_wait_ms)
-        try:
-            yield documents
-        finally:
-            documents._closing.set()
-            # A call that waits for Kafka keeps the consumer, and the end of the process does not wait for that.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSE_SECS):
-                    await in_daemon_thread(documents._consumer.close)
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._closing.set()
+        # A call that waits for Kafka keeps the consumer, and the end of the process does not wait for that.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECS):
+                await in_daemon_thread(self._consumer.close)
 
     async def changes(self) -> Sequence[DocumentChange]:
-        """Every document the first time, later those that have changed; waits until one has.
+        """As `DocumentSource.changes`.
 
         Raises `OperatorError` when the topic cannot be read, for now or for good, and `TopicRecreated` when it was
         created again: then the next call brings every document that the new topic holds. Documents that it does not
@@ -86,7 +83,7 @@ class TopicDocuments:
 
     def _read_to_end(self) -> list[DocumentChange]:
         latest: dict[str, DocumentChange] = {}
-        with self._failing():
+        with as_operator_error(self._cannot_be_read):
             self._check_topic()
             ends = retry_while_settling(self._ends)
             give_up_at = time.monotonic() + _SILENCE_SECS
@@ -96,7 +93,7 @@ class TopicDocuments:
                 if changes:
                     give_up_at = time.monotonic() + _SILENCE_SECS
                 elif time.monotonic() > give_up_at:
-                    raise cannot_be_read(self._topic, self._kafka, self._trouble)
+                    raise OperatorError(f"{self._cannot_be_read}: {self._trouble}")
                 latest |= {change.name: change for change in changes}
         return list(latest.values())
 
@@ -123,7 +120,7 @@ class TopicDocuments:
         return int(position.offset)
 
     def _next(self) -> list[DocumentChange]:
-        with self._failing():
+        with as_operator_error(self._cannot_be_read):
             while not self._closing.is_set():
                 self._check_topic()
                 if changes := self._read():
@@ -131,11 +128,7 @@ class TopicDocuments:
         return []
 
     def _read(self) -> list[DocumentChange]:
-        first = self._consumer.poll(_POLL_SECS)
-        if first is None:
-            return []
-        # With a time-out, consume() would wait until it has a full batch or the time is over.
-        messages = [first, *self._consumer.consume(_BATCH, 0)]
+        messages = take_messages(self._consumer, _POLL_SECS, _BATCH, _BATCH_BYTES)
         changes = [_change(message) for message in messages if message.error() is None]
         for error in filter(None, (message.error() for message in messages)):
             self._note(error)
@@ -145,13 +138,6 @@ class TopicDocuments:
 
     def _note(self, error: KafkaError) -> None:
         self._trouble = error.str()
-
-    @contextmanager
-    def _failing(self) -> Iterator[None]:
-        try:
-            yield
-        except KafkaException as error:
-            raise cannot_be_read(self._topic, self._kafka, error) from error
 
 
 @final
@@ -165,12 +151,12 @@ class TopicStore:
         self._now: dict[str, bytes] = {}
 
     async def everything(self) -> Sequence[DocumentChange]:
-        """Every document."""
+        """As `DocumentStore.everything`."""
         await self._catch_up()
         return [DocumentChange(name, content) for name, content in self._now.items()]
 
     async def read(self, name: str) -> bytes | None:
-        """A document as it is now; None when it is gone."""
+        """As `DocumentStore.read`."""
         await self._catch_up()
         return self._now.get(name)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -23,10 +25,10 @@ SETTLING: Final[_Codes] = frozenset(
 OUT_OF_REACH: Final[_Codes] = frozenset(
     {
         KafkaError.REQUEST_TIMED_OUT,
-        KafkaError._TRANSPORT,  # noqa: SLF001
-        KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001
-        KafkaError._TIMED_OUT,  # noqa: SLF001
-        KafkaError._RESOLVE,  # noqa: SLF001
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._RESOLVE,
     }
 )
 """librdkafka mends these by itself, beside the errors that it calls retriable."""
@@ -34,29 +36,29 @@ TOPIC_GONE: Final[_Codes] = frozenset(
     {
         KafkaError.UNKNOWN_TOPIC_OR_PART,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001
-        KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001
+        KafkaError._UNKNOWN_TOPIC,
+        KafkaError._UNKNOWN_PARTITION,
     }
 )
 """Waiting does not mend these: the topic was deleted, or may not be read any more."""
-UNREADABLE: Final[_Codes] = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})  # noqa: SLF001
+UNREADABLE: Final[_Codes] = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})
 """A batch cannot be read, however often it is tried."""
-FENCED: Final[_Codes] = frozenset(
-    {KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH}  # noqa: SLF001
-)
+FENCED: Final[_Codes] = frozenset({KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH})
 """A newer producer has the same transactional id."""
-_CONSUMER_HARMLESS: Final[_Codes] = frozenset({KafkaError._PARTITION_EOF})  # noqa: SLF001
+END_OF_PARTITION: Final[Any] = KafkaError._PARTITION_EOF
+"""No error: the client has read all that there is. It tells so only on request."""
+FATAL: Final[Any] = KafkaError._FATAL
+"""The client can do nothing any more. A consumer's fatal errors come with this code and are not `fatal()`; their text
+says which error it is, such as another member with our group.instance.id."""
 _CONSUMER_HOPELESS: Final[_Codes] = frozenset(
     {
         KafkaError.GROUP_AUTHORIZATION_FAILED,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
         KafkaError.SASL_AUTHENTICATION_FAILED,
-        KafkaError._AUTHENTICATION,  # noqa: SLF001
+        KafkaError._AUTHENTICATION,
         KafkaError.UNSUPPORTED_VERSION,
-        KafkaError._AUTO_OFFSET_RESET,  # noqa: SLF001 - comes only if the operator asks for it
-        # A consumer's fatal errors come as this, in an error that is not `fatal()`; its text says which error it is,
-        # such as another member with our group.instance.id.
-        KafkaError._FATAL,  # noqa: SLF001
+        KafkaError._AUTO_OFFSET_RESET,  # comes only if the operator asks for it
+        FATAL,
     }
 )
 
@@ -66,14 +68,9 @@ def is_hopeless(error: KafkaError) -> bool:
     return error.fatal() or error.code() in _CONSUMER_HOPELESS
 
 
-def is_harmless(error: KafkaError) -> bool:
-    """Whether a consumer's error needs no mention."""
-    return error.code() in _CONSUMER_HARMLESS
-
-
 def refused_for_good(error: KafkaError) -> OperatorError:
     """The error of a consumer that Kafka refuses for good."""
-    if error.code() == KafkaError._AUTO_OFFSET_RESET:  # noqa: SLF001
+    if error.code() == KafkaError._AUTO_OFFSET_RESET:
         return OperatorError(
             f"there is no offset to begin at, and kafka.client sets auto.offset.reset to error: {error.str()}; "
             "`pushrail-stream replay offsets` sets one"
@@ -81,10 +78,15 @@ def refused_for_good(error: KafkaError) -> OperatorError:
     return OperatorError(f"Kafka refuses this consumer for good: {error.str()}")
 
 
-def cannot_be_read(what: object, kafka: KafkaSettings, reason: KafkaException | KafkaError | str) -> OperatorError:
-    """The error of a reader of a topic or a partition."""
-    if isinstance(reason, KafkaException):
-        reason = reason.args[0]
-    return OperatorError(
-        f"{what} cannot be read at {kafka.bootstrap_servers}: {getattr(reason, 'str', reason.__str__)()}"
-    )
+def cannot_be_read(what: object, kafka: KafkaSettings) -> str:
+    """The sentence about a topic or a partition; the reason follows it."""
+    return f"{what} cannot be read at {kafka.bootstrap_servers}"
+
+
+@contextmanager
+def as_operator_error(sentence: str) -> Iterator[None]:
+    """Turn a KafkaException into an `OperatorError`: this sentence, and the exception's reason."""
+    try:
+        yield
+    except KafkaException as error:
+        raise OperatorError(f"{sentence}: {error.args[0].str()}") from error

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from contextlib import AbstractContextManager
+from typing import Final, NamedTuple
 
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
-    KafkaException,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, ConsumerGroupState, ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.core.offsets import Committable, topic_of, was_recreated
@@ -19,6 +14,7 @@ from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import bounds_of, offsets_for_time, partitions_of, retry_while_settling
+from pushrail_stream.kafka.errors import as_operator_error
 from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.settings.model import KafkaSettings
 
@@ -48,19 +44,18 @@ class Shift(NamedTuple):
         return max(self.old or 0, self.first) - self.new
 
 
+def _asking(kafka: KafkaSettings) -> AbstractContextManager[None]:
+    return as_operator_error(f"Kafka refuses, or cannot be reached at {kafka.bootstrap_servers}")
+
+
 def committed_by(kafka: KafkaSettings, group_id: str, topic: str) -> dict[int, Committable]:
     """A group's commits by partition, with offset 0 where it has none. Raises `OperatorError`.
 
     Commits for an earlier topic of that name do not count, and neither does metadata of another topic.
     """
-    consumer = Consumer(client_properties.reader(kafka, group_id, {}))
-    try:
+    with _asking(kafka), Consumer(client_properties.reader(kafka, group_id, {})) as consumer:
         wanted = [TopicPartition(topic, n) for n in partitions_of(consumer, topic)]
         found = retry_while_settling(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
-    except KafkaException as error:
-        raise _failed(kafka, error) from error
-    finally:
-        consumer.close()
     now = TopicIdentities(kafka).ask([topic]).get(topic)
     return {p.partition: _meaning(Committable(max(p.offset, 0), p.metadata or ""), now) for p in found}
 
@@ -75,11 +70,9 @@ def _meaning(committed: Committable, topic: TopicIdentity | None) -> Committable
 def members_of(kafka: KafkaSettings, group_id: str) -> list[str]:
     """The clients in the group; empty if it is inactive or unknown. Raises `OperatorError`."""
     admin = AdminClient(client_properties.admin(kafka))
-    try:
+    with _asking(kafka):
         [described] = admin.describe_consumer_groups([group_id], request_timeout=_TIMEOUT_SECS).values()
         group = described.result()
-    except KafkaException as error:
-        raise _failed(kafka, error) from error
     if group.state in _INACTIVE:
         return []
     return [f"{member.client_id} at {member.host}" for member in group.members] or [str(group.state)]
@@ -89,8 +82,7 @@ def plan_shift(
     kafka: KafkaSettings, group_id: str, topic: str, target: Target, partition: int | None = None
 ) -> list[Shift]:
     """The shifts that would move the group to ``target``, in all partitions or in one. Raises `OperatorError`."""
-    consumer = Consumer(client_properties.reader(kafka, group_id, {}))
-    try:
+    with _asking(kafka), Consumer(client_properties.reader(kafka, group_id, {})) as consumer:
         numbers = [n for n in partitions_of(consumer, topic) if partition in {None, n}]
         bounds = {n: bounds_of(consumer, topic, n) for n in numbers}
         old = {
@@ -98,10 +90,6 @@ def plan_shift(
             for p in consumer.committed([TopicPartition(topic, n) for n in numbers], timeout=_TIMEOUT_SECS)
         }
         new = _resolve(consumer, topic, target, bounds)
-    except KafkaException as error:
-        raise _failed(kafka, error) from error
-    finally:
-        consumer.close()
     return [Shift(n, old[n], min(max(new[n], low), high), low, high) for n, (low, high) in sorted(bounds.items())]
 
 
@@ -115,11 +103,9 @@ def move_group(kafka: KafkaSettings, group_id: str, topic: str, shifts: list[Shi
         return
     admin = AdminClient(client_properties.admin(kafka))
     request = ConsumerGroupTopicPartitions(group_id, wanted)
-    try:
+    with _asking(kafka):
         [altered] = admin.alter_consumer_group_offsets([request], request_timeout=_TIMEOUT_SECS).values()
         refused = [p.error for p in altered.result().topic_partitions if p.error is not None]
-    except KafkaException as error:
-        raise _failed(kafka, error) from error
     if refused:
         raise OperatorError(f"group {group_id} could not be moved: {refused[0].str()}")
 
@@ -132,8 +118,3 @@ def _resolve(consumer: Consumer, topic: str, target: Target, bounds: Mapping[int
         ends = {number: high for number, (_, high) in bounds.items()}
         return retry_while_settling(lambda: offsets_for_time(consumer, topic, at, ends))
     return {n: low if target == "earliest" else high for n, (low, high) in bounds.items()}
-
-
-def _failed(kafka: KafkaSettings, error: KafkaException) -> OperatorError:
-    reason: Any = error.args[0]
-    return OperatorError(f"Kafka refuses, or cannot be reached at {kafka.bootstrap_servers}: {reason.str()}")

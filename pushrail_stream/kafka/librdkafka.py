@@ -18,48 +18,18 @@ from confluent_kafka import Consumer, KafkaException, Producer
 from pushrail_stream.errors import UsageError
 from pushrail_stream.settings.client import ALIASES, MASK
 
-CONSUMER_ONLY: Final = frozenset(
-    [
-        "auto.offset.reset",
-        "check.crcs",
-        "coordinator.query.interval.ms",
-        "fetch.error.backoff.ms",
-        "fetch.max.bytes",
-        "fetch.message.max.bytes",
-        "fetch.min.bytes",
-        "fetch.queue.backoff.ms",
-        "fetch.wait.max.ms",
-        "group.protocol.type",
-        "group.remote.assignor",
-        "heartbeat.interval.ms",
-        "max.partition.fetch.bytes",
-        "max.poll.interval.ms",
-        "queued.max.messages.kbytes",
-        "queued.min.messages",
-        "session.timeout.ms",
-    ]
-)
-PRODUCER_ONLY: Final = frozenset(
-    [
-        "batch.num.messages",
-        "batch.size",
-        "compression.codec",
-        "compression.level",
-        "compression.type",
-        "enable.gapless.guarantee",
-        "linger.ms",
-        "message.send.max.retries",
-        "partitioner",
-        "queue.buffering.backpressure.threshold",
-        "queue.buffering.max.kbytes",
-        "queue.buffering.max.messages",
-        "queue.buffering.max.ms",
-        "queuing.strategy",
-        "request.timeout.ms",
-        "retries",
-        "sticky.partitioning.linger.ms",
-    ]
-)
+CONSUMER_ONLY: Final = frozenset((
+    "auto.offset.reset", "check.crcs", "coordinator.query.interval.ms", "fetch.error.backoff.ms", "fetch.max.bytes",
+    "fetch.message.max.bytes", "fetch.min.bytes", "fetch.queue.backoff.ms", "fetch.wait.max.ms",
+    "group.protocol.type", "group.remote.assignor", "heartbeat.interval.ms", "max.partition.fetch.bytes",
+    "max.poll.interval.ms", "queued.max.messages.kbytes", "queued.min.messages", "session.timeout.ms",
+))  # fmt: skip
+PRODUCER_ONLY: Final = frozenset((
+    "batch.num.messages", "batch.size", "compression.codec", "compression.level", "compression.type",
+    "enable.gapless.guarantee", "linger.ms", "message.send.max.retries", "partitioner",
+    "queue.buffering.backpressure.threshold", "queue.buffering.max.kbytes", "queue.buffering.max.messages",
+    "queue.buffering.max.ms", "queuing.strategy", "request.timeout.ms", "retries", "sticky.partitioning.linger.ms",
+))  # fmt: skip
 _NUMBER: Final = re.compile(r"\s*\+?(?:(?P<hex>0[xX][0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*))")
 _BASES: Final = {"hex": 16, "octal": 8, "decimal": 10}
 _MAX_DIGITS: Final = 20

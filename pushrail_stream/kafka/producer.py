@@ -13,6 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from pushrail_stream.core.record import Headers
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
+from pushrail_stream.kafka.errors import FATAL
 from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import PublishError
@@ -107,9 +108,10 @@ class KafkaPublisher(PolledProducer):
         await acknowledged
 
     def _failure(self, topic: str, error: KafkaError) -> OperatorError:
-        is_fatal = error.code() == KafkaError._FATAL  # noqa: SLF001 - librdkafka's own name
         advice = f"; raise max.message.bytes of {topic}" if error.code() == KafkaError.MSG_SIZE_TOO_LARGE else ""
-        return self.fatal_error(error.str() if is_fatal else "") or PublishError(f"{topic}: {error.str()}{advice}")
+        return self.fatal_error(error.str() if error.code() == FATAL else "") or PublishError(
+            f"{topic}: {error.str()}{advice}"
+        )
 
 
 @final

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from pushrail_stream.core.record import Headers
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
-from pushrail_stream.kafka.errors import FENCED
+from pushrail_stream.kafka.errors import FENCED, as_operator_error
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.settings.model import KafkaSettings
 
@@ -37,12 +37,8 @@ class ReplayJournal:
         """
         transactional_id = f"{kafka.group_id}.{role}"
         producer = Producer(client_properties.transactions_producer(kafka, transactional_id))
-        try:
+        with as_operator_error(f"no transaction can be begun at {kafka.bootstrap_servers}"):
             producer.init_transactions(_TIMEOUT_SECS)
-        except KafkaException as error:
-            raise OperatorError(
-                f"no transaction can be begun at {kafka.bootstrap_servers}: {error.args[0].str()}"
-            ) from error
         yield cls(producer, topic)
 
     def write(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from types import TracebackType
 from typing import Final, NamedTuple, Self, cast, final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -12,7 +11,7 @@ from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import bounds_of, offsets_for_time, partitions_of, retry_while_settling
-from pushrail_stream.kafka.errors import TOPIC_GONE, UNREADABLE, cannot_be_read
+from pushrail_stream.kafka.errors import TOPIC_GONE, UNREADABLE, as_operator_error, cannot_be_read
 from pushrail_stream.kafka.records import records_of, take_messages
 from pushrail_stream.kafka.topic_ids import RecreationWatch
 from pushrail_stream.kafka.unreadable import UnreadableBatch, end_of_unreadable
@@ -79,19 +78,19 @@ class Scan:
         }
         properties = client_properties.reader(kafka, f"{kafka.group_id}.scan", ahead)
         self._consumer = Consumer(properties | {"error_cb": self._note})
+        self._cannot_be_read = cannot_be_read(topic, kafka)
         try:
-            self._ends, self._starts = retry_while_settling(lambda: self._bounds(since_ms, starts))
-        except (KafkaException, OperatorError) as error:
+            with as_operator_error(self._cannot_be_read):
+                self._ends, self._starts = retry_while_settling(lambda: self._bounds(since_ms, starts))
+        except OperatorError:
             self._consumer.close()
-            raise (error if isinstance(error, OperatorError) else self._failed(error)) from error
+            raise
         self._positions = dict(self._starts)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
     @property
@@ -114,7 +113,7 @@ class Scan:
     def __iter__(self) -> Iterator[list[Record]]:
         """Batches, some of them empty while nothing comes."""
         vain = 0
-        try:
+        with as_operator_error(self._cannot_be_read):
             self._consumer.assign([TopicPartition(self._topic, n, start) for n, start in self._starts.items()])
             while self._follow or any(self._positions[n] < end for n, end in self._ends.items()):
                 before = dict(self._positions)
@@ -125,8 +124,6 @@ class Scan:
                 if self._watch.is_due():
                     self._check_topic()
             self._check_topic()
-        except KafkaException as error:
-            raise self._failed(error) from error
 
     def _check_topic(self) -> None:
         """Raise `TopicRecreated` when the topic was created again: the same offsets name other records now."""
@@ -181,7 +178,4 @@ class Scan:
 
     def _stalled(self) -> OperatorError:
         last = "" if self._problem is None else f" (the last error: {self._problem.str()})"
-        return cannot_be_read(self._topic, self._kafka, f"nothing came for {_STALL_SECS:.0f} s{last}")
-
-    def _failed(self, error: KafkaException) -> OperatorError:
-        return cannot_be_read(self._topic, self._kafka, error)
+        return OperatorError(f"{self._cannot_be_read}: nothing came for {_STALL_SECS:.0f} s{last}")

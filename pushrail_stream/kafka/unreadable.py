@@ -7,19 +7,21 @@ than ``receive.message.max.bytes``, and reports the same error again and again w
 from __future__ import annotations
 
 import time
-from typing import Any, Final, NamedTuple, final
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, NamedTuple, final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import bounds_of, retry_while_settling
-from pushrail_stream.kafka.errors import UNREADABLE, cannot_be_read
+from pushrail_stream.kafka.errors import END_OF_PARTITION, UNREADABLE, as_operator_error, cannot_be_read
 from pushrail_stream.kafka.librdkafka import parse_number
 from pushrail_stream.settings.model import KafkaSettings
 
-_END: Final = KafkaError._PARTITION_EOF  # noqa: SLF001
 _POLL_SECS: Final = 0.1
 _ANSWER_SECS: Final = 15.0
 _LIMIT: Final = "receive.message.max.bytes"
@@ -39,55 +41,32 @@ def find_unreadable(kafka: KafkaSettings, partition: Partition, offset: int) -> 
 
     Raises `OperatorError` when Kafka cannot be reached or there is no such partition.
     """
-    try:
-        with _Probe(kafka, partition, {}) as probe:
-            found = probe.at(offset)
-            if found is None or (error := found.error()) is None or error.code() not in UNREADABLE:
+    with as_operator_error(cannot_be_read(partition, kafka)):
+        with _probe(kafka, partition, {}) as probe:
+            if not is_unreadable(probe.at(offset)):
                 return None
         return UnreadableBatch(offset, end_of_unreadable(kafka, partition, offset))
-    except KafkaException as error:
-        raise cannot_be_read(partition, kafka, error) from error
 
 
 def end_of_unreadable(kafka: KafkaSettings, partition: Partition, offset: int) -> int:
     """The first offset after the batch that holds ``offset`` and cannot be read. Raises KafkaException."""
     limit = parse_number(kafka.client.root.get(_LIMIT)) or _SMALL[_LIMIT]
-    with _Probe(kafka, partition, {} if limit < _SMALL[_LIMIT] else _SMALL) as probe:
+    with _probe(kafka, partition, {} if limit < _SMALL[_LIMIT] else _SMALL) as probe:
         inside, step = offset, 1
         while probe.is_inside(inside + step, offset):
             inside, step = inside + step, 2 * step
-        after = inside + step
-        while after - inside > 1:
-            middle = (inside + after) // 2
-            if probe.is_inside(middle, offset):
-                inside = middle
-            else:
-                after = middle
-        return after
+        after = range(inside + step)
+        return bisect_left(after, True, inside + 1, key=lambda middle: not probe.is_inside(middle, offset))
 
 
 @final
 class _Probe:
     """Reads at single offsets, without a group."""
 
-    def __init__(self, kafka: KafkaSettings, partition: Partition, limits: dict[str, Any]) -> None:
+    def __init__(self, consumer: Consumer, partition: Partition, end: int) -> None:
+        self._consumer = consumer
         self._partition = partition
-        quick = {"fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 10, "queued.max.messages.kbytes": 1_024}
-        self._consumer = Consumer(
-            client_properties.reader(kafka, f"{kafka.group_id}.skip", quick) | {"enable.partition.eof": True} | limits
-        )
-        self._end = 0
-
-    def __enter__(self) -> _Probe:
-        try:
-            _, self._end = retry_while_settling(lambda: bounds_of(self._consumer, *self._partition))
-        except BaseException:
-            self._consumer.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._consumer.close()
+        self._end = end
 
     def at(self, offset: int) -> Message | None:
         """The first record from ``offset`` on, or the error in its place; None at the end of the partition."""
@@ -102,7 +81,7 @@ class _Probe:
             error = message.error()
             if error is None or error.code() in UNREADABLE:
                 return message
-            if error.code() == _END:
+            if error.code() == END_OF_PARTITION:
                 return None
             if not error.retriable():
                 raise KafkaException(error)
@@ -111,7 +90,22 @@ class _Probe:
     def is_inside(self, offset: int, known: int) -> bool:
         """Whether ``offset`` lies in the batch that holds ``known``, which is lower and cannot be read."""
         found = self.at(offset)
-        if found is None or (error := found.error()) is None or error.code() not in UNREADABLE:
+        if found is None or not is_unreadable(found):
             return False
         first = found.offset()  # the first offset of the batch that could not be read
         return first is not None and first <= known
+
+
+@contextmanager
+def _probe(kafka: KafkaSettings, partition: Partition, limits: Mapping[str, int]) -> Iterator[_Probe]:
+    quick = {"fetch.wait.max.ms": 10, "fetch.error.backoff.ms": 10, "queued.max.messages.kbytes": 1_024}
+    properties = client_properties.reader(kafka, f"{kafka.group_id}.skip", quick)
+    with Consumer({**properties, "enable.partition.eof": True, **limits}) as consumer:
+        _, end = retry_while_settling(lambda: bounds_of(consumer, *partition))
+        yield _Probe(consumer, partition, end)
+
+
+def is_unreadable(found: Message | None) -> bool:
+    """Whether this stands for a batch that the client cannot read."""
+    error = None if found is None else found.error()
+    return error is not None and error.code() in UNREADABLE

@@ -33,7 +33,7 @@ def write(bootstrap: str, topic: str, records: Iterable[tuple[str | None, bytes 
 
 @asynccontextmanager
 async def documents(bootstrap: str, topic: str) -> AsyncIterator[TopicDocuments]:
-    async with asyncio.timeout(60), TopicDocuments.open(KafkaSettings(bootstrap_servers=bootstrap), topic) as opened:
+    async with asyncio.timeout(60), TopicDocuments(KafkaSettings(bootstrap_servers=bootstrap), topic) as opened:
         yield opened
 
 
@@ -149,7 +149,7 @@ async def test_a_written_document_is_read_at_once(kafka_bootstrap: str, new_topi
     options = KafkaSettings(bootstrap_servers=kafka_bootstrap)
     async with (
         asyncio.timeout(60),
-        TopicDocuments.open(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as desk,
+        TopicDocuments(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as desk,
         KafkaPublisher(options) as publisher,
     ):
         store = TopicStore(desk, publisher, topic)
@@ -241,7 +241,7 @@ def test_an_unreadable_topic_delays_no_end(monkeypatch: pytest.MonkeyPatch) -> N
 
     async def give_up_reading() -> None:
         async with (
-            TopicDocuments.open(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "documents") as documents,
+            TopicDocuments(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "documents") as documents,
             asyncio.TaskGroup() as tasks,
         ):
             reading = tasks.create_task(documents.changes())
