@@ -11,7 +11,7 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
-from pushrail_stream.cli.options import MOMENT, Options, common_options
+from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
 from pushrail_stream.cli.output import emit, format_time, note, printable, table
 from pushrail_stream.cli.process import signal_handlers
 from pushrail_stream.operations.attempt_index import keep_index
@@ -38,11 +38,8 @@ _DAY_MS: Final = 86_400_000
 @click.option("--code", help="Only attempts with this error code, AWS's or ours.")
 @click.option("--correlation-id", metavar="ID", help="Only attempts of events with this correlation id.")
 @click.option("--replay", metavar="ID", help="Only attempts of this replay.")
-@click.option(
-    "--since", "since_ms", type=MOMENT, metavar="TIME",
-    help="Only attempts made at this time or later: RFC 3339, or how long ago (2h, 7d).",
-)  # fmt: skip
-@click.option("--until", "until_ms", type=MOMENT, metavar="TIME", help="Only attempts made before this time.")
+@moment_option("since", f"Only attempts made {FROM_THEN_ON}")
+@moment_option("until", "Only attempts made before this time.")
 @click.option(
     "--limit", type=click.IntRange(1),
     help="Show at most this many of the newest attempts; with --follow of the next. [default: 1000 in a table]",
@@ -137,7 +134,7 @@ def _print_summary(options: Options, found: Iterable[Attempt]) -> None:
     }
     table(
         ("by", "", "attempts"),
-        ((by, name, str(count)) for by, part in parts.items() for name, count in part.most_common()),
+        ((by, name, count) for by, part in parts.items() for name, count in part.most_common()),
     )
     note(f"{total} attempts from {oldest} to {newest}")
 

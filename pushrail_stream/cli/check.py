@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from pushrail_stream.cli.options import MOMENT, Options, common_options
+from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
 from pushrail_stream.cli.output import emit_with_lists, format_time, note, note_refused, say, table, to_the_end
 from pushrail_stream.core.fault import FAULTS, Fault
 from pushrail_stream.errors import OperatorError
@@ -24,14 +24,8 @@ _BY: Final[dict[Fault, str]] = {
 
 
 @click.command(epilog="Example: pushrail-stream check --since 2h --until 1h")
-@click.option(
-    "--since", "since_ms", type=MOMENT, required=True, metavar="TIME",
-    help="Check events produced at this time or later: RFC 3339, or how long ago (2h, 7d).",
-)  # fmt: skip
-@click.option(
-    "--until", "until_ms", type=MOMENT, metavar="TIME",
-    help="Check only events produced before this time. [default: now]",
-)  # fmt: skip
+@moment_option("since", f"Check events produced {FROM_THEN_ON}", required=True)
+@moment_option("until", "Check only events produced before this time. [default: now]")
 @click.option("--customer", metavar="ID", help="Check only this customer's events (customerExternalId).")
 @common_options
 def check(options: Options, *, since_ms: int, until_ms: int | None, customer: str | None) -> None:
@@ -97,7 +91,7 @@ def _as_json(one: TracedDelivery) -> dict[str, str | None]:
 def _print(result: CheckResult) -> None:
     tally = result.tally
     total, rows = tally.total, sorted(tally.by_destination.items())
-    table(("destination", *STATUSES), ((name, *(str(counts[status]) for status in STATUSES)) for name, counts in rows))
+    table(("destination", *STATUSES), ((name, *(counts[status] for status in STATUSES)) for name, counts in rows))
     for delivery in islice(result.deliveries("missing"), _SHOWN):
         say(f"MISSING: {delivery.origin} of {delivery.customer or '?'} to {delivery.destination or 'any destination'}")
     if total["missing"] > _SHOWN:

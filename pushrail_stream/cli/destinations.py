@@ -12,7 +12,7 @@ import click
 
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import document, emit, format_time, note, say, table, to_the_end
+from pushrail_stream.cli.output import Cell, document, emit, format_time, note, say, to_the_end
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination import Destination, Secret
 from pushrail_stream.errors import UsageError
@@ -58,11 +58,7 @@ def list_(options: Options, *, state: bool) -> None:
     if state:
         _list_states(options, directory)
         return
-    if options.json:
-        for destination in directory:
-            emit(to_document(destination))
-        return
-    table(_COLUMNS, (_row(destination) for destination in directory))
+    options.table(_COLUMNS, map(_row, directory), map(to_document, directory))
 
 
 @destinations.command(epilog="Example: pushrail-stream destinations show dst_acme_8K2zRq")
@@ -95,19 +91,17 @@ def validate(options: Options, files: tuple[Path, ...]) -> None:
     refused = {refusal.file for refusal in found.refusals}
     warnings = [caveat for caveat in found.caveats if caveat.file not in refused]
     with to_the_end():
-        if options.json:
-            emit({
+        options.answer(
+            {
                 "accepted": len(found.used - refused),
                 "refused": len(refused),
                 "refusals": [refusal._asdict() for refusal in found.refusals],
                 "warnings": [caveat._asdict() for caveat in warnings],
-            })  # fmt: skip
-        else:
-            for refusal in found.refusals:
-                say(f"refused: {refusal}")
-            for caveat in warnings:
-                say(f"warning: {caveat}")
-            say(f"{len(found.used - refused)} accepted, {len(refused)} refused")
+            },
+            *(f"refused: {refusal}" for refusal in found.refusals),
+            *(f"warning: {caveat}" for caveat in warnings),
+            f"{len(found.used - refused)} accepted, {len(refused)} refused",
+        )
     if refused:
         click.get_current_context().exit(2)
 
@@ -198,10 +192,10 @@ def seal(
         raise UsageError("takes one ID and nothing else: the secret is asked for, or read from standard input")
     name, key = seal_secret(options.settings, destination_id, _read_secret, access_key_id, is_dry_run=dry_run)
     effect = "would be sealed" if dry_run else "sealed"
-    if options.json:
-        emit({"id": destination_id, "result": effect, "document": name, "key": key})
-    else:
-        say(f"{destination_id}: {effect} by key {key} ({name})")
+    options.answer(
+        {"id": destination_id, "result": effect, "document": name, "key": key},
+        f"{destination_id}: {effect} by key {key} ({name})",
+    )
 
 
 def _read_secret() -> Secret:
@@ -216,24 +210,20 @@ def _read_secret() -> Secret:
 
 
 def _report(options: Options, destination_id: str, effect: str, name: str) -> None:
-    if options.json:
-        emit({"id": destination_id, "result": effect, "document": name})
-    else:
-        say(f"{destination_id}: {effect} ({name})")
+    options.answer({"id": destination_id, "result": effect, "document": name}, f"{destination_id}: {effect} ({name})")
 
 
 def _list_states(options: Options, directory: Catalog) -> None:
     with options.progress() as progress:
         report, swallowed = read_health(options.settings, progress)
     found = [(destination, report.of(destination.id)) for destination in directory]
-    if options.json:
-        for destination, health in found:
-            emit(_state(destination.id, health, swallowed))
-        return
-    rows = ((*_row(d), *((h.state, h.code or "", format_time(h.since_ms)) if h else ("", "", ""))) for d, h in found)
-    table((*_COLUMNS, "state", "code", "since"), rows)
+    options.table(
+        (*_COLUMNS, "state", "code", "since"),
+        ((*_row(d), *((h.state, h.code, format_time(h.since_ms)) if h else ("", "", ""))) for d, h in found),
+        (_state(destination.id, health, swallowed) for destination, health in found),
+    )
     for destination, health in found:
-        if health is not None and health.bus is not None:
+        if health is not None and health.bus is not None and not options.json:
             effect = explain(destination.id, health.bus, swallowed.of(destination.id))
             say(f"{destination.id}: its bus is missing since {format_time(health.bus.since_ms)}; {effect}")
 
@@ -263,7 +253,7 @@ def _load(settings: Settings) -> Catalog:
     return catalog
 
 
-def _row(destination: Destination) -> tuple[str, ...]:
+def _row(destination: Destination) -> tuple[Cell, ...]:
     return (
         destination.id,
         destination.customer_external_id,
@@ -271,7 +261,7 @@ def _row(destination: Destination) -> tuple[str, ...]:
         destination.bus.partition(":event-bus/")[2],
         destination.region,
         _auth(destination),
-        "yes" if destination.enabled else "no",
+        destination.enabled,
         ", ".join(destination.event_types) or "*",
     )
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import click
 
-from pushrail_stream.cli.options import MOMENT, Options, common_options, parse_position
-from pushrail_stream.cli.output import emit, format_time, note, printable, say, table
+from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option, parse_position
+from pushrail_stream.cli.output import emit, format_time, note, printable, say
 from pushrail_stream.core.event import MAX_LEVELS
 from pushrail_stream.core.fault import FAULTS
 from pushrail_stream.errors import OperatorError, UsageError
@@ -21,6 +21,7 @@ from pushrail_stream.operations.dead_letters import (
     REASONS,
     DeadLetterFilter,
     DeadLetterRecord,
+    Group,
     count_dead_letters,
     find_dead_letters,
 )  # fmt: skip
@@ -49,13 +50,8 @@ _OPTIONS: Final = (
     ),
     click.option("--code", help="Only dead letters with this error code, AWS's or ours."),
     click.option("--event-type", help="Only dead letters of events of exactly this type."),
-    click.option(
-        "--since", "since_ms", type=MOMENT, metavar="TIME",
-        help="Only deliveries that failed at this time or later: RFC 3339, or how long ago (2h, 7d).",
-    ),
-    click.option(
-        "--until", "until_ms", type=MOMENT, metavar="TIME", help="Only deliveries that failed before this time."
-    ),
+    moment_option("since", f"Only deliveries that failed {FROM_THEN_ON}"),
+    moment_option("until", "Only deliveries that failed before this time."),
     click.option("--origin", metavar="POSITION", help="Only dead letters of the event at topic/partition/offset."),
     click.option("--replay", metavar="ID", help="Only deliveries that failed in this replay."),
 )  # fmt: skip
@@ -95,18 +91,12 @@ def list_(options: Options, *, wanted: DeadLetterFilter) -> None:
     with options.progress() as progress:
         groups = count_dead_letters(find_dead_letters(options.settings, wanted, None, progress))
     rows = sorted(groups.items(), key=lambda item: (-item[1].count, item[0]))
-    if options.json:
-        for group, tally in rows:
-            emit({
-                **group._asdict(),
-                "count": tally.count,
-                "oldest": format_time(tally.oldest_ms),
-                "newest": format_time(tally.newest_ms),
-            })  # fmt: skip
-        return
-    columns = ("destination", "customer", "reason", "fault", "code", "count", "oldest", "newest")
-    table(columns, ((*group, str(t.count), format_time(t.oldest_ms), format_time(t.newest_ms)) for group, t in rows))
-    note(f"{sum(tally.count for _, tally in rows)} dead letters")
+    options.table(
+        (*Group._fields, "count", "oldest", "newest"),
+        ((*group, t.count, format_time(t.oldest_ms), format_time(t.newest_ms)) for group, t in rows),
+    )
+    if not options.json:
+        note(f"{sum(tally.count for _, tally in rows)} dead letters")
 
 
 @dlq.command(epilog="Example: pushrail-stream dlq show pushrail.dlq/3/1042")

@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, note, say, table
+from pushrail_stream.cli.output import note
 from pushrail_stream.cli.process import allow_many_sockets, on_signal, run_loop
 from pushrail_stream.ingest.service import RunningIngest, run_ingest
 from pushrail_stream.observe.logging import Logger, open_log
@@ -56,23 +56,22 @@ def create(options: Options, vendor: str | None) -> None:
     """Make a key. It is the last word of the output and is shown only once: the file does not contain it."""
     new, vendor = create_api_key(options.settings, vendor)
     path = options.settings.ingest.keys_file
-    if options.json:
-        emit({"id": new.id, "vendor": vendor, "keysFile": str(path), "key": new.secret})
-    else:
-        say(f"{new.id}: added to {path}, for vendor {vendor}. Keep the key, it is not shown again: {new.secret}")
+    options.answer(
+        {"id": new.id, "vendor": vendor, "keysFile": str(path), "key": new.secret},
+        f"{new.id}: added to {path}, for vendor {vendor}. Keep the key, it is not shown again: {new.secret}",
+    )
 
 
 @keys.command("list", epilog="Example: pushrail-stream ingest keys list --json")
 @common_options
 def list_(options: Options) -> None:
     """List the keys: id, vendor, and creation and revocation. The file does not contain the keys themselves."""
-    rows = api_keys(options.settings)
-    if options.json:
-        for key in rows:
-            emit(key.model_dump(mode="json", by_alias=True, exclude={"sha256"}))
-        return
-    shown = ((key.id, key.vendor, _day(key.created_at), _day(key.revoked_at)) for key in rows)
-    table(("id", "vendor", "created", "revoked"), shown)
+    keys = api_keys(options.settings)
+    options.table(
+        ("id", "vendor", "created", "revoked"),
+        ((key.id, key.vendor, _format_day(key.created_at), _format_day(key.revoked_at)) for key in keys),
+        (key.model_dump(mode="json", by_alias=True, exclude={"sha256"}) for key in keys),
+    )
 
 
 @keys.command(epilog="Example: pushrail-stream ingest keys revoke k4ab2cdefg")
@@ -81,10 +80,7 @@ def list_(options: Options) -> None:
 def revoke(options: Options, key_id: str) -> None:
     """Revoke a key permanently. A running ingest refuses it within two seconds."""
     vendor_without_key = revoke_api_key(options.settings, key_id)
-    if options.json:
-        emit({"id": key_id, "revoked": True})
-    else:
-        say(f"{key_id}: revoked")
+    options.answer({"id": key_id, "revoked": True}, f"{key_id}: revoked")
     if vendor_without_key is not None:
         note(f"warning: vendor {vendor_without_key} has no key left")
 
@@ -100,5 +96,5 @@ async def _run(settings: Settings, log: Logger) -> None:
         log.info("stopped_while_starting")
 
 
-def _day(moment: datetime | None) -> str:
-    return "" if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+def _format_day(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -47,10 +47,10 @@ def generate(options: Options, *, key_id: str | None, kms: str | None, dry_run: 
     where you keep your most precious secrets: without it no secret that it sealed can be opened.
     """
     new = generate_key(options.settings, key_id, kms, is_dry_run=dry_run)
-    if options.json:
-        emit({"id": new.id, "kind": "local" if kms is None else "kms", "keyring": str(new.path), "dryRun": dry_run})
-    else:
-        say(f"{new.id}: {'would be added' if dry_run else 'added'} to {new.path}, as the primary key")
+    options.answer(
+        {"id": new.id, "kind": "local" if kms is None else "kms", "keyring": str(new.path), "dryRun": dry_run},
+        f"{new.id}: {'would be added' if dry_run else 'added'} to {new.path}, as the primary key",
+    )
     if not dry_run and not new.is_first:
         note("next: give the keyring to every worker, then `pushrail-stream keys rotate`")
 
@@ -70,23 +70,11 @@ def list_(options: Options) -> None:
     if is_keyring_exposed(settings):
         note(f"warning: {settings.secrets.keyring}: others than its owner may read or write the keyring: chmod 600")
     _note_problems(found)
-    rows: list[tuple[str, str, bool, str]] = [(*fact,) for fact in keyring.facts]
-    rows += [(key_id, "missing", False, "") for key_id in missing]
-    if options.json:
-        for key_id, kind, is_primary, created in rows:
-            emit({
-                "id": key_id,
-                "kind": kind,
-                "primary": is_primary,
-                "created": created or None,
-                "documents": found.in_use[key_id],
-            })  # fmt: skip
-    else:
-        shown = (
-            (key_id, kind, "yes" if is_primary else "no", created, str(found.in_use[key_id]))
-            for key_id, kind, is_primary, created in rows
-        )
-        table(("id", "kind", "primary", "created", "documents"), shown)
+    rows = [*keyring.facts, *((key_id, "missing", False, "") for key_id in missing)]
+    options.table(
+        ("id", "kind", "primary", "created", "documents"),
+        ((key_id, kind, primary, created or None, found.in_use[key_id]) for key_id, kind, primary, created in rows),
+    )
     if missing:
         raise OperatorError(f"the keyring lacks {', '.join(missing)}: the secrets that they sealed cannot be opened")
 
@@ -125,7 +113,7 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
                 "resealed": done.resealed,
                 "refusals": [problem._asdict() for problem in done.problems],
                 "left": [problem._asdict() for problem in done.left],
-                "documents": dict(done.in_use),
+                "documents": done.in_use,
                 "unused": unused,
                 "removed": removed,
                 "dryRun": dry_run,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import click
 
+from pushrail_stream.cli.output import Cell, emit, say, table
 from pushrail_stream.cli.progress import ProgressBar
 from pushrail_stream.core.record import Origin, parse_origin
 from pushrail_stream.errors import UsageError
@@ -21,6 +22,7 @@ LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 P = ParamSpec("P")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,24 @@ class Options:
     def settings(self) -> Settings:
         """The settings, read now. Raises `UsageError`."""
         return self.load().settings
+
+    def answer(self, value: Any, *lines: str) -> None:
+        """Print one result: a JSON value for programs, or lines for people."""
+        if self.json:
+            emit(value)
+            return
+        for line in lines:
+            say(line)
+
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[Cell]], values: Iterable[Any] | None = None
+    ) -> None:
+        """Print rows: a table for people, or for programs each row's JSON value, by default an object of its cells."""
+        if not self.json:
+            table(columns, rows)
+            return
+        for value in (dict(zip(columns, row, strict=True)) for row in rows) if values is None else values:
+            emit(value)
 
     def progress(self) -> ProgressBar:
         """A view of the running operation; JSON is for programs, so there is no bar then."""
@@ -67,7 +87,14 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic for type ch
         return epoch_ms
 
 
-MOMENT: Final = _Moment()
+FROM_THEN_ON: Final = "at this time or later: RFC 3339, or how long ago (2h, 7d)."
+"""The end of the help about an option for a period's begin."""
+
+
+def moment_option(name: str, help_: str, *, required: bool = False) -> Callable[[F], F]:
+    """An option for a time; the command gets it in epoch milliseconds."""
+    argument = f"{name.replace('-', '_')}_ms"
+    return click.option(f"--{name}", argument, type=_Moment(), metavar="TIME", required=required, help=help_)
 
 
 _CONFIG = click.option(

@@ -21,6 +21,9 @@ from pushrail_stream.registry.errors import Refusal
 _PIPE_WIDTH: Final = 10_000
 """Columns of a table that is not on a terminal: a program reads whole lines."""
 
+Cell = str | int | None
+"""A cell of a table. People see a bool as yes or no, and None as nothing."""
+
 
 def to_the_end() -> AbstractContextManager[object]:
     """Keep the exit code of a verdict that follows the output, even when its reader leaves early (``| head``)."""
@@ -77,11 +80,11 @@ def format_time(epoch_ms: int | None) -> str:
     return "" if epoch_ms is None else format_rfc3339(epoch_ms)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
     """A table as wide as the terminal, or as its content where there is none."""
     grid = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        grid.add_row(*(Text(printable(cell), overflow="fold") for cell in row))
+        grid.add_row(*(Text(printable(_text(cell)), overflow="fold") for cell in row))
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if is_terminal else _PIPE_WIDTH
     # Rich renders and click writes: a reader that has gone away is then one error, met in one place.
@@ -89,6 +92,12 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     with console.capture() as capture:
         console.print(grid)
     click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    return ("no", "yes")[cell] if isinstance(cell, bool) else str(cell)
 
 
 def printable(text: str) -> str:

@@ -8,10 +8,9 @@ from typing import Any
 import click
 
 from pushrail_stream.cli.dlq import dead_letter_options
-from pushrail_stream.cli.options import MOMENT, Options, common_options
+from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
 from pushrail_stream.cli.output import emit, format_time, note, note_refused, say, table
 from pushrail_stream.errors import UsageError
-from pushrail_stream.kafka.groups import Shift
 from pushrail_stream.operations.dead_letters import DeadLetterFilter
 from pushrail_stream.operations.destinations import KnownDestinations, known_destinations
 from pushrail_stream.operations.offsets import move_offsets, parse_target
@@ -71,22 +70,13 @@ def dlq_(
 @click.option("--customer", metavar="ID", help="Replay only this customer's events (customerExternalId).")
 @click.option("--destination", metavar="ID", help="Replay events only to this destination.")
 @click.option("--event-type", help="Replay only events of exactly this type.")
-@click.option(
-    "--since", "since_ms", type=MOMENT, metavar="TIME",
-    help="Replay events produced at this time or later: RFC 3339, or how long ago (2h, 7d).",
-)  # fmt: skip
-@click.option(
-    "--until", "until_ms", type=MOMENT, metavar="TIME",
-    help="Replay only events produced before this time. [default: now]",
-)  # fmt: skip
-@click.option(
-    "--delivered-since", "delivered_since_ms", type=MOMENT, metavar="TIME",
-    help="Replay only events that the delivery log shows as delivered to the destination at this time or later.",
-)  # fmt: skip
-@click.option(
-    "--delivered-until", "delivered_until_ms", type=MOMENT, metavar="TIME",
-    help="Replay only events shown as delivered before this time. [default: now]",
-)  # fmt: skip
+@moment_option("since", f"Replay events produced {FROM_THEN_ON}")
+@moment_option("until", "Replay only events produced before this time. [default: now]")
+@moment_option(
+    "delivered-since",
+    "Replay only events that the delivery log shows as delivered to the destination at this time or later.",
+)
+@moment_option("delivered-until", "Replay only events shown as delivered before this time. [default: now]")
 @click.option("--all", "everything", is_flag=True, help="Replay events of all customers, to all their destinations.")
 @click.option("--limit", type=click.IntRange(1), help="End after this many deliveries, with one event's all sent.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Replay at most this many a second.")
@@ -140,19 +130,16 @@ def offsets(options: Options, *, target: str, partition: int | None, dry_run: bo
         expected = "a time such as 2026-11-24T09:00:00Z, how long ago (2h, 7d), earliest, latest, or an offset"
         raise UsageError(f"--to: must be {expected}")
     shifts = move_offsets(options.settings, where, partition, is_dry_run=dry_run)
+    options.table(
+        ("partition", "old", "new", "end", "records"),
+        ((s.partition, "none" if s.old is None else s.old, s.new, s.end, f"{s.again:+d}") for s in shifts),
+        ({**shift._asdict(), "again": shift.again, "dryRun": dry_run} for shift in shifts),
+    )
     if options.json:
-        for shift in shifts:
-            emit({**shift._asdict(), "again": shift.again, "dryRun": dry_run})
         return
-    table(("partition", "old", "new", "end", "records"), (_shift_row(shift) for shift in shifts))
     again, past = sum(max(s.again, 0) for s in shifts), sum(max(-s.again, 0) for s in shifts)
     will = "would be" if dry_run else "will be"
     say(f"{again} records {will} delivered again, {past} passed over")
-
-
-def _shift_row(shift: Shift) -> tuple[str, ...]:
-    old = "none" if shift.old is None else str(shift.old)
-    return str(shift.partition), old, str(shift.new), str(shift.end), f"{shift.again:+d}"
 
 
 def _event_filter(
@@ -229,7 +216,7 @@ def _report(options: Options, result: ReplayResult, columns: tuple[str, ...], *,
             "at": format_time(now_ms()),
         })  # fmt: skip
         return
-    table((*columns, "deliveries"), ((*key, str(count)) for key, count in rows))
+    table((*columns, "deliveries"), ((*key, count) for key, count in rows))
     for why, count in sorted(left_out.items()):
         say(f"left out: {count} {why}")
     say(f"{replay_id}: {chosen.total()} deliveries {'would be sent' if dry_run else 'are on their way'}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from pushrail_stream.cli.options import Options, common_options, parse_position
-from pushrail_stream.cli.output import emit, format_time, note, say, table, to_the_end
+from pushrail_stream.cli.output import Cell, format_time, note, to_the_end
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
@@ -47,19 +47,14 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
     outcomes = create_topics(kafka, plans, replication, dry_run=dry_run)
     states = describe_topics(kafka, [plan for plan in plans if outcomes[plan.name] == "exists"])
     with to_the_end():
-        if options.json:
-            for plan in plans:
-                state = states.get(plan.name)
-                made = {"topic": plan.name, "state": outcomes[plan.name], "dryRun": dry_run}
-                emit(made | (_as_json(state) if state else {}))
-        else:
-            words = {"created": "would be created"} if dry_run else {}
-            rows = []
-            for plan in plans:
-                state, outcome = states.get(plan.name), words.get(outcomes[plan.name], outcomes[plan.name])
-                partitions_, config = (state.partitions, state.config) if state else (plan.partitions, plan.config)
-                rows.append((plan.name, outcome, str(partitions_), _show(config), _differences(state)))
-            table(("topic", "state", "partitions", "settings", "differs"), rows)
+        rows, values = [], []
+        for plan in plans:
+            state, outcome = states.get(plan.name), outcomes[plan.name]
+            values.append({"topic": plan.name, "state": outcome, "dryRun": dry_run, **_as_json(state)})
+            shown = "would be created" if dry_run and outcome == "created" else outcome
+            there = state or plan
+            rows.append((plan.name, shown, there.partitions, _show(there.config), _differences(state)))
+        options.table(("topic", "state", "partitions", "settings", "differs"), rows, values)
     _report(states.values())
 
 
@@ -74,18 +69,17 @@ def describe(options: Options) -> None:
     settings = options.settings
     states = describe_topics(kafka_for(settings), plan_topics(settings))
     with to_the_end():
-        if options.json:
-            for name, state in states.items():
-                as_it_is = {"partitions": state.partitions, "replication": state.replication} if state else {}
-                emit({"topic": name, "exists": state is not None} | as_it_is | (_as_json(state) if state else {}))
-        else:
-            rows = (
-                (name, str(state.partitions), str(state.replication), _show(state.config), _differences(state))
+        rows: list[Sequence[Cell]] = []
+        values = []
+        for name, state in states.items():
+            sizes = {"partitions": state.partitions, "replication": state.replication} if state else {}
+            values.append({"topic": name, "exists": state is not None, **sizes, **_as_json(state)})
+            rows.append(
+                (name, *sizes.values(), _show(state.config), _differences(state))
                 if state
                 else (name, "missing", "", "", "")
-                for name, state in states.items()
             )
-            table(("topic", "partitions", "copies", "settings", "differs"), rows)
+        options.table(("topic", "partitions", "copies", "settings", "differs"), rows, values)
     missing = [name for name, state in states.items() if state is None]
     if missing:
         raise OperatorError(f"missing: {', '.join(missing)}; `pushrail-stream topics create` makes them")
@@ -110,22 +104,17 @@ def _differences(state: TopicState | None) -> str:
     return ", ".join(f"{d.setting}={d.actual} (has to be {d.required})" for d in state.deviations)
 
 
-def _as_json(state: TopicState) -> dict[str, Any]:
-    return {
-        "config": state.config,
-        "deviations": [
-            {
-                "setting": d.setting,
-                "actual": d.actual,
-                "required": d.required,
-                "losesData": d.loses_data,
-                "effect": d.effect,
-                "remedy": d.remedy,
-            }
-            for d in state.deviations
-        ],
-        "unchecked": state.unchecked or None,
-    }
+def _as_json(state: TopicState | None) -> dict[str, Any]:
+    if state is None:
+        return {}
+    deviations = [
+        {
+            "setting": d.setting, "actual": d.actual, "required": d.required, "losesData": d.loses_data,
+            "effect": d.effect, "remedy": d.remedy,
+        }
+        for d in state.deviations
+    ]  # fmt: skip
+    return {"config": state.config, "deviations": deviations, "unchecked": state.unchecked or None}
 
 
 def _show(config: Mapping[str, str]) -> str:
@@ -155,16 +144,15 @@ def skip(options: Options, *, position: str, reason: str, dry_run: bool) -> None
     """
     ordered, is_new = order_skip(options.settings, parse_position(position), reason, is_dry_run=dry_run)
     partition, first, end, reason, at_ms, _ = ordered
-    if options.json:
-        emit({
+    when = f"were ordered to be stepped over at {format_time(at_ms)} ({reason})"
+    if is_new:
+        when = f"{'would be' if dry_run else 'will be'} stepped over"
+    options.answer(
+        {
             "topic": partition.topic, "partition": partition.number, "first": first, "end": end, "reason": reason,
             "at": format_time(at_ms), "dryRun": dry_run, "repeated": not is_new,
-        })  # fmt: skip
-        return
-    what = f"{partition}: offsets {first} to {end - 1}, up to {end - first} records that cannot be read"
-    if not is_new:
-        say(f"{what}: were ordered to be stepped over at {format_time(at_ms)} ({reason})")
-        return
-    say(f"{what}: {'would be' if dry_run else 'will be'} stepped over")
-    if not dry_run:
+        },
+        f"{partition}: offsets {first} to {end - 1}, up to {end - first} records that cannot be read: {when}",
+    )  # fmt: skip
+    if is_new and not dry_run and not options.json:
         note(f"a dead letter stands for them (`dlq show {partition}/{first}`); have their producer send them again")
