@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_replay import settled, world
+from tests.operations.test_replay import settled, world
 from tests.support.builders import event
 from tests.support.kafka.wire import write_raw
 from tests.support.workers import produce, read_all, until

@@ -6,38 +6,17 @@ import asyncio
 import http.client
 import json
 import random
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
-from tests.support.ingest_server import Door, event, ingest_door
+from tests.support.ingest_server import Door, answer, connection, event, ingest_door
 
 HEAD = "POST /v1/events HTTP/1.1\r\nHost: x\r\n"
 PROBLEM = b"content-type: application/problem+json"
-
-
-@asynccontextmanager
-async def connection(door: Door) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    port = int(door.url.rpartition(":")[2])
-    async with asyncio.timeout(30):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        try:
-            yield reader, writer
-        finally:
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
-
-
-async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes, Any]:
-    """Status, head and body of the next answer."""
-    head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    length = int(head.partition(b"content-length: ")[2].split(b"\r\n", 1)[0])
-    return int(head.split(b" ", 2)[1]), head, await reader.readexactly(length)
 
 
 async def end_of(reader: asyncio.StreamReader) -> None:
@@ -79,13 +58,6 @@ async def test_empty_lines_are_no_request(tmp_path: Path) -> None:
         assert (await answer(reader))[0] == 408
         await end_of(reader)
         dripping.cancel()
-
-
-async def test_a_silent_connection_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pushrail_stream.ingest.server._KEEP_ALIVE_SECS", 0.2)
-    async with ingest_door(tmp_path) as door, connection(door) as (reader, _writer):
-        assert await reader.read() == b""
-        assert not door.answers
 
 
 @pytest.mark.parametrize("ends", [b"", b": \r\n\r\n"])
@@ -415,28 +387,6 @@ async def test_other_protocols_get_a_counted_problem(tmp_path: Path, nonsense: b
             assert PROBLEM in head
             assert await reader.read() == b""
         assert [seen.status for seen in door.answers] == [400]
-
-
-async def test_the_number_of_connections_is_bounded(tmp_path: Path) -> None:
-    async with ingest_door(tmp_path, connections=2) as door:
-        async with connection(door), connection(door), connection(door) as (reader, _writer):
-            status, _, body = await answer(reader)
-            assert (status, json.loads(body)["detail"]) == (503, "too many connections are open")
-            assert await reader.read() == b""
-        async with asyncio.timeout(30):
-            while door.open_connections:  # noqa: ASYNC110 - the server hears of it by and by
-                await asyncio.sleep(0.01)
-        assert (await door.post(event()))[0] == 202
-
-
-async def test_a_client_that_does_not_read_is_cut_off(tmp_path: Path) -> None:
-    async with ingest_door(tmp_path, timeout_secs=0.3) as door, connection(door) as (reader, writer):
-        reader._transport.pause_reading()  # type: ignore[attr-defined]
-        writer.write(b"GET /docs HTTP/1.1\r\nHost: x\r\n\r\n" * 5_000)
-        while not door.open_connections:  # noqa: ASYNC110 - nothing but reading would tell
-            await asyncio.sleep(0.01)
-        while door.open_connections:  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.01)
 
 
 def pieces(key: str) -> list[bytes]:

@@ -34,3 +34,10 @@ def said(number: int, **changes: Any) -> dict[str, Any]:
 def record(offset: int, value: dict[str, Any] | bytes, partition: int = 0) -> Record:
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
     return Record("pushrail.attempts", partition, offset, b"dst", raw, (), AT_MS)
+
+
+def world() -> list[dict[str, Any]]:
+    records = [said(n, at=f"2026-11-24T10:00:0{n}.000Z") for n in range(9)]
+    records[2] |= {"status": "retrying", "code": "ThrottlingException", "correlationId": "c-1"}
+    records[3] |= {"eventType": "invoice.paid", "vendor": "globex", "replayId": "rp-1"}
+    return records

@@ -15,6 +15,11 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from pushrail_stream.sandbox.bus.faults import (
+    EntryError,
+)
+from pushrail_stream.sandbox.bus.server import FaultBus
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
     from ssl import SSLContext
@@ -144,3 +149,22 @@ async def control(bus: FaultBus, method: str, path: str, document: Any = None) -
     headers = {"Host": "bus", "Content-Length": str(len(body))}
     status, _, answer = await send(bus, head(headers, f"{method} /_bus/{path} HTTP/1.1") + body)
     return status, answer
+
+
+async def outcomes(events: Any, number: int) -> list[str]:
+    """Make calls of one entry each; give "" for success or the call's error code."""
+    found = []
+    for _ in range(number):
+        try:
+            await events.put_events(Entries=[entry()])
+            found.append("")
+        except events.exceptions.ClientError as error:
+            found.append(error.response["Error"]["Code"])
+    return found
+
+
+THROTTLED = EntryError("ThrottlingException", "Rate exceeded")
+
+
+def put(bus: FaultBus, name: str) -> tuple[dict[str, str], bytes]:
+    return signed(bus, {"Entries": [entry(Detail=f'{{"name":"{name}"}}')]})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -121,3 +121,30 @@ async def ingest_door(
                 yield door
             finally:
                 server.stop()
+
+
+@asynccontextmanager
+async def connection(door: Door) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    port = int(door.url.rpartition(":")[2])
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, bytes, Any]:
+    """Status, head and body of the next answer."""
+    head = (await reader.readuntil(b"\r\n\r\n")).lower()
+    length = int(head.partition(b"content-length: ")[2].split(b"\r\n", 1)[0])
+    return int(head.split(b" ", 2)[1]), head, await reader.readexactly(length)
+
+
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+def vendor_and_trace(door: Door) -> list[tuple[bytes | None, bytes | None]]:
+    return [(dict(r.headers)["pushrail-vendor"], dict(r.headers)["traceparent"]) for r in door.producer.taken]

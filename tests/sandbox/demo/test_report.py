@@ -9,7 +9,7 @@ from typing import Any
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Origin
 from pushrail_stream.sandbox.demo.customers import Access, Customer, Target
-from pushrail_stream.sandbox.demo.events import Planned, plan_events
+from pushrail_stream.sandbox.demo.events import Planned
 from pushrail_stream.sandbox.demo.kafka import DeadRecord, KafkaState, Offsets, Produced
 from pushrail_stream.sandbox.demo.report import Observations, Percentiles, make_report
 from pushrail_stream.sandbox.demo.tally import Delivery, Ending, Tally
@@ -142,14 +142,3 @@ def test_an_uncommitted_end_is_a_problem() -> None:
 def test_delivering_without_access_is_a_problem() -> None:
     found = replace(findings(), customers=[customer("wrong external ID")])
     assert problems(found) == ["dst_1: 2 delivered without access (wrong external ID)"]
-
-
-def test_the_plan_has_every_kind_of_record() -> None:
-    first, again = (plan_events(200, [customer()]) for _ in range(2))
-    assert first == again
-    assert len(first) == 200
-    assert sum(record.customer is None for record in first) == 3
-    assert sum(len(record.value) > 1_000_000 for record in first) == 1
-    assert any(not record.value.isascii() for record in first)
-    keys = [record.key for record in first if record.customer is not None]
-    assert len(keys) == len(set(keys))

@@ -1,4 +1,4 @@
-"""The auditor: everything is accounted for, or it says what is not."""
+"""The check accounts for every event, or names the ones that are missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.sandbox.bus.faults import Hang, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
-from tests.e2e.test_replay import DENIED, letters, settled, world
+from tests.operations.test_replay import DENIED, letters, settled, world
 from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.commands import Desk
 from tests.support.kafka.wire import write_raw

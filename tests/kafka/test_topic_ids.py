@@ -1,4 +1,4 @@
-"""A committed position: none of it counts in a topic that was created again, and only its offset on another cluster."""
+"""Commits belong to one topic: a topic of the same name, created again, is read from its beginning."""
 
 from __future__ import annotations
 

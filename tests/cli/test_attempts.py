@@ -1,4 +1,4 @@
-"""Where is my event? The delivery log searched, with and without an index, and an index that is killed."""
+"""The commands that search the delivery log, with and without an index."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pushrail_stream.operations.attempt_index import AttemptIndex
 from pushrail_stream.operations.attempts import AttemptFilter
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import Settings
-from tests.e2e.test_replay import DENIED, settled, world
+from tests.operations.test_replay import DENIED, settled, world
 from tests.support.attempt_records import said
 from tests.support.builders import event
 from tests.support.commands import Desk
