@@ -16,4 +16,9 @@ def test_the_wheel_is_typed_and_has_its_data(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert {"pushrail_stream/py.typed", "pushrail_stream/__main__.py", "pushrail_stream/ingest/openapi.yaml"} <= names
+    assert {
+        "pushrail_stream/py.typed",
+        "pushrail_stream/__main__.py",
+        "pushrail_stream/ingest/openapi.yaml",
+        "pushrail_stream/operations/terraform/main.tf",
+    } <= names

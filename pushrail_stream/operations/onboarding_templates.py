@@ -10,6 +10,8 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
+from string import Template
 from typing import Any, Final
 
 import yaml
@@ -28,6 +30,8 @@ _ARCHIVE_NAME_LENGTH: Final = 48
 """EventBridge's limit for the names of archives; a bus may have a longer one."""
 _EXTERNAL_ID_BYTES: Final = 24
 """192 bits cannot be guessed. AWS does not treat an external ID as a secret."""
+_TERRAFORM: Final = Path(__file__).with_name("terraform")
+"""The folder of Terraform's templates."""
 ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
 """Deliver, and find out whether the bus exists: PutEvents succeeds for a missing bus too."""
 
@@ -147,14 +151,24 @@ class Onboarding:
 
     def terraform(self) -> str:
         """The same for Terraform's AWS provider, formatted as `terraform fmt` would."""
-        blocks = [self._terraform_head(), _TERRAFORM_BUS.format(bus=_hcl(self.bus)), self._terraform_role()]
-        if self.archive_days is not None:
-            blocks.append(
-                _TERRAFORM_ARCHIVE.format(
-                    name=_hcl(self.bus[:_ARCHIVE_NAME_LENGTH]), days=self.archive_days, source=_hcl(self.source)
-                )
-            )
-        return "\n".join([*blocks, _TERRAFORM_OUTPUTS])
+        texts = {
+            "bus": self.bus,
+            "role": self.role,
+            "external_id": self.external_id,
+            "archive": self.bus[:_ARCHIVE_NAME_LENGTH],
+            "source": self.source,
+            "description": f"AWS account of {self.vendor}",
+        }
+        values = {name: _hcl(text) for name, text in texts.items()} | {
+            "account": self.account,
+            "region": self.region,
+            "actions": ", ".join(map(_hcl, ACTIONS)),
+            "principal": f'"arn:{self.partition}:iam::{self.our_account or "${var.vendor_account_id}"}:root"',
+            "days": str(self.archive_days),
+        }
+        is_needed = {"main": True, "variable": self.our_account is None, "archive": self.archive_days is not None}
+        parts = (_TERRAFORM / f"{name}.tf" for name, needed in is_needed.items() if needed)
+        return "\n".join(_Terraform(part.read_text(encoding="utf-8")).substitute(values) for part in parts)
 
     def _name(self) -> str:
         # A customer's id may be any text, a destination's name is one printable line.
@@ -194,24 +208,15 @@ class Onboarding:
             }
         return trust
 
-    def _terraform_head(self) -> str:
-        head = _TERRAFORM_HEAD.format(account=self.account, region=self.region)
-        if self.our_account is not None:
-            return head
-        return head + _TERRAFORM_VARIABLE.format(description=_hcl(f"AWS account of {self.vendor}"))
-
-    def _terraform_role(self) -> str:
-        account = self.our_account or "${var.vendor_account_id}"
-        return _TERRAFORM_ROLE.format(
-            role=_hcl(self.role),
-            principal=f'"arn:{self.partition}:iam::{account}:root"',
-            external_id=_hcl(self.external_id),
-            actions=", ".join(map(_hcl, ACTIONS)),
-        )
-
 
 def _policy(statement: dict[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+class _Terraform(Template):
+    """A part of a Terraform template, with ``@name`` for each value: HCL uses ``$`` itself."""
+
+    delimiter = "@"
 
 
 class _Quoting(yaml.SafeDumper):
@@ -241,71 +246,3 @@ _CLOUDFORMATION_HEAD: Final = """\
 # For the account {account}, in the region {region}, with credentials of that account:
 #   aws cloudformation deploy --region {region} --stack-name {stack} \\
 #     --template-file cloudformation.yaml --capabilities CAPABILITY_NAMED_IAM"""
-_TERRAFORM_HEAD: Final = """\
-# For the account {account}, in the region {region}, with credentials of that account:
-#   terraform init
-#   AWS_REGION={region} terraform apply
-terraform {{
-  required_providers {{
-    aws = {{
-      source  = "hashicorp/aws"
-      version = ">= 5.0"
-    }}
-  }}
-}}
-"""
-_TERRAFORM_VARIABLE: Final = """
-variable "vendor_account_id" {{
-  type        = string
-  description = {description}
-}}
-"""
-_TERRAFORM_BUS: Final = """\
-resource "aws_cloudwatch_event_bus" "pushrail" {{
-  name = {bus}
-}}
-"""
-_TERRAFORM_ROLE: Final = """\
-resource "aws_iam_role" "writer" {{
-  name = {role}
-  assume_role_policy = jsonencode({{
-    Version = "2012-10-17"
-    Statement = [{{
-      Effect    = "Allow"
-      Principal = {{ AWS = {principal} }}
-      Action    = "sts:AssumeRole"
-      Condition = {{ StringEquals = {{ "sts:ExternalId" = {external_id} }} }}
-    }}]
-  }})
-}}
-
-resource "aws_iam_role_policy" "put_events" {{
-  name = "PutEvents"
-  role = aws_iam_role.writer.id
-  policy = jsonencode({{
-    Version = "2012-10-17"
-    Statement = [{{
-      Effect   = "Allow"
-      Action   = [{actions}]
-      Resource = aws_cloudwatch_event_bus.pushrail.arn
-    }}]
-  }})
-}}
-"""
-_TERRAFORM_ARCHIVE: Final = """\
-resource "aws_cloudwatch_event_archive" "pushrail" {{
-  name             = {name}
-  event_source_arn = aws_cloudwatch_event_bus.pushrail.arn
-  retention_days   = {days}
-  event_pattern    = jsonencode({{ source = [{source}] }})
-}}
-"""
-_TERRAFORM_OUTPUTS: Final = """\
-output "bus_arn" {
-  value = aws_cloudwatch_event_bus.pushrail.arn
-}
-
-output "role_arn" {
-  value = aws_iam_role.writer.arn
-}
-"""

@@ -1,0 +1,4 @@
+variable "vendor_account_id" {
+  type        = string
+  description = @description
+}
