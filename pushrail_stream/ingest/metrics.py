@@ -8,9 +8,8 @@ from typing import Final, final
 
 from pushrail_stream.core.signals import ApiKeysChanged, RequestAnswered, Signal
 from pushrail_stream.ingest.errors import PROBLEMS
-from pushrail_stream.observe.kafka_metrics import KAFKA_METRICS
 from pushrail_stream.observe.log_stream import LogStream
-from pushrail_stream.observe.series import Exposition, Histogram, Metric, MetricFamily
+from pushrail_stream.observe.series import KAFKA_METRICS, Exposition, Histogram, Metric, MetricFamily
 from pushrail_stream.ports.kafka import ClientStatistics
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)

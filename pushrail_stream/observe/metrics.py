@@ -31,9 +31,8 @@ from pushrail_stream.core.signals import (
     Skipped,
     SkipReason,
 )
-from pushrail_stream.observe.kafka_metrics import KAFKA_METRICS
 from pushrail_stream.observe.log_stream import LogStream
-from pushrail_stream.observe.series import Exposition, Histogram, Labels, Metric, MetricFamily
+from pushrail_stream.observe.series import KAFKA_METRICS, Exposition, Histogram, Labels, Metric, MetricFamily
 from pushrail_stream.pipeline.stats import DispatcherStats, PartitionStats, StatsSource, WorkerStats
 
 _MAX_CODES: Final = 100
@@ -129,9 +128,8 @@ class Metrics:
         scrape = _Scrape(self, stats, stats.dispatcher, stats.partitions)
         for metric in WORKER_METRICS:
             yield metric.collect(scrape)
-        clients = stats.kafka
         for of_client in KAFKA_METRICS:
-            yield of_client.collect(clients)
+            yield of_client.collect(stats.kafka)
 
     def _attempted(self, signal: Attempted) -> None:
         self.calls.observe(signal.duration_secs)

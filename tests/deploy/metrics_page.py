@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pushrail_stream.ingest.metrics import INGEST_METRICS
-from pushrail_stream.observe.kafka_metrics import KAFKA_METRICS
 from pushrail_stream.observe.metrics import WORKER_METRICS
-from pushrail_stream.observe.series import Metric
+from pushrail_stream.observe.series import KAFKA_METRICS, Metric
 
 PAGE: Final = Path(__file__).parents[2] / "deploy" / "METRICS.md"
 TABLES: Final[Mapping[str, Sequence[Metric[Any]]]] = {
