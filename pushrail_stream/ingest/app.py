@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, final
+from typing import Any, Final, final
 
 import orjson
 from starlette.applications import Starlette
@@ -37,11 +37,6 @@ _ENTRY_BYTES: Final = TIME_BYTES + MAX_SOURCE_BYTES
 """Largest part of an entry besides the event, in bytes. The destinations, and so their sources, are not known here."""
 _MAX_PROBLEMS: Final = 100
 """Problems listed in one answer: a producer that makes one mistake 500 times needs no more."""
-
-
-class _Item(NamedTuple):
-    event: Event
-    value: bytes
 
 
 _Result = RecordMetadata | str | RecordTooLarge
@@ -70,23 +65,12 @@ class IngestApp:
         self._observe(_Seen(problem=problem).answered(status, 0.0))
 
     def _application(self) -> Starlette:
-        document = describe()
-        description, page = orjson.dumps(document), docs_page(document)
-
-        async def openapi(_request: Request) -> Response:
-            return Response(description, media_type="application/json")
-
-        async def docs(_request: Request) -> Response:
-            return HTMLResponse(page, headers={"Content-Security-Policy": POLICY})
-
-        async def root(_request: Request) -> Response:
-            return RedirectResponse("/docs")
-
+        document, policy = describe(), {"Content-Security-Policy": POLICY}
         routes = [
             Route("/v1/events", self._post_events, methods=["POST"]),
-            Route("/openapi.json", openapi),
-            Route("/docs", docs),
-            Route("/", root),
+            Route("/openapi.json", Response(orjson.dumps(document), media_type="application/json"), methods=["GET"]),
+            Route("/docs", HTMLResponse(docs_page(document), headers=policy), methods=["GET"]),
+            Route("/", RedirectResponse("/docs"), methods=["GET"]),
         ]
         app = Starlette(routes=routes, exception_handlers={HTTPException: self._framework_problem, Exception: _bug})
         # A redirect would name an absolute address with the scheme http, although the load balancer speaks TLS. A
@@ -131,13 +115,13 @@ class IngestApp:
             values, is_array = posted.split(body)
             if len(values) > 1:
                 self._rates.spend(key.id, len(values) - 1, time.monotonic())
-            items = self._check(values, key.vendor, posted.idempotency_key(request), is_array=is_array, seen=seen)
+            events = self._check(values, key.vendor, posted.idempotency_key(request), is_array=is_array, seen=seen)
             traceparent = posted.traceparent(request)
             seen.trace_id = traceparent.split(b"-")[1].decode()
             headers = ((VENDOR_HEADER, key.vendor.encode()), (TRACEPARENT_HEADER, traceparent))
-            records = [ProducerRecord(item.event.customer_external_id.encode(), item.value, headers) for item in items]
+            records = [ProducerRecord(event.customer_external_id.encode(), event.value, headers) for event in events]
             results = await self._producer.publish_all(records)
-        return _answer(items, results, seen, traceparent, is_array=is_array)
+        return _answer(events, results, seen, traceparent, is_array=is_array)
 
     def _authorize(self, request: Request) -> ApiKey:
         scheme, _, presented = request.headers.get("authorization", "").partition(" ")
@@ -170,9 +154,9 @@ class IngestApp:
 
     def _check(
         self, values: Sequence[bytes], vendor: str, idempotency_key: str | None, *, is_array: bool, seen: _Seen
-    ) -> list[_Item]:
+    ) -> list[Event]:
         """Decode all events. Raises `HttpProblem` with every broken rule when one of them is bad."""
-        items, found = list[_Item](), list[dict[str, Any]]()
+        events, found = list[Event](), list[dict[str, Any]]()
         for index, value in enumerate(values):
             if idempotency_key is not None:
                 value = posted.filled(value, f"{idempotency_key}-{index}" if is_array else idempotency_key)  # noqa: PLW2901 - the event from here on
@@ -180,14 +164,14 @@ class IngestApp:
             if isinstance(event, Event):
                 event = self._fitting(event)
             if isinstance(event, Event):
-                items.append(_Item(event, value))
+                events.append(event)
                 continue
             seen.rejected += 1
             for problem in problems(value) or [event]:
                 found.append(field_error(problem, index if is_array else None))
         if found:
             raise HttpProblem(422, _summary(found, seen.rejected, len(values)), errors=found[:_MAX_PROBLEMS])
-        return items
+        return events
 
     def _fitting(self, event: Event) -> Event | Undecodable:
         size, limit = event.size + _ENTRY_BYTES, self._limits.max_entry_bytes
@@ -219,37 +203,37 @@ def _summary(found: Sequence[Mapping[str, Any]], rejected: int, total: int) -> s
 
 
 def _answer(
-    items: Sequence[_Item], results: Sequence[_Result], seen: _Seen, traceparent: bytes, *, is_array: bool
+    events: Sequence[Event], results: Sequence[_Result], seen: _Seen, traceparent: bytes, *, is_array: bool
 ) -> Response:
     headers = {TRACEPARENT_HEADER: traceparent.decode("latin-1")}
-    shown = [_shown(index, item, result) for index, (item, result) in enumerate(zip(items, results, strict=True))]
+    shown = [_shown(index, event, result) for index, (event, result) in enumerate(zip(events, results, strict=True))]
     failed = {index: result for index, result in enumerate(results) if not isinstance(result, RecordMetadata)}
-    seen.accepted = len(items) - len(failed)
+    seen.accepted = len(events) - len(failed)
     told: dict[str, Any] = {"accepted": seen.accepted, "results": shown}
     if not failed:
         return Response(orjson.dumps(told), 202, headers, "application/json")
     for index, result in failed.items():
         if isinstance(result, RecordTooLarge):
             seen.rejected, seen.failed = 1, len(failed) - 1
-            error = field_error(Undecodable("value", _why_not(items[index], result)), index if is_array else None)
+            error = field_error(Undecodable("value", _why_not(events[index], result)), index if is_array else None)
             raise HttpProblem(413, f"event {index}: {error['detail']}", headers=headers, errors=[error], **told)
     seen.failed = len(failed)
     index, result = next(iter(failed.items()))
-    detail = f"Kafka did not acknowledge {len(failed)} of {len(items)} events: {_why_not(items[index], result)}"
+    detail = f"Kafka did not acknowledge {len(failed)} of {len(events)} events: {_why_not(events[index], result)}"
     raise HttpProblem(503, detail, headers={"Retry-After": "5", **headers}, **told)
 
 
-def _shown(index: int, item: _Item, result: _Result) -> dict[str, Any]:
-    known: dict[str, Any] = {"index": index, "idempotencyKey": item.event.idempotency_key}
+def _shown(index: int, event: Event, result: _Result) -> dict[str, Any]:
+    known: dict[str, Any] = {"index": index, "idempotencyKey": event.idempotency_key}
     if isinstance(result, RecordMetadata):
         return {**known, "status": "accepted", "partition": result.partition, "offset": result.offset}
-    return {**known, "status": "failed", "detail": _why_not(item, result)}
+    return {**known, "status": "failed", "detail": _why_not(event, result)}
 
 
-def _why_not(item: _Item, result: str | RecordTooLarge) -> str:
+def _why_not(event: Event, result: str | RecordTooLarge) -> str:
     if isinstance(result, str):
         return safe_message(result)
-    size, limit = len(item.value), result.limit
+    size, limit = len(event.value), result.limit
     return f"has {size} bytes and is, even compressed, larger than the Kafka topic's max.message.bytes, {limit}"
 
 

@@ -68,7 +68,10 @@ class IngestServer:
 
     def __init__(self, ingest: IngestApp, door: socket.socket, secs: float, connections: int) -> None:
         self._door = door
-        bounds = Bounds(MAX_HEAD_BYTES, secs, _affordable(connections))
+        files = max_open_files()
+        if files is not None:
+            connections = min(connections, files - files // _FILES_FOR_OTHERS)
+        bounds = Bounds(MAX_HEAD_BYTES, secs, connections)
         protocol = partial(BoundedProtocol, bounds=bounds, refused=ingest.refused)
         config = uvicorn.Config(
             ingest.app,
@@ -115,8 +118,3 @@ class IngestServer:
     async def run(self) -> None:
         """Answer requests until `stop`."""
         await self._server.serve(sockets=[self._door])
-
-
-def _affordable(connections: int) -> int:
-    files = max_open_files()
-    return connections if files is None else min(connections, files - files // _FILES_FOR_OTHERS)

@@ -21,7 +21,6 @@ from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import Logger, forward_log
 from pushrail_stream.observe.ops_server import serve_ops
-from pushrail_stream.ports.pipeline import Observer
 from pushrail_stream.settings.model import Settings
 
 
@@ -41,7 +40,6 @@ async def run_ingest(
     settings: Settings,
     log: Logger,
     *,
-    observers: Sequence[Observer] = (),
     started: Callable[[RunningIngest], None] = lambda _ingesting: None,
 ) -> None:
     """Take events in over HTTP until ``RunningIngest.stop`` is called.
@@ -58,7 +56,7 @@ async def run_ingest(
         )
         metrics, readiness = IngestMetrics(), IngestReadiness(producer)
         forward_log("uvicorn", log)
-        observe = FanOut([LogObserver(log), metrics, *observers], log)
+        observe = FanOut([LogObserver(log), metrics], log)
         for caveat in caveats:
             observe(caveat)
         ingest = IngestApp(producer, keys, IngestLimits.of(settings), observe)

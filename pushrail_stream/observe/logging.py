@@ -14,7 +14,6 @@ from pushrail_stream.core.text import safe_message
 from pushrail_stream.observe.log_stream import LogStream
 
 Logger = structlog.typing.FilteringBoundLogger
-LEVELS: Final = ("debug", "info", "warning", "error")
 _TRACE_CHARS: Final = 1_000
 """Longest stack trace in a library's log line, in characters: its end is kept."""
 _REPEAT_SECS: Final = 30.0
