@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import document, emit, say, table
+from pushrail_stream.cli.output import document, emit, note, say, table
 from pushrail_stream.cli.process import on_signal, run_loop
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.files import reason_of
@@ -157,14 +157,14 @@ def bus(  # noqa: PLR0917 - each option is an argument
 
 async def _demo(options: Options, events: int, *, keep: bool, began: float) -> bool:
     # Imported here: the bus as a program does not need the worker, which takes half a second to import.
-    from pushrail_stream.sandbox.demo.run import Steps, keep_running, run_demo  # noqa: PLC0415
+    from pushrail_stream.sandbox.demo.run import keep_running, run_demo  # noqa: PLC0415
     from pushrail_stream.sandbox.demo.world import addresses, open_world  # noqa: PLC0415
 
-    steps = Steps()
     async with open_world() as world:
         kafka = world.broker.bootstrap_servers
-        steps.say(f"          AWS is the sandbox's own bus at {world.bus.url}, Kafka is librdkafka's own at {kafka}")
-        report = await run_demo(world, events, max(_DELIVERING_SECS, events / _EVENTS_PER_SECOND), steps)
+        note(f"          AWS is the sandbox's own bus at {world.bus.url}, Kafka is librdkafka's own at {kafka}")
+        with options.progress() as progress:
+            report = await run_demo(world, events, max(_DELIVERING_SECS, events / _EVENTS_PER_SECOND), progress)
         secs = time.monotonic() - began
         if options.json:
             emit(report.document() | {"secs": round(secs, 1)})

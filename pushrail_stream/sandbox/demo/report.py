@@ -8,34 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.sandbox.demo.customers import BY_TENANT, NOBODY, Customer, Target
 from pushrail_stream.sandbox.demo.events import example_event
-from pushrail_stream.sandbox.demo.kafka import KafkaState
-from pushrail_stream.sandbox.demo.tally import Kind, Tally
-
-Event = Mapping[str, Any]
-Arrived = Mapping[str, Sequence[Event]]
-"""The events in a destination's queues, by the rule that sent them there."""
+from pushrail_stream.sandbox.demo.observations import Event, Observations
 
 _RULE_MATCHES: Final[Mapping[str, Callable[[Event], bool]]] = {
     "by event type": lambda event: event["eventType"].startswith("order."),
     "by payload field": lambda event: event["payload"].get("currency") == "USD",
 }
 """The canonical events that each rule must match, stated without event patterns. The rule by tenant matches all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observations:
-    """The facts that each party saw."""
-
-    customers: Sequence[Customer]
-    kafka: KafkaState
-    tally: Tally
-    ledger: Ledger
-    arrived: Mapping[str, Arrived]
-    """By destination id."""
-    delivering_secs: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +94,22 @@ class Report:
 def make_report(seen: Observations, known_problems: Sequence[str] = ()) -> Report:
     """Compare the observations of all parties."""
     rows = [*_rows(seen)]
-    timestamps = {origin: produced.timestamp_ms for origin, produced in seen.kafka.produced.items()}
-    acknowledged = seen.tally.acknowledged
+    delivered = [end for ends in seen.ends.values() for end in ends.values() if end.get("status") == "delivered"]
     figures = {
-        "records": len(seen.kafka.produced),
-        "not_decodable": len(seen.tally.undecodable),
+        "records": len(seen.produced),
+        "not_decodable": _undecodable(seen),
         "ledger": asdict(seen.ledger),
-        "offsets": {str(partition): known._asdict() for partition, known in sorted(seen.kafka.offsets.items())},
+        "offsets": {str(partition): known._asdict() for partition, known in sorted(seen.offsets.items())},
         "delivering_secs": round(seen.delivering_secs, 2),
-        "delivered_per_second": round(len(acknowledged) / max(seen.delivering_secs, 0.001), 1),
-        "latency_ms": Percentiles.of([at - timestamps[origin] for origin, at in acknowledged if origin in timestamps]),
-        "call_ms": Percentiles.of(seen.tally.call_ms),
+        "delivered_per_second": round(len(delivered) / max(seen.delivering_secs, 0.001), 1),
+        "latency_ms": Percentiles.of(
+            [
+                end.at_ms + end.get("durationMs") - seen.produced[end.origin].timestamp_ms
+                for end in delivered
+                if end.origin in seen.produced
+            ]
+        ),
+        "call_ms": Percentiles.of([*{end.get("requestId"): end.get("durationMs") for end in delivered}.values()]),
     }
     return Report(rows, [*known_problems, *_problems(seen, rows)], figures, _sample(seen))
 
@@ -132,8 +118,8 @@ def _rows(seen: Observations) -> Iterator[Row]:
     for customer in seen.customers:
         for target in customer.targets:
             yield _row(seen, customer, target)
-    skipped = _reasons(seen.tally, NOBODY, "skipped")
-    yield Row(customer=NOBODY, access="no destination", produced=_produced(seen, NOBODY), skipped=skipped)
+    skipped = _reasons(seen, NOBODY, "skipped")
+    yield Row(customer=NOBODY, access="no destination", produced=len(_produced(seen, NOBODY)), skipped=skipped)
 
 
 def _row(seen: Observations, customer: Customer, target: Target) -> Row:
@@ -144,12 +130,12 @@ def _row(seen: Observations, customer: Customer, target: Target) -> Row:
         account=customer.account,
         destination=target.id,
         access=customer.access if target.enabled else "disabled",
-        produced=_produced(seen, customer.external_id),
-        delivered=len(_keys(seen.tally, target.id, "delivered")),
+        produced=len(_produced(seen, customer.external_id)),
+        delivered=len(_delivered(seen, target.id)),
         arrived=len(inbox),
         repeated=inbox.total() - len(inbox),
-        dead=_reasons(seen.tally, target.id, "dead"),
-        skipped=_reasons(seen.tally, target.id, "skipped"),
+        dead=_reasons(seen, target.id, "dead_lettered"),
+        skipped=_reasons(seen, target.id, "skipped"),
         rules={
             rule: RuleFigures(pattern, len({_key(event) for event in arrived.get(rule, ())}))
             for rule, pattern in customer.onboarding(target).rules().items()
@@ -157,18 +143,22 @@ def _row(seen: Observations, customer: Customer, target: Target) -> Row:
     )
 
 
-def _produced(seen: Observations, customer: str) -> int:
-    return sum(record.planned.customer == customer for record in seen.kafka.produced.values())
+def _produced(seen: Observations, customer: str) -> list[str]:
+    """The idempotency keys of a customer's events."""
+    return [record.planned.key for record in seen.produced.values() if record.planned.customer == customer]
 
 
-def _keys(tally: Tally, place: str, kind: Kind) -> set[str]:
-    return {key for (where, key), ending in tally.endings.items() if where == place and ending.kind == kind}
+def _delivered(seen: Observations, place: str) -> set[str]:
+    return {key for key, end in seen.ends.get(place, {}).items() if end.get("status") == "delivered"}
 
 
-def _reasons(tally: Tally, place: str, kind: Kind) -> dict[str, int]:
-    return dict(
-        Counter(ending.reason for (where, _), ending in tally.endings.items() if where == place and ending.kind == kind)
-    )
+def _reasons(seen: Observations, place: str, status: str) -> dict[str, int]:
+    ends = seen.ends.get(place, {}).values()
+    return dict(Counter(end.get("reason") for end in ends if end.get("status") == status))
+
+
+def _undecodable(seen: Observations) -> int:
+    return sum(letter.reason == "undecodable" for letter in seen.dead_letters)
 
 
 def _key(event: Event) -> str:
@@ -179,10 +169,10 @@ def _problems(seen: Observations, rows: Sequence[Row]) -> Iterator[str]:
     for row in rows:
         yield from _row_problems(seen, row)
     yield from _arrival_problems(seen)
-    yield from _dead_problems(seen)
+    yield from _dead_problems(seen, rows)
     if not seen.ledger.balances or seen.ledger.in_flight:
         yield f"the worker's ledger does not balance: {seen.ledger}"
-    for partition, (committed, end) in sorted(seen.kafka.offsets.items()):
+    for partition, (committed, end) in sorted(seen.offsets.items()):
         if committed != end:
             yield f"partition {partition}: committed {committed}, but it ends at {end}"
 
@@ -190,7 +180,7 @@ def _problems(seen: Observations, rows: Sequence[Row]) -> Iterator[str]:
 def _row_problems(seen: Observations, row: Row) -> Iterator[str]:
     dead, skipped = sum(row.dead.values()), sum(row.skipped.values())
     if row.produced != row.delivered + dead + skipped:
-        missing = [delivery.key for delivery in seen.tally.missing() if delivery.place == row.place]
+        missing = sorted(set(_produced(seen, row.customer)) - seen.ends.get(row.place, {}).keys())
         without_end = f"; without an end: {len(missing)}, the first {missing[0]}" if missing else ""
         ended = f"{row.delivered} delivered + {dead} dead + {skipped} skipped"
         yield f"{row.place}: produced {row.produced} is not {ended}{without_end}"
@@ -204,11 +194,11 @@ def _arrival_problems(seen: Observations) -> Iterator[str]:
     """Compare the queues with the confirmed deliveries and with the produced events."""
     produced = {
         record.planned.key: json.loads(record.planned.value)
-        for record in seen.kafka.produced.values()
+        for record in seen.produced.values()
         if record.planned.customer is not None
     }
     for place, queues in seen.arrived.items():
-        delivered = _keys(seen.tally, place, "delivered")
+        delivered = _delivered(seen, place)
         inbox = queues.get(BY_TENANT, ())
         arrived = {_key(event) for event in inbox}
         if delivered != arrived:
@@ -233,21 +223,18 @@ def _is_faithful(event: Event, produced: Event | None) -> bool:
     return event["detail"] == produced and envelope == promised
 
 
-def _dead_problems(seen: Observations) -> Iterator[str]:
-    """Compare the dead-letter topic with the worker's signals and with the produced records."""
-    dead_records, produced = seen.kafka.dead_records, seen.kafka.produced
-    reported = Counter(
-        (delivery.place, ending.reason) for delivery, ending in seen.tally.endings.items() if ending.kind == "dead"
-    )
-    found = Counter((record.destination, record.reason) for record in dead_records if record.destination)
+def _dead_problems(seen: Observations, rows: Sequence[Row]) -> Iterator[str]:
+    """Compare the dead-letter topic with the delivery log and with the produced records."""
+    reported = {(row.destination, reason): number for row in rows for reason, number in row.dead.items()}
+    found = dict(Counter((letter.destination, letter.reason) for letter in seen.dead_letters if letter.destination))
     if reported != found:
-        yield f"dead letters: reported {dict(reported)}, on the topic {dict(found)}"
-    undecodable = sum(record.reason == "undecodable" for record in dead_records)
-    not_events = sum(record.planned.customer is None for record in produced.values())
+        yield f"dead letters: reported {reported}, on the topic {found}"
+    undecodable = _undecodable(seen)
+    not_events = sum(record.planned.customer is None for record in seen.produced.values())
     if undecodable != not_events:
         yield f"{not_events} records are not events, {undecodable} are on the dead-letter topic"
-    values: dict[str, bytes] = {str(origin): record.planned.value for origin, record in produced.items()}
-    changed = sum(values.get(record.origin) != record.value for record in dead_records)
+    values: dict[str, bytes] = {origin: record.planned.value for origin, record in seen.produced.items()}
+    changed = sum(values.get(str(letter.origin)) != letter.record.value for letter in seen.dead_letters)
     if changed:
         yield f"dead letters: {changed} are not the records that were produced"
 

@@ -6,13 +6,17 @@ import json
 from dataclasses import replace
 from typing import Any
 
+from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.core.record import Origin
+from pushrail_stream.core.record import Origin, Record
+from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.operations.attempts import Attempt, read_attempt
+from pushrail_stream.operations.dead_letters import DeadLetterRecord, read_dead_letter
 from pushrail_stream.sandbox.demo.customers import Access, Customer, Target
 from pushrail_stream.sandbox.demo.events import Planned
-from pushrail_stream.sandbox.demo.kafka import DeadRecord, KafkaState, Offsets, Produced
-from pushrail_stream.sandbox.demo.report import Observations, Percentiles, make_report
-from pushrail_stream.sandbox.demo.tally import Delivery, Ending, Tally
+from pushrail_stream.sandbox.demo.observations import Observations, Offsets, ends_of
+from pushrail_stream.sandbox.demo.producer import Produced
+from pushrail_stream.sandbox.demo.report import Percentiles, make_report
 
 PLACE, CUSTOMER = "dst_1", "acct_1"
 
@@ -32,20 +36,50 @@ def arrived(key: str, **changed: Any) -> dict[str, Any]:
     return event | changed
 
 
+def ended(key: str, status: str, call_at_ms: int = 1_000, **changes: Any) -> Attempt:
+    """An attempt record of a call that took 100 ms."""
+    said = {
+        "at": format_rfc3339(call_at_ms),
+        "durationMs": 100.0,
+        "requestId": f"request-{key}",
+        "destinationId": PLACE,
+        "customerExternalId": CUSTOMER,
+        "idempotencyKey": key,
+        "status": status,
+        "origin": {"topic": "events", "partition": 0, "offset": "abc".index(key)},
+    }
+    attempt = read_attempt(json.dumps(said | changes).encode())
+    assert attempt is not None
+    return attempt
+
+
+ENDS = (
+    ended("a", "retrying", reason="throttled"),
+    ended("a", "delivered", call_at_ms=1_050),
+    ended("b", "delivered", call_at_ms=1_150),
+    ended("c", "dead_lettered", reason="oversize", durationMs=None),
+)
+
+
+def dead_letter(value: bytes) -> DeadLetterRecord:
+    state = DeliveryHeaders(
+        origin=Origin("events", 0, 2), attempts=0, reason="oversize", failed_at_ms=1_000, destination=PLACE
+    )
+    return read_dead_letter(Record("dlq", 0, 0, b"", value, encode_headers(state, ()), 1_000), "acme")
+
+
 def findings() -> Observations:
     """Three events: two delivered, one dead for its size."""
-    tally = Tally()
-    tally.endings = {
-        Delivery(PLACE, "a"): Ending("delivered"),
-        Delivery(PLACE, "b"): Ending("delivered"),
-        Delivery(PLACE, "c"): Ending("dead", "oversize"),
-    }
-    tally.acknowledged = [(Origin("events", 0, 0), 1_150.0), (Origin("events", 0, 1), 1_250.0)]
-    produced = {Origin("events", 0, n): Produced(planned(key), 1_000) for n, key in enumerate("abc")}
-    dead = DeadRecord(planned("c").value, "oversize", PLACE, "events/0/2")
-    ledger = Ledger(begun=3, delivered=2, dead_lettered=1)
-    kafka = KafkaState(produced, [dead], {0: Offsets(3, 3)})
-    return Observations([customer()], kafka, tally, ledger, queues(arrived("a"), arrived("b")), 2.0)
+    return Observations(
+        customers=[customer()],
+        produced={f"events/0/{n}": Produced(planned(key), 1_000) for n, key in enumerate("abc")},
+        ends=ends_of(ENDS),
+        dead_letters=[dead_letter(planned("c").value)],
+        offsets={0: Offsets(3, 3)},
+        ledger=Ledger(begun=3, delivered=2, dead_lettered=1),
+        arrived=queues(arrived("a"), arrived("b")),
+        delivering_secs=2.0,
+    )
 
 
 def queues(*inbox: dict[str, Any], orders: str = "ab", dollars: str = "a") -> dict[str, Any]:
@@ -63,10 +97,6 @@ def problems(found: Observations) -> list[str]:
     return list(make_report(found).problems)
 
 
-def with_kafka(found: Observations, **changed: Any) -> Observations:
-    return replace(found, kafka=found.kafka._replace(**changed))
-
-
 def test_figures_that_agree_make_a_good_report() -> None:
     report = make_report(findings())
     assert report.ok
@@ -82,9 +112,7 @@ def test_a_known_problem_makes_the_report_bad() -> None:
 
 
 def test_an_event_without_an_end_is_named() -> None:
-    found = findings()
-    del found.tally.endings[Delivery(PLACE, "b")]
-    found.tally.expect([Delivery(PLACE, "b")])
+    found = replace(findings(), ends=ends_of(end for end in ENDS if end.get("idempotencyKey") != "b"))
     assert any("dst_1: produced 3" in problem and "the first b" in problem for problem in problems(found))
 
 
@@ -119,15 +147,12 @@ def test_a_wrong_rule_is_a_problem() -> None:
 
 
 def test_a_missing_dead_letter_is_a_problem() -> None:
-    assert any("dead letters: reported" in problem for problem in problems(with_kafka(findings(), dead_records=[])))
+    assert any("dead letters: reported" in problem for problem in problems(replace(findings(), dead_letters=[])))
 
 
 def test_a_changed_dead_letter_is_a_problem() -> None:
-    found = findings()
-    changed = [found.kafka.dead_records[0]._replace(value=b"{}")]
-    assert problems(with_kafka(found, dead_records=changed)) == [
-        "dead letters: 1 are not the records that were produced"
-    ]  # fmt: skip
+    found = replace(findings(), dead_letters=[dead_letter(b"{}")])
+    assert problems(found) == ["dead letters: 1 are not the records that were produced"]
 
 
 def test_a_ledger_that_does_not_balance_is_a_problem() -> None:
@@ -135,7 +160,7 @@ def test_a_ledger_that_does_not_balance_is_a_problem() -> None:
 
 
 def test_an_uncommitted_end_is_a_problem() -> None:
-    found = with_kafka(findings(), offsets={0: Offsets(2, 3)})
+    found = replace(findings(), offsets={0: Offsets(2, 3)})
     assert problems(found) == ["partition 0: committed 2, but it ends at 3"]
 
 

@@ -1,0 +1,90 @@
+"""The facts of a run, read from Kafka with the operators' own tools and from the customers' queues."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.kafka.groups import plan_shift
+from pushrail_stream.operations.attempts import Attempt, read_attempt
+from pushrail_stream.operations.dead_letters import DeadLetterRecord, all_dead_letters
+from pushrail_stream.operations.topic_reader import Progress, read_topic
+from pushrail_stream.sandbox.demo.customers import CUSTOMERS, Customer, Target
+from pushrail_stream.sandbox.demo.producer import Produced
+from pushrail_stream.sandbox.demo.world import World
+
+Event = Mapping[str, Any]
+Arrived = Mapping[str, Sequence[Event]]
+"""The events in a destination's queues, by the rule that sent them there."""
+Ends = Mapping[str, Mapping[str, Attempt]]
+"""The attempt that ended each delivery: by destination id, or by customer where there is no destination, and then by
+idempotency key."""
+
+
+class Offsets(NamedTuple):
+    """The group's committed offset in a partition (-1 for none), and the partition's end."""
+
+    committed: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """The facts that each party saw."""
+
+    customers: Sequence[Customer]
+    produced: Mapping[str, Produced]
+    """By ``topic/partition/offset``."""
+    ends: Ends
+    dead_letters: Sequence[DeadLetterRecord]
+    offsets: Mapping[int, Offsets]
+    """By partition of the events topic, of those that have records."""
+    ledger: Ledger
+    """The worker's own count."""
+    arrived: Mapping[str, Arrived]
+    """By destination id."""
+    delivering_secs: float
+
+
+def observe(
+    world: World, produced: Mapping[str, Produced], ledger: Ledger, delivering_secs: float, progress: Progress
+) -> Observations:
+    """Read everything once the worker has ended. Raises `OperatorError` when a topic cannot be read to its end."""
+    settings = world.settings
+    topics = settings.topics
+    attempts = (read_attempt(record.value) for record in read_topic(settings, topics.attempts, "attempts", progress))
+    # Nothing is moved: the plan of a move to the end tells both offsets.
+    shifts = plan_shift(settings.kafka, settings.kafka.group_id, topics.events, "latest")
+    return Observations(
+        customers=CUSTOMERS,
+        produced=produced,
+        ends=ends_of(attempt for attempt in attempts if attempt is not None),
+        dead_letters=list(all_dead_letters(settings, None, progress)),
+        offsets={at.partition: Offsets(-1 if at.old is None else at.old, at.end) for at in shifts if at.end},
+        ledger=ledger,
+        arrived={
+            target.id: _take_queues(world, customer, target) for customer in CUSTOMERS for target in customer.targets
+        },
+        delivering_secs=delivering_secs,
+    )
+
+
+def ends_of(attempts: Iterable[Attempt]) -> Ends:
+    """Return the ends that attempts tell of, without those of records that are not events."""
+    ends: defaultdict[str, dict[str, Attempt]] = defaultdict(dict)
+    for attempt in attempts:
+        place = attempt.get("destinationId") or attempt.get("customerExternalId")
+        if place is not None and attempt.get("status") != "retrying":
+            ends[place][attempt.get("idempotencyKey")] = attempt
+    return ends
+
+
+def _take_queues(world: World, customer: Customer, target: Target) -> Arrived:
+    return {
+        rule: [json.loads(body) for body in world.bus.take_messages(customer.queue_arn(target, rule))]
+        for rule in customer.onboarding(target).rules()
+    }
