@@ -214,7 +214,7 @@ class _Running:
     def _follow_documents(self, signal: Signal) -> None:
         """Tell the engine which documents have changed, before the observers are told."""
         if isinstance(signal, RegistryChanged):
-            self.engine.documents_changed((*signal.put, *signal.removed))
+            self.engine.dispatcher.documents_changed((*signal.put, *signal.removed))
         self.observe(signal)
 
 
@@ -222,7 +222,7 @@ def _start(
     settings: Settings, kafka: KafkaSettings, clients: _Clients, ports: Ports, tasks: asyncio.TaskGroup
 ) -> _Running:
     """Build the engine and its consumers."""
-    engine = Engine.build(ports, policy_of(settings), tasks)
+    engine = Engine(ports, policy_of(settings), tasks)
     members = {
         "events": (events_consumer(kafka), [settings.topics.events], engine.events),
         "retries": (retries_consumer(kafka), list(settings.topics.retry), engine.retries),

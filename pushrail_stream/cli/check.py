@@ -9,7 +9,7 @@ import click
 
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
 from pushrail_stream.cli.output import emit_with_lists, format_time, note, note_refused, say, table, to_the_end
-from pushrail_stream.core.fault import FAULTS, Fault
+from pushrail_stream.core.retry import FAULTS, Fault
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.accounts import STATUSES, TracedDelivery
 from pushrail_stream.operations.check import CheckResult, check_deliveries

@@ -15,7 +15,7 @@ import click
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option, parse_position
 from pushrail_stream.cli.output import emit, format_time, note, printable, say
 from pushrail_stream.core.event import MAX_LEVELS
-from pushrail_stream.core.fault import FAULTS
+from pushrail_stream.core.retry import FAULTS
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.operations.dead_letters import (
     REASONS,

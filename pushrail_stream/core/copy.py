@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from pushrail_stream.core.delivery import Problem, Replay, Trigger
+from pushrail_stream.core.delivery import Delivery, Problem, Replay, Trigger
 from pushrail_stream.core.event import Event
 from pushrail_stream.core.headers import DeliveryHeaders, connect_headers, encode_headers
 from pushrail_stream.core.record import Headers, Record
@@ -46,6 +47,17 @@ class Copy:
     def message(self) -> str:
         """The failure's message, or an empty text."""
         return self.problem.message if self.problem else ""
+
+    @classmethod
+    def of(
+        cls, delivery: Delivery, reason: DeadReason | RetryReason, problem: Problem | None, now_ms: int, **details: Any
+    ) -> Copy:
+        """A copy of the delivery as it is now. ``details``: the other fields."""
+        return cls(
+            record=delivery.record, reason=reason, failed_at_ms=now_ms, problem=problem, attempts=delivery.attempts,
+            destination_id=delivery.destination_id, first_attempt_ms=delivery.first_attempt_ms, replay=delivery.replay,
+            event=delivery.event, **details,
+        )  # fmt: skip
 
     def headers(self) -> Headers:
         """The producer's headers, the delivery's and, on a dead letter, Kafka Connect's."""

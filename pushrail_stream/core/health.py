@@ -43,16 +43,10 @@ class Health:
         self.call_rate = TokenBucket(destination.limits.max_requests_per_second or math.inf)
 
     def learn(
-        self,
-        attempt: Attempt,
-        destination: Destination,
-        result: CallResult,
-        outcomes: Sequence[Outcome],
-        now: float,
-        jitter: Callable[[], float],
+        self, attempt: Attempt, result: CallResult, outcomes: Sequence[Outcome], now: float, jitter: Callable[[], float]
     ) -> list[Signal]:
-        """Learn from one call of an attempt. ``destination`` is the current document."""
-        signals = list[Signal]()
+        """Learn from one call of an attempt. Returns the changes of the destination's health."""
+        signals, destination = list[Signal](), attempt.lane.destination
         max_calls = destination.limits.max_in_flight
         failures = [outcome for outcome in outcomes if not isinstance(outcome, Delivered)]
         delivered = len(outcomes) - len(failures)
@@ -77,26 +71,9 @@ class Health:
         """No call is made before this time."""
         return self.call_rate.ready_at()
 
-    @property
-    def is_slowed(self) -> bool:
-        """Whether fewer calls may be in flight than the document allows."""
-        return not self.window.is_open
-
-    def per_second(self, now: float) -> float:
-        """Deliveries a second over the last few seconds."""
-        return self.throughput.per_second(now)
-
     def suspended_secs(self, now: float) -> float:
         """Seconds since the suspension began."""
         return 0.0 if self.suspension.since is None else now - self.suspension.since
-
-    def counts_as_blocked(self) -> bool:
-        """Count a call with one entry that was invalid. After several in a row, the destination is to blame."""
-        return self.suspension.count_rejected()
-
-    def request_probe(self) -> None:
-        """Probe soon: an operator replays a delivery, so the destination may be repaired."""
-        self.suspension.request_probe()
 
     def clear(self, destination: Destination, now: float) -> list[Signal]:
         """End the suspension, and forget its causes."""

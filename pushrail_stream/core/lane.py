@@ -12,18 +12,15 @@ from __future__ import annotations
 import heapq
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final, final
 
-from pushrail_stream.core.attempt import Attempt
 from pushrail_stream.core.backlog import Backlog
 from pushrail_stream.core.batch import Batch, CallLimits, Flush, LaneLimits
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.health import Health
-from pushrail_stream.core.outcome import CallResult, Outcome
 from pushrail_stream.core.retry import RetryPolicy, RetryState
-from pushrail_stream.core.signals import Signal
 from pushrail_stream.core.suspension import PROBES
 
 ROOM: Final = 200
@@ -119,16 +116,6 @@ class Lane:
         """Calls that may be in flight now."""
         return 1 if self.is_suspended else self.health.window.size(self.destination.limits.max_in_flight)
 
-    def learn(
-        self, attempt: Attempt, result: CallResult, outcomes: Sequence[Outcome], now: float, jitter: Callable[[], float]
-    ) -> list[Signal]:
-        """Learn from one call of an attempt. Returns the changes of the destination's health."""
-        return self.health.learn(attempt, self.destination, result, outcomes, now, jitter)
-
-    def clear(self, now: float) -> list[Signal]:
-        """End the suspension, because the document is gone or disabled."""
-        return self.health.clear(self.destination, now)
-
     def adopt(self, destination: Destination) -> None:
         """Follow a changed document from the next batch on. A bus that is reached in another way is probed at once."""
         if destination.reach != self.destination.reach:
@@ -149,7 +136,7 @@ class Lane:
         """Time until which an idle lane must be kept for its health; ``now`` when it may be dropped."""
         if not self.health.suspension.is_clear and now < self._called_at + _BLOCKING_KEPT_SECS:
             return now + _KEPT_SECS
-        cut_until = now if self.health.window.is_open else self._called_at + _KEPT_SECS
+        cut_until = self._called_at + _KEPT_SECS if self.health.window.is_cut else now
         return max(now, cut_until, self.health.next_call_at)
 
     def refuses(self, now: float) -> bool:

@@ -11,13 +11,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
+from pushrail_stream.core.event import VENDOR_SETTING
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
 from pushrail_stream.core.pacing import Backoff
 
 DeadReason = Literal["rejected", "blocked", "suspended", "expired", "oversize", "undecodable"]
 """The reason for giving a delivery up (CONTRACTS.md, "Delivery headers")."""
+Fault = Literal["customer", "producer", "ours"]
+"""``customer``: their bus, their limits or their event. ``producer``: the writer of the record, us included.
+``ours``: the settings of this installation."""
+FAULTS: Final[tuple[Fault, ...]] = ("customer", "producer", "ours")
+_CUSTOMERS: Final = frozenset({"rejected", "blocked", "suspended", "expired", "oversize"})
 RetryReason = Literal["retryable", "throttled", "held"]
 """The reason for another attempt (CONTRACTS.md, "Delivery headers")."""
+
+
+def fault_of(reason: str, code: str = "") -> Fault:
+    """The party that caused a dead letter of this reason and code. An unknown reason is the producer's."""
+    if reason == "undecodable" and code == VENDOR_SETTING:
+        return "ours"
+    return "customer" if reason in _CUSTOMERS else "producer"
 
 
 class Tier(NamedTuple):

@@ -31,9 +31,9 @@ class Window:
         return limit if self._cut is None else min(self._cut, limit)
 
     @property
-    def is_open(self) -> bool:
-        """Whether it was never cut, or has fully grown again, so that there is no state to keep."""
-        return self._cut is None
+    def is_cut(self) -> bool:
+        """Whether fewer calls may be in flight than the destination's own limit, so that there is a state to keep."""
+        return self._cut is not None
 
     def answered(self) -> None:
         """Note that a call was answered with a result for each entry."""

@@ -14,8 +14,8 @@ from typing import Final, Literal, NamedTuple, final
 import orjson
 
 from pushrail_stream.core.event import Event, decode
-from pushrail_stream.core.fault import Fault, fault_of
 from pushrail_stream.core.record import Origin, Record
+from pushrail_stream.core.retry import Fault, fault_of
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.operations.dead_letters import DeadLetterRecord
 from pushrail_stream.operations.spill import Spill, SpilledEvent, Trace

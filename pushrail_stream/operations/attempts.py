@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple, final
 
 import orjson
 
-from pushrail_stream.core.fault import fault_of
 from pushrail_stream.core.record import Record
+from pushrail_stream.core.retry import fault_of
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
 STATUSES: Final = ("delivered", "retrying", "dead_lettered", "skipped")

@@ -8,10 +8,9 @@ from itertools import islice
 from typing import Final, NamedTuple, get_args
 
 from pushrail_stream.core.event import Event, decode
-from pushrail_stream.core.fault import Fault, fault_of
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
 from pushrail_stream.core.record import Origin, Record
-from pushrail_stream.core.retry import DeadReason
+from pushrail_stream.core.retry import DeadReason, Fault, fault_of
 from pushrail_stream.operations.topic_reader import Progress, read_topic
 from pushrail_stream.settings.model import Settings
 

@@ -10,9 +10,9 @@ from typing import Final, NamedTuple, final
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, decode
-from pushrail_stream.core.fault import Fault
 from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Headers, Record
+from pushrail_stream.core.retry import Fault
 from pushrail_stream.core.skips import Mark, parse_mark
 from pushrail_stream.operations.dead_letters import DeadLetterFilter, DeadLetterRecord
 from pushrail_stream.operations.delivered_events import DeliveredEvents

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Final, NamedTuple, Self, final
 
-from pushrail_stream.core.fault import Fault
+from pushrail_stream.core.retry import Fault
 from pushrail_stream.errors import OperatorError
 
 _SCHEMA: Final = """

@@ -41,7 +41,7 @@ class Admission:
         recorded_at_ms = record.recorded_at_ms or self._clock.now_ms()
         pending = tracker.track(record.offset, len(record.value or b""), deliveries, recorded_at_ms)
         if pending is not None:
-            self._ledger.begin(deliveries)
+            self._ledger.begun += deliveries
         return pending
 
     def admit(self, delivery: Delivery, destination: Destination | None) -> None:

@@ -77,7 +77,7 @@ class AttemptRunner:
         elif isinstance(call.reply.verdict, Split):
             self._report_retried(call, call.reply.verdict)
             await self._split(attempt)
-        elif (rejected := call.reply.rejection) and attempt.lane.health.counts_as_blocked():
+        elif (rejected := call.reply.rejection) and attempt.lane.health.suspension.count_rejected():
             self._block(attempt, [(call, rejected)])
         else:
             self._finish(attempt, call, call.reply.outcomes(len(call.batch.deliveries)))
@@ -164,7 +164,7 @@ class AttemptRunner:
         """Learn from the outcomes of a call, and take the next step of each of its deliveries."""
         lane, now = attempt.lane, self._loop.time()
         if learns:
-            for signal in lane.learn(attempt, call.reply.result, outcomes, now, self._jitter):
+            for signal in lane.health.learn(attempt, call.reply.result, outcomes, now, self._jitter):
                 self._observe(signal)
                 if isinstance(signal, Suspended):
                     for delivery in lane.drop():

@@ -8,7 +8,7 @@ or while its destination's health is worth remembering.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, final
 
 from pushrail_stream.core.attempt import Attempt
@@ -46,15 +46,11 @@ class Dispatcher:
         self._retry = policy.retry
         self._attempts = AttemptRunner(ports, policy, settlement, bus_monitor)
         self._loop = asyncio.get_running_loop()
-        self._lanes: dict[str, Lane] = {}
+        self.lanes: dict[str, Lane] = {}
+        """By destination: the lanes that hold deliveries, or a health that is remembered."""
         self._timers: dict[str, tuple[float, asyncio.Handle]] = {}
         """By destination: the time, and the handle. A handle that uvloop calls at once does not know its time."""
         bus_monitor.answered = self._revisit
-
-    @property
-    def lanes(self) -> Collection[Lane]:
-        """The lanes that hold deliveries, or a health that is remembered."""
-        return self._lanes.values()
 
     def offer(self, delivery: Delivery, destination: Destination) -> None:
         """Queue a delivery on its destination's lane. An entry that no call can hold becomes a dead letter."""
@@ -65,14 +61,14 @@ class Dispatcher:
             self._settlement.dead_letter(delivery, destination.bus, "oversize", Problem("EntryTooLarge", problem))
             return
         now = self._loop.time()
-        lane = self._lanes.get(destination.id)
+        lane = self.lanes.get(destination.id)
         if lane is None:
-            lane = self._lanes[destination.id] = Lane(destination, self._limits, bus_limits, self._retry)
+            lane = self.lanes[destination.id] = Lane(destination, self._limits, bus_limits, self._retry)
         elif lane.destination is not destination:
             self._adopt(lane, destination)
         is_suspended = lane.is_suspended
         if is_suspended and delivery.replay is not None and delivery.first_attempt_ms is None:
-            lane.health.request_probe()
+            lane.health.suspension.request_probe()
         if is_suspended and lane.refuses(now):
             self._settlement.refuse(lane, delivery, now)
         elif (is_suspended and lane.is_overfull) or (
@@ -85,7 +81,7 @@ class Dispatcher:
     def drop_revoked(self) -> int:
         """Take the waiting deliveries of revoked partitions out of their lanes. Returns how many were abandoned."""
         abandoned, now = 0, self._loop.time()
-        for lane in list(self._lanes.values()):
+        for lane in list(self.lanes.values()):
             for delivery in lane.drop(lambda delivery: delivery.pending.is_revoked):
                 if delivery.pending.is_for_next_owner:
                     abandoned += 1
@@ -106,7 +102,7 @@ class Dispatcher:
         """
         now = self._loop.time()
         self._attempts.pressed_until = now + _PRESSURE_SECS
-        for lane in list(self._lanes.values()):
+        for lane in list(self.lanes.values()):
             for delivery in lane.stalled(now):
                 self._settlement.retry_later(lane, delivery, now)
             self._pump(lane, now, _ROOM_UNDER_PRESSURE)
@@ -114,7 +110,7 @@ class Dispatcher:
     def evict(self, blocks_head: Callable[[Delivery], bool]) -> None:
         """Move the waiting deliveries that block a partition's commit to a retry topic ahead of their time."""
         now = self._loop.time()
-        for lane in list(self._lanes.values()):
+        for lane in list(self.lanes.values()):
             for delivery in lane.drop(blocks_head):
                 self._settlement.retry_later(lane, delivery, now)
             self._schedule(lane, now)
@@ -135,7 +131,7 @@ class Dispatcher:
 
     def _revisit(self, destination_id: str) -> None:
         """Pump the destination's lane, because its document or its bus has changed."""
-        lane = self._lanes.get(destination_id)
+        lane = self.lanes.get(destination_id)
         if lane is not None:
             self._pump(lane, self._loop.time())
 
@@ -163,7 +159,7 @@ class Dispatcher:
             for delivery in lane.drop():
                 self._settlement.skip(delivery, destination.bus, "disabled")
         lane.open()
-        for signal in lane.clear(now):
+        for signal in lane.health.clear(lane.destination, now):
             self._observe(signal)
 
     def _follow_bus(self, lane: Lane, now: float) -> None:
@@ -194,7 +190,7 @@ class Dispatcher:
         if lane.is_idle:
             at = lane.kept_until(now)
             if at <= now:
-                self._lanes.pop(lane_id, None)
+                self.lanes.pop(lane_id, None)
                 at = _NEVER
         else:
             at = min(lane.send_at(), lane.overdue_at())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, final
 
 from pushrail_stream.core.flood_guard import FloodGuard
@@ -36,9 +36,10 @@ _ORDER: Final = {"gone": 0, "suspended": 1, "slowed": 2, "ok": 3}
 class Engine:
     """One worker's pipeline. Lives on the event loop."""
 
-    def __init__(self, ports: Ports, policy: Policy, in_flight: InFlight) -> None:
+    def __init__(self, ports: Ports, policy: Policy, tasks: asyncio.TaskGroup) -> None:
+        """Its work runs as tasks of this group, so that no failure is lost."""
         self.ledger = Ledger()
-        self.in_flight = in_flight
+        self.in_flight = in_flight = InFlight(tasks)
         self._loop = asyncio.get_running_loop()
         guard = FloodGuard(policy.flood)
         settlement = Settlement(ports, policy, in_flight, self.ledger, guard)
@@ -53,15 +54,6 @@ class Engine:
             retry_consumer.take, self.dispatcher, guard, policy.retry_buffer, observe, early=retry_consumer.early
         )
 
-    @classmethod
-    def build(cls, ports: Ports, policy: Policy, tasks: asyncio.TaskGroup) -> Engine:
-        """Put an engine together. Its work runs as tasks of this group, so that no failure is lost."""
-        return cls(ports, policy, InFlight(tasks))
-
-    def documents_changed(self, destination_ids: Iterable[str]) -> None:
-        """The documents of these destinations are new, changed or gone."""
-        self.dispatcher.documents_changed(destination_ids)
-
     def step_over(self, partition: Partition, offset: int) -> None:
         """Let a partition be read on from ``offset``, because nothing below it can be read."""
         self.events.step_over(partition, offset)
@@ -73,7 +65,7 @@ class Engine:
 
     def stats(self, max_destinations: int = 0) -> WorkerStats:
         """The engine's part of the statistics. Visits every lane."""
-        lanes, missing_buses = self.dispatcher.lanes, self.bus_monitor.missing_buses()
+        lanes, missing_buses = self.dispatcher.lanes.values(), self.bus_monitor.missing_buses()
         return WorkerStats(
             ledger=self.ledger,
             dispatcher=_count(lanes, len(missing_buses)),
@@ -93,7 +85,7 @@ def _count(lanes: Collection[Lane], gone: int) -> DispatcherStats:
     suspended = slowed = calls = waiting = 0
     for lane in lanes:
         suspended += lane.is_suspended
-        slowed += lane.health.is_slowed
+        slowed += lane.health.window.is_cut
         calls += lane.in_flight
         waiting += len(lane)
     return DispatcherStats(len(lanes), suspended, slowed, gone, calls, waiting)
@@ -113,7 +105,7 @@ def _worst(
 
 
 def _destination_stats(lane: Lane, now: float) -> DestinationStats:
-    state: DestinationState = "suspended" if lane.is_suspended else "slowed" if lane.health.is_slowed else "ok"
+    state: DestinationState = "suspended" if lane.is_suspended else "slowed" if lane.health.window.is_cut else "ok"
     return DestinationStats(
-        lane.destination.id, state, len(lane), lane.in_flight, lane.max_calls, lane.health.per_second(now)
+        lane.destination.id, state, len(lane), lane.in_flight, lane.max_calls, lane.health.throughput.per_second(now)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, final
+from typing import Final, final
 
 from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Delivery, Problem, Trigger
@@ -18,21 +18,16 @@ from pushrail_stream.core.flood_guard import FloodGuard, customer_of
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.offsets import PendingRecord
+from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.core.record import Record
-from pushrail_stream.core.retry import (
-    DeadLetter,
-    DeadReason,
-    Decision,
-    RetryInMemory,
-    RetryOnTopic,
-    RetryReason,
-    Settled,
-    move_on,
-)
-from pushrail_stream.core.signals import DeadLettered, Flooded, MovedToRetry, Skipped, SkipReason
-from pushrail_stream.pipeline.copy_writer import CopyWriter
+from pushrail_stream.core.retry import DeadLetter, DeadReason, Decision, RetryInMemory, RetryOnTopic, Settled, move_on
+from pushrail_stream.core.signals import CopyFailed, DeadLettered, Flooded, MovedToRetry, Skipped, SkipReason
 from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.policy import Policy, Ports
+from pushrail_stream.ports.pipeline import PublishError
+
+_WRITE_BACKOFF: Final = Backoff(1.0, 10.0)
+"""Seconds between two writes of a copy. Kafka's client retries for half a minute before it reports a failure."""
 
 
 @final
@@ -42,8 +37,10 @@ class Settlement:
     def __init__(self, ports: Ports, policy: Policy, in_flight: InFlight, ledger: Ledger, guard: FloodGuard) -> None:
         self._clock = ports.clock
         self._observe = ports.observe
-        self._writer = CopyWriter(ports, policy)
+        self._publisher = ports.publisher
+        self._jitter = ports.jitter
         self._policy = policy.retry
+        self._dlq = policy.dlq
         self._in_flight = in_flight
         self._ledger = ledger
         self._guard = guard
@@ -54,12 +51,12 @@ class Settlement:
     def delivered(self, delivery: Delivery) -> None:
         """The bus confirmed the delivery."""
         delivery.settle()
-        self._ledger.deliver(1)
+        self._ledger.delivered += 1
 
     def skip(self, delivery: Delivery, bus: str | None, reason: SkipReason) -> None:
         """Settle the delivery unsent."""
         delivery.settle()
-        self._ledger.skip(1)
+        self._ledger.skipped += 1
         origin, replay_id = delivery.record.origin, delivery.replay.id if delivery.replay else None
         signal = Skipped(
             delivery.event, origin, delivery.destination_id, bus, reason, delivery.trigger, self._clock.now_ms(),
@@ -70,12 +67,12 @@ class Settlement:
     def skip_unrouted(self, record: Record, event: Event, pending: PendingRecord) -> None:
         """Settle a record whose customer has no destination."""
         pending.settle()
-        self._ledger.skip(1)
+        self._ledger.skipped += 1
         self._observe(Skipped(event, record.origin, None, None, "no_destination", "live", self._clock.now_ms()))
 
     def abandon(self, deliveries: int) -> None:
         """Leave deliveries to the next owner of their partition."""
-        self._ledger.drop(deliveries)
+        self._ledger.dropped += deliveries
 
     def carry_out(self, lane: Lane, delivery: Delivery, decision: Decision, now: float) -> None:
         """Take the step that was decided after a failed call."""
@@ -134,8 +131,8 @@ class Settlement:
         self, delivery: Delivery, bus: str, reason: DeadReason, problem: Problem, *, reported: bool = False
     ) -> None:
         """Give the delivery up. ``reported``: the attempt's signal says so."""
-        trigger = delivery.trigger
-        copy = self._copy_of(delivery, reason, problem, trigger=trigger, bus=bus, reported=reported)
+        now_ms, trigger = self._clock.now_ms(), delivery.trigger
+        copy = Copy.of(delivery, reason, problem, now_ms, trigger=trigger, bus=bus, reported=reported)
         self._dead_letter(copy, delivery.pending, delivery.settle)
 
     def dead_letter_record(
@@ -161,18 +158,9 @@ class Settlement:
         if delivery.pending.is_for_next_owner:
             self.abandon(1)
             return
-        copy = self._copy_of(delivery, step.reason, delivery.problem, tier=step.tier)
+        copy = Copy.of(delivery, step.reason, delivery.problem, self._clock.now_ms(), tier=step.tier)
         pending = delivery.pending
         self._in_flight.start(self._write(copy, pending, delivery.settle), lambda: pending.is_revoked)
-
-    def _copy_of(
-        self, delivery: Delivery, reason: DeadReason | RetryReason, problem: Problem | None, **details: Any
-    ) -> Copy:
-        return Copy(
-            record=delivery.record, reason=reason, failed_at_ms=self._clock.now_ms(), problem=problem,
-            attempts=delivery.attempts, destination_id=delivery.destination_id,
-            first_attempt_ms=delivery.first_attempt_ms, replay=delivery.replay, event=delivery.event, **details,
-        )  # fmt: skip
 
     def _dead_letter(self, copy: Copy, pending: PendingRecord, settle: Callable[[], None]) -> None:
         """Write a dead letter. During a flood, a record that its producer or our settings spoiled stays open."""
@@ -193,14 +181,27 @@ class Settlement:
         return guard.tripped
 
     async def _write(self, copy: Copy, pending: PendingRecord, settle: Callable[[], None]) -> None:
-        """Write a copy, and settle its delivery once Kafka has acknowledged it."""
-        if not await self._writer.write(copy, pending):
-            self.abandon(1)
-            return
+        """Write a copy until Kafka acknowledges it, and settle its delivery then.
+
+        When Kafka refuses it and the partition was revoked, it is left to the partition's next owner.
+        """
+        topic, record, headers, failures = copy.tier.topic if copy.tier else self._dlq, copy.record, copy.headers(), 0
+        while True:
+            try:
+                await self._publisher.publish(topic, record.key, record.value, headers)
+                break
+            except PublishError as error:
+                failures += 1
+                delay_secs = _WRITE_BACKOFF.pause_secs(failures, 0.5 + self._jitter() / 2)
+                self._observe(CopyFailed(copy, str(error), delay_secs))
+            if pending.is_revoked:
+                self.abandon(1)
+                return
+            await asyncio.sleep(delay_secs)
         settle()
         if copy.tier is None:
-            self._ledger.dead_letter(1)
+            self._ledger.dead_lettered += 1
             self._observe(DeadLettered(copy, copy.event))
         else:
-            self._ledger.move(1)
-            self._observe(MovedToRetry(copy, copy.tier.topic))
+            self._ledger.moved_to_retry += 1
+            self._observe(MovedToRetry(copy, topic))

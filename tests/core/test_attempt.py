@@ -25,7 +25,7 @@ def new_lane() -> Lane:
 
 def suspend(lane: Lane) -> None:
     for _ in range(SUSPEND_AFTER):
-        lane.learn(attempt(lane, 0.0), "answered", [Blocked("AccessDenied", "no")], 0.0, lambda: 0.5)
+        lane.health.learn(attempt(lane, 0.0), "answered", [Blocked("AccessDenied", "no")], 0.0, lambda: 0.5)
 
 
 def test_the_deadline_is_at_least_two_seconds() -> None:

@@ -26,19 +26,19 @@ class Destination:
     def call(self, *outcomes: Outcome, result: CallResult = "answered", now: float = 0.0) -> list[Signal]:
         deliveries = tuple(delivery(offset=number) for number in range(len(outcomes)))
         attempt = Attempt(self.lane, Batch(self.lane.destination, deliveries, LIMITS), now)
-        return self.lane.learn(attempt, result, outcomes, now, lambda: 0.5)
+        return self.lane.health.learn(attempt, result, outcomes, now, lambda: 0.5)
 
 
 def test_a_delivery_alone_is_no_signal() -> None:
     one = Destination()
     assert one.call(DELIVERED, DELIVERED) == []
-    assert not one.lane.health.is_slowed
+    assert not one.lane.health.window.is_cut
 
 
 def test_calls_halve_on_throttle_grow_on_success() -> None:
     one = Destination()
     assert [type(signal) for signal in one.call(THROTTLED)] == [Slowed]
-    assert (one.lane.max_calls, one.lane.health.is_slowed) == (4, True)
+    assert (one.lane.max_calls, one.lane.health.window.is_cut) == (4, True)
     grown = [signal for _ in range(4) for signal in one.call(DELIVERED)]
     assert [type(signal) for signal in grown] == [Slowed]
     assert one.lane.max_calls == 5

@@ -217,7 +217,7 @@ def succeed(queue: Lane, entries: int, now: float) -> None:
     """A call with this number of entries delivers them all."""
     deliveries = tuple(delivery(offset=number) for number in range(entries))
     attempt = Attempt(queue, Batch(queue.destination, deliveries, BUS_LIMITS), now)
-    assert queue.learn(attempt, "answered", [Delivered("id")] * entries, now, lambda: 0.5) == []
+    assert queue.health.learn(attempt, "answered", [Delivered("id")] * entries, now, lambda: 0.5) == []
 
 
 def taken(queue: Lane, now: float) -> list[Delivery]:

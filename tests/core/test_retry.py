@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.outcome import SIGN_INS_QUEUED, Blocked, Delivered, Outcome, Rejected, Retryable, Throttled
 from pushrail_stream.core.retry import (
+    FAULTS,
     DeadLetter,
+    DeadReason,
     Decision,
     RetryInMemory,
     RetryOnTopic,
@@ -18,6 +20,7 @@ from pushrail_stream.core.retry import (
     RetryState,
     Settled,
     decide,
+    fault_of,
     move_on,
 )
 
@@ -128,3 +131,20 @@ def test_a_policy_without_a_tier_is_refused() -> None:
 def test_a_delivery_expires_at_the_policys_age(age_secs: float, policy: RetryPolicy) -> None:
     decided = after(Retryable("500", ""), age_secs=age_secs, policy=policy)
     assert isinstance(decided, DeadLetter) == (age_secs >= policy.max_age_secs)
+
+
+def test_undecodable_records_are_the_producers_fault() -> None:
+    reasons = get_args(DeadReason)
+    by_fault = {fault: {reason for reason in reasons if fault_of(reason) == fault} for fault in FAULTS}
+    assert by_fault == {
+        "customer": {"rejected", "blocked", "suspended", "expired", "oversize"},
+        "producer": {"undecodable"},
+        "ours": set(),
+    }
+    assert fault_of("foreign") == "producer"
+
+
+def test_an_event_without_any_vendor_is_our_fault() -> None:
+    assert fault_of("undecodable", "vendor") == "ours"
+    assert fault_of("undecodable", "pushrail-vendor") == "producer", "a header that is empty or no UTF-8"
+    assert fault_of("rejected", "vendor") == "customer", "AWS may call an error anything"

@@ -64,8 +64,8 @@ def test_a_partial_throttle_cuts_the_window() -> None:
 
 def test_a_fully_grown_window_has_no_state() -> None:
     window = cut_to(4)
-    assert not window.is_open
-    while not window.is_open:
+    assert window.is_cut
+    while window.is_cut:
         window.count_clean(8)
     assert window.size(8) == 8
     assert window.size(100) == 100, "a document may raise it at once"

@@ -12,8 +12,7 @@ from typing import Any, NamedTuple, get_args
 import pytest
 import yaml
 
-from pushrail_stream.core.fault import fault_of
-from pushrail_stream.core.retry import DeadReason
+from pushrail_stream.core.retry import DeadReason, fault_of
 from tests.deploy.test_monitoring import DEBIAN, RULES, alerts
 from tests.support.tools import needed_tool
 

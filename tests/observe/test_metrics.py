@@ -174,14 +174,8 @@ def test_ends_and_failures_are_counted_by_reason() -> None:
 
 
 def test_a_scrape_shows_the_ledger() -> None:
-    ledger = Ledger()
+    ledger = Ledger(begun=10, delivered=2, dead_lettered=1, moved_to_retry=3, skipped=1, dropped=1)
     metrics = Metrics(stats_of(ledger=ledger, attempts_lost=4, attempts_backlog=9))
-    ledger.begin(10)
-    ledger.deliver(2)
-    ledger.dead_letter(1)
-    ledger.move(3)
-    ledger.skip(1)
-    ledger.drop(1)
     samples = shown(metrics=metrics)
     states = {key[1]: value for key, value in samples.items() if key[0] == "pushrail_deliveries_total"}
     assert states == {"delivered": 2, "dead_lettered": 1, "moved_to_retry": 3, "skipped": 1, "dropped": 1}

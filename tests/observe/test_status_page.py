@@ -51,11 +51,7 @@ INCIDENTS = [
 
 
 def ledger() -> Ledger:
-    counts = Ledger()
-    counts.begin(1_000_020)
-    counts.deliver(1_000_000)
-    counts.dead_letter(7)
-    return counts
+    return Ledger(begun=1_000_020, delivered=1_000_000, dead_lettered=7)
 
 
 def status(

@@ -134,7 +134,7 @@ class Worker:
         self._resumed: dict[Partition, frozenset[int]] = {}
         limits = limits or BufferLimits()
         self.clock = VirtualClock()
-        self.engine = Engine.build(
+        self.engine = Engine(
             Ports(world.bus, world.directory, world.topics, self.clock, jitter, self._see, consumed=consumed),
             Policy(
                 vendor=VENDOR,
@@ -151,7 +151,7 @@ class Worker:
         self.ledger, self.in_flight = self.engine.ledger, self.engine.in_flight
         self.dispatcher, self.bus_monitor = self.engine.dispatcher, self.engine.bus_monitor
         self.event_consumer, self.retry_consumer = self.engine.events, self.engine.retries
-        world.directory.changed = self.engine.documents_changed
+        world.directory.changed = self.dispatcher.documents_changed
 
     @property
     def lanes(self) -> int:
