@@ -18,11 +18,11 @@ from pushrail_stream.operations.attempt_index import AttemptIndex
 from pushrail_stream.operations.attempts import AttemptFilter
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import Settings
-from tests.operations.test_replay import DENIED, settled, world
 from tests.support.attempt_records import said
 from tests.support.builders import event
 from tests.support.commands import Desk
 from tests.support.kafka import topics
+from tests.support.replay_world import DENIED, settled, world
 from tests.support.workers import PATIENCE_SECS, make_topics, produce, settings_for, until
 
 pytestmark = pytest.mark.kafka

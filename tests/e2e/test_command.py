@@ -3,69 +3,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pushrail_stream.core.signals import KafkaTrouble
-from pushrail_stream.registry.documents import to_document
 from pushrail_stream.sandbox.bus.server import FaultBus
-from pushrail_stream.settings.model import Settings
 from tests.support.builders import SECRET, event, with_access_key
 from tests.support.kafka.fixtures import LocalKafkaFactory
-from tests.support.kafka.topics import create_topic
+from tests.support.worker_process import FAILED, REFUSED, WORKERS, call, worker, write_world
 from tests.support.workers import PATIENCE_SECS, committed, ends, make_topics, open_bus, produce, running, settings_for
 
 pytestmark = pytest.mark.kafka
-WORKERS = {"pushrail-stream-1", "pushrail-stream-2"}
-REFUSED = 2
-FAILED = 1
-
-
-def write_world(folder: Path, settings: Settings, customers: int) -> Path:
-    documents = folder / "destinations"
-    documents.mkdir()
-    for number in range(customers):
-        document = to_document(with_access_key(number))
-        document["auth"]["secretAccessKey"] = "env:CUSTOMER_SECRET"
-        (documents / f"{number}.json").write_text(json.dumps(document))
-    path = folder / "pushrail.yaml"
-    values = settings.model_dump(mode="json") | {"registry": {"path": str(documents), "topic": False}}
-    path.write_text(yaml.safe_dump(values))
-    return path
-
-
-def command(*words: str) -> list[str]:
-    return [sys.executable, "-m", "pushrail_stream", *words]
-
-
-def call(*words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command(*words), capture_output=True, text=True, timeout=60, env=os.environ | (environment or {}), check=False
-    )
-
-
-@asynccontextmanager
-async def worker(path: Path, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        *command("run", "--config", str(path), *options),
-        env=os.environ | {"CUSTOMER_SECRET": SECRET},
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
 
 
 async def read_line(process: asyncio.subprocess.Process) -> bytes:
@@ -159,59 +110,6 @@ def test_unreachable_kafka_is_exit_1(tmp_path: Path) -> None:
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert "Kafka cannot be reached at 127.0.0.1:" in line
     assert "kafka.bootstrap_servers" in line
-
-
-def test_a_missing_topic_names_its_command(real_kafka: str, tmp_path: Path) -> None:
-    settings = settings_for(real_kafka, "http://127.0.0.1:1")
-    path = write_world(tmp_path, settings, 1)
-    done = call("run", "--config", str(path), "--log-level", "error")
-    assert done.returncode == FAILED
-    assert done.stderr.count("\n") == 1
-    assert settings.topics.events in done.stderr
-    assert "topics create" in done.stderr
-
-    planned = call("topics", "create", "--config", str(path), "--dry-run", "--json")
-    assert planned.returncode == 0
-    assert call("topics", "describe", "--config", str(path)).returncode == FAILED
-    made = call("topics", "create", "--config", str(path), "--partitions", "3", "--json")
-    assert {json.loads(line)["state"] for line in made.stdout.splitlines()} == {"created"}
-    again = call("topics", "create", "--config", str(path), "--json")
-    assert {json.loads(line)["state"] for line in again.stdout.splitlines()} == {"exists"}
-    described = call("topics", "describe", "--config", str(path), "--json")
-    assert described.returncode == 0
-    states = {state["topic"]: state for state in map(json.loads, described.stdout.splitlines())}
-    assert states[settings.topics.events]["partitions"] == 3
-    assert states[settings.topics.destinations]["config"]["cleanup.policy"] == "compact"
-    assert int(states[settings.topics.dlq]["config"]["max.message.bytes"]) > int(
-        states[settings.topics.events]["config"]["max.message.bytes"]
-    ), "a copy has headers besides"
-
-
-def test_a_lossy_documents_topic_is_refused(real_kafka: str, tmp_path: Path) -> None:
-    settings = settings_for(real_kafka, "http://127.0.0.1:1")
-    path = write_world(tmp_path, settings, 1)
-    topic = settings.topics.destinations
-    create_topic(real_kafka, topic, partitions=3, config={"cleanup.policy": "delete"})
-    for word in ("create", "describe"):
-        done = call("topics", word, "--config", str(path))
-        assert done.returncode == FAILED
-        [row] = [line for line in done.stdout.splitlines() if line.startswith(topic)]
-        assert "partitions=3 (has to be 1), cleanup.policy=delete (has to be compact)" in row
-        as_json = call("topics", word, "--config", str(path), "--json")
-        assert as_json.returncode == FAILED
-        states = {state["topic"]: state for state in map(json.loads, as_json.stdout.splitlines())}
-        assert [(d["setting"], d["losesData"]) for d in states[topic]["deviations"]] == [
-            ("partitions", True),
-            ("cleanup.policy", True),
-        ]
-    for words in (("run",), ("destinations", "put", str(tmp_path / "destinations/0.json"))):
-        done = call(
-            *words, "--config", str(path), environment={"PUSHRAIL_REGISTRY__TOPIC": "true"} | {"CUSTOMER_SECRET": "any"}
-        )
-        assert done.returncode == FAILED
-        assert f"topic {topic}: cleanup.policy is delete, and must be compact" in done.stderr
-        assert "kafka-configs.sh" in done.stderr
-        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.operations.test_replay import settled, world
 from tests.support.builders import event
 from tests.support.kafka.wire import write_raw
+from tests.support.replay_world import settled, world
 from tests.support.workers import produce, read_all, until
 
 pytestmark = pytest.mark.kafka

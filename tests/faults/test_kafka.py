@@ -19,8 +19,8 @@ from pushrail_stream.sandbox.bus.faults import Hang, Latency, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
-from tests.e2e.test_command import FAILED, WORKERS, worker, write_world
 from tests.support.builders import bus_arn, event, with_access_key
+from tests.support.worker_process import FAILED, WORKERS, worker, write_world
 from tests.support.workers import (
     PARTITIONS,
     PATIENCE_SECS,

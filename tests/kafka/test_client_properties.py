@@ -18,7 +18,7 @@ from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, 
 from pushrail_stream.kafka.librdkafka import CONSUMER_ONLY, PRODUCER_ONLY, parse_number
 from pushrail_stream.settings.client import ALIASES
 from pushrail_stream.settings.model import KafkaSettings, Settings
-from tests.support.kafka.librdkafka import Known, known_properties, read_back
+from tests.support.kafka.librdkafka import Known, read_back
 
 SECRET: Final = "hunter2-S3cr3t"
 SAMPLES: Final = {
@@ -76,11 +76,6 @@ def clients_of(kafka: KafkaSettings) -> Iterator[tuple[str, type[Consumer | Prod
     yield "attempts", Producer, client_properties.log_producer(kafka)
     yield "replays", Producer, client_properties.transactions_producer(kafka, "any")
     yield "admin", Producer, client_properties.admin(kafka, {"metadata.max.age.ms": 1_000})
-
-
-@pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Known]:
-    return known_properties(tmp_path_factory.mktemp("librdkafka"))
 
 
 def sample(known: Known) -> str:

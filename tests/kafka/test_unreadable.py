@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka import Producer
 
 from pushrail_stream.core.record import Partition
@@ -15,6 +16,8 @@ from pushrail_stream.settings.model import Settings
 from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
 from tests.support.workers import committed, ends, make_topics, open_bus, running, settings_for, until
+
+pytestmark = pytest.mark.kafka
 
 SMALL: dict[str, Any] = {"receive.message.max.bytes": 4_000_000, "fetch.max.bytes": 2_000_000}
 """So that a batch of 9 MB is one that cannot be read."""

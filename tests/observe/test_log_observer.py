@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 import io
-import logging
-from typing import Any, final
+from typing import Any
 
 import pytest
 
@@ -39,34 +38,17 @@ from pushrail_stream.core.signals import (
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.log_observer import LogObserver
-from pushrail_stream.observe.logging import forward_log, open_log
+from pushrail_stream.observe.logging import open_log
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.builders import destination
+from tests.support.log_time import Time
 from tests.support.pipeline_world import World
 from tests.support.records import EVENTS, always, failed, raw, record, records
-from tests.support.signals import AT_MS, Terminal, attempted, event_of, letter, lines
+from tests.support.signals import AT_MS, attempted, event_of, letter, lines
 from tests.support.virtual_time import in_virtual_time
 
 P3 = Partition(EVENTS, 3)
 OURS = Retryable("BaseCredentialsMissing", "no credentials of our own", ours=True)
-
-
-@final
-class Time:
-    """The clock of the log, in the test's hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    time = Time()
-    monkeypatch.setattr("pushrail_stream.observe.logging.time", time)
-    return time
 
 
 def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
@@ -374,40 +356,6 @@ def test_ever_new_problems_do_not_fill_memory(time: Time) -> None:
         observe(KafkaTrouble(f"down {n}"))
     assert len(lines(stream)) < 5_000, "a thousand in 30 s, and one line for all others"
     assert len(observe._sampling._exact) <= 1_001
-
-
-def test_a_librarys_repeated_lines_are_sampled(time: Time) -> None:
-    stream = io.StringIO()
-    library = logging.getLogger("a-library")
-    forward_log("a-library", open_log("info", stream=stream))
-    for _ in range(100):
-        logging.getLogger("a-library.part").warning("no answer from %s", "collector")
-    library.error("no answer from %s", "collector")
-    time.now += 31
-    logging.getLogger("a-library.part").warning("no answer from %s", "another")
-    assert [(line["level"], line["message"], line.get("repeated")) for line in lines(stream)] == [
-        ("warning", "no answer from collector", None),
-        ("error", "no answer from collector", None),
-        ("warning", "no answer from another", 99),
-    ]
-
-
-def test_a_terminal_gets_text_by_default() -> None:
-    text, wanted = Terminal(), Terminal()
-    open_log("info", stream=text).info("hello", who="people")
-    open_log("info", stream=wanted, as_json=True).info("hello", who="machines")
-    assert "hello" in text.getvalue()
-    assert not text.getvalue().startswith("{")
-    assert lines(wanted) == [{"level": "info", "event": "hello", "who": "machines"}]
-
-
-def test_the_log_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    open_log("warning").warning("hello")
-    open_log("warning").info("not this")
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
-    assert "hello" in captured.err
 
 
 @in_virtual_time

@@ -23,8 +23,8 @@ from pushrail_stream.operations.accounts import Accounts, Tally, Topic
 from pushrail_stream.operations.dead_letters import DeadLetterRecord, read_dead_letter
 from pushrail_stream.operations.spill import Spill, SpilledEvent
 from pushrail_stream.registry.directory import DestinationIndex
-from tests.operations.test_replay_selection import AT, destination, event_record
 from tests.support.attempt_records import said
+from tests.support.dead_letters import AT, destination, event_record
 
 PARTITION = event_record(0).partition
 A, B = destination(0), destination(0, id="dst_b")

@@ -18,10 +18,10 @@ from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.sandbox.bus.faults import Hang, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
-from tests.operations.test_replay import DENIED, letters, settled, world
 from tests.support.builders import bus_arn, event, with_access_key
 from tests.support.commands import Desk
 from tests.support.kafka.wire import write_raw
+from tests.support.replay_world import DENIED, letters, settled, world
 from tests.support.workers import committed, ends, make_topics, open_bus, produce, read_all, settings_for, until
 
 pytestmark = pytest.mark.kafka

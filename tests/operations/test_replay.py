@@ -7,61 +7,36 @@ import itertools
 import json
 import shlex
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers
-from pushrail_stream.core.record import Record
 from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.replay_journal import ReplayJournal
-from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Match, ResetAfter, Rule
+from pushrail_stream.sandbox.bus.faults import CallError, Match, ResetAfter, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import SECRET, bus_arn, event, with_access_key
 from tests.support.commands import Desk
-from tests.support.workers import committed, ends, make_topics, open_bus, produce, read_all, settings_for, until
+from tests.support.replay_world import (
+    DENIED,
+    MALFORMED,
+    OTHER_KEY_ID,
+    letters,
+    number_of,
+    read_all_committed,
+    retries_are_done,
+    settled,
+    world,
+)
+from tests.support.workers import committed, ends, produce, read_all, until
 
 pytestmark = pytest.mark.kafka
-CUSTOMERS = 4
-OTHER_KEY_ID = "AKIAIOSFODNN7ANOTHER"
-DENIED = Rule(CallError(403, "AccessDeniedException", "no"), Match(operation="PutEvents", bus=bus_arn(0)))
-MALFORMED = Rule(EntryError("MalformedDetail", "bad"), Match(bus=bus_arn(1), detail_contains=('"bad"',)))
-
-
-@asynccontextmanager
-async def world(bootstrap: str, home: Path, **delivery: Any) -> AsyncIterator[tuple[FaultBus, Settings, Desk]]:
-    async with FaultBus.serve() as bus:
-        settings = settings_for(bootstrap, bus.url, tiers=(1,), delivery={"flush_ms": 20, "hold_secs": 30} | delivery)
-        make_topics(settings)
-        open_bus(bus, range(CUSTOMERS))
-        desk = Desk(home, settings)
-        desk.put(with_access_key(n) for n in range(CUSTOMERS))
-        yield bus, settings, desk
-
-
-def number_of(arrival: Any) -> str:
-    return str(json.loads(arrival.detail)["idempotencyKey"])
-
-
-def letters(settings: Settings) -> Counter[tuple[str | None, str]]:
-    found = (headers for _, _, headers in read_all(settings, settings.topics.dlq))
-    return Counter((headers.get("pushrail-destination"), headers["pushrail-reason"]) for headers in found)
-
-
-async def settled(settings: Settings, dead: int) -> None:
-    """Until so many dead letters are there, everything is committed, and nothing waits on a retry topic."""
-    await until(lambda: sum(ends(settings, settings.topics.dlq).values()) >= dead)
-    await until(lambda: committed(settings) == ends(settings, settings.topics.events))
-    await until(lambda: retries_are_done(settings))
 
 
 async def test_a_killed_replay_sends_each_letter_once(real_kafka: str, tmp_path: Path) -> None:
@@ -137,20 +112,6 @@ def sent(settings: Settings) -> int:
 def replayed(settings: Settings) -> int:
     """Letters that are marked, by what was committed."""
     return len({mark.key for mark in read_all_committed(settings, settings.topics.replays)})
-
-
-def read_all_committed(settings: Settings, topic: str) -> list[Record]:
-    with Scan(kafka_for(settings), topic) as scan:
-        return [record for batch in scan for record in batch]
-
-
-def retries_are_done(settings: Settings) -> bool:
-    """Whether the retry topic is read to its end; a transaction's last record is a marker that nobody commits."""
-    for topic in settings.topics.retry:
-        done = committed(settings, topic)
-        if any(end - done[number] > 1 for number, end in ends(settings, topic).items()):
-            return False
-    return True
 
 
 async def test_a_replayed_entry_has_the_same_bytes(real_kafka: str, tmp_path: Path) -> None:
@@ -396,34 +357,3 @@ async def test_a_killed_event_replay_goes_on(real_kafka: str, tmp_path: Path) ->
         await bus.wait_for_arrivals(800)
         await until(lambda: retries_are_done(settings))
         assert Counter(map(number_of, bus.arrivals)) == Counter(f"key-{n}" for n in range(0, 1600, 2))
-
-
-async def test_offsets_move_without_a_worker(real_kafka: str, tmp_path: Path) -> None:
-    async with world(real_kafka, tmp_path) as (bus, settings, desk):
-        await produce(settings, [("acct_0", event(0, n)) for n in range(30)])
-        table = await desk.run("replay", "offsets", "--to", "latest", "--dry-run")
-        assert table.splitlines()[-1] == "0 records would be delivered again, 30 passed over", "they begin at the first"
-        async with desk.working():
-            await bus.wait_for_arrivals(30)
-            await until(lambda: committed(settings) == ends(settings, settings.topics.events))
-            error = await desk.run("replay", "offsets", "--to", "earliest", exit_code=1)
-            assert f"group {settings.kafka.group_id} is active (pushrail-stream at " in error
-            assert "stop its workers first" in error
-            table = await desk.run("replay", "offsets", "--to", "earliest", "--dry-run")
-            assert table.splitlines()[-1] == "30 records would be delivered again, 0 passed over"
-        before = committed(settings)
-        assert sum(before.values()) == 30
-        rows = await desk.lines("replay", "offsets", "--to", "earliest")
-        assert sum(row["again"] for row in rows) == 30
-        assert set(committed(settings).values()) == {0}
-        async with desk.working():
-            await bus.wait_for_arrivals(60)
-            await until(lambda: committed(settings) == before)
-        [one] = await desk.lines("replay", "offsets", "--to", "1h", "--partition", "0")
-        assert (one["partition"], one["new"]) == (0, 0)
-        assert "10 passed over" not in await desk.run("replay", "offsets", "--to", "latest")
-        assert committed(settings) == before
-        assert "--to: must be a time such as" in await desk.run("replay", "offsets", "--to", "x", exit_code=2)
-        assert "has no partition 99" in await desk.run(
-            "replay", "offsets", "--to", "0", "--partition", "99", exit_code=2
-        )

@@ -10,23 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.copy import Copy
-from pushrail_stream.core.delivery import Problem, Replay
-from pushrail_stream.core.destination import Destination, Secret
-from pushrail_stream.core.event import Event, Undecodable, decode
+from pushrail_stream.core.delivery import Replay
+from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers, producer_headers
-from pushrail_stream.core.record import Origin, Record
-from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.operations.attempts import Attempt
+from pushrail_stream.core.record import Record
 from pushrail_stream.operations.dead_letters import (
     DeadLetterFilter,
     DeadLetterRecord,
-    count_dead_letters,
     read_dead_letter,
 )
-from pushrail_stream.operations.delivered_events import DeliveredEvents
 from pushrail_stream.operations.replay_selection import (
-    ANY_TIME,
     DeadLetterSelection,
     EventFilter,
     EventSelection,
@@ -40,84 +33,9 @@ from pushrail_stream.operations.replay_selection import (
     replay_mark_key,
 )
 from pushrail_stream.registry.directory import DestinationIndex
-from pushrail_stream.settings.eventbridge import AccessKey
-
-AT = 1_795_514_400_000
-DLQ = "pushrail.dlq"
-EVENTS = "pushrail.events"
-
-
-def destination(number: int, **changes: Any) -> Destination:
-    plain = Destination(
-        id=f"dst_{number}", vendor="acme", customer_external_id=f"acct_{number}", name="n", bus="arn",
-        region="us-east-1", source="s", auth=AccessKey("k", Secret("s")),
-    )  # fmt: skip
-    return replace(plain, **changes)
-
+from tests.support.dead_letters import AT, DLQ, destination, event_record, forged, letter
 
 DIRECTORY = DestinationIndex((d.id, d) for d in (destination(0), destination(1), destination(2, enabled=False)))
-
-
-def event_record(number: int, offset: int = 7, **changes: Any) -> Record:
-    body = {
-        "eventType": "order.completed", "occurredAt": "2026-05-26T14:21:08.493Z", "source": "s",
-        "customerExternalId": f"acct_{number}", "idempotencyKey": "k", "payload": {},
-    }  # fmt: skip
-    headers = (("traceparent", b"t"), ("empty", None))
-    return Record("pushrail.events", 1, offset, b"key", json.dumps(body | changes).encode(), headers, AT)
-
-
-def letter(number: int, *, position: int = 0, value: bytes | None = None, **changes: Any) -> DeadLetterRecord:
-    record = event_record(number)
-    if value is not None:
-        record = record._replace(value=value)
-    usual: dict[str, Any] = {
-        "reason": "blocked",
-        "attempts": 5,
-        "failed_at_ms": AT,
-        "problem": Problem(
-            changes.pop("code", "AccessDenied"), changes.pop("message", "no"), changes.pop("request_id", None)
-        ),
-    }
-    dead = Copy(record=record, **(usual | {"destination_id": f"dst_{number}"} | changes))
-    return read_dead_letter(Record(DLQ, 2, position, record.key, record.value, dead.headers(), AT), "acme")
-
-
-def forged(at_ms: int = AT) -> DeadLetterRecord:
-    """A dead letter whose header pushrail-failed-at somebody has changed; ``at_ms``: its Kafka timestamp."""
-    headers = (*letter(0).record.headers, ("pushrail-failed-at", b"9999-12-31T23:59:60Z"))
-    return read_dead_letter(Record(DLQ, 2, 0, b"acct_0", event_record(0).value, headers, at_ms), "acme")
-
-
-@pytest.mark.parametrize("at_ms", [AT, 2**63 - 1, -(2**63), -1])
-def test_a_forged_header_is_named(at_ms: int) -> None:
-    found = forged(at_ms)
-    assert (found.failed_at_ms, found.origin) == (at_ms, found.position)
-    assert found.flaw is not None
-    assert found.flaw.header == "pushrail-failed-at"
-    assert format_rfc3339(found.failed_at_ms)
-
-
-def test_a_missing_vendor_setting_is_our_fault() -> None:
-    told = decode(event_record(0).value, (), None)
-    assert isinstance(told, Undecodable)
-    died = letter(0, reason="undecodable", code=told.field, message=str(told), destination_id=None)
-    assert died.fault == "ours"
-    assert died.state is not None
-    assert died.state.error_message == ("vendor: this setting is not set, and the record has no header pushrail-vendor")
-
-
-def test_a_letter_reads_back_as_written() -> None:
-    found = letter(0, request_id="r-1", first_attempt_ms=AT - 1000, replay=Replay("rp-1", 2))
-    assert (found.position, found.original()) == (Origin(DLQ, 2, 0), event_record(0)._replace(timestamp_ms=AT))
-    assert (found.reason, found.fault, found.destination, found.code) == (
-        "blocked",
-        "customer",
-        "dst_0",
-        "AccessDenied",
-    )
-    assert (found.failed_at_ms, found.replays) == (AT, 2)
-    assert found.event is not None
 
 
 @pytest.mark.parametrize(
@@ -132,38 +50,6 @@ def test_a_letter_reads_back_as_written() -> None:
 def test_an_unsendable_letter_is_the_producers(found: DeadLetterRecord, reason: str) -> None:
     assert (found.reason, found.fault, found.destination) == (reason, "producer", None)
     assert found.original().value == found.record.value
-
-
-@pytest.mark.parametrize(
-    ("wanted", "matches"),
-    [
-        (DeadLetterFilter(), True),
-        (DeadLetterFilter(destination="dst_0"), True),
-        (DeadLetterFilter(destination="dst_1"), False),
-        (DeadLetterFilter(customer="acct_0", vendor="acme", event_type="order.completed", code="AccessDenied"), True),
-        (DeadLetterFilter(vendor="globex"), False),
-        (DeadLetterFilter(event_type="order.*"), False),
-        (DeadLetterFilter(reasons=frozenset({"blocked", "expired"})), True),
-        (DeadLetterFilter(reasons=frozenset({"rejected"})), False),
-        (DeadLetterFilter(fault="customer"), True),
-        (DeadLetterFilter(fault="producer"), False),
-        (DeadLetterFilter(since_ms=AT, until_ms=AT + 1), True),
-        (DeadLetterFilter(until_ms=AT), False),
-        (DeadLetterFilter(since_ms=AT + 1), False),
-        (DeadLetterFilter(origin="pushrail.events/1/7"), True),
-        (DeadLetterFilter(origin="pushrail.events/1/8"), False),
-        (DeadLetterFilter(replay="rp-1"), False),
-    ],
-)
-def test_a_filter_means_what_it_names(wanted: DeadLetterFilter, *, matches: bool) -> None:
-    assert wanted.matches(letter(0)) == matches
-
-
-def test_letters_are_counted_by_kind() -> None:
-    groups = count_dead_letters([letter(0), letter(0, failed_at_ms=AT + 5), letter(1)])
-    assert [(group.destination, tally.count, tally.newest_ms - tally.oldest_ms) for group, tally in groups.items()] == [
-        ("dst_0", 2, 5), ("dst_1", 1, 0),
-    ]  # fmt: skip
 
 
 def choice(**changes: Any) -> DeadLetterSelection:
@@ -353,46 +239,6 @@ def test_past_events_follow_todays_filters() -> None:
     assert list(to_one.take(event_record(0, eventType="invoice.paid"))) == ["dst_0b"]
     for narrowed in (replace(everything, customer="acct_1"), replace(everything, event_type="x")):
         assert list(EventSelection(narrowed, wanting, "acme").take(event_record(0))) == []
-
-
-def delivered(*, destination_id: str = "dst_0", at_ms: int = AT, status: str = "delivered", **origin: Any) -> Attempt:
-    said = {"destinationId": destination_id, "status": status, "origin": {"topic": EVENTS, "partition": 0} | origin}
-    return Attempt(at_ms, b"", said)
-
-
-def test_logged_deliveries_select_the_events() -> None:
-    log = DeliveredEvents(EVENTS, "dst_0", AT, AT + 10)
-    for attempt in (
-        delivered(offset=0),
-        delivered(offset=0, at_ms=AT + 9),
-        delivered(offset=1, topicId="another"),
-        delivered(offset=2, at_ms=AT - 1),
-        delivered(offset=3, at_ms=AT + 10),
-        delivered(offset=4, status="retrying"),
-        delivered(offset=5, destination_id="dst_1"),
-        delivered(offset=6, topic="another"),
-        delivered(offset="x"),
-        delivered(offset="9" * 5_000),
-        delivered(offset=7, partition=1),
-        delivered(offset=9, partition=1, topicId="same"),
-        Attempt(AT, b"", {"destinationId": "dst_0", "status": "delivered"}),
-    ):
-        log.take(attempt)
-    assert log.starts({}) == {0: 0, 1: 7}
-    assert log.starts({1: 8}) == {0: 0, 1: 9}, "what a replay that is resumed has sent before is not sent again"
-    directory = DestinationIndex((d.id, d) for d in (destination(0), destination(0, id="dst_0b")))
-    anything = EventFilter(since_ms=ANY_TIME[0], until_ms=ANY_TIME[1], destination="dst_0")
-    choosing = EventSelection(anything, directory, "acme", log)
-    records = [event_record(0)._replace(offset=n, topic=EVENTS, partition=0, topic_id="same") for n in range(9)]
-    assert [record.offset for record in records for _ in choosing.take(record)] == [0]
-    assert not choosing.is_complete
-    choosing.finish()
-    assert choosing.left_out == {"no longer in the topic": 1}
-    last = event_record(0)._replace(offset=9, topic=EVENTS, partition=1, topic_id="same", timestamp_ms=-1)
-    assert list(choosing.take(last)) == ["dst_0"]
-    assert choosing.is_complete
-    choosing.finish()
-    assert choosing.chosen == {"dst_0": 2}
 
 
 def test_a_full_replay_completes_at_the_end() -> None:

@@ -2,42 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 from collections.abc import Callable
 from functools import partial
 from itertools import permutations
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry.catalog import Catalog, CatalogChange
-from pushrail_stream.registry.documents import Parsed, parse_document
-from pushrail_stream.registry.errors import Problem
-from pushrail_stream.settings.eventbridge import AccessKey, auth_of
+from pushrail_stream.registry.catalog import Catalog
+from pushrail_stream.settings.eventbridge import AccessKey
+from tests.support.catalogs import change, ids, loaded, parse
 from tests.support.documents import customer
-
-
-def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
-    del name
-    return parse_document(content, environ={}, default_max_in_flight=8)
-
-
-def change(name: str, content: dict[str, Any] | bytes | None) -> DocumentChange:
-    return DocumentChange(name, json.dumps(content).encode() if isinstance(content, dict) else content)
-
-
-def loaded(**documents: dict[str, Any] | bytes) -> tuple[Catalog, CatalogChange]:
-    catalog = Catalog(parse)
-    return catalog, catalog.apply(change(name, content) for name, content in documents.items())
-
-
-def ids(catalog: Catalog) -> list[str]:
-    return [destination.id for destination in catalog]
 
 
 def test_documents_are_added_changed_and_removed() -> None:
@@ -80,28 +59,6 @@ def test_a_removed_bad_document_is_gone() -> None:
     catalog.apply([change("a", b"{")])
     assert catalog.apply([change("a", None)]).removed == ("dst_a",)
     assert (len(catalog), catalog.bad) == (0, 0)
-
-
-def test_a_value_in_use_cannot_be_taken() -> None:
-    catalog, _ = loaded(a=customer("a"))
-    before = catalog.get("dst_a")
-    for thief, field in (
-        (customer("thief", id="dst_a"), "id"),
-        (customer("thief", role="a"), "auth.roleArn"),
-        (customer("thief", external_id="ext-a"), "auth.externalId"),
-    ):
-        refused = catalog.apply([change("thief", thief)])
-        assert [(refusal.file, refusal.field) for refusal in refused.refusals] == [("thief", field)]
-        assert ids(catalog) == ["dst_a"]
-        assert catalog.get("dst_a") is before
-    assert catalog.bad == 1
-
-
-def test_the_same_customer_may_use_its_role_twice() -> None:
-    catalog, _ = loaded(a=customer("a"))
-    second = customer("a", id="dst_a2")
-    assert catalog.apply([change("a2", second)]).refusals == ()
-    assert ids(catalog) == ["dst_a", "dst_a2"]
 
 
 def test_a_clash_ends_with_the_other_document() -> None:
@@ -230,36 +187,6 @@ def test_the_first_owner_of_a_disputed_role_keeps_it() -> None:
     catalog, _ = loaded(a=customer("a"))
     catalog.apply([change("thief", customer("thief", role="a"))])
     assert catalog.apply([change("a", customer("a", enabled=False))]).put == ("dst_a",)
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from("abcd"),
-            st.sampled_from(["good", "off", "bad", "gone", "thief"]),
-        ),
-        max_size=20,
-    )
-)
-def test_no_changes_share_a_role_or_an_id(story: list[tuple[str, str]]) -> None:
-    catalog = Catalog(parse)
-    contents: dict[str, bytes | dict[str, Any] | None] = {}
-    for name, becomes in story:
-        contents[name] = {
-            "good": customer(name),
-            "off": customer(name, enabled=False),
-            "bad": b"[",
-            "gone": None,
-            "thief": customer(name, role="a", id=f"dst_{name}"),
-        }[becomes]
-        catalog.apply([change(name, contents[name])])
-        destinations = list(catalog)
-        roles = [auth_of(destination).role_arn for destination in destinations]  # type: ignore[union-attr]
-        assert len(set(roles)) == len(roles)
-        assert len({destination.id for destination in destinations}) == len(destinations)
-    for name, content in contents.items():
-        if content is None:
-            assert catalog.get(f"dst_{name}") is None
 
 
 def steps_of(act: Callable[[], object]) -> int:

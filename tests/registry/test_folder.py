@@ -7,23 +7,21 @@ import errno
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from pushrail_stream import files
-from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble, Signal
-from pushrail_stream.errors import OperatorError, TopicRecreated, UsageError
+from pushrail_stream.core.signals import DocumentRefused, RegistryChanged, RegistryTrouble
+from pushrail_stream.errors import UsageError
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import folder, watcher
-from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.folder import Folder
-from pushrail_stream.registry.watcher import RegistryWatcher
-from tests.registry.test_catalog import parse
-from tests.support.documents import ACCESS_KEY, customer, write
+from tests.support.catalogs import followed, until_told
+from tests.support.documents import customer, write
 from tests.support.hung_mount import hung_mount, until_stuck
 
 IN_FORCE_SECS = 5.0
@@ -34,11 +32,6 @@ LOOK_SECS = folder.LOOK_SECS
 def test_looks_are_frequent_enough_for_the_promise() -> None:
     """At worst a change is seen by the look after the one that was in flight, and then it has to be taken in."""
     assert 2 * LOOK_SECS < IN_FORCE_SECS
-
-
-@pytest.fixture(autouse=True)
-def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "LOOK_SECS", 0.01)
 
 
 async def test_a_change_is_seen_among_many_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,33 +50,6 @@ async def test_a_change_is_seen_among_many_documents(tmp_path: Path, monkeypatch
     write(tmp_path, d3=customer("new"))
     async with asyncio.timeout(IN_FORCE_SECS):
         assert [Path(change.name).name for change in await documents.changes()] == ["d3.json"]
-
-
-@asynccontextmanager
-async def followed(path: Path) -> AsyncIterator[tuple[Catalog, list[Signal], asyncio.Event]]:
-    """A registry on this folder, kept up to date; the event is set at every signal."""
-    catalog, signals, changed = Catalog(parse), list[Signal](), asyncio.Event()
-
-    def observe(signal: Signal) -> None:
-        signals.append(signal)
-        changed.set()
-
-    registry = RegistryWatcher(catalog, Folder(path))
-    await registry.load(observe)
-    async with asyncio.TaskGroup() as tasks:
-        keeping = tasks.create_task(registry.follow(observe))
-        yield catalog, signals, changed
-        keeping.cancel()
-
-
-async def until_told(signals: list[Signal], changed: asyncio.Event, kind: type[Signal]) -> Signal:
-    async with asyncio.timeout(60):
-        while True:
-            for signal in signals:
-                if isinstance(signal, kind):
-                    return signal
-            changed.clear()
-            await changed.wait()
 
 
 async def test_later_looks_find_only_changes(tmp_path: Path) -> None:
@@ -124,32 +90,6 @@ async def test_a_dangling_link_is_read_when_mended(tmp_path: Path) -> None:
     assert [change.content for change in await documents.changes()] == [b"1"]
 
 
-async def test_the_watcher_follows_a_folder(tmp_path: Path) -> None:
-    write(tmp_path, a=customer("a"), keyed=customer("keyed", auth=ACCESS_KEY))
-    async with followed(tmp_path) as (catalog, signals, changed):
-        assert signals == [
-            DocumentCaveat(
-                str(tmp_path / "keyed.json"),
-                "auth.secretAccessKey",
-                "environment variable ACME_SECRET is not set: nothing is sent",
-            ),
-            RegistryChanged(("dst_a", "dst_keyed"), (), 2, 0),
-        ]
-        signals.clear()
-        write(tmp_path, a=customer("a", enabled=False))
-        await until_told(signals, changed, RegistryChanged)
-        off = catalog.get("dst_a")
-        assert off is not None
-        assert not off.enabled
-        signals.clear()
-        text = json.dumps(customer("a")).encode()
-        write(tmp_path, a=text[: len(text) // 2])
-        refused = await until_told(signals, changed, DocumentRefused)
-        assert isinstance(refused, DocumentRefused)
-        assert refused.document == str(tmp_path / "a.json")
-        assert catalog.get("dst_a") is off
-
-
 async def test_a_vanished_folder_changes_nothing(tmp_path: Path) -> None:
     documents = write(tmp_path / "documents", a=customer("a"), b=customer("b"))
     async with followed(documents) as (catalog, signals, changed):
@@ -187,68 +127,6 @@ async def test_an_unmounted_volume_deletes_nothing(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").rename(documents)
     write(documents, a=b"2")
     assert [change.content for change in await read.changes()] == [b"2"]
-
-
-class Interrupted:
-    """Documents that cannot be read between the first and the second. Implements `ports.DocumentSource`."""
-
-    def __init__(self, *troubles: Exception) -> None:
-        first, second = (json.dumps(customer(name)).encode() for name in "ab")
-        self._story: list[Exception | DocumentChange] = [
-            DocumentChange("a", first),
-            *troubles,
-            DocumentChange("b", second),
-        ]
-
-    async def changes(self) -> list[DocumentChange]:
-        if not self._story:
-            await asyncio.Event().wait()
-        part = self._story.pop(0)
-        if isinstance(part, Exception):
-            raise part
-        return [part]
-
-
-@pytest.mark.parametrize(
-    ("pause_secs", "troubles"),
-    [
-        (
-            0.01,
-            [
-                OperatorError("documents cannot be read at kafka:9092: authorization failed"),
-                UsageError("documents: no directory"),
-            ],
-        ),
-        pytest.param(3600, [TopicRecreated("documents was created again")], id="a recreated topic, at once"),
-    ],
-)
-async def test_an_unreadable_source_is_read_again(
-    monkeypatch: pytest.MonkeyPatch, pause_secs: float, troubles: list[Exception]
-) -> None:
-    monkeypatch.setattr(watcher, "_RETRY_SECS", pause_secs)
-    catalog, signals, told = Catalog(parse), list[Signal](), asyncio.Event()
-
-    def observe(signal: Signal) -> None:
-        signals.append(signal)
-        told.set()
-
-    registry = RegistryWatcher(catalog, Interrupted(*troubles))
-    await registry.load(observe)
-    async with asyncio.TaskGroup() as tasks:
-        keeping = tasks.create_task(registry.follow(observe))
-        async with asyncio.timeout(60):
-            while len(catalog) < 2:
-                told.clear()
-                await told.wait()
-        keeping.cancel()
-    assert [signal for signal in signals if isinstance(signal, RegistryTrouble)] == [
-        RegistryTrouble(str(trouble)) for trouble in troubles
-    ]
-
-
-async def test_a_missing_folder_fails_the_start(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no directory of destination documents"):
-        await RegistryWatcher(Catalog(parse), Folder(tmp_path / "none")).load(lambda _signal: None)
 
 
 async def test_a_named_pipe_stops_no_other_file(tmp_path: Path) -> None:

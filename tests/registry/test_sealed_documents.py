@@ -22,21 +22,12 @@ from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.documents import Parsed, parse_document, to_document
 from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.folder import Folder
-from pushrail_stream.registry.json_document import sealed_in, with_secret
 from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import LocalKey, Place
 from pushrail_stream.registry.watcher import RegistryWatcher
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.documents import ACCESS_KEY, customer, document, load, write
-from tests.support.sealing_keys import keyring, no_kms, ring
-
-SECRET = Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
-FIELD = "auth.secretAccessKey"
-
-
-@pytest.fixture
-def keys(tmp_path: Path) -> Keyring:
-    return keyring(tmp_path / "keyring.json", ring("k"))
+from tests.support.sealing_keys import FIELD, SECRET, keyring, no_kms, ring
 
 
 def sealed_document(keys: Keyring, name: str, secret: Secret = SECRET, **changes: Any) -> dict[str, Any]:
@@ -250,61 +241,6 @@ def test_validation_refuses_secrets_that_do_not_open(keys: Keyring, tmp_path: Pa
     parse = partial(parse_document, environ={}, default_max_in_flight=8, unseal=keys.unseal)
     _, change = load(documents, parse)
     assert [(Path(refusal.file).name, refusal.field) for refusal in change.refusals] == [("moved.json", FIELD)]
-
-
-def test_an_invalid_document_can_be_sealed(keys: Keyring) -> None:
-    place = Place("acme", "dst_a", FIELD)
-    for auth in ({"mode": "ACCESS_KEY"}, {**ACCESS_KEY, "secretAccessKey": SECRET.reveal()}):
-        content = json.dumps(document(id="dst_a", auth=auth, name="Zoë", surprise=1)).encode()
-        changed = with_secret(content, lambda place: keys.seal(SECRET, place), "AKIANEW0000000000000")
-        assert isinstance(changed, bytes)
-        assert SECRET.reveal().encode() not in changed
-        value = json.loads(changed)
-        assert (value["auth"]["accessKeyId"], value["surprise"]) == ("AKIANEW0000000000000", 1)
-        assert "Zoë".encode() in changed
-        found = sealed_in(changed)
-        assert isinstance(found, tuple)
-        assert not isinstance(found, Problem)
-        assert found.place == place
-        assert keys.unseal(found.token, place) == SECRET
-
-
-@pytest.mark.parametrize(
-    ("content", "field"),
-    [
-        (b"{", ""),
-        (b"[]", "vendor"),
-        (json.dumps(document(id=...)).encode(), "id"),
-        (json.dumps(document(vendor=7)).encode(), "vendor"),
-        (json.dumps(document()).encode(), "auth.mode"),
-        (json.dumps(document(auth=...)).encode(), "auth.mode"),
-    ],
-)
-def test_a_document_that_cannot_be_sealed_says_why(keys: Keyring, content: bytes, field: str) -> None:
-    problem = with_secret(content, lambda place: keys.seal(SECRET, place))
-    assert isinstance(problem, Problem)
-    assert problem.field == field
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.just("sealed:1:k:AAAA:BBBB"),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["id", "vendor", "auth", "mode", "secretAccessKey", "x"]), inner)
-    ),
-    max_leaves=10,
-)
-
-
-@given(JSON | st.binary())
-def test_any_document_is_sealed_or_says_why_not(value: Any) -> None:
-    content = value if isinstance(value, bytes) else json.dumps(value).encode()
-    sealed_in(content)
-    changed = with_secret(content, lambda _: "sealed:1:k:new:new")
-    if isinstance(changed, Problem):
-        assert changed.problem
-    else:
-        assert json.loads(changed)["auth"]["secretAccessKey"] == "sealed:1:k:new:new"
 
 
 @given(st.text(max_size=60))

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pushrail_stream.core.destination import Destination
 from pushrail_stream.registry.catalog import Catalog, CatalogChange
-from pushrail_stream.registry.documents import Parsed
+from pushrail_stream.registry.documents import Parsed, parse_document
 from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.folder import document_files, read_document
 
@@ -62,3 +63,26 @@ def load(path: Path, parse: Callable[[bytes], Parsed | tuple[Problem, ...]]) -> 
     """What a folder holds, read for the first time."""
     catalog = Catalog(lambda _, content: parse(content))
     return catalog, catalog.apply(map(read_document, document_files(path)))
+
+
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+
+ENVIRON = {"ACME_SECRET": SECRET}
+
+
+def parse(content: Any) -> Parsed | tuple[Problem, ...]:
+    data = content if isinstance(content, bytes) else json.dumps(content).encode()
+    return parse_document(data, environ=ENVIRON, default_max_in_flight=5)
+
+
+def accepted(**changes: Any) -> Destination:
+    parsed = parse(document(**changes))
+    assert isinstance(parsed, Parsed), parsed
+    return parsed.destination
+
+
+def refused(content: Any) -> tuple[Problem, ...]:
+    parsed = parse(content)
+    assert not isinstance(parsed, Parsed)
+    return parsed

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
+from pushrail_stream.core.destination import Secret
 from pushrail_stream.ports.secrets import MasterKey
 from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
@@ -34,3 +35,9 @@ def keyring(path: Path, content: bytes, kms: Callable[[str], MasterKey] = no_kms
     """The keyring of a file with this content."""
     path.write_bytes(content)
     return Keyring.open(str(path), {}, kms)
+
+
+SECRET = Secret("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+
+
+FIELD = "auth.secretAccessKey"

@@ -1,0 +1,78 @@
+"""Dead letters, read back from the DLQ: what they say, how they are filtered and counted."""
+
+from __future__ import annotations
+
+import pytest
+
+from pushrail_stream.core.delivery import Replay
+from pushrail_stream.core.event import Undecodable, decode
+from pushrail_stream.core.record import Origin
+from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.operations.dead_letters import (
+    DeadLetterFilter,
+    count_dead_letters,
+)
+from tests.support.dead_letters import AT, DLQ, event_record, forged, letter
+
+
+@pytest.mark.parametrize("at_ms", [AT, 2**63 - 1, -(2**63), -1])
+def test_a_forged_header_is_named(at_ms: int) -> None:
+    found = forged(at_ms)
+    assert (found.failed_at_ms, found.origin) == (at_ms, found.position)
+    assert found.flaw is not None
+    assert found.flaw.header == "pushrail-failed-at"
+    assert format_rfc3339(found.failed_at_ms)
+
+
+def test_a_missing_vendor_setting_is_our_fault() -> None:
+    told = decode(event_record(0).value, (), None)
+    assert isinstance(told, Undecodable)
+    died = letter(0, reason="undecodable", code=told.field, message=str(told), destination_id=None)
+    assert died.fault == "ours"
+    assert died.state is not None
+    assert died.state.error_message == ("vendor: this setting is not set, and the record has no header pushrail-vendor")
+
+
+def test_a_letter_reads_back_as_written() -> None:
+    found = letter(0, request_id="r-1", first_attempt_ms=AT - 1000, replay=Replay("rp-1", 2))
+    assert (found.position, found.original()) == (Origin(DLQ, 2, 0), event_record(0)._replace(timestamp_ms=AT))
+    assert (found.reason, found.fault, found.destination, found.code) == (
+        "blocked",
+        "customer",
+        "dst_0",
+        "AccessDenied",
+    )
+    assert (found.failed_at_ms, found.replays) == (AT, 2)
+    assert found.event is not None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "matches"),
+    [
+        (DeadLetterFilter(), True),
+        (DeadLetterFilter(destination="dst_0"), True),
+        (DeadLetterFilter(destination="dst_1"), False),
+        (DeadLetterFilter(customer="acct_0", vendor="acme", event_type="order.completed", code="AccessDenied"), True),
+        (DeadLetterFilter(vendor="globex"), False),
+        (DeadLetterFilter(event_type="order.*"), False),
+        (DeadLetterFilter(reasons=frozenset({"blocked", "expired"})), True),
+        (DeadLetterFilter(reasons=frozenset({"rejected"})), False),
+        (DeadLetterFilter(fault="customer"), True),
+        (DeadLetterFilter(fault="producer"), False),
+        (DeadLetterFilter(since_ms=AT, until_ms=AT + 1), True),
+        (DeadLetterFilter(until_ms=AT), False),
+        (DeadLetterFilter(since_ms=AT + 1), False),
+        (DeadLetterFilter(origin="pushrail.events/1/7"), True),
+        (DeadLetterFilter(origin="pushrail.events/1/8"), False),
+        (DeadLetterFilter(replay="rp-1"), False),
+    ],
+)
+def test_a_filter_means_what_it_names(wanted: DeadLetterFilter, *, matches: bool) -> None:
+    assert wanted.matches(letter(0)) == matches
+
+
+def test_letters_are_counted_by_kind() -> None:
+    groups = count_dead_letters([letter(0), letter(0, failed_at_ms=AT + 5), letter(1)])
+    assert [(group.destination, tally.count, tally.newest_ms - tally.oldest_ms) for group, tally in groups.items()] == [
+        ("dst_0", 2, 5), ("dst_1", 1, 0),
+    ]  # fmt: skip

@@ -1,0 +1,72 @@
+"""A document is read as JSON, valid or not, and its secret is sealed in it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.registry.errors import Problem
+from pushrail_stream.registry.json_document import sealed_in, with_secret
+from pushrail_stream.registry.keyring import Keyring
+from pushrail_stream.registry.sealing import Place
+from tests.support.documents import ACCESS_KEY, document
+from tests.support.sealing_keys import FIELD, SECRET
+
+
+def test_an_invalid_document_can_be_sealed(keys: Keyring) -> None:
+    place = Place("acme", "dst_a", FIELD)
+    for auth in ({"mode": "ACCESS_KEY"}, {**ACCESS_KEY, "secretAccessKey": SECRET.reveal()}):
+        content = json.dumps(document(id="dst_a", auth=auth, name="Zoë", surprise=1)).encode()
+        changed = with_secret(content, lambda place: keys.seal(SECRET, place), "AKIANEW0000000000000")
+        assert isinstance(changed, bytes)
+        assert SECRET.reveal().encode() not in changed
+        value = json.loads(changed)
+        assert (value["auth"]["accessKeyId"], value["surprise"]) == ("AKIANEW0000000000000", 1)
+        assert "Zoë".encode() in changed
+        found = sealed_in(changed)
+        assert isinstance(found, tuple)
+        assert not isinstance(found, Problem)
+        assert found.place == place
+        assert keys.unseal(found.token, place) == SECRET
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        (b"{", ""),
+        (b"[]", "vendor"),
+        (json.dumps(document(id=...)).encode(), "id"),
+        (json.dumps(document(vendor=7)).encode(), "vendor"),
+        (json.dumps(document()).encode(), "auth.mode"),
+        (json.dumps(document(auth=...)).encode(), "auth.mode"),
+    ],
+)
+def test_a_document_that_cannot_be_sealed_says_why(keys: Keyring, content: bytes, field: str) -> None:
+    problem = with_secret(content, lambda place: keys.seal(SECRET, place))
+    assert isinstance(problem, Problem)
+    assert problem.field == field
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=20) | st.just("sealed:1:k:AAAA:BBBB"),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["id", "vendor", "auth", "mode", "secretAccessKey", "x"]), inner)
+    ),
+    max_leaves=10,
+)
+
+
+@given(JSON | st.binary())
+def test_any_document_is_sealed_or_says_why_not(value: Any) -> None:
+    content = value if isinstance(value, bytes) else json.dumps(value).encode()
+    sealed_in(content)
+    changed = with_secret(content, lambda _: "sealed:1:k:new:new")
+    if isinstance(changed, Problem):
+        assert changed.problem
+    else:
+        assert json.loads(changed)["auth"]["secretAccessKey"] == "sealed:1:k:new:new"

@@ -1,0 +1,61 @@
+"""Dead letters as they are read back from the DLQ."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from pushrail_stream.core.copy import Copy
+from pushrail_stream.core.delivery import Problem
+from pushrail_stream.core.destination import Destination, Secret
+from pushrail_stream.core.record import Record
+from pushrail_stream.operations.dead_letters import (
+    DeadLetterRecord,
+    read_dead_letter,
+)
+from pushrail_stream.settings.eventbridge import AccessKey
+
+AT = 1_795_514_400_000
+
+
+DLQ = "pushrail.dlq"
+
+
+def destination(number: int, **changes: Any) -> Destination:
+    plain = Destination(
+        id=f"dst_{number}", vendor="acme", customer_external_id=f"acct_{number}", name="n", bus="arn",
+        region="us-east-1", source="s", auth=AccessKey("k", Secret("s")),
+    )  # fmt: skip
+    return replace(plain, **changes)
+
+
+def event_record(number: int, offset: int = 7, **changes: Any) -> Record:
+    body = {
+        "eventType": "order.completed", "occurredAt": "2026-05-26T14:21:08.493Z", "source": "s",
+        "customerExternalId": f"acct_{number}", "idempotencyKey": "k", "payload": {},
+    }  # fmt: skip
+    headers = (("traceparent", b"t"), ("empty", None))
+    return Record("pushrail.events", 1, offset, b"key", json.dumps(body | changes).encode(), headers, AT)
+
+
+def letter(number: int, *, position: int = 0, value: bytes | None = None, **changes: Any) -> DeadLetterRecord:
+    record = event_record(number)
+    if value is not None:
+        record = record._replace(value=value)
+    usual: dict[str, Any] = {
+        "reason": "blocked",
+        "attempts": 5,
+        "failed_at_ms": AT,
+        "problem": Problem(
+            changes.pop("code", "AccessDenied"), changes.pop("message", "no"), changes.pop("request_id", None)
+        ),
+    }
+    dead = Copy(record=record, **(usual | {"destination_id": f"dst_{number}"} | changes))
+    return read_dead_letter(Record(DLQ, 2, position, record.key, record.value, dead.headers(), AT), "acme")
+
+
+def forged(at_ms: int = AT) -> DeadLetterRecord:
+    """A dead letter whose header pushrail-failed-at somebody has changed; ``at_ms``: its Kafka timestamp."""
+    headers = (*letter(0).record.headers, ("pushrail-failed-at", b"9999-12-31T23:59:60Z"))
+    return read_dead_letter(Record(DLQ, 2, 0, b"acct_0", event_record(0).value, headers, at_ms), "acme")
