@@ -22,8 +22,9 @@ from tests.support.attempt_records import said
 from tests.support.builders import event
 from tests.support.commands import Desk
 from tests.support.kafka import topics
+from tests.support.patience import PATIENCE_SECS
 from tests.support.replay_world import DENIED, settled, world
-from tests.support.workers import PATIENCE_SECS, make_topics, produce, settings_for, until
+from tests.support.workers import make_topics, produce, settings_for, until
 
 pytestmark = pytest.mark.kafka
 
@@ -213,7 +214,7 @@ async def test_a_killed_index_has_no_duplicates(real_kafka: str, tmp_path: Path)
     write(settings, range(total, total + 10))
     await until(lambda: indexed(path, settings) == total + 10)
     process.send_signal(signal.SIGTERM)
-    out, _ = await asyncio.wait_for(process.communicate(), 30)
+    out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
     assert process.returncode == 0
     assert json.loads(out)["attempts"] == total + 10
     with AttemptIndex.open(path, settings.topics.attempts) as index:
@@ -231,7 +232,7 @@ async def test_the_log_is_followed_until_interrupted(real_kafka: str, tmp_path: 
     async with asyncio.timeout(PATIENCE_SECS):
         assert json.loads(await process.stdout.readline())["attemptId"] == "a-9"
     process.send_signal(signal.SIGINT)
-    _, err = await asyncio.wait_for(process.communicate(), 30)
+    _, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
     assert process.returncode == 130
     assert b"Traceback" not in err
 
@@ -259,7 +260,7 @@ def write(settings: Settings, numbers: Iterable[int], *, at_ms: int | None = Non
 async def both(desk: Desk, *words: str) -> tuple[str, str]:
     """What a command says, and what it remarks."""
     process = await desk.start(*words)
-    out, err = await asyncio.wait_for(process.communicate(), 120)
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
     assert process.returncode == 0, err.decode()
     return out.decode(), err.decode()
 

@@ -9,6 +9,7 @@ import weakref
 import pytest
 
 from pushrail_stream.cli import run
+from tests.support.patience import PATIENCE_SECS
 
 
 class Cycle:
@@ -29,7 +30,7 @@ async def test_a_quiet_worker_releases_reference_cycles(monkeypatch: pytest.Monk
         weakref.finalize(held, released.set)
         del held
         run.collect_now_and_then(asyncio.get_running_loop())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECS):
             await released.wait()
         assert gone() is None
     finally:

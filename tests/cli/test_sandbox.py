@@ -19,10 +19,10 @@ import pytest
 
 from pushrail_stream.cli.sandbox import _BUS_HELP
 from pushrail_stream.sandbox.bus.faults import CallError, Effect, EntryError, Operation, When, rules_from_json
+from tests.support.patience import PATIENCE_SECS
 
 BUS = [sys.executable, "-m", "pushrail_stream", "sandbox", "bus"]
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_SECS = 30.0
 PLAN = {"rules": [{"name": "busy", "effect": {"kind": "callError", "status": 503}}]}
 
 

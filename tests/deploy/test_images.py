@@ -25,6 +25,7 @@ from pushrail_stream.ingest.metrics import IngestMetrics
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.source import load_settings
+from tests.support.patience import PATIENCE_SECS
 from tests.support.ports import free_port
 from tests.support.tools import needed_tool
 
@@ -165,7 +166,7 @@ def an_aws_of_its_own() -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE_SECS
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), 1).close()
@@ -234,7 +235,7 @@ def test_pid_1_obeys_sigterm_from_its_start() -> None:
         [unshare, "--pid", "--fork", "--kill-child", *inside],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE_SECS
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while process.poll() is None:
             assert time.monotonic() < deadline

@@ -22,6 +22,7 @@ from tests.deploy.metrics_page import PAGE, with_tables
 from tests.ingest.test_service import ingesting, settings_with_door
 from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
+from tests.support.patience import PATIENCE_SECS
 from tests.support.ports import free_port
 from tests.support.tools import needed_tool
 from tests.support.workers import make_topics, open_bus, running
@@ -204,7 +205,7 @@ async def prometheus(home: Path, jobs: Mapping[str, Sequence[int]]) -> AsyncIter
     try:
         async with aiohttp.ClientSession() as session:
             found = Prometheus(port, session)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_SECS):
                 while True:
                     with contextlib.suppress(aiohttp.ClientConnectionError):
                         await found.ask("status/config")
@@ -232,7 +233,7 @@ async def test_rules_and_queries_work_on_prometheus(real_kafka: str, tmp_path: P
         ):
             workers = [worker.worker.http_port for worker in (one, two)]
             jobs = {"pushrail-worker": workers, "pushrail-ingest": [door.listening["ops_port"]]}
-            async with prometheus(tmp_path, jobs) as watching, asyncio.timeout(100):
+            async with prometheus(tmp_path, jobs) as watching, asyncio.timeout(PATIENCE_SECS):
                 await watching.until("count(up == 1)", lambda scraped: scraped == 3)
                 for number in range(50):
                     assert (await door.post(event(0, number)))[0] == 202

@@ -13,8 +13,9 @@ from pushrail_stream.core.signals import KafkaTrouble
 from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.support.builders import SECRET, event, with_access_key
 from tests.support.kafka.fixtures import LocalKafkaFactory
+from tests.support.patience import PATIENCE_SECS
 from tests.support.worker_process import FAILED, REFUSED, WORKERS, call, worker, write_world
-from tests.support.workers import PATIENCE_SECS, committed, ends, make_topics, open_bus, produce, running, settings_for
+from tests.support.workers import committed, ends, make_topics, open_bus, produce, running, settings_for
 
 pytestmark = pytest.mark.kafka
 
@@ -60,7 +61,7 @@ async def test_two_workers_share_the_partitions(real_kafka: str, tmp_path: Path)
         make_topics(settings)
         open_bus(bus, range(6))
         path = write_world(tmp_path, settings, 6)
-        async with worker(path, "--workers", "2") as process, asyncio.timeout(90):
+        async with worker(path, "--workers", "2") as process, asyncio.timeout(PATIENCE_SECS):
             await produce(settings, ((f"acct_{n % 6}", event(n % 6, n)) for n in range(600)))
             await bus.wait_for_arrivals(600)
             lines, members = [], set[str]()
@@ -91,7 +92,7 @@ async def test_workers_end_with_a_killed_supervisor(real_kafka: str, tmp_path: P
         settings = settings_for(real_kafka, bus.url)
         make_topics(settings)
         path = write_world(tmp_path, settings, 1)
-        async with worker(path, "--workers", "2") as process, asyncio.timeout(90):
+        async with worker(path, "--workers", "2") as process, asyncio.timeout(PATIENCE_SECS):
             while json.loads(await read_line(process))["event"] != "partitions_assigned":
                 pass
             process.kill()

@@ -17,17 +17,8 @@ from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Hang, Matc
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import bus_arn, event, with_access_key
-from tests.support.workers import (
-    PATIENCE_SECS,
-    committed,
-    ends,
-    make_topics,
-    open_bus,
-    produce,
-    read_all,
-    running,
-    settings_for,
-)
+from tests.support.patience import PATIENCE_SECS
+from tests.support.workers import committed, ends, make_topics, open_bus, produce, read_all, running, settings_for
 
 pytestmark = pytest.mark.kafka
 EXAMPLE = Path(__file__).parent.parent / "fixtures" / "example-event.json"

@@ -15,6 +15,7 @@ import pytest
 from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.support.builders import SECRET, event, with_access_key
 from tests.support.commands import Desk
+from tests.support.patience import PATIENCE_SECS
 from tests.support.ports import free_port
 from tests.support.workers import make_topics, open_bus, produce, settings_for
 
@@ -51,7 +52,7 @@ async def test_an_unwritable_log_stops_no_worker(real_kafka: str, tmp_path: Path
                 [lost] = [line for line in (await reply.text()).splitlines() if line.startswith("pushrail_log_lines")]
             assert float(lost.split()[1]) > 0
             process.send_signal(signal.SIGTERM)
-            assert await asyncio.wait_for(process.wait(), 30) == 0
+            assert await asyncio.wait_for(process.wait(), PATIENCE_SECS) == 0
         finally:
             if process.returncode is None:
                 process.kill()

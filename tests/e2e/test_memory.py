@@ -11,6 +11,7 @@ import pytest
 from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
+from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import PARTITIONS, committed, ends, make_topics, open_bus, produce, settings_for, until
 
 pytestmark = pytest.mark.kafka
@@ -54,7 +55,7 @@ async def test_decompression_does_not_exceed_memory(real_kafka: str, tmp_path: P
             await until(lambda: committed(settings) == ends(settings, settings.topics.events))
             assert len(ends(settings, settings.topics.events)) == PARTITIONS
             process.terminate()
-            await asyncio.wait_for(process.communicate(), 60)
+            await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
             assert process.returncode == 0
         finally:
             if process.returncode is None:

@@ -26,7 +26,8 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.worker import run_worker
 from tests.support.builders import KEY_ID, SECRET, bus_arn, event, with_access_key
 from tests.support.kafka.fixtures import LocalKafkaFactory
-from tests.support.workers import PATIENCE_SECS, Watched, make_topics, open_bus, produce, running, settings_for
+from tests.support.patience import PATIENCE_SECS
+from tests.support.workers import Watched, make_topics, open_bus, produce, running, settings_for
 
 pytestmark = pytest.mark.kafka
 METRICS = Path(__file__).parents[2] / "deploy" / "METRICS.md"

@@ -17,6 +17,7 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
+from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import committed, ends, make_topics, open_bus, produce, running, settings_for, until
 
 pytestmark = pytest.mark.kafka
@@ -91,7 +92,7 @@ async def test_removed_records_are_reported(real_kafka: str, tmp_path: Path, *, 
             process.send_signal(signal.SIGCONT)
             await until(lambda: committed(settings) == ends(settings, settings.topics.events))
             process.send_signal(signal.SIGTERM)
-            _, err = await asyncio.wait_for(process.communicate(), 60)
+            _, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
         finally:
             if process.returncode is None:
                 process.kill()

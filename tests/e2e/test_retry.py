@@ -12,6 +12,7 @@ from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import bus_arn, event, with_access_key
+from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import (
     Watched,
     committed,
@@ -30,7 +31,7 @@ DELIVERY = {"hold_secs": 1, "flush_ms": 20}
 
 async def until_committed(settings: Settings, worker: Watched) -> None:
     """Until the group has committed the whole events topic."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECS):
         while await asyncio.to_thread(lambda: committed(settings) != ends(settings, settings.topics.events)):
             pass
     assert worker.worker.ledger.balances

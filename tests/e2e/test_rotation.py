@@ -21,8 +21,9 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import bus_arn, event
 from tests.support.commands import Desk
+from tests.support.patience import PATIENCE_SECS
 from tests.support.sealing_keys import no_kms
-from tests.support.workers import PATIENCE_SECS, committed, ends, make_topics, produce, read_all, settings_for, until
+from tests.support.workers import committed, ends, make_topics, produce, read_all, settings_for, until
 
 pytestmark = pytest.mark.kafka
 SERVED = 50

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import Desk
+from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import settings_for
 
 
@@ -47,7 +48,7 @@ async def test_a_signal_ends_a_start_without_kafka(
         await asyncio.sleep(0.5)  # until it asks Kafka; a signal before that ends it as well
         begun = time.monotonic()
         process.send_signal(signal.SIGTERM)
-        _, rest = await asyncio.wait_for(process.communicate(), 60)
+        _, rest = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
         assert (process.returncode, b"Traceback" in rest) == (0, False), rest.decode()
         assert time.monotonic() - begun < 15, "it did not wait until Kafka's answer was given up"
         assert rest.count(b'"stopped"') == workers

@@ -15,6 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import event, with_access_key
+from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import make_topics, open_bus, running, settings_for
 
 pytestmark = pytest.mark.kafka
@@ -66,7 +67,7 @@ async def test_a_trace_leads_from_producer_to_bus(real_kafka: str, monkeypatch: 
             await asyncio.to_thread(produce_traced, settings)
             await bus.wait_for_arrivals(2)
             await worker.until(lambda: worker.worker.ledger.dead_lettered == 1)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_SECS):
                 while len(found) < 3:  # noqa: ASYNC110 - they come from a thread of the exporter's
                     await asyncio.sleep(0.05)
     spans = {span.name: span for span in found}

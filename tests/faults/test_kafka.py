@@ -20,10 +20,10 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import bus_arn, event, with_access_key
+from tests.support.patience import PATIENCE_SECS
 from tests.support.worker_process import FAILED, WORKERS, worker, write_world
 from tests.support.workers import (
     PARTITIONS,
-    PATIENCE_SECS,
     committed,
     ends,
     letters,
@@ -91,7 +91,7 @@ async def test_a_kill_loses_no_event(real_kafka: str, tmp_path: Path) -> None:
         path = write_world(tmp_path, settings, 6)
         bus.set_plan([Rule(Latency(0.05), Match(operation="PutEvents"))])
         events = [(f"acct_{n % 6}", event(n % 6, n) if n % 100 else b"poison %d" % n) for n in range(6000)]
-        async with worker(path, "--workers", "2") as process, asyncio.timeout(90):
+        async with worker(path, "--workers", "2") as process, asyncio.timeout(PATIENCE_SECS):
             await produce(settings, events)
             await bus.wait_for_arrivals(1500)
             workers = [one for one in psutil.Process(process.pid).children() if "spawn_main" in " ".join(one.cmdline())]

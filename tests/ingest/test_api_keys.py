@@ -16,6 +16,7 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.ingest.api_keys import ApiKeys, parse_keys, with_key_revoked, with_new_key
 from pushrail_stream.registry.store import replace_file
 from tests.support.ingest_server import NOW
+from tests.support.patience import PATIENCE_SECS
 
 
 def test_a_key_opens_and_is_stored_as_a_hash(tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ async def test_a_bad_change_of_the_file_is_ignored(tmp_path: Path) -> None:
 
     following = asyncio.Task(keys.keep(observe))
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECS):
             replace_file(file, b"{}")
             change = await changes.get()
             assert change.active == 1

@@ -14,6 +14,7 @@ from pushrail_stream.eventbridge.entry import entry_size
 from pushrail_stream.ports.kafka import RecordTooLarge
 from tests.support.builders import with_access_key
 from tests.support.ingest_server import EVENT, TRACEPARENT, event, ingest_door, vendor_and_trace
+from tests.support.patience import PATIENCE_SECS
 
 PROBLEM = "application/problem+json"
 
@@ -110,7 +111,7 @@ async def test_a_missing_body_times_out(tmp_path: Path) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {door.key}\r\n"
         writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 10\r\n\r\n".encode())
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECS):
             assert b" 408 " in await reader.readline()
         writer.close()
 

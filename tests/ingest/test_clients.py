@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ingest_server import Door, event, ingest_door
+from tests.support.patience import PATIENCE_SECS
 from tests.support.tools import needed_tool
 
 PROGRAM = Path(__file__).parents[1] / "fixtures" / "PostEvent.java"
@@ -18,7 +19,7 @@ async def run(*command: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECS):
         out, err = await process.communicate()
     assert process.returncode == 0, err.decode()
     return out.decode()

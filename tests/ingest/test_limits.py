@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 
 from tests.support.ingest_server import event, ingest_door
+from tests.support.patience import PATIENCE_SECS
 
 
 async def test_a_limited_key_is_told_when_to_return(tmp_path: Path) -> None:
@@ -33,7 +34,7 @@ async def test_a_full_buffer_refuses_at_once(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=1_024, max_buffered_bytes=2 * 3 * 17 * 2**10) as door:
         door.producer.open.clear()
         async with asyncio.TaskGroup() as tasks:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECS):
                 waiting = [tasks.create_task(door.post(event())) for _ in range(3)]
                 for _ in range(3):
                     await door.producer.entered.get()
@@ -55,7 +56,7 @@ async def test_waiting_bodies_take_room(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=2**20, max_buffered_bytes=2**21) as door:
         door.producer.open.clear()
         big = event(payload={"x": "y" * 600_000})
-        async with asyncio.TaskGroup() as tasks, asyncio.timeout(20):
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(PATIENCE_SECS):
             waiting = tasks.create_task(door.post(big))
             await door.producer.entered.get()
             assert (await door.post(big))[0] == 503
@@ -69,7 +70,7 @@ async def test_an_unsent_body_takes_no_room(tmp_path: Path) -> None:
         port = int(door.url.rpartition(":")[2])
         head = f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {door.key}\r\n"
         head += "Content-Type: application/json\r\n"
-        async with asyncio.timeout(20), contextlib.AsyncExitStack() as connections:
+        async with asyncio.timeout(PATIENCE_SECS), contextlib.AsyncExitStack() as connections:
             for size in (*["Transfer-Encoding: chunked"] * 20, *["Content-Length: 1000000"] * 20):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
                 connections.callback(writer.close)

@@ -14,6 +14,7 @@ import pytest
 import uvloop
 
 from tests.support.ingest_server import Door, answer, connection, event, ingest_door
+from tests.support.patience import PATIENCE_SECS
 
 HEAD = "POST /v1/events HTTP/1.1\r\nHost: x\r\n"
 PROBLEM = b"content-type: application/problem+json"
@@ -74,7 +75,7 @@ async def test_a_too_large_head_is_refused(tmp_path: Path, ends: bytes) -> None:
 
 async def test_endless_trailers_are_refused(tmp_path: Path) -> None:
     async with (
-        ingest_door(tmp_path, timeout_secs=60) as door,
+        ingest_door(tmp_path, timeout_secs=5 * PATIENCE_SECS) as door,
         connection(door) as (reader, writer),
         asyncio.TaskGroup() as tasks,
     ):
@@ -436,7 +437,7 @@ async def test_any_bytes_leave_the_server_serving(tmp_path: Path, seed: int) -> 
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(20):
                     tasks.create_task(send_damaged(door, rnd))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECS):
             while door.open_connections or door.ingest.buffered_bytes:  # noqa: ASYNC110 - until all deadlines are over
                 await asyncio.sleep(0.01)
         assert (await door.post(event()))[0] == 202

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pushrail_stream.ingest.errors import HttpProblem
 from pushrail_stream.ingest.request import filled, split
 from tests.support.ingest_server import EVENT, TRACEPARENT, event, ingest_door, vendor_and_trace
+from tests.support.patience import PATIENCE_SECS
 
 
 @pytest.mark.parametrize("given_trace", ["", "00-0-0-00", "ff" + TRACEPARENT[2:]])
@@ -79,7 +80,7 @@ async def test_a_length_may_have_leading_zeros(tmp_path: Path, announced: str, s
             f"Content-Type: application/json\r\nContent-Length: {announced}\r\n\r\n".format(len(body)).encode()
         )
         writer.write(body)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_SECS):
             assert f" {status} ".encode() in await reader.readline()
         writer.close()
 

@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 
 from tests.support.ingest_server import answer, connection, event, ingest_door
+from tests.support.patience import PATIENCE_SECS
 
 
 async def test_a_stop_answers_open_requests(tmp_path: Path) -> None:
@@ -17,10 +18,10 @@ async def test_a_stop_answers_open_requests(tmp_path: Path) -> None:
         door.producer.open.clear()
         async with asyncio.TaskGroup() as tasks:
             in_flight = tasks.create_task(door.post(event()))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECS):
                 await door.producer.entered.get()
             door.server.stop()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECS):
                 while True:
                     try:
                         async with aiohttp.ClientSession() as late:
@@ -45,7 +46,7 @@ async def test_the_number_of_connections_is_bounded(tmp_path: Path) -> None:
             status, _, body = await answer(reader)
             assert (status, json.loads(body)["detail"]) == (503, "too many connections are open")
             assert await reader.read() == b""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECS):
             while door.open_connections:  # noqa: ASYNC110 - the server hears of it by and by
                 await asyncio.sleep(0.01)
         assert (await door.post(event()))[0] == 202

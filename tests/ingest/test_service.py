@@ -26,7 +26,8 @@ from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic
-from tests.support.workers import PATIENCE_SECS, make_topics, open_bus, produce, read_all, running, settings_for
+from tests.support.patience import PATIENCE_SECS
+from tests.support.workers import make_topics, open_bus, produce, read_all, running, settings_for
 
 pytestmark = pytest.mark.kafka
 METRICS = Path(__file__).parents[2] / "deploy" / "METRICS.md"
@@ -47,7 +48,7 @@ class Ingesting:
     async def said(self, what: str) -> dict[str, Any]:
         """The next log line of this name."""
         assert self.process.stderr is not None
-        while line := await asyncio.wait_for(self.process.stderr.readline(), 60):
+        while line := await asyncio.wait_for(self.process.stderr.readline(), PATIENCE_SECS):
             self.log.append(json.loads(line))
             if self.log[-1]["event"] == what:
                 return self.log[-1]
@@ -85,7 +86,7 @@ async def ingesting(desk: Desk, exit_code: int = 0) -> AsyncIterator[Ingesting]:
     finally:
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
-        _, rest = await asyncio.wait_for(process.communicate(), 30)
+        _, rest = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
         assert process.returncode == exit_code, rest.decode()
         assert key.encode() not in rest
         running_one.last_words = rest.decode()
@@ -168,7 +169,7 @@ async def test_a_kafka_outage_is_503_until_it_ends(local_kafka_factory: LocalKaf
         await asyncio.to_thread(kafka.kill)
         status, answer = await front.post(event(0, 2))
         assert (status, answer["results"][0]["status"]) == (503, "failed")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECS):
             while (ready := await front.ops("/readyz"))[0] == 200:  # noqa: ASYNC110 - it is another process
                 await asyncio.sleep(0.2)
         assert "Kafka is out of reach" in ready[1]
@@ -191,7 +192,7 @@ async def test_a_fatal_producer_error_ends_ingest(
         async with ingesting(desk, exit_code=1) as front:
             assert (await front.post(event(0, 1)))[0] == 202
             broker.push_request_errors(ApiKey.PRODUCE, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(20):  # below the producer's time-out
                 status, answer = await front.post(event(0, 2))
                 assert (status, answer["results"][0]["status"]) == (503, "failed")
                 await front.process.wait()
@@ -207,7 +208,7 @@ async def test_a_fatal_dlq_error_ends_the_worker(tmp_path: Path) -> None:
         broker.push_request_errors(ApiKey.PRODUCE, *[KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER] * 8)
         process = await Desk(tmp_path, settings).start("run", "--json")
         try:
-            _, err = await asyncio.wait_for(process.communicate(), 60)
+            _, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
         finally:
             if process.returncode is None:
                 process.kill()

@@ -33,9 +33,9 @@ from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
 from tests.support.builders import event, with_access_key
+from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import (
     PARTITIONS,
-    PATIENCE_SECS,
     Watched,
     committed,
     ends,

@@ -20,6 +20,7 @@ from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka import topics
 from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
+from tests.support.patience import PATIENCE_SECS
 
 pytestmark = pytest.mark.kafka
 
@@ -33,7 +34,10 @@ def write(bootstrap: str, topic: str, records: Iterable[tuple[str | None, bytes 
 
 @asynccontextmanager
 async def documents(bootstrap: str, topic: str) -> AsyncIterator[TopicDocuments]:
-    async with asyncio.timeout(60), TopicDocuments(KafkaSettings(bootstrap_servers=bootstrap), topic) as opened:
+    async with (
+        asyncio.timeout(PATIENCE_SECS),
+        TopicDocuments(KafkaSettings(bootstrap_servers=bootstrap), topic) as opened,
+    ):
         yield opened
 
 
@@ -148,7 +152,7 @@ async def test_a_written_document_is_read_at_once(kafka_bootstrap: str, new_topi
     topic = new_topic()
     options = KafkaSettings(bootstrap_servers=kafka_bootstrap)
     async with (
-        asyncio.timeout(60),
+        asyncio.timeout(PATIENCE_SECS),
         TopicDocuments(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as desk,
         KafkaPublisher(options) as publisher,
     ):

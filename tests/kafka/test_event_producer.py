@@ -16,6 +16,7 @@ from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka.fixtures import NewTopic
+from tests.support.patience import PATIENCE_SECS
 
 NOWHERE = "127.0.0.1:1"
 
@@ -28,7 +29,7 @@ def records(count: int) -> list[ProducerRecord]:
 async def test_each_record_gets_its_partition_and_offset(kafka_bootstrap: str, new_topic: NewTopic) -> None:
     topic = new_topic()
     async with KafkaEventProducer.open(KafkaSettings(bootstrap_servers=kafka_bootstrap), topic, 10) as producer:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECS):
             # A topic that was just made may still be without a leader.
             while await producer.check(5):  # noqa: ASYNC110 - it is Kafka that takes its time
                 await asyncio.sleep(0.1)
@@ -38,7 +39,7 @@ async def test_each_record_gets_its_partition_and_offset(kafka_bootstrap: str, n
             RecordMetadata(0, 2),
         ]
         assert await producer.publish_all(records(1)) == [RecordMetadata(0, 3)]
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECS):
             while producer.waiting:  # noqa: ASYNC110 - librdkafka counts a record until its report was dealt with
                 await asyncio.sleep(0.05)
 
@@ -48,7 +49,7 @@ async def test_each_failed_record_gets_its_reason() -> None:
         bootstrap_servers=NOWHERE,
         client=ClientProperties({"queue.buffering.max.messages": 2, "topic.metadata.propagation.max.ms": 500}),
     )
-    async with KafkaEventProducer.open(few, "topic", 1) as producer, asyncio.timeout(30):
+    async with KafkaEventProducer.open(few, "topic", 1) as producer, asyncio.timeout(PATIENCE_SECS):
         results = await producer.publish_all(records(4))
         assert [isinstance(result, str) and bool(result) for result in results] == [True] * 4
         assert results[2:] == ["the producer's queue is full"] * 2

@@ -15,10 +15,11 @@ from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
 from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
 from tests.support.kafka.topics import create_topic, unique_name
+from tests.support.patience import PATIENCE_SECS
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECS):
         while not condition():  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.05)
 
@@ -29,7 +30,7 @@ async def test_lag_is_known_for_the_requested_partitions(kafka_bootstrap: str, n
     one, other = Partition(topic, 0), Partition(topic, 1)
     options = KafkaSettings(bootstrap_servers=kafka_bootstrap)
     async with KafkaEventProducer.open(options, topic, 10) as producer:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECS):
             while await producer.check(5):  # noqa: ASYNC110 - as above
                 await asyncio.sleep(0.1)
         written = [

@@ -29,6 +29,7 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic, unique_name
+from tests.support.patience import PATIENCE_SECS
 
 pytestmark = pytest.mark.kafka
 LIMIT = 20_000
@@ -116,7 +117,7 @@ async def test_a_raised_limit_is_noticed(real_kafka: str, monkeypatch: pytest.Mo
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[raised])
         admin = AdminClient({"bootstrap.servers": real_kafka})
         admin.incremental_alter_configs([resource])[resource].result(30)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_SECS):
             while not isinstance((await producer.publish_all([noise(2 * LIMIT)]))[0], RecordMetadata):
                 assert await producer.check(10) == ""
 
@@ -151,7 +152,7 @@ async def test_a_forbidden_limit_stays_unknown(local_kafka_factory: LocalKafkaFa
             ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission
         )
         admin.create_acls([rule])[rule].result(30)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECS):
         while max_message_bytes(options, topic) is not None:  # noqa: ASYNC110 - the rule takes its time to spread
             await asyncio.sleep(0.1)
     async with KafkaEventProducer.open(options, topic, 10) as producer:

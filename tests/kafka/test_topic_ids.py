@@ -21,6 +21,7 @@ from pushrail_stream.settings.model import Settings
 from tests.support.builders import event, with_access_key
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import recreate_topic
+from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import (
     PARTITIONS,
     committed,
@@ -48,7 +49,7 @@ def recreate(settings: Settings, topic: str) -> None:
     Until the new one is seen to be empty, a broker may still append records to the old one.
     """
     recreate_topic(settings.kafka.bootstrap_servers, topic, partitions=PARTITIONS)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECS
     while not _is_empty(settings, topic):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -71,7 +72,7 @@ def identity(settings: Settings, topic: str) -> TopicIdentity:
 
 def place_of(settings: Settings, topic: str) -> int:
     """The partition that the customer's records lie in. Just after a topic was made, a broker may tell no end yet."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_SECS
     while not (found := [number for number, end in ends(settings, topic).items() if end]):
         assert time.monotonic() < deadline
         time.sleep(0.1)
@@ -89,7 +90,7 @@ def details(numbers: Iterable[int]) -> set[str]:
 
 async def eventually(holds: Callable[[], bool]) -> None:
     """Wait for a condition that no signal tells of, by asking again and again."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE_SECS
 
     def look() -> bool:
         while not holds() and time.monotonic() < deadline:

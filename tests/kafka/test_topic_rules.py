@@ -22,6 +22,7 @@ from tests.support.kafka import distribution
 from tests.support.kafka.installation import DELAY_SECS, settings_of_its_own
 from tests.support.kafka.local import java_command
 from tests.support.kafka.topics import create_topic, delete_topics
+from tests.support.patience import PATIENCE_SECS
 
 
 def name_of(settings: Settings, role: str) -> str:
@@ -36,7 +37,7 @@ def alter(bootstrap: str, topic: str, setting: str, value: str | None) -> None:
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     [done] = admin.incremental_alter_configs([resource]).values()
     done.result(20)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECS
     while time.monotonic() < deadline:
         [described] = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
         if value is None or described.result(20)[setting].value == value:

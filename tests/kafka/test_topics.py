@@ -22,6 +22,7 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import KafkaSettings, Settings
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.installation import settings_of_its_own
+from tests.support.patience import PATIENCE_SECS
 
 
 @given(
@@ -83,7 +84,7 @@ def test_a_forbidden_description_is_no_error(local_kafka_factory: LocalKafkaFact
     ]
     for done in admin.create_acls(rules).values():
         done.result(20)
-    deadline = time.monotonic() + 20  # the broker hears of the rules a moment later
+    deadline = time.monotonic() + PATIENCE_SECS  # the broker hears of the rules a moment later
     while not (caveats := check_topics(options, plans)) and time.monotonic() < deadline:
         continue
     [caveat] = caveats

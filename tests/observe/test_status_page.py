@@ -28,6 +28,7 @@ from pushrail_stream.pipeline.stats import (
     WorkerStats,
 )
 from tests.support.builders import destination
+from tests.support.patience import PATIENCE_SECS
 from tests.support.stats import stats_of
 from tests.support.tools import needed_tool
 
@@ -153,7 +154,7 @@ async def test_a_real_browser_shows_it(tmp_path: Path) -> None:
             *words, f"http://127.0.0.1:{port}/",
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
-        out, err = await asyncio.wait_for(process.communicate(), 90)
+        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
         assert process.returncode == 0, err.decode()
         return out
 

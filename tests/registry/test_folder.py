@@ -23,6 +23,7 @@ from pushrail_stream.registry.folder import Folder
 from tests.support.catalogs import followed, until_told
 from tests.support.documents import customer, write
 from tests.support.hung_mount import hung_mount, until_stuck
+from tests.support.patience import PATIENCE_SECS
 
 IN_FORCE_SECS = 5.0
 """What is promised."""
@@ -163,7 +164,7 @@ async def test_a_hung_file_stops_no_other_file(tmp_path: Path, monkeypatch: pyte
         write(documents, b=customer("b"))
         assert [Path(change.name).stem for change in await read.changes()] == ["b"]
         until_stuck(1)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECS):
         while [change.content for change in await read.changes()] != [json.dumps(customer("hung")).encode()]:
             pass
 

@@ -27,6 +27,7 @@ from pushrail_stream.registry.sealing import LocalKey, Place
 from pushrail_stream.registry.watcher import RegistryWatcher
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.documents import ACCESS_KEY, customer, document, load, write
+from tests.support.patience import PATIENCE_SECS
 from tests.support.sealing_keys import FIELD, SECRET, keyring, no_kms, ring
 
 
@@ -156,14 +157,14 @@ async def test_documents_open_when_their_key_comes(tmp_path: Path, monkeypatch: 
     await registry.load(observe)
     async with asyncio.TaskGroup() as tasks:
         keeping = tasks.create_task(registry.follow(observe))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECS):
             while len(tries) < 5:  # noqa: ASYNC110 - they are made in a thread
                 await asyncio.sleep(0.01)
         # Nothing is told of tries.
         assert [type(signal) for signal in signals] == [DocumentRefused, RegistryChanged]
         told.clear()
         path.write_bytes(ring("new"))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECS):
             await told.wait()
         keeping.cancel()
     assert signals[2:] == [RegistryChanged(("dst_a",), (), 1, 0)]
@@ -183,7 +184,7 @@ class SilentKms:
 
     def unwrap(self, wrapped: bytes, context: Mapping[str, str]) -> bytes | None:
         self.asked.set()
-        assert self.answers.wait(60)
+        assert self.answers.wait(5 * PATIENCE_SECS)
         return self._key.unwrap(wrapped, context)
 
 
@@ -201,7 +202,7 @@ async def test_a_silent_kms_delays_sealed_ones_only(tmp_path: Path, monkeypatch:
         told.set()
 
     async def until(*put: str) -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECS):
             while not any(isinstance(signal, RegistryChanged) and signal.put == put for signal in signals):
                 told.clear()
                 await told.wait()
@@ -213,7 +214,7 @@ async def test_a_silent_kms_delays_sealed_ones_only(tmp_path: Path, monkeypatch:
         write(documents, b=sealed_document(keys, "b"), a=customer("a", enabled=False))
         try:
             await until("dst_a")
-            assert await asyncio.to_thread(kms.asked.wait, 60)
+            assert await asyncio.to_thread(kms.asked.wait, PATIENCE_SECS)
             write(documents, b=sealed_document(keys, "b") | {"name": "last"}, c=customer("c"))
             await until("dst_c")
             write(documents, d=customer("d"))
@@ -223,7 +224,7 @@ async def test_a_silent_kms_delays_sealed_ones_only(tmp_path: Path, monkeypatch:
             assert isinstance(before.auth, AssumeRole), "the last good one is in use"
         finally:
             kms.answers.set()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECS):
             while (b := catalog.get("dst_b")) is None or b.name != "last":
                 told.clear()
                 await told.wait()

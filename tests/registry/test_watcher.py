@@ -17,6 +17,7 @@ from pushrail_stream.registry.folder import Folder
 from pushrail_stream.registry.watcher import RegistryWatcher
 from tests.support.catalogs import followed, parse, until_told
 from tests.support.documents import ACCESS_KEY, customer, write
+from tests.support.patience import PATIENCE_SECS
 
 
 async def test_the_watcher_follows_a_folder(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ async def test_an_unreadable_source_is_read_again(
     await registry.load(observe)
     async with asyncio.TaskGroup() as tasks:
         keeping = tasks.create_task(registry.follow(observe))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECS):
             while len(catalog) < 2:
                 told.clear()
                 await told.wait()

@@ -16,6 +16,7 @@ from pushrail_stream.registry.documents import Parsed, parse_document
 from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.folder import Folder
 from pushrail_stream.registry.watcher import RegistryWatcher
+from tests.support.patience import PATIENCE_SECS
 
 
 def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
@@ -54,7 +55,7 @@ async def followed(path: Path) -> AsyncIterator[tuple[Catalog, list[Signal], asy
 
 
 async def until_told(signals: list[Signal], changed: asyncio.Event, kind: type[Signal]) -> Signal:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECS):
         while True:
             for signal in signals:
                 if isinstance(signal, kind):

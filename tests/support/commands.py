@@ -21,6 +21,7 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.registry.documents import to_document
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import SECRET
+from tests.support.patience import PATIENCE_SECS
 
 
 class Desk:
@@ -58,7 +59,7 @@ class Desk:
     async def run(self, *words: str, typed: str = "", exit_code: int = 0) -> str:
         """Stdout of a command that ends so; stderr where it fails."""
         process = await self.start(*words)
-        out, err = await asyncio.wait_for(process.communicate(typed.encode()), 120)
+        out, err = await asyncio.wait_for(process.communicate(typed.encode()), PATIENCE_SECS)
         assert process.returncode == exit_code, (out + err).decode()
         assert b"Traceback" not in err
         return (err if exit_code else out).decode()
@@ -79,7 +80,7 @@ class Desk:
         try:
             yield log
             process.send_signal(signal.SIGTERM)
-            _, err = await asyncio.wait_for(process.communicate(), 60)
+            _, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
             assert process.returncode == 0, err.decode()
             log += err.decode().splitlines()
         finally:

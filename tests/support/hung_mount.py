@@ -13,6 +13,7 @@ from typing import Final
 
 import pytest
 
+from tests.support.patience import PATIENCE_SECS
 from tests.support.tools import UNCHECKED
 
 _DEVICE: Final = "/dev/fuse"
@@ -42,7 +43,7 @@ def hung_mount(folder: Path) -> Iterator[None]:
 
 def until_stuck(threads: int) -> None:
     """Until exactly this many threads are stuck; one that has just given its result may still be ending."""
-    give_up_at = time.monotonic() + 60
+    give_up_at = time.monotonic() + PATIENCE_SECS
     while (stuck := sum(thread.name.startswith("aside-") for thread in threading.enumerate())) != threads:
         assert time.monotonic() < give_up_at, f"{stuck} threads are stuck"
         time.sleep(0.01)

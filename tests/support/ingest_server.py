@@ -19,6 +19,7 @@ from pushrail_stream.ingest.limits import IngestLimits
 from pushrail_stream.ingest.server import MAX_CONNECTIONS, IngestServer
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata, RecordTooLarge
 from pushrail_stream.settings.eventbridge import MAX_REQUEST_BYTES
+from tests.support.patience import PATIENCE_SECS
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 EVENT: dict[str, Any] = {
@@ -126,7 +127,7 @@ async def ingest_door(
 @asynccontextmanager
 async def connection(door: Door) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     port = int(door.url.rpartition(":")[2])
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_SECS):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             yield reader, writer

@@ -28,10 +28,9 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
 from tests.support.builders import KEY_ID, SECRET, bus_arn
+from tests.support.patience import PATIENCE_SECS
 
 PARTITIONS = 3
-PATIENCE_SECS = 120.0
-"""How long a test waits for a condition before it fails: long enough for a machine that is many times slower."""
 
 
 def settings_for(bootstrap: str, bus_url: str, *, tiers: Sequence[float] = (10,), **sections: Any) -> Settings:

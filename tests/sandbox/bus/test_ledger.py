@@ -13,6 +13,7 @@ from tests.support.bus_clients import (
     declare,
     entry,
 )
+from tests.support.patience import PATIENCE_SECS
 
 if TYPE_CHECKING:
     pass
@@ -26,7 +27,7 @@ async def test_a_wait_ends_with_the_last_arrival() -> None:
             await events.put_events(Entries=[entry(), entry()])
             assert not waiting.done()
             await events.put_events(Entries=[entry()])
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_SECS):
                 await waiting
         await bus.wait_for_arrivals(2)
 

@@ -21,10 +21,10 @@ from confluent_kafka import Producer
 from pushrail_stream.sandbox.demo.customers import CUSTOMERS
 from pushrail_stream.sandbox.demo.events import example_event
 from pushrail_stream.settings.source import load_settings
+from tests.support.patience import PATIENCE_SECS
 
 SANDBOX = [sys.executable, "-m", "pushrail_stream", "sandbox"]
 REPOSITORY = Path(__file__).parents[3]
-PATIENCE_SECS = 60.0
 
 
 @contextmanager

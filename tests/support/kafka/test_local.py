@@ -21,6 +21,7 @@ from tests.support.kafka.choose import start_real_kafka
 from tests.support.kafka.local import LocalKafka, LocalKafkaError
 from tests.support.kafka.roundtrip import consume, produce
 from tests.support.kafka.topics import create_topic, fresh_topic
+from tests.support.patience import PATIENCE_SECS
 
 if TYPE_CHECKING:
     from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
@@ -96,7 +97,7 @@ input()
         pid, folder = tests.stdout.readline().split()
         broker = psutil.Process(int(pid))
         tests.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE_SECS
     while (broker.is_running() and broker.status() != psutil.STATUS_ZOMBIE) or Path(folder).exists():
         assert time.monotonic() < deadline, "the broker outlived the tests"
         time.sleep(0.05)
