@@ -27,8 +27,9 @@ from pushrail_stream.operations.destinations import (
 from pushrail_stream.operations.document_changes import delete_document, put_document, seal_secret, unusable
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.documents import to_document
-from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, auth_of
+from pushrail_stream.settings.eventbridge import auth_of
 from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.values import Arn
 
 _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown": "unknown"}
 _COLUMNS: Final = ("id", "customer", "vendor", "bus", "region", "auth", "enabled", "filter")
@@ -258,19 +259,9 @@ def _row(destination: Destination) -> tuple[Cell, ...]:
         destination.id,
         destination.customer_external_id,
         destination.vendor,
-        destination.bus.partition(":event-bus/")[2],
+        Arn.of(destination.bus).name,
         destination.region,
-        _auth(destination),
+        auth_of(destination).label,
         destination.enabled,
         ", ".join(destination.event_types) or "*",
     )
-
-
-def _auth(destination: Destination) -> str:
-    match auth_of(destination):
-        case AssumeRole():
-            return "role"
-        case AccessKey(secret=None):
-            return "key, secret missing"
-        case AccessKey():
-            return "key"

@@ -50,6 +50,8 @@ class Destination:
     id: str
     vendor: str
     customer_external_id: str
+    type: str
+    """The kind of its bus. The core and the pipeline only compare it; adapters and commands know its rules."""
     name: str
     bus: str
     """Full name of the bus, for people and to tell two buses apart. Nothing here takes it apart."""
@@ -65,9 +67,9 @@ class Destination:
     limits: Limits = field(default_factory=Limits)
 
     @property
-    def reach(self) -> tuple[object, str, str]:
+    def reach(self) -> tuple[object, str, str, str]:
         """The bus and the way to it. Knowledge about a bus holds as long as this stays the same."""
-        return self.auth, self.bus, self.region
+        return self.auth, self.bus, self.region, self.type
 
     @property
     def owner(self) -> tuple[str, str]:

@@ -28,11 +28,11 @@ from pushrail_stream.eventbridge.error_codes import (
 )
 from pushrail_stream.eventbridge.http import StockClients, Timeouts
 from pushrail_stream.eventbridge.sign_in import SignInService
-from pushrail_stream.eventbridge.signing import DESCRIBE_EVENT_BUS, Keys, Signer, SigV4Clock
+from pushrail_stream.eventbridge.signing import Keys, Signer, SigV4Clock
 from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import SESSION_SECS
 from pushrail_stream.ports.pipeline import SignIns
-from pushrail_stream.settings.eventbridge import AssumeRole, auth_of
+from pushrail_stream.settings.eventbridge import FLAVOURS, AssumeRole, auth_of
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 
 _OF_A_REGION: Final = (EndpointProviderError, InvalidRegionError, NoRegionError, UnknownRegionError)
@@ -76,27 +76,19 @@ class Endpoints:
 class _Access:
     """The way to call for one destination, by its present document."""
 
-    __slots__ = ("auth", "bus_arn", "region", "signed_by", "signer", "source", "used_at")
+    __slots__ = ("destination", "signed_by", "signer", "source", "used_at")
 
     def __init__(self, destination: Destination, source: KeySource) -> None:
-        self.auth = auth_of(destination)
-        self.region = destination.region
-        self.bus_arn = destination.bus
+        self.destination = destination
         self.source = source
         self.signer: Signer | None = None
         self.signed_by: Keys | None = None
         """The keys of the last call that returned, for `renew_session`, which is called right after it."""
         self.used_at = 0.0
 
-    def fits(self, destination: Destination) -> bool:
-        """Whether the destination still signs in this way. Nearly always the objects are the same."""
-        if self.auth is destination.auth and self.bus_arn is destination.bus:
-            return True
-        return (self.auth, self.bus_arn, self.region) == destination.reach
-
 
 class EventBridge:
-    """The classic buses of any number of destinations. Made by `EventBridge.open`."""
+    """The buses of any number of destinations, of every flavour. Made by `EventBridge.open`."""
 
     size = staticmethod(entry_size)
     is_own_fault = staticmethod(is_ours)
@@ -126,8 +118,8 @@ class EventBridge:
             yield cls(settings, sts, stack, now)
 
     def limits(self, destination: Destination) -> CallLimits:
-        """The limits of PutEvents in the destination's region."""
-        return self._region_limits.of(destination.region)
+        """The limits of the bus's flavour in the destination's region."""
+        return self._region_limits.of(destination)
 
     async def put(self, batch: Batch, *, refreshed: bool) -> Reply:
         """Make one PutEvents call and interpret its reply."""
@@ -153,7 +145,7 @@ class EventBridge:
             return endpoint
         signer = access.signer
         if signer is None or signer.keys is not keys:
-            signer = access.signer = Signer(keys, endpoint.target)
+            signer = access.signer = Signer(keys, endpoint.target, FLAVOURS[destination.type].operation)
         reply = await endpoint.put_events(render_batch(batch), signer, self._clock.read()[1])
         access.signed_by = keys
         if not isinstance(reply, CallFailed):
@@ -191,26 +183,28 @@ class EventBridge:
         endpoint = await self._endpoints.of(destination.region)
         if isinstance(keys, CallFailed) or isinstance(endpoint, CallFailed):
             return "unknown"
-        signer = Signer(keys, endpoint.target, DESCRIBE_EVENT_BUS)
+        signer = Signer(keys, endpoint.target, FLAVOURS[destination.type].check)
         return judge_check(await endpoint.describe_bus(destination.bus, signer, self._clock.read()[1]))
 
     def quota(self, destination: Destination) -> str:
         """Account and region of the bus: ``arn:aws:events:REGION:ACCOUNT``."""
-        return destination.bus.split(":event-bus/", 1)[0]
+        return destination.bus.rpartition(":")[0]
 
     def forget(self, destination_id: str) -> None:
         """Drop the destination's session and the last answer about its role."""
         access = self._accesses.pop(destination_id, None)
-        if access is not None and isinstance(access.auth, AssumeRole):
-            self._sign_in.forget(access.auth.role_arn)
+        if access is not None and isinstance(auth := auth_of(access.destination), AssumeRole):
+            self._sign_in.forget(auth.role_arn)
 
     def _access(self, destination: Destination) -> _Access:
         """The way to call for this destination, marked as used now."""
         access = self._accesses.get(destination.id)
-        if access is None or not access.fits(destination):
+        # Nearly always the objects are the same.
+        if access is None or (access.destination is not destination and access.destination.reach != destination.reach):
             self.forget(destination.id)
             source = key_source(destination, self._sign_in)
             access = self._accesses[destination.id] = _Access(destination, source)
+        access.destination = destination
         now = access.used_at = self._clock.read()[0]
         if not 0 <= now - self._swept_at < _IDLE_SECS:
             self._sweep(now)

@@ -20,10 +20,8 @@ from pushrail_stream.eventbridge.sign_in import SignInService
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
 from pushrail_stream.eventbridge.single_flight import SingleFlight
 from pushrail_stream.eventbridge.sts import RoleSession
-from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, auth_of
+from pushrail_stream.settings.eventbridge import FLAVOURS, AccessKey, AssumeRole, auth_of
 
-SESSION_ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
-"""The most that a session may do, and only on its destination's bus, whatever else the role allows."""
 _RENEW_FROM: Final = 0.6
 _RENEW_TO: Final = 0.8
 """A session is renewed after a part of its life that is drawn between these: sessions that began together, when a
@@ -81,7 +79,7 @@ class RoleKeys:
         self._sts = sts
         self._auth = auth
         self._name = session_name(destination.id)
-        self._policy = session_policy(destination.bus) if sts.has_session_policy else None
+        self._policy = session_policy(destination) if sts.has_session_policy else None
         self._sign_in = SingleFlight[Keys | CallFailed]()
         self._keys: Keys | None = None
         self._failure: CallFailed | None = None
@@ -153,9 +151,13 @@ def key_source(destination: Destination, sts: SignInService) -> KeySource:
     return FixedKeys(auth) if isinstance(auth, AccessKey) else RoleKeys(sts, auth, destination)
 
 
-def session_policy(bus_arn: str) -> str:
-    """A session policy, at most 2,048 characters (STS service model): the least that delivering takes."""
-    statement = {"Effect": "Allow", "Action": SESSION_ACTIONS, "Resource": bus_arn}
+def session_policy(destination: Destination) -> str:
+    """A session policy, at most 2,048 characters (STS service model): the least that delivering takes.
+
+    A session may do no more, and only on its destination's bus, whatever else the role allows.
+    """
+    actions = FLAVOURS[destination.type].actions
+    statement = {"Effect": "Allow", "Action": actions, "Resource": destination.bus}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
 
 

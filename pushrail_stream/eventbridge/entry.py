@@ -11,13 +11,14 @@ from typing import Final, NotRequired, TypedDict, final
 from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, utf8_length
-from pushrail_stream.settings.eventbridge import MAX_ENTRIES, MAX_REQUEST_BYTES, TIME_BYTES
+from pushrail_stream.settings.eventbridge import FLAVOURS, TIME_BYTES
 
 FORMER_MAX_REQUEST_BYTES: Final = 262_144
 """Largest sum of entry sizes in one call, in bytes, where AWS has not raised it (Amazon EventBridge quotas, before
 2026-01-29)."""
-_LIMITS: Final = CallLimits(MAX_ENTRIES, MAX_REQUEST_BYTES)
-_FORMER_LIMITS: Final = CallLimits(MAX_ENTRIES, FORMER_MAX_REQUEST_BYTES)
+_FORMER_LIMITS: Final = {
+    flavour.type: flavour.limits._replace(max_bytes=FORMER_MAX_REQUEST_BYTES) for flavour in FLAVOURS.values()
+}
 
 
 class Entry(TypedDict):
@@ -76,15 +77,17 @@ class RegionLimits:
     __slots__ = ("_small",)
 
     def __init__(self) -> None:
-        self._small: dict[str, CallLimits] = {}
+        self._small: set[str] = set()
 
-    def of(self, region: str) -> CallLimits:
-        """The limits of one call to this region."""
-        return self._small.get(region, _LIMITS)
+    def of(self, destination: Destination) -> CallLimits:
+        """The limits of one call to the destination's bus."""
+        if destination.region in self._small:
+            return _FORMER_LIMITS[destination.type]
+        return FLAVOURS[destination.type].limits
 
     def refused(self, region: str, size: int) -> bool:
         """Learn that a request of ``size`` bytes was too large; return whether the former limit explains it."""
         if size <= FORMER_MAX_REQUEST_BYTES:
             return False
-        self._small[region] = _FORMER_LIMITS
+        self._small.add(region)
         return True

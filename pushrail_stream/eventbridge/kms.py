@@ -16,6 +16,7 @@ from pushrail_stream.blocking import start_daemon_thread
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.http import decompressed
 from pushrail_stream.ports.secrets import KeyUnavailable
+from pushrail_stream.settings.values import Arn
 
 _TIMEOUT_SECS: Final = 3.0
 _ATTEMPTS: Final = 3
@@ -119,7 +120,7 @@ class KmsKey:
                     max_pool_connections=_CONNECTIONS,
                 )
                 self._kms = botocore.session.get_session().create_client(
-                    "kms", region_name=self._arn.split(":")[3], endpoint_url=self._endpoint_url, config=config
+                    "kms", region_name=Arn.of(self._arn).region, endpoint_url=self._endpoint_url, config=config
                 )
                 self._kms.meta.events.register("before-parse.kms", _decompress)
             return self._kms

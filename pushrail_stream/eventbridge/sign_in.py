@@ -19,6 +19,7 @@ from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_rol
 from pushrail_stream.ports.pipeline import SignIns
 from pushrail_stream.settings.eventbridge import AssumeRole
 from pushrail_stream.settings.model import StsSettings
+from pushrail_stream.settings.values import Arn
 
 ROLES: Final = 5
 """Roles that must be denied one after the other, with none granted in between, before our own identity is at fault."""
@@ -144,4 +145,4 @@ class DeniedRoles:
         if role_arn not in self._denied:
             self._denied.add(role_arn)
             self._lately.add(role_arn)
-        return len(self._lately) >= ROLES and len({arn.split(":")[4] for arn in self._lately}) >= ACCOUNTS
+        return len(self._lately) >= ROLES and len({Arn.of(arn).account for arn in self._lately}) >= ACCOUNTS

@@ -13,8 +13,7 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.destination import Secret
 
 CONTENT_TYPE: Final = "application/x-amz-json-1.1"
-PUT_EVENTS: Final = "AWSEvents.PutEvents"
-DESCRIBE_EVENT_BUS: Final = "AWSEvents.DescribeEventBus"
+TARGET_PREFIX: Final = "AWSEvents"
 """``jsonVersion`` and ``targetPrefix`` of the botocore service model ``events``."""
 _SERVICE: Final = "events"
 _FITS_A_HEADER: Final = re.compile(r"[\x21-\x7e]+")
@@ -100,13 +99,14 @@ class Signer:
 
     __slots__ = ("_after_time", "_before_time", "_day", "_headers", "_key", "_region", "_scope", "_signed", "keys")
 
-    def __init__(self, keys: Keys, target: Target, operation: str = PUT_EVENTS) -> None:
+    def __init__(self, keys: Keys, target: Target, operation: str = "PutEvents") -> None:
         self.keys = keys
+        action = f"{TARGET_PREFIX}.{operation}"
         self._region = target.region
         signed = "content-type;host;x-amz-date;x-amz-target"
         self._headers = {
             "Host": target.host,
-            "X-Amz-Target": operation,
+            "X-Amz-Target": action,
             "Content-Type": CONTENT_TYPE,
             "User-Agent": target.user_agent,
             "Accept-Encoding": "identity",
@@ -117,7 +117,7 @@ class Signer:
             self._headers["X-Amz-Security-Token"] = keys.token.reveal()
             token_line = f"x-amz-security-token:{keys.token.reveal()}\n"
         self._before_time = f"POST\n{target.path}\n\ncontent-type:{CONTENT_TYPE}\nhost:{target.host}\nx-amz-date:"
-        self._after_time = f"\n{token_line}x-amz-target:{operation}\n\n{signed}\n"
+        self._after_time = f"\n{token_line}x-amz-target:{action}\n\n{signed}\n"
         self._signed = f"SignedHeaders={signed}, Signature="
         self._day = self._scope = ""
         self._key = b""

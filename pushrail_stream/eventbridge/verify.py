@@ -24,10 +24,11 @@ from pushrail_stream.eventbridge.entry import render
 from pushrail_stream.eventbridge.error_codes import CallFailed, EntryResult
 from pushrail_stream.eventbridge.http import StockClients, Timeouts
 from pushrail_stream.eventbridge.own_identity import PATIENCE_SECS, OwnKeys
-from pushrail_stream.eventbridge.signing import DESCRIBE_EVENT_BUS, Keys, Signer, SigV4Clock, checked_keys
+from pushrail_stream.eventbridge.signing import Keys, Signer, SigV4Clock, checked_keys
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request
-from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, auth_of
+from pushrail_stream.settings.eventbridge import FLAVOURS, AccessKey, AssumeRole, auth_of
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
+from pushrail_stream.settings.values import Arn
 
 TEST_EVENT: Final = "pushrail.test"
 """``eventType`` of the test event: rules by tenant match it, rules for types of real events do not."""
@@ -79,6 +80,7 @@ class _DestinationTest:
         stack: AsyncExitStack,
     ) -> None:
         self._destination = destination
+        self._flavour = FLAVOURS[destination.type]
         self._sts_settings = sts
         timeouts = Timeouts(settings.connect_timeout_secs, settings.read_timeout_secs)
         self._clients = StockClients(stack, timeouts)
@@ -154,7 +156,7 @@ class _DestinationTest:
             # of STS may serve our own principals alone, or know nothing of the customer's partition.
             is_unknown = identity.http_status is None or self._sts_settings.endpoint_url is not None
             return _failed("credentials", identity, result="unknown" if is_unknown else "failed")
-        wanted = self._destination.bus.split(":")[4]
+        wanted = Arn.of(self._destination.bus).account
         arn = safe_message(identity.arn)
         if identity.account != wanted:
             return Step("credentials", "warning", f"{arn} is of another account than the bus ({wanted})")
@@ -165,7 +167,7 @@ class _DestinationTest:
         sts = await self._our_sts()
         if isinstance(sts, CallFailed):
             return sts
-        policy = session_policy(self._destination.bus) if self._sts_settings.session_policy else None
+        policy = session_policy(self._destination) if self._sts_settings.session_policy else None
         name = session_name(self._destination.id)
         return await sts.assume_role(own, assume_role_request(auth.role_arn, external_id, name, policy))
 
@@ -189,7 +191,7 @@ class _DestinationTest:
     async def bus(self, endpoint: Endpoint, keys: Keys) -> Step:
         """Whether the bus exists."""
         arn = self._destination.bus
-        signer = Signer(keys, endpoint.target, DESCRIBE_EVENT_BUS)
+        signer = Signer(keys, endpoint.target, self._flavour.check)
         failed = await endpoint.describe_bus(arn, signer, self._clock.read()[1])
         if failed is None:
             return Step("bus", "ok", f"{arn} exists")
@@ -199,7 +201,7 @@ class _DestinationTest:
                 return Step("bus", "failed", problem, request_id=failed.request_id)
             case "AccessDeniedException":
                 whom = "role" if isinstance(self._destination.auth, AssumeRole) else "user"
-                statement = {"Effect": "Allow", "Action": "events:DescribeEventBus", "Resource": arn}
+                statement = {"Effect": "Allow", "Action": self._flavour.actions[1], "Resource": arn}
                 why = f"; to let us tell, add this statement to the {whom}: {json.dumps(statement)}"
                 return _failed("bus", failed, why, "unknown")
             case _:
@@ -209,7 +211,9 @@ class _DestinationTest:
         """Send one test event."""
         nonce = secrets.token_hex(8)
         entry = render(_test_event(self._destination, nonce), self._destination)
-        reply = await endpoint.put_events([entry], Signer(keys, endpoint.target), self._clock.read()[1])
+        reply = await endpoint.put_events(
+            [entry], Signer(keys, endpoint.target, self._flavour.operation), self._clock.read()[1]
+        )
         if isinstance(reply, CallFailed):
             return _failed("test event", reply)
         result = reply.entries[0] if reply.entries else EntryResult(None, None, "the reply has no result")

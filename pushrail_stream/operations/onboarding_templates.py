@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import yaml
 
+from pushrail_stream.settings.eventbridge import CLASSIC, AssumeRole
 from pushrail_stream.settings.values import partition_of
 
 BUS: Final = "pushrail-events"
@@ -32,8 +33,6 @@ _EXTERNAL_ID_BYTES: Final = 24
 """192 bits cannot be guessed. AWS does not treat an external ID as a secret."""
 _TERRAFORM: Final = Path(__file__).with_name("terraform")
 """The folder of Terraform's templates."""
-ACTIONS: Final = ("events:PutEvents", "events:DescribeEventBus")
-"""Deliver, and find out whether the bus exists: PutEvents succeeds for a missing bus too."""
 
 
 def new_external_id(vendor: str) -> str:
@@ -91,12 +90,12 @@ class Onboarding:
             "id": self.destination_id,
             "vendor": self.vendor,
             "customerExternalId": self.customer,
-            "type": "EVENTBRIDGE",
+            "type": CLASSIC.type,
             "name": self._name(),
             "busArn": self.bus_arn,
             "region": self.region,
             "sourceNamespace": self.source,
-            "auth": {"mode": "ASSUME_ROLE", "roleArn": self.role_arn, "externalId": self.external_id},
+            "auth": AssumeRole(self.role_arn, self.external_id).document(),
             "enabled": False,
         }
 
@@ -114,7 +113,7 @@ class Onboarding:
 
     def permissions_policy(self) -> dict[str, Any]:
         """The role may put events on this one bus, and ask whether it exists."""
-        return _policy({"Effect": "Allow", "Action": list(ACTIONS), "Resource": self.bus_arn})
+        return _policy({"Effect": "Allow", "Action": list(CLASSIC.actions), "Resource": self.bus_arn})
 
     def rules(self) -> dict[str, dict[str, Any]]:
         """Example event patterns: by tenant, by event type, by a field of the payload."""
@@ -162,7 +161,7 @@ class Onboarding:
         values = {name: _hcl(text) for name, text in texts.items()} | {
             "account": self.account,
             "region": self.region,
-            "actions": ", ".join(map(_hcl, ACTIONS)),
+            "actions": ", ".join(map(_hcl, CLASSIC.actions)),
             "principal": f'"arn:{self.partition}:iam::{self.our_account or "${var.vendor_account_id}"}:root"',
             "days": str(self.archive_days),
         }
@@ -176,7 +175,7 @@ class Onboarding:
         return name if name.isprintable() and len(name) <= _NAME_LENGTH else f"EventBridge bus of {self.destination_id}"
 
     def _cloudformation_resources(self) -> dict[str, Any]:
-        writing = {"Effect": "Allow", "Action": list(ACTIONS), "Resource": {"Fn::GetAtt": ["Bus", "Arn"]}}
+        writing = {"Effect": "Allow", "Action": list(CLASSIC.actions), "Resource": {"Fn::GetAtt": ["Bus", "Arn"]}}
         resources: dict[str, Any] = {
             "Bus": {"Type": "AWS::Events::EventBus", "Properties": {"Name": self.bus}},
             "Writer": {

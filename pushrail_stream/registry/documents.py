@@ -15,11 +15,10 @@ from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.json_document import SECRET_FIELD, printable, read_json
 from pushrail_stream.registry.keyring import SealBroken, unseal_without_keyring
 from pushrail_stream.registry.sealing import Place
-from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, Auth, auth_of
+from pushrail_stream.settings.eventbridge import CLASSIC, AccessKey, AssumeRole, Auth, auth_of
 from pushrail_stream.settings.problems import did_you_mean, sentence
-from pushrail_stream.settings.values import partition_of
+from pushrail_stream.settings.values import Arn, partition_of
 
-MASK: Final = "***"
 NO_CREDENTIALS: Final = AccessKey("", None)
 """The credentials of a destination whose document is refused: no call is made."""
 _NO_BUS: Final = "arn:aws:events:us-east-1:000000000000:event-bus/unknown"
@@ -70,7 +69,7 @@ class _Document(_Part):
     id: rules.Id
     vendor: rules.Vendor
     customer_external_id: rules.CustomerExternalId
-    type: Literal["EVENTBRIDGE"]
+    type: rules.Type
     name: rules.Name | None = None
     bus_arn: rules.BusArn
     region: rules.Region
@@ -89,6 +88,7 @@ class _Known(_Part):
     id: rules.Id
     vendor: rules.Vendor
     customer_external_id: rules.CustomerExternalId
+    type: rules.Type = CLASSIC.type
     bus_arn: rules.BusArn = _NO_BUS
     event_types: Annotated[list[rules.EventType], Field(max_length=100)] = []
     enabled: bool = True
@@ -129,9 +129,10 @@ def stand_in(content: bytes) -> Destination | None:
         id=known.id,
         vendor=known.vendor,
         customer_external_id=known.customer_external_id,
+        type=known.type,
         name=known.id,
         bus=known.bus_arn,
-        region=known.bus_arn.split(":")[3],
+        region=Arn.of(known.bus_arn).region,
         source=f"pushrail.{known.vendor}",
         auth=NO_CREDENTIALS,
         event_types=tuple(known.event_types),
@@ -141,23 +142,17 @@ def stand_in(content: bytes) -> Destination | None:
 
 def to_document(destination: Destination) -> dict[str, Any]:
     """The document of a destination with every default and a masked secret: for output, not for storage."""
-    match auth_of(destination):
-        case AssumeRole(role_arn, external_id):
-            auth: dict[str, str | None] = {"mode": "ASSUME_ROLE", "roleArn": role_arn, "externalId": external_id}
-        case AccessKey(access_key_id, secret):
-            shown = None if secret is None else MASK
-            auth = {"mode": "ACCESS_KEY", "accessKeyId": access_key_id, "secretAccessKey": shown}
     limits = destination.limits
     return {
         "id": destination.id,
         "vendor": destination.vendor,
         "customerExternalId": destination.customer_external_id,
-        "type": "EVENTBRIDGE",
+        "type": destination.type,
         "name": destination.name,
         "busArn": destination.bus,
         "region": destination.region,
         "sourceNamespace": destination.source,
-        "auth": auth,
+        "auth": auth_of(destination).document(),
         "eventTypes": list(destination.event_types) or ["*"],
         "enabled": destination.enabled,
         "limits": {"maxRequestsPerSecond": limits.max_requests_per_second, "maxInFlight": limits.max_in_flight},
@@ -182,12 +177,12 @@ def _problem(error: Mapping[str, Any]) -> Problem:
 
 def _disagreement(document: _Document) -> Problem | None:
     """Fields that are valid alone and contradict each other."""
-    _, partition, _, region, *_ = document.bus_arn.split(":")
+    partition, _, region, *_ = Arn.of(document.bus_arn)
     if document.region != region:
         return Problem("region", f"is {document.region}, but the bus is in {region} (busArn)")
     if partition_of(region) != partition:
         return Problem("busArn", f"is of the partition {partition}, but {region} belongs to {partition_of(region)}")
-    if isinstance(document.auth, _AssumeRole) and document.auth.role_arn.split(":")[1] != partition:
+    if isinstance(document.auth, _AssumeRole) and Arn.of(document.auth.role_arn).partition != partition:
         return Problem("auth.roleArn", f"is of another partition than the bus ({partition})")
     return None
 
@@ -199,6 +194,7 @@ def _build(document: _Document, environ: Mapping[str, str], default_max_in_fligh
         id=document.id,
         vendor=document.vendor,
         customer_external_id=document.customer_external_id,
+        type=document.type,
         name=document.name or document.id,
         bus=document.bus_arn,
         region=document.region,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic.functional_validators import BeforeValidator
 
-from pushrail_stream.settings.eventbridge import MAX_SOURCE_BYTES
+from pushrail_stream.settings.eventbridge import FLAVOURS, MAX_SOURCE_BYTES
 from pushrail_stream.settings.values import (
     ACCESS_KEY_ID,
-    BUS_ARN,
     DESTINATION_ID,
     EVENT_TYPE_PATTERN,
     EXTERNAL_ID,
@@ -34,14 +33,16 @@ def _one_line(value: str) -> str:
     return value
 
 
-def _check_bus(arn: str) -> str:
-    if ":event-busv2/" in arn:
-        raise ValueError("is the ARN of an eventbridgev2 bus, which classic PutEvents cannot take: name an event-bus")
-    if ":event-bus/aws.partner/" in arn:
-        raise ValueError(
-            "is the ARN of a partner's bus, which PutEvents cannot write to: name a bus of the customer's own"
-        )
-    return BUS_ARN.check(arn)
+def _check_type(value: object) -> object:
+    if value not in tuple(FLAVOURS):
+        raise ValueError(f"must be {' or '.join(map(repr, FLAVOURS))}")
+    return value
+
+
+def _check_bus(arn: str, info: ValidationInfo) -> str:
+    # A type that is wrong is reported already, and then any bus will do.
+    flavour = FLAVOURS.get(info.data.get("type", ""))
+    return flavour.check_arn(arn) if flavour else arn
 
 
 def _check_namespace(source: str) -> str:
@@ -68,7 +69,9 @@ Id = Annotated[str, AfterValidator(DESTINATION_ID.check)]
 Vendor = Annotated[str, AfterValidator(VENDOR.check)]
 CustomerExternalId = Annotated[str, Field(min_length=1, max_length=256)]
 Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_one_line)]
+Type = Annotated[str, BeforeValidator(_check_type)]
 BusArn = Annotated[str, AfterValidator(_check_bus)]
+"""Behind a field ``type`` of `Type`."""
 Region = Annotated[str, AfterValidator(REGION.check)]
 SourceNamespace = Annotated[
     str, Field(min_length=1, max_length=MAX_SOURCE_BYTES), AfterValidator(_one_line), AfterValidator(_check_namespace)

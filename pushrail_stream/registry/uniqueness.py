@@ -5,20 +5,16 @@ CONTRACTS.md, "The destination document", has the rule.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, final
+from typing import final
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.registry.errors import Problem
-from pushrail_stream.settings.eventbridge import AssumeRole
+from pushrail_stream.settings.eventbridge import Claim, auth_of
 
-_Key = tuple[str, ...]
-"""The kind of a claim, and the claimed value."""
-
-
-class _Claimant(NamedTuple):
-    customer: tuple[str, str]
-    external_id: str | None
+_Key = tuple[str, tuple[str, ...]]
+"""The field of a claim, and the claimed value."""
+_Claimant = tuple[tuple[str, str], str]
+"""The claiming customer, and the claim's own key."""
 
 
 @final
@@ -30,59 +26,37 @@ class UniquenessIndex:
 
     def add(self, document: str, destination: Destination) -> None:
         """Claim all that the document names."""
-        claimant = _claimant(destination)
-        for key in _keys(destination):
-            self._claimants.setdefault(key, {})[document] = claimant
+        for claim in _claims(destination):
+            self._claimants.setdefault(claim[:2], {})[document] = destination.owner, claim.key
 
     def remove(self, document: str, destination: Destination) -> None:
         """Release all that the document claimed."""
-        for key in _keys(destination):
-            claimants = self._claimants.get(key, {})
+        for claim in _claims(destination):
+            claimants = self._claimants.get(claim[:2], {})
             claimants.pop(document, None)
             if not claimants:
-                self._claimants.pop(key, None)
+                self._claimants.pop(claim[:2], None)
 
     def claimants(self, destination: Destination) -> set[str]:
         """The documents that share a claim with this destination."""
-        return {document for key in _keys(destination) for document in self._claimants.get(key, ())}
+        return {document for claim in _claims(destination) for document in self._claimants.get(claim[:2], ())}
 
     def conflict(self, document: str, destination: Destination) -> Problem | None:
         """Why the document cannot be used beside the others; None if it can."""
-        own = _claimant(destination)
-        for key in _keys(destination):
-            for other, claimant in self._claimants.get(key, {}).items():
-                if other != document and (problem := _problem(key, own, other, claimant)) is not None:
-                    return problem
+        for claim in _claims(destination):
+            for other, (owner, key) in self._claimants.get(claim[:2], {}).items():
+                # An id belongs to one document, any other value to one customer.
+                is_shared = claim.field != "id" and (owner == destination.owner or (key and key == claim.key))
+                if other != document and not is_shared:
+                    return Problem(claim.field, claim.problem.format(other))
         return None
 
 
 def is_same(one: Destination, other: Destination) -> bool:
     """Whether two documents claim the same for the same customer, so that one is a version of the other."""
-    return _claimant(one) == _claimant(other) and list(_keys(one)) == list(_keys(other))
+    return one.owner == other.owner and _claims(one) == _claims(other)
 
 
-def _problem(key: _Key, own: _Claimant, other: str, claimant: _Claimant) -> Problem | None:
-    match key[0]:
-        case "id":
-            return Problem("id", f"{key[1]} is already the id of {other}")
-        case "role" if claimant.customer != own.customer and claimant.external_id != own.external_id:
-            return Problem("auth.roleArn", f"is in use for another customer, with another external ID ({other})")
-        case "external ID" if claimant.customer != own.customer:
-            problem = f"is already another customer's ({other}): every customer needs one of their own"
-            return Problem("auth.externalId", problem)
-        case _:
-            return None
-
-
-def _keys(destination: Destination) -> Iterator[_Key]:
-    yield "id", destination.id
-    if isinstance(auth := destination.auth, AssumeRole):
-        # Within an account a role's name is unique whatever its path and case (IAM): other spellings are the same role.
-        _, partition, _, _, account, resource = auth.role_arn.split(":", 5)
-        yield "role", partition, account, resource.rpartition("/")[2].casefold()
-        yield "external ID", auth.external_id
-
-
-def _claimant(destination: Destination) -> _Claimant:
-    external_id = destination.auth.external_id if isinstance(destination.auth, AssumeRole) else None
-    return _Claimant((destination.vendor, destination.customer_external_id), external_id)
+def _claims(destination: Destination) -> tuple[Claim, ...]:
+    problem = f"{destination.id} is already the id of {{}}"
+    return Claim("id", (destination.id,), problem), *auth_of(destination).claims()

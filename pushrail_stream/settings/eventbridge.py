@@ -1,20 +1,88 @@
-"""EventBridge's facts that settings, destination documents and ingest share with the bus itself."""
+"""The destination types, one flavour of EventBridge's buses each, and the ways to sign in there.
+
+Settings, documents, commands and ingest take these facts from here, as the bus itself does. A new type is one more
+`Flavour` in `FLAVOURS`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
 
+from pushrail_stream.core.batch import CallLimits
 from pushrail_stream.core.destination import Destination, Secret
+from pushrail_stream.settings.client import MASK
+from pushrail_stream.settings.values import BUS_ARN, Arn, Rule
 
-MAX_ENTRIES: Final = 10
-"""Entries in one PutEvents call (botocore service model)."""
-MAX_REQUEST_BYTES: Final = 1_048_576
-"""Largest sum of entry sizes in one call, in bytes (AWS documentation; 262,144 before 2026-01-29)."""
 TIME_BYTES: Final = 14
 """Bytes that AWS counts for an entry's ``Time``, whatever its value."""
 MAX_SOURCE_BYTES: Final = 256
 """Longest ``sourceNamespace`` of a destination, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """One kind of bus, and the calls that it takes."""
+
+    type: str
+    """``type`` of its destination documents."""
+    limits: CallLimits
+    """The most that one call carries."""
+    arn: Rule
+    """The rule for ``busArn``."""
+    operation: str = "PutEvents"
+    """EventBridge's operation that takes the entries."""
+    check: str = "DescribeEventBus"
+    """The operation that tells whether the bus exists: `operation` succeeds for a missing bus too."""
+    refusals: tuple[tuple[str, str], ...] = ()
+    """Parts of ARNs that a customer may mistake for such a bus, each with the reason why it is none."""
+
+    @property
+    def actions(self) -> tuple[str, str]:
+        """The IAM actions that delivering takes."""
+        return f"events:{self.operation}", f"events:{self.check}"
+
+    def check_arn(self, arn: str) -> str:
+        """Return the ARN of a bus. Raises ``ValueError`` when it names none of this kind."""
+        for part, reason in self.refusals:
+            if part in arn:
+                raise ValueError(reason)
+        return self.arn.check(arn)
+
+
+CLASSIC: Final = Flavour(
+    "EVENTBRIDGE",
+    # 10: botocore service model. 1,048,576 bytes: AWS documentation (262,144 before 2026-01-29).
+    CallLimits(10, 1_048_576),
+    BUS_ARN,
+    refusals=(
+        (
+            ":event-busv2/",
+            "is the ARN of an eventbridgev2 bus, which classic PutEvents cannot take: name an event-bus",
+        ),
+        (
+            ":event-bus/aws.partner/",
+            "is the ARN of a partner's bus, which PutEvents cannot write to: name a bus of the customer's own",
+        ),
+    ),
+)
+FLAVOURS: Final = {flavour.type: flavour for flavour in (CLASSIC,)}
+"""Every destination type."""
+MAX_ENTRIES: Final = max(flavour.limits.max_entries for flavour in FLAVOURS.values())
+"""Entries in one call, whatever its destination's type."""
+MAX_REQUEST_BYTES: Final = max(flavour.limits.max_bytes for flavour in FLAVOURS.values())
+"""Sum of the sizes of one call's entries in bytes, whatever its destination's type."""
+
+
+class Claim(NamedTuple):
+    """A value of a document that belongs to one customer."""
+
+    field: str
+    value: tuple[str, ...]
+    problem: str
+    """Completes ``FIELD ... (OTHER DOCUMENT)`` when another customer has the value already."""
+    key: str = ""
+    """Customers with the same key may share the value; empty for a value that is never shared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +91,34 @@ class AssumeRole:
 
     role_arn: str
     external_id: str
+
+    @property
+    def label(self) -> str:
+        """In a word, for tables."""
+        return "role"
+
+    def document(self) -> dict[str, Any]:
+        """The part ``auth`` of its document."""
+        return {"mode": "ASSUME_ROLE", "roleArn": self.role_arn, "externalId": self.external_id}
+
+    def claims(self) -> tuple[Claim, ...]:
+        """The values that no other customer may use."""
+        # Within an account a role's name is unique whatever its path and case (IAM): other spellings are the same role.
+        role = Arn.of(self.role_arn)
+        name = role.resource.rpartition("/")[2].casefold()
+        return (
+            Claim(
+                "auth.roleArn",
+                (role.partition, role.account, name),
+                "is in use for another customer, with another external ID ({})",
+                self.external_id,
+            ),
+            Claim(
+                "auth.externalId",
+                (self.external_id,),
+                "is already another customer's ({}): every customer needs one of their own",
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +129,20 @@ class AccessKey:
     secret: Secret | None
     is_waiting: bool = False
     """The secret is there, and only what opens it is missing: our own fault, and mended without the document."""
+
+    @property
+    def label(self) -> str:
+        """In a word, for tables."""
+        return "key" if self.secret is not None else "key, secret missing"
+
+    def document(self) -> dict[str, Any]:
+        """The part ``auth`` of its document, with the secret masked."""
+        shown = None if self.secret is None else MASK
+        return {"mode": "ACCESS_KEY", "accessKeyId": self.access_key_id, "secretAccessKey": shown}
+
+    def claims(self) -> tuple[Claim, ...]:
+        """None: nobody can name another customer's key pair without its secret."""
+        return ()
 
 
 Auth = AssumeRole | AccessKey

@@ -9,7 +9,7 @@ import json
 import re
 from functools import cache
 from importlib.resources import files
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from pushrail_stream.errors import UsageError
 
@@ -31,6 +31,30 @@ def _partitions() -> dict[str, re.Pattern[str]]:
 def partition_of(region: str) -> str:
     """The partition of a region, as ARNs name it."""
     return next((name for name, pattern in _partitions().items() if pattern.match(region)), _DEFAULT_PARTITION)
+
+
+class Arn(NamedTuple):
+    """The parts of an Amazon Resource Name."""
+
+    partition: str
+    service: str
+    region: str
+    account: str
+    resource: str
+    """``event-bus/NAME``"""
+
+    @classmethod
+    def of(cls, arn: str) -> Self:
+        """Raises ``ValueError`` for a text with fewer parts."""
+        _, *parts = arn.split(":", 5)
+        if len(parts) != len(cls._fields):
+            raise ValueError("must be an ARN")
+        return cls(*parts)
+
+    @property
+    def name(self) -> str:
+        """The resource without its type."""
+        return self.resource.partition("/")[2]
 
 
 class Rule(NamedTuple):

@@ -111,16 +111,16 @@ def test_fractions_are_cut_off_downwards(occurred: str, seconds: int) -> None:
 
 def test_regions_begin_with_the_full_limits() -> None:
     limits = RegionLimits()
-    assert limits.of("us-east-1") == CallLimits(10, 1_048_576)
+    assert limits.of(destination()) == CallLimits(10, 1_048_576)
     assert limits.refused("us-east-1", FORMER_MAX_REQUEST_BYTES + 1)
-    assert limits.of("us-east-1") == CallLimits(10, FORMER_MAX_REQUEST_BYTES)
-    assert limits.of("eu-west-1") == CallLimits(10, 1_048_576)
+    assert limits.of(destination()) == CallLimits(10, FORMER_MAX_REQUEST_BYTES)
+    assert limits.of(destination(region="eu-west-1")) == CallLimits(10, 1_048_576)
 
 
 def test_a_late_refusal_lowers_no_limit() -> None:
     limits = RegionLimits()
     assert not limits.refused("us-east-1", FORMER_MAX_REQUEST_BYTES)
-    assert limits.of("us-east-1") == CallLimits(10, 1_048_576)
+    assert limits.of(destination()) == CallLimits(10, 1_048_576)
 
 
 def test_entries_keep_the_deliveries_order() -> None:

@@ -66,7 +66,7 @@ async def test_the_hot_paths_private_names_exist() -> None:
         assert model.resolved_protocol == "json"
         assert model.signing_name == "events"
         assert f"application/x-amz-json-{model.metadata['jsonVersion']}" == signing.CONTENT_TYPE
-        assert f"{model.metadata['targetPrefix']}.PutEvents" == signing.PUT_EVENTS
+        assert model.metadata["targetPrefix"] == signing.TARGET_PREFIX
         assert model.operation_model("PutEvents").http == {"method": "POST", "requestUri": "/"}
 
 

@@ -24,6 +24,7 @@ def test_the_example_is_the_destination_it_describes() -> None:
         id="dst_acme_8K2zRq",
         vendor="acme",
         customer_external_id="acct_8K2zRq",
+        type="EVENTBRIDGE",
         name="Customer EventBridge bus",
         bus="arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
         region="us-east-1",

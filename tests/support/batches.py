@@ -26,6 +26,7 @@ def destination(auth: Auth, identity: str = "dst_acme_1", region: str = "us-east
         id=identity,
         vendor="acme",
         customer_external_id="acct_1",
+        type="EVENTBRIDGE",
         name="Customer bus",
         bus=BUS.replace("us-east-1", region),
         region=region,

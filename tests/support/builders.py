@@ -36,6 +36,7 @@ def destination(customer: str | int = "acme", *, name: str = "", **changes: Any)
         id=identity,
         vendor=VENDOR,
         customer_external_id=customer_id(customer),
+        type="EVENTBRIDGE",
         name=f"customer {customer}",
         bus=bus_arn(customer) + (name and f"-{name}"),
         region="us-east-1",

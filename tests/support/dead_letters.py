@@ -24,8 +24,8 @@ DLQ = "pushrail.dlq"
 
 def destination(number: int, **changes: Any) -> Destination:
     plain = Destination(
-        id=f"dst_{number}", vendor="acme", customer_external_id=f"acct_{number}", name="n", bus="arn",
-        region="us-east-1", source="s", auth=AccessKey("k", Secret("s")),
+        id=f"dst_{number}", vendor="acme", customer_external_id=f"acct_{number}", type="EVENTBRIDGE", name="n",
+        bus="arn", region="us-east-1", source="s", auth=AccessKey("k", Secret("s")),
     )  # fmt: skip
     return replace(plain, **changes)
 

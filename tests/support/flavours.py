@@ -60,7 +60,7 @@ class EventBridgeFlavour:
         self._limits = RegionLimits()
 
     def limits(self, destination: Destination) -> CallLimits:
-        return self._limits.of(destination.region)
+        return self._limits.of(destination)
 
     def size(self, event: Event, destination: Destination) -> int:
         return entry_size(event, destination)
