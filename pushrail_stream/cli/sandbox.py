@@ -17,7 +17,7 @@ from pushrail_stream.cli.process import on_signal, run_loop
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.files import reason_of
 from pushrail_stream.sandbox.bus.faults import Rule, rules_from_json
-from pushrail_stream.sandbox.bus.server import BusConfig, run_bus
+from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 
 if TYPE_CHECKING:
     from pushrail_stream.sandbox.demo.report import Percentiles, Report, Row
@@ -66,7 +66,6 @@ Control is HTTP on the same port, JSON in and out:
 GET  /_bus/counts     calls, entries, arrivals, failures; by bus
 GET  /_bus/arrivals   entries that the buses took (?offset=&limit=);
                       /_bus/calls and /_bus/assumed likewise
-GET  /_bus/latencies  receipt minus production (?bus=ARN)
 GET  /_bus/plan       the plan in force
 PUT  /_bus/plan       replaces it; {"rules": []} ends all faults
 POST /_bus/buses      {"arn": ...} declares a bus
@@ -258,4 +257,7 @@ def _read_plan(path: Path) -> list[Rule]:
 async def _serve(config: BusConfig, rules: list[Rule]) -> None:
     stop = asyncio.Event()
     on_signal(stop.set)
-    await run_bus(config, announce=say, stop=stop, plan=rules)
+    async with FaultBus.serve(config) as server:
+        server.set_plan(rules)
+        emit({"url": server.url, "caPath": server.ca_path})
+        await stop.wait()

@@ -11,7 +11,6 @@ from pydantic import ConfigDict, ValidationError, validate_call
 from pydantic.alias_generators import to_camel
 
 from pushrail_stream.sandbox.bus.faults import FieldError, rules_from_json, rules_to_json
-from pushrail_stream.sandbox.bus.identity import DEFAULT_ACCOUNT, SESSION_SECS
 from pushrail_stream.sandbox.bus.wire import Reply, Request
 
 if TYPE_CHECKING:
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 1000
 """Records in one answer unless the request asks for another number."""
-_checked: Final = validate_call(config=ConfigDict(alias_generator=to_camel))
-"""Checks a body's fields against the parameters of the method that takes them."""
+_CAMEL_CASE: Final = ConfigDict(alias_generator=to_camel)
 
 
 class Control:
@@ -30,19 +28,18 @@ class Control:
     def __init__(self, bus: FaultBus) -> None:
         self._bus = bus
         ledger = bus.ledger
-        self._reads: dict[str, Callable[[dict[str, str]], Any]] = {
+        self.reads: dict[str, Callable[[dict[str, str]], Any]] = {
             "counts": lambda _: {**bus.counts(), "byBus": dict(ledger.by_bus)},
             "arrivals": lambda query: _page("arrivals", ledger.arrivals, query),
             "calls": lambda query: _page("calls", ledger.calls, query),
             "assumed": lambda query: _page("assumed", ledger.assumed, query),
-            "latencies": lambda query: {"latenciesMs": ledger.latencies_ms(query.get("bus"))},
             "plan": lambda _: rules_to_json(bus.plan),
         }
         self._declarations: dict[str, Callable[..., None]] = {
-            "buses": self._add_bus,
-            "keys": self._add_key,
-            "roles": self._add_role,
-            "rules": self._add_rule,
+            "buses": bus.add_bus,
+            "keys": bus.add_key,
+            "roles": bus.add_role,
+            "rules": bus.add_rule,
             "clear": bus.clear,
         }
 
@@ -51,57 +48,29 @@ class Control:
         path = request.path.removeprefix("/_bus/")
         try:
             body = orjson.loads(request.body) if request.body else {}
-            if request.method == b"GET" and path in self._reads:
-                return _json(200, self._reads[path](dict(parse_qsl(request.query))))
+            if request.method == b"GET" and path in self.reads:
+                return _json(200, self.reads[path](dict(parse_qsl(request.query))))
             if request.method == b"PUT" and path == "plan":
                 self._bus.set_plan(rules_from_json(body))
                 return _json(200, rules_to_json(self._bus.plan))
             if request.method == b"POST" and path in self._declarations:
-                return self._declare(self._declarations[path], body)
+                _declare(self._declarations[path], body)
+                return _json(200, {})
         except orjson.JSONDecodeError as error:
             return _json(400, {"error": f"body: not JSON: {error}"})
         except ValidationError as error:
             return _json(400, {"error": str(FieldError.of(error))})
         except ValueError as error:
             return _json(400, {"error": str(error)})
-        status = 405 if path in self._reads or path in self._declarations else 404
+        status = 405 if path in self.reads or path in self._declarations else 404
         return _json(status, {"error": f"no {request.method.decode()} {request.path}"})
 
-    def _declare(self, declare: Callable[..., None], body: Any) -> Reply:
-        if not isinstance(body, dict):
-            raise FieldError("body: must be an object")
-        declare(**body)
-        return _json(200, {})
 
-    @_checked
-    def _add_bus(self, *, arn: str) -> None:
-        self._bus.add_bus(arn)
-
-    @_checked
-    def _add_key(
-        self, *, access_key: str, secret: str, account: str = DEFAULT_ACCOUNT, buses: tuple[str, ...] | None = None
-    ) -> None:
-        self._bus.add_key(access_key, secret, account=account, buses=buses)
-
-    @_checked
-    def _add_role(
-        self,
-        *,
-        role_arn: str,
-        external_id: str | None = None,
-        buses: tuple[str, ...] | None = None,
-        max_session_secs: int = SESSION_SECS,
-        trust_policy: dict[str, Any] | None = None,
-        permissions_policies: tuple[dict[str, Any], ...] = (),
-    ) -> None:
-        if trust_policy is None:
-            self._bus.add_role(role_arn, external_id=external_id, buses=buses, max_session_secs=max_session_secs)
-        else:
-            self._bus.add_role_with_policies(role_arn, trust=trust_policy, permissions=permissions_policies)
-
-    @_checked
-    def _add_rule(self, *, bus: str, name: str, pattern: dict[str, Any], queue: str) -> None:
-        self._bus.add_rule(bus, name, pattern, queue)
+def _declare(declare: Callable[..., None], body: Any) -> None:
+    """Call a method of the bus with a body's fields, checked against its parameters."""
+    if not isinstance(body, dict):
+        raise FieldError("body: must be an object")
+    validate_call(config=_CAMEL_CASE)(declare)(**body)
 
 
 def _json(status: int, document: Any) -> Reply:

@@ -155,11 +155,9 @@ class EventsService:
         if len(entry["DetailType"]) > MAX_DETAIL_TYPE or not self._backend.directory.bus_exists(bus):
             self._ledger.counter["discarded"] += 1
             return event_id
-        self._ledger.count_arrival(bus, put.now, detail)
-        if self._ledger.keeps_records:
-            self._ledger.arrivals.append(_arrival(put, index, event_id))
-        if self._queues.has_rules(bus):
-            self._queues.route(_arrival(put, index, event_id), put.caller.credential.account, detail)
+        arrival = _arrival(put, index, event_id)
+        self._ledger.note_arrival(arrival)
+        self._queues.route(arrival, put.caller.credential.account, detail)
         return event_id
 
     def _describe(self, request: Request, request_id: str) -> Reply:

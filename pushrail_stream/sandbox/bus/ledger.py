@@ -1,11 +1,10 @@
-"""Records of the bus: arrived entries, calls, assumed roles, counts, latencies; tests wait for them without polling."""
+"""Records of the bus: arrived entries, calls, assumed roles and counts; tests wait for them without polling."""
 
 from __future__ import annotations
 
 import asyncio
-from array import array
 from collections import Counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,20 +67,14 @@ class _Waiter(NamedTuple):
 
 
 class Ledger:
-    """The records. Without ``keep_records`` only counts and latencies are kept, so that memory stays flat.
+    """The records and the counts of all calls."""
 
-    ``latency_path`` names the field of Detail that holds epoch milliseconds, such as ``payload.producedAtMs``.
-    """
-
-    def __init__(self, *, keep_records: bool, latency_path: str | None) -> None:
-        self.keeps_records = keep_records
-        self._path = latency_path.split(".") if latency_path else None
+    def __init__(self) -> None:
         self.arrivals: list[Arrival] = []
         self.calls: list[Call] = []
         self.assumed: list[Assumed] = []
         self.counter: Counter[str] = Counter()
         self.by_bus: Counter[str] = Counter()
-        self._latencies: dict[str, array[float]] = {}
         self._waiters: list[_Waiter] = []
 
     def next_call(self) -> int:
@@ -89,56 +82,35 @@ class Ledger:
         self.counter["calls"] += 1
         return self.counter["calls"]
 
-    def count_arrival(self, bus: str, received_at: float, detail: dict[str, Any]) -> None:
-        """Count an entry that the bus took; ``detail`` is its decoded Detail."""
+    def note_arrival(self, arrival: Arrival) -> None:
+        """Record an entry that a bus took."""
         self.counter["arrivals"] += 1
-        self.by_bus[bus] += 1
-        if self._path is not None:
-            self._note_latency(bus, received_at, detail, self._path)
-
-    def _note_latency(self, bus: str, received_at: float, detail: dict[str, Any], path: list[str]) -> None:
-        value: Any = detail
-        for name in path:
-            value = value.get(name) if isinstance(value, dict) else None
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            samples = self._latencies.setdefault(bus, array("d"))
-            samples.append(received_at * 1000.0 - value)
+        self.by_bus[arrival.bus_arn] += 1
+        self.arrivals.append(arrival)
 
     def note_call(self, call: Call) -> None:
         """Record a PutEvents call and its answer."""
         counter = self.counter
         counter["entries"] += call.entries
-        if call.status != 200:  # noqa: PLR2004 - HTTP's own number
-            counter["failedCalls"] += 1
-        if call.failed:
-            counter["failedEntries"] += call.failed
-        if call.fault is not None:
-            counter["faults"] += 1
-        if self.keeps_records:
-            self.calls.append(call)
-        self.wake()
+        counter["failedCalls"] += call.status != 200  # noqa: PLR2004 - HTTP's own number
+        counter["failedEntries"] += call.failed
+        counter["faults"] += call.fault is not None
+        self.calls.append(call)
+        self._wake()
 
     def note_assumed(self, assumed: Assumed) -> None:
         """Record an AssumeRole request and its answer."""
         self.counter["assumeRole"] += 1
-        if assumed.fault is not None:
-            self.counter["faults"] += 1
-        if self.keeps_records:
-            self.assumed.append(assumed)
-        self.wake()
-
-    def latencies_ms(self, bus_arn: str | None = None) -> list[float]:
-        """Receipt minus production in milliseconds, of one bus or of all."""
-        if bus_arn is not None:
-            return list(self._latencies.get(bus_arn, ()))
-        return [sample for samples in self._latencies.values() for sample in samples]
+        self.counter["faults"] += assumed.fault is not None
+        self.assumed.append(assumed)
+        self._wake()
 
     def clear(self) -> None:
         """Forget all records and reset the counts."""
-        for records in (self.arrivals, self.calls, self.assumed, self.counter, self.by_bus, self._latencies):
+        for records in (self.arrivals, self.calls, self.assumed, self.counter, self.by_bus):
             records.clear()
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """Resume the waiters whose condition holds."""
         for waiter in self._waiters:
             if not waiter.future.done() and waiter.is_over():

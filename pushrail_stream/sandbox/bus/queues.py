@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import deque
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -35,7 +35,7 @@ class _Message(NamedTuple):
 
 class _EventRule(NamedTuple):
     matches: Test
-    queue_arn: str
+    queue: str
 
 
 class Queues:
@@ -43,23 +43,21 @@ class Queues:
 
     def __init__(self) -> None:
         self._rules: dict[str, dict[str, _EventRule]] = {}
-        self._waiting: dict[str, deque[_Message]] = {}
-        self._received: dict[str, dict[str, _Message]] = {}
+        self._messages: dict[str, dict[str, _Message]] = {}
+        """By queue and message id, in the order of arrival."""
 
-    def add_rule(self, bus: str, name: str, pattern: Any, queue_arn: str) -> None:
+    def add_rule(self, bus: str, name: str, pattern: Any, queue: str) -> None:
         """Add a rule to a bus, in the place of one of that name. Raises ValueError for a wrong pattern or ARN."""
-        if _QUEUE_ARN.fullmatch(queue_arn) is None:
-            raise FieldError(f"queue: {queue_arn!r} is not the ARN of a queue")
-        self._rules.setdefault(bus, {})[name] = _EventRule(compile_pattern(pattern), queue_arn)
-        self._waiting.setdefault(queue_arn, deque())
-        self._received.setdefault(queue_arn, {})
-
-    def has_rules(self, bus: str) -> bool:
-        """Tell whether events on this bus can match anything."""
-        return bus in self._rules
+        if _QUEUE_ARN.fullmatch(queue) is None:
+            raise FieldError(f"queue: {queue!r} is not the ARN of a queue")
+        self._rules.setdefault(bus, {})[name] = _EventRule(compile_pattern(pattern), queue)
+        self._messages.setdefault(queue, {})
 
     def route(self, arrival: Arrival, account: str, detail: dict[str, Any]) -> None:
         """Send an event to the queue of every rule that matches; ``detail`` is its decoded Detail."""
+        rules = self._rules.get(arrival.bus_arn)
+        if rules is None:
+            return
         envelope = {
             "version": "0",
             "id": arrival.event_id,
@@ -73,30 +71,29 @@ class Queues:
         event = {**envelope, "detail": detail}
         # Detail is sent as it came: decoding and encoding it again could change it.
         body = f'{orjson.dumps(envelope).decode()[:-1]},"detail":{arrival.detail}}}'
-        for number, rule in enumerate(self._rules[arrival.bus_arn].values()):
+        for number, rule in enumerate(rules.values()):
             if rule.matches(event):
-                self._waiting[rule.queue_arn].append(_Message(f"{arrival.event_id}-{number}", body))
+                message = _Message(f"{arrival.event_id}-{number}", body)
+                self._messages[rule.queue][message.id] = message
 
-    def take_all(self, queue_arn: str) -> list[str]:
-        """Remove all messages of a queue, received ones included, and return their bodies. KeyError: no such queue."""
-        waiting, received = self._waiting[queue_arn], self._received[queue_arn]
-        bodies = [message.body for message in (*waiting, *received.values())]
-        waiting.clear()
-        received.clear()
+    def take_all(self, queue: str) -> list[str]:
+        """Remove all messages of a queue, hidden ones included, and return their bodies. KeyError: no such queue."""
+        messages = self._messages[queue]
+        bodies = [message.body for message in messages.values()]
+        messages.clear()
         return bodies
 
-    def receive(self, queue_arn: str, limit: int, now: float, hidden_secs: float) -> list[_Message]:
+    def receive(self, queue: str, limit: int, now: float, hidden_secs: float) -> list[_Message]:
         """Return up to ``limit`` messages and hide them for ``hidden_secs``. KeyError: no such queue."""
-        waiting, received = self._waiting[queue_arn], self._received[queue_arn]
-        for message in [message for message in received.values() if message.visible_at <= now]:
-            waiting.append(received.pop(message.id))
-        taken = [waiting.popleft()._replace(visible_at=now + hidden_secs) for _ in range(min(limit, len(waiting)))]
-        received.update((message.id, message) for message in taken)
+        messages = self._messages[queue]
+        visible = (message for message in messages.values() if message.visible_at <= now)
+        taken = [message._replace(visible_at=now + hidden_secs) for message in islice(visible, limit)]
+        messages.update((message.id, message) for message in taken)
         return taken
 
-    def delete(self, queue_arn: str, handle: str) -> None:
+    def delete(self, queue: str, handle: str) -> None:
         """Remove a received message. KeyError: no such queue."""
-        self._received[queue_arn].pop(handle, None)
+        self._messages[queue].pop(handle, None)
 
 
 class SqsService:

@@ -6,20 +6,19 @@ import asyncio
 import ssl
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import TYPE_CHECKING, Any, Self
 
 from pushrail_stream.sandbox.bus.backend import Backend, Ids
 from pushrail_stream.sandbox.bus.control import Control
 from pushrail_stream.sandbox.bus.events import EventsService
 from pushrail_stream.sandbox.bus.identity import DEFAULT_ACCOUNT, SESSION_SECS, Directory, Role, permanent_credential
 from pushrail_stream.sandbox.bus.injector import Injector
-from pushrail_stream.sandbox.bus.ledger import Arrival, Assumed, Call, Ledger
+from pushrail_stream.sandbox.bus.ledger import Ledger
 from pushrail_stream.sandbox.bus.policies import ALLOW_ALL, Permissions, TrustPolicy, permissions_on, trust_with
 from pushrail_stream.sandbox.bus.queues import Queues, SqsService
 from pushrail_stream.sandbox.bus.replies import json_error
@@ -47,9 +46,7 @@ class BusConfig:
     ``port`` 0 takes a free one. ``tls`` makes a fresh CA and certificate and writes the CA's PEM to ``ca_path``, by
     default a temporary file. An ``open`` bus accepts every well-formed key, role and bus without declaration and checks
     neither secrets nor signatures. Without ``check_signatures`` keys must be declared, but signatures are not
-    recomputed. Without ``keep_records`` only counts are kept. ``latency_path`` names the field of Detail with epoch
-    milliseconds. ``session_secs`` overrides the life of issued sessions. ``clock`` gives epoch seconds, ``seed`` seeds
-    the faults.
+    recomputed. ``clock`` gives epoch seconds, ``seed`` seeds the faults.
     """
 
     host: str = "127.0.0.1"
@@ -58,9 +55,6 @@ class BusConfig:
     ca_path: Path | None = None
     open: bool = False
     check_signatures: bool = True
-    keep_records: bool = True
-    latency_path: str | None = None
-    session_secs: float | None = None
     seed: int = 0
     clock: Callable[[], float] = wall_clock
 
@@ -71,22 +65,28 @@ class FaultBus:
     def __init__(self, config: BusConfig) -> None:
         rng = Random(config.seed)  # noqa: S311 - faults must repeat, nothing here is a secret
         self.directory = Directory(is_open=config.open)
-        self.ledger = Ledger(keep_records=config.keep_records, latency_path=config.latency_path)
+        self.ledger = Ledger()
+        self.arrivals = self.ledger.arrivals
+        """Entries that the buses took, in order of arrival."""
+        self.calls = self.ledger.calls
+        """PutEvents requests, refused ones included."""
+        self.assumed = self.ledger.assumed
+        """AssumeRole requests, refused ones included."""
         self._queues = Queues()
         self._injector = Injector(config.clock, Random(rng.getrandbits(64)))  # noqa: S311 - as above
         verifier = Verifier(self.directory, config.clock, check_signatures=config.check_signatures)
         backend = Backend(self.directory, verifier, self._injector, self.ledger, Ids(rng), config.clock)
         self._events = EventsService(backend, self._queues)
-        self._sts = StsService(backend, rng, config.session_secs)
+        self._sts = StsService(backend, rng)
         self._sqs = SqsService(backend, self._queues)
-        self._control = Control(self)
+        self.control = Control(self)
         self._connections: set[Connection] = set()
         self.url = ""
         self.ca_path: str | None = None
 
     @classmethod
     @asynccontextmanager
-    async def serve(cls, config: BusConfig | None = None) -> AsyncIterator[FaultBus]:
+    async def serve(cls, config: BusConfig | None = None) -> AsyncIterator[Self]:
         """Serve until the block ends; then every connection, hanging or not, is aborted."""
         config = config if config is not None else BusConfig()
         bus = cls(config)
@@ -113,7 +113,7 @@ class FaultBus:
         self.directory.add_bus(arn)
 
     def add_key(
-        self, access_key: str, secret: str, *, account: str = DEFAULT_ACCOUNT, buses: Iterable[str] | None = None
+        self, access_key: str, secret: str, *, account: str = DEFAULT_ACCOUNT, buses: Sequence[str] | None = None
     ) -> None:
         """Declare an access key of a user that may assume every role and put on ``buses`` (ARNs; None allows all)."""
         self.directory.add_credential(permanent_credential(access_key, secret, account, _permissions(buses)))
@@ -123,21 +123,25 @@ class FaultBus:
         role_arn: str,
         *,
         external_id: str | None = None,
-        buses: Iterable[str] | None = None,
+        buses: Sequence[str] | None = None,
         max_session_secs: int = SESSION_SECS,
+        trust_policy: dict[str, Any] | None = None,
+        permissions_policies: Sequence[dict[str, Any]] = (),
     ) -> None:
-        """Declare a role that every key may assume, with this external ID unless it is None, to put on ``buses``."""
-        trust, permissions = trust_with(external_id), _permissions(buses)
+        """Declare a role: by its policies, or as one that every key may assume with this external ID, if any.
+
+        The second kind may put on ``buses`` (None allows all). Raises FieldError for a policy that is not supported.
+        """
+        if trust_policy is None:
+            trust, permissions = trust_with(external_id), _permissions(buses)
+        else:
+            trust, permissions = TrustPolicy(trust_policy), Permissions(permissions_policies)
         self.directory.add_role(Role(role_arn, trust, permissions, max_session_secs))
 
-    def add_role_with_policies(self, role_arn: str, *, trust: Any, permissions: Iterable[Any]) -> None:
-        """Declare a role by its policies as IAM documents. Raises FieldError for an element that is not supported."""
-        self.directory.add_role(Role(role_arn, TrustPolicy(trust), Permissions(permissions), SESSION_SECS))
-
-    def add_rule(self, bus_arn: str, name: str, pattern: Any, queue_arn: str) -> None:
+    def add_rule(self, bus: str, name: str, pattern: dict[str, Any], queue: str) -> None:
         """Add an event rule: events on this bus that match ``pattern`` go to this queue. Raises ValueError."""
-        self.directory.add_bus(bus_arn, field="bus")
-        self._queues.add_rule(bus_arn, name, pattern, queue_arn)
+        self.directory.add_bus(bus, field="bus")
+        self._queues.add_rule(bus, name, pattern, queue)
 
     def take_messages(self, queue_arn: str) -> list[str]:
         """Empty a queue and return the bodies of its messages. KeyError when no rule names the queue."""
@@ -152,21 +156,6 @@ class FaultBus:
         """The rules in force."""
         return list(self._injector.rules)
 
-    @property
-    def arrivals(self) -> list[Arrival]:
-        """Entries that the buses took, in order of arrival."""
-        return self.ledger.arrivals
-
-    @property
-    def calls(self) -> list[Call]:
-        """PutEvents requests, refused ones included."""
-        return self.ledger.calls
-
-    @property
-    def assumed(self) -> list[Assumed]:
-        """AssumeRole requests, refused ones included."""
-        return self.ledger.assumed
-
     def counts(self) -> dict[str, int]:
         """Return the counters since the start or the last ``clear``, and the number of ``openConnections``.
 
@@ -180,12 +169,8 @@ class FaultBus:
         )
         return {name: counter[name] for name in names} | {"openConnections": len(self._connections)}
 
-    def latencies_ms(self, bus_arn: str | None = None) -> list[float]:
-        """Return the time from production to receipt of each arrival, of one bus or of all; needs ``latency_path``."""
-        return self.ledger.latencies_ms(bus_arn)
-
     def clear(self) -> None:
-        """Forget arrivals, calls, counts and latencies. Declarations, queues and the plan stay."""
+        """Forget arrivals, calls and counts. Declarations, queues and the plan stay."""
         self.ledger.clear()
 
     async def wait_for_arrivals(self, number: int) -> None:
@@ -214,13 +199,13 @@ class FaultBus:
         if target is not None and target.startswith(b"AmazonSQS."):
             return self._sqs.handle(request, target)
         if request.path.startswith("/_bus/"):
-            return self._control.handle(request)
+            return self.control.handle(request)
         if request.headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
             return self._sts.handle(request)
         return json_error(404, "UnknownOperationException", "", "")
 
 
-def _permissions(buses: Iterable[str] | None) -> Permissions:
+def _permissions(buses: Sequence[str] | None) -> Permissions:
     return ALLOW_ALL if buses is None else permissions_on(buses)
 
 
@@ -232,13 +217,3 @@ def _tls_context(ca_path: Path) -> ssl.SSLContext:
     authority.issue_cert("localhost", "127.0.0.1", "::1").configure_cert(context)
     authority.cert_pem.write_to_path(str(ca_path))
     return context
-
-
-async def run_bus(
-    config: BusConfig, *, announce: Callable[[str], None], stop: asyncio.Event, plan: Iterable[Rule] = ()
-) -> None:
-    """Serve until ``stop`` is set; once listening, ``announce`` gets one line: ``{"url": ..., "caPath": ...}``."""
-    async with FaultBus.serve(config) as bus:
-        bus.set_plan(plan)
-        announce(orjson.dumps({"url": bus.url, "caPath": bus.ca_path}).decode())
-        await stop.wait()

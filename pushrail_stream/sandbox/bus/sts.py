@@ -50,12 +50,11 @@ class _Parameters(NamedTuple):
 
 
 class StsService:
-    """Handles query-protocol requests. ``session_secs`` overrides the life of issued sessions."""
+    """Handles query-protocol requests."""
 
-    def __init__(self, backend: Backend, rng: Random, session_secs: float | None) -> None:
+    def __init__(self, backend: Backend, rng: Random) -> None:
         self._backend = backend
         self._rng = rng
-        self._session_secs = session_secs
 
     def handle(self, request: Request) -> Reply:
         """Answer one request."""
@@ -126,7 +125,6 @@ class StsService:
 
     def _issue(self, role: Role, asked: _Parameters) -> Credential:
         account, name = role_parts(role.arn) or ("", "")
-        secs = asked.duration_secs if self._session_secs is None else self._session_secs
         credential = Credential(
             access_key="ASIA" + "".join(self._rng.choices(_BASE32, k=16)),
             secret=f"{self._rng.getrandbits(160):040x}",
@@ -134,7 +132,7 @@ class StsService:
             arn=f"arn:{role.arn.split(':')[1]}:sts::{account}:assumed-role/{name}/{asked.session_name}",
             permissions=role.permissions,
             session_token=f"{self._rng.getrandbits(_TOKEN_BITS):0{_TOKEN_BITS // 4}x}",
-            expires_at=self._backend.clock() + secs,
+            expires_at=self._backend.clock() + asked.duration_secs,
             role_arn=role.arn,
         )
         self._backend.directory.add_credential(credential)

@@ -132,4 +132,4 @@ def _add_role(bus: FaultBus, customer: Customer) -> None:
     if customer.access == "no PutEvents":
         for policy in permissions:
             policy["Statement"][0]["Action"].remove("events:PutEvents")
-    bus.add_role_with_policies(trusting.role_arn, trust=trusting.trust_policy(), permissions=permissions)
+    bus.add_role(trusting.role_arn, trust_policy=trusting.trust_policy(), permissions_policies=permissions)

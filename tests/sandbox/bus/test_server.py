@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
-import orjson
 import pytest
 from botocore.exceptions import SSLError
 
 from pushrail_stream.sandbox.bus.faults import Hang, Latency, Rule, Times
-from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus, run_bus
+from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 from tests.support.bus_clients import (
     client,
     connection,
-    control,
     declare,
     entry,
     put,
@@ -59,24 +56,3 @@ async def test_the_end_frees_the_port(is_tls: bool) -> None:  # noqa: FBT001 - a
         assert [await reader.read() for reader in readers] == [b"", b""]
     async with FaultBus.serve(BusConfig(port=int(bus.url.rpartition(":")[2]))) as again:
         assert again.url.rpartition(":")[2] == bus.url.rpartition(":")[2]
-
-
-async def test_run_bus_serves_until_stopped() -> None:
-    lines: list[str] = []
-    stop, started = asyncio.Event(), asyncio.Event()
-
-    def announce(line: str) -> None:
-        lines.append(line)
-        started.set()
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(run_bus(BusConfig(open=True, tls=True), announce=announce, stop=stop))
-        await started.wait()
-        (announced,) = (orjson.loads(line) for line in lines)
-        probe = FaultBus(BusConfig())
-        probe.url = announced["url"]
-        async with client("events", probe, verify=announced["caPath"]) as events:
-            assert (await events.put_events(Entries=[entry()]))["FailedEntryCount"] == 0
-        stop.set()
-    with pytest.raises(ConnectionRefusedError):
-        await control(probe, "GET", "counts")

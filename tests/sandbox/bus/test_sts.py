@@ -67,16 +67,16 @@ async def test_an_assumed_role_serves_its_bus_only() -> None:
 
 async def test_a_session_needs_its_own_token_and_expires() -> None:
     later = 0.0
-    async with FaultBus.serve(BusConfig(clock=lambda: wall_clock() + later, session_secs=60)) as bus:
+    async with FaultBus.serve(BusConfig(clock=lambda: wall_clock() + later)) as bus:
         declare(bus)
         async with client("sts", bus) as sts:
-            issued = session((await sts.assume_role(**ASK))["Credentials"])
+            issued = session((await sts.assume_role(**ASK, DurationSeconds=900))["Credentials"])
         for token in ("wrong", None):
             async with client("events", bus, key=issued["key"], secret=issued["secret"], token=token) as events:
                 assert (await refusal(events.put_events(Entries=[entry()])))[1] == "UnrecognizedClientException"
         async with client("events", bus, **issued) as events, client("sts", bus, **issued) as sts:
             await events.put_events(Entries=[entry()])
-            later = 61.0
+            later = 901.0
             expired = (400, "ExpiredTokenException", "The security token included in the request is expired")
             assert await refusal(events.put_events(Entries=[entry()])) == expired
             assert (await refusal(sts.get_caller_identity()))[:2] == (403, "ExpiredToken")
