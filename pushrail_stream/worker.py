@@ -46,8 +46,8 @@ from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import BufferLimits, Policy, Ports
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
-from pushrail_stream.ports.documents import DirectoryUpdater
 from pushrail_stream.ports.pipeline import Directory, Observer
+from pushrail_stream.registry.watcher import RegistryWatcher
 from pushrail_stream.settings.model import KafkaSettings, Settings
 
 _RETRY_SHARE: Final = 0.25
@@ -88,7 +88,7 @@ async def run_worker(
     directory: Directory,
     log: Logger,
     *,
-    updater: DirectoryUpdater | None = None,
+    updater: RegistryWatcher | None = None,
     name: str = "pushrail-stream",
     observers: Sequence[Observer] = (),
     started: Callable[[Worker], None] = lambda _worker: None,
@@ -186,7 +186,7 @@ class _Running:
     observe: Observer
 
     async def run(
-        self, clients: _Clients, settings: Settings, updater: DirectoryUpdater | None, tasks: asyncio.TaskGroup
+        self, clients: _Clients, settings: Settings, updater: RegistryWatcher | None, tasks: asyncio.TaskGroup
     ) -> None:
         """Consume until `stop`."""
         topics = (settings.topics.events, *settings.topics.retry)

@@ -54,7 +54,7 @@ RETIRED_NAMES: Final = {
     "KafkaGate": "KafkaEventProducer",
     "Outgoing": "ProducerRecord",
     "Ends": "Watermarks",
-    "Upkeep": "DirectoryUpdater",
+    "Upkeep": "RegistryWatcher",
     "Claims": "UniquenessIndex",
     "LiveRegistry": "RegistryWatcher",
     "left_sealed": "leave_sealed",

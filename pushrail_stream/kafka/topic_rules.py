@@ -53,8 +53,8 @@ class TopicFacts(NamedTuple):
 
     partitions: int
     replication: int
-    config: Mapping[str, str] | None
-    """Every setting in force; None if Kafka does not tell."""
+    config: Mapping[str, str]
+    """Every setting in force; empty if Kafka does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +76,21 @@ class TopicPlan:
         """Every deviation of the topic. ``copy_bytes``: the size of the largest copy."""
         rules = list(self.rules)
         if self.holds_copies and copy_bytes is not None:
-            rules.append(_fits(copy_bytes))
+            no_fit = "A copy of the largest event does not fit, and the event's partition stands still"
+            rules.append(_at_least("max.message.bytes", copy_bytes, no_fit))
         rules += _durable(found.replication)
-        config = found.config or {}
         differing = [
             Deviation(
                 self.name,
                 rule.setting,
-                actual=config[rule.setting],
+                actual=found.config[rule.setting],
                 required=rule.required,
                 loses_data=rule.loses_data,
                 effect=rule.effect,
                 remedy=_alter(self.name, rule, servers),
             )
             for rule in rules
-            if rule.setting in config and not rule.is_met(config[rule.setting])
+            if rule.setting in found.config and not rule.is_met(found.config[rule.setting])
         ]
         return [*self._layout(found, brokers), *differing]
 
@@ -158,33 +158,16 @@ def retention_ms(least_ms: float) -> int:
 
 
 def _durable(replication: int) -> list[Rule]:
-    in_sync = max(1, min(2, replication - 1))
+    one_copy = "Kafka acknowledges records of which there is only one copy, and the loss of that broker loses them"
+    no_leader = "A broker that has missed records may become the leader, and acknowledged records vanish"
     return [
-        Rule(
-            "min.insync.replicas",
-            f"at least {in_sync}",
-            lambda value: int(value) >= in_sync,
-            str(in_sync),
-            "Kafka acknowledges records of which there is only one copy, and the loss of that broker loses them",
-        ),
-        Rule(
-            "unclean.leader.election.enable",
-            "false",
-            lambda value: value == "false",
-            "false",
-            "A broker that has missed records may become the leader, and acknowledged records vanish",
-        ),
+        _at_least("min.insync.replicas", max(1, min(2, replication - 1)), one_copy),
+        Rule("unclean.leader.election.enable", "false", lambda value: value == "false", "false", no_leader),
     ]
 
 
-def _fits(copy_bytes: int) -> Rule:
-    return Rule(
-        "max.message.bytes",
-        f"at least {copy_bytes}",
-        lambda value: int(value) >= copy_bytes,
-        str(copy_bytes),
-        "A copy of the largest event does not fit, and the event's partition stands still",
-    )
+def _at_least(setting: str, least: int, effect: str) -> Rule:
+    return Rule(setting, f"at least {least}", lambda value: int(value) >= least, str(least), effect)
 
 
 def _policy(value: str) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException
@@ -158,7 +157,12 @@ def create_topics(
     states = {plan.name: "exists" for plan in plans}
     if wanted:
         for name, made in admin.create_topics(wanted, validate_only=dry_run, request_timeout=_TIMEOUT_SECS).items():
-            states[name] = _outcome(name, made)
+            try:
+                made.result()
+                states[name] = "created"
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise OperatorError(f"topic {name} could not be created: {error.args[0].str()}") from error
     return states
 
 
@@ -169,15 +173,20 @@ def describe_topics(kafka: KafkaSettings, plans: Sequence[TopicPlan]) -> dict[st
     """
     admin = AdminClient(client_properties.admin(kafka))
     cluster = _metadata(admin, kafka)
-    there = {plan.name: cluster.topics[plan.name] for plan in plans if plan.name in cluster.topics}
-    configs = _configs(admin, cluster, there)
-    copy_bytes = _largest_copy(plans, configs)
-    return {
-        plan.name: _state(plan, there[plan.name], configs[plan.name], cluster, copy_bytes, kafka.bootstrap_servers)
-        if plan.name in there
-        else None
-        for plan in plans
-    }
+    found = [plan for plan in plans if plan.name in cluster.topics]
+    configs = _configs(admin, cluster, [plan.name for plan in found])
+    copy_bytes = _largest_copy(found, configs)
+    states: dict[str, TopicState | None] = {plan.name: None for plan in plans}
+    for plan in found:
+        partitions, config = cluster.topics[plan.name].partitions, configs[plan.name]
+        replication = max((len(partition.replicas) for partition in partitions.values()), default=0)
+        facts = TopicFacts(len(partitions), replication, {n: e.value for n, e in config.entries.items()})
+        own = {n: e.value for n, e in config.entries.items() if not e.is_default}
+        deviations = plan.deviations(
+            facts, brokers=len(cluster.brokers), copy_bytes=copy_bytes, servers=kafka.bootstrap_servers
+        )
+        states[plan.name] = TopicState(plan.name, facts.partitions, replication, own, deviations, config.unchecked)
+    return states
 
 
 def check_topics(kafka: KafkaSettings, plans: Sequence[TopicPlan]) -> list[SettingCaveat]:
@@ -217,55 +226,31 @@ def _metadata(admin: AdminClient, kafka: KafkaSettings) -> Any:
         ) from error
 
 
-def _outcome(name: str, made: Future[None]) -> str:
-    try:
-        made.result()
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
-            return "exists"
-        raise OperatorError(f"topic {name} could not be created: {error.args[0].str()}") from error
-    return "created"
+class _Config(NamedTuple):
+    """Every setting of a topic that is in force, or the reason why they cannot be read."""
+
+    entries: Mapping[str, Any]
+    unchecked: str = ""
 
 
-def _configs(admin: AdminClient, cluster: Any, names: Iterable[str]) -> dict[str, dict[str, Any] | str]:
-    """Each topic's settings, or why they cannot be read."""
+def _configs(admin: AdminClient, cluster: Any, names: Sequence[str]) -> dict[str, _Config]:
     if cluster.controller_id not in cluster.brokers:
         # The client would wait for one until the time-out.
-        return dict.fromkeys(names, NOBODY_TO_ASK)
+        return dict.fromkeys(names, _Config({}, NOBODY_TO_ASK))
+    configs: dict[str, _Config] = {}
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
-    if not resources:
-        return {}
-    found: dict[str, dict[str, Any] | str] = {}
-    for resource, described in admin.describe_configs(resources, request_timeout=_CONFIG_TIMEOUT_SECS).items():
+    described = admin.describe_configs(resources, request_timeout=_CONFIG_TIMEOUT_SECS) if resources else {}
+    for resource, answer in described.items():
         try:
-            found[resource.name] = described.result()
+            configs[resource.name] = _Config(answer.result())
         except KafkaException as error:
-            found[resource.name] = error.args[0].str()
-    return found
+            configs[resource.name] = _Config({}, error.args[0].str())
+    return configs
 
 
-def _largest_copy(plans: Sequence[TopicPlan], configs: Mapping[str, dict[str, Any] | str]) -> int | None:
+def _largest_copy(plans: Sequence[TopicPlan], configs: Mapping[str, _Config]) -> int | None:
     """The size of a copy of the largest event; None if it is not known."""
     for plan in plans:
-        events = configs.get(plan.name, "")
-        if plan.holds_events and not isinstance(events, str):
-            return int(events["max.message.bytes"].value) + _HEADROOM_BYTES
+        if plan.holds_events and "max.message.bytes" in configs[plan.name].entries:
+            return int(configs[plan.name].entries["max.message.bytes"].value) + _HEADROOM_BYTES
     return None
-
-
-def _state(
-    plan: TopicPlan,
-    topic: Any,
-    entries: dict[str, Any] | str,
-    cluster: Any,
-    copy_bytes: int | None,
-    servers: str,
-) -> TopicState:
-    replication = max((len(partition.replicas) for partition in topic.partitions.values()), default=0)
-    if isinstance(entries, str):
-        facts, own, unchecked = TopicFacts(len(topic.partitions), replication, None), {}, entries
-    else:
-        facts = TopicFacts(len(topic.partitions), replication, {n: e.value for n, e in entries.items()})
-        own, unchecked = {n: e.value for n, e in entries.items() if not e.is_default}, ""
-    deviations = plan.deviations(facts, brokers=len(cluster.brokers), copy_bytes=copy_bytes, servers=servers)
-    return TopicState(plan.name, facts.partitions, replication, own, deviations, unchecked)

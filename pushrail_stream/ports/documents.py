@@ -1,11 +1,9 @@
-"""Destination documents: their source, their store, and the updater of the directory."""
+"""Destination documents: their source, for workers, and their store, for commands."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
-
-from pushrail_stream.ports.pipeline import Observer
 
 
 class DocumentChange(NamedTuple):
@@ -35,13 +33,3 @@ class DocumentSource(Protocol):
 
     async def changes(self) -> Sequence[DocumentChange]:
         """Every document the first time, later those that have changed; waits until one has."""
-
-
-class DirectoryUpdater(Protocol):
-    """Keeps a directory up to date."""
-
-    async def load(self, observe: Observer) -> None:
-        """Return when every document has been read."""
-
-    async def follow(self, observe: Observer) -> None:
-        """Follow changes until cancelled."""

@@ -23,7 +23,7 @@ _RETRY_SECS: Final = 5.0
 
 @final
 class RegistryWatcher:
-    """Loads every document, then follows their changes. Implements `ports.DirectoryUpdater`."""
+    """Loads every document, then follows their changes."""
 
     def __init__(self, catalog: Catalog, documents: DocumentSource) -> None:
         self._catalog = catalog

@@ -20,9 +20,9 @@ from pushrail_stream.kafka.client_properties import kafka_for
 from pushrail_stream.kafka.records import records_of
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
-from pushrail_stream.ports.documents import DirectoryUpdater
 from pushrail_stream.ports.pipeline import Directory
 from pushrail_stream.registry.directory import DestinationIndex
+from pushrail_stream.registry.watcher import RegistryWatcher
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
@@ -131,7 +131,7 @@ class Watched:
 
 @asynccontextmanager
 async def running(
-    settings: Settings, destinations: Sequence[Destination] | Directory, *, updater: DirectoryUpdater | None = None
+    settings: Settings, destinations: Sequence[Destination] | Directory, *, updater: RegistryWatcher | None = None
 ) -> AsyncIterator[Watched]:
     """A worker for the length of the block; it is stopped as SIGTERM would at the end. ``updater`` keeps its directory.
 
