@@ -8,6 +8,7 @@ seconds of one monotonic clock; names with ``_ms`` are epoch milliseconds.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, final
 
 from pushrail_stream.core.outcome import BusStatus
@@ -85,15 +86,12 @@ def explain(destination_id: str, bus: MissingBus, swallowed: Swallowed | None) -
     )
 
 
-@final
+@dataclass(slots=True)
 class _Tally:
     """Deliveries, and the time of the first of their calls."""
 
-    __slots__ = ("deliveries", "first_ms")
-
-    def __init__(self) -> None:
-        self.deliveries = 0
-        self.first_ms = 0
+    deliveries: int = 0
+    first_ms: int = 0
 
     def add(self, deliveries: int, first_ms: int) -> None:
         if deliveries:

@@ -91,10 +91,6 @@ class _Tally(NamedTuple):
 class FloodGuard:
     """Counts a worker's records and dead letters in two halves of a window."""
 
-    __slots__ = (
-        "_dead", "_dead_before", "_limits", "_records", "_records_before", "_report", "_turn_at", "_until_check",
-    )  # fmt: skip
-
     def __init__(self, limits: FloodLimits) -> None:
         self._limits = limits
         self._records: dict[Hashable, int] = {}

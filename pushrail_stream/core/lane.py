@@ -13,10 +13,11 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final, Literal, final
 
 from pushrail_stream.core.backlog import Backlog
 from pushrail_stream.core.batch import Batch, CallLimits, Flush, LaneLimits
+from pushrail_stream.core.bus_status import BusState
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.health import Health
@@ -28,6 +29,9 @@ ROOM: Final = 200
 PROBE_ROOM: Final = 1_000
 """Deliveries that may wait for a suspended destination's probe: enough for a burst, and a twentieth of the 20,000
 events that a worker holds by default."""
+DestinationState = Literal["ok", "slowed", "suspended", "gone"]
+"""``slowed``: fewer calls may be in flight than its limits allow. ``suspended``: only probes are sent.
+``gone``: its bus does not exist."""
 _GRACE_SECS: Final = 2.0
 """Seconds before a destination counts as slow or silent. Until a lane falls behind, its speed is its input's, and the
 destination's capacity is unknown. So the lane may hold any number of deliveries for this time."""
@@ -51,24 +55,9 @@ class Lane:
     """A destination's deliveries that wait for a call, and the destination's health."""
 
     __slots__ = (
-        "_asked_at",
-        "_backlog",
-        "_behind_since",
-        "_bus_limits",
-        "_called_at",
-        "_fresh",
-        "_fresh_bytes",
-        "_limits",
-        "_order",
-        "_search_at",
-        "_soonest_secs",
-        "_waiting",
-        "_widest",
-        "call_limits",
-        "destination",
-        "health",
-        "in_flight",
-        "is_shut",
+        "_asked_at", "_backlog", "_behind_since", "_bus_limits", "_bus_state", "_called_at", "_fresh", "_fresh_bytes",
+        "_limits", "_order", "_search_at", "_soonest_secs", "_waiting", "_widest", "call_limits", "destination",
+        "health", "in_flight",
     )  # fmt: skip
 
     def __init__(
@@ -77,8 +66,7 @@ class Lane:
         self.destination = destination
         self.in_flight = 0
         """Batches taken and not yet finished."""
-        self.is_shut = False
-        """Whether no batch leaves, because it is not known yet whether the bus exists."""
+        self._bus_state: BusState = "open"
         self._bus_limits = self._widest = bus_limits
         self.call_limits = limits.call.within(bus_limits)
         """Limits on a batch, the stricter of ours and the bus's."""
@@ -110,6 +98,18 @@ class Lane:
     def is_suspended(self) -> bool:
         """Whether only probes are sent."""
         return self.health.suspension.since is not None
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether no batch leaves, because it is not known yet whether the bus exists."""
+        return self._bus_state == "awaited"
+
+    @property
+    def state(self) -> DestinationState:
+        """The state of the destination, by what its calls and the checks of its bus have shown."""
+        if self._bus_state == "missing":
+            return "gone"
+        return "suspended" if self.is_suspended else "slowed" if self.health.window.is_cut else "ok"
 
     @property
     def max_calls(self) -> int:
@@ -154,15 +154,11 @@ class Lane:
             self._bus_limits, self._widest = bus_limits, self._widest.including(bus_limits)
             self.call_limits = self._limits.call.within(bus_limits)
 
-    def shut(self, now: float) -> None:
+    def follow_bus(self, bus_state: BusState, now: float) -> None:
         """Send nothing until it is known whether the bus exists. The check counts as a call."""
-        if not self.is_shut:
-            self.is_shut = True
+        if bus_state == "awaited" and not self.is_shut:
             self._note_asked(now)
-
-    def open(self) -> None:
-        """Let batches leave again."""
-        self.is_shut = False
+        self._bus_state = bus_state
 
     def is_silent(self, now: float) -> bool:
         """Whether calls have been made for a while without a delivery."""

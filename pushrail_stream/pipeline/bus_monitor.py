@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, final
 
 from pushrail_stream.core.batch import Batch
@@ -34,17 +35,14 @@ _THROTTLED_SECS: Final = 1.0
 """Seconds without checks on a quota that is used up."""
 
 
-@final
+@dataclass(slots=True, eq=False)
 class _Watched:
     """One destination's bus and one way to reach it. Another way to reach it is another object."""
 
-    __slots__ = ("destination", "status", "timer")
-
-    def __init__(self, destination: Destination, status: BusChecks) -> None:
-        self.destination = destination
-        self.status = status
-        self.timer: asyncio.TimerHandle | None = None
-        """Ends the wait for an answer, or starts the next check of a missing bus."""
+    destination: Destination
+    status: BusChecks
+    timer: asyncio.TimerHandle | None = None
+    """Ends the wait for an answer, or starts the next check of a missing bus."""
 
     def cancel_timer(self) -> None:
         if self.timer is not None:
@@ -64,8 +62,6 @@ class BusMonitor:
         self._in_flight = in_flight
         self._loop = asyncio.get_running_loop()
         self._watched: dict[str, _Watched] = {}
-        self._missing: dict[str, _Watched] = {}
-        """The destinations whose bus is missing."""
         self._quotas: dict[str, TokenBucket] = {}
         self.answered: Callable[[str], None] = lambda _destination_id: None
         """Called with a destination's id when its lane may open or shut."""
@@ -74,7 +70,7 @@ class BusMonitor:
         """The destinations whose bus does not exist."""
         return [
             MissingBusStats(watched.destination, watched.status.missing, watched.status.swallowed)
-            for watched in self._missing.values()
+            for watched in self._watched.values()
             if watched.status.missing is not None
         ]
 
@@ -132,15 +128,12 @@ class BusMonitor:
             before.cancel_timer()
             before.status.check_again()
             watched = _Watched(destination, before.status)
-            if before.status.missing is not None:
-                self._missing[destination.id] = watched
         self._watched[destination.id] = watched
         return watched
 
     def _forget(self, watched: _Watched) -> None:
         watched.cancel_timer()
         del self._watched[watched.destination.id]
-        self._missing.pop(watched.destination.id, None)
 
     def _is_current(self, watched: _Watched) -> bool:
         """Whether the document has not changed since the check began."""
@@ -205,12 +198,10 @@ class BusMonitor:
         now_ms, before, swallowed = self._clock.now_ms(), status.missing, status.swallowed
         status.learn(bus_status, now, now_ms)
         if status.missing is not None:
-            self._missing[destination.id] = watched
             watched.timer = self._loop.call_later(status.pause_secs, self._check_again, watched)
             if before is None:
                 self._observe(BusMissing(destination, status.missing, status.swallowed))
         elif before is not None:
-            del self._missing[destination.id]
             self._observe(BusFound(destination, max(0, now_ms - before.since_ms) / 1000, swallowed))
         self.answered(destination.id)
 

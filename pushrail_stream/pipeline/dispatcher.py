@@ -150,26 +150,22 @@ class Dispatcher:
         if destination is not None and destination.enabled:
             if destination is not lane.destination:
                 self._adopt(lane, destination)
-            if not lane.is_idle:
-                self._follow_bus(lane, now)
+            self._follow_bus(lane, now)
             return
         if destination is None or destination.owner != lane.destination.owner:
             self._skip_deleted(lane)
         else:
             for delivery in lane.drop():
                 self._settlement.skip(delivery, destination.bus, "disabled")
-        lane.open()
+        lane.follow_bus("open", now)
         for signal in lane.health.clear(lane.destination, now):
             self._observe(signal)
 
     def _follow_bus(self, lane: Lane, now: float) -> None:
         """Send nothing while the bus is missing, or before it is known whether it exists."""
-        state = self._bus_monitor.watch(lane.destination)
-        if state == "awaited":
-            lane.shut(now)
-            return
-        lane.open()
-        if state == "missing":
+        # A lane without deliveries needs no check.
+        lane.follow_bus("open" if lane.is_idle else self._bus_monitor.watch(lane.destination), now)
+        if lane.state == "gone":
             # A call would succeed, and its events would be lost.
             problem = Problem(BUS_NOT_FOUND, self._bus_monitor.problem(lane.destination))
             for delivery in lane.drop():

@@ -21,7 +21,6 @@ from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.retry_consumer import RetryConsumer
 from pushrail_stream.pipeline.settlement import Settlement
 from pushrail_stream.pipeline.stats import (
-    DestinationState,
     DestinationStats,
     DispatcherStats,
     MissingBusStats,
@@ -98,14 +97,14 @@ def _worst(
     # Deliveries to a missing bus do not wait, so its lane seldom exists. The destination is listed all the same.
     gone = {missing.destination.id for missing in missing_buses}
     stats = [DestinationStats(name, "gone", 0, 0, 0, 0.0) for name in gone]
-    stats += [_destination_stats(lane, now) for lane in lanes if lane.destination.id not in gone]
+    stats += [
+        DestinationStats(
+            lane.destination.id, lane.state, len(lane), lane.in_flight, lane.max_calls,
+            lane.health.throughput.per_second(now),
+        )
+        for lane in lanes
+        if lane.destination.id not in gone
+    ]  # fmt: skip
     return heapq.nsmallest(
         max_destinations, stats, key=lambda one: (_ORDER[one.state], -one.waiting, one.destination_id)
-    )
-
-
-def _destination_stats(lane: Lane, now: float) -> DestinationStats:
-    state: DestinationState = "suspended" if lane.is_suspended else "slowed" if lane.health.window.is_cut else "ok"
-    return DestinationStats(
-        lane.destination.id, state, len(lane), lane.in_flight, lane.max_calls, lane.health.throughput.per_second(now)
     )

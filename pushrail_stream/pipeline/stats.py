@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.lane import DestinationState
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import SignIns
-
-DestinationState = Literal["ok", "slowed", "suspended", "gone"]
 
 
 class DispatcherStats(NamedTuple):
