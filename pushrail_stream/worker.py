@@ -7,7 +7,7 @@ import dataclasses
 import random
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, final
@@ -129,14 +129,14 @@ async def run_worker(
         with without_group():
             async with asyncio.TaskGroup() as tasks:
                 fail_loudly(tasks)
-                running = stats.running = _start(settings, kafka, clients, ports, tasks)
+                running = stats.running = _Running(settings, kafka, clients, ports, tasks)
 
                 def stop() -> None:
                     readiness.stop()
                     running.stop()
 
                 started(Worker(running.engine.ledger, clients.attempts, stop, http_port))
-                await running.run(clients, settings, updater, tasks)
+                await running.run(updater)
         return running.engine.ledger
 
 
@@ -176,24 +176,44 @@ async def _attempts_log(kafka: KafkaSettings, topic: str, log: Logger) -> AsyncI
         log.warning("attempts_lost", records=attempts.lost)
 
 
-@dataclass(frozen=True, slots=True)
+@final
 class _Running:
-    """The parts of a worker that run."""
+    """The parts of a worker that run: the engine, its consumers, and the upkeep beside them."""
 
-    engine: Engine
-    consumers: Mapping[str, KafkaConsumer]
-    unread: UnreadPartitions
-    observe: Observer
-
-    async def run(
-        self, clients: _Clients, settings: Settings, updater: RegistryWatcher | None, tasks: asyncio.TaskGroup
+    def __init__(
+        self, settings: Settings, kafka: KafkaSettings, clients: _Clients, ports: Ports, tasks: asyncio.TaskGroup
     ) -> None:
+        self.engine = engine = Engine(ports, policy_of(settings), tasks)
+        members = {
+            "events": (events_consumer(kafka), [settings.topics.events], engine.events),
+            "retries": (retries_consumer(kafka), list(settings.topics.retry), engine.retries),
+        }
+        self.consumers = {
+            name: KafkaConsumer(
+                member, topics, assignment, ports.observe, identities=clients.topic_ids, drain_secs=drain_secs(settings)
+            )
+            for name, (member, topics, assignment) in members.items()
+        }
+
+        async def find_order(partition: Partition, position: int) -> Skip | None:
+            marks = await in_daemon_thread(read_marks, kafka, settings.topics.replays)
+            same_topic = await in_daemon_thread(topic_id, kafka, partition.topic)
+            return find_skip(marks, partition, position, same_topic)
+
+        lag, step_over = clients.watermarks.lag, engine.step_over
+        self.unread = UnreadPartitions(engine.partition_stats, lag, step_over, find_order, ports.observe)
+        self._clients = clients
+        self._topics = (settings.topics.events, *settings.topics.retry)
+        self._observe = ports.observe
+        self._tasks = tasks
+
+    async def run(self, updater: RegistryWatcher | None) -> None:
         """Consume until `stop`."""
-        topics = (settings.topics.events, *settings.topics.retry)
-        background = [clients.watermarks.keep(self._partitions), clients.topic_ids.keep(topics), self.unread.keep()]
+        clients = self._clients
+        upkeep = [clients.watermarks.keep(self._partitions), clients.topic_ids.keep(self._topics), self.unread.keep()]
         if updater is not None:
-            background.append(updater.follow(self._follow_documents))
-        keeping = [tasks.create_task(work) for work in background]
+            upkeep.append(updater.follow(self._follow_documents))
+        keeping = [self._tasks.create_task(work) for work in upkeep]
         try:
             async with asyncio.TaskGroup() as members:
                 for consumer in self.consumers.values():
@@ -215,33 +235,7 @@ class _Running:
         """Tell the engine which documents have changed, before the observers are told."""
         if isinstance(signal, RegistryChanged):
             self.engine.dispatcher.documents_changed((*signal.put, *signal.removed))
-        self.observe(signal)
-
-
-def _start(
-    settings: Settings, kafka: KafkaSettings, clients: _Clients, ports: Ports, tasks: asyncio.TaskGroup
-) -> _Running:
-    """Build the engine and its consumers."""
-    engine = Engine(ports, policy_of(settings), tasks)
-    members = {
-        "events": (events_consumer(kafka), [settings.topics.events], engine.events),
-        "retries": (retries_consumer(kafka), list(settings.topics.retry), engine.retries),
-    }
-    consumers = {
-        name: KafkaConsumer(
-            member, topics, assignment, ports.observe, identities=clients.topic_ids, drain_secs=drain_secs(settings)
-        )
-        for name, (member, topics, assignment) in members.items()
-    }
-
-    async def find_order(partition: Partition, position: int) -> Skip | None:
-        marks = await in_daemon_thread(read_marks, kafka, settings.topics.replays)
-        same_topic = await in_daemon_thread(topic_id, kafka, partition.topic)
-        return find_skip(marks, partition, position, same_topic)
-
-    lag, step_over = clients.watermarks.lag, engine.step_over
-    unread = UnreadPartitions(engine.partition_stats, lag, step_over, find_order, ports.observe)
-    return _Running(engine, consumers, unread, ports.observe)
+        self._observe(signal)
 
 
 @final

@@ -33,7 +33,6 @@ class IngestMetrics:
         self.seconds = Histogram(_SECONDS)
 
     def __call__(self, signal: Signal) -> None:
-        """Count one signal."""
         match signal:
             case RequestAnswered():
                 self.requests[str(signal.status)] += 1

@@ -73,14 +73,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wait_for_next()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop all timers."""
         self._unset_keepalive_if_required()
         self._disarm()
         self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Feed the parser."""
         if self._is_over:
             return
         self._unset_keepalive_if_required()
@@ -119,7 +117,6 @@ class BoundedProtocol(HttpToolsProtocol):
     # Called by the parser, in the middle of `data_received`.
 
     def on_message_begin(self) -> None:
-        """A head begins."""
         super().on_message_begin()
         self._arm(self._head_is_late)
 
@@ -147,13 +144,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self.cycle.transport = cast("asyncio.Transport", _Ending(self.transport, self.cycle, self._end))
 
     def on_body(self, body: bytes) -> None:
-        """A part of a body."""
         self._loose_bytes = 0
         if not self._is_deaf():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """A request is complete."""
         if self._is_deaf() or self._is_offer:
             return
         self._disarm()

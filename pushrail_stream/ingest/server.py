@@ -41,7 +41,6 @@ class IngestReadiness:
         self._problem = await self._producer.check(_LOOK_SECS)
 
     async def keep(self) -> None:
-        """Ask again and again until cancelled."""
         while True:
             await asyncio.sleep(_LOOK_SECS)
             await self.look()
@@ -116,5 +115,4 @@ class IngestServer:
         self._server.should_exit = True
 
     async def run(self) -> None:
-        """Answer requests until `stop`."""
         await self._server.serve(sockets=[self._door])

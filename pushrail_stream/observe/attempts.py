@@ -35,7 +35,6 @@ class AttemptsLog:
         self._log = log
 
     def __call__(self, signal: Signal) -> None:
-        """Write the records of one signal."""
         match signal:
             case Attempted():
                 self._attempted(signal)

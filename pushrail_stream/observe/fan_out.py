@@ -28,7 +28,6 @@ class FanOut:
         self._broken: set[int] = set()
 
     def __call__(self, signal: Signal) -> None:
-        """Pass one signal on."""
         for observer in self._observers:
             try:
                 observer(signal)
@@ -51,7 +50,6 @@ class OpenFiles:
         self._warned_at = 0
 
     def __call__(self, signal: Signal) -> None:
-        """Pass one signal on, and look at the number of destinations."""
         self._observe(signal)
         if self._limit is None or not isinstance(signal, RegistryChanged):
             return

@@ -45,7 +45,6 @@ class RecentIncidents:
         self._kept: OrderedDict[tuple[str, str, str], Incident] = OrderedDict()
 
     def __call__(self, signal: Signal) -> None:
-        """Keep one signal, if it tells of an incident."""
         if isinstance(signal, signals.SettingCaveat):
             self._caveats[signal.setting] = self._now("setting", signal.setting, "", signal.problem)
         elif (tell := _INCIDENTS.get(type(signal))) is not None and (told := tell(signal)) is not None:

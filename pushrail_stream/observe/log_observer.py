@@ -60,7 +60,6 @@ class LogObserver:
         self._sampling = Sampling()
 
     def __call__(self, signal: Signal) -> None:
-        """Log one signal."""
         if isinstance(signal, signals.Consumed):
             return
         if self._is_debug or not isinstance(signal, _DEBUG_ONLY):

@@ -95,7 +95,6 @@ class Metrics:
         self._known_destinations = set[str]()
 
     def __call__(self, signal: Signal) -> None:
-        """Count one signal."""
         match signal:
             case Attempted():
                 self._attempted(signal)

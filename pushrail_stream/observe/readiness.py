@@ -25,7 +25,6 @@ class Readiness:
         self._stopping = False
 
     def __call__(self, signal: Signal) -> None:
-        """Note one signal."""
         match signal:
             case Membership(group, active):
                 self._active[group] = active
@@ -35,7 +34,6 @@ class Readiness:
                 pass
 
     def loaded(self) -> None:
-        """Note that the destinations have been read."""
         self._loading = False
 
     def stop(self) -> None:

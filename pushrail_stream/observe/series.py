@@ -36,7 +36,6 @@ class Histogram:
         self._sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Count one value."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._sum += value
 
@@ -47,7 +46,6 @@ class Histogram:
 
     @property
     def sum(self) -> float:
-        """Sum of the values."""
         return self._sum
 
 
@@ -99,7 +97,6 @@ class Exposition(Collector):
         self._registry.register(self)
 
     def collect(self) -> Iterable[MetricFamily]:
-        """All series as of now."""
         return self._collect()
 
     def __call__(self, accept: str) -> tuple[bytes, str]:

@@ -72,7 +72,6 @@ class Tracing:
         self._tracer = tracer
 
     def __call__(self, signal: Signal) -> None:
-        """Make the spans of one signal."""
         match signal:
             case Consumed():
                 self._consumed(signal)
