@@ -15,7 +15,6 @@ librdkafka 2.16:
 from __future__ import annotations
 
 import ctypes
-import enum
 import os
 from typing import TYPE_CHECKING, Final, Self
 
@@ -30,8 +29,9 @@ _PRODUCER: Final = 0  # rd_kafka_type_t
 _CONF_OK: Final = 0  # rd_kafka_conf_res_t
 _ERRSTR_BYTES: Final = 512
 
-# C declarations from rdkafka.h and rdkafka_mock.h: name -> (result, arguments).
-_DECLARATIONS: Final[dict[str, tuple[type | None, list[type]]]] = {
+Declarations = dict[str, tuple[type | None, list[type]]]
+"""C declarations from rdkafka.h and rdkafka_mock.h: name -> (result, arguments)."""
+_DECLARATIONS: Final[Declarations] = {
     "rd_kafka_conf_new": (ctypes.c_void_p, []),
     "rd_kafka_conf_set": (
         ctypes.c_int,
@@ -45,24 +45,8 @@ _DECLARATIONS: Final[dict[str, tuple[type | None, list[type]]]] = {
     "rd_kafka_mock_cluster_destroy": (None, [ctypes.c_void_p]),
     "rd_kafka_mock_cluster_bootstraps": (ctypes.c_char_p, [ctypes.c_void_p]),
     "rd_kafka_mock_topic_create": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int, ctypes.c_int]),
-    "rd_kafka_mock_push_request_errors_array": (
-        None,
-        [ctypes.c_void_p, ctypes.c_int16, ctypes.c_size_t, ctypes.POINTER(ctypes.c_int)],
-    ),
-    "rd_kafka_mock_clear_request_errors": (None, [ctypes.c_void_p, ctypes.c_int16]),
-    "rd_kafka_mock_broker_set_rtt": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int]),
-    "rd_kafka_mock_broker_set_down": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32]),
-    "rd_kafka_mock_broker_set_up": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int32]),
     "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [ctypes.c_void_p, ctypes.c_int32]),
 }
-
-
-class ApiKey(enum.IntEnum):
-    """Requests that tests make fail; other keys are numbers (https://kafka.apache.org/protocol#protocol_api_keys)."""
-
-    PRODUCE = 0
-    FETCH = 1
-    OFFSET_COMMIT = 8
 
 
 class EmbeddedBrokerError(RuntimeError):
@@ -77,7 +61,10 @@ class EmbeddedBroker:
     """
 
     def __init__(self) -> None:
-        self._lib = _load()
+        # The extension module is opened, not the library: the loader then finds the symbols of the librdkafka that the
+        # extension is linked with, the wheel's or the system's, and loads no second copy.
+        self._lib = ctypes.CDLL(cimpl.__file__)
+        declare(self._lib, _DECLARATIONS)
         self._pid = os.getpid()
         self._client = _new_client(self._lib)
         self._cluster: int | None = self._lib.rd_kafka_mock_cluster_new(self._client, 1)
@@ -104,34 +91,10 @@ class EmbeddedBroker:
         """Create a topic with one replica; raises EmbeddedBrokerError when it exists or the count is not positive."""
         if partitions < 1:
             raise EmbeddedBrokerError(f"topic {name!r} needs at least one partition, not {partitions}")
-        _check(
+        check(
             self._lib.rd_kafka_mock_topic_create(self._open_cluster(), name.encode(), partitions, 1),
             f"create topic {name!r}",
         )
-
-    def push_request_errors(self, api_key: int, *errors: int) -> None:
-        """Answer the next requests of one kind with these error codes, one each, in order; code 0 lets one through.
-
-        Codes are constants of ``confluent_kafka.KafkaError``; ``_TRANSPORT`` drops the connection instead of answering.
-        """
-        codes = (ctypes.c_int * len(errors))(*errors)
-        self._lib.rd_kafka_mock_push_request_errors_array(self._open_cluster(), api_key, len(errors), codes)
-
-    def clear_request_errors(self, api_key: int) -> None:
-        """Forget the errors still waiting for requests of this kind."""
-        self._lib.rd_kafka_mock_clear_request_errors(self._open_cluster(), api_key)
-
-    def set_rtt(self, broker_id: int, rtt_ms: int) -> None:
-        """Delay every answer of one broker by ``rtt_ms`` milliseconds."""
-        _check(self._lib.rd_kafka_mock_broker_set_rtt(self._open_cluster(), broker_id, rtt_ms), "set the round trip")
-
-    def set_broker_down(self, broker_id: int) -> None:
-        """Disconnect every client of one broker and accept no connection until ``set_broker_up``."""
-        _check(self._lib.rd_kafka_mock_broker_set_down(self._open_cluster(), broker_id), "take the broker down")
-
-    def set_broker_up(self, broker_id: int) -> None:
-        """Let one broker accept connections again; its records are still there."""
-        _check(self._lib.rd_kafka_mock_broker_set_up(self._open_cluster(), broker_id), "bring the broker up")
 
     def close(self) -> None:
         """Stop the cluster and forget its records. Closing twice, or in a forked child, does nothing."""
@@ -157,14 +120,9 @@ class EmbeddedBroker:
         return self._cluster
 
 
-def _load() -> ctypes.CDLL:
-    """Return the librdkafka that confluent_kafka uses, with the functions of `_DECLARATIONS` declared.
-
-    The extension module is opened, not the library: the loader then finds the symbols of the librdkafka that the
-    extension is linked with, the wheel's or the system's, and loads no second copy.
-    """
-    lib = ctypes.CDLL(cimpl.__file__)
-    for name, (result, arguments) in _DECLARATIONS.items():
+def declare(lib: ctypes.CDLL, declarations: Declarations) -> None:
+    """Declare functions of librdkafka. Raises EmbeddedBrokerError when the installed one does not export them."""
+    for name, (result, arguments) in declarations.items():
         try:
             function = getattr(lib, name)
         except AttributeError:
@@ -175,7 +133,6 @@ def _load() -> ctypes.CDLL:
             ) from None
         function.restype = result
         function.argtypes = arguments
-    return lib
 
 
 def _new_client(lib: ctypes.CDLL) -> int:
@@ -193,6 +150,7 @@ def _new_client(lib: ctypes.CDLL) -> int:
     return client
 
 
-def _check(code: int, action: str) -> None:
+def check(code: int, action: str) -> None:
+    """Raise EmbeddedBrokerError for an error code of librdkafka."""
     if code:
         raise EmbeddedBrokerError(f"the embedded broker could not {action}: {confluent_kafka.KafkaError(code)}")

@@ -14,12 +14,13 @@ import pytest
 from confluent_kafka import KafkaError
 
 from pushrail_stream.core.signals import CopyFailed
-from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
+from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import Hang, Latency, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import bus_arn, event, with_access_key
+from tests.support.kafka.breakable import ApiKey, BreakableBroker
 from tests.support.patience import PATIENCE_SECS
 from tests.support.worker_process import FAILED, WORKERS, worker, write_world
 from tests.support.workers import (
@@ -141,7 +142,7 @@ async def test_a_lost_attempt_log_stalls_nothing(
     error: int, lost: int | None, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """No record of the log can be written: deliveries go on and are committed, and what the log lost is counted."""
-    with EmbeddedBroker.start({}) as broker:
+    with BreakableBroker.start({}) as broker:
         async with outside(broker) as (bus, settings):
             # Attempt records repeat the correlation id: these are more than the log's producer will queue.
             events = [event(0, n, correlationId="c" * 2_000) for n in range(3000)]

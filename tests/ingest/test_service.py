@@ -19,11 +19,11 @@ from confluent_kafka import KafkaError
 from prometheus_client.parser import text_string_to_metric_families
 
 from pushrail_stream.registry.store import replace_file
-from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
+from tests.support.kafka.breakable import ApiKey, BreakableBroker
 from tests.support.kafka.fixtures import LocalKafkaFactory
 from tests.support.kafka.topics import create_topic
 from tests.support.patience import PATIENCE_SECS
@@ -185,7 +185,7 @@ async def test_a_kafka_outage_is_503_until_it_ends(local_kafka_factory: LocalKaf
 async def test_a_fatal_producer_error_ends_ingest(
     tmp_path: Path,
 ) -> None:
-    with EmbeddedBroker.start({}) as broker:
+    with BreakableBroker.start({}) as broker:
         settings = settings_with_door(broker.bootstrap_servers, "http://127.0.0.1:1", tmp_path, timeout_secs=30)
         make_topics(settings, broker)
         desk = Desk(tmp_path, settings)
@@ -200,7 +200,7 @@ async def test_a_fatal_producer_error_ends_ingest(
 
 
 async def test_a_fatal_dlq_error_ends_the_worker(tmp_path: Path) -> None:
-    with EmbeddedBroker.start({}) as broker:
+    with BreakableBroker.start({}) as broker:
         settings = settings_for(broker.bootstrap_servers, "http://127.0.0.1:1")
         make_topics(settings, broker)
         await produce(settings, [("acct_0", b"no event")])

@@ -26,13 +26,14 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.registry.directory import DestinationIndex
-from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
+from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import Hang, Latency, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
 from tests.support.builders import event, with_access_key
+from tests.support.kafka.breakable import ApiKey, BreakableBroker
 from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import (
     PARTITIONS,
@@ -212,7 +213,7 @@ def _moved(watched: Watched, told: int) -> bool:
     "error", [KafkaError.ILLEGAL_GENERATION, KafkaError.UNKNOWN_MEMBER_ID], ids=["generation", "member"]
 )
 async def test_a_refused_commit_rejoins_the_group(error: int) -> None:
-    with EmbeddedBroker.start({}) as broker:
+    with BreakableBroker.start({}) as broker:
         async with FaultBus.serve() as bus:
             settings = with_client(settings_for(broker.bootstrap_servers, bus.url), {"session.timeout.ms": 3000})
             make_topics(settings, broker)

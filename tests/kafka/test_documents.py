@@ -16,9 +16,9 @@ from pushrail_stream.kafka import documents as module
 from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
 from pushrail_stream.kafka.producer import KafkaPublisher
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka import topics
+from tests.support.kafka.breakable import ApiKey, BreakableBroker
 from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
 from tests.support.patience import PATIENCE_SECS
 
@@ -107,7 +107,7 @@ async def test_an_unreachable_broker_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_a_forbidden_topic_is_read_once_allowed() -> None:
-    with EmbeddedBroker.start({"documents": 1}) as broker:
+    with BreakableBroker.start({"documents": 1}) as broker:
         bootstrap = broker.bootstrap_servers
         write(bootstrap, "documents", [("a", b"1")])
         broker.push_request_errors(ApiKey.FETCH, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 10_000)
@@ -126,7 +126,7 @@ async def test_a_forbidden_topic_is_read_once_allowed() -> None:
 
 async def test_a_read_without_progress_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pushrail_stream.kafka.documents._SILENCE_SECS", 0.5)
-    with EmbeddedBroker.start({"documents": 1}) as broker:
+    with BreakableBroker.start({"documents": 1}) as broker:
         write(broker.bootstrap_servers, "documents", [("a", b"1")])
         broker.push_request_errors(ApiKey.FETCH, *[KafkaError.REQUEST_TIMED_OUT] * 10_000)
         async with documents(broker.bootstrap_servers, "documents") as read:

@@ -12,9 +12,9 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.producer import FLUSH_SECS, KafkaLog, KafkaPublisher
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
-from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import KafkaSettings
+from tests.support.kafka.breakable import ApiKey, BreakableBroker
 from tests.support.kafka.fixtures import NewTopic
 from tests.support.patience import PATIENCE_SECS
 
@@ -72,7 +72,7 @@ async def test_closing_shares_one_deadline() -> None:
 
 @pytest.mark.kafka
 async def test_a_fatal_error_reaches_every_caller() -> None:
-    with EmbeddedBroker.start({"topic": 1}) as broker:
+    with BreakableBroker.start({"topic": 1}) as broker:
         options = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
         async with (
             asyncio.timeout(20),

@@ -10,14 +10,14 @@ from confluent_kafka import Producer
 from pushrail_stream.kafka.client_properties import copies_producer
 from pushrail_stream.kafka.producer import KafkaLog
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import KafkaSettings
+from tests.support.kafka.breakable import BreakableBroker
 from tests.support.workers import until
 
 
 async def test_the_log_catches_up_after_a_long_outage() -> None:
-    with EmbeddedBroker.start({"log": 2}) as broker:
+    with BreakableBroker.start({"log": 2}) as broker:
         options = KafkaSettings(
             bootstrap_servers=broker.bootstrap_servers, client=ClientProperties({"reconnect.backoff.max.ms": 200})
         )
@@ -39,7 +39,7 @@ async def test_the_log_catches_up_after_a_long_outage() -> None:
 @pytest.mark.parametrize("answers_late", [True, False], ids=["sent, no answer", "not sent"])
 async def test_records_left_at_the_end_count_as_lost(monkeypatch: pytest.MonkeyPatch, *, answers_late: bool) -> None:
     monkeypatch.setattr(KafkaLog, "flush_secs", 0.5)
-    with EmbeddedBroker.start({"log": 2}) as broker:
+    with BreakableBroker.start({"log": 2}) as broker:
         async with KafkaLog(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "log") as log:
             log.append(b"key", b"first")
             await until(lambda: log.waiting == 0)

@@ -12,9 +12,9 @@ from confluent_kafka import KafkaError, Producer
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import scan as module
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.sandbox.broker import ApiKey, EmbeddedBroker
 from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka import topics
+from tests.support.kafka.breakable import ApiKey, BreakableBroker
 from tests.support.kafka.fixtures import NewTopic
 from tests.support.kafka.wire import write_raw
 
@@ -153,7 +153,7 @@ def test_an_unreachable_broker_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_broker_lost_during_a_scan_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_STALL_SECS", 2.0)
-    with EmbeddedBroker.start({"scan": 1}) as broker:
+    with BreakableBroker.start({"scan": 1}) as broker:
         write(broker.bootstrap_servers, "scan", range(3))
         scan = Scan(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "scan")
         broker.set_broker_down(1)
@@ -164,7 +164,7 @@ def test_a_broker_lost_during_a_scan_is_named(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_topic_forbidden_midway_is_named() -> None:
-    with EmbeddedBroker.start({"scan": 1}) as broker:
+    with BreakableBroker.start({"scan": 1}) as broker:
         write(broker.bootstrap_servers, "scan", range(3))
         scan = Scan(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), "scan")
         broker.push_request_errors(ApiKey.FETCH, *[KafkaError.TOPIC_AUTHORIZATION_FAILED] * 100)
