@@ -18,10 +18,9 @@ from pushrail_stream.core.headers import DeliveryHeaders, encode_headers
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.retry import DeadReason
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.accounts import Accounts, Tally, Topic
 from pushrail_stream.operations.dead_letters import DeadLetterRecord, read_dead_letter
-from pushrail_stream.operations.spill import Spill, SpilledEvent
+from pushrail_stream.operations.spill import Spill
 from pushrail_stream.registry.directory import DestinationIndex
 from tests.support.attempt_records import said
 from tests.support.dead_letters import AT, destination, event_record
@@ -258,19 +257,6 @@ def test_memory_stays_flat() -> None:
         grown.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert grown[1] - grown[0] < 2**20
-
-
-def test_a_full_disk_says_what_to_do() -> None:
-    def fill() -> None:
-        with Spill.open() as spill:
-            spill._database.execute("PRAGMA max_page_count = 20")
-            for offset in range(100_000):
-                spill.add_event(SpilledEvent(0, offset, "acme", "acct_0", AT))
-
-    with pytest.raises(
-        OperatorError, match=r"the temporary file cannot be used: database or disk is full; TMPDIR names"
-    ):
-        fill()
 
 
 def test_removed_offsets_are_not_counted() -> None:

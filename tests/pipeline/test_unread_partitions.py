@@ -1,0 +1,141 @@
+"""Partitions from which nothing is read: they are reported, and skipped on an order."""
+
+from __future__ import annotations
+
+import asyncio
+
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import KafkaTrouble, OffsetsSkipped, PartitionUnread, Signal
+from pushrail_stream.core.skips import Skip
+from pushrail_stream.errors import OperatorError
+from pushrail_stream.pipeline.stats import PartitionStats
+from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
+from tests.support.builders import destination
+from tests.support.pipeline_world import World
+from tests.support.records import P0, record, records
+from tests.support.virtual_time import in_virtual_time
+
+
+class Orders:
+    """Operators' orders, by position; and what was asked for."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, Skip | OperatorError] = {}
+        self.asked: list[int] = []
+
+    async def find(self, partition: Partition, position: int) -> Skip | None:
+        assert partition == P0
+        self.asked.append(position)
+        found = self.known.get(position)
+        if isinstance(found, OperatorError):
+            raise found
+        return found
+
+
+class Watched:
+    """A worker with one partition, and what is said of it."""
+
+    def __init__(self) -> None:
+        self.view = PartitionStats(P0, 0, 0, None, 10, 0.0, 10, 0.0)
+        self.end: int | None = 10
+        self.told: list[Signal] = []
+        self.orders = Orders()
+        self.gone_on: list[tuple[Partition, int]] = []
+        self.unread = UnreadPartitions(
+            lambda: {"events": [self.view]},
+            self.lag,
+            lambda partition, offset: self.gone_on.append((partition, offset)),
+            self.orders.find,
+            self.told.append,
+        )
+
+    def lag(self, _partition: object, start: int | None) -> int | None:
+        return None if self.end is None else self.end - (start or 0)
+
+    def at(self, now: float) -> float:
+        self.unread.check(now)
+        return self.unread.secs[P0]
+
+
+def test_an_unread_partition_is_reported() -> None:
+    watched = Watched()
+    watched.view = watched.view._replace(still_secs=3600.0)
+    assert watched.at(0) == 0.0
+    watched.end = 12
+    assert watched.at(5) == 0.0, "its records have come just now"
+    assert watched.at(65) == 60.0
+    assert watched.told == [PartitionUnread(P0, 10, 60.0)]
+    watched.view = watched.view._replace(position=11, still_secs=0.0)
+    assert watched.at(70) == 0.0, "it was read"
+    watched.view = watched.view._replace(still_secs=5.0)
+    assert watched.at(100) == 5.0, "reading was held back meanwhile"
+    watched.end = None
+    assert watched.at(105) == 0.0, "where it ends is not known"
+
+
+def test_an_unread_partition_counts_from_its_commit() -> None:
+    watched = Watched()
+    watched.end = 11
+    watched.view = watched.view._replace(position=None, still_secs=100.0)
+    assert (watched.at(0), watched.at(30)) == (0.0, 30.0)
+    watched.view = watched.view._replace(committed=11)
+    assert watched.at(60) == 0.0
+
+
+@in_virtual_time
+async def test_partitions_are_checked_regularly() -> None:
+    watched = Watched()
+    watched.end = 11
+    watched.view = watched.view._replace(still_secs=1_000.0)
+    async with asyncio.TaskGroup() as tasks:
+        looking = tasks.create_task(watched.unread.keep())
+        await asyncio.sleep(120)
+        looking.cancel()
+    assert len(watched.told) == 12
+
+
+@in_virtual_time
+async def test_an_order_to_skip_is_carried_out() -> None:
+    watched = Watched()
+    watched.end = 20
+    watched.view = watched.view._replace(still_secs=1_000.0)
+    watched.orders.known[10] = OperatorError("Kafka is away")
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(watched.unread.keep())
+        await asyncio.sleep(12)
+        assert watched.orders.asked == [], "it may come by itself"
+        await asyncio.sleep(5)
+        assert watched.told == [KafkaTrouble("Kafka is away")]
+        watched.orders.known[10] = Skip(P0, 10, 15, "too large", at_ms=0)
+        await asyncio.sleep(5)
+        watching.cancel()
+    assert watched.gone_on == [(P0, 15)]
+    assert watched.told[-1] == OffsetsSkipped(P0, 10, 15, "too large")
+
+
+@in_virtual_time
+async def test_an_unknown_offset_has_no_order() -> None:
+    watched = Watched()
+    watched.end = 20
+    watched.view = watched.view._replace(position=None, committed=None, still_secs=1_000.0)
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(watched.unread.keep())
+        await asyncio.sleep(30)
+        watching.cancel()
+    assert watched.orders.asked == []
+
+
+@in_virtual_time
+async def test_a_skipped_batch_is_committed_past() -> None:
+    world = World(destination())
+    async with world.worker() as worker:
+        worker.feed(*records(range(3)))
+        await worker.at(1)
+        worker.engine.step_over(P0, 40)
+        worker.engine.step_over(P0._replace(number=99), 7)
+        assert worker.event_consumer.flow_control().seeks == {P0: 40}
+        assert worker.event_consumer.flow_control().seeks == {}
+        assert worker.commit() == {P0: 40}
+        worker.feed(record(40))
+        await worker.at(2)
+        assert worker.commit() == {P0: 41}
