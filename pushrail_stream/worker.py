@@ -25,7 +25,7 @@ from pushrail_stream.core.skips import Skip, find_skip
 from pushrail_stream.errors import without_group
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.files import max_open_files
-from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, retries_consumer
+from pushrail_stream.kafka.client_properties import checked_kafka, events_consumer, retries_consumer
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.lag import Watermarks
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
@@ -98,7 +98,7 @@ async def run_worker(
     ``updater`` fills ``directory`` before anything is consumed, and keeps it up to date. Raises `OperatorError` when
     Kafka cannot be reached at the start, lacks a topic, or refuses us for good.
     """
-    kafka = kafka_for(settings, name)
+    kafka = checked_kafka(settings, name)
     caveats = await _check(settings, kafka)
     async with AsyncExitStack() as stack:
         clients = await _open_clients(settings, kafka, log, stack)

@@ -25,7 +25,7 @@ from pushrail_stream.cli.process import (
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.documents import open_registry
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.observe.logging import Logger, open_log
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
@@ -57,7 +57,7 @@ def run(options: Options, workers: int) -> None:
     if settings.http.port + workers - 1 > _LAST_PORT:
         raise UsageError(f"http.port: {workers} workers need a port each, and there is none after {_LAST_PORT}")
     # Tried out here, so that a mistake in the settings is reported once and not by every worker.
-    kafka_for(settings)
+    checked_kafka(settings)
     _supervise(options, workers, settings.http.port)
 
 

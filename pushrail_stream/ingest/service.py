@@ -14,7 +14,7 @@ from pushrail_stream.ingest.app import IngestApp
 from pushrail_stream.ingest.limits import IngestLimits
 from pushrail_stream.ingest.metrics import IngestMetrics
 from pushrail_stream.ingest.server import IngestReadiness, IngestServer
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.observe.fan_out import FanOut
@@ -47,7 +47,7 @@ async def run_ingest(
     Raises `OperatorError` when Kafka cannot be reached at the start, a topic or the file of API keys is missing, an
     address cannot be used, or the Kafka producer can write nothing any more.
     """
-    chosen, options = settings.ingest, kafka_for(settings, "pushrail-stream-ingest")
+    chosen, options = settings.ingest, checked_kafka(settings, "pushrail-stream-ingest")
     keys = ApiKeys(chosen.keys_file)
     caveats = await in_daemon_thread(check_topics, options, topics_named(settings, settings.topics.events))
     async with AsyncExitStack() as world:

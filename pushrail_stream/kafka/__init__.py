@@ -1,1 +1,1 @@
-"""Kafka: only this room speaks to the broker. One thread owns the consumer, and no other touches it."""
+"""Kafka: only this room speaks to the broker. A group member's consumer has a thread, and no other thread calls it."""

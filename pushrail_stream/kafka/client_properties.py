@@ -47,7 +47,7 @@ _accepted: list[Settings] = []
 """The settings that librdkafka accepted last: the trial of a command's settings is made once."""
 
 
-def kafka_for(settings: Settings, client_id: str = _CLIENT_ID) -> KafkaSettings:
+def checked_kafka(settings: Settings, client_id: str = _CLIENT_ID) -> KafkaSettings:
     """The section of Kafka for clients of this name. Raises `UsageError` if librdkafka refuses ``kafka.client``."""
     kafka = settings.kafka
     instance_id = kafka.group_instance_id
@@ -87,8 +87,9 @@ class ConsumerProfile(NamedTuple):
     fetch_bytes: int
     """Compressed bytes fetched at once from each broker. This bounds memory, since an answer is decompressed whole
     and well compressed events grow a thousandfold. A larger batch still comes, alone."""
-    is_ours: bool = False
-    """Whether the topics hold nothing but our deliveries: no reset may pass over one, and no start may fail for it."""
+    always_earliest: bool = False
+    """Whether each reset of an offset goes to the first record, whatever the operator sets: the topics hold only our
+    deliveries, and a reset must neither pass over one nor fail the start."""
 
     def properties(self) -> dict[str, Any]:
         """The consumer's properties."""
@@ -114,7 +115,7 @@ class ConsumerProfile(NamedTuple):
             owned["group.protocol"] = "consumer"  # session and assignor are the broker's: setting them is an error
         if self.kafka.group_instance_id is not None:
             owned["group.instance.id"] = self.kafka.group_instance_id
-        if self.is_ours:
+        if self.always_earliest:
             owned["auto.offset.reset"] = "earliest"
         return _client(self.kafka, PRODUCER_ONLY, ours, owned)
 
@@ -130,7 +131,8 @@ def retries_consumer(kafka: KafkaSettings) -> ConsumerProfile:
 
     It fetches little ahead: a partition is paused until its head is due, and a pause discards what was fetched.
     """
-    return ConsumerProfile(kafka, f"{kafka.group_id}.retry", batch=100, queue_kib=512, fetch_bytes=16_384, is_ours=True)
+    group = f"{kafka.group_id}.retry"
+    return ConsumerProfile(kafka, group, batch=100, queue_kib=512, fetch_bytes=16_384, always_earliest=True)
 
 
 def reader(kafka: KafkaSettings, group_id: str, defaults: _Properties) -> dict[str, Any]:

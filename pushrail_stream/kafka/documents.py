@@ -17,7 +17,7 @@ from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import bounds_of, partitions_of, retry_while_settling
 from pushrail_stream.kafka.errors import OUT_OF_REACH, as_operator_error, cannot_be_read
 from pushrail_stream.kafka.records import take_messages
-from pushrail_stream.kafka.topic_ids import RecreationWatch
+from pushrail_stream.kafka.topic_ids import TopicWatch
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.ports.pipeline import Publisher
 from pushrail_stream.settings.model import KafkaSettings
@@ -52,7 +52,7 @@ class TopicDocuments:
         self._closing = threading.Event()
         self._started = False
         self._partitions: list[int] = []
-        self._watch = RecreationWatch(kafka, topic, _IDENTITY_SECS)
+        self._watch = TopicWatch(kafka, topic, _IDENTITY_SECS)
 
     async def __aenter__(self) -> Self:
         return self

@@ -13,7 +13,7 @@ from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.admin import bounds_of, offsets_for_time, partitions_of, retry_while_settling
 from pushrail_stream.kafka.errors import TOPIC_GONE, UNREADABLE, as_operator_error, cannot_be_read
 from pushrail_stream.kafka.records import records_of, take_messages
-from pushrail_stream.kafka.topic_ids import RecreationWatch
+from pushrail_stream.kafka.topic_ids import TopicWatch
 from pushrail_stream.kafka.unreadable import UnreadableBatch, end_of_unreadable
 from pushrail_stream.settings.model import KafkaSettings
 
@@ -68,7 +68,7 @@ class Scan:
         self._problem: KafkaError | None = None
         self.unreadable: list[tuple[Partition, UnreadableBatch]] = []
         """Batches that were stepped over because the client cannot read them."""
-        self._watch = RecreationWatch(kafka, topic, _IDENTITY_SECS)
+        self._watch = TopicWatch(kafka, topic, _IDENTITY_SECS)
         self._watch.was_recreated()
         ahead = {
             "fetch.wait.max.ms": 100,

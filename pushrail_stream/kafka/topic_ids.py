@@ -85,7 +85,7 @@ class TopicIdentities:
 
 
 @final
-class RecreationWatch:
+class TopicWatch:
     """Notices that a topic was deleted and created again while it is being read."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, period_secs: float) -> None:

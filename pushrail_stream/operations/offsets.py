@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.record import Origin, Partition, parse_offset
 from pushrail_stream.core.skips import Skip, find_skip, skip_dead_letter, skip_mark
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, retries_consumer
+from pushrail_stream.kafka.client_properties import checked_kafka, events_consumer, retries_consumer
 from pushrail_stream.kafka.groups import Shift, Target, committed_by, members_of, move_group, plan_shift
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.topic_ids import topic_id
@@ -33,7 +33,7 @@ def parse_target(text: str) -> Target | None:
 
 def move_offsets(settings: Settings, target: Target, partition: int | None, *, is_dry_run: bool) -> Sequence[Shift]:
     """Move the offsets of all partitions, or of one. Raises `OperatorError`, also while a worker is running."""
-    kafka, group, topic = kafka_for(settings), settings.kafka.group_id, settings.topics.events
+    kafka, group, topic = checked_kafka(settings), settings.kafka.group_id, settings.topics.events
     members = members_of(kafka, group)
     if members and not is_dry_run:
         raise OperatorError(
@@ -66,13 +66,13 @@ def order_skip(settings: Settings, at: Origin, reason: str, *, is_dry_run: bool)
     ordered = _find_or_plan(settings, at, reason)
     if ordered.is_new and not is_dry_run:
         letter = skip_dead_letter(ordered.skip)
-        with ReplayJournal.open(kafka_for(settings), settings.topics.replays, role="skip") as journal:
+        with ReplayJournal.open(checked_kafka(settings), settings.topics.replays, role="skip") as journal:
             journal.write(settings.topics.dlq, [(None, None, letter.headers())], [skip_mark(ordered.skip)])
     return ordered
 
 
 def _find_or_plan(settings: Settings, at: Origin, reason: str) -> SkipOrdered:
-    topics, kafka = settings.topics, kafka_for(settings)
+    topics, kafka = settings.topics, checked_kafka(settings)
     if at.topic != topics.events and at.topic not in topics.retry:
         raise UsageError(f"POSITION: {at.topic} is neither topics.events nor one of topics.retry")
     partition = Partition(at.topic, at.partition)

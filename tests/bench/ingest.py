@@ -20,7 +20,7 @@ import uvloop
 import yaml
 
 from pushrail_stream.ingest.api_keys import with_new_key
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import event
@@ -134,7 +134,7 @@ def main() -> None:
     with _kafka() as bootstrap, tempfile.TemporaryDirectory() as home:
         door = {"port": 0, "keys_file": Path(home) / "keys.json", "max_events_per_second": 1_000_000}
         settings = settings_for(bootstrap, "http://127.0.0.1:1", ingest=door)
-        create_topics(kafka_for(settings), plan_topics(settings, 6), 1, dry_run=False)
+        create_topics(checked_kafka(settings), plan_topics(settings, 6), 1, dry_run=False)
         found = uvloop.run(_measure(settings, Path(home), options))
     print(json.dumps(found))
 

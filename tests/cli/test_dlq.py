@@ -16,7 +16,7 @@ from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Problem
 from pushrail_stream.core.record import Headers, Record
 from pushrail_stream.kafka import replay_journal as module
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import plan_topics
@@ -97,8 +97,8 @@ def copies(settings: Settings) -> Counter[bytes | None]:
     """What was committed. A commit is acknowledged before all can read it; whoever opens the journal waits for that."""
     [topic] = settings.topics.retry
     with (
-        ReplayJournal.open(kafka_for(settings), settings.topics.replays),
-        Scan(kafka_for(settings), topic) as scan,
+        ReplayJournal.open(checked_kafka(settings), settings.topics.replays),
+        Scan(checked_kafka(settings), topic) as scan,
     ):
         return Counter(record.value for batch in scan for record in batch)
 

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.skips import Skip, skip_dead_letter, skip_mark
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named, worker_topics
@@ -164,7 +164,7 @@ async def test_services_need_only_the_documented_acls(rules: tuple[str, Rules], 
     async with FaultBus.serve() as bus:
         settings, desk = await installation(bootstrap, bus, tmp_path)
         acls.allow_only(settings, list(grants("workers")))
-        assert check_topics(kafka_for(settings), worker_topics(settings)) == []
+        assert check_topics(checked_kafka(settings), worker_topics(settings)) == []
         failing = Match(operation="PutEvents", bus=bus_arn(1))
         bus.set_plan([Rule(CallError(503, "InternalException"), failing, Times(40))])  # beyond hold_secs
         async with desk.working() as log:
@@ -172,11 +172,11 @@ async def test_services_need_only_the_documented_acls(rules: tuple[str, Rules], 
         warnings = [line for line in log if '"level": "warning"' in line]
         assert warnings
         assert all('"event": "dead_lettered"' in line for line in warnings), warnings
-        assert read_marks(kafka_for(settings), settings.topics.replays) == {}, "orders of `topics skip`"
+        assert read_marks(checked_kafka(settings), settings.topics.replays) == {}, "orders of `topics skip`"
 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("ingest")))
-        options, topic = kafka_for(settings), settings.topics.events
+        options, topic = checked_kafka(settings), settings.topics.events
         assert check_topics(options, topics_named(settings, topic)) == []
         async with KafkaEventProducer.open(options, topic, 10) as producer:
             [position] = await producer.publish_all([ProducerRecord(b"acct_0", event(0, 3), ())])
@@ -217,7 +217,7 @@ async def test_commands_need_only_the_documented_acls(rules: tuple[str, Rules], 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("commands", "skips")))
         order = Skip(Partition(settings.topics.events, 0), 0, 1, "unreadable", 0)
-        with ReplayJournal.open(kafka_for(settings), settings.topics.replays, role="skip") as journal:
+        with ReplayJournal.open(checked_kafka(settings), settings.topics.replays, role="skip") as journal:
             journal.write(settings.topics.dlq, [(None, None, skip_dead_letter(order).headers())], [skip_mark(order)])
 
         acls.allow_everything()

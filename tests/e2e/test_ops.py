@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pushrail_stream.core.signals import Membership
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.registry.directory import DestinationIndex
@@ -231,7 +231,7 @@ async def test_without_a_partition_it_is_ready(real_kafka: str, protocol: str) -
         settings = settings_for(real_kafka, bus.url)
         kafka = settings.kafka.model_copy(update={"group_protocol": protocol})
         settings = settings.model_copy(update={"kafka": kafka})
-        create_topics(kafka_for(settings), plan_topics(settings, 1), 1, dry_run=False)
+        create_topics(checked_kafka(settings), plan_topics(settings, 1), 1, dry_run=False)
         async with running(settings, []) as one, running(settings, []) as spare:
             for worker in (one, spare):
                 await both(worker, active=True)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from pushrail_stream.errors import UsageError
 from pushrail_stream.kafka import client_properties
-from pushrail_stream.kafka.client_properties import events_consumer, kafka_for, retries_consumer
+from pushrail_stream.kafka.client_properties import checked_kafka, events_consumer, retries_consumer
 from pushrail_stream.kafka.librdkafka import CONSUMER_ONLY, PRODUCER_ONLY, parse_number
 from pushrail_stream.settings.client import ALIASES
 from pushrail_stream.settings.model import KafkaSettings, Settings
@@ -99,7 +99,7 @@ def is_read_by(name: str, role: str, kind: type[Consumer | Producer]) -> bool:
 def refusal(name: str, value: str | float) -> str:
     """Why the settings, or librdkafka, refuse the property; empty when it is accepted."""
     try:
-        kafka_for(settings({name: value}))
+        checked_kafka(settings({name: value}))
     except (ValidationError, UsageError) as error:
         return str(error)
     return ""
@@ -115,7 +115,7 @@ def test_properties_are_obeyed_or_refused(
     assert len(accepted) > 100
     for property_ in accepted:
         name, value = property_.name, sample(property_)
-        for role, kind, properties in clients_of(kafka_for(settings({name: value}))):
+        for role, kind, properties in clients_of(checked_kafka(settings({name: value}))):
             seen = read_back(kind, properties)
             assert seen.warnings == "", (name, role)
             if is_read_by(name, role, kind):
@@ -153,20 +153,21 @@ def test_our_lists_of_properties_match_librdkafka(
 )
 def test_a_refusal_hides_the_value(client: dict[str, Any], named: str) -> None:
     with pytest.raises(UsageError) as caught:
-        kafka_for(settings(client))
+        checked_kafka(settings(client))
     assert str(caught.value).startswith(f"kafka.client.{named}: ")
     assert SECRET not in str(caught.value)
 
 
 def test_a_refusal_begins_with_the_property() -> None:
     with pytest.raises(UsageError, match=r"ssl\.ca\.location failed") as caught:
-        kafka_for(settings({"ssl.ca.location": "/missing", "security.protocol": "ssl"}))
+        checked_kafka(settings({"ssl.ca.location": "/missing", "security.protocol": "ssl"}))
     assert "to create" not in str(caught.value)
 
 
 def test_a_linger_over_the_timeout_is_refused() -> None:
+    slow = Settings.model_validate({"kafka": {"client": {"linger.ms": 2_000}}, "ingest": {"timeout_secs": 1}})
     with pytest.raises(UsageError, match=r"^kafka\.client\.linger\.ms: "):
-        kafka_for(Settings.model_validate({"kafka": {"client": {"linger.ms": 2_000}}, "ingest": {"timeout_secs": 1}}))
+        checked_kafka(slow)
 
 
 def test_one_property_by_two_names_is_refused() -> None:
@@ -176,7 +177,7 @@ def test_one_property_by_two_names_is_refused() -> None:
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_the_alias_of_a_property_overrides_our_default(protocol: str) -> None:
-    kafka = kafka_for(settings({"fetch.message.max.bytes": 70_000}, group_protocol=protocol))
+    kafka = checked_kafka(settings({"fetch.message.max.bytes": 70_000}, group_protocol=protocol))
     assert read_back(Consumer, events_consumer(kafka).properties()).values["fetch.message.max.bytes"] == "70000"
 
 
@@ -207,7 +208,7 @@ def counting_door() -> Iterator[tuple[str, list[object]]]:
 
 def test_the_trial_connects_to_nothing() -> None:
     with counting_door() as (address, connections):
-        kafka_for(
+        checked_kafka(
             settings(
                 {
                     "security.protocol": "SASL_PLAINTEXT",
@@ -241,25 +242,25 @@ def test_numbers_are_read_as_librdkafka_reads_them(value: object, number: int | 
 
 
 def test_the_largest_answer_is_accepted() -> None:
-    for consumer in (events_consumer(kafka_for(settings({}))), retries_consumer(kafka_for(settings({})))):
+    for consumer in (events_consumer(checked_kafka(settings({}))), retries_consumer(checked_kafka(settings({})))):
         largest = consumer.properties()["receive.message.max.bytes"]
         assert str(largest) in refusal("receive.message.max.bytes", largest + 1)
 
 
 def test_sizes_are_obeyed_in_any_notation() -> None:
-    kafka = kafka_for(settings({"message.max.bytes": "0x1000000"}))
+    kafka = checked_kafka(settings({"message.max.bytes": "0x1000000"}))
     assert events_consumer(kafka).properties()["fetch.max.bytes"] == 0x1000000
 
 
 @pytest.mark.parametrize(("client_id", "instance"), [("pushrail-stream", "pod-7"), ("pushrail-stream-2", "pod-7-2")])
 def test_each_worker_has_its_own_static_member_id(client_id: str, instance: str) -> None:
-    kafka = kafka_for(Settings.model_validate({"kafka": {"group_instance_id": "pod-7"}}), client_id)
+    kafka = checked_kafka(Settings.model_validate({"kafka": {"group_instance_id": "pod-7"}}), client_id)
     for consumer in (events_consumer(kafka), retries_consumer(kafka)):
         assert consumer.properties()["group.instance.id"] == instance
 
 
 def test_membership_is_dynamic_by_default() -> None:
-    assert "group.instance.id" not in events_consumer(kafka_for(Settings())).properties()
+    assert "group.instance.id" not in events_consumer(checked_kafka(Settings())).properties()
 
 
 def test_the_settings_of_a_command_are_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,6 +268,6 @@ def test_the_settings_of_a_command_are_tried_once(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(client_properties, "try_clients", lambda own, _clients: tried.append(own))
     once = settings({"client.rack": "a"})
     for client_id in ("pushrail-stream", "pushrail-stream-2"):
-        assert kafka_for(once, client_id).client.reveal() == {"client.id": client_id, "client.rack": "a"}
-    kafka_for(settings({}))
+        assert checked_kafka(once, client_id).client.reveal() == {"client.id": client_id, "client.rack": "a"}
+    checked_kafka(settings({}))
     assert tried == [{"client.rack": "a"}, {}]

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from pushrail_stream.core.offsets import Committable, decode_settled, encode_metadata, topic_of
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, PartitionRestarted
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.topic_ids import TopicIdentities
 from pushrail_stream.sandbox.bus.faults import CallError, Hang, Match, Rule
@@ -67,7 +67,7 @@ def with_kafka(settings: Settings, **changes: str) -> Settings:
 
 
 def identity(settings: Settings, topic: str) -> TopicIdentity:
-    return TopicIdentities(kafka_for(settings)).ask([topic])[topic]
+    return TopicIdentities(checked_kafka(settings)).ask([topic])[topic]
 
 
 def place_of(settings: Settings, topic: str) -> int:
@@ -137,7 +137,7 @@ async def test_a_topic_recreated_while_read_is_whole(real_kafka: str, protocol: 
 
 
 def _topics_of_commits(settings: Settings) -> set[TopicIdentity | None]:
-    group = committed_by(kafka_for(settings), settings.kafka.group_id, settings.topics.events)
+    group = committed_by(checked_kafka(settings), settings.kafka.group_id, settings.topics.events)
     return {topic_of(commit) for commit in group.values() if commit.offset}
 
 
@@ -216,7 +216,7 @@ async def test_a_carried_over_commit_keeps_its_offset(
 
 
 def _commits(settings: Settings) -> dict[int, Committable]:
-    return committed_by(kafka_for(settings), settings.kafka.group_id, settings.topics.events)
+    return committed_by(checked_kafka(settings), settings.kafka.group_id, settings.topics.events)
 
 
 @pytest.mark.parametrize(("size", "names_topic"), [(60, True), (10, False)])

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.sandbox.bus.faults import Hang, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
@@ -170,7 +170,7 @@ async def test_wrong_times_are_named(real_kafka: str, tmp_path: Path) -> None:
 async def test_old_deliveries_do_not_certify_a_new_topic(real_kafka: str, tmp_path: Path) -> None:
     """Its records lie at the positions of the old topic's, which were all delivered."""
     async with world(real_kafka, tmp_path) as (_, settings, desk):
-        name, options = settings.topics.events, kafka_for(settings)
+        name, options = settings.topics.events, checked_kafka(settings)
         admin = AdminClient({"bootstrap.servers": real_kafka})
         producer = Producer({"bootstrap.servers": real_kafka, "log_level": 0})
 

@@ -15,7 +15,7 @@ from confluent_kafka import Producer
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.headers import DeliveryHeaders, decode_headers
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.replay_journal import ReplayJournal
 from pushrail_stream.sandbox.bus.faults import CallError, Match, ResetAfter, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
@@ -100,7 +100,7 @@ async def kill_midway(settings: Settings, desk: Desk, marked: int, *words: str) 
 
 def wait_for_the_last_commit(settings: Settings) -> None:
     """What a killed replay was committing is committed some time after, or undone: a new one begins with that."""
-    with ReplayJournal.open(kafka_for(settings), settings.topics.replays):
+    with ReplayJournal.open(checked_kafka(settings), settings.topics.replays):
         pass
 
 

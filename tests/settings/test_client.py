@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewPartitions
 
-from pushrail_stream.kafka.client_properties import copies_producer, kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka, copies_producer
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import Settings
@@ -25,7 +25,7 @@ READ_WITHIN_MS: Final = 30_000
 
 
 def test_every_client_finds_new_partitions() -> None:
-    for role, kind, properties in clients_of(kafka_for(Settings())):
+    for role, kind, properties in clients_of(checked_kafka(Settings())):
         assert int(read_back(kind, properties).values[REFRESH]) <= READ_WITHIN_MS / 2, role
 
 
@@ -51,7 +51,7 @@ async def test_a_partition_that_is_added_is_read(protocol: str, real_kafka: str)
             await worker.settled(1)
             added = range(PARTITIONS, PARTITIONS + 5)
             await asyncio.to_thread(grow, real_kafka, topic, added.stop)
-            producer = Producer(copies_producer(kafka_for(settings)))
+            producer = Producer(copies_producer(checked_kafka(settings)))
             for number in added:
                 producer.produce(topic, event(0, number), "acct_0", number)
             assert await asyncio.to_thread(producer.flush, 20) == 0

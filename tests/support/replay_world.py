@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pushrail_stream.core.record import Record
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
@@ -59,7 +59,7 @@ async def settled(settings: Settings, dead: int) -> None:
 
 
 def read_all_committed(settings: Settings, topic: str) -> list[Record]:
-    with Scan(kafka_for(settings), topic) as scan:
+    with Scan(checked_kafka(settings), topic) as scan:
         return [record for batch in scan for record in batch]
 
 

@@ -16,7 +16,7 @@ from confluent_kafka.admin import AdminClient
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.signals import Attempted, Signal
 from pushrail_stream.kafka.admin import retry_while_settling
-from pushrail_stream.kafka.client_properties import kafka_for
+from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.records import records_of
 from pushrail_stream.kafka.topics import create_topics, plan_topics
 from pushrail_stream.observe.logging import open_log
@@ -59,7 +59,7 @@ def make_topics(settings: Settings, broker: EmbeddedBroker | None = None) -> Non
         for plan in plans:
             broker.create_topic(plan.name, plan.partitions)
     else:
-        create_topics(kafka_for(settings), plans, 1, dry_run=False)
+        create_topics(checked_kafka(settings), plans, 1, dry_run=False)
         admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
         names = {plan.name for plan in plans}
         while not names <= admin.list_topics(timeout=20).topics.keys():  # a broker learns of new topics a little later
