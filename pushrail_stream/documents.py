@@ -16,8 +16,8 @@ from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.ports.documents import DocumentStore
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.documents import Parsed, parse_document
-from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.folder import Folder
+from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.registry.keyring import Keyring, leave_sealed, unseal_without_keyring
 from pushrail_stream.registry.store import FolderStore
 from pushrail_stream.registry.watcher import RegistryWatcher

@@ -12,7 +12,7 @@ import click
 
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import Cell, document, emit, format_time, note, say, to_the_end
+from pushrail_stream.cli.output import Cell, as_json, document, emit, format_time, note, say, to_the_end
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination import Destination, Secret
 from pushrail_stream.errors import UsageError
@@ -89,15 +89,15 @@ def validate(options: Options, files: tuple[Path, ...]) -> None:
     """
     settings = options.settings
     found = check_documents(settings, files) if files else load_documents(settings)
-    refused = {refusal.file for refusal in found.refusals}
-    warnings = [caveat for caveat in found.caveats if caveat.file not in refused]
+    refused = {refusal.document for refusal in found.refusals}
+    warnings = [caveat for caveat in found.caveats if caveat.document not in refused]
     with to_the_end():
         options.answer(
             {
                 "accepted": len(found.used - refused),
                 "refused": len(refused),
-                "refusals": [refusal._asdict() for refusal in found.refusals],
-                "warnings": [caveat._asdict() for caveat in warnings],
+                "refusals": [as_json(refusal) for refusal in found.refusals],
+                "warnings": [as_json(caveat) for caveat in warnings],
             },
             *(f"refused: {refusal}" for refusal in found.refusals),
             *(f"warning: {caveat}" for caveat in warnings),

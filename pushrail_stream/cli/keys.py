@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, note, say, table, to_the_end
+from pushrail_stream.cli.output import as_json, emit, note, say, table, to_the_end
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.document_changes import require_keyring
 from pushrail_stream.operations.sealing_keys import (
@@ -111,8 +111,8 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
             emit({
                 "primary": keyring.primary,
                 "resealed": done.resealed,
-                "refusals": [problem._asdict() for problem in done.problems],
-                "left": [problem._asdict() for problem in done.left],
+                "refusals": [as_json(problem) for problem in done.problems],
+                "left": [as_json(problem) for problem in done.left],
                 "documents": done.in_use,
                 "unused": unused,
                 "removed": removed,
@@ -135,7 +135,7 @@ def _print(done: Rotation, keyring: Keyring, unused: list[str], removed: list[st
     for key_id in sorted(key_id for key_id, count in done.in_use.items() if count and key_id != keyring.primary):
         say(f"{key_id}: still needed by {done.in_use[key_id]} documents")
     if done.left:
-        table(("left as it was", "why"), ((left.file, left.problem) for left in done.left))
+        table(("left as it was", "why"), ((left.document, left.problem) for left in done.left))
     for key_id in unused:
         how = "taken off the keyring" if key_id in removed else "can go: --remove-unused takes it off the keyring"
         say(f"{key_id}: needed by no document, {how}")

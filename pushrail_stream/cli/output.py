@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.registry.errors import Refusal
 
 _PIPE_WIDTH: Final = 10_000
 """Columns of a table that is not on a terminal: a program reads whole lines."""
@@ -67,7 +67,12 @@ def note(line: str) -> None:
     click.echo(printable(line), err=True)
 
 
-def note_refused(refusals: Sequence[Refusal], max_: int = 10) -> None:
+def as_json(problem: DocumentRefused | DocumentCaveat) -> dict[str, str]:
+    """A document's problem for programs."""
+    return dict(zip(("file", "field", "problem"), problem, strict=True))
+
+
+def note_refused(refusals: Sequence[DocumentRefused], max_: int = 10) -> None:
     """Name refused documents on stderr, at most ``max_`` of them."""
     for refusal in refusals[:max_]:
         note(f"refused: {refusal}")

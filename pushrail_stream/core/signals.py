@@ -177,8 +177,14 @@ class DocumentRefused(NamedTuple):
     """A destination document is refused. Its last good version, if there is one, stays in use."""
 
     document: str
+    """Path of the file, or key of the record."""
     field: str
+    """Dotted field (``auth.roleArn``); empty for the whole document."""
     problem: str
+    """A sentence without values of the document."""
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, self))
 
 
 class DocumentCaveat(NamedTuple):
@@ -187,6 +193,9 @@ class DocumentCaveat(NamedTuple):
     document: str
     field: str
     problem: str
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, self))
 
 
 class SettingCaveat(NamedTuple):

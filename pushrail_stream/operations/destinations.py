@@ -15,7 +15,6 @@ from pushrail_stream.eventbridge.verify import Step, verify
 from pushrail_stream.operations.document_changes import unusable
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.directory import DestinationIndex
-from pushrail_stream.registry.errors import Caveat, Refusal
 from pushrail_stream.registry.folder import document_files, read_document
 from pushrail_stream.settings.model import Settings
 
@@ -24,8 +23,8 @@ class Documents(NamedTuple):
     """Every document of the registry: the destinations in use, and the problems of the documents."""
 
     catalog: Catalog
-    refusals: Sequence[Refusal]
-    caveats: Sequence[Caveat]
+    refusals: Sequence[DocumentRefused]
+    caveats: Sequence[DocumentCaveat]
 
     @property
     def used(self) -> set[str | None]:
@@ -38,8 +37,8 @@ def load_documents(settings: Settings, *, decrypt: bool = True) -> Documents:
     catalog, signals = asyncio.run(load_registry(settings, os.environ, decrypt=decrypt))
     return Documents(
         catalog,
-        [Refusal(*signal) for signal in signals if isinstance(signal, DocumentRefused)],
-        [Caveat(*signal) for signal in signals if isinstance(signal, DocumentCaveat)],
+        [signal for signal in signals if isinstance(signal, DocumentRefused)],
+        [signal for signal in signals if isinstance(signal, DocumentCaveat)],
     )
 
 
@@ -56,7 +55,7 @@ class KnownDestinations(NamedTuple):
     """The destinations in use, for operations that look back."""
 
     directory: DestinationIndex
-    refused: Sequence[Refusal]
+    refused: Sequence[DocumentRefused]
     """The first problem of each document that is not in use. Its destination looks as if it had been deleted, although
     a running worker may still use the last good version."""
 
@@ -65,10 +64,10 @@ def known_destinations(settings: Settings) -> KnownDestinations:
     """The destinations there are now. Their secrets stay sealed. Raises `OperatorError`."""
     catalog, refusals, _ = load_documents(settings, decrypt=False)
     used = {catalog.document_of(destination.id) or "": destination for destination in catalog}
-    refused: dict[str, Refusal] = {}
+    refused: dict[str, DocumentRefused] = {}
     for refusal in refusals:
-        if refusal.file not in used:
-            refused.setdefault(refusal.file, refusal)
+        if refusal.document not in used:
+            refused.setdefault(refusal.document, refusal)
     return KnownDestinations(DestinationIndex(used.items()), tuple(refused.values()))
 
 
@@ -84,7 +83,7 @@ def find_destination(settings: Settings, destination_id: str, note: Callable[[st
         # A document that cannot be parsed has no id: without a document of this id, it may be any refused one.
         if isinstance(signal, DocumentRefused | DocumentCaveat) and name in {signal.document, None}:
             kind = "refused" if isinstance(signal, DocumentRefused) else "warning"
-            note(f"{kind}: {Refusal(*signal)}")
+            note(f"{kind}: {signal}")
     if destination is None or catalog.is_refused(destination_id):
         raise unusable(settings, destination_id)
     return destination

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.documents import document_parser, load_registry, open_keyring, open_store
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.documents import Parsed
-from pushrail_stream.registry.errors import Problem, Refusal
-from pushrail_stream.registry.json_document import SECRET_FIELD, id_of, with_secret
+from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, id_of, with_secret
 from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings.model import Settings
@@ -38,7 +38,7 @@ def put_document(settings: Settings, file: str, content: bytes, *, is_dry_run: b
     parsed = document_parser(settings, os.environ)(content)
     if not isinstance(parsed, Parsed):
         hint = [_SEAL_NEXT] if any(problem.field == SECRET_FIELD for problem in parsed) else []
-        raise UsageError(*(str(Refusal(file, *problem)) for problem in parsed), *hint)
+        raise UsageError(*(str(DocumentRefused(file, *problem)) for problem in parsed), *hint)
     destination_id = parsed.destination.id
     name, is_new = asyncio.run(_place(settings, destination_id))
     catalog, _ = asyncio.run(load_registry(settings, os.environ))
@@ -147,7 +147,7 @@ def _id(document: DocumentChange) -> str | None:
 def _with_secret(name: str, content: bytes, seal_for: Callable[[Place], str], access_key_id: str | None) -> bytes:
     changed = with_secret(content, seal_for, access_key_id)
     if isinstance(changed, Problem):
-        raise UsageError(str(Refusal(name, *changed)))
+        raise UsageError(str(DocumentRefused(name, *changed)))
     return changed
 
 
@@ -155,7 +155,7 @@ async def _replace(settings: Settings, name: str, before: bytes, changed: bytes,
     """Replace a document, unless the new one would be refused or another program has changed the old one meanwhile."""
     parsed = document_parser(settings, os.environ)(changed)
     if not isinstance(parsed, Parsed):
-        raise UsageError(*(str(Refusal(name, *problem)) for problem in parsed))
+        raise UsageError(*(str(DocumentRefused(name, *problem)) for problem in parsed))
     catalog, _ = await load_registry(settings, os.environ)
     if refusals := catalog.apply([DocumentChange(name, changed)]).refusals:
         raise UsageError(*map(str, refusals))

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.documents import open_store
 from pushrail_stream.errors import UsageError
 from pushrail_stream.files import read_regular_file
 from pushrail_stream.ports.documents import DocumentStore
 from pushrail_stream.ports.secrets import KeyUnavailable
-from pushrail_stream.registry.errors import Problem, Refusal
-from pushrail_stream.registry.json_document import SECRET_FIELD, read_json, sealed_in, with_secret
+from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, read_json, sealed_in, with_secret
 from pushrail_stream.registry.keyring import Keyring, SealBroken, with_key, without_keys
 from pushrail_stream.registry.rules import SEALED
 from pushrail_stream.registry.sealing import VERSION, Token
@@ -39,9 +39,9 @@ class Rotation:
 
     resealed: list[str] = field(default_factory=list)
     """Names of the documents sealed again; in a dry run, those that would be."""
-    problems: list[Refusal] = field(default_factory=list)
+    problems: list[DocumentRefused] = field(default_factory=list)
     """Documents whose secret could not be sealed again, or may not have been, with the reasons."""
-    left: list[Refusal] = field(default_factory=list)
+    left: list[DocumentRefused] = field(default_factory=list)
     """Documents that cannot be parsed and hold nothing sealed by an old key."""
     in_use: Counter[str] = field(default_factory=Counter)
     """Number of documents that each key has sealed, by key id."""
@@ -54,7 +54,7 @@ class Rotation:
 
     def refuse(self, name: str, problem: Problem, content: bytes | None, primary: str) -> None:
         """Note a document that stays as it was."""
-        refused = Refusal(name, *problem)
+        refused = DocumentRefused(name, *problem)
         (self.left if content is not None and _is_free(content, primary) else self.problems).append(refused)
 
 

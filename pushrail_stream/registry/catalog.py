@@ -13,10 +13,11 @@ from typing import Final, NamedTuple, final
 
 from pushrail_stream.blocking import map_in_daemon_threads
 from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.directory import DocumentDestinations, is_usable
 from pushrail_stream.registry.documents import NO_CREDENTIALS, Parsed, stand_in
-from pushrail_stream.registry.errors import Caveat, Problem, Refusal
+from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.registry.rules import SEALED
 from pushrail_stream.registry.uniqueness import UniquenessIndex, is_same
 from pushrail_stream.settings.eventbridge import AccessKey
@@ -38,8 +39,8 @@ class CatalogChange(NamedTuple):
     put: tuple[str, ...]
     """Ids of new or changed destinations."""
     removed: tuple[str, ...]
-    refusals: tuple[Refusal, ...]
-    caveats: tuple[Caveat, ...]
+    refusals: tuple[DocumentRefused, ...]
+    caveats: tuple[DocumentCaveat, ...]
 
 
 class _Taken(NamedTuple):
@@ -51,8 +52,8 @@ class _Taken(NamedTuple):
     """By destination id: the destinations of removed documents."""
     freed: list[Destination]
     """Destinations whose clashing documents were changed or removed."""
-    refusals: list[Refusal]
-    caveats: list[Caveat]
+    refusals: list[DocumentRefused]
+    caveats: list[DocumentCaveat]
 
 
 @final
@@ -145,17 +146,17 @@ class Catalog:
             return
         if not isinstance(parsed, Parsed):
             self._refused[name] = stand_in(change.content or b"")
-            taken.refusals.extend(Refusal(name, *found) for found in parsed)
+            taken.refusals.extend(DocumentRefused(name, *found) for found in parsed)
             return
         if parsed.may_open_later:
             self._waiting[name] = change
         if parsed.locked is not None:
             self._refused[name] = None
-            taken.refusals.append(Refusal(name, *parsed.locked))
+            taken.refusals.append(DocumentRefused(name, *parsed.locked))
             if self._has_secret(name, taken.candidates):
                 return
         taken.candidates[name] = parsed
-        taken.caveats.extend(Caveat(name, *caveat) for caveat in parsed.caveats)
+        taken.caveats.extend(DocumentCaveat(name, *caveat) for caveat in parsed.caveats)
 
     def _read(self, change: DocumentChange) -> Parsed | tuple[Problem, ...] | None:
         if change.content is not None:
@@ -180,7 +181,7 @@ class Catalog:
         for name, parsed in wanted.items():
             self._clashing[name] = parsed
             self._disputed.add(name, parsed.destination)
-        taken.refusals.extend(Refusal(name, *conflicts[name]) for name in wanted if name in taken.candidates)
+        taken.refusals.extend(DocumentRefused(name, *conflicts[name]) for name in wanted if name in taken.candidates)
         return set(again)
 
     def _related(self, taken: _Taken) -> dict[str, Parsed]:

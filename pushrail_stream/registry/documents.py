@@ -11,8 +11,7 @@ from pydantic.alias_generators import to_camel
 from pushrail_stream.core.destination import Destination, Limits, Secret
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import rules
-from pushrail_stream.registry.errors import Problem
-from pushrail_stream.registry.json_document import SECRET_FIELD, printable, read_json
+from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, printable, read_json
 from pushrail_stream.registry.keyring import SealBroken, unseal_without_keyring
 from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings.eventbridge import CLASSIC, AccessKey, AssumeRole, Auth, auth_of

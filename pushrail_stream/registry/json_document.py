@@ -7,12 +7,18 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from pushrail_stream.registry import rules
-from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.sealing import Place
 
 SECRET_FIELD: Final = "auth.secretAccessKey"  # noqa: S105 - a field's name
 _MAX_NAME: Final = 64
 """Most characters of an unknown field's name that a message quotes."""
+
+
+class Problem(NamedTuple):
+    """A problem of a document: its dotted field (empty for the whole document) and a sentence without values."""
+
+    field: str
+    problem: str
 
 
 class _DuplicateFieldError(ValueError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import final
 
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.registry.errors import Problem
+from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.settings.eventbridge import Claim, auth_of
 
 _Key = tuple[str, tuple[str, ...]]

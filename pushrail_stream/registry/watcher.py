@@ -11,7 +11,7 @@ import contextlib
 from typing import Final, final
 
 from pushrail_stream.blocking import in_daemon_thread
-from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, RegistryChanged, RegistryTrouble
+from pushrail_stream.core.signals import RegistryChanged, RegistryTrouble, Signal
 from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.ports.documents import DocumentChange, DocumentSource
 from pushrail_stream.ports.pipeline import Observer
@@ -86,13 +86,12 @@ class RegistryWatcher:
                 self._decrypting = frozenset()
                 # The refusals of documents that are tried again were reported before.
                 still = {document.name for document in self._catalog.waiting} - names
-                change = change._replace(refusals=tuple(r for r in change.refusals if r.file not in still))
+                change = change._replace(refusals=tuple(r for r in change.refusals if r.document not in still))
                 if new or change.put or change.refusals:
                     self._report(observe, change)
 
     def _report(self, observe: Observer, change: CatalogChange) -> None:
-        for refusal in change.refusals:
-            observe(DocumentRefused(*refusal))
-        for caveat in change.caveats:
-            observe(DocumentCaveat(*caveat))
-        observe(RegistryChanged(change.put, change.removed, len(self._catalog), self._catalog.bad))
+        changed = RegistryChanged(change.put, change.removed, len(self._catalog), self._catalog.bad)
+        signals: list[Signal] = [*change.refusals, *change.caveats, changed]
+        for signal in signals:
+            observe(signal)

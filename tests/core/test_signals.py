@@ -1,4 +1,4 @@
-"""Signals: observers cannot change them."""
+"""Signals: observers cannot change them, and a document's problem is one line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from pushrail_stream.core.signals import Signal
+from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused, Signal
 from tests.core.test_copy import LETTER
 
 
@@ -21,3 +21,9 @@ def test_a_signal_is_immutable(kind: Any) -> None:
 def test_the_copy_in_a_signal_is_immutable() -> None:
     with pytest.raises(AttributeError):
         LETTER.reason = "rejected"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("kind", [DocumentRefused, DocumentCaveat])
+def test_a_documents_problem_is_a_line(kind: type[DocumentRefused | DocumentCaveat]) -> None:
+    assert str(kind("acme.json", "auth.roleArn", "is required")) == "acme.json: auth.roleArn: is required"
+    assert str(kind("acme.json", "", "is not UTF-8 text")) == "acme.json: is not UTF-8 text"

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.operations.sealing_keys import Rotation, rotate, survey
 from pushrail_stream.ports.documents import DocumentChange
-from pushrail_stream.registry.errors import Refusal
 from pushrail_stream.registry.json_document import sealed_in
 from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
@@ -164,19 +164,19 @@ def test_an_unopened_secret_keeps_old_keys() -> None:
     store.unreadable = (DocumentChange("locked", None, "cannot be read: permission denied"),)
     rotation, _ = run(store, BOTH)
     assert rotation.resealed == ["good"]
-    assert {(problem.file, problem.field) for problem in rotation.problems} == {
+    assert {(problem.document, problem.field) for problem in rotation.problems} == {
         ("moved", FIELD), ("lacking", FIELD), ("cut", FIELD), ("cut off", ""), ("escaped", ""), ("locked", ""),
     }  # fmt: skip
-    assert Refusal("locked", "", "cannot be read: permission denied") in rotation.problems
+    assert DocumentRefused("locked", "", "cannot be read: permission denied") in rotation.problems
     assert rotation.in_use == {"new": 1, "old": 1, "lost": 1}
     assert rotation.unused(BOTH) == []
     assert {name: store.documents[name] for name in documents if name != "good"} == {
         name: content for name, content in documents.items() if name != "good"
     }
-    assert [left.file for left in rotation.left] == ["garbage", "renewed"]
+    assert [left.document for left in rotation.left] == ["garbage", "renewed"]
     seen = asyncio.run(survey(store, "new"))
     assert seen.in_use == {"new": 1, "old": 1, "lost": 1}
-    assert [problem.file for problem in seen.problems] == ["cut", "cut off", "escaped", "locked"]
+    assert [problem.document for problem in seen.problems] == ["cut", "cut off", "escaped", "locked"]
 
 
 def misplaced(change: Callable[[dict[str, Any]], object]) -> bytes:
@@ -204,9 +204,9 @@ def misplaced(change: Callable[[dict[str, Any]], object]) -> bytes:
 def test_an_unparsed_document_keeps_old_keys(content: bytes) -> None:
     rotation, _ = run(Kept({"odd": content, "good": sealed(OLD, 2)}), BOTH)
     assert rotation.resealed == ["good"]
-    assert [problem.file for problem in rotation.problems] == ["odd"]
+    assert [problem.document for problem in rotation.problems] == ["odd"]
     assert rotation.unused(BOTH) == []
-    assert [problem.file for problem in asyncio.run(survey(Kept({"odd": content}), "new")).problems] == ["odd"]
+    assert [problem.document for problem in asyncio.run(survey(Kept({"odd": content}), "new")).problems] == ["odd"]
 
 
 def test_a_misplaced_secret_keeps_its_key_only() -> None:

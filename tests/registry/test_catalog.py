@@ -42,7 +42,7 @@ def test_a_bad_edit_keeps_the_last_good_document() -> None:
     catalog, _ = loaded(a=customer("a"), b=customer("b"))
     before = catalog.get("dst_a")
     half = catalog.apply([change("a", b'{"id": "dst_a", ')])
-    assert [(refusal.file, refusal.field) for refusal in half.refusals] == [("a", "")]
+    assert [(refusal.document, refusal.field) for refusal in half.refusals] == [("a", "")]
     wrong = catalog.apply([change("a", customer("a", region="mars"))])
     assert [refusal.field for refusal in wrong.refusals] == ["region"]
     gone = catalog.apply([DocumentChange("a", None, "cannot be read: permission denied")])
@@ -93,7 +93,7 @@ def test_a_good_document_ends_its_stand_in() -> None:
         nobody={"id": "dst_n", "vendor": "acme", "customerExternalId": 7},
         half=b'{"id": "dst_half", ',
     )
-    assert {refusal.file for refusal in first.refusals} == {"disputed", "thief", "wrong", "off", "nobody", "half"}
+    assert {refusal.document for refusal in first.refusals} == {"disputed", "thief", "wrong", "off", "nobody", "half"}
     assert (ids(catalog), len(catalog), catalog.bad) == ([], 0, 6)
     assert [blocked(catalog, f"acct_{c}") for c in "dtwo"] == [["dst_d"], ["dst_t"], ["dst_w"], ["dst_o"]]
     wrong, off = catalog.get("dst_w"), catalog.get("dst_o")
@@ -149,7 +149,7 @@ def test_a_rename_wins_over_a_claim(steps: int) -> None:
 def test_a_bad_edit_after_a_good_one_is_refused() -> None:
     catalog, _ = loaded(a=customer("a"))
     both = catalog.apply([change("a", customer("a", enabled=False)), change("a", b"{")])
-    assert (both.put, [refusal.file for refusal in both.refusals]) == (("dst_a",), ["a"])
+    assert (both.put, [refusal.document for refusal in both.refusals]) == (("dst_a",), ["a"])
     now = catalog.get("dst_a")
     assert now is not None
     assert not now.enabled
@@ -173,7 +173,7 @@ def test_the_order_of_the_first_read_does_not_matter() -> None:
 
 def test_a_first_clash_refuses_all() -> None:
     catalog, first = loaded(a=customer("a", role="r"), b=customer("b", role="r"), c=customer("c"))
-    assert {refusal.file for refusal in first.refusals} == {"a", "b"}
+    assert {refusal.document for refusal in first.refusals} == {"a", "b"}
     assert ids(catalog) == ["dst_c"]
     assert catalog.bad == 2
     assert catalog.apply([change("d", customer("d"))]).put == ("dst_d",), "what is disputed stays disputed"

@@ -10,22 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Secret
+from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.errors import UsageError
 from pushrail_stream.ports.pipeline import Directory
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.documents import parse_document
-from pushrail_stream.registry.errors import Caveat, Refusal
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support import documents
 from tests.support.documents import ACCESS_KEY, customer, document, write
 
 
-def load(path: Path, **environ: str) -> tuple[Catalog, list[Refusal]]:
+def load(path: Path, **environ: str) -> tuple[Catalog, list[DocumentRefused]]:
     catalog, change = documents.load(path, partial(parse_document, environ=environ, default_max_in_flight=8))
     return catalog, list(change.refusals)
 
 
-def caveats(path: Path, **environ: str) -> tuple[Caveat, ...]:
+def caveats(path: Path, **environ: str) -> tuple[DocumentCaveat, ...]:
     return documents.load(path, partial(parse_document, environ=environ, default_max_in_flight=8))[1].caveats
 
 
@@ -59,7 +59,7 @@ def test_a_bad_document_stops_no_other(tmp_path: Path) -> None:
     write(tmp_path, bad=b"{", good=document(), worse=document(id="", region="mars"))
     directory, refusals = load(tmp_path)
     assert [destination.id for destination in directory] == ["dst_acme_8K2zRq"]
-    assert [(Path(refusal.file).name, refusal.field) for refusal in refusals] == [
+    assert [(Path(refusal.document).name, refusal.field) for refusal in refusals] == [
         ("bad.json", ""),
         ("worse.json", "id"),
         ("worse.json", "region"),
@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     (tmp_path / "gone.json").symlink_to(tmp_path / "nowhere")
     directory, refusals = load(write(tmp_path, acme=document()))
     assert len(directory) == 1
-    assert refusals == [Refusal(str(tmp_path / "gone.json"), "", "cannot be read: no such file or directory")]
+    assert refusals == [DocumentRefused(str(tmp_path / "gone.json"), "", "cannot be read: no such file or directory")]
 
 
 def test_a_missing_directory_is_an_error(tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ def test_an_id_claimed_by_two_documents_is_refused(tmp_path: Path) -> None:
     directory, refusals = load(write(tmp_path, a=customer("x", id="dst_1"), b=customer("y", id="dst_1")))
     assert list(directory) == []
     assert refusals == [
-        Refusal(str(a), "id", f"dst_1 is already the id of {b}"),
-        Refusal(str(b), "id", f"dst_1 is already the id of {a}"),
+        DocumentRefused(str(a), "id", f"dst_1 is already the id of {b}"),
+        DocumentRefused(str(b), "id", f"dst_1 is already the id of {a}"),
     ]
 
 
@@ -121,7 +121,7 @@ def test_a_role_of_two_customers_is_refused(tmp_path: Path, other: str) -> None:
     write(tmp_path, a=customer("x", role="shared"), b=customer("y", role=other), c=customer("z"))
     directory, refusals = load(tmp_path)
     assert [destination.id for destination in directory] == ["dst_z"]
-    assert [(Path(refusal.file).name, refusal.field) for refusal in refusals] == [
+    assert [(Path(refusal.document).name, refusal.field) for refusal in refusals] == [
         ("a.json", "auth.roleArn"),
         ("b.json", "auth.roleArn"),
     ]
@@ -142,8 +142,8 @@ def test_an_external_id_of_two_customers_is_refused(tmp_path: Path, role: str | 
     a, b = tmp_path / "a.json", tmp_path / "b.json"
     problem = "is already another customer's ({}): every customer needs one of their own"
     assert refusals == [
-        Refusal(str(a), "auth.externalId", problem.format(b)),
-        Refusal(str(b), "auth.externalId", problem.format(a)),
+        DocumentRefused(str(a), "auth.externalId", problem.format(b)),
+        DocumentRefused(str(b), "auth.externalId", problem.format(a)),
     ]
 
 
@@ -159,7 +159,7 @@ def test_a_missing_secret_is_a_caveat(tmp_path: Path) -> None:
     assert refusals == []
     (caveat,) = caveats(path)
     problem = "environment variable ACME_SECRET is not set: nothing is sent"
-    assert caveat == Caveat(str(tmp_path / "a.json"), "auth.secretAccessKey", problem)
+    assert caveat == DocumentCaveat(str(tmp_path / "a.json"), "auth.secretAccessKey", problem)
     assert str(caveat).startswith(f"{tmp_path / 'a.json'}: auth.secretAccessKey: environment variable")
     assert caveats(path, ACME_SECRET="x") == ()
     (destination,) = load(path, ACME_SECRET="x")[0]
@@ -180,7 +180,7 @@ def test_accepted_documents_never_clash(
     path = tmp_path_factory.mktemp("clash")
     write(path, **{f"d{index}": content for index, content in enumerate(drawn)})
     directory, refusals = load(path)
-    assert len(directory) + len({refusal.file for refusal in refusals}) == len(drawn)
+    assert len(directory) + len({refusal.document for refusal in refusals}) == len(drawn)
     owners: dict[str, str] = {}
     for destination in directory:
         external_id = getattr(destination.auth, "external_id")  # noqa: B009 - an AssumeRole by construction

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Destination, Limits, Secret
 from pushrail_stream.registry.documents import NO_CREDENTIALS, Parsed, parse_document, stand_in, to_document
-from pushrail_stream.registry.errors import Problem
+from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.documents import ACCESS_KEY, EXAMPLE, SECRET, accepted, document, parse, refused
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.registry.errors import Problem
-from pushrail_stream.registry.json_document import sealed_in, with_secret
+from pushrail_stream.registry.json_document import Problem, sealed_in, with_secret
 from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 from tests.support.documents import ACCESS_KEY, document

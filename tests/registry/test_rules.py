@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pushrail_stream.registry.errors import Problem
+from pushrail_stream.registry.json_document import Problem
 from tests.support.documents import ACCESS_KEY, EXAMPLE, SECRET, accepted, document, refused
 
 

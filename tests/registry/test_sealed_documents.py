@@ -20,8 +20,8 @@ from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry import folder, watcher
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.documents import Parsed, parse_document, to_document
-from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.folder import Folder
+from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import LocalKey, Place
 from pushrail_stream.registry.watcher import RegistryWatcher
@@ -67,7 +67,7 @@ def test_swapped_secrets_do_not_open(keys: Keyring) -> None:
     a["auth"], b["auth"] = b["auth"], a["auth"]
     catalog = catalog_of(keys)
     first = catalog.apply([change("a", a), change("b", b), change("c", c)])
-    assert [(refusal.file, refusal.field) for refusal in first.refusals] == [("a", FIELD), ("b", FIELD)]
+    assert [(refusal.document, refusal.field) for refusal in first.refusals] == [("a", FIELD), ("b", FIELD)]
     assert first.refusals[0].problem.startswith("does not open: it was changed, or sealed for another vendor")
     # They stand without their secrets, so that their events are dead letters that say why and not skipped.
     assert [secret_of(catalog, name) for name in "abc"] == [None, None, SECRET]
@@ -83,7 +83,7 @@ def test_a_worker_keeps_the_last_good_documents(keys: Keyring) -> None:
     catalog.apply([change("a", a), change("b", b)])
     a["auth"], b["auth"] = b["auth"], a["auth"]
     swapped = catalog.apply([change("a", a), change("b", b)])
-    assert [refusal.file for refusal in swapped.refusals] == ["a", "b"]
+    assert [refusal.document for refusal in swapped.refusals] == ["a", "b"]
     assert swapped.put == ()
     assert [secret_of(catalog, name) for name in "ab"] == [SECRET, SECRET]
     assert catalog.bad == 2
@@ -107,7 +107,7 @@ def test_a_missing_key_keeps_opened_secrets(tmp_path: Path) -> None:
     catalog.apply([change("a", sealed_document(worker, "a", Secret("before")))])
     lacking = catalog.apply([change("a", a), change("b", b)])
     problem = f"is sealed by key new, which the keyring does not have ({path})"
-    assert [(refusal.file, refusal.problem) for refusal in lacking.refusals] == [("a", problem), ("b", problem)]
+    assert [(refusal.document, refusal.problem) for refusal in lacking.refusals] == [("a", problem), ("b", problem)]
     assert (secret_of(catalog, "a"), secret_of(catalog, "b")) == (Secret("before"), None)
     waiting = catalog.get("dst_b")
     assert waiting is not None
@@ -241,7 +241,7 @@ def test_validation_refuses_secrets_that_do_not_open(keys: Keyring, tmp_path: Pa
     (documents / "moved.json").write_text(json.dumps({**b, "auth": a["auth"]}))
     parse = partial(parse_document, environ={}, default_max_in_flight=8, unseal=keys.unseal)
     _, change = load(documents, parse)
-    assert [(Path(refusal.file).name, refusal.field) for refusal in change.refusals] == [("moved.json", FIELD)]
+    assert [(Path(refusal.document).name, refusal.field) for refusal in change.refusals] == [("moved.json", FIELD)]
 
 
 @given(st.text(max_size=60))

@@ -22,7 +22,7 @@ def test_a_value_in_use_cannot_be_taken() -> None:
         (customer("thief", external_id="ext-a"), "auth.externalId"),
     ):
         refused = catalog.apply([change("thief", thief)])
-        assert [(refusal.file, refusal.field) for refusal in refused.refusals] == [("thief", field)]
+        assert [(refusal.document, refusal.field) for refusal in refused.refusals] == [("thief", field)]
         assert ids(catalog) == ["dst_a"]
         assert catalog.get("dst_a") is before
     assert catalog.bad == 1

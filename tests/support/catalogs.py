@@ -13,8 +13,8 @@ from pushrail_stream.core.signals import Signal
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.catalog import Catalog, CatalogChange
 from pushrail_stream.registry.documents import Parsed, parse_document
-from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.folder import Folder
+from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.registry.watcher import RegistryWatcher
 from tests.support.patience import PATIENCE_SECS
 

@@ -10,8 +10,8 @@ from typing import Any
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.registry.catalog import Catalog, CatalogChange
 from pushrail_stream.registry.documents import Parsed, parse_document
-from pushrail_stream.registry.errors import Problem
 from pushrail_stream.registry.folder import document_files, read_document
+from pushrail_stream.registry.json_document import Problem
 
 EXAMPLE: dict[str, Any] = {
     "id": "dst_acme_8K2zRq",
