@@ -3,49 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from pushrail_stream.cli.process import SIGNALS
 from pushrail_stream.errors import OperatorError, UsageError
-from tests.support.commands import Shell
+from tests.support.builders import SECRET
+from tests.support.commands import Shell, program, start
 from tests.support.documents import ACCESS_KEY, EXAMPLE, customer, document, write
 
-SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-SOURCES = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working directory with one destination, and no variable of the developer's."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PUSHRAIL_CONFIG", raising=False)
-    Path("config").mkdir()
-    write(Path("config/destinations"), acme=EXAMPLE)
-
-
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
-    return Shell(capsys, [SECRET])
-
-
-def program(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """The real thing, in a process of its own."""
-    return start([sys.executable, "-m", "pushrail_stream", *arguments], **environ)
-
-
-def start(command: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
-    variables = {**os.environ, "PYTHONPATH": str(SOURCES), **environ}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+pytestmark = pytest.mark.usefixtures("one_destination")
 
 
 # The whole program.
@@ -78,39 +48,11 @@ def test_the_version_is_known(shell: Shell) -> None:
     assert out.startswith("pushrail-stream ")
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        (["nonsense"], "error: No such command 'nonsense'."),
-        (["destinations", "show"], "error: Missing argument 'ID'."),
-        (["destinations", "list", "--bogus"], "error: No such option '--bogus'."),
-        (["destinations", "list", "--log-level", "loud"], "error: Invalid value for '--log-level'"),
-    ],
-)
-def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str], error: str, shell: Shell) -> None:
-    code, out, err = shell(*arguments)
-    assert (code, out) == (2, "")
-    line, hint = err.splitlines()
-    assert line.startswith(error)
-    assert hint.startswith("see: pushrail-stream")
-    assert hint.endswith("--help")
-
-
 @pytest.mark.parametrize("arguments", [[], ["destinations"], ["config"]])
 def test_a_bare_group_shows_help_and_exits_2(arguments: list[str], shell: Shell) -> None:
     code, out, err = shell(*arguments)
     assert (code, out) == (2, "")
     assert err.startswith("Usage: pushrail-stream")
-
-
-def test_each_wrong_setting_is_one_line(shell: Shell) -> None:
-    Path("bad.yaml").write_text("delivery: {max_entries: 11}\nhttp: {prt: 1}\n", encoding="utf-8")
-    code, out, err = shell("destinations", "list", "--config", "bad.yaml")
-    assert (code, out) == (2, "")
-    assert err.splitlines() == [
-        "error: bad.yaml: delivery.max_entries: must be at most 10 (is 11)",
-        "error: bad.yaml: http.prt: unknown setting; did you mean port?",
-    ]
 
 
 def test_errors_have_the_documented_exit_codes() -> None:
@@ -121,28 +63,6 @@ def test_a_process_exits_without_a_traceback() -> None:
     done = program("config", "show", PUSHRAIL_DELIVERY__MAX_ENTRIES="11")
     assert done.returncode == 2
     assert done.stderr == "error: PUSHRAIL_DELIVERY__MAX_ENTRIES: must be at most 10 (is 11)\n"
-
-
-def test_a_closed_pipe_is_no_error() -> None:
-    write(Path("config/destinations"), **{f"d{n}": customer(f"c{n}") for n in range(2_000)})
-    pipeline = f"'{sys.executable}' -m pushrail_stream destinations list --json | head -n 1; exit ${{PIPESTATUS[0]}}"
-    done = start(["bash", "-c", pipeline])
-    assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == 1
-
-
-@pytest.mark.parametrize("options", ["", "--json"])
-def test_a_closed_pipe_keeps_the_exit_code(options: str) -> None:
-    write(Path("config/destinations"), **{f"d{n}": {"id": "dst_1"} for n in range(2_000)})
-    command = f"'{sys.executable}' -m pushrail_stream destinations validate {options}"
-    done = start(["bash", "-c", f"{command} | head -c 1; exit ${{PIPESTATUS[0]}}"])
-    assert (done.returncode, done.stderr) == (2, "")
-
-
-@pytest.mark.parametrize("options", ["", "--json"])
-def test_a_full_disk_is_one_line_and_exit_1(options: str) -> None:
-    done = start(["bash", "-c", f"'{sys.executable}' -m pushrail_stream destinations list {options} > /dev/full"])
-    assert (done.returncode, done.stderr) == (1, "error: no space left on device\n")
 
 
 @pytest.mark.parametrize("interruption", ["KeyboardInterrupt", "click.Abort"])
@@ -214,15 +134,6 @@ def test_show_of_an_unknown_id_fails(shell: Shell) -> None:
     assert err == "error: config/destinations: no destination dst_x; `destinations list` names them\n"
 
 
-def test_customer_names_cannot_steer_a_terminal(shell: Shell) -> None:
-    write(Path("config/destinations"), acme=document(customerExternalId="a\x1b[2J\nb[red]\u202e"))
-    _, out, _ = shell("destinations", "list")
-    assert "a\\x1b[2J\\nb[red]\\u202e" in out
-    _, out, _ = shell("destinations", "show", "dst_acme_8K2zRq")
-    assert json.loads(out)["customerExternalId"] == "a\x1b[2J\nb[red]\u202e"
-    assert all(line.isprintable() for line in out.splitlines())
-
-
 def test_validate_counts_valid_documents(shell: Shell) -> None:
     assert shell("destinations", "validate") == (0, "1 accepted, 0 refused\n", "")
 
@@ -283,60 +194,3 @@ def test_validate_for_machines_is_one_object(shell: Shell) -> None:
 
 
 # config
-
-
-def test_config_show_names_origins_in_yaml(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("config/pushrail.yaml").write_text("vendor: acme\nkafka: {group_id: ours}\n", encoding="utf-8")
-    monkeypatch.setenv("PUSHRAIL_DELIVERY__FLUSH_MS", "50")
-    code, out, _ = shell("config", "show")
-    assert code == 0
-    shown = yaml.safe_load(out)
-    assert (shown["vendor"], shown["kafka"]["group_id"], shown["delivery"]["flush_ms"]) == ("acme", "ours", 50)
-    origins = {line.split(":")[0].strip(): line.partition("  # ")[2] for line in out.splitlines()}
-    assert origins["vendor"] == "config/pushrail.yaml"
-    assert origins["flush_ms"] == "PUSHRAIL_DELIVERY__FLUSH_MS"
-    assert origins["max_entries"] == "default"
-    assert origins["kafka"] == ""
-
-
-def test_config_show_reads_back_as_settings(shell: Shell) -> None:
-    Path("config/pushrail.yaml").write_text("vendor: acme\nkafka: {client: {debug: all}}\n", encoding="utf-8")
-    _, out, _ = shell("config", "show")
-    Path("again.yaml").write_text(out, encoding="utf-8")
-    assert shell("config", "show", "--json", "--config", "again.yaml") == shell("config", "show", "--json")
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        ("config", "show"),
-        ("topics", "describe"),
-        ("run",),
-        ("run", "--workers", "2"),
-        ("ingest",),
-        ("dlq", "list"),
-        ("replay", "offsets", "--to", "earliest"),
-        ("destinations", "list"),
-        ("check", "--since", "1h"),
-        ("attempts",),
-    ],
-)
-@pytest.mark.parametrize("value", [{"linger.msec": SECRET}, {"linger.ms": SECRET}])
-def test_every_command_checks_kafka_properties(
-    command: Sequence[str], value: dict[str, str], shell: Shell, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Path("config/ingest-keys.json").write_text('{"keys": []}', encoding="utf-8")
-    Path("config/pushrail.yaml").write_text("registry: {topic: true}\nhttp: {port: 0}\n", encoding="utf-8")
-    monkeypatch.setenv("PUSHRAIL_KAFKA__CLIENT", json.dumps(value))
-    handlers = [signal.getsignal(number) for number in SIGNALS]
-    code, _, error = shell(*command)
-    assert (code, f"kafka.client.{next(iter(value))}: " in error) == (2, True)
-    assert [signal.getsignal(number) for number in SIGNALS] == handlers, "Ctrl-C works as it did before"
-
-
-@pytest.mark.parametrize("options", [[], ["--json"]])
-def test_config_show_masks_secrets(options: list[str], shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PUSHRAIL_KAFKA__CLIENT", json.dumps({"sasl.password": SECRET, "ssl.key.pem": SECRET}))
-    code, out, _ = shell("config", "show", *options)
-    assert code == 0
-    assert yaml.safe_load(out)["kafka"]["client"] == {"sasl.password": "***", "ssl.key.pem": "***"}

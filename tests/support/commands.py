@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -105,3 +106,16 @@ class Shell:
         out, err = self._capsys.readouterr()
         assert not any(secret in out + err for secret in self._secrets)
         return code, out, err
+
+
+SOURCES = Path(__file__).parents[2]
+
+
+def program(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """The real thing, in a process of its own."""
+    return start([sys.executable, "-m", "pushrail_stream", *arguments], **environ)
+
+
+def start(command: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "PYTHONPATH": str(SOURCES), **environ}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)

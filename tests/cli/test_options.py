@@ -1,0 +1,72 @@
+"""The options that every command has."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pushrail_stream.cli.process import SIGNALS
+from tests.support.builders import SECRET
+from tests.support.commands import Shell
+
+pytestmark = pytest.mark.usefixtures("one_destination")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["nonsense"], "error: No such command 'nonsense'."),
+        (["destinations", "show"], "error: Missing argument 'ID'."),
+        (["destinations", "list", "--bogus"], "error: No such option '--bogus'."),
+        (["destinations", "list", "--log-level", "loud"], "error: Invalid value for '--log-level'"),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str], error: str, shell: Shell) -> None:
+    code, out, err = shell(*arguments)
+    assert (code, out) == (2, "")
+    line, hint = err.splitlines()
+    assert line.startswith(error)
+    assert hint.startswith("see: pushrail-stream")
+    assert hint.endswith("--help")
+
+
+def test_each_wrong_setting_is_one_line(shell: Shell) -> None:
+    Path("bad.yaml").write_text("delivery: {max_entries: 11}\nhttp: {prt: 1}\n", encoding="utf-8")
+    code, out, err = shell("destinations", "list", "--config", "bad.yaml")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        "error: bad.yaml: delivery.max_entries: must be at most 10 (is 11)",
+        "error: bad.yaml: http.prt: unknown setting; did you mean port?",
+    ]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("config", "show"),
+        ("topics", "describe"),
+        ("run",),
+        ("run", "--workers", "2"),
+        ("ingest",),
+        ("dlq", "list"),
+        ("replay", "offsets", "--to", "earliest"),
+        ("destinations", "list"),
+        ("check", "--since", "1h"),
+        ("attempts",),
+    ],
+)
+@pytest.mark.parametrize("value", [{"linger.msec": SECRET}, {"linger.ms": SECRET}])
+def test_every_command_checks_kafka_properties(
+    command: Sequence[str], value: dict[str, str], shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("config/ingest-keys.json").write_text('{"keys": []}', encoding="utf-8")
+    Path("config/pushrail.yaml").write_text("registry: {topic: true}\nhttp: {port: 0}\n", encoding="utf-8")
+    monkeypatch.setenv("PUSHRAIL_KAFKA__CLIENT", json.dumps(value))
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    code, _, error = shell(*command)
+    assert (code, f"kafka.client.{next(iter(value))}: " in error) == (2, True)
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers, "Ctrl-C works as it did before"
