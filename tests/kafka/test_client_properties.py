@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
 import pytest
 from confluent_kafka import Consumer, Producer
-from pydantic import ValidationError
 
 from pushrail_stream.errors import UsageError
 from pushrail_stream.kafka import client_properties
 from pushrail_stream.kafka.client_properties import checked_kafka, events_consumer, retries_consumer
-from pushrail_stream.kafka.librdkafka import CONSUMER_ONLY, PRODUCER_ONLY, parse_number
-from pushrail_stream.settings.client import ALIASES
+from pushrail_stream.kafka.librdkafka import CONSUMER_ONLY, PRODUCER_ONLY
 from pushrail_stream.settings.model import KafkaSettings, Settings
-from tests.support.kafka.librdkafka import Known, read_back
+from tests.support.kafka.librdkafka import SECRET, Known, read_back, refusal, sample, settings
 
-SECRET: Final = "hunter2-S3cr3t"
-SAMPLES: Final = {
-    "auto.offset.reset": "error",
-    "group.protocol.type": "consumer",
-    "partitioner": "consistent",
-    "fetch.max.bytes": "300000000",
-    "receive.message.max.bytes": "2000000000",
-    "message.max.bytes": "900000",
-    "max.in.flight": "3",
-    "max.in.flight.requests.per.connection": "3",
-    "session.timeout.ms": "12345",
-    "max.poll.interval.ms": "123456",
-    "linger.ms": "321",
-    "queue.buffering.max.ms": "321",
-    "socket.timeout.ms": "61000",
-    "retry.backoff.max.ms": "2000",
-    "debug": "conf",
-    "log_level": "7",
-}
-"""Values of properties that librdkafka checks against others, or whose list has no value but the default."""
 REFUSED_BY_LIBRDKAFKA: Final = {
     # Not to be set by a value.
     "default_topic_conf",
@@ -62,10 +37,6 @@ REFUSED_BY_LIBRDKAFKA: Final = {
 """Properties whose sample librdkafka itself refuses."""
 
 
-def settings(client: dict[str, Any], **kafka: Any) -> Settings:
-    return Settings.model_validate({"kafka": {"bootstrap_servers": "127.0.0.1:1", "client": client} | kafka})
-
-
 def clients_of(kafka: KafkaSettings) -> Iterator[tuple[str, type[Consumer | Producer], dict[str, Any]]]:
     """Every kind of client that the product opens, by what it is for."""
     yield "events", Consumer, events_consumer(kafka).properties()
@@ -78,31 +49,11 @@ def clients_of(kafka: KafkaSettings) -> Iterator[tuple[str, type[Consumer | Prod
     yield "admin", Producer, client_properties.admin(kafka, {"metadata.max.age.ms": 1_000})
 
 
-def sample(known: Known) -> str:
-    """A value that is neither librdkafka's default nor ours."""
-    if known.name in SAMPLES:
-        return SAMPLES[known.name]
-    low, _, high = known.values.partition(" .. ")
-    if high:
-        return str(max(int(low), min(int(high), int(known.default or 0) + 11)))
-    choices = [value.strip() for value in known.values.split(",")]
-    return next((value for value in choices if value not in {"", known.default}), "sample")
-
-
 def is_read_by(name: str, role: str, kind: type[Consumer | Producer]) -> bool:
     """Whether a client of this role is to have the property."""
     if name in CONSUMER_ONLY:
         return kind is Consumer and (name != "auto.offset.reset" or role == "events")
     return name not in PRODUCER_ONLY or (kind is Producer and role != "admin")
-
-
-def refusal(name: str, value: str | float) -> str:
-    """Why the settings, or librdkafka, refuse the property; empty when it is accepted."""
-    try:
-        checked_kafka(settings({name: value}))
-    except (ValidationError, UsageError) as error:
-        return str(error)
-    return ""
 
 
 def test_properties_are_obeyed_or_refused(
@@ -120,16 +71,6 @@ def test_properties_are_obeyed_or_refused(
             assert seen.warnings == "", (name, role)
             if is_read_by(name, role, kind):
                 assert seen.values.get(property_.alias_of or name) in {value, "[redacted]"}, (name, role)
-
-
-def test_our_lists_of_properties_match_librdkafka(
-    known: dict[str, Known],
-) -> None:
-    settable = {name: p for name, p in known.items() if "engine" not in refusal(name, sample(p))}
-    dedicated = {"msg_order_cmp"}
-    assert {name for name, p in settable.items() if p.kind == "C"} == CONSUMER_ONLY
-    assert {name for name, p in settable.items() if p.kind == "P"} - dedicated == PRODUCER_ONLY
-    assert {name: p.alias_of for name, p in settable.items() if p.alias_of} == ALIASES
 
 
 @pytest.mark.parametrize(
@@ -158,12 +99,6 @@ def test_a_refusal_hides_the_value(client: dict[str, Any], named: str) -> None:
     assert SECRET not in str(caught.value)
 
 
-def test_a_refusal_begins_with_the_property() -> None:
-    with pytest.raises(UsageError, match=r"ssl\.ca\.location failed") as caught:
-        checked_kafka(settings({"ssl.ca.location": "/missing", "security.protocol": "ssl"}))
-    assert "to create" not in str(caught.value)
-
-
 def test_a_linger_over_the_timeout_is_refused() -> None:
     slow = Settings.model_validate({"kafka": {"client": {"linger.ms": 2_000}}, "ingest": {"timeout_secs": 1}})
     with pytest.raises(UsageError, match=r"^kafka\.client\.linger\.ms: "):
@@ -179,66 +114,6 @@ def test_one_property_by_two_names_is_refused() -> None:
 def test_the_alias_of_a_property_overrides_our_default(protocol: str) -> None:
     kafka = checked_kafka(settings({"fetch.message.max.bytes": 70_000}, group_protocol=protocol))
     assert read_back(Consumer, events_consumer(kafka).properties()).values["fetch.message.max.bytes"] == "70000"
-
-
-@contextmanager
-def counting_door() -> Iterator[tuple[str, list[object]]]:
-    """An address, and the connections that were made to it."""
-    found: list[object] = []
-    with socket.create_server(("127.0.0.1", 0)) as door:
-
-        def let_in() -> None:
-            while True:
-                connection, address = door.accept()
-                connection.close()
-                if found and found[-1] == "end":
-                    return
-                found.append(address)
-
-        thread = threading.Thread(target=let_in)
-        thread.start()
-        host, port = door.getsockname()
-        yield f"{host}:{port}", found
-        calls = list(found)
-        found.append("end")
-        socket.create_connection((host, port)).close()
-        thread.join()
-        found[:] = calls
-
-
-def test_the_trial_connects_to_nothing() -> None:
-    with counting_door() as (address, connections):
-        checked_kafka(
-            settings(
-                {
-                    "security.protocol": "SASL_PLAINTEXT",
-                    "sasl.mechanism": "OAUTHBEARER",
-                    "sasl.oauthbearer.method": "oidc",
-                    "sasl.oauthbearer.client.id": "any",
-                    "sasl.oauthbearer.client.secret": SECRET,
-                    "sasl.oauthbearer.token.endpoint.url": f"http://{address}/",
-                },
-                bootstrap_servers=address,
-            )
-        )
-    assert connections == []
-
-
-@pytest.mark.parametrize("name", ["message.max.bytes", "batch.size", "socket.timeout.ms", "receive.message.max.bytes"])
-@pytest.mark.parametrize("value", ["abc", "", ".", "-7", True, float("inf"), float("nan"), "9" * 30])
-def test_an_invalid_number_is_refused_by_name(name: str, value: str | float) -> None:
-    assert f"kafka.client.{name}: " in refusal(name, value)
-
-
-@pytest.mark.parametrize(
-    ("value", "number"),
-    [
-        (1_000_000, 1_000_000), (1_000_000.0, 1_000_000), (" 1000000", 1_000_000), ("+7", 7), ("0x10", 16), ("010", 8),
-        ("0", 0), ("12 ", 12), (None, None), (True, None), ("", None), ("x", None), ("-1", None), ("9" * 21, None),
-    ],
-)  # fmt: skip
-def test_numbers_are_read_as_librdkafka_reads_them(value: object, number: int | None) -> None:
-    assert parse_number(value) == number
 
 
 def test_the_largest_answer_is_accepted() -> None:

@@ -10,7 +10,7 @@ from pushrail_stream.pipeline.stats import PartitionStats
 from tests.support.builders import destination
 from tests.support.fake_ports import HANGS
 from tests.support.pipeline_world import World
-from tests.support.records import P0, always, failed, in_turn, record, records, take_all
+from tests.support.records import P0, failed, in_turn, record, records, take_all
 from tests.support.virtual_time import in_virtual_time
 
 
@@ -64,29 +64,6 @@ async def test_an_acknowledged_commit_has_no_age() -> None:
         await worker.at(501)
         [view] = worker.event_consumer.partition_stats()
         assert view.uncommitted_secs == pytest.approx(1), "idle time does not count"
-
-
-@in_virtual_time
-async def test_destinations_in_need_come_first() -> None:
-    names = ("fine", "gone", "slowed", "suspended")
-    world = World(*(destination(name) for name in names))
-    world.bus.bus_status["dst_gone"] = "gone"
-    refused, slow_down = failed("AccessDeniedException", 403), failed("ThrottlingException", 400)
-    async with world.worker() as worker:
-        world.bus.answer(take_all, "dst_fine")
-        world.bus.answer(always(refused), "dst_suspended")
-        world.bus.answer(always(slow_down), "dst_slowed")
-        for number in range(5 * len(names)):
-            worker.feed(record(number, names[number % len(names)]))
-            await worker.at(number * 0.2)
-        views = worker.engine.stats(10).destinations
-        assert [(view.destination_id, view.state) for view in views][:3] == [
-            ("dst_gone", "gone"), ("dst_suspended", "suspended"), ("dst_slowed", "slowed"),
-        ]  # fmt: skip
-        assert len(worker.engine.stats(2).destinations) == 2
-        dispatcher_stats = worker.engine.stats().dispatcher
-        assert (dispatcher_stats.gone, dispatcher_stats.suspended, dispatcher_stats.slowed) == (1, 1, 1)
-        assert dispatcher_stats.waiting == sum(view.waiting for view in views)
 
 
 @in_virtual_time

@@ -7,10 +7,15 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import confluent_kafka
 from confluent_kafka import Consumer, Producer
+from pydantic import ValidationError
+
+from pushrail_stream.errors import UsageError
+from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.settings.model import Settings
 
 
 class Known(NamedTuple):
@@ -66,3 +71,51 @@ def read_back(kind: type[Consumer | Producer], properties: Mapping[str, Any]) ->
         client.close()
     values = dict(re.findall(r"  (\S+) = (.*)", "\n".join(lines)))
     return Seen(values, "\n".join(line for line in lines if "will be ignored" in line))
+
+
+SECRET: Final = "hunter2-S3cr3t"
+
+
+SAMPLES: Final = {
+    "auto.offset.reset": "error",
+    "group.protocol.type": "consumer",
+    "partitioner": "consistent",
+    "fetch.max.bytes": "300000000",
+    "receive.message.max.bytes": "2000000000",
+    "message.max.bytes": "900000",
+    "max.in.flight": "3",
+    "max.in.flight.requests.per.connection": "3",
+    "session.timeout.ms": "12345",
+    "max.poll.interval.ms": "123456",
+    "linger.ms": "321",
+    "queue.buffering.max.ms": "321",
+    "socket.timeout.ms": "61000",
+    "retry.backoff.max.ms": "2000",
+    "debug": "conf",
+    "log_level": "7",
+}
+"""Values of properties that librdkafka checks against others, or whose list has no value but the default."""
+
+
+def settings(client: dict[str, Any], **kafka: Any) -> Settings:
+    return Settings.model_validate({"kafka": {"bootstrap_servers": "127.0.0.1:1", "client": client} | kafka})
+
+
+def sample(known: Known) -> str:
+    """A value that is neither librdkafka's default nor ours."""
+    if known.name in SAMPLES:
+        return SAMPLES[known.name]
+    low, _, high = known.values.partition(" .. ")
+    if high:
+        return str(max(int(low), min(int(high), int(known.default or 0) + 11)))
+    choices = [value.strip() for value in known.values.split(",")]
+    return next((value for value in choices if value not in {"", known.default}), "sample")
+
+
+def refusal(name: str, value: str | float) -> str:
+    """Why the settings, or librdkafka, refuse the property; empty when it is accepted."""
+    try:
+        checked_kafka(settings({name: value}))
+    except (ValidationError, UsageError) as error:
+        return str(error)
+    return ""

@@ -1,0 +1,20 @@
+"""The command `check`: its options."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.replay_world import world
+
+pytestmark = pytest.mark.kafka
+
+
+async def test_wrong_times_are_named(real_kafka: str, tmp_path: Path) -> None:
+    async with world(real_kafka, tmp_path) as (_, _, desk):
+        assert "--until: must be later than --since" in await desk.run(
+            "check", "--since", "1h", "--until", "2h", exit_code=2
+        )
+        error = await desk.run("check", "--since", "yesterday", exit_code=2)
+        assert "must be a time such as 2026-11-24T09:00:00Z, or how long ago: 90s, 15m, 2h, 7d" in error

@@ -1,0 +1,151 @@
+"""Commits carry the map of settled offsets, the topic's id and the leader epoch."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from pushrail_stream.core.offsets import Committable, decode_settled, topic_of
+from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, PartitionRestarted
+from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.groups import committed_by
+from pushrail_stream.sandbox.bus.faults import Hang, Match, Rule
+from pushrail_stream.sandbox.bus.server import FaultBus
+from pushrail_stream.settings.model import Settings
+from tests.support.builders import with_access_key
+from tests.support.kafka.fixtures import LocalKafkaFactory
+from tests.support.kafka.positions import (
+    arrived,
+    commit,
+    details,
+    eventually,
+    place_of,
+    records,
+    until_all_arrived,
+    with_kafka,
+)
+from tests.support.workers import (
+    committed,
+    ends,
+    make_topics,
+    open_bus,
+    produce,
+    running,
+    settings_for,
+)
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.mark.parametrize("shift", [3, 0], ids=["translated offset", "same offset"])
+async def test_a_carried_over_commit_keeps_its_offset(
+    real_kafka: str, local_kafka_factory: LocalKafkaFactory, shift: int
+) -> None:
+    """MirrorMaker 2 translates a group's offsets and keeps the metadata; the topics' ids are the clusters' own."""
+    async with FaultBus.serve() as bus:
+        settings = settings_for(real_kafka, bus.url)
+        topic = settings.topics.events
+        make_topics(settings)
+        open_bus(bus, [0])
+        # The first event stays open and the others settle: the commit has a map.
+        bus.set_plan([Rule(Hang(), Match(detail_contains=('"number": 0,',)))])
+        async with running(settings, [with_access_key(0)]) as worker:
+            await produce(settings, records(range(1)))
+            await bus.wait_for_calls(1)
+            await produce(settings, records(range(1, 10)))
+            await until_all_arrived(bus, range(1, 10))
+            await eventually(lambda: any(decode_settled(c) for c in _commits(settings).values()))
+            [left] = [c for c in _commits(settings).values() if decode_settled(c)]
+        mirror = local_kafka_factory()
+        over_there = with_kafka(settings, bootstrap_servers=mirror.bootstrap_servers)
+        make_topics(over_there)
+        await produce(over_there, records(range(100, 100 + shift)), partitioner="murmur2_random")
+        await produce(over_there, records(range(10)), partitioner="murmur2_random")
+        number = place_of(over_there, topic)
+        commit(over_there, settings.kafka.group_id, topic, number, Committable(left.offset + shift, left.metadata))
+        bus.set_plan([])
+        before = len(bus.arrivals)
+        async with running(over_there, [with_access_key(0)]) as worker:
+            await eventually(lambda: details(range(10)) <= set(arrived(bus)[before:]))
+            assert not any(isinstance(s, PartitionRestarted) for s in worker.signals)
+        assert not details(range(100, 100 + shift)) & set(arrived(bus)), "what was committed is not read again"
+
+
+def _commits(settings: Settings) -> dict[int, Committable]:
+    return committed_by(checked_kafka(settings), settings.kafka.group_id, settings.topics.events)
+
+
+@pytest.mark.parametrize(("size", "names_topic"), [(60, True), (10, False)])
+async def test_a_small_metadata_limit_is_respected(
+    local_kafka_factory: LocalKafkaFactory, size: int, *, names_topic: bool
+) -> None:
+    kafka = local_kafka_factory({"offset.metadata.max.bytes": str(size)})
+    async with FaultBus.serve() as bus:
+        settings = settings_for(kafka.bootstrap_servers, bus.url, delivery={"hold_secs": 60})
+        make_topics(settings)
+        open_bus(bus, [0])
+        bus.set_plan([Rule(Hang(), Match(detail_contains=('"number": 0,',)))])
+        async with running(settings, [with_access_key(0)]) as worker:
+            await produce(settings, records(range(1)))
+            await bus.wait_for_calls(1)
+            await produce(settings, records(range(1, 300, 2)))
+            await worker.until(lambda: any(isinstance(s, KafkaTrouble) for s in worker.signals))
+            bus.set_plan([])
+            await produce(settings, records(range(300, 310)))
+            await until_all_arrived(bus, [0, *range(300, 310)])
+            await eventually(lambda: committed(settings) == ends(settings, settings.topics.events))
+            troubles = [s for s in worker.signals if isinstance(s, KafkaTrouble | CommitFailed)]
+            assert len(troubles) <= 2, "it is remembered"
+        [left] = [commit for commit in _commits(settings).values() if commit.offset]
+        assert (topic_of(left) is not None) == names_topic
+
+
+async def test_a_truncated_log_that_grew_is_read_again(
+    local_kafka_factory: LocalKafkaFactory,
+) -> None:
+    """As after an unclean leader election. Without the leader's epoch in the commit, new events would be skipped."""
+    kafka = local_kafka_factory()
+    async with FaultBus.serve() as bus:
+        settings = settings_for(kafka.bootstrap_servers, bus.url)
+        topic = settings.topics.events
+        make_topics(settings)
+        open_bus(bus, [0])
+        async with running(settings, [with_access_key(0)]) as worker:
+            for first in range(0, 100, 10):
+                await produce(settings, records(range(first, first + 10)))
+            await worker.settled(100)
+        assert sum(committed(settings).values()) == 100
+        number = place_of(settings, topic)
+        kafka.kill()
+        kafka.cut_off(topic, number, 50)
+        kafka.start()
+        await produce(settings, records(range(1000, 1100)))
+        assert ends(settings, topic)[number] == 150
+        async with running(settings, [with_access_key(0)]) as worker:
+            await until_all_arrived(bus, range(1000, 1100))
+        assert committed(settings)[number] == 150
+
+
+@pytest.mark.parametrize("count", [20, 100], ids=["shorter than before", "longer than before"])
+async def test_a_log_truncated_while_read_is_reread(local_kafka_factory: LocalKafkaFactory, count: int) -> None:
+    kafka = local_kafka_factory()
+    async with FaultBus.serve() as bus:
+        settings = settings_for(kafka.bootstrap_servers, bus.url)
+        topic = settings.topics.events
+        make_topics(settings)
+        open_bus(bus, [0])
+        async with running(settings, [with_access_key(0)]) as worker:
+            for first in range(0, 100, 10):
+                await produce(settings, records(range(first, first + 10)))
+            await worker.settled(100)
+            number = await asyncio.to_thread(place_of, settings, topic)
+            await eventually(lambda: committed(settings)[number] == 100)
+            await asyncio.to_thread(kafka.kill)
+            await asyncio.to_thread(kafka.cut_off, topic, number, 50)
+            await asyncio.to_thread(kafka.start)
+            await produce(settings, records(range(1000, 1000 + count)))
+            await until_all_arrived(bus, range(1000, 1000 + count))
+            assert PartitionRestarted(Partition(topic, number), "went_back", 100) in worker.signals
+            await eventually(lambda: committed(settings)[number] == 50 + count)

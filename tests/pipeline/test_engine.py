@@ -1,0 +1,31 @@
+"""The engine puts the pipeline together and shows its state."""
+
+from __future__ import annotations
+
+from tests.support.builders import destination
+from tests.support.pipeline_world import World
+from tests.support.records import always, failed, record, take_all
+from tests.support.virtual_time import in_virtual_time
+
+
+@in_virtual_time
+async def test_destinations_in_need_come_first() -> None:
+    names = ("fine", "gone", "slowed", "suspended")
+    world = World(*(destination(name) for name in names))
+    world.bus.bus_status["dst_gone"] = "gone"
+    refused, slow_down = failed("AccessDeniedException", 403), failed("ThrottlingException", 400)
+    async with world.worker() as worker:
+        world.bus.answer(take_all, "dst_fine")
+        world.bus.answer(always(refused), "dst_suspended")
+        world.bus.answer(always(slow_down), "dst_slowed")
+        for number in range(5 * len(names)):
+            worker.feed(record(number, names[number % len(names)]))
+            await worker.at(number * 0.2)
+        views = worker.engine.stats(10).destinations
+        assert [(view.destination_id, view.state) for view in views][:3] == [
+            ("dst_gone", "gone"), ("dst_suspended", "suspended"), ("dst_slowed", "slowed"),
+        ]  # fmt: skip
+        assert len(worker.engine.stats(2).destinations) == 2
+        dispatcher_stats = worker.engine.stats().dispatcher
+        assert (dispatcher_stats.gone, dispatcher_stats.suspended, dispatcher_stats.slowed) == (1, 1, 1)
+        assert dispatcher_stats.waiting == sum(view.waiting for view in views)
