@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple, assert_never
+
+import orjson
 
 from pushrail_stream.sandbox.bus.faults import (
     CallEffect,
@@ -19,11 +21,10 @@ from pushrail_stream.sandbox.bus.faults import (
 from pushrail_stream.sandbox.bus.identity import Directory
 from pushrail_stream.sandbox.bus.injector import NO_FAULT, CallView, Fault, Injector
 from pushrail_stream.sandbox.bus.ledger import Ledger
-from pushrail_stream.sandbox.bus.signature import Verifier
+from pushrail_stream.sandbox.bus.signature import EXPIRED_TOKEN, AuthFault, Unauthenticated, Verifier
 from pushrail_stream.sandbox.bus.wire import JSON_1_1, Reply
 
 _HTML: Final = b"<html><head><title>Error</title></head><body><h1>An error page of a proxy</h1></body></html>"
-_EXPIRED: Final = "The security token included in the request is expired"
 
 
 class ErrorStyle(NamedTuple):
@@ -31,8 +32,12 @@ class ErrorStyle(NamedTuple):
 
     write: Callable[[int, str, str, str], Reply]
     """Takes status, code, message and request id."""
-    expired: tuple[int, str]
-    """Status and code for an expired token."""
+    unauthenticated: Mapping[AuthFault, tuple[int, str]]
+    """Status and code for a request whose sender is not known."""
+
+    def refuse(self, caller: Unauthenticated, request_id: str) -> Reply:
+        """Refuse a request whose sender is not known."""
+        return self.write(*self.unauthenticated[caller.fault], caller.message, request_id)
 
 
 class Injected(NamedTuple):
@@ -92,7 +97,7 @@ def _reply(effect: CallEffect, request_id: str, style: ErrorStyle) -> Reply | No
         case CallError(body=body):
             return _page(effect.status, body, request_id)
         case ExpireTokens():
-            return style.write(*style.expired, _EXPIRED, request_id)
+            return style.refuse(Unauthenticated("expired", EXPIRED_TOKEN), request_id)
         case Hang():
             return Reply(0, action="hang", request_id=request_id)
         case ResetBefore():
@@ -109,3 +114,8 @@ def _page(status: int, body: str, request_id: str) -> Reply:
     if body == "html":
         return Reply(status, _HTML, "text/html", request_id)
     return Reply(status, b"{}" if body == "object" else b"", JSON_1_1, request_id)
+
+
+def json_error(status: int, code: str, message: str, request_id: str) -> Reply:
+    """Write an error of a JSON service; clients read ``__type`` in the body."""
+    return Reply(status, orjson.dumps({"__type": code, "message": message}), JSON_1_1, request_id, code)

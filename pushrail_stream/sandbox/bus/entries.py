@@ -49,14 +49,7 @@ _REQUIRED = ("Source", "DetailType", "Detail")
 
 
 class Refusal(NamedTuple):
-    """A refusal of the whole call with HTTP 400."""
-
-    code: str
-    message: str
-
-
-class EntryRefusal(NamedTuple):
-    """A refusal of one entry, while the call goes on."""
+    """A refusal of the whole call, with HTTP 400, or of one entry while the call goes on."""
 
     code: str
     message: str
@@ -148,21 +141,21 @@ def is_suspicious(body: bytes) -> bool:
     )
 
 
-def check_entry(entry: dict[str, Any], *, suspicious: bool) -> dict[str, Any] | EntryRefusal:
+def check_entry(entry: dict[str, Any], *, suspicious: bool) -> dict[str, Any] | Refusal:
     """Return the decoded Detail of an entry that AWS takes, or the entry's error."""
     source, detail = entry.get("Source"), entry.get("Detail")
     if not (source and detail and entry.get("DetailType")):
         name = next(name for name in _REQUIRED if not entry.get(name))
         reason = f"Parameter {name} is not valid. Reason: {name} is a required argument."
-        return EntryRefusal("InvalidArgument", reason)
+        return Refusal("InvalidArgument", reason)
     if source.startswith("aws."):
-        return EntryRefusal("NotAuthorizedForSourceException", "Not authorized for the source.")
+        return Refusal("NotAuthorizedForSourceException", "Not authorized for the source.")
     try:
         decoded = orjson.loads(detail)
     except orjson.JSONDecodeError:
         decoded = None
     if not isinstance(decoded, dict) or (suspicious and not _is_within_limits(detail)):
-        return EntryRefusal("MalformedDetail", "Detail is malformed.")
+        return Refusal("MalformedDetail", "Detail is malformed.")
     return decoded
 
 

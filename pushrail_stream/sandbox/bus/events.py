@@ -6,10 +6,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from pushrail_stream.sandbox.bus.backend import Backend, ErrorStyle, Injected
+from pushrail_stream.sandbox.bus.backend import Backend, ErrorStyle, Injected, json_error
 from pushrail_stream.sandbox.bus.entries import (
     MAX_DETAIL_TYPE,
-    EntryRefusal,
     Refusal,
     check_entry,
     invalid,
@@ -22,28 +21,27 @@ from pushrail_stream.sandbox.bus.injector import CallView, EntryView
 from pushrail_stream.sandbox.bus.ledger import Arrival, Call
 from pushrail_stream.sandbox.bus.policies import DESCRIBE_BUS, PUT_EVENTS
 from pushrail_stream.sandbox.bus.queues import Queues
-from pushrail_stream.sandbox.bus.replies import json_error
-from pushrail_stream.sandbox.bus.signature import AuthFault, Caller, Unauthenticated
+from pushrail_stream.sandbox.bus.signature import Caller, Unauthenticated
 from pushrail_stream.sandbox.bus.wire import JSON_1_1, Reply, Request
 
 _OK: Final = 200
-_EXPIRED: Final = (400, "ExpiredTokenException")
-_STYLE: Final = ErrorStyle(json_error, _EXPIRED)
-_AUTH_ERRORS: Final[dict[AuthFault, tuple[int, str]]] = {
-    "missing": (400, "MissingAuthenticationToken"),
-    "incomplete": (403, "IncompleteSignature"),
-    "unknown": (400, "UnrecognizedClientException"),
-    "expired": _EXPIRED,
-    "signature": (400, "InvalidSignatureException"),
-}
+_STYLE: Final = ErrorStyle(
+    json_error,
+    {
+        "missing": (400, "MissingAuthenticationToken"),
+        "incomplete": (403, "IncompleteSignature"),
+        "unknown": (400, "UnrecognizedClientException"),
+        "expired": (400, "ExpiredTokenException"),
+        "signature": (400, "InvalidSignatureException"),
+    },
+)
 
 
 class _Put(NamedTuple):
     """One PutEvents call that passed the checks of the whole call."""
 
-    number: int
-    now: float
-    request_id: str
+    call: Call
+    """Its record, without the answer."""
     caller: Caller
     entries: list[dict[str, Any]]
     buses: list[str]
@@ -70,63 +68,46 @@ class EventsService:
         return json_error(400, "UnknownOperationException", "", request_id)
 
     def _put_events(self, request: Request) -> Reply:
-        number = self._ledger.next_call()
-        request_id = self._backend.ids.next()
+        call = Call(self._ledger.next_call(), self._backend.clock(), request_id=self._backend.ids.next())
         caller = self._backend.verifier.verify(request, "events")
         if isinstance(caller, Unauthenticated):
-            return self._refuse(number, _unauthenticated(caller, request_id))
+            return self._note(call, _STYLE.refuse(caller, call.request_id))
+        call = call._replace(access_key=caller.credential.access_key)
         entries = read_entries(request.body)
         if isinstance(entries, Refusal):
-            reply = json_error(400, entries.code, entries.message, request_id)
-            return self._refuse(number, reply, caller.credential.access_key)
-        return self._answer(self._prepare(number, request_id, caller, entries), request.body)
+            return self._note(call, json_error(400, *entries, call.request_id))
+        return self._answer(self._prepare(call, caller, entries), request.body)
 
-    def _refuse(self, number: int, reply: Reply, access_key: str = "") -> Reply:
-        now = self._backend.clock()
-        self._ledger.note_call(
-            Call(number, now, reply.status, reply.error_type, access_key, (), 0, 0, None, reply.request_id)
-        )
+    def _note(self, call: Call, reply: Reply) -> Reply:
+        self._ledger.note_call(call._replace(status=reply.status, code=reply.error_type))
         return reply
 
-    def _prepare(self, number: int, request_id: str, caller: Caller, entries: list[dict[str, Any]]) -> _Put:
+    def _prepare(self, call: Call, caller: Caller, entries: list[dict[str, Any]]) -> _Put:
         credential, region = caller
         account = credential.account
         buses = [bus_arn(one.get("EventBusName") or "default", region=region, account=account) for one in entries]
         # Without a plan no rule looks at the entries.
         views = tuple(map(_view, buses, entries)) if self._backend.injector.rules else ()
         view = CallView("PutEvents", credential.access_key, credential.role_arn, views)
-        injected = self._backend.inject(view, request_id, _STYLE)
-        return _Put(number, self._backend.clock(), request_id, caller, entries, buses, view, injected)
+        call = call._replace(bus_arns=tuple(dict.fromkeys(buses)), entries=len(entries))
+        return _Put(call, caller, entries, buses, view, self._backend.inject(view, call.request_id, _STYLE))
 
     def _answer(self, put: _Put, body: bytes) -> Reply:
-        label, failed = put.injected.fault.label, 0
+        call = put.call._replace(fault=put.injected.fault.label)
         reply = put.injected.reply or self._denial(put)
         if reply is None:
             results, labels = self._take(put, suspicious=is_suspicious(body))
             failed = sum("ErrorCode" in result for result in results)
-            label = "+".join([*([label] if label else []), *dict.fromkeys(labels)]) or None
-            reply = Reply(_OK, orjson.dumps({"FailedEntryCount": failed, "Entries": results}), JSON_1_1, put.request_id)
-        reply = put.injected.finish(reply)
-        self._ledger.note_call(
-            Call(
-                number=put.number,
-                at=put.now,
-                status=reply.status,
-                code=reply.error_type,
-                access_key=put.caller.credential.access_key,
-                bus_arns=tuple(dict.fromkeys(put.buses)),
-                entries=len(put.entries),
-                failed=failed,
-                fault=label,
-                request_id=put.request_id,
-            )
-        )
-        return reply
+            fault = "+".join([*filter(None, [call.fault]), *dict.fromkeys(labels)]) or None
+            call = call._replace(failed=failed, fault=fault)
+            answer = {"FailedEntryCount": failed, "Entries": results}
+            reply = Reply(_OK, orjson.dumps(answer), JSON_1_1, call.request_id)
+        return self._note(call, put.injected.finish(reply))
 
     def _denial(self, put: _Put) -> Reply | None:
         allow = put.caller.credential.permissions.allow
-        denied = next((bus for bus in dict.fromkeys(put.buses) if not allow(PUT_EVENTS, bus)), None)
-        return None if denied is None else _denied(put.caller, PUT_EVENTS, denied, put.request_id)
+        denied = next((bus for bus in put.call.bus_arns if not allow(PUT_EVENTS, bus)), None)
+        return None if denied is None else _denied(put.caller, PUT_EVENTS, denied, put.call.request_id)
 
     def _take(self, put: _Put, *, suspicious: bool) -> tuple[list[dict[str, str]], list[str]]:
         """Return the result of each entry, and the labels of the rules that failed entries."""
@@ -136,21 +117,21 @@ class EventsService:
         results = [self._take_entry(put, index, labels, suspicious=suspicious) for index in range(taken)]
         return [
             {"ErrorCode": result.code, "ErrorMessage": result.message}
-            if isinstance(result, EntryRefusal)
+            if isinstance(result, Refusal)
             else {"EventId": result}
             for result in results
         ], labels
 
-    def _take_entry(self, put: _Put, index: int, labels: list[str], *, suspicious: bool) -> str | EntryRefusal:
+    def _take_entry(self, put: _Put, index: int, labels: list[str], *, suspicious: bool) -> str | Refusal:
         entry, bus = put.entries[index], put.buses[index]
         detail = check_entry(entry, suspicious=suspicious)
-        if isinstance(detail, EntryRefusal):
+        if isinstance(detail, Refusal):
             return detail
         if put.view.entries:
             fault = self._backend.injector.fault_of_entry(put.view, put.view.entries[index])
             if fault is not None:
                 labels.append(fault[1])
-                return EntryRefusal(fault[0].code, fault[0].message)
+                return Refusal(fault[0].code, fault[0].message)
         event_id = self._backend.ids.next()
         if len(entry["DetailType"]) > MAX_DETAIL_TYPE or not self._backend.directory.bus_exists(bus):
             self._ledger.counter["discarded"] += 1
@@ -164,10 +145,10 @@ class EventsService:
         self._ledger.counter["describeEventBus"] += 1
         caller = self._backend.verifier.verify(request, "events")
         if isinstance(caller, Unauthenticated):
-            return _unauthenticated(caller, request_id)
+            return _STYLE.refuse(caller, request_id)
         name = _described_name(request.body)
         if isinstance(name, Refusal):
-            return json_error(400, name.code, name.message, request_id)
+            return json_error(400, *name, request_id)
         credential = caller.credential
         arn = bus_arn(name, region=caller.region, account=credential.account)
         view = CallView("DescribeEventBus", credential.access_key, credential.role_arn, (EntryView(arn, "", ""),))
@@ -200,9 +181,9 @@ def _arrival(put: _Put, index: int, event_id: str) -> Arrival:
         entry.get("Time"),
         entry.get("TraceHeader"),
         event_id,
-        put.now,
-        put.caller.credential.access_key,
-        put.number,
+        put.call.at,
+        put.call.access_key,
+        put.call.number,
         index,
     )
 
@@ -218,11 +199,6 @@ def _described_name(body: bytes) -> str | Refusal:
     if not is_bus_name(name):
         return invalid(f"'{name[:200]}'", "name", f"satisfy regular expression pattern: {BUS_PATTERN}")
     return name
-
-
-def _unauthenticated(fault: Unauthenticated, request_id: str) -> Reply:
-    status, code = _AUTH_ERRORS[fault.fault]
-    return json_error(status, code, fault.message, request_id)
 
 
 def _denied(caller: Caller, action: str, resource: str, request_id: str) -> Reply:

@@ -35,14 +35,14 @@ class Call(NamedTuple):
 
     number: int
     at: float
-    status: int
-    code: str
-    access_key: str
-    bus_arns: tuple[str, ...]
-    entries: int
-    failed: int
-    fault: str | None
-    request_id: str
+    status: int = 0
+    code: str = ""
+    access_key: str = ""
+    bus_arns: tuple[str, ...] = ()
+    entries: int = 0
+    failed: int = 0
+    fault: str | None = None
+    request_id: str = ""
 
 
 class Assumed(NamedTuple):

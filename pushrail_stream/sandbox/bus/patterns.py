@@ -78,19 +78,15 @@ def _equal(wanted: Any) -> Test:
     return lambda value: type(value) is type(wanted) and value == wanted
 
 
-def _prefix(operand: Any, path: str) -> Test:
-    text = _text(operand, path)
-    return lambda value: isinstance(value, str) and value.startswith(text)
+def _on_text(matches: Callable[[str, str], bool]) -> Callable[[Any, str], Test]:
+    """Return the operator that compares a string of the event with its operand."""
 
+    def operator_on_text(operand: Any, path: str) -> Test:
+        if not isinstance(operand, str):
+            raise ValueError(f"{path}: must be a string")  # noqa: TRY004 - one error for every wrong pattern
+        return lambda value: isinstance(value, str) and matches(value, operand)
 
-def _suffix(operand: Any, path: str) -> Test:
-    text = _text(operand, path)
-    return lambda value: isinstance(value, str) and value.endswith(text)
-
-
-def _equals_ignore_case(operand: Any, path: str) -> Test:
-    text = _text(operand, path).casefold()
-    return lambda value: isinstance(value, str) and value.casefold() == text
+    return operator_on_text
 
 
 def _anything_but(operand: Any, path: str) -> Test:
@@ -117,20 +113,14 @@ def _exists(operand: Any, path: str) -> Test:
     return lambda value: (value is not _ABSENT) is operand
 
 
-def _text(operand: Any, path: str) -> str:
-    if not isinstance(operand, str):
-        raise ValueError(f"{path}: must be a string")  # noqa: TRY004 - one error for every wrong pattern
-    return operand
-
-
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 _OPERATORS: Final[dict[str, Callable[[Any, str], Test]]] = {
-    "prefix": _prefix,
-    "suffix": _suffix,
-    "equals-ignore-case": _equals_ignore_case,
+    "prefix": _on_text(str.startswith),
+    "suffix": _on_text(str.endswith),
+    "equals-ignore-case": _on_text(lambda value, text: value.casefold() == text.casefold()),
     "anything-but": _anything_but,
     "numeric": _numeric,
     "exists": _exists,

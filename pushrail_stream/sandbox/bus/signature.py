@@ -10,6 +10,7 @@ import hashlib
 import hmac
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 from urllib.parse import parse_qsl, quote
 
@@ -35,7 +36,7 @@ _MUST_SIGN = (b"host", b"x-amz-date", b"x-amz-security-token", b"x-amz-target")
 AuthFault = Literal["missing", "incomplete", "unknown", "expired", "signature"]
 
 _INVALID_TOKEN = "The security token included in the request is invalid."  # noqa: S105 - AWS's sentence, no password
-_EXPIRED_TOKEN = "The security token included in the request is expired"  # noqa: S105 - AWS's sentence, no password
+EXPIRED_TOKEN = "The security token included in the request is expired"  # noqa: S105 - AWS's sentence, no password
 _MISMATCH = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
     "and signing method. Consult the service documentation for details."
@@ -74,8 +75,6 @@ class Verifier:
         self._directory = directory
         self._clock = clock
         self._check = check_signatures and not directory.is_open
-        self._scopes: dict[bytes, _Scope] = {}
-        self._keys: dict[tuple[str, str, str, str], bytes] = {}
 
     def verify(self, request: Request, service: str) -> Caller | Unauthenticated:
         """Return the signer of this request for ``service`` (``events``, ``sts`` or ``sqs``)."""
@@ -83,7 +82,7 @@ class Verifier:
         if header is None:
             return Unauthenticated("missing", "Missing Authentication Token")
         prefix, _, signature = header.partition(b"Signature=")
-        scope = self._scope(prefix)
+        scope = _read_scope(prefix)
         if scope is None or not signature:
             return Unauthenticated("incomplete", f"Authorization header is malformed: '{header.decode('latin-1')}'.")
         credential = self._directory.credential(scope.access_key)
@@ -94,26 +93,13 @@ class Verifier:
             fault = self._signature_fault(request, service, scope, credential.secret, signature)
         return Caller(credential, scope.region) if fault is None else fault
 
-    def _scope(self, prefix: bytes) -> _Scope | None:
-        found = self._scopes.get(prefix)
-        if found is None:
-            parsed = _HEADER.fullmatch(prefix.decode("latin-1"))
-            if parsed is None:
-                return None
-            signed_text = parsed[5].encode()
-            found = _Scope(parsed[1], parsed[2], parsed[3], parsed[4], signed_text, tuple(signed_text.split(b";")))
-            if len(self._scopes) >= _CACHE_LIMIT:
-                self._scopes.clear()
-            self._scopes[prefix] = found
-        return found
-
     def _token_fault(self, request: Request, credential: Credential) -> Unauthenticated | None:
         token = request.headers.get(b"x-amz-security-token")
         expected = credential.session_token
         if not self._directory.is_open and (token.decode("latin-1") if token else None) != expected:
             return Unauthenticated("unknown", _INVALID_TOKEN)
         if credential.expires_at is not None and self._clock() >= credential.expires_at:
-            return Unauthenticated("expired", _EXPIRED_TOKEN)
+            return Unauthenticated("expired", EXPIRED_TOKEN)
         return None
 
     def _signature_fault(
@@ -151,19 +137,25 @@ class Verifier:
             f"{scope.date}/{scope.region}/{scope.service}/aws4_request".encode(),
             hashlib.sha256(canonical).hexdigest().encode(),
         )
-        return hmac.digest(self._signing_key(secret, scope), to_sign, "sha256").hex().encode()
+        return hmac.digest(_signing_key(secret, scope), to_sign, "sha256").hex().encode()
 
-    def _signing_key(self, secret: str, scope: _Scope) -> bytes:
-        name = (secret, scope.date, scope.region, scope.service)
-        key = self._keys.get(name)
-        if key is None:
-            key = f"AWS4{secret}".encode()
-            for part in (scope.date, scope.region, scope.service, "aws4_request"):
-                key = hmac.digest(key, part.encode(), "sha256")
-            if len(self._keys) >= _CACHE_LIMIT:
-                self._keys.clear()
-            self._keys[name] = key
-        return key
+
+@lru_cache(_CACHE_LIMIT)
+def _read_scope(prefix: bytes) -> _Scope | None:
+    """Read the part of an Authorization header before the signature; None when it is malformed."""
+    found = _HEADER.fullmatch(prefix.decode("latin-1"))
+    if found is None:
+        return None
+    signed_text = found[5].encode()
+    return _Scope(found[1], found[2], found[3], found[4], signed_text, tuple(signed_text.split(b";")))
+
+
+@lru_cache(_CACHE_LIMIT)
+def _signing_key(secret: str, scope: _Scope) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (scope.date, scope.region, scope.service, "aws4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 def _trimmed(value: bytes) -> bytes:

@@ -10,25 +10,26 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from pushrail_stream.sandbox.bus.backend import Backend, ErrorStyle
+from pushrail_stream.sandbox.bus.entries import invalid
 from pushrail_stream.sandbox.bus.identity import Credential, Role, role_parts
 from pushrail_stream.sandbox.bus.injector import CallView
 from pushrail_stream.sandbox.bus.ledger import Assumed
 from pushrail_stream.sandbox.bus.policies import ASSUME_ROLE, Principal
-from pushrail_stream.sandbox.bus.replies import xml_error, xml_result
 from pushrail_stream.sandbox.bus.signature import AuthFault, Unauthenticated
 from pushrail_stream.sandbox.bus.wire import Reply, Request
 
-_EXPIRED: Final = (403, "ExpiredToken")
-_STYLE: Final = ErrorStyle(xml_error, _EXPIRED)
 _AUTH_ERRORS: Final[dict[AuthFault, tuple[int, str]]] = {
     "missing": (403, "MissingAuthenticationToken"),
     "incomplete": (400, "IncompleteSignature"),
     "unknown": (403, "InvalidClientTokenId"),
-    "expired": _EXPIRED,
+    "expired": (403, "ExpiredToken"),
     "signature": (403, "SignatureDoesNotMatch"),
 }
+_NAMESPACE: Final = "https://sts.amazonaws.com/doc/2011-06-15/"
+_SERVER_ERRORS: Final = 500
 _SESSION_NAME: Final = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _EXTERNAL_ID: Final = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+_PATTERN: Final = "satisfy regular expression pattern"
 _MIN_SECS: Final = 900
 _MAX_SECS: Final = 43200
 _CHAINED_SECS: Final = 3600
@@ -63,11 +64,10 @@ class StsService:
         action = form.get("Action", "")
         if action not in {"AssumeRole", "GetCallerIdentity"}:
             text = f"Could not find operation {action} for version 2011-06-15"
-            return xml_error(400, "InvalidAction", text, request_id)
+            return _xml_error(400, "InvalidAction", text, request_id)
         caller = self._backend.verifier.verify(request, "sts")
         if isinstance(caller, Unauthenticated):
-            status, code = _AUTH_ERRORS[caller.fault]
-            reply = xml_error(status, code, caller.message, request_id)
+            reply = _STYLE.refuse(caller, request_id)
             if action == "AssumeRole":
                 self._note(_parameters(form), reply)
             return reply
@@ -83,7 +83,7 @@ class StsService:
             f"<Arn>{escape(credential.arn)}</Arn><UserId>{credential.access_key}</UserId>"
             f"<Account>{credential.account}</Account>"
         )
-        return injected.finish(injected.reply or xml_result("GetCallerIdentity", result, request_id))
+        return injected.finish(injected.reply or _xml_result("GetCallerIdentity", result, request_id))
 
     def _assume(self, asked: _Parameters, base: Credential, request_id: str) -> Reply:
         injected = self._backend.inject(CallView("AssumeRole", base.access_key, asked.role_arn), request_id, _STYLE)
@@ -93,9 +93,9 @@ class StsService:
             if isinstance(role, Role):
                 issued = self._issue(role, asked)
                 issued_key = issued.access_key
-                reply = xml_result("AssumeRole", _issued_xml(issued, asked.session_name), request_id)
+                reply = _xml_result("AssumeRole", _issued_xml(issued, asked.session_name), request_id)
             else:
-                reply = xml_error(*role, request_id)
+                reply = _xml_error(*role, request_id)
         reply = injected.finish(reply)
         self._note(asked, reply, base.access_key, issued_key, injected.fault.label)
         return reply
@@ -169,20 +169,13 @@ def _parameter_fault(asked: _Parameters) -> str | None:
     if role_parts(asked.role_arn) is None:
         return f"{asked.role_arn} is invalid"
     if _SESSION_NAME.fullmatch(asked.session_name) is None:
-        return _constraint(asked.session_name, "roleSessionName", r"satisfy regular expression pattern: [\w+=,.@-]*")
+        return invalid(f"'{asked.session_name}'", "roleSessionName", rf"{_PATTERN}: [\w+=,.@-]*").message
     if asked.external_id is not None and _EXTERNAL_ID.fullmatch(asked.external_id) is None:
-        return _constraint(asked.external_id, "externalId", r"satisfy regular expression pattern: [\w+=,.@:\/-]*")
+        return invalid(f"'{asked.external_id}'", "externalId", rf"{_PATTERN}: [\w+=,.@:\/-]*").message
     if not _MIN_SECS <= asked.duration_secs <= _MAX_SECS:
         bound = f"have value greater than or equal to {_MIN_SECS} and less than or equal to {_MAX_SECS}"
-        return _constraint(asked.duration_secs, "durationSeconds", bound)
+        return invalid(f"'{asked.duration_secs}'", "durationSeconds", bound).message
     return None
-
-
-def _constraint(value: object, where: str, constraint: str) -> str:
-    return (
-        f"1 validation error detected: Value '{value}' at '{where}' failed to satisfy constraint: "
-        f"Member must {constraint}"
-    )
 
 
 def _issued_xml(issued: Credential, session_name: str) -> str:
@@ -193,3 +186,25 @@ def _issued_xml(issued: Credential, session_name: str) -> str:
         f"<SecretAccessKey>{issued.secret}</SecretAccessKey><SessionToken>{issued.session_token}</SessionToken>"
         f"<Expiration>{expires}</Expiration></Credentials>"
     )
+
+
+def _xml_error(status: int, code: str, message: str, request_id: str) -> Reply:
+    """Write an error of STS."""
+    side = "Sender" if status < _SERVER_ERRORS else "Receiver"
+    body = (
+        f'<ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>{side}</Type><Code>{escape(code)}</Code>'
+        f"<Message>{escape(message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+    )
+    return Reply(status, body.encode(), "text/xml", request_id, code)
+
+
+def _xml_result(action: str, result: str, request_id: str) -> Reply:
+    """Write a result of STS; ``result`` is XML."""
+    body = (
+        f'<{action}Response xmlns="{_NAMESPACE}"><{action}Result>{result}</{action}Result>'
+        f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
+    )
+    return Reply(200, body.encode(), "text/xml", request_id)
+
+
+_STYLE: Final = ErrorStyle(_xml_error, _AUTH_ERRORS)

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
+from http.client import responses
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 import httptools
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """More than any request of a test; a larger body gets a 413."""
 JSON_1_1 = "application/x-amz-json-1.1"
-
-_REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed"}
 
 
 class Request(NamedTuple):
@@ -49,7 +48,7 @@ class Reply(NamedTuple):
 
 def _encode(reply: Reply, *, keep_alive: bool) -> bytes:
     head = (
-        f"HTTP/1.1 {reply.status} {_REASONS.get(reply.status, 'Status')}\r\n"
+        f"HTTP/1.1 {reply.status} {responses.get(reply.status, 'Status')}\r\n"
         f"x-amzn-RequestId: {reply.request_id}\r\n"
         f"Content-Type: {reply.content_type}\r\n"
         f"Content-Length: {len(reply.body)}\r\n"
