@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 from typing import Final, NamedTuple, assert_never
-
-import orjson
 
 from pushrail_stream.sandbox.bus.faults import (
     CallEffect,
@@ -21,23 +19,11 @@ from pushrail_stream.sandbox.bus.faults import (
 from pushrail_stream.sandbox.bus.identity import Directory
 from pushrail_stream.sandbox.bus.injector import NO_FAULT, CallView, Fault, Injector
 from pushrail_stream.sandbox.bus.ledger import Ledger
-from pushrail_stream.sandbox.bus.signature import EXPIRED_TOKEN, AuthFault, Unauthenticated, Verifier
+from pushrail_stream.sandbox.bus.replies import ErrorStyle
+from pushrail_stream.sandbox.bus.signature import EXPIRED_TOKEN, Unauthenticated, Verifier
 from pushrail_stream.sandbox.bus.wire import JSON_1_1, Reply
 
 _HTML: Final = b"<html><head><title>Error</title></head><body><h1>An error page of a proxy</h1></body></html>"
-
-
-class ErrorStyle(NamedTuple):
-    """The form in which a service writes errors."""
-
-    write: Callable[[int, str, str, str], Reply]
-    """Takes status, code, message and request id."""
-    unauthenticated: Mapping[AuthFault, tuple[int, str]]
-    """Status and code for a request whose sender is not known."""
-
-    def refuse(self, caller: Unauthenticated, request_id: str) -> Reply:
-        """Refuse a request whose sender is not known."""
-        return self.write(*self.unauthenticated[caller.fault], caller.message, request_id)
 
 
 class Injected(NamedTuple):
@@ -114,8 +100,3 @@ def _page(status: int, body: str, request_id: str) -> Reply:
     if body == "html":
         return Reply(status, _HTML, "text/html", request_id)
     return Reply(status, b"{}" if body == "object" else b"", JSON_1_1, request_id)
-
-
-def json_error(status: int, code: str, message: str, request_id: str) -> Reply:
-    """Write an error of a JSON service; clients read ``__type`` in the body."""
-    return Reply(status, orjson.dumps({"__type": code, "message": message}), JSON_1_1, request_id, code)

@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from pushrail_stream.sandbox.bus.backend import Backend, ErrorStyle, Injected, json_error
+from pushrail_stream.sandbox.bus.backend import Backend, Injected
 from pushrail_stream.sandbox.bus.entries import (
     MAX_DETAIL_TYPE,
     Refusal,
@@ -21,6 +21,7 @@ from pushrail_stream.sandbox.bus.injector import CallView, EntryView
 from pushrail_stream.sandbox.bus.ledger import Arrival, Call
 from pushrail_stream.sandbox.bus.policies import DESCRIBE_BUS, PUT_EVENTS
 from pushrail_stream.sandbox.bus.queues import Queues
+from pushrail_stream.sandbox.bus.replies import ErrorStyle, json_error
 from pushrail_stream.sandbox.bus.signature import Caller, Unauthenticated
 from pushrail_stream.sandbox.bus.wire import JSON_1_1, Reply, Request
 

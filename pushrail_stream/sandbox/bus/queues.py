@@ -10,10 +10,11 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from pushrail_stream.sandbox.bus.backend import Backend, json_error
+from pushrail_stream.sandbox.bus.backend import Backend
 from pushrail_stream.sandbox.bus.faults import FieldError
 from pushrail_stream.sandbox.bus.ledger import Arrival
 from pushrail_stream.sandbox.bus.patterns import Test, compile_pattern
+from pushrail_stream.sandbox.bus.replies import json_error
 from pushrail_stream.sandbox.bus.signature import Unauthenticated
 from pushrail_stream.sandbox.bus.wire import JSON_1_1, Reply, Request
 

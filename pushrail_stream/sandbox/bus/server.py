@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
 
-from pushrail_stream.sandbox.bus.backend import Backend, Ids, json_error
+from pushrail_stream.sandbox.bus.backend import Backend, Ids
 from pushrail_stream.sandbox.bus.control import Control
 from pushrail_stream.sandbox.bus.events import EventsService
 from pushrail_stream.sandbox.bus.identity import DEFAULT_ACCOUNT, SESSION_SECS, Directory, Role, permanent_credential
@@ -21,6 +21,7 @@ from pushrail_stream.sandbox.bus.injector import Injector
 from pushrail_stream.sandbox.bus.ledger import Ledger
 from pushrail_stream.sandbox.bus.policies import ALLOW_ALL, Permissions, TrustPolicy, permissions_on, trust_with
 from pushrail_stream.sandbox.bus.queues import Queues, SqsService
+from pushrail_stream.sandbox.bus.replies import json_error
 from pushrail_stream.sandbox.bus.signature import Verifier
 from pushrail_stream.sandbox.bus.sts import StsService
 from pushrail_stream.sandbox.bus.wire import Connection, Reply, Request

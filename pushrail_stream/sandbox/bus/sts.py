@@ -9,24 +9,26 @@ from typing import Final, NamedTuple
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from pushrail_stream.sandbox.bus.backend import Backend, ErrorStyle
+from pushrail_stream.sandbox.bus.backend import Backend
 from pushrail_stream.sandbox.bus.entries import invalid
 from pushrail_stream.sandbox.bus.identity import Credential, Role, role_parts
 from pushrail_stream.sandbox.bus.injector import CallView
 from pushrail_stream.sandbox.bus.ledger import Assumed
 from pushrail_stream.sandbox.bus.policies import ASSUME_ROLE, Principal
-from pushrail_stream.sandbox.bus.signature import AuthFault, Unauthenticated
+from pushrail_stream.sandbox.bus.replies import ErrorStyle, xml_error, xml_result
+from pushrail_stream.sandbox.bus.signature import Unauthenticated
 from pushrail_stream.sandbox.bus.wire import Reply, Request
 
-_AUTH_ERRORS: Final[dict[AuthFault, tuple[int, str]]] = {
-    "missing": (403, "MissingAuthenticationToken"),
-    "incomplete": (400, "IncompleteSignature"),
-    "unknown": (403, "InvalidClientTokenId"),
-    "expired": (403, "ExpiredToken"),
-    "signature": (403, "SignatureDoesNotMatch"),
-}
-_NAMESPACE: Final = "https://sts.amazonaws.com/doc/2011-06-15/"
-_SERVER_ERRORS: Final = 500
+_STYLE: Final = ErrorStyle(
+    xml_error,
+    {
+        "missing": (403, "MissingAuthenticationToken"),
+        "incomplete": (400, "IncompleteSignature"),
+        "unknown": (403, "InvalidClientTokenId"),
+        "expired": (403, "ExpiredToken"),
+        "signature": (403, "SignatureDoesNotMatch"),
+    },
+)
 _SESSION_NAME: Final = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 _EXTERNAL_ID: Final = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 _PATTERN: Final = "satisfy regular expression pattern"
@@ -64,7 +66,7 @@ class StsService:
         action = form.get("Action", "")
         if action not in {"AssumeRole", "GetCallerIdentity"}:
             text = f"Could not find operation {action} for version 2011-06-15"
-            return _xml_error(400, "InvalidAction", text, request_id)
+            return xml_error(400, "InvalidAction", text, request_id)
         caller = self._backend.verifier.verify(request, "sts")
         if isinstance(caller, Unauthenticated):
             reply = _STYLE.refuse(caller, request_id)
@@ -83,7 +85,7 @@ class StsService:
             f"<Arn>{escape(credential.arn)}</Arn><UserId>{credential.access_key}</UserId>"
             f"<Account>{credential.account}</Account>"
         )
-        return injected.finish(injected.reply or _xml_result("GetCallerIdentity", result, request_id))
+        return injected.finish(injected.reply or xml_result("GetCallerIdentity", result, request_id))
 
     def _assume(self, asked: _Parameters, base: Credential, request_id: str) -> Reply:
         injected = self._backend.inject(CallView("AssumeRole", base.access_key, asked.role_arn), request_id, _STYLE)
@@ -93,9 +95,9 @@ class StsService:
             if isinstance(role, Role):
                 issued = self._issue(role, asked)
                 issued_key = issued.access_key
-                reply = _xml_result("AssumeRole", _issued_xml(issued, asked.session_name), request_id)
+                reply = xml_result("AssumeRole", _issued_xml(issued, asked.session_name), request_id)
             else:
-                reply = _xml_error(*role, request_id)
+                reply = xml_error(*role, request_id)
         reply = injected.finish(reply)
         self._note(asked, reply, base.access_key, issued_key, injected.fault.label)
         return reply
@@ -186,25 +188,3 @@ def _issued_xml(issued: Credential, session_name: str) -> str:
         f"<SecretAccessKey>{issued.secret}</SecretAccessKey><SessionToken>{issued.session_token}</SessionToken>"
         f"<Expiration>{expires}</Expiration></Credentials>"
     )
-
-
-def _xml_error(status: int, code: str, message: str, request_id: str) -> Reply:
-    """Write an error of STS."""
-    side = "Sender" if status < _SERVER_ERRORS else "Receiver"
-    body = (
-        f'<ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>{side}</Type><Code>{escape(code)}</Code>'
-        f"<Message>{escape(message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
-    )
-    return Reply(status, body.encode(), "text/xml", request_id, code)
-
-
-def _xml_result(action: str, result: str, request_id: str) -> Reply:
-    """Write a result of STS; ``result`` is XML."""
-    body = (
-        f'<{action}Response xmlns="{_NAMESPACE}"><{action}Result>{result}</{action}Result>'
-        f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
-    )
-    return Reply(200, body.encode(), "text/xml", request_id)
-
-
-_STYLE: Final = ErrorStyle(_xml_error, _AUTH_ERRORS)
