@@ -11,12 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, final
 
-import orjson
-
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.record import Origin, Record
-from pushrail_stream.core.retry import Fault, fault_of
-from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.core.retry import Fault
+from pushrail_stream.operations.attempts import read_attempt
 from pushrail_stream.operations.dead_letters import DeadLetterRecord
 from pushrail_stream.operations.spill import Spill, SpilledEvent, Trace
 from pushrail_stream.ports.pipeline import Directory
@@ -73,7 +71,8 @@ class Accounts:
         self._vendor = vendor
         self._customer = customer
         self._open: dict[int, tuple[int, frozenset[int]]] = {}
-        self._first_seen: dict[str, str] = {}
+        self._first_seen: dict[str, int] = {}
+        """By destination the time of its first attempt, epoch milliseconds."""
         self.unreadable = 0
         """Attempt records that cannot be understood."""
 
@@ -96,24 +95,17 @@ class Accounts:
 
     def add_attempt(self, value: bytes | None) -> None:
         """Add a record of the attempts log."""
-        try:
-            said = orjson.loads(value or b"")
-            origin, status, at, destination = said["origin"], said["status"], said["at"], said.get("destinationId")
-            topic_id = origin.get("topicId")
-            place = Origin(origin["topic"], origin["partition"], origin["offset"], topic_id)
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        attempt = read_attempt(value)
+        origin, status, destination = (
+            (attempt.origin, attempt.get("status"), attempt.get("destinationId")) if attempt else (None, None, None)
+        )
+        if attempt is None or origin is None or not (type(status) is str and isinstance(destination, str | None)):
             self.unreadable += 1
             return
-        are_texts = all(type(text) is str for text in (status, at, place.topic))
-        are_numbers = type(place.partition) is type(place.offset) is int
-        if not (are_texts and are_numbers and isinstance(destination, str | None)):
-            self.unreadable += 1
-            return
-        if destination is not None and (destination not in self._first_seen or at < self._first_seen[destination]):
-            self._first_seen[destination] = at
-        if status in _RANK and self._spill.may_hold(place.partition, place.offset):
-            fault = fault_of(str(said.get("reason")), str(said.get("code"))) if status == "dead_lettered" else None
-            self._trace(place, destination, status, fault, is_original=said.get("trigger") != "replay")
+        if destination is not None:
+            self._first_seen[destination] = min(attempt.at_ms, self._first_seen.get(destination, attempt.at_ms))
+        if status in _RANK and self._spill.may_hold(origin.partition, origin.offset):
+            self._trace(origin, destination, status, attempt.fault, is_original=attempt.get("trigger") != "replay")
 
     def add_dead_letter(self, letter: DeadLetterRecord) -> None:
         """Add a record of the DLQ."""
@@ -146,7 +138,7 @@ class Accounts:
 
     def mark_seen(self, destination: str) -> None:
         """Note an attempt for this destination from before the first of the events."""
-        self._first_seen[destination] = ""
+        self._first_seen[destination] = -1
 
     @property
     def events(self) -> int:
@@ -195,7 +187,7 @@ class Accounts:
 
     def _is_newer(self, destination: str, event: SpilledEvent) -> bool:
         first = self._first_seen.get(destination)
-        return first is None or first > format_rfc3339(event.at_ms)
+        return first is None or first > event.at_ms
 
 
 @dataclass(slots=True)

@@ -191,7 +191,7 @@ def _row(one: Indexed) -> tuple[Any, ...]:
     attempt = one.attempt
     cells = (attempt.get(name) for name in FIELDS.values())
     sums = (_checksum(cell) if isinstance(cell, str) else None for cell in cells)
-    return (one.partition, one.offset, attempt.at_ms, _checksum(attempt.origin), _packed(attempt.text), *sums)
+    return (one.partition, one.offset, attempt.at_ms, _checksum(str(attempt.origin)), _packed(attempt.text), *sums)
 
 
 def _checksum(text: str) -> int:

@@ -10,9 +10,9 @@ from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.attempt_index import AttemptIndex
-from pushrail_stream.operations.attempts import Attempt, AttemptFilter, read_attempt
+from pushrail_stream.operations.attempts import Attempt, AttemptFilter, read_attempt, read_attempts
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.operations.topic_reader import Progress, read_topic
+from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.settings.model import Settings
 
 _DEFAULT_PERIOD_MS: Final = 86_400_000
@@ -36,14 +36,7 @@ def search_attempts(
     if starts is None and since_ms is None and not wanted.names_one_event:
         since_ms = now_ms() - _DEFAULT_PERIOD_MS
         progress.note(f"since {format_rfc3339(since_ms)} (--since searches further back)")
-    unreadable = 0
-    for record in read_topic(settings, topic, "attempts", progress, since_ms=since_ms, starts=starts):
-        attempt = read_attempt(record.value)
-        unreadable += attempt is None
-        if attempt is not None and wanted.matches(attempt) and (since_ms is None or attempt.at_ms >= since_ms):
-            yield attempt
-    if unreadable:
-        progress.note(f"{unreadable} records of {topic} cannot be understood")
+    yield from filter(wanted.matches, read_attempts(settings, progress, since_ms=since_ms, starts=starts))
 
 
 def _is_usable(index: AttemptIndex, settings: Settings, since_ms: int | None, progress: Progress) -> bool:

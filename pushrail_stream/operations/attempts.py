@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple, final
 
 import orjson
 
-from pushrail_stream.core.record import Record
-from pushrail_stream.core.retry import fault_of
+from pushrail_stream.core.record import Origin, Record
+from pushrail_stream.core.retry import Fault, fault_of
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
+from pushrail_stream.operations.topic_reader import Progress, read_topic
+from pushrail_stream.settings.model import Settings
 
 STATUSES: Final = ("delivered", "retrying", "dead_lettered", "skipped")
 """Results of an attempt (CONTRACTS.md, "The attempt record")."""
@@ -31,19 +33,20 @@ class Attempt(NamedTuple):
         return self.said.get(name)
 
     @property
-    def origin(self) -> str:
-        """``topic/partition/offset`` of the event; empty where the record does not say."""
-        origin = self.said.get("origin")
-        if not isinstance(origin, dict):
-            return ""
-        return f"{origin.get('topic')}/{origin.get('partition')}/{origin.get('offset')}"
+    def fault(self) -> Fault | None:
+        """The fault behind a dead letter; None for any other result."""
+        is_dead = self.get("status") == "dead_lettered"
+        return fault_of(str(self.get("reason")), str(self.get("code"))) if is_dead else None
 
     @property
-    def origin_topic_id(self) -> str | None:
-        """Kafka's id of the event's topic; None where the record does not name one."""
-        origin = self.said.get("origin")
-        topic_id = origin.get("topicId") if isinstance(origin, dict) else None
-        return topic_id if isinstance(topic_id, str) else None
+    def origin(self) -> Origin | None:
+        """The event's record; None where the attempt does not name one."""
+        match self.said.get("origin"):
+            case {"topic": str(topic), "partition": int(partition), "offset": int(offset), **rest}:
+                topic_id = rest.get("topicId")
+                return Origin(topic, partition, offset, topic_id if isinstance(topic_id, str) else None)
+            case _:
+                return None
 
 
 def read_attempt(value: bytes | None) -> Attempt | None:
@@ -55,6 +58,21 @@ def read_attempt(value: bytes | None) -> Attempt | None:
     at = said.get("at") if isinstance(said, dict) else None
     at_ms = parse_rfc3339(at) if isinstance(at, str) else None
     return None if at_ms is None else Attempt(at_ms, value or b"", said)
+
+
+def read_attempts(
+    settings: Settings, progress: Progress, *, since_ms: int | None, starts: Mapping[int, int] | None = None
+) -> Iterator[Attempt]:
+    """The attempts log from a time or from offsets to its present end. Raises `OperatorError`."""
+    topic, unreadable = settings.topics.attempts, 0
+    for record in read_topic(settings, topic, "attempts", progress, since_ms=since_ms, starts=starts):
+        attempt = read_attempt(record.value)
+        if attempt is None:
+            unreadable += 1
+        elif since_ms is None or attempt.at_ms >= since_ms:
+            yield attempt
+    if unreadable:
+        progress.note(f"{unreadable} records of {topic} cannot be understood")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +98,7 @@ class AttemptFilter:
             return False
         if self.until_ms is not None and attempt.at_ms >= self.until_ms:
             return False
-        if self.origin is not None and attempt.origin != self.origin:
+        if self.origin is not None and str(attempt.origin) != self.origin:
             return False
         return all(
             wanted is None or attempt.said.get(name) == wanted
@@ -123,8 +141,8 @@ class Summary:
     def add(self, attempt: Attempt) -> None:
         """Count one."""
         self.statuses[str(attempt.get("status"))] += 1
-        if attempt.get("status") == "dead_lettered":
-            self.faults[fault_of(str(attempt.get("reason")), str(attempt.get("code")))] += 1
+        if attempt.fault is not None:
+            self.faults[attempt.fault] += 1
         if code := attempt.get("code"):
             self.codes[str(code)] += 1
         self.destinations[str(attempt.get("destinationId") or "")] += 1

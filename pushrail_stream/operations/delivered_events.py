@@ -32,11 +32,9 @@ class DeliveredEvents:
             return
         if not self._since_ms <= attempt.at_ms < self._until_ms:
             return
-        match attempt.get("origin"):
-            case {"topic": self._topic, "partition": int(partition), "offset": int(offset)}:
-                self._left[partition, offset] = attempt.origin_topic_id
-            case _:
-                pass  # of another topic, or of no event at all
+        origin = attempt.origin
+        if origin is not None and origin.topic == self._topic:
+            self._left[origin.partition, origin.offset] = origin.topic_id
 
     def starts(self, progress: Mapping[int, int]) -> Mapping[int, int]:
         """By partition, the offset of its first event. Forgets events below ``progress``, which have been sent."""

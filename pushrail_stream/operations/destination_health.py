@@ -6,14 +6,14 @@ Deliveries to a missing bus are logged as delivered, too. A second reading of th
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple, final
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
-from pushrail_stream.operations.attempts import Attempt, read_attempt
+from pushrail_stream.operations.attempts import Attempt, read_attempts
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.operations.topic_reader import Progress, read_topic
+from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.settings.model import Settings
 
 _PERIOD_MS: Final = 3_600_000
@@ -104,22 +104,14 @@ def read_health(settings: Settings, progress: Progress) -> tuple[HealthReport, S
     The log is read again, as far back as needed, when a bus is missing. Raises `OperatorError`.
     """
     report, since_ms = HealthReport(), now_ms() - _PERIOD_MS
-    for attempt in _read_attempts(settings, since_ms, progress):
-        if attempt.at_ms >= since_ms:
-            report.take(attempt)
+    for attempt in read_attempts(settings, progress, since_ms=since_ms):
+        report.take(attempt)
     missing = report.missing()
     swallowed = SwallowedDeliveries(missing, since_ms)
     if missing:
-        for attempt in _read_attempts(settings, swallowed.since_ms, progress):
+        for attempt in read_attempts(settings, progress, since_ms=swallowed.since_ms):
             swallowed.take(attempt)
     return report, swallowed
-
-
-def _read_attempts(settings: Settings, since_ms: int, progress: Progress) -> Iterator[Attempt]:
-    for record in read_topic(settings, settings.topics.attempts, "attempts", progress, since_ms=since_ms):
-        attempt = read_attempt(record.value)
-        if attempt is not None:
-            yield attempt
 
 
 def _earliest(one: MissingBus, other: MissingBus) -> MissingBus:

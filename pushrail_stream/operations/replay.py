@@ -15,7 +15,7 @@ from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import check_topics, topics_named
-from pushrail_stream.operations.attempts import read_attempt
+from pushrail_stream.operations.attempts import read_attempts
 from pushrail_stream.operations.dead_letters import DeadLetterFilter, all_dead_letters
 from pushrail_stream.operations.delivered_events import DeliveredEvents
 from pushrail_stream.operations.destinations import KnownDestinations
@@ -32,7 +32,7 @@ from pushrail_stream.operations.replay_selection import (
 )
 from pushrail_stream.operations.replay_sender import ReplaySender
 from pushrail_stream.operations.times import now_ms
-from pushrail_stream.operations.topic_reader import Progress, read_scan, read_topic
+from pushrail_stream.operations.topic_reader import Progress, read_scan
 from pushrail_stream.settings.model import Settings
 
 
@@ -167,10 +167,8 @@ def _delivered_events(settings: Settings, wanted: EventFilter, progress: Progres
     if wanted.destination is None or since_ms is None or until_ms is None:
         return None
     delivered = DeliveredEvents(settings.topics.events, wanted.destination, since_ms, until_ms)
-    for record in read_topic(settings, settings.topics.attempts, "attempts", progress, since_ms=since_ms):
-        attempt = read_attempt(record.value)
-        if attempt is not None:
-            delivered.take(attempt)
+    for attempt in read_attempts(settings, progress, since_ms=since_ms):
+        delivered.take(attempt)
     return delivered
 
 

@@ -31,8 +31,8 @@ def test_another_record_is_none(value: bytes | None) -> None:
 def test_a_record_names_its_topics_id() -> None:
     origin = {"topic": "pushrail.events", "partition": 0, "offset": 1}
     known, unknown = said(1, origin=origin | {"topicId": "xTz2mJGYQ9uP8cVd0eLw3A"}), said(1, origin=origin)
-    ids = [attempt.origin_topic_id for one in (known, unknown, said(1, origin=5)) if (attempt := read_again(one))]
-    assert ids == ["xTz2mJGYQ9uP8cVd0eLw3A", None, None]
+    origins = [attempt.origin for one in (known, unknown, said(1, origin=5)) if (attempt := read_again(one))]
+    assert [origin and origin.topic_id for origin in origins] == ["xTz2mJGYQ9uP8cVd0eLw3A", None, None]
 
 
 def read_again(record: dict[str, Any]) -> Attempt | None:

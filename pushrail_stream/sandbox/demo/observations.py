@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.kafka.groups import plan_shift
-from pushrail_stream.operations.attempts import Attempt, read_attempt
+from pushrail_stream.operations.attempts import Attempt, read_attempts
 from pushrail_stream.operations.dead_letters import DeadLetterRecord, all_dead_letters
-from pushrail_stream.operations.topic_reader import Progress, read_topic
+from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.sandbox.demo.customers import CUSTOMERS, Customer, Target
 from pushrail_stream.sandbox.demo.producer import Produced
 from pushrail_stream.sandbox.demo.world import World
@@ -56,13 +56,12 @@ def observe(
     """Read everything once the worker has ended. Raises `OperatorError` when a topic cannot be read to its end."""
     settings = world.settings
     topics = settings.topics
-    attempts = (read_attempt(record.value) for record in read_topic(settings, topics.attempts, "attempts", progress))
     # Nothing is moved: the plan of a move to the end tells both offsets.
     shifts = plan_shift(settings.kafka, settings.kafka.group_id, topics.events, "latest")
     return Observations(
         customers=CUSTOMERS,
         produced=produced,
-        ends=ends_of(attempt for attempt in attempts if attempt is not None),
+        ends=ends_of(read_attempts(settings, progress, since_ms=None)),
         dead_letters=list(all_dead_letters(settings, None, progress)),
         offsets={at.partition: Offsets(-1 if at.old is None else at.old, at.end) for at in shifts if at.end},
         ledger=ledger,

@@ -104,9 +104,9 @@ def make_report(seen: Observations, known_problems: Sequence[str] = ()) -> Repor
         "delivered_per_second": round(len(delivered) / max(seen.delivering_secs, 0.001), 1),
         "latency_ms": Percentiles.of(
             [
-                end.at_ms + end.get("durationMs") - seen.produced[end.origin].timestamp_ms
+                end.at_ms + end.get("durationMs") - seen.produced[str(end.origin)].timestamp_ms
                 for end in delivered
-                if end.origin in seen.produced
+                if str(end.origin) in seen.produced
             ]
         ),
         "call_ms": Percentiles.of([*{end.get("requestId"): end.get("durationMs") for end in delivered}.values()]),
