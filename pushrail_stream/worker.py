@@ -291,8 +291,7 @@ def fail_loudly(tasks: asyncio.TaskGroup) -> None:
 
 def drain_secs(settings: Settings) -> float:
     """Seconds for which a revocation or a stop waits for work in flight: the longest call, and a margin."""
-    eventbridge = settings.eventbridge
-    return eventbridge.connect_timeout_secs + eventbridge.read_timeout_secs + _DRAIN_MARGIN_SECS
+    return settings.eventbridge.call_secs + _DRAIN_MARGIN_SECS
 
 
 def policy_of(settings: Settings) -> Policy:

@@ -26,7 +26,7 @@ from pushrail_stream.eventbridge.error_codes import (
     is_ours,
     judge_check,
 )
-from pushrail_stream.eventbridge.http import StockClients, Timeouts
+from pushrail_stream.eventbridge.http import StockClients
 from pushrail_stream.eventbridge.sign_in import SignInService
 from pushrail_stream.eventbridge.signing import Keys, Signer, SigV4Clock
 from pushrail_stream.eventbridge.single_flight import SingleFlight
@@ -100,7 +100,7 @@ class EventBridge:
         stack: AsyncExitStack,
         now: Callable[[], datetime],
     ) -> None:
-        clients = StockClients(stack, Timeouts(settings.connect_timeout_secs, settings.read_timeout_secs))
+        clients = StockClients(stack, settings)
         self._clock = SigV4Clock(now)
         self._endpoints = Endpoints(settings, clients)
         self._sign_in = SignInService(sts, clients, now)

@@ -74,7 +74,7 @@ class Endpoint:
         url: str = client.meta.endpoint_url
         if not urlsplit(url).path:
             url += "/"
-        return cls(client, await Http.of(client, url, clients.timeouts), clients.user_agent)
+        return cls(client, await Http.of(client, url, clients.settings), clients.user_agent)
 
     async def put_events(self, entries: list[Entry], signer: Signer, now: SigV4Time) -> CallReply:
         """Make one PutEvents call. Raises for nothing that AWS or the network does."""
@@ -118,7 +118,7 @@ def read_results(reply: HttpReply) -> CallReply:
         return _refusal("PutEvents", reply)
     results = _fields(reply.content).get("Entries")
     if type(results) is not list or len(results) > MAX_ENTRIES:
-        return _no_answer("PutEvents", reply, f"without a list of at most {MAX_ENTRIES} Entries")
+        return reply.unreadable("PutEvents", f"without a list of at most {MAX_ENTRIES} Entries")
     return Answered(tuple([_entry_result(result) for result in results]), _OK, reply.request_id)
 
 
@@ -128,13 +128,13 @@ def read_bus(reply: HttpReply, bus_arn: str) -> CallFailed | None:
         return _refusal("DescribeEventBus", reply)
     # A proxy that answers for AWS does not know the bus's ARN.
     if _fields(reply.content).get("Arn") != bus_arn:
-        return _no_answer("DescribeEventBus", reply, "that does not name the bus")
+        return reply.unreadable("DescribeEventBus", "that does not name the bus")
     return None
 
 
 def _refusal(operation: Operation, reply: HttpReply) -> CallFailed:
     if reply.status < _REDIRECT:
-        return _no_answer(operation, reply, "is no answer")
+        return reply.unreadable(operation, "is no answer")
     fields = _fields(reply.content)
     code = (
         _code(reply.headers.get(_QUERY_ERROR, "").partition(";")[0])
@@ -146,7 +146,7 @@ def _refusal(operation: Operation, reply: HttpReply) -> CallFailed:
     )
     message = fields.get("message", fields.get("Message")) if fields else _page(reply)
     text = safe_message(message if type(message) is str else "")
-    return CallFailed(operation, code, text, reply.status, reply.request_id)
+    return reply.failed(operation, code, text)
 
 
 def _page(reply: HttpReply) -> str:
@@ -154,11 +154,6 @@ def _page(reply: HttpReply) -> str:
     page = reply.content.decode(errors="replace")
     is_error_page = reply.status >= _SERVER_ERROR and page.strip().startswith(("<html>", "<!DOCTYPE"))
     return _STATUS_NAMES.get(reply.status, "") if is_error_page or not page.strip() else page
-
-
-def _no_answer(operation: Operation, reply: HttpReply, what: str) -> CallFailed:
-    message = f"HTTP {reply.status} {what}, {len(reply.content)} bytes"
-    return CallFailed(operation, UNKNOWN_RESULT, message, reply.status, reply.request_id)
 
 
 def _fields(content: bytes) -> dict[str, Any]:

@@ -24,7 +24,8 @@ from botocore.exceptions import BotoCoreError
 
 from pushrail_stream.core.outcome import CONNECT_TIMEOUT, READ_TIMEOUT
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.error_codes import CallFailed, Operation
+from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, CallFailed, Operation
+from pushrail_stream.settings.model import EventBridgeSettings
 
 if TYPE_CHECKING:
     from aiobotocore.client import AioBaseClient
@@ -57,39 +58,34 @@ class HttpReply(NamedTuple):
         """AWS's id of the request; None when it is missing or not printable."""
         return safe_id(self.headers.get("x-amzn-RequestId"))
 
+    def failed(self, operation: Operation, code: str, message: str) -> CallFailed:
+        """The failure that this reply means."""
+        return CallFailed(operation, code, message, self.status, self.request_id)
+
+    def unreadable(self, operation: Operation, what: str) -> CallFailed:
+        """The failure of a reply that no AWS service sends."""
+        return self.failed(operation, UNKNOWN_RESULT, f"HTTP {self.status} {what}, {len(self.content)} bytes")
+
     def for_parser(self) -> dict[str, Any]:
         """The reply as botocore's parsers take it."""
         headers = {name.lower(): value for name, value in self.headers.items()}
         return {"headers": headers, "status_code": self.status, "body": self.content}
 
 
-class Timeouts(NamedTuple):
-    """The longest waits of one call, in seconds."""
-
-    connect_secs: float
-    read_secs: float
-    """Between two parts of a reply."""
-
-    @property
-    def total_secs(self) -> float:
-        """The longest that one call may take. A reply that drips in never exceeds the read time-out."""
-        return self.connect_secs + self.read_secs
-
-
 @final
 class StockClients:
     """Opens AWS's stock clients, whose connections we use. They stay open as long as ``stack``."""
 
-    def __init__(self, stack: AsyncExitStack, timeouts: Timeouts) -> None:
+    def __init__(self, stack: AsyncExitStack, settings: EventBridgeSettings) -> None:
         self._stack = stack
         self._session = get_session()
         # The global endpoint's sessions are not valid in regions that an account has to enable.
         self._session.set_config_variable("sts_regional_endpoints", "regional")
-        self.timeouts = timeouts
+        self.settings = settings
         self.user_agent = f"{self._session.user_agent()} {_PRODUCT}"
         self._config = AioConfig(
-            connect_timeout=timeouts.connect_secs,
-            read_timeout=timeouts.read_secs,
+            connect_timeout=settings.connect_timeout_secs,
+            read_timeout=settings.read_timeout_secs,
             # Unsigned, so that no client looks for credentials: none of the process's may sign a customer's call.
             signature_version=UNSIGNED,
             # No limit of connections: our callers have one, and a peer that hangs must not use up the others' share.
@@ -116,17 +112,19 @@ class Http:
         session: aiohttp.ClientSession,
         *,
         proxy: tuple[str | None, dict[str, str]],
-        timeouts: Timeouts,
+        settings: EventBridgeSettings,
     ) -> None:
         self.url = url
         self._session = session
         self._proxy, self._proxy_headers = proxy
         self._timeout = aiohttp.ClientTimeout(
-            total=timeouts.total_secs, sock_connect=timeouts.connect_secs, sock_read=timeouts.read_secs
+            total=settings.call_secs,
+            sock_connect=settings.connect_timeout_secs,
+            sock_read=settings.read_timeout_secs,
         )
 
     @classmethod
-    async def of(cls, client: AioBaseClient, url: str, timeouts: Timeouts) -> Http:
+    async def of(cls, client: AioBaseClient, url: str, settings: EventBridgeSettings) -> Http:
         """For requests to ``url``, the client's endpoint."""
         stock: Any = client._endpoint.http_session  # type: ignore[attr-defined]  # noqa: SLF001 - see the head
         proxies = stock._proxy_config  # noqa: SLF001 - see the head
@@ -134,7 +132,7 @@ class Http:
         session = await stock._get_session(proxy_url)  # noqa: SLF001 - see the head
         session._cookie_jar = aiohttp.DummyCookieJar()  # noqa: SLF001 - see the head
         _reuse_only_silent(session.connector)
-        return cls(url, session, proxy=(proxy_url, proxies.proxy_headers_for(url)), timeouts=timeouts)
+        return cls(url, session, proxy=(proxy_url, proxies.proxy_headers_for(url)), settings=settings)
 
     async def post(self, operation: Operation, headers: dict[str, str], body: bytes) -> HttpReply | CallFailed:
         """The reply, of any status; a `CallFailed` when no readable one came."""

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from datetime import UTC, datetime
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 import botocore.session
 from botocore.credentials import Credentials
@@ -20,10 +20,10 @@ from botocore.exceptions import ProxyConnectionError
 
 from pushrail_stream.core.text import safe_message
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_MISSING, CallFailed
-from pushrail_stream.eventbridge.http import StockClients, Timeouts
+from pushrail_stream.eventbridge.http import StockClients
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
 from pushrail_stream.eventbridge.sts import Identity, StsEndpoint
-from pushrail_stream.settings.model import StsSettings
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 
 _KEPT_SECS: Final = 30.0
 """Seconds for which keys are used before the chain is read again. The chain renews its keys minutes before they end."""
@@ -134,15 +134,34 @@ PATIENCE_SECS: Final = 20.0
 class UnknownIdentity(Exception):  # noqa: N818 - it is the sentence a person reads
     """STS did not say who we are. The message says why."""
 
+    def __init__(self, message: str, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.request_id = request_id
 
-async def own_account(settings: StsSettings, timeouts: Timeouts) -> Identity:
-    """The identity of the process's standard credentials. Raises `UnknownIdentity`."""
+
+class Ourselves(NamedTuple):
+    """Our own keys and identity, and the STS that told it."""
+
+    keys: Keys
+    identity: Identity
+    sts: StsEndpoint
+
+
+async def find_ourselves(settings: StsSettings, clients: StockClients) -> Ourselves:
+    """The process's standard credentials and their identity. Raises `UnknownIdentity`."""
     keys = await OwnKeys(lambda: datetime.now(UTC), PATIENCE_SECS).keys()
     if isinstance(keys, CallFailed):
         raise UnknownIdentity(keys.message)
+    sts = await StsEndpoint.open(settings, clients)
+    if isinstance(sts, CallFailed):
+        raise UnknownIdentity(f"{sts.code}: {sts.message}")
+    identity = await sts.caller_identity(keys)
+    if isinstance(identity, CallFailed):
+        raise UnknownIdentity(f"{identity.code}: {identity.message}", identity.request_id)
+    return Ourselves(keys, identity, sts)
+
+
+async def own_account(sts: StsSettings, eventbridge: EventBridgeSettings) -> Identity:
+    """The identity of the process's standard credentials. Raises `UnknownIdentity`."""
     async with AsyncExitStack() as stack:
-        sts = await StsEndpoint.open(settings, StockClients(stack, timeouts))
-        identity = sts if isinstance(sts, CallFailed) else await sts.caller_identity(keys)
-        if isinstance(identity, CallFailed):
-            raise UnknownIdentity(f"{identity.code}: {identity.message}")
-        return identity
+        return (await find_ourselves(sts, StockClients(stack, eventbridge))).identity

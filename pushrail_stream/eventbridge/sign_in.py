@@ -37,7 +37,7 @@ class SignInService:
         self.has_session_policy = settings.session_policy
         self._settings = settings
         self._clients = clients
-        self._deadline_secs = clients.timeouts.total_secs
+        self._deadline_secs = clients.settings.call_secs
         self._own_keys = OwnKeys(now)
         self._rate = TokenBucket(settings.max_calls_per_second)
         self._opening = SingleFlight[StsEndpoint | CallFailed]()

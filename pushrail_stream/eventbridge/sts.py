@@ -7,8 +7,9 @@ that this file relies on: ``botocore.auth.SigV4Auth`` and the ``query`` parser o
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, final
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, final
 from urllib.parse import urlencode
 
 from botocore.auth import SigV4Auth
@@ -17,7 +18,7 @@ from botocore.credentials import Credentials
 from botocore.parsers import create_parser
 
 from pushrail_stream.core.text import safe_message
-from pushrail_stream.eventbridge.error_codes import AWS_SETTINGS_UNUSABLE, UNKNOWN_RESULT, CallFailed
+from pushrail_stream.eventbridge.error_codes import AWS_SETTINGS_UNUSABLE, CallFailed
 from pushrail_stream.eventbridge.http import Http, HttpReply, StockClients, safe_id
 from pushrail_stream.eventbridge.signing import Keys, checked_keys
 from pushrail_stream.settings.model import StsSettings
@@ -40,6 +41,9 @@ _MAX_REPLY_BYTES: Final = 64 << 10
 nothing else is delivered."""
 _CODE: Final = re.compile(r"[\w.-]{1,128}", re.ASCII)
 """Shape of AWS's error codes. Any other text in their place comes from a proxy."""
+
+
+_Read = TypeVar("_Read", "RoleSession", "Identity")
 
 
 class RoleSession(NamedTuple):
@@ -88,7 +92,7 @@ class StsEndpoint:
         """The endpoint that a stock client would call, or the reason why there is none. No call is made."""
         try:
             client = await clients.open("sts", settings.region, settings.endpoint_url)
-            http = await Http.of(client, client.meta.endpoint_url, clients.timeouts)
+            http = await Http.of(client, client.meta.endpoint_url, clients.settings)
         except Exception as error:  # noqa: BLE001 - settings, environment and files make botocore raise almost anything
             problem = f"STS of {settings.region} cannot be called: {type(error).__name__}: {error}"
             return CallFailed("Credentials", AWS_SETTINGS_UNUSABLE, safe_message(problem))
@@ -96,23 +100,25 @@ class StsEndpoint:
 
     async def assume_role(self, keys: Keys, request: dict[str, str]) -> RoleSession | CallFailed:
         """Open a session of a role. ``keys`` sign the call."""
-        given = await self._ask("AssumeRole", keys, request)
-        return given if isinstance(given, CallFailed) else _session(given)
+        return await self._ask("AssumeRole", keys, request, _session)
 
     async def caller_identity(self, keys: Keys) -> Identity | CallFailed:
         """The identity of ``keys``."""
-        given = await self._ask("GetCallerIdentity", keys, {})
-        return given if isinstance(given, CallFailed) else _identity(given)
+        return await self._ask("GetCallerIdentity", keys, {}, _identity)
 
-    async def _ask(self, action: Action, keys: Keys, request: dict[str, str]) -> _Result | CallFailed:
+    async def _ask(
+        self, action: Action, keys: Keys, request: dict[str, str], read: Callable[[dict[str, Any]], _Read | str]
+    ) -> _Read | CallFailed:
+        """``read`` takes the parsed reply and returns the answer, or the problem with it."""
         body = urlencode({"Action": action, "Version": _VERSION, **request}).encode()
         reply = await self._http.post(action, self._headers(keys, body), body)
         if isinstance(reply, CallFailed):
             return reply
         parsed, problem = self._parse(action, reply)
-        if reply.status == _OK:
-            return _no_answer(action, reply, problem) if problem else _Result(action, reply, parsed)
-        return _refusal(action, reply, parsed)
+        if reply.status != _OK:
+            return _refusal(action, reply, parsed)
+        answer = problem or read(parsed)
+        return reply.unreadable(action, f"that is no answer of STS ({answer})") if isinstance(answer, str) else answer
 
     def _parse(self, action: Action, reply: HttpReply) -> tuple[dict[str, Any], str]:
         """The parsed reply, and the problem with it as an answer."""
@@ -133,26 +139,16 @@ class StsEndpoint:
         return dict(request.headers.items())
 
 
-class _Result(NamedTuple):
-    """A reply with HTTP 200."""
-
-    action: Action
-    reply: HttpReply
-    parsed: dict[str, Any]
-
-
-def _session(given: _Result) -> RoleSession | CallFailed:
-    credentials = given.parsed.get("Credentials")
+def _session(parsed: dict[str, Any]) -> RoleSession | str:
+    credentials = parsed.get("Credentials")
     if not isinstance(credentials, dict):
-        return _no_answer(given.action, given.reply, "no Credentials")
+        return "no Credentials"
     token, expiration = credentials.get("SessionToken"), credentials.get("Expiration")
     keys = checked_keys(credentials.get("AccessKeyId"), credentials.get("SecretAccessKey"), token)
     if isinstance(keys, str) or token is None:
-        return _no_answer(given.action, given.reply, keys if isinstance(keys, str) else "the session token is missing")
+        return keys if isinstance(keys, str) else "the session token is missing"
     expires_at = _epoch_secs(expiration)
-    if expires_at is None:
-        return _no_answer(given.action, given.reply, "no Expiration")
-    return RoleSession(keys, expires_at)
+    return "no Expiration" if expires_at is None else RoleSession(keys, expires_at)
 
 
 def _epoch_secs(moment: object) -> float | None:
@@ -166,10 +162,10 @@ def _epoch_secs(moment: object) -> float | None:
         return None
 
 
-def _identity(given: _Result) -> Identity | CallFailed:
-    account, arn = given.parsed.get("Account"), given.parsed.get("Arn")
+def _identity(parsed: dict[str, Any]) -> Identity | str:
+    account, arn = parsed.get("Account"), parsed.get("Arn")
     if not isinstance(account, str) or not isinstance(arn, str) or arn.count(":") < _COLONS_OF_AN_ARN:
-        return _no_answer(given.action, given.reply, "no identity")
+        return "no identity"
     return Identity(account, arn)
 
 
@@ -183,8 +179,3 @@ def _refusal(action: Action, reply: HttpReply, parsed: dict[str, Any]) -> CallFa
     text = safe_message(message) if isinstance(message, str) else ""
     request_id = reply.request_id or safe_id(parsed.get("ResponseMetadata", {}).get("RequestId"))
     return CallFailed(action, code, text, reply.status, request_id)
-
-
-def _no_answer(action: Action, reply: HttpReply, problem: str) -> CallFailed:
-    message = f"HTTP 200 that is not STS's answer, {len(reply.content)} bytes: {problem}"
-    return CallFailed(action, UNKNOWN_RESULT, message, reply.status, reply.request_id)

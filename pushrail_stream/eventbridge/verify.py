@@ -22,8 +22,8 @@ from pushrail_stream.eventbridge.credentials import session_name, session_policy
 from pushrail_stream.eventbridge.endpoint import Endpoint
 from pushrail_stream.eventbridge.entry import render
 from pushrail_stream.eventbridge.error_codes import CallFailed, EntryResult
-from pushrail_stream.eventbridge.http import StockClients, Timeouts
-from pushrail_stream.eventbridge.own_identity import PATIENCE_SECS, OwnKeys
+from pushrail_stream.eventbridge.http import StockClients
+from pushrail_stream.eventbridge.own_identity import Ourselves, UnknownIdentity, find_ourselves
 from pushrail_stream.eventbridge.signing import Keys, Signer, SigV4Clock, checked_keys
 from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request
 from pushrail_stream.settings.eventbridge import FLAVOURS, AccessKey, AssumeRole, auth_of
@@ -70,25 +70,19 @@ _TRUST: Final = (
 
 
 class _DestinationTest:
-    """Calls AWS for one destination. ``keys`` are the customer's, set by signing in."""
+    """Calls AWS for one destination."""
 
     def __init__(
-        self,
-        destination: Destination,
-        settings: EventBridgeSettings,
-        sts: StsSettings,
-        stack: AsyncExitStack,
+        self, destination: Destination, settings: EventBridgeSettings, sts: StsSettings, stack: AsyncExitStack
     ) -> None:
         self._destination = destination
         self._flavour = FLAVOURS[destination.type]
         self._sts_settings = sts
-        timeouts = Timeouts(settings.connect_timeout_secs, settings.read_timeout_secs)
-        self._clients = StockClients(stack, timeouts)
+        self._clients = StockClients(stack, settings)
         self._endpoints = Endpoints(settings, self._clients)
         self._clock = SigV4Clock(lambda: datetime.now(UTC))
-        self._sts: StsEndpoint | CallFailed | None = None
-        self.vendor = destination.vendor
-        self.keys: Keys | None = None
+        self._keys: Keys | None = None
+        """The customer's keys, set by signing in."""
 
     async def run(self) -> AsyncIterator[Step]:
         """Sign in, look for the bus and send an event."""
@@ -96,16 +90,16 @@ class _DestinationTest:
         signing = self._sign_in_by_key(auth) if isinstance(auth, AccessKey) else self._sign_in_by_role(auth)
         async for step in signing:
             yield step
-        if self.keys is None:
+        if self._keys is None:
             return
-        endpoint = await self.endpoint()
+        endpoint = await self._endpoints.of(self._destination.region)
         if isinstance(endpoint, CallFailed):
             yield _failed("bus", endpoint)
             return
-        bus = await self.bus(endpoint, self.keys)
+        bus = await self._find_bus(endpoint, self._keys)
         yield bus
         if bus.result != "failed":
-            yield await self.send(endpoint, self.keys)
+            yield await self._send(endpoint, self._keys)
 
     async def _sign_in_by_key(self, auth: AccessKey) -> AsyncIterator[Step]:
         if not auth.access_key_id or auth.secret is None or not auth.secret.reveal():
@@ -115,46 +109,22 @@ class _DestinationTest:
         if isinstance(keys, str):
             yield Step("credentials", "failed", f"{keys}: nothing is sent")
             return
-        found = await self.identify(keys)
+        found = await self._identify(keys)
         if found.result != "failed":
-            self.keys = keys
+            self._keys = keys
         yield found
 
-    async def _sign_in_by_role(self, auth: AssumeRole) -> AsyncIterator[Step]:
-        own = await OwnKeys(lambda: datetime.now(UTC), PATIENCE_SECS).keys()
-        if isinstance(own, CallFailed):
-            yield Step("our credentials", "failed", own.message)
-            return
-        found = await self.identify_us(own)
-        yield found
-        if found.result == "failed":
-            return
-        session = await self.assume(own, auth, auth.external_id)
-        if isinstance(session, CallFailed):
-            why = f"; {_TRUST}" if session.code == _DENIED else ""
-            yield _failed("AssumeRole", session, why)
-            return
-        self.keys = session.keys
-        yield Step("AssumeRole", "ok", f"signed in as {auth.role_arn}")
-        yield await self.must_be_refused("wrong external ID", own, auth, *_wrong_external_ids(auth, self.vendor))
-        yield await self.must_be_refused("no external ID", own, auth, None)
-
-    async def identify_us(self, keys: Keys) -> Step:
-        """Ask for the identity of our own credentials."""
-        sts = await self._our_sts()
-        identity = sts if isinstance(sts, CallFailed) else await sts.caller_identity(keys)
-        if isinstance(identity, CallFailed):
-            return _failed("our credentials", identity)
-        return Step("our credentials", "ok", safe_message(identity.arn))
-
-    async def identify(self, keys: Keys) -> Step:
+    async def _identify(self, keys: Keys) -> Step:
         """Ask for the identity of the customer's key."""
-        sts = await self._their_sts()
+        is_operators = self._sts_settings.endpoint_url is not None
+        # Only the STS of its partition knows a customer's own key.
+        region = self._sts_settings.region if is_operators else self._destination.region
+        sts = await StsEndpoint.open(self._sts_settings.model_copy(update={"region": region}), self._clients)
         identity = sts if isinstance(sts, CallFailed) else await sts.caller_identity(keys)
         if isinstance(identity, CallFailed):
             # Without STS we cannot work, but a customer's own key can: the bus will say more. The operator's endpoint
             # of STS may serve our own principals alone, or know nothing of the customer's partition.
-            is_unknown = identity.http_status is None or self._sts_settings.endpoint_url is not None
+            is_unknown = identity.http_status is None or is_operators
             return _failed("credentials", identity, result="unknown" if is_unknown else "failed")
         wanted = Arn.of(self._destination.bus).account
         arn = safe_message(identity.arn)
@@ -162,20 +132,34 @@ class _DestinationTest:
             return Step("credentials", "warning", f"{arn} is of another account than the bus ({wanted})")
         return Step("credentials", "ok", arn)
 
-    async def assume(self, own: Keys, auth: AssumeRole, external_id: str | None) -> RoleSession | CallFailed:
-        """A session of the role, confined as a worker's is."""
-        sts = await self._our_sts()
-        if isinstance(sts, CallFailed):
-            return sts
-        policy = session_policy(self._destination) if self._sts_settings.session_policy else None
-        name = session_name(self._destination.id)
-        return await sts.assume_role(own, assume_role_request(auth.role_arn, external_id, name, policy))
+    async def _sign_in_by_role(self, auth: AssumeRole) -> AsyncIterator[Step]:
+        try:
+            us = await find_ourselves(self._sts_settings, self._clients)
+        except UnknownIdentity as error:
+            yield Step("our credentials", "failed", str(error), request_id=error.request_id)
+            return
+        yield Step("our credentials", "ok", safe_message(us.identity.arn))
+        session = await self._assume(us, auth, auth.external_id)
+        if isinstance(session, CallFailed):
+            yield _failed("AssumeRole", session, f"; {_TRUST}" if session.code == _DENIED else "")
+            return
+        self._keys = session.keys
+        yield Step("AssumeRole", "ok", f"signed in as {auth.role_arn}")
+        wrong = _wrong_external_ids(auth, self._destination.vendor)
+        yield await self._must_be_refused("wrong external ID", us, auth, *wrong)
+        yield await self._must_be_refused("no external ID", us, auth, None)
 
-    async def must_be_refused(self, name: str, own: Keys, auth: AssumeRole, *external_ids: str | None) -> Step:
+    async def _assume(self, us: Ourselves, auth: AssumeRole, external_id: str | None) -> RoleSession | CallFailed:
+        """A session of the role, confined as a worker's is."""
+        policy = session_policy(self._destination) if self._sts_settings.session_policy else None
+        request = assume_role_request(auth.role_arn, external_id, session_name(self._destination.id), policy)
+        return await us.sts.assume_role(us.keys, request)
+
+    async def _must_be_refused(self, name: str, us: Ourselves, auth: AssumeRole, *external_ids: str | None) -> Step:
         """Check that signing in with any of these external IDs is refused."""
         step = Step(name, "ok", "refused, as it must be")
         for external_id in external_ids:
-            session = await self.assume(own, auth, external_id)
+            session = await self._assume(us, auth, external_id)
             if isinstance(session, RoleSession):
                 condition = json.dumps({"StringEquals": {"sts:ExternalId": auth.external_id}})
                 return Step(name, "warning", f'was accepted: the trust policy lacks the "Condition": {condition}')
@@ -184,11 +168,7 @@ class _DestinationTest:
                 step = Step(name, "unknown", problem, request_id=session.request_id)
         return step
 
-    async def endpoint(self) -> Endpoint | CallFailed:
-        """The endpoint where the destination's bus is called."""
-        return await self._endpoints.of(self._destination.region)
-
-    async def bus(self, endpoint: Endpoint, keys: Keys) -> Step:
+    async def _find_bus(self, endpoint: Endpoint, keys: Keys) -> Step:
         """Whether the bus exists."""
         arn = self._destination.bus
         signer = Signer(keys, endpoint.target, self._flavour.check)
@@ -207,7 +187,7 @@ class _DestinationTest:
             case _:
                 return _failed("bus", failed)
 
-    async def send(self, endpoint: Endpoint, keys: Keys) -> Step:
+    async def _send(self, endpoint: Endpoint, keys: Keys) -> Step:
         """Send one test event."""
         nonce = secrets.token_hex(8)
         entry = render(_test_event(self._destination, nonce), self._destination)
@@ -223,19 +203,6 @@ class _DestinationTest:
             return Step("test event", "failed", text, request_id=reply.request_id)
         message = f"{TEST_EVENT} with nonce {nonce} was taken"
         return Step("test event", "ok", message, event_id=result.event_id, request_id=reply.request_id)
-
-    async def _our_sts(self) -> StsEndpoint | CallFailed:
-        if self._sts is None:
-            self._sts = await self._open_sts(self._sts_settings.region)
-        return self._sts
-
-    async def _their_sts(self) -> StsEndpoint | CallFailed:
-        """Only the STS of its partition knows a customer's own key."""
-        is_operators = self._sts_settings.endpoint_url is not None
-        return await self._open_sts(self._sts_settings.region if is_operators else self._destination.region)
-
-    async def _open_sts(self, region: str) -> StsEndpoint | CallFailed:
-        return await StsEndpoint.open(self._sts_settings.model_copy(update={"region": region}), self._clients)
 
 
 def _test_event(destination: Destination, nonce: str) -> Event:

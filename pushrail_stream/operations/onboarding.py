@@ -16,14 +16,13 @@ from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.documents import document_parser, load_registry
 from pushrail_stream.errors import UsageError
 from pushrail_stream.eventbridge.bus import known_regions
-from pushrail_stream.eventbridge.http import Timeouts
 from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
 from pushrail_stream.files import reason_of
 from pushrail_stream.operations.document_changes import new_name, write_document
 from pushrail_stream.operations.onboarding_templates import Onboarding
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.documents import Parsed
-from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.model import EventBridgeSettings, Settings
 from pushrail_stream.settings.values import (
     ACCOUNT,
     CUSTOMER,
@@ -38,7 +37,7 @@ from pushrail_stream.settings.values import (
 
 Note = Callable[[str], None]
 """Shows the operator a line beside the result."""
-_STS_SECS: Final = 5.0
+_TIMEOUTS: Final = EventBridgeSettings(connect_timeout_secs=5, read_timeout_secs=5)
 _RULES: Final[Mapping[str, Rule]] = {
     "vendor": VENDOR, "customer": CUSTOMER, "account": ACCOUNT, "our_account": ACCOUNT, "bus": NEW_BUS,
     "role": ROLE_NAME,
@@ -84,7 +83,7 @@ def customer_files(onboarding: Onboarding) -> dict[str, str]:
 
 def _ask_sts(settings: Settings, partition: str, note: Note) -> str | None:
     try:
-        own = asyncio.run(own_account(settings.sts, Timeouts(_STS_SECS, _STS_SECS)))
+        own = asyncio.run(own_account(settings.sts, _TIMEOUTS))
     except UnknownIdentity as error:
         problem = f"is not known ({error})"
     else:

@@ -181,6 +181,11 @@ class EventBridgeSettings(_Section):
     connect_timeout_secs: Seconds = 3.0
     read_timeout_secs: Seconds = 5.0
 
+    @property
+    def call_secs(self) -> float:
+        """The longest that one call may take. A reply that drips in never exceeds the read time-out."""
+        return self.connect_timeout_secs + self.read_timeout_secs
+
 
 class StsSettings(_Section):
     """Calls to STS that assume customers' roles, at the endpoint of our own region."""

@@ -23,7 +23,7 @@ from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.endpoint import Endpoint
 from pushrail_stream.eventbridge.entry import render_batch
 from pushrail_stream.eventbridge.error_codes import Answered, EntryResult
-from pushrail_stream.eventbridge.http import StockClients, Timeouts
+from pushrail_stream.eventbridge.http import StockClients
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
@@ -183,7 +183,7 @@ def test_secrets_do_not_show() -> None:
 
 async def _put_by_us(url: str, batch: Batch, token: str | None) -> None:
     async with AsyncExitStack() as stack:
-        clients = StockClients(stack, Timeouts(5, 5))
+        clients = StockClients(stack, EventBridgeSettings())
         client = await clients.open("events", "us-east-1", url)
         endpoint = await Endpoint.of(client, clients)
         keys = Keys(ACCESS_KEY, Secret(SECRET), None if token is None else Secret(token))

@@ -21,13 +21,13 @@ from hypothesis import strategies as st
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.outcome import Refresh, Retryable, Split
 from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, Answered, CallFailed, judge
-from pushrail_stream.eventbridge.http import StockClients, Timeouts
+from pushrail_stream.eventbridge.http import StockClients
 from pushrail_stream.eventbridge.kms import KmsKey
 from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.eventbridge.sts import Identity, RoleSession, StsEndpoint, assume_role_request
 from pushrail_stream.ports.secrets import KeyUnavailable
-from pushrail_stream.settings.model import StsSettings
+from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.eventbridge_world import ASSUME, KEY, ROLE, SECRET, Clock, failed, to, world
 from tests.support.recording_server import Recorder, http
 
@@ -130,7 +130,7 @@ def replies(draw: st.DrawFn) -> bytes:
 ANY = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-TIMEOUTS = Timeouts(3, 3)
+TIMEOUTS = EventBridgeSettings(connect_timeout_secs=3, read_timeout_secs=3)
 
 
 def test_an_sts_answer_is_session_or_failure() -> None:
@@ -231,7 +231,7 @@ async def test_a_redirect_of_sts_is_never_followed(status: int, base_credentials
             assert not isinstance(reply, Answered)
             assert len(peer.requests) == 1
             with pytest.raises(UnknownIdentity):
-                await own_account(StsSettings(endpoint_url=peer.url), Timeouts(5, 5))
+                await own_account(StsSettings(endpoint_url=peer.url), EventBridgeSettings())
             assert elsewhere.requests == [], "it would get our session token and the customer's external ID"
 
 
