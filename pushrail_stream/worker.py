@@ -40,7 +40,7 @@ from pushrail_stream.observe.logging import Logger
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.readiness import Readiness
-from pushrail_stream.observe.status_page import WorkerStatus, status_page
+from pushrail_stream.observe.status_page import status_page
 from pushrail_stream.observe.tracing import open_tracing
 from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import BufferLimits, Policy, Ports
@@ -105,21 +105,19 @@ async def run_worker(
         stats = _Statistics(clients, WallClock())
         readiness = Readiness([events_consumer(kafka).group_id, retries_consumer(kafka).group_id], stats)
         tracing = [await stack.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
-        metrics = Metrics(
-            stats,
-            settings.topics.retry,
-            settings.metrics.max_destinations,
-            has_destination=lambda id_: directory.get(id_) is not None,
-        )
+        metrics = Metrics(stats, settings.topics.retry, settings.metrics.max_destinations, directory.get)
         incidents = RecentIncidents(stats.clock.now_ms)
-        own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts), metrics, readiness, incidents]
-        fan_out = FanOut([*own, *observers, *tracing], log)
-        observe = OpenFiles(fan_out, max_open_files(), settings.delivery.max_in_flight)
+        own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts.append), metrics, readiness, incidents]
+        observe = OpenFiles(
+            FanOut([*own, *observers, *tracing], log), max_open_files(), settings.delivery.max_in_flight
+        )
         for caveat in caveats:
             observe(caveat)
-        status = WorkerStatus(name, stats, readiness.reasons, lambda: metrics.dead_letters, incidents.newest_first)
-        host, port, exposition = settings.http.host, settings.http.port, metrics.exposition
-        ops = serve_ops(host, port, exposition=exposition, unready=readiness.reasons, page=lambda: status_page(status))
+
+        def page() -> str:
+            return status_page(name, stats, readiness.reasons(), metrics.dead_letters, incidents.newest_first())
+
+        ops = serve_ops(settings.http, exposition=metrics.exposition, unready=readiness.reasons, page=page)
         http_port = await stack.enter_async_context(ops)
         if updater is not None:
             await updater.load(observe)
@@ -128,7 +126,6 @@ async def run_worker(
         ports = Ports(clients.bus, directory, clients.publisher, stats.clock, random.random, observe, consumed)
         with without_group():
             async with asyncio.TaskGroup() as tasks:
-                fail_loudly(tasks)
                 running = stats.running = _Running(settings, kafka, clients, ports, tasks)
 
                 def stop() -> None:
@@ -183,6 +180,7 @@ class _Running:
     def __init__(
         self, settings: Settings, kafka: KafkaSettings, clients: _Clients, ports: Ports, tasks: asyncio.TaskGroup
     ) -> None:
+        fail_loudly(tasks)
         self.engine = engine = Engine(ports, policy_of(settings), tasks)
         members = {
             "events": (events_consumer(kafka), [settings.topics.events], engine.events),

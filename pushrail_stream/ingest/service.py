@@ -63,7 +63,7 @@ async def run_ingest(
         metrics.buffered_bytes, metrics.waiting = lambda: ingest.buffered_bytes, lambda: producer.waiting
         metrics.active_keys, metrics.kafka = lambda: keys.active, lambda: {"ingest": producer.statistics}
         http_port = await world.enter_async_context(
-            serve_ops(settings.http.host, settings.http.port, exposition=metrics.exposition, unready=readiness.reasons)
+            serve_ops(settings.http, exposition=metrics.exposition, unready=readiness.reasons)
         )
         server = world.enter_context(
             IngestServer.open(ingest, chosen.host, chosen.port, timeout_secs=chosen.timeout_secs)

@@ -6,7 +6,8 @@ CONTRACTS.md, "The attempt record", lists the fields.
 from __future__ import annotations
 
 import uuid
-from typing import Any, Protocol, final
+from collections.abc import Callable
+from typing import Any, final
 
 import orjson
 
@@ -20,19 +21,13 @@ from pushrail_stream.core.signals import Attempted, DeadLettered, EntryAttempted
 from pushrail_stream.core.text import format_rfc3339
 
 
-class Log(Protocol):
-    """The destination of attempt records. Appending never waits and never raises."""
-
-    def append(self, key: bytes, value: bytes) -> None:
-        """Write one record when it can be written."""
-
-
 @final
 class AttemptsLog:
     """Turns signals into attempt records, keyed by destination id, or by customer if there is no destination."""
 
-    def __init__(self, log: Log) -> None:
-        self._log = log
+    def __init__(self, write: Callable[[bytes, bytes], None]) -> None:
+        """``write`` takes key and value of a record; it never waits and never raises."""
+        self._write = write
 
     def __call__(self, signal: Signal) -> None:
         match signal:
@@ -77,10 +72,10 @@ class AttemptsLog:
             if entry.replay_id is not None:
                 record["replayId"] = entry.replay_id
             _add_outcome(record, entry, signal.at_ms, signal.duration_secs)
-            self._log.append(key, head + orjson.dumps(record)[1:])
+            self._write(key, head + orjson.dumps(record)[1:])
 
     def _append(self, key: str, record: dict[str, Any]) -> None:
-        self._log.append(key.encode(), orjson.dumps(record))
+        self._write(key.encode(), orjson.dumps(record))
 
 
 def _event_part(event: Event, origin: Origin) -> dict[str, Any]:

@@ -62,14 +62,14 @@ class Metrics:
         stats: StatsSource,
         tiers: Mapping[str, float] = MappingProxyType({}),
         max_destinations: int = 0,
-        has_destination: Callable[[str], bool] = lambda _id: True,
+        find_destination: Callable[[str], object] = lambda _id: True,
     ) -> None:
         """``tiers``: retry topics with their delays in seconds. ``max_destinations`` have series of their own.
 
-        ``has_destination``: whether there is a document of this id.
+        ``find_destination``: gives None for an id that has no document.
         """
         self._stats = stats
-        self._has_destination = has_destination
+        self._find_destination = find_destination
         self.tiers = tiers
         self.exposition = Exposition(self.collect)
         # Known label values begin at 0: Prometheus sees no increase in the first value of a series.
@@ -165,7 +165,7 @@ class Metrics:
         if destination_id not in self._known_destinations:
             is_full = len(self._known_destinations) >= self._max_destinations
             # A call may end after its destination was deleted, and its series with it.
-            if is_full or not self._has_destination(destination_id):
+            if is_full or self._find_destination(destination_id) is None:
                 destination_id = _OTHERS
             else:
                 self._known_destinations.add(destination_id)

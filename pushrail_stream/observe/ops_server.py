@@ -10,6 +10,7 @@ from aiohttp import web
 
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.observe.pages import POLICY
+from pushrail_stream.settings.model import HttpSettings
 
 Exposition = Callable[[str], tuple[bytes, str]]
 """The ``Accept`` header to body and content type."""
@@ -20,8 +21,7 @@ LAST_SECS: Final = 1.0
 
 @asynccontextmanager
 async def serve_ops(
-    host: str,
-    port: int,
+    http: HttpSettings,
     *,
     exposition: Exposition,
     unready: Callable[[], Sequence[str]],
@@ -38,12 +38,12 @@ async def serve_ops(
     )
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        site = web.TCPSite(runner, http.host, http.port)
         try:
             await site.start()
         except OSError as error:
             raise OperatorError(
-                f"http.host, http.port: {host}:{port} cannot be had: {error.strerror or error}"
+                f"http.host, http.port: {http.host}:{http.port} cannot be had: {error.strerror or error}"
             ) from error
         yield int(runner.addresses[0][1])
     finally:

@@ -4,25 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
+from importlib import resources
 from typing import Final
 
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 """``Content-Security-Policy`` of each page."""
-_STYLE: Final = """
-:root { color-scheme: light dark }
-body { font: 15px/1.45 system-ui, sans-serif; margin: 1.5rem auto; max-width: 76rem; padding: 0 1rem; color: #1a1a1a }
-h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.05rem; margin: 1.6rem 0 .3rem }
-pre { background: #8882; padding: 1rem; overflow-x: auto } code { font-family: ui-monospace, monospace }
-section { overflow-x: auto } table { border-collapse: collapse }
-td, th { text-align: left; padding: .2rem 1.4rem .2rem 0; border-bottom: 1px solid #e2e2e2; vertical-align: top }
-td, th { white-space: nowrap } td.m { white-space: normal; overflow-wrap: anywhere; min-width: 18rem }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } th { font-weight: 600; color: #555 }
-.badge { display: inline-block; padding: .05rem .5rem; border-radius: .6rem; background: #ddd }
-.ok { background: #d8f0dc } .bad { background: #f8d4d0 } .warn { background: #fbeac2 } .dim { color: #777 }
-@media (prefers-color-scheme: dark) {
-body { background: #16181b; color: #e6e6e6 } td, th { border-color: #33363b } th { color: #aaa } .dim { color: #999 }
-.badge { background: #444 } .ok { background: #1f4d2a } .bad { background: #6b2620 } .warn { background: #5e4a12 } }
-"""
+_STYLE: Final = resources.files(__package__).joinpath("pages.css").read_text()
 
 
 def page(title: str, body: str, *, refresh_secs: int | None = None) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Final, NamedTuple
+from typing import Final
 
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.ledger import Ledger
@@ -19,35 +19,28 @@ _TONES: Final = {"ok": "ok", "slowed": "warn", "suspended": "bad", "gone": "bad"
 _REFRESH_SECS: Final = 5
 
 
-class WorkerStatus(NamedTuple):
-    """The sources of the page."""
-
-    name: str
-    stats: StatsSource
-    reasons: Callable[[], Sequence[str]]
-    """Why it is not ready."""
-    dead_letters: Callable[[], Mapping[str, int]]
-    incidents: Callable[[], Sequence[Incident]]
-    """Newest first."""
-
-
-def status_page(status: WorkerStatus) -> str:
-    """The page as of now."""
-    stats = status.stats(LANES)
-    now_ms, reasons = stats.now_ms, status.reasons()
+def status_page(
+    name: str,
+    stats: StatsSource,
+    reasons: Sequence[str],
+    dead_letters: Mapping[str, int],
+    incidents: Sequence[Incident],
+) -> str:
+    """The page of the worker ``name``. ``reasons``: why it is not ready. ``incidents``: the newest first."""
+    now = stats(LANES)
     state = "<span class='badge ok'>ready</span>"
     if reasons:
         state = f"<span class='badge bad'>not ready</span> {escape('; '.join(reasons))}"
     return page(
-        status.name,
-        f"<p>{state}</p><p class=dim>{format_rfc3339(now_ms)}, "
+        name,
+        f"<p>{state}</p><p class=dim>{format_rfc3339(now.now_ms)}, "
         f"renewed every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
-        + _deliveries(stats.ledger)
-        + _dead_letters(status.dead_letters())
-        + _failures(status.incidents())
-        + _missing_buses(stats.missing_buses)
-        + _lanes(stats.destinations, stats.dispatcher.active)
-        + _partitions(stats.partitions, now_ms),
+        + _deliveries(now.ledger)
+        + _dead_letters(dead_letters)
+        + _failures(incidents)
+        + _missing_buses(now.missing_buses)
+        + _lanes(now.destinations, now.dispatcher.active)
+        + _partitions(now.partitions, now.now_ms),
         refresh_secs=_REFRESH_SECS,
     )
 

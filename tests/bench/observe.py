@@ -35,7 +35,7 @@ from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
-from pushrail_stream.observe.status_page import WorkerStatus, status_page
+from pushrail_stream.observe.status_page import status_page
 from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics
@@ -85,7 +85,7 @@ async def _attempts_log_us_per_event(signals: list[Attempted]) -> float:
     with broker() as (bootstrap, real):
         topic = make_topics(bootstrap, real=real)["attempts"]
         async with KafkaLog(KafkaSettings(bootstrap_servers=bootstrap), topic) as log:
-            observe = AttemptsLog(log)
+            observe = AttemptsLog(log.append)
 
             async def until_written(at_most: int = 0) -> None:
                 while log.waiting > at_most:  # noqa: ASYNC110 - librdkafka tells nobody
@@ -144,8 +144,7 @@ async def _scrapes(destinations: int) -> dict[str, float]:
                 metrics(signal)
             found[f"scrape_ms{name}"] = _ms(lambda metrics=metrics: metrics.exposition(""))  # type: ignore[misc]
             found[f"scrape_bytes{name}"] = float(len(metrics.exposition("")[0]))
-        status = WorkerStatus("worker", stats, list, lambda: metrics.dead_letters, list)
-        found["status_page_ms"] = _ms(lambda: status_page(status))
+        found["status_page_ms"] = _ms(lambda: status_page("worker", stats, [], metrics.dead_letters, []))
     return found
 
 

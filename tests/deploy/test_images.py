@@ -23,7 +23,7 @@ import yaml
 
 from pushrail_stream.ingest.metrics import IngestMetrics
 from pushrail_stream.observe.ops_server import serve_ops
-from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.model import HttpSettings, Settings
 from pushrail_stream.settings.source import load_settings
 from tests.support.patience import PATIENCE_SECS
 from tests.support.ports import free_port
@@ -89,7 +89,7 @@ def healthcheck(**environment: str) -> int:
 
 async def test_the_healthcheck_finds_the_real_port() -> None:
     exposition = IngestMetrics().exposition
-    async with serve_ops("127.0.0.1", 0, exposition=exposition, unready=lambda: ["not ready is alive"]) as port:
+    async with serve_ops(HttpSettings(port=0), exposition=exposition, unready=lambda: ["not ready is alive"]) as port:
         where = {
             "PUSHRAIL_HTTP__PORT": str(port),
             "HTTP_PROXY": "http://127.0.0.1:1",

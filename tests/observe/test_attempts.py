@@ -109,7 +109,7 @@ def test_a_record_names_its_topics_id() -> None:
     call = attempted((Delivered("event-1"), Settled()))
     [entry] = call.entries
     known = entry.origin._replace(topic_id="xTz2mJGYQ9uP8cVd0eLw3A")
-    AttemptsLog(log)(call._replace(entries=(entry._replace(origin=known),)))
+    AttemptsLog(log.append)(call._replace(entries=(entry._replace(origin=known),)))
     assert log.records[0]["origin"] == {
         "topic": EVENTS, "partition": 0, "offset": 0, "topicId": "xTz2mJGYQ9uP8cVd0eLw3A",
     }  # fmt: skip
@@ -117,7 +117,7 @@ def test_a_record_names_its_topics_id() -> None:
 
 def test_one_record_per_entry_tells_its_outcome() -> None:
     log = KeptLog()
-    AttemptsLog(log)(
+    AttemptsLog(log.append)(
         attempted(
             (Delivered("event-1"), Settled()),
             (Retryable("InternalFailure", "try again"), RetryInMemory(1.5, "retryable")),
@@ -167,7 +167,7 @@ def test_one_record_per_entry_tells_its_outcome() -> None:
 
 def test_the_attempt_ids_of_one_call_share_a_prefix() -> None:
     log = KeptLog()
-    AttemptsLog(log)(attempted(*[(Delivered("e"), Settled())] * 3))
+    AttemptsLog(log.append)(attempted(*[(Delivered("e"), Settled())] * 3))
     calls, positions = zip(*(record["attemptId"].rsplit("-", 1) for _, record in log.raw), strict=True)
     assert len(set(calls)) == 1
     assert positions == ("0", "1", "2")
@@ -176,19 +176,19 @@ def test_the_attempt_ids_of_one_call_share_a_prefix() -> None:
 def test_a_call_without_reply_has_no_status() -> None:
     log = KeptLog()
     outcome = Retryable("ReadTimeoutError", "no reply in 5 s")
-    AttemptsLog(log)(attempted((outcome, RetryInMemory(1, "retryable")), http_status=None, request_id=None))
+    AttemptsLog(log.append)(attempted((outcome, RetryInMemory(1, "retryable")), http_status=None, request_id=None))
     assert log.records[0]["httpStatus"] is None
     assert log.records[0]["requestId"] is None
 
 
 def test_only_a_delivered_entry_settles() -> None:
     with pytest.raises(AssertionError):
-        AttemptsLog(KeptLog())(attempted((Retryable("503", ""), Settled())))
+        AttemptsLog(KeptLog().append)(attempted((Retryable("503", ""), Settled())))
 
 
 def test_a_skipped_event_has_a_record() -> None:
     log = KeptLog()
-    observe = AttemptsLog(log)
+    observe = AttemptsLog(log.append)
     event, origin = event_of(record(0)), record(0).origin
     observe(Skipped(event, origin, destination().id, destination().bus, "disabled", "live", AT_MS))
     observe(Skipped(event, origin, None, None, "no_destination", "live", AT_MS))
@@ -202,7 +202,7 @@ def test_a_skipped_event_has_a_record() -> None:
 
 def test_an_unsent_dead_letter_has_a_record() -> None:
     log = KeptLog()
-    observe = AttemptsLog(log)
+    observe = AttemptsLog(log.append)
     observe(DeadLettered(letter("oversize", "EntryTooLarge", "too large", to="dst_acme"), event_of(record(7))))
     observe(DeadLettered(letter("rejected", "NoDestination", "nobody"), event_of(record(7))))
     observe(DeadLettered(letter("undecodable", "value", "no JSON"), None))
@@ -223,7 +223,7 @@ def test_an_unsent_dead_letter_has_a_record() -> None:
 
 def test_other_signals_write_no_record() -> None:
     log = KeptLog()
-    observe = AttemptsLog(log)
+    observe = AttemptsLog(log.append)
     dead = replace(letter("blocked", "AccessDenied", "no", attempts=1, to="dst_acme"), reported=True)
     observe(DeadLettered(dead, event_of(record(7))))  # its attempt has told of it
     observe(CopyFailed(dead, "no", 1.0))
@@ -237,7 +237,7 @@ def test_an_unsent_dead_letter_names_its_bus() -> None:
         letter("suspended", "AccessDenied", "no", attempts=3, to="dst_acme"),
         replay=Replay("rp-1", 2), trigger="replay", bus="arn:x",
     )  # fmt: skip
-    AttemptsLog(log)(DeadLettered(dead, event_of(record(7))))
+    AttemptsLog(log.append)(DeadLettered(dead, event_of(record(7))))
     [told] = log.records
     said = {name: told[name] for name in ("status", "trigger", "replayId", "busArn", "attempt")}
     assert said == {
@@ -284,7 +284,7 @@ async def test_every_end_of_a_delivery_has_one_record(
 ) -> None:
     log, world = KeptLog(), World(narrow("acme", 1))
     bus(world)
-    async with world.worker(observe=AttemptsLog(log), batches=LaneLimits(max_entries=1)) as worker:
+    async with world.worker(observe=AttemptsLog(log.append), batches=LaneLimits(max_entries=1)) as worker:
         worker.assign(RETRY)
         worker.feed(*(record(n) for n in live))
         await worker.at(5)
@@ -304,7 +304,7 @@ async def test_every_event_and_attempt_has_one_record() -> None:
     world = World(destination(), destination("off", enabled=False), destination("blocked"))
     world.bus.answer(in_turn(lambda batch: answered(batch, {"1": fault("InternalFailure")}), take_all))
     world.bus.answer(always(failed("AccessDeniedException", 400)), "dst_blocked")
-    async with world.worker(observe=AttemptsLog(log)) as worker:
+    async with world.worker(observe=AttemptsLog(log.append)) as worker:
         worker.feed(record(0), record(1), record(2, "off"), record(3, "blocked"), raw(4, b"poison"), record(5, "none"))
         await worker.at(5)
         told = sorted((r["origin"]["offset"], r["attempt"], r["status"], r.get("reason")) for r in log.records)

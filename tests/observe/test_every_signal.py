@@ -141,10 +141,9 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
 """Signals, at least one of each kind, and the last line that the log writes about each (None: nothing)."""
 
 
-class _Sink:
-    def append(self, key: bytes, value: bytes) -> None:
-        assert isinstance(key, bytes)
-        assert isinstance(value, bytes)
+def _write(key: bytes, value: bytes) -> None:
+    assert isinstance(key, bytes)
+    assert isinstance(value, bytes)
 
 
 def _log(level: str) -> Observer:
@@ -154,7 +153,7 @@ def _log(level: str) -> Observer:
 OBSERVERS: Final[dict[type, Callable[[], Observer]]] = {
     LogObserver: lambda: _log("debug"),
     Metrics: lambda: Metrics(stats_of(), {TIER.topic: 10}, max_destinations=1),
-    AttemptsLog: lambda: AttemptsLog(_Sink()),
+    AttemptsLog: lambda: AttemptsLog(_write),
     Readiness: lambda: Readiness(["pushrail-stream"], stats_of()),
     RecentIncidents: lambda: RecentIncidents(lambda: AT_MS),
     Tracing: lambda: Tracing(TracerProvider().get_tracer("test")),

@@ -228,8 +228,8 @@ def test_destination_series_are_optional_and_capped() -> None:
 
 
 def test_a_deleted_destination_gets_no_series() -> None:
-    there = {"dst_a"}
-    metrics = Metrics(stats_of(), max_destinations=1, has_destination=there.__contains__)
+    there = {"dst_a": "its document"}
+    metrics = Metrics(stats_of(), max_destinations=1, find_destination=there.get)
     signal = attempted((Delivered("e"), Settled()))
     late = signal._replace(destination=replace(signal.destination, id="dst_a"))
     metrics(late)

@@ -13,6 +13,7 @@ import pytest
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.ops_server import Exposition, serve_ops
+from pushrail_stream.settings.model import HttpSettings
 from tests.support.stats import stats_of
 
 HOST = "127.0.0.1"
@@ -23,7 +24,7 @@ LONG_SECS = 8
 @asynccontextmanager
 async def served(reasons: Sequence[str] = (), exposition: Exposition | None = None) -> AsyncIterator[int]:
     exposition = exposition or Metrics(stats_of()).exposition
-    async with serve_ops(HOST, 0, exposition=exposition, unready=lambda: reasons) as port:
+    async with serve_ops(HttpSettings(port=0), exposition=exposition, unready=lambda: reasons) as port:
         yield port
 
 
@@ -104,8 +105,10 @@ async def test_hanging_clients_delay_no_end() -> None:
 async def test_a_taken_address_is_named() -> None:
     async with served() as port:
         with pytest.raises(OperatorError, match=rf"http\.port: {HOST}:{port} cannot be had: .*in use"):
-            async with serve_ops(HOST, port, exposition=Metrics(stats_of()).exposition, unready=list):
+            async with serve_ops(HttpSettings(port=port), exposition=Metrics(stats_of()).exposition, unready=list):
                 pass
     with pytest.raises(OperatorError, match=r"http\.host, http\.port: no-such-host\.invalid:0 cannot be had"):
-        async with serve_ops("no-such-host.invalid", 0, exposition=Metrics(stats_of()).exposition, unready=list):
+        async with serve_ops(
+            HttpSettings(host="no-such-host.invalid", port=0), exposition=Metrics(stats_of()).exposition, unready=list
+        ):
             pass

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
@@ -19,7 +18,7 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.observe.incidents import Incident
 from pushrail_stream.observe.ops_server import serve_ops
-from pushrail_stream.observe.status_page import WorkerStatus, status_page
+from pushrail_stream.observe.status_page import status_page
 from pushrail_stream.pipeline.stats import (
     DestinationStats,
     DispatcherStats,
@@ -27,6 +26,7 @@ from pushrail_stream.pipeline.stats import (
     PartitionStats,
     WorkerStats,
 )
+from pushrail_stream.settings.model import HttpSettings
 from tests.support.builders import destination
 from tests.support.patience import PATIENCE_SECS
 from tests.support.stats import stats_of
@@ -56,8 +56,11 @@ def ledger() -> Ledger:
 
 
 def status(
-    reasons: Sequence[str] = (), *, missing_buses: Sequence[MissingBusStats] = (), **changes: Any
-) -> WorkerStatus:
+    reasons: Sequence[str] = (),
+    *,
+    missing_buses: Sequence[MissingBusStats] = (),
+    incidents: Sequence[Incident] = INCIDENTS,
+) -> str:
     stats = stats_of(
         ledger=ledger(),
         dispatcher=DispatcherStats(321, 1, 1, 1, 3, 1_238),
@@ -67,8 +70,7 @@ def status(
         now_ms=AT_MS,
     )
     letters = {"blocked": 5, "rejected": 2, "expired": 0}
-    told = WorkerStatus("pushrail-stream-2", stats, lambda: reasons, lambda: letters, lambda: INCIDENTS)
-    return told._replace(**changes)
+    return status_page("pushrail-stream-2", stats, reasons, letters, incidents)
 
 
 def missing(name: str, swallowed: Swallowed | None = None) -> MissingBusStats:
@@ -76,11 +78,11 @@ def missing(name: str, swallowed: Swallowed | None = None) -> MissingBusStats:
 
 
 def with_missing(*views: MissingBusStats) -> str:
-    return text(status_page(status(missing_buses=views)))
+    return text(status(missing_buses=views))
 
 
 def test_a_missing_bus_shows_its_replay_command() -> None:
-    assert "Missing buses" not in text(status_page(status()))
+    assert "Missing buses" not in text(status())
     shown = with_missing(missing("acme", Swallowed(28, AT_MS - 64_000, AT_MS - 4_999)), missing("idle"))
     assert (
         "dst_acme | 2026-05-28T20:26:35.000Z | arn:aws:events:us-east-1:123456789012:event-bus/bus-acme: last seen "
@@ -110,7 +112,7 @@ def text(page: str) -> str:
 
 
 def test_the_page_shows_the_whole_state() -> None:
-    shown = text(status_page(status()))
+    shown = text(status())
     for part in (
         "pushrail-stream-2", "ready", "1,000,020", "blocked | rejected", "5 | 2", "of 321 the 4 most in need",
         "dst_gone | gone", "dst_slowed | slowed | 17.2 | 1,234 | 2 of 2", "dst_<b>odd</b> | ok",
@@ -122,23 +124,23 @@ def test_the_page_shows_the_whole_state() -> None:
 
 
 def test_incidents_come_before_long_tables() -> None:
-    page = status_page(status())
+    page = status()
     places = [page.index(title) for title in ("Dead letters", "What went wrong", "Destinations with", "Partitions")]
     assert places == sorted(places)
 
 
 def test_it_runs_and_loads_nothing() -> None:
-    page = status_page(status())
+    page = status()
     assert not re.search(r"<script|<link|<img|src=|@import|url\(|://", page)
 
 
 def test_it_says_why_a_worker_is_not_ready() -> None:
-    shown = text(status_page(status(["stopping", "a <b>"])))
+    shown = text(status(["stopping", "a <b>"]))
     assert "not ready |  stopping; a <b>" in shown
 
 
 def test_an_idle_worker_shows_an_empty_page() -> None:
-    empty = status_page(WorkerStatus("w", stats_of(), list, dict, list))
+    empty = status_page("w", stats_of(), [], {}, [])
     assert text(empty).count("None.") == 4
 
 
@@ -158,9 +160,7 @@ async def test_a_real_browser_shows_it(tmp_path: Path) -> None:
         assert process.returncode == 0, err.decode()
         return out
 
-    async with serve_ops(
-        "127.0.0.1", 0, exposition=lambda _: (b"", ""), unready=list, page=lambda: status_page(status())
-    ) as port:
+    async with serve_ops(HttpSettings(port=0), exposition=lambda _: (b"", ""), unready=list, page=status) as port:
         document = (await show("--dump-dom", port=port)).decode()
         await show(f"--screenshot={picture}", port=port)
     assert "dst_slowed" in text(document)
@@ -174,7 +174,7 @@ async def test_a_real_browser_shows_it(tmp_path: Path) -> None:
 
 async def test_the_page_is_served_and_may_load_nothing() -> None:
     async with (
-        serve_ops("127.0.0.1", 0, exposition=lambda _: (b"", ""), unready=list, page=lambda: "hello") as port,
+        serve_ops(HttpSettings(port=0), exposition=lambda _: (b"", ""), unready=list, page=lambda: "hello") as port,
         aiohttp.ClientSession() as session,
         session.get(f"http://127.0.0.1:{port}/") as reply,
     ):
@@ -183,9 +183,9 @@ async def test_the_page_is_served_and_may_load_nothing() -> None:
 
 
 async def test_a_file_name_outside_utf_8_is_shown() -> None:
-    told = status()._replace(incidents=lambda: [Incident(AT_MS, "document refused", os.fsdecode(b"\xff.json"), "", "")])
+    told = status(incidents=[Incident(AT_MS, "document refused", os.fsdecode(b"\xff.json"), "", "")])
     async with (
-        serve_ops("127.0.0.1", 0, exposition=lambda _: (b"", ""), unready=list, page=lambda: status_page(told)) as port,
+        serve_ops(HttpSettings(port=0), exposition=lambda _: (b"", ""), unready=list, page=lambda: told) as port,
         aiohttp.ClientSession() as session,
         session.get(f"http://127.0.0.1:{port}/") as reply,
     ):
@@ -200,4 +200,4 @@ def test_lanes_are_bounded(lanes: int) -> None:
     def stats(max_destinations: int = 0) -> WorkerStats:
         return WorkerStats(destinations=many[:max_destinations], dispatcher=DispatcherStats(lanes))
 
-    assert status_page(status(stats=stats)).count("dst_") <= 50 + 1
+    assert status_page("w", stats, [], {}, []).count("dst_") <= 50 + 1
