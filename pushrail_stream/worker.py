@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,13 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, final
 
 from pushrail_stream.blocking import in_daemon_thread
-from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.event import VENDOR_HEADER
-from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.ledger import Ledger
-from pushrail_stream.core.pacing import Backoff
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.retry import RetryPolicy, Tier
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.core.skips import Skip, find_skip
 from pushrail_stream.errors import without_group
@@ -43,15 +38,14 @@ from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.status_page import status_page
 from pushrail_stream.observe.tracing import open_tracing
 from pushrail_stream.pipeline.engine import Engine
-from pushrail_stream.pipeline.policy import BufferLimits, Policy, Ports
+from pushrail_stream.pipeline.policy import Ports
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from pushrail_stream.ports.pipeline import Directory, Observer
 from pushrail_stream.registry.watcher import RegistryWatcher
 from pushrail_stream.settings.model import KafkaSettings, Settings
+from pushrail_stream.settings.policy import policy_of
 
-_RETRY_SHARE: Final = 0.25
-"""Share of a worker's buffer for the retry topics, so that a backlog of retries never delays new events."""
 _DRAIN_MARGIN_SECS: Final = 2.0
 """Seconds after the longest call for the copies that follow from it."""
 _CLOSED: Final = "the handler is closed"
@@ -290,23 +284,3 @@ def fail_loudly(tasks: asyncio.TaskGroup) -> None:
 def drain_secs(settings: Settings) -> float:
     """Seconds for which a revocation or a stop waits for work in flight: the longest call, and a margin."""
     return settings.eventbridge.call_secs + _DRAIN_MARGIN_SECS
-
-
-def policy_of(settings: Settings) -> Policy:
-    """The settings' choices for the pipeline."""
-    delivery, limits, flood = settings.delivery, settings.limits, settings.flood_guard
-    tiers = tuple(Tier(topic, secs) for topic, secs in settings.topics.retry.items())
-    buffer = BufferLimits(limits.max_buffered_events, limits.max_buffered_mib * 2**20)
-    min_dead = flood.min_dead_letters if flood.enabled else sys.maxsize
-    return Policy(
-        vendor=settings.vendor,
-        dead_letter_unrouted=delivery.unrouted == "dlq",
-        dlq=settings.topics.dlq,
-        lanes=LaneLimits(
-            delivery.max_entries, delivery.max_request_bytes, delivery.flush_ms / 1000, delivery.hold_secs
-        ),
-        retry=RetryPolicy(Backoff(delivery.backoff_base_secs, delivery.backoff_cap_secs), delivery.max_age_secs, tiers),
-        event_buffer=buffer.part(1 - _RETRY_SHARE),
-        retry_buffer=buffer.part(_RETRY_SHARE),
-        flood=FloodLimits(flood.window_secs, min_dead, flood.share, flood.min_customers),
-    )

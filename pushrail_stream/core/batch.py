@@ -33,11 +33,11 @@ class CallLimits(NamedTuple):
 class LaneLimits:
     """Our own limits on a batch, on the wait of its first entry for others, and on the wait of any delivery."""
 
-    max_entries: int = 10
-    max_bytes: int = 1_000_000
+    max_entries: int
+    max_bytes: int
     """A bus that takes less gets less."""
-    flush_secs: float = 0.1
-    hold_secs: float = 10.0
+    flush_secs: float
+    hold_secs: float
 
     def __post_init__(self) -> None:
         if self.max_entries < 1 or self.max_bytes < 1:

@@ -45,13 +45,13 @@ def customer_of(event: Event | None, key: bytes | None) -> str | None:
 class FloodLimits:
     """The conditions of a flood."""
 
-    window_secs: float = 60.0
+    window_secs: float
     """Length of the window. Except at the start, it holds between half and all of this time."""
-    min_dead: int = 200
+    min_dead: int
     """Dead letters in a window, with any one customer left out."""
-    share: float = 0.5
+    share: float
     """Dead letters among the records, more than 0 and at most 1."""
-    min_customers: int = 5
+    min_customers: int
     """Customers with this share of their own records dead; at least 2."""
 
     def __post_init__(self) -> None:

@@ -43,8 +43,6 @@ _BLOCKING_KEPT_SECS: Final = 2 * PROBES.cap_secs
 """Seconds after the last call for which an idle lane remembers that its destination blocks. After the longest pause
 between two probes, an idle lane is no longer needed: the events go to another worker, or there are none."""
 
-_RETRY: Final = RetryPolicy()
-
 
 def _any(_delivery: Delivery) -> bool:
     return True
@@ -61,7 +59,7 @@ class Lane:
     )  # fmt: skip
 
     def __init__(
-        self, destination: Destination, limits: LaneLimits, bus_limits: CallLimits, retry: RetryPolicy = _RETRY
+        self, destination: Destination, limits: LaneLimits, bus_limits: CallLimits, retry: RetryPolicy
     ) -> None:
         self.destination = destination
         self.in_flight = 0

@@ -40,12 +40,6 @@ class Tier(NamedTuple):
     delay_secs: float
 
 
-DEFAULT_TIERS: Final = (
-    Tier("pushrail.retry.10s", 10), Tier("pushrail.retry.2m", 120), Tier("pushrail.retry.30m", 1800),
-)  # fmt: skip
-"""The retry topics with their delays in seconds (CONTRACTS.md, "Topics")."""
-
-
 class Settled(NamedTuple):
     """The delivery is done."""
 
@@ -90,17 +84,14 @@ class RetryState(NamedTuple):
     """Whether its destination was suspended while it was in flight, so that no retry waits for it."""
 
 
-_BACKOFF: Final = Backoff(0.2, 20.0)
-
-
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Delays between attempts, and the end of them."""
 
-    backoff: Backoff = _BACKOFF
-    max_age_secs: float = 86_400.0
-    """Age of the first attempt at which a delivery expires: by default a day."""
-    tiers: tuple[Tier, ...] = DEFAULT_TIERS
+    backoff: Backoff
+    max_age_secs: float
+    """Age of the first attempt at which a delivery expires."""
+    tiers: tuple[Tier, ...]
 
     def __post_init__(self) -> None:
         if not self.tiers:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from pushrail_stream.core.batch import LaneLimits
@@ -15,8 +15,8 @@ from pushrail_stream.ports.pipeline import Bus, Clock, Directory, Jitter, Observ
 class BufferLimits:
     """Limits on unsettled records in memory, and on a partition's distance from its committable offset."""
 
-    max_events: int = 20_000
-    max_bytes: int = 128 * 2**20
+    max_events: int
+    max_bytes: int
     partition_max_offsets: int = 10_000
     partition_max_bytes: int = 16 * 2**20
     resume_share: float = 0.8
@@ -25,7 +25,7 @@ class BufferLimits:
     def part(self, share: float) -> BufferLimits:
         """A share of the worker's limits, for one of its consumers."""
         events, size = max(1, int(self.max_events * share)), max(1, int(self.max_bytes * share))
-        return BufferLimits(events, size, self.partition_max_offsets, self.partition_max_bytes, self.resume_share)
+        return replace(self, max_events=events, max_bytes=size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +36,12 @@ class Policy:
     """The vendor of an event whose record names none."""
     dead_letter_unrouted: bool = False
     """Whether an event without a destination becomes a dead letter. Otherwise it is skipped."""
-    dlq: str = "pushrail.dlq"
-    lanes: LaneLimits = field(default_factory=LaneLimits)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    event_buffer: BufferLimits = field(default_factory=BufferLimits)
-    retry_buffer: BufferLimits = field(default_factory=BufferLimits)
-    flood: FloodLimits = field(default_factory=FloodLimits)
+    dlq: str
+    lanes: LaneLimits
+    retry: RetryPolicy
+    event_buffer: BufferLimits
+    retry_buffer: BufferLimits
+    flood: FloodLimits
 
 
 class Ports(NamedTuple):

@@ -24,7 +24,7 @@ from confluent_kafka import Consumer
 
 from pushrail_stream.core.outcome import Delivered
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.retry import DEFAULT_TIERS, Settled
+from pushrail_stream.core.retry import Settled
 from pushrail_stream.core.signals import Attempted
 from pushrail_stream.kafka.producer import KafkaLog
 from pushrail_stream.kafka.statistics import INTERVAL_MS, StatisticsKeeper
@@ -36,7 +36,6 @@ from pushrail_stream.observe.logging import open_log
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.status_page import status_page
-from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import Observer
@@ -46,6 +45,7 @@ from tests.bench.world import broker, make_topics
 from tests.support import virtual_time
 from tests.support.builders import destination
 from tests.support.pipeline_world import HANGS, RETRIES, World
+from tests.support.policy import TIERS, buffer_limits
 from tests.support.records import EVENTS, record
 from tests.support.signals import attempted
 from tests.support.stats import stats_of
@@ -117,7 +117,7 @@ async def _scrapes(destinations: int) -> dict[str, float]:
     world = World(*(destination(f"{number:05}") for number in range(destinations)))
     world.bus.latency = lambda _batch: HANGS
     partitions = [Partition(EVENTS, number) for number in range(_PARTITIONS)]
-    room = BufferLimits(max_events=10 * destinations, max_bytes=2**40)
+    room = buffer_limits(max_events=10 * destinations, max_bytes=2**40)
     found = {}
     async with world.worker(owns=(*partitions, *RETRIES), limits=room) as worker:
         for turn in range(2):
@@ -139,7 +139,7 @@ async def _scrapes(destinations: int) -> dict[str, float]:
         numbers_of = stats().dispatcher
         assert (numbers_of.active, numbers_of.calls, numbers_of.waiting) == (destinations,) * 3, numbers_of
         for name, most in (("", 0), ("_each_with_series", destinations)):
-            metrics = Metrics(stats, {tier.topic: tier.delay_secs for tier in DEFAULT_TIERS}, max_destinations=most)
+            metrics = Metrics(stats, {tier.topic: tier.delay_secs for tier in TIERS}, max_destinations=most)
             for signal in _signals(destinations):
                 metrics(signal)
             found[f"scrape_ms{name}"] = _ms(lambda metrics=metrics: metrics.exposition(""))  # type: ignore[misc]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pushrail_stream.core.attempt import Attempt
-from pushrail_stream.core.batch import Batch, CallLimits, LaneLimits
+from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Blocked
 from pushrail_stream.core.suspension import SUSPEND_AFTER
 from tests.support.builders import destination
+from tests.support.policy import lane_limits, retry_policy
 from tests.support.samples import delivery
 
 LIMITS = CallLimits(10, 1_048_576)
@@ -20,7 +21,7 @@ def attempt(lane: Lane, now: float, *, hold_until: float = 10.0) -> Attempt:
 
 
 def new_lane() -> Lane:
-    return Lane(destination(), LaneLimits(), LIMITS)
+    return Lane(destination(), lane_limits(), LIMITS, retry_policy())
 
 
 def suspend(lane: Lane) -> None:

@@ -6,6 +6,7 @@ import random
 import tracemalloc
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.flood_guard import CHECK_EVERY, MAX_CUSTOMERS, FloodGuard, FloodLimits, FloodReport
+from tests.support.policy import flood_limits
 
 NOW = 1000.0
 NAMES = (b"a", b"b", b"c", b"d", b"e", b"f", None)
@@ -142,7 +144,7 @@ def test_within_a_window_the_order_does_not_matter(
     reports = set[FloodReport]()
     for _ in range(3):
         shuffler.shuffle(records)
-        guard = FloodGuard(FloodLimits(limits.window_secs, 10**6, limits.share, limits.min_customers))
+        guard = FloodGuard(replace(limits, min_dead=10**6))
         for customer, dead in records:
             if dead:
                 guard.count_dead_letter(customer, NOW)
@@ -163,7 +165,7 @@ def test_counts_older_than_the_window_are_forgotten(limits: FloodLimits, story: 
 
 
 def test_counts_of_half_a_window_ago_still_count() -> None:
-    guard = FloodGuard(FloodLimits())
+    guard = FloodGuard(flood_limits())
     feed(guard, everybody(20, 15))
     assert not guard.tripped
     feed(guard, everybody(20, 20), NOW + 30)
@@ -171,7 +173,7 @@ def test_counts_of_half_a_window_ago_still_count() -> None:
 
 
 def test_a_flood_is_reported_quickly() -> None:
-    guard = FloodGuard(FloodLimits())
+    guard = FloodGuard(flood_limits())
     count_dead_letter = 0
     while not guard.tripped:
         customer = b"acct_%d" % (count_dead_letter % 10)
@@ -213,13 +215,13 @@ def test_a_flood_is_reported_quickly() -> None:
     ],
 )
 def test_examples_of_floods(story: list[Burst], *, trips: bool) -> None:
-    guard = FloodGuard(FloodLimits())
+    guard = FloodGuard(flood_limits())
     feed(guard, story)
     assert guard.tripped == trips
 
 
 def test_forgotten_records_can_reveal_a_flood() -> None:
-    guard = FloodGuard(FloodLimits())
+    guard = FloodGuard(flood_limits())
     feed(guard, everybody(1000, 0))
     feed(guard, everybody(30, 30), NOW + 31)
     assert not guard.tripped
@@ -227,7 +229,7 @@ def test_forgotten_records_can_reveal_a_flood() -> None:
 
 
 def test_customers_never_exceed_the_memory() -> None:
-    guard = FloodGuard(FloodLimits())
+    guard = FloodGuard(flood_limits())
     count = 2 * MAX_CUSTOMERS
     for number in range(count):
         guard.count_record(b"%d" % number, NOW)
@@ -242,7 +244,7 @@ def test_customers_never_exceed_the_memory() -> None:
 
 @pytest.mark.parametrize("letter", [b"k", "k"])
 def test_long_keys_take_no_extra_memory(letter: bytes | str) -> None:
-    guard = FloodGuard(FloodLimits())
+    guard = FloodGuard(flood_limits())
     tracemalloc.start()
     try:
         for number in range(20):
@@ -273,4 +275,4 @@ def test_long_keys_take_no_extra_memory(letter: bytes | str) -> None:
 )
 def test_invalid_limits_cannot_be_made(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"flood|share"):
-        FloodLimits(**wrong)  # type: ignore[arg-type]
+        flood_limits(**wrong)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pushrail_stream.core.attempt import Attempt
-from pushrail_stream.core.batch import Batch, CallLimits, LaneLimits
+from pushrail_stream.core.batch import Batch, CallLimits
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Blocked, CallResult, Delivered, Outcome, Retryable, Throttled
 from pushrail_stream.core.signals import Resumed, Signal, Slowed, Suspended
 from tests.support.builders import destination
+from tests.support.policy import lane_limits, retry_policy
 from tests.support.samples import delivery
 
 LIMITS = CallLimits(10, 1_048_576)
@@ -21,7 +22,7 @@ class Destination:
     """A lane whose calls all carry the same number of entries."""
 
     def __init__(self) -> None:
-        self.lane = Lane(destination(), LaneLimits(), LIMITS)
+        self.lane = Lane(destination(), lane_limits(), LIMITS, retry_policy())
 
     def call(self, *outcomes: Outcome, result: CallResult = "answered", now: float = 0.0) -> list[Signal]:
         deliveries = tuple(delivery(offset=number) for number in range(len(outcomes)))

@@ -18,6 +18,7 @@ from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Delivered
 from tests.support.builders import destination
+from tests.support.policy import lane_limits, retry_policy
 from tests.support.samples import DESTINATION, delivery
 
 NEVER = math.inf
@@ -49,8 +50,8 @@ class Queueing(RuleBasedStateMachine):
         pace=paces,
     )
     def open_lane(self, entries: int, size: int, flush_secs: float, pace: Limits) -> None:
-        self.limits = LaneLimits(entries, size, flush_secs)
-        self.lane = Lane(destination(limits=pace), self.limits, BUS_LIMITS)
+        self.limits = lane_limits(max_entries=entries, max_bytes=size, flush_secs=flush_secs)
+        self.lane = Lane(destination(limits=pace), self.limits, BUS_LIMITS, retry_policy())
 
     @property
     def pace(self) -> Limits:
@@ -210,7 +211,7 @@ TestQueueing.settings = settings(max_examples=60, stateful_step_count=40)
 
 
 def lane(limits: LaneLimits | None = None, bus_limits: CallLimits = BUS_LIMITS, **pace: Any) -> Lane:
-    return Lane(destination(limits=Limits(**pace)), limits or LaneLimits(), bus_limits)
+    return Lane(destination(limits=Limits(**pace)), limits or lane_limits(), bus_limits, retry_policy())
 
 
 def succeed(queue: Lane, entries: int, now: float) -> None:
@@ -233,7 +234,7 @@ def offered(queue: Lane, now: float, *sizes: int) -> list[Delivery]:
 
 
 def test_a_first_delivery_waits_for_the_flush_time() -> None:
-    queue = lane(LaneLimits(flush_secs=0.5))
+    queue = lane(lane_limits(flush_secs=0.5))
     first = offered(queue, 10.0, 100)
     assert queue.send_at() == 10.5
     assert taken(queue, 10.4) == []
@@ -264,7 +265,7 @@ def test_the_surplus_waits_for_the_next_batch() -> None:
 
 
 def test_an_oversized_delivery_goes_alone() -> None:
-    queue = lane(LaneLimits(max_bytes=1000))
+    queue = lane(lane_limits(max_bytes=1000))
     small, big, last = offered(queue, 0.0, 10, 1001, 10)
     assert [taken(queue, 0.0), taken(queue, 0.0)] == [[small], [big]]
     assert taken(queue, 0.1) == [last]
@@ -292,7 +293,7 @@ def test_retries_due_together_keep_their_order() -> None:
 
 
 def test_batches_in_flight_are_bounded() -> None:
-    queue = lane(LaneLimits(max_entries=1), max_in_flight=2)
+    queue = lane(lane_limits(max_entries=1), max_in_flight=2)
     offered(queue, 0.0, 1, 1, 1)
     assert [len(taken(queue, 0.0)) for _ in range(3)] == [1, 1, 0]
     assert queue.send_at() == NEVER
@@ -301,7 +302,7 @@ def test_batches_in_flight_are_bounded() -> None:
 
 
 def test_calls_are_spaced_by_the_rate() -> None:
-    queue = lane(LaneLimits(max_entries=1), max_requests_per_second=4.0)
+    queue = lane(lane_limits(max_entries=1), max_requests_per_second=4.0)
     offered(queue, 0.0, *[1] * 5)
     assert [len(taken(queue, now)) for now in (0.0, 0.0, 0.24, 0.25, 10.0, 10.0, 10.24, 10.25)] == [
         1,
@@ -317,7 +318,7 @@ def test_calls_are_spaced_by_the_rate() -> None:
 
 
 def test_a_dropped_delivery_makes_room() -> None:
-    queue = lane(LaneLimits(max_bytes=1000, flush_secs=1.0))
+    queue = lane(lane_limits(max_bytes=1000, flush_secs=1.0))
     gone, kept = offered(queue, 0.0, 999, 1)
     assert queue.send_at() == -math.inf
     assert queue.drop(lambda one: one is gone) == [gone]
@@ -327,7 +328,7 @@ def test_a_dropped_delivery_makes_room() -> None:
 
 
 def test_drop_finds_new_deliveries_and_retries() -> None:
-    queue = lane(LaneLimits(max_entries=1))
+    queue = lane(lane_limits(max_entries=1))
     in_flight, fresh = offered(queue, 0.0, 1, 1)
     assert taken(queue, 0.0) == [in_flight]
     again, later = delivery(offset=5), delivery(offset=6)
@@ -357,22 +358,22 @@ def test_finishing_too_many_batches_raises() -> None:
 )
 def test_impossible_limits_cannot_be_made(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="batch"):
-        LaneLimits(**wrong)
+        lane_limits(**wrong)
 
 
 def test_the_smallest_limits_are_allowed() -> None:
-    assert LaneLimits(1, 1, 0.0).max_entries == 1
+    assert lane_limits(max_entries=1, max_bytes=1, flush_secs=0.0).max_entries == 1
 
 
 def test_the_smaller_limit_bounds_a_batch() -> None:
-    queue = lane(LaneLimits(max_entries=4, max_bytes=1_000), CallLimits(3, 2_000))
+    queue = lane(lane_limits(max_entries=4, max_bytes=1_000), CallLimits(3, 2_000))
     for number in range(5):
         queue.offer(delivery(300, offset=number), 0.0)
     assert [len(taken(queue, 0.0)), len(taken(queue, 0.1))] == [3, 2]
 
 
 def test_an_entry_over_new_limits_goes_alone() -> None:
-    queue = lane(LaneLimits(flush_secs=0.0), CallLimits(10, 1_000))
+    queue = lane(lane_limits(flush_secs=0.0), CallLimits(10, 1_000))
     queue.offer(delivery(900, offset=1), 0.0)
     queue.offer(delivery(50, offset=2), 0.0)
     queue.adapt(CallLimits(10, 500))
@@ -380,7 +381,7 @@ def test_an_entry_over_new_limits_goes_alone() -> None:
 
 
 def test_it_is_silent_after_two_idle_seconds() -> None:
-    queue = lane(LaneLimits(max_entries=1), max_in_flight=1)
+    queue = lane(lane_limits(max_entries=1), max_in_flight=1)
     assert not queue.is_silent(1000.0), "nobody has called it"
     waits = offered(queue, 0.0, 1, 1, 1)
     assert taken(queue, 0.0) == waits[:1]

@@ -23,10 +23,11 @@ from pushrail_stream.core.retry import (
     fault_of,
     move_on,
 )
+from tests.support.policy import retry_policy
 
-POLICY = RetryPolicy()
+POLICY = retry_policy()
 DAY = 86_400.0
-policies = st.builds(RetryPolicy, max_age_secs=st.floats(0, 1e9))
+policies = st.builds(retry_policy, max_age_secs=st.floats(0, 1e9))
 
 
 def after(
@@ -124,7 +125,7 @@ def test_without_progress_a_delivery_climbs() -> None:
 
 def test_a_policy_without_a_tier_is_refused() -> None:
     with pytest.raises(ValueError, match="a retry policy has at least one tier"):
-        RetryPolicy(tiers=())
+        retry_policy(tiers=())
 
 
 @given(st.floats(0, 1e9), policies)

@@ -8,7 +8,6 @@ from typing import Any, Final, final
 
 import pytest
 
-from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.delivery import Replay
 from pushrail_stream.core.outcome import Delivered, Rejected, Retryable, Throttled
 from pushrail_stream.core.record import Record
@@ -17,6 +16,7 @@ from pushrail_stream.core.signals import Backpressure, CopyFailed, DeadLettered,
 from pushrail_stream.observe.attempts import AttemptsLog
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
+from tests.support.policy import lane_limits
 from tests.support.records import (
     DLQ,
     EVENTS,
@@ -284,7 +284,7 @@ async def test_every_end_of_a_delivery_has_one_record(
 ) -> None:
     log, world = KeptLog(), World(narrow("acme", 1))
     bus(world)
-    async with world.worker(observe=AttemptsLog(log.append), batches=LaneLimits(max_entries=1)) as worker:
+    async with world.worker(observe=AttemptsLog(log.append), batches=lane_limits(max_entries=1)) as worker:
         worker.assign(RETRY)
         worker.feed(*(record(n) for n in live))
         await worker.at(5)

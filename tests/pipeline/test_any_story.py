@@ -11,18 +11,18 @@ from typing import Final, NamedTuple, final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pushrail_stream.core.batch import Batch, LaneLimits
+from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.destination import Limits, Secret
 from pushrail_stream.core.record import Origin, Partition, Record
-from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy, Tier
+from pushrail_stream.core.retry import Tier
 from pushrail_stream.core.signals import Skipped
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult
 from pushrail_stream.pipeline.assignment import FlowControl
-from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.builders import destination
 from tests.support.fake_ports import Settled
 from tests.support.pipeline_world import HANGS, RETRIES, Worker, World
+from tests.support.policy import POLICY, buffer_limits, lane_limits, retry_policy
 from tests.support.records import (
     DLQ,
     EVENTS,
@@ -48,7 +48,7 @@ DOCUMENTS: Final = (
     destination("picky", event_types=("invoice.*",)),
 )
 CUSTOMERS: Final = ("one", "one", "two", "off", "picky", "nobody", "poison", "huge")
-TIERS: Final = tuple(Tier(tier.topic, min(tier.delay_secs, 300.0)) for tier in DEFAULT_TIERS)
+TIERS: Final = tuple(Tier(tier.topic, min(tier.delay_secs, 300.0)) for tier in POLICY.retry.tiers)
 _ALL: Final = (P0, P1, *RETRIES)
 
 
@@ -220,14 +220,14 @@ class Story:
 
     async def play(self, steps: list[Step]) -> None:
         """All steps, with a new worker after every crash; then a good end."""
-        left, policy = deque(steps), RetryPolicy(tiers=TIERS, max_age_secs=self.dice.choice([60.0, 86_400.0]))
+        left, policy = deque(steps), retry_policy(tiers=TIERS, max_age_secs=self.dice.choice([60.0, 86_400.0]))
         while not self.workers or left:
             self._owned = {p: self._committed(p) for p in _ALL}
             self.repeats |= bool(self.workers)
             async with self._world.worker(
                 owns=_ALL,
-                batches=LaneLimits(max_entries=3, max_bytes=4000),
-                limits=BufferLimits(max_events=120, partition_max_offsets=80),
+                batches=lane_limits(max_entries=3, max_bytes=4000),
+                limits=buffer_limits(max_events=120, partition_max_offsets=80),
                 policy=policy,
                 jitter=self.dice.random,
                 poll_secs=1.0,

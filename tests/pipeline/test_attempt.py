@@ -8,14 +8,15 @@ from itertools import pairwise
 
 import pytest
 
-from pushrail_stream.core.batch import Batch, LaneLimits
+from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.pacing import Backoff
-from pushrail_stream.core.retry import RetryInMemory, RetryPolicy
+from pushrail_stream.core.retry import RetryInMemory
 from pushrail_stream.core.signals import Attempted, Suspended
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult
 from tests.support.builders import destination, narrow, with_access_key
 from tests.support.flavours import Flavour, every_flavour
 from tests.support.pipeline_world import HANGS, World
+from tests.support.policy import lane_limits, retry_policy
 from tests.support.records import DLQ, P0, always, answered, failed, fault, in_turn, keys, record, records, take_all
 from tests.support.virtual_time import in_virtual_time, virtual_loop
 
@@ -83,7 +84,7 @@ async def test_the_backoff_doubles_up_to_its_cap(flavour: type[Flavour]) -> None
     world = World(destination(), flavour=flavour)
     world.bus.answer(always(failed("503", 503)))
     world.bus.latency = lambda _batch: 0.0
-    async with world.worker(batches=LaneLimits(hold_secs=600)) as worker:
+    async with world.worker(batches=lane_limits(hold_secs=600)) as worker:
         worker.feed(record(0))
         await worker.at(120)
         made = [at for at, _ in world.bus.made()]
@@ -167,8 +168,8 @@ async def test_failed_entries_are_repeated_in_one_call(flavour: type[Flavour]) -
 async def test_an_old_delivery_expires(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
     world.bus.answer(always(failed("ServiceUnavailable", 503)))
-    policy = RetryPolicy(Backoff(4, 4), max_age_secs=10)
-    async with world.worker(policy=policy, batches=LaneLimits(hold_secs=60)) as worker:
+    policy = retry_policy(backoff=Backoff(4, 4), max_age_secs=10)
+    async with world.worker(policy=policy, batches=lane_limits(hold_secs=60)) as worker:
         worker.feed(record(0))
         await worker.at(60)
         # The first attempt was at 0.1; the sixth, ten seconds later, is the last.
@@ -282,7 +283,7 @@ async def test_a_split_out_of_time_sends_the_rest_later() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 1.0
     world.bus.answer(lambda batch: INVALID if len(keys(batch)) > 1 or keys(batch) == ["0"] else take_all(batch))
-    async with world.worker(batches=LaneLimits(hold_secs=4.5)) as worker:
+    async with world.worker(batches=lane_limits(hold_secs=4.5)) as worker:
         worker.feed(*records(range(10)))
         await worker.at(9)
         assert [keys for _, keys in world.bus.made()] == [TEN, ["0"], ["1"], ["2"]]

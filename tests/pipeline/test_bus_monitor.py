@@ -10,10 +10,10 @@ import pytest
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.core.signals import BusFound, BusMissing
-from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.settings.eventbridge import AssumeRole
 from tests.support.builders import destination
 from tests.support.pipeline_world import HANGS, Worker, World
+from tests.support.policy import buffer_limits
 from tests.support.records import P0, START_MS, always, failed, record, records
 from tests.support.virtual_time import in_virtual_time, virtual_loop
 
@@ -276,7 +276,7 @@ async def test_one_accounts_buses_are_checked_25_a_second() -> None:
     same = [destination(f"s{number}") for number in range(2000)]
     world = World(*same, dataclasses.replace(destination("far"), bus=elsewhere))
     world.bus.bus_status["dst_s1999"] = "gone"
-    async with world.worker(poll_secs=0.1, limits=BufferLimits(max_events=1000)) as worker:
+    async with world.worker(poll_secs=0.1, limits=buffer_limits(max_events=1000)) as worker:
         for start in range(0, 2000, 100):
             worker.feed(*(record(number, f"s{number}") for number in range(start, start + 100)))
         worker.feed(record(2000, "far"))
@@ -408,7 +408,7 @@ async def test_waiting_deliveries_leave_on_revocation() -> None:
 async def test_waiting_destinations_leave_room() -> None:
     ill = [f"ill{n}" for n in range(100)]
     world = World(*(destination(name) for name in ill), destination("fine"))
-    async with world.worker(limits=BufferLimits(max_events=600)) as worker:
+    async with world.worker(limits=buffer_limits(max_events=600)) as worker:
         worker.feed(record(0, "fine"))
         await worker.at(1)
         world.bus.sign_in_secs = HANGS

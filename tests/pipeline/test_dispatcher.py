@@ -6,13 +6,13 @@ import dataclasses
 
 import pytest
 
-from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.signals import Skipped
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.builders import destination, narrow
 from tests.support.flavours import Flavour, every_flavour
 from tests.support.pipeline_world import HANGS, World
+from tests.support.policy import lane_limits
 from tests.support.records import P0, failed, in_turn, keys, record, records, take_all
 from tests.support.virtual_time import in_virtual_time
 
@@ -72,7 +72,7 @@ async def test_a_batch_leaves_when_it_has_the_bytes(flavour: type[Flavour]) -> N
 @in_virtual_time
 async def test_the_settings_limit_batches(flavour: type[Flavour]) -> None:
     world = World(destination(), flavour=flavour)
-    async with world.worker(batches=LaneLimits(max_entries=2, flush_secs=0.5)) as worker:
+    async with world.worker(batches=lane_limits(max_entries=2, flush_secs=0.5)) as worker:
         worker.feed(*records(range(3)))
         await worker.at(1)
         assert world.bus.made() == [(0.0, ["0", "1"]), (0.5, ["2"])]
@@ -237,7 +237,7 @@ async def test_batches_may_end_in_any_order(slow: str) -> None:
 @in_virtual_time
 async def test_a_batch_due_in_half_a_millisecond_waits() -> None:
     world = World(destination())
-    async with world.worker(batches=LaneLimits(flush_secs=0.0003)) as worker:
+    async with world.worker(batches=lane_limits(flush_secs=0.0003)) as worker:
         worker.feed(record(0))
         worker.dispatcher.shed_load()  # a second look at the lane before the first wake-up
         worker.feed(record(1))

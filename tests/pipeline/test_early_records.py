@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 
 from pushrail_stream.core.record import Partition
-from pushrail_stream.core.retry import DEFAULT_TIERS
 from pushrail_stream.core.signals import Backpressure, PartitionsRevoked
 from pushrail_stream.pipeline.assignment import FlowControl
-from pushrail_stream.pipeline.policy import BufferLimits
 from tests.pipeline.test_retry_consumer import FLOWS
 from tests.support.builders import destination
 from tests.support.pipeline_world import RETRIES, World
+from tests.support.policy import TIERS, buffer_limits
 from tests.support.records import (
     P0,
     RETRY,
@@ -29,7 +28,7 @@ from tests.support.virtual_time import in_virtual_time
 @in_virtual_time
 async def test_an_early_record_pauses_its_partition(tier: int) -> None:
     world = World(destination())
-    retry = Partition(DEFAULT_TIERS[tier - 1].topic, 0)
+    retry = Partition(TIERS[tier - 1].topic, 0)
     async with world.worker(owns=[retry]) as worker:
         given = [retry_record(n, event=n, due=5 + n, partition=retry) for n in range(3)]
         assert worker.feed_retries(*given) == FlowControl(hold=False, full=frozenset({retry}))
@@ -90,7 +89,7 @@ async def test_early_records_are_bounded_in_bytes() -> None:
 async def test_early_records_count_in_the_buffer() -> None:
     world = World(destination())
     later = RETRIES[1]
-    async with world.worker(owns=[P0, RETRY, later], limits=BufferLimits(max_events=100)) as worker:
+    async with world.worker(owns=[P0, RETRY, later], limits=buffer_limits(max_events=100)) as worker:
         early = [retry_record(n, event=n, due=5, padding=n % 7) for n in range(90)]
         assert not worker.feed_retries(*early).hold
         [view, _] = worker.retry_consumer.partition_stats()
@@ -108,7 +107,7 @@ async def test_early_records_count_in_the_buffer() -> None:
 async def test_early_bytes_count_in_the_buffer() -> None:
     world = World(destination())
     later = RETRIES[1]
-    async with world.worker(owns=[P0, RETRY, later], limits=BufferLimits(max_bytes=100_000)) as worker:
+    async with world.worker(owns=[P0, RETRY, later], limits=buffer_limits(max_bytes=100_000)) as worker:
         worker.feed_retries(*(retry_record(n, event=n, due=5, padding=20_000) for n in range(4)))
         due = [retry_record(n, event=100 + n, partition=later, padding=20_000) for n in range(3)]
         assert not worker.feed_retries(*due[:2]).hold

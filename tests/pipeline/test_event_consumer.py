@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 
-from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import Backpressure, DeadLettered, PartitionsAssigned, Signal
 from pushrail_stream.core.text import MAX_MESSAGE_BYTES
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.pipeline.assignment import FlowControl
-from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, Seen, World
+from tests.support.policy import buffer_limits, lane_limits
 from tests.support.records import P0, P1, always, failed, raw, record, records
 from tests.support.virtual_time import in_virtual_time
 
@@ -82,7 +81,7 @@ async def test_dead_letter_texts_are_short_and_safe() -> None:
 @in_virtual_time
 async def test_an_oversized_event_dies_alone() -> None:
     world = World(destination())
-    async with world.worker(batches=LaneLimits(max_bytes=2000)) as worker:
+    async with world.worker(batches=lane_limits(max_bytes=2000)) as worker:
         worker.feed(record(0), record(1, padding=3000), record(2))
         await worker.at(1)
         assert world.bus.arrived == {"dst_acme": ["0", "2"]}
@@ -100,7 +99,7 @@ async def test_the_largest_event_is_sent() -> None:
     world = World(destination())
     limit = 2000
     bare = len(record(0).value or b"") + 14 + len("pushrail.acme" + "order.completed" + "acct_acme" + "0")
-    async with world.worker(batches=LaneLimits(max_bytes=limit)) as worker:
+    async with world.worker(batches=lane_limits(max_bytes=limit)) as worker:
         worker.feed(record(0, padding=limit - bare), record(1, padding=limit - bare + 1))
         await worker.at(1)
         assert world.bus.arrived == {"dst_acme": ["0"]}
@@ -180,8 +179,8 @@ async def test_a_new_owner_skips_settled_events() -> None:
 async def test_a_full_worker_pauses_until_it_has_room() -> None:
     world = World(narrow("acme", 1), narrow("other", 1))
     world.bus.latency = lambda batch: 0.5 if batch.destination.id == "dst_acme" else 1.25
-    limits = BufferLimits(max_events=50)
-    async with world.worker(owns=[P0, P1], limits=limits, batches=LaneLimits()) as worker:
+    limits = buffer_limits(max_events=50)
+    async with world.worker(owns=[P0, P1], limits=limits, batches=lane_limits()) as worker:
         assert worker.feed(*records(range(25)), *records(range(20), "other", partition=P1)) == FLOWS
         assert worker.feed(*records(range(25, 30)), *records(range(20, 30), "other", partition=P1)).hold
         seen = []
@@ -198,7 +197,7 @@ async def test_a_full_worker_pauses_until_it_has_room() -> None:
 async def test_a_worker_full_of_bytes_holds_back() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 1.0
-    async with world.worker(limits=BufferLimits(max_bytes=10_000)) as worker:
+    async with world.worker(limits=buffer_limits(max_bytes=10_000)) as worker:
         assert worker.feed(*records(range(4), padding=2000)) == FLOWS
         assert worker.feed(record(4, padding=2000)) == FlowControl(hold=True, full=frozenset())
         await worker.at(1.5)
@@ -209,7 +208,7 @@ async def test_a_worker_full_of_bytes_holds_back() -> None:
 async def test_a_partition_too_far_ahead_pauses_alone() -> None:
     world = World(destination("stuck"), destination("fine"))
     world.bus.latency = lambda batch: 5.0 if batch.destination.id == "dst_stuck" else 0.01
-    limits = BufferLimits(partition_max_offsets=20)
+    limits = buffer_limits(partition_max_offsets=20)
     async with world.worker(owns=[P0, P1], limits=limits) as worker:
         worker.feed(record(0, "stuck"), *records(range(1, 19), "fine"), *records(range(10), "fine", partition=P1))
         await worker.at(1)
@@ -227,8 +226,8 @@ async def test_a_partition_too_far_ahead_pauses_alone() -> None:
 async def test_a_full_partition_resumes_below_its_share() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 1.0
-    limits = BufferLimits(partition_max_bytes=30 * len(record(10).value or b""))
-    async with world.worker(limits=limits, batches=LaneLimits(max_entries=5)) as worker:
+    limits = buffer_limits(partition_max_bytes=30 * len(record(10).value or b""))
+    async with world.worker(limits=limits, batches=lane_limits(max_entries=5)) as worker:
         assert worker.feed(*records(range(10, 39))).full == frozenset()
         seen = [worker.feed(record(39)).full]
         for moment in (0.9, 1.1, 2.1):
@@ -242,7 +241,7 @@ async def test_a_full_partition_resumes_below_its_share() -> None:
 @in_virtual_time
 async def test_a_revoked_partition_is_not_full() -> None:
     world = World(destination())
-    async with world.worker(limits=BufferLimits(partition_max_offsets=2)) as worker:
+    async with world.worker(limits=buffer_limits(partition_max_offsets=2)) as worker:
         assert worker.feed(*records(range(3))).full == {P0}
         await worker.give_back(P0)
         assert worker.event_consumer.flow_control() == FLOWS

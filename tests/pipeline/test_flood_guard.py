@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pushrail_stream.core.batch import Batch
-from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.signals import DeadLettered, Flooded
 from pushrail_stream.eventbridge.error_codes import CallReply
 from tests.support.builders import destination
 from tests.support.pipeline_world import World
+from tests.support.policy import flood_limits
 from tests.support.records import P0, RETRY, answered, fault, keys, raw, record, retry_record
 from tests.support.virtual_time import in_virtual_time
 
-LIMITS = FloodLimits(window_secs=60, min_dead=20, share=0.5, min_customers=3)
+LIMITS = flood_limits(window_secs=60, min_dead=20, share=0.5, min_customers=3)
 CUSTOMERS = [f"c{number}" for number in range(10)]
 
 

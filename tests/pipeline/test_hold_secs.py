@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.outcome import Retryable
 from pushrail_stream.core.signals import Attempted, Backpressure, CopyFailed, MovedToRetry
 from pushrail_stream.pipeline.assignment import FlowControl
-from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
+from tests.support.policy import buffer_limits, lane_limits
 from tests.support.records import EVENTS, P0, P1, always, answered, failed, fault, in_turn, record, records, take_all
 from tests.support.virtual_time import in_virtual_time
 
@@ -243,7 +242,7 @@ async def test_a_burst_on_a_steady_flow_is_kept(latency: float) -> None:
 @in_virtual_time
 async def test_a_full_worker_sheds_the_load_of_a_slow_bus() -> None:
     world = hanging()
-    async with world.worker(owns=[P0, P1], limits=BufferLimits(max_events=150)) as worker:
+    async with world.worker(owns=[P0, P1], limits=buffer_limits(max_events=150)) as worker:
         assert worker.feed(*records(range(150), "hangs")).hold
         waits = []
         for tenth in range(1, 31):
@@ -267,7 +266,7 @@ async def test_many_silent_buses_delay_no_other(*, is_down: bool) -> None:
     for name in ill:
         world.bus.answer(always(failed("503", 503)) if is_down else take_all, name)
     world.bus.latency = lambda batch: HANGS if batch.destination.id in ill and not is_down else 0.01
-    async with world.worker(poll_secs=0.1, limits=BufferLimits(max_events=600)) as worker:
+    async with world.worker(poll_secs=0.1, limits=buffer_limits(max_events=600)) as worker:
         for tenth in range(300):
             await worker.at(tenth / 10)
             # An event in two seconds for each; ten seconds of them are more than the worker may hold.
@@ -286,7 +285,7 @@ async def test_many_silent_buses_delay_no_other(*, is_down: bool) -> None:
 async def test_a_full_worker_keeps_the_load_of_a_fast_bus() -> None:
     world = World(destination())
     world.bus.latency = lambda _batch: 0.1
-    async with world.worker(limits=BufferLimits(max_events=1000)) as worker:
+    async with world.worker(limits=buffer_limits(max_events=1000)) as worker:
         fed = 0
         for tenth in range(40):
             await worker.at(tenth / 10)
@@ -302,7 +301,7 @@ async def test_a_full_worker_keeps_the_load_of_a_fast_bus() -> None:
 async def test_a_blocking_head_is_moved() -> None:
     world = World(destination("broken"), destination("fine"))
     world.bus.answer(always(failed("503", 503)), "dst_broken")
-    async with world.worker(limits=BufferLimits(partition_max_offsets=1500)) as worker:
+    async with world.worker(limits=buffer_limits(partition_max_offsets=1500)) as worker:
         worker.feed(*records(range(3), "broken"), *records(range(3, 1499), "fine"))
         await worker.at(0.5)
         assert worker.feed(record(1499, "fine")).full == {P0}
@@ -317,7 +316,7 @@ async def test_a_blocking_head_is_moved() -> None:
 async def test_a_span_of_open_offsets_stays() -> None:
     world = World(narrow("slow", 1), destination("fine"))
     world.bus.latency = lambda _batch: 1.0
-    async with world.worker(limits=BufferLimits(partition_max_offsets=100)) as worker:
+    async with world.worker(limits=buffer_limits(partition_max_offsets=100)) as worker:
         assert worker.feed(*records(range(50), "slow"), *records(range(50, 100), "fine")).full == {P0}
         await worker.at(6)
         assert world.topics.written == []
@@ -352,7 +351,7 @@ async def test_a_revocation_waits_for_a_retry_copy() -> None:
     world = World(destination())
     world.bus.answer(always(failed("503", 503)))
     world.topics.latency = 3.0
-    async with world.worker(batches=LaneLimits(hold_secs=1)) as worker:
+    async with world.worker(batches=lane_limits(hold_secs=1)) as worker:
         worker.feed(record(0))
         await worker.at(2)
         assert worker.ledger.in_flight == 1
@@ -366,7 +365,7 @@ async def test_a_late_retry_copy_changes_nothing() -> None:
     world = World(destination())
     world.bus.answer(always(failed("503", 503)))
     world.topics.latency = 60.0
-    async with world.worker(batches=LaneLimits(hold_secs=1)) as worker:
+    async with world.worker(batches=lane_limits(hold_secs=1)) as worker:
         worker.feed(record(0))
         await worker.at(2)
         await worker.give_back(P0)
@@ -385,7 +384,7 @@ async def test_a_revoked_retry_copy_is_abandoned() -> None:
     world = World(destination())
     world.bus.answer(always(failed("503", 503)))
     world.topics.refuse = lambda: True
-    async with world.worker(batches=LaneLimits(hold_secs=1)) as worker:
+    async with world.worker(batches=lane_limits(hold_secs=1)) as worker:
         worker.feed(record(0))
         await worker.at(2)
         await worker.give_back(P0)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.builders import destination
 from tests.support.pipeline_world import HANGS, World
+from tests.support.policy import buffer_limits
 from tests.support.records import (
     RETRY,
     retry_record,
@@ -16,8 +16,8 @@ from tests.support.virtual_time import in_virtual_time
 async def test_a_share_of_the_buffer_is_at_least_one() -> None:
     world = World(destination("hangs"))
     world.bus.latency = lambda _batch: HANGS
-    whole = BufferLimits(max_events=40, max_bytes=40)
+    whole = buffer_limits(max_events=40, max_bytes=40)
     assert (whole.part(0.01).max_events, whole.part(0.01).max_bytes) == (1, 1)
-    async with world.worker(owns=[RETRY], limits=BufferLimits(max_events=40).part(0.25)) as worker:
+    async with world.worker(owns=[RETRY], limits=buffer_limits(max_events=40).part(0.25)) as worker:
         assert not worker.feed_retries(*(retry_record(n, "hangs", event=n) for n in range(9))).hold
         assert worker.feed_retries(retry_record(9, "hangs", event=9)).hold

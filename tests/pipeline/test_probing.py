@@ -10,10 +10,10 @@ import pytest
 from pushrail_stream.core.destination import Limits, Secret
 from pushrail_stream.core.lane import PROBE_ROOM
 from pushrail_stream.core.signals import Attempted, Resumed, Suspended
-from pushrail_stream.pipeline.policy import BufferLimits
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, Worker, World
+from tests.support.policy import buffer_limits
 from tests.support.records import (
     DLQ,
     P0,
@@ -206,7 +206,7 @@ async def test_the_queue_behind_a_probe_is_bounded() -> None:
 async def test_a_hanging_suspended_bus_leaves_room() -> None:
     world = blocking()
     world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_acme" and len(world.bus.calls) > 5 else 0.01
-    async with world.worker(limits=BufferLimits(max_events=600)) as worker:
+    async with world.worker(limits=buffer_limits(max_events=600)) as worker:
         await suspend(worker)
         await worker.at(31)
         for tenth in range(100):

@@ -7,9 +7,9 @@ import pytest
 from pushrail_stream.core.offsets import Committable, encode_metadata, settled_in, topic_of
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.core.signals import Backpressure, PartitionRestarted, PartitionsAssigned
-from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, World
+from tests.support.policy import buffer_limits
 from tests.support.records import EVENTS, P0, P1, RETRY, records, retry_record
 from tests.support.virtual_time import in_virtual_time
 
@@ -185,7 +185,7 @@ async def test_old_deliveries_count_in_the_buffer() -> None:
     world = World(narrow("acme", 1))
     world.topic_ids[EVENTS] = OLD
     world.bus.latency = lambda _batch: HANGS
-    async with world.worker(limits=BufferLimits(max_events=30)) as worker:
+    async with world.worker(limits=buffer_limits(max_events=30)) as worker:
         worker.feed(*records(range(25)))
         worker.recreate(EVENTS, NEW)
         assert not worker.event_consumer.flow_control().hold

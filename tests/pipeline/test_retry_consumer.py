@@ -6,15 +6,13 @@ from itertools import pairwise
 
 import pytest
 
-from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.record import Headers, Record
-from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
 from pushrail_stream.core.signals import Attempted, Skipped
 from pushrail_stream.core.text import MAX_TIME_MS, MIN_TIME_MS, format_rfc3339
 from pushrail_stream.pipeline.assignment import FlowControl
-from pushrail_stream.pipeline.policy import BufferLimits
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import HANGS, RETRIES, World
+from tests.support.policy import TIERS, buffer_limits, lane_limits, retry_policy
 from tests.support.records import (
     DLQ,
     EVENTS,
@@ -141,7 +139,7 @@ async def test_a_copy_of_a_copy_keeps_its_origin() -> None:
     async with world.worker(poll_secs=1) as worker:
         worker.feed(record(7, headers=own)._replace(topic_id="id-of-the-events-topic"))
         await worker.at(300)
-        assert [copy.topic for copy in world.topics.written] == [tier.topic for tier in DEFAULT_TIERS]
+        assert [copy.topic for copy in world.topics.written] == [tier.topic for tier in TIERS]
         for copy in world.topics.written:
             assert copy.headers[:2] == own
             assert (copy.key, copy.value) == (b"acct_acme", record(7).value)
@@ -267,7 +265,7 @@ async def test_extreme_times_are_copied_again(code: str, failed_at_ms: int) -> N
         worker.feed_retries(extreme)
         await worker.at(30)
         (moved,) = world.topics.written
-        assert moved.topic in {tier.topic for tier in DEFAULT_TIERS}
+        assert moved.topic in {tier.topic for tier in TIERS}
         assert moved.said["pushrail-first-attempt-at"] == format_rfc3339(START_MS), "never later than now"
         assert worker.commit() == {RETRY: 1}
 
@@ -303,7 +301,7 @@ async def test_a_new_owner_skips_settled_retries() -> None:
 async def test_a_full_worker_pauses_retries() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: 1.0
-    async with world.worker(owns=[RETRY], limits=BufferLimits(max_events=20)) as worker:
+    async with world.worker(owns=[RETRY], limits=buffer_limits(max_events=20)) as worker:
         assert worker.feed_retries(*(retry_record(n, event=n) for n in range(20))).hold
         await worker.at(1.5)
         assert not worker.retry_consumer.flow_control().hold
@@ -322,7 +320,7 @@ async def test_foreign_retry_partitions_are_ignored() -> None:
 async def test_our_own_fault_kills_no_delivery() -> None:
     world = World(destination())
     world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
-    async with world.worker(poll_secs=10, policy=RetryPolicy(max_age_secs=600)) as worker:
+    async with world.worker(poll_secs=10, policy=retry_policy(max_age_secs=600)) as worker:
         worker.feed(record(0))
         await worker.at(7200)
         assert world.topics.on(DLQ) == []
@@ -337,7 +335,7 @@ async def test_our_own_fault_kills_no_delivery() -> None:
 async def test_an_old_delivery_without_room_expires() -> None:
     world = World(narrow("acme", 1))
     world.bus.latency = lambda _batch: HANGS
-    async with world.worker(owns=[RETRY], policy=RetryPolicy(max_age_secs=20)) as worker:
+    async with world.worker(owns=[RETRY], policy=retry_policy(max_age_secs=20)) as worker:
         worker.feed_retries(
             *(retry_record(n, event=n, error_code="503", error_message="because") for n in range(20)),
             retry_record(20, event=20),
@@ -354,7 +352,7 @@ async def test_an_old_delivery_without_room_expires() -> None:
 async def test_an_oversized_retry_dies_alone() -> None:
     limit = 1_048_576
     world = World(destination(source="s" * 200))
-    async with world.worker(owns=[RETRY], batches=LaneLimits(max_bytes=limit)) as worker:
+    async with world.worker(owns=[RETRY], batches=lane_limits(max_bytes=limit)) as worker:
         bare = len(retry_record(0).value or b"") + 14 + len("pushrail.acme" + "order.completed" + "acct_acme" + "0")
         worker.feed_retries(retry_record(0, padding=limit - bare), retry_record(1, event=1))
         await worker.at(1)
@@ -380,7 +378,7 @@ async def test_no_retry_waits_longer_than_its_tier() -> None:
 async def test_our_own_fault_expires_no_old_delivery() -> None:
     world = World(narrow("acme", 1, per_second=0.1))
     world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))
-    async with world.worker(owns=[RETRY], policy=RetryPolicy(max_age_secs=1), jitter=lambda: 0.999) as worker:
+    async with world.worker(owns=[RETRY], policy=retry_policy(max_age_secs=1), jitter=lambda: 0.999) as worker:
         worker.feed_retries(
             *(retry_record(n, event=n, attempts=9, error_code="InvalidClientTokenId") for n in range(30))
         )
@@ -409,7 +407,7 @@ async def test_time_of_our_own_fault_does_not_count() -> None:
 async def test_the_time_before_our_own_fault_still_counts() -> None:
     world = World(destination())
     world.bus.answer(always(DOWN))
-    async with world.worker(poll_secs=10, policy=RetryPolicy(max_age_secs=7200)) as worker:
+    async with world.worker(poll_secs=10, policy=retry_policy(max_age_secs=7200)) as worker:
         worker.feed(record(0))
         await worker.at(6000)
         world.bus.answer(always(failed("InvalidClientTokenId", 403, operation="AssumeRole")))

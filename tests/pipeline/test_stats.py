@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from pushrail_stream.core.batch import LaneLimits
 from pushrail_stream.core.signals import Attempted, Consumed, Signal
 from pushrail_stream.pipeline.stats import PartitionStats
 from tests.support.builders import destination
 from tests.support.fake_ports import HANGS
 from tests.support.pipeline_world import World
+from tests.support.policy import lane_limits
 from tests.support.records import P0, failed, in_turn, record, records, take_all
 from tests.support.virtual_time import in_virtual_time
 
@@ -70,7 +70,7 @@ async def test_an_acknowledged_commit_has_no_age() -> None:
 async def test_every_call_names_its_batchs_reason() -> None:
     world = World(destination())
     world.bus.answer(in_turn(take_all, take_all, take_all, failed("503", 503), take_all))
-    limits = LaneLimits(max_entries=3, max_bytes=2_000)
+    limits = lane_limits(max_entries=3, max_bytes=2_000)
     async with world.worker(batches=limits) as worker:
         worker.feed(*records(range(3)))
         await worker.at(1)

@@ -8,12 +8,12 @@ from itertools import pairwise
 
 import pytest
 
-from pushrail_stream.core.batch import Batch, LaneLimits
-from pushrail_stream.core.retry import RetryPolicy
+from pushrail_stream.core.batch import Batch
 from pushrail_stream.core.signals import Slowed
 from pushrail_stream.eventbridge.error_codes import CallReply
 from tests.support.builders import destination, narrow
 from tests.support.pipeline_world import World
+from tests.support.policy import lane_limits, retry_policy
 from tests.support.records import (
     P0,
     RETRY,
@@ -87,7 +87,7 @@ async def test_a_window_of_one_call_gets_growing_pauses() -> None:
     world = World(narrow("acme", 1))
     world.bus.answer(always(SLOW_DOWN))
     world.bus.latency = lambda _batch: 0.0
-    async with world.worker(batches=LaneLimits(hold_secs=60)) as worker:
+    async with world.worker(batches=lane_limits(hold_secs=60)) as worker:
         worker.feed(record(0))
         await worker.at(30)
         made = [at for at, _ in world.bus.made()]
@@ -119,7 +119,7 @@ async def test_without_progress_deliveries_move_away() -> None:
 async def test_stalled_deliveries_climb_and_expire() -> None:
     world = World(narrow("acme", 1))
     world.bus.answer(always(SLOW_DOWN))
-    async with world.worker(poll_secs=1, policy=RetryPolicy(max_age_secs=300)) as worker:
+    async with world.worker(poll_secs=1, policy=retry_policy(max_age_secs=300)) as worker:
         worker.feed(record(0))
         await worker.at(2500)
         assert [(tier, reason) for _, _, tier, reason in world.topics.moved()] == [
@@ -178,7 +178,7 @@ async def test_a_higher_tiers_delivery_waits_its_turn(*, progressing: bool, tier
     taken = in_turn(SLOW_DOWN, take_all if progressing else SLOW_DOWN)
     world.bus.answer(lambda batch: taken(batch) if "500" in keys(batch) else SLOW_DOWN)
     retry = RETRY._replace(topic="pushrail.retry.2m")
-    async with world.worker(owns=[P0, retry], batches=LaneLimits(hold_secs=3)) as worker:
+    async with world.worker(owns=[P0, retry], batches=lane_limits(hold_secs=3)) as worker:
         worker.feed(record(500))
         await worker.at(1)
         assert world.bus.arrived == ({"dst_acme": ["500"]} if progressing else {})

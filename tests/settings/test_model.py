@@ -24,12 +24,6 @@ def test_every_accepted_flood_guard_can_be_made(window: float, dead: int, share:
     FloodLimits(section.window_secs, section.min_dead_letters, section.share, section.min_customers)
 
 
-def test_the_flood_guard_has_one_set_of_defaults() -> None:
-    section = FloodGuardSettings()
-    limits = FloodLimits(section.window_secs, section.min_dead_letters, section.share, section.min_customers)
-    assert limits == FloodLimits()
-
-
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings().delivery.max_entries = 3  # type: ignore[misc]

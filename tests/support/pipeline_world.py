@@ -19,7 +19,7 @@ from pushrail_stream.core.flood_guard import FloodLimits
 from pushrail_stream.core.headers import BadHeader, decode_headers
 from pushrail_stream.core.offsets import Committable, settled_in
 from pushrail_stream.core.record import Partition, Record, TopicIdentity
-from pushrail_stream.core.retry import DEFAULT_TIERS, RetryPolicy
+from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Signal, Skipped
 from pushrail_stream.pipeline.assignment import Assignment, FlowControl
 from pushrail_stream.pipeline.engine import Engine
@@ -28,13 +28,14 @@ from pushrail_stream.ports.pipeline import Observer
 from tests.support.builders import VENDOR
 from tests.support.fake_ports import HANGS, RETRY_PARTITIONS, Account, Documents, KeptTopics, ScriptedBus, Seen, Settled
 from tests.support.flavours import EventBridgeFlavour, Flavour
+from tests.support.policy import TIERS, buffer_limits, flood_limits, lane_limits, retry_policy
 from tests.support.records import DLQ, EVENTS, P0
 from tests.support.virtual_time import VirtualClock, virtual_loop
 
 __all__ = ["HANGS", "RETRIES", "Seen", "Worker", "World"]
 
 _S = TypeVar("_S")
-RETRIES = tuple(Partition(tier.topic, number) for tier in DEFAULT_TIERS for number in range(RETRY_PARTITIONS))
+RETRIES = tuple(Partition(tier.topic, number) for tier in TIERS for number in range(RETRY_PARTITIONS))
 """All partitions of the retry topics."""
 _FETCH = 500
 """Records the retry consumer hands over at once."""
@@ -132,7 +133,7 @@ class Worker:
         self._last: dict[Partition, int] = {}
         self._read_to: dict[Partition, int] = {}
         self._resumed: dict[Partition, frozenset[int]] = {}
-        limits = limits or BufferLimits()
+        limits = limits or buffer_limits()
         self.clock = VirtualClock()
         self.engine = Engine(
             Ports(world.bus, world.directory, world.topics, self.clock, jitter, self._see, consumed=consumed),
@@ -140,11 +141,11 @@ class Worker:
                 vendor=VENDOR,
                 dead_letter_unrouted=dead_letter_unrouted,
                 dlq=DLQ,
-                lanes=batches or LaneLimits(),
-                retry=policy or RetryPolicy(),
+                lanes=batches or lane_limits(),
+                retry=policy or retry_policy(),
                 event_buffer=limits,
                 retry_buffer=limits,
-                flood=flood or FloodLimits(),
+                flood=flood or flood_limits(),
             ),
             tasks,
         )
