@@ -40,7 +40,6 @@ _READING: Final[Mapping[str, Any]] = {
     "isolation.level": "read_committed",
 }
 """Every consumer commits explicitly or not at all, and reads only committed records."""
-_LINGER: Final = {"linger.ms": 5}
 
 
 _accepted: list[Settings] = []
@@ -93,7 +92,6 @@ class ConsumerProfile(NamedTuple):
 
     def properties(self) -> dict[str, Any]:
         """The consumer's properties."""
-        is_classic = self.kafka.group_protocol == "classic"
         ours = {
             "fetch.queue.backoff.ms": 20,  # the default of 1 s starves a busy consumer
             "fetch.wait.max.ms": 100,
@@ -107,7 +105,7 @@ class ConsumerProfile(NamedTuple):
             "statistics.interval.ms": INTERVAL_MS,  # only they tell whether the group's coordinator is in reach
             **_READING,
         }
-        if is_classic:
+        if self.kafka.group_protocol == "classic":
             owned["partition.assignment.strategy"] = "cooperative-sticky"
             # A cooperative rebalance takes its second round one heartbeat later.
             ours |= {"session.timeout.ms": 10_000, "heartbeat.interval.ms": 1_000}
@@ -154,18 +152,18 @@ def fetch_sizes(kafka: KafkaSettings, size: int) -> _Properties:
 
 def copies_producer(kafka: KafkaSettings) -> dict[str, Any]:
     """Properties of the producer of records that must not be lost."""
-    return _producer(kafka, _LINGER, {"delivery.timeout.ms": _COPY_MS})
+    return _producer(kafka, {"delivery.timeout.ms": _COPY_MS})
 
 
 def event_producer(kafka: KafkaSettings, timeout_secs: float) -> dict[str, Any]:
     """Properties of ingest's producer: a record that Kafka has not acknowledged after that time has failed."""
-    return _producer(kafka, _LINGER, {"delivery.timeout.ms": round(timeout_secs * 1000)})
+    return _producer(kafka, {"delivery.timeout.ms": round(timeout_secs * 1000)})
 
 
 def log_producer(kafka: KafkaSettings) -> dict[str, Any]:
     """Properties of the producer of the attempts log. Nothing waits for it, and it buffers little."""
-    defaults = {"linger.ms": 200, "queue.buffering.max.kbytes": 4_096}
-    return _producer(kafka, defaults, {"delivery.timeout.ms": _LOG_MS, "delivery.report.only.error": True})
+    owned = {"delivery.timeout.ms": _LOG_MS, "delivery.report.only.error": True}
+    return _producer(kafka, owned, {"linger.ms": 200, "queue.buffering.max.kbytes": 4_096})
 
 
 def transactions_producer(kafka: KafkaSettings, transactional_id: str) -> dict[str, Any]:
@@ -173,18 +171,19 @@ def transactions_producer(kafka: KafkaSettings, transactional_id: str) -> dict[s
     socket_ms = parse_number(kafka.client.root.get("socket.timeout.ms")) or 0
     timeout_ms = max(_TRANSACTION_MS, socket_ms + _SOCKET_MARGIN_MS)
     timeouts = {"transaction.timeout.ms": timeout_ms, "delivery.timeout.ms": timeout_ms}
-    return _producer(kafka, _LINGER, {"transactional.id": transactional_id, **timeouts})
+    return _producer(kafka, {"transactional.id": transactional_id, **timeouts})
 
 
-def _producer(kafka: KafkaSettings, defaults: _Properties, owned: _Properties) -> dict[str, Any]:
+def _producer(kafka: KafkaSettings, owned: _Properties, defaults: _Properties | None = None) -> dict[str, Any]:
     ours = {
+        "linger.ms": 5,
         "compression.type": "zstd",
         # The choice of Java's clients. With librdkafka's default, a key that both write would lie in two partitions.
         "partitioner": "murmur2_random",
         # The topic decides what is too large, and it counts compressed bytes where librdkafka counts them before:
         # below its maximum it would refuse the copy of a record that Kafka has accepted.
         "message.max.bytes": 1_000_000_000,
-        **defaults,
+        **(defaults or {}),
     }
     always = {"acks": "all", "enable.idempotence": True, "error_cb": _ignore}
     return _client(kafka, CONSUMER_ONLY, ours, {**always, **owned})

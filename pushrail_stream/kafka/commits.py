@@ -8,6 +8,7 @@ have taken their offsets, and the reset policy decides where to go on.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple, final
 
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
@@ -36,7 +37,7 @@ class Commits:
     def start(self, committed: Iterable[TopicPartition]) -> None:
         """Begin with partitions that start at the group's commits."""
         for start in committed:
-            self._marks[_partition(start)] = _marks(start)
+            self._marks[partition_of(start)] = _marks(start)
 
     def forget(self, partitions: Iterable[Partition]) -> None:
         """Forget these partitions: their offsets mean other records now."""
@@ -67,7 +68,7 @@ class Commits:
 
     def _with_epochs(self, consumer: Consumer, commits: Mapping[Partition, Committable]) -> list[TopicPartition]:
         for position in _positions(consumer, commits):
-            marks = self._marks.setdefault(_partition(position), [])
+            marks = self._marks.setdefault(partition_of(position), [])
             for mark in _marks(position):
                 if marks and marks[-1].epoch == mark.epoch:
                     marks.pop()
@@ -97,7 +98,8 @@ def _positions(consumer: Consumer, partitions: Iterable[Partition]) -> list[Topi
         return []
 
 
-def _partition(partition: TopicPartition) -> Partition:
+def partition_of(partition: TopicPartition) -> Partition:
+    """The partition of a librdkafka value."""
     return Partition(partition.topic, partition.partition)
 
 
@@ -115,24 +117,16 @@ def committable_of(partition: TopicPartition) -> Committable | None:
 
 def commits_of(partitions: Iterable[TopicPartition]) -> list[tuple[Partition, Committable]]:
     """Commits as librdkafka reports them."""
-    return [(_partition(p), Committable(p.offset, p.metadata or "")) for p in partitions]
+    return [(partition_of(p), Committable(p.offset, p.metadata or "")) for p in partitions]
 
 
 def read_positions_of(consumer: Consumer, partitions: Iterable[Partition]) -> dict[Partition, ReadPosition]:
     """The reading of each partition, as far as the client knows it: this asks no broker."""
-    return {
-        _partition(p): ReadPosition(_known(p.offset), _first(consumer, p)) for p in _positions(consumer, partitions)
-    }
-
-
-def _first(consumer: Consumer, partition: TopicPartition) -> int | None:
-    """The start of the log, from the newest answer to a fetch."""
-    try:
-        return _known(consumer.get_watermark_offsets(partition, cached=True)[0])
-    except KafkaException:
-        return None
-
-
-def _known(offset: int) -> int | None:
-    """None for the client's special values, which are negative."""
-    return offset if offset >= 0 else None
+    positions = {}
+    for p in _positions(consumer, partitions):
+        first = OFFSET_INVALID
+        with suppress(KafkaException):
+            first, _ = consumer.get_watermark_offsets(p, cached=True)  # from the newest answer to a fetch
+        # The client's special values are negative.
+        positions[partition_of(p)] = ReadPosition(*(None if offset < 0 else offset for offset in (p.offset, first)))
+    return positions

@@ -27,7 +27,14 @@ from pushrail_stream.core.offsets import Committable
 from pushrail_stream.core.record import Partition, TopicIdentity
 from pushrail_stream.core.signals import CommitFailed, KafkaTrouble, Membership, Signal
 from pushrail_stream.kafka.client_properties import ConsumerProfile
-from pushrail_stream.kafka.commits import Commits, commits_of, committable_of, is_too_large, read_positions_of
+from pushrail_stream.kafka.commits import (
+    Commits,
+    commits_of,
+    committable_of,
+    is_too_large,
+    partition_of,
+    read_positions_of,
+)
 from pushrail_stream.kafka.errors import END_OF_PARTITION, as_operator_error, is_hopeless, refused_for_good
 from pushrail_stream.kafka.records import records_of, take_messages
 from pushrail_stream.kafka.statistics import StatisticsKeeper
@@ -138,12 +145,10 @@ class KafkaConsumer:
             raise refused_for_good(self._fatal)
         if self._held_since is not None and time.monotonic() - self._held_since < _PAUSE_AFTER_SECS:
             self._stopping.wait(_HOLD_SECS)
-            flow_control = self._ask(self._assignment.flow_control)
+            records = []
         else:
             records = records_of(self._poll(consumer), self._topics_now)
-            flow_control = (
-                self._ask(self._assignment.accept, records) if records else self._ask(self._assignment.flow_control)
-            )
+        flow_control = self._ask(self._assignment.accept, records)
         self._apply(consumer, flow_control)
         if flow_control.have_gaps:
             self._report_readings(consumer)
@@ -228,7 +233,7 @@ class KafkaConsumer:
         self._topics_now = topics = self._identities.ask(self._topics)
         known = self._committed(consumer, partitions)
         self._commits.start(known)
-        committed = {Partition(p.topic, p.partition): committable_of(p) for p in known}
+        committed = {partition_of(p): committable_of(p) for p in known}
         self._assigned |= committed.keys()
         recreated = self._ask(self._assignment.assigned, committed, topics)
         self._commits.forget(recreated)
@@ -238,7 +243,7 @@ class KafkaConsumer:
     def _begin(self, consumer: Consumer, starts: list[TopicPartition], recreated: Collection[Partition]) -> None:
         """Begin to read the newly assigned partitions. In both group protocols a callback gets only those."""
         for start in starts:
-            if Partition(start.topic, start.partition) in recreated:
+            if partition_of(start) in recreated:
                 start.offset = OFFSET_BEGINNING
         consumer.incremental_assign(starts)
         for start in starts:
@@ -259,10 +264,9 @@ class KafkaConsumer:
                 return partitions
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        gone = {Partition(p.topic, p.partition) for p in partitions}
+        gone = set(map(partition_of, partitions))
         commits = self._drain(gone) | {p: self._last.pop(p) for p in gone & self._last.keys()}
-        self._assigned -= gone
-        self._resume_leaving(consumer, gone)
+        self._release(consumer, gone)
         error = self._commits.commit_sync(consumer, commits)
         if error is not None:
             self._tell(CommitFailed(f"{error.str()}; uncommitted events are delivered again"))
@@ -285,15 +289,15 @@ class KafkaConsumer:
         work = self._assignment.revoked(set(partitions), deadline_secs=self._drain_secs)
         return dict(asyncio.run_coroutine_threadsafe(work, self._loop).result())
 
-    def _resume_leaving(self, consumer: Consumer, gone: set[Partition]) -> None:
-        """Resume partitions that leave: librdkafka would keep them paused, also when they come back."""
+    def _release(self, consumer: Consumer, gone: set[Partition]) -> None:
+        """Forget partitions. They are resumed first: librdkafka would keep them paused, also when they come back."""
         consumer.resume([TopicPartition(*p) for p in self._paused & gone])
         self._paused -= gone
+        self._assigned -= gone
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        gone = {Partition(p.topic, p.partition) for p in partitions}
-        self._assigned -= gone
-        self._resume_leaving(consumer, gone)
+        gone = set(map(partition_of, partitions))
+        self._release(consumer, gone)
         self._last = {p: commit for p, commit in self._last.items() if p not in gone}
         self._ask(self._assignment.lost, gone)
         self._take_part(active=False)

@@ -106,7 +106,7 @@ class KafkaEventProducer:
         for writer in self._writers:
             if failure := writer.fatal_error():
                 raise failure
-        problem = await self._writer.check(timeout_secs)
+        problem = await self._writer.problem(timeout_secs)
         if not problem:
             await self._refresh_limit()
         return problem
@@ -170,7 +170,7 @@ class _Writer(PolledProducer):
         await reports.all_in
         return reports.results
 
-    async def check(self, timeout_secs: float) -> str:
+    async def problem(self, timeout_secs: float) -> str:
         """Why the topic cannot be written to at the moment, as far as asking tells; empty when it can."""
         try:
             found = await in_daemon_thread(self._producer.list_topics, self._topic, timeout_secs)

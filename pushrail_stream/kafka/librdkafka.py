@@ -30,8 +30,7 @@ PRODUCER_ONLY: Final = frozenset((
     "queue.buffering.backpressure.threshold", "queue.buffering.max.kbytes", "queue.buffering.max.messages",
     "queue.buffering.max.ms", "queuing.strategy", "request.timeout.ms", "retries", "sticky.partitioning.linger.ms",
 ))  # fmt: skip
-_NUMBER: Final = re.compile(r"\s*\+?(?:(?P<hex>0[xX][0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*))")
-_BASES: Final = {"hex": 16, "octal": 8, "decimal": 10}
+_NUMBER: Final = re.compile(r"\s*\+?(0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)")
 _MAX_DIGITS: Final = 20
 """More digits than any number that librdkafka accepts has."""
 _SILENT: Final = logging.getLogger("pushrail-stream-trial")
@@ -48,10 +47,10 @@ _Kind = type[Consumer] | type[Producer]
 def parse_number(value: object) -> int | None:
     """The number that librdkafka reads from a property's value, as C's strtol does; None if it refuses the value."""
     found = _NUMBER.match(str(value))
-    kind = found.lastgroup if found else None
-    if found is None or kind is None or len(found[kind]) > _MAX_DIGITS:
+    if found is None or len(found[1]) > _MAX_DIGITS:
         return None
-    return int(found[kind], _BASES[kind])
+    digits = found[1].lower()
+    return int(digits, 16 if digits.startswith("0x") else 8 if digits.startswith("0") else 10)
 
 
 def try_clients(own: Mapping[str, Any], wanted: Sequence[tuple[_Kind, Mapping[str, Any]]]) -> None:

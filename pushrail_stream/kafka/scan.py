@@ -96,7 +96,7 @@ class Scan:
     @property
     def topic_id(self) -> str | None:
         """Kafka's id of the topic that is read; None if the broker does not tell ids."""
-        return self._watch.topic_id
+        return self._watch.identities.id_of(self._topic)
 
     @property
     def progress(self) -> Progress:
@@ -120,7 +120,8 @@ class Scan:
                 yield self._read()
                 vain = vain + 1 if self._positions == before else 0
                 if vain * _POLL_SECS >= _STALL_SECS and not self._follow:
-                    raise self._stalled()
+                    last = "" if self._problem is None else f" (the last error: {self._problem.str()})"
+                    raise OperatorError(f"{self._cannot_be_read}: nothing came for {_STALL_SECS:.0f} s{last}")
                 if self._watch.is_due():
                     self._check_topic()
             self._check_topic()
@@ -141,7 +142,7 @@ class Scan:
                 self._note(error)
         if self._problem is not None and self._problem.code() in TOPIC_GONE:
             raise KafkaException(self._problem)
-        records = records_of(messages, self._watch.topics)
+        records = records_of(messages, self._watch.identities.known)
         for number in self._positions:
             # The consumer's own position also passes offsets that compaction and transactions left without a record.
             [position] = self._consumer.position([TopicPartition(self._topic, number)])
@@ -175,7 +176,3 @@ class Scan:
             if number in begin:
                 begin[number] = max(begin[number], min(start, ends[number]))
         return ends, begin
-
-    def _stalled(self) -> OperatorError:
-        last = "" if self._problem is None else f" (the last error: {self._problem.str()})"
-        return OperatorError(f"{self._cannot_be_read}: nothing came for {_STALL_SECS:.0f} s{last}")

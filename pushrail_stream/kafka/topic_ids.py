@@ -55,6 +55,11 @@ class TopicIdentities:
                     continue  # it does not exist at the moment, or Kafka is out of reach: asked again soon
         return {name: self._known[name] for name in topics if name in self._known}
 
+    def id_of(self, name: str) -> str | None:
+        """The newest id of a topic; None if Kafka does not tell it."""
+        identity = self._known.get(name)
+        return None if identity is None else identity.topic_id
+
     async def keep(self, topics: Collection[str]) -> None:
         """Ask again and again until cancelled."""
         while True:
@@ -89,18 +94,10 @@ class TopicWatch:
     """Notices that a topic was deleted and created again while it is being read."""
 
     def __init__(self, kafka: KafkaSettings, topic: str, period_secs: float) -> None:
-        self._identities = TopicIdentities(kafka)
+        self.identities = TopicIdentities(kafka)
         self._topic = topic
         self._period_secs = period_secs
         self._next_at = float("-inf")
-        self.topics: Mapping[str, TopicIdentity] = {}
-        """The topic's identity by its name, if it is known."""
-
-    @property
-    def topic_id(self) -> str | None:
-        """The id of the topic; None if Kafka does not tell it."""
-        identity = self.topics.get(self._topic)
-        return None if identity is None else identity.topic_id
 
     def is_due(self) -> bool:
         """Whether the last question is a period ago."""
@@ -109,11 +106,12 @@ class TopicWatch:
     def was_recreated(self) -> bool:
         """Ask, and say whether the topic is another one than before. It takes seconds at most and raises nothing."""
         self._next_at = time.monotonic() + self._period_secs
-        before, self.topics = self.topics, self._identities.ask([self._topic])
-        return was_recreated(before.get(self._topic), self.topics.get(self._topic))
+        before = self.identities.known.get(self._topic)
+        return was_recreated(before, self.identities.ask([self._topic]).get(self._topic))
 
 
 def topic_id(kafka: KafkaSettings, name: str) -> str | None:
     """Kafka's id of the topic, which tells it from an earlier one of its name; None if Kafka does not tell it."""
-    identity = TopicIdentities(kafka).ask([name]).get(name)
-    return None if identity is None else identity.topic_id
+    identities = TopicIdentities(kafka)
+    identities.ask([name])
+    return identities.id_of(name)
