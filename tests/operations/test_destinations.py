@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,8 +13,8 @@ import pytest
 
 from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.support.documents import EXAMPLE, document, write
+from tests.support.forked_command import run_forked
 
-SOURCES = Path(__file__).parents[2]
 OWN = ("AKIABASE000000000000", "our-own-secret")
 ID = "dst_acme_8K2zRq"
 NOWHERE = "http://127.0.0.1:1"
@@ -38,25 +36,17 @@ async def bus(external_id: str | None = "acme-ext-7Pq2") -> AsyncIterator[FaultB
 
 
 async def program(home: Path, url: str, *arguments: str, **environ: str) -> Done:
-    """The real thing, in a process of its own: the bus is served by this one. No secret is ever shown."""
+    """Run the program in a process of its own, as this one serves the bus. No secret is ever shown."""
     variables = {
         **{name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")},
-        "PYTHONPATH": str(SOURCES),
         "PUSHRAIL_EVENTBRIDGE__ENDPOINT_URL": url,
         "PUSHRAIL_STS__ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": OWN[0],
         "AWS_SECRET_ACCESS_KEY": OWN[1],
         **environ,
     }
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "pushrail_stream", "destinations", *arguments),
-        cwd=home,
-        env=variables,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, err = await process.communicate()
-    shown = Done(process.returncode or 0, out.decode(), err.decode())
+    code, out, err = await run_forked(["destinations", *arguments], variables, home=home)
+    shown = Done(code or 0, out, err)
     assert "Traceback" not in shown.err
     assert OWN[1] not in shown.out + shown.err
     return shown

@@ -22,6 +22,7 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.registry.documents import to_document
 from pushrail_stream.settings.model import Settings
 from tests.support.builders import SECRET
+from tests.support.forked_command import run_forked
 from tests.support.patience import PATIENCE_SECS
 
 
@@ -50,8 +51,8 @@ class Desk:
 
     async def start(self, *words: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "pushrail_stream", *words, "--config", str(self.config)),
-            env=os.environ | {"CUSTOMER_SECRET": SECRET},
+            *(sys.executable, "-m", "pushrail_stream", *self._words(words)),
+            env=self._environ,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
@@ -59,11 +60,17 @@ class Desk:
 
     async def run(self, *words: str, typed: str = "", exit_code: int = 0) -> str:
         """Stdout of a command that ends so; stderr where it fails."""
-        process = await self.start(*words)
-        out, err = await asyncio.wait_for(process.communicate(typed.encode()), PATIENCE_SECS)
-        assert process.returncode == exit_code, (out + err).decode()
-        assert b"Traceback" not in err
-        return (err if exit_code else out).decode()
+        code, out, err = await run_forked(self._words(words), self._environ, typed=typed)
+        assert code == exit_code, out + err
+        assert "Traceback" not in err
+        return err if exit_code else out
+
+    def _words(self, words: Sequence[str]) -> list[str]:
+        return [*words, "--config", str(self.config)]
+
+    @property
+    def _environ(self) -> dict[str, str]:
+        return os.environ | {"CUSTOMER_SECRET": SECRET}
 
     async def ask(self, *words: str) -> Any:
         """The one JSON object of a command."""
