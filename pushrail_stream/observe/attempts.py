@@ -103,10 +103,8 @@ def _add_outcome(record: dict[str, Any], entry: EntryAttempted, at_ms: int, dura
     match entry.decision:
         case DeadLetter(reason):
             record |= {"status": "dead_lettered", "reason": reason}
-        case RetryOnTopic(tier, reason):
-            next_ms = at_ms + round((duration_secs + tier.delay_secs) * 1000)
-            record |= {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}
-        case RetryInMemory(delay_secs, reason):
+        case RetryOnTopic(_, reason) | RetryInMemory(_, reason) as retry:
+            delay_secs = retry.tier.delay_secs if isinstance(retry, RetryOnTopic) else retry.delay_secs
             next_ms = at_ms + round((duration_secs + delay_secs) * 1000)
             record |= {"status": "retrying", "reason": reason, "nextAttemptAt": format_rfc3339(next_ms)}
         case _:

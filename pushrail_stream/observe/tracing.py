@@ -19,6 +19,7 @@ from pushrail_stream.core.signals import Attempted, Consumed, DeadLettered, Sign
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.observe.logging import Logger, forward_log
 from pushrail_stream.ports.pipeline import Observer
+from pushrail_stream.settings.eventbridge import FLAVOURS
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -125,15 +126,16 @@ class Tracing:
             return
         failed = [e.outcome.code for e in signal.entries if not isinstance(e.outcome, Delivered)]
         destination = signal.destination
+        operation = FLAVOURS[destination.type].operation
         span = self._tracer.start_span(
-            "PutEvents",
+            operation,
             # A trace of its own: the call belongs to all of its events alike.
             self._trace.set_span_in_context(self._trace.INVALID_SPAN),
             self._trace.SpanKind.CLIENT,
             {
                 "rpc.system": "aws-api",
                 "rpc.service": "EventBridge",
-                "rpc.method": "PutEvents",
+                "rpc.method": operation,
                 "cloud.region": destination.region,
                 "aws.request_id": signal.request_id or "",
                 "http.response.status_code": signal.http_status or 0,
