@@ -11,38 +11,24 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, NamedTuple, final, get_args
 
+from pushrail_stream.core import signals
 from pushrail_stream.core.batch import Flush
 from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.outcome import Delivered, Retryable
 from pushrail_stream.core.retry import DeadReason, RetryReason
-from pushrail_stream.core.signals import (
-    Attempted,
-    Backpressure,
-    CommitFailed,
-    CopyFailed,
-    DeadLettered,
-    Flooded,
-    KafkaTrouble,
-    MovedToRetry,
-    PartitionRestarted,
-    RecordsTrimmed,
-    RegistryChanged,
-    Signal,
-    Skipped,
-    SkipReason,
-)
+from pushrail_stream.core.signals import Signal
 from pushrail_stream.observe.log_stream import LogStream
 from pushrail_stream.observe.series import KAFKA_METRICS, Exposition, Histogram, Labels, Metric, MetricFamily
 from pushrail_stream.pipeline.stats import DispatcherStats, PartitionStats, StatsSource, WorkerStats
 
 _MAX_CODES: Final = 100
 """Error codes with a series of their own. AWS may use any text as a code, so further ones are counted as ``other``."""
-_FAILURES: Final = {
-    CopyFailed: "copy",
-    CommitFailed: "commit",
-    KafkaTrouble: "kafka",
-    RecordsTrimmed: "trimmed",
-    PartitionRestarted: "restarted",
+_FAILURES: Final[Mapping[type, str]] = {
+    signals.CopyFailed: "copy",
+    signals.CommitFailed: "commit",
+    signals.KafkaTrouble: "kafka",
+    signals.RecordsTrimmed: "trimmed",
+    signals.PartitionRestarted: "restarted",
 }
 _OWN_CREDENTIALS: Final = "own_credentials"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
@@ -76,7 +62,7 @@ class Metrics:
         self.entries: Counter[tuple[str, str]] = Counter({("delivered", ""): 0})
         self.dead_letters: Counter[str] = _zeros(get_args(DeadReason))
         self.moved = Counter({(topic, reason): 0 for topic in tiers for reason in get_args(RetryReason)})
-        self.skipped: Counter[str] = _zeros(get_args(SkipReason))
+        self.skipped: Counter[str] = _zeros(get_args(signals.SkipReason))
         self.flushes: Counter[str] = _zeros(get_args(Flush))
         self.failures: Counter[str] = _zeros([*_FAILURES.values(), _OWN_CREDENTIALS])
         self.destinations: Counter[tuple[str, str]] = Counter()
@@ -96,26 +82,26 @@ class Metrics:
 
     def __call__(self, signal: Signal) -> None:
         match signal:
-            case Attempted():
+            case signals.Attempted():
                 self._attempted(signal)
-            case Skipped():
+            case signals.Skipped():
                 self.skipped[signal.reason] += 1
-            case DeadLettered(letter):
+            case signals.DeadLettered(letter):
                 self.dead_letters[letter.reason] += 1
-            case MovedToRetry(copy, topic):
+            case signals.MovedToRetry(copy, topic):
                 self.moved[topic, copy.reason] += 1
-            case CopyFailed() | CommitFailed() | KafkaTrouble() | RecordsTrimmed() | PartitionRestarted():
-                self.failures[_FAILURES[type(signal)]] += 1
+            case _ if (kind := _FAILURES.get(type(signal))) is not None:
+                self.failures[kind] += 1
             case _:
                 self._state_changed(signal)
 
     def _state_changed(self, signal: Signal) -> None:
         match signal:
-            case Backpressure(on):
+            case signals.Backpressure(on):
                 self.held += 1 if on else -1
-            case Flooded():
+            case signals.Flooded():
                 self.flooded = 1
-            case RegistryChanged():
+            case signals.RegistryChanged():
                 self.documents = {"good": signal.good, "bad": signal.bad}
                 self._forget_destinations(signal.removed)
             case _:
@@ -130,7 +116,7 @@ class Metrics:
         for of_client in KAFKA_METRICS:
             yield of_client.collect(stats.kafka)
 
-    def _attempted(self, signal: Attempted) -> None:
+    def _attempted(self, signal: signals.Attempted) -> None:
         self.calls.observe(signal.duration_secs)
         self.batch_entries.observe(len(signal.entries))
         self.flushes[signal.flush] += 1
