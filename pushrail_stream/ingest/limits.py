@@ -28,7 +28,7 @@ class IngestLimits:
     max_events_per_second: int
     """Limit of one key."""
     max_entry_bytes: int
-    """Bytes that fit in one PutEvents call of the workers."""
+    """Bytes that fit in one call of the workers."""
     timeout_secs: float
     """Longest time for a head to arrive, and for a body."""
 

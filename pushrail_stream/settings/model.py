@@ -129,7 +129,7 @@ class RegistrySettings(_Section):
 class DeliverySettings(_Section):
     """Batching, retries, and the age at which a delivery is given up."""
 
-    max_entries: Annotated[int, Field(ge=1, le=MAX_ENTRIES)] = MAX_ENTRIES
+    max_entries: Annotated[int, Field(ge=1, le=MAX_ENTRIES)] = 10
     flush_ms: Annotated[int, Field(ge=0, le=60_000)] = 100
     max_request_bytes: Annotated[int, Field(ge=1, le=MAX_REQUEST_BYTES)] = 1_000_000
     max_in_flight: Annotated[int, Field(ge=1, le=256)] = 8

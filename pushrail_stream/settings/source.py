@@ -21,7 +21,6 @@ from pushrail_stream.settings.problems import did_you_mean, sentence
 CONFIG_VARIABLE: Final = "PUSHRAIL_CONFIG"
 DEFAULT_PATH: Final = Path("config/pushrail.yaml")
 _PREFIX: Final = "PUSHRAIL_"
-_JSON_KEYS: Final = {("kafka", "client"), ("topics", "retry")}
 
 Key = tuple[str, ...]
 """``("vendor",)`` or ``("kafka", "group_id")``."""
@@ -155,14 +154,17 @@ def _is_mistake(name: str, text: str, known: Iterable[str]) -> bool:
 
 def _environment(variables: Mapping[Key, str]) -> dict[Key, object]:
     """The values of these variables, JSON where the key is a mapping. Raises `UsageError`."""
+    source, sections = EnvSettingsSource(Settings), _sections()
     problems = [
         f"{name}: must be a JSON object of names to values"
-        for key, name in variables.items()
-        if key in _JSON_KEYS and not _is_json_object(os.environ[name])
+        for (top, *below), name in variables.items()
+        if (section := sections[top])
+        and source.field_is_complex(section.model_fields[below[0]])
+        and not _is_json_object(os.environ[name])
     ]
     if problems:
         raise UsageError(*problems)
-    values = EnvSettingsSource(Settings)()
+    values = source()
     return {key: values[key[0]][key[1]] if len(key) > 1 else values[key[0]] for key in variables}
 
 

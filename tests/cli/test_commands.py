@@ -60,9 +60,9 @@ def test_errors_have_the_documented_exit_codes() -> None:
 
 
 def test_a_process_exits_without_a_traceback() -> None:
-    done = program("config", "show", PUSHRAIL_DELIVERY__MAX_ENTRIES="11")
+    done = program("config", "show", PUSHRAIL_DELIVERY__MAX_IN_FLIGHT="257")
     assert done.returncode == 2
-    assert done.stderr == "error: PUSHRAIL_DELIVERY__MAX_ENTRIES: must be at most 10 (is 11)\n"
+    assert done.stderr == "error: PUSHRAIL_DELIVERY__MAX_IN_FLIGHT: must be at most 256 (is 257)\n"
 
 
 @pytest.mark.parametrize("interruption", ["KeyboardInterrupt", "click.Abort"])

@@ -35,11 +35,11 @@ def test_wrong_usage_is_one_line_and_exit_2(arguments: list[str], error: str, sh
 
 
 def test_each_wrong_setting_is_one_line(shell: Shell) -> None:
-    Path("bad.yaml").write_text("delivery: {max_entries: 11}\nhttp: {prt: 1}\n", encoding="utf-8")
+    Path("bad.yaml").write_text("delivery: {max_in_flight: 257}\nhttp: {prt: 1}\n", encoding="utf-8")
     code, out, err = shell("destinations", "list", "--config", "bad.yaml")
     assert (code, out) == (2, "")
     assert err.splitlines() == [
-        "error: bad.yaml: delivery.max_entries: must be at most 10 (is 11)",
+        "error: bad.yaml: delivery.max_in_flight: must be at most 256 (is 257)",
         "error: bad.yaml: http.prt: unknown setting; did you mean port?",
     ]
 

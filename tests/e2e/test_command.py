@@ -116,7 +116,7 @@ def test_unreachable_kafka_is_exit_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "problem"),
     [
-        ("delivery: {max_entries: 11}", "delivery.max_entries"),
+        ("delivery: {max_in_flight: 257}", "delivery.max_in_flight"),
         ("delivery: {max_entry: 10}", "delivery.max_entry"),
         ("kafka: [", "pushrail.yaml"),
     ],

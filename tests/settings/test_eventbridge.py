@@ -8,13 +8,13 @@ import botocore.session
 import pytest
 
 from pushrail_stream.core.destination import Destination, Secret
-from pushrail_stream.settings.eventbridge import MAX_ENTRIES, AccessKey, AssumeRole, auth_of
+from pushrail_stream.settings.eventbridge import CLASSIC, AccessKey, AssumeRole, auth_of
 from tests.support.builders import destination
 
 
 def test_a_call_has_as_many_entries_as_aws_takes() -> None:
     service = botocore.session.get_session().get_service_model("events")
-    assert service.shape_for("PutEventsRequestEntryList").metadata["max"] == MAX_ENTRIES
+    assert service.shape_for("PutEventsRequestEntryList").metadata["max"] == CLASSIC.limits.max_entries
 
 
 @pytest.mark.parametrize("auth", [AssumeRole("arn:aws:iam::123456789012:role/Writer", "ext"), AccessKey("AKIA", None)])

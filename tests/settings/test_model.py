@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pushrail_stream.core.flood_guard import FloodLimits
+from pushrail_stream.settings.eventbridge import MAX_ENTRIES
 from pushrail_stream.settings.model import FloodGuardSettings, Settings
 from pushrail_stream.settings.source import load_settings
 from tests.support.settings_files import SECRET, file, problems
@@ -40,7 +41,7 @@ def test_an_endpoint_is_an_address(url: str) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("delivery: {max_entries: 11}", "delivery.max_entries: must be at most 10 (is 11)"),
+        ("delivery: {max_entries: 1001}", f"delivery.max_entries: must be at most {MAX_ENTRIES} (is 1001)"),
         ("delivery: {max_entries: 0}", "delivery.max_entries: must be at least 1 (is 0)"),
         ("delivery: {max_request_bytes: 1048577}", "delivery.max_request_bytes: must be at most 1048576 (is 1048577)"),
         ("delivery: {flush_ms: -1}", "delivery.flush_ms: must be at least 0 (is -1)"),

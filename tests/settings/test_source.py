@@ -91,8 +91,8 @@ def test_a_section_left_empty_counts_as_absent() -> None:
 
 
 def test_every_problem_has_its_line() -> None:
-    assert problems("delivery: {max_entries: 11, flush_mss: 1}\nhttp: {port: x}\n") == (
-        "pushrail.yaml: delivery.max_entries: must be at most 10 (is 11)",
+    assert problems("delivery: {max_in_flight: 257, flush_mss: 1}\nhttp: {port: x}\n") == (
+        "pushrail.yaml: delivery.max_in_flight: must be at most 256 (is 257)",
         "pushrail.yaml: delivery.flush_mss: unknown setting; did you mean flush_ms?",
         "pushrail.yaml: http.port: must be a whole number",
     )
@@ -132,7 +132,7 @@ def test_a_file_that_was_named_must_exist(named: str, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
-        ("PUSHRAIL_DELIVERY__MAX_ENTRIES", "11", "PUSHRAIL_DELIVERY__MAX_ENTRIES: must be at most 10 (is 11)"),
+        ("PUSHRAIL_DELIVERY__MAX_IN_FLIGHT", "257", "PUSHRAIL_DELIVERY__MAX_IN_FLIGHT: must be at most 256 (is 257)"),
         ("PUSHRAIL_VENDOR", "a b", "PUSHRAIL_VENDOR: must be 1 to 64 letters, digits, '.', '_' and '-'"),
         (
             "PUSHRAIL_KAFKA__BOOTSTRAP_SERVER",
