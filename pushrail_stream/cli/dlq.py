@@ -143,7 +143,7 @@ def _deep_json() -> Iterator[None]:
 def _facts(letter: DeadLetterRecord) -> dict[str, Any]:
     state = letter.state
     return {
-        "position": str(letter.position),
+        "position": str(letter.record.origin),
         "origin": str(letter.origin),
         "reason": letter.reason,
         "fault": letter.fault,

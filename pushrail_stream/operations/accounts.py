@@ -91,7 +91,7 @@ class Accounts:
     def add_waiting(self, letter: DeadLetterRecord) -> None:
         """Add a record of a retry topic that was not settled when the reading of events began."""
         if letter.state is not None:
-            self._trace(letter.state.origin, letter.destination, WAITING)
+            self._trace(letter.origin, letter.destination, WAITING)
 
     def add_attempt(self, value: bytes | None) -> None:
         """Add a record of the attempts log."""

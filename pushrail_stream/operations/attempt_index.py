@@ -12,12 +12,11 @@ from __future__ import annotations
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self, final
+from typing import Any, Final, Literal, NamedTuple, Self, final
 
-from pushrail_stream.core.record import Record
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.scan import Scan
@@ -112,15 +111,9 @@ class AttemptIndex:
                 self._database.execute(_NOTE, ("topic_id", topic_id))
         return is_outdated
 
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
+    def snapshot(self) -> AbstractContextManager[None]:
         """Read one state of the index within the block, also while records are added."""
-        self._database.execute("BEGIN")
-        try:
-            yield
-        finally:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
+        return self._transaction("DEFERRED")
 
     @property
     def since_ms(self) -> int | None:
@@ -163,15 +156,10 @@ class AttemptIndex:
         return None if found is None else found[0]
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
+    def _transaction(self, kind: Literal["DEFERRED", "IMMEDIATE"] = "IMMEDIATE") -> Iterator[None]:
+        with self._database:  # commits, or rolls back
+            self._database.execute(f"BEGIN {kind}")
             yield
-        except BaseException:
-            if self._database.in_transaction:  # SQLite undoes it by itself when the disk is full
-                self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
 
 
 def _prepare(database: sqlite3.Connection, path: Path, topic: str) -> None:
@@ -260,7 +248,7 @@ def _fill(
         found = [fit_for_index(record) for record in batch]
         rows = [one for one in found if one is not None and one.attempt.at_ms >= since_ms]
         if batch:
-            index.add(rows, _next_offsets(batch))
+            index.add(rows, {record.partition: record.offset + 1 for record in batch})
         added += len(rows)
         unreadable += found.count(None)
         progress.at(*scan.progress)
@@ -276,7 +264,3 @@ def _drop_old(index: AttemptIndex, keep_ms: int) -> int:
     since_ms = now_ms() - keep_ms
     index.drop_before(since_ms)
     return since_ms
-
-
-def _next_offsets(batch: Iterable[Record]) -> dict[int, int]:
-    return {record.partition: record.offset + 1 for record in batch}

@@ -25,52 +25,29 @@ class DeadLetterRecord:
     """One record of the DLQ."""
 
     record: Record
-    state: DeliveryHeaders | None
-    """None when its delivery headers are invalid: another program has written or damaged the record."""
     event: Event | None
     """None for what cannot be decoded."""
+    origin: Origin
+    """The event's record; the dead letter's own position where it does not say."""
+    failed_at_ms: int
+    """Epoch milliseconds."""
+    state: DeliveryHeaders | None = None
+    """None when its delivery headers are invalid: another program has written or damaged the record."""
     flaw: BadHeader | None = None
     """The first delivery header that cannot be read; None when all can."""
-
-    @property
-    def position(self) -> Origin:
-        """Where it lies in the DLQ: its name."""
-        return self.record.origin
-
-    @property
-    def origin(self) -> Origin:
-        """The event's record; its own position where it does not say."""
-        return self.state.origin if self.state else self.position
-
-    @property
-    def reason(self) -> str:
-        """One of `REASONS`."""
-        return self.state.reason if self.state else FOREIGN
+    reason: str = FOREIGN
+    """One of `REASONS`."""
+    code: str = ""
+    """AWS's or our code."""
+    destination: str | None = None
+    """Id of the destination it did not reach; None when there was none, or when it is unknown."""
+    replays: int = 0
+    """How often it had been replayed when it died."""
 
     @property
     def fault(self) -> Fault:
         """The fault behind it."""
         return fault_of(self.reason, self.code)
-
-    @property
-    def destination(self) -> str | None:
-        """Id of the destination it did not reach; None when there was none, or when it is unknown."""
-        return self.state.destination if self.state else None
-
-    @property
-    def code(self) -> str:
-        """AWS's or our code."""
-        return (self.state.error_code if self.state else None) or ""
-
-    @property
-    def failed_at_ms(self) -> int:
-        """Epoch milliseconds."""
-        return self.state.failed_at_ms if self.state else self.record.timestamp_ms
-
-    @property
-    def replays(self) -> int:
-        """How often it had been replayed when it died."""
-        return (self.state.replay_count if self.state else None) or 0
 
     def original(self) -> Record:
         """The event's record as it was produced."""
@@ -80,12 +57,20 @@ class DeadLetterRecord:
 def read_dead_letter(record: Record, vendor: str | None) -> DeadLetterRecord:
     """A record of the DLQ as a dead letter; ``vendor`` is that of records without a header."""
     state = decode_headers(record.headers)
-    event = decode(record.value, record.headers, vendor)
+    decoded = decode(record.value, record.headers, vendor)
+    event = decoded if isinstance(decoded, Event) else None
+    if isinstance(state, BadHeader):
+        return DeadLetterRecord(record, event, record.origin, record.timestamp_ms, flaw=state)
     return DeadLetterRecord(
         record,
-        None if isinstance(state, BadHeader) else state,
-        event if isinstance(event, Event) else None,
-        state if isinstance(state, BadHeader) else None,
+        event,
+        state.origin,
+        state.failed_at_ms,
+        state,
+        reason=state.reason,
+        code=state.error_code or "",
+        destination=state.destination,
+        replays=state.replay_count or 0,
     )
 
 

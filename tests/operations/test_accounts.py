@@ -228,11 +228,9 @@ def test_old_traces_do_not_certify_a_new_topic(named: str | None) -> None:
     identity = {} if named is None else {"topicId": named}
     attempt(found, 1, "dst_0", origin={"topic": TOPIC, "partition": PARTITION, "offset": 1, **identity})
     dead = letter(2)
-    assert dead.state is not None
-    origin = dead.state.origin._replace(topic_id=named)
-    found.add_dead_letter(replace(dead, state=replace(dead.state, origin=origin)))
-    origin = origin._replace(offset=3)
-    found.add_waiting(replace(dead, state=replace(dead.state, origin=origin)))
+    origin = dead.origin._replace(topic_id=named)
+    found.add_dead_letter(replace(dead, origin=origin))
+    found.add_waiting(replace(dead, origin=origin._replace(offset=3)))
     is_of_the_other = named == "another-id"
     assert became(found) == {
         (1, "dst_0"): "missing" if is_of_the_other else "delivered",
@@ -263,6 +261,5 @@ def test_removed_offsets_are_not_counted() -> None:
     found = check(1, directory=DestinationIndex([("a", A)]))
     for offset in (-1, 2**63, 2**70):
         waiting = letter(1)
-        assert waiting.state is not None
-        found.add_waiting(replace(waiting, state=replace(waiting.state, origin=waiting.origin._replace(offset=offset))))
+        found.add_waiting(replace(waiting, origin=waiting.origin._replace(offset=offset)))
     assert became(found) == {(1, "dst_0"): "missing"}

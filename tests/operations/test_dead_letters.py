@@ -18,7 +18,7 @@ from tests.support.dead_letters import AT, DLQ, event_record, forged, letter
 @pytest.mark.parametrize("at_ms", [AT, 2**63 - 1, -(2**63), -1])
 def test_a_forged_header_is_named(at_ms: int) -> None:
     found = forged(at_ms)
-    assert (found.failed_at_ms, found.origin) == (at_ms, found.position)
+    assert (found.failed_at_ms, found.origin) == (at_ms, found.record.origin)
     assert found.flaw is not None
     assert found.flaw.header == "pushrail-failed-at"
     assert format_rfc3339(found.failed_at_ms)
@@ -35,7 +35,7 @@ def test_a_missing_vendor_setting_is_our_fault() -> None:
 
 def test_a_letter_reads_back_as_written() -> None:
     found = letter(0, request_id="r-1", first_attempt_ms=AT - 1000, replay=Replay("rp-1", 2))
-    assert (found.position, found.original()) == (Origin(DLQ, 2, 0), event_record(0)._replace(timestamp_ms=AT))
+    assert (found.record.origin, found.original()) == (Origin(DLQ, 2, 0), event_record(0)._replace(timestamp_ms=AT))
     assert (found.reason, found.fault, found.destination, found.code) == (
         "blocked",
         "customer",
