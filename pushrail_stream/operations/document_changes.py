@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
@@ -13,6 +13,7 @@ from pushrail_stream.core.signals import DocumentRefused
 from pushrail_stream.documents import document_parser, load_registry, open_keyring, open_store
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.registry.catalog import CatalogChange
 from pushrail_stream.registry.documents import Parsed
 from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, id_of, with_secret
 from pushrail_stream.registry.keyring import Keyring
@@ -35,26 +36,19 @@ class DocumentPut(NamedTuple):
 
 def put_document(settings: Settings, file: str, content: bytes, *, is_dry_run: bool) -> DocumentPut:
     """Write a document, unless it would be refused by itself or beside the others. Raises `OperatorError`."""
-    parsed = document_parser(settings, os.environ)(content)
-    if not isinstance(parsed, Parsed):
-        hint = [_SEAL_NEXT] if any(problem.field == SECRET_FIELD for problem in parsed) else []
-        raise UsageError(*(str(DocumentRefused(file, *problem)) for problem in parsed), *hint)
-    destination_id = parsed.destination.id
-    name, is_new = asyncio.run(_place(settings, destination_id))
-    catalog, _ = asyncio.run(load_registry(settings, os.environ))
-    change = catalog.apply([DocumentChange(name, content)])
-    if change.refusals:
-        raise UsageError(*map(str, change.refusals))
+    destination_id = _parse(settings, file, content).destination.id
+    name, is_new = _place(settings, destination_id)
+    change = _try_beside_others(settings, name, content)
     if not is_dry_run:
-        asyncio.run(write_document(settings, name, content))
+        write_document(settings, name, content)
     return DocumentPut(destination_id, name, "added" if is_new else "changed" if change.put else "unchanged")
 
 
 def delete_document(settings: Settings, wanted: str, *, is_dry_run: bool) -> str:
     """Delete the document of this name or destination id; the document's name. Raises `OperatorError`."""
-    name = asyncio.run(find_document(settings, wanted)).name
+    name = find_document(settings, wanted).name
     if not is_dry_run:
-        asyncio.run(write_document(settings, name, None))
+        write_document(settings, name, None)
     return name
 
 
@@ -66,13 +60,13 @@ def seal_secret(
     ``ask`` gives the secret, and is not called when the document has no place for it. Raises `OperatorError`.
     """
     keyring = require_keyring(settings)
-    name, content, problem = asyncio.run(find_document(settings, wanted))
+    name, content, problem = find_document(settings, wanted)
     if content is None:
         raise UsageError(f"{name}: {problem}")
     _with_secret(name, content, lambda _: "", None)
     secret = ask()
     changed = _with_secret(name, content, lambda place: keyring.seal(secret, place), access_key_id)
-    asyncio.run(_replace(settings, name, content, changed, is_dry_run=is_dry_run))
+    _replace(settings, name, content, changed, is_dry_run=is_dry_run)
     return name, keyring.primary
 
 
@@ -84,9 +78,9 @@ def require_keyring(settings: Settings) -> Keyring:
     return keyring
 
 
-async def find_document(settings: Settings, wanted: str) -> DocumentChange:
+def find_document(settings: Settings, wanted: str) -> DocumentChange:
     """The document of this name or destination id, also a refused one. Raises `OperatorError` when there is none."""
-    documents = await _all_documents(settings)
+    documents = _all_documents(settings)
     named = [document for document in documents if wanted in {document.name, Path(document.name).name}]
     found = named or [document for document in documents if _id(document) == wanted]
     if not found:
@@ -98,7 +92,7 @@ async def find_document(settings: Settings, wanted: str) -> DocumentChange:
 def unusable(settings: Settings, destination_id: str) -> OperatorError:
     """The error for a destination that is not in use: its document is refused, or there is none."""
     try:
-        name = asyncio.run(find_document(settings, destination_id)).name
+        name = find_document(settings, destination_id).name
     except OperatorError as error:
         return error
     return OperatorError(f"{name}: is refused as it stands: nothing is sent by it")
@@ -109,20 +103,27 @@ def new_name(settings: Settings, destination_id: str) -> str:
     return destination_id if settings.registry.topic else str(settings.registry.path / f"{destination_id}.json")
 
 
-async def write_document(settings: Settings, name: str, content: bytes | None) -> None:
+def write_document(settings: Settings, name: str, content: bytes | None) -> None:
     """Write a document into the registry, or delete it (None)."""
-    async with open_store(settings) as store:
-        await store.write(name, content)
+
+    async def write() -> None:
+        async with open_store(settings) as store:
+            await store.write(name, content)
+
+    asyncio.run(write())
 
 
-async def _all_documents(settings: Settings) -> list[DocumentChange]:
-    async with open_store(settings) as store:
-        return list(await store.everything())
+def _all_documents(settings: Settings) -> Sequence[DocumentChange]:
+    async def read() -> Sequence[DocumentChange]:
+        async with open_store(settings) as store:
+            return await store.everything()
+
+    return asyncio.run(read())
 
 
-async def _place(settings: Settings, destination_id: str) -> tuple[str, bool]:
+def _place(settings: Settings, destination_id: str) -> tuple[str, bool]:
     """The name under which to write the document of this destination, and whether it is new."""
-    documents, name = await _all_documents(settings), new_name(settings, destination_id)
+    documents, name = _all_documents(settings), new_name(settings, destination_id)
     there = next((document for document in documents if document.name == name), None)
     if settings.registry.topic:
         return name, there is None
@@ -151,16 +152,34 @@ def _with_secret(name: str, content: bytes, seal_for: Callable[[Place], str], ac
     return changed
 
 
-async def _replace(settings: Settings, name: str, before: bytes, changed: bytes, *, is_dry_run: bool) -> None:
+def _replace(settings: Settings, name: str, before: bytes, changed: bytes, *, is_dry_run: bool) -> None:
     """Replace a document, unless the new one would be refused or another program has changed the old one meanwhile."""
-    parsed = document_parser(settings, os.environ)(changed)
-    if not isinstance(parsed, Parsed):
-        raise UsageError(*(str(DocumentRefused(name, *problem)) for problem in parsed))
-    catalog, _ = await load_registry(settings, os.environ)
-    if refusals := catalog.apply([DocumentChange(name, changed)]).refusals:
-        raise UsageError(*map(str, refusals))
-    async with open_store(settings) as store:
-        if await store.read(name) != before:
-            raise OperatorError(f"{name}: was changed meanwhile: nothing is written; run the command again")
-        if not is_dry_run:
-            await store.write(name, changed)
+    _parse(settings, name, changed)
+    _try_beside_others(settings, name, changed)
+
+    async def replace() -> None:
+        async with open_store(settings) as store:
+            if await store.read(name) != before:
+                raise OperatorError(f"{name}: was changed meanwhile: nothing is written; run the command again")
+            if not is_dry_run:
+                await store.write(name, changed)
+
+    asyncio.run(replace())
+
+
+def _parse(settings: Settings, file: str, content: bytes) -> Parsed:
+    """Raises `UsageError` for a document that would be refused by itself."""
+    parsed = document_parser(settings, os.environ)(content)
+    if isinstance(parsed, Parsed):
+        return parsed
+    hint = [_SEAL_NEXT] if any(problem.field == SECRET_FIELD for problem in parsed) else []
+    raise UsageError(*(str(DocumentRefused(file, *problem)) for problem in parsed), *hint)
+
+
+def _try_beside_others(settings: Settings, name: str, content: bytes) -> CatalogChange:
+    """The change that a document would make. Raises `UsageError` when it would be refused beside the others."""
+    catalog, _ = asyncio.run(load_registry(settings, os.environ))
+    change = catalog.apply([DocumentChange(name, content)])
+    if change.refusals:
+        raise UsageError(*map(str, change.refusals))
+    return change

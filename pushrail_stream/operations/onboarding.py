@@ -66,7 +66,7 @@ def onboard_customer(
         # The files come first: when they cannot be written, no document stands in the way of the next attempt.
         if folder is not None:
             _write_files(onboarding, folder, note)
-        asyncio.run(write_document(settings, name, content))
+        write_document(settings, name, content)
     return onboarding, name
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from pathlib import Path
@@ -116,7 +115,7 @@ def test_a_destination_is_deleted(shell: Shell, stdin: Any, settings: Settings) 
 def add(settings: Settings, name: str, content: Any) -> str:
     """Write a document past all checks; what it is called there."""
     raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-    asyncio.run(write_document(settings, where(settings, name), raw))
+    write_document(settings, where(settings, name), raw)
     return where(settings, name)
 
 
@@ -226,7 +225,7 @@ def test_a_document_stays_in_its_file(shell: Shell, tmp_path: Path, stdin: Any) 
 
 @pytest.mark.parametrize("settings", ["topic"], indirect=True)
 def test_a_record_under_a_wrong_key_is_refused(shell: Shell, settings: Settings, stdin: Any) -> None:
-    asyncio.run(write_document(settings, "dst_somebody_else", json.dumps(EXAMPLE).encode()))
+    write_document(settings, "dst_somebody_else", json.dumps(EXAMPLE).encode())
     code, out, err = shell("destinations", "list", "--json")
     assert (code, out) == (0, "")
     assert err == "refused: dst_somebody_else: id: is not the record's key (dst_somebody_else)\n"
