@@ -21,5 +21,5 @@ def test_the_wheel_is_typed_and_has_its_data(tmp_path: Path) -> None:
         "pushrail_stream/__main__.py",
         "pushrail_stream/ingest/openapi.yaml",
         "pushrail_stream/observe/pages.css",
-        "pushrail_stream/operations/terraform/main.tf",
+        "pushrail_stream/operations/templates/main.tf",
     } <= names

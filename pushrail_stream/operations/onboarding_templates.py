@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any, Final
-
-import yaml
 
 from pushrail_stream.settings.eventbridge import CLASSIC, AssumeRole
 from pushrail_stream.settings.values import partition_of
@@ -31,8 +30,9 @@ _ARCHIVE_NAME_LENGTH: Final = 48
 """EventBridge's limit for the names of archives; a bus may have a longer one."""
 _EXTERNAL_ID_BYTES: Final = 24
 """192 bits cannot be guessed. AWS does not treat an external ID as a secret."""
-_TERRAFORM: Final = Path(__file__).with_name("terraform")
-"""The folder of Terraform's templates."""
+_TEMPLATES: Final = Path(__file__).with_name("templates")
+_OVERRIDES: Final = " \\\n#     --parameter-overrides VendorAccountId=VENDOR-ACCOUNT-ID"
+"""The option of a deployment that does not know our account."""
 
 
 def new_external_id(vendor: str) -> str:
@@ -101,7 +101,7 @@ class Onboarding:
 
     def trust_policy(self) -> dict[str, Any]:
         """The role can be assumed by our account, and only with this customer's external ID."""
-        principal = f"arn:{self.partition}:iam::{self.our_account or 'OUR-ACCOUNT-ID'}:root"
+        principal = self._principal(self.our_account or "OUR-ACCOUNT-ID")
         return _policy(
             {
                 "Effect": "Allow",
@@ -125,123 +125,73 @@ class Onboarding:
 
     def cloudformation(self) -> str:
         """A template for `aws cloudformation deploy --capabilities CAPABILITY_NAMED_IAM`, as YAML."""
-        template: dict[str, Any] = {
-            "AWSTemplateFormatVersion": "2010-09-09",
-            "Description": f"An event bus for {self.vendor}, and the role that may write to it",
+        substitution = f'{{"Fn::Sub": "arn:{self.partition}:iam::${{VendorAccountId}}:root"}}'
+        known = {
+            "stack": _NOT_IN_STACK.sub("-", self.destination_id),
+            "overrides": "" if self.our_account else _OVERRIDES,
+            "principal": f'"{self._principal(self.our_account)}"' if self.our_account else substitution,
         }
-        if self.our_account is None:
-            template["Parameters"] = {
-                "VendorAccountId": {
-                    "Type": "String",
-                    "Description": f"AWS account of {self.vendor}",
-                    "AllowedPattern": "[0-9]{12}",
-                }
-            }
-        template["Resources"] = self._cloudformation_resources()
-        template["Outputs"] = {
-            "BusArn": {"Value": {"Fn::GetAtt": ["Bus", "Arn"]}},
-            "RoleArn": {"Value": {"Fn::GetAtt": ["Writer", "Arn"]}},
-        }
-        parameter = "" if self.our_account else " \\\n#     --parameter-overrides VendorAccountId=VENDOR-ACCOUNT-ID"
-        head = _CLOUDFORMATION_HEAD.format(
-            account=self.account, region=self.region, stack=_NOT_IN_STACK.sub("-", self.destination_id)
-        )
-        return f"{head}{parameter}\n" + yaml.dump(template, Dumper=_Quoting, sort_keys=False, width=120)
+        return self._fill("yaml", _quoted, known)
 
     def terraform(self) -> str:
         """The same for Terraform's AWS provider, formatted as `terraform fmt` would."""
+        principal = self._principal(self.our_account or "${var.vendor_account_id}")
+        return self._fill("tf", _hcl, {"principal": f'"{principal}"'})
+
+    def _principal(self, account: str) -> str:
+        return f"arn:{self.partition}:iam::{account}:root"
+
+    def _fill(self, suffix: str, quote: Callable[[str], str], known: Mapping[str, str]) -> str:
+        """The parts of a template that these facts ask for, filled with them."""
         texts = {
             "bus": self.bus,
             "role": self.role,
             "external_id": self.external_id,
             "archive": self.bus[:_ARCHIVE_NAME_LENGTH],
             "source": self.source,
-            "description": f"AWS account of {self.vendor}",
+            "parameter": f"AWS account of {self.vendor}",
+            "description": f"An event bus for {self.vendor}, and the role that may write to it",
+            "purpose": f"Lets {self.vendor} put events on {self.bus}",
         }
-        values = {name: _hcl(text) for name, text in texts.items()} | {
+        values = {
+            **{name: quote(text) for name, text in texts.items()},
+            **known,
+            "actions": ", ".join(map(quote, CLASSIC.actions)),
             "account": self.account,
             "region": self.region,
-            "actions": ", ".join(map(_hcl, CLASSIC.actions)),
-            "principal": f'"arn:{self.partition}:iam::{self.our_account or "${var.vendor_account_id}"}:root"',
             "days": str(self.archive_days),
         }
-        is_needed = {"main": True, "variable": self.our_account is None, "archive": self.archive_days is not None}
-        parts = (_TERRAFORM / f"{name}.tf" for name, needed in is_needed.items() if needed)
-        return "\n".join(_Terraform(part.read_text(encoding="utf-8")).substitute(values) for part in parts)
+        parts = {"main": True, "archive": self.archive_days is not None, "parameter": self.our_account is None}
+        files = (_TEMPLATES / f"{part}.{suffix}" for part, is_needed in parts.items() if is_needed)
+        return "\n".join(_Template(file.read_text(encoding="utf-8")).substitute(values) for file in files)
 
     def _name(self) -> str:
         # A customer's id may be any text, a destination's name is one printable line.
         name = f"EventBridge bus of {self.customer}"
         return name if name.isprintable() and len(name) <= _NAME_LENGTH else f"EventBridge bus of {self.destination_id}"
 
-    def _cloudformation_resources(self) -> dict[str, Any]:
-        writing = {"Effect": "Allow", "Action": list(CLASSIC.actions), "Resource": {"Fn::GetAtt": ["Bus", "Arn"]}}
-        resources: dict[str, Any] = {
-            "Bus": {"Type": "AWS::Events::EventBus", "Properties": {"Name": self.bus}},
-            "Writer": {
-                "Type": "AWS::IAM::Role",
-                "Properties": {
-                    "RoleName": self.role,
-                    "Description": f"Lets {self.vendor} put events on {self.bus}",
-                    "AssumeRolePolicyDocument": self._cloudformation_trust(),
-                    "Policies": [{"PolicyName": "PutEvents", "PolicyDocument": _policy(writing)}],
-                },
-            },
-        }
-        if self.archive_days is not None:
-            resources["Archive"] = {
-                "Type": "AWS::Events::Archive",
-                "Properties": {
-                    "SourceArn": {"Fn::GetAtt": ["Bus", "Arn"]},
-                    "RetentionDays": self.archive_days,
-                    "EventPattern": {"source": [self.source]},
-                },
-            }
-        return resources
-
-    def _cloudformation_trust(self) -> dict[str, Any]:
-        trust = self.trust_policy()
-        if self.our_account is None:
-            trust["Statement"][0]["Principal"]["AWS"] = {
-                "Fn::Sub": f"arn:{self.partition}:iam::${{VendorAccountId}}:root"
-            }
-        return trust
-
 
 def _policy(statement: dict[str, Any]) -> dict[str, Any]:
     return {"Version": "2012-10-17", "Statement": [statement]}
 
 
-class _Terraform(Template):
-    """A part of a Terraform template, with ``@name`` for each value: HCL uses ``$`` itself."""
+class _Template(Template):
+    """A part of a template, with ``@name`` for each value: Terraform and CloudFormation use ``$`` themselves."""
 
     delimiter = "@"
 
 
-class _Quoting(yaml.SafeDumper):
-    """Quotes every text that a reader of some version of YAML could take for another type."""
-
-
-def _quote(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if _PLAIN.fullmatch(text) else '"')
-
-
-_PLAIN: Final = re.compile(r"[A-Za-z][A-Za-z]{2,}[A-Za-z0-9:.]*")
-_Quoting.add_representer(str, _quote)
+def _quoted(text: str) -> str:
+    """A text in double quotes, as YAML and HCL read it: characters that are not printable are escaped."""
+    quoted = text.replace("\\", r"\\").replace('"', r"\"")
+    return '"' + "".join(c if c.isprintable() else _escape(c) for c in quoted) + '"'
 
 
 def _hcl(text: str) -> str:
-    """A quoted HCL string: characters that are not printable and template sequences are escaped."""
-    quoted = text.replace("\\", r"\\").replace('"', r"\"").replace("${", "$${").replace("%{", "%%{")
-    return '"' + "".join(c if c.isprintable() else _hcl_escape(c) for c in quoted) + '"'
+    """A quoted HCL string, in which template sequences are escaped too."""
+    return _quoted(text).replace("${", "$${").replace("%{", "%%{")
 
 
-def _hcl_escape(character: str) -> str:
+def _escape(character: str) -> str:
     number = ord(character)
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"  # noqa: PLR2004 - beyond four hex digits
-
-
-_CLOUDFORMATION_HEAD: Final = """\
-# For the account {account}, in the region {region}, with credentials of that account:
-#   aws cloudformation deploy --region {region} --stack-name {stack} \\
-#     --template-file cloudformation.yaml --capabilities CAPABILITY_NAMED_IAM"""

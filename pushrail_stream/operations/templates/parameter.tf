@@ -1,4 +1,4 @@
 variable "vendor_account_id" {
   type        = string
-  description = @description
+  description = @parameter
 }
