@@ -102,12 +102,9 @@ _CONFIG = click.option(
 )
 _JSON = click.option("--json", is_flag=True, help="Print JSON for programs, one value a line.")
 _LOG_LEVEL = click.option(
-    "--log-level",
-    type=click.Choice(LOG_LEVELS),
-    default="info",
-    show_default=True,
+    "--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True,
     help="Log messages of this level and above to stderr.",
-)
+)  # fmt: skip
 
 
 def common_options(command: Callable[Concatenate[Options, P], T]) -> Callable[P, T]:

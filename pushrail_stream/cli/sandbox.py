@@ -22,7 +22,6 @@ from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 if TYPE_CHECKING:
     from pushrail_stream.sandbox.demo.report import Percentiles, Report, Row
 
-_EVENTS: Final = 3_000
 _DELIVERING_SECS: Final = 40.0
 _EVENTS_PER_SECOND: Final = 75
 """The pace of a slow machine, which sets the deadline for more events than the default."""
@@ -83,11 +82,7 @@ POST /_bus/clear      forgets arrivals, calls and counts
 
 @click.group(invoke_without_command=True, epilog="Example: pushrail-stream sandbox --events 500 --keep")
 @click.option(
-    "--events",
-    type=click.IntRange(50, 20_000),
-    default=_EVENTS,
-    show_default=True,
-    help="Number of records to produce.",
+    "--events", type=click.IntRange(50, 20_000), default=3_000, show_default=True, help="Number of records to produce."
 )
 @click.option("--keep", is_flag=True, help="Go on consuming until Ctrl-C, and print all addresses.")
 @common_options
@@ -121,37 +116,30 @@ def sandbox(context: click.Context, options: Options, events: int, keep: bool) -
     help="Port to listen on; 0 takes a free one.",
 )
 @click.option("--tls", is_flag=True, help="Serve HTTPS with a fresh certificate authority.")
-@click.option("--ca", type=click.Path(path_type=Path), help="File for the authority's certificate (with --tls).")
+@click.option(
+    "--ca", "ca_path", type=click.Path(path_type=Path), help="File for the authority's certificate (with --tls)."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the faults' random numbers.")
-@click.option("--no-signatures", is_flag=True, help="Accept every signature made with a declared key.")
-@click.option("--open", "is_open", is_flag=True, help="Accept keys, roles and buses that are not declared.")
+@click.option(
+    "--no-signatures", "check_signatures", is_flag=True, flag_value=False, default=True,
+    help="Accept every signature made with a declared key.",
+)  # fmt: skip
+@click.option("--open", is_flag=True, help="Accept keys, roles and buses that are not declared.")
 @click.option("--plan", type=click.Path(path_type=Path), metavar="FILE", help="Plan of faults to start with.")
 @common_options
-def bus(  # noqa: PLR0917 - each option is an argument
-    options: Options,
-    host: str,
-    port: int,
-    tls: bool,  # noqa: FBT001 - click's way
-    ca: Path | None,
-    seed: int,
-    no_signatures: bool,  # noqa: FBT001 - click's way
-    is_open: bool,  # noqa: FBT001 - click's way
-    plan: Path | None,
-) -> None:
+def bus(options: Options, /, *, plan: Path | None, **values: Any) -> None:
     """Serve the fault-injecting bus; its help is `_BUS_HELP`."""
     del options
-    if ca is not None and not tls:
+    config = BusConfig(**values)
+    if config.ca_path is not None and not config.tls:
         raise click.UsageError("--ca is for --tls", click.get_current_context())
-    config = BusConfig(
-        host=host, port=port, tls=tls, ca_path=ca, open=is_open, check_signatures=not no_signatures, seed=seed
-    )
     rules = [] if plan is None else _read_plan(plan)
     try:
         run_loop(_serve(config, rules))
     except ImportError as error:
         raise OperatorError("--tls needs one more library: pip install 'pushrail-stream[sandbox]'") from error
     except OSError as error:
-        raise OperatorError(f"{host}:{port}: {reason_of(error)}") from error
+        raise OperatorError(f"{config.host}:{config.port}: {reason_of(error)}") from error
 
 
 async def _demo(options: Options, events: int, *, keep: bool, began: float) -> bool:

@@ -22,18 +22,14 @@ def topics() -> None:
 
 @topics.command(epilog="Example: pushrail-stream topics create --partitions 24 --replication 3 --dry-run")
 @click.option(
-    "--partitions",
-    type=click.IntRange(1, 10_000),
-    default=12,
-    show_default=True,
+    "--partitions", type=click.IntRange(1, 10_000), default=12, show_default=True,
     help="Create each topic with this many partitions, the compacted ones excepted: four times the largest number of "
     "workers is a good choice.",
-)
+)  # fmt: skip
 @click.option(
-    "--replication",
-    type=click.IntRange(1, 15),
+    "--replication", type=click.IntRange(1, 15),
     help="Keep this many copies of each topic. [default: 3, or one per broker]",
-)
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Ask Kafka whether it would create them, and change nothing.")
 @common_options
 def create(options: Options, partitions: int, replication: int | None, dry_run: bool) -> None:  # noqa: FBT001 - click's way
