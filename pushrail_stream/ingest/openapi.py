@@ -51,7 +51,7 @@ def _kind(schema: dict[str, Any], required: bool) -> str:  # noqa: FBT001 - the 
 
 def _table(title: str, first: str, rows: Iterable[tuple[str, str, str]]) -> str:
     cells = [(f"<code>{escape(name)}</code>", escape(kind), escape(text)) for name, kind, text in rows]
-    return section(title, (first, "", ""), cells, prose=2)
+    return section(title, (first, "form", "meaning"), cells, prose=2)
 
 
 def _code(value: Any) -> str:

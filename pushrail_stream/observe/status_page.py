@@ -37,7 +37,7 @@ def status_page(
         f"renewed every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
         + _deliveries(now.ledger)
         + _dead_letters(dead_letters)
-        + _failures(incidents)
+        + _incidents(incidents)
         + _missing_buses(now.missing_buses)
         + _lanes(now.destinations, now.dispatcher.active)
         + _partitions(now.partitions, now.now_ms),
@@ -104,12 +104,12 @@ def _partitions(partitions: Mapping[str, Sequence[PartitionStats]], now_ms: int)
                     f"{view.uncommitted_secs:.1f} s" if view.uncommitted_secs else "",
                 ]
             )
-    heads = ("partition", "committed", "lag", "open", "bytes", "oldest open", "commit stands since")
+    heads = ("partition", "committed", "lag", "open", "bytes", "oldest open", "commit unmoved for")
     return section("Partitions", heads, rows, numbers=range(1, len(heads)))
 
 
-def _failures(failures: Sequence[Incident]) -> str:
+def _incidents(incidents: Sequence[Incident]) -> str:
     rows = [
-        [format_rfc3339(f.at_ms), escape(f.what), escape(f.where), escape(f.code), escape(f.message)] for f in failures
+        [format_rfc3339(one.at_ms), *map(escape, (one.what, one.where, one.code, one.message))] for one in incidents
     ]
-    return section("What went wrong lately", ("at", "what", "where", "code", "message"), rows, prose=4)
+    return section("Recent incidents", ("at", "what", "where", "code", "message"), rows, prose=4)

@@ -125,7 +125,7 @@ def test_the_page_shows_the_whole_state() -> None:
 
 def test_incidents_come_before_long_tables() -> None:
     page = status()
-    places = [page.index(title) for title in ("Dead letters", "What went wrong", "Destinations with", "Partitions")]
+    places = [page.index(title) for title in ("Dead letters", "Recent incidents", "Destinations with", "Partitions")]
     assert places == sorted(places)
 
 
