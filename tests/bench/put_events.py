@@ -30,7 +30,8 @@ from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.entry import render_batch
 from pushrail_stream.settings.eventbridge import AssumeRole
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import batch_of, destination, value
+from tests.support.batches import batch_of, value
+from tests.support.builders import destination
 
 IN_FLIGHT: Final = 32
 RUNS: Final = 5
@@ -54,7 +55,7 @@ def measure(calls: int = 2000, entries_per_call: int = 10) -> dict[str, float]:
 
 async def _measure(endpoint_url: str, calls: int, entries: int) -> tuple[float, float]:
     role = AssumeRole("arn:aws:iam::123456789012:role/PushrailEventBridgeWriter", "acme-ext-7Pq2")
-    target = destination(role)
+    target = destination(auth=role)
     batch = batch_of(target, [value(number, padding=_PADDING) for number in range(entries)])
     options = EventBridgeSettings(endpoint_url=endpoint_url)
     config = AioConfig(retries={"total_max_attempts": 1}, max_pool_connections=IN_FLIGHT)

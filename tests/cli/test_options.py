@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pushrail_stream.cli.options import Options, parse_position
 from pushrail_stream.cli.process import SIGNALS
+from pushrail_stream.core.record import Origin
+from pushrail_stream.errors import UsageError
 from tests.support.builders import SECRET
 from tests.support.commands import Shell
 
@@ -70,3 +73,30 @@ def test_every_command_checks_kafka_properties(
     code, _, error = shell(*command)
     assert (code, f"kafka.client.{next(iter(value))}: " in error) == (2, True)
     assert [signal.getsignal(number) for number in SIGNALS] == handlers, "Ctrl-C works as it did before"
+
+
+def test_a_position_is_topic_partition_and_offset() -> None:
+    assert parse_position("pushrail.events/3/17") == Origin("pushrail.events", 3, 17)
+    for text in ("", "pushrail.events", "pushrail.events/3", "pushrail.events/3/-1", "pushrail.events/x/17"):
+        with pytest.raises(UsageError, match=r"^POSITION: must be topic/partition/offset$"):
+            parse_position(text)
+
+
+def test_rows_are_a_table_or_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("dst_a", 3), ("dst_b", None)]
+    Options().table(("id", "calls"), rows)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()] == [
+        ["id", "calls"],
+        ["dst_a", "3"],
+        ["dst_b"],
+    ]
+    Options(json=True).table(("id", "calls"), rows)
+    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
+        {"id": "dst_a", "calls": 3}, {"id": "dst_b", "calls": None},
+    ]  # fmt: skip
+
+
+def test_an_answer_is_lines_or_one_value(capsys: pytest.CaptureFixture[str]) -> None:
+    Options().answer({"sealed": True}, "sealed", "and written")
+    Options(json=True).answer({"sealed": True}, "sealed")
+    assert capsys.readouterr().out.splitlines() == ["sealed", "and written", '{"sealed":true}']

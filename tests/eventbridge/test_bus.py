@@ -29,7 +29,8 @@ from pushrail_stream.eventbridge.error_codes import (
 from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import batch, destination
+from tests.support.batches import batch
+from tests.support.builders import destination
 from tests.support.recording_server import CLOSE, NEVER, RESET, Recorder, http
 from tests.support.stock_client import stock_session
 
@@ -37,7 +38,7 @@ PATIENT_SECS = 20.0
 """For replies that come, however busy the machine is."""
 IN_VAIN_SECS = 0.5
 """For those that never do."""
-TARGET = destination(AccessKey("AKIACUSTOMER00000000", Secret("customer-secret")))
+TARGET = destination(auth=AccessKey("AKIACUSTOMER00000000", Secret("customer-secret")))
 HTML = b"<html><body><b>Http/1.1 Service Unavailable</b></body></html>"
 
 
@@ -306,7 +307,7 @@ async def test_messages_hold_no_secrets() -> None:
 
 async def test_an_impossible_region_is_a_failure() -> None:
     async with EventBridge.open(EventBridgeSettings(), StsSettings()) as bus:
-        ours = await bus.call(batch(destination(AccessKey("AKIA", Secret("s")), region="no region")))
+        ours = await bus.call(batch(destination(auth=AccessKey("AKIA", Secret("s")), region="no region")))
     assert isinstance(ours, CallFailed)
     assert (ours.operation, ours.http_status) == ("PutEvents", None)
 

@@ -13,7 +13,8 @@ from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.sandbox.bus.faults import CallError, Effect, ExpireTokens, Garbage, Match, ResetBefore, Rule
 from pushrail_stream.settings.eventbridge import AccessKey, Auth
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import BUS, destination
+from tests.support.batches import BUS
+from tests.support.builders import destination
 from tests.support.eventbridge_world import ASSUME, KEY, ON_ASSUME, SECRET, to, world
 from tests.support.recording_server import Recorder, http
 
@@ -24,7 +25,7 @@ ON_LOOK = Match(operation="DescribeEventBus")
 @pytest.mark.parametrize("auth", [ASSUME, OWN_KEY], ids=["role", "key"])
 async def test_a_bus_is_there_until_it_is_deleted(base_credentials: tuple[str, str], auth: Auth) -> None:
     async with world(base_credentials) as (us, server):
-        target = destination(auth)
+        target = destination(auth=auth)
         assert await us.check(target) == "there"
         server.directory.buses.clear()
         assert await us.check(target) == "gone"
@@ -37,7 +38,7 @@ async def test_a_bus_is_there_until_it_is_deleted(base_credentials: tuple[str, s
 async def test_a_key_without_permission_is_denied(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         server.add_key(KEY, SECRET, buses=[])
-        assert await us.check(destination(OWN_KEY)) == "denied"
+        assert await us.check(destination(auth=OWN_KEY)) == "denied"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ async def test_a_failed_check_decides_nothing(
         if not is_there:
             server.directory.buses.clear()
         server.set_plan([Rule(effect, ON_LOOK)])
-        assert await us.check(destination(ASSUME)) == bus_status
+        assert await us.check(destination(auth=ASSUME)) == bus_status
 
 
 @pytest.mark.parametrize("arn", ["arn:aws:events:us-east-1:123456789012:event-bus/default", None, [BUS]])
@@ -74,23 +75,23 @@ async def test_another_buss_description_is_ignored(arn: object) -> None:
         Recorder.serve(reply) as server,
         EventBridge.open(EventBridgeSettings(endpoint_url=server.url), StsSettings()) as us,
     ):
-        assert await us.check(destination(OWN_KEY)) == "unknown"
+        assert await us.check(destination(auth=OWN_KEY)) == "unknown"
         server.reply = http("200 OK", json.dumps({"Arn": BUS}).encode())
-        assert await us.check(destination(OWN_KEY)) == "there"
+        assert await us.check(destination(auth=OWN_KEY)) == "there"
 
 
 async def test_a_session_is_opened_before_the_check(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
-        assert await us.sign_in(destination(OWN_KEY))
-        assert await us.sign_in(destination(ASSUME))
+        assert await us.sign_in(destination(auth=OWN_KEY))
+        assert await us.sign_in(destination(auth=ASSUME))
         assert server.counts()["assumeRole"] == 1
-        assert await us.check(destination(ASSUME)) == "there"
+        assert await us.check(destination(auth=ASSUME)) == "there"
         assert server.counts()["assumeRole"] == 1
 
 
 async def test_without_a_session_no_check_is_made(base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, server):
         server.set_plan([Rule(CallError(403, "AccessDenied"), ON_ASSUME)])
-        assert not await us.sign_in(destination(ASSUME))
-        assert await us.check(destination(ASSUME)) == "unknown"
+        assert not await us.sign_in(destination(auth=ASSUME))
+        assert await us.check(destination(auth=ASSUME)) == "unknown"
         assert server.counts()["describeEventBus"] == 0

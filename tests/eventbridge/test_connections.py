@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import batch, destination
+from tests.support.batches import batch
+from tests.support.builders import destination
 from tests.support.eventbridge_world import GOOD_KEY
 from tests.support.recording_server import Recorder, http
 
@@ -45,7 +46,7 @@ async def test_an_unrequested_reply_answers_no_call() -> None:
     async with talkative(unasked) as url, EventBridge.open(EventBridgeSettings(endpoint_url=url), StsSettings()) as us:
         for number in (1, 2, 3):
             unasked.clear()
-            reply = await us.call(batch(destination(GOOD_KEY)))
+            reply = await us.call(batch(destination(auth=GOOD_KEY)))
             assert isinstance(reply, Answered)
             assert [entry.event_id for entry in reply.entries] == [f"event-{number}"]
             unasked.set()
@@ -58,5 +59,5 @@ async def test_a_cookie_is_not_sent_back() -> None:
         options = EventBridgeSettings(endpoint_url=server.url.replace("127.0.0.1", "localhost"))
         async with EventBridge.open(options, StsSettings()) as us:
             for _ in range(2):
-                assert isinstance(await us.call(batch(destination(GOOD_KEY))), Answered)
+                assert isinstance(await us.call(batch(destination(auth=GOOD_KEY))), Answered)
         assert [request.header("Cookie") for request in server.requests] == [None, None]

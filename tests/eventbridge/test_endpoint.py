@@ -14,10 +14,11 @@ from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered, CallFailed, CallReply, judge
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import batch, destination
+from tests.support.batches import batch
+from tests.support.builders import destination
 from tests.support.recording_server import Recorder, http
 
-TARGET = destination(AccessKey("AKIACUSTOMER00000000", Secret("customer-secret")))
+TARGET = destination(auth=AccessKey("AKIACUSTOMER00000000", Secret("customer-secret")))
 ENTRIES = 2
 SECS = 5.0
 """A reply that says that more is to come ends in a time-out; the server closes the connection, so few do."""

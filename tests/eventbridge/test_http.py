@@ -13,7 +13,8 @@ from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import UNKNOWN_RESULT, Answered, CallFailed, CallReply
 from pushrail_stream.eventbridge.http import MAX_REPLY_BYTES
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import batch, destination
+from tests.support.batches import batch
+from tests.support.builders import destination
 from tests.support.eventbridge_world import GOOD_KEY
 from tests.support.recording_server import Recorder, http
 
@@ -25,7 +26,7 @@ async def reply_to(raw: bytes) -> CallReply:
     async with Recorder.serve(raw, closes=True) as server:
         options = EventBridgeSettings(endpoint_url=server.url)
         async with EventBridge.open(options, StsSettings()) as us:
-            return await us.call(batch(destination(GOOD_KEY)))
+            return await us.call(batch(destination(auth=GOOD_KEY)))
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "GZIP", "deflate"])

@@ -19,7 +19,8 @@ from pushrail_stream.sandbox.bus.faults import Hang, Match, Rule
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import BUS, batch, destination
+from tests.support.batches import BUS, batch
+from tests.support.builders import destination
 
 SILENT, ROLE = "AKIASILENT0000000000", "arn:aws:iam::123456789012:role/writer"
 
@@ -56,12 +57,12 @@ async def deliver(us: EventBridge, batches: list[Batch]) -> list[CallReply]:
 
 
 def to_silent(name: str) -> Batch:
-    return batch(destination(AccessKey(SILENT, Secret("secret")), name))
+    return batch(destination(auth=AccessKey(SILENT, Secret("secret")), id=name))
 
 
 def to_fifty_others() -> list[Batch]:
     keys = [AccessKey(f"AKIACUSTOMER{number:08}", Secret("secret")) for number in range(50)]
-    return [batch(destination(key, f"dst_{number}")) for number, key in enumerate(keys)]
+    return [batch(destination(auth=key, id=f"dst_{number}")) for number, key in enumerate(keys)]
 
 
 async def test_a_silent_bus_delays_no_other() -> None:
@@ -87,11 +88,12 @@ async def test_hanging_sign_ins_delay_no_other(
         server.add_key(*base_credentials)
         server.add_role(ROLE)
         server.set_plan([Rule(Hang(), Match(operation="AssumeRole", role=f"{ROLE}-silent-*"))])
-        silent = [batch(destination(AssumeRole(f"{ROLE}-silent-{n}", "ext"), f"dst_silent_{n}")) for n in range(100)]
+        roles = [AssumeRole(f"{ROLE}-silent-{n}", "ext") for n in range(100)]
+        silent = [batch(destination(auth=role, id=f"dst_silent_{n}")) for n, role in enumerate(roles)]
 
         async def all_ask() -> None:
             while len(server.assumed) < len(silent):  # noqa: ASYNC110 - the server has no event to wait for
                 await asyncio.sleep(0.01)
 
         async with hanging(us, silent, all_ask):
-            assert isinstance(await us.call(batch(destination(AssumeRole(ROLE, "ext")))), Answered)
+            assert isinstance(await us.call(batch(destination(auth=AssumeRole(ROLE, "ext")))), Answered)

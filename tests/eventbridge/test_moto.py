@@ -11,7 +11,8 @@ from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import BUS, batch_of, destination, value
+from tests.support.batches import BUS, batch_of, value
+from tests.support.builders import destination
 from tests.support.moto_server import moto_server, url_of
 from tests.support.stock_client import stock_session
 
@@ -33,15 +34,15 @@ async def _through(url: str) -> None:
         stock_session().create_client("sqs", **settings) as sqs,
         EventBridge.open(EventBridgeSettings(endpoint_url=url), StsSettings()) as us,
     ):
-        target = destination(AccessKey("AKIAMOTO000000000000", Secret("moto")))
+        target = destination(auth=AccessKey("AKIAMOTO000000000000", Secret("moto")))
         assert await us.check(target) == "gone"
-        await events.create_event_bus(Name="pushrail-events")
+        await events.create_event_bus(Name="bus-acme")
         assert await us.check(target) == "there"
         queue = (await sqs.create_queue(QueueName="arrived"))["QueueUrl"]
         arn = (await sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"]))["Attributes"]["QueueArn"]
-        pattern = orjson.dumps({"source": ["pushrail.acme"], "resources": ["acct_1"]}).decode()
-        await events.put_rule(Name="all", EventBusName="pushrail-events", EventPattern=pattern)
-        await events.put_targets(Rule="all", EventBusName="pushrail-events", Targets=[{"Id": "q", "Arn": arn}])
+        pattern = orjson.dumps({"source": ["pushrail.acme"], "resources": ["acct_acme"]}).decode()
+        await events.put_rule(Name="all", EventBusName="bus-acme", EventPattern=pattern)
+        await events.put_targets(Rule="all", EventBusName="bus-acme", Targets=[{"Id": "q", "Arn": arn}])
 
         raw = value(1, note="Zoë")
         reply = await us.call(batch_of(target, [raw]))
@@ -49,8 +50,8 @@ async def _through(url: str) -> None:
 
     assert isinstance(reply, Answered)
     event = orjson.loads(message["Body"])
-    assert BUS.endswith("pushrail-events")
+    assert BUS.endswith("bus-acme")
     assert event["detail"] == orjson.loads(raw)
-    assert (event["source"], event["detail-type"]) == ("pushrail.acme", "order.created")
-    assert (event["time"], event["resources"]) == ("2026-05-26T14:21:08Z", ["acct_1", "key_1"])
+    assert (event["source"], event["detail-type"]) == ("pushrail.acme", "order.completed")
+    assert (event["time"], event["resources"]) == ("2026-05-26T14:21:08Z", ["acct_acme", "key-1"])
     assert event["id"] == reply.entries[0].event_id

@@ -10,7 +10,8 @@ from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply
 from pushrail_stream.sandbox.bus.faults import CallError, ExpireTokens, Latency, Match, Rule
 from pushrail_stream.settings.eventbridge import AccessKey
-from tests.support.batches import batch_of, destination, value
+from tests.support.batches import batch_of, value
+from tests.support.builders import destination
 from tests.support.eventbridge_world import ASSUME, KEY, ON_ASSUME, SECRET, START, Clock, failed, keys_used, to, world
 
 EXPIRED = ("PutEvents", "ExpiredTokenException", 400)
@@ -43,12 +44,12 @@ async def test_late_refusals_keep_the_new_session(base_credentials: tuple[str, s
         old = server.assumed[0].issued_key
         # One refusal after the other, so that the later ones come when there is a new session.
         late = [
-            Rule(Latency(0.05 * number), Match(access_key=old, detail_contains=(f'"key_{number}"',)))
+            Rule(Latency(0.05 * number), Match(access_key=old, detail_contains=(f'"key-{number}"',)))
             for number in range(8)
         ]
         server.set_plan([*late, Rule(ExpireTokens(), Match(access_key=old))])
         async with asyncio.TaskGroup() as tasks:
-            batches = [batch_of(destination(ASSUME), [value(number)]) for number in range(8)]
+            batches = [batch_of(destination(auth=ASSUME), [value(number)]) for number in range(8)]
             running = [tasks.create_task(deliver(us, batch)) for batch in batches]
             await running[0]
             clock.epoch += 60  # the new session is no longer kept for being new

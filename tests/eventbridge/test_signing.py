@@ -27,7 +27,8 @@ from pushrail_stream.eventbridge.http import StockClients
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import batch_of, destination, value
+from tests.support.batches import batch_of, value
+from tests.support.builders import destination
 from tests.support.recording_server import Recorder, Request, http
 from tests.support.stock_client import stock_session
 
@@ -74,7 +75,7 @@ async def test_the_hot_paths_private_names_exist() -> None:
 @pytest.mark.parametrize("headers", [(), (("traceparent", TRACEPARENT),)], ids=["untraced", "traced"])
 @pytest.mark.parametrize("note", ["plain", "Zoë ordered 2 🍣 \u2028\x7f"], ids=["ascii", "unicode"])
 async def test_our_call_equals_the_stock_clients(token: str | None, headers: Any, note: str) -> None:
-    target = destination(AccessKey(ACCESS_KEY, Secret(SECRET)))
+    target = destination(auth=AccessKey(ACCESS_KEY, Secret(SECRET)))
     batch = batch_of(target, [value(1, note=note), value(2, note=note)], headers)
     async with Recorder.serve(OK) as server:
         await _put_by_stock(server.url, batch, token)
@@ -92,7 +93,7 @@ async def test_our_call_equals_the_stock_clients(token: str | None, headers: Any
 
 
 async def test_detail_is_sent_byte_for_byte() -> None:
-    target = destination(AccessKey(ACCESS_KEY, Secret(SECRET)))
+    target = destination(auth=AccessKey(ACCESS_KEY, Secret(SECRET)))
     raw = value(1, note="é").replace(b'"payload":', b'"payload" :  ')
     async with Recorder.serve(OK) as server:
         await _put_by_us(server.url, batch_of(target, [raw]), None)
@@ -100,7 +101,7 @@ async def test_detail_is_sent_byte_for_byte() -> None:
 
 
 async def test_a_body_longer_than_a_mebibyte() -> None:
-    target = destination(AccessKey(ACCESS_KEY, Secret(SECRET)))
+    target = destination(auth=AccessKey(ACCESS_KEY, Secret(SECRET)))
     # Each quote in Detail takes two bytes on the wire.
     batch = batch_of(target, [value(1, note='"' * 220_000), value(2, note='"' * 220_000)])
     async with Recorder.serve(OK) as server:
@@ -111,7 +112,7 @@ async def test_a_body_longer_than_a_mebibyte() -> None:
 
 @pytest.mark.parametrize("path", ["", "/", "/vpc/bus", "/vpc/bus/", "/a%20b~c"])
 async def test_an_endpoint_with_a_path_is_signed_with_it(path: str) -> None:
-    target = destination(AccessKey(ACCESS_KEY, Secret(SECRET)))
+    target = destination(auth=AccessKey(ACCESS_KEY, Secret(SECRET)))
     async with Recorder.serve(OK) as server:
         url = server.url + path
         await _put_by_stock(url, batch_of(target, [value(1)]), None)
@@ -125,7 +126,7 @@ async def test_an_endpoint_with_a_path_is_signed_with_it(path: str) -> None:
 async def test_the_signing_key_changes_with_the_day() -> None:
     days = [datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)]
     now = days[0]
-    batch = batch_of(destination(AccessKey(ACCESS_KEY, Secret(SECRET))), [value(1)])
+    batch = batch_of(destination(auth=AccessKey(ACCESS_KEY, Secret(SECRET))), [value(1)])
     async with Recorder.serve(OK) as server:
         options = EventBridgeSettings(endpoint_url=server.url)
         async with EventBridge.open(options, StsSettings(), now=lambda: now) as bus:
@@ -144,7 +145,7 @@ async def test_each_region_has_its_own_signature() -> None:
     ):
         auth = AccessKey(ACCESS_KEY, Secret(SECRET))
         for region in ("us-east-1", "eu-central-1"):
-            await bus.call(batch_of(destination(auth, region=region), [value(1)]))
+            await bus.call(batch_of(destination(auth=auth, region=region), [value(1)]))
     for request, region in zip(server.requests, ("us-east-1", "eu-central-1"), strict=True):
         assert request.header("authorization") == _authorization(request, server.url, None, region)
 

@@ -14,7 +14,8 @@ from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Garbage, M
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey, Auth
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import BUS, destination
+from tests.support.batches import BUS
+from tests.support.builders import destination
 from tests.support.eventbridge_world import ASSUME, GOOD_KEY, KEY, ROLE, SECRET
 from tests.support.recording_server import Recorder, http
 
@@ -30,7 +31,7 @@ class World:
         self.sts = StsSettings(endpoint_url=server.url)
 
     async def steps(self, to: Destination | Auth = ASSUME) -> list[Step]:
-        target = to if isinstance(to, Destination) else destination(to)
+        target = to if isinstance(to, Destination) else destination(auth=to)
         steps = [step async for step in verify(target, self.settings, self.sts)]
         self._holds_no_secret(repr(steps))
         return steps

@@ -13,7 +13,7 @@ from pushrail_stream.core.event import Event, decode
 from pushrail_stream.eventbridge.entry import entry_size
 from pushrail_stream.ports.kafka import RecordTooLarge
 from tests.support.builders import with_access_key
-from tests.support.ingest_server import EVENT, TRACEPARENT, event, ingest_door, vendor_and_trace
+from tests.support.ingest_server import EVENT, TRACEPARENT, ingest_door, members, vendor_and_trace
 from tests.support.patience import PATIENCE_SECS
 
 PROBLEM = "application/problem+json"
@@ -36,7 +36,7 @@ async def test_an_event_is_written_byte_for_byte(tmp_path: Path) -> None:
 
 
 async def test_an_array_is_written_event_by_event(tmp_path: Path) -> None:
-    values = [json.dumps(event(idempotencyKey=f"k{n}"), indent=n or None).encode() for n in range(4)]
+    values = [json.dumps(members(idempotencyKey=f"k{n}"), indent=n or None).encode() for n in range(4)]
     async with ingest_door(tmp_path) as door:
         status, answer, _ = await door.post(b" [" + b" ,\n".join(values) + b"\t]")
         assert status == 202
@@ -46,7 +46,7 @@ async def test_an_array_is_written_event_by_event(tmp_path: Path) -> None:
 
 async def test_an_oversized_event_refuses_the_request(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
-        body = json.dumps(event()).encode()
+        body = json.dumps(members()).encode()
         detail = f"has {len(body)} bytes and is, even compressed, larger than the Kafka topic's max.message.bytes, 100"
         door.producer.failures = {0: "was not written", 1: RecordTooLarge(100), 2: "was not written"}
         status, answer, headers = await door.post(b"[" + b",".join([body] * 3) + b"]")
@@ -60,7 +60,7 @@ async def test_an_oversized_event_refuses_the_request(tmp_path: Path) -> None:
         status, answer, _ = await door.post(body)
         assert (status, answer["errors"]) == (413, [{"field": "value", "pointer": "#", "detail": detail}])
         door.producer.failures = {1: RecordTooLarge(100)}
-        status, answer, _ = await door.post([event(), event()])
+        status, answer, _ = await door.post([members(), members()])
         assert (status, answer["accepted"], answer["results"][0]["status"]) == (413, 1, "accepted")
 
 
@@ -68,7 +68,7 @@ async def test_an_accepted_event_fits_any_destination(tmp_path: Path) -> None:
     limit, longest = 1_000, with_access_key(0, source="s" * 256)
     async with ingest_door(tmp_path, max_entry_bytes=limit) as door:
         for length in range(0, 1_000, 10):
-            status, answer, _ = await door.post(event(payload={"x": "y" * length}))
+            status, answer, _ = await door.post(members(payload={"x": "y" * length}))
             if status == 422:
                 assert re.search(r"an EventBridge entry of 1\d{3} bytes; 1000 fit", answer["errors"][0]["detail"])
         decoded = [decode(record.value, record.headers, None) for record in door.producer.taken]
@@ -80,21 +80,21 @@ async def test_an_accepted_event_fits_any_destination(tmp_path: Path) -> None:
 async def test_a_request_without_a_key_is_401(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         for authorization in ("", "Bearer", "Bearer nonsense", "Basic eDp5", f"Bearer {door.key}x"):
-            status, answer, headers = await door.post(event(), Authorization=authorization)
+            status, answer, headers = await door.post(members(), Authorization=authorization)
             assert (status, answer["type"]) == (401, "urn:pushrail:problem:unauthorized")
             assert headers["WWW-Authenticate"].startswith('Bearer realm="pushrail"')
-        assert (await door.post(event(), Authorization=f"bearer  {door.key}"))[0] == 202
+        assert (await door.post(members(), Authorization=f"bearer  {door.key}"))[0] == 202
 
 
 async def test_a_key_serves_its_own_vendor(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
-        assert (await door.post(event(), pushrail_vendor="other"))[0] == 403
-        assert (await door.post(event(), pushrail_vendor="acme"))[0] == 202
+        assert (await door.post(members(), pushrail_vendor="other"))[0] == 403
+        assert (await door.post(members(), pushrail_vendor="acme"))[0] == 202
 
 
 async def test_a_too_large_body_is_not_read(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=10_000) as door:
-        assert (await door.post(event(payload={"x": "y" * 10_000})))[0] == 413
+        assert (await door.post(members(payload={"x": "y" * 10_000})))[0] == 413
 
         async def drip() -> Any:
             for _ in range(20):

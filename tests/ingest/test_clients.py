@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.ingest_server import Door, event, ingest_door
+from tests.support.ingest_server import Door, ingest_door, members
 from tests.support.patience import PATIENCE_SECS
 from tests.support.tools import needed_tool
 
@@ -27,7 +27,7 @@ async def run(*command: str) -> str:
 
 def file_with_event(folder: Path) -> Path:
     path = folder / "event.json"
-    path.write_text(json.dumps(event()))
+    path.write_text(json.dumps(members()))
     return path
 
 

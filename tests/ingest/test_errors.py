@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.support.ingest_server import EVENT, event, ingest_door
+from tests.support.ingest_server import EVENT, ingest_door, members
 
 PROBLEM = "application/problem+json"
 
 
 async def test_one_bad_event_refuses_the_request(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
-        bad = event(eventType=None, occurredAt="yesterday", payload=[])
-        status, answer, headers = await door.post([event(), bad, 7])
+        bad = members(eventType=None, occurredAt="yesterday", payload=[])
+        status, answer, headers = await door.post([members(), bad, 7])
         assert (status, headers["Content-Type"]) == (422, PROBLEM)
         assert answer["type"] == "urn:pushrail:problem:invalid-events"
         assert answer["status"] == 422
@@ -38,10 +38,11 @@ async def test_one_bad_event_refuses_the_request(tmp_path: Path) -> None:
         (b"", "value"), (b"{", "value"), (b"[1,", "value"), (b"[]", "value"), (b"7", "value"), (b"null", "value"),
         (b"[" * 100_000, "value"), (b'{"a":' * 5_000, "value"), (b"\xff", "value"), (b'["\xff"]', "value"),
         (json.dumps([EVENT] * 501).encode(), "value"), (json.dumps([[EVENT]]).encode(), "value"),
-        (json.dumps(event(payload=None)).encode(), "payload"), (json.dumps(event(eventType="")).encode(), "eventType"),
-        (json.dumps(event(idempotencyKey="x" * 257)).encode(), "idempotencyKey"),
-        (json.dumps(event(correlationId=7)).encode(), "correlationId"),
-        (json.dumps(event(occurredAt="2026-05-26T14:21:08")).encode(), "occurredAt"),
+        (json.dumps(members(payload=None)).encode(), "payload"),
+        (json.dumps(members(eventType="")).encode(), "eventType"),
+        (json.dumps(members(idempotencyKey="x" * 257)).encode(), "idempotencyKey"),
+        (json.dumps(members(correlationId=7)).encode(), "correlationId"),
+        (json.dumps(members(occurredAt="2026-05-26T14:21:08")).encode(), "occurredAt"),
     ],
 )  # fmt: skip
 async def test_a_bad_body_is_refused_by_field(tmp_path: Path, body: bytes, field: str) -> None:
@@ -54,7 +55,7 @@ async def test_a_bad_body_is_refused_by_field(tmp_path: Path, body: bytes, field
 async def test_unacknowledged_events_are_named(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         door.producer.failures = {1: "Local: Message timed out"}
-        status, answer, headers = await door.post([event(), event(idempotencyKey="second")])
+        status, answer, headers = await door.post([members(), members(idempotencyKey="second")])
         assert (status, headers["Retry-After"], answer["accepted"]) == (503, "5", 1)
         assert [result["status"] for result in answer["results"]] == ["accepted", "failed"]
         assert answer["results"][1]["detail"] == "Local: Message timed out"
@@ -78,7 +79,7 @@ async def test_a_bug_is_a_500_without_details(tmp_path: Path) -> None:
             raise RuntimeError("secret detail")
 
         door.producer.publish_all = broken  # type: ignore[method-assign, assignment]
-        status, answer, _ = await door.post(event())
+        status, answer, _ = await door.post(members())
         assert status == 500
         assert "secret" not in str(answer)
         assert door.answers[0].status == 500

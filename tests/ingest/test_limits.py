@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from pathlib import Path
 
-from tests.support.ingest_server import event, ingest_door
+from tests.support.ingest_server import ingest_door, members
 from tests.support.patience import PATIENCE_SECS
 
 
@@ -14,13 +14,13 @@ async def test_a_limited_key_is_told_when_to_return(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_events_per_second=1) as door:
         statuses, retry_after = list[int](), ""
         for _ in range(3):
-            status, _, headers = await door.post([event()] * 200)
+            status, _, headers = await door.post([members()] * 200)
             statuses.append(status)
             retry_after = headers.get("Retry-After", "")
         assert statuses == [202, 202, 429]
         assert 90 <= int(retry_after) <= 101
         assert len(door.producer.taken) == 400
-        assert (await door.post(event(), door.other_key))[0] == 202
+        assert (await door.post(members(), door.other_key))[0] == 202
 
 
 async def test_an_invalid_event_counts_for_the_rate(tmp_path: Path) -> None:
@@ -35,17 +35,17 @@ async def test_a_full_buffer_refuses_at_once(tmp_path: Path) -> None:
         door.producer.open.clear()
         async with asyncio.TaskGroup() as tasks:
             async with asyncio.timeout(PATIENCE_SECS):
-                waiting = [tasks.create_task(door.post(event())) for _ in range(3)]
+                waiting = [tasks.create_task(door.post(members())) for _ in range(3)]
                 for _ in range(3):
                     await door.producer.entered.get()
-                status, answer, headers = await door.post(event())
+                status, answer, headers = await door.post(members())
                 assert (status, headers["Retry-After"]) == (503, "1")
                 assert answer["detail"] == "more of this API key is waiting for Kafka than may wait"
                 # The other half is for others, until that is full as well.
-                waiting += [tasks.create_task(door.post(event(), door.other_key)) for _ in range(3)]
+                waiting += [tasks.create_task(door.post(members(), door.other_key)) for _ in range(3)]
                 for _ in range(3):
                     await door.producer.entered.get()
-            status, answer, headers = await door.post(event(), door.other_key)
+            status, answer, headers = await door.post(members(), door.other_key)
             assert (status, headers["Retry-After"], answer["type"]) == (503, "1", "urn:pushrail:problem:unavailable")
             door.producer.open.set()
         assert [task.result()[0] for task in waiting] == [202] * 6
@@ -55,7 +55,7 @@ async def test_a_full_buffer_refuses_at_once(tmp_path: Path) -> None:
 async def test_waiting_bodies_take_room(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, max_body_bytes=2**20, max_buffered_bytes=2**21) as door:
         door.producer.open.clear()
-        big = event(payload={"x": "y" * 600_000})
+        big = members(payload={"x": "y" * 600_000})
         async with asyncio.TaskGroup() as tasks, asyncio.timeout(PATIENCE_SECS):
             waiting = tasks.create_task(door.post(big))
             await door.producer.entered.get()
@@ -77,6 +77,6 @@ async def test_an_unsent_body_takes_no_room(tmp_path: Path) -> None:
                 writer.write(f"{head}{size}\r\n\r\n".encode())
             while door.ingest.buffered_bytes < 40 * 2**14:  # noqa: ASYNC110 - until the last has come in
                 await asyncio.sleep(0.01)
-            big = event(payload={"x": "y" * 300_000})
+            big = members(payload={"x": "y" * 300_000})
             assert (await door.post(big))[0] == 202
             assert (await door.post(big, door.other_key))[0] == 202

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.support.ingest_server import Door, answer, connection, event, ingest_door
+from tests.support.ingest_server import Door, answer, connection, ingest_door, members
 from tests.support.patience import PATIENCE_SECS
 
 HEAD = "POST /v1/events HTTP/1.1\r\nHost: x\r\n"
@@ -70,7 +70,7 @@ async def test_a_too_large_head_is_refused(tmp_path: Path, ends: bytes) -> None:
             assert (status, json.loads(body)["detail"]) == (431, "a request's head may have 16384 bytes")
             await end_of(reader)
         assert [seen.status for seen in door.answers] == [431]
-        assert (await door.post(event(), X_Large="a" * 12_000))[0] == 202
+        assert (await door.post(members(), X_Large="a" * 12_000))[0] == 202
 
 
 async def test_endless_trailers_are_refused(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ async def test_a_refused_body_keeps_the_connection(tmp_path: Path, monkeypatch: 
 async def test_half_a_head_delays_no_answer(tmp_path: Path) -> None:
     async with ingest_door(tmp_path, timeout_secs=0.3) as door, connection(door) as (reader, writer):
         door.producer.open.clear()
-        body = json.dumps(event()).encode()
+        body = json.dumps(members()).encode()
         post = f"{HEAD}Authorization: Bearer {door.key}\r\nContent-Type: application/json\r\n"
         writer.write(f"{post}Content-Length: {len(body)}\r\n\r\n".encode() + body + b"GET /docs HT")
         await door.producer.entered.get()
@@ -153,7 +153,7 @@ async def test_half_a_head_delays_no_answer(tmp_path: Path) -> None:
 
 async def test_pipelined_requests_keep_their_order(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door, connection(door) as (reader, writer):
-        body = json.dumps(event()).encode()
+        body = json.dumps(members()).encode()
         post = f"{HEAD}Authorization: Bearer {door.key}\r\nContent-Type: application/json\r\n"
         writer.write(f"{post}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         writer.write(b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -188,7 +188,7 @@ def posted(
     door: Door, more: str = "", *, framing: str = "length", version: str = "1.1", host: str = "Host: x"
 ) -> bytes:
     """A good request to post an event, to the byte."""
-    body = json.dumps(event()).encode()
+    body = json.dumps(members()).encode()
     size, sent = f"Content-Length: {len(body)}\r\n", body
     if framing == "chunked":
         size, sent = (
@@ -217,7 +217,7 @@ async def dialogue(door: Door, sent: bytes, answers: int = 1, piece: int = 0) ->
 async def test_an_upgrade_offer_is_declined(tmp_path: Path, offer: str, framing: str, piece: int) -> None:
     async with ingest_door(tmp_path) as door:
         assert await dialogue(door, posted(door, offer, framing=framing), piece=piece) == [202]
-        assert [record.value for record in door.producer.taken] == [json.dumps(event()).encode()]
+        assert [record.value for record in door.producer.taken] == [json.dumps(members()).encode()]
 
 
 async def test_upgrade_offers_may_repeat(tmp_path: Path) -> None:
@@ -392,7 +392,7 @@ async def test_other_protocols_get_a_counted_problem(tmp_path: Path, nonsense: b
 
 def pieces(key: str) -> list[bytes]:
     """Requests good and bad, to be put one behind the other and damaged."""
-    body = json.dumps(event()).encode()
+    body = json.dumps(members()).encode()
     post = f"{HEAD}Authorization: Bearer {key}\r\nContent-Type: application/json\r\n".encode()
     return [
         post + f"Content-Length: {len(body)}\r\n\r\n".encode() + body,
@@ -440,6 +440,6 @@ async def test_any_bytes_leave_the_server_serving(tmp_path: Path, seed: int) -> 
         async with asyncio.timeout(PATIENCE_SECS):
             while door.open_connections or door.ingest.buffered_bytes:  # noqa: ASYNC110 - until all deadlines are over
                 await asyncio.sleep(0.01)
-        assert (await door.post(event()))[0] == 202
+        assert (await door.post(members()))[0] == 202
         assert {202, 400, 401, 404, 413, 422} <= {seen.status for seen in door.answers}
         assert not failures

@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from pushrail_stream.ingest.errors import HttpProblem
 from pushrail_stream.ingest.request import filled, split
-from tests.support.ingest_server import EVENT, TRACEPARENT, event, ingest_door, vendor_and_trace
+from tests.support.ingest_server import EVENT, TRACEPARENT, ingest_door, members, vendor_and_trace
 from tests.support.patience import PATIENCE_SECS
 
 
 @pytest.mark.parametrize("given_trace", ["", "00-0-0-00", "ff" + TRACEPARENT[2:]])
 async def test_a_missing_trace_is_made_unsampled(tmp_path: Path, given_trace: str) -> None:
     async with ingest_door(tmp_path) as door:
-        _, _, headers = await door.post(event(), traceparent=given_trace)
+        _, _, headers = await door.post(members(), traceparent=given_trace)
         assert re.fullmatch(r"00-[0-9a-f]{32}-[0-9a-f]{16}-00", headers["traceparent"])
         assert vendor_and_trace(door) == [(b"acme", headers["traceparent"].encode())]
 
@@ -30,16 +30,16 @@ async def test_a_missing_trace_is_made_unsampled(tmp_path: Path, given_trace: st
 async def test_a_later_trace_version_is_shortened(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         later = "cc" + TRACEPARENT[2:]
-        _, _, headers = await door.post([event()] * 2, traceparent=f"{later}-{'x' * 5_000}")
+        _, _, headers = await door.post([members()] * 2, traceparent=f"{later}-{'x' * 5_000}")
         assert headers["traceparent"] == later
         assert vendor_and_trace(door) == [(b"acme", later.encode())] * 2
 
 
 async def test_the_header_gives_the_idempotency_key(tmp_path: Path) -> None:
-    bare = json.dumps(event(idempotencyKey=None)).encode()
+    bare = json.dumps(members(idempotencyKey=None)).encode()
     async with ingest_door(tmp_path) as door:
         await door.post(bare, Idempotency_Key="order-7")
-        await door.post(event(), Idempotency_Key="order-7")
+        await door.post(members(), Idempotency_Key="order-7")
         await door.post(b"[" + bare + b"," + bare + b"]", Idempotency_Key='"in quotes"')
         keys = [json.loads(record.value)["idempotencyKey"] for record in door.producer.taken]
         assert keys == ["order-7", EVENT["idempotencyKey"], "in quotes-0", "in quotes-1"]
@@ -51,7 +51,7 @@ async def test_the_header_gives_the_idempotency_key(tmp_path: Path) -> None:
 
 async def test_a_long_key_fits_the_longest_array(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
-        assert (await door.post([event(idempotencyKey=None)] * 500, Idempotency_Key="k" * 252))[0] == 202
+        assert (await door.post([members(idempotencyKey=None)] * 500, Idempotency_Key="k" * 252))[0] == 202
         assert json.loads(door.producer.taken[-1].value)["idempotencyKey"] == "k" * 252 + "-499"
 
 
@@ -66,13 +66,13 @@ async def test_a_long_key_fits_the_longest_array(tmp_path: Path) -> None:
 )  # fmt: skip
 async def test_only_json_is_taken(tmp_path: Path, headers: dict[str, str], status: int) -> None:
     async with ingest_door(tmp_path) as door:
-        assert (await door.post(event(), **headers))[0] == status
+        assert (await door.post(members(), **headers))[0] == status
 
 
 @pytest.mark.parametrize(("announced", "status"), [("0" * 30 + "{}", 202), ("0" * 30 + "9" * 18, 413)])
 async def test_a_length_may_have_leading_zeros(tmp_path: Path, announced: str, status: int) -> None:
     async with ingest_door(tmp_path) as door:
-        body = json.dumps(event()).encode()
+        body = json.dumps(members()).encode()
         port = int(door.url.rpartition(":")[2])
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(f"POST /v1/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {door.key}\r\n".encode())

@@ -9,7 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.ingest_server import answer, connection, event, ingest_door
+from tests.support.ingest_server import answer, connection, ingest_door, members
 from tests.support.patience import PATIENCE_SECS
 
 
@@ -17,7 +17,7 @@ async def test_a_stop_answers_open_requests(tmp_path: Path) -> None:
     async with ingest_door(tmp_path) as door:
         door.producer.open.clear()
         async with asyncio.TaskGroup() as tasks:
-            in_flight = tasks.create_task(door.post(event()))
+            in_flight = tasks.create_task(door.post(members()))
             async with asyncio.timeout(PATIENCE_SECS):
                 await door.producer.entered.get()
             door.server.stop()
@@ -49,7 +49,7 @@ async def test_the_number_of_connections_is_bounded(tmp_path: Path) -> None:
         async with asyncio.timeout(PATIENCE_SECS):
             while door.open_connections:  # noqa: ASYNC110 - the server hears of it by and by
                 await asyncio.sleep(0.01)
-        assert (await door.post(event()))[0] == 202
+        assert (await door.post(members()))[0] == 202
 
 
 async def test_a_client_that_does_not_read_is_cut_off(tmp_path: Path) -> None:

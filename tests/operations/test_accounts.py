@@ -23,7 +23,8 @@ from pushrail_stream.operations.dead_letters import DeadLetterRecord, read_dead_
 from pushrail_stream.operations.spill import Spill
 from pushrail_stream.registry.directory import DestinationIndex
 from tests.support.attempt_records import said
-from tests.support.dead_letters import AT, destination, event_record
+from tests.support.builders import destination
+from tests.support.dead_letters import AT, event_record
 
 PARTITION = event_record(0).partition
 A, B = destination(0), destination(0, id="dst_b")

@@ -12,7 +12,8 @@ from pushrail_stream.operations.replay_selection import (
     EventSelection,
 )
 from pushrail_stream.registry.directory import DestinationIndex
-from tests.support.dead_letters import AT, destination, event_record
+from tests.support.builders import destination
+from tests.support.dead_letters import AT, event_record
 
 EVENTS = "pushrail.events"
 

@@ -33,7 +33,8 @@ from pushrail_stream.operations.replay_selection import (
     replay_mark_key,
 )
 from pushrail_stream.registry.directory import DestinationIndex
-from tests.support.dead_letters import AT, DLQ, destination, event_record, forged, letter
+from tests.support.builders import destination
+from tests.support.dead_letters import AT, DLQ, event_record, forged, letter
 
 DIRECTORY = DestinationIndex((d.id, d) for d in (destination(0), destination(1), destination(2, enabled=False)))
 

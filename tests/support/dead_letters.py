@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import replace
 from typing import Any
 
 from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Problem
-from pushrail_stream.core.destination import Destination, Secret
 from pushrail_stream.core.record import Record
 from pushrail_stream.operations.dead_letters import (
     DeadLetterRecord,
     read_dead_letter,
 )
-from pushrail_stream.settings.eventbridge import AccessKey
+from tests.support.builders import event
 
 AT = 1_795_514_400_000
 
@@ -22,21 +19,10 @@ AT = 1_795_514_400_000
 DLQ = "pushrail.dlq"
 
 
-def destination(number: int, **changes: Any) -> Destination:
-    plain = Destination(
-        id=f"dst_{number}", vendor="acme", customer_external_id=f"acct_{number}", type="EVENTBRIDGE", name="n",
-        bus="arn", region="us-east-1", source="s", auth=AccessKey("k", Secret("s")),
-    )  # fmt: skip
-    return replace(plain, **changes)
-
-
 def event_record(number: int, offset: int = 7, **changes: Any) -> Record:
-    body = {
-        "eventType": "order.completed", "occurredAt": "2026-05-26T14:21:08.493Z", "source": "s",
-        "customerExternalId": f"acct_{number}", "idempotencyKey": "k", "payload": {},
-    }  # fmt: skip
+    value = event(number, **({"idempotencyKey": "k", "payload": {}} | changes))
     headers = (("traceparent", b"t"), ("empty", None))
-    return Record("pushrail.events", 1, offset, b"key", json.dumps(body | changes).encode(), headers, AT)
+    return Record("pushrail.events", 1, offset, b"key", value, headers, AT)
 
 
 def letter(number: int, *, position: int = 0, value: bytes | None = None, **changes: Any) -> DeadLetterRecord:

@@ -16,7 +16,8 @@ from pushrail_stream.sandbox.bus.faults import Match
 from pushrail_stream.sandbox.bus.server import BusConfig, FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole, Auth
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import BUS, batch, destination
+from tests.support.batches import BUS, batch
+from tests.support.builders import destination
 
 ROLE = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"
 ASSUME = AssumeRole(ROLE, "acme-ext-7Pq2")
@@ -69,8 +70,8 @@ async def world(
             yield us, server
 
 
-def to(auth: Auth, identity: str = "dst_acme_1") -> Batch:
-    return batch(destination(auth, identity))
+def to(auth: Auth, identity: str = "dst_acme") -> Batch:
+    return batch(destination(auth=auth, id=identity))
 
 
 def keys_used(server: FaultBus) -> list[str]:

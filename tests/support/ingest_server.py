@@ -32,7 +32,7 @@ EVENT: dict[str, Any] = {
 }
 
 
-def event(**changes: Any) -> dict[str, Any]:
+def members(**changes: Any) -> dict[str, Any]:
     """The example with members changed; None leaves one out."""
     return {name: value for name, value in (EVENT | changes).items() if value is not None}
 

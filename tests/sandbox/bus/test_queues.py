@@ -17,8 +17,9 @@ from pushrail_stream.operations.onboarding_templates import Onboarding
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
-from tests.support.batches import batch_of, destination
-from tests.support.bus_clients import ACCOUNT, KEY, SECRET, client, entry, refusal
+from tests.support.batches import batch_of
+from tests.support.builders import destination
+from tests.support.bus_clients import ACCOUNT, BUS, KEY, SECRET, client, entry, refusal
 from tests.support.moto_server import moto_server, url_of
 from tests.support.stock_client import stock_session
 
@@ -116,7 +117,8 @@ async def test_each_rule_passes_only_its_events(
         stock_session().create_client("sqs", **options(url)) as sqs,
         EventBridge.open(EventBridgeSettings(endpoint_url=url), StsSettings()) as us,
     ):
-        reply = await us.call(batch_of(destination(AccessKey(KEY, Secret(SECRET))), [value(name) for name in EVENTS]))
+        target = destination(auth=AccessKey(KEY, Secret(SECRET)), bus=BUS)
+        reply = await us.call(batch_of(target, [value(name) for name in EVENTS]))
         # The customer's own applications put events on the bus too: no rule of ours matches their source.
         stray: Any = entry(Source="own.app", DetailType="order.created", Resources=["acct_1"],
                            Detail=value("all").decode(), EventBusName="pushrail-events")  # fmt: skip

@@ -1,0 +1,40 @@
+"""The pipeline's policy comes from the settings, value by value."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from pushrail_stream.pipeline.policy import Policy
+from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.policy import policy_of
+
+
+def policy(**sections: Any) -> Policy:
+    return policy_of(Settings.model_validate(sections))
+
+
+def test_milliseconds_become_seconds_and_mib_bytes() -> None:
+    made = policy(delivery={"flush_ms": 250}, limits={"max_buffered_mib": 64})
+    assert made.lanes.flush_secs == 0.25
+    assert made.event_buffer.max_bytes + made.retry_buffer.max_bytes == 64 * 2**20
+
+
+def test_retries_get_a_quarter_of_the_buffer() -> None:
+    made = policy(limits={"max_buffered_events": 1_000})
+    assert (made.event_buffer.max_events, made.retry_buffer.max_events) == (750, 250)
+
+
+def test_tiers_keep_their_order_and_delays() -> None:
+    made = policy(topics={"retry": {"soon": 5, "later": 60, "last": 600}})
+    assert [(tier.topic, tier.delay_secs) for tier in made.retry.tiers] == [("soon", 5), ("later", 60), ("last", 600)]
+
+
+def test_unrouted_events_are_dead_letters_on_request() -> None:
+    assert not policy().dead_letter_unrouted
+    assert policy(delivery={"unrouted": "dlq"}).dead_letter_unrouted
+
+
+def test_a_disabled_flood_guard_never_reacts() -> None:
+    assert policy(flood_guard={"enabled": False}).flood.min_dead == sys.maxsize
+    assert policy(flood_guard={"min_dead_letters": 7}).flood.min_dead == 7
