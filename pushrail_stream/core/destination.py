@@ -43,9 +43,11 @@ class Limits:
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
-    """One customer's bus. Compared by value: a changed document is another destination with the same id."""
+    """One customer's bus, with the fields of its document. Compared by value: a changed document is another destination
+    with the same id.
+    """
 
     id: str
     vendor: str

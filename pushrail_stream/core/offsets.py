@@ -210,18 +210,15 @@ class OffsetTracker:
         self._span.clear()
 
     def _advance(self, offset: int) -> None:
-        if offset != self._next and self._next is not None:
-            self._jump(offset, self._next)
-        self._started = True
-        self._next = offset + 1
-
-    def _jump(self, offset: int, expected: int) -> None:
+        expected = offset if self._next is None else self._next
         if offset > expected:
             self._gaps.append((expected, offset))
-            return
-        if self._started:
+        elif offset < expected and self._started:
             raise RuntimeError(f"offset {offset} came when {expected} was next")
-        self._known.clear()  # an operator moved the group back, to deliver settled records again
+        elif offset < expected:
+            self._known.clear()  # an operator moved the group back, to deliver settled records again
+        self._started = True
+        self._next = offset + 1
 
     def _close(self, pending: PendingRecord) -> None:
         self.open_records -= 1

@@ -8,10 +8,11 @@ from typing import Final
 
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.signals import BusMissing
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.observe.incidents import Incident
 from pushrail_stream.observe.pages import page, section
-from pushrail_stream.pipeline.stats import DestinationStats, MissingBusStats, PartitionStats, StatsSource
+from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, StatsSource
 
 LANES: Final = 50
 """Most lanes that are shown. Those with a problem come first."""
@@ -58,7 +59,7 @@ def _dead_letters(counts: Mapping[str, int]) -> str:
     return section("Dead letters, by reason", reasons, rows, numbers=range(len(reasons)))
 
 
-def _missing_buses(missing: Sequence[MissingBusStats]) -> str:
+def _missing_buses(missing: Sequence[BusMissing]) -> str:
     """The table of missing buses; empty while all buses exist."""
     rows = [
         [

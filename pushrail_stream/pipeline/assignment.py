@@ -262,9 +262,7 @@ class Assignment:
         self._observe(PartitionRestarted(partition, why, old.read_to or None))
         new = self._trackers[partition] = OffsetTracker(topic=topic)
         self._committed.pop(partition, None)
-        self._behind_since.pop(partition, None)
-        self._progress.forget(partition)
-        self._seeks.pop(partition, None)
+        self._forget_progress(partition)
         return new
 
     def _revoke(self, partitions: Iterable[Partition], *, are_lost: bool) -> dict[Partition, OffsetTracker]:
@@ -272,13 +270,16 @@ class Assignment:
         for partition, tracker in revoked.items():
             tracker.revoke(is_lost=are_lost)
             self._early.drop(partition)
-            self._behind_since.pop(partition, None)
-            self._progress.forget(partition)
-            self._seeks.pop(partition, None)
+            self._forget_progress(partition)
         for partition, tracker in self._replaced:
             if partition in revoked:
                 tracker.revoke(is_lost=are_lost)
         return revoked
+
+    def _forget_progress(self, partition: Partition) -> None:
+        self._behind_since.pop(partition, None)
+        self._progress.forget(partition)
+        self._seeks.pop(partition, None)
 
     def _shed_load(self, *, is_pressed: bool) -> None:
         """Make room when deliveries to some destinations block the others."""

@@ -22,7 +22,6 @@ from pushrail_stream.core.pacing import TokenBucket
 from pushrail_stream.core.signals import BusFound, BusMissing
 from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.policy import Ports
-from pushrail_stream.pipeline.stats import MissingBusStats
 
 ANSWER_SECS: Final = 2.0
 """Longest wait of a batch for the answer, in seconds after the check was sent."""
@@ -66,10 +65,10 @@ class BusMonitor:
         self.answered: Callable[[str], None] = lambda _destination_id: None
         """Called with a destination's id when its lane may open or shut."""
 
-    def missing_buses(self) -> list[MissingBusStats]:
+    def missing_buses(self) -> list[BusMissing]:
         """The destinations whose bus does not exist."""
         return [
-            MissingBusStats(watched.destination, watched.status.missing, watched.status.swallowed)
+            BusMissing(watched.destination, watched.status.missing, watched.status.swallowed)
             for watched in self._watched.values()
             if watched.status.missing is not None
         ]

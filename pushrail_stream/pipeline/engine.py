@@ -11,6 +11,7 @@ from pushrail_stream.core.flood_guard import FloodGuard
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import BusMissing
 from pushrail_stream.pipeline.admission import Admission
 from pushrail_stream.pipeline.assignment import Assignment
 from pushrail_stream.pipeline.bus_monitor import BusMonitor
@@ -23,7 +24,6 @@ from pushrail_stream.pipeline.settlement import Settlement
 from pushrail_stream.pipeline.stats import (
     DestinationStats,
     DispatcherStats,
-    MissingBusStats,
     PartitionStats,
     WorkerStats,
 )
@@ -91,7 +91,7 @@ def _count(lanes: Collection[Lane], gone: int) -> DispatcherStats:
 
 
 def _worst(
-    lanes: Collection[Lane], missing_buses: Sequence[MissingBusStats], max_destinations: int, now: float
+    lanes: Collection[Lane], missing_buses: Sequence[BusMissing], max_destinations: int, now: float
 ) -> list[DestinationStats]:
     """The destinations that need attention most: by state, then by deliveries that wait."""
     # Deliveries to a missing bus do not wait, so its lane seldom exists. The destination is listed all the same.

@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from pushrail_stream.core.bus_status import MissingBus, Swallowed
-from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.lane import DestinationState
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import BusMissing
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import SignIns
 
@@ -45,14 +44,6 @@ class DestinationStats(NamedTuple):
     """Deliveries a second over the last few seconds."""
 
 
-class MissingBusStats(NamedTuple):
-    """One destination whose bus does not exist."""
-
-    destination: Destination
-    bus: MissingBus
-    swallowed: Swallowed | None
-
-
 class PartitionStats(NamedTuple):
     """One assigned partition."""
 
@@ -83,7 +74,8 @@ class WorkerStats:
     dispatcher: DispatcherStats = field(default_factory=DispatcherStats)
     destinations: Sequence[DestinationStats] = ()
     """The destinations that need attention most, as many as were asked for."""
-    missing_buses: Sequence[MissingBusStats] = ()
+    missing_buses: Sequence[BusMissing] = ()
+    """The destinations whose bus does not exist."""
     partitions: Mapping[str, Sequence[PartitionStats]] = field(default_factory=dict)
     """The assigned partitions of ``events`` and of ``retries``."""
     unread_secs: Mapping[Partition, float] = field(default_factory=dict)

@@ -16,13 +16,13 @@ import pytest
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
+from pushrail_stream.core.signals import BusMissing
 from pushrail_stream.observe.incidents import Incident
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.status_page import status_page
 from pushrail_stream.pipeline.stats import (
     DestinationStats,
     DispatcherStats,
-    MissingBusStats,
     PartitionStats,
     WorkerStats,
 )
@@ -58,7 +58,7 @@ def ledger() -> Ledger:
 def status(
     reasons: Sequence[str] = (),
     *,
-    missing_buses: Sequence[MissingBusStats] = (),
+    missing_buses: Sequence[BusMissing] = (),
     incidents: Sequence[Incident] = INCIDENTS,
 ) -> str:
     stats = stats_of(
@@ -73,11 +73,11 @@ def status(
     return status_page("pushrail-stream-2", stats, reasons, letters, incidents)
 
 
-def missing(name: str, swallowed: Swallowed | None = None) -> MissingBusStats:
-    return MissingBusStats(destination(name), MissingBus(AT_MS - 5_000, AT_MS - 65_000), swallowed)
+def missing(name: str, swallowed: Swallowed | None = None) -> BusMissing:
+    return BusMissing(destination(name), MissingBus(AT_MS - 5_000, AT_MS - 65_000), swallowed)
 
 
-def with_missing(*views: MissingBusStats) -> str:
+def with_missing(*views: BusMissing) -> str:
     return text(status(missing_buses=views))
 
 
