@@ -16,62 +16,38 @@ MASK: Final = "***"
 _NAME: Final = re.compile(r"[a-z][a-z0-9._]*")
 _WITH_UNIT: Final = re.compile(r"\s*[+-]?[0-9]+(\s+[0-9]|\s*[A-Za-z]).*", re.DOTALL)
 """A number with something behind it, such as ``10s``. librdkafka reads it as the number."""
-_COMMITS: Final = "only offsets the engine has released are committed"
-_NO_MEANING: Final = "librdkafka gives it no meaning any more"
-_VERSIONS: Final = "every broker is asked for what it supports, as idempotence demands"
-_IDEMPOTENCE: Final = "every produce is idempotent and acknowledged by all in-sync replicas"
 _CALLBACKS: Final = "the engine installs its own callbacks"
-_ANOTHER_READER: Final = "it is for kinds of consumer that the engine does not use"
-_TIMEOUTS: Final = "each producer has its own; ingest.timeout_secs is that of ingest"
-_TOGETHER: Final = "the engine decides what is a transaction"
-_SIGNALS: Final = "the engine alone decides what a signal does to its process"
-_OWNED: Final[Mapping[str, str]] = {
-    "acks": _IDEMPOTENCE,
-    "request.required.acks": _IDEMPOTENCE,
-    "enable.idempotence": _IDEMPOTENCE,
-    "transactional.id": _TOGETHER,
-    "transaction.timeout.ms": _TOGETHER,
-    "delivery.timeout.ms": _TIMEOUTS,
-    "message.timeout.ms": _TIMEOUTS,
+# fmt: off
+_REASONS: Final[Mapping[str, str]] = {
+    "acks request.required.acks enable.idempotence":
+        "every produce is idempotent and acknowledged by all in-sync replicas",
+    "transactional.id transaction.timeout.ms": "the engine decides what is a transaction",
+    "delivery.timeout.ms message.timeout.ms": "each producer has its own; ingest.timeout_secs is that of ingest",
     "delivery.report.only.error": "a copy settles its delivery when Kafka has acknowledged it",
-    "bootstrap.servers": "set kafka.bootstrap_servers",
-    "metadata.broker.list": "set kafka.bootstrap_servers",
+    "bootstrap.servers metadata.broker.list test.mock.num.brokers test.mock.broker.rtt": "set kafka.bootstrap_servers",
     "group.id": "set kafka.group_id",
     "group.protocol": "set kafka.group_protocol",
     "group.instance.id": "set kafka.group_instance_id",
-    "enable.auto.commit": _COMMITS,
-    "auto.commit.enable": _COMMITS,
-    "auto.commit.interval.ms": _COMMITS,
-    "enable.auto.offset.store": _COMMITS,
-    "offset.store.method": _COMMITS,
-    "offset.store.path": _COMMITS,
-    "offset.store.sync.interval.ms": _COMMITS,
+    "enable.auto.commit auto.commit.enable auto.commit.interval.ms enable.auto.offset.store offset.store.method "
+    "offset.store.path offset.store.sync.interval.ms":
+        "only offsets the engine has released are committed",
     "enable.partition.eof": "the engine reads without end",
     "partition.assignment.strategy": "partitions are handed over one by one, cooperative-sticky",
     "isolation.level": "aborted records are never delivered",
-    "statistics.interval.ms": _CALLBACKS,
-    "enabled_events": _CALLBACKS,
-    "logger": _CALLBACKS,
-    "on_commit": _CALLBACKS,
-    "on_delivery": _CALLBACKS,
-    "opaque": _CALLBACKS,
-    "test.mock.num.brokers": "set kafka.bootstrap_servers",
-    "test.mock.broker.rtt": "set kafka.bootstrap_servers",
+    "statistics.interval.ms enabled_events logger on_commit on_delivery opaque": _CALLBACKS,
     "default.topic.config": "set the topic's properties themselves, as librdkafka does for every topic",
-    "internal.termination.signal": _SIGNALS,
+    "internal.termination.signal": "the engine alone decides what a signal does to its process",
     "builtin.features": "it tells what librdkafka can do, and is not to be set",
-    "max.poll.records": _ANOTHER_READER,
-    "share.acknowledgement.mode": _ANOTHER_READER,
-    "consume.callback.max.messages": _ANOTHER_READER,
-    "topic.metadata.refresh.fast.cnt": _NO_MEANING,
-    "socket.blocking.max.ms": _NO_MEANING,
-    "reconnect.backoff.jitter.ms": _NO_MEANING,
-    "produce.offset.report": _NO_MEANING,
-    "api.version.request": _VERSIONS,
-    "api.version.fallback.ms": _VERSIONS,
-    "broker.version.fallback": _VERSIONS,
+    "max.poll.records share.acknowledgement.mode consume.callback.max.messages":
+        "it is for kinds of consumer that the engine does not use",
+    "topic.metadata.refresh.fast.cnt socket.blocking.max.ms reconnect.backoff.jitter.ms produce.offset.report":
+        "librdkafka gives it no meaning any more",
+    "api.version.request api.version.fallback.ms broker.version.fallback":
+        "every broker is asked for what it supports, as idempotence demands",
 }
-"""Properties the engine owns, each with the reason."""
+# fmt: on
+"""Properties the engine owns, with the reason."""
+_OWNED: Final = {name: reason for names, reason in _REASONS.items() for name in names.split()}
 ALIASES: Final[Mapping[str, str]] = {
     "max.in.flight": "max.in.flight.requests.per.connection",
     "sasl.mechanism": "sasl.mechanisms",

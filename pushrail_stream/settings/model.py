@@ -9,7 +9,6 @@ from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.eventbridge import MAX_ENTRIES, MAX_REQUEST_BYTES
@@ -257,13 +256,8 @@ class IngestSettings(_Section):
         return buffered
 
 
-class Settings(BaseSettings):
+class Settings(_Section):
     """All settings. The class reads no file and no environment; `load_settings` does."""
-
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", hide_input_in_errors=True, env_prefix="PUSHRAIL_", env_nested_delimiter="__",
-        env_ignore_empty=True, env_parse_none_str="null",
-    )  # fmt: skip
 
     vendor: Annotated[str, AfterValidator(VENDOR.check)] | None = None
     """The vendor of events whose record has no vendor header. Without it every record needs the header."""
@@ -281,16 +275,3 @@ class Settings(BaseSettings):
     metrics: MetricsSettings = MetricsSettings()
     tracing: TracingSettings = TracingSettings()
     ingest: IngestSettings = IngestSettings()
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read arguments only, so that tests and the sandbox get exactly the settings they pass."""
-        del settings_cls, env_settings, dotenv_settings, file_secret_settings
-        return (init_settings,)

@@ -95,9 +95,6 @@ def _read_yaml(path: Path) -> dict[str, object]:
         return {}
     if not isinstance(document, dict) or not all(isinstance(name, str) for name in document):
         raise UsageError(f"{path}: must be a mapping of sections such as kafka and delivery")
-    # A name that begins so is an argument of the settings library, not a setting.
-    if hidden := [name for name in document if name.startswith("_")]:
-        raise UsageError(*(f"{path}: {name}: unknown setting" for name in hidden))
     return {name: value for name, value in document.items() if value is not None}
 
 
@@ -154,7 +151,14 @@ def _is_mistake(name: str, text: str, known: Iterable[str]) -> bool:
 
 def _environment(variables: Mapping[Key, str]) -> dict[Key, object]:
     """The values of these variables, JSON where the key is a mapping. Raises `UsageError`."""
-    source, sections = EnvSettingsSource(Settings), _sections()
+    source = EnvSettingsSource(
+        Settings,  # type: ignore[arg-type]  # it reads the fields of any model
+        env_prefix=_PREFIX,
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        env_parse_none_str="null",
+    )
+    sections = _sections()
     problems = [
         f"{name}: must be a JSON object of names to values"
         for (top, *below), name in variables.items()
