@@ -12,34 +12,20 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.settings.model import KafkaSettings
 
 _Codes = frozenset[Any]
-SETTLING: Final[_Codes] = frozenset(
-    {
-        KafkaError.NOT_LEADER_FOR_PARTITION,
-        KafkaError.LEADER_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_NOT_AVAILABLE,
-        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-        KafkaError.NOT_COORDINATOR,
-    }
-)
+SETTLING: Final[_Codes] = frozenset((
+    KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.NOT_COORDINATOR,
+))  # fmt: skip
 """A cluster that settles: a topic was just created, or a leader or a coordinator is changing."""
-OUT_OF_REACH: Final[_Codes] = frozenset(
-    {
-        KafkaError.REQUEST_TIMED_OUT,
-        KafkaError._TRANSPORT,
-        KafkaError._ALL_BROKERS_DOWN,
-        KafkaError._TIMED_OUT,
-        KafkaError._RESOLVE,
-    }
-)
+OUT_OF_REACH: Final[_Codes] = frozenset((
+    KafkaError.REQUEST_TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT,
+    KafkaError._RESOLVE,
+))  # fmt: skip
 """librdkafka mends these by itself, beside the errors that it calls retriable."""
-TOPIC_GONE: Final[_Codes] = frozenset(
-    {
-        KafkaError.UNKNOWN_TOPIC_OR_PART,
-        KafkaError.TOPIC_AUTHORIZATION_FAILED,
-        KafkaError._UNKNOWN_TOPIC,
-        KafkaError._UNKNOWN_PARTITION,
-    }
-)
+TOPIC_GONE: Final[_Codes] = frozenset((
+    KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._UNKNOWN_TOPIC,
+    KafkaError._UNKNOWN_PARTITION,
+))  # fmt: skip
 """Waiting does not mend these: the topic was deleted, or may not be read any more."""
 UNREADABLE: Final[_Codes] = frozenset({KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG})
 """A batch cannot be read, however often it is tried."""

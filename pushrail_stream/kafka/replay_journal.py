@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from typing import Final, Self, final
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Final, final
 
 from confluent_kafka import KafkaError, KafkaException, Producer
 
@@ -24,22 +24,12 @@ _REPLACED: Final = "another replay has been started meanwhile: this one ends her
 class ReplayJournal:
     """There is one at a time in an installation: a new one shuts out the one before, dead or alive."""
 
-    def __init__(self, producer: Producer, topic: str) -> None:
-        self._producer = producer
+    def __init__(self, kafka: KafkaSettings, topic: str, *, role: str = "replay") -> None:
+        """End the journal of the same ``role`` before, and undo what a dead one left open. Raises `OperatorError`."""
         self._topic = topic
-
-    @classmethod
-    @contextmanager
-    def open(cls, kafka: KafkaSettings, topic: str, *, role: str = "replay") -> Iterator[Self]:
-        """Ready to write. A transaction that a dead journal left open is undone. Raises `OperatorError`.
-
-        A new journal ends the one before of the same ``role``, and of no other.
-        """
-        transactional_id = f"{kafka.group_id}.{role}"
-        producer = Producer(client_properties.transactions_producer(kafka, transactional_id))
+        self._producer = Producer(client_properties.transactions_producer(kafka, f"{kafka.group_id}.{role}"))
         with as_operator_error(f"no transaction can be begun at {kafka.bootstrap_servers}"):
-            producer.init_transactions(_TIMEOUT_SECS)
-        yield cls(producer, topic)
+            self._producer.init_transactions(_TIMEOUT_SECS)
 
     def write(
         self,

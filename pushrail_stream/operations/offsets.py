@@ -66,8 +66,8 @@ def order_skip(settings: Settings, at: Origin, reason: str, *, is_dry_run: bool)
     ordered = _find_or_plan(settings, at, reason)
     if ordered.is_new and not is_dry_run:
         letter = skip_dead_letter(ordered.skip)
-        with ReplayJournal.open(checked_kafka(settings), settings.topics.replays, role="skip") as journal:
-            journal.write(settings.topics.dlq, [(None, None, letter.headers())], [skip_mark(ordered.skip)])
+        journal = ReplayJournal(checked_kafka(settings), settings.topics.replays, role="skip")
+        journal.write(settings.topics.dlq, [(None, None, letter.headers())], [skip_mark(ordered.skip)])
     return ordered
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -69,22 +68,22 @@ def replay_dead_letters(
     ``again`` repeats those that were replayed before, at most ``max_count`` times each. Raises `OperatorError`.
     """
     replay_id = _new_id()
-    with _open_journal(settings, progress, is_dry_run=limits.is_dry_run) as journal:
-        marks = read_marks(checked_kafka(settings), settings.topics.replays)
-        selection = DeadLetterSelection(
-            wanted, known.directory, marks, replay_id, again, max_count, has_refused=bool(known.refused)
-        )
-        sender = ReplaySender(journal, settings, limits.per_second, progress)
-        with sender.interruptible(replay_id, "run it again to go on"):
-            for letter in all_dead_letters(settings, wanted.since_ms, progress):
-                at = now_ms()
-                for destination_id, number, mark in selection.take(letter, at):
-                    sender.add(copy_of(letter.original(), destination_id, replay_id, number, at), mark)
-                if sender.is_full:
-                    sender.flush()
-                if limits.deliveries is not None and selection.chosen.total() >= limits.deliveries:
-                    break
-            sender.flush()
+    journal = _open_journal(settings, progress, is_dry_run=limits.is_dry_run)
+    marks = read_marks(checked_kafka(settings), settings.topics.replays)
+    selection = DeadLetterSelection(
+        wanted, known.directory, marks, replay_id, again, max_count, has_refused=bool(known.refused)
+    )
+    sender = ReplaySender(journal, settings, limits.per_second, progress)
+    with sender.interruptible(replay_id, "run it again to go on"):
+        for letter in all_dead_letters(settings, wanted.since_ms, progress):
+            at = now_ms()
+            for destination_id, number, mark in selection.take(letter, at):
+                sender.add(copy_of(letter.original(), destination_id, replay_id, number, at), mark)
+            if sender.is_full:
+                sender.flush()
+            if limits.deliveries is not None and selection.chosen.total() >= limits.deliveries:
+                break
+        sender.flush()
     return ReplayResult(replay_id, selection.chosen, selection.left_out)
 
 
@@ -105,14 +104,14 @@ def replay_events(
     if destination is not None and known.directory.get(destination) is None:
         raise UsageError(f"--destination: there is no destination {destination}; `destinations list` names them")
     replay_id = resume or _new_id()
-    with _open_journal(settings, progress, is_dry_run=limits.is_dry_run) as journal:
-        marks = {} if wanted else read_marks(checked_kafka(settings), settings.topics.replays)
-        state = ReplayProgress(wanted, {}) if wanted else _progress_of(marks, replay_id)
-        delivered = _delivered_events(settings, state.wanted, progress)
-        selection = EventSelection(state.wanted, known.directory, settings.vendor, delivered)
-        sender = ReplaySender(journal, settings, limits.per_second, progress)
-        with sender.interruptible(replay_id, f"go on with --resume {replay_id}"):
-            _send_events(settings, replay_id, state, selection, sender, limits.deliveries, progress)
+    journal = _open_journal(settings, progress, is_dry_run=limits.is_dry_run)
+    marks = {} if wanted else read_marks(checked_kafka(settings), settings.topics.replays)
+    state = ReplayProgress(wanted, {}) if wanted else _progress_of(marks, replay_id)
+    delivered = _delivered_events(settings, state.wanted, progress)
+    selection = EventSelection(state.wanted, known.directory, settings.vendor, delivered)
+    sender = ReplaySender(journal, settings, limits.per_second, progress)
+    with sender.interruptible(replay_id, f"go on with --resume {replay_id}"):
+        _send_events(settings, replay_id, state, selection, sender, limits.deliveries, progress)
     return ReplayResult(replay_id, selection.chosen, selection.left_out)
 
 
@@ -172,17 +171,14 @@ def _delivered_events(settings: Settings, wanted: EventFilter, progress: Progres
     return delivered
 
 
-@contextmanager
-def _open_journal(settings: Settings, progress: Progress, *, is_dry_run: bool) -> Iterator[ReplayJournal | None]:
+def _open_journal(settings: Settings, progress: Progress, *, is_dry_run: bool) -> ReplayJournal | None:
     """None for a dry run, which must not end a replay that is running."""
     if is_dry_run:
-        yield None
-        return
+        return None
     kafka, topic = checked_kafka(settings), settings.topics.replays
     for caveat in check_topics(kafka, topics_named(settings, topic)):
         progress.note(f"warning: {caveat.problem}")
-    with ReplayJournal.open(kafka, topic) as journal:
-        yield journal
+    return ReplayJournal(kafka, topic)
 
 
 def _progress_of(marks: Mapping[str, bytes], replay_id: str) -> ReplayProgress:

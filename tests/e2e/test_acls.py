@@ -217,8 +217,8 @@ async def test_commands_need_only_the_documented_acls(rules: tuple[str, Rules], 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("commands", "skips")))
         order = Skip(Partition(settings.topics.events, 0), 0, 1, "unreadable", 0)
-        with ReplayJournal.open(checked_kafka(settings), settings.topics.replays, role="skip") as journal:
-            journal.write(settings.topics.dlq, [(None, None, skip_dead_letter(order).headers())], [skip_mark(order)])
+        journal = ReplayJournal(checked_kafka(settings), settings.topics.replays, role="skip")
+        journal.write(settings.topics.dlq, [(None, None, skip_dead_letter(order).headers())], [skip_mark(order)])
 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("commands", "changes")))

@@ -92,8 +92,8 @@ def test_every_producer_partitions_like_java() -> None:
 def test_a_replay_partitions_like_java(real_kafka: str) -> None:
     options = KafkaSettings(bootstrap_servers=real_kafka, group_id="partitioner")
     with fresh_topic(real_kafka, partitions=PARTITIONS) as topic, fresh_topic(real_kafka) as marks:
-        with ReplayJournal.open(options, marks) as journal:
-            journal.write(topic, [(key.encode(), b"{}", ()) for key in MURMUR2], [("replay", b"{}")])
+        journal = ReplayJournal(options, marks)
+        journal.write(topic, [(key.encode(), b"{}", ()) for key in MURMUR2], [("replay", b"{}")])
         assert partitions_of(options, topic) == {key: java_partition(key) for key in MURMUR2}
 
 

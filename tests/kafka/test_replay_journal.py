@@ -26,7 +26,8 @@ class World(NamedTuple):
 
     def found(self) -> tuple[list[bytes | None], dict[str, bytes]]:
         """Copies and marks, as the next replay finds them: its beginning waits for what was being committed."""
-        with ReplayJournal.open(self.options, self.marks), Scan(self.options, self.retry) as scan:
+        ReplayJournal(self.options, self.marks)
+        with Scan(self.options, self.retry) as scan:
             return [record.value for batch in scan for record in batch], read_marks(self.options, self.marks)
 
 
@@ -44,31 +45,31 @@ def write(journal: ReplayJournal, world: World, name: str) -> None:
 
 
 def test_copies_and_marks_appear_together(world: World) -> None:
-    with ReplayJournal.open(world.options, world.marks) as journal:
-        write(journal, world, "a")
-        write(journal, world, "b")
+    journal = ReplayJournal(world.options, world.marks)
+    write(journal, world, "a")
+    write(journal, world, "b")
     assert world.found() == ([b"a", b"b"], {"a": b"{}", "b": b"{}"})
     assert read_marks(world.options, world.marks) == {"a": b"{}", "b": b"{}"}
 
 
 def test_a_new_replay_ends_the_one_before(world: World) -> None:
-    with ReplayJournal.open(world.options, world.marks) as older:
-        write(older, world, "a")
-        with ReplayJournal.open(world.options, world.marks) as newer:
-            with pytest.raises(OperatorError, match="another replay has been started meanwhile: this one ends here"):
-                write(older, world, "b")
-            write(newer, world, "c")
+    older = ReplayJournal(world.options, world.marks)
+    write(older, world, "a")
+    newer = ReplayJournal(world.options, world.marks)
+    with pytest.raises(OperatorError, match="another replay has been started meanwhile: this one ends here"):
+        write(older, world, "b")
+    write(newer, world, "c")
     assert world.found() == ([b"a", b"c"], {"a": b"{}", "c": b"{}"})
 
 
 def test_a_failed_write_undoes_its_transaction(world: World) -> None:
-    with ReplayJournal.open(world.options, world.marks) as journal:
-        large = random.Random(1).randbytes(3_000_000)
-        with pytest.raises(OperatorError, match="a transaction failed, nothing of it was written"):
-            journal.write(world.retry, [(b"k", b"small", ()), (b"k", large, ())], [("a", b"{}")])
+    journal = ReplayJournal(world.options, world.marks)
+    large = random.Random(1).randbytes(3_000_000)
+    with pytest.raises(OperatorError, match="a transaction failed, nothing of it was written"):
+        journal.write(world.retry, [(b"k", b"small", ()), (b"k", large, ())], [("a", b"{}")])
     assert world.found() == ([], {})
-    with ReplayJournal.open(world.options, world.marks) as next_one:
-        write(next_one, world, "b")
+    next_one = ReplayJournal(world.options, world.marks)
+    write(next_one, world, "b")
     assert world.found() == ([b"b"], {"b": b"{}"})
 
 
@@ -91,8 +92,8 @@ def test_an_unanswered_commit_is_tried_again(world: World, monkeypatch: pytest.M
         producer.commit_transaction(timeout)
 
     committing(monkeypatch, commit)
-    with ReplayJournal.open(world.options, world.marks) as journal:
-        write(journal, world, "a")
+    journal = ReplayJournal(world.options, world.marks)
+    write(journal, world, "a")
     assert world.found() == ([b"a"], {"a": b"{}"})
 
 
@@ -102,10 +103,8 @@ def test_an_unknown_commit_stays_unknown(world: World, monkeypatch: pytest.Monke
         raise KafkaException(KafkaError(KafkaError._FATAL, "gone", fatal=True))
 
     committing(monkeypatch, commit)
-    with (
-        ReplayJournal.open(world.options, world.marks) as journal,
-        pytest.raises(OperatorError, match=r"is not known .*: run it again, which repeats nothing that was written"),
-    ):
+    journal = ReplayJournal(world.options, world.marks)
+    with pytest.raises(OperatorError, match=r"is not known .*: run it again, which repeats nothing that was written"):
         write(journal, world, "a")
     assert world.found() == ([b"a"], {"a": b"{}"})
 
@@ -115,17 +114,14 @@ def test_an_interrupt_before_the_commit_undoes_it(world: World) -> None:
         yield b"k", b"a", ()
         raise KeyboardInterrupt
 
-    with ReplayJournal.open(world.options, world.marks) as journal:
-        with pytest.raises(KeyboardInterrupt):
-            journal.write(world.retry, copies(), [("a", b"{}")])
-        write(journal, world, "b")
+    journal = ReplayJournal(world.options, world.marks)
+    with pytest.raises(KeyboardInterrupt):
+        journal.write(world.retry, copies(), [("a", b"{}")])
+    write(journal, world, "b")
     assert world.found() == ([b"b"], {"b": b"{}"})
 
 
 def test_an_unreachable_broker_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TIMEOUT_SECS", 1.0)
-    with (
-        pytest.raises(OperatorError, match=r"no transaction can be begun at 127\.0\.0\.1:1"),
-        ReplayJournal.open(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "any"),
-    ):
-        pass
+    with pytest.raises(OperatorError, match=r"no transaction can be begun at 127\.0\.0\.1:1"):
+        ReplayJournal(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "any")
