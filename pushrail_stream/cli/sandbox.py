@@ -144,8 +144,10 @@ def bus(options: Options, /, *, plan: Path | None, **values: Any) -> None:
 
 async def _demo(options: Options, events: int, *, keep: bool, began: float) -> bool:
     # Imported here: the bus as a program does not need the worker, which takes half a second to import.
-    from pushrail_stream.sandbox.demo.run import keep_running, run_demo  # noqa: PLC0415
+    from pushrail_stream.observe.logging import open_log  # noqa: PLC0415
+    from pushrail_stream.sandbox.demo.run import run_demo  # noqa: PLC0415
     from pushrail_stream.sandbox.demo.world import addresses, open_world  # noqa: PLC0415
+    from pushrail_stream.worker import Worker, run_worker  # noqa: PLC0415
 
     async with open_world() as world:
         kafka = world.broker.bootstrap_servers
@@ -158,8 +160,15 @@ async def _demo(options: Options, events: int, *, keep: bool, began: float) -> b
         else:
             _show_report(report, secs)
         if keep:
-            show = (lambda found: emit({"keep": found})) if options.json else _show_addresses
-            await keep_running(world, options.log_level, lambda: show(addresses(world)))
+
+            def started(worker: Worker) -> None:
+                on_signal(worker.stop)
+                if options.json:
+                    emit({"keep": addresses(world)})
+                else:
+                    _show_addresses(addresses(world))
+
+            await run_worker(world.settings, world.catalog, open_log(options.log_level), started=started)
     return report.ok
 
 

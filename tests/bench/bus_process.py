@@ -26,7 +26,7 @@ class LatencyBus(FaultBus):
     def __init__(self, config: BusConfig) -> None:
         super().__init__(config)
         self._latencies_ms: defaultdict[str, array[float]] = defaultdict(lambda: array("d"))
-        self.control.reads["latencies"] = lambda query: {"latenciesMs": self._latencies(query.get("bus"))}
+        self.control.actions[b"GET", "latencies"] = lambda query: {"latenciesMs": self._latencies(query.get("bus"))}
 
     def sieve(self) -> None:
         """Note receipt minus production, in milliseconds, of the arrivals that tell it."""

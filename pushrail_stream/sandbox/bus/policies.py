@@ -111,8 +111,10 @@ def trust_with(external_id: str | None) -> TrustPolicy:
     return TrustPolicy({"Statement": [statement | condition]})
 
 
-def permissions_on(buses: Iterable[str]) -> Permissions:
-    """Return permissions to assume every role, to put events on these buses and to describe them."""
+def permissions_on(buses: Iterable[str] | None) -> Permissions:
+    """Return permissions to assume every role, to put events on these buses and to describe them; None allows all."""
+    if buses is None:
+        return ALLOW_ALL
     on_buses = {"Effect": "Allow", "Action": [PUT_EVENTS, DESCRIBE_BUS], "Resource": tuple(buses)}
     return Permissions([{"Statement": [{"Effect": "Allow", "Action": ASSUME_ROLE, "Resource": "*"}, on_buses]}])
 

@@ -19,7 +19,7 @@ from pushrail_stream.sandbox.bus.events import EventsService
 from pushrail_stream.sandbox.bus.identity import DEFAULT_ACCOUNT, SESSION_SECS, Directory, Role, permanent_credential
 from pushrail_stream.sandbox.bus.injector import Injector
 from pushrail_stream.sandbox.bus.ledger import Ledger
-from pushrail_stream.sandbox.bus.policies import ALLOW_ALL, Permissions, TrustPolicy, permissions_on, trust_with
+from pushrail_stream.sandbox.bus.policies import Permissions, TrustPolicy, permissions_on, trust_with
 from pushrail_stream.sandbox.bus.queues import Queues, SqsService
 from pushrail_stream.sandbox.bus.replies import json_error
 from pushrail_stream.sandbox.bus.signature import Verifier
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from pushrail_stream.sandbox.bus.faults import Rule
 
 _ANY_ADDRESS = {"0.0.0.0", "::", ""}
+_COUNTERS = (
+    "calls", "entries", "arrivals", "discarded", "failedCalls", "failedEntries", "faults", "assumeRole",
+    "describeEventBus", "getCallerIdentity", "connections",
+)  # fmt: skip
 
 
 def wall_clock() -> float:
@@ -116,7 +120,7 @@ class FaultBus:
         self, access_key: str, secret: str, *, account: str = DEFAULT_ACCOUNT, buses: Sequence[str] | None = None
     ) -> None:
         """Declare an access key of a user that may assume every role and put on ``buses`` (ARNs; None allows all)."""
-        self.directory.add_credential(permanent_credential(access_key, secret, account, _permissions(buses)))
+        self.directory.add_credential(permanent_credential(access_key, secret, account, permissions_on(buses)))
 
     def add_role(
         self,
@@ -133,7 +137,7 @@ class FaultBus:
         The second kind may put on ``buses`` (None allows all). Raises FieldError for a policy that is not supported.
         """
         if trust_policy is None:
-            trust, permissions = trust_with(external_id), _permissions(buses)
+            trust, permissions = trust_with(external_id), permissions_on(buses)
         else:
             trust, permissions = TrustPolicy(trust_policy), Permissions(permissions_policies)
         self.directory.add_role(Role(role_arn, trust, permissions, max_session_secs))
@@ -157,17 +161,9 @@ class FaultBus:
         return list(self._injector.rules)
 
     def counts(self) -> dict[str, int]:
-        """Return the counters since the start or the last ``clear``, and the number of ``openConnections``.
-
-        calls, entries, arrivals, discarded, failedCalls, failedEntries, faults, assumeRole, describeEventBus,
-        getCallerIdentity, connections.
-        """
-        counter = self.ledger.counter
-        names = (
-            *("calls", "entries", "arrivals", "discarded", "failedCalls", "failedEntries", "faults"),
-            *("assumeRole", "describeEventBus", "getCallerIdentity", "connections"),
-        )
-        return {name: counter[name] for name in names} | {"openConnections": len(self._connections)}
+        """Return `_COUNTERS` since the start or the last ``clear``, and the number of ``openConnections``."""
+        counts = {name: self.ledger.counter[name] for name in _COUNTERS}
+        return counts | {"openConnections": len(self._connections)}
 
     def clear(self) -> None:
         """Forget arrivals, calls and counts. Declarations, queues and the plan stay."""
@@ -203,10 +199,6 @@ class FaultBus:
         if request.headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):
             return self._sts.handle(request)
         return json_error(404, "UnknownOperationException", "", "")
-
-
-def _permissions(buses: Sequence[str] | None) -> Permissions:
-    return ALLOW_ALL if buses is None else permissions_on(buses)
 
 
 def _tls_context(ca_path: Path) -> ssl.SSLContext:

@@ -84,11 +84,9 @@ class Report:
 
     def document(self) -> dict[str, Any]:
         """Return the report as JSON values."""
-        figures = {
-            name: asdict(figure) if isinstance(figure, Percentiles) else figure for name, figure in self.figures.items()
-        }
-        rows = [asdict(row) for row in self.rows]
-        return {"ok": self.ok, "rows": rows, "problems": list(self.problems), **figures, "sample": self.sample}
+        document = asdict(self)
+        figures: dict[str, Any] = document.pop("figures")
+        return {"ok": self.ok} | document | figures
 
 
 def make_report(seen: Observations, known_problems: Sequence[str] = ()) -> Report:

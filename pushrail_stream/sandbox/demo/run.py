@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -64,17 +63,6 @@ async def run_demo(world: World, events: int, deadline_secs: float, progress: Pr
         for line in log_file.read_text(encoding="utf-8").splitlines()[-_LAST_LINES:]:
             progress.note(f"worker.log: {line}")
     return report
-
-
-async def keep_running(world: World, log_level: str, announce: Callable[[], None]) -> None:
-    """Consume until SIGINT or SIGTERM; ``announce`` is called once the worker runs. The log goes to stderr."""
-
-    def started(worker: Worker) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            asyncio.get_running_loop().add_signal_handler(number, worker.stop)
-        announce()
-
-    await run_worker(world.settings, world.catalog, open_log(log_level), started=started)
 
 
 @contextmanager
