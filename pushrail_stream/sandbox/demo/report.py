@@ -96,7 +96,7 @@ def make_report(seen: Observations, known_problems: Sequence[str] = ()) -> Repor
     figures = {
         "records": len(seen.produced),
         "not_decodable": _undecodable(seen),
-        "ledger": asdict(seen.ledger),
+        "ledger": asdict(seen.ledger) | {"in_flight": seen.ledger.in_flight},
         "offsets": {str(partition): known._asdict() for partition, known in sorted(seen.offsets.items())},
         "delivering_secs": round(seen.delivering_secs, 2),
         "delivered_per_second": round(len(delivered) / max(seen.delivering_secs, 0.001), 1),
