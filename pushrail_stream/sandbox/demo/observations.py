@@ -20,7 +20,7 @@ from pushrail_stream.sandbox.demo.world import World
 Event = Mapping[str, Any]
 Arrived = Mapping[str, Sequence[Event]]
 """The events in a destination's queues, by the rule that sent them there."""
-Ends = Mapping[str, Mapping[str, Attempt]]
+FinalAttempts = Mapping[str, Mapping[str, Attempt]]
 """The attempt that ended each delivery: by destination id, or by customer where there is no destination, and then by
 idempotency key."""
 
@@ -39,7 +39,7 @@ class Observations:
     customers: Sequence[Customer]
     produced: Mapping[str, Produced]
     """By ``topic/partition/offset``."""
-    ends: Ends
+    ends: FinalAttempts
     dead_letters: Sequence[DeadLetterRecord]
     offsets: Mapping[int, Offsets]
     """By partition of the events topic, of those that have records."""
@@ -72,7 +72,7 @@ def observe(
     )
 
 
-def ends_of(attempts: Iterable[Attempt]) -> Ends:
+def ends_of(attempts: Iterable[Attempt]) -> FinalAttempts:
     """Return the ends that attempts tell of, without those of records that are not events."""
     ends: defaultdict[str, dict[str, Attempt]] = defaultdict(dict)
     for attempt in attempts:
