@@ -1,4 +1,4 @@
-"""Fixtures of the whole suite: the brokers, and a wall between the tests and anybody's real AWS account."""
+"""Fixtures of the whole suite: the brokers, and a wall between the tests and any real AWS account."""
 
 from __future__ import annotations
 

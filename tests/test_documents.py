@@ -1,4 +1,4 @@
-"""The documents against the code: what they show exists, and works as they show it."""
+"""The documents against the code: shown commands, settings and files exist."""
 
 from __future__ import annotations
 

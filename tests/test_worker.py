@@ -1,4 +1,4 @@
-"""A worker's event loop: what ends the worker, what is logged, and what is nothing."""
+"""A worker's event loop: the errors that end the worker, those that are logged, and those that are ignored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ingest costs: requests a second, latency and CPU time per event, on a real Kafka. The last line is JSON."""
+"""Measure ingest on a real Kafka: requests a second, latency and CPU time per event. The last line is JSON."""
 
 from __future__ import annotations
 

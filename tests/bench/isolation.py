@@ -56,7 +56,7 @@ class Load:
         self.times = [array("d") for _ in range(world.PARTITIONS)]
 
     def run(self, secs: float, per_second: float) -> None:
-        """Produce for so long."""
+        """Seconds of producing."""
         started, first = time.monotonic(), self.produced
         while (passed := time.monotonic() - started) < secs:
             while self.produced - first < passed * per_second:
@@ -227,7 +227,7 @@ def _latencies(bus: world.Bus, first: int, end: int) -> tuple[float, float]:
 
 
 def produced_for(customer: int, first: int, end: int) -> int:
-    """How many of the events from ``first`` to below ``end`` are this customer's."""
+    """The number of this customer's events from ``first`` to below ``end``."""
     return len(range(first + (customer - first) % CUSTOMERS, end, CUSTOMERS))
 
 

@@ -1,4 +1,4 @@
-"""What watching costs: CPU time per event of each observer, of a scrape and of the status page. Ends in JSON.
+"""Measure the cost of observing: CPU time per event of each observer, of a scrape and of the status page. Ends in JSON.
 
 ``metrics_and_logs_percent_of_cpu`` is the share of a worker that fills its core: what each event costs, and besides a
 scrape every 15 s and the statistics of its four Kafka clients every 2 s (as far as we read them: librdkafka's own work
@@ -166,7 +166,7 @@ def _statistics_ms() -> float:
 
 
 def _cpu_us_per_event() -> float:
-    """What `make bench` says of this machine: it takes a few minutes."""
+    """The figures of `make bench` on this machine. It takes a few minutes."""
     print("Measuring the worker; --cpu-us-per-event spares it ...", file=sys.stderr)
     done = subprocess.run([sys.executable, "-m", "tests.bench"], stdout=subprocess.PIPE, text=True, check=True)
     return float(json.loads(done.stdout.splitlines()[-1])["cpu_us_per_event"])

@@ -100,7 +100,7 @@ def _stock(client: Any, batch: Batch) -> Call:
 
 
 async def _run(call: Call, calls: int) -> float:
-    """CPU seconds of this process for so many calls."""
+    """CPU seconds of this process for this number of calls."""
 
     async def lane(number: int) -> None:
         for _ in range(number, calls, IN_FLIGHT):

@@ -1,4 +1,4 @@
-"""``make bench-registry``: what it takes to load many destinations, and to take in one change among them.
+"""``make bench-registry``: the time to load many destinations, and to apply one change among them.
 
 A tenth of them have an access key sealed by a local key, the others a role. The last line is JSON.
 """
@@ -29,7 +29,7 @@ from tests.bench.__main__ import say
 from tests.support.sealing_keys import no_kms, ring
 
 _SEALED: Final = 10
-"""One in so many has an access key."""
+"""One destination in this number has an access key."""
 _ROUNDS: Final = 5
 
 
@@ -140,7 +140,7 @@ def look_again(settings: Settings) -> float:
     """CPU milliseconds of one look at a folder in which nothing has changed."""
     folder = Folder(settings.registry.path)
     asyncio.run(folder.look())
-    asyncio.run(folder.look())  # reads again what has only just been written
+    asyncio.run(folder.look())  # reads a file again that was just written
     cpu = time.process_time()
     if asyncio.run(folder.look()):
         sys.exit("something has changed")

@@ -1,4 +1,4 @@
-"""The benchmarks are run by hand: that they can still begin is tried with everything else."""
+"""Benchmarks are run by hand. These tests show that they can still begin."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark runs against: a broker, the bus, destination documents, and workers as processes."""
+"""The surroundings of a benchmark: a broker, the bus, destination documents, and workers as processes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Bus:
         return int(self.ask("counts")["arrivals"])
 
     def wait_for(self, arrivals: int, within_secs: float = _WAIT_SECS) -> int:
-        """Until so many entries have arrived; how many there were then."""
+        """Wait until this number of entries has arrived; the number that has."""
         deadline = time.monotonic() + within_secs
         while (seen := self.arrivals()) < arrivals:
             assert time.monotonic() < deadline, f"only {seen} of {arrivals} entries arrived"
@@ -154,7 +154,7 @@ def event(number: int, produced_at_ms: int) -> bytes:
 
 
 def produce(bootstrap: str, topic: str, events: int, per_second: float | None = None) -> None:
-    """Write so many events, at once or evenly spaced; the Kafka timestamp is the event's ``producedAtMs``."""
+    """Write this number of events, at once or evenly spaced; the Kafka timestamp is the event's ``producedAtMs``."""
     producer = Producer(
         {"bootstrap.servers": bootstrap, "compression.type": "zstd", "linger.ms": 0 if per_second else 20}
     )

@@ -1,4 +1,4 @@
-"""``make chaos``: kill, stop and starve real workers, and count. The last line is JSON; what went wrong precedes it."""
+"""``make chaos``: kill, stop and starve real workers, and count. The last line is JSON; the problems precede it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.kafka.local import LocalKafka
 def main() -> int:
     """Exit code: 0 when every check held."""
     options = _options()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends this ends what it started
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # its end ends the processes that it started
     say(f"Seed {options.seed}; --seed {options.seed} repeats faults and schedule. Takes {options.produce_secs:.0f} s.")
     folder = Path(tempfile.mkdtemp(prefix="pushrail-chaos-"))
     keep = True

@@ -1,4 +1,4 @@
-"""What arrived at the buses, compactly: two dozen bytes an arrival, in columns, from the bus's process by files."""
+"""Arrivals at the buses in columns, two dozen bytes each. The bus's process hands them over in files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Arrival(NamedTuple):
     number: int
     slot: int
     worker: int
-    """Whose call it was; 0 when it was signed with the customer's own key, so that it cannot be told."""
+    """The worker that made the call; 0 for a call that was signed with the customer's own key."""
     received: float
     replied: float
 

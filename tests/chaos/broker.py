@@ -1,4 +1,4 @@
-"""The broker going away and coming back, beside everything else that happens."""
+"""Restarts of the broker, beside the other disturbances."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Broker:
         return self._work is not None
 
     def restart(self, how: Literal["broker_kill", "broker_stop"], away_secs: float) -> None:
-        """End the broker as a crash does or in good order, and start it again after so long."""
+        """End the broker by a crash or in good order, and start it again after this time."""
         self._work = self._thread.submit(self._restart, how, away_secs)
 
     def _restart(self, how: str, away_secs: float) -> None:

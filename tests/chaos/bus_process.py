@@ -1,4 +1,4 @@
-"""The bus in a process of its own: it keeps what arrived as columns of numbers and writes them out at the end.
+"""The bus in a process of its own: it keeps arrivals as columns of numbers and writes them out at the end.
 
 It also looks at every arrival: it must be at a bus of its event's customer, and be that event byte for byte.
 """
@@ -38,7 +38,7 @@ _KEY_PREFIX: Final = len("event-")
 
 
 class Sieve:
-    """Takes the bus's records out of it, often, and keeps of them what the verdict needs."""
+    """Takes the bus's records often, and keeps the parts that the verdict needs."""
 
     def __init__(self, bus: FaultBus, world: World) -> None:
         self._bus = bus
@@ -119,7 +119,7 @@ def declare(bus: FaultBus, world: World) -> None:
 
 
 async def main(folder: Path, world: World, seed: int) -> None:
-    """Serve until SIGTERM, then write what was kept into ``folder``."""
+    """Serve until SIGTERM, then write the records into ``folder``."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     # Signatures are not recomputed: that is tested elsewhere and would be a quarter of this process's work.

@@ -1,4 +1,4 @@
-"""The wall clock, which bus, broker and harness have in common: they are compared with each other."""
+"""The wall clock. Bus, broker and harness share it, so that their times can be compared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commits: what Kafka had acknowledged of both consumer groups at any moment, from its own record of it.
+"""Commits of both consumer groups at any moment, read from Kafka's own record of them.
 
 The topic ``__consumer_offsets`` holds every commit with its time (the formats are OffsetCommitKey and OffsetCommitValue
 of Apache Kafka's group coordinator, versions 3 and 4). Compaction would take them away: the broker has to run with
@@ -24,7 +24,7 @@ _VALUE_VERSIONS: Final = (3, 4)
 
 
 class Position(NamedTuple):
-    """Where a record lies."""
+    """The position of a record."""
 
     topic: str
     partition: int

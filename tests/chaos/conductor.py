@@ -1,4 +1,4 @@
-"""The conductor: carries out schedule and plan of faults, replaces workers, and tells people how it goes."""
+"""The conductor: carries out the schedule and the plan of faults, replaces workers, and reports the progress."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.chaos.schedule import Action
 _TURN_SECS: Final = 0.05
 _SAY_SECS: Final = 5.0
 _LATER_SECS: Final = 1.0
-"""What cannot be done just now (nobody is free, the broker is away already) is tried again."""
+"""A disturbance that cannot happen now (no worker is free, the broker is down) is tried again."""
 
 
 class Conductor:
@@ -42,7 +42,7 @@ class Conductor:
         return time.monotonic() - self._started
 
     def plan(self, actions: list[Action], phases: list[Phase]) -> None:
-        """What is to be done."""
+        """The disturbances to come."""
         for action in actions:
             self._at(action.at, lambda action=action: self._act(action))  # type: ignore[misc]
         for phase in phases:
@@ -55,7 +55,7 @@ class Conductor:
             time.sleep(_TURN_SECS)
 
     def turn(self) -> None:
-        """Do what is due."""
+        """Carry out the disturbances that are due."""
         for _ in range(self._fleet.look()):
             self._at(self.elapsed + _LATER_SECS, self._replace)
         while self._due and self._due[0][0] <= self.elapsed:

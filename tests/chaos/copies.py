@@ -1,4 +1,4 @@
-"""What the workers wrote to Kafka: dead letters and retry copies, read back when everything is over."""
+"""Dead letters and retry copies that the workers wrote, read back at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Copy(NamedTuple):
     number: int | None
     """The event's; None when the value does not say."""
     place: Place | None
-    """Whose delivery it is; None for a record that could not be decoded."""
+    """The destination of the delivery; None for a record that could not be decoded."""
     at: float
     """Epoch seconds of the Kafka timestamp."""
     key: bytes | None

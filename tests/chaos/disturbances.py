@@ -1,4 +1,4 @@
-"""Disturbances: what was done to workers and broker and when, for whoever asks what may have come twice by it."""
+"""Disturbances of workers and broker, with their times. They explain duplicates."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.chaos.world import CONNECT_SECS, READ_SECS, SESSION_SECS
 _NOTICE_SECS: Final = 2.0
 """After SIGCONT, until a worker whose membership has ended meanwhile is told so: two heartbeats."""
 _BUS_LAG_SECS: Final = 10.0
-"""What a process sent before it was killed may be taken by a busy bus later; it sends no more."""
+"""A busy bus may accept a call later than its process was killed. The process sends no more."""
 _CALL_SECS: Final = CONNECT_SECS + READ_SECS
 _REJOIN_SECS: Final = SESSION_SECS + 4.0
 """After a broker is back, until every member has joined again and has committed."""
@@ -62,7 +62,7 @@ class Disturbances:
         self._away_since = at
 
     def broker_back(self, at: float) -> None:
-        """It answers again. Meanwhile nobody committed, and members may have lost their partitions."""
+        """It answers again. Meanwhile no commit was made, and members may have lost their partitions."""
         if self._away_since is not None:
             self._outages.append((self._away_since, at))
             self._losses.append(Loss(None, self._away_since, at + _REJOIN_SECS))
@@ -75,7 +75,7 @@ class Disturbances:
         return any(down <= end and start <= up for down, up in self._outages)
 
     def of(self, worker: int) -> list[Loss]:
-        """The losses that concern this worker; 0, of whom nobody knows who it is: all."""
+        """The losses that concern this worker; all of them for 0, an unknown worker."""
         found = self._of.get(worker)
         if found is None:
             found = self._of[worker] = [loss for loss in self._losses if not worker or loss.worker in {None, worker}]

@@ -1,4 +1,4 @@
-"""Drained: everything that was produced has been settled, as the committed offsets of both consumer groups say."""
+"""Drained: by the committed offsets of both consumer groups every produced event is settled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 class Lag(NamedTuple):
-    """How far a group has come in one partition."""
+    """The progress of a group in one partition."""
 
     topic: str
     partition: int

@@ -44,7 +44,7 @@ _CALL_SECS: Final = CONNECT_SECS + READ_SECS
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known when a run is over."""
+    """The facts of a finished run."""
 
     arrivals: Arrivals
     copies: Sequence[Copy]
@@ -52,11 +52,11 @@ class Evidence:
     commits: Commits
     disturbances: Disturbances
     position: Callable[[int], Position]
-    """Where the event with this number lies."""
+    """The position of the event with this number."""
 
 
 class Duplicates(NamedTuple):
-    """How often too often, how often that may be, and what has no reason."""
+    """The number of duplicates, their bound, and the duplicates without a reason."""
 
     arrivals: int
     letters: int

@@ -58,7 +58,7 @@ class Denial(NamedTuple):
     start: float
     end: float
     resumed_at: float
-    """From here on every worker sends to them again: the first probe is over, which nobody refuses."""
+    """From now on every worker sends to them again: the first probe was accepted."""
 
 
 _PROBED_SECS: Final = PROBES.first_secs + CONNECT_SECS + READ_SECS + 5.0
@@ -72,13 +72,13 @@ DENIALS: Final = (
 
 
 def always() -> tuple[Rule, ...]:
-    """What holds to the very end: a malformed event stays malformed."""
+    """The rules that hold to the end: a malformed event stays malformed."""
     effect = EntryError("MalformedDetail", "Detail is malformed.")
     return (Rule(effect, Match(detail_contains=(MALFORMED_MARK,)), name=MALFORMED),)
 
 
 def plan_faults(seed: int, world: World, secs: float) -> list[Phase]:
-    """The phases of a run that lasts so long."""
+    """The phases of a run of this length."""
     dice = random.Random(f"{seed}/faults")
     moments = [moment for start, end, _ in DENIALS for moment in (start, end)]
     moment = 1.0
@@ -143,7 +143,7 @@ def _slow(dice: random.Random, _world: World) -> list[Rule]:
 
 
 def _late(dice: random.Random, _world: World) -> list[Rule]:
-    """The call is carried out, and its reply comes when nobody waits for it any more."""
+    """The call is carried out, and its reply comes too late."""
     return [Rule(Latency(READ_SECS + 1.5), _PUT, Probability(dice.uniform(0.002, 0.01)), name=LATE)]
 
 

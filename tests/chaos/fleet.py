@@ -1,4 +1,4 @@
-"""The workers: real processes by the command line, replaced when they are killed, watched for dying by themselves."""
+"""The workers: real processes by the command line, replaced when they are killed, watched for an end of their own."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class Fleet:
         )
 
     def kill_all(self) -> None:
-        """Whatever happened: nobody is left."""
+        """No worker is left, whatever happened."""
         while self.workers:
             self.workers.pop().owned.kill()
 
@@ -151,7 +151,7 @@ class Fleet:
                 self.problems.append(f"worker {worker.number} exited with {code} after SIGTERM: {tail}")
             return False
         if code == 1 and "cannot be reached" in tail and self.disturbances.broker_was_away(worker.started_at, now()):
-            self.failed_starts += 1  # it says so and ends: whoever runs it starts it again
+            self.failed_starts += 1  # it reports so and ends: its supervisor starts it again
         else:
             self.problems.append(f"worker {worker.number} ended by itself with code {code}: {tail}")
         return True

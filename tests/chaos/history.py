@@ -1,4 +1,4 @@
-"""The history of single deliveries, from the attempts log: what a person needs to see why one came twice."""
+"""The history of single deliveries, from the attempts log: the facts that explain a duplicate to a person."""
 
 from __future__ import annotations
 
@@ -12,13 +12,12 @@ from tests.chaos.world import TOPICS, Place
 
 
 class History(NamedTuple):
-    """What the attempts log says of some deliveries."""
+    """The attempts log's records of some deliveries."""
 
     lines: list[str]
     """Each attempt, for people."""
     unanswered: dict[tuple[int, int], list[float]]
-    """By delivery, when attempts were made (epoch seconds) that got no reply at all: nobody knows what became of them.
-    """
+    """By delivery, the times of attempts without any reply (epoch seconds). Their result is unknown."""
 
 
 def read_history(bootstrap: str, deliveries: Collection[tuple[int, int]]) -> History:

@@ -1,4 +1,4 @@
-"""What a chaos run is asked for, and how long its parts last."""
+"""The options of a chaos run, and the length of its parts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.chaos.world import SESSION_SECS
 _KILL_SECS: Final = 10.0
 _RESTART_SECS: Final = 25.0
 _EDGE_SECS: Final = DENIALS[0].resumed_at + 10.0
-"""What workers and broker are spared at the start, and a stretch at the end."""
+"""Seconds without disturbances at the start, and at the end."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """How much chaos."""
+    """The amount of chaos."""
 
     seed: int
     events: int = 100_000
@@ -35,13 +35,13 @@ class Options:
 
     @property
     def produce_secs(self) -> float:
-        """How long events are produced and things go wrong: so many disturbances are to be felt one by one."""
+        """Seconds of producing and of disturbances, long enough that each disturbance takes effect by itself."""
         felt = _EDGE_SECS + self.kills * _KILL_SECS + self.broker_restarts * _RESTART_SECS
         return max(felt, self.events / self.per_second)
 
     @property
     def broker_properties(self) -> Mapping[str, str]:
-        """What the broker has to be started with."""
+        """The settings that the broker needs."""
         return KEEP_COMMITS | {"group.consumer.session.timeout.ms": str(int(SESSION_SECS * 1000))}
 
     @property

@@ -13,7 +13,7 @@ class Owned:
     """A running process. It ends with this one, however this one ends."""
 
     def __init__(self, command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        """Start it; what it says on standard error goes to ``log``, and its standard output is a pipe."""
+        """Start it. Its standard error goes to ``log``, and its standard output is a pipe."""
         self.log = log
         with log.open("ab") as errors:
             # A session of its own: an interrupt from the terminal is for the harness, which then ends the process.
@@ -36,7 +36,7 @@ class Owned:
         )
 
     def first_line(self) -> str:
-        """What it announces when it is ready; empty when it ended instead."""
+        """The line that it announces when it is ready; empty when it ended instead."""
         if self.process.stdout is None:
             raise RuntimeError("the process was started with a pipe")
         return self.process.stdout.readline()

@@ -42,12 +42,12 @@ class Production(threading.Thread):
         """Epoch seconds at which each event was given to Kafka's client; 0 for not yet."""
         self.partitions = array("B", bytes(world.events))
         self.offsets = array("Q", bytes(8 * world.events))
-        """Where each event lies, once it was acknowledged."""
+        """The position of each acknowledged event."""
         self.acknowledged = 0
         self.problem: str | None = None
 
     def position(self, number: int) -> Position:
-        """Where an event lies."""
+        """The position of an event."""
         return Position(TOPICS["events"], self.partitions[number], self.offsets[number])
 
     @property

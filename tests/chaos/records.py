@@ -1,4 +1,4 @@
-"""Reading a topic from its beginning to where it ends now."""
+"""A topic's records, from its beginning to its present end."""
 
 from __future__ import annotations
 

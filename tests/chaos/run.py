@@ -49,14 +49,14 @@ from tests.chaos.world import (
 from tests.support.kafka.local import LocalKafka
 
 _STALLED_SECS: Final = 60.0
-"""Nothing moves for so long: it will not any more."""
+"""Seconds without any progress after which the run is given up."""
 _LOOK_SECS: Final = 1.0
 _IDLE_SECS: Final = 30.0
-"""When everything is committed, what a worker had in flight of partitions it lost has ended by then."""
+"""Seconds after the last commit by which calls for lost partitions have ended."""
 
 
 class _GivenUpError(Exception):
-    """There is no sense in going on: what is missing is said all the same."""
+    """The run cannot go on. The missing events are reported all the same."""
 
 
 @dataclass
@@ -218,7 +218,7 @@ class Run:
         options = self._options
         if (fleet.kills, broker.restarts) < (options.kills, options.broker_restarts):
             self._problems.add("The run", [f"only {fleet.kills} kills and {broker.restarts} broker restarts were made"])
-        # Every second three workers; a third of it is left for what is starting, stopped, away or slow.
+        # A third of all scrapes is enough: meanwhile workers start, are stopped, or are slow.
         if scraper.checked < options.produce_secs * FEWEST / 3:
             self._problems.add("The run", [f"only {scraper.checked} scrapes were answered"])
 
@@ -266,7 +266,7 @@ class Run:
         return Result(self._figures(figures, duplicates, arrivals, production), self._problems)
 
     def _resumed(self, arrivals: Arrivals, production: Production) -> set[Place]:
-        """The destinations that were denied and took what was produced for them between that and the next time."""
+        """The destinations that were denied and then accepted the events of the time in between."""
         customer_of, since, until = self._world.customer_of, DENIALS[0].resumed_at, DENIALS[1].start
         taken = {
             Place(customer_of[number], slot)

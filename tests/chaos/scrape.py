@@ -1,4 +1,4 @@
-"""The scraper: every second every worker's metrics, which must balance in each single scrape."""
+"""The scraper reads every worker's metrics each second. They must balance in every scrape."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Columns(NamedTuple):
 
     @property
     def problem(self) -> str:
-        """What is wrong with it; empty when it can be."""
+        """The problem with it; empty when there is none."""
         difference = self.begun - sum(self.settled.values()) - self.in_flight
         if difference:
             return f"{difference} more were begun than are in a column"

@@ -1,4 +1,4 @@
-"""A short chaos run as a test, and what the long one relies on: that its checks can fail."""
+"""A short chaos run, and tests that show that the checks of a run can fail."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pushrail_buffered_events{of="retries"} 1.0
 @pytest.mark.timeout(450)
 def test_no_loss_and_explained_duplicates(local_kafka_factory: LocalKafkaFactory, tmp_path: Path) -> None:
     told: list[str] = []
-    # Given up well before the test is, so that it says what it was waiting for.
+    # It is given up well before the test is, so that it names the condition it waited for.
     options = Options(seed=7, events=10_000, kills=2, broker_restarts=1, limit_secs=250.0)
     result = Run(options, local_kafka_factory(options.broker_properties), tmp_path, told.append).execute()
     assert not result.problems.by_kind, "\n".join([*told, *result.problems.shown()])

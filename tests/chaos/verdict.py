@@ -1,4 +1,4 @@
-"""The verdict: what was lost, given up without a reason, or received where it must not be; a line for each."""
+"""The verdict: a line for each event that was lost, given up without a reason, or delivered to a wrong place."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OF_KIND: Final = {"malformed": "rejected", "undecodable": "undecodable", "overs
 
 @dataclass
 class Problems:
-    """What is wrong, by kind: the first lines of each for people, all of them for a file."""
+    """The problems by kind: the first lines of each for people, all of them for a file."""
 
     by_kind: dict[str, list[str]] = field(default_factory=dict)
 
@@ -40,7 +40,7 @@ class Problems:
 
 @dataclass
 class Letters:
-    """The DLQ, record by record: which deliveries it holds, and what it must not hold."""
+    """The deliveries that the DLQ holds, and the records that it must not hold."""
 
     world: World
     suspensions: Sequence[tuple[float, float]]

@@ -138,7 +138,7 @@ def number_in(value: bytes | None) -> int | None:
 
 
 def slots_of(customer: int) -> int:
-    """How many destinations a customer has."""
+    """The number of a customer's destinations."""
     return 2 if customer % 8 == 5 else 1
 
 
@@ -153,7 +153,7 @@ def access_key(customer: int) -> str:
 
 
 def external_id(customer: int) -> str:
-    """What the customer's trust policy asks for."""
+    """The external ID that the customer's trust policy requires."""
     return f"ext-{customer}"
 
 

@@ -1,4 +1,4 @@
-"""The commands as a shell runs them: what is on stdout, what on stderr, and the exit code."""
+"""The commands as a shell runs them: stdout, stderr and the exit code."""
 
 from __future__ import annotations
 

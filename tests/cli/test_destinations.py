@@ -113,7 +113,7 @@ def test_a_destination_is_deleted(shell: Shell, stdin: Any, settings: Settings) 
 
 
 def add(settings: Settings, name: str, content: Any) -> str:
-    """Write a document past all checks; what it is called there."""
+    """Write a document past all checks; its name in the registry."""
     raw = content if isinstance(content, bytes) else json.dumps(content).encode()
     write_document(settings, where(settings, name), raw)
     return where(settings, name)
@@ -159,7 +159,7 @@ def test_validate_reads_folder_and_topic(shell: Shell, stdin: Any, settings: Set
         f"warning: {unset}: auth.secretAccessKey: environment variable ACME_SECRET is not set: nothing is sent\n"
         "2 accepted, 0 refused\n"
     ), "")  # fmt: skip
-    # Of what is refused nothing else is said.
+    # Nothing else is reported of a refused document.
     other = add(settings, "dst_other", customer("other", id="dst_unset", auth=ACCESS_KEY))
     code, out, _ = shell("destinations", "validate", "--json")
     assert code == 2
@@ -199,7 +199,7 @@ def test_another_document_is_not_overwritten(shell: Shell, tmp_path: Path, stdin
             "documents/dst_new.json: is there already, and not the document of dst_new: rename it first\n"
         )
         assert json.loads(file.read_bytes()) == other
-    file.write_bytes(b'{"id": ')  # nobody's, and it has the name of this one
+    file.write_bytes(b'{"id": ')  # it belongs to no destination, and it has the name of this one
     assert put(shell, stdin, customer("new"))[:2] == (0, "dst_new: changed (documents/dst_new.json)\n")
 
 

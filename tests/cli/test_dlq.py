@@ -1,4 +1,4 @@
-"""Commands about dead letters and past events, in this process: what they show and refuse, and Ctrl-C at its worst."""
+"""Commands about dead letters and past events: their output, their refusals, and Ctrl-C at its worst."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.kafka
 
 
 class Interrupted(Producer):
-    """Somebody presses Ctrl-C, twice, while Kafka commits."""
+    """Ctrl-C comes twice while Kafka commits."""
 
     def commit_transaction(self, timeout: float = -1) -> Any:
         signal.raise_signal(signal.SIGINT)

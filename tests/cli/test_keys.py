@@ -46,7 +46,7 @@ def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
 
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What stands on standard input."""
+    """The text on standard input."""
 
     def stand(text: str) -> None:
         monkeypatch.setattr("sys.stdin", io.StringIO(text))

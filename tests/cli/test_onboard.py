@@ -1,4 +1,4 @@
-"""`destinations onboard`: what is written, what is printed, and what is refused before anything is."""
+"""`destinations onboard`: the files and lines that it writes, and the options that it refuses first."""
 
 from __future__ import annotations
 

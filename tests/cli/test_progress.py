@@ -1,4 +1,4 @@
-"""The line of progress: on a terminal only, not at once, and true."""
+"""The line of progress appears on a terminal only, after a second, and is true."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches: one that its bus would refuse as a whole cannot be made."""
+"""Batches: no batch can be made that its bus would refuse as a whole."""
 
 from __future__ import annotations
 

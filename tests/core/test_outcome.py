@@ -1,4 +1,4 @@
-"""Outcomes: what asks for less speed."""
+"""Outcomes that ask for less speed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where each alert begins: quiet just below its bound, firing just above, and no clause that nothing depends on."""
+"""Each alert is quiet just below its bound and fires just above it, and every clause of its rule matters."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def accounts(begun: int, open_: int, delivered: int, timed: int) -> dict[str, st
 
 
 def answered(within_1: float, within_2: float) -> dict[str, str]:
-    """Of a hundred requests a minute, so many within a second and two."""
+    """Of a hundred requests a minute, the numbers that took at most one second and two."""
     buckets = {"1": within_1, "2": within_2, "+Inf": 100.0}
     return {f'pushrail_ingest_request_seconds_bucket{{le="{le}"}}': f"0+{n}x60" for le, n in buckets.items()}
 

@@ -1,4 +1,4 @@
-"""The whole check, with the system's package tools and the checks themselves played."""
+"""The script of the whole check, with fakes of the system's package tools and of the checks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The image and the compose file: what can be known of them without building them."""
+"""The image and the compose file, as far as they can be checked without a build."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def test_making_the_example_bus_is_repeatable(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_images_libraries_are_enough(tmp_path: Path) -> None:
-    """The build stage's steps, by hand: everything imports, and commands say what they are for."""
+    """The build stage's steps, by hand: everything imports, and commands show their help."""
     venv.create(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
     lock = ROOT / "deploy" / "requirements.lock"

@@ -1,4 +1,4 @@
-"""The manifests: kustomize builds them, they are what the API takes, and they fit each other and the product."""
+"""The manifests: kustomize builds them, they fit the API's schema, each other, and the product."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_every_used_port_name_exists() -> None:
 def test_the_grace_period_covers_the_drain() -> None:
     settings = Settings()
     worker, ingest = (pods()[name]["spec"] for name in ("pushrail-worker", "pushrail-ingest"))
-    others = 2 * ops.LAST_SECS + tracing.LAST_SECS + FLUSH_SECS  # who asks it, the collector, the attempts log
+    others = 2 * ops.LAST_SECS + tracing.LAST_SECS + FLUSH_SECS  # its clients, the collector, the attempts log
     stop_secs = drain_secs(settings) + LAST_COMMIT_SECS + others
     assert worker["terminationGracePeriodSeconds"] >= stop_secs + 5
     said = re.search(

@@ -1,4 +1,4 @@
-"""What watches the product: alert rules and their runbook, the dashboard, and a real Prometheus at work."""
+"""Monitoring: alert rules and their runbook, the dashboard, and a real Prometheus at work."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ RUNBOOK = ROOT / "deploy" / "RUNBOOK.md"
 DASHBOARD = ROOT / "deploy" / "grafana" / "dashboard.json"
 DEBIAN = "apt-get install prometheus"
 SCRAPED = {"job", "instance"}
-"""What Prometheus adds itself."""
+"""The labels that Prometheus adds itself."""
 
 
 def rules() -> list[dict[str, Any]]:

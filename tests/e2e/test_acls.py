@@ -1,4 +1,4 @@
-"""The table of ACLs in deploy/README.md: every program works with what it grants, on a broker that enforces it."""
+"""The table of ACLs in deploy/README.md: every program works with these rights on a real broker."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def binding(kind: ResourceType, name: str, principal: str, operation: AclOperati
 
 
 class Rules:
-    """The ACLs of a broker that allows everything on what has none."""
+    """The ACLs of a broker that allows everything on a resource without ACLs."""
 
     def __init__(self, bootstrap: str) -> None:
         self._bootstrap = bootstrap

@@ -103,7 +103,7 @@ async def test_workers_end_with_a_killed_supervisor(real_kafka: str, tmp_path: P
 
 def test_unreachable_kafka_is_exit_1(tmp_path: Path) -> None:
     with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can answer there
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: no other process can answer there
         settings = settings_for(f"127.0.0.1:{taken.getsockname()[1]}", "http://127.0.0.1:1")
         done = call("run", "--config", str(write_world(tmp_path, settings, 1)), "--log-level", "error")
     assert done.returncode == FAILED

@@ -216,7 +216,7 @@ async def test_events_lost_to_retention_are_reported(real_kafka: str) -> None:
 
 
 def remove_below(settings: Settings, partition: int, offset: int) -> None:
-    """What retention does to the oldest records, at once."""
+    """Remove the oldest records, as retention does, at once."""
     admin = AdminClient({"bootstrap.servers": settings.kafka.bootstrap_servers})
     [removed] = admin.delete_records([TopicPartition(settings.topics.events, partition, offset)]).values()
     assert removed.result(30).low_watermark == offset

@@ -38,7 +38,7 @@ async def test_the_next_worker_delivers_after_a_flood(
             )  # fmt: skip
             assert await ask(port, "/livez") == (200, {"live": True})
             assert totals((await ask(port, "/metrics"))[1])["pushrail_flooded"] == 1
-            # Besides what it had in hand nothing was begun.
+            # It began nothing besides the records that it had read.
             assert worker.worker.ledger.begun < 1500
         lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line.startswith("{")]
         [flood] = [line for line in lines if line["event"] == "flood_of_dead_letters"]

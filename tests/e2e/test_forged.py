@@ -1,4 +1,4 @@
-"""Records that somebody has forged or damaged, and events that lack a vendor: a worker and the tools go on."""
+"""Forged or damaged records and events without a vendor stop neither a worker nor the tools."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Documents change under a running worker: what they say holds within seconds, for new batches and not for old ones."""
+"""Documents change under a running worker. A change holds within seconds, for new batches only."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def document(customer: int, **changes: Any) -> dict[str, Any]:
 
 
 class Live:
-    """A worker that follows its registry, and somebody who changes it."""
+    """A worker that follows its registry, and an operator who changes it."""
 
     def __init__(
         self, bus: FaultBus, relay: Relay, settings: Settings, worker: Watched, store: DocumentStore, catalog: Catalog
@@ -175,7 +175,7 @@ async def test_new_documents_are_served(open_live: Callable[[], Any]) -> None:
 async def test_a_bad_edit_keeps_the_last_good_one(open_live: Callable[[], Any]) -> None:
     whole = json.dumps(document(0, eventTypes=["order.*"])).encode()
     async with open_live() as live:
-        await live.put(whole[: len(whole) // 2])  # somebody's editor, half-way
+        await live.put(whole[: len(whole) // 2])  # an editor, half-way through
         refused = [signal for signal in live.worker.signals if isinstance(signal, DocumentRefused)]
         assert [signal.field for signal in refused] == [""]
         await live.send(1, eventType="invoice.paid")

@@ -138,7 +138,7 @@ async def test_metrics_of_two_workers_add_up(real_kafka: str) -> None:
         async with running(settings, destinations) as one, running(settings, destinations) as two:
             for worker in (one, two):
                 await both(worker, active=True)
-            # Partitions may still move: what is then in flight is dropped by one and begun by the other.
+            # Partitions may still move: one worker drops deliveries in flight and the other begins them.
             await produce(settings, [(f"acct_{n % 3}", event(n % 3, n)) for n in range(600)])
             await bus.wait_for_arrivals(600)
             async with asyncio.timeout(PATIENCE_SECS):
@@ -165,7 +165,7 @@ async def both(worker: Watched, *, active: bool) -> None:
 
 
 async def until_answered(port: int, status: int) -> Any:
-    """What /readyz says once it answers with this status."""
+    """The text of /readyz once it answers with this status."""
     async with asyncio.timeout(PATIENCE_SECS):
         while (answer := await ask(port, "/readyz"))[0] != status:  # noqa: ASYNC110 - seen from outside
             await asyncio.sleep(0.1)

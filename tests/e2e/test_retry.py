@@ -1,4 +1,4 @@
-"""Retry topics on a real Kafka: no broken bus keeps a partition's commit waiting, and nothing of it is lost."""
+"""Retry topics on a real Kafka: no broken bus holds back a partition's commit, and no delivery is lost."""
 
 from __future__ import annotations
 

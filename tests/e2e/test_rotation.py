@@ -78,7 +78,7 @@ def write_documents(office: Office) -> None:
 
 
 def give(file: Path, ring: Keyring, secret: str, key_id: str) -> None:
-    """What `destinations seal --access-key-id` does to a document."""
+    """Change a document as `destinations seal --access-key-id` does."""
     changed = with_secret(file.read_bytes(), lambda place: ring.seal(Secret(secret), place), key_id)
     assert isinstance(changed, bytes)
     replace_file(file, changed)
@@ -124,7 +124,7 @@ async def flowing(settings: Settings) -> AsyncIterator[Flow]:
 
 
 def complaints(log: list[str]) -> list[str]:
-    """What the worker found fault with."""
+    """The problems that the worker reported."""
     return [line for line in log if json.loads(line)["level"] not in {"debug", "info"}]
 
 
@@ -159,7 +159,7 @@ async def test_a_rotation_under_load_loses_nothing(real_kafka: str, tmp_path: Pa
         async with office.working() as log, flowing(settings) as flow:
             await until_all_use(bus, 1)
 
-            # The customers' access keys: one by the command, the others by what it does.
+            # The customers' access keys: one by the command, the others by the function behind it.
             key_id, secret = key_pair(0, 2)
             await office.run("destinations", "seal", "dst_0", "--access-key-id", key_id, typed=secret)
             await asyncio.to_thread(give_second_keys, office)

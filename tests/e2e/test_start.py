@@ -19,7 +19,7 @@ from tests.support.workers import settings_for
 
 @pytest.fixture(params=["refuses", "is silent"])
 def address(request: pytest.FixtureRequest) -> Iterator[str]:
-    """An address where no Kafka answers: nobody listens there, or a server that says nothing."""
+    """An address where no Kafka answers: no process listens there, or a server that stays silent."""
     if request.param == "refuses":
         yield "127.0.0.1:1"
         return

@@ -1,4 +1,4 @@
-"""A process without AWS settings of its own: what these tests see is what they say."""
+"""A process without AWS settings of its own: these tests see only the settings that they make."""
 
 from __future__ import annotations
 

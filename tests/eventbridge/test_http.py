@@ -82,7 +82,7 @@ async def test_an_unprintable_request_id_is_dropped(name: bytes) -> None:
 
 
 async def test_more_results_than_entries_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of them is read: to read so many would take seconds, in which nothing else is delivered."""
+    """None of them is read: to read this number would take seconds in which nothing else is delivered."""
     read = list[object]()
     monkeypatch.setattr(endpoint, "_entry_result", read.append)
     reply = await reply_to(http("200 OK", b'{"Entries":[' + b"{}," * 1_300_000 + b"{}]}"))

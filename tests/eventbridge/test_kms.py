@@ -127,7 +127,7 @@ def test_without_credentials_kms_is_unreachable() -> None:
 
 
 def test_kms_gets_the_context_and_the_arn(base_credentials: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a key policy would see it: what is asked of KMS names vendor, destination and field."""
+    """A request to KMS names vendor, destination and field, so that a key policy can check them."""
     del base_credentials
     asked: list[tuple[str, dict[str, Any]]] = []
 

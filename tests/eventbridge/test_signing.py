@@ -159,7 +159,7 @@ async def test_each_region_has_its_own_signature() -> None:
     ],
 )
 async def test_each_partition_has_its_own_endpoint(region: str, host: str) -> None:
-    """No call is made: the address is what the endpoint was opened for."""
+    """No call is made: the endpoint was opened for this address."""
     async with EventBridge.open(EventBridgeSettings(), StsSettings()) as us:
         endpoint = await us._endpoints.of(region)
         assert isinstance(endpoint, Endpoint)

@@ -244,7 +244,7 @@ async def test_a_key_that_is_wrong_sends_nothing(
 
 async def test_a_key_refused_by_sts_goes_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(None) as w:
-        # Where botocore looks for the regional endpoint when no setting names one.
+        # botocore looks there for the regional endpoint when no setting names one.
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", w.server.url)
         w.sts = StsSettings()
         (step,) = await w.steps(AccessKey(KEY, Secret("wrong")))

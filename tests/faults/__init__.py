@@ -1,4 +1,4 @@
-"""The traps that others fell into, each with the test that fails when what guards against it here is taken away.
+"""Traps that other products fell into, each with the test that fails without the guard against it.
 
 Whole workers in all of them. What has to be seen from inside, where the moment that matters can be chosen, is told in
 tests/pipeline besides.

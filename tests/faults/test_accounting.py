@@ -40,7 +40,7 @@ NOT_ENFORCED_YET = {
     # properties of all Kafka clients, and that of ingest's producer depends on it.
     "ingest.host", "ingest.port", "ingest.keys_file", "ingest.max_body_mib", "ingest.max_buffered_mib",
     "ingest.max_events_per_second",
-    # What commands that look back ask for, and workers do not.
+    # Commands that look back read these; workers do not.
     "history.index",
 }  # fmt: skip
 
@@ -62,7 +62,7 @@ async def test_every_delivery_is_in_one_column(embedded_broker: EmbeddedBroker) 
             replace(with_access_key(5), id="dst_5_too", event_types=("invoice.*",)),
             with_access_key(6, enabled=False),
         ]
-        events = [(f"acct_{n % 8}", event(n % 8, n)) for n in range(400)]  # nobody has customer 7
+        events = [(f"acct_{n % 8}", event(n % 8, n)) for n in range(400)]  # customer 7 has no destination
         events[200:200] = [("acct_1", b"poison"), ("acct_1", event(1, 1000, payload={"blob": "x" * 1_100_000}))]
         async with running(settings, destinations) as worker:
             await produce(settings, events)
@@ -91,7 +91,7 @@ def everything_is_committed(settings: Settings) -> bool:
 
 
 async def test_accepted_limits_are_enforced(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever key an operator may set, something of a running worker asks for it."""
+    """A running worker reads every key that an operator may set."""
     role = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAOURS000000000000")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "our-secret")
@@ -120,7 +120,7 @@ async def test_accepted_limits_are_enforced(embedded_broker: EmbeddedBroker, mon
 
 
 def _keys(settings: Settings, asked: set[str]) -> Iterator[str]:
-    """The keys of the settings that nobody asked for."""
+    """The keys of the settings that no code has read."""
     for name, section in settings:
         if not isinstance(section, BaseModel):
             if f"Settings.{name}" not in asked:

@@ -30,7 +30,7 @@ ROLE = "arn:aws:iam::123456789012:role/PushrailEventBridgeWriter"
 
 @pytest.fixture
 def our_own_credentials(monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
-    """Where the standard chain of AWS's libraries looks first."""
+    """The variables that AWS's libraries read first."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", OURS[0])
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", OURS[1])
     return OURS
@@ -86,7 +86,7 @@ async def test_empty_keys_never_mean_our_own(
 
 
 async def test_changed_credentials_are_used(embedded_broker: EmbeddedBroker) -> None:
-    """Keys are rotated under a running worker: the next batch has the new ones, what is in flight ends on the old."""
+    """Keys are rotated under a running worker. The next batch uses the new ones; calls in flight keep the old."""
     secrets = {"OLD": SECRET, "NEW": NEW_SECRET}
     catalog = Catalog(lambda _, content: parse_document(content, environ=secrets, default_max_in_flight=8))
 
@@ -140,7 +140,7 @@ async def test_sealed_secrets_open_for_their_owner_only(embedded_broker: Embedde
 
 
 async def test_a_missing_sealing_key_kills_nothing(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
-    """A worker that was not given the newest key holds on to what it cannot sign, until the key is there."""
+    """A worker without the newest key keeps the deliveries that it cannot sign until the key is there."""
     path = tmp_path / "keyring.json"
     form = sealed_document(keyring(path, ring("new")), 0)
     keys = keyring(path, ring("old"))

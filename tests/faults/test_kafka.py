@@ -46,7 +46,7 @@ def killable(bootstrap: str, bus: FaultBus) -> Settings:
     settings = settings_for(bootstrap, bus.url, delivery={"hold_secs": 60})
     kafka = settings.kafka.model_copy(
         update={"client": ClientProperties({"session.timeout.ms": 6000})}
-    )  # so long until it is missed
+    )  # seconds until it is missed
     eventbridge = settings.eventbridge.model_copy(update={"read_timeout_secs": 60})
     return settings.model_copy(update={"kafka": kafka, "eventbridge": eventbridge})
 
@@ -71,7 +71,7 @@ async def test_no_commit_passes_an_open_record(real_kafka: str, tmp_path: Path) 
             await produce(settings, (("same", value) for value in (event(0, 5000), *behind)))
             await bus.wait_for_arrivals(99)
             await produce(settings, ((f"any {n}", value) for n, value in enumerate(markers)))
-            # What is committed with these is committed of the other partition too.
+            # A commit with these covers the other partition too.
             await until(lambda: fully_committed(settings) >= PARTITIONS - 1)
             process.kill()
             await process.wait()
@@ -141,7 +141,7 @@ async def test_a_failed_dlq_write_drops_nothing(real_kafka: str) -> None:
 async def test_a_lost_attempt_log_stalls_nothing(
     error: int, lost: int | None, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """No record of the log can be written: deliveries go on and are committed, and what the log lost is counted."""
+    """No record of the log can be written. Deliveries go on and are committed, and lost records are counted."""
     with BreakableBroker.start({}) as broker:
         async with outside(broker) as (bus, settings):
             # Attempt records repeat the correlation id: these are more than the log's producer will queue.
@@ -178,7 +178,7 @@ async def test_a_poison_record_blocks_nothing(embedded_broker: EmbeddedBroker) -
 
 @pytest.mark.parametrize(("missing", "why"), [(0, "oversize"), (1, "undecodable")], ids=["an event", "cut off"])
 async def test_a_large_compressed_record_blocks_nothing(real_kafka: str, missing: int, why: str) -> None:
-    """Kafka weighs records compressed: one that is many times what a topic takes can lie on it, and must be copied."""
+    """Kafka weighs records compressed. A record may be many times larger than its topic's limit, and must be copied."""
     async with FaultBus.serve() as bus:
         settings = settings_for(real_kafka, bus.url)
         make_topics(settings)

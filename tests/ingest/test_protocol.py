@@ -28,7 +28,7 @@ async def end_of(reader: asyncio.StreamReader) -> None:
 
 
 async def drip(writer: asyncio.StreamWriter, piece: bytes) -> None:
-    """Write a little again and again, for as long as somebody takes it."""
+    """Write a little again and again, until the peer accepts no more."""
     with suppress(ConnectionResetError, BrokenPipeError):
         while not writer.is_closing():
             writer.write(piece)

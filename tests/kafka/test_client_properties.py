@@ -38,7 +38,7 @@ REFUSED_BY_LIBRDKAFKA: Final = {
 
 
 def clients_of(kafka: KafkaSettings) -> Iterator[tuple[str, type[Consumer | Producer], dict[str, Any]]]:
-    """Every kind of client that the product opens, by what it is for."""
+    """Every kind of client that the product opens, by its role."""
     yield "events", Consumer, events_consumer(kafka).properties()
     yield "retries", Consumer, retries_consumer(kafka).properties()
     yield "scan", Consumer, client_properties.reader(kafka, "any", {"fetch.wait.max.ms": 7})

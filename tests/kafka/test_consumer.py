@@ -77,7 +77,7 @@ def records(first: int, last: int) -> list[tuple[str, bytes | None]]:
 
 
 def owned(watched: Watched) -> set[Partition]:
-    """What a worker has been given and not given back."""
+    """The partitions that a worker has now."""
     mine: set[Partition] = set()
     for signal in watched.signals:
         if isinstance(signal, PartitionsAssigned):

@@ -135,7 +135,7 @@ async def test_a_read_without_progress_fails(monkeypatch: pytest.MonkeyPatch) ->
 
 
 async def test_a_read_survives_a_broker_restart(local_kafka_factory: LocalKafkaFactory) -> None:
-    """What changes meanwhile is found when it is back."""
+    """Changes during the outage are found afterwards."""
     kafka = local_kafka_factory()
     topics.create_topic(kafka.bootstrap_servers, "documents", partitions=1)
     write(kafka.bootstrap_servers, "documents", [("a", b"1")])

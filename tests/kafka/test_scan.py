@@ -75,7 +75,7 @@ def test_a_scan_starts_at_a_time_or_an_offset(
     topics.create_topic(real_kafka, topic, partitions=1)
     request.addfinalizer(lambda: topics.delete_topics(real_kafka, [topic]))
     write(real_kafka, topic, range(10))
-    # Kafka's own slack is a minute: half an hour before is in nobody's minute.
+    # Kafka's own slack is a minute; half an hour before is far outside of it.
     since_ms = None if since is None else NOON_MS + since * HOUR_MS - HOUR_MS // 2
     starts = None if start is None else {0: start}
     assert numbers(Scan(KafkaSettings(bootstrap_servers=real_kafka), topic, since_ms=since_ms, starts=starts)) == list(

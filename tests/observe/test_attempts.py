@@ -246,7 +246,7 @@ def test_an_unsent_dead_letter_names_its_bus() -> None:
 
 
 def back(offset: int, **changes: Any) -> Record:
-    """What comes back from a retry topic after three attempts, the first of them two days ago."""
+    """A record from a retry topic after three attempts, the first of them two days ago."""
     return retry_record(offset, event=offset, first_attempt_at_ms=START_MS - 2 * 86_400_000, **changes)
 
 

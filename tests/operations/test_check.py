@@ -47,7 +47,7 @@ async def test_a_mixed_day_adds_up(real_kafka: str, tmp_path: Path) -> None:
             "100 events, 100 deliveries, 0 missing, 0 repeated",
         ]
         assert sum(letters(settings).values()) == 101
-        # Nobody works: what comes now is pending.
+        # No worker runs: events that come now are pending.
         await produce(settings, [("acct_1", event(1, 9000 + n)) for n in range(7)])
         assert (await desk.ask("check", "--since", "1h"))["deliveries"]["pending"] == 7
 
@@ -122,7 +122,7 @@ async def test_a_destination_without_any_is_missed(real_kafka: str, tmp_path: Pa
 
 
 async def test_an_event_without_a_trace_is_missing(real_kafka: str, tmp_path: Path) -> None:
-    """An event that somebody committed past, one of two deliveries that was lost, and a retry that came to nothing."""
+    """An event that a tool committed past, one lost delivery of two, and a retry that was lost."""
     async with world(real_kafka, tmp_path) as (bus, settings, desk):
         async with desk.working():
             await produce(settings, [("acct_0", event(0, n)) for n in range(10)])

@@ -214,7 +214,7 @@ def test_terraform_reads_strings_unchanged(terraform: Any, texts: list[str]) -> 
 
 
 def policies(onboarding: Onboarding) -> dict[str, Any]:
-    """What Terraform's template has to say, by attribute."""
+    """The policies in Terraform's template, by attribute."""
     known = replace(onboarding, our_account=onboarding.our_account or VENDORS_ACCOUNT)
     return {
         "assume_role_policy": known.trust_policy(),

@@ -1,4 +1,4 @@
-"""Sent again: dead letters and past events, exactly those that were chosen, whatever interrupts it."""
+"""A replay sends exactly the chosen dead letters and past events, whatever interrupts it."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def sent(settings: Settings) -> int:
 
 
 def replayed(settings: Settings) -> int:
-    """Letters that are marked, by what was committed."""
+    """The number of marked letters, by committed records."""
     return len({mark.key for mark in read_all_committed(settings, settings.topics.replays)})
 
 
@@ -184,7 +184,7 @@ async def test_a_deleted_destination_gets_no_replay(real_kafka: str, tmp_path: P
 
 
 def copied(settings: Settings) -> list[DeliveryHeaders]:
-    """What the copies that were committed say of themselves."""
+    """The headers of the committed copies."""
     states = [decode_headers(r.headers) for t in settings.topics.retry for r in read_all_committed(settings, t)]
     return [state for state in states if isinstance(state, DeliveryHeaders)]
 

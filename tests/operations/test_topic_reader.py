@@ -19,7 +19,7 @@ from tests.support.kafka.fixtures import NewTopic
 def test_it_advances_with_every_record(
     kafka_bootstrap: str, new_topic: NewTopic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is done with a record may take its time: with --rate 10 a batch is a quarter of an hour."""
+    """The caller may take long over a record: with --rate 10 a batch takes a quarter of an hour."""
     producer = Producer({"bootstrap.servers": kafka_bootstrap, "log_level": 0})
     topic = new_topic()
     for _ in range(4):

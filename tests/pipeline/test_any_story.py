@@ -209,9 +209,9 @@ class Story:
         """Whether anything may have been delivered twice by now."""
         self.workers: list[Worker] = []
         self._owned = dict.fromkeys(_ALL, 0)
-        """Where each partition we own is read next; of the retry topics the worker keeps count itself."""
+        """The next offset of each owned partition; the worker itself counts those of retry topics."""
         self.owes: dict[Origin, set[Settled]] = {}
-        """What each event owed when it was read last."""
+        """The deliveries that each event owed when it was read last."""
         self.ever_owed = set[Settled]()
 
     @property
@@ -256,7 +256,7 @@ class Story:
                 self._change(step)
 
     def _change(self, step: Step) -> None:
-        """What is outside changes."""
+        """The world outside changes."""
         world = self._world
         match step:
             case Refuse(on):
@@ -293,7 +293,7 @@ class Story:
         return 0 if start is None else start.offset
 
     def _fetch(self) -> None:
-        """Hand over what the worker has room for, twenty events of a partition at a time."""
+        """Hand over events as far as the worker has room, twenty of a partition at a time."""
         flow_control: FlowControl = self.worker.event_consumer.flow_control()
         for partition in self.logs.keys() & self._owned.keys():
             left = deque(self.logs[partition][self._owned[partition] :])
@@ -344,7 +344,7 @@ class Story:
         assert ends.keys() <= self.ever_owed
 
     def _ends(self) -> Counter[Settled]:
-        """How often each delivery was delivered, dead-lettered or skipped."""
+        """The number of times that each delivery was delivered, dead-lettered or skipped."""
         ends = Counter[Settled]()
         for name, arrived in self._world.bus.arrived.items():
             ends.update((name, _origin(f"{EVENTS}/{key}")) for key in arrived)

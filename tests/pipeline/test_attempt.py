@@ -274,7 +274,7 @@ async def test_rejections_in_a_row_block(flavour: type[Flavour]) -> None:
             worker.feed(record(number))
             await worker.at(1 + number)
         reasons = dict(world.topics.dead())
-        # What was delivered begins the count anew.
+        # A delivered entry begins the count anew.
         assert [reasons.get(str(n)) for n in range(9)] == [*["rejected"] * 3, None, *["rejected"] * 4, "blocked"]
 
 

@@ -99,7 +99,7 @@ async def test_describe_denied_does_not_stop_delivery() -> None:
 
 @in_virtual_time
 async def test_a_denied_check_ends_a_missing_bus() -> None:
-    """It was made anew, with a role that may only put: nobody would ever say that it is back."""
+    """It was made again, with a role that may only put events, so no check could ever find it."""
     world = World(destination())
     world.bus.bus_status["dst_acme"] = "gone"
     async with world.worker() as worker:

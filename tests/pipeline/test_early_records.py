@@ -94,7 +94,7 @@ async def test_early_records_count_in_the_buffer() -> None:
         assert not worker.feed_retries(*early).hold
         [view, _] = worker.retry_consumer.partition_stats()
         assert (view.open_records, view.open_bytes) == (90, sum(len(each.value or b"") for each in early))
-        # It takes half of the room at most: what is due must not wait for it.
+        # It takes half of the room at most: due records must not wait for it.
         due = [retry_record(n, event=100 + n, partition=later) for n in range(50)]
         assert not worker.feed_retries(*due[:49]).hold
         assert worker.feed_retries(due[49]).hold

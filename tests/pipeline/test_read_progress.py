@@ -12,7 +12,7 @@ from tests.support.virtual_time import in_virtual_time
 
 
 class Reader:
-    """A partition that is read from offset 10 on, and what was said of it."""
+    """A partition that is read from offset 10 on, and the signals about it."""
 
     def __init__(self, committed: int | None = 10) -> None:
         self.told: list[Signal] = []

@@ -23,7 +23,7 @@ from tests.support.records import (
 from tests.support.virtual_time import in_virtual_time
 
 PARTITION = Partition(RETRY.topic, 1)
-"""Where no copies of this customer's go."""
+"""A partition that gets no copies of this customer's."""
 BLOCKED = failed("AccessDeniedException", 400)
 
 

@@ -149,7 +149,7 @@ async def test_a_copy_of_a_copy_keeps_its_origin() -> None:
 
 
 CHANGES = [("delete", "deleted"), ("give away", "deleted"), ("disable", "disabled")]
-"""What may become of a destination meanwhile, and why what was for it is skipped then."""
+"""The changes of a destination, and the reason for which its retries are skipped then."""
 
 
 def change_it(world: World, change: str) -> None:
@@ -343,7 +343,7 @@ async def test_an_old_delivery_without_room_expires() -> None:
         await worker.at(11)
         assert world.topics.dead() == [(str(n), "expired") for n in range(21)]
         codes = {letter.origin: letter.said["pushrail-error-code"] for letter in world.topics.on(DLQ)}
-        # Ten were in flight, ten had failed before, and of one nobody knows how.
+        # Ten were in flight, ten had failed before, and one has an unknown code.
         assert codes == {str(n): "HoldExceeded" if n < 10 else "503" if n < 20 else "Held" for n in range(21)}
         assert worker.commit() == {RETRY: 21}
 

@@ -154,7 +154,7 @@ async def test_an_older_documents_block_is_no_probe() -> None:
 
 
 def denied_until_renewed(world: World, *, times: int = 1) -> Any:
-    """A bus that denies every session but those that came after so many new sign-ins."""
+    """A bus that denies every session until this number of new sign-ins."""
     return lambda batch: take_all(batch) if len(world.bus.renewed) >= times else BLOCKED
 
 

@@ -63,7 +63,7 @@ async def test_success_grows_a_halved_window() -> None:
     async with world.worker() as worker:
         worker.feed(*records(range(240)))
         await worker.at(9)
-        # All eight were throttled: what was sent before the cut says nothing new.
+        # All eight were throttled: calls from before the cut teach nothing new.
         assert Counter(at for at, _ in world.bus.made()) == {0: 8, 1: 4, 2: 5, 3: 6, 4: 7, 5: 2}
         assert [slowed.in_flight for slowed in worker.reported(Slowed)] == [4, 5, 6, 7, 8]
         assert len(world.bus.arrived["dst_acme"]) == 240
@@ -308,7 +308,7 @@ async def test_a_slow_destination_is_remembered() -> None:
 
 
 class Tokens:
-    """A bus with a quota: so many calls a second, and as many at once unless it says otherwise."""
+    """A bus with a quota of calls a second, and by default of as many at once."""
 
     def __init__(self, per_second: int, at_once: int | None = None) -> None:
         self._per_second, self._max_calls = per_second, at_once or per_second

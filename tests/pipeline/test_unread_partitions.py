@@ -17,7 +17,7 @@ from tests.support.virtual_time import in_virtual_time
 
 
 class Orders:
-    """Operators' orders, by position; and what was asked for."""
+    """Operators' orders by position, and the questions that were asked."""
 
     def __init__(self) -> None:
         self.known: dict[int, Skip | OperatorError] = {}
@@ -33,7 +33,7 @@ class Orders:
 
 
 class Watched:
-    """A worker with one partition, and what is said of it."""
+    """A worker with one partition, and the signals about it."""
 
     def __init__(self) -> None:
         self.view = PartitionStats(P0, 0, 0, None, 10, 0.0, 10, 0.0)

@@ -1,4 +1,4 @@
-"""The catalog: changes come in, the last good document stays, and nobody takes what is another customer's."""
+"""The catalog applies changes, keeps the last good document, and lets no customer take another's values."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_a_refused_new_document_has_a_stand_in() -> None:
 
 
 def test_stand_ins_of_a_disputed_id_have_other_ids() -> None:
-    """Dead letters name their destination: replayed, they must not go to whoever gets the id."""
+    """Dead letters name their destination. A replay must not send them to the next owner of the id."""
     catalog, _ = loaded(a=customer("a", id="dst_1"), b=customer("b", id="dst_1"))
     assert blocked(catalog, "acct_a") == ["dst_1 of acme/acct_a"]
     assert blocked(catalog, "acct_b") == ["dst_1 of acme/acct_b"]

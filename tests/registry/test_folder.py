@@ -1,4 +1,4 @@
-"""The folder and the live registry: what changes on disk is in use soon, and an accident changes nothing."""
+"""The folder and the live registry: a change on disk is in use soon, and an accident changes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.hung_mount import hung_mount, until_stuck
 from tests.support.patience import PATIENCE_SECS
 
 IN_FORCE_SECS = 5.0
-"""What is promised."""
+"""The promised time until a change is in use, in seconds."""
 LOOK_SECS = folder.LOOK_SECS
 
 

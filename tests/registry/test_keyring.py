@@ -1,4 +1,4 @@
-"""The keyring: where it may be, what is wrong with it in words that quote no key, and how it changes under a worker."""
+"""The keyring: its places, its problems in words that quote no key, and its changes under a worker."""
 
 from __future__ import annotations
 

@@ -172,7 +172,7 @@ async def test_documents_open_when_their_key_comes(tmp_path: Path, monkeypatch: 
 
 
 class SilentKms:
-    """A KMS key that lets whoever asks it wait. Implements `ports.MasterKey`."""
+    """A KMS key that does not answer. Implements `ports.MasterKey`."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()

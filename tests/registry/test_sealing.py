@@ -44,7 +44,7 @@ def test_each_part_of_the_place_binds_both_layers(field: str) -> None:
     elsewhere = PLACE._replace(**{field: "other"})
     assert unseal(token, elsewhere, KEY) is None
     assert KEY.unwrap(token.wrapped, elsewhere.context()) is None
-    # Whoever had the data key could still not open it for another place.
+    # The data key alone does not open it for another place.
     data_key = KEY.unwrap(token.wrapped, PLACE.context())
     assert data_key is not None
 

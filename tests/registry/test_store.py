@@ -1,4 +1,4 @@
-"""Files that are kept: old or new at any moment, with the rights they had, and changed by one at a time."""
+"""Files are old or new at any moment, keep their rights, and are changed by one process at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: what is read, what is refused and in which words, and what is never shown."""
+"""Settings: the values that are read, the refusals and their words, and the secrets that stay hidden."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The soak: whether a worker's memory grows with what comes and goes."""
+"""The soak shows whether a worker's memory grows with destinations that come and go."""

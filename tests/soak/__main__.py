@@ -133,7 +133,7 @@ def _round(bootstrap: str, topic: str, bus: world.Bus, there: list[int], number:
     time.sleep(_SETTLE_SECS)
     before = bus.arrivals()
     world.produce_for(bootstrap, topic, [customer for customer in there for _ in range(_EVENTS)])
-    # What is for a missing bus becomes a dead letter.
+    # Events for a missing bus become dead letters.
     bus.wait_for(before + _EVENTS * (len(there) - _FAILING))
     time.sleep(_SETTLE_SECS)
 

@@ -1,4 +1,4 @@
-"""How much memory grows for each destination that was replaced."""
+"""The growth of memory for each replaced destination."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The soak's verdict: growth by each replaced destination, and not what a worker takes to warm up."""
+"""The soak's verdict counts growth by each replaced destination, and not a worker's warm-up."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def with_index(desk: Desk, path: Path) -> None:
 
 
 def log_of(bootstrap: str, home: Path) -> tuple[Settings, Desk]:
-    """An installation of which there is a delivery log and nobody who works."""
+    """An installation with a delivery log and without a worker."""
     settings = settings_for(bootstrap, "http://127.0.0.1:1")
     make_topics(settings)
     return settings, Desk(home, settings)
@@ -47,7 +47,7 @@ def write(settings: Settings, numbers: Iterable[int], *, at_ms: int | None = Non
 
 
 async def both(desk: Desk, *words: str) -> tuple[str, str]:
-    """What a command says, and what it remarks."""
+    """A command's stdout and its stderr."""
     process = await desk.start(*words)
     out, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
     assert process.returncode == 0, err.decode()

@@ -42,6 +42,6 @@ def letter(number: int, *, position: int = 0, value: bytes | None = None, **chan
 
 
 def forged(at_ms: int = AT) -> DeadLetterRecord:
-    """A dead letter whose header pushrail-failed-at somebody has changed; ``at_ms``: its Kafka timestamp."""
+    """A dead letter with a forged header pushrail-failed-at; ``at_ms``: its Kafka timestamp."""
     headers = (*letter(0).record.headers, ("pushrail-failed-at", b"9999-12-31T23:59:60Z"))
     return read_dead_letter(Record(DLQ, 2, 0, b"acct_0", event_record(0).value, headers, at_ms), "acme")

@@ -1,4 +1,4 @@
-"""Documents for tests: the contract's example, with what a test changes."""
+"""Documents for tests: the contract's example, with a test's changes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def write(directory: Path, **documents: Any) -> Path:
 
 
 def load(path: Path, parse: Callable[[bytes], Parsed | tuple[Problem, ...]]) -> tuple[Catalog, CatalogChange]:
-    """What a folder holds, read for the first time."""
+    """The catalog of a folder that is read for the first time."""
     catalog = Catalog(lambda _, content: parse(content))
     return catalog, catalog.apply(map(read_document, document_files(path)))
 

@@ -1,4 +1,4 @@
-"""Us and a bus that knows one customer's role and key, and a clock for both."""
+"""Our client, a bus that knows one customer's role and key, and a clock for both."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from tests.support.virtual_time import VirtualClock, virtual_loop
 Settled = tuple[str, Origin]
 """Destination (empty: none) and event of something delivered, dead-lettered, moved to a retry topic or skipped."""
 Account = list[Settled]
-"""What was settled, in order: on every hop once, and again when it is repeated."""
+"""Settled deliveries in order: one entry for every hop, and one for every repetition."""
 HANGS: Final = math.inf
 """A latency: the call never returns."""
 RETRY_PARTITIONS: Final = 2
@@ -36,7 +36,7 @@ SESSION_KEPT_SECS: Final = 15.0
 
 
 class Call(NamedTuple):
-    """One PutEvents call: when it was made and what it carried."""
+    """One PutEvents call: its time and its content."""
 
     at: float
     destination: Destination
@@ -63,7 +63,7 @@ class ScriptedBus:
         self._signed_by: dict[str, int] = {}
         """Which of a destination's sessions, from 0, signed the call that returned last."""
         self.bus_status: dict[str, BusStatus] = {}
-        """Whose bus is gone; there otherwise."""
+        """The status by destination; a bus that is not listed exists."""
         self.checks: list[tuple[float, str]] = []
         self.check_secs = 0.0
         self.sign_in_secs = 0.0
@@ -182,7 +182,7 @@ class Written(NamedTuple):
 
 @final
 class KeptTopics:
-    """Keeps what is published, unless it is told to refuse. Retry topics have partitions, as at a broker."""
+    """Keeps published records, unless it is told to refuse them. Retry topics have partitions, as at a broker."""
 
     def __init__(self, settled: Account) -> None:
         self._settled = settled
@@ -214,7 +214,7 @@ class KeptTopics:
         )
 
     def moved(self) -> list[tuple[float, str, str, str]]:
-        """What was moved to a retry topic: when, the event's offset, the tier's delay and the reason."""
+        """The copies on retry topics: time, the event's offset, the tier's delay and the reason."""
         return [
             (round(w.at, 3), w.origin, w.topic.rsplit(".", 1)[1], w.said["pushrail-reason"])
             for w in self.written
@@ -222,7 +222,7 @@ class KeptTopics:
         ]
 
     def on(self, topic: str) -> list[Written]:
-        """What this topic holds."""
+        """The records of this topic."""
         return [written for written in self.written if written.topic == topic]
 
     def only_log(self) -> Partition:

@@ -1,4 +1,4 @@
-"""Ingest on loopback, before a producer that is not Kafka's and does as it is told."""
+"""Ingest on loopback, with a fake producer behind it."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class FakeEventProducer:
     def __init__(self) -> None:
         self.taken: list[ProducerRecord] = []
         self.failures: dict[int, str | RecordTooLarge] = {}
-        """What becomes of records by their index in a request."""
+        """The failures of records, by their index in a request."""
         self.open = asyncio.Event()
         self.open.set()
         self.entered = asyncio.Queue[int]()
-        """How many records each request wants to write, as they come."""
+        """The number of records of each request, in order."""
 
     async def publish_all(self, records: Sequence[ProducerRecord]) -> Sequence[RecordMetadata | str | RecordTooLarge]:
         self.entered.put_nowait(len(records))
@@ -62,7 +62,7 @@ class FakeEventProducer:
 
 
 class Door:
-    """A running ingest and who talks to it."""
+    """A running ingest, and a client of it."""
 
     def __init__(
         self, port: int, producer: FakeEventProducer, ingest: IngestApp, key: str, session: aiohttp.ClientSession

@@ -14,7 +14,7 @@ import pytest
 
 
 def workerinput(of: Any) -> dict[str, Any] | None:
-    """What the controller gave a worker process (its configuration, or the controller's node); None anywhere else."""
+    """The controller's input to a worker process (its configuration, or the controller's node); None elsewhere."""
     found: dict[str, Any] | None = getattr(of, "workerinput", None)
     return found
 

@@ -1,4 +1,4 @@
-"""A world for the pipeline, and an account of what really happened to hold the worker's commits against.
+"""A world for the pipeline, and an account of the real settlements, with which commits are compared.
 
 The peers of its ports are outside and stay; workers come and go on them, as processes do on Kafka and AWS. Between any
 two steps of the event loop the worker's ledger has to balance and nothing unsettled may be committable.
@@ -43,7 +43,7 @@ _FETCH = 500
 
 @final
 class World:
-    """What is outside of a worker and outlives it."""
+    """The outside of a worker, which outlives it."""
 
     def __init__(self, *documents: Destination, flavour: type[Flavour] = EventBridgeFlavour) -> None:
         self.settled = Account()
@@ -51,12 +51,12 @@ class World:
         self.topics = KeptTopics(self.settled)
         self.directory = Documents(documents)
         self.group: dict[Partition, Committable] = {}
-        """What the consumer group has committed."""
+        """The consumer group's commits."""
         self.topic_ids: dict[str, TopicIdentity] = {}
         """The topics there are, where the cluster tells."""
 
     def owed(self, record: Record) -> set[Settled]:
-        """What has to be settled before this record may be committed."""
+        """The deliveries that have to be settled before this record may be committed."""
         event = decode(record.value, record.headers, VENDOR)
         own = {("", record.origin)}
         if record.topic == EVENTS:
@@ -121,14 +121,14 @@ class Worker:
         self.world = world
         self.signals = Seen()
         self.positions: dict[Partition, int] = {}
-        """Where the retry topics are read next."""
+        """The next offsets of the retry topics."""
         self._also = observe
         self._open: dict[Partition, dict[int, set[Settled]]] = {}
-        """What each record that was read still owes, by offset."""
+        """The open deliveries of each record that was read, by offset."""
         self._owing: dict[Settled, list[tuple[Partition, int]]] = {}
         """Which records owe it."""
         self._accounted = 0
-        """So many of the world's settlements are taken into account."""
+        """The number of the world's settlements that are taken into account."""
         self._seen: object = None
         self._last: dict[Partition, int] = {}
         self._read_to: dict[Partition, int] = {}
@@ -183,14 +183,14 @@ class Worker:
         return self._feed(self.retry_consumer, given)
 
     async def read_retries(self, poll_secs: float) -> None:
-        """Be the consumer of the retry topics: hand over what they hold, as far as that is wanted, and commit."""
+        """Be the consumer of the retry topics: hand over their records, as far as they are wanted, and commit."""
         while True:
             self.turn_retries()
             self._commit(self.retry_consumer)
             await asyncio.sleep(poll_secs)
 
     def turn_retries(self) -> None:
-        """Hand over once what is new on the retry topics."""
+        """Hand over new records of the retry topics once."""
         flow_control = self.retry_consumer.flow_control()
         for partition, position in list(self.positions.items()):
             given = self.world.topics.retries[partition][position : position + _FETCH]
@@ -199,7 +199,7 @@ class Worker:
                 flow_control = self.feed_retries(*given)
 
     def commit(self) -> dict[Partition, int]:
-        """The consumers' tick: commit what is committable. What the group has committed now, everywhere."""
+        """The consumers' tick: commit the committable offsets. The group's offsets in all partitions."""
         for assignment in (self.event_consumer, self.retry_consumer):
             self._commit(assignment)
         return {partition: committable.offset for partition, committable in self.world.group.items()}
@@ -293,7 +293,7 @@ class Worker:
         self._also(signal)
 
     def _account(self) -> None:
-        """Take into account what was settled since: every record that owes it owes it no more."""
+        """Take new settlements into account: no record owes them any more."""
         settled, self._accounted = self.world.settled[self._accounted :], len(self.world.settled)
         for debt in settled:
             for partition, offset in self._owing.pop(debt, ()):

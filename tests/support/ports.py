@@ -20,12 +20,12 @@ _RANGES: Final = 12
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port that no process listens on now."""
     return free_ports(1)[0]
 
 
 def free_ports(count: int) -> list[int]:
-    """Return distinct ports that nobody listens on now.
+    """Return distinct ports that no process listens on now.
 
     The system's generator draws them, because tests seed the ordinary one alike.
     """

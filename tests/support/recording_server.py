@@ -1,4 +1,4 @@
-"""A server that keeps every request byte for byte and answers with what it was given."""
+"""A server that keeps every request byte for byte and sends a given reply."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEVER = None
 
 
 class Request(NamedTuple):
-    """What arrived."""
+    """A request that arrived."""
 
     start: str
     headers: list[tuple[str, str]]

@@ -52,7 +52,7 @@ def letters(settings: Settings) -> Counter[tuple[str | None, str]]:
 
 
 async def settled(settings: Settings, dead: int) -> None:
-    """Until so many dead letters are there, everything is committed, and nothing waits on a retry topic."""
+    """Wait until this number of dead letters exists, everything is committed, and no retry waits."""
     await until(lambda: sum(ends(settings, settings.topics.dlq).values()) >= dead)
     await until(lambda: committed(settings) == ends(settings, settings.topics.events))
     await until(lambda: retries_are_done(settings))
@@ -64,7 +64,7 @@ def read_all_committed(settings: Settings, topic: str) -> list[Record]:
 
 
 def retries_are_done(settings: Settings) -> bool:
-    """Whether the retry topic is read to its end; a transaction's last record is a marker that nobody commits."""
+    """Whether the retry topic is read to its end; a transaction ends with a marker that no worker commits."""
     for topic in settings.topics.retry:
         done = committed(settings, topic)
         if any(end - done[number] > 1 for number, end in ends(settings, topic).items()):

@@ -45,7 +45,7 @@ def decode_example(headers: Headers = (), /, **changes: Any) -> Event:
 
 
 def refusal(value: bytes | None, headers: Headers = (), vendor: str | None = VENDOR) -> Undecodable:
-    """What is wrong with a value that has to be refused."""
+    """The problem of a value that has to be refused."""
     decoded = decode(value, headers, vendor)
     assert isinstance(decoded, Undecodable), decoded
     return decoded

@@ -52,7 +52,7 @@ class Terminal(io.StringIO):
 
 @final
 class BrokenPipe(io.StringIO):
-    """A stream nobody reads any more."""
+    """A stream whose reader has gone."""
 
     def write(self, _text: str) -> int:
         raise BrokenPipeError

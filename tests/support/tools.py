@@ -1,4 +1,4 @@
-"""Programs that tests need and Python does not bring along: a loud line for a user without them, a failure in CI."""
+"""Programs that tests need and Python does not include. Without them a user gets a loud line, and CI fails."""
 
 from __future__ import annotations
 

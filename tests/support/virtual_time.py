@@ -60,7 +60,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def call_at(  # type: ignore[override]  # and this is why: a plain Handle is no TimerHandle
         self, when: float, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
     ) -> asyncio.Handle:
-        """As uvloop does: what is due within half a millisecond is no timer, and knows no time."""
+        """As in uvloop, work that is due within half a millisecond is no timer."""
         if when - self.time() < 0.0005:
             return self.call_soon(callback, *args, context=context)
         return super().call_at(when, callback, *args, context=context)
@@ -71,7 +71,7 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return round(self._jumps.now - _START_SECS, 6)
 
     def after_each_step(self, check: Callable[[], None] | None) -> None:
-        """Call ``check`` between any two steps of the loop; what it raises ends the run."""
+        """Call ``check`` between any two steps of the loop; its exception ends the run."""
         self._jumps.on_step = check
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
@@ -81,14 +81,14 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
 @final
 class VirtualClock:
-    """A wall clock that follows the running loop's virtual time, until somebody sets it."""
+    """A wall clock that follows the running loop's virtual time, until a test sets it."""
 
     def __init__(self, start_ms: int = 1_780_000_000_000) -> None:
         self._loop = virtual_loop()
         self._start_ms = start_ms
 
     def set_back(self, secs: float) -> None:
-        """Somebody sets it."""
+        """Set the clock."""
         self._start_ms -= round(secs * 1000)
 
     def now_ms(self) -> int:

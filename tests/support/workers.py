@@ -103,7 +103,7 @@ async def produce(settings: Settings, records: Iterable[tuple[str, bytes | None]
 
 @dataclass
 class Watched:
-    """A worker and what it signalled; `until` waits without polling: it looks after every signal."""
+    """A worker and its signals; `until` waits without polling: it looks after every signal."""
 
     worker: Worker
     signals: list[Signal] = field(default_factory=list)
@@ -226,7 +226,7 @@ def read_all(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes |
 
 
 PATIENT: Mapping[str, Any] = {"flush_ms": 5_000}
-"""Batches leave when they are full: what the test produces for a customer at once is one batch of ten, always."""
+"""Batches leave when they are full: ten events of a customer that are produced at once are one batch."""
 
 
 @asynccontextmanager
@@ -242,7 +242,7 @@ async def outside(
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    """Ask until it is so, not so often that the workers under test have no time: Kafka tells of nothing by itself."""
+    """Ask until the condition holds, rarely enough to leave the workers under test their time."""
     async with asyncio.timeout(PATIENCE_SECS):
         while not await asyncio.to_thread(holds):  # noqa: ASYNC110 - as said
             await asyncio.sleep(0.1)
@@ -268,7 +268,7 @@ def letters(settings: Settings) -> list[tuple[bytes | None, str, str | None]]:
 
 
 def attempts(worker: Watched) -> dict[str, int]:
-    """How many attempts were made of each event, by idempotency key."""
+    """The number of attempts of each event, by idempotency key."""
     entries = [entry for signal in worker.signals if isinstance(signal, Attempted) for entry in signal.entries]
     return {
         key: sum(e.event.idempotency_key == key for e in entries) for key in {e.event.idempotency_key for e in entries}

@@ -115,7 +115,7 @@ def _engine_answers() -> bool:
     from testcontainers.core.docker_client import DockerClient  # noqa: PLC0415 - as above
 
     with warnings.catch_warnings():
-        # The client forgets its socket when nobody answers, and the suite turns warnings into errors.
+        # The client forgets its socket when no server answers, and the suite turns warnings into errors.
         warnings.simplefilter("ignore", ResourceWarning)
         try:
             engine = DockerClient(timeout=_ENGINE_ANSWER_SECS)

@@ -15,6 +15,6 @@ class LocalKafkaFactory(Protocol):
 
 
 class NewTopic(Protocol):
-    """Creates a topic that nobody else uses and returns its name."""
+    """Creates a topic for one test and returns its name."""
 
     def __call__(self, stem: str = "test", *, partitions: int = 1) -> str: ...

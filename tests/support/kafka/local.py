@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-# What makes a one-node broker possible, and tests quick. Shared with the container in choose.py.
+# Settings for a broker of one node and for quick tests. The container in choose.py shares them.
 QUICK_SETTINGS: Final[Mapping[str, str]] = {
     "auto.create.topics.enable": "false",
     "offsets.topic.num.partitions": "4",
@@ -56,7 +56,7 @@ _JVM: Final = (
     "-XX:+UseSerialGC",
     "-Xshare:auto",
     "-XX:-UsePerfData",
-    # Of the JVM's own log, errors only: what it says about classes it cannot archive would fill the broker's log.
+    # The JVM logs errors only: its lines about classes that it cannot archive would fill the broker's log.
     "-Xlog:disable",
     "-Xlog:all=error:stderr",
 )
@@ -70,7 +70,7 @@ _TRIES: Final = 3
 
 
 class LocalKafkaError(RuntimeError):
-    """The broker did not do what it was told; the message ends with the tail of its log."""
+    """The broker did not obey; the message ends with the tail of its log."""
 
 
 class LocalKafka:
@@ -149,7 +149,7 @@ class LocalKafka:
             self._folder = None
 
     def log_tail(self) -> str:
-        """Return the last lines of the broker's log (warnings and worse, and what the JVM says)."""
+        """Return the last lines of the broker's log (warnings and worse, and the JVM's lines)."""
         if self._folder is None:
             return ""
         with contextlib.suppress(FileNotFoundError):
@@ -166,7 +166,7 @@ class LocalKafka:
         self.close()
 
     def _start_first(self) -> None:
-        """Start on free ports; again on others when somebody else was quicker to take them."""
+        """Start on free ports, and on others when another process has taken them first."""
         for attempt in range(1, _TRIES + 1):
             try:
                 folder = self._prepare()
@@ -272,7 +272,7 @@ class LocalKafka:
     def _end(self, how: signal.Signals) -> None:
         watcher, self._watcher = self._watcher, None
         if watcher is not None and watcher.stdin is not None:
-            watcher.kill()  # first, so that it can never meet a process id that was given to somebody else
+            watcher.kill()  # first, so that it can never meet a reused process id
             watcher.wait()
             watcher.stdin.close()
         process, self._process = self._process, None

@@ -1,4 +1,4 @@
-"""The real broker, and what a run does when there is none."""
+"""The real broker, and a run without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Topics of one test: a name nobody else uses, created for it and deleted after it."""
+"""Topics of one test: each has a unique name, and is deleted after the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records by the wire protocol, for what no Python client can write: header names that are not UTF-8, odd times."""
+"""Records by the wire protocol that no Python client can write: header names outside UTF-8, odd times."""
 
 from __future__ import annotations
 
