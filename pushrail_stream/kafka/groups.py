@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
 from confluent_kafka import Consumer, ConsumerGroupState, ConsumerGroupTopicPartitions, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConsumerGroupDescription
 
 from pushrail_stream.core.offsets import Committable, topic_of, was_recreated
 from pushrail_stream.core.record import TopicIdentity
@@ -70,9 +70,14 @@ def _meaning(committed: Committable, topic: TopicIdentity | None) -> Committable
 def members_of(kafka: KafkaSettings, group_id: str) -> list[str]:
     """The clients in the group; empty if it is inactive or unknown. Raises `OperatorError`."""
     admin = AdminClient(client_properties.admin(kafka))
-    with _asking(kafka):
+
+    def ask() -> ConsumerGroupDescription:
         [described] = admin.describe_consumer_groups([group_id], request_timeout=_TIMEOUT_SECS).values()
-        group = described.result()
+        group: ConsumerGroupDescription = described.result()
+        return group
+
+    with _asking(kafka):
+        group = retry_while_settling(ask)
     if group.state in _INACTIVE:
         return []
     return [f"{member.client_id} at {member.host}" for member in group.members] or [str(group.state)]
@@ -85,10 +90,9 @@ def plan_shift(
     with _asking(kafka), Consumer(client_properties.reader(kafka, group_id, {})) as consumer:
         numbers = [n for n in partitions_of(consumer, topic) if partition in {None, n}]
         bounds = {n: bounds_of(consumer, topic, n) for n in numbers}
-        old = {
-            p.partition: p.offset if p.offset >= 0 else None
-            for p in consumer.committed([TopicPartition(topic, n) for n in numbers], timeout=_TIMEOUT_SECS)
-        }
+        wanted = [TopicPartition(topic, n) for n in numbers]
+        found = retry_while_settling(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
+        old = {p.partition: p.offset if p.offset >= 0 else None for p in found}
         new = _resolve(consumer, topic, target, bounds)
     return [Shift(n, old[n], min(max(new[n], low), high), low, high) for n, (low, high) in sorted(bounds.items())]
 
@@ -103,9 +107,13 @@ def move_group(kafka: KafkaSettings, group_id: str, topic: str, shifts: list[Shi
         return
     admin = AdminClient(client_properties.admin(kafka))
     request = ConsumerGroupTopicPartitions(group_id, wanted)
-    with _asking(kafka):
+
+    def ask() -> list[TopicPartition]:
         [altered] = admin.alter_consumer_group_offsets([request], request_timeout=_TIMEOUT_SECS).values()
-        refused = [p.error for p in altered.result().topic_partitions if p.error is not None]
+        return list(altered.result().topic_partitions)
+
+    with _asking(kafka):
+        refused = [p.error for p in retry_while_settling(ask) if p.error is not None]
     if refused:
         raise OperatorError(f"group {group_id} could not be moved: {refused[0].str()}")
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
+from types import SimpleNamespace
+
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, ConsumerGroupState, KafkaError, KafkaException, Producer, TopicPartition
 
 from pushrail_stream.core.offsets import Committable
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.kafka import groups
 from pushrail_stream.kafka.groups import Shift, committed_by, members_of, move_group, plan_shift
 from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka.fixtures import NewTopic
@@ -71,6 +75,29 @@ def test_a_group_with_a_member_is_not_moved(real_kafka: str) -> None:
 def test_an_unmoved_partition_keeps_its_map() -> None:
     nowhere = KafkaSettings(bootstrap_servers="127.0.0.1:1")
     move_group(nowhere, "group", "topic", [Shift(0, 5, 5, 0, 9)])  # it asks no broker
+
+
+class SettlingAdmin:
+    """Kafka's admin client of a cluster that has had no group yet: the coordinator answers at the third request."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+
+    def describe_consumer_groups(self, groups: list[str], **_: float) -> dict[str, Future[SimpleNamespace]]:
+        self.requests += 1
+        described = Future[SimpleNamespace]()
+        if self.requests < 3:
+            described.set_exception(KafkaException(KafkaError(KafkaError.NOT_COORDINATOR)))
+        else:
+            described.set_result(SimpleNamespace(state=ConsumerGroupState.DEAD))
+        return {groups[0]: described}
+
+
+def test_the_first_group_of_a_cluster_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
+    admin = SettlingAdmin()
+    monkeypatch.setattr(groups, "AdminClient", lambda _: admin)
+    assert members_of(KafkaSettings(bootstrap_servers="127.0.0.1:1"), "group") == []
+    assert admin.requests == 3
 
 
 @pytest.mark.kafka
