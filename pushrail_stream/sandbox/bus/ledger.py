@@ -49,16 +49,16 @@ class Assumed(NamedTuple):
     """One AssumeRole request by ``access_key``. ``code`` is its error, "" when it got ``issued_key``."""
 
     at: float
-    status: int
-    code: str
-    role_arn: str
-    external_id: str | None
-    session_name: str
-    duration_secs: int
-    policy: str | None
-    access_key: str
-    issued_key: str | None
-    fault: str | None
+    status: int = 0
+    code: str = ""
+    role_arn: str = ""
+    external_id: str | None = None
+    session_name: str = ""
+    duration_secs: int = 0
+    policy: str | None = None
+    access_key: str = ""
+    issued_key: str | None = None
+    fault: str | None = None
 
 
 class _Waiter(NamedTuple):

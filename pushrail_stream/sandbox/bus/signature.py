@@ -178,13 +178,12 @@ def _epoch(stamp: bytes) -> int | None:
 def _skew_fault(stamp: bytes, signed_at: int, now: float) -> Unauthenticated | None:
     if abs(now - signed_at) <= MAX_SKEW_SECS:
         return None
+    time = stamp.decode()
     if signed_at < now:
-        verdict, bound, sign = "expired", "now earlier", "-"
+        text = f"expired: {time} is now earlier than {_basic(now - MAX_SKEW_SECS)} ({_basic(now)} - 5 min.)"
     else:
-        verdict, bound, sign = "not yet current", "still later", "+"
-    limit = now - MAX_SKEW_SECS if signed_at < now else now + MAX_SKEW_SECS
-    text = f"{stamp.decode()} is {bound} than {_basic(limit)} ({_basic(now)} {sign} 5 min.)"
-    return Unauthenticated("signature", f"Signature {verdict}: {text}")
+        text = f"not yet current: {time} is still later than {_basic(now + MAX_SKEW_SECS)} ({_basic(now)} + 5 min.)"
+    return Unauthenticated("signature", f"Signature {text}")
 
 
 def _basic(epoch: float) -> str:

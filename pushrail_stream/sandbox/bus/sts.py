@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from random import Random
-from typing import Final, NamedTuple
+from typing import Final
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
@@ -42,16 +42,6 @@ _TOKEN_BITS: Final = 3200
 _BASE32: Final = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 
-class _Parameters(NamedTuple):
-    """The parameters of AssumeRole, in the order of `Assumed`."""
-
-    role_arn: str
-    external_id: str | None
-    session_name: str
-    duration_secs: int
-    policy: str | None
-
-
 class StsService:
     """Handles query-protocol requests."""
 
@@ -67,14 +57,13 @@ class StsService:
         if action not in {"AssumeRole", "GetCallerIdentity"}:
             text = f"Could not find operation {action} for version 2011-06-15"
             return xml_error(400, "InvalidAction", text, request_id)
+        asked = _asked(form, self._backend.clock())
         caller = self._backend.verifier.verify(request, "sts")
         if isinstance(caller, Unauthenticated):
             reply = _STYLE.refuse(caller, request_id)
-            if action == "AssumeRole":
-                self._note(_parameters(form), reply)
-            return reply
+            return self._note(asked, reply) if action == "AssumeRole" else reply
         if action == "AssumeRole":
-            return self._assume(_parameters(form), caller.credential, request_id)
+            return self._assume(asked, caller.credential, request_id)
         return self._identity(caller.credential, request_id)
 
     def _identity(self, credential: Credential, request_id: str) -> Reply:
@@ -87,22 +76,21 @@ class StsService:
         )
         return injected.finish(injected.reply or xml_result("GetCallerIdentity", result, request_id))
 
-    def _assume(self, asked: _Parameters, base: Credential, request_id: str) -> Reply:
+    def _assume(self, asked: Assumed, base: Credential, request_id: str) -> Reply:
         injected = self._backend.inject(CallView("AssumeRole", base.access_key, asked.role_arn), request_id, _STYLE)
-        reply, issued_key = injected.reply, None
+        asked = asked._replace(access_key=base.access_key, fault=injected.fault.label)
+        reply = injected.reply
         if reply is None:
             role = self._admit(asked, base)
             if isinstance(role, Role):
                 issued = self._issue(role, asked)
-                issued_key = issued.access_key
+                asked = asked._replace(issued_key=issued.access_key)
                 reply = xml_result("AssumeRole", _issued_xml(issued, asked.session_name), request_id)
             else:
                 reply = xml_error(*role, request_id)
-        reply = injected.finish(reply)
-        self._note(asked, reply, base.access_key, issued_key, injected.fault.label)
-        return reply
+        return self._note(asked, injected.finish(reply))
 
-    def _admit(self, asked: _Parameters, base: Credential) -> Role | tuple[int, str, str]:
+    def _admit(self, asked: Assumed, base: Credential) -> Role | tuple[int, str, str]:
         """Return the role, or status, code and message of the refusal."""
         wrong = _parameter_fault(asked)
         if wrong is not None:
@@ -125,7 +113,7 @@ class StsService:
             return 400, "ValidationError", text
         return role
 
-    def _issue(self, role: Role, asked: _Parameters) -> Credential:
+    def _issue(self, role: Role, asked: Assumed) -> Credential:
         account, name = role_parts(role.arn) or ("", "")
         credential = Credential(
             access_key="ASIA" + "".join(self._rng.choices(_BASE32, k=16)),
@@ -140,25 +128,19 @@ class StsService:
         self._backend.directory.add_credential(credential)
         return credential
 
-    def _note(
-        self,
-        asked: _Parameters,
-        reply: Reply,
-        access_key: str = "",
-        issued_key: str | None = None,
-        label: str | None = None,
-    ) -> None:
+    def _note(self, asked: Assumed, reply: Reply) -> Reply:
         is_error = reply.status >= 400  # noqa: PLR2004 - HTTP's own number
         code = (reply.error_type or str(reply.status)) if is_error else ""
-        self._backend.ledger.note_assumed(
-            Assumed(self._backend.clock(), reply.status, code, *asked, access_key, issued_key, label)
-        )
+        self._backend.ledger.note_assumed(asked._replace(status=reply.status, code=code))
+        return reply
 
 
-def _parameters(form: dict[str, str]) -> _Parameters:
+def _asked(form: dict[str, str], now: float) -> Assumed:
+    """Return the record of a request, without the answer."""
     seconds = form.get("DurationSeconds", "3600")
     is_int32 = seconds.isascii() and seconds.isdigit() and len(seconds) <= _INT32_DIGITS
-    return _Parameters(
+    return Assumed(
+        at=now,
         role_arn=form.get("RoleArn", ""),
         external_id=form.get("ExternalId"),
         session_name=form.get("RoleSessionName", ""),
@@ -167,7 +149,7 @@ def _parameters(form: dict[str, str]) -> _Parameters:
     )
 
 
-def _parameter_fault(asked: _Parameters) -> str | None:
+def _parameter_fault(asked: Assumed) -> str | None:
     if role_parts(asked.role_arn) is None:
         return f"{asked.role_arn} is invalid"
     if _SESSION_NAME.fullmatch(asked.session_name) is None:
