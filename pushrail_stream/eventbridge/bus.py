@@ -55,12 +55,10 @@ class Endpoints:
 
     async def of(self, region: str) -> Endpoint | CallFailed:
         """The endpoint that a stock client of this region would call, or why there is none. No call is made."""
-        opening = self._openings.setdefault(region, SingleFlight())
+        opening = self._openings.setdefault(region, SingleFlight(keep=Endpoint))
         return await opening.run(lambda: self._connect(region))
 
     async def _connect(self, region: str) -> Endpoint | CallFailed:
-        if region in self.known:
-            return self.known[region]
         url = self._url and self._url.replace("{region}", region)
         try:
             client = await self._clients.open("events", region, url)

@@ -40,8 +40,7 @@ class SignInService:
         self._deadline_secs = clients.settings.call_secs
         self._own_keys = OwnKeys(now)
         self._rate = TokenBucket(settings.max_calls_per_second)
-        self._opening = SingleFlight[StsEndpoint | CallFailed]()
-        self._endpoint: StsEndpoint | None = None
+        self._opening = SingleFlight[StsEndpoint | CallFailed](keep=StsEndpoint)
         self._denials = DeniedRoles()
         self.refreshed = self.failed = self.kept = self._calls = self._refusals = 0
 
@@ -92,7 +91,7 @@ class SignInService:
         try:
             async with asyncio.timeout_at(until):
                 await asyncio.sleep(turn_at - asyncio.get_running_loop().time())
-                endpoint = self._endpoint or await self._opening.run(self._open)
+                endpoint = await self._opening.run(lambda: StsEndpoint.open(self._settings, self._clients))
                 if isinstance(endpoint, CallFailed):
                     return endpoint
                 answer = await endpoint.assume_role(keys, request)
@@ -102,14 +101,6 @@ class SignInService:
             # Using it would cost a sign-in per call.
             return CallFailed("AssumeRole", UNKNOWN_RESULT, "STS gave a session that has already ended")
         return answer
-
-    async def _open(self) -> StsEndpoint | CallFailed:
-        if self._endpoint is None:
-            endpoint = await StsEndpoint.open(self._settings, self._clients)
-            if isinstance(endpoint, CallFailed):
-                return endpoint
-            self._endpoint = endpoint
-        return self._endpoint
 
 
 @final

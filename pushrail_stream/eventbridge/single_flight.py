@@ -15,9 +15,12 @@ class SingleFlight(Generic[T]):
     With a lock alone, every waiting caller would repeat a failed attempt, one after the other.
     """
 
-    __slots__ = ("_attempts", "_lock", "_result")
+    __slots__ = ("_attempts", "_is_kept", "_keep", "_lock", "_result")
 
-    def __init__(self) -> None:
+    def __init__(self, keep: type | None = None) -> None:
+        """``keep``: a result of this class is kept, and no attempt follows it."""
+        self._keep = keep
+        self._is_kept = False
         self._lock = asyncio.Lock()
         self._attempts = 0
         self._result: T
@@ -29,9 +32,12 @@ class SingleFlight(Generic[T]):
 
     async def run(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """The result of the attempt in progress, or of a new one."""
+        if self._is_kept:
+            return self._result
         seen = self._attempts
         async with self._lock:
             if self._attempts == seen:
                 self._result = await attempt()
                 self._attempts += 1
+                self._is_kept = self._keep is not None and isinstance(self._result, self._keep)
             return self._result

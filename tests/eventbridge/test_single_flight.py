@@ -60,3 +60,13 @@ async def test_a_bug_is_not_shared() -> None:
         with pytest.raises(ZeroDivisionError):
             await shared.run(broken)
     assert not shared.busy
+
+
+async def test_only_a_wanted_result_is_kept() -> None:
+    shared = SingleFlight[int | str](keep=str)
+
+    async def attempt(result: int | str) -> int | str:
+        return result
+
+    results = [await shared.run(lambda result=result: attempt(result)) for result in (1, 2, "opened", 3)]  # type: ignore[misc]
+    assert results == [1, 2, "opened", "opened"]
