@@ -222,9 +222,9 @@ def remove_below(settings: Settings, partition: int, offset: int) -> None:
     assert removed.result(30).low_watermark == offset
 
 
-async def test_ten_thousand_destinations_are_served(embedded_broker: EmbeddedBroker) -> None:
+async def test_thousands_of_destinations_are_served(embedded_broker: EmbeddedBroker) -> None:
     """A few hundred at a time: the bus works in this process too, and each has a connection."""
-    everyone, at_once = range(10_000), 300
+    everyone, at_once = range(3_000), 300
     async with FaultBus.serve() as bus:
         settings = settings_for(embedded_broker.bootstrap_servers, bus.url, delivery={"flush_ms": 10})
         make_topics(settings, embedded_broker)
