@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pushrail_stream.cli.sandbox import _BUS_HELP
 from pushrail_stream.sandbox.bus.faults import CallError, Effect, EntryError, Operation, When, rules_from_json
 from tests.support.patience import PATIENCE_SECS
 
@@ -97,8 +96,9 @@ def test_a_taken_port_is_reported_in_one_line() -> None:
 
 
 def test_the_help_shows_a_plan_that_works() -> None:
-    help_text = _BUS_HELP
-    plan = help_text[help_text.index('{"rules"') : help_text.index("match   operation")].replace("\b", "")
+    done = subprocess.run([*BUS, "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    help_text = done.stdout
+    plan = help_text[help_text.index('{"rules"') : help_text.index("match   operation")]
     throttled, failed = rules_from_json(json.loads(plan))
     assert throttled.effect == CallError(400, "ThrottlingException")
     assert failed.effect == EntryError("InternalFailure")

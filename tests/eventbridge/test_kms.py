@@ -45,11 +45,12 @@ def new_key(url: str) -> str:
 
 def test_a_data_key_is_bound_to_its_place(moto: ThreadedMotoServer) -> None:
     url = url_of(moto)
-    key = patient(new_key(url), url)
+    arn = new_key(url)
+    key = patient(arn, url)
     plain, wrapped = key.new_data_key(CONTEXT)
     assert len(plain) == 32
     assert plain not in wrapped
-    fresh = patient(key._arn, url)
+    fresh = patient(arn, url)
     assert fresh.unwrap(wrapped, CONTEXT) == plain
     assert fresh.unwrap(wrapped, ELSEWHERE) is None
     assert fresh.unwrap(wrapped[:-1] + bytes([wrapped[-1] ^ 1]), CONTEXT) is None
@@ -58,7 +59,8 @@ def test_a_data_key_is_bound_to_its_place(moto: ThreadedMotoServer) -> None:
 
 def test_an_unwrapped_key_needs_no_second_call(moto: ThreadedMotoServer) -> None:
     url = url_of(moto)
-    key = patient(new_key(url), url)
+    arn = new_key(url)
+    key = patient(arn, url)
     plain, wrapped = key.new_data_key(CONTEXT)
     assert key.unwrap(wrapped, CONTEXT) == plain
     moto.stop()

@@ -42,10 +42,15 @@ def test_only_the_exact_key_opens(tmp_path: Path) -> None:
         assert keys.find(wrong) is None
 
 
-@given(st.text())
-def test_arbitrary_text_opens_nothing(presented: str) -> None:
-    keys = object.__new__(ApiKeys)
-    keys._keys = {}
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> ApiKeys:
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    file.write_bytes(with_new_key(None, "acme", NOW).content)
+    return ApiKeys(file)
+
+
+@given(presented=st.text())
+def test_arbitrary_text_opens_nothing(keys: ApiKeys, presented: str) -> None:
     assert keys.find(presented) is None
 
 

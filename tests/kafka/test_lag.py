@@ -10,7 +10,7 @@ import pytest
 
 from pushrail_stream.core.record import Partition
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
-from pushrail_stream.kafka.lag import _LATEST, Watermarks
+from pushrail_stream.kafka.lag import Watermarks
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
 from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
@@ -76,7 +76,23 @@ async def test_lag_is_unknown_while_kafka_is_down(
             await following
 
 
-async def test_lag_is_unknown_without_kafka() -> None:
-    watermarks = Watermarks(KafkaSettings(bootstrap_servers="127.0.0.1:1"))
-    assert await asyncio.to_thread(watermarks._ask, [Partition("topic", 0)], _LATEST) == {}
-    assert watermarks.lag(Partition("topic", 0), 5) is None
+async def test_lag_is_unknown_without_kafka(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pushrail_stream.kafka.lag._PERIOD_SECS", 0.01)
+    monkeypatch.setattr("pushrail_stream.kafka.lag._TIMEOUT_SECS", 0.2)
+    watermarks, asked, twice = Watermarks(KafkaSettings(bootstrap_servers="127.0.0.1:1")), list[int](), asyncio.Event()
+
+    def partitions() -> list[Partition]:
+        asked.append(1)
+        if len(asked) > 1:
+            twice.set()
+        return [Partition("topic", 0)]
+
+    following = asyncio.Task(watermarks.keep(partitions))
+    try:
+        async with asyncio.timeout(PATIENCE_SECS):
+            await twice.wait()
+        assert watermarks.lag(Partition("topic", 0), 5) is None
+    finally:
+        following.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await following
