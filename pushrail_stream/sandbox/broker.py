@@ -26,17 +26,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 _PRODUCER: Final = 0  # rd_kafka_type_t
-_CONF_OK: Final = 0  # rd_kafka_conf_res_t
 _ERRSTR_BYTES: Final = 512
 
 Declarations = dict[str, tuple[type | None, list[type]]]
 """C declarations from rdkafka.h and rdkafka_mock.h: name -> (result, arguments)."""
 _DECLARATIONS: Final[Declarations] = {
     "rd_kafka_conf_new": (ctypes.c_void_p, []),
-    "rd_kafka_conf_set": (
-        ctypes.c_int,
-        [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t],
-    ),
     "rd_kafka_conf_set_log_cb": (None, [ctypes.c_void_p, ctypes.c_void_p]),
     "rd_kafka_conf_destroy": (None, [ctypes.c_void_p]),
     "rd_kafka_new": (ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t]),
@@ -139,9 +134,6 @@ def _new_client(lib: ctypes.CDLL) -> int:
     """Make the client instance that owns the cluster. It never connects anywhere itself, and it logs nothing."""
     errstr = ctypes.create_string_buffer(_ERRSTR_BYTES)
     conf = lib.rd_kafka_conf_new()
-    if lib.rd_kafka_conf_set(conf, b"log_level", b"0", errstr, _ERRSTR_BYTES) != _CONF_OK:
-        lib.rd_kafka_conf_destroy(conf)
-        raise EmbeddedBrokerError(f"librdkafka refused its settings: {errstr.value.decode()}")
     lib.rd_kafka_conf_set_log_cb(conf, None)
     client: int | None = lib.rd_kafka_new(_PRODUCER, conf, errstr, _ERRSTR_BYTES)
     if not client:
