@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import nullcontext
 from itertools import islice
-from threading import Event
 from typing import Any, Final
 
 import click
@@ -24,10 +23,7 @@ _ROWS: Final = 1_000
 _DAY_MS: Final = 86_400_000
 
 
-@click.group(
-    invoke_without_command=True,
-    epilog="Example: pushrail-stream attempts --key order_38a91f-completed",
-)
+@click.group(invoke_without_command=True, epilog="Example: pushrail-stream attempts --key order_38a91f-completed")
 @click.option("--key", metavar="KEY", help="Only attempts of the event with this idempotency key.")
 @click.option("--origin", metavar="POSITION", help="Only attempts of the event at topic/partition/offset.")
 @click.option("--customer", metavar="ID", help="Only attempts for this customer (customerExternalId).")
@@ -78,9 +74,8 @@ def attempts(options: Options, /, *, limit: int | None, summary: bool, follow: b
         if summary:
             _print_summary(options, found)
             return
-        # A table's columns are as wide as their widest cell, so it needs all rows at once; lines do not.
-        count = _print_lines(found) if options.json else _print_table(found)
-    if not count:
+        has_found = _print_lines(found) if options.json else _print_table(found)
+    if not has_found:
         note("nothing was found")
 
 
@@ -96,18 +91,20 @@ def _newest(found: Iterable[Attempt], max_: int) -> list[Attempt]:
     return newest[-max_:]
 
 
-def _print_lines(found: Iterable[Attempt]) -> int:
-    count = 0
-    for count, attempt in enumerate(found, 1):  # noqa: B007 - the last number is the count
+def _print_lines(found: Iterable[Attempt]) -> bool:
+    has_found = False
+    for attempt in found:
+        has_found = True
         click.echo(attempt.text)
-    return count
+    return has_found
 
 
-def _print_table(found: Iterable[Attempt]) -> int:
+def _print_table(found: Iterable[Attempt]) -> bool:
+    # A table's columns are as wide as their widest cell, so it needs all rows at once; lines do not.
     rows = [row_of(attempt) for attempt in found]
     if rows:
         table(COLUMNS, rows)
-    return len(rows)
+    return bool(rows)
 
 
 def _print_summary(options: Options, found: Iterable[Attempt]) -> None:
@@ -133,8 +130,7 @@ def _print_summary(options: Options, found: Iterable[Attempt]) -> None:
         "destination": summary.destinations,
     }
     table(
-        ("by", "", "attempts"),
-        ((by, name, count) for by, part in parts.items() for name, count in part.most_common()),
+        ("by", "", "attempts"), ((by, name, count) for by, part in parts.items() for name, count in part.most_common())
     )
     note(f"{total} attempts from {oldest} to {newest}")
 
@@ -151,10 +147,10 @@ def index(options: Options, *, keep: int, once: bool) -> None:
     Attempts are then found at once by key, origin, customer, destination or correlation id, whatever their number. The
     command goes on where it stopped. With --json: one object at the end.
     """
-    stopped = Event()
+    signals: list[bool] = []  # no Event: a second signal may come while the first one is handled
     # A signal ends the command between two transactions.
-    with options.progress() as progress, nullcontext() if once else signal_handlers(stopped.set):
-        done = keep_index(options.settings, keep * _DAY_MS, progress, follow=not once, is_stopped=stopped.is_set)
+    with options.progress() as progress, nullcontext() if once else signal_handlers(lambda: signals.append(True)):
+        done = keep_index(options.settings, keep * _DAY_MS, progress, follow=not once, is_stopped=lambda: bool(signals))
     if options.json:
         emit({"index": done.path, "added": done.added, "attempts": done.kept, "unreadable": done.unreadable})
     else:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Final, Self, final
+from contextlib import AbstractContextManager
+from typing import Final, final
 
 import click
 
@@ -18,7 +18,7 @@ _DELAY_SECS: Final = 1.0
 
 
 @final
-class ProgressBar:
+class ProgressBar(AbstractContextManager["ProgressBar"]):
     """The share of a topic that is done, the speed, and the time left."""
 
     def __init__(self, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,12 +31,7 @@ class ProgressBar:
         self.extra = ""
         """Text behind the progress, as ``120 sent``."""
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._wipe()
 
     def begin(self, subject: str) -> None:

@@ -84,14 +84,7 @@ def dlq_(
 @click.option("--dry-run", is_flag=True, help="Show the deliveries that would be replayed, and send nothing.")
 @common_options
 def events(
-    options: Options,
-    /,
-    *,
-    limit: int | None,
-    rate: float | None,
-    resume: str | None,
-    dry_run: bool,
-    **filters: Any,
+    options: Options, /, *, limit: int | None, rate: float | None, resume: str | None, dry_run: bool, **filters: Any
 ) -> None:
     """Deliver past events again, to the destinations there are now. The group's offsets do not move.
 

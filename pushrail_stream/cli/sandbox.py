@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import document, emit, note, say, table
+from pushrail_stream.cli.output import Cell, document, emit, note, say, table
 from pushrail_stream.cli.process import on_signal, run_loop
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.files import reason_of
@@ -184,7 +184,7 @@ def _show_report(report: Report, secs: float) -> None:
     say(f"The rules on the bus of {granted.destination}, each with a queue of its own:")
     table(
         ("rule", "event pattern", "matched"),
-        ((name, json.dumps(rule.pattern), str(rule.matched)) for name, rule in granted.rules.items()),
+        ((name, json.dumps(rule.pattern), rule.matched) for name, rule in granted.rules.items()),
     )
     say("")
     figures = report.figures
@@ -214,18 +214,10 @@ def _percentiles(of: Percentiles) -> str:
     return f"p50 {of.p50:g} ms, p99 {of.p99:g} ms"
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    arrived = str(row.arrived) + (f" (+{row.repeated} copies)" if row.repeated else "")
-    return (
-        row.customer,
-        row.destination or "-",
-        row.access,
-        str(row.produced),
-        str(row.delivered),
-        arrived,
-        _reasons(row.dead),
-        _reasons(row.skipped),
-    )
+def _cells(row: Row) -> tuple[Cell, ...]:
+    arrived = f"{row.arrived} (+{row.repeated} copies)" if row.repeated else row.arrived
+    dead, skipped = _reasons(row.dead), _reasons(row.skipped)
+    return row.customer, row.destination or "-", row.access, row.produced, row.delivered, arrived, dead, skipped
 
 
 def _reasons(counts: Mapping[str, int]) -> str:

@@ -94,15 +94,11 @@ class AttemptFilter:
 
     def matches(self, attempt: Attempt) -> bool:
         """Whether this attempt is one of them."""
-        if self.since_ms is not None and attempt.at_ms < self.since_ms:
-            return False
-        if self.until_ms is not None and attempt.at_ms >= self.until_ms:
-            return False
-        if self.origin is not None and str(attempt.origin) != self.origin:
-            return False
-        return all(
-            wanted is None or attempt.said.get(name) == wanted
-            for wanted, name in ((getattr(self, field), name) for field, name in FIELDS.items())
+        return (
+            (self.since_ms is None or attempt.at_ms >= self.since_ms)
+            and (self.until_ms is None or attempt.at_ms < self.until_ms)
+            and (self.origin is None or str(attempt.origin) == self.origin)
+            and all(getattr(self, field) in (None, attempt.get(name)) for field, name in FIELDS.items())
         )
 
     @property

@@ -99,7 +99,7 @@ def _check_region(onboarding: Onboarding, settings: Settings, note: Note) -> Non
     if partition_of(ours) != onboarding.partition:
         raise UsageError(
             f"--region: {onboarding.region} is of the partition {onboarding.partition}, where workers whose sts.region "
-            f"is {ours} can assume no role: onboard with the settings of workers that run in that partition",
+            f"is {ours} can assume no role: onboard with the settings of workers that run in that partition"
         )
     known = known_regions()
     if onboarding.region not in known:
@@ -132,7 +132,7 @@ def _check_document(onboarding: Onboarding, name: str, content: bytes, settings:
         there = f"{known.id} ({catalog.document_of(known.id)})"
         raise UsageError(
             f"--customer: has a destination already, {there}: change or delete that one, or "
-            "write another document and `destinations put` it",
+            "write another document and `destinations put` it"
         )
     if any(isinstance(signal, DocumentRefused) and signal.document == name for signal in signals):
         raise UsageError(f"--customer: {name} is there already, and refused (`destinations validate`): mend it")

@@ -164,11 +164,11 @@ async def rotate(
         found = Problem("", problem) if content is None else await _rotate_one(store, keyring, name, content, dry_run)
         if isinstance(found, Problem):
             rotation.refuse(name, found, content, keyring.primary)
-            found = None if content is None else _key_id_or_none(content, keyring.primary)
+            found = None if content is None else key_of(content, keyring.primary)
         elif found is not None and found != keyring.primary:
             rotation.resealed.append(name)
             found = found if dry_run else keyring.primary
-        if found is not None:
+        if isinstance(found, str):
             rotation.in_use[found] += 1
         progress(number, len(documents))
     return rotation
@@ -212,11 +212,6 @@ def _sealed_by_old_keys(content: bytes, primary: str) -> int:
     """How many secrets of other keys than the primary stand anywhere in a document."""
     text = json.dumps(read_json(content), ensure_ascii=False)  # without escapes of ASCII characters
     return text.count(f"{VERSION}:") - text.count(f"{VERSION}:{primary}:")
-
-
-def _key_id_or_none(content: bytes, primary: str) -> str | None:
-    key_id = key_of(content, primary)
-    return None if isinstance(key_id, Problem) else key_id
 
 
 def _reseal(content: bytes, keyring: Keyring) -> bytes | Problem:
