@@ -17,7 +17,7 @@ from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination import Destination, Secret
 from pushrail_stream.errors import UsageError
 from pushrail_stream.eventbridge.verify import Step
-from pushrail_stream.operations.destination_health import DestinationHealth, SwallowedDeliveries, read_health
+from pushrail_stream.operations.destination_health import DestinationHealth, read_health
 from pushrail_stream.operations.destinations import (
     check_documents,
     find_destination,
@@ -216,26 +216,26 @@ def _report(options: Options, destination_id: str, effect: str, name: str) -> No
 
 def _list_states(options: Options, directory: Catalog) -> None:
     with options.progress() as progress:
-        report, swallowed = read_health(options.settings, progress)
-    found = [(destination, report.of(destination.id)) for destination in directory]
+        known = read_health(options.settings, progress)
+    found = [(destination, known.get(destination.id)) for destination in directory]
     options.table(
         (*_COLUMNS, "state", "code", "since"),
         ((*_row(d), *((h.state, h.code, format_time(h.since_ms)) if h else ("", "", ""))) for d, h in found),
-        (_state(destination.id, health, swallowed) for destination, health in found),
+        (_state(destination.id, health) for destination, health in found),
     )
     for destination, health in found:
         if health is not None and health.bus is not None and not options.json:
-            effect = explain(destination.id, health.bus, swallowed.of(destination.id))
+            effect = explain(destination.id, health.bus, health.swallowed)
             say(f"{destination.id}: its bus is missing since {format_time(health.bus.since_ms)}; {effect}")
 
 
-def _state(destination_id: str, health: DestinationHealth | None, swallowed: SwallowedDeliveries) -> dict[str, Any]:
+def _state(destination_id: str, health: DestinationHealth | None) -> dict[str, Any]:
     if health is None:
         return {"id": destination_id, "state": None, "code": None, "since": None}
     said = {"id": destination_id, "state": health.state, "code": health.code, "since": format_time(health.since_ms)}
     if health.bus is None:
         return said
-    lost = swallowed.of(destination_id)
+    lost = health.swallowed
     return said | {
         "missingSince": format_time(health.bus.since_ms),
         "lastSeen": format_time(health.bus.last_seen_ms) or None,

@@ -5,9 +5,8 @@ Deliveries to a missing bus are logged as delivered, too. A second reading of th
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple, final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
@@ -19,7 +18,7 @@ from pushrail_stream.settings.model import Settings
 _PERIOD_MS: Final = 3_600_000
 """The part of the log that tells a destination's state: the last hour."""
 State = Literal["delivering", "retrying", "slowed", "blocked", "suspended", "gone"]
-_WORSE: Final = ("delivering", "retrying", "slowed", "blocked", "suspended", "gone")
+_WORSE: Final = get_args(State)
 """Until something is delivered a destination stands as badly as it has stood."""
 
 
@@ -33,85 +32,61 @@ class DestinationHealth(NamedTuple):
     """Epoch milliseconds of the first attempt that says so."""
     bus: MissingBus | None = None
     """Of a destination whose bus is missing."""
+    swallowed: Swallowed | None = None
+    """Deliveries to the missing bus that are logged as delivered; None without any."""
 
 
-@final
-class HealthReport:
-    """Destinations by what became of their deliveries, taken in order of time."""
+def read_health(settings: Settings, progress: Progress) -> dict[str, DestinationHealth]:
+    """The health of the destinations with attempts in the last hour of the delivery log, by id.
 
-    def __init__(self) -> None:
-        self._known: dict[str, DestinationHealth] = {}
+    When a bus is missing, the log is read again, as far back as the bus was last seen. Raises `OperatorError`.
+    """
+    since_ms = now_ms() - _PERIOD_MS
+    found = judge_health(read_attempts(settings, progress, since_ms=since_ms))
+    periods = missing_periods(found, since_ms)
+    if periods:
+        first_ms = min(begin_ms for begin_ms, _ in periods.values())
+        swallowed = count_swallowed(read_attempts(settings, progress, since_ms=first_ms), periods)
+        found |= {name: found[name]._replace(swallowed=count) for name, count in swallowed.items()}
+    return found
 
-    def take(self, attempt: Attempt) -> None:
-        """Learn from one attempt. Of an event's own fault, and of what was skipped, nothing is learnt."""
+
+def judge_health(attempts: Iterable[Attempt]) -> dict[str, DestinationHealth]:
+    """The health of destinations by their attempts in order of time. An event's own fault and a skip tell nothing."""
+    found: dict[str, DestinationHealth] = {}
+    for attempt in attempts:
         state, destination = _state(attempt.said), attempt.get("destinationId")
         if state is None or not isinstance(destination, str):
-            return
-        known = self._known.get(destination)
+            continue
+        known = found.get(destination)
         bus = MissingBus.read(str(attempt.get("message"))) if state == "gone" else None
         if bus is not None and known is not None and known.bus is not None:
-            self._known[destination] = known._replace(bus=_earliest(known.bus, bus))
+            found[destination] = known._replace(bus=_earliest(known.bus, bus))
         elif known is None or state == "delivering" or _WORSE.index(state) > _WORSE.index(known.state):
             since_ms = known.since_ms if known is not None and known.state == state else attempt.at_ms
-            self._known[destination] = DestinationHealth(state, attempt.get("code"), since_ms, bus)
-
-    def of(self, destination_id: str) -> DestinationHealth | None:
-        """None when nothing was tried."""
-        return self._known.get(destination_id)
-
-    def missing(self) -> dict[str, MissingBus]:
-        """The destinations whose bus is missing."""
-        return {name: known.bus for name, known in self._known.items() if known.bus is not None}
+            found[destination] = DestinationHealth(state, attempt.get("code"), since_ms, bus)
+    return found
 
 
-@final
-class SwallowedDeliveries:
-    """Counts the deliveries to missing buses that were logged as delivered since each was last seen."""
+def missing_periods(found: Mapping[str, DestinationHealth], otherwise_ms: int) -> dict[str, tuple[int, int]]:
+    """By destination with a missing bus, the time from its last sight (else from ``otherwise_ms``) to its loss."""
+    return {
+        name: (otherwise_ms if bus.last_seen_ms is None else bus.last_seen_ms, bus.since_ms + 1)
+        for name, health in found.items()
+        if (bus := health.bus) is not None
+    }
 
-    def __init__(self, missing: Mapping[str, MissingBus], otherwise_ms: int) -> None:
-        """``otherwise_ms``: the start of counting when it is not known when a bus was last seen."""
-        self._periods = {
-            name: (otherwise_ms if bus.last_seen_ms is None else bus.last_seen_ms, bus.since_ms + 1)
-            for name, bus in missing.items()
-        }
-        self._counts = Counter[str]()
-        self._firsts: dict[str, int] = {}
 
-    @property
-    def since_ms(self) -> int:
-        """The moment from which the delivery log is to be read, epoch milliseconds."""
-        return min(since_ms for since_ms, _ in self._periods.values())
-
-    def take(self, attempt: Attempt) -> None:
-        """Learn from one attempt, whatever their order."""
+def count_swallowed(attempts: Iterable[Attempt], periods: Mapping[str, tuple[int, int]]) -> dict[str, Swallowed]:
+    """The deliveries that are logged as delivered in each destination's period, whatever their order."""
+    found: dict[str, Swallowed] = {}
+    for attempt in attempts:
         name, at_ms = attempt.get("destinationId"), attempt.at_ms
-        since_ms, until_ms = self._periods.get(name, (0, 0))
-        if attempt.get("status") == "delivered" and since_ms <= at_ms < until_ms:
-            self._counts[name] += 1
-            self._firsts[name] = min(at_ms, self._firsts.get(name, at_ms))
-
-    def of(self, destination_id: str) -> Swallowed | None:
-        """None where there are none."""
-        count = self._counts[destination_id]
-        if not count:
-            return None
-        return Swallowed(count, self._firsts[destination_id], self._periods[destination_id][1])
-
-
-def read_health(settings: Settings, progress: Progress) -> tuple[HealthReport, SwallowedDeliveries]:
-    """The destinations' health by the last hour of the delivery log, and the deliveries that missing buses swallowed.
-
-    The log is read again, as far back as needed, when a bus is missing. Raises `OperatorError`.
-    """
-    report, since_ms = HealthReport(), now_ms() - _PERIOD_MS
-    for attempt in read_attempts(settings, progress, since_ms=since_ms):
-        report.take(attempt)
-    missing = report.missing()
-    swallowed = SwallowedDeliveries(missing, since_ms)
-    if missing:
-        for attempt in read_attempts(settings, progress, since_ms=swallowed.since_ms):
-            swallowed.take(attempt)
-    return report, swallowed
+        begin_ms, end_ms = periods.get(name, (0, 0)) if isinstance(name, str) else (0, 0)
+        if attempt.get("status") == "delivered" and begin_ms <= at_ms < end_ms:
+            count, first_ms, _ = found.get(name, Swallowed(0, at_ms, end_ms))
+            found[name] = Swallowed(count + 1, min(first_ms, at_ms), end_ms)
+    return found
 
 
 def _earliest(one: MissingBus, other: MissingBus) -> MissingBus:

@@ -9,8 +9,13 @@ import pytest
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.operations.attempts import read_attempt
-from pushrail_stream.operations.destination_health import DestinationHealth, HealthReport, SwallowedDeliveries
+from pushrail_stream.operations.attempts import Attempt, read_attempt
+from pushrail_stream.operations.destination_health import (
+    DestinationHealth,
+    count_swallowed,
+    judge_health,
+    missing_periods,
+)
 from tests.support.attempt_records import AT_MS, said
 
 DELIVERED = {"status": "delivered"}
@@ -25,13 +30,17 @@ SKIPPED = {"status": "skipped", "reason": "filtered"}
 
 def health(*attempts: dict[str, Any]) -> DestinationHealth | None:
     """After these, a second apart."""
-    report = HealthReport()
-    for number, changes in enumerate(attempts):
-        at = format_rfc3339(AT_MS + number * 1000)
-        attempt = read_attempt(json.dumps(said(0) | {"at": at, "code": None} | changes).encode())
-        assert attempt is not None
-        report.take(attempt)
-    return report.of("dst_0")
+    records = (
+        said(0) | {"at": format_rfc3339(AT_MS + number * 1000), "code": None} | changes
+        for number, changes in enumerate(attempts)
+    )
+    return judge_health(map(read, records)).get("dst_0")
+
+
+def read(record: dict[str, Any]) -> Attempt:
+    attempt = read_attempt(json.dumps(record).encode())
+    assert attempt is not None
+    return attempt
 
 
 @pytest.mark.parametrize(
@@ -72,15 +81,15 @@ def test_a_missing_bus_counts_until_a_delivery() -> None:
 
 def test_swallowed_deliveries_are_counted() -> None:
     missing = {"dst_0": MissingBus(AT_MS + 5_000, AT_MS + 2_000), "dst_1": MissingBus(AT_MS + 5_000, None)}
-    swallowed = SwallowedDeliveries(missing, AT_MS + 1_000)
-    assert swallowed.since_ms == AT_MS + 1_000
+    found = {name: DestinationHealth("gone", None, 0, bus) for name, bus in missing.items()}
+    periods = missing_periods(found, AT_MS + 1_000)
+    assert periods["dst_1"][0] == AT_MS + 1_000
+    attempts = [read(said(0) | DELIVERED | {"destinationId": ["dst_0"]})]
     for second in range(10):
         for changes in (DELIVERED, FAILED, DELIVERED | {"destinationId": "dst_2"}):
             at = {"at": format_rfc3339(AT_MS + second * 1000)}
-            for attempt in (said(0) | at | changes, said(0) | {"destinationId": "dst_1"} | at | changes):
-                read = read_attempt(json.dumps(attempt).encode())
-                assert read is not None
-                swallowed.take(read)
-    assert swallowed.of("dst_0") == Swallowed(4, AT_MS + 2_000, AT_MS + 5_001)
-    assert swallowed.of("dst_1") == Swallowed(5, AT_MS + 1_000, AT_MS + 5_001)
-    assert swallowed.of("dst_2") is None
+            attempts += map(read, (said(0) | at | changes, said(0) | {"destinationId": "dst_1"} | at | changes))
+    assert count_swallowed(attempts, periods) == {
+        "dst_0": Swallowed(4, AT_MS + 2_000, AT_MS + 5_001),
+        "dst_1": Swallowed(5, AT_MS + 1_000, AT_MS + 5_001),
+    }
