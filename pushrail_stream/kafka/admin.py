@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -39,6 +39,12 @@ def partitions_of(consumer: Consumer, topic: str) -> list[int]:
 def bounds_of(consumer: Consumer, topic: str, partition: int) -> tuple[int, int]:
     """The first offset of a partition and its end. Raises KafkaException."""
     return consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_TIMEOUT_SECS)
+
+
+def positions_of(consumer: Consumer, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+    """The next offset of each partition. It also passes offsets that compaction and transactions left empty."""
+    found = consumer.position([TopicPartition(topic, number) for number in partitions])
+    return {place.partition: place.offset for place in found}
 
 
 def offsets_for_time(consumer: Consumer, topic: str, epoch_ms: int, ends: Mapping[int, int]) -> dict[int, int]:

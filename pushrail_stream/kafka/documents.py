@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, Self, final
 
@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.kafka import client_properties
-from pushrail_stream.kafka.admin import bounds_of, partitions_of, retry_while_settling
+from pushrail_stream.kafka.admin import bounds_of, partitions_of, positions_of, retry_while_settling
 from pushrail_stream.kafka.errors import OUT_OF_REACH, as_operator_error, cannot_be_read
 from pushrail_stream.kafka.records import take_messages
 from pushrail_stream.kafka.topic_ids import TopicWatch
@@ -87,7 +87,7 @@ class TopicDocuments:
             self._check_topic()
             ends = retry_while_settling(self._ends)
             give_up_at = time.monotonic() + _SILENCE_SECS
-            while any(self._position(number) < end for number, end in ends.items()) and not self._closing.is_set():
+            while self._is_below(ends) and not self._closing.is_set():
                 self._check_topic()
                 changes = self._read()
                 if changes:
@@ -114,10 +114,9 @@ class TopicDocuments:
                 "does not hold stay in use until they are deleted or the worker starts again"
             )
 
-    def _position(self, number: int) -> int:
-        # The consumer's own position also passes offsets that compaction and transactions left without a record.
-        [position] = self._consumer.position([TopicPartition(self._topic, number)])
-        return int(position.offset)
+    def _is_below(self, ends: Mapping[int, int]) -> bool:
+        positions = positions_of(self._consumer, self._topic, ends)
+        return any(position < ends[number] for number, position in positions.items())
 
     def _next(self) -> list[DocumentChange]:
         with as_operator_error(self._cannot_be_read):

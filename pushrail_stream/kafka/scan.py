@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.kafka import client_properties
-from pushrail_stream.kafka.admin import bounds_of, offsets_for_time, partitions_of, retry_while_settling
+from pushrail_stream.kafka.admin import bounds_of, offsets_for_time, partitions_of, positions_of, retry_while_settling
 from pushrail_stream.kafka.errors import TOPIC_GONE, UNREADABLE, as_operator_error, cannot_be_read
 from pushrail_stream.kafka.records import records_of, take_messages
 from pushrail_stream.kafka.topic_ids import TopicWatch
@@ -143,10 +143,8 @@ class Scan:
         if self._problem is not None and self._problem.code() in TOPIC_GONE:
             raise KafkaException(self._problem)
         records = records_of(messages, self._watch.identities.known)
-        for number in self._positions:
-            # The consumer's own position also passes offsets that compaction and transactions left without a record.
-            [position] = self._consumer.position([TopicPartition(self._topic, number)])
-            self._positions[number] = max(self._positions[number], position.offset)
+        for number, position in positions_of(self._consumer, self._topic, self._positions).items():
+            self._positions[number] = max(self._positions[number], position)
         return [record for record in records if self._follow or record.offset < self._ends[record.partition]]
 
     def _step_over(self, failed: Message) -> None:

@@ -79,20 +79,15 @@ class TopicPlan:
             no_fit = "A copy of the largest event does not fit, and the event's partition stands still"
             rules.append(_at_least("max.message.bytes", copy_bytes, no_fit))
         rules += _durable(found.replication)
-        differing = [
-            Deviation(
-                self.name,
-                rule.setting,
-                actual=found.config[rule.setting],
-                required=rule.required,
-                loses_data=rule.loses_data,
-                effect=rule.effect,
-                remedy=_alter(self.name, rule, servers),
-            )
-            for rule in rules
-            if rule.setting in found.config and not rule.is_met(found.config[rule.setting])
-        ]
-        return [*self._layout(found, brokers), *differing]
+        deviations = list(self._layout(found, brokers))
+        for rule in rules:
+            actual = found.config.get(rule.setting)
+            if actual is not None and not rule.is_met(actual):
+                remedy = _alter(self.name, rule, servers)
+                deviations.append(
+                    Deviation(self.name, rule.setting, actual, rule.required, rule.loses_data, rule.effect, remedy)
+                )
+        return deviations
 
     def _layout(self, found: TopicFacts, brokers: int) -> Iterator[Deviation]:
         if self.one_partition and found.partitions != 1:
