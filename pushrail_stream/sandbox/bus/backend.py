@@ -17,7 +17,7 @@ from pushrail_stream.sandbox.bus.faults import (
     ResetBefore,
 )
 from pushrail_stream.sandbox.bus.identity import Directory
-from pushrail_stream.sandbox.bus.injector import NO_FAULT, CallView, Fault, Injector
+from pushrail_stream.sandbox.bus.injector import CallView, Fault, Injector
 from pushrail_stream.sandbox.bus.ledger import Ledger
 from pushrail_stream.sandbox.bus.replies import ErrorStyle
 from pushrail_stream.sandbox.bus.signature import EXPIRED_TOKEN, Unauthenticated, Verifier
@@ -37,9 +37,6 @@ class Injected(NamedTuple):
         if isinstance(self.fault.effect, ResetAfter):
             return Reply(0, action="abort", request_id=reply.request_id)
         return reply if self.fault.delay_secs == 0 else reply._replace(delay_secs=self.fault.delay_secs)
-
-
-_NOTHING: Final = Injected(NO_FAULT, None)
 
 
 class Ids:
@@ -70,8 +67,6 @@ class Backend:
     def inject(self, view: CallView, request_id: str, style: ErrorStyle) -> Injected:
         """Decide the faults of a call."""
         fault = self.injector.fault_of_call(view)
-        if fault is NO_FAULT:
-            return _NOTHING
         return Injected(fault, None if fault.effect is None else _reply(fault.effect, request_id, style))
 
 

@@ -32,19 +32,14 @@ _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*"')
 _BRACKETS = re.compile(r"[][{}]")
 _NUMBERS = re.compile(r"-?[0-9][0-9.eE+-]*")
 
-_TARGETS = {
-    **dict.fromkeys(("Source", "DetailType", "Detail", "EventBusName", "TraceHeader"), "a String"),
-    "Time": "a Timestamp",
-    "Resources": "a List",
-}
 _NULL = type(None)
-_OF_TARGET: dict[str, set[type]] = {
-    "a String": {str, _NULL},
-    "a Timestamp": {int, float, _NULL},
-    "a List": {list, _NULL},
+_STRING: tuple[str, set[type]] = ("a String", {str, _NULL})
+# The type of each field and its classes, which are looked up by identity: a bool is an int, but not a number here.
+_FIELDS: dict[str, tuple[str, set[type]]] = {
+    **dict.fromkeys(("Source", "DetailType", "Detail", "EventBusName", "TraceHeader"), _STRING),
+    "Time": ("a Timestamp", {int, float, _NULL}),
+    "Resources": ("a List", {list, _NULL}),
 }
-# Classes are looked up by identity: a bool is an instance of int, but not a number here.
-_CLASSES = {name: _OF_TARGET[target] for name, target in _TARGETS.items()}
 _REQUIRED = ("Source", "DetailType", "Detail")
 
 
@@ -82,9 +77,8 @@ def _shape_refusal(entries: list[Any]) -> Refusal | None:
         if not isinstance(entry, dict):
             return Refusal("SerializationException", "Start of structure or map expected")
         for name, value in entry.items():
-            if name not in _CLASSES or value.__class__ in _CLASSES[name]:
-                continue
-            return Refusal("SerializationException", f"{_kind(value)} can not be converted to {_TARGETS[name]}")
+            if name in _FIELDS and value.__class__ not in _FIELDS[name][1]:
+                return Refusal("SerializationException", f"{_kind(value)} can not be converted to {_FIELDS[name][0]}")
         for resource in entry.get("Resources") or ():
             if resource.__class__ is not str:
                 return Refusal("SerializationException", f"{_kind(resource)} can not be converted to a String")

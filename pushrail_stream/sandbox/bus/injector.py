@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from random import Random
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from pushrail_stream.sandbox.bus.faults import (
     Always,
@@ -41,12 +41,9 @@ class CallView(NamedTuple):
 class Fault(NamedTuple):
     """The faults of one call: an effect, and a reply that comes ``delay_secs`` later. ``label`` names the rules."""
 
-    delay_secs: float = 0.0
-    effect: CallEffect | None = None
-    label: str | None = None
-
-
-NO_FAULT: Final = Fault()
+    delay_secs: float
+    effect: CallEffect | None
+    label: str | None
 
 
 class _Armed:
@@ -117,7 +114,7 @@ class Injector:
                 delay += found.secs
             elif not isinstance(found, EntryError):
                 effect = found
-        return Fault(delay, effect, "+".join(labels)) if labels else NO_FAULT
+        return Fault(delay, effect, "+".join(labels) or None)
 
     def fault_of_entry(self, call: CallView, entry: EntryView) -> tuple[EntryError, str] | None:
         """Decide about one entry of a call that is carried out: the error and the rule's label."""
