@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple, final
+from typing import final
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.registry.documents import NO_CREDENTIALS
@@ -79,14 +79,6 @@ class DestinationIndex:
         return routes[customer]
 
 
-class Difference(NamedTuple):
-    """Ids of usable destinations, in order."""
-
-    put: tuple[str, ...]
-    """New or changed."""
-    removed: tuple[str, ...]
-
-
 @final
 class DocumentDestinations:
     """The destination of every document: usable, or without credentials because its document is refused.
@@ -107,8 +99,8 @@ class DocumentDestinations:
         """The usable ones, ordered by id."""
         return filter(is_usable, self.index)
 
-    def change(self, documents: Mapping[str, Destination | None]) -> Difference:
-        """Set the destination of each document, or remove it (None).
+    def change(self, documents: Mapping[str, Destination | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Set the destination of each document, or remove it (None); the ids put and removed of usable ones, in order.
 
         At most one document of an id may be usable; a destination without credentials stands for a refused document.
         """
@@ -123,7 +115,7 @@ class DocumentDestinations:
         used, were = _usable(after), _usable(before)
         self.usable += len(used) - len(were)
         put = sorted(key for key, destination in used.items() if were.get(key) != destination)
-        return Difference(tuple(put), tuple(sorted(were.keys() - used.keys())))
+        return tuple(put), tuple(sorted(were.keys() - used.keys()))
 
     def _set(self, name: str, destination: Destination | None) -> None:
         was = self._by_document.pop(name, None)

@@ -3,18 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 
 import botocore.session
 import pytest
 
+from pushrail_stream.core.batch import CallLimits
 from pushrail_stream.core.destination import Destination, Secret
-from pushrail_stream.settings.eventbridge import CLASSIC, AccessKey, AssumeRole, auth_of
+from pushrail_stream.eventbridge.credentials import session_policy
+from pushrail_stream.eventbridge.entry import RegionLimits
+from pushrail_stream.registry.documents import Parsed, parse_document, to_document
+from pushrail_stream.registry.json_document import Problem
+from pushrail_stream.settings.eventbridge import CLASSIC, FLAVOURS, AccessKey, AssumeRole, Flavour, auth_of
+from pushrail_stream.settings.values import Rule
 from tests.support.builders import destination
 
 
 def test_a_call_has_as_many_entries_as_aws_takes() -> None:
     service = botocore.session.get_session().get_service_model("events")
     assert service.shape_for("PutEventsRequestEntryList").metadata["max"] == CLASSIC.limits.max_entries
+
+
+def test_documents_and_calls_follow_the_flavour(monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = Rule(re.compile("arn:aws:events:.*:event-bus-wide/.+"), "the ARN of a wide bus")
+    wide = Flavour("EVENTBRIDGE_WIDE", CallLimits(20, 1_000), rule, operation="PutWideEvents")
+    monkeypatch.setitem(FLAVOURS, wide.type, wide)
+    classic = to_document(destination())
+
+    def parse(**changes: str) -> Parsed | tuple[Problem, ...]:
+        content = json.dumps(classic | {"type": wide.type} | changes).encode()
+        return parse_document(content, environ={}, default_max_in_flight=8)
+
+    assert parse() == (Problem("busArn", "must be the ARN of a wide bus"),)
+    arn = classic["busArn"].replace("event-bus/", "event-bus-wide/")
+    parsed = parse(busArn=arn)
+    assert isinstance(parsed, Parsed)
+    assert to_document(parsed.destination) == classic | {"type": wide.type, "busArn": arn}
+    assert RegionLimits().of(parsed.destination) == CallLimits(20, 1_000)
+    actions = json.loads(session_policy(parsed.destination))["Statement"][0]["Action"]
+    assert actions == ["events:PutWideEvents", "events:DescribeEventBus"]
 
 
 @pytest.mark.parametrize("auth", [AssumeRole("arn:aws:iam::123456789012:role/Writer", "ext"), AccessKey("AKIA", None)])
