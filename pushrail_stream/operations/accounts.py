@@ -6,9 +6,9 @@ then shows up further down its way and is never missed in between.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, final
 
 from pushrail_stream.core.event import Event, decode
@@ -150,43 +150,35 @@ class Accounts:
         for event, traces in self._spill:
             origin = Origin(self._topic.name, event.partition, event.offset)
             found = _best(traces)
-            for destination, best in found.items():
+            for destination in (*found, *self._traceless(event, found)):
+                best = found.get(destination, _NO_TRACE)
                 status = self._judge(event, best)
-                yield status, TracedDelivery(origin, event.customer, destination, best.last, best.fault, best.repeated)
-            for destination, status in self._traceless(event, found):
-                yield status, TracedDelivery(origin, event.customer, destination, "")
-
-    def _traceless(self, event: SpilledEvent, found: Mapping[str | None, _Best]) -> Iterator[tuple[str | None, Status]]:
-        expected: tuple[str, ...] = ()
-        if event.vendor is not None:
-            expected = tuple(d.id for d in self._directory.route(event.vendor, event.customer))
-        if not found and not expected:
-            yield None, self._judge(event, None)
-        if None in found:  # it had no destination then
-            return
-        for destination in expected:
-            if destination not in found:
-                status = self._judge(event, None)
                 # The event went to other destinations, and this one seems to be newer than the event.
-                is_too_new = status == "missing" and found and self._is_newer(destination, event)
-                yield destination, "too_new" if is_too_new else status
+                if status == "missing" and found and destination not in found and self._is_newer(destination, event):
+                    status = "too_new"
+                yield status, TracedDelivery(origin, event.customer, destination, best.last, best.fault, best.repeated)
 
-    def _judge(self, event: SpilledEvent, best: _Best | None) -> Status:
-        last = "" if best is None else best.last
-        match last:
+    def _traceless(self, event: SpilledEvent, found: Mapping[str | None, _Best]) -> Sequence[str | None]:
+        """The expected destinations without a trace; None for an event that has neither a trace nor a destination."""
+        if None in found:  # it had no destination then
+            return ()
+        route = () if event.vendor is None else self._directory.route(event.vendor, event.customer)
+        expected = [destination.id for destination in route if destination.id not in found]
+        return expected if expected or found else [None]
+
+    def _judge(self, event: SpilledEvent, best: _Best) -> Status:
+        match best.last:
             case "delivered" | "dead_lettered" | "skipped":
-                return last
-            case _ if self._is_open(event) or (best is not None and best.waits):
-                return "pending"
+                return best.last
             case _:
-                return "missing"
+                return "pending" if best.waits or self._is_open(event) else "missing"
 
     def _is_open(self, event: SpilledEvent) -> bool:
         committed, settled = self._open.get(event.partition, (0, frozenset()))
         return event.offset >= committed and event.offset not in settled
 
-    def _is_newer(self, destination: str, event: SpilledEvent) -> bool:
-        first = self._first_seen.get(destination)
+    def _is_newer(self, destination: str | None, event: SpilledEvent) -> bool:
+        first = self._first_seen.get(destination or "")
         return first is None or first > event.at_ms
 
 
@@ -206,6 +198,9 @@ class _Best:
         return max(0, self.delivered - 1)
 
 
+_NO_TRACE: Final = _Best()
+
+
 def _best(traces: Iterable[Trace]) -> dict[str | None, _Best]:
     """The traces put together by destination."""
     found: dict[str | None, _Best] = {}
@@ -222,19 +217,19 @@ def _best(traces: Iterable[Trace]) -> dict[str | None, _Best]:
 
 
 @final
+@dataclass
 class Tally:
     """Counts of deliveries."""
 
-    def __init__(self) -> None:
-        self.total: Counter[Status] = Counter()
-        self.by_destination: dict[str, Counter[Status]] = {}
-        self.faults: Counter[Fault | None] = Counter()
-        self.repeated = 0
-        """Deliveries that were confirmed more than once, not counting replays."""
+    total: Counter[Status] = field(default_factory=Counter)
+    by_destination: defaultdict[str, Counter[Status]] = field(default_factory=lambda: defaultdict(Counter))
+    faults: Counter[Fault | None] = field(default_factory=Counter)
+    repeated: int = 0
+    """Deliveries that were confirmed more than once, not counting replays."""
 
     def add(self, status: Status, delivery: TracedDelivery) -> None:
         """Count one delivery."""
         self.total[status] += 1
-        self.by_destination.setdefault(delivery.destination or "", Counter())[status] += 1
+        self.by_destination[delivery.destination or ""][status] += 1
         self.faults[delivery.fault] += 1
         self.repeated += delivery.repeated
