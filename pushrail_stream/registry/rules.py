@@ -7,7 +7,7 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, ValidationInfo
 from pydantic.functional_validators import BeforeValidator
 
-from pushrail_stream.settings.eventbridge import FLAVOURS, MAX_SOURCE_BYTES
+from pushrail_stream.settings.eventbridge import CLASSIC, FLAVOURS, MAX_SOURCE_BYTES
 from pushrail_stream.settings.values import (
     ACCESS_KEY_ID,
     DESTINATION_ID,
@@ -40,9 +40,8 @@ def _check_type(value: object) -> object:
 
 
 def _check_bus(arn: str, info: ValidationInfo) -> str:
-    # A type that is wrong is reported already, and then any bus will do.
-    flavour = FLAVOURS.get(info.data.get("type", ""))
-    return flavour.check_arn(arn) if flavour else arn
+    # A wrong type has a problem of its own.
+    return FLAVOURS.get(info.data.get("type", ""), CLASSIC).check_arn(arn)
 
 
 def _check_namespace(source: str) -> str:

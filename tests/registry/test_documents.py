@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import Destination, Limits, Secret
@@ -116,6 +116,7 @@ def test_any_json_is_accepted_or_refused_in_words(changes: dict[str, Any], base:
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON), st.sampled_from([{}, EXAMPLE]))
+@example({"type": "SQS", "busArn": "arn:aws:sqs:us-east-1:123456789012:queue"}, EXAMPLE)
 def test_a_refused_document_has_a_stand_in(changes: dict[str, Any], base: dict[str, Any]) -> None:
     found = stand_in(json.dumps({**base, **changes}).encode())
     if found is not None:
