@@ -23,6 +23,7 @@ from tests.support.commands import Shell
 from tests.support.documents import ACCESS_KEY, customer, document, load
 from tests.support.moto_server import moto_server, url_of
 from tests.support.sealing_keys import no_kms, ring
+from tests.support.signals import Terminal
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 OTHER_SECRET = "another/secret+of+the+customer"
@@ -105,10 +106,6 @@ def test_key_id_and_secret_change_together(shell: Shell, home: Path, typed: Any)
 
 
 def test_a_typed_secret_is_not_shown(shell: Shell, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
     asked: list[tuple[str, dict[str, Any]]] = []
 
     def prompt(text: str, **how: Any) -> str:

@@ -8,11 +8,7 @@ import sys
 import pytest
 
 from pushrail_stream.cli.progress import ProgressBar, describe
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
+from tests.support.signals import Terminal
 
 
 @pytest.mark.parametrize(

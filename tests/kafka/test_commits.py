@@ -20,7 +20,6 @@ from tests.support.kafka.positions import (
     arrived,
     commit,
     details,
-    eventually,
     place_of,
     records,
     until_all_arrived,
@@ -34,6 +33,7 @@ from tests.support.workers import (
     produce,
     running,
     settings_for,
+    until,
 )
 
 pytestmark = pytest.mark.kafka
@@ -56,7 +56,7 @@ async def test_a_carried_over_commit_keeps_its_offset(
             await bus.wait_for_calls(1)
             await produce(settings, records(range(1, 10)))
             await until_all_arrived(bus, range(1, 10))
-            await eventually(lambda: any(decode_settled(c) for c in _commits(settings).values()))
+            await until(lambda: any(decode_settled(c) for c in _commits(settings).values()))
             [left] = [c for c in _commits(settings).values() if decode_settled(c)]
         mirror = local_kafka_factory()
         over_there = with_kafka(settings, bootstrap_servers=mirror.bootstrap_servers)
@@ -68,7 +68,7 @@ async def test_a_carried_over_commit_keeps_its_offset(
         bus.set_plan([])
         before = len(bus.arrivals)
         async with running(over_there, [with_access_key(0)]) as worker:
-            await eventually(lambda: details(range(10)) <= set(arrived(bus)[before:]))
+            await until(lambda: details(range(10)) <= set(arrived(bus)[before:]))
             assert not any(isinstance(s, PartitionRestarted) for s in worker.signals)
         assert not details(range(100, 100 + shift)) & set(arrived(bus)), "what was committed is not read again"
 
@@ -95,7 +95,7 @@ async def test_a_small_metadata_limit_is_respected(
             bus.set_plan([])
             await produce(settings, records(range(300, 310)))
             await until_all_arrived(bus, [0, *range(300, 310)])
-            await eventually(lambda: committed(settings) == ends(settings, settings.topics.events))
+            await until(lambda: committed(settings) == ends(settings, settings.topics.events))
             troubles = [s for s in worker.signals if isinstance(s, KafkaTrouble | CommitFailed)]
             assert len(troubles) <= 2, "it is remembered"
         [left] = [commit for commit in _commits(settings).values() if commit.offset]
@@ -141,11 +141,11 @@ async def test_a_log_truncated_while_read_is_reread(local_kafka_factory: LocalKa
                 await produce(settings, records(range(first, first + 10)))
             await worker.settled(100)
             number = await asyncio.to_thread(place_of, settings, topic)
-            await eventually(lambda: committed(settings)[number] == 100)
+            await until(lambda: committed(settings)[number] == 100)
             await asyncio.to_thread(kafka.kill)
             await asyncio.to_thread(kafka.cut_off, topic, number, 50)
             await asyncio.to_thread(kafka.start)
             await produce(settings, records(range(1000, 1000 + count)))
             await until_all_arrived(bus, range(1000, 1000 + count))
             assert PartitionRestarted(Partition(topic, number), "went_back", 100) in worker.signals
-            await eventually(lambda: committed(settings)[number] == 50 + count)
+            await until(lambda: committed(settings)[number] == 50 + count)

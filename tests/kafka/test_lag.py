@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
 
 import pytest
 
@@ -16,12 +15,7 @@ from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka.fixtures import LocalKafkaFactory, NewTopic
 from tests.support.kafka.topics import create_topic, unique_name
 from tests.support.patience import PATIENCE_SECS
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(PATIENCE_SECS):
-        while not condition():  # noqa: ASYNC110 - as above
-            await asyncio.sleep(0.05)
+from tests.support.workers import until
 
 
 @pytest.mark.kafka

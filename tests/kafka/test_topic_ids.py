@@ -20,7 +20,6 @@ from pushrail_stream.settings.model import Settings
 from tests.support.builders import with_access_key
 from tests.support.kafka.positions import (
     commit,
-    eventually,
     place_of,
     records,
     until_all_arrived,
@@ -38,6 +37,7 @@ from tests.support.workers import (
     read_all,
     running,
     settings_for,
+    until,
 )
 
 pytestmark = pytest.mark.kafka
@@ -78,14 +78,14 @@ async def test_a_topic_recreated_while_read_is_whole(real_kafka: str, protocol: 
         async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, records(range(100)))
             await worker.settled(100)
-            await eventually(lambda: sum(committed(settings).values()) == 100)
+            await until(lambda: sum(committed(settings).values()) == 100)
             await asyncio.to_thread(recreate, settings, topic)
             await produce(settings, records(range(1000, 1000 + count)))
             await until_all_arrived(bus, range(1000, 1000 + count))
             if protocol == "classic":
                 await worker.until(lambda: any(isinstance(s, PartitionRestarted) for s in worker.signals))
             now = await asyncio.to_thread(identity, settings, topic)
-            await eventually(lambda: _topics_of_commits(settings) == {now})
+            await until(lambda: _topics_of_commits(settings) == {now})
         assert committed(settings) == ends(settings, topic)
 
 
@@ -124,12 +124,12 @@ async def test_a_recreated_retry_topic_loses_nothing(real_kafka: str) -> None:
         bus.set_plan([Rule(CallError(503, "ServiceUnavailable"))])
         async with running(settings, [with_access_key(0)]) as worker:
             await produce(settings, records(range(20)))
-            await eventually(lambda: sum(committed(settings).values()) == 20)
-            await eventually(lambda: sum(committed(settings, retry).values()) > 0)
+            await until(lambda: sum(committed(settings).values()) == 20)
+            await until(lambda: sum(committed(settings, retry).values()) > 0)
             await asyncio.to_thread(recreate, settings, retry)
             await worker.until(lambda: any(isinstance(s, PartitionRestarted) for s in worker.signals))
             await produce(settings, records(range(20, 40)))
-            await eventually(lambda: sum(committed(settings).values()) == 40)
+            await until(lambda: sum(committed(settings).values()) == 40)
             bus.set_plan([])
             await until_all_arrived(bus, range(20, 40))
 

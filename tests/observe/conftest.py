@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.log_time import Time
+from tests.support.stopped_time import StoppedTime
 
 
 @pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Time:
-    time = Time()
+def time(monkeypatch: pytest.MonkeyPatch) -> StoppedTime:
+    time = StoppedTime()
     monkeypatch.setattr("pushrail_stream.observe.logging.time", time)
     return time

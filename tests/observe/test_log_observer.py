@@ -41,10 +41,10 @@ from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.settings.eventbridge import AccessKey
 from tests.support.builders import destination
-from tests.support.log_time import Time
 from tests.support.pipeline_world import World
 from tests.support.records import EVENTS, always, failed, raw, record, records
 from tests.support.signals import AT_MS, attempted, event_of, letter, lines
+from tests.support.stopped_time import StoppedTime
 from tests.support.virtual_time import in_virtual_time
 
 P3 = Partition(EVENTS, 3)
@@ -283,7 +283,7 @@ def test_a_retry_copy_is_logged_only_at_debug() -> None:
     }
 
 
-def test_repeated_trouble_is_counted(time: Time) -> None:
+def test_repeated_trouble_is_counted(time: StoppedTime) -> None:
     stream = io.StringIO()
     observe = LogObserver(open_log("info", stream=stream))
     for secs in range(75):
@@ -292,12 +292,12 @@ def test_repeated_trouble_is_counted(time: Time) -> None:
     assert [line.get("repeated") for line in lines(stream)] == [None, 29, 29]
 
 
-def test_our_own_fault_is_logged_once_per_batch(time: Time) -> None:
+def test_our_own_fault_is_logged_once_per_batch(time: StoppedTime) -> None:
     assert time.now
     assert len(said(*[attempted(*[(OURS, RetryInMemory(1, "retryable"))] * 10)] * 10)) == 1
 
 
-def test_dead_letters_are_sampled_by_cause(time: Time) -> None:
+def test_dead_letters_are_sampled_by_cause(time: StoppedTime) -> None:
     assert time.now
     flood: list[Signal] = [
         DeadLettered(letter("blocked", code, f"message {n}", to=to), None)
@@ -308,7 +308,7 @@ def test_dead_letters_are_sampled_by_cause(time: Time) -> None:
     assert len(said(*flood)) == 4
 
 
-def test_different_events_are_all_logged(time: Time) -> None:
+def test_different_events_are_all_logged(time: StoppedTime) -> None:
     assert time.now
     dead = letter("blocked", "AccessDenied", "no")
     told = said(KafkaTrouble("down"), CommitFailed("down"), CopyFailed(dead, "down", 1.0))
@@ -324,7 +324,7 @@ def dead_letters(destinations: int, each: int) -> list[Signal]:
     ]
 
 
-def test_excess_destinations_share_a_line(time: Time) -> None:
+def test_excess_destinations_share_a_line(time: StoppedTime) -> None:
     stream = io.StringIO()
     observe = LogObserver(open_log("info", stream=stream))
     for signal in dead_letters(2_000, 20):
@@ -348,7 +348,7 @@ def test_excess_destinations_share_a_line(time: Time) -> None:
     assert counted == 40_000 + 1 + 1_500 + 2_000 - 999, "every line is said or counted, but for the last flood's rest"
 
 
-def test_ever_new_problems_do_not_fill_memory(time: Time) -> None:
+def test_ever_new_problems_do_not_fill_memory(time: StoppedTime) -> None:
     stream = io.StringIO()
     observe = LogObserver(open_log("info", stream=stream))
     for n in range(100_000):

@@ -8,11 +8,11 @@ import logging
 import pytest
 
 from pushrail_stream.observe.logging import forward_log, open_log
-from tests.support.log_time import Time
 from tests.support.signals import Terminal, lines
+from tests.support.stopped_time import StoppedTime
 
 
-def test_a_librarys_repeated_lines_are_sampled(time: Time) -> None:
+def test_a_librarys_repeated_lines_are_sampled(time: StoppedTime) -> None:
     stream = io.StringIO()
     library = logging.getLogger("a-library")
     forward_log("a-library", open_log("info", stream=stream))

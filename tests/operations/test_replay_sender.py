@@ -14,6 +14,7 @@ from pushrail_stream.operations import replay_sender
 from pushrail_stream.operations.replay_selection import ReplayCopy
 from pushrail_stream.operations.replay_sender import ReplaySender
 from pushrail_stream.settings.model import Settings
+from tests.support.stopped_time import StoppedTime
 
 COPY = ReplayCopy(b"acct_0", b"{}", ())
 
@@ -46,22 +47,9 @@ class Shown:
         self.notes.append(text)
 
 
-class Clock:
-    """Time that passes only while the sender sleeps."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, secs: float) -> None:
-        self.now += secs
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> StoppedTime:
+    clock = StoppedTime()
     monkeypatch.setattr(replay_sender, "time", clock)
     return clock
 
@@ -71,7 +59,7 @@ def sender(journal: Journal | None, rate: float | None = None) -> tuple[ReplaySe
     return ReplaySender(cast("ReplayJournal | None", journal), Settings(), rate, shown), shown
 
 
-def test_copies_and_marks_share_a_transaction(clock: Clock) -> None:
+def test_copies_and_marks_share_a_transaction(clock: StoppedTime) -> None:
     del clock
     journal = Journal()
     sending, shown = sender(journal)
@@ -83,12 +71,12 @@ def test_copies_and_marks_share_a_transaction(clock: Clock) -> None:
     assert (sending.sent, shown.extra) == (2, "2 sent")
 
 
-def test_a_dry_run_writes_nothing(clock: Clock) -> None:
+def test_a_dry_run_writes_nothing(clock: StoppedTime) -> None:
     sending, shown = sender(None, rate=1)
     for _ in range(5):
         sending.add(COPY)
         sending.flush()
-    assert (sending.is_dry_run, sending.sent, shown.extra, clock.now) == (True, 0, "", 100.0)
+    assert (sending.is_dry_run, sending.sent, shown.extra, clock.now) == (True, 0, "", 1000.0)
 
 
 @pytest.mark.parametrize(("rate", "chunk"), [(None, 500), (10_000.0, 500), (20.0, 20), (0.5, 1)])
@@ -107,16 +95,16 @@ def test_a_transaction_is_bounded_in_bytes() -> None:
     assert sending.is_full
 
 
-def test_the_rate_spaces_transactions(clock: Clock) -> None:
+def test_the_rate_spaces_transactions(clock: StoppedTime) -> None:
     sending, _ = sender(Journal(), rate=10)
     for _ in range(4):
         for _ in range(10):
             sending.add(COPY)
         sending.flush()
-    assert 3.0 <= clock.now - 100.0 <= 4.0
+    assert 3.0 <= clock.now - 1000.0 <= 4.0
 
 
-def test_an_interrupt_waits_for_the_transaction(clock: Clock) -> None:
+def test_an_interrupt_waits_for_the_transaction(clock: StoppedTime) -> None:
     del clock
     journal = Journal()
     journal.on_write = lambda: signal.raise_signal(signal.SIGINT)

@@ -12,8 +12,8 @@ from pushrail_stream.cli.progress import ProgressBar
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.operations.topic_reader import read_scan
 from pushrail_stream.settings.model import KafkaSettings
-from tests.cli.test_progress import Terminal
 from tests.support.kafka.fixtures import NewTopic
+from tests.support.signals import Terminal
 
 
 def test_it_advances_with_every_record(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from confluent_kafka import Consumer, TopicPartition
 
@@ -15,6 +14,7 @@ from tests.support.builders import event
 from tests.support.patience import PATIENCE_SECS
 from tests.support.workers import (
     ends,
+    until,
 )
 
 CUSTOMER = "acct_0"
@@ -47,20 +47,8 @@ def details(numbers: Iterable[int]) -> set[str]:
     return {event(0, number).decode() for number in numbers}
 
 
-async def eventually(holds: Callable[[], bool]) -> None:
-    """Wait for a condition that no signal tells of, by asking again and again."""
-    deadline = time.monotonic() + PATIENCE_SECS
-
-    def look() -> bool:
-        while not holds() and time.monotonic() < deadline:
-            time.sleep(0.2)
-        return holds()
-
-    assert await asyncio.to_thread(look)
-
-
 async def until_all_arrived(bus: FaultBus, numbers: Sequence[int]) -> None:
-    await eventually(lambda: details(numbers) <= set(arrived(bus)))
+    await until(lambda: details(numbers) <= set(arrived(bus)))
 
 
 def commit(settings: Settings, group_id: str, topic: str, number: int, commit: Committable) -> None:
