@@ -32,8 +32,11 @@ class Parsed(NamedTuple):
     caveats: tuple[Problem, ...] = ()
     locked: Problem | None = None
     """Why its sealed secret does not open: nothing is sent."""
-    may_open_later: bool = False
-    """Whether only the key is missing."""
+
+    @property
+    def may_open_later(self) -> bool:
+        """Whether only the key to its sealed secret is missing."""
+        return isinstance(self.destination.auth, AccessKey) and self.destination.auth.is_waiting
 
 
 class _Part(BaseModel):
@@ -188,7 +191,7 @@ def _disagreement(document: _Document) -> Problem | None:
 
 def _build(document: _Document, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal) -> Parsed:
     place = Place(document.vendor, document.id, SECRET_FIELD)
-    found = _auth(document.auth, place, environ, unseal)
+    auth, caveats, locked = _sign_in(document.auth, place, environ, unseal)
     destination = Destination(
         id=document.id,
         vendor=document.vendor,
@@ -198,7 +201,7 @@ def _build(document: _Document, environ: Mapping[str, str], default_max_in_fligh
         bus=document.bus_arn,
         region=document.region,
         source=document.source_namespace or f"pushrail.{document.vendor}",
-        auth=found.auth,
+        auth=auth,
         event_types=tuple(document.event_types or ()),
         enabled=document.enabled,
         limits=Limits(
@@ -206,32 +209,25 @@ def _build(document: _Document, environ: Mapping[str, str], default_max_in_fligh
             max_in_flight=document.limits.max_in_flight or default_max_in_flight,
         ),
     )
-    return Parsed(destination, *found[1:])
+    return Parsed(destination, caveats, locked)
 
 
-class _Credentials(NamedTuple):
-    auth: Auth
-    caveats: tuple[Problem, ...] = ()
-    locked: Problem | None = None
-    may_open_later: bool = False
-
-
-def _auth(part: _AssumeRole | _AccessKey, place: Place, environ: Mapping[str, str], unseal: Unseal) -> _Credentials:
+def _sign_in(
+    part: _AssumeRole | _AccessKey, place: Place, environ: Mapping[str, str], unseal: Unseal
+) -> tuple[Auth, tuple[Problem, ...], Problem | None]:
+    """The way to sign in, its caveats, and why its sealed secret does not open."""
     match part:
         case _AssumeRole():
-            return _Credentials(AssumeRole(part.role_arn, part.external_id))
+            return AssumeRole(part.role_arn, part.external_id), (), None
         case _AccessKey(access_key_id=key_id, secret_access_key=reference) if rules.is_sealed(reference):
             try:
-                return _Credentials(AccessKey(key_id, unseal(reference, place)))
-            except SealBroken as error:
-                return _Credentials(AccessKey(key_id, None), locked=Problem(SECRET_FIELD, str(error)))
-            except KeyUnavailable as error:
-                waiting = AccessKey(key_id, None, is_waiting=True)
-                return _Credentials(waiting, locked=Problem(SECRET_FIELD, str(error)), may_open_later=True)
+                return AccessKey(key_id, unseal(reference, place)), (), None
+            except (SealBroken, KeyUnavailable) as error:
+                is_waiting = isinstance(error, KeyUnavailable)
+                return AccessKey(key_id, None, is_waiting), (), Problem(SECRET_FIELD, str(error))
         case _AccessKey():
             variable = part.secret_access_key.removeprefix("env:")
-            secret = environ.get(variable, "").strip()
-            if secret:
-                return _Credentials(AccessKey(part.access_key_id, Secret(secret)))
+            if secret := environ.get(variable, "").strip():
+                return AccessKey(part.access_key_id, Secret(secret)), (), None
             problem = Problem(SECRET_FIELD, f"environment variable {variable} is not set: nothing is sent")
-            return _Credentials(AccessKey(part.access_key_id, None), (problem,))
+            return AccessKey(part.access_key_id, None), (problem,), None
