@@ -56,7 +56,7 @@ def _turn(item: pytest.Item) -> int:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was left out for want of a tool is said where it is read, in CI too."""
+    """Name the tests that a missing tool left out in the last lines, in CI too."""
     reasons = {str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []) if report.longrepr}
     for reason in sorted(reason.removeprefix("Skipped: ") for reason in reasons if UNCHECKED in reason):
         terminalreporter.write_line(f"TOOL MISSING: {reason}", red=True, bold=True)

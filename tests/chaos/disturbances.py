@@ -16,10 +16,10 @@ _REJOIN_SECS: Final = SESSION_SECS + 4.0
 
 
 class Loss(NamedTuple):
-    """A worker forgot, or could not commit, what it had not committed ``at`` this moment (epoch seconds).
+    """A worker forgot, or could not commit, the records that it had not committed ``at`` this moment (epoch seconds).
 
-    ``until``: what happened later than that is not concerned. ``worker`` None: every worker. ``stray``: what the
-    worker did in between may itself be the repetition, since others had got its partitions.
+    ``until``: later events are not concerned. ``worker`` None: every worker. ``stray``: the worker's own calls in
+    between may be the repetition, because others had its partitions.
     """
 
     worker: int | None

@@ -51,8 +51,9 @@ class Drain:
     def lags(self) -> list[Lag] | None:
         """Every partition that is not committed to its end; None when Kafka does not answer.
 
-        In the order in which deliveries travel, and each topic's commits before its end: what a commit covers has left
-        its copies further down before, so that an empty answer means that nothing is on its way.
+        The topics stand in the order in which deliveries travel, and each topic's commits are read before its end. A
+        committed record has left its copies further down before, so an empty answer means that no delivery is on its
+        way.
         """
         try:
             return [

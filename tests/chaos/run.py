@@ -190,9 +190,9 @@ class Run:
         self._problems.add("Partitions not committed to their end", [str(lag) for lag in lags or ()])
 
     def _audit(self, fleet: Fleet) -> dict[str, int]:
-        """What `pushrail-stream check` says, which knows nothing of this run.
+        """The figures of `pushrail-stream check`, which knows nothing of this run.
 
-        Without a kill it may miss nothing; with kills each that it misses is looked for at the bus, in the end.
+        Without a kill no delivery may be missing. With kills each missing one is searched at the bus in the end.
         """
         command = [sys.executable, "-m", "pushrail_stream", "check", "--since", "1d", "--json"]
         done = subprocess.run(

@@ -17,10 +17,10 @@ _QUIET_END_SECS: Final = 8.0
 
 
 class Action(NamedTuple):
-    """One thing to do, ``at`` so many seconds from the start.
+    """One disturbance, ``at`` this number of seconds from the start.
 
-    ``pick``, in [0, 1), says to which of the workers there are then. ``secs``: until a worker that ended has its
-    successor, until a stopped one goes on, how long one that joins stays, how long the broker is away.
+    ``pick``, in [0, 1), selects one of the workers of that moment. ``secs``: the time until an ended worker has its
+    successor or a stopped one goes on, and for which a joining worker stays or the broker is down.
     """
 
     at: float

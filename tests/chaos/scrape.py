@@ -43,7 +43,7 @@ class Columns(NamedTuple):
             return f"{difference} more were begun than are in a column"
         if self.in_flight < 0:
             return "something was counted twice"
-        # The other way round it may be for a moment: what is in flight of a partition that is being given back.
+        # The opposite may hold for a moment: deliveries in flight of a partition that is being given back.
         return "records are open of which no delivery is" if self.buffered and not self.in_flight else ""
 
     @property

@@ -52,11 +52,11 @@ def test_no_loss_and_explained_duplicates(local_kafka_factory: LocalKafkaFactory
     assert figures["suspended"] > 0
     assert figures["resumed"] == len(World(7, 10_000, options.customers).denied)
     assert figures["duplicates"] <= figures["duplicates_bound"]
-    # The auditor knows nothing of the run: only what a killed worker had not written of its attempts is missing there,
+    # The check knows nothing of the run. It misses only attempts that a killed worker had not written,
     # and each of those is at the bus, or the run has a problem.
     assert figures["audit_pending"] == 0
     assert figures["audit_missing"] + figures["audit_too_new"] < figures["delivered"] / 10
-    # Of what was delivered by a worker that was killed, and refused when it was repeated, it may know the second alone.
+    # A killed worker delivered some events whose repetition was refused. The check may know the refusal alone.
     more = figures["audit_dead_lettered"] - figures["dead_lettered"]
     assert 0 <= more <= figures["delivered_and_dead_lettered"]
 

@@ -126,10 +126,10 @@ def find_uncalled_for(audit: Audit, world: World) -> list[str]:
 def find_unproven(
     missing: Iterable[Mapping[str, Any]], audit: Audit, world: World, position: Callable[[int], Position]
 ) -> list[str]:
-    """Of the deliveries `pushrail-stream check` has no trace of, a line for each that cannot be excused.
+    """A line for each inexcusable delivery among those without a trace in `pushrail-stream check`.
 
-    A worker that is killed takes attempt records with it that it had not written: of what it had delivered, or skipped
-    because the destination does not want it, Kafka knows nothing then. The bus does, and the world.
+    A killed worker takes unwritten attempt records with it. Kafka then knows nothing of deliveries that it made, or
+    skipped by a filter. The bus and the world know them.
     """
     by_origin: dict[str, list[str | None]] = {}
     for delivery in missing:

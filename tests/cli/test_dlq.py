@@ -94,7 +94,7 @@ def produce(settings: Settings, numbers: range) -> None:
 
 
 def copies(settings: Settings) -> Counter[bytes | None]:
-    """What was committed. A commit is acknowledged before all can read it; whoever opens the journal waits for that."""
+    """The committed copies. A commit is acknowledged before all can read it; opening the journal waits for that."""
     [topic] = settings.topics.retry
     ReplayJournal(checked_kafka(settings), settings.topics.replays)
     with Scan(checked_kafka(settings), topic) as scan:
@@ -265,7 +265,7 @@ def test_a_fast_clock_hides_no_event(settings: Settings, shell: Shell) -> None:
 
 
 def test_an_unmoved_partition_keeps_its_marks(settings: Settings, shell: Shell) -> None:
-    """The map of what is settled above the committed offset: without it workers would send that again."""
+    """The map of settled offsets above the committed one. Without it workers would send them again."""
     produce(settings, range(5))
     [at] = [number for number, end in ends(settings, settings.topics.events).items() if end]
     group = {"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": settings.kafka.group_id, "log_level": 0}

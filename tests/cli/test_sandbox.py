@@ -27,7 +27,7 @@ PLAN = {"rules": [{"name": "busy", "effect": {"kind": "callError", "status": 503
 
 @contextmanager
 def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """The bus and what it announced."""
+    """The bus, and the line that it announced."""
     with subprocess.Popen([*BUS, *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -61,7 +61,7 @@ def test_a_long_queue_waits_on_the_longest_tier() -> None:
         tier = max(delay for delay in moved if delay <= busy(backlog, waiting=100))
         backlog.add(tier, NOW)
         moved[tier] += 1
-    # What keeps it busy for two minutes, then what does for half an hour, and the rest.
+    # Deliveries for two minutes of work, then for half an hour, and the rest.
     assert moved == {10.0: pytest.approx(1100, abs=10), 120.0: pytest.approx(16_800, abs=20), 1800.0: 36_000 - sum(
         (moved[10.0], moved[120.0])
     )}  # fmt: skip

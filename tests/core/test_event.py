@@ -176,7 +176,7 @@ def test_unknown_fields_travel_on() -> None:
 
 
 def nested(levels: int, opening: bytes = b"[", closing: bytes = b"]") -> bytes:
-    """The example with a payload that makes it so many levels deep; the event and its payload are two of them."""
+    """The example with a payload that makes it this number of levels deep; event and payload are two of them."""
     inner = opening * (levels - 2) + b"1" + closing * (levels - 2)
     return json_bytes(fields(payload={"deep": "HERE"})).replace(b'"HERE"', inner)
 

@@ -36,7 +36,7 @@ bursts = st.builds(Burst, st.sampled_from(NAMES), st.integers(0, 40), st.integer
 
 
 def feed(guard: FloodGuard, given_bursts: Iterable[Burst], now: float = NOW) -> float:
-    """What happens to the records in turn; the time at the end."""
+    """Feed the guard these records in turn; the time at the end."""
     for burst in given_bursts:
         now += burst.secs
         for _ in range(burst.seen):
@@ -128,7 +128,7 @@ def test_one_customer_alone_never_trips_it(limits: FloodLimits, bad: bytes | Non
 @example(FloodLimits(60.0, 10, 0.5, 4), b"a", [Burst(b"b", 0, 0)])
 def test_a_smaller_share_never_trips_it(limits: FloodLimits, bad: bytes | None, story: list[Burst]) -> None:
     guard = FloodGuard(limits)
-    # What is dead is dead in the same half of a window in which it was seen, and not before.
+    # A record dies in the half of a window in which it was seen, and not before.
     healthy = (
         burst._replace(dead=max(0, min(burst.dead, -int(-burst.seen * limits.share // 1) - 1))) for burst in story
     )

@@ -41,7 +41,7 @@ class Queueing(RuleBasedStateMachine):
         self.in_flight: list[Batch] = []
         self.not_before = -math.inf
         self.entered: dict[Delivery, int] = {}
-        """How often each delivery went in and did not come out yet, by `take` or `drop`."""
+        """The number of times that each delivery went in and did not come out yet, by `take` or `drop`."""
 
     @initialize(
         entries=st.integers(1, 10),
@@ -107,7 +107,7 @@ class Queueing(RuleBasedStateMachine):
             self.not_before = self.now + 1 / self.pace.max_requests_per_second
 
     def check_company(self, batch: Batch) -> None:
-        """Due retries, the longest due first, then what is fresh, in its order; as many as fit."""
+        """Due retries, the longest due first, then new deliveries in their order; as many as fit."""
         due = sorted((item for item in self.waiting if item[0] <= self.now), key=lambda item: item[0])
         candidates = [waiting for _, waiting in due] + self.fresh
         number = len(batch.deliveries)

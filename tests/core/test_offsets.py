@@ -46,7 +46,7 @@ class Tracking(RuleBasedStateMachine):
         self.known_at_commit = frozenset[int]()
         self.mapped_at = -1
         self.mapped = frozenset[int]()
-        """The head that the commit's metadata was written for, and what was settled then."""
+        """The head that the commit's metadata was written for, and the offsets that were settled then."""
         self.old_tickets: list[PendingRecord] = []
         self.assign(0, frozenset())
 
@@ -54,7 +54,7 @@ class Tracking(RuleBasedStateMachine):
         self.tracker = OffsetTracker(self.committed, self.topic)
         self.position = position
         self.known = set(known)
-        """What this owner knows to be settled: it was told so, or it settled it."""
+        """The offsets that this owner knows to be settled, by the commit or by itself."""
         self.seen: list[int] = []
         self.open: dict[int, tuple[PendingRecord, int, int]] = {}
         """Ticket, unsettled deliveries, bytes."""
@@ -230,7 +230,7 @@ def test_a_new_tracker_commits_nothing() -> None:
 
 
 def test_unmet_settled_offsets_are_passed_on() -> None:
-    # A worker that restarts twice in a row must not forget in between what the first one had settled.
+    # A worker that restarts twice in a row must not forget the offsets that the first one had settled.
     first = OffsetTracker()
     pending_records = [begin(first, offset) for offset in range(5, 10)]
     pending_records[2].settle()

@@ -33,7 +33,7 @@ OK, FAILED = 'pushrail_ingest_requests_total{status="202"}', 'pushrail_ingest_re
 
 
 class Case(NamedTuple):
-    """What was scraped every minute, and from which minute on the alert fires; None: never."""
+    """The series of every minute, and the minute from which the alert fires; None: never."""
 
     series: dict[str, str]
     fires: int | None
@@ -209,7 +209,7 @@ def bent(expr: str) -> Iterator[str]:
 
 
 def changed(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What was changed, and the rules with that change, without the other alerts: promtool takes its time for each."""
+    """A change, and the rules with it, without the other alerts, because promtool takes long for each."""
     whole = yaml.safe_load(RULES.read_text())
     for group in whole["groups"]:
         group["rules"] = [rule for rule in group["rules"] if rule.get("alert", name) == name]

@@ -14,7 +14,7 @@ OURS = "#!/bin/sh\nexit 101\n"
 
 
 def run(home: Path, *, apt_works: bool) -> subprocess.CompletedProcess[str]:
-    """The script on a machine where promtool is missing; what it called is in ``home/called``."""
+    """The script on a machine without promtool. Its calls are in ``home/called``."""
     (home / "repo" / ".ci").mkdir(parents=True)
     script = home / "repo" / ".ci" / "run"
     script.write_text(SCRIPT.read_text().replace("/usr/sbin/policy-rc.d", str(home / "policy-rc.d")))

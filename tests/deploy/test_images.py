@@ -230,7 +230,7 @@ def test_the_images_libraries_are_enough(tmp_path: Path) -> None:
 def test_pid_1_obeys_sigterm_from_its_start() -> None:
     """The kernel gives process 1 no default action: unheeded, the signal is gone, and SIGKILL the only end."""
     unshare = needed_tool("unshare", "Debian's util-linux")
-    inside = [sys.executable, "-m", "pushrail_stream", "destinations", "put", "-"]  # waits for what is not typed
+    inside = [sys.executable, "-m", "pushrail_stream", "destinations", "put", "-"]  # waits for input that never comes
     with subprocess.Popen(
         [unshare, "--pid", "--fork", "--kill-child", *inside],
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,

@@ -165,7 +165,7 @@ async def test_a_rotation_under_load_loses_nothing(real_kafka: str, tmp_path: Pa
             await asyncio.to_thread(give_second_keys, office)
             await until_all_use(bus, 2)
 
-            # Our sealing keys: two rotations are killed midway, a last one ends what they began.
+            # Our sealing keys: two rotations are killed midway, and a last one finishes them.
             kills, generation = 0, 1
             while kills < 2:
                 generation += 1

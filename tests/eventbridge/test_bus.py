@@ -113,8 +113,8 @@ async def test_the_code_comes_from_the_type_first(reply: bytes) -> None:
     assert (ours.code, ours.http_status) == ("ThrottlingException", 400)
 
 
-# What arrives, our code, what stock raises. Stock calls a reset an EndpointConnectionError, as if nobody had listened;
-# ours tells the two apart, for after a reset the call may have been carried out.
+# The reply, our code, and the stock client's error. Stock calls a reset an EndpointConnectionError, like a refused
+# connection; ours tells the two apart, because after a reset the call may have been carried out.
 NETWORK = {
     "closed": (CLOSE, "ConnectionClosed", "ConnectionClosedError"),
     "reset": (RESET, "ConnectionClosed", "EndpointConnectionError"),

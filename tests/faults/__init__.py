@@ -1,7 +1,6 @@
 """Traps that other products fell into, each with the test that fails without the guard against it.
 
-Whole workers in all of them. What has to be seen from inside, where the moment that matters can be chosen, is told in
-tests/pipeline besides.
+All of them run whole workers. Tests in tests/pipeline show the same from inside, at chosen moments.
 
 Calls
   a failure of one entry is treated as final: test_a_temporary_entry_error_is_repeated

@@ -201,7 +201,7 @@ def posted(
 
 
 async def dialogue(door: Door, sent: bytes, answers: int = 1, piece: int = 0) -> list[int]:
-    """Statuses of the answers to these bytes; ``piece``: so many of them at once."""
+    """Statuses of the answers to these bytes; ``piece``: the number of bytes that are written at once."""
     async with connection(door) as (reader, writer):
         for start in range(0, len(sent), piece or len(sent)):
             writer.write(sent[start : start + (piece or len(sent))])

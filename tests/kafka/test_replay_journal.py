@@ -25,7 +25,7 @@ class World(NamedTuple):
     marks: str
 
     def found(self) -> tuple[list[bytes | None], dict[str, bytes]]:
-        """Copies and marks, as the next replay finds them: its beginning waits for what was being committed."""
+        """Copies and marks as the next replay finds them: its beginning waits for a running commit."""
         ReplayJournal(self.options, self.marks)
         with Scan(self.options, self.retry) as scan:
             return [record.value for batch in scan for record in batch], read_marks(self.options, self.marks)

@@ -87,7 +87,7 @@ async def test_answers_name_no_versions() -> None:
 
 
 async def test_hanging_clients_delay_no_end() -> None:
-    much = b"x" * 2**20  # more than the system takes for somebody who does not read, and no work to make
+    much = b"x" * 2**20  # more than the system buffers for a client that does not read, and cheap to make
     async with asyncio.timeout(LONG_SECS):
         async with served(exposition=lambda _: (much, "text/plain")) as port:
             idle, half, posting, deaf = [await asyncio.open_connection(HOST, port, limit=2_048) for _ in range(4)]

@@ -145,7 +145,7 @@ def test_an_idle_worker_shows_an_empty_page() -> None:
 
 
 async def test_a_real_browser_shows_it(tmp_path: Path) -> None:
-    """There is no script in it to run (above). Set PUSHRAIL_TEST_SCREENSHOTS to a folder to look at what it made."""
+    """The page has no script (see above). PUSHRAIL_TEST_SCREENSHOTS names a folder for the screenshots."""
     browser = needed_tool("chromium", "apt-get install chromium")
     picture = tmp_path / "status.png"
 

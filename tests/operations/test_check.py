@@ -89,7 +89,7 @@ async def test_an_event_without_a_time_is_missed_too(real_kafka: str, tmp_path: 
 
 
 async def test_a_destination_without_any_is_missed(real_kafka: str, tmp_path: Path) -> None:
-    """All that went to one of two destinations is lost: only what it was sent earlier tells that it is no new one."""
+    """Every delivery to one of two destinations is lost. Only its earlier deliveries show that it is not new."""
     async with world(real_kafka, tmp_path) as (_, settings, desk):
         both = with_access_key(0), with_access_key(0, id="dst_b", bus=bus_arn(3))
         desk.put(both)

@@ -99,7 +99,7 @@ async def kill_midway(settings: Settings, desk: Desk, marked: int, *words: str) 
 
 
 def wait_for_the_last_commit(settings: Settings) -> None:
-    """What a killed replay was committing is committed some time after, or undone: a new one begins with that."""
+    """A killed replay's last commit is made or undone later. A new replay begins by waiting for that."""
     ReplayJournal(checked_kafka(settings), settings.topics.replays)
 
 

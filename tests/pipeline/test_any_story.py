@@ -194,7 +194,7 @@ class AnyBus:
 
 @final
 class Story:
-    """The events topic with its records, the worker that owns partitions now, and what it owes."""
+    """The events topic with its records, the worker that owns partitions now, and its open deliveries."""
 
     def __init__(self, world: World, moods: Sequence[str], seed: int) -> None:
         self._world = world

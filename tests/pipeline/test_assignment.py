@@ -335,7 +335,7 @@ async def test_a_half_delivered_event_is_copied() -> None:
         await worker.give_back(P0)
         assert len(world.bus.arrived["dst_acme_has"]) == 20
         assert world.bus.arrived["dst_acme_waits"] == [str(n) for n in range(10)]
-        # What still waited is on the retry topic, and the next owner has nothing of these events to begin.
+        # Waiting deliveries are on the retry topic, and the next owner has none of these events to begin.
         moved = sorted((int(origin), tier, reason) for _, origin, tier, reason in world.topics.moved())
         assert moved == [(n, "10s", "held") for n in range(10, 20)]
         assert world.group == {P0: Committable(20, "")}

@@ -581,7 +581,7 @@ async def test_events_during_a_crash_stay_unsettled() -> None:
             try:
                 await worker.at(1)
             finally:
-                # The consumer's thread hands over what it has, timers fire, and the partitions are given back.
+                # The consumer's thread hands over its records, timers fire, and the partitions are given back.
                 worker.feed(*records(range(15, 30), "other"))
                 await asyncio.sleep(1)
                 await worker.give_back(P0)

@@ -34,7 +34,7 @@ async def test_an_early_record_pauses_its_partition(tier: int) -> None:
         assert worker.feed_retries(*given) == FlowControl(hold=False, full=frozenset({retry}))
         await worker.at(3.9)
         assert worker.retry_consumer.flow_control().full == {retry}
-        # What comes first after a pause takes a second to come: the partition is read on that much ahead.
+        # The first record after a pause takes a second to arrive, so reading resumes that much earlier.
         await worker.at(4.1)
         assert worker.retry_consumer.flow_control() == FLOWS
         await worker.at(4.9)

@@ -187,7 +187,7 @@ async def test_a_lane_keeps_what_it_can_send_in_time() -> None:
             await worker.at(tenth / 10)
             worker.feed(*records(range(10 * tenth, 10 * tenth + 10)))
             committed = worker.commit()[P0]
-            # What lies behind is at most what 50 a second can send in ten seconds, and what comes in 2 s.
+            # The queue is at most what 50 a second can send in ten seconds, and the arrivals of 2 s.
             assert 10 * tenth + 10 - committed <= 720
         await worker.at(40)
         assert worker.commit() == {P0: 2000}

@@ -155,7 +155,7 @@ async def test_a_long_queue_is_copied_rarely() -> None:
     world = World(destination())
     world.bus.answer(Tokens(per_second=1, at_once=5).answer)
     async with world.worker(poll_secs=0.5) as worker:
-        # For half a minute ten times what the bus takes, which is ten a second.
+        # For half a minute ten times the bus's quota of ten a second.
         for tenth in range(300):
             await worker.at(tenth / 10)
             worker.feed(*records(range(10 * tenth, 10 * tenth + 10)))

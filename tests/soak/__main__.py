@@ -43,8 +43,8 @@ _GUEST_EVERY: Final = 5
 _SETTLE_SECS: Final = 6.0
 """Until changed documents are in force (5 s), and after a round until memory is looked at."""
 _LIMIT: Final = 1_024
-"""Bytes for each replaced destination. The least that a worker could forget to drop is larger: what it knows of a bus
-takes 1 KB and a role's session 5 KB. Noise is less: 1 MiB more or less over 5,000 replaced destinations is 210 bytes.
+"""Bytes for each replaced destination. The smallest possible leak is larger: the state of a bus takes 1 KB, and a
+role's session 5 KB. Noise is smaller: 1 MiB over 5,000 replaced destinations is 210 bytes.
 """
 _FAILING: Final = 20
 """Calls that fail in a round with a fault."""

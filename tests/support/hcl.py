@@ -12,7 +12,7 @@ _ENCODED: Final = re.compile(r"(\w+)\s*=\s*jsonencode\((.*?)\)\n", re.DOTALL)
 
 
 def encoded(template: str, references: Mapping[str, str]) -> dict[str, Any]:
-    """The value of every attribute that is ``jsonencode(...)``; ``references``: what stands for what is looked up."""
+    """The value of every attribute that is ``jsonencode(...)``; ``references``: the values of references."""
     found = {}
     for name, text in _ENCODED.findall(template):
         assert name not in found, f"{name} is there twice"

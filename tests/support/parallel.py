@@ -23,7 +23,8 @@ def workerinput(of: Any) -> dict[str, Any] | None:
 class Turns:
     """A pytest plugin. In a parallel run the tests share one lock, and a test that runs alone takes it exclusively.
 
-    A second lock keeps the order: whoever waits for the first one holds it, so that a test to run alone gets its turn.
+    A second lock keeps the order: a process holds it while it waits for the first, so a test that runs alone gets its
+    turn.
     """
 
     def __init__(self, config: pytest.Config) -> None:

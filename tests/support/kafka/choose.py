@@ -53,8 +53,7 @@ class Missing:
 def start_real_kafka() -> RealKafka | Missing:
     """Start, or find, the broker of this run. May take minutes the first time, when image or jars are fetched.
 
-    What is there but does not work is an error, not a missing broker: an address that does not answer, or a Kafka that
-    does not start.
+    An address that does not answer, or a Kafka that does not start, is an error and not a missing broker.
     """
     address = os.environ.get(ADDRESS_VARIABLE)
     if address:
@@ -83,8 +82,8 @@ def _from_local_process() -> RealKafka | Missing:
 def _from_container() -> RealKafka | Missing:
     """Start Apache's own image. testcontainers' KafkaContainer is for Confluent's image, whose start scripts differ.
 
-    Which port of the host leads to the broker, and hence what it has to advertise, is known only once the container
-    runs. So the container first waits for its start script, as in testcontainers for Java.
+    The host's port, which the broker has to advertise, is known only once the container runs. So the container first
+    waits for its start script, as in testcontainers for Java.
     """
     if not _engine_answers():
         return Missing("no Docker engine answers")

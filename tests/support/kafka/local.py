@@ -124,9 +124,9 @@ class LocalKafka:
         self.start()
 
     def cut_off(self, topic: str, partition: int, offset: int) -> None:
-        """Remove the record batches from an offset on from the disk, as if they had never come. To be called when down.
+        """Remove the record batches from an offset on, as if they had never come. The broker must be down.
 
-        The next start takes what is left for all there is, in a new leader epoch: like an unclean leader election.
+        The next start continues with the rest in a new leader epoch, as after an unclean leader election.
         """
         if self._folder is None or self.running:
             raise LocalKafkaError("the broker has to be down, and started before")
