@@ -87,10 +87,9 @@ async def run_worker(
     observers: Sequence[Observer] = (),
     started: Callable[[Worker], None] = lambda _worker: None,
 ) -> Ledger:
-    """Consume and deliver until ``Worker.stop`` is called. Returns the final ledger.
+    """Consume and deliver until ``Worker.stop`` is called. ``updater`` fills ``directory`` and keeps it up to date.
 
-    ``updater`` fills ``directory`` before anything is consumed, and keeps it up to date. Raises `OperatorError` when
-    Kafka cannot be reached at the start, lacks a topic, or refuses us for good.
+    Returns the final ledger. Raises `OperatorError` when Kafka cannot be reached at first, lacks a topic or refuses us.
     """
     kafka = checked_kafka(settings, name)
     caveats = await _check(settings, kafka)
@@ -102,9 +101,8 @@ async def run_worker(
         metrics = Metrics(stats, settings.topics.retry, settings.metrics.max_destinations, directory.get)
         incidents = RecentIncidents(stats.clock.now_ms)
         own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts.append), metrics, readiness, incidents]
-        observe = OpenFiles(
-            FanOut([*own, *observers, *tracing], log), max_open_files(), settings.delivery.max_in_flight
-        )
+        everyone = FanOut([*own, *observers, *tracing], log)
+        observe = OpenFiles(everyone, max_open_files(), settings.delivery.max_in_flight)
         for caveat in caveats:
             observe(caveat)
 
@@ -118,16 +116,16 @@ async def run_worker(
         readiness.loaded()
         consumed = FanOut(tracing, log) if tracing else None
         ports = Ports(clients.bus, directory, clients.publisher, stats.clock, random.random, observe, consumed)
-        with without_group():
-            async with asyncio.TaskGroup() as tasks:
-                running = stats.running = _Running(settings, kafka, clients, ports, tasks)
+        stack.enter_context(without_group())
+        async with asyncio.TaskGroup() as tasks:
+            running = stats.running = _Running(settings, kafka, clients, ports, tasks)
 
-                def stop() -> None:
-                    readiness.stop()
-                    running.stop()
+            def stop() -> None:
+                readiness.stop()
+                running.stop()
 
-                started(Worker(running.engine.ledger, clients.attempts, stop, http_port))
-                await running.run(updater)
+            started(Worker(running.engine.ledger, clients.attempts, stop, http_port))
+            await running.run(updater)
         return running.engine.ledger
 
 
