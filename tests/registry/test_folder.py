@@ -195,13 +195,14 @@ async def test_many_hung_files_block_few_threads(tmp_path: Path, monkeypatch: py
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that are opened from now on."""
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the test's own files and folder that are opened from now on."""
     names: list[str] = []
     system = os.open
 
     def spy(path: str, flags: int, *args: int) -> int:
-        names.append(Path(path).name)
+        if Path(path).is_relative_to(tmp_path):
+            names.append(Path(path).name)
         return system(path, flags, *args)
 
     monkeypatch.setattr("os.open", spy)
