@@ -19,9 +19,9 @@ import yaml
 from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule, Times
 from pushrail_stream.sandbox.bus.server import FaultBus
 from tests.deploy.metrics_page import PAGE, with_tables
-from tests.ingest.test_service import ingesting, settings_with_door
 from tests.support.builders import event, with_access_key
 from tests.support.commands import Desk
+from tests.support.ingest_process import ingesting, settings_with_door
 from tests.support.patience import PATIENCE_SECS
 from tests.support.ports import free_port
 from tests.support.tools import needed_tool
