@@ -43,7 +43,8 @@ class Backlog(NamedTuple):
             cost = (_cpu_secs(process) - cpu) / (last - first) * 1e6
             rate = (last - first) / (time.monotonic() - started)
             peak = _peak_mib(process)
-        assert self.bus.arrivals() == self.events, "an event was delivered twice, or not at all"
+        arrivals = self.bus.arrivals()
+        assert arrivals == self.events, f"{arrivals} entries arrived for {self.events} events: some were delivered twice"
         return Drain(cost, rate, peak)
 
 
