@@ -66,6 +66,8 @@ class UnreadPartitions:
         """Check once."""
         views = [view for views in self._partitions().values() for view in views]
         self._secs = {view.partition: self._unread_secs(view, now) for view in views}
+        # A partition that has left is no longer watched. Should it come back, its wait begins again.
+        self._behind = {partition: behind for partition, behind in self._behind.items() if partition in self._secs}
         for view in views:
             secs = self._secs[view.partition]
             if secs >= SAY_AFTER_SECS:

@@ -36,18 +36,27 @@ class Watched:
     """A worker with one partition, and the signals about it."""
 
     def __init__(self) -> None:
-        self.view = PartitionStats(P0, 0, 0, None, 10, 0.0, 10, 0.0)
+        self.views = [PartitionStats(P0, 0, 0, None, 10, 0.0, 10, 0.0)]
         self.end: int | None = 10
         self.told: list[Signal] = []
         self.orders = Orders()
         self.gone_on: list[tuple[Partition, int]] = []
         self.unread = UnreadPartitions(
-            lambda: {"events": [self.view]},
+            lambda: {"events": self.views},
             self.lag,
             lambda partition, offset: self.gone_on.append((partition, offset)),
             self.orders.find,
             self.told.append,
         )
+
+    @property
+    def view(self) -> PartitionStats:
+        """The partition's statistics, which tests replace."""
+        return self.views[0]
+
+    @view.setter
+    def view(self, view: PartitionStats) -> None:
+        self.views[:] = [view]
 
     def lag(self, _partition: object, start: int | None) -> int | None:
         return None if self.end is None else self.end - (start or 0)
@@ -92,6 +101,26 @@ async def test_partitions_are_checked_regularly() -> None:
         await asyncio.sleep(120)
         looking.cancel()
     assert len(watched.told) == 12
+
+
+@in_virtual_time
+async def test_a_partition_may_leave_while_it_is_behind() -> None:
+    watched = Watched()
+    watched.end = 20
+    watched.view = watched.view._replace(still_secs=1_000.0)
+    async with asyncio.TaskGroup() as tasks:
+        watching = tasks.create_task(watched.unread.keep())
+        await asyncio.sleep(12)
+        view = watched.view
+        watched.views.clear()
+        await asyncio.sleep(60)
+        assert watched.unread.secs == {}
+        assert not watched.orders.asked
+        assert not watched.told
+        watched.view = view
+        await asyncio.sleep(12)
+        assert watched.orders.asked == [], "its wait begins again"
+        watching.cancel()
 
 
 @in_virtual_time
