@@ -43,6 +43,19 @@ class Limits:
     max_in_flight: int = DEFAULT_MAX_IN_FLIGHT
 
 
+@dataclass(frozen=True, slots=True)
+class CustomerBus:
+    """The bus and the way to it. Knowledge about a bus holds as long as this stays the same."""
+
+    type: str
+    """The kind of the bus. The core and the pipeline only compare it; adapters and commands know its rules."""
+    arn: str
+    """Full name of the bus, for people and to tell two buses apart. Nothing here takes it apart."""
+    region: str
+    auth: object
+    """The way to sign in there. The core and the pipeline only compare it; adapters and commands know its type."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Destination:
     """One customer's bus, with the fields of its document. Compared by value: a changed document is another destination
@@ -52,26 +65,14 @@ class Destination:
     id: str
     vendor: str
     customer_external_id: str
-    type: str
-    """The kind of its bus. The core and the pipeline only compare it; adapters and commands know its rules."""
     name: str
-    bus: str
-    """Full name of the bus, for people and to tell two buses apart. Nothing here takes it apart."""
-    region: str
-    """The region of the bus."""
+    bus: CustomerBus
     source: str
     """The sender that the destination's events name: the document's ``sourceNamespace``, else ``pushrail.<vendor>``."""
-    auth: object
-    """The way to sign in there. The core and the pipeline only compare it; adapters and commands know its type."""
     event_types: tuple[str, ...] = ()
     """Exact event types or ``prefix.*``; empty wants everything."""
     enabled: bool = True
     limits: Limits = field(default_factory=Limits)
-
-    @property
-    def reach(self) -> tuple[object, str, str, str]:
-        """The bus and the way to it. Knowledge about a bus holds as long as this stays the same."""
-        return self.auth, self.bus, self.region, self.type
 
     @property
     def owner(self) -> tuple[str, str]:

@@ -116,7 +116,7 @@ class Lane:
 
     def adopt(self, destination: Destination) -> None:
         """Follow a changed document from the next batch on. A bus that is reached in another way is probed at once."""
-        if destination.reach != self.destination.reach:
+        if destination.bus != self.destination.bus:
             self.health.suspension.probe_now()
         self.health.call_rate.per_second = destination.limits.max_requests_per_second or math.inf
         self.destination = destination

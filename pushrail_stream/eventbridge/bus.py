@@ -125,7 +125,7 @@ class EventBridge:
         return interpret(
             await self.call(batch),
             batch,
-            assumed_role=isinstance(destination.auth, AssumeRole),
+            assumed_role=isinstance(destination.bus.auth, AssumeRole),
             refreshed=refreshed,
             renew=lambda: self.renew_session(destination),
             limits=self._region_limits,
@@ -138,12 +138,12 @@ class EventBridge:
         keys = await access.source.keys(access.used_at)
         if isinstance(keys, CallFailed):
             return keys
-        endpoint = self._endpoints.known.get(destination.region) or await self._endpoints.of(destination.region)
+        endpoint = self._endpoints.known.get(destination.bus.region) or await self._endpoints.of(destination.bus.region)
         if isinstance(endpoint, CallFailed):
             return endpoint
         signer = access.signer
         if signer is None or signer.keys is not keys:
-            signer = access.signer = Signer(keys, endpoint.target, FLAVOURS[destination.type].operation)
+            signer = access.signer = Signer(keys, endpoint.target, FLAVOURS[destination.bus.type].operation)
         reply = await endpoint.put_events(render_batch(batch), signer, self._clock.read()[1])
         access.signed_by = keys
         if not isinstance(reply, CallFailed):
@@ -178,15 +178,15 @@ class EventBridge:
         """Return whether the bus exists. The destination's own credentials sign the question."""
         access = self._access(destination)
         keys = await access.source.keys(access.used_at)
-        endpoint = await self._endpoints.of(destination.region)
+        endpoint = await self._endpoints.of(destination.bus.region)
         if isinstance(keys, CallFailed) or isinstance(endpoint, CallFailed):
             return "unknown"
-        signer = Signer(keys, endpoint.target, FLAVOURS[destination.type].check)
-        return judge_check(await endpoint.describe_bus(destination.bus, signer, self._clock.read()[1]))
+        signer = Signer(keys, endpoint.target, FLAVOURS[destination.bus.type].check)
+        return judge_check(await endpoint.describe_bus(destination.bus.arn, signer, self._clock.read()[1]))
 
     def quota(self, destination: Destination) -> str:
         """Account and region of the bus: ``arn:aws:events:REGION:ACCOUNT``."""
-        return destination.bus.rpartition(":")[0]
+        return destination.bus.arn.rpartition(":")[0]
 
     def forget(self, destination_id: str) -> None:
         """Drop the destination's session and the last answer about its role."""
@@ -198,7 +198,7 @@ class EventBridge:
         """The way to call for this destination, marked as used now."""
         access = self._accesses.get(destination.id)
         # Nearly always the objects are the same.
-        if access is None or (access.destination is not destination and access.destination.reach != destination.reach):
+        if access is None or (access.destination is not destination and access.destination.bus != destination.bus):
             self.forget(destination.id)
             source = key_source(destination, self._sign_in)
             access = self._accesses[destination.id] = _Access(destination, source)

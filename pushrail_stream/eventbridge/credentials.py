@@ -156,8 +156,8 @@ def session_policy(destination: Destination) -> str:
 
     A session may do no more, and only on its destination's bus, whatever else the role allows.
     """
-    actions = FLAVOURS[destination.type].actions
-    statement = {"Effect": "Allow", "Action": actions, "Resource": destination.bus}
+    actions = FLAVOURS[destination.bus.type].actions
+    statement = {"Effect": "Allow", "Action": actions, "Resource": destination.bus.arn}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
 
 

@@ -42,7 +42,7 @@ def render(event: Event, destination: Destination) -> Entry:
         "Resources": [event.customer_external_id, event.idempotency_key],
         "DetailType": event.event_type,
         "Detail": event.value.decode(),
-        "EventBusName": destination.bus,
+        "EventBusName": destination.bus.arn,
     }
     if event.traceparent is not None:
         entry["TraceHeader"] = trace_header(event.traceparent)
@@ -81,9 +81,9 @@ class RegionLimits:
 
     def of(self, destination: Destination) -> CallLimits:
         """The limits of one call to the destination's bus."""
-        if destination.region in self._small:
-            return _FORMER_LIMITS[destination.type]
-        return FLAVOURS[destination.type].limits
+        if destination.bus.region in self._small:
+            return _FORMER_LIMITS[destination.bus.type]
+        return FLAVOURS[destination.bus.type].limits
 
     def refused(self, region: str, size: int) -> bool:
         """Learn that a request of ``size`` bytes was too large; return whether the former limit explains it."""

@@ -196,7 +196,7 @@ def interpret(
     verdict = judge(reply, entries, assumed_role=assumed_role, refreshed=refreshed)
     if isinstance(verdict, Refresh) and not renew():
         verdict = judge_kept_session(reply, entries)
-    if isinstance(verdict, TooLarge) and not limits.refused(batch.destination.region, batch.size):
+    if isinstance(verdict, TooLarge) and not limits.refused(batch.destination.bus.region, batch.size):
         verdict = Split(*verdict) if entries > 1 else (Rejected(*verdict),)
     return Reply(verdict, _result_of(reply), reply.http_status, reply.request_id)
 

@@ -76,7 +76,7 @@ class _DestinationTest:
         self, destination: Destination, settings: EventBridgeSettings, sts: StsSettings, stack: AsyncExitStack
     ) -> None:
         self._destination = destination
-        self._flavour = FLAVOURS[destination.type]
+        self._flavour = FLAVOURS[destination.bus.type]
         self._sts_settings = sts
         self._clients = StockClients(stack, settings)
         self._endpoints = Endpoints(settings, self._clients)
@@ -92,7 +92,7 @@ class _DestinationTest:
             yield step
         if self._keys is None:
             return
-        endpoint = await self._endpoints.of(self._destination.region)
+        endpoint = await self._endpoints.of(self._destination.bus.region)
         if isinstance(endpoint, CallFailed):
             yield _failed("bus", endpoint)
             return
@@ -118,7 +118,7 @@ class _DestinationTest:
         """Ask for the identity of the customer's key."""
         is_operators = self._sts_settings.endpoint_url is not None
         # Only the STS of its partition knows a customer's own key.
-        region = self._sts_settings.region if is_operators else self._destination.region
+        region = self._sts_settings.region if is_operators else self._destination.bus.region
         sts = await StsEndpoint.open(self._sts_settings.model_copy(update={"region": region}), self._clients)
         identity = sts if isinstance(sts, CallFailed) else await sts.caller_identity(keys)
         if isinstance(identity, CallFailed):
@@ -126,7 +126,7 @@ class _DestinationTest:
             # of STS may serve our own principals alone, or know nothing of the customer's partition.
             is_unknown = identity.http_status is None or is_operators
             return _failed("credentials", identity, result="unknown" if is_unknown else "failed")
-        wanted = Arn.of(self._destination.bus).account
+        wanted = Arn.of(self._destination.bus.arn).account
         arn = safe_message(identity.arn)
         if identity.account != wanted:
             return Step("credentials", "warning", f"{arn} is of another account than the bus ({wanted})")
@@ -170,7 +170,7 @@ class _DestinationTest:
 
     async def _find_bus(self, endpoint: Endpoint, keys: Keys) -> Step:
         """Whether the bus exists."""
-        arn = self._destination.bus
+        arn = self._destination.bus.arn
         signer = Signer(keys, endpoint.target, self._flavour.check)
         failed = await endpoint.describe_bus(arn, signer, self._clock.read()[1])
         if failed is None:
@@ -180,7 +180,7 @@ class _DestinationTest:
                 problem = f"{arn} does not exist: events sent there would vanish (EventBusNotFound)"
                 return Step("bus", "failed", problem, request_id=failed.request_id)
             case "AccessDeniedException":
-                whom = "role" if isinstance(self._destination.auth, AssumeRole) else "user"
+                whom = "role" if isinstance(self._destination.bus.auth, AssumeRole) else "user"
                 statement = {"Effect": "Allow", "Action": self._flavour.actions[1], "Resource": arn}
                 why = f"; to let us tell, add this statement to the {whom}: {json.dumps(statement)}"
                 return _failed("bus", failed, why, "unknown")

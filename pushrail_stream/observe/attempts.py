@@ -54,7 +54,7 @@ class AttemptsLog:
             "at": format_rfc3339(signal.at_ms),
             "durationMs": round(signal.duration_secs * 1000, 3),
             "destinationId": destination.id,
-            "busArn": destination.bus,
+            "busArn": destination.bus.arn,
             "httpStatus": signal.http_status,
             "requestId": signal.request_id,
             "batchSize": len(entries),

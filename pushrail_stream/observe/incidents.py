@@ -79,7 +79,7 @@ def _dead_lettered(signal: signals.DeadLettered) -> _Told:
 def _bus_missing(signal: signals.BusMissing) -> _Told:
     destination = signal.destination
     told = explain(destination.id, signal.bus, signal.swallowed)
-    return "bus missing", destination.id, "", f"{destination.bus}: {told}"
+    return "bus missing", destination.id, "", f"{destination.bus.arn}: {told}"
 
 
 def _of_record(origin: Origin, what: str, code: str, message: str) -> _Told:

@@ -89,7 +89,7 @@ def _call_fields(signal: signals.Attempted) -> dict[str, Any]:
         "destination": signal.destination.id,
         "vendor": signal.destination.vendor,
         "customer": signal.destination.customer_external_id,
-        "region": signal.destination.region,
+        "region": signal.destination.bus.region,
         "status": signal.http_status,
         "request_id": signal.request_id,
         "duration_ms": round(signal.duration_secs * 1000, 1),
@@ -160,7 +160,7 @@ def _suspended(signal: signals.Suspended) -> _Line:
 def _bus_missing(signal: signals.BusMissing) -> _Line:
     where, seen_ms = signal.destination.id, signal.bus.last_seen_ms
     seen = None if seen_ms is None else format_rfc3339(seen_ms)
-    fields = {"destination": where, "bus": signal.destination.bus, "last_seen": seen}
+    fields = {"destination": where, "bus": signal.destination.bus.arn, "last_seen": seen}
     return _Line("error", "bus_missing", fields | _swallowed(where, signal.swallowed))
 
 

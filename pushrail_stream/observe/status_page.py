@@ -65,7 +65,7 @@ def _missing_buses(missing: Sequence[BusMissing]) -> str:
         [
             escape(view.destination.id),
             format_rfc3339(view.bus.since_ms),
-            escape(f"{view.destination.bus}: {explain(view.destination.id, view.bus, view.swallowed)}"),
+            escape(f"{view.destination.bus.arn}: {explain(view.destination.id, view.bus, view.swallowed)}"),
         ]
         for view in missing[:LANES]
     ]

@@ -126,7 +126,7 @@ class Tracing:
             return
         failed = [e.outcome.code for e in signal.entries if not isinstance(e.outcome, Delivered)]
         destination = signal.destination
-        operation = FLAVOURS[destination.type].operation
+        operation = FLAVOURS[destination.bus.type].operation
         span = self._tracer.start_span(
             operation,
             # A trace of its own: the call belongs to all of its events alike.
@@ -136,7 +136,7 @@ class Tracing:
                 "rpc.system": "aws-api",
                 "rpc.service": "EventBridge",
                 "rpc.method": operation,
-                "cloud.region": destination.region,
+                "cloud.region": destination.bus.region,
                 "aws.request_id": signal.request_id or "",
                 "http.response.status_code": signal.http_status or 0,
                 "messaging.batch.message_count": len(signal.entries),

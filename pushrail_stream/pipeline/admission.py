@@ -49,9 +49,9 @@ class Admission:
         if destination is None:
             self._settlement.skip(delivery, None, "deleted")
         elif not destination.enabled:
-            self._settlement.skip(delivery, destination.bus, "disabled")
+            self._settlement.skip(delivery, destination.bus.arn, "disabled")
         elif delivery.tier == 0 and not destination.wants(delivery.event.event_type):
-            self._settlement.skip(delivery, destination.bus, "filtered")
+            self._settlement.skip(delivery, destination.bus.arn, "filtered")
         else:
             self._dispatcher.offer(delivery, destination)
 

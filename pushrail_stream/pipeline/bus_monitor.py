@@ -96,10 +96,10 @@ class BusMonitor:
     def judge(self, batch: Batch, outcomes: tuple[Outcome, ...], at_ms: int) -> tuple[Outcome, ...]:
         """Correct the outcomes of a call of this time: a bus that was found missing meanwhile delivered nothing."""
         watched = self._watched.get(batch.destination.id)
-        if watched is None or watched.destination.bus != batch.destination.bus:
+        if watched is None or watched.destination.bus.arn != batch.destination.bus.arn:
             return outcomes
         if watched.status.missing is not None:
-            blocked = Blocked(BUS_NOT_FOUND, watched.status.missing.describe(batch.destination.bus))
+            blocked = Blocked(BUS_NOT_FOUND, watched.status.missing.describe(batch.destination.bus.arn))
             return tuple(blocked if isinstance(outcome, Delivered) else outcome for outcome in outcomes)
         watched.status.count_delivered(sum(isinstance(outcome, Delivered) for outcome in outcomes), at_ms)
         return outcomes
@@ -107,7 +107,7 @@ class BusMonitor:
     def problem(self, destination: Destination) -> str:
         """The message of dead letters for a missing bus."""
         missing = self._watched[destination.id].status.missing
-        return "" if missing is None else missing.describe(destination.bus)
+        return "" if missing is None else missing.describe(destination.bus.arn)
 
     def stop(self) -> None:
         """End all checks."""
@@ -120,7 +120,7 @@ class BusMonitor:
             if before is not None:
                 self._forget(before)
             watched = _Watched(destination, BusChecks())
-        elif destination.reach == before.destination.reach:
+        elif destination.bus == before.destination.bus:
             before.destination = destination
             return before
         else:
@@ -210,4 +210,4 @@ class BusMonitor:
 
 
 def _is_same_bus(one: Destination, other: Destination) -> bool:
-    return one.bus == other.bus and one.owner == other.owner
+    return one.bus.arn == other.bus.arn and one.owner == other.owner

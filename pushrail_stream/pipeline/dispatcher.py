@@ -58,7 +58,7 @@ class Dispatcher:
         if delivery.size > self._limits.max_bytes or delivery.size > bus_limits.max_bytes:
             max_bytes = min(self._limits.max_bytes, bus_limits.max_bytes)
             problem = f"the entry has {delivery.size} bytes; one request holds at most {max_bytes}"
-            self._settlement.dead_letter(delivery, destination.bus, "oversize", Problem("EntryTooLarge", problem))
+            self._settlement.dead_letter(delivery, destination.bus.arn, "oversize", Problem("EntryTooLarge", problem))
             return
         now = self._loop.time()
         lane = self.lanes.get(destination.id)
@@ -156,7 +156,7 @@ class Dispatcher:
             self._skip_deleted(lane)
         else:
             for delivery in lane.drop():
-                self._settlement.skip(delivery, destination.bus, "disabled")
+                self._settlement.skip(delivery, destination.bus.arn, "disabled")
         lane.follow_bus("open", now)
         for signal in lane.health.clear(lane.destination, now):
             self._observe(signal)
@@ -169,7 +169,7 @@ class Dispatcher:
             # A call would succeed, and its events would be lost.
             problem = Problem(BUS_NOT_FOUND, self._bus_monitor.problem(lane.destination))
             for delivery in lane.drop():
-                self._settlement.dead_letter(delivery, lane.destination.bus, "blocked", problem)
+                self._settlement.dead_letter(delivery, lane.destination.bus.arn, "blocked", problem)
 
     def _adopt(self, lane: Lane, destination: Destination) -> None:
         if destination.owner != lane.destination.owner:

@@ -86,7 +86,7 @@ class Settlement:
             case DeadLetter(reason, code, message):  # pragma: no branch - mypy proves that there is no fifth case
                 request_id = delivery.problem.request_id if delivery.problem else None
                 problem = Problem(code, message, request_id)
-                self.dead_letter(delivery, lane.destination.bus, reason, problem, reported=True)
+                self.dead_letter(delivery, lane.destination.bus.arn, reason, problem, reported=True)
 
     def retry_in_memory(self, lane: Lane, delivery: Delivery, delay_secs: float, now: float) -> None:
         """Put the delivery back into its lane, unless its partition or its destination has gone meanwhile."""
@@ -109,7 +109,7 @@ class Settlement:
             state = state._replace(tier=max(state.tier - 1, 0))
         problem = delivery.problem or Problem("Held", "no attempt could be made in time")
         if state.age_secs >= self._policy.max_age_secs and not problem.ours:
-            self.dead_letter(delivery, lane.destination.bus, "expired", problem)
+            self.dead_letter(delivery, lane.destination.bus.arn, "expired", problem)
         else:
             self._retry_on(lane, delivery, move_on(state, self._policy), now)
 
@@ -118,7 +118,7 @@ class Settlement:
         if delivery.replay is None:
             message = f"every attempt was blocked, the last {lane.health.suspended_secs(now):.0f} s ago or later"
             problem = delivery.problem or Problem("DestinationSuspended", message)
-            self.dead_letter(delivery, lane.destination.bus, "suspended", problem)
+            self.dead_letter(delivery, lane.destination.bus.arn, "suspended", problem)
         elif delivery.first_attempt_ms is None:
             # The probe may be in flight: this time it stays on its own tier, and climbs only after that.
             delivery.first_attempt_ms = self._clock.now_ms()

@@ -166,7 +166,7 @@ class Catalog:
     def _has_secret(self, name: str, candidates: Mapping[str, Parsed]) -> bool:
         """Whether this document has a last good version, with its secret."""
         good = candidates[name].destination if name in candidates else self._good.get(name)
-        return good is not None and not (isinstance(good.auth, AccessKey) and good.auth.secret is None)
+        return good is not None and not (isinstance(good.bus.auth, AccessKey) and good.bus.auth.secret is None)
 
     def _decide(self, taken: _Taken) -> set[str]:
         """Use the documents that clash with no other. Returns the earlier ones that were decided again."""
@@ -230,7 +230,7 @@ class Catalog:
         if (good := self._good.get(name)) is not None:
             return good
         if (clash := self._clashing.get(name)) is not None:
-            return replace(clash.destination, auth=NO_CREDENTIALS)
+            return replace(clash.destination, bus=replace(clash.destination.bus, auth=NO_CREDENTIALS))
         return self._refused.get(name)
 
     def _drop(self, name: str) -> Destination | None:

@@ -145,7 +145,7 @@ class DocumentDestinations:
 
 def is_usable(destination: Destination) -> bool:
     """Whether it is more than a stand-in for a refused document."""
-    return bool(destination.auth != NO_CREDENTIALS)
+    return bool(destination.bus.auth != NO_CREDENTIALS)
 
 
 def _usable(named: _Named) -> dict[str, Destination]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from pushrail_stream.core.destination import Destination, Limits, Secret
+from pushrail_stream.core.destination import CustomerBus, Destination, Limits, Secret
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, printable, read_json
@@ -36,7 +36,7 @@ class Parsed(NamedTuple):
     @property
     def may_open_later(self) -> bool:
         """Whether only the key to its sealed secret is missing."""
-        return isinstance(self.destination.auth, AccessKey) and self.destination.auth.is_waiting
+        return isinstance(self.destination.bus.auth, AccessKey) and self.destination.bus.auth.is_waiting
 
 
 class _Part(BaseModel):
@@ -131,12 +131,9 @@ def stand_in(content: bytes) -> Destination | None:
         id=known.id,
         vendor=known.vendor,
         customer_external_id=known.customer_external_id,
-        type=known.type,
         name=known.id,
-        bus=known.bus_arn,
-        region=Arn.of(known.bus_arn).region,
+        bus=CustomerBus(known.type, known.bus_arn, Arn.of(known.bus_arn).region, NO_CREDENTIALS),
         source=f"pushrail.{known.vendor}",
-        auth=NO_CREDENTIALS,
         event_types=tuple(known.event_types),
         enabled=known.enabled,
     )
@@ -149,10 +146,10 @@ def to_document(destination: Destination) -> dict[str, Any]:
         "id": destination.id,
         "vendor": destination.vendor,
         "customerExternalId": destination.customer_external_id,
-        "type": destination.type,
+        "type": destination.bus.type,
         "name": destination.name,
-        "busArn": destination.bus,
-        "region": destination.region,
+        "busArn": destination.bus.arn,
+        "region": destination.bus.region,
         "sourceNamespace": destination.source,
         "auth": auth_of(destination).document(),
         "eventTypes": list(destination.event_types) or ["*"],
@@ -196,12 +193,9 @@ def _build(document: _Document, environ: Mapping[str, str], default_max_in_fligh
         id=document.id,
         vendor=document.vendor,
         customer_external_id=document.customer_external_id,
-        type=document.type,
         name=document.name or document.id,
-        bus=document.bus_arn,
-        region=document.region,
+        bus=CustomerBus(document.type, document.bus_arn, document.region, auth),
         source=document.source_namespace or f"pushrail.{document.vendor}",
-        auth=auth,
         event_types=tuple(document.event_types or ()),
         enabled=document.enabled,
         limits=Limits(

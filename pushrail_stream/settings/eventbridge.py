@@ -150,6 +150,6 @@ Auth = AssumeRole | AccessKey
 
 def auth_of(destination: Destination) -> Auth:
     """The way to sign in at the destination's bus."""
-    if isinstance(destination.auth, AssumeRole | AccessKey):
-        return destination.auth
+    if isinstance(destination.bus.auth, AssumeRole | AccessKey):
+        return destination.bus.auth
     raise TypeError(f"{destination.id} is no destination on EventBridge")

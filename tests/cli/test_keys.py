@@ -73,7 +73,7 @@ def keys_in_use(home: Path) -> dict[str, Any]:
         lambda content: parse_document(content, environ={}, default_max_in_flight=8, unseal=ring.unseal),
     )
     assert change.refusals == ()
-    return {d.id: (d.auth.access_key_id, d.auth.secret) for d in directory if isinstance(d.auth, AccessKey)}
+    return {d.id: (d.bus.auth.access_key_id, d.bus.auth.secret) for d in directory if isinstance(d.bus.auth, AccessKey)}
 
 
 def test_seal_writes_a_secret_to_its_document(shell: Shell, home: Path, typed: Any) -> None:

@@ -62,7 +62,7 @@ def test_nothing_else_shows_the_secret() -> None:
         _fail("refused", secret, WITH_KEY)
     frames = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
     shown = [repr(secret), str(secret), f"{secret}", f"{secret!r}", "%s" % secret, repr([secret]), repr(WITH_KEY)]  # noqa: UP031
-    shown += [str(WITH_KEY.auth), f"{WITH_KEY}", "".join(frames.format()), repr(dataclasses.astuple(Limits()))]
+    shown += [str(WITH_KEY.bus.auth), f"{WITH_KEY}", "".join(frames.format()), repr(dataclasses.astuple(Limits()))]
     assert "***" in repr(WITH_KEY)
     assert not [text for text in shown if HIDDEN in text]
     assert not hasattr(secret, "__dict__")

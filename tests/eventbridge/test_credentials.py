@@ -50,7 +50,7 @@ async def test_a_role_is_assumed_with_its_external_id(base_credentials: tuple[st
     assert asked.policy is not None
     [statement] = json.loads(asked.policy)["Statement"]
     actions = ["events:PutEvents", "events:DescribeEventBus"]
-    assert statement == {"Effect": "Allow", "Action": actions, "Resource": to(ASSUME).destination.bus}
+    assert statement == {"Effect": "Allow", "Action": actions, "Resource": to(ASSUME).destination.bus.arn}
     assert keys_used(server) == [asked.issued_key]
 
 

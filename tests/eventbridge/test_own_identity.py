@@ -6,7 +6,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from pushrail_stream.eventbridge.own_identity import OwnKeys
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.settings.eventbridge import Auth
 from tests.support.batches import batch
-from tests.support.builders import destination
+from tests.support.builders import destination, modified
 from tests.support.eventbridge_world import ASSUME, GOOD_KEY, Clock, failed, to, world
 from tests.support.recording_server import CLOSE, Recorder, http
 
@@ -244,5 +243,5 @@ async def test_unusable_aws_settings_are_our_fault(
 @pytest.mark.parametrize("auth", [ASSUME, GOOD_KEY])
 async def test_an_unknown_region_is_not_our_fault(auth: Auth, base_credentials: tuple[str, str]) -> None:
     async with world(base_credentials) as (us, _):
-        reply = await us.call(batch(replace(destination(auth=auth), region="no region")))
+        reply = await us.call(batch(modified(destination(auth=auth), region="no region")))
         assert failed(reply) == ("PutEvents", "InvalidRegionError", None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Latency, Match, Probability, Rule, Times
 from pushrail_stream.sandbox.demo.events import example_event
 from pushrail_stream.settings.model import Settings
-from tests.support.builders import bus_arn, event, with_access_key
+from tests.support.builders import bus_arn, event, modified, with_access_key
 from tests.support.workers import (
     LATENCY_SECS,
     committed,
@@ -59,7 +58,7 @@ async def test_every_delivery_is_in_one_column(embedded_broker: EmbeddedBroker) 
         ])  # fmt: skip
         destinations = [
             *(with_access_key(n) for n in range(6)),
-            replace(with_access_key(5), id="dst_5_too", event_types=("invoice.*",)),
+            modified(with_access_key(5), id="dst_5_too", event_types=("invoice.*",)),
             with_access_key(6, enabled=False),
         ]
         events = [(f"acct_{n % 8}", event(n % 8, n)) for n in range(400)]  # customer 7 has no destination

@@ -190,7 +190,7 @@ def test_a_skipped_event_has_a_record() -> None:
     log = KeptLog()
     observe = AttemptsLog(log.append)
     event, origin = event_of(record(0)), record(0).origin
-    observe(Skipped(event, origin, destination().id, destination().bus, "disabled", "live", AT_MS))
+    observe(Skipped(event, origin, destination().id, destination().bus.arn, "disabled", "live", AT_MS))
     observe(Skipped(event, origin, None, None, "no_destination", "live", AT_MS))
     unsent = {"at": "2026-05-28T20:26:40.000Z", "trigger": "live", "attempt": 0, "status": "skipped"}
     assert log.records == [

@@ -99,7 +99,7 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (ATTEMPT._replace(entries=tuple(entry._replace(event=EVENT) for entry in ATTEMPT.entries)), "attempted"),
     (OUR_ATTEMPT._replace(http_status=None, request_id=None), "our_own_fault"),
     (Skipped(EVENT, PLACE, None, None, "no_destination", "live", AT_MS), "skipped"),
-    (Skipped(EVENT, PLACE, BUS.id, BUS.bus, "disabled", "replay", AT_MS, "replay_1"), "skipped"),
+    (Skipped(EVENT, PLACE, BUS.id, BUS.bus.arn, "disabled", "replay", AT_MS, "replay_1"), "skipped"),
     (DeadLettered(letter("blocked", "AccessDenied", "no", attempts=1, to=BUS.id), EVENT), "dead_lettered"),
     (DeadLettered(letter("undecodable", "payload", "is missing"), None), "dead_lettered"),
     (MovedToRetry(COPY, TIER.topic), "moved_to_retry"),

@@ -96,7 +96,7 @@ def test_one_partitions_bad_records_are_one() -> None:
             "dst_acme",
             "",
             (
-                f"{destination().bus}: last seen 1970-01-01T00:00:01.000Z; 3 deliveries from "
+                f"{destination().bus.arn}: last seen 1970-01-01T00:00:01.000Z; 3 deliveries from "
                 "1970-01-01T00:00:01.500Z on were reported as delivered. Once the bus exists again, send them again: "
                 "pushrail-stream replay events --destination dst_acme --delivered-since 1970-01-01T00:00:01.500Z "
                 "--delivered-until 1970-01-01T00:00:02.001Z"

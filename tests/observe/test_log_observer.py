@@ -138,7 +138,7 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
                 "level": "error",
                 "event": "bus_missing",
                 "destination": "dst_acme",
-                "bus": destination().bus,
+                "bus": destination().bus.arn,
                 "last_seen": None,
                 "delivered_since": 0,
             },
@@ -149,7 +149,7 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
                 "level": "error",
                 "event": "bus_missing",
                 "destination": "dst_acme",
-                "bus": destination().bus,
+                "bus": destination().bus.arn,
                 "last_seen": "1970-01-01T00:00:01.000Z",
                 "delivered_since": 3,
                 "replay": "pushrail-stream replay events --destination dst_acme "

@@ -94,7 +94,7 @@ def terraform(tmp_path: Path) -> Any:
 def test_arns_have_the_regions_partition(region: str, partition: str) -> None:
     onboarding = replace(PLAIN, region=region)
     destination = parsed(onboarding).destination
-    assert destination.bus == f"arn:{partition}:events:{region}:123456789012:event-bus/pushrail-events"
+    assert destination.bus.arn == f"arn:{partition}:events:{region}:123456789012:event-bus/pushrail-events"
     assert onboarding.role_arn == f"arn:{partition}:iam::123456789012:role/PushrailEventBridgeWriter"
     (statement,) = onboarding.trust_policy()["Statement"]
     assert statement["Principal"] == {"AWS": f"arn:{partition}:iam::210987654321:root"}

@@ -7,7 +7,6 @@ import itertools
 import json
 import shlex
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from pushrail_stream.sandbox.bus.faults import CallError, Match, ResetAfter, Rul
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import Settings
-from tests.support.builders import SECRET, bus_arn, event, with_access_key
+from tests.support.builders import SECRET, bus_arn, event, modified, with_access_key
 from tests.support.commands import Desk
 from tests.support.replay_world import (
     DENIED,
@@ -254,7 +253,7 @@ async def test_past_events_go_to_todays_destinations(real_kafka: str, tmp_path: 
         await until(lambda: committed(settings) == ends(settings, settings.topics.events))
         offsets = committed(settings)
         bus.clear()
-        desk.put([replace(with_access_key(0), id="dst_0b", bus=bus_arn(3), event_types=("invoice.*",))])
+        desk.put([modified(with_access_key(0), id="dst_0b", bus=bus_arn(3), event_types=("invoice.*",))])
         told = await desk.ask("replay", "events", "--customer", "acct_0", "--since", "1h", "--dry-run")
         assert {row["destination"]: row["count"] for row in told["chosen"]} == {"dst_0": 21, "dst_0b": 1}
         assert told["leftOut"] == {"filtered by its destination": 20}
@@ -307,7 +306,7 @@ async def test_the_printed_command_resends_deliveries(real_kafka: str, tmp_path:
         bus.directory.buses.discard(bus_arn(0))
         bus.add_key(OTHER_KEY_ID, SECRET)
         # Reached with another key, the bus is asked about before ten minutes have passed.
-        desk.put([replace(with_access_key(0), auth=AccessKey(OTHER_KEY_ID, Secret(SECRET)))])
+        desk.put([modified(with_access_key(0), auth=AccessKey(OTHER_KEY_ID, Secret(SECRET)))])
         while not sum(ends(settings, settings.topics.dlq).values()):
             await send(10)
         await until(lambda: committed(settings) == ends(settings, settings.topics.events))

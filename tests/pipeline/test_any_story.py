@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections import Counter, deque
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from pushrail_stream.core.signals import Skipped
 from pushrail_stream.eventbridge.error_codes import Answered, CallReply, EntryResult
 from pushrail_stream.pipeline.assignment import FlowControl
 from pushrail_stream.settings.eventbridge import AccessKey
-from tests.support.builders import destination
+from tests.support.builders import destination, modified
 from tests.support.fake_ports import Settled
 from tests.support.pipeline_world import HANGS, RETRIES, Worker, World
 from tests.support.policy import POLICY, buffer_limits, lane_limits, retry_policy
@@ -264,7 +263,7 @@ class Story:
             case Edit(number, changes):
                 world.directory.remove(DOCUMENTS[number].id)
                 if changes is not None:
-                    world.directory.put(dataclasses.replace(DOCUMENTS[number], **changes))  # type: ignore[arg-type]
+                    world.directory.put(modified(DOCUMENTS[number], **changes))
             case Mood(number, mood):
                 world.bus.answer(self._bus.answer(DOCUMENTS[number].id, mood), DOCUMENTS[number].id)
             case _:

@@ -11,7 +11,7 @@ from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import BusStatus
 from pushrail_stream.core.signals import BusFound, BusMissing
 from pushrail_stream.settings.eventbridge import AssumeRole
-from tests.support.builders import destination
+from tests.support.builders import destination, modified
 from tests.support.pipeline_world import HANGS, Worker, World
 from tests.support.policy import buffer_limits
 from tests.support.records import P0, START_MS, always, failed, record, records
@@ -134,7 +134,7 @@ async def test_no_answer_keeps_a_bus_missing() -> None:
 
 def moved(name: str) -> Destination:
     """The document, after its customer made another bus."""
-    return dataclasses.replace(destination(), bus=f"arn:aws:events:us-east-1:123456789012:event-bus/{name}")
+    return modified(destination(), bus=f"arn:aws:events:us-east-1:123456789012:event-bus/{name}")
 
 
 @in_virtual_time
@@ -155,10 +155,7 @@ async def test_a_new_document_with_a_missing_bus_is_checked() -> None:
 
 @in_virtual_time
 async def test_a_changed_document_goes_first() -> None:
-    many = [
-        dataclasses.replace(destination(f"s{n}"), bus=f"arn:aws:events:us-east-1:{n:012}:event-bus/x")
-        for n in range(400)
-    ]
+    many = [modified(destination(f"s{n}"), bus=f"arn:aws:events:us-east-1:{n:012}:event-bus/x") for n in range(400)]
     world = World(destination(), *many)
     async with world.worker() as worker:
         worker.feed(record(0), *(record(1 + number, f"s{number}") for number in range(400)))
@@ -197,12 +194,12 @@ async def test_new_credentials_are_checked_first() -> None:
         worker.feed(record(0))
         await worker.at(100)
         changed = AssumeRole("arn:aws:iam::123456789012:role/Another", "ext")
-        world.directory.put(dataclasses.replace(destination(), auth=changed))
+        world.directory.put(modified(destination(), auth=changed))
         worker.feed(record(1))
         await worker.at(101)
         assert looks(world)[-1] == 100.0
         assert world.topics.dead() == [("0", "blocked"), ("1", "blocked")]
-        world.directory.put(dataclasses.replace(destination(), auth=AssumeRole(changed.role_arn, "ext-2")))
+        world.directory.put(modified(destination(), auth=AssumeRole(changed.role_arn, "ext-2")))
         world.bus.bus_status["dst_acme"] = "there"
         worker.feed(record(2))
         await worker.at(102)
@@ -246,7 +243,7 @@ async def test_an_early_change_causes_one_check() -> None:
     async with world.worker() as worker:
         worker.feed(*(record(number, f"s{number}") for number in range(3)))
         await worker.at(0.5)
-        world.directory.put(dataclasses.replace(same[2], auth=AssumeRole("arn:aws:iam::123456789012:role/R", "x")))
+        world.directory.put(modified(same[2], auth=AssumeRole("arn:aws:iam::123456789012:role/R", "x")))
         await worker.at(60)
         assert len(looks(world, "dst_s2")) == 1
         assert len(world.bus.checks) == 3
@@ -274,7 +271,7 @@ async def test_an_enabled_destination_is_checked_at_once() -> None:
 async def test_one_accounts_buses_are_checked_25_a_second() -> None:
     elsewhere = "arn:aws:events:us-east-1:999999999999:event-bus/x"
     same = [destination(f"s{number}") for number in range(2000)]
-    world = World(*same, dataclasses.replace(destination("far"), bus=elsewhere))
+    world = World(*same, modified(destination("far"), bus=elsewhere))
     world.bus.bus_status["dst_s1999"] = "gone"
     async with world.worker(poll_secs=0.1, limits=buffer_limits(max_events=1000)) as worker:
         for start in range(0, 2000, 100):
@@ -534,9 +531,7 @@ async def test_a_missing_bus_needs_no_sign_in() -> None:
         world.bus.signs_in = False
         worker.feed(record(1))
         await worker.at(100)
-        world.directory.put(
-            dataclasses.replace(destination(), auth=AssumeRole("arn:aws:iam::123456789012:role/R", "x"))
-        )
+        world.directory.put(modified(destination(), auth=AssumeRole("arn:aws:iam::123456789012:role/R", "x")))
         worker.feed(record(2))
         await worker.at(101)
         assert [reason for _, reason in world.topics.dead()] == ["blocked"] * 3

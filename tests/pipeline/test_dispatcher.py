@@ -9,7 +9,7 @@ import pytest
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.core.signals import Skipped
 from pushrail_stream.settings.eventbridge import AccessKey
-from tests.support.builders import destination, narrow
+from tests.support.builders import destination, modified, narrow
 from tests.support.flavours import Flavour, every_flavour
 from tests.support.pipeline_world import HANGS, World
 from tests.support.policy import lane_limits
@@ -147,7 +147,7 @@ async def test_events_arrive_byte_for_byte() -> None:
 @in_virtual_time
 async def test_a_changed_document_counts_at_once() -> None:
     old = destination()
-    new = dataclasses.replace(old, source="acme.renamed", auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("s")))
+    new = modified(old, source="acme.renamed", auth=AccessKey("AKIAIOSFODNN7EXAMPLE", Secret("s")))
     world = World(old)
     world.bus.latency = lambda _batch: 1.0
     async with world.worker() as worker:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from pushrail_stream.core.destination import Limits, Secret
 from pushrail_stream.core.lane import PROBE_ROOM
 from pushrail_stream.core.signals import Attempted, Resumed, Suspended
 from pushrail_stream.settings.eventbridge import AccessKey
-from tests.support.builders import destination, narrow
+from tests.support.builders import destination, modified, narrow
 from tests.support.pipeline_world import HANGS, Worker, World
 from tests.support.policy import buffer_limits
 from tests.support.records import (
@@ -282,7 +281,7 @@ async def test_only_a_new_way_to_the_bus_is_probed_at_once(changes: dict[str, An
     async with world.worker() as worker:
         await suspend(worker)
         world.bus.answer(take_all)
-        world.directory.put(dataclasses.replace(destination(), **changes))
+        world.directory.put(modified(destination(), **changes))
         await worker.at(1)
         worker.feed(record(50))
         await worker.at(2)

@@ -81,7 +81,7 @@ def test_a_clashing_edit_keeps_the_good_one() -> None:
 def blocked(catalog: Catalog, customer_id: str) -> list[str]:
     """Destinations of a customer that no call is made for: their events become dead letters."""
     route = catalog.route("acme", customer_id)
-    return [destination.id for destination in route if destination.auth == AccessKey("", None)]
+    return [destination.id for destination in route if destination.bus.auth == AccessKey("", None)]
 
 
 def test_a_good_document_ends_its_stand_in() -> None:

@@ -163,7 +163,7 @@ def test_a_missing_secret_is_a_caveat(tmp_path: Path) -> None:
     assert str(caveat).startswith(f"{tmp_path / 'a.json'}: auth.secretAccessKey: environment variable")
     assert caveats(path, ACME_SECRET="x") == ()
     (destination,) = load(path, ACME_SECRET="x")[0]
-    assert destination.auth == AccessKey("AKIDEXAMPLE123456", Secret("x"))
+    assert destination.bus.auth == AccessKey("AKIDEXAMPLE123456", Secret("x"))
 
 
 @given(
@@ -183,6 +183,6 @@ def test_accepted_documents_never_clash(
     assert len(directory) + len({refusal.document for refusal in refusals}) == len(drawn)
     owners: dict[str, str] = {}
     for destination in directory:
-        external_id = getattr(destination.auth, "external_id")  # noqa: B009 - an AssumeRole by construction
+        external_id = getattr(destination.bus.auth, "external_id")  # noqa: B009 - an AssumeRole by construction
         assert owners.setdefault(external_id, destination.customer_external_id) == destination.customer_external_id
         assert destination in directory.route(destination.vendor, destination.customer_external_id)

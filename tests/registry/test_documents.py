@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.destination import Destination, Limits, Secret
+from pushrail_stream.core.destination import CustomerBus, Destination, Limits, Secret
 from pushrail_stream.registry.documents import NO_CREDENTIALS, Parsed, parse_document, stand_in, to_document
 from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
@@ -24,12 +24,14 @@ def test_the_example_is_the_destination_it_describes() -> None:
         id="dst_acme_8K2zRq",
         vendor="acme",
         customer_external_id="acct_8K2zRq",
-        type="EVENTBRIDGE",
         name="Customer EventBridge bus",
-        bus="arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
-        region="us-east-1",
+        bus=CustomerBus(
+            type="EVENTBRIDGE",
+            arn="arn:aws:events:us-east-1:123456789012:event-bus/pushrail-events",
+            region="us-east-1",
+            auth=AssumeRole("arn:aws:iam::123456789012:role/PushrailEventBridgeWriter", "acme-ext-7Pq2"),
+        ),
         source="pushrail.acme",
-        auth=AssumeRole("arn:aws:iam::123456789012:role/PushrailEventBridgeWriter", "acme-ext-7Pq2"),
         event_types=("order.*",),
         enabled=True,
         limits=Limits(max_requests_per_second=50, max_in_flight=8),
@@ -50,7 +52,7 @@ def test_optional_fields_have_defaults() -> None:
 
 
 def test_a_secret_may_be_in_the_environment() -> None:
-    assert accepted(auth=ACCESS_KEY).auth == AccessKey("AKIDEXAMPLE123456", Secret(SECRET))
+    assert accepted(auth=ACCESS_KEY).bus.auth == AccessKey("AKIDEXAMPLE123456", Secret(SECRET))
 
 
 @pytest.mark.parametrize("environ", [{}, {"ACME_SECRET": ""}, {"ACME_SECRET": " \n"}])
@@ -58,7 +60,7 @@ def test_a_missing_secret_is_a_caveat(environ: dict[str, str]) -> None:
     content = json.dumps(document(auth=ACCESS_KEY)).encode()
     parsed = parse_document(content, environ=environ, default_max_in_flight=5)
     assert isinstance(parsed, Parsed)
-    assert parsed.destination.auth == AccessKey("AKIDEXAMPLE123456", None)
+    assert parsed.destination.bus.auth == AccessKey("AKIDEXAMPLE123456", None)
     problem = Problem("auth.secretAccessKey", "environment variable ACME_SECRET is not set: nothing is sent")
     assert parsed.caveats == (problem,)
 
@@ -120,8 +122,8 @@ def test_any_json_is_accepted_or_refused_in_words(changes: dict[str, Any], base:
 def test_a_refused_document_has_a_stand_in(changes: dict[str, Any], base: dict[str, Any]) -> None:
     found = stand_in(json.dumps({**base, **changes}).encode())
     if found is not None:
-        assert found.auth == NO_CREDENTIALS
-        assert len(found.bus.split(":")) == 6
+        assert found.bus.auth == NO_CREDENTIALS
+        assert len(found.bus.arn.split(":")) == 6
     else:
         assert not base or {"id", "vendor", "customerExternalId"} & changes.keys()
 
@@ -161,7 +163,7 @@ def test_a_loaded_secret_is_never_shown(secret: str) -> None:
     content = json.dumps(document(auth=ACCESS_KEY)).encode()
     parsed = parse_document(content, environ={"ACME_SECRET": secret}, default_max_in_flight=1)
     assert isinstance(parsed, Parsed)
-    assert isinstance(parsed.destination.auth, AccessKey)
-    assert parsed.destination.auth.secret == Secret(secret)
+    assert isinstance(parsed.destination.bus.auth, AccessKey)
+    assert parsed.destination.bus.auth.secret == Secret(secret)
     assert secret not in repr(parsed)
     assert secret not in json.dumps(to_document(parsed.destination))

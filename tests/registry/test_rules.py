@@ -34,7 +34,7 @@ from tests.support.documents import ACCESS_KEY, EXAMPLE, SECRET, accepted, docum
 )
 def test_every_partition_of_botocore_is_accepted(bus: str, region: str, role: Any) -> None:
     auth = EXAMPLE["auth"] if role is ... else {**EXAMPLE["auth"], "roleArn": role}
-    assert accepted(busArn=bus, region=region, auth=auth).bus == bus
+    assert accepted(busArn=bus, region=region, auth=auth).bus.arn == bus
 
 
 @pytest.mark.parametrize("event_type", ["*", "order.*", "a.b.*", "order.completed", "x" * 128, "x" * 126 + ".*", "."])

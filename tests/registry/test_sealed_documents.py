@@ -48,15 +48,15 @@ def catalog_of(keys: Keyring) -> Catalog:
 def secret_of(catalog: Catalog, name: str) -> Secret | None:
     found = catalog.get(f"dst_{name}")
     assert found is not None
-    assert isinstance(found.auth, AccessKey)
-    return found.auth.secret
+    assert isinstance(found.bus.auth, AccessKey)
+    return found.bus.auth.secret
 
 
 def test_reading_opens_a_sealed_secret(keys: Keyring) -> None:
     content = json.dumps(sealed_document(keys, "a")).encode()
     parsed = parse_document(content, environ={}, default_max_in_flight=8, unseal=keys.unseal)
     assert isinstance(parsed, Parsed)
-    assert parsed.destination.auth == AccessKey(ACCESS_KEY["accessKeyId"], SECRET)
+    assert parsed.destination.bus.auth == AccessKey(ACCESS_KEY["accessKeyId"], SECRET)
     assert (parsed.locked, parsed.caveats) == (None, ())
     assert to_document(parsed.destination)["auth"]["secretAccessKey"] == "***"
     assert SECRET.reveal() not in repr(parsed)
@@ -111,7 +111,7 @@ def test_a_missing_key_keeps_opened_secrets(tmp_path: Path) -> None:
     assert (secret_of(catalog, "a"), secret_of(catalog, "b")) == (Secret("before"), None)
     waiting = catalog.get("dst_b")
     assert waiting is not None
-    assert waiting.auth == AccessKey(ACCESS_KEY["accessKeyId"], None, is_waiting=True)
+    assert waiting.bus.auth == AccessKey(ACCESS_KEY["accessKeyId"], None, is_waiting=True)
     assert [document.name for document in catalog.waiting] == ["a", "b"]
     # An edit of one that never opened is taken, for there is nothing better.
     catalog.apply([change("b", {**b, "enabled": True})])
@@ -221,7 +221,7 @@ async def test_a_silent_kms_delays_sealed_ones_only(tmp_path: Path, monkeypatch:
             await until("dst_d")
             before = catalog.get("dst_b")
             assert before is not None
-            assert isinstance(before.auth, AssumeRole), "the last good one is in use"
+            assert isinstance(before.bus.auth, AssumeRole), "the last good one is in use"
         finally:
             kms.answers.set()
         async with asyncio.timeout(PATIENCE_SECS):

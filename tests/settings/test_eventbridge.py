@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 
@@ -17,7 +16,7 @@ from pushrail_stream.registry.documents import Parsed, parse_document, to_docume
 from pushrail_stream.registry.json_document import Problem
 from pushrail_stream.settings.eventbridge import CLASSIC, FLAVOURS, AccessKey, AssumeRole, Flavour, auth_of
 from pushrail_stream.settings.values import Rule
-from tests.support.builders import destination
+from tests.support.builders import destination, modified
 
 
 def test_a_call_has_as_many_entries_as_aws_takes() -> None:
@@ -51,7 +50,7 @@ def test_a_destination_has_its_way_to_sign_in(auth: AssumeRole | AccessKey) -> N
 
 
 def test_another_type_of_destination_cannot_sign_in() -> None:
-    other: Destination = dataclasses.replace(destination(), auth="a token")
+    other: Destination = modified(destination(), auth="a token")
     with pytest.raises(TypeError, match="dst_acme is no destination on EventBridge"):
         auth_of(other)
 

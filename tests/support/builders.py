@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import Any, Final
 
-from pushrail_stream.core.destination import Destination, Limits, Secret
+from pushrail_stream.core.destination import CustomerBus, Destination, Limits, Secret
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 
 VENDOR: Final = "acme"
@@ -14,6 +14,7 @@ SOURCE: Final = "pushrail.acme"
 EVENT_TYPE: Final = "order.completed"
 KEY_ID: Final = "AKIAIOSFODNN7EXAMPLE"
 SECRET: Final = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+_BUS_FIELDS: Final = {"bus", "region", "auth", "type"}
 _BUSES_PER_ACCOUNT: Final = 40
 """Checks of the buses of one account are paced; this number of them passes without a wait."""
 
@@ -36,14 +37,22 @@ def destination(customer: str | int = "acme", *, name: str = "", **changes: Any)
         id=identity,
         vendor=VENDOR,
         customer_external_id=customer_id(customer),
-        type="EVENTBRIDGE",
         name=f"customer {customer}",
-        bus=bus_arn(customer) + (name and f"-{name}"),
-        region="us-east-1",
+        bus=CustomerBus(
+            type="EVENTBRIDGE",
+            arn=bus_arn(customer) + (name and f"-{name}"),
+            region="us-east-1",
+            auth=AssumeRole("arn:aws:iam::123456789012:role/Writer", f"ext-{customer}"),
+        ),
         source=SOURCE,
-        auth=AssumeRole("arn:aws:iam::123456789012:role/Writer", f"ext-{customer}"),
     )
-    return dataclasses.replace(plain, **changes)
+    return modified(plain, **changes)
+
+
+def modified(one: Destination, **changes: Any) -> Destination:
+    """The destination with these fields; those of its bus stand beside the others, with ``bus`` for its ARN."""
+    way = {"arn" if name == "bus" else name: changes.pop(name) for name in _BUS_FIELDS & changes.keys()}
+    return dataclasses.replace(one, bus=dataclasses.replace(one.bus, **way), **changes)
 
 
 def with_access_key(customer: str | int = "acme", **changes: Any) -> Destination:

@@ -88,7 +88,7 @@ class ScriptedBus:
         return self.flavour.size(event, destination)
 
     def quota(self, destination: Destination) -> str:
-        return destination.bus.split(":event-bus/", 1)[0]
+        return destination.bus.arn.split(":event-bus/", 1)[0]
 
     def is_own_fault(self, code: str) -> bool:
         return self.flavour.is_own_fault(code)

@@ -69,7 +69,7 @@ class EventBridgeFlavour:
         return is_ours(code)
 
     def reply(self, native: CallReply, batch: Batch, *, refreshed: bool, renew: Callable[[], bool]) -> Reply:
-        assumed_role = isinstance(batch.destination.auth, AssumeRole)
+        assumed_role = isinstance(batch.destination.bus.auth, AssumeRole)
         return interpret(
             native, batch, assumed_role=assumed_role, refreshed=refreshed, renew=renew, limits=self._limits
         )

@@ -32,6 +32,15 @@ class Offsets(NamedTuple):
     end: int
 
 
+class Topics(NamedTuple):
+    """The facts on Kafka once the worker has ended."""
+
+    ends: FinalAttempts
+    dead_letters: Sequence[DeadLetterRecord]
+    offsets: Mapping[int, Offsets]
+    """By partition of the events topic, of those that have records."""
+
+
 @dataclass(frozen=True, slots=True)
 class Observations:
     """The facts that each party saw."""
@@ -39,10 +48,7 @@ class Observations:
     customers: Sequence[Customer]
     produced: Mapping[str, Produced]
     """By ``topic/partition/offset``."""
-    ends: FinalAttempts
-    dead_letters: Sequence[DeadLetterRecord]
-    offsets: Mapping[int, Offsets]
-    """By partition of the events topic, of those that have records."""
+    topics: Topics
     ledger: Ledger
     """The worker's own count."""
     arrived: Mapping[str, Arrived]
@@ -61,9 +67,11 @@ def observe(
     return Observations(
         customers=CUSTOMERS,
         produced=produced,
-        ends=ends_of(read_attempts(settings, progress, since_ms=None)),
-        dead_letters=list(all_dead_letters(settings, None, progress)),
-        offsets={at.partition: Offsets(-1 if at.old is None else at.old, at.end) for at in shifts if at.end},
+        topics=Topics(
+            ends=ends_of(read_attempts(settings, progress, since_ms=None)),
+            dead_letters=list(all_dead_letters(settings, None, progress)),
+            offsets={at.partition: Offsets(-1 if at.old is None else at.old, at.end) for at in shifts if at.end},
+        ),
         ledger=ledger,
         arrived={
             target.id: _take_queues(world, customer, target) for customer in CUSTOMERS for target in customer.targets

@@ -92,12 +92,12 @@ class Report:
 def make_report(seen: Observations, known_problems: Sequence[str] = ()) -> Report:
     """Compare the observations of all parties."""
     rows = [*_rows(seen)]
-    delivered = [end for ends in seen.ends.values() for end in ends.values() if end.get("status") == "delivered"]
+    delivered = [end for ends in seen.topics.ends.values() for end in ends.values() if end.get("status") == "delivered"]
     figures = {
         "records": len(seen.produced),
         "not_decodable": _undecodable(seen),
         "ledger": asdict(seen.ledger) | {"in_flight": seen.ledger.in_flight},
-        "offsets": {str(partition): known._asdict() for partition, known in sorted(seen.offsets.items())},
+        "offsets": {str(partition): known._asdict() for partition, known in sorted(seen.topics.offsets.items())},
         "delivering_secs": round(seen.delivering_secs, 2),
         "delivered_per_second": round(len(delivered) / max(seen.delivering_secs, 0.001), 1),
         "latency_ms": Percentiles.of(
@@ -147,16 +147,16 @@ def _produced(seen: Observations, customer: str) -> list[str]:
 
 
 def _delivered(seen: Observations, place: str) -> set[str]:
-    return {key for key, end in seen.ends.get(place, {}).items() if end.get("status") == "delivered"}
+    return {key for key, end in seen.topics.ends.get(place, {}).items() if end.get("status") == "delivered"}
 
 
 def _reasons(seen: Observations, place: str, status: str) -> dict[str, int]:
-    ends = seen.ends.get(place, {}).values()
+    ends = seen.topics.ends.get(place, {}).values()
     return dict(Counter(end.get("reason") for end in ends if end.get("status") == status))
 
 
 def _undecodable(seen: Observations) -> int:
-    return sum(letter.reason == "undecodable" for letter in seen.dead_letters)
+    return sum(letter.reason == "undecodable" for letter in seen.topics.dead_letters)
 
 
 def _key(event: Event) -> str:
@@ -170,7 +170,7 @@ def _problems(seen: Observations, rows: Sequence[Row]) -> Iterator[str]:
     yield from _dead_problems(seen, rows)
     if not seen.ledger.balances or seen.ledger.in_flight:
         yield f"the worker's ledger does not balance: {seen.ledger}"
-    for partition, (committed, end) in sorted(seen.offsets.items()):
+    for partition, (committed, end) in sorted(seen.topics.offsets.items()):
         if committed != end:
             yield f"partition {partition}: committed {committed}, but it ends at {end}"
 
@@ -178,7 +178,7 @@ def _problems(seen: Observations, rows: Sequence[Row]) -> Iterator[str]:
 def _row_problems(seen: Observations, row: Row) -> Iterator[str]:
     dead, skipped = sum(row.dead.values()), sum(row.skipped.values())
     if row.produced != row.delivered + dead + skipped:
-        missing = sorted(set(_produced(seen, row.customer)) - seen.ends.get(row.place, {}).keys())
+        missing = sorted(set(_produced(seen, row.customer)) - seen.topics.ends.get(row.place, {}).keys())
         without_end = f"; without an end: {len(missing)}, the first {missing[0]}" if missing else ""
         ended = f"{row.delivered} delivered + {dead} dead + {skipped} skipped"
         yield f"{row.place}: produced {row.produced} is not {ended}{without_end}"
@@ -224,7 +224,9 @@ def _is_faithful(event: Event, produced: Event | None) -> bool:
 def _dead_problems(seen: Observations, rows: Sequence[Row]) -> Iterator[str]:
     """Compare the dead-letter topic with the delivery log and with the produced records."""
     reported = {(row.destination, reason): number for row in rows for reason, number in row.dead.items()}
-    found = dict(Counter((letter.destination, letter.reason) for letter in seen.dead_letters if letter.destination))
+    found = dict(
+        Counter((letter.destination, letter.reason) for letter in seen.topics.dead_letters if letter.destination)
+    )
     if reported != found:
         yield f"dead letters: reported {reported}, on the topic {found}"
     undecodable = _undecodable(seen)
@@ -232,7 +234,7 @@ def _dead_problems(seen: Observations, rows: Sequence[Row]) -> Iterator[str]:
     if undecodable != not_events:
         yield f"{not_events} records are not events, {undecodable} are on the dead-letter topic"
     values: dict[str, bytes] = {origin: record.planned.value for origin, record in seen.produced.items()}
-    changed = sum(values.get(str(letter.origin)) != letter.record.value for letter in seen.dead_letters)
+    changed = sum(values.get(str(letter.origin)) != letter.record.value for letter in seen.topics.dead_letters)
     if changed:
         yield f"dead letters: {changed} are not the records that were produced"
 

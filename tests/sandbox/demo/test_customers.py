@@ -18,12 +18,13 @@ def test_every_document_is_valid(customer: Customer) -> None:
         found = parse_document(json.dumps(document).encode(), environ={}, default_max_in_flight=8)
         assert isinstance(found, Parsed), found
         destination = found.destination
-        assert (destination.id, destination.region, destination.enabled) == (target.id, target.region, target.enabled)
+        assert (destination.id, destination.enabled) == (target.id, target.enabled)
+        assert destination.bus.region == target.region
         assert destination.event_types == target.event_types
         assert destination.customer_external_id == customer.external_id != NOBODY
-        assert isinstance(destination.auth, AssumeRole)
-        assert destination.auth.external_id == customer.role_external_id
-        assert destination.bus.endswith(f":{customer.account}:event-bus/{BUS}")
+        assert isinstance(destination.bus.auth, AssumeRole)
+        assert destination.bus.auth.external_id == customer.role_external_id
+        assert destination.bus.arn.endswith(f":{customer.account}:event-bus/{BUS}")
 
 
 def test_customers_share_no_account_and_no_id() -> None:

@@ -14,7 +14,7 @@ from pushrail_stream.operations.attempts import Attempt, read_attempt
 from pushrail_stream.operations.dead_letters import DeadLetterRecord, read_dead_letter
 from pushrail_stream.sandbox.demo.customers import Access, Customer, Target
 from pushrail_stream.sandbox.demo.events import Planned
-from pushrail_stream.sandbox.demo.observations import Observations, Offsets, ends_of
+from pushrail_stream.sandbox.demo.observations import Observations, Offsets, Topics, ends_of
 from pushrail_stream.sandbox.demo.producer import Produced
 from pushrail_stream.sandbox.demo.report import Percentiles, make_report
 
@@ -68,14 +68,15 @@ def dead_letter(value: bytes) -> DeadLetterRecord:
     return read_dead_letter(Record("dlq", 0, 0, b"", value, encode_headers(state, ()), 1_000), "acme")
 
 
+TOPICS = Topics(ends=ends_of(ENDS), dead_letters=[dead_letter(planned("c").value)], offsets={0: Offsets(3, 3)})
+
+
 def findings() -> Observations:
     """Three events: two delivered, one dead for its size."""
     return Observations(
         customers=[customer()],
         produced={f"events/0/{n}": Produced(planned(key), 1_000) for n, key in enumerate("abc")},
-        ends=ends_of(ENDS),
-        dead_letters=[dead_letter(planned("c").value)],
-        offsets={0: Offsets(3, 3)},
+        topics=TOPICS,
         ledger=Ledger(begun=3, delivered=2, dead_lettered=1),
         arrived=queues(arrived("a"), arrived("b")),
         delivering_secs=2.0,
@@ -112,7 +113,9 @@ def test_a_known_problem_makes_the_report_bad() -> None:
 
 
 def test_an_event_without_an_end_is_named() -> None:
-    found = replace(findings(), ends=ends_of(end for end in ENDS if end.get("idempotencyKey") != "b"))
+    found = replace(
+        findings(), topics=TOPICS._replace(ends=ends_of(end for end in ENDS if end.get("idempotencyKey") != "b"))
+    )
     assert any("dst_1: produced 3" in problem and "the first b" in problem for problem in problems(found))
 
 
@@ -147,11 +150,14 @@ def test_a_wrong_rule_is_a_problem() -> None:
 
 
 def test_a_missing_dead_letter_is_a_problem() -> None:
-    assert any("dead letters: reported" in problem for problem in problems(replace(findings(), dead_letters=[])))
+    assert any(
+        "dead letters: reported" in problem
+        for problem in problems(replace(findings(), topics=TOPICS._replace(dead_letters=[])))
+    )
 
 
 def test_a_changed_dead_letter_is_a_problem() -> None:
-    found = replace(findings(), dead_letters=[dead_letter(b"{}")])
+    found = replace(findings(), topics=TOPICS._replace(dead_letters=[dead_letter(b"{}")]))
     assert problems(found) == ["dead letters: 1 are not the records that were produced"]
 
 
@@ -160,7 +166,7 @@ def test_a_ledger_that_does_not_balance_is_a_problem() -> None:
 
 
 def test_an_uncommitted_end_is_a_problem() -> None:
-    found = replace(findings(), offsets={0: Offsets(2, 3)})
+    found = replace(findings(), topics=TOPICS._replace(offsets={0: Offsets(2, 3)}))
     assert problems(found) == ["partition 0: committed 2, but it ends at 3"]
 
 
