@@ -1,16 +1,21 @@
-"""A batch: deliveries of one destination that fit one call to its bus."""
+"""A batch, deliveries of one destination that fit one call to its bus; and the attempt to deliver it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, final
 
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 
+if TYPE_CHECKING:
+    from pushrail_stream.core.lane import Lane
+
 Flush = Literal["entries", "bytes", "time", "retry", "alone"]
 """The reason for a batch to leave: it was full (by entries or bytes), its first entry had waited long enough, a retry
 was due, or its entry goes alone because a batch was refused as a whole."""
+_MIN_CALL_SECS: Final = 2.0
+"""Seconds that the first call gets for its reply, also when its deliveries have waited for almost `hold_secs`."""
 
 
 class CallLimits(NamedTuple):
@@ -80,3 +85,35 @@ class Batch:
     def is_revoked(self) -> bool:
         """Whether the partition of one of its deliveries was revoked."""
         return any(delivery.pending.is_revoked for delivery in self.deliveries)
+
+
+@final
+class Attempt:
+    """One try to deliver a batch that its lane has given out. Times are seconds of one monotonic clock.
+
+    It takes one call in most cases, and several when the bus asks for that.
+    """
+
+    __slots__ = ("batch", "deadline", "is_probe", "lane", "refreshed", "round")
+
+    def __init__(self, lane: Lane, batch: Batch, now: float) -> None:
+        self.lane = lane
+        self.batch = batch
+        self.round = lane.health.window.round
+        """The round of the lane's window in which the attempt began."""
+        self.deadline = max(now + _MIN_CALL_SECS, min(delivery.hold_until for delivery in batch.deliveries))
+        """The end of all its calls: its deliveries must not hold back their partitions' commits any longer."""
+        self.is_probe = lane.is_suspended
+        """Whether it probes a suspended destination."""
+        self.refreshed = False
+        """Whether the bus has dropped stale credentials, so that the call is made once more."""
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the destination was suspended after the attempt began."""
+        return self.lane.is_suspended and not self.is_probe
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further call may be made: a partition was revoked, or the destination was suspended."""
+        return self.batch.is_revoked() or self.is_refused

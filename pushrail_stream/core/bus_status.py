@@ -4,7 +4,7 @@ A call to a bus that does not exist may succeed and drop its events, so deliveri
 seen may be lost although they are reported as delivered. They are counted until the bus is seen again. All times are
 seconds of one monotonic clock; names with ``_ms`` are epoch milliseconds.
 
-A suspension learns from calls instead (`core.suspension`) and ends with the lane; this knowledge lasts as long as the
+A suspension learns from calls instead (`core.health`) and ends with the lane; this knowledge lasts as long as the
 document. The lane makes one state of both.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, final
 
 from pushrail_stream.core.outcome import BusStatus
-from pushrail_stream.core.suspension import PROBES
+from pushrail_stream.core.pacing import PROBES
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 
 CHECK_EVERY_SECS: Final = 600.0

@@ -1,4 +1,7 @@
-"""Health: the calls that a destination may have in flight, the pauses between them, its speed and its suspension."""
+"""Health: the calls that a destination may have in flight, the pauses between them, its speed and its suspension.
+
+Times are seconds of one monotonic clock.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final, final
 
-from pushrail_stream.core.attempt import Attempt
-from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.batch import Attempt, Batch
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.outcome import (
     Blocked,
@@ -18,20 +20,198 @@ from pushrail_stream.core.outcome import (
     Throttled,
     asks_for_less,
 )
-from pushrail_stream.core.pacing import TokenBucket
+from pushrail_stream.core.pacing import PROBES, TokenBucket
 from pushrail_stream.core.retry import RetryPolicy
 from pushrail_stream.core.signals import Resumed, Signal, Slowed, Suspended
-from pushrail_stream.core.suspension import Suspension
-from pushrail_stream.core.throughput import Throughput
-from pushrail_stream.core.window import Window
 
 _MAX_PAUSE_SECS: Final = 5.0
 """Longest pause for a destination that throttles, so that a delivery gets its chance within 10 s (`hold_secs`)."""
+SUSPEND_AFTER: Final = 5
+"""Blocked attempts in a row after which a destination is suspended: a single one may be an accident."""
+ASKED_PROBE_SECS: Final = 5.0
+"""Shortest time between two probes that an operator's replays request."""
+_SPAN_SECS: Final = 2.0
+"""Length of a span. Two spans count: short enough to notice a silent bus, long enough for calls of a second."""
+_HALF_LIFE_SECS: Final = 60.0
+"""Time after which a delivery counts half as much for the pace."""
+_GAP_SECS: Final = 10.0
+"""Longest gap between two deliveries that counts for the pace. In a longer one there was nothing to deliver."""
+
+
+@final
+class Window:
+    """The number of calls that may be in flight, from 1 to the destination's own limit.
+
+    It is halved when the destination throttles, and grows by one with each clean window, that is, when as many calls as
+    it holds were not throttled. As in TCP, a call that was sent before the last cut causes no further cut. Two calls in
+    a row that fail as a whole count as throttling; a single failure does not. A window of one call cannot be cut: then
+    a pause follows each throttled call, and each pause is longer than the one before.
+    """
+
+    __slots__ = ("_clean", "_cut", "_failed", "pauses", "round")
+
+    def __init__(self) -> None:
+        self._cut: int | None = None
+        self._clean = 0
+        self._failed = False
+        self.round = 0
+        """The number of cuts so far. A call belongs to the round in which it was sent."""
+        self.pauses = 0
+        """Cuts in a row that found the window at one call. The pause before the next call grows with them."""
+
+    def size(self, limit: int) -> int:
+        """Calls that may be in flight when the destination allows ``limit``."""
+        return limit if self._cut is None else min(self._cut, limit)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether fewer calls may be in flight than the destination's own limit, so that there is a state to keep."""
+        return self._cut is not None
+
+    def answered(self) -> None:
+        """Note that a call was answered with a result for each entry."""
+        self._failed = False
+
+    def failed(self) -> bool:
+        """Note that a call failed as a whole. Returns whether the one before did too."""
+        failed_before, self._failed = self._failed, True
+        return failed_before
+
+    def count_clean(self, limit: int) -> bool:
+        """Note that a call was not throttled. Returns whether the window has grown."""
+        self.pauses = 0
+        if self._cut is None:
+            return False
+        self._clean += 1
+        if self._clean < self._cut:
+            return False
+        self._clean = 0
+        self._cut = None if self._cut + 1 >= limit else self._cut + 1
+        return True
+
+    def throttled(self, sent_in: int, limit: int, *, partly: bool = False) -> bool:
+        """Note that a call of this round was throttled, or ``partly`` so. Returns whether the window was cut."""
+        if partly:
+            self.pauses = 0
+        if sent_in != self.round:
+            return False
+        self.round += 1
+        self._clean = 0
+        size = self.size(limit)
+        if size == 1 and not partly:
+            self.pauses += 1
+        self._cut = max(1, size // 2)
+        return True
+
+
+@final
+class Throughput:
+    """A destination's recent speed. Its lane holds only as many deliveries as it can send in time."""
+
+    __slots__ = ("_before", "_count", "_secs", "_since", "_taken", "last")
+
+    def __init__(self) -> None:
+        self._since = float("-inf")
+        self._count = 0
+        self._before = 0
+        self._taken = 0.0
+        self._secs = 0.0
+        self.last = float("-inf")
+        """Time of the last delivery."""
+
+    def add(self, deliveries: int, now: float) -> None:
+        """Count deliveries."""
+        self._turn(now)
+        self._count += deliveries
+        gap = min(now - self.last, _GAP_SECS) if self._taken else 0.0
+        kept = 0.5 ** (gap / _HALF_LIFE_SECS)
+        self._taken = self._taken * kept + deliveries
+        self._secs = self._secs * kept + gap
+        self.last = now
+
+    @property
+    def pace(self) -> float:
+        """Deliveries a second over the last minutes, pauses left out; 0 before the first delivery."""
+        return self._taken / max(self._secs, 1.0)
+
+    def per_second(self, now: float) -> float:
+        """Deliveries a second over the last two spans."""
+        self._turn(now)
+        return (self._before + self._count) / (_SPAN_SECS + now - self._since)
+
+    def _turn(self, now: float) -> None:
+        passed = now - self._since
+        if passed >= 2 * _SPAN_SECS:
+            self._before = self._count = 0
+            self._since = now
+        elif passed >= _SPAN_SECS:
+            self._before, self._count = self._count, 0
+            self._since += _SPAN_SECS
+
+
+@final
+class Suspension:
+    """Whether a destination is suspended: it blocks every attempt, and gets no calls except probes with one delivery.
+
+    The time between probes grows, and the first success ends the suspension. A delivery that is refused without a call
+    does not count as an attempt. When a bus finds a call with one entry invalid, the event or the destination may be to
+    blame. After several such calls in a row, with nothing delivered in between, it is the destination.
+    """
+
+    __slots__ = ("_blocked", "_failed_probes", "_refused", "_tried_at", "probe_at", "since")
+
+    def __init__(self) -> None:
+        self._blocked = 0
+        self._refused = 0
+        self._failed_probes = 0
+        self._tried_at = 0.0
+        self.since: float | None = None
+        """Start of the suspension; None while there is none."""
+        self.probe_at = 0.0
+        """Time from which a delivery may probe the destination."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether no attempt was blocked or rejected since the last delivery, so that there is no state to keep."""
+        return self._blocked == 0 and self._refused == 0
+
+    def count_rejected(self) -> bool:
+        """Count a call with one entry that was found invalid; return whether the destination is to blame by now."""
+        self._refused += 1
+        return self._refused >= SUSPEND_AFTER
+
+    def count_blocked(self, now: float) -> bool:
+        """Count a blocked attempt. Returns whether it suspends the destination, or was a failed probe."""
+        self._blocked += 1
+        if self.since is not None:
+            if now < self.probe_at:
+                return False  # sent before the suspension or the last probe began
+            self._failed_probes += 1
+        elif self._blocked >= SUSPEND_AFTER:
+            self.since = now
+        else:
+            return False
+        self._tried_at, self.probe_at = now, now + PROBES.pause_secs(self._failed_probes + 1)
+        return True
+
+    def end(self, now: float) -> float | None:
+        """End the suspension after a delivery. Returns its seconds, or None when there was none."""
+        secs = None if self.since is None else now - self.since
+        self._blocked, self._refused, self._failed_probes, self.since, self.probe_at = 0, 0, 0, None, 0.0
+        return secs
+
+    def request_probe(self) -> None:
+        """Probe soon, because an operator replays a delivery and the destination may be repaired."""
+        self.probe_at = min(self.probe_at, self._tried_at + ASKED_PROBE_SECS)
+
+    def probe_now(self) -> None:
+        """Probe with the next delivery, because the document has changed."""
+        self.probe_at = 0.0
 
 
 @final
 class Health:
-    """The health of one destination, by its calls. Times are seconds of one monotonic clock."""
+    """The health of one destination, by its calls."""
 
     __slots__ = ("_policy", "call_rate", "suspension", "throughput", "window")
 

@@ -21,8 +21,8 @@ from pushrail_stream.core.bus_status import BusState
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.health import Health
+from pushrail_stream.core.pacing import PROBES
 from pushrail_stream.core.retry import RetryPolicy, RetryState
-from pushrail_stream.core.suspension import PROBES
 
 ROOM: Final = 200
 """Deliveries that may wait at any speed of the destination."""

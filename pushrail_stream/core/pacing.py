@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, final
+from typing import Final, NamedTuple, final
 
 
 @final
@@ -54,3 +54,7 @@ class Backoff(NamedTuple):
         """
         # 2**60 is beyond any cap. Without a bound the float overflows after a thousand failures.
         return jitter * min(self.cap_secs, self.first_secs * 2.0 ** min(failures - 1, 60))
+
+
+PROBES: Final = Backoff(30.0, 600.0)
+"""Seconds between two probes of a destination that takes no deliveries, calls and checks of its bus alike."""

@@ -12,8 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple, final
 
-from pushrail_stream.core.attempt import Attempt
-from pushrail_stream.core.batch import Batch
+from pushrail_stream.core.batch import Attempt, Batch
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.outcome import (
     HOLD_EXCEEDED,

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final, final
 
-from pushrail_stream.core.attempt import Attempt
+from pushrail_stream.core.batch import Attempt
 from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.lane import ROOM, Lane

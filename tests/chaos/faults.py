@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from pushrail_stream.core.suspension import PROBES
+from pushrail_stream.core.pacing import PROBES
 from pushrail_stream.sandbox.bus.faults import (
     CallError,
     EntryError,

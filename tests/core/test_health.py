@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pushrail_stream.core.attempt import Attempt
-from pushrail_stream.core.batch import Batch, CallLimits
+from pushrail_stream.core.batch import Attempt, Batch, CallLimits
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.outcome import Blocked, CallResult, Delivered, Outcome, Retryable, Throttled
 from pushrail_stream.core.signals import Resumed, Signal, Slowed, Suspended

@@ -11,8 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from pushrail_stream.core.attempt import Attempt
-from pushrail_stream.core.batch import Batch, CallLimits, LaneLimits
+from pushrail_stream.core.batch import Attempt, Batch, CallLimits, LaneLimits
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Limits
 from pushrail_stream.core.lane import Lane

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.suspension import PROBES, SUSPEND_AFTER, Suspension
+from pushrail_stream.core.health import SUSPEND_AFTER, Suspension
+from pushrail_stream.core.pacing import PROBES
 
 
 def suspended(now: float = 100.0) -> Suspension:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.throughput import Throughput
+from pushrail_stream.core.health import Throughput
 
 
 def test_a_new_destination_has_no_speed() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.window import Window
+from pushrail_stream.core.health import Window
 
 
 def cut_to(size: int, most: int = 8) -> Window:
