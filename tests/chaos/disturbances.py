@@ -65,8 +65,15 @@ class Disturbances:
         """It answers again. Meanwhile no commit was made, and members may have lost their partitions."""
         if self._away_since is not None:
             self._outages.append((self._away_since, at))
+            self._losses = [self._prolonged(loss, at) for loss in self._losses]
             self._losses.append(Loss(None, self._away_since, at + _REJOIN_SECS))
             self._away_since = None
+
+    def _prolonged(self, loss: Loss, back: float) -> Loss:
+        """A worker that has lost its partitions cannot be told so while the broker is away."""
+        assert self._away_since is not None
+        is_untold = loss.stray and loss.at <= back and loss.until >= self._away_since
+        return loss._replace(until=max(loss.until, back + _REJOIN_SECS + _CALL_SECS)) if is_untold else loss
 
     def broker_was_away(self, start: float, end: float) -> bool:
         """Whether the broker was away at some moment of this time."""
