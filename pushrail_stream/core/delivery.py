@@ -20,7 +20,7 @@ class Problem(NamedTuple):
     message: str
     request_id: str | None = None
     ours: bool = False
-    """Our own clock or base credentials were at fault."""
+    """Our own side was at fault (`core.outcome.Retryable`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,8 +172,8 @@ class FloodGuard:
         """Sum up the window, and count the dead letters that the conditions of a flood still lack.
 
         Two sums decide: the dead letters, and the excesses. A customer's excess is its dead letters beyond ``share`` of
-        its records. Each sum is taken without the customer that has most of it, so the conditions hold for every
-        customer that could be left out. One more dead letter adds at most one to each sum, and a record that is not
+        its records. Each sum leaves out the customer with the largest part of it. So the conditions also hold when any
+        other customer is left out. One more dead letter adds at most one to each sum, and a record that is not
         dead adds nothing. So ``missing`` is the least number of dead letters until a flood.
         """
         limits, dead = self._limits, dict(self._dead_before)

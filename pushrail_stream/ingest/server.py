@@ -103,7 +103,7 @@ class IngestServer:
             door = socket.create_server((host, port), family=family, backlog=_BACKLOG)
         except OSError as error:
             raise OperatorError(
-                f"ingest.host, ingest.port: {host}:{port} cannot be had: {error.strerror or error}"
+                f"ingest.host, ingest.port: {host}:{port} cannot be listened on: {error.strerror or error}"
             ) from error
         # Connections inherit this: an answer is two writes, and the second must not wait for an acknowledgement.
         door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

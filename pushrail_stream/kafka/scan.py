@@ -129,7 +129,7 @@ class Scan:
     def _check_topic(self) -> None:
         """Raise `TopicRecreated` when the topic was created again: the same offsets name other records now."""
         if self._watch.was_recreated():
-            raise TopicRecreated(f"{self._topic} was deleted and created again while it was being read: begin anew")
+            raise TopicRecreated(f"{self._topic} was deleted and created again while it was being read: start again")
 
     def _read(self) -> list[Record]:
         messages = []

@@ -43,7 +43,7 @@ async def serve_ops(
             await site.start()
         except OSError as error:
             raise OperatorError(
-                f"http.host, http.port: {http.host}:{http.port} cannot be had: {error.strerror or error}"
+                f"http.host, http.port: {http.host}:{http.port} cannot be listened on: {error.strerror or error}"
             ) from error
         yield int(runner.addresses[0][1])
     finally:

@@ -120,7 +120,7 @@ class Settlement:
             problem = delivery.problem or Problem("DestinationSuspended", message)
             self.dead_letter(delivery, lane.destination.bus.arn, "suspended", problem)
         elif delivery.first_attempt_ms is None:
-            # The probe may be in flight: this time it stays on its own tier, and climbs only after that.
+            # The probe may be in flight: once, the delivery stays on its own tier; after that it climbs.
             delivery.first_attempt_ms = self._clock.now_ms()
             tier = self._policy.tiers[max(delivery.tier - 1, 0)]
             self._retry_on(lane, delivery, RetryOnTopic(tier, "held"), now)

@@ -148,7 +148,7 @@ class Keyring:
             raise KeyUnavailable(f"is sealed by key {parsed.key_id}, which the keyring does not have ({self._where})")
         if secret is None:
             what = "does not open: it was changed, or sealed for another vendor, destination or key of this name"
-            raise SealBroken(f"{what} (key {parsed.key_id}); seal it anew with `destinations seal`")
+            raise SealBroken(f"{what} (key {parsed.key_id}); seal it again with `destinations seal`")
         return secret
 
     def _reload(self) -> bool:

@@ -123,12 +123,12 @@ class AssumeRole:
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """Sign with the customer's IAM access key pair. Without ``secret`` (it could not be had) no call is made."""
+    """Sign with the customer's IAM access key pair. Without ``secret`` (it could not be read) no call is made."""
 
     access_key_id: str
     secret: Secret | None
     is_waiting: bool = False
-    """The secret is there, and only what opens it is missing: our own fault, and mended without the document."""
+    """The document has the secret, but the key that opens it is missing. That is our own fault."""
 
     @property
     def label(self) -> str:

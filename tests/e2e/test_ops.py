@@ -87,7 +87,7 @@ async def test_a_taken_port_is_named(embedded_broker: Any) -> None:
         settings = settings_for(embedded_broker.bootstrap_servers, bus.url).model_copy()
         settings = settings.model_copy(update={"http": settings.http.model_copy(update={"port": taken})})
         make_topics(settings, embedded_broker)
-        with pytest.raises(OperatorError, match=r"http\.host, http\.port: 127\.0\.0\.1:\d+ cannot be had"):
+        with pytest.raises(OperatorError, match=r"http\.host, http\.port: 127\.0\.0\.1:\d+ cannot be listened on"):
             await run_worker(settings, DestinationIndex(), open_log("warning"))
 
 

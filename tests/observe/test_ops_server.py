@@ -104,10 +104,10 @@ async def test_hanging_clients_delay_no_end() -> None:
 
 async def test_a_taken_address_is_named() -> None:
     async with served() as port:
-        with pytest.raises(OperatorError, match=rf"http\.port: {HOST}:{port} cannot be had: .*in use"):
+        with pytest.raises(OperatorError, match=rf"http\.port: {HOST}:{port} cannot be listened on: .*in use"):
             async with serve_ops(HttpSettings(port=port), exposition=Metrics(stats_of()).exposition, unready=list):
                 pass
-    with pytest.raises(OperatorError, match=r"http\.host, http\.port: no-such-host\.invalid:0 cannot be had"):
+    with pytest.raises(OperatorError, match=r"http\.host, http\.port: no-such-host\.invalid:0 cannot be listened on"):
         async with serve_ops(
             HttpSettings(host="no-such-host.invalid", port=0), exposition=Metrics(stats_of()).exposition, unready=list
         ):

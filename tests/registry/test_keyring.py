@@ -130,7 +130,7 @@ def test_a_secret_that_does_not_open_is_not_quoted(tmp_path: Path) -> None:
         ours.unseal(sealed, PLACE._replace(destination_id="dst_other"))
     assert str(moved.value) == (
         "does not open: it was changed, or sealed for another vendor, destination or key of this name (key k); "
-        "seal it anew with `destinations seal`"
+        "seal it again with `destinations seal`"
     )
     with pytest.raises(SealBroken) as cut:
         ours.unseal(sealed[:-50], PLACE)
