@@ -1,9 +1,9 @@
 """The retry decision: the next step of a delivery after an attempt.
 
 A delivery waits in memory while its partition's commit may wait for it. After that it waits on the retry topics, each
-time one tier higher up to the last, and it is given up when it is too old. Waiting for a slow destination or for earlier
-deliveries is no failure: while the destination makes progress, such a delivery climbs no tier. It waits about as long as
-the earlier deliveries take.
+time one tier higher up to the last, and it is given up when it is too old. Waiting for a slow destination or for
+earlier deliveries is no failure: while the destination makes progress, such a delivery climbs no tier. It waits about
+as long as the earlier deliveries take.
 """
 
 from __future__ import annotations
