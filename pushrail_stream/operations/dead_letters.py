@@ -42,7 +42,7 @@ class DeadLetterRecord:
     destination: str | None = None
     """Id of the destination it did not reach; None when there was none, or when it is unknown."""
     replays: int = 0
-    """How often it had been replayed when it died."""
+    """Replays before it became a dead letter."""
 
     @property
     def fault(self) -> Fault:

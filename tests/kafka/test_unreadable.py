@@ -20,7 +20,7 @@ from tests.support.workers import committed, ends, make_topics, open_bus, runnin
 pytestmark = pytest.mark.kafka
 
 SMALL: dict[str, Any] = {"receive.message.max.bytes": 4_000_000, "fetch.max.bytes": 2_000_000}
-"""So that a batch of 9 MB is one that cannot be read."""
+"""Fewer bytes than a batch of 9 MB has: such a batch cannot be read."""
 
 
 async def produce_batches(settings: Settings, *batches: list[bytes]) -> None:

@@ -1,4 +1,4 @@
-"""What a customer pastes into their account: accepted by the tools that will read it, and saying what we meant."""
+"""Onboarding templates: the tools that read them accept them, and they say the documented things."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long tests wait."""
+"""Limits of the waits of tests."""
 
 from __future__ import annotations
 
