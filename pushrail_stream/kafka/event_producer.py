@@ -38,6 +38,7 @@ and value, and the number of headers."""
 _HEADER_HEAD: Final = 10
 """Most bytes of a header besides name and value: their lengths."""
 _NOT_WRITTEN: Final = "was not written, because another event of the request was not"
+_TOO_LARGE: Final = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE).str()
 _Result = RecordMetadata | str | RecordTooLarge
 
 
@@ -47,57 +48,73 @@ class KafkaEventProducer:
 
     def __init__(
         self,
-        writer: _Writer,
-        open_alone: Callable[[], Awaitable[_Writer]],
+        open_writer: Callable[[Mapping[str, int]], Awaitable[_Writer]],
         read_limit: Callable[[], int | None],
-        limit: int | None,
+        batch_bytes: int,
     ) -> None:
-        """``open_alone``: opens a writer that puts no two records in one batch. ``read_limit``: may block."""
-        self._writer = writer
-        self._open_alone = open_alone
-        self._alone: _Writer | None = None
+        """``open_writer``: opens a writer with these properties besides. ``read_limit``: may block."""
+        self._open_writer = open_writer
         self._read_limit = read_limit
-        self._limit = limit
+        self._batch_bytes = batch_bytes
+        """Most bytes of a batch of several records: below the topic's limit, where that is known."""
+        self._limit: int | None = None
         """The topic's ``max.message.bytes``; None while it is not known."""
-        self._next_limit_at = time.monotonic() + _LIMIT_SECS
+        self._limit_read_at = 0.0
+        self._reading_limit = asyncio.Lock()
+        self._writers: list[_Writer] = []
+        self._shared: _Writer
+        self._alone: _Writer | None = None
 
     @classmethod
     @asynccontextmanager
     async def open(cls, kafka: KafkaSettings, topic: str, timeout_secs: float) -> AsyncIterator[Self]:
         """A producer for one topic. A record that Kafka has not acknowledged after ``timeout_secs`` has failed."""
         properties = client_properties.event_producer(kafka, timeout_secs)
-        read_limit = partial(max_message_bytes, kafka, topic)
-        limit = await in_daemon_thread(read_limit)
-        batch_bytes = parse_number(properties.get("batch.size")) or BATCH_BYTES
-        together = {} if limit is None else {"batch.size": min(batch_bytes, limit)}
-        alone = {"batch.num.messages": 1, "linger.ms": 0}
         async with AsyncExitStack() as writers:
 
-            async def open_writer(more: dict[str, int]) -> _Writer:
-                return await writers.enter_async_context(_Writer(properties | more, topic))
+            async def open_writer(more: Mapping[str, int]) -> _Writer:
+                return await writers.enter_async_context(_Writer({**properties, **more}, topic))
 
-            yield cls(await open_writer(together), lambda: open_writer(alone), read_limit, limit)
+            batch_bytes = parse_number(properties.get("batch.size")) or BATCH_BYTES
+            producer = cls(open_writer, partial(max_message_bytes, kafka, topic), batch_bytes)
+            await producer._open_shared()
+            await producer._renew_limit(0.0)
+            yield producer
 
     async def publish_all(self, records: Sequence[ProducerRecord]) -> Sequence[_Result]:
         """As `EventProducer.publish_all`.
+
+        Kafka refuses a whole batch for its size only where the limit was not known, or has become smaller. The limit
+        is then read, and the refused records are written once more.
+        """
+        begun_at = time.monotonic()
+        results = await self._write(records)
+        refused = [index for index, result in enumerate(results) if result == _TOO_LARGE]
+        if refused and await self._renew_limit(begun_at) is not None:
+            for index, result in zip(refused, await self._write([records[i] for i in refused]), strict=True):
+                results[index] = result
+        return results
+
+    async def _write(self, records: Sequence[ProducerRecord]) -> list[_Result]:
+        """Write records once.
 
         Kafka counts compressed bytes, so only Kafka can tell whether a record fits that exceeds the limit before
         compression. Such a record goes alone, by another producer: its refusal holds up no other record.
         """
         limit = self._limit
         doubtful = set() if limit is None else {i for i, record in enumerate(records) if largest_batch(record) > limit}
-        if not doubtful:
-            return await self._writer.write(records)
+        if limit is None or not doubtful:
+            return await self._shared.write(records)
         results: list[_Result] = [_NOT_WRITTEN] * len(records)
         for index in sorted(doubtful, key=lambda index: -len(records[index].value)):
             if self._alone is None:
-                self._alone = await self._open_alone()
-            [result] = await self._alone.write([records[index]], limit)
-            results[index] = result
+                self._alone = await self._open({"batch.num.messages": 1, "linger.ms": 0})
+            [result] = await self._alone.write([records[index]])
+            results[index] = RecordTooLarge(limit) if result == _TOO_LARGE else result
             if not isinstance(result, RecordMetadata):
                 return results
         others = [index for index in range(len(records)) if index not in doubtful]
-        for index, result in zip(others, await self._writer.write([records[i] for i in others]), strict=True):
+        for index, result in zip(others, await self._shared.write([records[i] for i in others]), strict=True):
             results[index] = result
         return results
 
@@ -106,9 +123,9 @@ class KafkaEventProducer:
         for writer in self._writers:
             if failure := writer.fatal_error():
                 raise failure
-        problem = await self._writer.problem(timeout_secs)
+        problem = await self._shared.problem(timeout_secs)
         if not problem:
-            await self._refresh_limit()
+            await self._renew_limit(time.monotonic() - _LIMIT_SECS)
         return problem
 
     @property
@@ -119,18 +136,27 @@ class KafkaEventProducer:
     @property
     def statistics(self) -> ClientStatistics:
         """The newest statistics of the shared producer."""
-        return self._writer.statistics
+        return self._shared.statistics
 
-    @property
-    def _writers(self) -> list[_Writer]:
-        return [self._writer] if self._alone is None else [self._writer, self._alone]
+    async def _renew_limit(self, before: float) -> int | None:
+        """The topic's limit, read unless that was done after ``before``: it may be changed at any time."""
+        async with self._reading_limit:
+            if self._limit_read_at <= before:
+                found = await in_daemon_thread(self._read_limit)
+                self._limit = self._limit if found is None else found
+                self._limit_read_at = time.monotonic()
+                if self._limit is not None and self._limit < self._batch_bytes:
+                    self._batch_bytes = self._limit
+                    await self._open_shared()
+        return self._limit
 
-    async def _refresh_limit(self) -> None:
-        """Read the topic's limit, unless that was done lately: it may be changed at any time."""
-        if time.monotonic() >= self._next_limit_at:
-            found = await in_daemon_thread(self._read_limit)
-            self._limit = self._limit if found is None else found
-            self._next_limit_at = time.monotonic() + _LIMIT_SECS
+    async def _open_shared(self) -> None:
+        self._shared = await self._open({"batch.size": self._batch_bytes})
+
+    async def _open(self, properties: Mapping[str, int]) -> _Writer:
+        writer = await self._open_writer(properties)
+        self._writers.append(writer)
+        return writer
 
 
 class _Writer(PolledProducer):
@@ -140,19 +166,14 @@ class _Writer(PolledProducer):
         super().__init__(properties)
         self._topic = topic
 
-    async def write(self, records: Sequence[ProducerRecord], limit: int | None = None) -> list[_Result]:
-        """``limit``: the topic's limit, when each record goes alone and a refusal concerns that record."""
+    async def write(self, records: Sequence[ProducerRecord]) -> list[_Result]:
+        """Where Kafka put each record, or why it did not."""
         if not records:
             return []
         reports = _Reports(len(records), self._loop)
 
-        def failure(error: KafkaError) -> str | RecordTooLarge:
-            if limit is not None and error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
-                return RecordTooLarge(limit)
-            return error.str()
-
         def report(index: int, error: KafkaError | None, message: Message) -> None:
-            reports.settle(index, _metadata(message) if error is None else failure(error))
+            reports.settle(index, _metadata(message) if error is None else error.str())
 
         for index, record in enumerate(records):
             try:
@@ -166,7 +187,7 @@ class _Writer(PolledProducer):
             except BufferError:
                 reports.settle(index, "the producer's queue is full")
             except KafkaException as error:
-                reports.settle(index, failure(error.args[0]))
+                reports.settle(index, error.args[0].str())
         await reports.all_in
         return reports.results
 

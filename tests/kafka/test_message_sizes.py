@@ -122,6 +122,22 @@ async def test_a_raised_limit_is_noticed(real_kafka: str, monkeypatch: pytest.Mo
                 assert await producer.check(10) == ""
 
 
+@pytest.mark.parametrize("known", [None, 1_000_000])
+async def test_a_refusal_makes_the_limit_known(
+    real_kafka: str, monkeypatch: pytest.MonkeyPatch, known: int | None
+) -> None:
+    topic = small_topic(real_kafka)
+    options = KafkaSettings(bootstrap_servers=real_kafka)
+    answers = iter([known])
+    monkeypatch.setattr(module, "max_message_bytes", lambda *_: next(answers, LIMIT))
+    async with KafkaEventProducer.open(options, topic, 10) as producer:
+        results = await producer.publish_all([noise(10), noise(2 * LIMIT), noise(10)])
+        assert [type(result) for result in results] == [str, RecordTooLarge, str]
+        assert end_of(real_kafka, topic) == 0
+        many = await producer.publish_all([noise(LIMIT // 3)] * 20)
+        assert [type(result) for result in many] == [RecordMetadata] * 20
+
+
 async def test_without_a_known_limit_kafka_decides() -> None:
     with EmbeddedBroker.start({"topic": 1}) as broker:
         options = KafkaSettings(bootstrap_servers=broker.bootstrap_servers)
