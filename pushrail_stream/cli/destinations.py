@@ -48,7 +48,7 @@ def list_(options: Options, *, state: bool) -> None:
     """List every destination. Refused documents are named on stderr.
 
     A destination's state comes from its attempts since its last delivery, the worst one first: gone (its bus does not
-    exist), suspended, blocked, slowed (it throttles), retrying, or delivering; it is empty without attempts. For a bus
+    exist), suspended, blocked, slowed (it throttles), retrying, or ok; it is empty without attempts. For a bus
     that does not exist, the list also shows when it was last seen, how many deliveries were reported as delivered since
     then, and the command that sends them again.
 

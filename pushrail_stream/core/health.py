@@ -175,6 +175,11 @@ class Suspension:
         """Whether no attempt was blocked or rejected since the last delivery, so that there is no state to keep."""
         return self._blocked == 0 and self._refused == 0
 
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the last attempts were blocked."""
+        return self._blocked > 0
+
     def count_rejected(self) -> bool:
         """Count a call with one entry that was found invalid; return whether the destination is to blame by now."""
         self._refused += 1

@@ -13,13 +13,14 @@ import heapq
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import Final, Literal, final
+from typing import Final, final
 
 from pushrail_stream.core.backlog import Backlog
 from pushrail_stream.core.batch import Batch, CallLimits, Flush, LaneLimits
 from pushrail_stream.core.bus_status import BusState
 from pushrail_stream.core.delivery import Delivery
 from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.core.health import Health
 from pushrail_stream.core.pacing import PROBES
 from pushrail_stream.core.retry import RetryPolicy, RetryState
@@ -29,9 +30,6 @@ ROOM: Final = 200
 PROBE_ROOM: Final = 1_000
 """Deliveries that may wait for a suspended destination's probe: enough for a burst, and a twentieth of the 20,000
 events that a worker holds by default."""
-DestinationState = Literal["ok", "slowed", "suspended", "gone"]
-"""``slowed``: fewer calls may be in flight than its limits allow. ``suspended``: only probes are sent.
-``gone``: its bus does not exist."""
 _GRACE_SECS: Final = 2.0
 """Seconds before a destination counts as slow or silent. Until a lane falls behind, its speed is its input's, and the
 destination's capacity is unknown. So the lane may hold any number of deliveries for this time."""
@@ -104,10 +102,14 @@ class Lane:
 
     @property
     def state(self) -> DestinationState:
-        """The state of the destination, by what its calls and the checks of its bus have shown."""
+        """The worst state that the destination's calls and the checks of its bus have shown."""
         if self._bus_state == "missing":
             return "gone"
-        return "suspended" if self.is_suspended else "slowed" if self.health.window.is_cut else "ok"
+        if self.health.suspension.is_blocked:
+            return "suspended" if self.is_suspended else "blocked"
+        if self.health.window.is_cut:
+            return "slowed"
+        return "retrying" if self._waiting else "ok"
 
     @property
     def max_calls(self) -> int:

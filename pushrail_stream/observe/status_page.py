@@ -7,6 +7,7 @@ from html import escape
 from typing import Final
 
 from pushrail_stream.core.bus_status import explain
+from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.signals import BusMissing
 from pushrail_stream.core.text import format_rfc3339
@@ -16,7 +17,9 @@ from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, Sta
 
 LANES: Final = 50
 """Most lanes that are shown. Those with a problem come first."""
-_TONES: Final = {"ok": "ok", "slowed": "warn", "suspended": "bad", "gone": "bad"}
+_TONES: Final[Mapping[DestinationState, str]] = {
+    "ok": "ok", "retrying": "warn", "slowed": "warn", "blocked": "bad", "suspended": "bad", "gone": "bad",
+}  # fmt: skip
 _REFRESH_SECS: Final = 5
 
 

@@ -6,9 +6,10 @@ Deliveries to a missing bus are logged as delivered, too. A second reading of th
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import Any, Final, NamedTuple
 
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
+from pushrail_stream.core.destination_state import DestinationState, severity
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
 from pushrail_stream.operations.attempts import Attempt, read_attempts
 from pushrail_stream.operations.times import now_ms
@@ -17,15 +18,13 @@ from pushrail_stream.settings.model import Settings
 
 _PERIOD_MS: Final = 3_600_000
 """The part of the log that tells a destination's state: the last hour."""
-State = Literal["delivering", "retrying", "slowed", "blocked", "suspended", "gone"]
-_WORSE: Final = get_args(State)
-"""Until something is delivered a destination stands as badly as it has stood."""
 
 
 class DestinationHealth(NamedTuple):
     """How one destination stands."""
 
-    state: State
+    state: DestinationState
+    """Until something is delivered, the worst state there was."""
     code: str | None
     """Of the attempt that says so, AWS's or ours."""
     since_ms: int
@@ -62,7 +61,7 @@ def judge_health(attempts: Iterable[Attempt]) -> dict[str, DestinationHealth]:
         bus = MissingBus.read(str(attempt.get("message"))) if state == "gone" else None
         if bus is not None and known is not None and known.bus is not None:
             found[destination] = known._replace(bus=_earliest(known.bus, bus))
-        elif known is None or state == "delivering" or _WORSE.index(state) > _WORSE.index(known.state):
+        elif known is None or state == "ok" or severity(state) > severity(known.state):
             since_ms = known.since_ms if known is not None and known.state == state else attempt.at_ms
             found[destination] = DestinationHealth(state, attempt.get("code"), since_ms, bus)
     return found
@@ -95,10 +94,10 @@ def _earliest(one: MissingBus, other: MissingBus) -> MissingBus:
     return MissingBus(min(one.since_ms, other.since_ms), max(seen, default=None))
 
 
-def _state(said: Mapping[str, Any]) -> State | None:
+def _state(said: Mapping[str, Any]) -> DestinationState | None:
     match said.get("status"), said.get("reason"):
         case "delivered", _:
-            return "delivering"
+            return "ok"
         case "retrying", reason:
             return "slowed" if reason == "throttled" else "retrying"
         case "dead_lettered", "suspended":

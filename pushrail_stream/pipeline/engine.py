@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Collection, Mapping, Sequence
-from typing import Final, final
+from typing import final
 
+from pushrail_stream.core.destination_state import severity
 from pushrail_stream.core.flood_guard import FloodGuard
 from pushrail_stream.core.lane import Lane
 from pushrail_stream.core.ledger import Ledger
@@ -27,8 +28,6 @@ from pushrail_stream.pipeline.stats import (
     PartitionStats,
     WorkerStats,
 )
-
-_ORDER: Final = {"gone": 0, "suspended": 1, "slowed": 2, "ok": 3}
 
 
 @final
@@ -106,5 +105,5 @@ def _worst(
         if lane.destination.id not in gone
     ]  # fmt: skip
     return heapq.nsmallest(
-        max_destinations, stats, key=lambda one: (_ORDER[one.state], -one.waiting, one.destination_id)
+        max_destinations, stats, key=lambda one: (-severity(one.state), -one.waiting, one.destination_id)
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from pushrail_stream.core.lane import DestinationState
+from pushrail_stream.core.destination_state import DestinationState
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import BusMissing

@@ -54,7 +54,7 @@ async def test_an_event_is_found_by_any_of_its_keys(real_kafka: str, tmp_path: P
         assert told["byCode"]["AccessDeniedException"] == 1
         assert told["deadLetteredByFault"] == {"customer": 1}
         states = {one["id"]: (one["state"], one["code"]) for one in await desk.lines("destinations", "list", "--state")}
-        assert (states["dst_0"], states["dst_1"]) == (("blocked", "AccessDeniedException"), ("delivering", None))
+        assert (states["dst_0"], states["dst_1"]) == (("blocked", "AccessDeniedException"), ("ok", None))
         assert states["dst_2"] == (None, None)
         assert "AccessDeniedException" in await desk.run("destinations", "list", "--state")
         assert "--until" in await desk.run("attempts", "--since", "1h", "--until", "2h", exit_code=2)

@@ -46,13 +46,13 @@ def read(record: dict[str, Any]) -> Attempt:
 @pytest.mark.parametrize(
     ("attempts", "state", "since"),
     [
-        ([DELIVERED, DELIVERED], "delivering", 0),
+        ([DELIVERED, DELIVERED], "ok", 0),
         ([DELIVERED, THROTTLED, FAILED], "slowed", 1),
         ([FAILED, FAILED], "retrying", 0),
         ([BLOCKED, SUSPENDED, SUSPENDED, BLOCKED], "suspended", 1),
         ([SUSPENDED, FAILED], "suspended", 0),
         ([BLOCKED, GONE], "gone", 1),
-        ([SUSPENDED, DELIVERED, REJECTED, SKIPPED], "delivering", 1),
+        ([SUSPENDED, DELIVERED, REJECTED, SKIPPED], "ok", 1),
     ],
 )
 def test_health_counts_since_the_last_delivery(attempts: list[dict[str, Any]], state: str, since: int) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tests.support.builders import destination
-from tests.support.pipeline_world import World
-from tests.support.records import always, failed, record, take_all
+from tests.support.pipeline_world import Worker, World
+from tests.support.records import always, failed, in_turn, record, take_all
 from tests.support.virtual_time import in_virtual_time
 
 
@@ -29,3 +29,22 @@ async def test_destinations_in_need_come_first() -> None:
         dispatcher_stats = worker.engine.stats().dispatcher
         assert (dispatcher_stats.gone, dispatcher_stats.suspended, dispatcher_stats.slowed) == (1, 1, 1)
         assert dispatcher_stats.waiting == sum(view.waiting for view in views)
+
+
+@in_virtual_time
+async def test_one_failed_call_shows_in_the_state() -> None:
+    names = ("fine", "retrying", "blocked")
+    world = World(*(destination(name) for name in names))
+    world.bus.answer(in_turn(failed("InternalFailure", 500), take_all), "dst_retrying")
+    world.bus.answer(in_turn(failed("AccessDeniedException", 403), take_all), "dst_blocked")
+    async with world.worker() as worker:
+        worker.feed(*(record(number, name) for number, name in enumerate(names)))
+        await worker.at(0.15)
+        assert states(worker) == {"dst_blocked": "blocked", "dst_retrying": "retrying"}
+        worker.feed(record(len(names), "blocked"))
+        await worker.at(60)
+        assert states(worker) == {}, "each was delivered to, and has nothing left to do"
+
+
+def states(worker: Worker) -> dict[str, str]:
+    return {view.destination_id: view.state for view in worker.engine.stats(10).destinations}
