@@ -22,7 +22,7 @@ from pushrail_stream.core.outcome import (
 )
 from pushrail_stream.core.pacing import PROBES, TokenBucket
 from pushrail_stream.core.retry import RetryPolicy
-from pushrail_stream.core.signals import Resumed, Signal, Slowed, Suspended
+from pushrail_stream.core.signals import Resumed, ResumeReason, Signal, Slowed, Suspended
 
 _MAX_PAUSE_SECS: Final = 5.0
 """Longest pause for a destination that throttles, so that a delivery gets its chance within 10 s (`hold_secs`)."""
@@ -238,7 +238,7 @@ class Health:
         if delivered:
             self.throughput.add(delivered, now)
             if not self.suspension.is_clear:
-                signals += self.clear(destination, now)
+                signals += self.clear(destination, now, "delivered")
         if self._is_failing(result, outcomes[0]) or any(asks_for_less(failure) for failure in failures):
             if self.window.throttled(attempt.round, max_calls, partly=delivered > 0):
                 self._pause(now, jitter)
@@ -260,10 +260,10 @@ class Health:
         """Seconds since the suspension began."""
         return 0.0 if self.suspension.since is None else now - self.suspension.since
 
-    def clear(self, destination: Destination, now: float) -> list[Signal]:
+    def clear(self, destination: Destination, now: float, why: ResumeReason) -> list[Signal]:
         """End the suspension, and forget its causes."""
         suspended_secs = self.suspension.end(now)
-        return [] if suspended_secs is None else [Resumed(destination, suspended_secs)]
+        return [] if suspended_secs is None else [Resumed(destination, suspended_secs, why)]
 
     def retry_delay_secs(
         self, batch: Batch, result: CallResult, outcomes: Sequence[Outcome], now: float, jitter: float

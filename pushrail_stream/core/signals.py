@@ -16,6 +16,9 @@ from pushrail_stream.core.record import Origin, Partition
 from pushrail_stream.core.retry import Decision
 
 SkipReason = Literal["no_destination", "disabled", "filtered", "deleted"]
+ResumeReason = Literal["delivered", "document", "idle"]
+"""A probe was delivered; the document is gone or disabled; or no event came for a while, so that the next one is sent
+as if there had been no suspension."""
 RestartReason = Literal["recreated", "went_back"]
 """The topic was deleted and created again, or Kafka went back to an earlier offset because the log was cut off."""
 
@@ -114,10 +117,11 @@ class Suspended(NamedTuple):
 
 
 class Resumed(NamedTuple):
-    """A suspension ended: a probe was delivered, or the document is gone or disabled."""
+    """A suspension ended."""
 
     destination: Destination
     suspended_secs: float
+    why: ResumeReason = "delivered"
 
 
 class BusMissing(NamedTuple):

@@ -157,6 +157,15 @@ def _suspended(signal: signals.Suspended) -> _Line:
     return _Line("warning", event, {"destination": signal.destination.id, **fields})
 
 
+def _slowed(signal: signals.Slowed) -> _Line:
+    where, in_flight, most = signal.destination.id, signal.in_flight, signal.most
+    # The first cut and the end of all cuts are never left out because of the steps between them.
+    return _Line(
+        "info", "destination_slowed", {"destination": where, "in_flight": in_flight, "most": most},
+        f"{where} {in_flight < most}",
+    )  # fmt: skip
+
+
 def _bus_missing(signal: signals.BusMissing) -> _Line:
     where, seen_ms = signal.destination.id, signal.bus.last_seen_ms
     seen = None if seen_ms is None else format_rfc3339(seen_ms)
@@ -212,9 +221,8 @@ _LINES: Final[Mapping[type, Callable[[Any], _Line]]] = {
     signals.Suspended: _suspended,
     signals.Resumed: lambda s: _Line(
         "warning", "destination_resumed",
-        {"destination": s.destination.id, "suspended_secs": round(s.suspended_secs)}),
-    signals.Slowed: lambda s: _Line(
-        "debug", "destination_slowed", {"destination": s.destination.id, "in_flight": s.in_flight, "most": s.most}),
+        {"destination": s.destination.id, "suspended_secs": round(s.suspended_secs), "why": s.why}),
+    signals.Slowed: _slowed,
     signals.BusMissing: _bus_missing,
     signals.BusFound: _bus_found,
     signals.Flooded: lambda s: _Line("error", "flood_of_dead_letters", {"advice": _FLOOD, **s.report._asdict()}),

@@ -16,6 +16,7 @@ from pushrail_stream.core.delivery import Delivery, Problem
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.lane import ROOM, Lane
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
+from pushrail_stream.core.signals import ResumeReason
 from pushrail_stream.pipeline.attempt import AttemptRunner
 from pushrail_stream.pipeline.bus_monitor import BusMonitor
 from pushrail_stream.pipeline.in_flight import InFlight
@@ -158,7 +159,10 @@ class Dispatcher:
             for delivery in lane.drop():
                 self._settlement.skip(delivery, destination.bus.arn, "disabled")
         lane.follow_bus("open", now)
-        for signal in lane.health.clear(lane.destination, now):
+        self._clear(lane, now, "document")
+
+    def _clear(self, lane: Lane, now: float, why: ResumeReason) -> None:
+        for signal in lane.health.clear(lane.destination, now, why):
             self._observe(signal)
 
     def _follow_bus(self, lane: Lane, now: float) -> None:
@@ -187,6 +191,7 @@ class Dispatcher:
             at = lane.kept_until(now)
             if at <= now:
                 self.lanes.pop(lane_id, None)
+                self._clear(lane, now, "idle")
                 at = _NEVER
         else:
             at = min(lane.send_at(), lane.overdue_at())

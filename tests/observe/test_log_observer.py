@@ -33,6 +33,7 @@ from pushrail_stream.core.signals import (
     Resumed,
     Signal,
     Skipped,
+    Slowed,
     Suspended,
 )
 from pushrail_stream.observe.attempts import AttemptsLog
@@ -130,7 +131,13 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
         ),
         (
             Resumed(destination(), 95.4),
-            {"level": "warning", "event": "destination_resumed", "destination": "dst_acme", "suspended_secs": 95},
+            {
+                "level": "warning",
+                "event": "destination_resumed",
+                "destination": "dst_acme",
+                "suspended_secs": 95,
+                "why": "delivered",
+            },
         ),
         (
             BusMissing(destination(), MissingBus(2_000, None), None),
@@ -261,6 +268,14 @@ def test_a_call_is_one_line_with_every_id() -> None:
             "trace_ids": [trace],
             "origins": [f"{EVENTS}/0/0", f"{EVENTS}/0/1"],
         }
+    ]
+
+
+def test_a_slowed_destination_is_logged_at_its_begin_and_end() -> None:
+    steps = (Slowed(destination(), in_flight, 8) for in_flight in (4, 2, 3, 4, 5, 6, 7, 8))
+    assert [(line["event"], line["in_flight"]) for line in said(*steps)] == [
+        ("destination_slowed", 4),
+        ("destination_slowed", 8),
     ]
 
 

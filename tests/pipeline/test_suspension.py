@@ -153,6 +153,20 @@ async def test_an_older_documents_block_is_no_probe() -> None:
         assert world.bus.arrived["dst_acme"] == ["60"]
 
 
+@in_virtual_time
+async def test_the_end_of_a_suspension_without_events_is_reported() -> None:
+    world = World(destination())
+    world.bus.answer(always(BLOCKED))
+    async with world.worker() as worker:
+        worker.feed(*records(range(50)))
+        await worker.at(1)
+        assert (worker.lanes, worker.reported(Resumed)) == (1, [])
+        await worker.at(1_500)
+        [resumed] = worker.reported(Resumed)
+        assert isinstance(resumed, Resumed)
+        assert (worker.lanes, resumed.why) == (0, "idle")
+
+
 def denied_until_renewed(world: World, *, times: int = 1) -> Any:
     """A bus that denies every session until this number of new sign-ins."""
     return lambda batch: take_all(batch) if len(world.bus.renewed) >= times else BLOCKED
