@@ -19,6 +19,8 @@ def test_the_wheel_is_typed_and_has_its_data(tmp_path: Path) -> None:
     assert {
         "pushrail_stream/py.typed",
         "pushrail_stream/__main__.py",
+        "pushrail_stream/events/asyncapi.json",
+        "pushrail_stream/events/event.schema.json",
         "pushrail_stream/ingest/openapi.yaml",
         "pushrail_stream/observe/pages.css",
         "pushrail_stream/operations/templates/main.tf",

@@ -37,6 +37,7 @@ _COMMANDS: Final = {
     "sandbox": "Try everything on this machine alone.",
     "topics": "Create and describe the Kafka topics.",
     "destinations": "List, check, test and change destinations.",
+    "events": "Check producers' events, and print their schemas.",
     "attempts": "Search the delivery log for an event.",
     "dlq": "Show dead letters, and why they were given up.",
     "replay": "Deliver dead letters or past events again.",

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import yaml
 
+from pushrail_stream.events.schema import event_schema
 from pushrail_stream.observe.pages import page, section
 
 _CURL: Final = """\
@@ -21,6 +22,8 @@ curl -sS -X POST https://YOUR-HOST/v1/events \\
 def describe() -> dict[str, Any]:
     """The OpenAPI 3.1 document."""
     document: dict[str, Any] = yaml.safe_load(resources.files(__package__).joinpath("openapi.yaml").read_bytes())
+    event = document["components"]["schemas"]["Event"] = event_schema()
+    del event["$schema"]  # OpenAPI 3.1 has the same dialect
     return document
 
 

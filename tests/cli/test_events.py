@@ -1,0 +1,56 @@
+"""The commands for producers: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from pathlib import Path
+
+import pytest
+
+from tests.support.builders import event
+from tests.support.commands import Shell
+
+pytestmark = pytest.mark.usefixtures("one_destination")
+
+
+def test_the_schema_is_the_file_of_the_package(shell: Shell) -> None:
+    shipped = json.loads(resources.files("pushrail_stream.events").joinpath("event.schema.json").read_bytes())
+    for words in (("events", "schema"), ("events", "schema", "--json")):
+        code, out, _ = shell(*words)
+        assert (code, json.loads(out)) == (0, shipped)
+
+
+def test_the_asyncapi_document_names_the_topic_of_the_settings(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSHRAIL_TOPICS__EVENTS", "orders")
+    code, out, _ = shell("events", "asyncapi")
+    assert (code, json.loads(out)["channels"]["events"]["address"]) == (0, "orders")
+
+
+def test_a_good_file_passes(shell: Shell) -> None:
+    Path("good.jsonl").write_bytes(event() + b"\n" + event())
+    assert shell("events", "check", "good.jsonl") == (0, "good.jsonl: 2 valid\n", "")
+    assert shell("events", "check", "good.jsonl", "--json") == (0, "", "")
+
+
+def test_a_bad_event_is_a_row_and_exit_code_1(shell: Shell) -> None:
+    Path("bad.jsonl").write_bytes(event() + b"\n" + event(eventType="", payload=3))
+    code, out, err = shell("events", "check", "bad.jsonl")
+    assert (code, err) == (1, "error: bad.jsonl: 1 of 2 events break a rule\n")
+    assert [line.split(maxsplit=2) for line in out.splitlines()] == [
+        ["line", "field", "problem"],
+        ["2", "eventType", "has 0 characters, not 1 to 128"],
+        ["2", "payload", "is a JSON number, not a JSON object"],
+    ]
+    code, out, _ = shell("events", "check", "bad.jsonl", "--json")
+    assert code == 1
+    assert json.loads(out.splitlines()[0]) == {
+        "line": 2,
+        "field": "eventType",
+        "problem": "has 0 characters, not 1 to 128",
+    }
+
+
+def test_an_empty_file_is_a_mistake(shell: Shell) -> None:
+    Path("empty.json").touch()
+    assert shell("events", "check", "empty.json") == (2, "", "error: empty.json: has no event\n")
