@@ -59,8 +59,8 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
 def describe(options: Options) -> None:
     """Show each topic: partitions, copies, settings of its own, and where it differs from the required configuration.
 
-    The command exits 1 when a topic is missing, or when a difference can lose data: `run` refuses to start then. Other
-    differences are warnings, and the exit code stays 0.
+    The command exits 1 when a topic is missing, or when a difference can lose data: `run` refuses to start then. It
+    also exits 1 when a configuration cannot be read. Other differences are warnings, and the exit code stays 0.
     """
     settings = options.settings
     states = describe_topics(checked_kafka(settings), plan_topics(settings))
@@ -80,6 +80,8 @@ def describe(options: Options) -> None:
     if missing:
         raise OperatorError(f"missing: {', '.join(missing)}; `pushrail-stream topics create` makes them")
     _report(states.values())
+    if unchecked := [name for name, state in states.items() if state and state.unchecked]:
+        raise OperatorError(f"could not be checked: {', '.join(unchecked)}")
 
 
 def _report(states: Iterable[TopicState | None]) -> None:

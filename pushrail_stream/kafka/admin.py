@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Final, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import ClusterMetadata
 
 from pushrail_stream.kafka.errors import SETTLING
 
@@ -47,14 +48,40 @@ def positions_of(consumer: Consumer, topic: str, partitions: Iterable[int]) -> d
     return {place.partition: place.offset for place in found}
 
 
-def offsets_for_time(consumer: Consumer, topic: str, epoch_ms: int, ends: Mapping[int, int]) -> dict[int, int]:
-    """By partition of ``ends`` the first offset of this time or later; the end if there is none.
+def offsets_for_time(
+    consumer: Consumer, topic: str, epoch_ms: int, bounds: Mapping[int, tuple[int, int]]
+) -> dict[int, int] | None:
+    """By partition of ``bounds`` the first offset of this time or later; the end if there is none.
 
-    Raises KafkaException if a partition's answer is an error, which does not say that there is no such offset.
+    None from a broker that cannot look up by time: librdkafka's built-in cluster answers every time as if there were no
+    such record. Raises KafkaException if a partition's answer is an error, which does not say that there is no such
+    offset.
     """
-    wanted = [TopicPartition(topic, number, max(epoch_ms, 0)) for number in ends]
+    found = _look_up(consumer, topic, max(epoch_ms, 0), bounds)
+    filled = [number for number, (first, end) in bounds.items() if first < end]
+    # Only when no partition has so late a record, one more question proves that the broker finds any.
+    if (
+        filled
+        and all(found[number] < 0 for number in filled)
+        and max(_look_up(consumer, topic, 0, filled).values()) < 0
+    ):
+        return None
+    return {number: found[number] if found[number] >= 0 else end for number, (_, end) in bounds.items()}
+
+
+def _look_up(consumer: Consumer, topic: str, epoch_ms: int, partitions: Iterable[int]) -> dict[int, int]:
+    """The broker's answers; negative for no record of this time or later."""
+    wanted = [TopicPartition(topic, number, epoch_ms) for number in partitions]
     found = consumer.offsets_for_times(wanted, timeout=_TIMEOUT_SECS)
     for partition in found:
         if partition.error is not None:
             raise KafkaException(partition.error)
-    return {p.partition: p.offset if p.offset >= 0 else ends[p.partition] for p in found}
+    return {place.partition: place.offset for place in found}
+
+
+def has_controller(cluster: ClusterMetadata) -> bool:
+    """Whether requests that only a controller answers make sense: without one, librdkafka waits for its time-out.
+
+    librdkafka's built-in cluster has none.
+    """
+    return cluster.controller_id in cluster.brokers

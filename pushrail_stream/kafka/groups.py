@@ -123,6 +123,8 @@ def _resolve(consumer: Consumer, topic: str, target: Target, bounds: Mapping[int
         return dict.fromkeys(bounds, target)
     if target.startswith("time:"):
         at = int(target.removeprefix("time:"))
-        ends = {number: high for number, (_, high) in bounds.items()}
-        return retry_while_settling(lambda: offsets_for_time(consumer, topic, at, ends))
+        found = retry_while_settling(lambda: offsets_for_time(consumer, topic, at, bounds))
+        if found is None:
+            raise OperatorError(f"this Kafka finds no record of {topic} by its time: name an offset")
+        return found
     return {n: low if target == "earliest" else high for n, (low, high) in bounds.items()}

@@ -14,6 +14,7 @@ from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.offsets import was_recreated
 from pushrail_stream.core.record import TopicIdentity
 from pushrail_stream.kafka import client_properties
+from pushrail_stream.kafka.admin import has_controller
 from pushrail_stream.settings.model import KafkaSettings
 
 _PERIOD_SECS: Final = 2.0
@@ -67,13 +68,13 @@ class TopicIdentities:
             await asyncio.sleep(_PERIOD_SECS)
 
     def _can_answer(self) -> bool:
-        """Whether the cluster has a controller, without which librdkafka only waits; the built-in cluster has none."""
+        """Whether the cluster has a controller."""
         if self._cluster_id is None:
             try:
                 cluster = self._admin.list_topics(timeout=_TIMEOUT_SECS)
             except KafkaException:
                 return False
-            if cluster.controller_id in cluster.brokers:
+            if has_controller(cluster):
                 self._cluster_id = cluster.cluster_id
         return self._cluster_id is not None
 

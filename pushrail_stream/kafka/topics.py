@@ -11,6 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 from pushrail_stream.core.signals import SettingCaveat
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
+from pushrail_stream.kafka.admin import has_controller
 from pushrail_stream.kafka.topic_rules import (
     DAY_MS,
     Deviation,
@@ -155,6 +156,8 @@ def create_topics(
         if p.name not in brokers.topics
     ]
     states = {plan.name: "exists" for plan in plans}
+    if wanted and not has_controller(brokers):
+        raise OperatorError(f"{', '.join(topic.topic for topic in wanted)} cannot be created: {NOBODY_TO_ASK}")
     if wanted:
         for name, made in admin.create_topics(wanted, validate_only=dry_run, request_timeout=_TIMEOUT_SECS).items():
             try:
@@ -234,8 +237,7 @@ class _Config(NamedTuple):
 
 
 def _configs(admin: AdminClient, cluster: Any, names: Sequence[str]) -> dict[str, _Config]:
-    if cluster.controller_id not in cluster.brokers:
-        # The client would wait for one until the time-out.
+    if not has_controller(cluster):
         return dict.fromkeys(names, _Config({}, NOBODY_TO_ASK))
     configs: dict[str, _Config] = {}
     resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]

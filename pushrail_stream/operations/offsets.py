@@ -34,8 +34,7 @@ def parse_target(text: str) -> Target | None:
 def move_offsets(settings: Settings, target: Target, partition: int | None, *, is_dry_run: bool) -> Sequence[Shift]:
     """Move the offsets of all partitions, or of one. Raises `OperatorError`, also while a worker is running."""
     kafka, group, topic = checked_kafka(settings), settings.kafka.group_id, settings.topics.events
-    members = members_of(kafka, group)
-    if members and not is_dry_run:
+    if not is_dry_run and (members := members_of(kafka, group)):
         raise OperatorError(
             f"group {group} is active ({', '.join(members)}): stop its workers first; its offsets stay as they are"
         )

@@ -12,6 +12,7 @@ from pushrail_stream.core.offsets import Committable
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import groups
 from pushrail_stream.kafka.groups import Shift, committed_by, members_of, move_group, plan_shift
+from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka.fixtures import NewTopic
 from tests.support.kafka.topics import create_topic, unique_name
@@ -53,6 +54,16 @@ def test_a_group_moves_to_an_offset_or_a_time(real_kafka: str) -> None:
     move_group(kafka, group, topic, plan_shift(kafka, group, topic, 5))
     assert committed_by(kafka, group, topic)[0] == Committable(5, "")
     assert members_of(kafka, group) == []
+
+
+def test_a_time_is_refused_where_kafka_looks_up_no_times(embedded_broker: EmbeddedBroker) -> None:
+    topic, bootstrap = unique_name("moved"), embedded_broker.bootstrap_servers
+    embedded_broker.create_topic(topic, 1)
+    write(bootstrap, topic, [1_000_000_000_000] * 3)
+    kafka = KafkaSettings(bootstrap_servers=bootstrap)
+    with pytest.raises(OperatorError, match=f"finds no record of {topic} by its time: name an offset"):
+        plan_shift(kafka, "group", topic, "time:1000")
+    assert plan_shift(kafka, "group", topic, "earliest") == [Shift(0, None, 0, 0, 3)]
 
 
 @pytest.mark.kafka

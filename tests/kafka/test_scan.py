@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, Producer
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import scan as module
 from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import KafkaSettings
 from tests.support.kafka import topics
 from tests.support.kafka.breakable import ApiKey, BreakableBroker
@@ -81,6 +82,13 @@ def test_a_scan_starts_at_a_time_or_an_offset(
     assert numbers(Scan(KafkaSettings(bootstrap_servers=real_kafka), topic, since_ms=since_ms, starts=starts)) == list(
         found
     )
+
+
+def test_a_scan_reads_everything_where_kafka_looks_up_no_times(embedded_broker: EmbeddedBroker) -> None:
+    topic, bootstrap = topics.unique_name("scan"), embedded_broker.bootstrap_servers
+    embedded_broker.create_topic(topic, 2)
+    write(bootstrap, topic, range(10))
+    assert numbers(Scan(KafkaSettings(bootstrap_servers=bootstrap), topic, since_ms=NOON_MS)) == list(range(10))
 
 
 def test_a_scan_from_1970_has_untimed_records(real_kafka: str) -> None:

@@ -16,7 +16,8 @@ from confluent_kafka.admin import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.kafka.topic_rules import TopicFacts
+from pushrail_stream.errors import OperatorError
+from pushrail_stream.kafka.topic_rules import TopicFacts, TopicPlan
 from pushrail_stream.kafka.topics import check_topics, create_topics, describe_topics, plan_topics
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import KafkaSettings, Settings
@@ -59,6 +60,11 @@ def test_a_missing_controller_delays_nothing(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(AdminClient, "describe_configs", lambda *request, **_options: asked.append(request))
         [caveat] = check_topics(KafkaSettings(bootstrap_servers=broker.bootstrap_servers), plans)
         assert asked == [], "an answer would come only when the request's time is over"
+        missing = TopicPlan("missing", 1)
+        with pytest.raises(OperatorError, match=r"^missing cannot be created: the cluster has no controller"):
+            create_topics(
+                KafkaSettings(bootstrap_servers=broker.bootstrap_servers), [*plans, missing], 1, dry_run=False
+            )
     assert "could not be checked" in caveat.problem
     assert all(plan.name in caveat.problem for plan in plans)
 
