@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
-from pushrail_stream.cli.output import emit_with_lists, format_time, note, note_refused, say, table, to_the_end
+from pushrail_stream.cli.output import emit_with_lists, format_time, note, note_refused, to_the_end
 from pushrail_stream.core.retry import FAULTS, Fault
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.accounts import STATUSES, TracedDelivery
@@ -56,7 +56,7 @@ def check(options: Options, *, since_ms: int, until_ms: int | None, customer: st
         if options.json:
             _emit({"since": format_time(since_ms), "until": format_time(until)}, result)
         else:
-            _print(result)
+            _print(options, result)
             if result.unreadable_attempts:
                 note(f"{result.unreadable_attempts} records of {options.settings.topics.attempts} cannot be understood")
     if missing := result.tally.total["missing"]:
@@ -88,17 +88,21 @@ def _as_json(one: TracedDelivery) -> dict[str, str | None]:
     return {"origin": str(one.origin), "customer": one.customer, "destination": one.destination, "last": one.last}
 
 
-def _print(result: CheckResult) -> None:
+def _print(options: Options, result: CheckResult) -> None:
     tally = result.tally
     total, rows = tally.total, sorted(tally.by_destination.items())
-    table(("destination", *STATUSES), ((name, *(counts[status] for status in STATUSES)) for name, counts in rows))
+    options.table(
+        ("destination", *STATUSES), ((name, *(counts[status] for status in STATUSES)) for name, counts in rows)
+    )
     for delivery in islice(result.deliveries("missing"), _SHOWN):
-        say(f"MISSING: {delivery.origin} of {delivery.customer or '?'} to {delivery.destination or 'any destination'}")
+        options.say(
+            f"MISSING: {delivery.origin} of {delivery.customer or '?'} to {delivery.destination or 'any destination'}"
+        )
     if total["missing"] > _SHOWN:
-        say(f"MISSING: {total['missing'] - _SHOWN} more (--json names them)")
+        options.say(f"MISSING: {total['missing'] - _SHOWN} more (--json names them)")
     if total["dead_lettered"]:
-        say(f"dead-lettered: {', '.join(f'{tally.faults[fault]} {_BY[fault]}' for fault in FAULTS)}")
+        options.say(f"dead-lettered: {', '.join(f'{tally.faults[fault]} {_BY[fault]}' for fault in FAULTS)}")
     if total["too_new"]:
-        say(f"{total['too_new']} not counted: nothing shows that their destinations existed by then")
+        options.say(f"{total['too_new']} not counted: nothing shows that their destinations existed by then")
     counted = total.total() - total["too_new"]
-    say(f"{result.events} events, {counted} deliveries, {total['missing']} missing, {tally.repeated} repeated")
+    options.say(f"{result.events} events, {counted} deliveries, {total['missing']} missing, {tally.repeated} repeated")

@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import note
+from pushrail_stream.cli.output import Column, note
 from pushrail_stream.cli.process import allow_many_sockets, on_signal, run_loop
 from pushrail_stream.ingest.service import RunningIngest, run_ingest
 from pushrail_stream.observe.logging import Logger, open_log
@@ -68,8 +68,8 @@ def list_(options: Options) -> None:
     """List the keys: id, vendor, and creation and revocation. The file does not contain the keys themselves."""
     keys = api_keys(options.settings)
     options.table(
-        ("id", "vendor", "created", "revoked"),
-        ((key.id, key.vendor, _format_day(key.created_at), _format_day(key.revoked_at)) for key in keys),
+        ("id", "vendor", Column("created", "time"), Column("revoked", "time")),
+        ((key.id, key.vendor, _format_second(key.created_at), _format_second(key.revoked_at)) for key in keys),
         (key.model_dump(mode="json", by_alias=True, exclude={"sha256"}) for key in keys),
     )
 
@@ -96,5 +96,5 @@ async def _run(settings: Settings, log: Logger) -> None:
         log.info("stopped_while_starting")
 
 
-def _format_day(moment: datetime | None) -> str | None:
+def _format_second(moment: datetime | None) -> str | None:
     return None if moment is None else moment.strftime("%Y-%m-%dT%H:%M:%SZ")

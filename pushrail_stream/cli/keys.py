@@ -8,7 +8,7 @@ from typing import Final
 import click
 
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import as_json, emit, note, say, table, to_the_end
+from pushrail_stream.cli.output import Column, as_json, emit, note, to_the_end
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.document_changes import require_keyring
 from pushrail_stream.operations.sealing_keys import (
@@ -72,7 +72,7 @@ def list_(options: Options) -> None:
     _note_problems(found)
     rows = [*keyring.facts, *((key_id, "missing", False, "") for key_id in missing)]
     options.table(
-        ("id", "kind", "primary", "created", "documents"),
+        ("id", Column("kind", drop=1), "primary", Column("created", "time", drop=2), "documents"),
         ((key_id, kind, primary, created or None, found.in_use[key_id]) for key_id, kind, primary, created in rows),
     )
     if missing:
@@ -119,7 +119,7 @@ def rotate_(options: Options, *, remove_unused: bool, dry_run: bool) -> None:
                 "dryRun": dry_run,
             })  # fmt: skip
         else:
-            _print(done, keyring, unused, removed, dry_run=dry_run)
+            _print(options, done, keyring, unused, removed, dry_run=dry_run)
     if done.problems:
         raise OperatorError(f"{len(done.problems)} documents could not be read or opened: no key can go")
 
@@ -129,13 +129,15 @@ def _note_problems(found: Rotation) -> None:
         note(f"refused: {problem}")
 
 
-def _print(done: Rotation, keyring: Keyring, unused: list[str], removed: list[str], *, dry_run: bool) -> None:
+def _print(
+    options: Options, done: Rotation, keyring: Keyring, unused: list[str], removed: list[str], *, dry_run: bool
+) -> None:
     what = "would be sealed anew" if dry_run else "sealed anew"
-    say(f"{len(done.resealed)} documents {what} by key {keyring.primary}")
+    options.say(f"{len(done.resealed)} documents {what} by key {keyring.primary}")
     for key_id in sorted(key_id for key_id, count in done.in_use.items() if count and key_id != keyring.primary):
-        say(f"{key_id}: still needed by {done.in_use[key_id]} documents")
+        options.say(f"{key_id}: still needed by {done.in_use[key_id]} documents")
     if done.left:
-        table(("left as it was", "why"), ((left.document, left.problem) for left in done.left))
+        options.table(("left as it was", Column("why", "prose")), ((left.document, left.problem) for left in done.left))
     for key_id in unused:
         how = "taken off the keyring" if key_id in removed else "can go: --remove-unused takes it off the keyring"
-        say(f"{key_id}: needed by no document, {how}")
+        options.say(f"{key_id}: needed by no document, {how}")

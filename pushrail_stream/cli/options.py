@@ -6,11 +6,11 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, get_args
 
 import click
 
-from pushrail_stream.cli.output import Cell, emit, say, table
+from pushrail_stream.cli.output import Cell, Column, csv_table, emit, json_rows, note, say, table
 from pushrail_stream.cli.progress import ProgressBar
 from pushrail_stream.core.record import Origin, parse_origin
 from pushrail_stream.errors import UsageError
@@ -18,6 +18,7 @@ from pushrail_stream.operations.times import parse_moment
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.source import LoadedSettings, read_settings
 
+Output = Literal["table", "wide", "json", "csv"]
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 P = ParamSpec("P")
@@ -30,8 +31,13 @@ class Options:
     """The values of the options that every command has."""
 
     config: Path | None = None
-    json: bool = False
+    output: Output = "table"
     log_level: str = "info"
+
+    @property
+    def json(self) -> bool:
+        """Whether the result is for programs, as JSON."""
+        return self.output == "json"
 
     def load(self) -> LoadedSettings:
         """The settings with their origins. Raises `UsageError`."""
@@ -51,14 +57,31 @@ class Options:
             say(line)
 
     def table(
-        self, columns: Sequence[str], rows: Iterable[Sequence[Cell]], values: Iterable[Any] | None = None
+        self,
+        columns: Sequence[Column | str],
+        rows: Iterable[Sequence[Cell]],
+        values: Iterable[Any] | None = None,
+        *,
+        live: bool = False,
     ) -> None:
-        """Print rows: a table for people, or for programs each row's JSON value, by default an object of its cells."""
-        if not self.json:
-            table(columns, rows)
-            return
-        for value in (dict(zip(columns, row, strict=True)) for row in rows) if values is None else values:
-            emit(value)
+        """Print rows as --output says: a table, CSV, or each row's JSON value, by default an object of its cells.
+
+        With ``live`` each row is printed when it comes.
+        """
+        if self.output == "csv":
+            csv_table(columns, rows)
+        elif self.json:
+            for value in json_rows(columns, rows) if values is None else values:
+                emit(value)
+        else:
+            table(columns, rows, wide=self.output == "wide", live=live)
+
+    def say(self, line: str) -> None:
+        """A line for people beside a table: on stderr with CSV, and none with JSON."""
+        if self.output == "csv":
+            note(line)
+        elif not self.json:
+            say(line)
 
     def progress(self) -> ProgressBar:
         """A view of the running operation; JSON is for programs, so there is no bar then."""
@@ -100,7 +123,11 @@ def moment_option(name: str, help_: str, *, required: bool = False) -> Callable[
 _CONFIG = click.option(
     "--config", type=click.Path(path_type=Path), metavar="PATH", help="Read the settings from this file (YAML)."
 )
-_JSON = click.option("--json", is_flag=True, help="Print JSON for programs, one value a line.")
+_OUTPUT = click.option(
+    "--output", type=click.Choice(get_args(Output)),
+    help="Print tables for people (wide: all columns in full), JSON, one value a line, or CSV. [default: table]",
+)  # fmt: skip
+_JSON = click.option("--json", is_flag=True, help="Short for --output json.")
 _LOG_LEVEL = click.option(
     "--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True,
     help="Log messages of this level and above to stderr.",
@@ -115,7 +142,10 @@ def common_options(command: Callable[Concatenate[Options, P], T]) -> Callable[P,
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> T:
-        options = Options(kwargs.pop("config"), kwargs.pop("json"), kwargs.pop("log_level"))
+        output, is_json = kwargs.pop("output"), kwargs.pop("json")
+        if is_json and output not in {None, "json"}:
+            raise UsageError(f"--json: cannot be used with --output {output}")
+        options = Options(kwargs.pop("config"), "json" if is_json else output or "table", kwargs.pop("log_level"))
         return command(options, *args, **kwargs)
 
-    return _CONFIG(_JSON(_LOG_LEVEL(wrapper)))
+    return _CONFIG(_OUTPUT(_JSON(_LOG_LEVEL(wrapper))))

@@ -1,28 +1,59 @@
-"""Prints results to stdout, tables for people and JSON lines for programs, and notes to stderr."""
+"""Prints results to stdout, tables for people and values for programs, and notes to stderr.
+
+A table's columns are names or `Column`s. A name is enough for identifiers and numbers, which are never cut or broken::
+
+    options.table(
+        (Column("at", "time"), Column("status", "status"), "id", Column("key", drop=1), Column("why", "prose")),
+        ((one.at_ms, one.status, one.destination, one.key, one.why) for one in found),
+    )
+
+The cells of a "time" are epoch milliseconds or RFC 3339. A "status" is coloured on a terminal. Where the terminal is
+too narrow, columns without content go first, then those with ``drop``, 1 before 2, and at last "prose" is shortened.
+With ``live=True`` each row is printed when it comes. `Options.say` prints a line below the table.
+"""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
+import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Literal, NamedTuple, Self
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len, set_cell_size
 
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
-from pushrail_stream.core.text import format_rfc3339
+from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
+from pushrail_stream.operations.times import now_ms
 
-_PIPE_WIDTH: Final = 10_000
-"""Columns of a table that is not on a terminal: a program reads whole lines."""
+_GAP: Final = 2
+"""Blanks between two columns."""
+_LEAST_PROSE: Final = 16
+"""Width that shortened prose keeps, in characters: two or three words."""
+_COLOURS: Final = {
+    **dict.fromkeys(("delivered", "ok"), "green"),
+    **dict.fromkeys(("retrying", "slowed", "warning"), "yellow"),
+    **dict.fromkeys(("dead_lettered", "blocked", "suspended", "gone", "failed", "missing", "lost"), "red"),
+}
+"""Colour of each status that asks for the reader's attention, or tells that none is needed."""
 
 Cell = str | int | None
 """A cell of a table. People see a bool as yes or no, and None as nothing."""
+
+
+class Column(NamedTuple):
+    """A column of a table, as the head of this module explains it."""
+
+    name: str
+    kind: Literal["plain", "time", "status", "prose"] = "plain"
+    drop: int = 0
+    """Place in the order in which columns leave a table that is too wide, from 1 on; 0: it stays."""
 
 
 def to_the_end() -> AbstractContextManager[object]:
@@ -85,24 +116,160 @@ def format_time(epoch_ms: int | None) -> str:
     return "" if epoch_ms is None else format_rfc3339(epoch_ms)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
-    """A table as wide as the terminal, or as its content where there is none."""
-    grid = Table(*columns, box=None, pad_edge=False, header_style="bold")
+def short_time(epoch_ms: int) -> str:
+    """A moment for a table, in UTC: ``14:03:22`` today, else ``11-27 14:03``, with the year where it is another one."""
+    moment, now = format_rfc3339(epoch_ms), format_rfc3339(now_ms())
+    if moment[:10] == now[:10]:
+        return moment[11:19]
+    return f"{moment[5:10] if moment[:4] == now[:4] else moment[:10]} {moment[11:16]}"
+
+
+def table(
+    columns: Sequence[Column | str], rows: Iterable[Sequence[Cell]], *, wide: bool = False, live: bool = False
+) -> None:
+    """Print a table that fits the terminal; as wide as its content with ``wide``, or where there is no terminal.
+
+    With ``live`` each row is printed when it comes. A column then becomes as wide as its widest cell until now.
+    """
+    heads = _heads(columns)
+    lines = ([_text(head, cell, full=wide) for head, cell in zip(heads, row, strict=True)] for row in rows)
+    width = None if wide else _terminal_width()
+    if live:
+        _print_live(heads, lines, width)
+        return
+    found = list(lines)
+    layout = _Layout.fitting(heads, found, width)
+    layout.print_names()
+    for line in found:
+        layout.print_row(line)
+    layout.note_hidden(found)
+
+
+def _print_live(heads: Sequence[Column], lines: Iterable[list[str]], width: int | None) -> None:
+    longest = ["dead_lettered" if head.kind == "status" else "" for head in heads]
+    shown: list[int] = []
+    for line in lines:
+        longest = [max(pair, key=cell_len) for pair in zip(longest, line, strict=True)]
+        layout = _Layout.fitting(heads, [longest], width)
+        if shown != list(layout.widths):
+            layout.print_names()
+            shown = list(layout.widths)
+        layout.print_row(line)
+
+
+def csv_table(columns: Sequence[Column | str], rows: Iterable[Sequence[Cell]]) -> None:
+    """Print a table for spreadsheets: a line of names, then all columns of each row, times in full."""
+    heads = _heads(columns)
+    _print_csv([head.name for head in heads])
     for row in rows:
-        grid.add_row(*(Text(printable(_text(cell)), overflow="fold") for cell in row))
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if is_terminal else _PIPE_WIDTH
-    # Rich renders and click writes: a reader that has gone away is then one error, met in one place.
-    console = Console(file=io.StringIO(), width=width, force_terminal=is_terminal)
-    with console.capture() as capture:
-        console.print(grid)
-    click.echo("\n".join(line.rstrip() for line in capture.get().splitlines()))
+        _print_csv([_text(head, cell, full=True) for head, cell in zip(heads, row, strict=True)])
 
 
-def _text(cell: Cell) -> str:
+def _print_csv(cells: Sequence[str]) -> None:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    click.echo(line.getvalue())
+
+
+def json_rows(columns: Sequence[Column | str], rows: Iterable[Sequence[Cell]]) -> Iterable[dict[str, Cell]]:
+    """Each row as an object of its cells, times in full."""
+    heads = _heads(columns)
+    for row in rows:
+        yield {head.name: _value(head, cell) for head, cell in zip(heads, row, strict=True)}
+
+
+def _heads(columns: Sequence[Column | str]) -> list[Column]:
+    return [Column(column) if isinstance(column, str) else column for column in columns]
+
+
+def _value(head: Column, cell: Cell) -> Cell:
+    return format_time(cell) if head.kind == "time" and isinstance(cell, int) else cell
+
+
+def _text(head: Column, cell: Cell, *, full: bool) -> str:
     if cell is None:
         return ""
-    return ("no", "yes")[cell] if isinstance(cell, bool) else str(cell)
+    if head.kind == "time" and not full:
+        epoch_ms = parse_rfc3339(cell) if isinstance(cell, str) else cell
+        return printable(str(cell)) if epoch_ms is None else short_time(epoch_ms)
+    cell = _value(head, cell)
+    return ("no", "yes")[cell] if isinstance(cell, bool) else printable(str(cell))
+
+
+def _terminal_width() -> int | None:
+    """Width for a table: COLUMNS, else the terminal's; None where there is neither."""
+    is_known = bool(os.environ.get("COLUMNS")) or (sys.stdout is not None and sys.stdout.isatty())
+    return shutil.get_terminal_size().columns if is_known else None
+
+
+def _is_plain() -> bool:
+    return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
+def _bold(_: Column, text: str) -> str:
+    return text if _is_plain() else click.style(text, bold=True)
+
+
+def _coloured(head: Column, text: str) -> str:
+    colour = _COLOURS.get(text.partition(" ")[0]) if head.kind == "status" else None
+    return text if colour is None or _is_plain() else click.style(text, fg=colour)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The columns that a table shows."""
+
+    heads: Sequence[Column]
+    widths: dict[int, int]
+    """Index to width of each column that is shown."""
+
+    @classmethod
+    def fitting(cls, heads: Sequence[Column], lines: Sequence[Sequence[str]], width: int | None) -> Self:
+        """The layout for a terminal of this width; None is no limit."""
+        widths = {
+            i: max(cell_len(text) for text in (head.name, *(line[i] for line in lines))) for i, head in enumerate(heads)
+        }
+
+        def excess() -> int:
+            return 0 if width is None else max(sum(widths.values()) + _GAP * (len(widths) - 1) - width, 0)
+
+        empty = [i for i in widths if lines and not any(line[i] for line in lines)]
+        spare = sorted((i for i in widths if heads[i].drop), key=lambda i: heads[i].drop)
+        for i in (*empty, *spare):
+            if excess():
+                widths.pop(i, None)
+        for i in sorted((i for i in widths if heads[i].kind == "prose"), key=lambda i: -widths[i]):
+            widths[i] -= min(excess(), max(widths[i] - _LEAST_PROSE, 0))
+        return cls(heads, widths)
+
+    def print_names(self) -> None:
+        """Print the columns' names."""
+        self._print([head.name for head in self.heads], _bold)
+
+    def print_row(self, line: Sequence[str]) -> None:
+        """Print a row of texts."""
+        self._print(line, _coloured)
+
+    def _print(self, line: Sequence[str], style: Callable[[Column, str], str]) -> None:
+        shown = ""
+        blanks = 0
+        for i, width in self.widths.items():
+            head, text = self.heads[i], line[i]
+            if head.kind == "prose" and cell_len(text) > width:
+                text = set_cell_size(text, width - 1).rstrip() + "…"
+            if text:
+                shown += " " * blanks + style(head, text)
+                blanks = 0
+            blanks += max(width - cell_len(text), 0) + _GAP
+        click.echo(shown)
+
+    def note_hidden(self, lines: Sequence[Sequence[str]]) -> None:
+        """Name on stderr the columns that have content and are not shown."""
+        hidden = [
+            head.name for i, head in enumerate(self.heads) if i not in self.widths and any(line[i] for line in lines)
+        ]
+        if hidden:
+            note(f"too narrow for: {', '.join(hidden)} (--output wide shows them)")
 
 
 def printable(text: str) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from pushrail_stream.cli.options import Options, common_options, parse_position
-from pushrail_stream.cli.output import Cell, format_time, note, to_the_end
+from pushrail_stream.cli.output import Cell, Column, format_time, note, to_the_end
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
 from pushrail_stream.operations.offsets import order_skip
+
+_CONFIGURATION: Final = (Column("settings", "prose"), Column("differs", "prose"))
 
 
 @click.group(epilog="Example: pushrail-stream topics create --partitions 24")
@@ -50,7 +52,7 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
             shown = "would be created" if dry_run and outcome == "created" else outcome
             there = state or plan
             rows.append((plan.name, shown, there.partitions, _show(there.config), _differences(state)))
-        options.table(("topic", "state", "partitions", "settings", "differs"), rows, values)
+        options.table(("topic", "state", "partitions", *_CONFIGURATION), rows, values)
     _report(states.values())
 
 
@@ -75,7 +77,7 @@ def describe(options: Options) -> None:
                 if state
                 else (name, "missing", "", "", "")
             )
-        options.table(("topic", "partitions", "copies", "settings", "differs"), rows, values)
+        options.table(("topic", "partitions", "copies", *_CONFIGURATION), rows, values)
     missing = [name for name, state in states.items() if state is None]
     if missing:
         raise OperatorError(f"missing: {', '.join(missing)}; `pushrail-stream topics create` makes them")

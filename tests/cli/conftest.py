@@ -15,7 +15,8 @@ from tests.support.documents import EXAMPLE, write
 def one_destination(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A working directory with one destination, and no variable of the developer's."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("PUSHRAIL_CONFIG", raising=False)
+    for name in ("PUSHRAIL_CONFIG", "COLUMNS", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
     Path("config").mkdir()
     write(Path("config/destinations"), acme=EXAMPLE)
 

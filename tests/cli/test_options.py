@@ -6,10 +6,11 @@ import json
 import signal
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from pushrail_stream.cli.options import Options, parse_position
+from pushrail_stream.cli.options import Options, Output, parse_position
 from pushrail_stream.cli.process import SIGNALS
 from pushrail_stream.core.record import Origin
 from pushrail_stream.errors import UsageError
@@ -90,13 +91,29 @@ def test_rows_are_a_table_or_json_lines(capsys: pytest.CaptureFixture[str]) -> N
         ["dst_a", "3"],
         ["dst_b"],
     ]
-    Options(json=True).table(("id", "calls"), rows)
+    Options(output="json").table(("id", "calls"), rows)
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == [
         {"id": "dst_a", "calls": 3}, {"id": "dst_b", "calls": None},
     ]  # fmt: skip
 
 
+def test_output_chooses_the_form(shell: Shell) -> None:
+    wide, plain = shell("destinations", "list", "--output", "wide"), shell("destinations", "list")
+    assert wide == plain == shell("destinations", "list", "--output", "table")
+    assert shell("destinations", "list", "--output", "json") == shell("destinations", "list", "--json")
+    code, out, _ = shell("destinations", "list", "--output", "csv")
+    assert (code, out.splitlines()[0]) == (0, "id,customer,vendor,bus,region,auth,enabled,filter")
+    code, out, err = shell("destinations", "list", "--json", "--output", "csv")
+    assert (code, out, err) == (2, "", "error: --json: cannot be used with --output csv\n")
+
+
+def test_lines_below_a_table_are_no_part_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    for output in get_args(Output):
+        Options(output=output).say(output)
+    assert capsys.readouterr() == ("table\nwide\n", "csv\n")
+
+
 def test_an_answer_is_lines_or_one_value(capsys: pytest.CaptureFixture[str]) -> None:
     Options().answer({"sealed": True}, "sealed", "and written")
-    Options(json=True).answer({"sealed": True}, "sealed")
+    Options(output="json").answer({"sealed": True}, "sealed")
     assert capsys.readouterr().out.splitlines() == ["sealed", "and written", '{"sealed":true}']

@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import os
+import pty
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.cells import cell_len
 
-from pushrail_stream.cli.output import emit_with_lists, note_refused, printable, table
+from pushrail_stream.cli.output import (
+    Column,
+    csv_table,
+    emit_with_lists,
+    json_rows,
+    note_refused,
+    printable,
+    short_time,
+    table,
+)
 from pushrail_stream.core.signals import DocumentRefused
+from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
+from pushrail_stream.operations.times import now_ms
 from tests.support.commands import Shell, start
 from tests.support.documents import customer, document, write
 
@@ -53,6 +71,130 @@ def test_a_table_for_programs_has_whole_lines(capsys: pytest.CaptureFixture[str]
     assert head.split() == ["id", "on", "calls", "since"]
     assert first.split() == ["dst_" + "x" * 300, "yes", "3"]
     assert second.split() == ["dst_b", "no", "12"]
+
+
+_COLUMNS = (
+    "id",
+    Column("at", "time"),
+    "empty",
+    Column("bus", drop=2),
+    Column("vendor", drop=1),
+    Column("why", "prose"),
+)
+_ID = "dst_" + "x" * 36
+_ROWS = [
+    (_ID, 0, None, "arn:aws:events:eu-north-1:123456789012:event-bus/one", "acme", "not authorized to perform this"),
+    ("dst_b", 0, None, "arn:aws:events:eu-north-1:123456789012:event-bus/two", "acme", "日本語" * 6),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("width", "names", "why"),
+    [
+        (220, ["id", "at", "empty", "bus", "vendor", "why"], "not authorized to perform this"),
+        (160, ["id", "at", "bus", "vendor", "why"], "not authorized to perform this"),
+        (155, ["id", "at", "bus", "why"], "not authorized to perform this"),
+        (100, ["id", "at", "why"], "not authorized to perform this"),
+        (80, ["id", "at", "why"], "not authorized to p…"),
+        (40, ["id", "at", "why"], "not authorized…"),
+    ],
+)
+def test_a_narrow_table_keeps_its_identifiers_whole(
+    width: int, names: list[str], why: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    table(_COLUMNS, _ROWS)
+    printed = capsys.readouterr()
+    head, first, second = printed.out.splitlines()
+    assert head.split() == names
+    assert first.startswith(f"{_ID}  1970-01-01 00:00  ")
+    assert first.endswith(f"  {why}")
+    assert cell_len(second) <= max(width, 75)
+    hidden = [name for name in ("bus", "vendor") if name not in names]
+    assert printed.err == (f"too narrow for: {', '.join(hidden)} (--output wide shows them)\n" if hidden else "")
+
+
+def test_a_wide_table_shows_everything_in_full(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    table(_COLUMNS, _ROWS, wide=True)
+    head, first, _ = capsys.readouterr().out.splitlines()
+    assert head.split() == ["id", "at", "empty", "bus", "vendor", "why"]
+    assert first.split()[:2] == [_ID, "1970-01-01T00:00:00.000Z"]
+    assert first.endswith("not authorized to perform this")
+
+
+def test_times_are_short_in_tables_and_whole_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    now = now_ms()
+    today = format_rfc3339(now)
+    assert short_time(now) == today[11:19]
+    assert (
+        short_time(parse_rfc3339(f"{int(today[:4]) - 1}-03-04T05:06:07Z") or 0) == f"{int(today[:4]) - 1}-03-04 05:06"
+    )
+    earlier = now - 86_400_000 if today[5:10] != "01-01" else now + 86_400_000
+    assert short_time(earlier) == f"{format_rfc3339(earlier)[5:10]} {format_rfc3339(earlier)[11:16]}"
+    columns = (Column("at", "time"), "n")
+    table(columns, [(today, 1), ("soon", 2)])
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["at", today[11:19], "soon"]
+    csv_table(columns, [(now, 1), (today, None)])
+    assert capsys.readouterr().out.splitlines() == ["at,n", f"{today},1", f"{today},"]
+    assert list(json_rows(columns, [(now, 1), (None, 2)])) == [{"at": today, "n": 1}, {"at": None, "n": 2}]
+
+
+def test_csv_is_read_back_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
+    csv_table(("id", "name", "on"), [("a,b", 'say "hi"', True), ("c", "x\x1b[2J\ny", False)])
+    assert list(csv.reader(io.StringIO(capsys.readouterr().out))) == [
+        ["id", "name", "on"], ["a,b", 'say "hi"', "yes"], ["c", "x\\x1b[2J\\ny", "no"],
+    ]  # fmt: skip
+
+
+def test_rows_that_come_one_by_one_stand_in_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    printed: list[list[str]] = []
+
+    def rows() -> Iterator[tuple[str, ...]]:
+        for row in (
+            ("delivered", "dst_longer", "1", ""),
+            ("dead_lettered", "dst_b", "20", "no " * 30),
+            ("skipped", "dst_c", "3", ""),
+        ):
+            yield row
+            printed.append(capsys.readouterr().out.splitlines())
+
+    table(
+        (Column("status", "status"), "destination", Column("number", drop=1), Column("why", "prose")), rows(), live=True
+    )
+    assert printed == [
+        ["status         destination  number  why", "delivered      dst_longer   1"],
+        ["status         destination  why", "dead_lettered  dst_b        no no no no no no no no no no n…"],
+        ["skipped        dst_c"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "shown"),
+    [
+        ({}, "\x1b[1mstatus\x1b[0m\r\n\x1b[31mblocked AccessDenied\x1b[0m\r\nskipped\r\n"),
+        ({"NO_COLOR": "1"}, "status\r\nblocked AccessDenied\r\nskipped\r\n"),
+        ({"TERM": "dumb"}, "status\r\nblocked AccessDenied\r\nskipped\r\n"),
+    ],
+)
+def test_a_status_has_its_colour_on_a_terminal(environ: dict[str, str], shown: str) -> None:
+    script = (
+        "from pushrail_stream.cli.output import Column, table\n"
+        "table([Column('status', 'status')], [('blocked AccessDenied',), ('skipped',)])"
+    )
+    ours, its = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=its, check=False, env={**os.environ, "TERM": "xterm", **environ}
+    )
+    os.close(its)
+    assert done.returncode == 0
+    assert os.read(ours, 1000).decode() == shown
+    os.close(ours)
 
 
 def test_lists_are_written_piece_by_piece(capsys: pytest.CaptureFixture[str]) -> None:
