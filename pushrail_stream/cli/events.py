@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from typing import BinaryIO
+import json
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal
 
 import click
+from click.core import ParameterSource
 
-from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import document, emit, to_the_end
+from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
+from pushrail_stream.cli.output import document, emit, note, to_the_end
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.events.schema import asyncapi as asyncapi_document
 from pushrail_stream.events.schema import event_schema
 from pushrail_stream.operations.event_files import check_events
+
+_NEWEST: Final = 1_000
+"""Events of each partition without --events and --since: enough for the optional members of most types."""
 
 
 @click.group(epilog="Example: pushrail-stream events check events.jsonl")
@@ -19,11 +25,72 @@ def events() -> None:
     """Check producers' events, and print their schemas."""
 
 
-@events.command(epilog="Example: pushrail-stream events schema > event.schema.json")
+@events.command(epilog="Example: pushrail-stream events schema --eventbridge --out schemas")
+@click.option("--eventbridge", is_flag=True, help="Print a schema of each event type on the topic instead.")
+@click.option(
+    "--format", "kind", type=click.Choice(["OpenApi3", "JSONSchemaDraft4"], case_sensitive=False), default="OpenApi3",
+    show_default=True, help="With --eventbridge: write schemas of this type.",
+)  # fmt: skip
+@click.option(
+    "--events", "newest", type=click.IntRange(1),
+    help="With --eventbridge: read at most this many of the newest events of each partition. "
+    "[default: 1000 without --since]",
+)  # fmt: skip
+@moment_option("since", f"With --eventbridge: read events written {FROM_THEN_ON}")
+@click.option("--source", help="With --eventbridge: name this source. [default: pushrail.VENDOR]")
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="With --eventbridge: write files here.")
 @common_options
-def schema(options: Options) -> None:
-    """Print the JSON Schema (2020-12) of a canonical event. It accepts exactly the events that workers accept."""
+def schema(options: Options, /, *, eventbridge: bool, **wanted: Any) -> None:
+    """Print the JSON Schema (2020-12) of a canonical event. It accepts exactly the events that workers accept.
+
+    With --eventbridge: read the topic of events, infer a schema of what customers receive for each event type, and
+    print them in the form of EventBridge's schema registry, for code bindings. With --out DIR each one becomes the file
+    NAME.json, for `aws schemas create-schema --schema-name NAME --type OpenApi3 --content file://NAME.json`. Names of
+    members become part of a schema, values do not.
+
+    With --eventbridge and --json: one object for each schema, as CreateSchema takes it.
+    """
+    if eventbridge:
+        _infer(options, **wanted)
+        return
+    context = click.get_current_context()
+    for option in context.command.params:
+        if option.name in wanted and context.get_parameter_source(option.name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]}: needs --eventbridge")
     (emit if options.json else document)(event_schema())
+
+
+def _infer(
+    options: Options,
+    *,
+    kind: Literal["OpenApi3", "JSONSchemaDraft4"],
+    newest: int | None,
+    since_ms: int | None,
+    source: str | None,
+    out: Path | None,
+) -> None:
+    from pushrail_stream.operations.event_schemas import MAX_CONTENT, infer_schemas  # noqa: PLC0415 - it loads Kafka
+
+    if newest is None and since_ms is None:
+        newest = _NEWEST
+    with options.progress() as progress:
+        inferred = infer_schemas(options.settings, progress, since_ms=since_ms, newest=newest, source=source)
+    rows = []
+    for one in inferred.schemas(kind):
+        if out is not None:
+            out.mkdir(parents=True, exist_ok=True)
+            (out / f"{one.name}.json").write_text(one.content + "\n")
+            rows.append((one.name, one.event_type, one.events, str(out / f"{one.name}.json")))
+        elif options.json:
+            emit({"SchemaName": one.name, "Type": kind, "Content": one.content})
+        else:
+            document(json.loads(one.content))
+        if len(one.content) > MAX_CONTENT:
+            note(f"warning: {one.name} has {len(one.content)} characters; CreateSchema takes {MAX_CONTENT}")
+    if rows:
+        options.table(("schema", "type", "events", "file"), rows)
+    if inferred.left_out:
+        note(f"{inferred.left_out} records are no canonical event, or nested too deeply: left out")
 
 
 @events.command(epilog="Example: pushrail-stream events asyncapi > asyncapi.json")

@@ -54,16 +54,19 @@ class Scan:
         since_ms: int | None = None,
         starts: Mapping[int, int] | None = None,
         only: Collection[int] | None = None,
+        newest: int | None = None,
         follow: bool = False,
     ) -> None:
         """From ``since_ms`` (epoch ms) and from ``starts`` (offsets by partition) on, whichever comes later.
 
-        ``only``: the partitions to read, as far as they exist. The time is taken with slack: look at each record's own.
+        ``only``: the partitions to read, as far as they exist. ``newest``: at most the last offsets of each.
+        The time is taken with slack: look at each record's own.
         With ``follow`` the scan never ends.
         """
         self._topic = topic
         self._kafka = kafka
         self._only = only
+        self._newest = newest
         self._follow = follow
         self._problem: KafkaError | None = None
         self.unreadable: list[tuple[Partition, UnreadableBatch]] = []
@@ -174,4 +177,6 @@ class Scan:
         for number, start in (starts or {}).items():
             if number in begin:
                 begin[number] = max(begin[number], min(start, ends[number]))
+        if self._newest is not None:
+            begin = {number: max(first, ends[number] - self._newest) for number, first in begin.items()}
         return ends, begin

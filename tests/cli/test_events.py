@@ -7,9 +7,12 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
+from pushrail_stream.sandbox.broker import EmbeddedBroker
 from tests.support.builders import event
 from tests.support.commands import Shell
+from tests.support.kafka.topics import unique_name
 
 pytestmark = pytest.mark.usefixtures("one_destination")
 
@@ -54,3 +57,37 @@ def test_a_bad_event_is_a_row_and_exit_code_1(shell: Shell) -> None:
 def test_an_empty_file_is_a_mistake(shell: Shell) -> None:
     Path("empty.json").touch()
     assert shell("events", "check", "empty.json") == (2, "", "error: empty.json: has no event\n")
+
+
+@pytest.mark.kafka
+def test_schemas_of_the_topic_go_to_files_or_to_stdout(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch, embedded_broker: EmbeddedBroker
+) -> None:
+    topic = unique_name("events")
+    embedded_broker.create_topic(topic, 1)
+    producer = Producer({"bootstrap.servers": embedded_broker.bootstrap_servers, "log_level": 0})
+    for value in (event(), b"{", event(eventType="order.refunded")):
+        producer.produce(topic, value)
+    assert producer.flush(30) == 0
+    monkeypatch.setenv("PUSHRAIL_KAFKA__BOOTSTRAP_SERVERS", embedded_broker.bootstrap_servers)
+    monkeypatch.setenv("PUSHRAIL_TOPICS__EVENTS", topic)
+    monkeypatch.setenv("PUSHRAIL_VENDOR", "acme")
+
+    code, out, err = shell("events", "schema", "--eventbridge", "--out", "schemas")
+    assert (code, err) == (0, "1 records are no canonical event, or nested too deeply: left out\n")
+    files = ["pushrail.acme@OrderCompleted.json", "pushrail.acme@OrderRefunded.json"]
+    assert [line.split()[-1] for line in out.splitlines()[1:]] == [f"schemas/{name}" for name in files]
+    assert sorted(path.name for path in Path("schemas").iterdir()) == files
+    content = json.loads(Path("schemas", files[0]).read_text())
+    assert content["components"]["schemas"]["AWSEvent"]["x-amazon-events-source"] == "pushrail.acme"
+
+    code, out, _ = shell("events", "schema", "--eventbridge", "--format", "jsonschemadraft4", "--json", "--events", "1")
+    [created] = map(json.loads, out.splitlines())
+    assert (created["SchemaName"], created["Type"]) == ("pushrail.acme@OrderRefunded", "JSONSchemaDraft4")
+    assert json.loads(created["Content"])["title"] == "OrderRefunded"
+
+
+def test_the_options_of_inference_need_it(shell: Shell) -> None:
+    code, out, err = shell("events", "schema", "--out", "schemas")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: --out: needs --eventbridge\n")
