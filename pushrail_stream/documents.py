@@ -9,9 +9,9 @@ from functools import partial
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.signals import Signal
 from pushrail_stream.eventbridge.kms import KmsKey
-from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
 from pushrail_stream.kafka.producer import KafkaPublisher
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.ports.documents import DocumentStore
 from pushrail_stream.registry.catalog import Catalog
@@ -53,7 +53,7 @@ async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
     if not settings.registry.topic:
         yield FolderStore(settings.registry.path)
         return
-    options, topic = checked_kafka(settings), settings.topics.destinations
+    options, topic = await in_daemon_thread(reached_kafka, settings), settings.topics.destinations
     await in_daemon_thread(check_topics, options, topics_named(settings, topic))
     async with (
         TopicDocuments(options, topic, fetch_wait_ms=ASKED_OFTEN_MS) as documents,
@@ -77,7 +77,8 @@ async def open_registry(
 
     catalog = Catalog(parse)
     if settings.registry.topic:
-        async with TopicDocuments(checked_kafka(settings), settings.topics.destinations) as documents:
+        kafka = await in_daemon_thread(reached_kafka, settings)
+        async with TopicDocuments(kafka, settings.topics.destinations) as documents:
             yield catalog, RegistryWatcher(catalog, documents)
     else:
         yield catalog, RegistryWatcher(catalog, Folder(settings.registry.path))

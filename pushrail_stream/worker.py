@@ -20,10 +20,11 @@ from pushrail_stream.core.skips import Skip, find_skip
 from pushrail_stream.errors import without_group
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.files import max_open_files
-from pushrail_stream.kafka.client_properties import checked_kafka, events_consumer, retries_consumer
+from pushrail_stream.kafka.client_properties import events_consumer, retries_consumer
 from pushrail_stream.kafka.consumer import KafkaConsumer
 from pushrail_stream.kafka.lag import Watermarks
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.kafka.topic_ids import TopicIdentities, topic_id
 from pushrail_stream.kafka.topics import check_topics, worker_topics
@@ -91,7 +92,7 @@ async def run_worker(
 
     Returns the final ledger. Raises `OperatorError` when Kafka cannot be reached at first, lacks a topic or refuses us.
     """
-    kafka = checked_kafka(settings, name)
+    kafka = await in_daemon_thread(reached_kafka, settings, name)
     caveats = await _check(settings, kafka)
     async with AsyncExitStack() as stack:
         clients = await _open_clients(settings, kafka, log, stack)

@@ -10,7 +10,7 @@ import click
 from pushrail_stream.cli.options import Options, common_options, parse_position
 from pushrail_stream.cli.output import Cell, Column, format_time, note, to_the_end
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
 from pushrail_stream.operations.offsets import order_skip
 
@@ -41,7 +41,7 @@ def create(options: Options, partitions: int, replication: int | None, dry_run: 
     required one. The command exits 1 when such a difference can lose data: `run` refuses to start then.
     """
     settings = options.settings
-    kafka, plans = checked_kafka(settings), plan_topics(settings, partitions)
+    kafka, plans = reached_kafka(settings), plan_topics(settings, partitions)
     outcomes = create_topics(kafka, plans, replication, dry_run=dry_run)
     states = describe_topics(kafka, [plan for plan in plans if outcomes[plan.name] == "exists"])
     with to_the_end():
@@ -65,7 +65,7 @@ def describe(options: Options) -> None:
     also exits 1 when a configuration cannot be read. Other differences are warnings, and the exit code stays 0.
     """
     settings = options.settings
-    states = describe_topics(checked_kafka(settings), plan_topics(settings))
+    states = describe_topics(reached_kafka(settings), plan_topics(settings))
     with to_the_end():
         rows: list[Sequence[Cell]] = []
         values = []

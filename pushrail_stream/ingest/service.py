@@ -14,8 +14,8 @@ from pushrail_stream.ingest.app import IngestApp
 from pushrail_stream.ingest.limits import IngestLimits
 from pushrail_stream.ingest.metrics import IngestMetrics
 from pushrail_stream.ingest.server import IngestReadiness, IngestServer
-from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.observe.fan_out import FanOut
 from pushrail_stream.observe.log_observer import LogObserver
@@ -47,8 +47,9 @@ async def run_ingest(
     Raises `OperatorError` when Kafka cannot be reached at the start, a topic or the file of API keys is missing, an
     address cannot be used, or the Kafka producer can write nothing any more.
     """
-    chosen, options = settings.ingest, checked_kafka(settings, "pushrail-stream-ingest")
+    chosen = settings.ingest
     keys = ApiKeys(chosen.keys_file)
+    options = await in_daemon_thread(reached_kafka, settings, "pushrail-stream-ingest")
     caveats = await in_daemon_thread(check_topics, options, topics_named(settings, settings.topics.events))
     async with AsyncExitStack() as world:
         producer = await world.enter_async_context(

@@ -19,7 +19,7 @@ from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.model import KafkaSettings, Settings
 
 _Properties = Mapping[str, str | float]
-_CLIENT_ID: Final = "pushrail-stream"
+CLIENT_ID: Final = "pushrail-stream"
 _METADATA_MS: Final = 15_000
 """Time between two metadata requests of a client. A new partition must be read within 30 s of its creation: half of it
 passes here, the other half is for the group's rebalance."""
@@ -46,12 +46,12 @@ _accepted: list[Settings] = []
 """The settings that librdkafka accepted last: the trial of a command's settings is made once."""
 
 
-def checked_kafka(settings: Settings, client_id: str = _CLIENT_ID) -> KafkaSettings:
+def checked_kafka(settings: Settings, client_id: str = CLIENT_ID) -> KafkaSettings:
     """The section of Kafka for clients of this name. Raises `UsageError` if librdkafka refuses ``kafka.client``."""
     kafka = settings.kafka
     instance_id = kafka.group_instance_id
     if instance_id is not None:
-        instance_id += client_id.removeprefix(_CLIENT_ID)  # worker 2 of several is pushrail-stream-2
+        instance_id += client_id.removeprefix(CLIENT_ID)  # worker 2 of several is pushrail-stream-2
     own = kafka.client.reveal()
     named = ClientProperties({"client.id": client_id, **own})
     kafka = kafka.model_copy(update={"client": named, "group_instance_id": instance_id})
@@ -197,7 +197,7 @@ def _client(
     librdkafka writes no log lines unless the operator wants them: errors come through its error callback.
     """
     return {
-        "client.id": _CLIENT_ID,
+        "client.id": CLIENT_ID,
         "log_level": 0,
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 5_000,

@@ -22,6 +22,8 @@ OUT_OF_REACH: Final[_Codes] = frozenset((
     KafkaError._RESOLVE,
 ))  # fmt: skip
 """librdkafka mends these by itself, beside the errors that it calls retriable."""
+ALL_REFUSED: Final[Any] = KafkaError._ALL_BROKERS_DOWN
+"""librdkafka tells this when no broker has a connection, once every few seconds."""
 TOPIC_GONE: Final[_Codes] = frozenset((
     KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._UNKNOWN_TOPIC,
     KafkaError._UNKNOWN_PARTITION,

@@ -96,14 +96,14 @@ def _sentence(text: str, own: Mapping[str, Any], kind: _Kind, properties: Mappin
         others = ((name, {n: v for n, v in properties.items() if n != name}) for name in own)
         culprit = next((name for name, rest in others if _refusal(kind, rest) != text), None)
     where = "kafka.client" if culprit is None else f"kafka.client.{culprit}"
-    return f"{where}: {_masked(text, own)}"
+    return f"{where}: {masked(text, own)}"
 
 
 def _mentions(text: str, word: str) -> bool:
     return bool(word) and re.search(_bounded(word), text) is not None
 
 
-def _masked(text: str, own: Mapping[str, Any]) -> str:
+def masked(text: str, own: Mapping[str, Any]) -> str:
     """The text without the operator's values: any of them may be a secret in the wrong place."""
     for value in own.values():
         if isinstance(value, str) and value:

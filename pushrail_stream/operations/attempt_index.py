@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self, final
 
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.attempts import FIELDS, Attempt, AttemptFilter, Indexed, fit_for_index, read_attempt
@@ -229,7 +229,7 @@ def keep_index(
     path, topic = settings.history.index, settings.topics.attempts
     if path is None:
         raise UsageError("history.index: is not set: name the file that the index is to be kept in")
-    kafka = checked_kafka(settings)
+    kafka = reached_kafka(settings)
     with AttemptIndex.open(path, topic) as index:
         if index.renew(topic_id(kafka, topic)):
             progress.note(f"{topic} was created again: the index begins again")

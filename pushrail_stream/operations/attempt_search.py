@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from pushrail_stream.core.text import format_rfc3339
-from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.attempt_index import AttemptIndex
@@ -42,7 +42,7 @@ def search_attempts(
 def _is_usable(index: AttemptIndex, settings: Settings, since_ms: int | None, progress: Progress) -> bool:
     """Whether the index holds the attempts asked for, as far as it goes. Otherwise the topic alone is read."""
     path, topic = settings.history.index, settings.topics.attempts
-    if not index.is_of(topic_id(checked_kafka(settings), topic)):
+    if not index.is_of(topic_id(reached_kafka(settings), topic)):
         progress.note(f"{path} is not used: {topic} was created again since (`attempts index` begins it again)")
         return False
     if since_ms is not None and since_ms < (index.since_ms or 0):
@@ -54,7 +54,7 @@ def _is_usable(index: AttemptIndex, settings: Settings, since_ms: int | None, pr
 def follow_attempts(settings: Settings, wanted: AttemptFilter) -> Iterator[Attempt]:
     """The attempts that match from now on, or from the filter's time on, without end."""
     since_ms = now_ms() if wanted.since_ms is None else wanted.since_ms
-    with Scan(checked_kafka(settings), settings.topics.attempts, since_ms=since_ms, follow=True) as scan:
+    with Scan(reached_kafka(settings), settings.topics.attempts, since_ms=since_ms, follow=True) as scan:
         for batch in scan:
             for record in batch:
                 attempt = read_attempt(record.value)

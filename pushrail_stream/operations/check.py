@@ -9,8 +9,9 @@ from typing import final
 from pushrail_stream.core.offsets import decode_settled
 from pushrail_stream.core.record import Record
 from pushrail_stream.core.skips import find_skip
-from pushrail_stream.kafka.client_properties import checked_kafka, retries_consumer
+from pushrail_stream.kafka.client_properties import retries_consumer
 from pushrail_stream.kafka.groups import committed_by
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topic_ids import topic_id
@@ -55,7 +56,7 @@ def check_deliveries(
 
     ``directory`` has the destinations there are now. The result can be read while the block lasts.
     """
-    events = Topic(settings.topics.events, topic_id(checked_kafka(settings), settings.topics.events))
+    events = Topic(settings.topics.events, topic_id(reached_kafka(settings), settings.topics.events))
     with Spill.open() as spill:
         accounts = Accounts(spill, events, directory, settings.vendor, customer=customer)
         unreadable = _read_everything(accounts, settings, *period, progress)
@@ -64,7 +65,7 @@ def check_deliveries(
 
 def _read_everything(accounts: Accounts, settings: Settings, since_ms: int, until_ms: int, progress: Progress) -> int:
     """Feed the accounts, first with the deliveries in flight. The number of unreadable events."""
-    topics, kafka = settings.topics, checked_kafka(settings)
+    topics, kafka = settings.topics, reached_kafka(settings)
     for partition, at in committed_by(kafka, settings.kafka.group_id, topics.events).items():
         accounts.set_committed(partition, at.offset, decode_settled(at))
     for topic in topics.retry:
@@ -87,7 +88,7 @@ def _unaccounted(settings: Settings, scan: Scan) -> int:
     """The number of offsets that the scan could not read, without those that an operator ordered to skip."""
     if not scan.unreadable:
         return 0
-    marks = read_marks(checked_kafka(settings), settings.topics.replays)
+    marks = read_marks(reached_kafka(settings), settings.topics.replays)
     unknown = [
         batch for partition, batch in scan.unreadable if find_skip(marks, partition, batch.first, scan.topic_id) is None
     ]
@@ -110,7 +111,7 @@ def _look_back(accounts: Accounts, settings: Settings, since_ms: int, progress: 
 
 def _unsettled(settings: Settings, topic: str, progress: Progress) -> Iterator[Record]:
     """The records of a retry topic that the workers' group has not settled."""
-    kafka = checked_kafka(settings)
+    kafka = reached_kafka(settings)
     group = committed_by(kafka, retries_consumer(kafka).group_id, topic)
     starts = {number: committed.offset for number, committed in group.items()}
     settled = {number: frozenset(decode_settled(committed)) for number, committed in group.items()}

@@ -8,8 +8,9 @@ from typing import Final, NamedTuple
 from pushrail_stream.core.record import Origin, Partition, parse_offset
 from pushrail_stream.core.skips import Skip, find_skip, skip_dead_letter, skip_mark
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.kafka.client_properties import checked_kafka, events_consumer, retries_consumer
+from pushrail_stream.kafka.client_properties import events_consumer, retries_consumer
 from pushrail_stream.kafka.groups import Shift, Target, committed_by, members_of, move_group, plan_shift
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.kafka.unreadable import find_unreadable
@@ -33,7 +34,7 @@ def parse_target(text: str) -> Target | None:
 
 def move_offsets(settings: Settings, target: Target, partition: int | None, *, is_dry_run: bool) -> Sequence[Shift]:
     """Move the offsets of all partitions, or of one. Raises `OperatorError`, also while a worker is running."""
-    kafka, group, topic = checked_kafka(settings), settings.kafka.group_id, settings.topics.events
+    kafka, group, topic = reached_kafka(settings), settings.kafka.group_id, settings.topics.events
     if not is_dry_run and (members := members_of(kafka, group)):
         raise OperatorError(
             f"group {group} is active ({', '.join(members)}): stop its workers first; its offsets stay as they are"
@@ -65,13 +66,13 @@ def order_skip(settings: Settings, at: Origin, reason: str, *, is_dry_run: bool)
     ordered = _find_or_plan(settings, at, reason)
     if ordered.is_new and not is_dry_run:
         letter = skip_dead_letter(ordered.skip)
-        journal = ReplayJournal(checked_kafka(settings), settings.topics.replays, role="skip")
+        journal = ReplayJournal(reached_kafka(settings), settings.topics.replays, role="skip")
         journal.write(settings.topics.dlq, [(None, None, letter.headers())], [skip_mark(ordered.skip)])
     return ordered
 
 
 def _find_or_plan(settings: Settings, at: Origin, reason: str) -> SkipOrdered:
-    topics, kafka = settings.topics, checked_kafka(settings)
+    topics, kafka = settings.topics, reached_kafka(settings)
     if at.topic != topics.events and at.topic not in topics.retry:
         raise UsageError(f"POSITION: {at.topic} is neither topics.events nor one of topics.retry")
     partition = Partition(at.topic, at.partition)

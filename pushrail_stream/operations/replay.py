@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topics import check_topics, topics_named
@@ -69,7 +69,7 @@ def replay_dead_letters(
     """
     replay_id = _new_id()
     journal = _open_journal(settings, progress, is_dry_run=limits.is_dry_run)
-    marks = read_marks(checked_kafka(settings), settings.topics.replays)
+    marks = read_marks(reached_kafka(settings), settings.topics.replays)
     selection = DeadLetterSelection(
         wanted, known.directory, marks, replay_id, again, max_count, has_refused=bool(known.refused)
     )
@@ -105,7 +105,7 @@ def replay_events(
         raise UsageError(f"--destination: there is no destination {destination}; `destinations list` names them")
     replay_id = resume or _new_id()
     journal = _open_journal(settings, progress, is_dry_run=limits.is_dry_run)
-    marks = {} if wanted else read_marks(checked_kafka(settings), settings.topics.replays)
+    marks = {} if wanted else read_marks(reached_kafka(settings), settings.topics.replays)
     state = ReplayProgress(wanted, {}) if wanted else _progress_of(marks, replay_id)
     delivered = _delivered_events(settings, state.wanted, progress)
     selection = EventSelection(state.wanted, known.directory, settings.vendor, delivered)
@@ -131,7 +131,7 @@ def _send_events(
         since_ms, starts = None, selection.delivered.starts(state.offsets)
         only = starts.keys()
     # The times of a topic's records are in no order, so the topic is read to its end.
-    with Scan(checked_kafka(settings), topic, since_ms=since_ms, starts=starts, only=only) as scan:
+    with Scan(reached_kafka(settings), topic, since_ms=since_ms, starts=starts, only=only) as scan:
         _check_topic(topic, scan.topic_id, state)
         offsets = {**scan.positions, **state.offsets}
 
@@ -175,7 +175,7 @@ def _open_journal(settings: Settings, progress: Progress, *, is_dry_run: bool) -
     """None for a dry run, which must not end a replay that is running."""
     if is_dry_run:
         return None
-    kafka, topic = checked_kafka(settings), settings.topics.replays
+    kafka, topic = reached_kafka(settings), settings.topics.replays
     for caveat in check_topics(kafka, topics_named(settings, topic)):
         progress.note(f"warning: {caveat.problem}")
     return ReplayJournal(kafka, topic)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Protocol
 
 from pushrail_stream.core.record import Record
-from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.settings.model import Settings
 
@@ -41,7 +41,7 @@ def read_topic(
 
     The times of a topic's records are in no order: a start can be found by time, an end cannot.
     """
-    with Scan(checked_kafka(settings), topic, since_ms=since_ms, starts=starts, only=only) as scan:
+    with Scan(reached_kafka(settings), topic, since_ms=since_ms, starts=starts, only=only) as scan:
         yield from read_scan(scan, subject, progress)
 
 
