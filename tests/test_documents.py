@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, get_args
 
@@ -19,6 +18,7 @@ from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.retry import DeadReason, RetryReason
 from pushrail_stream.core.signals import SkipReason
 from pushrail_stream.sandbox.demo.customers import CUSTOMERS, NOBODY
+from tests.support.commands import COMMANDS
 
 ROOT: Final = Path(__file__).parents[1]
 README: Final = ROOT / "README.md"
@@ -32,20 +32,6 @@ DOCUMENTS: Final = sorted(
 
 def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
-
-
-def walk(command: click.Command, context: click.Context) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """Every command that does something, by its words."""
-    if not isinstance(command, click.Group) or command.invoke_without_command:
-        yield tuple(context.command_path.split()[1:]), command
-    if isinstance(command, click.Group):
-        for name in command.list_commands(context):
-            found = command.get_command(context, name)
-            assert found is not None
-            yield from walk(found, click.Context(found, info_name=name, parent=context))
-
-
-COMMANDS: Final = dict(walk(root, click.Context(root, info_name="pushrail-stream")))
 
 
 def section(title: str) -> str:

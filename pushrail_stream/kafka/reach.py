@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections import Counter
 from typing import Any, Final, final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -71,7 +70,7 @@ class _Reasons(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.all_refused = False
-        self._of: dict[str, Counter[str]] = {}
+        self._of: dict[str, set[str]] = {}
 
     def callbacks(self, kafka: KafkaSettings) -> dict[str, Any]:
         """The properties of a client that reports here. An operator who sets log_level still gets the lines."""
@@ -82,13 +81,13 @@ class _Reasons(logging.Handler):
         return {"error_cb": self._on_error, "logger": logger, "log_level": _INFO}
 
     def text(self, kafka: KafkaSettings) -> str:
-        """Each broker with its most frequent reason, since a name with several addresses has several."""
+        """Each broker with its longest reason: librdkafka tells one failure in several forms."""
         texts = []
         for broker, reasons in self._of.items():
-            [(reason, _)] = reasons.most_common(1)
+            reason = max(reasons, key=len)
             texts.append(reason if broker in {"", kafka.bootstrap_servers} else f"{broker}: {reason}")
         more = len(texts) - _MOST_BROKERS
-        return "; ".join(texts[:_MOST_BROKERS] + [f"and {more} brokers more"] * (more > 0))
+        return "; ".join(texts[:_MOST_BROKERS] + [f"and {more} more"] * (more > 0))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Take a log line."""
@@ -98,10 +97,10 @@ class _Reasons(logging.Handler):
         if error.code() == ALL_REFUSED:
             self.all_refused = True
         elif not self._note(error.str()):
-            self._of.setdefault("", Counter())[error.str()] += 1
+            self._of.setdefault("", set()).add(error.str())
 
     def _note(self, line: str) -> bool:
         found = _FAILURE.search(line)
         if found is not None:
-            self._of.setdefault(found["broker"], Counter())[found["reason"]] += 1
+            self._of.setdefault(found["broker"], set()).add(found["reason"])
         return found is not None

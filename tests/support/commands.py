@@ -9,15 +9,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import click
 import pytest
 import yaml
 
-from pushrail_stream.cli import execute
+from pushrail_stream.cli import execute, root
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.registry.documents import to_document
 from pushrail_stream.settings.model import Settings
@@ -126,3 +127,18 @@ def program(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]
 def start(command: list[str], **environ: str) -> subprocess.CompletedProcess[str]:
     variables = {**os.environ, "PYTHONPATH": str(SOURCES), **environ}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=variables)
+
+
+def walk(command: click.Command, context: click.Context) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command that does something, by its words."""
+    if not isinstance(command, click.Group) or command.invoke_without_command:
+        yield tuple(context.command_path.split()[1:]), command
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from walk(found, click.Context(found, info_name=name, parent=context))
+
+
+COMMANDS: Final = dict(walk(root, click.Context(root, info_name="pushrail-stream")))
+"""Every command that does something, by its words."""

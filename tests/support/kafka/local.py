@@ -81,7 +81,10 @@ class LocalKafka:
     """
 
     def __init__(self, settings: Mapping[str, str] | None = None) -> None:
-        """Prepare a broker; ``settings`` are broker properties on top of QUICK_SETTINGS."""
+        """Prepare a broker; ``settings`` are broker properties on top of QUICK_SETTINGS.
+
+        ``{client}`` and ``{controller}`` in their values stand for the ports that the broker gets.
+        """
         self._settings = {**QUICK_SETTINGS, **(settings or {})}
         self._folder: Path | None = None
         self._port = 0
@@ -197,7 +200,8 @@ class LocalKafka:
             **self._settings,
         }
         config = folder / "server.properties"
-        config.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
+        lines = "".join(f"{name}={value}\n" for name, value in properties.items())
+        config.write_text(lines.replace("{client}", str(self._port)).replace("{controller}", str(controller_port)))
         with (folder / "broker.log").open("ab") as log:
             done = subprocess.run(
                 [*java_command(jars), "kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(config)],
