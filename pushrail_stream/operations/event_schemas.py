@@ -17,7 +17,7 @@ from genson import SchemaBuilder
 
 from pushrail_stream.core.event import Undecodable, decode
 from pushrail_stream.core.record import Record
-from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.operations.topic_reader import Progress, read_scan
 from pushrail_stream.settings.model import Settings
@@ -94,7 +94,7 @@ def infer_schemas(
     Raises `OperatorError`.
     """
     inference = SchemaInference(source)
-    with Scan(checked_kafka(settings), settings.topics.events, since_ms=since_ms, newest=newest) as scan:
+    with Scan(reached_kafka(settings), settings.topics.events, since_ms=since_ms, newest=newest) as scan:
         for record in read_scan(scan, "events", progress):
             if since_ms is None or (record.recorded_at_ms or since_ms) >= since_ms:
                 inference.add(record, settings.vendor)

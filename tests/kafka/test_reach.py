@@ -29,16 +29,15 @@ ARGUMENTS: Final = {
     "attempts": "--since 1h", "attempts index": "--once", "check": "--since 1h",
     "destinations delete": "dst_acme", "destinations list": "", "destinations put": "acme.json",
     "destinations seal": "acme.json", "destinations show": "dst_acme", "destinations test": "dst_acme",
-    "dlq list": "", "dlq show": "--reason blocked", "ingest": "", "keys rotate": "--dry-run",
-    "replay dlq": "--reason blocked --dry-run",
+    "dlq list": "", "dlq show": "--reason blocked", "events schema": "--eventbridge", "ingest": "",
+    "keys rotate": "--dry-run", "replay dlq": "--reason blocked --dry-run",
     "replay events": "--all --since 1h --dry-run", "replay offsets": "--to earliest --dry-run", "run": "",
     "topics create": "", "topics describe": "", "topics skip": "pushrail.events/0/1 --reason broken",
 }  # fmt: skip
 """Arguments of the commands that speak to Kafka, with documents on a topic."""
 OTHERS: Final = {
     "config show", "destinations onboard", "destinations validate", "events asyncapi", "events check",
-    "events schema", "ingest keys create", "ingest keys list",
-    "ingest keys revoke", "keys generate", "keys list", "sandbox", "sandbox bus",
+    "ingest keys create", "ingest keys list", "ingest keys revoke", "keys generate", "keys list", "sandbox", "sandbox bus",
 }  # fmt: skip
 SERVICES: Final = ("ingest", "run")
 """They change their process, so they run in one of their own."""
