@@ -19,6 +19,7 @@ from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.core.skips import Skip, find_skip
 from pushrail_stream.errors import without_group
 from pushrail_stream.eventbridge.bus import EventBridge
+from pushrail_stream.eventbridge.identity_watch import OwnCredentialsWatch
 from pushrail_stream.files import max_open_files
 from pushrail_stream.kafka.client_properties import events_consumer, retries_consumer
 from pushrail_stream.kafka.consumer import KafkaConsumer
@@ -95,14 +96,14 @@ async def run_worker(
     kafka = await in_daemon_thread(reached_kafka, settings, name)
     caveats = await _check(settings, kafka)
     async with AsyncExitStack() as stack:
-        clients = await _open_clients(settings, kafka, log, stack)
+        clients = await _open_clients(settings, kafka, log, directory, stack)
         stats = _Statistics(clients, WallClock())
         readiness = Readiness([events_consumer(kafka).group_id, retries_consumer(kafka).group_id], stats)
         tracing = [await stack.enter_async_context(open_tracing(name, log))] if settings.tracing.enabled else []
         metrics = Metrics(stats, settings.topics.retry, settings.metrics.max_destinations, directory.get)
         incidents = RecentIncidents(stats.clock.now_ms)
         own: list[Observer] = [LogObserver(log), AttemptsLog(clients.attempts.append), metrics, readiness, incidents]
-        everyone = FanOut([*own, *observers, *tracing], log)
+        everyone = FanOut([*own, clients.own_credentials, *observers, *tracing], log)
         observe = OpenFiles(everyone, max_open_files(), settings.delivery.max_in_flight)
         for caveat in caveats:
             observe(caveat)
@@ -146,15 +147,20 @@ class _Clients(NamedTuple):
     attempts: KafkaLog
     watermarks: Watermarks
     topic_ids: TopicIdentities
+    own_credentials: OwnCredentialsWatch
 
 
-async def _open_clients(settings: Settings, kafka: KafkaSettings, log: Logger, stack: AsyncExitStack) -> _Clients:
+async def _open_clients(
+    settings: Settings, kafka: KafkaSettings, log: Logger, directory: Directory, stack: AsyncExitStack
+) -> _Clients:
+    bus = await stack.enter_async_context(EventBridge.open(settings.eventbridge, settings.sts))
     return _Clients(
-        await stack.enter_async_context(EventBridge.open(settings.eventbridge, settings.sts)),
+        bus,
         await stack.enter_async_context(KafkaPublisher(kafka)),
         await stack.enter_async_context(_attempts_log(kafka, settings.topics.attempts, log)),
         Watermarks(kafka),
         TopicIdentities(kafka),
+        OwnCredentialsWatch(bus.check_own_credentials, directory.get),
     )
 
 
@@ -201,7 +207,12 @@ class _Running:
     async def run(self, updater: RegistryWatcher | None) -> None:
         """Consume until `stop`."""
         clients = self._clients
-        upkeep = [clients.watermarks.keep(self._partitions), clients.topic_ids.keep(self._topics), self.unread.keep()]
+        upkeep = [
+            clients.watermarks.keep(self._partitions),
+            clients.topic_ids.keep(self._topics),
+            clients.own_credentials.keep(self._observe),
+            self.unread.keep(),
+        ]
         if updater is not None:
             upkeep.append(updater.follow(self._follow_documents))
         keeping = [self._tasks.create_task(work) for work in upkeep]
@@ -259,6 +270,7 @@ class _Statistics:
                 "attempts": clients.attempts.statistics,
             },
             sign_ins=clients.bus.sign_ins,
+            own_problem=clients.own_credentials.problem,
             attempts_lost=clients.attempts.lost,
             attempts_backlog=clients.attempts.waiting,
         )

@@ -209,6 +209,17 @@ class SettingCaveat(NamedTuple):
     problem: str
 
 
+class OwnCredentialsFailed(NamedTuple):
+    """Our own credentials cannot be used, so no role can be assumed. This is sent again after each check."""
+
+    code: str
+    message: str
+
+
+class OwnCredentialsFound(NamedTuple):
+    """Our own credentials work again, or no destination needs them any more."""
+
+
 class RegistryChanged(NamedTuple):
     """Documents changed: the ids of destinations, and the numbers of documents in use and refused."""
 
@@ -318,5 +329,5 @@ Signal = (
     | Flooded | BusMissing | BusFound | Membership | PartitionsAssigned | PartitionsRevoked | Backpressure
     | CommitFailed | KafkaTrouble | RecordsTrimmed | PartitionUnread | OffsetsSkipped | RequestAnswered
     | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble | SettingCaveat
-    | PartitionRestarted
+    | PartitionRestarted | OwnCredentialsFailed | OwnCredentialsFound
 )  # fmt: skip

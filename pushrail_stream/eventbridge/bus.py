@@ -159,6 +159,10 @@ class EventBridge:
         """The sign-ins so far, by outcome."""
         return self._sign_in.sign_ins
 
+    async def check_own_credentials(self) -> CallFailed | None:
+        """Why no role can be assumed with our own credentials; None if that is not known to fail."""
+        return await self._sign_in.check()
+
     def renew_session(self, destination: Destination) -> bool:
         """Drop the session of the `call` that has just returned; return whether the next call has a newer one.
 

@@ -15,7 +15,7 @@ from pushrail_stream.eventbridge.http import StockClients, network_failure
 from pushrail_stream.eventbridge.own_identity import OwnKeys
 from pushrail_stream.eventbridge.signing import Keys
 from pushrail_stream.eventbridge.single_flight import SingleFlight
-from pushrail_stream.eventbridge.sts import RoleSession, StsEndpoint, assume_role_request
+from pushrail_stream.eventbridge.sts import Identity, RoleSession, StsEndpoint, assume_role_request
 from pushrail_stream.ports.pipeline import SignIns
 from pushrail_stream.settings.eventbridge import AssumeRole
 from pushrail_stream.settings.model import StsSettings
@@ -25,6 +25,7 @@ ROLES: Final = 5
 """Roles that must be denied one after the other, with none granted in between, before our own identity is at fault."""
 ACCOUNTS: Final = 2
 """Accounts that these roles must belong to: one customer's trust policies may all be wrong."""
+_DENIED: Final = "AssumeRole is denied for every role, so it is our own identity's fault"
 
 
 @final
@@ -42,6 +43,7 @@ class SignInService:
         self._rate = TokenBucket(settings.max_calls_per_second)
         self._opening = SingleFlight[StsEndpoint | CallFailed](keep=StsEndpoint)
         self._denials = DeniedRoles()
+        self._fault: CallFailed | None = None
         self.refreshed = self.failed = self.kept = self._calls = self._refusals = 0
 
     @property
@@ -72,6 +74,16 @@ class SignInService:
         self._refusals += 1
         return self._blame(answer, keys, auth.role_arn)
 
+    async def check(self) -> CallFailed | None:
+        """Our own fault for which no role can be assumed, if any: the last known one while STS does not answer."""
+        keys = await self._own_keys.keys()
+        answer = keys if isinstance(keys, CallFailed) else await self._who_are_we(keys)
+        if isinstance(answer, Identity):
+            self._fault = CallFailed("AssumeRole", BASE_CREDENTIALS_DENIED, _DENIED) if self._denials.are_ours else None
+        elif is_ours(answer.code):
+            self._fault = answer
+        return self._fault
+
     def forget(self, role_arn: str) -> None:
         """No document names this role any more."""
         self._denials.forget(role_arn)
@@ -81,9 +93,22 @@ class SignInService:
         if is_ours(answer.code):
             self._own_keys.refused(keys)
         if answer.code == "AccessDenied" and self._denials.denied(role_arn):
-            message = f"AssumeRole is denied for every role, so it is our own identity's fault: {answer.message}"
-            return answer._replace(code=BASE_CREDENTIALS_DENIED, message=safe_message(message))
+            return answer._replace(code=BASE_CREDENTIALS_DENIED, message=safe_message(f"{_DENIED}: {answer.message}"))
         return answer
+
+    async def _who_are_we(self, keys: Keys) -> Identity | CallFailed:
+        try:
+            async with asyncio.timeout(self._deadline_secs):
+                endpoint = await self._endpoint()
+                answer = endpoint if isinstance(endpoint, CallFailed) else await endpoint.caller_identity(keys)
+        except TimeoutError as error:
+            return network_failure("GetCallerIdentity", error)
+        if isinstance(answer, CallFailed) and is_ours(answer.code):
+            self._own_keys.refused(keys)
+        return answer
+
+    async def _endpoint(self) -> StsEndpoint | CallFailed:
+        return await self._opening.run(lambda: StsEndpoint.open(self._settings, self._clients))
 
     async def _call(
         self, keys: Keys, request: dict[str, str], turn_at: float, until: float
@@ -91,7 +116,7 @@ class SignInService:
         try:
             async with asyncio.timeout_at(until):
                 await asyncio.sleep(turn_at - asyncio.get_running_loop().time())
-                endpoint = await self._opening.run(lambda: StsEndpoint.open(self._settings, self._clients))
+                endpoint = await self._endpoint()
                 if isinstance(endpoint, CallFailed):
                     return endpoint
                 answer = await endpoint.assume_role(keys, request)
@@ -131,9 +156,14 @@ class DeniedRoles:
         self._denied.discard(role_arn)
         self._lately.discard(role_arn)
 
+    @property
+    def are_ours(self) -> bool:
+        """Whether our own identity may not call AssumeRole."""
+        return len(self._lately) >= ROLES and len({Arn.of(arn).account for arn in self._lately}) >= ACCOUNTS
+
     def denied(self, role_arn: str) -> bool:
         """Note that this role was denied; return whether that is our own fault."""
         if role_arn not in self._denied:
             self._denied.add(role_arn)
             self._lately.add(role_arn)
-        return len(self._lately) >= ROLES and len({Arn.of(arn).account for arn in self._lately}) >= ACCOUNTS
+        return self.are_ours

@@ -92,6 +92,7 @@ _INCIDENTS: Final[Mapping[type, Callable[[Any], _Told | None]]] = {
     signals.DeadLettered: _dead_lettered,
     signals.Suspended: lambda s: ("suspended", s.destination.id, s.code, s.message),
     signals.BusMissing: _bus_missing,
+    signals.OwnCredentialsFailed: lambda s: ("own credentials", "", s.code, s.message),
     signals.DocumentRefused: lambda s: ("document refused", s.document, s.field, s.problem),
     signals.CopyFailed: lambda s: _of_record(s.copy.record.origin, "copy not written", "", s.problem),
     signals.CommitFailed: lambda s: ("commit refused", "", "", s.problem),

@@ -253,6 +253,8 @@ _LINES: Final[Mapping[type, Callable[[Any], _Line]]] = {
     signals.DocumentRefused: lambda s: _Line("error", "destination_refused", s._asdict()),
     signals.DocumentCaveat: lambda s: _Line("warning", "destination_caveat", s._asdict()),
     signals.SettingCaveat: lambda s: _Line("warning", "setting_caveat", s._asdict()),
+    signals.OwnCredentialsFailed: lambda s: _Line("warning", "own_credentials_failed", s._asdict(), s.code),
+    signals.OwnCredentialsFound: lambda _: _Line("info", "own_credentials_found", {}),
     signals.RegistryChanged: lambda s: _Line(
         "info", "destinations",
         {"put": _first(s.put), "removed": _first(s.removed), "in_use": s.good, "refused": s.bad}),

@@ -23,14 +23,15 @@ from pushrail_stream.pipeline.stats import DispatcherStats, PartitionStats, Stat
 
 _MAX_CODES: Final = 100
 """Error codes with a series of their own. AWS may use any text as a code, so further ones are counted as ``other``."""
+_OWN_CREDENTIALS: Final = "own_credentials"
 _FAILURES: Final[Mapping[type, str]] = {
     signals.CopyFailed: "copy",
     signals.CommitFailed: "commit",
     signals.KafkaTrouble: "kafka",
     signals.RecordsTrimmed: "trimmed",
     signals.PartitionRestarted: "restarted",
+    signals.OwnCredentialsFailed: _OWN_CREDENTIALS,
 }
-_OWN_CREDENTIALS: Final = "own_credentials"
 _SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0)
 _AGES: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0)
 _BYTES: Final = (1_000.0, 5_000.0, 10_000.0, 50_000.0, 100_000.0, 250_000.0, 500_000.0, 1_000_000.0)
@@ -64,7 +65,7 @@ class Metrics:
         self.moved = Counter({(topic, reason): 0 for topic in tiers for reason in get_args(RetryReason)})
         self.skipped: Counter[str] = _zeros(get_args(signals.SkipReason))
         self.flushes: Counter[str] = _zeros(get_args(Flush))
-        self.failures: Counter[str] = _zeros([*_FAILURES.values(), _OWN_CREDENTIALS])
+        self.failures: Counter[str] = _zeros(_FAILURES.values())
         self.destinations: Counter[tuple[str, str]] = Counter()
         self.own_fault_secs = 0.0
         self.held = 0

@@ -37,7 +37,7 @@ def status_page(
         state = f"<span class='badge bad'>not ready</span> {escape('; '.join(reasons))}"
     return page(
         name,
-        f"<p>{state}</p><p class=dim>{format_rfc3339(now.now_ms)}, "
+        f"<p>{state}</p>{_own_problem(now.own_problem)}<p class=dim>{format_rfc3339(now.now_ms)}, "
         f"renewed every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
         + _deliveries(now.ledger)
         + _dead_letters(dead_letters)
@@ -47,6 +47,11 @@ def status_page(
         + _partitions(now.partitions, now.now_ms),
         refresh_secs=_REFRESH_SECS,
     )
+
+
+def _own_problem(problem: str) -> str:
+    """The line about our own credentials; empty while they work."""
+    return f"<p><span class='badge bad'>no AWS credentials</span> {escape(problem)}</p>" if problem else ""
 
 
 def _deliveries(ledger: Ledger) -> str:

@@ -84,6 +84,8 @@ class WorkerStats:
     """Seconds since the thread of each consumer last polled."""
     kafka: Mapping[str, ClientStatistics] = field(default_factory=dict)
     sign_ins: SignIns = field(default_factory=SignIns)
+    own_problem: str = ""
+    """Why our own credentials cannot be used; empty when they can, or when no destination needs them."""
     attempts_lost: int = 0
     """Attempt records that could not be written."""
     attempts_backlog: int = 0

@@ -17,7 +17,8 @@ from pushrail_stream.eventbridge import own_identity
 from pushrail_stream.eventbridge.error_codes import BASE_CREDENTIALS_MISSING, Answered, CallFailed, CallReply, judge
 from pushrail_stream.eventbridge.own_identity import OwnKeys
 from pushrail_stream.eventbridge.signing import Keys
-from pushrail_stream.settings.eventbridge import Auth
+from pushrail_stream.sandbox.bus.faults import CallError, Match, Rule
+from pushrail_stream.settings.eventbridge import AssumeRole, Auth
 from tests.support.batches import batch
 from tests.support.builders import destination, modified
 from tests.support.eventbridge_world import ASSUME, GOOD_KEY, Clock, failed, to, world
@@ -183,6 +184,42 @@ async def test_keys_that_aws_refuses_are_read_again(tmp_path: Path) -> None:
         clock.epoch += 5
         assert isinstance(await us.call(to(ASSUME)), Answered)
         assert server.assumed[-1].access_key == "AKIANEW"
+
+
+async def test_our_own_credentials_are_checked_without_a_destination(tmp_path: Path) -> None:
+    clock, keys = Clock(), tmp_path / "credentials"
+    async with world(("AKIANEW", "new"), clock) as (us, server):
+
+        async def check(secs: float = 60) -> str:
+            clock.epoch += secs
+            failed = await us.check_own_credentials()
+            return "" if failed is None else failed.code
+
+        assert await check() == BASE_CREDENTIALS_MISSING
+        keys.write_text("[default]\naws_access_key_id=AKIAOLD\naws_secret_access_key=old\n")
+        assert await check() == "InvalidClientTokenId"
+        refusal = Rule(CallError(503, "ServiceUnavailable", "busy"), Match(operation="GetCallerIdentity"))
+        server.set_plan([refusal])
+        assert await check() == "InvalidClientTokenId", "an STS that does not answer says nothing new"
+        server.set_plan([])
+        keys.write_text("[default]\naws_access_key_id=AKIANEW\naws_secret_access_key=new\n")
+        assert await check() == ""
+        server.set_plan([refusal])
+        assert await check() == ""
+        assert not server.assumed
+
+
+async def test_a_denied_identity_is_found_by_the_check(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials) as (us, server):
+        roles = [f"arn:aws:iam::{123456789012 + n}:role/Writer" for n in range(5)]
+        for n, role in enumerate(roles):
+            await us.call(to(AssumeRole(role, "ext"), f"dst_{n}"))
+        failed = await us.check_own_credentials()
+        assert failed is not None
+        assert (failed.operation, failed.code) == ("AssumeRole", "BaseCredentialsDenied")
+        assert isinstance(await us.call(to(ASSUME)), Answered)
+        assert await us.check_own_credentials() is None
+        assert len(server.assumed) == 6
 
 
 async def test_callers_share_one_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,10 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from pushrail_stream.core.destination import Secret
-from pushrail_stream.core.signals import Attempted, Suspended
+from pushrail_stream.core.signals import (
+    Attempted,
+    Membership,
+    OwnCredentialsFailed,
+    OwnCredentialsFound,
+    Suspended,
+)
+from pushrail_stream.documents import open_registry
+from pushrail_stream.eventbridge import identity_watch
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.documents import parse_document, to_document
@@ -156,6 +165,43 @@ async def test_a_missing_sealing_key_kills_nothing(embedded_broker: EmbeddedBrok
             assert not [signal for signal in worker.signals if isinstance(signal, Suspended)]
         assert letters(settings) == []
         assert len(bus.arrivals) == 20
+
+
+async def test_missing_own_credentials_are_told_without_an_event(
+    embedded_broker: EmbeddedBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page and the log tell it at the start. The worker stays ready: another one could do no more."""
+    monkeypatch.setattr(identity_watch, "_FAILED_SECS", 0.2)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    documents = tmp_path / "documents"
+    documents.mkdir()
+    document = to_document(with_access_key(0, auth=AssumeRole(ROLE, "acme-ext-7Pq2")))
+    (documents / "acme.json").write_text(json.dumps(document))
+    async with outside(embedded_broker, registry={"path": documents}) as (bus, settings):
+        bus.add_key(*OURS, buses=[])
+        async with (
+            open_registry(settings, {}) as (catalog, updater),
+            running(settings, catalog, updater=updater) as worker,
+            aiohttp.ClientSession() as session,
+        ):
+
+            async def get(path: str) -> str:
+                async with session.get(f"http://127.0.0.1:{worker.worker.http_port}{path}") as reply:
+                    return await reply.text()
+
+            await worker.until(lambda: any(isinstance(s, OwnCredentialsFailed) for s in worker.signals))
+            page = await get("/")
+            assert "badge bad'>no AWS credentials</span> BaseCredentialsMissing: no credentials of our own" in page
+            assert "<td>own credentials</td>" in page
+            await worker.until(lambda: Membership(settings.kafka.group_id, active=True) in worker.signals)
+            await worker.until(lambda: Membership(f"{settings.kafka.group_id}.retry", active=True) in worker.signals)
+            assert '"ready": true' in await get("/readyz")
+            keys = f"[default]\naws_access_key_id={OURS[0]}\naws_secret_access_key={OURS[1]}\n"
+            (tmp_path / "credentials").write_text(keys)
+            await worker.until(lambda: OwnCredentialsFound() in worker.signals)
+            page = await get("/")
+            assert "no AWS credentials" not in page
+        assert bus.counts()["connections"] > 0
 
 
 async def test_missing_own_credentials_kill_nothing(

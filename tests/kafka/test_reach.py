@@ -37,7 +37,8 @@ ARGUMENTS: Final = {
 """Arguments of the commands that speak to Kafka, with documents on a topic."""
 OTHERS: Final = {
     "config show", "destinations onboard", "destinations validate", "events asyncapi", "events check",
-    "ingest keys create", "ingest keys list", "ingest keys revoke", "keys generate", "keys list", "sandbox", "sandbox bus",
+    "ingest keys create", "ingest keys list", "ingest keys revoke", "keys generate", "keys list", "sandbox",
+    "sandbox bus",
 }  # fmt: skip
 SERVICES: Final = ("ingest", "run")
 """They change their process, so they run in one of their own."""

@@ -37,6 +37,8 @@ from pushrail_stream.core.signals import (
     Membership,
     MovedToRetry,
     OffsetsSkipped,
+    OwnCredentialsFailed,
+    OwnCredentialsFound,
     PartitionRestarted,
     PartitionsAssigned,
     PartitionsRevoked,
@@ -136,6 +138,8 @@ TABLE: Final[list[tuple[Signal, str | None]]] = [
     (OffsetsSkipped(PARTITION, 17, 30, "too large"), "offsets_skipped"),
     (PartitionRestarted(PARTITION, "recreated", 17), "partition_restarted"),
     (CommitFailed("no coordinator"), "commit_failed"),
+    (OwnCredentialsFailed("BaseCredentialsMissing", "none"), "own_credentials_failed"),
+    (OwnCredentialsFound(), "own_credentials_found"),
     (KafkaTrouble("1/3 brokers are down"), "kafka_trouble"),
 ]
 """Signals, at least one of each kind, and the last line that the log writes about each (None: nothing)."""

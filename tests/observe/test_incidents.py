@@ -19,6 +19,7 @@ from pushrail_stream.core.signals import (
     DocumentRefused,
     Flooded,
     KafkaTrouble,
+    OwnCredentialsFailed,
     PartitionRestarted,
     PartitionUnread,
     RecordsTrimmed,
@@ -61,11 +62,12 @@ def test_every_signal_for_people_is_an_incident() -> None:
         RecordsTrimmed(Partition("pushrail.events", 3), 17, 30),
         PartitionUnread(Partition("pushrail.events", 3), 17, 61.0),
         PartitionRestarted(Partition("pushrail.events", 3), "recreated", 17),
+        OwnCredentialsFailed("BaseCredentialsMissing", "none"),
         Backpressure(True, 1, 1),
     )
     assert [what for what, *_ in reversed(found)] == [
         "suspended", "bus missing", "document refused", "Kafka", "registry", "stopped", "records trimmed",
-        "nothing is read", "partition restarted",
+        "nothing is read", "partition restarted", "own credentials",
     ]  # fmt: skip
 
 

@@ -139,6 +139,12 @@ def test_it_says_why_a_worker_is_not_ready() -> None:
     assert "not ready |  stopping; a <b>" in shown
 
 
+def test_it_says_that_our_own_credentials_fail() -> None:
+    shown = text(status_page("w", stats_of(own_problem="ExpiredToken: it is <over>"), [], {}, []))
+    assert "ready | no AWS credentials |  ExpiredToken: it is <over>" in shown
+    assert "AWS credentials" not in text(status())
+
+
 def test_an_idle_worker_shows_an_empty_page() -> None:
     empty = status_page("w", stats_of(), [], {}, [])
     assert text(empty).count("None.") == 4

@@ -1,0 +1,67 @@
+"""The watch on our own credentials: a worker tells that they cannot be used before an event has to wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final, final
+
+from pushrail_stream.core.destination import Destination
+from pushrail_stream.core.signals import OwnCredentialsFailed, OwnCredentialsFound, RegistryChanged, Signal
+from pushrail_stream.eventbridge.error_codes import CallFailed
+from pushrail_stream.ports.pipeline import Observer
+from pushrail_stream.settings.eventbridge import AssumeRole
+
+_CHECK_SECS: Final = 60.0
+"""Seconds between two checks of credentials that work. Each costs one call of STS."""
+_FAILED_SECS: Final = 10.0
+"""Seconds between two checks of credentials that do not work."""
+
+
+@final
+class OwnCredentialsWatch:
+    """Checks our own credentials again and again while a destination's role is assumed with them."""
+
+    def __init__(
+        self, check: Callable[[], Awaitable[CallFailed | None]], find: Callable[[str], Destination | None]
+    ) -> None:
+        """``find``: the destination of an id."""
+        self.problem = ""
+        """Why our own credentials cannot be used; empty while they work, or while no destination needs them."""
+        self._check = check
+        self._find = find
+        self._in_need: set[str] = set()
+        """Ids of enabled destinations whose role is assumed."""
+        self._needed = asyncio.Event()
+
+    def __call__(self, signal: Signal) -> None:
+        """Learn from changes of documents which destinations need our credentials."""
+        if not isinstance(signal, RegistryChanged):
+            return
+        for name in (*signal.put, *signal.removed):
+            found = self._find(name)
+            if found is not None and found.enabled and isinstance(found.bus.auth, AssumeRole):
+                self._in_need.add(name)
+            else:
+                self._in_need.discard(name)
+        if self._in_need:
+            self._needed.set()
+        else:
+            self._needed.clear()
+
+    async def keep(self, observe: Observer) -> None:
+        """Check until cancelled, and tell each failure and its end."""
+        while True:
+            if not self._in_need:
+                self._tell(None, observe)
+                await self._needed.wait()
+            self._tell(await self._check(), observe)
+            await asyncio.sleep(_FAILED_SECS if self.problem else _CHECK_SECS)
+
+    def _tell(self, failed: CallFailed | None, observe: Observer) -> None:
+        if failed is not None:
+            self.problem = f"{failed.code}: {failed.message}"
+            observe(OwnCredentialsFailed(failed.code, failed.message))
+        elif self.problem:
+            self.problem = ""
+            observe(OwnCredentialsFound())
