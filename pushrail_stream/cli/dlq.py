@@ -28,7 +28,7 @@ from pushrail_stream.operations.dead_letters import (
 from pushrail_stream.operations.times import check_period
 
 _DUMPED: Final = 1024
-"""Bytes that are shown of a value that is no event."""
+"""Bytes that are shown of a value that is no event, in hex."""
 _ROW: Final = 16
 """Bytes of a line."""
 _DEFAULT_LIMIT: Final = 10
@@ -37,6 +37,7 @@ _DEFAULT_LIMIT: Final = 10
 
 _OPTIONS: Final = (
     click.option("--destination", metavar="ID", help="Only dead letters of this destination."),
+    click.option("--key", metavar="KEY", help="Only dead letters of the event with this idempotency key."),
     click.option("--customer", metavar="ID", help="Only dead letters of this customer (customerExternalId)."),
     click.option("--vendor", help="Only dead letters of this vendor's events."),
     click.option(
@@ -110,7 +111,8 @@ def show(options: Options, *, position: str | None, wanted: DeadLetterFilter, li
     An event may have a dead letter for each of its destinations; all are shown. Without POSITION, the options select
     the dead letters.
 
-    With --json: one object for each, with the event, or the first bytes in hex of a value that is no event.
+    With --json: one object for each, with the event, or any other JSON, as event; and the first bytes in hex of a value
+    that is no event.
     """
     settings = options.settings
     at = None if position is None else parse_position(position)
@@ -133,7 +135,7 @@ def show(options: Options, *, position: str | None, wanted: DeadLetterFilter, li
 def _deep_json() -> Iterator[None]:
     """Raise Python's recursion limit, so that JSON is read and written as deeply as events may be nested."""
     before = sys.getrecursionlimit()
-    sys.setrecursionlimit(before + 10 * MAX_LEVELS)
+    sys.setrecursionlimit(before + 2 * MAX_LEVELS)
     try:
         yield
     finally:
@@ -169,11 +171,23 @@ def _headers(letter: DeadLetterRecord) -> list[tuple[str, str | None]]:
 
 def _as_json(letter: DeadLetterRecord) -> dict[str, Any]:
     value = letter.record.value or b""
-    event = json.loads(value) if letter.event is not None else None
-    dump = {} if event is not None else {"hex": value[:_DUMPED].hex(), "bytes": len(value)}
+    dump = {} if letter.event is not None else {"hex": value[:_DUMPED].hex(), "bytes": len(value)}
     key = (letter.record.key or b"").decode(errors="backslashreplace")
     headers = [{"name": name, "value": text} for name, text in _headers(letter)]
-    return {**_facts(letter), "key": key, "headers": headers, "event": event, **dump}
+    return {**_facts(letter), "key": key, "headers": headers, "event": _json_in(value), **dump}
+
+
+def _json_in(value: bytes) -> Any:
+    """The JSON that a value is, its bytes that are not UTF-8 replaced; None for any other value."""
+    try:
+        return json.loads(value.decode(errors="replace"), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse(constant: str) -> None:
+    """Refuse NaN and infinity, which only Python takes for JSON."""
+    raise ValueError(constant)
 
 
 def _print(letter: DeadLetterRecord) -> None:
@@ -183,8 +197,8 @@ def _print(letter: DeadLetterRecord) -> None:
     for name, text in _headers(letter):
         say(f"header          {name}" + ("" if text is None else f": {text}"))
     value = letter.record.value or b""
-    if letter.event is not None:
-        text = json.dumps(json.loads(value), indent=2, ensure_ascii=False)
+    if (content := _json_in(value)) is not None:
+        text = json.dumps(content, indent=2, ensure_ascii=False)
         click.echo("\n".join(printable(line) for line in text.splitlines()))
     else:
         for start in range(0, min(len(value), _DUMPED), _ROW):

@@ -14,8 +14,9 @@ import orjson
 from pushrail_stream.core.copy import Copy
 from pushrail_stream.core.delivery import Trigger
 from pushrail_stream.core.event import Event
+from pushrail_stream.core.identity import identify
 from pushrail_stream.core.outcome import Delivered
-from pushrail_stream.core.record import Origin
+from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.retry import DeadLetter, RetryInMemory, RetryOnTopic
 from pushrail_stream.core.signals import Attempted, DeadLettered, EntryAttempted, Signal, Skipped
 from pushrail_stream.core.text import format_rfc3339
@@ -41,8 +42,8 @@ class AttemptsLog:
                     record["replayId"] = replay_id
                 self._append(destination_id or event.customer_external_id, record)
             case DeadLettered(letter, event) if not letter.reported:
-                customer = "" if event is None else event.customer_external_id
-                self._append(letter.destination_id or customer, _dead_unsent(letter, event))
+                record = _dead_unsent(letter, event)
+                self._append(letter.destination_id or record.get("customerExternalId", ""), record)
             case _:
                 pass
 
@@ -89,6 +90,18 @@ def _event_part(event: Event, origin: Origin) -> dict[str, Any]:
     }
 
 
+def _readable_part(malformed: Record) -> dict[str, Any]:
+    """The fields that can be read of a record that is no canonical event."""
+    event_type, customer, key, correlation_id = identify(malformed.value)
+    read = {
+        "customerExternalId": customer,
+        "eventType": event_type,
+        "idempotencyKey": key,
+        "correlationId": correlation_id,
+    }
+    return {name: text for name, text in read.items() if text is not None} | {"origin": _origin_part(malformed.origin)}
+
+
 def _origin_part(origin: Origin) -> dict[str, Any]:
     position: dict[str, Any] = {"topic": origin.topic, "partition": origin.partition, "offset": origin.offset}
     return position if origin.topic_id is None else position | {"topicId": origin.topic_id}
@@ -117,7 +130,7 @@ def _unsent_part(at_ms: int, trigger: Trigger) -> dict[str, Any]:
 
 def _dead_unsent(letter: Copy, event: Event | None) -> dict[str, Any]:
     origin = letter.record.origin
-    record: dict[str, Any] = {"origin": _origin_part(origin)} if event is None else _event_part(event, origin)
+    record = _readable_part(letter.record) if event is None else _event_part(event, origin)
     if letter.replay is not None:
         record["replayId"] = letter.replay.id
     if letter.bus is not None:

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, get_args
 
 from pushrail_stream.core.event import Event, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
+from pushrail_stream.core.identity import Identity, identify, identity_of
 from pushrail_stream.core.record import Origin, Record
 from pushrail_stream.core.retry import DeadReason, Fault, fault_of
 from pushrail_stream.operations.topic_reader import Progress, read_topic
@@ -27,6 +28,8 @@ class DeadLetterRecord:
     record: Record
     event: Event | None
     """None for what cannot be decoded."""
+    identity: Identity
+    """As far as it can be read where the event cannot be decoded."""
     origin: Origin
     """The event's record; the dead letter's own position where it does not say."""
     failed_at_ms: int
@@ -59,11 +62,13 @@ def read_dead_letter(record: Record, vendor: str | None) -> DeadLetterRecord:
     state = decode_headers(record.headers)
     decoded = decode(record.value, record.headers, vendor)
     event = decoded if isinstance(decoded, Event) else None
+    identity = identify(record.value) if event is None else identity_of(event)
     if isinstance(state, BadHeader):
-        return DeadLetterRecord(record, event, record.origin, record.timestamp_ms, flaw=state)
+        return DeadLetterRecord(record, event, identity, record.origin, record.timestamp_ms, flaw=state)
     return DeadLetterRecord(
         record,
         event,
+        identity,
         state.origin,
         state.failed_at_ms,
         state,
@@ -79,6 +84,8 @@ class DeadLetterFilter:
     """Which dead letters are meant; what is None or empty does not matter."""
 
     destination: str | None = None
+    key: str | None = None
+    """The event's idempotency key."""
     customer: str | None = None
     vendor: str | None = None
     reasons: frozenset[str] = frozenset()
@@ -96,11 +103,12 @@ class DeadLetterFilter:
         state, event = letter.state, letter.event
         known = (
             (self.destination, letter.destination),
-            (self.customer, event.customer_external_id if event else None),
+            (self.key, letter.identity.idempotency_key),
+            (self.customer, letter.identity.customer_external_id),
             (self.vendor, event.vendor if event else None),
             (self.fault, letter.fault),
             (self.code, letter.code),
-            (self.event_type, event.event_type if event else None),
+            (self.event_type, letter.identity.event_type),
             (self.origin, str(state.origin) if state else None),
             (self.replay, state.replay if state else None),
         )
@@ -160,7 +168,7 @@ def count_dead_letters(letters: Iterable[DeadLetterRecord]) -> dict[Group, Tally
     """Dead letters by destination, customer, reason and code."""
     groups: dict[Group, Tally] = {}
     for letter in letters:
-        customer = letter.event.customer_external_id if letter.event else ""
+        customer = letter.identity.customer_external_id or ""
         group = Group(letter.destination or "", customer, letter.reason, letter.fault, letter.code)
         at = letter.failed_at_ms
         tally = groups.setdefault(group, Tally(0, at, at))

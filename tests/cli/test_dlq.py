@@ -203,6 +203,33 @@ def test_a_record_without_an_event_is_dumped(settings: Settings, shell: Shell) -
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("value", "source"),
+    [
+        (event(0, 1, eventType=7, source="b"), "b"),
+        (event(0, 1, eventType=7, source="b").replace(b'"b"', b'"\xff"'), "\ufffd"),
+    ],
+    ids=["wrong type", "not UTF-8"],
+)
+def test_a_malformed_event_is_found_and_shown_as_json(
+    settings: Settings, shell: Shell, value: bytes, source: str
+) -> None:
+    make_dead_letters(settings, dead(1, value=value, reason="undecodable", destination_id=None))
+    [row] = map(json.loads, shell("dlq", "list", "--customer", "acct_0", "--json")[1].splitlines())
+    assert (row["reason"], row["customer"], row["count"]) == ("undecodable", "acct_0", 1)
+    out = shell("dlq", "show", "--key", "key-1")[1]
+    assert f'\n  "source": "{source}",\n' in out
+    told = json.loads(shell("dlq", "show", "--event-type", "7", "--json")[1])
+    assert (told["event"]["source"], told["hex"]) == (source, value[:1024].hex())
+
+
+@pytest.mark.parametrize("value", [b"NaN", b"[" * 50_000 + b"]" * 50_000, b"1" * 5_000], ids=["NaN", "deep", "long"])
+def test_a_value_that_cannot_be_printed_as_json_is_dumped(settings: Settings, shell: Shell, value: bytes) -> None:
+    make_dead_letters(settings, dead(1, value=value, reason="undecodable", destination_id=None))
+    code, out, _ = shell("dlq", "show", f"{settings.topics.dlq}/0/0")
+    assert (code, "00000000  " in out) == (0, True)
+
+
 def test_the_deepest_event_is_shown(settings: Settings, shell: Shell) -> None:
     payload: Any = {}
     deepest = b'{"a":' * 998 + b"1" + b"}" * 998

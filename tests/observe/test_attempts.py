@@ -205,7 +205,8 @@ def test_an_unsent_dead_letter_has_a_record() -> None:
     observe = AttemptsLog(log.append)
     observe(DeadLettered(letter("oversize", "EntryTooLarge", "too large", to="dst_acme"), event_of(record(7))))
     observe(DeadLettered(letter("rejected", "NoDestination", "nobody"), event_of(record(7))))
-    observe(DeadLettered(letter("undecodable", "value", "no JSON"), None))
+    poison = record(7)._replace(value=b"poison")
+    observe(DeadLettered(replace(letter("undecodable", "value", "no JSON"), record=poison), None))
     origin = {"topic": EVENTS, "partition": 0, "offset": 7}
     dead = {"at": CALL["at"], "trigger": "live", "attempt": 0, "status": "dead_lettered"}
     event = EVENT_0 | {"idempotencyKey": "7", "origin": origin} | dead
@@ -219,6 +220,22 @@ def test_an_unsent_dead_letter_has_a_record() -> None:
         },
     ]  # fmt: skip
     assert [key for key, _ in log.raw] == ["dst_acme", "acct_acme", ""]
+
+
+def test_a_malformed_event_carries_the_fields_that_can_be_read() -> None:
+    log = KeptLog()
+    malformed = replace(
+        letter("undecodable", "payload", "is missing"),
+        record=record(7)._replace(value=b'{"idempotencyKey": 7, "customerExternalId": "acct_acme", "eventType": null}'),
+    )
+    AttemptsLog(log.append)(DeadLettered(malformed, None))
+    [told] = log.records
+    assert {name: told[name] for name in ("customerExternalId", "idempotencyKey", "origin")} == {
+        "customerExternalId": "acct_acme", "idempotencyKey": "7",
+        "origin": {"topic": "pushrail.events", "partition": 0, "offset": 7},
+    }  # fmt: skip
+    assert not {"eventType", "correlationId", "vendor"} & told.keys()
+    assert [key for key, _ in log.raw] == ["acct_acme"]
 
 
 def test_other_signals_write_no_record() -> None:

@@ -53,6 +53,8 @@ def test_a_letter_reads_back_as_written() -> None:
         (DeadLetterFilter(destination="dst_0"), True),
         (DeadLetterFilter(destination="dst_1"), False),
         (DeadLetterFilter(customer="acct_0", vendor="acme", event_type="order.completed", code="AccessDenied"), True),
+        (DeadLetterFilter(key="k"), True),
+        (DeadLetterFilter(key="other"), False),
         (DeadLetterFilter(vendor="globex"), False),
         (DeadLetterFilter(event_type="order.*"), False),
         (DeadLetterFilter(reasons=frozenset({"blocked", "expired"})), True),
@@ -69,6 +71,21 @@ def test_a_letter_reads_back_as_written() -> None:
 )
 def test_a_filter_means_what_it_names(wanted: DeadLetterFilter, *, matches: bool) -> None:
     assert wanted.matches(letter(0)) == matches
+
+
+@pytest.mark.parametrize(
+    ("wanted", "matches"),
+    [
+        (DeadLetterFilter(key="k", customer="acct_0", event_type="order.completed"), True),
+        (DeadLetterFilter(key="other"), False),
+        (DeadLetterFilter(customer="acct_1"), False),
+        (DeadLetterFilter(vendor="acme"), False),
+    ],
+)
+def test_a_malformed_event_is_found_by_its_fields(wanted: DeadLetterFilter, *, matches: bool) -> None:
+    died = letter(0, value=event_record(0, payload="text").value, reason="undecodable", destination_id=None)
+    assert died.event is None
+    assert wanted.matches(died) == matches
 
 
 def test_letters_are_counted_by_kind() -> None:
