@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "run": "Consume events and deliver them.",
     "ingest": "Accept events over HTTP, and manage the API keys.",
     "sandbox": "Try everything on this machine alone.",
+    "doctor": "Check the whole installation: what is wrong, and what to do.",
     "topics": "Create and describe the Kafka topics.",
     "destinations": "List, check, test and change destinations.",
     "events": "Check producers' events, and print their schemas.",

@@ -106,6 +106,11 @@ class StsEndpoint:
         """The identity of ``keys``."""
         return await self._ask("GetCallerIdentity", keys, {}, _identity)
 
+    async def date(self) -> str | CallFailed | None:
+        """The ``Date`` header of STS's refusal of an unsigned call; None when there is none."""
+        reply = await self._http.post("GetCallerIdentity", {"Content-Type": _CONTENT_TYPE}, b"")
+        return reply if isinstance(reply, CallFailed) else reply.headers.get("Date")
+
     async def _ask(
         self, action: Action, keys: Keys, request: dict[str, str], read: Callable[[dict[str, Any]], _Read | str]
     ) -> _Read | CallFailed:

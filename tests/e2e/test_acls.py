@@ -22,6 +22,7 @@ from confluent_kafka.admin import (
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.skips import Skip, skip_dead_letter, skip_mark
 from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.cluster import worker_rights
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named, worker_topics
@@ -157,6 +158,17 @@ async def installation(bootstrap: str, bus: FaultBus, home: Path) -> tuple[Setti
         await desk.run("destinations", "put", str(desk.file(f"dst_{number}")))
     await produce(settings, [("acct_0", event(0, 1)), ("acct_1", event(1, 2)), ("acct_0", b"{")])
     return settings, desk
+
+
+def test_the_doctor_asks_for_the_documented_rights_of_a_worker() -> None:
+    settings = settings_for("127.0.0.1:1", "http://127.0.0.1:1", registry={"topic": True})
+    documented = {
+        name: frozenset(row.operations) - {"DescribeConfigs"}
+        for row in grants("workers")
+        if row.kind == "topic"
+        for name in names_of(settings, row)
+    }
+    assert worker_rights(settings) == documented
 
 
 async def test_services_need_only_the_documented_acls(rules: tuple[str, Rules], tmp_path: Path) -> None:

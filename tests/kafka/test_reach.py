@@ -36,7 +36,7 @@ ARGUMENTS: Final = {
 }  # fmt: skip
 """Arguments of the commands that speak to Kafka, with documents on a topic."""
 OTHERS: Final = {
-    "config show", "destinations onboard", "destinations validate", "events asyncapi", "events check",
+    "config show", "destinations onboard", "destinations validate", "doctor", "events asyncapi", "events check",
     "ingest keys create", "ingest keys list", "ingest keys revoke", "keys generate", "keys list", "sandbox",
     "sandbox bus",
 }  # fmt: skip

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import struct
 from collections import deque
+from email.utils import formatdate
 from http.client import responses
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
@@ -49,6 +50,7 @@ class Reply(NamedTuple):
 def _encode(reply: Reply, *, keep_alive: bool) -> bytes:
     head = (
         f"HTTP/1.1 {reply.status} {responses.get(reply.status, 'Status')}\r\n"
+        f"Date: {formatdate(usegmt=True)}\r\n"
         f"x-amzn-RequestId: {reply.request_id}\r\n"
         f"Content-Type: {reply.content_type}\r\n"
         f"Content-Length: {len(reply.body)}\r\n"

@@ -1,0 +1,70 @@
+"""Findings of a diagnosis, and the facts that several of its checks need."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import Final, Literal, NamedTuple, final, get_args
+
+from pushrail_stream.blocking import start_daemon_thread
+from pushrail_stream.errors import OperatorError
+from pushrail_stream.kafka.reach import reached_kafka
+from pushrail_stream.operations.destinations import Documents, load_documents
+from pushrail_stream.settings.model import KafkaSettings
+from pushrail_stream.settings.source import LoadedSettings
+
+State = Literal["problem", "warning", "unknown", "ok"]
+"""The worst first. ``unknown``: it could not be found out, and nothing is known to be wrong."""
+STATES: Final[tuple[State, ...]] = get_args(State)
+
+
+class Finding(NamedTuple):
+    """A fact that a check found, or the reason why it found none."""
+
+    check: str
+    state: State
+    found: str
+    remedy: str = ""
+    """The next step for the operator; empty where there is none."""
+
+
+class NotKnownError(Exception):
+    """A check cannot tell, because of what another check reports. The message says why."""
+
+
+@final
+class Installation:
+    """The settings, and what they lead to: found once, on threads of their own, for all checks."""
+
+    def __init__(self, loaded: LoadedSettings, environ: Mapping[str, str] = os.environ) -> None:
+        self.loaded = loaded
+        self.settings = loaded.settings
+        self.environ = environ
+        self.reached: Future[KafkaSettings] = start_daemon_thread(reached_kafka, self.settings)
+        """Kafka, once a broker has answered; else the reason why none does."""
+        self.read: Future[Documents] = start_daemon_thread(self._read)
+        """All documents, their secrets sealed."""
+
+    def kafka(self) -> KafkaSettings:
+        """For clients of the cluster. Raises `NotKnownError` when it was not reached."""
+        try:
+            return self.reached.result()
+        except OperatorError:
+            raise NotKnownError("Kafka was not reached") from None
+
+    def documents(self) -> Documents:
+        """The documents. Raises `NotKnownError` when they were not read."""
+        try:
+            return self.read.result()
+        except OperatorError:
+            raise NotKnownError("the documents were not read") from None
+
+    def _read(self) -> Documents:
+        if self.settings.registry.topic:
+            self.kafka()
+        return load_documents(self.settings, decrypt=False)
+
+
+Check = Callable[[Installation], Iterator[Finding]]
+"""It may block, and raises `OperatorError` with a problem, or `NotKnownError`."""

@@ -1,0 +1,95 @@
+"""The doctor's questions to Kafka, on both kinds of broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pushrail_stream.operations.findings import Check, Finding, Installation
+from pushrail_stream.operations.kafka_checks import (
+    check_cluster,
+    check_groups,
+    check_rights,
+    check_topics,
+    judge_progress,
+)
+from pushrail_stream.sandbox.broker import EmbeddedBroker
+from pushrail_stream.settings.model import Settings
+from pushrail_stream.settings.source import LoadedSettings
+from tests.support.builders import event
+from tests.support.kafka.topics import create_topic
+from tests.support.workers import make_topics, produce, settings_for
+
+pytestmark = pytest.mark.kafka
+
+
+def found(check: Check, settings: Settings) -> list[Finding]:
+    return list(check(Installation(LoadedSettings(settings, None))))
+
+
+def states(check: Check, settings: Settings) -> list[str]:
+    return [finding.state for finding in found(check, settings)]
+
+
+@pytest.fixture
+def settings(real_kafka: str, tmp_path: Path) -> Settings:
+    return settings_for(real_kafka, "http://127.0.0.1:1", registry={"path": str(tmp_path)})
+
+
+def test_the_cluster_is_described(settings: Settings) -> None:
+    [finding] = found(check_cluster, settings)
+    assert finding.state == "ok"
+    assert finding.found.startswith(f"reached at {settings.kafka.bootstrap_servers} by PLAINTEXT: cluster ")
+    assert "; brokers: 1; Fetch up to version " in finding.found
+
+
+def test_missing_topics_are_a_problem(settings: Settings) -> None:
+    [finding] = found(check_topics, settings)
+    assert (finding.state, finding.remedy) == ("problem", "`pushrail-stream topics create`")
+    assert settings.topics.events in finding.found
+
+
+def test_topics_have_the_required_configuration(settings: Settings) -> None:
+    make_topics(settings)
+    assert states(check_topics, settings) == ["ok"]
+    assert states(check_rights, settings) == ["ok"]
+
+
+def test_a_weak_topic_is_a_problem_with_its_remedy(settings: Settings) -> None:
+    create_topic(settings.kafka.bootstrap_servers, settings.topics.events, config={"cleanup.policy": "compact"})
+    create_topic(settings.kafka.bootstrap_servers, settings.topics.dlq, config={"retention.ms": "1000"})
+    make_topics(settings)
+    findings = found(check_topics, settings)
+    [problem] = [one for one in findings if one.state == "problem"]
+    assert "cleanup.policy is compact, and must be delete" in problem.found
+    assert "kafka-configs.sh" in problem.remedy
+    warnings = [one.found for one in findings if one.state == "warning"]
+    assert any(found.startswith(f"{settings.topics.dlq}: retention.ms is 1000") for found in warnings)
+    assert findings[-1].found.endswith(" have the required configuration")
+
+
+async def test_events_without_workers_are_a_problem(settings: Settings) -> None:
+    make_topics(settings)
+    assert [(one.state, one.found) for one in found(check_groups, settings)] == [
+        ("warning", f"{settings.kafka.group_id} has no members: no worker runs")
+    ]
+    await produce(settings, [("acct_0", event(0))])
+    [finding] = found(check_groups, settings)
+    assert (finding.state, finding.remedy) == ("problem", "`pushrail-stream run`")
+
+
+def test_an_embedded_broker_does_not_tell(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
+    settings = settings_for(embedded_broker.bootstrap_servers, "http://127.0.0.1:1", registry={"path": str(tmp_path)})
+    make_topics(settings, embedded_broker)
+    assert states(check_cluster, settings) == ["ok"]
+    assert states(check_topics, settings) == ["unknown"]
+    assert states(check_rights, settings) == ["unknown"]
+    assert states(check_groups, settings) == ["unknown", "ok"]
+
+
+def test_a_partition_that_stands_still_is_noticed() -> None:
+    stands = judge_progress({0: 5, 1: 2, 2: 1}, {0: 5, 1: 1, 2: 4})
+    assert (stands.state, stands.found) == ("warning", "10 events wait; within 5 s not fewer in partitions 0, 2")
+    goes_on = judge_progress({0: 5, 1: 2}, {0: 3})
+    assert (goes_on.state, goes_on.found) == ("ok", "3 events wait, and fewer than 5 s before")
