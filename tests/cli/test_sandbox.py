@@ -1,117 +1,63 @@
-"""``sandbox bus``: the fault-injecting bus as a program."""
+"""``sandbox inbox``: the events that arrived on the customers' buses."""
 
 from __future__ import annotations
 
-import http.client
+import asyncio
 import json
-import re
-import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, get_args
-from urllib.parse import urlsplit
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
-from pushrail_stream.sandbox.bus.faults import CallError, Effect, EntryError, Operation, When, rules_from_json
-from tests.support.patience import PATIENCE_SECS
-
-BUS = [sys.executable, "-m", "pushrail_stream", "sandbox", "bus"]
-REPOSITORY = Path(__file__).parents[2]
-PLAN = {"rules": [{"name": "busy", "effect": {"kind": "callError", "status": 503}}]}
+from pushrail_stream.sandbox.bus.server import FaultBus
+from tests.support.bus_clients import BUS, KEY, SECRET, client, entry
+from tests.support.commands import Shell
 
 
-@contextmanager
-def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
-    """The bus, and the line that it announced."""
-    with subprocess.Popen([*BUS, *arguments], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            yield process, json.loads(process.stdout.readline())
-        finally:
-            process.kill()
+@pytest.fixture
+def shell(capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(capsys, [SECRET])
 
 
-def failing(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*BUS, *arguments], cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_SECS, check=False
-    )
+@asynccontextmanager
+async def bus_with_events(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FaultBus]:
+    async with FaultBus.serve() as bus:
+        monkeypatch.setenv("PUSHRAIL_EVENTBRIDGE__ENDPOINT_URL", bus.url)
+        bus.add_key(KEY, SECRET)
+        bus.add_rule(BUS, "all", {"source": [{"prefix": ""}]})
+        bus.add_rule(BUS, "second", {"detail-type": ["second"]})
+        async with client("events", bus) as events:
+            await events.put_events(Entries=[entry(DetailType="first", Resources=["acct_1", "key_1"])])
+            await events.put_events(Entries=[entry(DetailType="second", Resources=[])])
+        yield bus
 
 
-def get(url: str, path: str) -> Any:
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=PATIENCE_SECS)
-    try:
-        connection.request("GET", path)
-        return json.loads(connection.getresponse().read())
-    finally:
-        connection.close()
+async def test_the_inbox_lists_what_arrived(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bus_with_events(monkeypatch):
+        code, out, _ = await asyncio.to_thread(shell, "sandbox", "inbox")
+        head, first, second = out.splitlines()
+        assert code == 0
+        assert head.split() == ["time", "event", "type", "customer", "key", "bus", "rules"]
+        assert first.split()[1:] == ["first", "acct_1", "key_1", BUS, "all"]
+        assert second.split()[1:] == ["second", BUS, "all,", "second"]
+        code, out, _ = await asyncio.to_thread(shell, "sandbox", "inbox", "--rule", "second", "--json")
+        [found] = map(json.loads, out.splitlines())
+        assert (found["rules"], found["event"]["detail-type"]) == (["second"], "second")
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_bus_follows_its_plan_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
-    plan = tmp_path / "plan.json"
-    plan.write_text(json.dumps(PLAN))
-    with running("--open", "--seed", "7", "--plan", str(plan)) as (process, announced):
-        assert announced["caPath"] is None
-        assert get(announced["url"], "/_bus/plan")["rules"][0]["name"] == "busy"
-        process.send_signal(number)
-        assert process.wait(PATIENCE_SECS) == 0
+async def test_one_event_is_shown_in_full(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bus_with_events(monkeypatch):
+        code, out, _ = await asyncio.to_thread(shell, "sandbox", "inbox", "--key", "key_1")
+        assert (code, json.loads(out)["resources"]) == (0, ["acct_1", "key_1"])
 
 
-def test_tls_writes_its_authority_to_a_file(tmp_path: Path) -> None:
-    authority = tmp_path / "ca.pem"
-    with running("--tls", "--ca", str(authority)) as (_, announced):
-        assert announced["url"].startswith("https://127.0.0.1:")
-        assert announced["caPath"] == str(authority)
-        assert authority.read_text().startswith("-----BEGIN CERTIFICATE-----")
+async def test_an_empty_inbox_fails(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with bus_with_events(monkeypatch):
+        code, _, err = await asyncio.to_thread(shell, "sandbox", "inbox", "--key", "other")
+        assert (code, err) == (1, "error: no such event has arrived\n")
 
 
-def test_a_wrong_plan_is_refused_with_its_field(tmp_path: Path) -> None:
-    plan = tmp_path / "plan.json"
-    plan.write_text('{"rules": [{"effect": {"kind": "callError", "status": 200}}]}')
-    wrong = failing("--plan", str(plan))
-    assert wrong.returncode == 2
-    assert "plan.json: rules.0.effect.callError.status" in wrong.stderr
-    missing = failing("--plan", str(tmp_path / "none.json"))
-    assert missing.returncode == 2
-    assert "none.json: cannot be read" in missing.stderr
-
-
-def test_an_authority_without_tls_is_wrong_usage(tmp_path: Path) -> None:
-    wrong = failing("--ca", str(tmp_path / "ca.pem"))
-    assert wrong.returncode == 2
-    assert "--ca is for --tls" in wrong.stderr
-
-
-def test_a_taken_port_is_reported_in_one_line() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        refused = failing("--port", str(taken.getsockname()[1]))
-    assert refused.returncode == 1
-    assert "already in use" in refused.stderr
-    assert "Traceback" not in refused.stderr
-
-
-def test_the_help_shows_a_plan_that_works() -> None:
-    done = subprocess.run([*BUS, "--help"], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    help_text = done.stdout
-    plan = help_text[help_text.index('{"rules"') : help_text.index("match   operation")]
-    throttled, failed = rules_from_json(json.loads(plan))
-    assert throttled.effect == CallError(400, "ThrottlingException")
-    assert failed.effect == EntryError("InternalFailure")
-    kinds = [kind.__dataclass_fields__["kind"].default for union in (Effect, When) for kind in get_args(union)]
-    words = set(re.findall(r"\w+", help_text))
-    assert words >= {*kinds, *get_args(Operation), "bus", "accessKey", "role", "eventType", "detailContains"}
-
-
-def test_without_its_library_only_tls_fails() -> None:
-    program = "import sys; sys.modules['trustme'] = None; from pushrail_stream.cli import main; sys.exit(main())"
-    refused = subprocess.run(
-        [sys.executable, "-c", program, "sandbox", "bus", "--tls"],
-        cwd=REPOSITORY, capture_output=True, text=True, timeout=PATIENCE_SECS, check=False,
-    )  # fmt: skip
-    assert refused.returncode == 1
-    assert "error: --tls needs one more library: pip install 'pushrail-stream[sandbox]'" in refused.stderr
+def test_the_inbox_needs_a_sandbox(shell: Shell) -> None:
+    code, _, err = shell("sandbox", "inbox")
+    assert code == 2
+    assert "eventbridge.endpoint_url: is not set; `sandbox --keep` prints the command" in err

@@ -34,6 +34,7 @@ class Control:
             (b"GET", "arrivals"): _paged("arrivals", bus.arrivals),
             (b"GET", "calls"): _paged("calls", bus.calls),
             (b"GET", "assumed"): _paged("assumed", bus.assumed),
+            (b"GET", "inbox"): _checked(self._inbox),
             (b"GET", "plan"): lambda _: rules_to_json(bus.plan),
             (b"PUT", "plan"): self._put_plan,
             (b"POST", "buses"): _checked(bus.add_bus),
@@ -59,6 +60,12 @@ class Control:
             return _json(400, {"error": str(FieldError.of(error))})
         except ValueError as error:
             return _json(400, {"error": str(error)})
+
+    def _inbox(
+        self, *, limit: NonNegativeInt = _PAGE, rule: str | None = None, key: str | None = None
+    ) -> dict[str, Any]:
+        found = self._bus.event_rules.newest(limit, rule=rule, key=key)
+        return {"events": [one._asdict() | {"event": orjson.Fragment(one.event)} for one in found]}
 
     def _put_plan(self, document: Any) -> dict[str, Any]:
         self._bus.set_plan(rules_from_json(document))

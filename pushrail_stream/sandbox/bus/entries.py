@@ -135,8 +135,8 @@ def is_suspicious(body: bytes) -> bool:
     )
 
 
-def check_entry(entry: dict[str, Any], *, suspicious: bool) -> dict[str, Any] | Refusal:
-    """Return the decoded Detail of an entry that AWS takes, or the entry's error."""
+def check_entry(entry: dict[str, Any], *, suspicious: bool) -> Refusal | None:
+    """Return the error of an entry; None for one that AWS takes."""
     source, detail = entry.get("Source"), entry.get("Detail")
     if not (source and detail and entry.get("DetailType")):
         name = next(name for name in _REQUIRED if not entry.get(name))
@@ -150,7 +150,7 @@ def check_entry(entry: dict[str, Any], *, suspicious: bool) -> dict[str, Any] | 
         decoded = None
     if not isinstance(decoded, dict) or (suspicious and not _is_within_limits(detail)):
         return Refusal("MalformedDetail", "Detail is malformed.")
-    return decoded
+    return None
 
 
 def _is_within_limits(detail: str) -> bool:

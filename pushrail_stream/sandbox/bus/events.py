@@ -20,7 +20,6 @@ from pushrail_stream.sandbox.bus.identity import BUS_PATTERN, bus_arn, is_bus_na
 from pushrail_stream.sandbox.bus.injector import CallView, EntryView
 from pushrail_stream.sandbox.bus.ledger import Arrival, Call
 from pushrail_stream.sandbox.bus.policies import DESCRIBE_BUS, PUT_EVENTS
-from pushrail_stream.sandbox.bus.queues import Queues
 from pushrail_stream.sandbox.bus.replies import ErrorStyle, json_error
 from pushrail_stream.sandbox.bus.signature import Caller, Unauthenticated
 from pushrail_stream.sandbox.bus.wire import JSON_1_1, Reply, Request
@@ -54,10 +53,9 @@ class _Put(NamedTuple):
 class EventsService:
     """Handles requests with an ``AWSEvents`` target."""
 
-    def __init__(self, backend: Backend, queues: Queues) -> None:
+    def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._ledger = backend.ledger
-        self._queues = queues
 
     def handle(self, request: Request, target: bytes) -> Reply:
         """Answer one request."""
@@ -125,9 +123,9 @@ class EventsService:
 
     def _take_entry(self, put: _Put, index: int, labels: list[str], *, suspicious: bool) -> str | Refusal:
         entry, bus = put.entries[index], put.buses[index]
-        detail = check_entry(entry, suspicious=suspicious)
-        if isinstance(detail, Refusal):
-            return detail
+        refusal = check_entry(entry, suspicious=suspicious)
+        if refusal is not None:
+            return refusal
         if put.view.entries:
             fault = self._backend.injector.fault_of_entry(put.view, put.view.entries[index])
             if fault is not None:
@@ -137,9 +135,7 @@ class EventsService:
         if len(entry["DetailType"]) > MAX_DETAIL_TYPE or not self._backend.directory.bus_exists(bus):
             self._ledger.counter["discarded"] += 1
             return event_id
-        arrival = _arrival(put, index, event_id)
-        self._ledger.note_arrival(arrival)
-        self._queues.route(arrival, put.caller.credential.account, detail)
+        self._ledger.note_arrival(_arrival(put, index, event_id))
         return event_id
 
     def _describe(self, request: Request, request_id: str) -> Reply:

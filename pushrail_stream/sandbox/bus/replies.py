@@ -1,4 +1,4 @@
-"""Replies in the form of each service: JSON 1.1 for EventBridge and SQS, XML for STS."""
+"""Replies in the form of each service: JSON 1.1 for EventBridge, XML for STS."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pushrail_stream.sandbox.bus.backend import Backend, Ids
 from pushrail_stream.sandbox.bus.control import Control
+from pushrail_stream.sandbox.bus.event_rules import EventRules
 from pushrail_stream.sandbox.bus.events import EventsService
 from pushrail_stream.sandbox.bus.identity import DEFAULT_ACCOUNT, SESSION_SECS, Directory, Role, permanent_credential
 from pushrail_stream.sandbox.bus.injector import Injector
 from pushrail_stream.sandbox.bus.ledger import Ledger
 from pushrail_stream.sandbox.bus.policies import Permissions, TrustPolicy, permissions_on, trust_with
-from pushrail_stream.sandbox.bus.queues import Queues, SqsService
 from pushrail_stream.sandbox.bus.replies import json_error
 from pushrail_stream.sandbox.bus.signature import Verifier
 from pushrail_stream.sandbox.bus.sts import StsService
@@ -76,13 +76,12 @@ class FaultBus:
         """PutEvents requests, refused ones included."""
         self.assumed = self.ledger.assumed
         """AssumeRole requests, refused ones included."""
-        self._queues = Queues()
+        self.event_rules = EventRules(self.arrivals)
         self._injector = Injector(config.clock, Random(rng.getrandbits(64)))  # noqa: S311 - as above
         verifier = Verifier(self.directory, config.clock, check_signatures=config.check_signatures)
         backend = Backend(self.directory, verifier, self._injector, self.ledger, Ids(rng), config.clock)
-        self._events = EventsService(backend, self._queues)
+        self._events = EventsService(backend)
         self._sts = StsService(backend, rng)
-        self._sqs = SqsService(backend, self._queues)
         self.control = Control(self)
         self._connections: set[Connection] = set()
         self.url = ""
@@ -142,14 +141,10 @@ class FaultBus:
             trust, permissions = TrustPolicy(trust_policy), Permissions(permissions_policies)
         self.directory.add_role(Role(role_arn, trust, permissions, max_session_secs))
 
-    def add_rule(self, bus: str, name: str, pattern: dict[str, Any], queue: str) -> None:
-        """Add an event rule: events on this bus that match ``pattern`` go to this queue. Raises ValueError."""
+    def add_rule(self, bus: str, name: str, pattern: dict[str, Any]) -> None:
+        """Add an event rule: events on this bus that match ``pattern`` are in its inbox. Raises ValueError."""
         self.directory.add_bus(bus, field="bus")
-        self._queues.add_rule(bus, name, pattern, queue)
-
-    def take_messages(self, queue_arn: str) -> list[str]:
-        """Empty a queue and return the bodies of its messages. KeyError when no rule names the queue."""
-        return self._queues.take_all(queue_arn)
+        self.event_rules.add(bus, name, pattern)
 
     def set_plan(self, rules: Iterable[Rule]) -> None:
         """Replace the plan of faults; an empty one ends all faults."""
@@ -166,7 +161,7 @@ class FaultBus:
         return counts | {"openConnections": len(self._connections)}
 
     def clear(self) -> None:
-        """Forget arrivals, calls and counts. Declarations, queues and the plan stay."""
+        """Forget arrivals, calls and counts. Declarations, rules and the plan stay."""
         self.ledger.clear()
 
     async def wait_for_arrivals(self, number: int) -> None:
@@ -192,8 +187,6 @@ class FaultBus:
         target = request.headers.get(b"x-amz-target")
         if target is not None and target.startswith(b"AWSEvents."):
             return self._events.handle(request, target)
-        if target is not None and target.startswith(b"AmazonSQS."):
-            return self._sqs.handle(request, target)
         if request.path.startswith("/_bus/"):
             return self.control.handle(request)
         if request.headers.get(b"content-type", b"").startswith(b"application/x-www-form-urlencoded"):

@@ -77,7 +77,7 @@ class Verifier:
         self._check = check_signatures and not directory.is_open
 
     def verify(self, request: Request, service: str) -> Caller | Unauthenticated:
-        """Return the signer of this request for ``service`` (``events``, ``sts`` or ``sqs``)."""
+        """Return the signer of this request for ``service`` (``events`` or ``sts``)."""
         header = request.headers.get(b"authorization")
         if header is None:
             return Unauthenticated("missing", "Missing Authentication Token")

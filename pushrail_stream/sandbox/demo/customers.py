@@ -14,7 +14,7 @@ from pushrail_stream.sandbox.bus.server import FaultBus
 VENDOR: Final = "acme"
 BUS: Final = "pushrail-events"
 BY_TENANT: Final = "by tenant"
-"""The rule that sends all of a customer's events to its queue."""
+"""The rule that matches all of a customer's events."""
 _OUR_ACCOUNT: Final = "999999999999"
 _SECRET: Final = "sandbox"  # noqa: S105 - worth nothing: the bus listens on 127.0.0.1 alone
 
@@ -59,11 +59,6 @@ class Customer:
     """Its part of all events, relative to the others'."""
     access: Access = "granted"
 
-    @property
-    def keys(self) -> Keys:
-        """The key of the account's administrator, who reads the queues."""
-        return Keys(f"AKIAOWNER{self.account}", _SECRET)
-
     def onboarding(self, target: Target) -> Onboarding:
         """Return the onboarding of this destination."""
         return Onboarding(
@@ -75,10 +70,6 @@ class Customer:
             external_id=self.role_external_id,
             our_account=_OUR_ACCOUNT,
         )
-
-    def queue_arn(self, target: Target, rule: str) -> str:
-        """Return the queue that this rule of the destination's bus sends events to."""
-        return f"arn:aws:sqs:{target.region}:{self.account}:{target.id}-{rule.replace(' ', '-')}"
 
     def documents(self) -> list[dict[str, Any]]:
         """Return the destination documents that onboarding wrote, with ids that are easy to read."""
@@ -111,15 +102,14 @@ CUSTOMERS: Final = (
 
 
 def set_up(bus: FaultBus) -> None:
-    """Set up our account and the customers': role, bus, rules and queues."""
+    """Set up our account and the customers': role, bus and rules."""
     bus.add_key(*OUR_KEYS, account=_OUR_ACCOUNT, buses=[])
     for customer in CUSTOMERS:
-        bus.add_key(*customer.keys, account=customer.account)
         _add_role(bus, customer)
         for target in customer.targets:
             onboarding = customer.onboarding(target)
             for rule, pattern in onboarding.rules().items():
-                bus.add_rule(onboarding.bus_arn, rule, pattern, customer.queue_arn(target, rule))
+                bus.add_rule(onboarding.bus_arn, rule, pattern)
 
 
 def _add_role(bus: FaultBus, customer: Customer) -> None:

@@ -1,4 +1,4 @@
-"""The facts of a run, read from Kafka with the operators' own tools and from the customers' queues."""
+"""The facts of a run, read from Kafka with the operators' own tools and from the inboxes of the customers' rules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pushrail_stream.sandbox.demo.world import World
 
 Event = Mapping[str, Any]
 Arrived = Mapping[str, Sequence[Event]]
-"""The events in a destination's queues, by the rule that sent them there."""
+"""The events that arrived for a destination, by the rule that they match."""
 FinalAttempts = Mapping[str, Mapping[str, Attempt]]
 """The attempt that ended each delivery: by destination id, or by customer where there is no destination, and then by
 idempotency key."""
@@ -74,7 +74,7 @@ def observe(
         ),
         ledger=ledger,
         arrived={
-            target.id: _take_queues(world, customer, target) for customer in CUSTOMERS for target in customer.targets
+            target.id: _read_inboxes(world, customer, target) for customer in CUSTOMERS for target in customer.targets
         },
         delivering_secs=delivering_secs,
     )
@@ -90,8 +90,9 @@ def ends_of(attempts: Iterable[Attempt]) -> FinalAttempts:
     return ends
 
 
-def _take_queues(world: World, customer: Customer, target: Target) -> Arrived:
+def _read_inboxes(world: World, customer: Customer, target: Target) -> Arrived:
+    onboarding = customer.onboarding(target)
     return {
-        rule: [json.loads(body) for body in world.bus.take_messages(customer.queue_arn(target, rule))]
-        for rule in customer.onboarding(target).rules()
+        rule: [json.loads(event) for event in world.bus.event_rules.inbox(onboarding.bus_arn, rule)]
+        for rule in onboarding.rules()
     }

@@ -39,7 +39,7 @@ class Row:
     delivered: int = 0
     arrived: int = 0
     repeated: int = 0
-    """Copies beyond the first in the customer's queue: delivery is at least once."""
+    """Copies beyond the first that arrived: delivery is at least once."""
     dead: Mapping[str, int] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     rules: Mapping[str, RuleFigures] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Report:
     """records, not_decodable, ledger, offsets, delivering_secs, delivered_per_second, and `Percentiles` of latency_ms
     (from the record's Kafka timestamp to the bus's confirmation) and of call_ms (PutEvents calls alone)."""
     sample: Event | None
-    """The example event as the customer's queue had it."""
+    """The example event as the customer's rule received it."""
 
     @property
     def ok(self) -> bool:
@@ -189,31 +189,31 @@ def _row_problems(seen: Observations, row: Row) -> Iterator[str]:
 
 
 def _arrival_problems(seen: Observations) -> Iterator[str]:
-    """Compare the queues with the confirmed deliveries and with the produced events."""
+    """Compare the inboxes with the confirmed deliveries and with the produced events."""
     produced = {
         record.planned.key: json.loads(record.planned.value)
         for record in seen.produced.values()
         if record.planned.customer is not None
     }
-    for place, queues in seen.arrived.items():
+    for place, inboxes in seen.arrived.items():
         delivered = _delivered(seen, place)
-        inbox = queues.get(BY_TENANT, ())
+        inbox = inboxes.get(BY_TENANT, ())
         arrived = {_key(event) for event in inbox}
         if delivered != arrived:
             lost, extra = len(delivered - arrived), len(arrived - delivered)
-            yield f"{place}: {lost} confirmed but not in the queue, {extra} in the queue but not confirmed"
+            yield f"{place}: {lost} confirmed but not arrived, {extra} arrived but not confirmed"
         altered = [_key(event) for event in inbox if not _is_faithful(event, produced.get(_key(event)))]
         if altered:
             yield f"{place}: {len(altered)} arrived altered, the first {altered[0]}"
         for rule, matches in _RULE_MATCHES.items():
             wanted = {key for key in arrived if key in produced and matches(produced[key])}
-            matched = {_key(event) for event in queues.get(rule, ())}
+            matched = {_key(event) for event in inboxes.get(rule, ())}
             if matched != wanted:
                 yield f"{place}: the rule {rule} matched {len(matched)} events, not the {len(wanted)} it describes"
 
 
 def _is_faithful(event: Event, produced: Event | None) -> bool:
-    """Whether the queue's event is the produced one, in the fields that the contract promises."""
+    """Whether the event that arrived is the produced one, in the fields that the contract promises."""
     if produced is None:
         return False
     envelope = (event["detail-type"], event["resources"])
@@ -242,5 +242,5 @@ def _dead_problems(seen: Observations, rows: Sequence[Row]) -> Iterator[str]:
 def _sample(seen: Observations) -> Event | None:
     """Return the example event as its customer got it; None when it did not arrive."""
     key = json.loads(example_event())["idempotencyKey"]
-    inboxes = (queues.get(BY_TENANT, ()) for queues in seen.arrived.values())
+    inboxes = (arrived.get(BY_TENANT, ()) for arrived in seen.arrived.values())
     return next((event for inbox in inboxes for event in inbox if _key(event) == key), None)

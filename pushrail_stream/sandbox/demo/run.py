@@ -55,7 +55,7 @@ async def run_demo(world: World, events: int, deadline_secs: float, progress: Pr
                 problems = await _deliver(world, plan, producer, workers[0].ledger, deadline_secs, progress)
             delivering_secs = time.monotonic() - began
             workers[0].stop()
-    with _step(progress, "the queues, the attempts, the dead letters and the committed offsets read"):
+    with _step(progress, "the arrived events, the attempts, the dead letters and the committed offsets read"):
         # In a thread: these Kafka clients block.
         seen = await asyncio.to_thread(observe, world, producer.produced, work.result(), delivering_secs, progress)
     report = make_report(seen, problems)

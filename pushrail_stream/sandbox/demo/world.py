@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,19 +17,17 @@ from pushrail_stream.documents import load_registry
 from pushrail_stream.kafka.topics import plan_topics
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from pushrail_stream.sandbox.bus.queues import queue_url
 from pushrail_stream.sandbox.bus.server import FaultBus
-from pushrail_stream.sandbox.demo.customers import BY_TENANT, CUSTOMERS, OUR_KEYS, VENDOR, set_up
-from pushrail_stream.sandbox.demo.events import EXAMPLE_FILE, example_event
+from pushrail_stream.sandbox.demo.customers import CUSTOMERS, OUR_KEYS, VENDOR, set_up
 from pushrail_stream.settings.model import Settings
 
 _PARTITIONS: Final = 4
 _QUICK_REBALANCES: Final = {"session.timeout.ms": 4_000, "heartbeat.interval.ms": 1_000}
 """The embedded broker takes one session timeout for every change of the group."""
-_CONFIG_FILE: Final = "pushrail.yaml"
+CONFIG_FILE: Final = "pushrail.yaml"
 _NO_AWS: Final = {
     "AWS_EC2_METADATA_DISABLED": "true",
-    "AWS_CONFIG_FILE": os.devnull,
+    "AWSCONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
 """Keeps AWS libraries from finding a real account."""
@@ -65,39 +62,6 @@ async def open_world() -> AsyncIterator[World]:
             # A document that is refused would show in the report: its destination gets nothing.
             catalog, _ = await load_registry(settings, {})
             yield World(folder, broker, bus, settings, catalog)
-
-
-def addresses(world: World) -> dict[str, Any]:
-    """Return the addresses of everything that runs, and commands to try with it."""
-    example = world.folder / EXAMPLE_FILE
-    example.write_bytes(example_event())
-    config = str(world.folder / _CONFIG_FILE)
-    kafka, topic = world.broker.bootstrap_servers, world.settings.topics.events
-    customer = CUSTOMERS[0]
-    target = customer.targets[0]
-    program = (
-        "from confluent_kafka import Producer; "
-        f'p = Producer({{"bootstrap.servers": "{kafka}", "partitioner": "murmur2_random"}}); '
-        f'p.produce("{topic}", open("{example}", "rb").read(), "{customer.external_id}"); p.flush()'
-    )
-    plan = json.dumps({"rules": [{"effect": {"kind": "callError", "status": 503}}]})
-    return {
-        "kafka": kafka,
-        "aws": world.bus.url,
-        "config": config,
-        "environment": OUR_KEYS.variables(),
-        "run": f"{_exports(OUR_KEYS.variables())} pushrail-stream run --config {shlex.quote(config)}",
-        "produce_kcat": (
-            f"kcat -P -b {kafka} -X topic.partitioner=murmur2_random -t {topic} -k {customer.external_id} "
-            f"{shlex.quote(str(example))}"
-        ),
-        "produce_python": f"python -c {shlex.quote(program)}",
-        "receive": (
-            f"{_exports(customer.keys.variables())} aws --endpoint-url {world.bus.url} --region {target.region} "
-            f"sqs receive-message --queue-url {queue_url(world.bus.url, customer.queue_arn(target, BY_TENANT))}"
-        ),
-        "break": f"curl -X PUT {world.bus.url}/_bus/plan -d {shlex.quote(plan)}",
-    }
 
 
 @contextmanager
@@ -136,10 +100,6 @@ def _write_settings(folder: Path, bootstrap_servers: str, bus_url: str) -> Setti
         "sts": {"endpoint_url": bus_url},
         "http": {"port": 0},
     }
-    (folder / _CONFIG_FILE).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    (folder / CONFIG_FILE).write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
     # The environment is not read: it may name a real Kafka.
     return Settings.model_validate(values)
-
-
-def _exports(variables: Mapping[str, str]) -> str:
-    return " ".join(f"{name}={shlex.quote(value)}" for name, value in variables.items())

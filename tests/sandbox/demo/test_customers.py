@@ -43,4 +43,4 @@ async def test_every_bus_gets_its_rules() -> None:
         for customer in CUSTOMERS:
             for target in customer.targets:
                 for rule in customer.onboarding(target).rules():
-                    assert bus.take_messages(customer.queue_arn(target, rule)) == []
+                    assert bus.event_rules.inbox(customer.onboarding(target).bus_arn, rule) == []

@@ -78,13 +78,13 @@ def findings() -> Observations:
         produced={f"events/0/{n}": Produced(planned(key), 1_000) for n, key in enumerate("abc")},
         topics=TOPICS,
         ledger=Ledger(begun=3, delivered=2, dead_lettered=1),
-        arrived=queues(arrived("a"), arrived("b")),
+        arrived=inboxes(arrived("a"), arrived("b")),
         delivering_secs=2.0,
     )
 
 
-def queues(*inbox: dict[str, Any], orders: str = "ab", dollars: str = "a") -> dict[str, Any]:
-    """The destination's queues: its inbox, and the keys of the events that the other rules let through."""
+def inboxes(*inbox: dict[str, Any], orders: str = "ab", dollars: str = "a") -> dict[str, Any]:
+    """The destination's inboxes: all its events, and the keys of the events that the other rules let through."""
     return {
         PLACE: {
             "by tenant": list(inbox),
@@ -119,13 +119,13 @@ def test_an_event_without_an_end_is_named() -> None:
     assert any("dst_1: produced 3" in problem and "the first b" in problem for problem in problems(found))
 
 
-def test_an_event_missing_in_the_queue_is_bad() -> None:
-    found = replace(findings(), arrived=queues(arrived("a"), orders="a"))
-    assert problems(found) == ["dst_1: 1 confirmed but not in the queue, 0 in the queue but not confirmed"]
+def test_an_event_missing_in_the_inbox_is_bad() -> None:
+    found = replace(findings(), arrived=inboxes(arrived("a"), orders="a"))
+    assert problems(found) == ["dst_1: 1 confirmed but not arrived, 0 arrived but not confirmed"]
 
 
-def test_a_copy_in_the_queue_is_no_problem() -> None:
-    found = replace(findings(), arrived=queues(arrived("a"), arrived("b"), arrived("a"), dollars="aa"))
+def test_a_copy_in_the_inbox_is_no_problem() -> None:
+    found = replace(findings(), arrived=inboxes(arrived("a"), arrived("b"), arrived("a"), dollars="aa"))
     report = make_report(found)
     assert report.ok
     assert (report.rows[0].arrived, report.rows[0].repeated) == (2, 1)
@@ -134,12 +134,12 @@ def test_a_copy_in_the_queue_is_no_problem() -> None:
 def test_an_altered_event_is_a_problem() -> None:
     other_payload = arrived("b")["detail"] | {"payload": {}}
     for changed in ({"detail": other_payload}, {"resources": [CUSTOMER]}, {"detail-type": "other"}):
-        found = replace(findings(), arrived=queues(arrived("a"), arrived("b", **changed)))
+        found = replace(findings(), arrived=inboxes(arrived("a"), arrived("b", **changed)))
         assert problems(found) == ["dst_1: 1 arrived altered, the first b"]
 
 
 def test_a_wrong_rule_is_a_problem() -> None:
-    few, many = (replace(findings(), arrived=queues(arrived("a"), arrived("b"), dollars=keys)) for keys in ("", "ab"))
+    few, many = (replace(findings(), arrived=inboxes(arrived("a"), arrived("b"), dollars=keys)) for keys in ("", "ab"))
     assert problems(few) == ["dst_1: the rule by payload field matched 0 events, not the 1 it describes"]
     assert problems(many) == ["dst_1: the rule by payload field matched 2 events, not the 1 it describes"]
     rules = make_report(findings()).rows[0].rules

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -19,7 +19,7 @@ from pushrail_stream.settings.eventbridge import AccessKey
 from pushrail_stream.settings.model import EventBridgeSettings, StsSettings
 from tests.support.batches import batch_of
 from tests.support.builders import destination
-from tests.support.bus_clients import ACCOUNT, BUS, KEY, SECRET, client, entry, refusal
+from tests.support.bus_clients import ACCOUNT, BUS, KEY, SECRET, client, entry
 from tests.support.moto_server import moto_server, url_of
 from tests.support.stock_client import stock_session
 
@@ -69,17 +69,25 @@ def queue_arn(rule: str) -> str:
     return f"arn:aws:sqs:us-east-1:{ACCOUNT}:{rule.replace(' ', '-')}"
 
 
+Inboxes = Callable[[str], Awaitable[list[Any]]]
+"""The events that a rule's target has got."""
+
+
 @asynccontextmanager
-async def own_bus() -> AsyncIterator[str]:
+async def own_bus() -> AsyncIterator[tuple[str, Inboxes]]:
     async with FaultBus.serve() as bus:
         bus.add_key(KEY, SECRET)
         for rule, pattern in ONBOARDING.rules().items():
-            bus.add_rule(ONBOARDING.bus_arn, rule, pattern, queue_arn(rule))
-        yield bus.url
+            bus.add_rule(ONBOARDING.bus_arn, rule, pattern)
+
+        async def inbox(rule: str) -> list[Any]:
+            return [json.loads(event) for event in bus.event_rules.inbox(ONBOARDING.bus_arn, rule)]
+
+        yield bus.url, inbox
 
 
 @asynccontextmanager
-async def moto() -> AsyncIterator[str]:
+async def moto() -> AsyncIterator[tuple[str, Inboxes]]:
     with moto_server() as server:
         url = url_of(server)
         async with (
@@ -93,28 +101,27 @@ async def moto() -> AsyncIterator[str]:
                 on_bus: dict[str, Any] = {"EventBusName": "pushrail-events"}
                 await events.put_rule(Name=name, EventPattern=json.dumps(pattern), **on_bus)
                 await events.put_targets(Rule=name, Targets=[{"Id": "queue", "Arn": queue_arn(rule)}], **on_bus)
-        yield url
 
+            async def received(rule: str) -> list[Any]:
+                """Read a queue empty: an event is there before PutEvents is answered."""
+                found = []
+                queue = f"{url}/{ACCOUNT}/{rule.replace(' ', '-')}"
+                while messages := (await sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)).get("Messages"):
+                    for message in messages:
+                        found.append(json.loads(message["Body"]))
+                        await sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+                return found
 
-async def received(sqs: Any, rule: str) -> list[Any]:
-    """Read a queue empty: both servers put an event there before PutEvents is answered."""
-    events = []
-    queue = f"{sqs.meta.endpoint_url}/{ACCOUNT}/{rule.replace(' ', '-')}"
-    while messages := (await sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10)).get("Messages"):
-        for message in messages:
-            events.append(json.loads(message["Body"]))
-            await sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
-    return events
+            yield url, received
 
 
 @pytest.mark.parametrize("serve", [own_bus, moto])
 async def test_each_rule_passes_only_its_events(
-    serve: Callable[[], AbstractAsyncContextManager[str]],
+    serve: Callable[[], AbstractAsyncContextManager[tuple[str, Inboxes]]],
 ) -> None:
     async with (
-        serve() as url,
+        serve() as (url, inbox),
         stock_session().create_client("events", **options(url)) as events,
-        stock_session().create_client("sqs", **options(url)) as sqs,
         EventBridge.open(EventBridgeSettings(endpoint_url=url), StsSettings()) as us,
     ):
         target = destination(auth=AccessKey(KEY, Secret(SECRET)), bus=BUS)
@@ -123,7 +130,7 @@ async def test_each_rule_passes_only_its_events(
         stray: Any = entry(Source="own.app", DetailType="order.created", Resources=["acct_1"],
                            Detail=value("all").decode(), EventBusName="pushrail-events")  # fmt: skip
         await events.put_events(Entries=[stray])
-        arrived = {rule: await received(sqs, rule) for rule in WANTED}
+        arrived = {rule: await inbox(rule) for rule in WANTED}
 
     assert isinstance(reply, Answered)
     assert {rule: sorted(one["detail"]["idempotencyKey"] for one in there) for rule, there in arrived.items()} == {
@@ -132,15 +139,14 @@ async def test_each_rule_passes_only_its_events(
     assert {one["source"] for there in arrived.values() for one in there} == {"pushrail.acme"}
 
 
-async def test_a_queue_holds_the_delivered_event() -> None:
+async def test_an_inbox_holds_the_delivered_event() -> None:
     async with FaultBus.serve() as bus:
         bus.add_key(KEY, SECRET)
-        bus.add_rule(ONBOARDING.bus_arn, "all", {"source": [{"prefix": ""}]}, queue_arn("all"))
+        bus.add_rule(ONBOARDING.bus_arn, "all", {"source": [{"prefix": ""}]})
         async with client("events", bus) as events:
             detail = '{"idempotencyKey":"order_1", "amount":1e2,"note":"<id>"}'
             reply = await events.put_events(Entries=[entry(Detail=detail, Time=1779805268, Resources=["acct_1"])])
-        (body,) = bus.take_messages(queue_arn("all"))
-        assert bus.take_messages(queue_arn("all")) == []
+        (body,) = bus.event_rules.inbox(ONBOARDING.bus_arn, "all")
     event = json.loads(body)
     assert list(event) == [
         "version", "id", "detail-type", "source", "account", "time", "region", "resources", "detail",
@@ -151,28 +157,24 @@ async def test_a_queue_holds_the_delivered_event() -> None:
     assert body.endswith(f'"detail":{detail}}}')
 
 
-async def test_a_received_message_is_hidden_a_while() -> None:
+async def test_the_newest_events_are_found_by_rule_and_key() -> None:
     async with FaultBus.serve() as bus:
         bus.add_key(KEY, SECRET)
-        bus.add_key("AKIASTRANGER", SECRET, account="210987654321")
-        bus.add_key("AKIANARROW", SECRET, buses=[])
-        bus.add_rule(ONBOARDING.bus_arn, "all", {"source": ["pushrail.acme"]}, queue_arn("all"))
-        queue = {"QueueUrl": f"{bus.url}/{ACCOUNT}/all"}
-        async with client("events", bus) as events, client("sqs", bus) as sqs:
-            await events.put_events(Entries=[entry()] * 3)
-            first = (await sqs.receive_message(**queue, MaxNumberOfMessages=2, VisibilityTimeout=0))["Messages"]
-            again = (await sqs.receive_message(**queue, MaxNumberOfMessages=10))["Messages"]
-            assert (len(first), len(again)) == (2, 3)
-            assert "Messages" not in await sqs.receive_message(**queue)
-            for message in again:
-                await sqs.delete_message(**queue, ReceiptHandle=message["ReceiptHandle"])
-            assert bus.take_messages(queue_arn("all")) == []
-            missing = await refusal(sqs.receive_message(QueueUrl=f"{bus.url}/{ACCOUNT}/missing"))
-            assert missing[:2] == (400, "QueueDoesNotExist")
-            assert (await refusal(sqs.get_queue_attributes(**queue)))[1] == "UnsupportedOperation"
-        async with client("sqs", bus, key="AKIASTRANGER") as sqs:
-            assert (await refusal(sqs.receive_message(**queue)))[1] == "QueueDoesNotExist"
-        async with client("sqs", bus, key="AKIANARROW") as sqs:
-            assert (await refusal(sqs.receive_message(**queue)))[1] == "AccessDeniedException"
-        async with client("sqs", bus, key="AKIAUNKNOWN") as sqs:
-            assert (await refusal(sqs.receive_message(**queue)))[0] == 403
+        bus.add_rule(BUS, "orders", {"detail-type": [{"prefix": "order."}]})
+        bus.add_rule(BUS, "paid", {"detail-type": ["order.paid", "invoice.paid"]})
+        async with client("events", bus) as events:
+            for number, event_type in enumerate(("order.paid", "order.sent", "invoice.paid", "user.created")):
+                await events.put_events(Entries=[entry(DetailType=event_type, Resources=["acct_1", f"key_{number}"])])
+            await events.put_events(Entries=[entry(DetailType="order.paid", EventBusName="default")])
+
+        def found(limit: int, **wanted: str) -> list[tuple[str, tuple[str, ...]]]:
+            newest = bus.event_rules.newest(limit, **wanted)
+            return [(json.loads(one.event)["detail-type"], one.rules) for one in newest]
+
+        assert found(9) == [
+            ("order.paid", ("orders", "paid")), ("order.sent", ("orders",)), ("invoice.paid", ("paid",)),
+        ]  # fmt: skip
+        assert found(2) == found(9)[1:]
+        assert found(9, rule="orders") == [("order.paid", ("orders",)), ("order.sent", ("orders",))]
+        assert found(9, key="key_2") == [("invoice.paid", ("paid",))]
+        assert found(9, rule="none") == found(9, key="key_3") == []

@@ -1,0 +1,87 @@
+"""The tour of a kept sandbox: its addresses, and commands that work as they stand in another terminal."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+from pushrail_stream.sandbox.demo.customers import CUSTOMERS, OUR_KEYS
+from pushrail_stream.sandbox.demo.events import EXAMPLE_FILE, example_event
+from pushrail_stream.sandbox.demo.world import CONFIG_FILE, World
+
+_PROGRAM_FILE: Final = "pushrail-stream"
+_REFUSED: Final = "dst_quito"
+"""A destination whose dead letters can be replayed: its role may not put events."""
+
+
+def tour_of(world: World, http_port: int) -> dict[str, Any]:
+    """The addresses of everything that runs, commands to try with it, and the next step after them."""
+    config = str(world.folder / CONFIG_FILE)
+    program = shlex.quote(str(_write_program(world.folder, config)))
+    key = json.loads(example_event())["idempotencyKey"]
+    words = {
+        "see it arrive": f"sandbox inbox --key {key}",
+        "its attempts": f"attempts --key {key}",
+        "every delivery": "check --since 1h",
+        "dead letters": "dlq list --since 1h",
+        "destinations": "destinations list --state",
+        "one of them": f"destinations test {CUSTOMERS[0].targets[0].id}",
+        "a replay": f"replay dlq --destination {_REFUSED} --dry-run",
+        "another worker": "run",
+    }
+    plan = f"curl -sS -w '\\n' -X PUT {world.bus.url}/_bus/plan -d"
+    failing = {"rules": [{"effect": {"kind": "callError", "status": 503}}]}
+    return {
+        "kafka": world.broker.bootstrap_servers,
+        "aws": world.bus.url,
+        "status_page": f"http://127.0.0.1:{http_port}/",
+        "config": config,
+        "environment": OUR_KEYS.variables(),
+        "commands": {
+            **_producers(world),
+            **{name: f"{program} {line}" for name, line in words.items()},
+            "a broken bus": f"{plan} {shlex.quote(json.dumps(failing))}",
+            "a repaired bus": f"{plan} {shlex.quote(json.dumps({'rules': []}))}",
+        },
+        "next": (
+            "send an event and see it arrive; then break the bus, send another one, and look at its attempts and at "
+            f"the status page. The same commands work on your own Kafka: {program} config show lists the settings"
+        ),
+    }
+
+
+def _producers(world: World) -> dict[str, str]:
+    """Commands that send the example event."""
+    example = world.folder / EXAMPLE_FILE
+    example.write_bytes(example_event())
+    kafka, topic, customer = world.broker.bootstrap_servers, world.settings.topics.events, CUSTOMERS[0].external_id
+    program = (
+        "from confluent_kafka import Producer; "
+        f'p = Producer({{"bootstrap.servers": "{kafka}", "partitioner": "murmur2_random"}}); '
+        f'p.produce("{topic}", open("{example}", "rb").read(), "{customer}"); p.flush()'
+    )
+    commands = {"send an event": f"{shlex.quote(sys.executable)} -c {shlex.quote(program)}"}
+    if shutil.which("kcat"):
+        partitioner = "-X topic.partitioner=murmur2_random"
+        commands["with kcat"] = f"kcat -P -b {kafka} {partitioner} -t {topic} -k {customer} {shlex.quote(str(example))}"
+    return commands
+
+
+def _write_program(folder: Path, config: str) -> Path:
+    """A script that runs this program with the sandbox's settings and keys, and with none of the caller's own."""
+    variables = OUR_KEYS.variables() | {"PUSHRAIL_CONFIG": config, "AWS_EC2_METADATA_DISABLED": "true"}
+    path = folder / _PROGRAM_FILE
+    path.write_text(
+        "#!/bin/sh\n"
+        "# pushrail-stream in this sandbox alone: settings and AWS accounts of the environment do not count.\n"
+        "for name in $(env | sed -nE 's/^((AWS|PUSHRAIL)_[A-Za-z0-9_]*)=.*/\\1/p'); do unset \"$name\"; done\n"
+        f"export {' '.join(f'{name}={shlex.quote(value)}' for name, value in variables.items())}\n"
+        f'exec {shlex.quote(sys.executable)} -m pushrail_stream "$@"\n',
+        encoding="utf-8",
+    )
+    path.chmod(0o700)
+    return path

@@ -1,0 +1,149 @@
+"""The tour: every command that a kept sandbox prints, run as it stands, does what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+from urllib.request import urlopen
+
+import pytest
+
+from pushrail_stream.sandbox.demo.customers import CUSTOMERS
+from tests.support.commands import SOURCES
+from tests.support.patience import PATIENCE_SECS
+
+KEY = "order_38a91f-completed"
+GRANTED = "dst_acme_8K2zRq"
+
+
+class Sandbox(NamedTuple):
+    """A kept sandbox, as its terminal shows it."""
+
+    addresses: dict[str, str]
+    commands: dict[str, str]
+    """By the comment above."""
+    last: str
+    """The last line."""
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        """Run a line as it was printed, in a terminal with other settings, another account and another folder."""
+        strange = {"AWS_PROFILE": "mine", "AWS_SESSION_TOKEN": "mine", "PUSHRAIL_KAFKA__BOOTSTRAP_SERVERS": "x:1"}
+        return subprocess.run(  # noqa: S602 - as in a terminal
+            command, shell=True, cwd="/", env=os.environ | strange, capture_output=True, text=True,
+            timeout=PATIENCE_SECS, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pushrail_stream", "sandbox", "--events", "300", "--keep"],
+        cwd=SOURCES, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    try:
+        lines: list[str] = []
+        for line in process.stdout:
+            lines.append(line.rstrip("\n"))
+            if line.startswith("next: "):
+                break
+        shown = lines[lines.index("Everything adds up.") :]
+        addresses = dict(re.split(r" {2,}", line, maxsplit=1) for line in shown if re.match(r"[A-Za-z ]+ {2,}", line))
+        commands = {name[2:]: line for name, line in pairwise(shown) if name.startswith("# ")}
+        yield Sandbox(addresses, commands, shown[-1])
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_SECS) == 0
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def until(sandbox: Sandbox, name: str, holds: Callable[[str], bool]) -> str:
+    """The output of a printed command once it is as expected: the worker needs a moment."""
+    give_up_at = time.monotonic() + PATIENCE_SECS
+    while True:
+        done = sandbox.run(sandbox.commands[name])
+        if done.returncode == 0 and holds(done.stdout):
+            return done.stdout
+        assert time.monotonic() < give_up_at, done
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """A table's rows by their first word."""
+    return {line.split()[0]: line.split() for line in table.splitlines()[1:] if line[:1].strip()}
+
+
+def test_a_sent_event_arrives_and_is_recorded(sandbox: Sandbox) -> None:
+    before = until(sandbox, "see it arrive", lambda out: KEY in out).count(f'"idempotencyKey": "{KEY}"')
+    sent = sandbox.run(sandbox.commands["send an event"])
+    assert sent.returncode == 0, sent.stderr
+    after = until(sandbox, "see it arrive", lambda out: out.count(f'"idempotencyKey": "{KEY}"') > before)
+    assert '"detail-type": "order.completed"' in after
+    attempts = until(sandbox, "its attempts", lambda out: len(out.splitlines()) > 1 + before)
+    assert all("delivered" in line and GRANTED in line and KEY in line for line in attempts.splitlines()[1:])
+
+
+def test_every_delivery_is_accounted_for(sandbox: Sandbox) -> None:
+    out = until(sandbox, "every delivery", lambda out: " 0 missing" in out)
+    found = re.search(r"(\d+) events, (\d+) deliveries, 0 missing", out)
+    assert found is not None
+    assert int(found[1]) >= 300
+    assert int(rows(out)[GRANTED][1]) > 0
+
+
+def test_dead_letters_are_counted_and_would_be_replayed(sandbox: Sandbox) -> None:
+    letters = rows(sandbox.run(sandbox.commands["dead letters"]).stdout)
+    assert letters["dst_quito"][1:5] == ["acct_quito", "blocked", "customer", "AccessDeniedException"]
+    replay = sandbox.run(sandbox.commands["a replay"])
+    assert replay.returncode == 0, replay.stderr
+    assert int(rows(replay.stdout)["dst_quito"][-1]) == int(letters["dst_quito"][5]) > 0
+
+
+def test_the_destinations_show_their_state(sandbox: Sandbox) -> None:
+    listed = sandbox.run(sandbox.commands["destinations"])
+    states = {name: row for name, row in rows(listed.stdout).items() if name.startswith("dst_")}
+    assert states.keys() == {target.id for customer in CUSTOMERS for target in customer.targets}
+    assert "ok" in states[GRANTED]
+    assert "blocked" in states["dst_pamir"]
+    assert "AccessDeniedException" in states["dst_quito"]
+    tested = sandbox.run(sandbox.commands["one of them"])
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    assert "was taken, event id" in tested.stdout
+
+
+def test_a_broken_bus_shows_in_the_attempts(sandbox: Sandbox) -> None:
+    assert sandbox.run(sandbox.commands["a broken bus"]).returncode == 0
+    try:
+        assert sandbox.run(sandbox.commands["send an event"]).returncode == 0
+        until(sandbox, "its attempts", lambda out: "retrying" in out)
+    finally:
+        repaired = sandbox.run(sandbox.commands["a repaired bus"])
+    assert json.loads(repaired.stdout) == {"rules": []}
+    until(sandbox, "its attempts", lambda out: "delivered" in out.splitlines()[-1])
+
+
+def test_another_worker_takes_its_share(sandbox: Sandbox) -> None:
+    with subprocess.Popen(  # noqa: S602 - as in a terminal
+        f"exec {sandbox.commands['another worker']}", shell=True, cwd="/", stderr=subprocess.PIPE, text=True
+    ) as worker:  # fmt: skip
+        assert worker.stderr is not None
+        assert any("partitions_assigned" in line for line in worker.stderr)
+        worker.send_signal(signal.SIGTERM)
+        worker.stderr.read()
+    assert worker.returncode == 0
+
+
+def test_the_addresses_answer(sandbox: Sandbox) -> None:
+    with urlopen(sandbox.addresses["status page"], timeout=PATIENCE_SECS) as page:  # noqa: S310 - as printed
+        assert GRANTED in page.read().decode()
+    assert sandbox.addresses["settings"].endswith("/pushrail.yaml")
+    assert sandbox.last.startswith("next: ")
