@@ -9,14 +9,17 @@ from typing import Final
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import retries_consumer
 from pushrail_stream.kafka.cluster import describe_cluster, missing_rights, security_of, worker_rights
-from pushrail_stream.kafka.groups import members_of, plan_shift
+from pushrail_stream.kafka.groups import Shift, members_of, plan_shift
 from pushrail_stream.kafka.topic_rules import Deviation
 from pushrail_stream.kafka.topics import describe_topics, plan_topics
-from pushrail_stream.operations.findings import Finding, Installation
+from pushrail_stream.operations.findings import Finding, Installation, State
 from pushrail_stream.settings.model import KafkaSettings
 
-_WATCHED_SECS: Final = 5.0
-"""Seconds between two looks at a group that is behind. A worker commits every second."""
+_COMMIT_SECS: Final = 2.0
+"""Seconds after which a record that left its partition is committed: a worker commits every second."""
+_MAX_WATCH_SECS: Final = 15.0
+"""Longest watch of a group, whatever ``hold_secs`` is: a diagnosis ends within half a minute."""
+_LOOK_SECS: Final = 0.5
 
 
 def check_cluster(installation: Installation) -> Iterator[Finding]:
@@ -55,9 +58,8 @@ def _difference(one: Deviation) -> Finding:
 def check_rights(installation: Installation) -> Iterator[Finding]:
     """Whether the brokers allow what a worker does."""
     kafka = installation.kafka()
-    groups = (kafka.group_id, retries_consumer(kafka).group_id)
     try:
-        missing = missing_rights(kafka, worker_rights(installation.settings), groups)
+        missing = missing_rights(kafka, worker_rights(installation.settings), _groups(kafka))
     except OperatorError as error:
         yield Finding("rights", "unknown", f"not known: {error}")
         return
@@ -69,48 +71,53 @@ def check_rights(installation: Installation) -> Iterator[Finding]:
 
 
 def check_groups(installation: Installation) -> Iterator[Finding]:
-    """Whether workers read the events, and whether the group goes on."""
+    """Whether workers read the events and the retries, and whether every partition with events goes on."""
     kafka, topic = installation.kafka(), installation.settings.topics.events
-    behind = _lag(kafka, topic)
-    lag = sum(behind.values())
-    try:
-        members = len(members_of(kafka, kafka.group_id))
-    except OperatorError as error:
-        yield Finding("group", "unknown", f"members of {kafka.group_id} are not known: {error}")
-    else:
-        if members:
-            yield Finding("group", "ok", f"members of {kafka.group_id}: {members}")
-        else:
-            yield Finding(
-                "group",
-                "problem" if lag else "warning",
-                f"{kafka.group_id} has no members: no worker runs",
-                "`pushrail-stream run`",
-            )
-            return
-    if not lag:
+    waiting = _waiting(kafka, topic)
+    members = [_members(kafka, group, is_needed=bool(waiting)) for group in _groups(kafka)]
+    yield from members
+    if not waiting:
         yield Finding("group", "ok", "no events wait")
-        return
-    time.sleep(_WATCHED_SECS)
-    yield judge_progress(behind, _lag(kafka, topic))
+    elif members[0].state in {"ok", "unknown"}:
+        yield _watch(kafka, topic, waiting, installation.settings.delivery.hold_secs)
 
 
-def judge_progress(before: dict[int, int], now: dict[int, int]) -> Finding:
-    """The finding by two looks at the events that wait, by partition."""
-    lag = f"{sum(now.values())} events wait"
-    stuck = sorted(number for number, count in before.items() if now.get(number, 0) >= count)
+def _groups(kafka: KafkaSettings) -> tuple[str, str]:
+    return kafka.group_id, retries_consumer(kafka).group_id
+
+
+def _members(kafka: KafkaSettings, group: str, *, is_needed: bool) -> Finding:
+    try:
+        members = members_of(kafka, group)
+    except OperatorError as error:
+        return Finding("group", "unknown", f"members of {group} are not known: {error}")
+    if members:
+        return Finding("group", "ok", f"members of {group}: {len(members)}")
+    state: State = "problem" if is_needed else "warning"
+    return Finding("group", state, f"{group} has no members: no worker runs", "`pushrail-stream run`")
+
+
+def _watch(kafka: KafkaSettings, topic: str, waiting: dict[int, Shift], hold_secs: float) -> Finding:
+    """Whether the group commits in each partition with events. A worker that works does so within ``hold_secs``."""
+    secs = min(hold_secs + _COMMIT_SECS, _MAX_WATCH_SECS)
+    end = time.monotonic() + secs
+    stuck, now = set(waiting), waiting
+    while stuck and time.monotonic() < end:
+        time.sleep(_LOOK_SECS)
+        now = _waiting(kafka, topic)
+        stuck = {number for number in stuck if number in now and now[number].old == waiting[number].old}
+    lag = f"events that wait: {-sum(shift.again for shift in now.values())}"
     if not stuck:
-        return Finding("group", "ok", f"{lag}, and fewer than {_WATCHED_SECS:.0f} s before")
-    partitions = ", ".join(map(str, stuck))
+        return Finding("group", "ok", f"{lag}, and commits go on")
     return Finding(
         "group",
-        "warning",
-        f"{lag}; within {_WATCHED_SECS:.0f} s not fewer in partitions {partitions}",
-        "start more workers, or look at /readyz of the workers: it names what holds a partition back",
+        "problem" if secs > hold_secs else "warning",
+        f"{lag}; no commit within {secs:.0f} s in partitions {', '.join(map(str, sorted(stuck)))}",
+        "look at /readyz and the log of the workers: they name what holds a partition back",
     )
 
 
-def _lag(kafka: KafkaSettings, topic: str) -> dict[int, int]:
-    """Records above the group's commits, by partition; partitions without any are left out."""
+def _waiting(kafka: KafkaSettings, topic: str) -> dict[int, Shift]:
+    """The partitions with events above the group's commit, each with its commit and its end."""
     shifts = plan_shift(kafka, kafka.group_id, topic, "latest")
-    return {shift.partition: -shift.again for shift in shifts if shift.again < 0}
+    return {shift.partition: shift for shift in shifts if shift.again < 0}
