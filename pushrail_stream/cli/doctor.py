@@ -15,7 +15,7 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.doctor import diagnose
 from pushrail_stream.operations.findings import STATES, Finding
 
-_COLUMNS: Final = (Column("state", "status"), "check", Column("found", "prose"), Column("remedy", "prose"))
+_COLUMNS: Final = (Column("state", "status"), "check", Column("found", "text"), Column("remedy", "text"))
 _COLOURS: Final = {"problem": "red", "warning": "yellow", "ok": "green"}
 _STATE_WIDTH: Final = 9
 _INDENT: Final = 23

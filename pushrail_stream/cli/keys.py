@@ -137,7 +137,7 @@ def _print(
     for key_id in sorted(key_id for key_id, count in done.in_use.items() if count and key_id != keyring.primary):
         options.say(f"{key_id}: still needed by {done.in_use[key_id]} documents")
     if done.left:
-        options.table(("left as it was", Column("why", "prose")), ((left.document, left.problem) for left in done.left))
+        options.table(("left as it was", Column("why", "text")), ((left.document, left.problem) for left in done.left))
     for key_id in unused:
         how = "taken off the keyring" if key_id in removed else "can go: --remove-unused takes it off the keyring"
         options.say(f"{key_id}: needed by no document, {how}")

@@ -8,7 +8,8 @@ A table's columns are names or `Column`s. A name is enough for identifiers and n
     )
 
 The cells of a "time" are epoch milliseconds or RFC 3339. A "status" is coloured on a terminal. Where the terminal is
-too narrow, columns without content go first, then those with ``drop``, 1 before 2, and at last "prose" is shortened.
+too narrow, columns without content go first, then those with ``drop``, 1 before 2. At last "prose" is shortened, and
+"text", which the reader needs whole, goes on in further lines.
 With ``live=True`` each row is printed when it comes. `Options.say` prints a line below the table.
 """
 
@@ -23,6 +24,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, Final, Literal, NamedTuple, Self
 
 import click
@@ -51,7 +53,7 @@ class Column(NamedTuple):
     """A column of a table, as the head of this module explains it."""
 
     name: str
-    kind: Literal["plain", "time", "status", "prose"] = "plain"
+    kind: Literal["plain", "time", "status", "prose", "text"] = "plain"
     drop: int = 0
     """Place in the order in which columns leave a table that is too wide, from 1 on; 0: it stays."""
 
@@ -197,9 +199,12 @@ def _text(head: Column, cell: Cell, *, full: bool) -> str:
 
 
 def _terminal_width() -> int | None:
-    """Width for a table: COLUMNS, else the terminal's; None where there is neither."""
-    is_known = bool(os.environ.get("COLUMNS")) or (sys.stdout is not None and sys.stdout.isatty())
-    return shutil.get_terminal_size().columns if is_known else None
+    """The terminal's width, or COLUMNS on a terminal; None in a pipe, whose reader needs whole lines.
+
+    COLUMNS alone does not tell that a person reads: GNU readline sets it in every program that loads it.
+    """
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if is_terminal else None
 
 
 def _is_plain() -> bool:
@@ -238,7 +243,7 @@ class _Layout:
         for i in (*empty, *spare):
             if excess():
                 widths.pop(i, None)
-        for i in sorted((i for i in widths if heads[i].kind == "prose"), key=lambda i: -widths[i]):
+        for i in sorted((i for i in widths if heads[i].kind in {"prose", "text"}), key=lambda i: -widths[i]):
             widths[i] -= min(excess(), max(widths[i] - _LEAST_PROSE, 0))
         return cls(heads, widths)
 
@@ -250,18 +255,17 @@ class _Layout:
         """Print a row of texts."""
         self._print(line, _coloured)
 
-    def _print(self, line: Sequence[str], style: Callable[[Column, str], str]) -> None:
-        shown = ""
-        blanks = 0
-        for i, width in self.widths.items():
-            head, text = self.heads[i], line[i]
-            if head.kind == "prose" and cell_len(text) > width:
-                text = set_cell_size(text, width - 1).rstrip() + "…"
-            if text:
-                shown += " " * blanks + style(head, text)
-                blanks = 0
-            blanks += max(width - cell_len(text), 0) + _GAP
-        click.echo(shown)
+    def _print(self, row: Sequence[str], style: Callable[[Column, str], str]) -> None:
+        cells = {i: _lines(self.heads[i], row[i], width) for i, width in self.widths.items()}
+        for line in zip_longest(*cells.values(), fillvalue=""):
+            shown = ""
+            blanks = 0
+            for (i, width), text in zip(self.widths.items(), line, strict=True):
+                if text:
+                    shown += " " * blanks + style(self.heads[i], text)
+                    blanks = 0
+                blanks += max(width - cell_len(text), 0) + _GAP
+            click.echo(shown)
 
     def note_hidden(self, lines: Sequence[Sequence[str]]) -> None:
         """Name on stderr the columns that have content and are not shown."""
@@ -270,6 +274,20 @@ class _Layout:
         ]
         if hidden:
             note(f"too narrow for: {', '.join(hidden)} (--output wide shows them)")
+
+
+def _lines(head: Column, text: str, width: int) -> Sequence[str]:
+    """The lines of a cell. A word is never broken, so a line may be wider than its column."""
+    if head.kind == "prose" and cell_len(text) > width:
+        return [set_cell_size(text, width - 1).rstrip() + "…"]
+    if head.kind != "text" or cell_len(text) <= width:
+        return [text]
+    lines = [""]
+    for word in text.split():
+        if lines[-1] and cell_len(lines[-1]) + 1 + cell_len(word) > width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".lstrip()
+    return lines
 
 
 def printable(text: str) -> str:

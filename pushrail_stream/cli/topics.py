@@ -14,7 +14,7 @@ from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.topics import TopicState, create_topics, describe_topics, plan_topics
 from pushrail_stream.operations.offsets import order_skip
 
-_CONFIGURATION: Final = (Column("settings", "prose"), Column("differs", "prose"))
+_CONFIGURATION: Final = (Column("settings", "prose"), Column("differs", "text"))
 
 
 @click.group(epilog="Example: pushrail-stream topics create --partitions 24")

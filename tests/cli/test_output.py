@@ -73,6 +73,35 @@ def test_a_table_for_programs_has_whole_lines(capsys: pytest.CaptureFixture[str]
     assert second.split() == ["dst_b", "no", "12"]
 
 
+def test_a_pipe_gets_whole_lines_whatever_columns_says(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    table(("id", Column("why", "prose")), [("dst_b", "not authorized to perform this")])
+    assert capsys.readouterr().out.splitlines()[1] == "dst_b  not authorized to perform this"
+
+
+def test_text_goes_on_in_further_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    be_terminal(monkeypatch, 40)
+    found, remedy = "no broker answered at a.very.long.name:9092", "check kafka.bootstrap_servers"
+    table(("id", Column("found", "text"), Column("remedy", "text")), [("kafka", found, remedy), ("b", "", "日本 " * 6)])
+    assert capsys.readouterr().out.splitlines() == [
+        "id     found             remedy",
+        "kafka  no broker         check",
+        "       answered at       kafka.bootstrap_servers",
+        "       a.very.long.name:9092",
+        "b                        日本 日本 日本",
+        "                         日本 日本 日本",
+    ]
+
+
+def be_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """Let stdout be a terminal of this width, without colours."""
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+
+
 _COLUMNS = (
     "id",
     Column("at", "time"),
@@ -102,7 +131,7 @@ _ROWS = [
 def test_a_narrow_table_keeps_its_identifiers_whole(
     width: int, names: list[str], why: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", str(width))
+    be_terminal(monkeypatch, width)
     table(_COLUMNS, _ROWS)
     printed = capsys.readouterr()
     head, first, second = printed.out.splitlines()
@@ -117,7 +146,7 @@ def test_a_narrow_table_keeps_its_identifiers_whole(
 def test_a_wide_table_shows_everything_in_full(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
+    be_terminal(monkeypatch, 40)
     table(_COLUMNS, _ROWS, wide=True)
     head, first, _ = capsys.readouterr().out.splitlines()
     assert head.split() == ["id", "at", "empty", "bus", "vendor", "why"]
@@ -152,7 +181,7 @@ def test_csv_is_read_back_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
 def test_rows_that_come_one_by_one_stand_in_columns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
+    be_terminal(monkeypatch, 60)
     printed: list[list[str]] = []
 
     def rows() -> Iterator[tuple[str, ...]]:
