@@ -10,6 +10,7 @@ from typing import Final, Literal, NamedTuple, final, get_args
 from pushrail_stream.blocking import start_daemon_thread
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.reach import reached_kafka
+from pushrail_stream.kafka.topics import TopicState, describe_topics, plan_topics
 from pushrail_stream.operations.destinations import Documents, load_documents
 from pushrail_stream.settings.model import KafkaSettings
 from pushrail_stream.settings.source import LoadedSettings
@@ -43,6 +44,8 @@ class Installation:
         self.environ = environ
         self.reached: Future[KafkaSettings] = start_daemon_thread(reached_kafka, self.settings)
         """Kafka, once a broker has answered; else the reason why none does."""
+        self.described: Future[dict[str, TopicState | None]] = start_daemon_thread(self._describe)
+        """All topics."""
         self.read: Future[Documents] = start_daemon_thread(self._read)
         """All documents, their secrets sealed."""
 
@@ -53,6 +56,15 @@ class Installation:
         except OperatorError:
             raise NotKnownError("Kafka was not reached") from None
 
+    def kafka_with(self, topic: str) -> KafkaSettings:
+        """For clients that use this topic. Raises `NotKnownError` when it is missing."""
+        try:
+            if self.described.result()[topic] is not None:
+                return self.kafka()
+        except OperatorError:
+            raise NotKnownError("the topics were not described") from None
+        raise NotKnownError(f"topic {topic} is missing")
+
     def documents(self) -> Documents:
         """The documents. Raises `NotKnownError` when they were not read."""
         try:
@@ -60,9 +72,12 @@ class Installation:
         except OperatorError:
             raise NotKnownError("the documents were not read") from None
 
+    def _describe(self) -> dict[str, TopicState | None]:
+        return describe_topics(self.kafka(), plan_topics(self.settings))
+
     def _read(self) -> Documents:
         if self.settings.registry.topic:
-            self.kafka()
+            self.kafka_with(self.settings.topics.destinations)
         return load_documents(self.settings, decrypt=False)
 
 

@@ -11,7 +11,6 @@ from pushrail_stream.kafka.client_properties import retries_consumer
 from pushrail_stream.kafka.cluster import describe_cluster, missing_rights, security_of, worker_rights
 from pushrail_stream.kafka.groups import Shift, members_of, plan_shift
 from pushrail_stream.kafka.topic_rules import Deviation
-from pushrail_stream.kafka.topics import describe_topics, plan_topics
 from pushrail_stream.operations.findings import Finding, Installation, State
 from pushrail_stream.settings.model import KafkaSettings
 
@@ -33,7 +32,7 @@ def check_cluster(installation: Installation) -> Iterator[Finding]:
 
 def check_topics(installation: Installation) -> Iterator[Finding]:
     """Whether all topics exist and have the configuration that they need."""
-    states = describe_topics(installation.kafka(), plan_topics(installation.settings))
+    states = installation.described.result()
     missing = [name for name, state in states.items() if state is None]
     if missing:
         yield Finding("topics", "problem", f"missing: {', '.join(missing)}", "`pushrail-stream topics create`")
@@ -67,12 +66,13 @@ def check_rights(installation: Installation) -> Iterator[Finding]:
         remedy = "add the ACLs of deploy/README.md for the user of kafka.client"
         yield Finding("rights", "problem", f"a worker lacks {', '.join(missing)}", remedy)
     else:
-        yield Finding("rights", "ok", "the brokers allow what a worker does")
+        yield Finding("rights", "ok", "the brokers allow what a worker does on the topics that exist")
 
 
 def check_groups(installation: Installation) -> Iterator[Finding]:
     """Whether workers read the events and the retries, and whether every partition with events goes on."""
-    kafka, topic = installation.kafka(), installation.settings.topics.events
+    topic = installation.settings.topics.events
+    kafka = installation.kafka_with(topic)
     waiting = _waiting(kafka, topic)
     members = [_members(kafka, group, is_needed=bool(waiting)) for group in _groups(kafka)]
     yield from members

@@ -123,7 +123,7 @@ def _some(check: str, state: State, found: list[str], remedy: str) -> Iterator[F
 
 def check_destinations(installation: Installation) -> Iterator[Finding]:
     """The state of each destination by the delivery log."""
-    installation.kafka()
+    installation.kafka_with(installation.settings.topics.attempts)
     health = read_health(installation.settings, _Silent())
     ids = {one.id for one in installation.documents().catalog if one.enabled}
     known = {name: one for name, one in health.items() if name in ids}

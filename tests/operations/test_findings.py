@@ -34,3 +34,11 @@ def test_a_fault_is_left_to_its_own_check(tmp_path: Path, monkeypatch: pytest.Mo
         one.kafka()
     with pytest.raises(NotKnownError, match="the documents were not read"):
         one.documents()
+    with pytest.raises(NotKnownError, match="Kafka was not reached"):
+        one.kafka_with("pushrail.events")
+
+
+def test_a_missing_topic_is_left_to_its_own_check(tmp_path: Path, embedded_broker: EmbeddedBroker) -> None:
+    one = installation(embedded_broker.bootstrap_servers, tmp_path)
+    with pytest.raises(NotKnownError, match=r"topic pushrail\.events is missing"):
+        one.kafka_with("pushrail.events")

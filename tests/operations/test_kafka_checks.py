@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, TopicPartition
 
-from pushrail_stream.operations.findings import Check, Finding, Installation
+from pushrail_stream.operations.findings import Check, Finding, Installation, NotKnownError
 from pushrail_stream.operations.kafka_checks import (
     check_cluster,
     check_groups,
@@ -50,6 +50,8 @@ def test_missing_topics_are_a_problem(settings: Settings) -> None:
     [finding] = found(check_topics, settings)
     assert (finding.state, finding.remedy) == ("problem", "`pushrail-stream topics create`")
     assert settings.topics.events in finding.found
+    with pytest.raises(NotKnownError, match=f"topic {settings.topics.events} is missing"):
+        found(check_groups, settings)
 
 
 def test_topics_have_the_required_configuration(settings: Settings) -> None:
@@ -97,13 +99,16 @@ async def test_a_partition_without_commits_is_a_problem(settings: Settings) -> N
 
     stuck = (await asyncio.to_thread(found, check_groups, settings))[-1]
     assert stuck.state == "problem"
-    assert re.fullmatch(r"events that wait: 100; no commit within 2 s in partitions \d", stuck.found)
+    found_stuck = re.fullmatch(r"events that wait: 100; no commit within 2 s in partitions (\d)", stuck.found)
+    assert found_stuck is not None
 
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(asyncio.to_thread(found, check_groups, settings))
+        committed = 0
         while not watch.done():
-            if (record := await asyncio.to_thread(member.poll, 0.1)) is not None:
-                member.commit(message=record)
+            await asyncio.to_thread(member.poll, 0.1)
+            committed = min(committed + 1, 99)
+            member.commit(offsets=[TopicPartition(settings.topics.events, int(found_stuck[1]), committed)])
     goes_on = watch.result()[-1]
     assert (goes_on.state, goes_on.found.endswith("commits go on")) == ("ok", True)
     member.close()
