@@ -90,7 +90,7 @@ async def test_a_partition_without_commits_is_a_problem(settings: Settings) -> N
     """Kafka's own consumer stands for workers: it holds the partitions, and commits or does not."""
     settings = settings.model_copy(update={"delivery": DeliverySettings(hold_secs=0.5)})
     make_topics(settings)
-    await produce(settings, [("acct_0", event(0, number)) for number in range(100)])
+    await produce(settings, [("acct_0", event(0, number)) for number in range(300)])
     name = {"bootstrap.servers": settings.kafka.bootstrap_servers, "group.id": settings.kafka.group_id}
     member = Consumer(name | {"auto.offset.reset": "earliest", "enable.auto.commit": False, "log_level": 0})
     member.subscribe([settings.topics.events])
@@ -99,15 +99,15 @@ async def test_a_partition_without_commits_is_a_problem(settings: Settings) -> N
 
     stuck = (await asyncio.to_thread(found, check_groups, settings))[-1]
     assert stuck.state == "problem"
-    found_stuck = re.fullmatch(r"events that wait: 100; no commit within 2 s in partitions (\d)", stuck.found)
+    found_stuck = re.fullmatch(r"events that wait: 300; no commit within 2 s in partitions (\d)", stuck.found)
     assert found_stuck is not None
 
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(asyncio.to_thread(found, check_groups, settings))
         committed = 0
         while not watch.done():
-            await asyncio.to_thread(member.poll, 0.1)
-            committed = min(committed + 1, 99)
+            await asyncio.wait([watch], timeout=0.1)
+            committed = min(committed + 1, 299)
             member.commit(offsets=[TopicPartition(settings.topics.events, int(found_stuck[1]), committed)])
     goes_on = watch.result()[-1]
     assert (goes_on.state, goes_on.found.endswith("commits go on")) == ("ok", True)
