@@ -11,9 +11,11 @@ import sys
 from collections.abc import Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
+from typing import Final
 
 import click
 
+from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.process import (
     allow_many_sockets,
@@ -25,12 +27,13 @@ from pushrail_stream.cli.process import (
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.documents import open_registry
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.observe.logging import Logger, open_log
+from pushrail_stream.operations.first_start import History, decide_start, find_history
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.worker import Worker, run_worker
 
-_LAST_PORT = 65_535
+_NAME: Final = "pushrail-stream"
+_LAST_PORT: Final = 65_535
 _COLLECT_SECS = 60.0
 """Seconds between two collections of the younger objects. Each takes 10 ms in a busy worker."""
 _FULL_COLLECTION = 10
@@ -41,35 +44,63 @@ _FULL_COLLECTION = 10
 @click.option(
     "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Run this many worker processes."
 )
+@click.option(
+    "--from-beginning",
+    is_flag=True,
+    help="Deliver every record there is, if the group has never committed an offset, and do not ask.",
+)
 @common_options
-def run(options: Options, workers: int) -> None:
+def run(options: Options, workers: int, *, from_beginning: bool) -> None:
     """Consume events and deliver them until SIGTERM or SIGINT, then finish what is in flight, commit and exit 0.
 
     Each worker is a process and a member of the consumer group; a topic needs at least as many partitions as there are
     workers. The first worker serves metrics and health on http.port, the second one on the next port, and so on; with
     port 0 the system chooses each port, and the log names it. When one worker fails, the command stops the others and
     exits 1. Logs go to stderr: for people on a terminal, as JSON lines with --json or anywhere else.
+
+    A group that has never committed an offset would deliver every record there is, also those that another group has
+    delivered. The command says so, with their number. On a terminal it asks; elsewhere it goes on. The setting
+    kafka.start (earliest, latest, refuse) or --from-beginning decides it beforehand.
     """
     settings = options.settings
-    if workers == 1:
-        _work(options, "pushrail-stream")
-        return
-    if settings.http.port + workers - 1 > _LAST_PORT:
+    if workers > 1 and settings.http.port + workers - 1 > _LAST_PORT:
         raise UsageError(f"http.port: {workers} workers need a port each, and there is none after {_LAST_PORT}")
-    # Tried out here, so that a mistake in the settings is reported once and not by every worker.
-    checked_kafka(settings)
-    _supervise(options, workers, settings.http.port)
+    if from_beginning:
+        settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"start": "earliest"})})
+    log = open_log(options.log_level, as_json=options.json, worker=_NAME)
+    log.info("starting", kafka=settings.kafka.bootstrap_servers, workers=workers)
+    try:
+        _decide_start(options, settings, log)
+    except KeyboardInterrupt:
+        _log_end(log, Ledger())  # nothing has been begun
+        return
+    if workers == 1:
+        _work(settings, log, _NAME)
+    else:
+        _supervise(options, workers, settings.http.port)
 
 
-def _work(options: Options, name: str, port: int | None = None) -> None:
+def _decide_start(options: Options, settings: Settings, log: Logger) -> None:
+    """Say once, before any worker starts, what a new group would deliver, and where it begins."""
+    history = run_loop(in_daemon_thread(find_history, settings))
+    if history is not None:
+        is_person = not options.json and all(one is not None and one.isatty() for one in (sys.stdin, sys.stderr))
+        log.warning("first_start", message=decide_start(settings, history, _ask if is_person else None))
+
+
+def _ask(history: History) -> bool:
+    return click.confirm(f"{history}. Begin at the earliest?", err=True)
+
+
+def _work(settings: Settings, log: Logger, name: str) -> None:
     """One worker, in this process."""
-    settings = options.settings if port is None else _with_port(options.settings, port)
-    log = open_log(options.log_level, as_json=options.json, worker=name)
     allow_many_sockets()
     return_large_blocks()
     _tune_memory()
-    log.info("starting", kafka=settings.kafka.bootstrap_servers)
-    ledger = run_loop(_run_worker(settings, log, name))
+    _log_end(log, run_loop(_run_worker(settings, log, name)))
+
+
+def _log_end(log: Logger, ledger: Ledger) -> None:
     log.info(
         "stopped",
         begun=ledger.begun,
@@ -123,8 +154,11 @@ def _tune_memory() -> None:
 
 
 def _child(options: Options, name: str, port: int) -> None:
+    log = open_log(options.log_level, as_json=options.json, worker=name)
     try:
-        _work(options, name, port)
+        settings = _with_port(options.settings, port)
+        log.info("starting", kafka=settings.kafka.bootstrap_servers)
+        _work(settings, log, name)
     except OperatorError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from typing import Final, NamedTuple
 
@@ -95,6 +95,26 @@ def plan_shift(
         old = {p.partition: p.offset if p.offset >= 0 else None for p in found}
         new = _resolve(consumer, topic, target, bounds)
     return [Shift(n, old[n], min(max(new[n], low), high), low, high) for n, (low, high) in sorted(bounds.items())]
+
+
+def plan_first_start(kafka: KafkaSettings, group_id: str, topics: Collection[str]) -> dict[str, list[Shift]]:
+    """By topic the shifts to the end of a group that has never committed; none if it has, or if a topic is missing.
+
+    Raises `OperatorError`.
+    """
+    with _asking(kafka), Consumer(client_properties.reader(kafka, group_id, {})) as consumer:
+        found = consumer.list_topics(timeout=_TIMEOUT_SECS).topics  # a question about one topic may create it
+        if not all(topic in found for topic in topics):
+            return {}
+        wanted = [TopicPartition(topic, number) for topic in topics for number in found[topic].partitions]
+        known = retry_while_settling(lambda: consumer.committed(wanted, timeout=_TIMEOUT_SECS))
+        if any(place.offset >= 0 for place in known):
+            return {}
+        shifts: dict[str, list[Shift]] = {topic: [] for topic in topics}
+        for place in wanted:
+            low, high = bounds_of(consumer, place.topic, place.partition)
+            shifts[place.topic].append(Shift(place.partition, None, high, low, high))
+        return shifts
 
 
 def move_group(kafka: KafkaSettings, group_id: str, topic: str, shifts: list[Shift]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple, final
 
 from pushrail_stream.core import signals
@@ -186,8 +186,30 @@ def _copy_failed(signal: signals.CopyFailed) -> _Line:
 
 
 def _revoked(signal: signals.PartitionsRevoked) -> _Line:
-    fields = {"partitions": [str(partition) for partition in signal.partitions], "dropped": signal.dropped}
+    fields = {"partitions": _counted(signal.partitions), "dropped": signal.dropped}
     return _Line("info", "partitions_lost" if signal.lost else "partitions_revoked", fields)
+
+
+def _assigned(signal: signals.PartitionsAssigned) -> _Line:
+    fields = {"partitions": _counted([partition for partition, _ in signal.partitions])}
+    if uncommitted := [partition for partition, offset in signal.partitions if offset is None]:
+        fields["uncommitted"] = _counted(uncommitted)
+    return _Line("info", "partitions_assigned", fields)
+
+
+def _counted(partitions: Iterable[Partition]) -> str:
+    """Partitions as a count and ranges: a topic may have thousands."""
+    topics: dict[str, list[list[int]]] = {}
+    count = 0
+    for topic, number in sorted(partitions):
+        count += 1
+        ranges = topics.setdefault(topic, [])
+        if ranges and ranges[-1][-1] == number - 1:
+            ranges[-1][1:] = [number]
+        else:
+            ranges.append([number])
+    named = [f"{topic} {','.join('-'.join(map(str, one)) for one in ranges)}" for topic, ranges in topics.items()]
+    return ": ".join([f"{count} partition{'' if count == 1 else 's'}", *filter(None, [", ".join(named)])])
 
 
 def _request(signal: signals.RequestAnswered) -> _Line:
@@ -228,9 +250,7 @@ _LINES: Final[Mapping[type, Callable[[Any], _Line]]] = {
     signals.Flooded: lambda s: _Line("error", "flood_of_dead_letters", {"advice": _FLOOD, **s.report._asdict()}),
     signals.Membership: lambda s: _Line(
         "info", "group_joined" if s.active else "group_out_of_reach", {"group": s.group}),
-    signals.PartitionsAssigned: lambda s: _Line(
-        "info", "partitions_assigned",
-        {"partitions": {str(p): "group's reset policy" if at is None else at for p, at in s.partitions}}),
+    signals.PartitionsAssigned: _assigned,
     signals.PartitionsRevoked: _revoked,
     signals.Backpressure: lambda s: _Line(
         "info", "consuming_paused" if s.on else "consuming_resumed", {"events": s.events, "bytes": s.bytes}),

@@ -121,7 +121,7 @@ def test_a_command_tells_why(
     assert err.endswith(f"{ADVICE}\n")
 
 
-@pytest.mark.parametrize("words", [["run"], ["ingest"]])
+@pytest.mark.parametrize("words", [["run"], ["run", "--workers", "2"], ["ingest"]])
 async def test_a_service_that_starts_tells_why(words: list[str], home: Path) -> None:
     address = f"127.0.0.1:{free_port()}"
     desk = Desk(home, settings(address))

@@ -66,20 +66,31 @@ def said(*signals: Signal, level: str = "info") -> list[dict[str, Any]]:
     ("signal", "line"),
     [
         (
-            PartitionsAssigned(((P3, 17), (Partition(EVENTS, 4), None))),
+            PartitionsAssigned(
+                (
+                    (P3, 17),
+                    (Partition(EVENTS, 4), None),
+                    *((Partition("retry", n), 0) for n in (12, 0, 1, 2, 9, 10)),
+                )
+            ),
             {
                 "level": "info",
                 "event": "partitions_assigned",
-                "partitions": {f"{EVENTS}/3": 17, f"{EVENTS}/4": "group's reset policy"},
+                "partitions": f"8 partitions: {EVENTS} 3-4, retry 0-2,9-10,12",
+                "uncommitted": f"1 partition: {EVENTS} 4",
             },
         ),
         (
+            PartitionsAssigned(()),
+            {"level": "info", "event": "partitions_assigned", "partitions": "0 partitions"},
+        ),
+        (
             PartitionsRevoked((P3,), lost=False, dropped=5),
-            {"level": "info", "event": "partitions_revoked", "partitions": [f"{EVENTS}/3"], "dropped": 5},
+            {"level": "info", "event": "partitions_revoked", "partitions": f"1 partition: {EVENTS} 3", "dropped": 5},
         ),
         (
             PartitionsRevoked((P3,), lost=True, dropped=5),
-            {"level": "info", "event": "partitions_lost", "partitions": [f"{EVENTS}/3"], "dropped": 5},
+            {"level": "info", "event": "partitions_lost", "partitions": f"1 partition: {EVENTS} 3", "dropped": 5},
         ),
         (Backpressure(True, 20_000, 99), {"level": "info", "event": "consuming_paused", "events": 20_000, "bytes": 99}),
         (Backpressure(False, 10, 9), {"level": "info", "event": "consuming_resumed", "events": 10, "bytes": 9}),
