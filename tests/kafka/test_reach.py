@@ -38,7 +38,7 @@ ARGUMENTS: Final = {
 OTHERS: Final = {
     "config show", "destinations onboard", "destinations validate", "doctor", "events asyncapi", "events check",
     "ingest keys create", "ingest keys list", "ingest keys revoke", "keys generate", "keys list", "sandbox",
-    "sandbox bus",
+    "sandbox bus", "sandbox inbox",
 }  # fmt: skip
 SERVICES: Final = ("ingest", "run")
 """They change their process, so they run in one of their own."""
