@@ -41,7 +41,7 @@ _LEAST_PROSE: Final = 16
 _COLOURS: Final = {
     **dict.fromkeys(("delivered", "ok"), "green"),
     **dict.fromkeys(("retrying", "slowed", "warning"), "yellow"),
-    **dict.fromkeys(("dead_lettered", "blocked", "suspended", "gone", "failed", "missing", "lost"), "red"),
+    **dict.fromkeys(("dead_lettered", "blocked", "suspended", "gone", "failed", "missing", "lost", "problem"), "red"),
 }
 """Colour of each status that asks for the reader's attention, or tells that none is needed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -36,18 +37,16 @@ def healthy(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) ->
 def test_an_installation_without_problems_exits_0(shell: Shell, healthy: Path) -> None:
     code, out, err = shell("doctor", "--config", str(healthy))
     assert (code, err) == (0, ""), out
-    assert "\nok       documents     destinations in use: 1\n" in out
-    states = [line.split()[0] for line in out.splitlines()[:-1]]
+    assert re.search(r"^ok +documents +destinations in use: 1$", out, re.MULTILINE)
+    states = [line.split()[0] for line in out.splitlines()[1:-1] if not line.startswith(" ")]
     assert states == sorted(states, key=["warning", "unknown", "ok"].index)
 
 
 def test_a_problem_comes_first_and_exits_1(shell: Shell, healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSHRAIL_SECRETS__KEYRING", "missing.json")
-    monkeypatch.setenv("COLUMNS", "80")
     code, out, err = shell("doctor", "--config", str(healthy))
     assert (code, err) == (1, "error: there are problems: each one above says what to do\n")
-    assert out.startswith("problem  keyring       missing.json: there is no such keyring: ")
-    assert all(len(line) <= 80 for line in out.splitlines())
+    assert re.match(r"problem +keyring +missing.json: there is no such keyring: ", out.splitlines()[1])
     code, out, _ = shell("doctor", "--config", str(healthy), "--json")
     assert code == 1
     first = json.loads(out.splitlines()[0])
