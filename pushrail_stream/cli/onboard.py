@@ -9,7 +9,8 @@ import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, note, say
-from pushrail_stream.operations.onboarding import customer_files, onboard_customer
+from pushrail_stream.operations.onboarding import onboard_customer
+from pushrail_stream.operations.onboarding_files import PAGE, customer_files
 from pushrail_stream.operations.onboarding_templates import BUS, ROLE, Onboarding, new_external_id
 
 
@@ -29,19 +30,22 @@ from pushrail_stream.operations.onboarding_templates import BUS, ROLE, Onboardin
 @click.option("--dry-run", is_flag=True, help="Write nothing; the external ID shown is not kept.")
 @common_options
 def onboard(options: Options, /, *, vendor: str, out: Path | None, dry_run: bool, **facts: Any) -> None:
-    """Onboard a customer: write their destination document, disabled, and print the files for them.
+    """Onboard a customer: write their destination document, disabled, and the files for them.
 
-    The files are a CloudFormation and a Terraform template (bus, role with trust policy and least privilege, optionally
-    an archive), the same as policy JSON, and three example rules. When the customer has applied one of the templates,
-    `destinations test ID` verifies it; then set "enabled" to true in the document.
+    README.md is the page for the customer. The other files are a CloudFormation and a Terraform template (bus, role
+    with trust policy and least privilege, a rule that sends every event to a log group, optionally an archive), the
+    policies as JSON, three rules for `aws events put-rule`, and templates of further targets. Without --out the files
+    are printed. When the customer has applied one of the templates, `destinations test ID` verifies it; then set
+    "enabled" to true in the document.
 
-    With --json: one object with document, file, cloudFormation, terraform, trustPolicy, permissionsPolicy and rules.
+    With --json: one object with document, file, cloudFormation, terraform, trustPolicy, permissionsPolicy, rules, and
+    files (the content of each file, by its path).
     """
     onboarding = Onboarding(vendor=vendor, external_id=new_external_id(vendor), **facts)
     onboarding, name = onboard_customer(options.settings, onboarding, out, note, is_dry_run=dry_run)
     written = None if dry_run else name
     if not options.json:
-        _print(onboarding, written)
+        _print(onboarding, written, None if dry_run else out)
         return
     emit({
         "document": onboarding.document(),
@@ -51,19 +55,22 @@ def onboard(options: Options, /, *, vendor: str, out: Path | None, dry_run: bool
         "trustPolicy": onboarding.trust_policy(),
         "permissionsPolicy": onboarding.permissions_policy(),
         "rules": onboarding.rules(),
+        "files": customer_files(onboarding),
     })  # fmt: skip
 
 
-def _print(onboarding: Onboarding, name: str | None) -> None:
+def _print(onboarding: Onboarding, name: str | None, out: Path | None) -> None:
     say(f"destination  {onboarding.destination_id}")
     say(f"document     {'not written (--dry-run)' if name is None else f'{name}, disabled'}")
     say(f"external ID  {onboarding.external_id}")
     say(f"bus          {onboarding.bus_arn}")
     say(f"role         {onboarding.role_arn}")
-    for title, content in customer_files(onboarding).items():
+    files = {} if out else customer_files(onboarding)
+    for title, content in files.items():
         click.echo(f"\n=== {title}\n\n{content.rstrip()}")
     click.echo("")
     where = f"account {onboarding.account}, region {onboarding.region}"
-    say(f"Next: the customer applies one of the two templates in {where}; then")
+    say(f"Next: give the customer {f'the folder {out}' if out else 'these files'}, {PAGE} first. They apply one of the")
+    say(f"two templates in {where}; then")
     say(f"  pushrail-stream destinations test {onboarding.destination_id}")
-    say('and set "enabled" to true in the document.')
+    say('sends an event that they see in their log group. Then set "enabled" to true in the document.')

@@ -19,6 +19,7 @@ from pushrail_stream.eventbridge.bus import known_regions
 from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
 from pushrail_stream.files import reason_of
 from pushrail_stream.operations.document_changes import new_name, write_document
+from pushrail_stream.operations.onboarding_files import customer_files
 from pushrail_stream.operations.onboarding_templates import Onboarding
 from pushrail_stream.ports.documents import DocumentChange
 from pushrail_stream.registry.documents import Parsed
@@ -68,17 +69,6 @@ def onboard_customer(
             _write_files(onboarding, folder, note)
         write_document(settings, name, content)
     return onboarding, name
-
-
-def customer_files(onboarding: Onboarding) -> dict[str, str]:
-    """The files for the customer, by name."""
-    policies = {"trust": onboarding.trust_policy(), "permissions": onboarding.permissions_policy()}
-    return {
-        "cloudformation.yaml": onboarding.cloudformation(),
-        "main.tf": onboarding.terraform(),
-        "policies.json": json.dumps(policies, indent=2) + "\n",
-        "rules.json": json.dumps(onboarding.rules(), indent=2) + "\n",
-    }
 
 
 def _ask_sts(settings: Settings, partition: str, note: Note) -> str | None:
@@ -151,8 +141,8 @@ def _write_files(onboarding: Onboarding, folder: Path, note: Note) -> None:
         if (folder / name).exists():
             raise UsageError(f"--out: {folder / name} is there already, and is not overwritten")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(content, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"--out: {folder}: {reason_of(error)}") from error

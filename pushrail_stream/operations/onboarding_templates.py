@@ -7,9 +7,10 @@ customer: it binds the customer's role to us.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -23,11 +24,16 @@ ROLE: Final = "PushrailEventBridgeWriter"
 """The role's name, unless the account has one of that name for another customer."""
 _NOT_IN_ID: Final = re.compile(r"[^A-Za-z0-9._-]+")
 _NOT_IN_STACK: Final = re.compile(r"[^A-Za-z0-9-]")
+_NOT_IN_QUEUE: Final = re.compile(r"[^A-Za-z0-9_-]")
 _ID_LENGTH: Final = 64
 _ID_HASH_LENGTH: Final = 8
 _NAME_LENGTH: Final = 256
 _ARCHIVE_NAME_LENGTH: Final = 48
 """EventBridge's limit for the names of archives; a bus may have a longer one."""
+_QUEUE_NAME_LENGTH: Final = 80
+"""SQS's limit for the names of queues (SQS API Reference, "CreateQueue")."""
+_LOG_POLICY_NAME_LENGTH: Final = 255
+"""CloudFormation's limit for the names of resource policies (`AWS::Logs::ResourcePolicy`)."""
 _EXTERNAL_ID_BYTES: Final = 24
 """192 bits cannot be guessed. AWS does not treat an external ID as a secret."""
 _TEMPLATES: Final = Path(__file__).with_name("templates")
@@ -80,6 +86,32 @@ class Onboarding:
         return f"arn:{self.partition}:iam::{self.account}:role/{self.role}"
 
     @property
+    def log_group(self) -> str:
+        """The log group of the first rule. EventBridge's console offers names below ``/aws/events/`` only."""
+        return f"/aws/events/{self.bus}"
+
+    @property
+    def log_group_arn(self) -> str:
+        """The log group as a target of rules."""
+        return f"arn:{self.partition}:logs:{self.region}:{self.account}:log-group:{self.log_group}"
+
+    @property
+    def failures(self) -> str:
+        """The name of the queue for events that cannot be delivered to a target."""
+        suffix = "-failures"
+        return _NOT_IN_QUEUE.sub("-", self.bus)[: _QUEUE_NAME_LENGTH - len(suffix)] + suffix
+
+    @property
+    def failures_arn(self) -> str:
+        """The same queue, for the ``DeadLetterConfig`` of targets."""
+        return f"arn:{self.partition}:sqs:{self.region}:{self.account}:{self.failures}"
+
+    @property
+    def rules_arn(self) -> str:
+        """All rules of the bus, as a pattern of ARNs."""
+        return f"arn:{self.partition}:events:{self.region}:{self.account}:rule/{self.bus}/*"
+
+    @property
     def source(self) -> str:
         """The ``Source`` of the events that arrive."""
         return f"pushrail.{self.vendor}"
@@ -115,6 +147,29 @@ class Onboarding:
         """The role may put events on this one bus, and ask whether it exists."""
         return _policy({"Effect": "Allow", "Action": list(CLASSIC.actions), "Resource": self.bus_arn})
 
+    def log_policy(self) -> dict[str, Any]:
+        """EventBridge may write to the log group (AWS CLI Command Reference, "put-resource-policy")."""
+        return _policy(
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": ["events.amazonaws.com", "delivery.logs.amazonaws.com"]},
+                "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+                "Resource": f"{self.log_group_arn}:*",
+            }
+        )
+
+    def failures_policy(self) -> dict[str, Any]:
+        """Every rule of the bus may send failed events to the queue."""
+        return _policy(
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "events.amazonaws.com"},
+                "Action": "sqs:SendMessage",
+                "Resource": self.failures_arn,
+                "Condition": {"ArnLike": {"aws:SourceArn": self.rules_arn}},
+            }
+        )
+
     def rules(self) -> dict[str, dict[str, Any]]:
         """Example event patterns: by tenant, by event type, by a field of the payload."""
         return {
@@ -127,43 +182,66 @@ class Onboarding:
         """A template for `aws cloudformation deploy --capabilities CAPABILITY_NAMED_IAM`, as YAML."""
         substitution = f'{{"Fn::Sub": "arn:{self.partition}:iam::${{VendorAccountId}}:root"}}'
         known = {
-            "stack": _NOT_IN_STACK.sub("-", self.destination_id),
             "overrides": "" if self.our_account else _OVERRIDES,
             "principal": f'"{self._principal(self.our_account)}"' if self.our_account else substitution,
         }
-        return self._fill("yaml", _quoted, known)
+        return self._join("yaml", _quoted, known)
 
     def terraform(self) -> str:
         """The same for Terraform's AWS provider, formatted as `terraform fmt` would."""
         principal = self._principal(self.our_account or "${var.vendor_account_id}")
-        return self._fill("tf", _hcl, {"principal": f'"{principal}"'})
+        return self._join("tf", _hcl, {"principal": f'"{principal}"'})
+
+    def examples(self) -> dict[str, str]:
+        """CloudFormation templates of consumers, by file name. They use the bus and the queue for failures."""
+        files = sorted((_TEMPLATES / "examples").iterdir())
+        return {file.name: self._fill(file, _quoted, {}) for file in files}
+
+    def page(self, known: Mapping[str, str]) -> str:
+        """The page for the customer, in Markdown; ``known`` has its examples."""
+        return self._fill(_TEMPLATES / "customer.md", str, known)
 
     def _principal(self, account: str) -> str:
         return f"arn:{self.partition}:iam::{account}:root"
 
-    def _fill(self, suffix: str, quote: Callable[[str], str], known: Mapping[str, str]) -> str:
+    def _join(self, suffix: str, quote: Callable[[str], str], known: Mapping[str, str]) -> str:
         """The parts of a template that these facts ask for, filled with them."""
+        parts = {
+            "main": True, "log": True, "archive": self.archive_days is not None, "parameter": self.our_account is None
+        }  # fmt: skip
+        files: Iterable[Path] = (_TEMPLATES / f"{part}.{suffix}" for part, is_needed in parts.items() if is_needed)
+        return "\n".join(self._fill(file, quote, known) for file in files)
+
+    def _fill(self, file: Path, quote: Callable[[str], str], known: Mapping[str, str]) -> str:
         texts = {
             "bus": self.bus,
             "role": self.role,
             "external_id": self.external_id,
             "archive": self.bus[:_ARCHIVE_NAME_LENGTH],
             "source": self.source,
+            "vendor": self.vendor,
             "parameter": f"AWS account of {self.vendor}",
             "description": f"An event bus for {self.vendor}, and the role that may write to it",
             "purpose": f"Lets {self.vendor} put events on {self.bus}",
+            "log_group": self.log_group,
+            "log_policy": json.dumps(self.log_policy()),
+            "log_policy_name": f"{self.bus}-log"[:_LOG_POLICY_NAME_LENGTH],
+            "log_purpose": f"Every event of {self.vendor}",
+            "failures": self.failures,
+            "failures_arn": self.failures_arn,
+            "rules_arn": self.rules_arn,
         }
         values = {
             **{name: quote(text) for name, text in texts.items()},
             **known,
             "actions": ", ".join(map(quote, CLASSIC.actions)),
+            "stack": _NOT_IN_STACK.sub("-", self.destination_id),
+            "partition": self.partition,
             "account": self.account,
             "region": self.region,
             "days": str(self.archive_days),
         }
-        parts = {"main": True, "archive": self.archive_days is not None, "parameter": self.our_account is None}
-        files = (_TEMPLATES / f"{part}.{suffix}" for part, is_needed in parts.items() if is_needed)
-        return "\n".join(_Template(file.read_text(encoding="utf-8")).substitute(values) for file in files)
+        return _Template(file.read_text(encoding="utf-8")).substitute(values)
 
     def _name(self) -> str:
         # A customer's id may be any text, a destination's name is one printable line.

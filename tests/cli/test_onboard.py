@@ -51,16 +51,15 @@ def test_the_document_and_the_steps_are_written(onboard: Onboard) -> None:
     external_id = document["auth"]["externalId"]
     assert f"external ID  {external_id}\n" in out
     parts = dict(part.split("\n\n", 1) for part in out.split("\n=== ")[1:])
-    assert list(parts) == ["cloudformation.yaml", "main.tf", "policies.json", "rules.json"]
-    assert list(yaml.safe_load(parts["cloudformation.yaml"])["Resources"]) == ["Bus", "Writer", "Archive"]
+    assert next(iter(parts)) == "README.md"
+    assert parts.keys() > {"cloudformation.yaml", "main.tf", "put-rule-by-tenant.json", "examples/sqs.yaml"}
+    assert list(yaml.safe_load(parts["cloudformation.yaml"])["Resources"])[-1] == "Archive"
     assert json.loads(parts["policies.json"])["trust"]["Statement"][0]["Condition"] == {
         "StringEquals": {"sts:ExternalId": external_id}
     }
     assert external_id in parts["main.tf"]
     assert 'resource "aws_cloudwatch_event_archive"' in parts["main.tf"]
-    rules, _ = json.JSONDecoder().raw_decode(parts["rules.json"])
-    assert set(rules) == {"by tenant", "by event type", "by payload field"}
-    assert "account 111122223333, region eu-west-1" in parts["rules.json"]
+    assert "account 111122223333, region eu-west-1" in out.rpartition("\nNext: ")[2]
 
 
 def test_json_is_one_object(onboard: Onboard) -> None:
@@ -68,7 +67,10 @@ def test_json_is_one_object(onboard: Onboard) -> None:
     (line,) = out.splitlines()
     told = json.loads(line)
     assert code == 0
-    assert set(told) == {"document", "file", "cloudFormation", "terraform", "trustPolicy", "permissionsPolicy", "rules"}
+    assert set(told) == {
+        "document", "file", "cloudFormation", "terraform", "trustPolicy", "permissionsPolicy", "rules", "files",
+    }  # fmt: skip
+    assert told["files"]["cloudformation.yaml"] == told["cloudFormation"]
     assert told["file"] == str(CREATED)
     assert told["document"] == json.loads(CREATED.read_text(encoding="utf-8"))
 
@@ -83,12 +85,17 @@ def test_a_dry_run_writes_nothing(onboard: Onboard) -> None:
 def test_files_are_written_for_the_customer(onboard: Onboard) -> None:
     code, out, err = onboard("--out", "files", "--json")
     assert code == 0
-    told = json.loads(out)
-    assert {file.name for file in Path("files").iterdir()} == {
-        "cloudformation.yaml", "main.tf", "policies.json", "rules.json"}  # fmt: skip
-    assert Path("files/main.tf").read_text(encoding="utf-8") == told["terraform"]
-    assert Path("files/cloudformation.yaml").read_text(encoding="utf-8") == told["cloudFormation"]
-    assert "written to files" in err
+    told = json.loads(out)["files"]
+    assert {str(file.relative_to("files")) for file in Path("files").rglob("*.*")} == told.keys()
+    assert all(Path("files", name).read_text(encoding="utf-8") == content for name, content in told.items())
+    assert "written to files: README.md, " in err
+
+
+def test_written_files_are_not_printed_too(onboard: Onboard) -> None:
+    code, out, _ = onboard("--out", "files")
+    assert code == 0
+    assert "===" not in out
+    assert "Next: give the customer the folder files, README.md first." in out
 
 
 @pytest.mark.parametrize("blocked", ["files", "files/main.tf"])
@@ -171,8 +178,8 @@ def test_no_customer_name_steers_the_terminal(name: str, onboard: Onboard) -> No
     assert all(line.isprintable() for line in out.splitlines())
     (created,) = (file for file in FOLDER.iterdir() if file.name != "acme.json")
     assert json.loads(created.read_text(encoding="utf-8"))["customerExternalId"] == name
-    rules, _ = json.JSONDecoder().raw_decode(out.partition("=== rules.json")[2].lstrip())
-    assert rules["by tenant"]["resources"] == [name]
+    event, _ = json.JSONDecoder().raw_decode(out.partition("=== example-event.json")[2].lstrip())
+    assert event["resources"][0] == name
 
 
 @pytest.mark.parametrize(

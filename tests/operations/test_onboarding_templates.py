@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import unicodedata
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ HOSTILE = [
     "", "\U000e0001",
 ]  # fmt: skip
 VENDORS_ACCOUNT = "210987654321"
+FIRST_CONSUMER = ["Log", "LogPolicy", "Failures", "FailuresPolicy", "LogEvents"]
 TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30))
 
 
@@ -178,7 +180,9 @@ def test_cloudformation_reads_back_unchanged(
     # Substitution is asked for in one place, which holds nothing but our own account.
     substituted = {"Fn::Sub": "arn:aws:iam::${VendorAccountId}:root"}
     assert trust["Principal"] == {"AWS": "arn:aws:iam::210987654321:root" if our_account else substituted}
-    assert list(resources) == ["Bus", "Writer", "Archive"]
+    assert list(resources) == ["Bus", "Writer", *FIRST_CONSUMER, "Archive"]
+    assert resources["LogEvents"]["Properties"]["EventPattern"] == {"source": [f"pushrail.{vendor}"]}
+    assert json.loads(resources["LogPolicy"]["Properties"]["PolicyDocument"]) == onboarding.log_policy()
 
 
 def test_a_name_like_a_number_stays_text() -> None:
@@ -213,23 +217,33 @@ def test_terraform_reads_strings_unchanged(terraform: Any, texts: list[str]) -> 
     assert json.loads(base64.b64decode(done.stdout)) == [unicodedata.normalize("NFC", text) for text in texts]
 
 
-def policies(onboarding: Onboarding) -> dict[str, Any]:
-    """The policies in Terraform's template, by attribute."""
-    known = replace(onboarding, our_account=onboarding.our_account or VENDORS_ACCOUNT)
+def references(onboarding: Onboarding) -> dict[str, str]:
+    """The values that Terraform's references stand for."""
     return {
-        "assume_role_policy": known.trust_policy(),
-        "policy": known.permissions_policy(),
-        **({} if onboarding.archive_days is None else {"event_pattern": {"source": [onboarding.source]}}),
+        "aws_cloudwatch_event_bus.pushrail.arn": onboarding.bus_arn,
+        "aws_cloudwatch_log_group.events.arn": onboarding.log_group_arn,
+        "aws_sqs_queue.failures.arn": onboarding.failures_arn,
+        "var.vendor_account_id": VENDORS_ACCOUNT,
+    }
+
+
+def policies(onboarding: Onboarding) -> dict[str, Any]:
+    """The policies and patterns in Terraform's template, by resource and attribute."""
+    known = replace(onboarding, our_account=onboarding.our_account or VENDORS_ACCOUNT)
+    pattern = {"source": [onboarding.source]}
+    return {
+        "aws_iam_role.assume_role_policy": known.trust_policy(),
+        "aws_iam_role_policy.policy": known.permissions_policy(),
+        "aws_cloudwatch_log_resource_policy.policy_document": known.log_policy(),
+        "aws_sqs_queue_policy.policy": known.failures_policy(),
+        "aws_cloudwatch_event_rule.event_pattern": pattern,
+        **({} if onboarding.archive_days is None else {"aws_cloudwatch_event_archive.event_pattern": pattern}),
     }
 
 
 @pytest.mark.parametrize("onboarding", VARIANTS, ids=lambda o: f"{o.region} {o.our_account} {o.archive_days}")
 def test_terraform_has_the_same_policies(onboarding: Onboarding) -> None:
-    references = {
-        "aws_cloudwatch_event_bus.pushrail.arn": onboarding.bus_arn,
-        "var.vendor_account_id": VENDORS_ACCOUNT,
-    }
-    assert hcl.encoded(onboarding.terraform(), references) == policies(onboarding)
+    assert hcl.encoded(onboarding.terraform(), references(onboarding)) == policies(onboarding)
 
 
 @pytest.mark.parametrize(
@@ -237,11 +251,15 @@ def test_terraform_has_the_same_policies(onboarding: Onboarding) -> None:
     [*VARIANTS, *(replace(PLAIN, vendor=t, external_id=t, archive_days=1) for t in HOSTILE)],
 )
 def test_terraform_reads_the_policies(terraform: Any, tmp_path: Path, onboarding: Onboarding) -> None:
-    text = onboarding.terraform().replace("aws_cloudwatch_event_bus.pushrail.arn", json.dumps(onboarding.bus_arn))
-    text = text.replace("${var.vendor_account_id}", VENDORS_ACCOUNT)
-    bodies = dict(re.findall(r"(\w+)\s*= (jsonencode\(\{.*?\}\))$", text, re.DOTALL | re.MULTILINE))
-    (tmp_path / "main.tf").write_text("".join(f"locals {{\n  {name} = {body}\n}}\n" for name, body in bodies.items()))
-    pairs = ", ".join(f"{name} = jsondecode(local.{name})" for name in bodies)
+    text = onboarding.terraform()
+    for reference, value in references(onboarding).items():
+        text = text.replace(f"${{{reference}}}", value).replace(reference, json.dumps(value))
+    bodies = dict(hcl.attributes(text))
+    names = {name: f"value_{number}" for number, name in enumerate(bodies)}
+    (tmp_path / "main.tf").write_text(
+        "".join(f"locals {{\n  {names[name]} = jsonencode({body})\n}}\n" for name, body in bodies.items())
+    )
+    pairs = ", ".join(f'"{name}" = jsondecode(local.{names[name]})' for name in bodies)
     # In base 64: the console would show the text with escapes of its own.
     done = terraform("console", stdin=f"base64encode(jsonencode({{ {pairs} }}))\n")
     assert done.returncode == 0, done.stderr
@@ -255,7 +273,8 @@ def test_each_template_has_instructions(our_account: str | None) -> None:
     onboarding = replace(PLAIN, our_account=our_account, region="eu-west-1")
     heads = []
     for template in (onboarding.cloudformation(), onboarding.terraform()):
-        head = [line.removeprefix("#").strip(" \\") for line in template.splitlines() if line.startswith("#")]
+        lines = takewhile(lambda line: line.startswith("#"), template.splitlines())
+        head = [line.removeprefix("#").strip(" \\") for line in lines]
         assert head[0].startswith("For the account 123456789012, in the region eu-west-1")
         heads.append(" ".join(head[1:]))
     parameter = "" if our_account else " --parameter-overrides VendorAccountId=VENDOR-ACCOUNT-ID"

@@ -8,18 +8,26 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\w.-]+|[{}\[\]=,]')
+_BLOCK: Final = re.compile(r'^resource "(\w+)" "\w+" \{$(.*?)^\}$', re.DOTALL | re.MULTILINE)
 _ENCODED: Final = re.compile(r"(\w+)\s*=\s*jsonencode\((.*?)\)\n", re.DOTALL)
 
 
 def encoded(template: str, references: Mapping[str, str]) -> dict[str, Any]:
-    """The value of every attribute that is ``jsonencode(...)``; ``references``: the values of references."""
+    """The value of every ``RESOURCE.ATTRIBUTE`` that is ``jsonencode(...)``; ``references``: values of references."""
     found = {}
-    for name, text in _ENCODED.findall(template):
+    for name, text in attributes(template):
         assert name not in found, f"{name} is there twice"
         tokens = _TOKEN.findall(text)
         found[name] = _value(tokens, references)
         assert not tokens, tokens
     return found
+
+
+def attributes(template: str) -> list[tuple[str, str]]:
+    """Every ``RESOURCE.ATTRIBUTE`` that is ``jsonencode(...)``, with the text between the parentheses."""
+    return [
+        (f"{kind}.{name}", text) for kind, body in _BLOCK.findall(template) for name, text in _ENCODED.findall(body)
+    ]
 
 
 def _value(tokens: list[str], references: Mapping[str, str]) -> Any:
