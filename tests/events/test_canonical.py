@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +53,16 @@ def test_an_event_is_the_parts_of_a_record() -> None:
     assert isinstance(decoded, Event)
     assert (decoded.vendor, decoded.traceparent) == ("acme", TRACE)
     assert decoded.occurred_at_ms == 1_779_805_268_493
+
+
+def test_the_documents_show_an_event_that_can_be_built() -> None:
+    operating = (Path(__file__).parents[2] / "deploy" / "OPERATING.md").read_text(encoding="utf-8")
+    example = re.search(r"```python\n(from pushrail_stream\.events .*?)```", operating, re.DOTALL)
+    assert example is not None
+    names: dict[str, Any] = {"datetime": datetime, "UTC": UTC}
+    exec(example[1], names)  # noqa: S102 - our own document
+    record = names["record"]
+    assert isinstance(decode(record["value"], tuple(record["headers"]), "acme"), Event)
 
 
 def test_the_workers_setting_names_the_vendor_of_an_event_without_one() -> None:
