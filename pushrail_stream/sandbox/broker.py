@@ -1,13 +1,16 @@
 """The embedded Kafka broker: librdkafka's built-in cluster, in this process, without Java, Docker or a download.
 
-Other clients and other processes reach it over TCP on 127.0.0.1. It is librdkafka's own test double, which is declared
-experimental: it serves the sandbox and quick tests, and says nothing about a real Kafka. Its limits, measured with
-librdkafka 2.16:
+Other processes reach it over TCP on 127.0.0.1. It is librdkafka's own test double, which is declared experimental: it
+serves the sandbox and quick tests, and says nothing about a real Kafka. Its limits, measured with librdkafka 2.16:
 
+* clients whose first request is ApiVersions of version 3 or later, and that know no other, cannot connect: its refusal
+  of that version is malformed (after the error code it writes the array's length in one byte, not in four). Java's
+  client 4.3 and kafka-python 3.0 are such clients; kafka-python connects with ``api_version=(2, 0)``, which asks for
+  nothing. Clients on librdkafka and aiokafka 0.14 connect;
 * retention is 5 MiB per partition as stored, trimmed silently: compress, and keep the backlog small;
-* no lookup of offsets by timestamp (always "latest"), no transactions (aborted records are visible, offsets are not
-  stored);
-* no AdminClient calls that change something (``create_topics`` times out); use ``create_topic`` here;
+* no lookup of offsets by timestamp (always "no such record"), no transactions (aborted records are visible, offsets are
+  not stored), no description of groups;
+* no controller, which AdminClient waits for to change topics and to describe them; use ``create_topic`` here;
 * classic rebalances take the session timeout minus one second, and a commit inside the revoke callback is refused;
 * an unknown topic is created on first use with 4 partitions; the size of commit metadata is not limited.
 """

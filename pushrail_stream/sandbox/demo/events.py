@@ -102,6 +102,7 @@ def _undecodable() -> list[Planned]:
     """Return records that are not canonical events."""
     incomplete = json.loads(example_event())
     del incomplete["occurredAt"]
+    incomplete["idempotencyKey"] = "evt_incomplete"
     values = {
         "no JSON": b"\x00\xffnot an event\xfe",
         "no occurredAt": json.dumps(incomplete).encode(),

@@ -24,14 +24,15 @@ def tour_of(world: World, http_port: int) -> dict[str, Any]:
     program = shlex.quote(str(_write_program(world.folder, config)))
     key = json.loads(example_event())["idempotencyKey"]
     words = {
-        "see it arrive": f"sandbox inbox --key {key}",
-        "its attempts": f"attempts --key {key}",
-        "every delivery": "check --since 1h",
-        "dead letters": "dlq list --since 1h",
-        "destinations": "destinations list --state",
-        "one of them": f"destinations test {CUSTOMERS[0].targets[0].id}",
-        "a replay": f"replay dlq --destination {_REFUSED} --dry-run",
-        "another worker": "run",
+        "the event as the customer got it": f"sandbox inbox --key {key}",
+        "each attempt to deliver it": f"attempts --key {key}",
+        "an account of every delivery": "check --since 1h",
+        "dead letters, and who caused them": "dlq list --since 1h",
+        "the state of each destination": "destinations list --state",
+        "one destination, tested step by step": f"destinations test {CUSTOMERS[0].targets[0].id}",
+        "the deliveries that a replay would send again": f"replay dlq --destination {_REFUSED} --dry-run",
+        "the whole installation, problems first": "doctor",
+        "another worker, until Ctrl-C": "run",
     }
     plan = f"curl -sS -w '\\n' -X PUT {world.bus.url}/_bus/plan -d"
     failing = {"rules": [{"effect": {"kind": "callError", "status": 503}}]}
@@ -44,8 +45,8 @@ def tour_of(world: World, http_port: int) -> dict[str, Any]:
         "commands": {
             **_producers(world),
             **{name: f"{program} {line}" for name, line in words.items()},
-            "a broken bus": f"{plan} {shlex.quote(json.dumps(failing))}",
-            "a repaired bus": f"{plan} {shlex.quote(json.dumps({'rules': []}))}",
+            "break the bus": f"{plan} {shlex.quote(json.dumps(failing))}",
+            "repair the bus": f"{plan} {shlex.quote(json.dumps({'rules': []}))}",
         },
         "next": (
             "send an event and see it arrive; then break the bus, send another one, and look at its attempts and at "
@@ -67,7 +68,9 @@ def _producers(world: World) -> dict[str, str]:
     commands = {"send an event": f"{shlex.quote(sys.executable)} -c {shlex.quote(program)}"}
     if shutil.which("kcat"):
         partitioner = "-X topic.partitioner=murmur2_random"
-        commands["with kcat"] = f"kcat -P -b {kafka} {partitioner} -t {topic} -k {customer} {shlex.quote(str(example))}"
+        commands["send an event with kcat"] = (
+            f"kcat -P -b {kafka} {partitioner} -t {topic} -k {customer} {shlex.quote(str(example))}"
+        )
     return commands
 
 

@@ -174,7 +174,7 @@ def test_keep_delivers_until_interrupted() -> None:
         commands = addresses["commands"]
         run(commands["send an event"])
         read_until(process.stderr, '"destination": "dst_acme_8K2zRq"')
-        run(commands["a broken bus"])
+        run(commands["break the bus"])
         run(commands["send an event"])
         read_until(process.stderr, '"status": 503')
         os.kill(process.pid, signal.SIGINT)

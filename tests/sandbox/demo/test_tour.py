@@ -33,6 +33,10 @@ class Sandbox(NamedTuple):
     last: str
     """The last line."""
 
+    @property
+    def folder(self) -> str:
+        return self.addresses["settings"].removesuffix("/pushrail.yaml")
+
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         """Run a line as it was printed, in a terminal with other settings, another account and another folder."""
         strange = {"AWS_PROFILE": "mine", "AWS_SESSION_TOKEN": "mine", "PUSHRAIL_KAFKA__BOOTSTRAP_SERVERS": "x:1"}
@@ -83,17 +87,21 @@ def rows(table: str) -> dict[str, list[str]]:
 
 
 def test_a_sent_event_arrives_and_is_recorded(sandbox: Sandbox) -> None:
-    before = until(sandbox, "see it arrive", lambda out: KEY in out).count(f'"idempotencyKey": "{KEY}"')
+    before = until(sandbox, "the event as the customer got it", lambda out: KEY in out).count(
+        f'"idempotencyKey": "{KEY}"'
+    )
     sent = sandbox.run(sandbox.commands["send an event"])
     assert sent.returncode == 0, sent.stderr
-    after = until(sandbox, "see it arrive", lambda out: out.count(f'"idempotencyKey": "{KEY}"') > before)
+    after = until(
+        sandbox, "the event as the customer got it", lambda out: out.count(f'"idempotencyKey": "{KEY}"') > before
+    )
     assert '"detail-type": "order.completed"' in after
-    attempts = until(sandbox, "its attempts", lambda out: len(out.splitlines()) > 1 + before)
+    attempts = until(sandbox, "each attempt to deliver it", lambda out: len(out.splitlines()) > 1 + before)
     assert all("delivered" in line and GRANTED in line and KEY in line for line in attempts.splitlines()[1:])
 
 
 def test_every_delivery_is_accounted_for(sandbox: Sandbox) -> None:
-    out = until(sandbox, "every delivery", lambda out: " 0 missing" in out)
+    out = until(sandbox, "an account of every delivery", lambda out: " 0 missing" in out)
     found = re.search(r"(\d+) events, (\d+) deliveries, 0 missing", out)
     assert found is not None
     assert int(found[1]) >= 300
@@ -101,40 +109,82 @@ def test_every_delivery_is_accounted_for(sandbox: Sandbox) -> None:
 
 
 def test_dead_letters_are_counted_and_would_be_replayed(sandbox: Sandbox) -> None:
-    letters = rows(sandbox.run(sandbox.commands["dead letters"]).stdout)
+    letters = rows(sandbox.run(sandbox.commands["dead letters, and who caused them"]).stdout)
     assert letters["dst_quito"][1:5] == ["acct_quito", "blocked", "customer", "AccessDeniedException"]
-    replay = sandbox.run(sandbox.commands["a replay"])
+    replay = sandbox.run(sandbox.commands["the deliveries that a replay would send again"])
     assert replay.returncode == 0, replay.stderr
     assert int(rows(replay.stdout)["dst_quito"][-1]) == int(letters["dst_quito"][5]) > 0
 
 
 def test_the_destinations_show_their_state(sandbox: Sandbox) -> None:
-    listed = sandbox.run(sandbox.commands["destinations"])
+    listed = sandbox.run(sandbox.commands["the state of each destination"])
     states = {name: row for name, row in rows(listed.stdout).items() if name.startswith("dst_")}
     assert states.keys() == {target.id for customer in CUSTOMERS for target in customer.targets}
     assert "ok" in states[GRANTED]
     assert "blocked" in states["dst_pamir"]
     assert "AccessDeniedException" in states["dst_quito"]
-    tested = sandbox.run(sandbox.commands["one of them"])
+    tested = sandbox.run(sandbox.commands["one destination, tested step by step"])
     assert tested.returncode == 0, tested.stdout + tested.stderr
     assert "was taken, event id" in tested.stdout
 
 
 def test_a_broken_bus_shows_in_the_attempts(sandbox: Sandbox) -> None:
-    assert sandbox.run(sandbox.commands["a broken bus"]).returncode == 0
+    assert sandbox.run(sandbox.commands["break the bus"]).returncode == 0
     try:
         assert sandbox.run(sandbox.commands["send an event"]).returncode == 0
-        until(sandbox, "its attempts", lambda out: "retrying" in out)
+        until(sandbox, "each attempt to deliver it", lambda out: "retrying" in out)
     finally:
-        repaired = sandbox.run(sandbox.commands["a repaired bus"])
+        repaired = sandbox.run(sandbox.commands["repair the bus"])
     assert json.loads(repaired.stdout) == {"rules": []}
-    until(sandbox, "its attempts", lambda out: "delivered" in out.splitlines()[-1])
+    until(sandbox, "each attempt to deliver it", lambda out: "delivered" in out.splitlines()[-1])
+
+
+def test_the_doctor_names_the_customers_mistakes(sandbox: Sandbox) -> None:
+    done = sandbox.run(sandbox.commands["the whole installation, problems first"])
+    assert done.returncode == 1, done.stderr
+    problems = [line for line in done.stdout.splitlines() if line.startswith("problem ")]
+    assert ["dst_pamir" in line or "dst_quito" in line for line in problems] == [True, True], done.stdout
+
+
+def test_the_readme_shows_commands_of_the_tour(sandbox: Sandbox) -> None:
+    readme = (SOURCES / "README.md").read_text(encoding="utf-8")
+    tour = readme.split("\n## See it work\n")[1].split("\n## ")[0]
+    shown = re.findall(r"^ {4}(pushrail-stream .*?)(?: *#.*)?$", tour, re.MULTILINE)
+    printed = {
+        line[line.index("pushrail-stream ") :] for line in sandbox.commands.values() if "/pushrail-stream " in line
+    }
+    assert len(shown) > 5
+    assert set(shown) <= printed
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "said"),
+    [
+        ("topics describe", 1, "could not be checked: pushrail.events"),
+        ("topics create --dry-run", 0, "exists"),
+        ("dlq show --destination dst_quito --since 1h --limit 1", 0, "AccessDeniedException"),
+        ("replay events --customer acct_malmo --since 1h --dry-run", 0, r"dst_malmo_orders +[1-9]"),
+        ("replay dlq --destination dst_quito --limit 1", 0, "1 deliveries are on their way"),
+        ("replay offsets --to 1h --dry-run", 1, "finds no record of pushrail.events by its time"),
+        ("replay offsets --to earliest --dry-run", 0, r"\+[1-9]\d*"),
+        ("attempts --status dead_lettered --since 1h", 0, "AccessDenied"),
+        ("attempts --since 1h --until 30m", 0, "nothing was found"),
+        ("sandbox inbox --rule 'by event type'", 0, "order.completed"),
+        ("destinations validate", 0, "8 accepted"),
+        ("events check order-completed.json", 0, "1 valid"),
+    ],
+)
+def test_other_commands_tell_the_truth(sandbox: Sandbox, command: str, code: int, said: str) -> None:
+    done = sandbox.run(f"cd {sandbox.folder}; ./pushrail-stream {command}")
+    assert done.returncode == code, done.stdout + done.stderr
+    assert re.search(said, done.stdout + done.stderr)
 
 
 def test_another_worker_takes_its_share(sandbox: Sandbox) -> None:
+    command = sandbox.commands["another worker, until Ctrl-C"]
     with subprocess.Popen(  # noqa: S602 - as in a terminal
-        f"exec {sandbox.commands['another worker']}", shell=True, cwd="/", stderr=subprocess.PIPE, text=True
-    ) as worker:  # fmt: skip
+        f"exec {command}", shell=True, cwd="/", stderr=subprocess.PIPE, text=True
+    ) as worker:
         assert worker.stderr is not None
         assert any("partitions_assigned" in line for line in worker.stderr)
         worker.send_signal(signal.SIGTERM)
