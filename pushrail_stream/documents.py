@@ -14,7 +14,7 @@ from pushrail_stream.kafka.producer import KafkaPublisher
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.ports.documents import DocumentStore
-from pushrail_stream.registry.catalog import Catalog
+from pushrail_stream.registry.catalog import Catalog, Parse
 from pushrail_stream.registry.documents import Parsed, parse_document
 from pushrail_stream.registry.folder import Folder
 from pushrail_stream.registry.json_document import Problem
@@ -47,6 +47,19 @@ def document_parser(
     )
 
 
+def registry_parser(settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True) -> Parse:
+    """A parser of the documents in the registry, by name and content. Otherwise as `document_parser`."""
+    parse_content = document_parser(settings, environ, decrypt=decrypt)
+
+    def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
+        parsed = parse_content(content)
+        if settings.registry.topic and isinstance(parsed, Parsed) and parsed.destination.id != name:
+            return (Problem("id", f"is not the record's key ({name})"),)
+        return parsed
+
+    return parse
+
+
 @asynccontextmanager
 async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
     """The folder or topic of documents, for commands that change them."""
@@ -67,15 +80,7 @@ async def open_registry(
     settings: Settings, environ: Mapping[str, str], *, decrypt: bool = True
 ) -> AsyncIterator[tuple[Catalog, RegistryWatcher]]:
     """An empty catalog of destinations, and the watcher that fills and updates it from the folder or topic."""
-    parse_content = document_parser(settings, environ, decrypt=decrypt)
-
-    def parse(name: str, content: bytes) -> Parsed | tuple[Problem, ...]:
-        parsed = parse_content(content)
-        if settings.registry.topic and isinstance(parsed, Parsed) and parsed.destination.id != name:
-            return (Problem("id", f"is not the record's key ({name})"),)
-        return parsed
-
-    catalog = Catalog(parse)
+    catalog = Catalog(registry_parser(settings, environ, decrypt=decrypt))
     if settings.registry.topic:
         kafka = await in_daemon_thread(reached_kafka, settings)
         async with TopicDocuments(kafka, settings.topics.destinations) as documents:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import click
 from pushrail_stream.cli.output import Cell, Column, csv_table, emit, json_rows, note, say, table
 from pushrail_stream.cli.progress import ProgressBar
 from pushrail_stream.core.record import Origin, parse_origin
-from pushrail_stream.errors import UsageError
+from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.operations.times import parse_moment
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.source import LoadedSettings, read_settings
@@ -86,6 +87,21 @@ class Options:
     def progress(self) -> ProgressBar:
         """A view of the running operation; JSON is for programs, so there is no bar then."""
         return ProgressBar(quiet=self.json)
+
+
+def yes_option(action: str) -> Callable[[F], F]:
+    """An option that answers the question of `confirm`."""
+    return click.option("--yes", is_flag=True, help=f"Do not ask before the command begins to {action}.")
+
+
+def confirm(question: str, *, is_answered: bool) -> None:
+    """Ask a person on a terminal; without one, or when it is answered already, go on.
+
+    Raises `OperatorError` for a no.
+    """
+    is_person = sys.stdin is not None and sys.stdin.isatty()
+    if is_person and not is_answered and not click.confirm(question, err=True):
+        raise OperatorError("nothing is done: the answer was no")
 
 
 def parse_position(text: str) -> Origin:

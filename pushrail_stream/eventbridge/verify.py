@@ -10,7 +10,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -33,6 +33,8 @@ from pushrail_stream.settings.values import Arn
 TEST_EVENT: Final = "pushrail.test"
 """``eventType`` of the test event: rules by tenant match it, rules for types of real events do not."""
 _DENIED: Final = "AccessDenied"
+_WRONG_ID: Final = "wrong external ID"
+_NO_ID: Final = "no external ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,12 @@ class Step:
     message: str
     event_id: str | None = None
     request_id: str | None = None
+
+
+def strictly(step: Step) -> Step:
+    """The step as a failure when it is a warning, or leaves open whether the role requires the external ID."""
+    is_open = step.result == "warning" or (step.result == "unknown" and step.name in {_WRONG_ID, _NO_ID})
+    return replace(step, result="failed") if is_open else step
 
 
 async def verify(destination: Destination, settings: EventBridgeSettings, sts: StsSettings) -> AsyncIterator[Step]:
@@ -146,8 +154,8 @@ class _DestinationTest:
         self._keys = session.keys
         yield Step("AssumeRole", "ok", f"signed in as {auth.role_arn}")
         wrong = _wrong_external_ids(auth, self._destination.vendor)
-        yield await self._must_be_refused("wrong external ID", us, auth, *wrong)
-        yield await self._must_be_refused("no external ID", us, auth, None)
+        yield await self._must_be_refused(_WRONG_ID, us, auth, *wrong)
+        yield await self._must_be_refused(_NO_ID, us, auth, None)
 
     async def _assume(self, us: Ourselves, auth: AssumeRole, external_id: str | None) -> RoleSession | CallFailed:
         """A session of the role, confined as a worker's is."""

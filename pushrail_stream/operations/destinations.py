@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
-from pushrail_stream.documents import document_parser, load_registry
-from pushrail_stream.eventbridge.verify import Step, verify
+from pushrail_stream.documents import load_registry
+from pushrail_stream.eventbridge.verify import Step, strictly, verify
 from pushrail_stream.operations.document_changes import unusable
+from pushrail_stream.operations.document_plan import plan_documents, read_documents, stored_documents
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.directory import DestinationIndex
-from pushrail_stream.registry.folder import document_files, read_document
+from pushrail_stream.settings.eventbridge import auth_of
 from pushrail_stream.settings.model import Settings
 
 
@@ -27,9 +29,24 @@ class Documents(NamedTuple):
     caveats: Sequence[DocumentCaveat]
 
     @property
-    def used(self) -> set[str | None]:
-        """Names of the documents in use."""
-        return {self.catalog.document_of(destination.id) for destination in self.catalog}
+    def verdict(self) -> Verdict:
+        """The result of their check."""
+        refused = {refusal.document for refusal in self.refusals}
+        used = {self.catalog.document_of(destination.id) for destination in self.catalog}
+        return Verdict(len(used - refused), self.refusals, _of_accepted(self.caveats, refused))
+
+
+class Verdict(NamedTuple):
+    """The result of a check of documents. Nothing else is reported of a refused document."""
+
+    accepted: int
+    refusals: Sequence[DocumentRefused]
+    caveats: Sequence[DocumentCaveat]
+
+    @property
+    def refused(self) -> int:
+        """The number of refused documents."""
+        return len({refusal.document for refusal in self.refusals})
 
 
 def load_documents(settings: Settings, *, decrypt: bool = True) -> Documents:
@@ -42,13 +59,43 @@ def load_documents(settings: Settings, *, decrypt: bool = True) -> Documents:
     )
 
 
-def check_documents(settings: Settings, paths: Sequence[Path]) -> Documents:
-    """Check the documents of these files, and of these directories, beside each other."""
-    parse = document_parser(settings, os.environ)
-    catalog = Catalog(lambda _, content: parse(content))
-    files = [file for path in paths for file in (document_files(path) if path.is_dir() else [path])]
-    change = catalog.apply(read_document(file) for file in dict.fromkeys(files))
-    return Documents(catalog, change.refusals, change.caveats)
+def check_documents(settings: Settings, paths: Sequence[Path], *, is_alone: bool = False) -> Verdict:
+    """Check the documents of these files and directories as `destinations put` does, the registry's others included.
+
+    ``is_alone``: leave the registry out. Raises `OperatorError`.
+    """
+    given = read_documents(paths)
+    _, refusals, caveats = plan_documents(settings, given, () if is_alone else stored_documents(settings))
+    refused = {refusal.document for refusal in refusals}
+    accepted = len({document.name for document in given} - refused)
+    return Verdict(accepted, refusals, _of_accepted(caveats, refused))
+
+
+def _of_accepted(caveats: Sequence[DocumentCaveat], refused: Collection[str]) -> list[DocumentCaveat]:
+    return [caveat for caveat in caveats if caveat.document not in refused]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DestinationFilter:
+    """Which destinations are meant; None does not matter."""
+
+    customer: str | None = None
+    vendor: str | None = None
+    type: str | None = None
+    mode: str | None = None
+    """``auth.mode`` of the document."""
+    enabled: bool | None = None
+
+    def matches(self, destination: Destination) -> bool:
+        """Whether this destination is one of them."""
+        known = (
+            (self.customer, destination.customer_external_id),
+            (self.vendor, destination.vendor),
+            (self.type, destination.bus.type),
+            (self.mode, auth_of(destination).document()["mode"]),
+            (self.enabled, destination.enabled),
+        )
+        return all(wanted is None or wanted == found for wanted, found in known)
 
 
 class KnownDestinations(NamedTuple):
@@ -89,12 +136,15 @@ def find_destination(settings: Settings, destination_id: str, note: Callable[[st
     return destination
 
 
-def test_destination(settings: Settings, destination: Destination, show: Callable[[Step], None]) -> list[Step]:
-    """Run the test; ``show`` gets each step as soon as it is done."""
+def test_destination(
+    settings: Settings, destination: Destination, show: Callable[[Step], None], *, is_strict: bool
+) -> list[Step]:
+    """Run the test; ``show`` gets each step as soon as it is done. ``is_strict``: fail as `strictly` does."""
 
     async def run() -> list[Step]:
         steps = []
-        async for step in verify(destination, settings.eventbridge, settings.sts):
+        async for found in verify(destination, settings.eventbridge, settings.sts):
+            step = strictly(found) if is_strict else found
             steps.append(step)
             show(step)
         return steps

@@ -18,7 +18,8 @@ from pushrail_stream.errors import UsageError
 from pushrail_stream.eventbridge.bus import known_regions
 from pushrail_stream.eventbridge.own_identity import UnknownIdentity, own_account
 from pushrail_stream.files import reason_of
-from pushrail_stream.operations.document_changes import new_name, write_document
+from pushrail_stream.operations.document_changes import write_document
+from pushrail_stream.operations.document_plan import new_name
 from pushrail_stream.operations.onboarding_files import customer_files
 from pushrail_stream.operations.onboarding_templates import Onboarding
 from pushrail_stream.ports.documents import DocumentChange

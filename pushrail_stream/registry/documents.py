@@ -11,9 +11,9 @@ from pydantic.alias_generators import to_camel
 from pushrail_stream.core.destination import CustomerBus, Destination, Limits, Secret
 from pushrail_stream.ports.secrets import KeyUnavailable
 from pushrail_stream.registry import rules
-from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, printable, read_json
+from pushrail_stream.registry.json_document import SECRET_FIELD, Problem, masked, printable, read_json
 from pushrail_stream.registry.keyring import SealBroken, unseal_without_keyring
-from pushrail_stream.registry.sealing import Place
+from pushrail_stream.registry.sealing import Place, Token
 from pushrail_stream.settings.eventbridge import CLASSIC, AccessKey, AssumeRole, Auth, auth_of
 from pushrail_stream.settings.problems import did_you_mean, sentence
 from pushrail_stream.settings.values import Arn, partition_of
@@ -139,6 +139,24 @@ def stand_in(content: bytes) -> Destination | None:
     )
 
 
+def raw_text(content: bytes) -> str | Problem:
+    """The text of a document, with each value masked that the reader refuses: it may be a secret in the wrong place.
+
+    A `Problem` when the document cannot be parsed.
+    """
+    value = read_json(content)
+    if isinstance(value, Problem):
+        return value
+    try:
+        auth = _Document.model_validate(value).auth
+    except ValidationError as error:
+        return masked(content.decode(), (_path(found) for found in error.errors() if found["type"] != "missing"))
+    # A sealed secret that is none may be the secret itself behind the word.
+    reference = auth.secret_access_key if isinstance(auth, _AccessKey) else ""
+    is_odd = rules.is_sealed(reference) and Token.parse(reference) is None
+    return masked(content.decode(), [SECRET_FIELD.split(".")] if is_odd else [])
+
+
 def to_document(destination: Destination) -> dict[str, Any]:
     """The document of a destination with every default and a masked secret: for output, not for storage."""
     limits = destination.limits
@@ -158,9 +176,14 @@ def to_document(destination: Destination) -> dict[str, Any]:
     }
 
 
-def _problem(error: Mapping[str, Any]) -> Problem:
+def _path(error: Mapping[str, Any]) -> tuple[Any, ...]:
     # pydantic puts the discriminator's value into the path of what lies below it.
-    parts = error["loc"][:1] + error["loc"][2:] if error["loc"][:1] == ("auth",) else error["loc"]
+    loc: tuple[Any, ...] = error["loc"]
+    return loc[:1] + loc[2:] if loc[:1] == ("auth",) else loc
+
+
+def _problem(error: Mapping[str, Any]) -> Problem:
+    parts = _path(error)
     path = [printable(str(part)) for part in parts]
     if error["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         return Problem(".".join([*path, "mode"]), "must be ASSUME_ROLE or ACCESS_KEY")

@@ -1,13 +1,14 @@
-"""A document as JSON, valid or not: its id and its sealed secret."""
+"""A document as JSON, valid or not: its id, its sealed secret, and its text with one value changed or masked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
 from pushrail_stream.registry import rules
 from pushrail_stream.registry.sealing import Place
+from pushrail_stream.settings.client import MASK
 
 SECRET_FIELD: Final = "auth.secretAccessKey"  # noqa: S105 - a field's name
 _MAX_NAME: Final = 64
@@ -19,6 +20,12 @@ class Problem(NamedTuple):
 
     field: str
     problem: str
+
+
+_DECODER: Final = json.JSONDecoder()
+_SPACE: Final = " \t\r\n"
+_LEVELS: Final = 2
+"""Most names that lead to a field of a document: ``auth``, ``roleArn``."""
 
 
 class _DuplicateFieldError(ValueError):
@@ -91,6 +98,49 @@ def with_secret(content: bytes, seal: Callable[[Place], str], access_key_id: str
     if access_key_id is not None:
         changed["accessKeyId"] = access_key_id
     return (json.dumps({**value, "auth": changed}, indent=2, ensure_ascii=False) + "\n").encode(errors="surrogatepass")
+
+
+def with_enabled(content: bytes, *, enabled: bool) -> bytes:
+    """A valid document, enabled or disabled; nothing else of its text changes."""
+    text = content.decode()
+    if json.loads(text).get("enabled", True) is enabled:
+        return content
+    spans, value = _spans(text), json.dumps(enabled)
+    if ("enabled",) in spans:
+        begin, end = spans["enabled",]
+        return f"{text[:begin]}{value}{text[end:]}".encode()
+    # The new field is the last one, with the space before it that the first one has.
+    end = max(end for path, (_, end) in spans.items() if path)
+    space = text[text.index("{") + 1 : text.index('"')] or " "
+    return f'{text[:end]},{space}"enabled": {value}{text[end:]}'.encode()
+
+
+def masked(text: str, paths: Iterable[Sequence[object]]) -> str:
+    """A JSON text with the values at these paths masked. A path into a list masks the list."""
+    spans = _spans(text)
+    wanted = {next(path for n in range(len(full), -1, -1) if (path := tuple(full[:n])) in spans) for full in paths}
+    outer = (path for path in wanted if not any(path[:n] in wanted for n in range(len(path))))
+    for begin, end in sorted((spans[path] for path in outer), reverse=True):
+        text = f"{text[:begin]}{json.dumps(MASK)}{text[end:]}"
+    return text
+
+
+def _spans(text: str, at: int = 0, path: tuple[object, ...] = ()) -> dict[tuple[object, ...], tuple[int, int]]:
+    """Begin and end of the JSON value at this position, and of the values of its fields and of their fields."""
+    begin = at = _skip(text, at, _SPACE + ":")
+    spans = {path: (begin, _DECODER.raw_decode(text, begin)[1])}
+    if text[begin] == "{" and len(path) < _LEVELS:
+        while text[at := _skip(text, at, _SPACE + "{,")] == '"':
+            field, at = _DECODER.raw_decode(text, at)
+            spans |= _spans(text, at, (*path, field))
+            at = spans[*path, field][1]
+    return spans
+
+
+def _skip(text: str, at: int, characters: str) -> int:
+    while text[at] in characters:
+        at += 1
+    return at
 
 
 def id_of(content: bytes) -> str | None:

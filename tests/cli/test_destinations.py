@@ -1,232 +1,38 @@
-"""``destinations put`` and ``delete``, in a folder and on a topic: checked before anything is written."""
+"""``destinations list`` selects by the fields of documents."""
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from pushrail_stream.operations.document_changes import write_document
-from pushrail_stream.settings.model import Settings
-from pushrail_stream.settings.source import load_settings
 from tests.support.commands import Shell
-from tests.support.documents import ACCESS_KEY, EXAMPLE, customer, document
-from tests.support.workers import make_topics, settings_for
+from tests.support.documents import ACCESS_KEY, customer, write
 
-ID = EXAMPLE["id"]
-
-
-@pytest.fixture(params=["folder", "topic"])
-def settings(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Settings, in force, of a registry that is empty yet."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "documents").mkdir()
-    registry = {"path": "documents", "topic": request.param == "topic"}
-    kafka = request.getfixturevalue("real_kafka") if request.param == "topic" else "127.0.0.1:1"
-    made = settings_for(kafka, "http://127.0.0.1:1", registry=registry)
-    if request.param == "topic":
-        make_topics(made)
-    values = made.model_dump(mode="json")
-    values["kafka"].pop("client")
-    (tmp_path / "pushrail.yaml").write_text(yaml.safe_dump(values))
-    monkeypatch.setenv("PUSHRAIL_CONFIG", "pushrail.yaml")
-    return load_settings()
+pytestmark = pytest.mark.usefixtures("one_destination")
 
 
-pytestmark = pytest.mark.kafka
+@pytest.mark.parametrize(
+    ("words", "ids"),
+    [
+        ("--customer acct_b", ["dst_b"]),
+        ("--vendor globex", ["dst_c"]),
+        ("--mode access_key --disabled", ["dst_b"]),
+        ("--type eventbridge --enabled", ["dst_acme_8K2zRq", "dst_c"]),
+        ("--mode ASSUME_ROLE --vendor acme", ["dst_acme_8K2zRq"]),
+        ("--customer acct_b --enabled", []),
+    ],
+)
+def test_list_selects(words: str, ids: list[str], shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_SECRET", "x" * 40)
+    documents = {"b": customer("b", auth=ACCESS_KEY, enabled=False), "c": customer("c", vendor="globex")}
+    write(Path("config/destinations"), **documents)
+    code, out, err = shell("destinations", "list", *words.split(), "--json")
+    assert (code, err, [json.loads(line)["id"] for line in out.splitlines()]) == (0, "", ids)
 
 
-@pytest.fixture
-def shell(capsys: pytest.CaptureFixture[str], settings: Settings) -> Shell:
-    del settings
-    return Shell(capsys, [])
-
-
-class _Stdin(io.BytesIO):
-    name = "<stdin>"
-
-
-@pytest.fixture
-def stdin(monkeypatch: pytest.MonkeyPatch) -> Any:
-    def stand(content: Any) -> None:
-        raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(_Stdin(raw)))
-
-    return stand
-
-
-def put(shell: Shell, stdin: Any, content: Any, *words: str) -> tuple[int, str, str]:
-    stdin(content)
-    return shell("destinations", "put", "-", *words)
-
-
-def where(settings: Settings, destination_id: str) -> str:
-    return destination_id if settings.registry.topic else f"documents/{destination_id}.json"
-
-
-def test_a_document_is_added_then_changed(shell: Shell, stdin: Any, settings: Settings) -> None:
-    place = where(settings, ID)
-    assert put(shell, stdin, EXAMPLE) == (0, f"{ID}: added ({place})\n", "")
-    assert put(shell, stdin, EXAMPLE) == (0, f"{ID}: unchanged ({place})\n", "")
-    assert put(shell, stdin, document(enabled=False)) == (0, f"{ID}: changed ({place})\n", "")
-    code, out, _ = put(shell, stdin, EXAMPLE, "--json")
-    assert (code, json.loads(out)) == (0, {"id": ID, "result": "changed", "document": place})
-    code, out, _ = shell("destinations", "list", "--json")
-    assert [json.loads(line)["id"] for line in out.splitlines()] == [ID]
-
-
-def test_a_rehearsal_writes_nothing(shell: Shell, stdin: Any, settings: Settings) -> None:
-    place = where(settings, ID)
-    assert put(shell, stdin, EXAMPLE, "--dry-run") == (0, f"{ID}: would be added ({place})\n", "")
-    assert shell("destinations", "list", "--json") == (0, "", "")
-
-
-def test_an_invalid_document_is_not_written(shell: Shell, stdin: Any) -> None:
-    put(shell, stdin, EXAMPLE)
-    for content, error in (
-        (b"{", "<stdin>: is not valid JSON"),
-        (document(region="mars"), "<stdin>: region: must be an AWS region such as us-east-1"),
-        (document(auth={**ACCESS_KEY, "secretAccessKey": "in clear"}), "<stdin>: auth.secretAccessKey: must not stand"),
-        (customer("thief", role="PushrailEventBridgeWriter"), "auth.roleArn: is in use for another customer"),
-        (customer("thief", external_id="acme-ext-7Pq2"), "auth.externalId: is already another customer's"),
-    ):
-        code, out, err = put(shell, stdin, content)
-        assert (code, out) == (2, "")
-        assert error in err
-    assert shell("destinations", "list", "--json")[1].count("\n") == 1
-
-
-def test_a_destination_is_deleted(shell: Shell, stdin: Any, settings: Settings) -> None:
-    place = where(settings, ID)
-    put(shell, stdin, EXAMPLE)
-    assert shell("destinations", "delete", ID, "--dry-run") == (0, f"{ID}: would be deleted ({place})\n", "")
-    assert shell("destinations", "delete", ID) == (0, f"{ID}: deleted ({place})\n", "")
-    assert shell("destinations", "list", "--json") == (0, "", "")
-    code, out, err = shell("destinations", "delete", ID)
-    registry = settings.topics.destinations if settings.registry.topic else "documents"
-    assert (code, out) == (1, "")
-    assert err == f"error: {registry}: no destination {ID}; `destinations list` names them\n"
-
-
-def add(settings: Settings, name: str, content: Any) -> str:
-    """Write a document past all checks; its name in the registry."""
-    raw = content if isinstance(content, bytes) else json.dumps(content).encode()
-    write_document(settings, where(settings, name), raw)
-    return where(settings, name)
-
-
-def test_a_refused_document_is_fixed_or_deleted(shell: Shell, stdin: Any, settings: Settings) -> None:
-    place = add(settings, ID, document(region="mars"))
-    for command in ("show", "test"):
-        code, out, err = shell("destinations", command, ID)
-        assert (code, out) == (1, "")
-        assert err.splitlines() == [
-            f"refused: {place}: region: must be an AWS region such as us-east-1",
-            f"error: {place}: is refused as it stands: nothing is sent by it",
-        ]
-    assert put(shell, stdin, EXAMPLE)[:2] == (0, f"{ID}: changed ({place})\n")
-    add(settings, ID, document(region="mars"))
-    assert shell("destinations", "delete", ID) == (0, f"{ID}: deleted ({place})\n", "")
-    assert shell("destinations", "list")[2] == ""
-
-
-def test_without_an_id_the_name_deletes(shell: Shell, settings: Settings) -> None:
-    place = add(settings, "half", b'{"id": "dst')
-    for name in (place, Path(place).name):
-        assert shell("destinations", "delete", name, "--dry-run")[0] == 0
-    assert shell("destinations", "delete", place) == (0, f"{place}: deleted ({place})\n", "")
-    assert shell("destinations", "list")[2] == ""
-
-
-def test_disputing_documents_are_told_by_name(shell: Shell, stdin: Any, settings: Settings) -> None:
-    put(shell, stdin, customer("a"))
-    thief = add(settings, "dst_thief", customer("thief", role="a"))
-    code, out, err = shell("destinations", "list", "--json")
-    assert (code, out, err.count("refused: ")) == (0, "", 2)
-    assert shell("destinations", "delete", "dst_thief") == (0, f"dst_thief: deleted ({thief})\n", "")
-    assert shell("destinations", "list", "--json")[2] == ""
-
-
-def test_validate_reads_folder_and_topic(shell: Shell, stdin: Any, settings: Settings) -> None:
-    assert shell("destinations", "validate") == (0, "0 accepted, 0 refused\n", "")
-    put(shell, stdin, EXAMPLE)
-    unset = add(settings, "dst_unset", customer("unset", auth=ACCESS_KEY))
-    assert shell("destinations", "validate") == (0, (
-        f"warning: {unset}: auth.secretAccessKey: environment variable ACME_SECRET is not set: nothing is sent\n"
-        "2 accepted, 0 refused\n"
-    ), "")  # fmt: skip
-    # Nothing else is reported of a refused document.
-    other = add(settings, "dst_other", customer("other", id="dst_unset", auth=ACCESS_KEY))
-    code, out, _ = shell("destinations", "validate", "--json")
+def test_an_unknown_state_is_refused(shell: Shell) -> None:
+    code, _, err = shell("destinations", "list", "--state", "well")
     assert code == 2
-    found = json.loads(out)
-    if settings.registry.topic:
-        assert [refusal["file"] for refusal in found["refusals"]] == [other]
-    else:
-        assert {refusal["file"] for refusal in found["refusals"]} == {unset, other}
-        assert (found["accepted"], found["refused"], found["warnings"]) == (1, 2, [])
-
-
-def test_a_missing_secret_can_be_sealed_next(
-    shell: Shell, stdin: Any, settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PUSHRAIL_SECRETS__KEYRING", "keyring.json")
-    shell("keys", "generate", "--id", "k")
-    auth = {name: ACCESS_KEY[name] for name in ("mode", "accessKeyId")}
-    for secret in ({}, {"secretAccessKey": "***"}):
-        code, out, err = put(shell, stdin, document(auth=auth | secret))
-        assert (code, out) == (2, "")
-        assert 'put "env:TO_BE_SEALED" there, then `destinations seal`' in err
-        assert 'keep its "sealed:..." text, which `show` masks' in err
-    assert put(shell, stdin, document(auth={**auth, "secretAccessKey": "env:TO_BE_SEALED"}))[0] == 0
-    stdin(b"secret-of-the-customer")
-    place = where(settings, ID)
-    assert shell("destinations", "seal", ID) == (0, f"{ID}: sealed by key k ({place})\n", "")
-
-
-@pytest.mark.parametrize("settings", ["folder"], indirect=True)
-def test_another_document_is_not_overwritten(shell: Shell, tmp_path: Path, stdin: Any) -> None:
-    file = tmp_path / "documents" / "dst_new.json"
-    for other in (EXAMPLE, document(region="mars")):
-        file.write_text(json.dumps(other))
-        code, out, err = put(shell, stdin, customer("new"))
-        assert (code, out) == (2, "")
-        assert err.endswith(
-            "documents/dst_new.json: is there already, and not the document of dst_new: rename it first\n"
-        )
-        assert json.loads(file.read_bytes()) == other
-    file.write_bytes(b'{"id": ')  # it belongs to no destination, and it has the name of this one
-    assert put(shell, stdin, customer("new"))[:2] == (0, "dst_new: changed (documents/dst_new.json)\n")
-
-
-@pytest.mark.parametrize("settings", ["folder"], indirect=True)
-def test_an_ambiguous_id_is_refused(shell: Shell, settings: Settings, stdin: Any) -> None:
-    first, second = add(settings, "first", customer("a")), add(settings, "second", customer("b", id="dst_a"))
-    for command in (("delete", "dst_a"), ("show", "dst_a")):
-        code, _, err = shell("destinations", *command)
-        assert code == 2
-        error = f"error: dst_a: is the id of several documents ({first}, {second}): delete one of them by its name"
-        assert err.splitlines()[-1] == error
-    assert put(shell, stdin, customer("a"))[0] == 2
-    assert shell("destinations", "delete", "second.json") == (0, f"second.json: deleted ({second})\n", "")
-    assert put(shell, stdin, customer("a"))[:2] == (0, f"dst_a: unchanged ({first})\n")
-
-
-@pytest.mark.parametrize("settings", ["folder"], indirect=True)
-def test_a_document_stays_in_its_file(shell: Shell, tmp_path: Path, stdin: Any) -> None:
-    (tmp_path / "documents" / "by-another-name.json").write_text(json.dumps(EXAMPLE))
-    assert put(shell, stdin, document(enabled=False))[1] == f"{ID}: changed (documents/by-another-name.json)\n"
-    assert [file.name for file in (tmp_path / "documents").iterdir()] == ["by-another-name.json"]
-
-
-@pytest.mark.parametrize("settings", ["topic"], indirect=True)
-def test_a_record_under_a_wrong_key_is_refused(shell: Shell, settings: Settings, stdin: Any) -> None:
-    write_document(settings, "dst_somebody_else", json.dumps(EXAMPLE).encode())
-    code, out, err = shell("destinations", "list", "--json")
-    assert (code, out) == (0, "")
-    assert err == "refused: dst_somebody_else: id: is not the record's key (dst_somebody_else)\n"
-    assert put(shell, stdin, EXAMPLE)[0] == 0
+    assert "'suspended'" in err

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -244,15 +243,13 @@ def test_an_impossible_directory_is_refused(onboard: Onboard) -> None:
 
 
 def test_one_printed_command_enables_it(
-    onboard: Onboard, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    onboard: Onboard,
 ) -> None:
-    """As deploy/OPERATING.md has it: show ID --json | jq '.enabled = true' | put -."""
+    """As deploy/OPERATING.md has it: `destinations enable`."""
     onboard()
-    assert execute(["destinations", "show", "dst_globex_acct_1", "--json"]) == 0
-    enabled = json.dumps(json.loads(capsys.readouterr().out) | {"enabled": True})
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(enabled.encode()), encoding="utf-8"))
-    assert execute(["destinations", "put", "-"]) == 0
-    assert json.loads(CREATED.read_text(encoding="utf-8"))["enabled"] is True
+    written = CREATED.read_text(encoding="utf-8")
+    assert execute(["destinations", "enable", "dst_globex_acct_1"]) == 0
+    assert CREATED.read_text(encoding="utf-8") == written.replace('"enabled": false', '"enabled": true')
 
 
 def test_an_unknown_account_gets_a_placeholder(onboard: Onboard) -> None:

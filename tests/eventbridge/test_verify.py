@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from pushrail_stream.core.destination import Destination, Secret
-from pushrail_stream.eventbridge.verify import TEST_EVENT, Step, verify
+from pushrail_stream.eventbridge.verify import TEST_EVENT, Step, strictly, verify
 from pushrail_stream.sandbox.bus.faults import CallError, EntryError, Garbage, Match, Rule, Sequence
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.eventbridge import AccessKey, Auth
@@ -126,6 +126,19 @@ async def test_a_refusal_for_another_reason_is_unknown(base_credentials: tuple[s
         results = await w.results()
         assert (results["wrong external ID"], results["no external ID"]) == ("unknown", "unknown")
         assert results["test event"] == "ok"
+
+
+async def test_strictly_the_external_id_must_be_shown_to_count(base_credentials: tuple[str, str]) -> None:
+    async with world(base_credentials, external_id=None) as w:
+        ignored = [strictly(step) for step in await w.steps()]
+        w.server.set_plan([Rule(CallError(400, "Throttling"), Match(operation="AssumeRole"), Sequence(2, 4))])
+        unclear = [strictly(step) for step in await w.steps()]
+        for steps in (ignored, unclear):
+            failed = [step.name for step in steps if step.result == "failed"]
+            assert failed == ["wrong external ID", "no external ID"]
+    async with world(base_credentials) as w:
+        steps = await w.steps()
+        assert list(map(strictly, steps)) == steps
 
 
 async def test_a_role_that_cannot_be_assumed_ends_it(base_credentials: tuple[str, str]) -> None:

@@ -27,7 +27,8 @@ from tests.support.sealing_keys import ring
 
 ARGUMENTS: Final = {
     "attempts": "--since 1h", "attempts index": "--once", "check": "--since 1h",
-    "destinations delete": "dst_acme", "destinations list": "", "destinations put": "acme.json",
+    "destinations delete": "dst_acme", "destinations disable": "dst_acme", "destinations enable": "dst_acme",
+    "destinations list": "", "destinations put": "acme.json",
     "destinations seal": "acme.json", "destinations show": "dst_acme", "destinations test": "dst_acme",
     "dlq list": "", "dlq show": "--reason blocked", "events schema": "--eventbridge", "ingest": "",
     "keys rotate": "--dry-run", "replay dlq": "--reason blocked --dry-run",

@@ -99,7 +99,7 @@ async def test_json_is_one_object(home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("external_id", "advice"),
-    [("acme-ext-7Pq2", "it works; set"), (None, "it works; correct the warnings, then set")],
+    [("acme-ext-7Pq2", "it works; begin"), (None, "it works; correct the warnings, then begin")],
 )
 async def test_a_disabled_destination_can_be_tried(external_id: str | None, advice: str, home: Path) -> None:
     write(home / "config/destinations", acme=document(enabled=False))
@@ -107,7 +107,7 @@ async def test_a_disabled_destination_can_be_tried(external_id: str | None, advi
         done = await program(home, server.url, "test", ID)
         assert done.code == 0
         assert done.err.startswith(advice)
-        assert '"enabled" to true' in done.err
+        assert f"destinations enable {ID}" in done.err
         assert len(server.arrivals) == 1
 
 
@@ -119,6 +119,15 @@ async def test_a_step_that_fails_is_exit_code_1(options: list[str], home: Path) 
         assert (done.code, done.err) == (1, "")
         assert done.out.count("\n") == (1 if options else 2)
         assert server.arrivals == []
+
+
+@pytest.mark.parametrize(("external_id", "code"), [("acme-ext-7Pq2", 0), (None, 1)])
+async def test_strictly_an_open_role_is_exit_code_1(external_id: str | None, code: int, home: Path) -> None:
+    async with bus(external_id) as server:
+        assert (await program(home, server.url, "test", ID)).code == 0
+        done = await program(home, server.url, "test", ID, "--strict")
+        assert (done.code, done.err) == (code, "")
+        assert done.out.count("FAILED ") == 2 * code
 
 
 async def test_an_unreachable_endpoint_is_one_line(home: Path) -> None:

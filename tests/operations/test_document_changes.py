@@ -10,7 +10,18 @@ import pytest
 
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.operations.document_changes import delete_document, put_document, seal_secret, unusable
+from pushrail_stream.operations.document_changes import (
+    delete_document,
+    plan_enabled,
+    plan_put,
+    require_keyring,
+    seal_secret,
+    show_document,
+    unusable,
+)  # fmt: skip
+from pushrail_stream.operations.document_plan import write_plan
+from pushrail_stream.ports.documents import DocumentChange
+from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings.model import Settings
 from tests.support.documents import ACCESS_KEY, customer, write
 from tests.support.sealing_keys import ring
@@ -26,8 +37,11 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def put(settings: Settings, document: dict[str, Any], *, is_dry_run: bool = False) -> tuple[str, str]:
-    done = put_document(settings, "given.json", json.dumps(document).encode(), is_dry_run=is_dry_run)
-    return Path(done.name).name, done.effect
+    changes = plan_put(settings, [DocumentChange("given.json", json.dumps(document).encode())])
+    if not is_dry_run:
+        write_plan(settings, changes)
+    [change] = changes
+    return Path(change.name).name, change.effect
 
 
 def files(settings: Settings) -> list[str]:
@@ -93,3 +107,20 @@ def test_an_unusable_destination_says_why(settings: Settings) -> None:
     write(settings.registry.path, a=customer("a", region=5))
     assert "is refused as it stands: nothing is sent by it" in str(unusable(settings, "dst_a"))
     assert "no destination dst_x" in str(unusable(settings, "dst_x"))
+
+
+def test_a_raw_document_is_shown_or_withheld(settings: Settings) -> None:
+    assert show_document(settings, "dst_a")[1] == (settings.registry.path / "a.json").read_text()
+    write(settings.registry.path, b=b'{"secretAccessKey": "x')
+    with pytest.raises(UsageError, match="its text is not shown, because it may hold a secret"):
+        show_document(settings, "b.json")
+
+
+def test_a_changed_flag_needs_no_keyring(settings: Settings) -> None:
+    token = require_keyring(settings).seal(Secret("x" * 40), Place("acme", "dst_a", "auth.secretAccessKey"))
+    sealed = customer("a", auth={**ACCESS_KEY, "secretAccessKey": token})
+    write(settings.registry.path, a=sealed)
+    assert settings.secrets.keyring is not None
+    Path(settings.secrets.keyring).unlink()
+    write_plan(settings, plan_enabled(settings, ["dst_a", "dst_a"], enabled=False))
+    assert json.loads((settings.registry.path / "a.json").read_text()) == {**sealed, "enabled": False}

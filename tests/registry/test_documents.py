@@ -11,8 +11,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pushrail_stream.core.destination import CustomerBus, Destination, Limits, Secret
-from pushrail_stream.registry.documents import NO_CREDENTIALS, Parsed, parse_document, stand_in, to_document
+from pushrail_stream.registry.documents import NO_CREDENTIALS, Parsed, parse_document, raw_text, stand_in, to_document
 from pushrail_stream.registry.json_document import Problem
+from pushrail_stream.registry.keyring import Keyring
+from pushrail_stream.registry.sealing import Place
 from pushrail_stream.settings.eventbridge import AccessKey, AssumeRole
 from tests.support.documents import ACCESS_KEY, EXAMPLE, SECRET, accepted, document, parse, refused
 
@@ -167,3 +169,36 @@ def test_a_loaded_secret_is_never_shown(secret: str) -> None:
     assert parsed.destination.bus.auth.secret == Secret(secret)
     assert secret not in repr(parsed)
     assert secret not in json.dumps(to_document(parsed.destination))
+
+
+@pytest.mark.parametrize(
+    ("auth", "shown"),
+    [
+        ({**ACCESS_KEY, "secretAccessKey": "env:ACME_SECRET"}, ...),
+        ({**ACCESS_KEY, "secretAccessKey": SECRET}, {**ACCESS_KEY, "secretAccessKey": "***"}),
+        ({**ACCESS_KEY, "secretAccessKey": f"sealed:{SECRET}"}, {**ACCESS_KEY, "secretAccessKey": "***"}),
+        ({**ACCESS_KEY, "accessKeyId": SECRET}, {**ACCESS_KEY, "accessKeyId": "***"}),
+        ({**ACCESS_KEY, "secret": {"key": [SECRET]}}, {**ACCESS_KEY, "secret": "***"}),
+        ({"mode": SECRET, "secretAccessKey": SECRET}, "***"),
+        (SECRET, "***"),
+    ],
+)
+def test_raw_text_hides_what_may_be_a_secret(auth: Any, shown: Any) -> None:
+    text = raw_text(json.dumps(document(auth=auth), indent=1).encode())
+    assert isinstance(text, str)
+    assert json.loads(text) == document(auth=auth if shown is ... else shown)
+
+
+def test_raw_text_is_the_text(keys: Keyring) -> None:
+    token = keys.seal(Secret(SECRET), Place("acme", EXAMPLE["id"], "auth.secretAccessKey"))
+    content = json.dumps(document(auth={**ACCESS_KEY, "secretAccessKey": token}), indent=7) + "\n\n"
+    assert raw_text(content.encode()) == content
+
+
+@pytest.mark.parametrize("content", [b'{"id": "' + SECRET.encode(), b'{"id": 1, "id": 2}', b"\xff"])
+def test_raw_text_of_no_json_is_withheld(content: bytes) -> None:
+    assert isinstance(raw_text(content), Problem)
+
+
+def test_raw_text_of_no_object_is_masked() -> None:
+    assert raw_text(json.dumps([SECRET]).encode()) == '"***"'

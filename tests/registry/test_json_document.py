@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.registry.json_document import Problem, sealed_in, with_secret
+from pushrail_stream.registry.json_document import Problem, masked, sealed_in, with_enabled, with_secret
 from pushrail_stream.registry.keyring import Keyring
 from pushrail_stream.registry.sealing import Place
 from tests.support.documents import ACCESS_KEY, document
@@ -69,3 +69,49 @@ def test_any_document_is_sealed_or_says_why_not(value: Any) -> None:
         assert changed.problem
     else:
         assert json.loads(changed)["auth"]["secretAccessKey"] == "sealed:1:k:new:new"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('{"id": "a", "enabled": true }', '{"id": "a", "enabled": false }'),
+        ('{"enabled" :true,\r\n "a": 1.50}\n', '{"enabled" :false,\r\n "a": 1.50}\n'),
+        ('{\n  "b": {"enabled": true}\n}\n', '{\n  "b": {"enabled": true},\n  "enabled": false\n}\n'),
+        ('{"id":"Zo\\u00eb é"}', '{"id":"Zo\\u00eb é", "enabled": false}'),
+        ('{ "id": 1 }', '{ "id": 1, "enabled": false }'),
+    ],
+)  # fmt: skip
+def test_only_the_flag_changes(before: str, after: str) -> None:
+    assert with_enabled(before.encode(), enabled=False) == after.encode()
+    assert with_enabled(after.encode(), enabled=False) == after.encode()
+    assert with_enabled(before.encode(), enabled=True) == before.encode()
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), _JSON, min_size=1), st.sampled_from([None, 1, "\t"]), st.booleans())
+def test_any_object_keeps_its_other_fields(value: dict[str, Any], indent: int | str | None, enabled: bool) -> None:  # noqa: FBT001
+    content = json.dumps(value, indent=indent).encode()
+    changed = with_enabled(content, enabled=enabled)
+    if changed != content:
+        assert json.loads(changed) == value | {"enabled": enabled}
+    else:
+        assert value.get("enabled", True) is enabled
+
+
+@given(st.dictionaries(st.text(), _JSON), st.lists(st.lists(st.text() | st.integers(), max_size=3)))
+def test_a_mask_leaves_json(value: dict[str, Any], paths: list[list[str | int]]) -> None:
+    told = json.loads(masked(json.dumps(value), paths))
+    if any(not path or path[0] not in value for path in paths):
+        assert told == "***"
+        return
+    named = {path[0] for path in paths}
+    assert {name: told[name] for name in value if name not in named} == {
+        name: inner for name, inner in value.items() if name not in named
+    }
+    assert all(told[path[0]] == "***" for path in paths if len(path) == 1)
