@@ -11,16 +11,24 @@ import click
 from click.core import ParameterSource
 
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
-from pushrail_stream.cli.output import emit, format_time, note, printable, table
+from pushrail_stream.cli.output import Column, emit, format_time, note, table
 from pushrail_stream.cli.process import signal_handlers
 from pushrail_stream.operations.attempt_index import keep_index
-from pushrail_stream.operations.attempt_search import follow_attempts, search_attempts
-from pushrail_stream.operations.attempts import COLUMNS, STATUSES, Attempt, AttemptFilter, Summary, newest_of, row_of
+from pushrail_stream.operations.attempt_search import follow_attempts, search_attempts, search_dead_letters
+from pushrail_stream.operations.attempts import STATUSES, Attempt, AttemptFilter, Summary, newest_of, row_of
 from pushrail_stream.operations.times import check_period
+from pushrail_stream.operations.topic_reader import Progress
+from pushrail_stream.settings.model import Settings
 
 _ROWS: Final = 1_000
 """Attempts of a table without --limit."""
 _DAY_MS: Final = 86_400_000
+_LETTERS: Final = 10
+"""Dead letters that are named when there is no attempt."""
+_COLUMNS: Final = (
+    Column("at", "time"), Column("status", "status"), "destination", Column("attempt", drop=3),
+    Column("event type", drop=2), "key", Column("why", "prose"), Column("event id", drop=1),
+)  # fmt: skip
 
 
 @click.group(invoke_without_command=True, epilog="Example: pushrail-stream attempts --key order_38a91f-completed")
@@ -48,7 +56,8 @@ def attempts(options: Options, /, *, limit: int | None, summary: bool, follow: b
 
     A search without a time covers the last 24 hours; a search for one event (--key, --origin, --correlation-id) covers
     everything. An index (`attempts index`, history.index) answers for everything it keeps, and the topic is read only
-    for newer attempts. --since searches further back than the index.
+    for newer attempts. --since searches further back than the index. When there is no attempt, the dead letters are
+    searched, and those of the event are named on stderr.
 
     With --json: the records as they were written, one a line; with --summary one object.
     """
@@ -74,14 +83,32 @@ def attempts(options: Options, /, *, limit: int | None, summary: bool, follow: b
         if summary:
             _print_summary(options, found)
             return
-        has_found = _print_lines(found) if options.json else _print_table(found)
-    if not has_found:
-        note("nothing was found")
+        has_found = _print_lines(found) if options.json else _print_table(options, found)
+        if not has_found:
+            _name_dead_letters(options.settings, wanted, progress)
 
 
 def _print_following(options: Options, wanted: AttemptFilter, limit: int | None) -> None:
-    for attempt in islice(follow_attempts(options.settings, wanted), limit):
-        click.echo(attempt.text if options.json else "  ".join(map(printable, row_of(attempt))))
+    found = islice(follow_attempts(options.settings, wanted), limit)
+    if options.json:
+        _print_lines(found)
+    else:
+        options.table(_COLUMNS, map(row_of, found), live=True)
+
+
+def _name_dead_letters(settings: Settings, wanted: AttemptFilter, progress: Progress) -> None:
+    """Name on stderr the dead letters of events without attempts."""
+    note(f"nothing was found in {settings.topics.attempts}")
+    if wanted == AttemptFilter() or wanted.status not in {None, "dead_lettered"}:
+        return
+    named = 0
+    for letter in islice(search_dead_letters(settings, wanted, progress), _LETTERS):
+        named += 1
+        why = f"{letter.reason} {letter.code}".rstrip()
+        position = letter.record.origin
+        note(f"dead letter at {position}: {why}; to see it: pushrail-stream dlq show {position}")
+    if not named:
+        note(f"nothing was found in {settings.topics.dlq}")
 
 
 def _newest(found: Iterable[Attempt], max_: int) -> list[Attempt]:
@@ -99,11 +126,11 @@ def _print_lines(found: Iterable[Attempt]) -> bool:
     return has_found
 
 
-def _print_table(found: Iterable[Attempt]) -> bool:
+def _print_table(options: Options, found: Iterable[Attempt]) -> bool:
     # A table's columns are as wide as their widest cell, so it needs all rows at once; lines do not.
     rows = [row_of(attempt) for attempt in found]
     if rows:
-        table(COLUMNS, rows)
+        options.table(_COLUMNS, rows)
     return bool(rows)
 
 

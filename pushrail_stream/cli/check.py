@@ -30,7 +30,7 @@ _BY: Final[dict[Fault, str]] = {
 @common_options
 def check(options: Options, *, since_ms: int, until_ms: int | None, customer: str | None) -> None:
     """Tell for each delivery of a period whether it was delivered, dead-lettered or skipped, is pending (a worker or a
-    retry topic has it), or is MISSING: it left no trace.
+    retry topic has it), or is MISSING: it left no trace. A dead letter whose replay still waits is pending.
 
     The command reads the events, the attempts log, the DLQ and the retry topics, and the destinations there are now. A
     delivery also counts as missing when the attempts log lost its record (pushrail_attempts_log_lost_total), or no
@@ -77,6 +77,7 @@ def _emit(period: dict[str, str], result: CheckResult) -> None:
         "deliveries": {status: tally.total[status] for status in STATUSES},
         "deadLetteredByFault": {fault: tally.faults[fault] for fault in FAULTS},
         "repeated": tally.repeated,
+        "replaying": tally.replaying,
         "unreadableAttempts": result.unreadable_attempts,
         "unreadableEvents": result.unreadable_events,
     }
@@ -104,5 +105,9 @@ def _print(options: Options, result: CheckResult) -> None:
         options.say(f"dead-lettered: {', '.join(f'{tally.faults[fault]} {_BY[fault]}' for fault in FAULTS)}")
     if total["too_new"]:
         options.say(f"{total['too_new']} not counted: nothing shows that their destinations existed by then")
+    if tally.replaying:
+        options.say(
+            f"{tally.replaying} replayed deliveries wait on retry topics; those not delivered before are pending"
+        )
     counted = total.total() - total["too_new"]
     options.say(f"{result.events} events, {counted} deliveries, {total['missing']} missing, {tally.repeated} repeated")

@@ -13,7 +13,7 @@ from typing import Any, Final
 import click
 
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option, parse_position
-from pushrail_stream.cli.output import emit, format_time, note, printable, say
+from pushrail_stream.cli.output import Column, emit, format_time, note, printable, say
 from pushrail_stream.core.event import MAX_LEVELS
 from pushrail_stream.core.retry import FAULTS
 from pushrail_stream.errors import OperatorError, UsageError
@@ -21,10 +21,11 @@ from pushrail_stream.operations.dead_letters import (
     REASONS,
     DeadLetterFilter,
     DeadLetterRecord,
-    Group,
     count_dead_letters,
     find_dead_letters,
 )  # fmt: skip
+from pushrail_stream.operations.replay_selection import ReplayMark
+from pushrail_stream.operations.replayed import Replays
 from pushrail_stream.operations.times import check_period
 
 _DUMPED: Final = 1024
@@ -33,6 +34,10 @@ _ROW: Final = 16
 """Bytes of a line."""
 _DEFAULT_LIMIT: Final = 10
 """Dead letters that are shown without --limit."""
+_COLUMNS: Final = (
+    "destination", Column("customer", drop=2), "reason", Column("fault", drop=1), "code", "count", "replayed",
+    Column("oldest", "time", drop=3), Column("newest", "time"),
+)  # fmt: skip
 
 
 _OPTIONS: Final = (
@@ -79,9 +84,12 @@ def dlq() -> None:
 
 @dlq.command("list", epilog="Example: pushrail-stream dlq list --destination dst_acme_8K2zRq --reason blocked")
 @dead_letter_options
+@click.option("--all", "is_all", is_flag=True, help="Show also the kinds of which all were replayed.")
 @common_options
-def list_(options: Options, *, wanted: DeadLetterFilter) -> None:
+def list_(options: Options, *, wanted: DeadLetterFilter, is_all: bool) -> None:
     """Count dead letters by destination, customer, reason and code, with the oldest and the newest of each.
+
+    Those that were replayed since are counted in a column of their own.
 
     Fault "customer": the customer's side refused the event, or the event itself is at fault. Fault "producer": the
     producer (or we) wrote a record that is no event. Fault "ours": an event without the header pushrail-vendor came
@@ -90,14 +98,17 @@ def list_(options: Options, *, wanted: DeadLetterFilter) -> None:
     each row.
     """
     with options.progress() as progress:
-        groups = count_dead_letters(find_dead_letters(options.settings, wanted, None, progress))
+        replays = Replays.read(options.settings)
+        letters = find_dead_letters(options.settings, wanted, None, progress)
+        groups = count_dead_letters(letters, lambda letter: replays.since(letter) is not None)
     rows = sorted(groups.items(), key=lambda item: (-item[1].count, item[0]))
     options.table(
-        (*Group._fields, "count", "oldest", "newest"),
-        ((*group, t.count, format_time(t.oldest_ms), format_time(t.newest_ms)) for group, t in rows),
+        _COLUMNS,
+        ((*group, t.count, t.replayed, t.oldest_ms, t.newest_ms) for group, t in rows if t.count or is_all),
     )
     if not options.json:
-        note(f"{sum(tally.count for _, tally in rows)} dead letters")
+        replayed = sum(tally.replayed for tally in groups.values())
+        note(f"{sum(t.count for t in groups.values())} dead letters" + (f", {replayed} more replayed" * bool(replayed)))
 
 
 @dlq.command(epilog="Example: pushrail-stream dlq show pushrail.dlq/3/1042")
@@ -120,12 +131,13 @@ def show(options: Options, *, position: str | None, wanted: DeadLetterFilter, li
         raise UsageError("POSITION: is required, or an option that selects dead letters")
     found, max_ = 0, _DEFAULT_LIMIT if limit is None and at is None else limit
     with options.progress() as progress, _deep_json():
+        replays = Replays.read(settings)
         for letter in islice(find_dead_letters(settings, wanted, at, progress), max_):
             found += 1
             if options.json:
-                emit(_as_json(letter))
+                emit(_as_json(letter, replays.since(letter)))
             else:
-                _print(letter)
+                _print(letter, replays.since(letter))
     if not found:
         what = "there is no such dead letter" if position is None else f"{position}: there is no such dead letter"
         raise OperatorError(f"{what} in {settings.topics.dlq}")
@@ -142,7 +154,7 @@ def _deep_json() -> Iterator[None]:
         sys.setrecursionlimit(before)
 
 
-def _facts(letter: DeadLetterRecord) -> dict[str, Any]:
+def _facts(letter: DeadLetterRecord, replayed: ReplayMark | None) -> dict[str, Any]:
     state = letter.state
     return {
         "position": str(letter.record.origin),
@@ -158,6 +170,8 @@ def _facts(letter: DeadLetterRecord) -> dict[str, Any]:
         "failedAt": format_time(letter.failed_at_ms),
         "replay": state.replay if state else None,
         "replayCount": letter.replays,
+        "replayedBy": replayed.replay if replayed else None,
+        "replayedAt": format_time(replayed.at_ms) if replayed else None,
     }
 
 
@@ -169,12 +183,12 @@ def _headers(letter: DeadLetterRecord) -> list[tuple[str, str | None]]:
     ]
 
 
-def _as_json(letter: DeadLetterRecord) -> dict[str, Any]:
+def _as_json(letter: DeadLetterRecord, replayed: ReplayMark | None) -> dict[str, Any]:
     value = letter.record.value or b""
     dump = {} if letter.event is not None else {"hex": value[:_DUMPED].hex(), "bytes": len(value)}
     key = (letter.record.key or b"").decode(errors="backslashreplace")
     headers = [{"name": name, "value": text} for name, text in _headers(letter)]
-    return {**_facts(letter), "key": key, "headers": headers, "event": _json_in(value), **dump}
+    return {**_facts(letter, replayed), "key": key, "headers": headers, "event": _json_in(value), **dump}
 
 
 def _json_in(value: bytes) -> Any:
@@ -190,8 +204,8 @@ def _refuse(constant: str) -> None:
     raise ValueError(constant)
 
 
-def _print(letter: DeadLetterRecord) -> None:
-    for name, fact in _facts(letter).items():
+def _print(letter: DeadLetterRecord, replayed: ReplayMark | None) -> None:
+    for name, fact in _facts(letter, replayed).items():
         if fact not in {None, ""}:
             say(f"{name:15} {fact}")
     for name, text in _headers(letter):

@@ -43,6 +43,8 @@ class TracedDelivery(NamedTuple):
     """Of a dead letter."""
     repeated: int = 0
     """Confirmations after the first, not counting replays."""
+    is_replaying: bool = False
+    """Whether a replayed copy waits on a retry topic."""
 
 
 class Topic(NamedTuple):
@@ -91,7 +93,7 @@ class Accounts:
     def add_waiting(self, letter: DeadLetterRecord) -> None:
         """Add a record of a retry topic that was not settled when the reading of events began."""
         if letter.state is not None:
-            self._trace(letter.origin, letter.destination, WAITING)
+            self._trace(letter.origin, letter.destination, WAITING, is_original=letter.state.replay is None)
 
     def add_attempt(self, value: bytes | None) -> None:
         """Add a record of the attempts log."""
@@ -156,7 +158,12 @@ class Accounts:
                 # The event went to other destinations, and this one seems to be newer than the event.
                 if status == "missing" and found and destination not in found and self._is_newer(destination, event):
                     status = "too_new"
-                yield status, TracedDelivery(origin, event.customer, destination, best.last, best.fault, best.repeated)
+                yield (
+                    status,
+                    TracedDelivery(
+                        origin, event.customer, destination, best.last, best.fault, best.repeated, best.is_replaying
+                    ),
+                )
 
     def _traceless(self, event: SpilledEvent, found: Mapping[str | None, _Best]) -> Sequence[str | None]:
         """The expected destinations without a trace; None for an event that has neither a trace nor a destination."""
@@ -168,8 +175,10 @@ class Accounts:
 
     def _judge(self, event: SpilledEvent, best: _Best) -> Status:
         match best.last:
-            case "delivered" | "dead_lettered" | "skipped":
+            case "delivered":
                 return best.last
+            case "dead_lettered" | "skipped":
+                return "pending" if best.is_replaying else best.last
             case _:
                 return "pending" if best.waits or self._is_open(event) else "missing"
 
@@ -190,6 +199,8 @@ class _Best:
     """The status of the best trace."""
     fault: Fault | None = None
     waits: bool = False
+    is_replaying: bool = False
+    """Whether a replayed copy waits: neither is the delivery lost, nor is its end known."""
     delivered: int = 0
     """How often it was confirmed, not counting replays."""
 
@@ -208,6 +219,7 @@ def _best(traces: Iterable[Trace]) -> dict[str | None, _Best]:
         best = found.setdefault(trace.destination, _Best())
         if trace.status == WAITING:
             best.waits = True
+            best.is_replaying |= not trace.is_original
             continue
         if not best.last or _RANK[trace.status] > _RANK[best.last]:
             best.last, best.fault = trace.status, trace.fault
@@ -226,6 +238,8 @@ class Tally:
     faults: Counter[Fault | None] = field(default_factory=Counter)
     repeated: int = 0
     """Deliveries that were confirmed more than once, not counting replays."""
+    replaying: int = 0
+    """Deliveries with a replayed copy that waits on a retry topic, delivered before or not."""
 
     def add(self, status: Status, delivery: TracedDelivery) -> None:
         """Count one delivery."""
@@ -233,3 +247,4 @@ class Tally:
         self.by_destination[delivery.destination or ""][status] += 1
         self.faults[delivery.fault] += 1
         self.repeated += delivery.repeated
+        self.replaying += delivery.is_replaying

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 from pushrail_stream.core.text import format_rfc3339
@@ -11,12 +12,17 @@ from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.attempt_index import AttemptIndex
 from pushrail_stream.operations.attempts import Attempt, AttemptFilter, read_attempt, read_attempts
+from pushrail_stream.operations.dead_letters import DeadLetterFilter, DeadLetterRecord, all_dead_letters
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.settings.model import Settings
 
 _DEFAULT_PERIOD_MS: Final = 86_400_000
 """The period of a search that names neither a time nor an event: a day."""
+
+
+MOST_SEARCHED: Final = 500_000
+"""Dead letters that are looked at for an event without attempts: about a minute's reading."""
 
 
 def search_attempts(
@@ -34,9 +40,38 @@ def search_attempts(
                 progress.note(f"by the index {path}{back}, and the topic from there on")
                 yield from index.find(wanted, newest)
     if starts is None and since_ms is None and not wanted.names_one_event:
-        since_ms = now_ms() - _DEFAULT_PERIOD_MS
+        since_ms = _default_since_ms()
         progress.note(f"since {format_rfc3339(since_ms)} (--since searches further back)")
     yield from filter(wanted.matches, read_attempts(settings, progress, since_ms=since_ms, starts=starts))
+
+
+def search_dead_letters(settings: Settings, wanted: AttemptFilter, progress: Progress) -> Iterator[DeadLetterRecord]:
+    """The dead letters of the events that a search for attempts meant, among the first `MOST_SEARCHED`.
+
+    An attempt may be missing because the log no longer keeps it, or lost it. Raises `OperatorError`.
+    """
+    since_ms = wanted.since_ms
+    if since_ms is None and not wanted.names_one_event:
+        since_ms = _default_since_ms()
+    meant = DeadLetterFilter(
+        since_ms=since_ms, **{name: getattr(wanted, name) for name in DeadLetterFilter.__slots__ if name in _SHARED}
+    )
+    letters = all_dead_letters(settings, since_ms, progress)
+    for letter in islice(letters, MOST_SEARCHED):
+        if meant.matches(letter) and wanted.correlation_id in {None, letter.identity.correlation_id}:
+            yield letter
+    if next(letters, None) is not None:
+        progress.note(f"only the first {MOST_SEARCHED:,} dead letters were looked at; `dlq show` searches all")
+
+
+_SHARED: Final = frozenset({
+    "key", "origin", "customer", "destination", "vendor", "event_type", "code", "replay", "until_ms",
+})  # fmt: skip
+"""Fields that mean the same in both filters."""
+
+
+def _default_since_ms() -> int:
+    return now_ms() - _DEFAULT_PERIOD_MS
 
 
 def _is_usable(index: AttemptIndex, settings: Settings, since_ms: int | None, progress: Progress) -> bool:

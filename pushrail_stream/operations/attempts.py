@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -153,13 +154,21 @@ def newest_of(attempts: Iterable[Attempt], most: int) -> list[Attempt]:
     return sorted(found, key=lambda attempt: attempt.at_ms)
 
 
-COLUMNS: Final = ("at", "status", "destination", "attempt", "event type", "key", "code", "event id")
+_WHO: Final = re.compile(r"^User: \S+ is ")
+"""The begin of IAM's refusals. The destination tells whose role it was."""
+
+
+def why_of(attempt: Attempt) -> str:
+    """The reason, the code and the message of an attempt that did not deliver, as far as it has them."""
+    reason, code, message = (str(attempt.get(name) or "") for name in ("reason", "code", "message"))
+    message = _WHO.sub("", message).removeprefix(f"{code}: ")
+    return ": ".join(filter(None, (" ".join(filter(None, (reason, code))), message)))
 
 
 def row_of(attempt: Attempt) -> tuple[str, ...]:
-    """The attempt's row in a table."""
-    names = ("status", "destinationId", "attempt", "eventType", "idempotencyKey", "code", "eventBridgeEventId")
-    cells = (attempt.get(name) for name in names)
+    """The attempt's cells: time, status, destination, number, event type, key, the reason, and EventBridge's id."""
+    known, last = ("status", "destinationId", "attempt", "eventType", "idempotencyKey"), "eventBridgeEventId"
+    cells = (*map(attempt.get, known), why_of(attempt), attempt.get(last))
     return (format_rfc3339(attempt.at_ms), *("" if cell is None else str(cell) for cell in cells))
 
 

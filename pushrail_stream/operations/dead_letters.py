@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final, NamedTuple, get_args
@@ -157,21 +157,29 @@ class Group(NamedTuple):
 
 @dataclass(slots=True)
 class Tally:
-    """How many there are of a kind, and when they failed (epoch milliseconds)."""
+    """How many there are of a kind, and when those that were not replayed failed (epoch milliseconds)."""
 
-    count: int
-    oldest_ms: int
-    newest_ms: int
+    count: int = 0
+    """Dead letters that were not replayed since."""
+    replayed: int = 0
+    oldest_ms: int | None = None
+    newest_ms: int | None = None
 
 
-def count_dead_letters(letters: Iterable[DeadLetterRecord]) -> dict[Group, Tally]:
+def count_dead_letters(
+    letters: Iterable[DeadLetterRecord], is_replayed: Callable[[DeadLetterRecord], bool]
+) -> dict[Group, Tally]:
     """Dead letters by destination, customer, reason and code."""
     groups: dict[Group, Tally] = {}
     for letter in letters:
         customer = letter.identity.customer_external_id or ""
         group = Group(letter.destination or "", customer, letter.reason, letter.fault, letter.code)
-        at = letter.failed_at_ms
-        tally = groups.setdefault(group, Tally(0, at, at))
+        tally = groups.setdefault(group, Tally())
+        if is_replayed(letter):
+            tally.replayed += 1
+            continue
         tally.count += 1
-        tally.oldest_ms, tally.newest_ms = min(tally.oldest_ms, at), max(tally.newest_ms, at)
+        at = letter.failed_at_ms
+        tally.oldest_ms = at if tally.oldest_ms is None else min(tally.oldest_ms, at)
+        tally.newest_ms = at if tally.newest_ms is None else max(tally.newest_ms, at)
     return groups

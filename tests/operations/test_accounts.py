@@ -132,6 +132,29 @@ def test_dead_letters_are_counted_by_fault() -> None:
     assert became(found)[2, None] == "dead_lettered"
 
 
+@pytest.mark.parametrize(
+    ("status", "replay", "now", "replaying"),
+    [
+        ("dead_lettered", "rp-1", "pending", 1),
+        ("skipped", "rp-1", "pending", 1),
+        ("delivered", "rp-1", "delivered", 1),
+        ("dead_lettered", None, "dead_lettered", 0),
+    ],
+)
+def test_a_waiting_replay_is_neither_missing_nor_done(
+    status: str, replay: str | None, now: str, replaying: int
+) -> None:
+    found = check(1, directory=DestinationIndex([("a", A)]))
+    attempt(found, 1, "dst_0", status, reason="blocked")
+    copy = DeliveryHeaders(
+        origin=event_record(0, 1).origin, attempts=0, reason="held", failed_at_ms=AT, destination="dst_0",
+        replay=replay,
+    )  # fmt: skip
+    found.add_waiting(read_dead_letter(event_record(0)._replace(headers=encode_headers(copy, ())), "acme"))
+    assert became(found) == {(1, "dst_0"): now}
+    assert tally(found).replaying == replaying
+
+
 def test_an_unfinished_delivery_is_pending() -> None:
     found = check(1, 2, 3, 4, committed=3)
     found.set_committed(PARTITION, 3, [4])

@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
 
 from pushrail_stream.operations.attempt_index import AttemptIndex
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import Settings
 from tests.support.attempt_log import both, log_of, with_index, write
+from tests.support.builders import event
+from tests.support.dead_letters import letter
 from tests.support.kafka import topics
 from tests.support.workers import until
 
@@ -98,3 +100,26 @@ def made_anew(settings: Settings) -> bool:
     except KafkaException:
         return False
     return True
+
+
+async def test_an_event_without_attempts_is_found_among_the_dead_letters(real_kafka: str, tmp_path: Path) -> None:
+    settings, desk = log_of(real_kafka, tmp_path)
+    producer = Producer({"bootstrap.servers": real_kafka, "log_level": 0})
+    malformed = letter(
+        0,
+        value=event(0, 1, payload="text", correlationId="req-1"),
+        reason="undecodable",
+        code="payload",
+        destination_id=None,
+    )
+    for died in (malformed, letter(0)):
+        producer.produce(settings.topics.dlq, died.record.value, died.record.key, 0, headers=list(died.record.headers))
+    assert producer.flush(30) == 0
+    position = f"{settings.topics.dlq}/0/0"
+    for words in (("--key", "key-1"), ("--correlation-id", "req-1", "--json"), ("--key", "key-1", "--summary")):
+        out, err = await both(desk, "attempts", *words)
+        named = f"dead letter at {position}: undecodable payload; to see it: pushrail-stream dlq show {position}"
+        assert (named in err) == ("--summary" not in words)
+        assert ("attempts" in out) == ("--summary" in words)
+    assert "dead letter at" not in (await both(desk, "attempts", "--key", "key-1", "--status", "delivered"))[1]
+    assert "nothing was found in" in (await both(desk, "attempts", "--key", "other"))[1]

@@ -19,6 +19,7 @@ from pushrail_stream.operations.attempts import (
     fit_for_index,
     read_attempt,
     row_of,
+    why_of,
 )
 from tests.support.attempt_records import AT_MS, record, said, world
 
@@ -42,6 +43,30 @@ def read_again(record: dict[str, Any]) -> Attempt | None:
 JSON = st.recursive(
     st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
 )
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, ""),
+        ({"status": "skipped", "reason": "no_destination"}, "no_destination"),
+        (
+            {
+                "status": "dead_lettered", "reason": "blocked", "code": "AccessDenied",
+                "message": "User: arn:aws:sts::1:assumed-role/w/x is not authorized to perform: sts:AssumeRole",
+            },
+            "blocked AccessDenied: not authorized to perform: sts:AssumeRole",
+        ),
+        (
+            {"status": "dead_lettered", "reason": "undecodable", "code": "payload", "message": "payload: is missing"},
+            "undecodable payload: is missing",
+        ),
+    ],
+)  # fmt: skip
+def test_an_attempt_says_why_it_did_not_deliver(changes: dict[str, Any], why: str) -> None:
+    attempt = read_again(said(1) | changes)
+    assert attempt is not None
+    assert (why_of(attempt), row_of(attempt)[6]) == (why, why)
 
 
 @given(st.dictionaries(st.sampled_from(["origin", "status", "code", "idempotencyKey", "eventType"]), JSON))

@@ -10,6 +10,7 @@ from pushrail_stream.core.record import Origin
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.operations.dead_letters import (
     DeadLetterFilter,
+    Tally,
     count_dead_letters,
 )
 from tests.support.dead_letters import AT, DLQ, event_record, forged, letter
@@ -89,7 +90,9 @@ def test_a_malformed_event_is_found_by_its_fields(wanted: DeadLetterFilter, *, m
 
 
 def test_letters_are_counted_by_kind() -> None:
-    groups = count_dead_letters([letter(0), letter(0, failed_at_ms=AT + 5), letter(1)])
-    assert [(group.destination, tally.count, tally.newest_ms - tally.oldest_ms) for group, tally in groups.items()] == [
-        ("dst_0", 2, 5), ("dst_1", 1, 0),
-    ]  # fmt: skip
+    letters = [letter(0), letter(0, failed_at_ms=AT + 5), letter(0, failed_at_ms=AT + 9), letter(1)]
+    groups = count_dead_letters(letters, lambda one: one in letters[2:])
+    assert {group.destination: tally for group, tally in groups.items()} == {
+        "dst_0": Tally(2, 1, AT, AT + 5),
+        "dst_1": Tally(0, 1),
+    }
