@@ -76,7 +76,7 @@ def members_of(kafka: KafkaSettings, group_id: str) -> list[str]:
         group: ConsumerGroupDescription = described.result()
         return group
 
-    with _asking(kafka):
+    with as_operator_error(f"Kafka at {kafka.bootstrap_servers} does not describe group {group_id}"):
         group = retry_while_settling(ask)
     if group.state in _INACTIVE:
         return []

@@ -66,6 +66,12 @@ def test_a_time_is_refused_where_kafka_looks_up_no_times(embedded_broker: Embedd
     assert plan_shift(kafka, "group", topic, "earliest") == [Shift(0, None, 0, 0, 3)]
 
 
+def test_members_are_unknown_where_kafka_describes_no_groups(embedded_broker: EmbeddedBroker) -> None:
+    kafka = KafkaSettings(bootstrap_servers=embedded_broker.bootstrap_servers)
+    with pytest.raises(OperatorError, match=r"does not describe group any: .*not supported by broker"):
+        members_of(kafka, "any")
+
+
 @pytest.mark.kafka
 def test_a_group_with_a_member_is_not_moved(real_kafka: str) -> None:
     topic, group, kafka = unique_name("held"), unique_name("group"), KafkaSettings(bootstrap_servers=real_kafka)

@@ -49,8 +49,8 @@ def tour_of(world: World, http_port: int) -> dict[str, Any]:
             "repair the bus": f"{plan} {shlex.quote(json.dumps({'rules': []}))}",
         },
         "next": (
-            "send an event and see it arrive; then break the bus, send another one, and look at its attempts and at "
-            f"the status page. The same commands work on your own Kafka: {program} config show lists the settings"
+            "send an event and see it arrive. Then break the bus, send it again, and see its attempts and the status "
+            'page. After that, the part "Install" of the README leads to your own Kafka'
         ),
     }
 

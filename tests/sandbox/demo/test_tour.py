@@ -167,6 +167,8 @@ def test_the_readme_shows_commands_of_the_tour(sandbox: Sandbox) -> None:
         ("replay dlq --destination dst_quito --limit 1", 0, "1 deliveries are on their way"),
         ("replay offsets --to 1h --dry-run", 1, "finds no record of pushrail.events by its time"),
         ("replay offsets --to earliest --dry-run", 0, r"\+[1-9]\d*"),
+        ("replay offsets --to earliest", 1, "does not describe group pushrail-stream"),
+        ("attempts --follow --since 1h --limit 3", 0, r"(?s)(dst_.*){2}"),
         ("attempts --status dead_lettered --since 1h", 0, "AccessDenied"),
         ("attempts --since 1h --until 30m", 0, "nothing was found"),
         ("sandbox inbox --rule 'by event type'", 0, "order.completed"),
