@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, final
@@ -17,12 +17,13 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import RegistryChanged, SettingCaveat, Signal
 from pushrail_stream.core.skips import Skip, find_skip
-from pushrail_stream.errors import without_group
+from pushrail_stream.errors import OperatorError, without_group
 from pushrail_stream.eventbridge.bus import EventBridge
 from pushrail_stream.eventbridge.identity_watch import OwnCredentialsWatch
 from pushrail_stream.files import max_open_files
 from pushrail_stream.kafka.client_properties import events_consumer, retries_consumer
 from pushrail_stream.kafka.consumer import KafkaConsumer
+from pushrail_stream.kafka.fleet import FleetTopics
 from pushrail_stream.kafka.lag import Watermarks
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.reach import reached_kafka
@@ -31,6 +32,7 @@ from pushrail_stream.kafka.topic_ids import TopicIdentities, topic_id
 from pushrail_stream.kafka.topics import check_topics, worker_topics
 from pushrail_stream.observe.attempts import AttemptsLog
 from pushrail_stream.observe.fan_out import FanOut, OpenFiles
+from pushrail_stream.observe.fleet_member import FleetMember
 from pushrail_stream.observe.incidents import RecentIncidents
 from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import Logger
@@ -39,6 +41,7 @@ from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.status_page import status_page
 from pushrail_stream.observe.tracing import open_tracing
+from pushrail_stream.observe.worker_state import MAX_DESTINATIONS, WorkerIdentity, WorkerState
 from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import Ports
 from pushrail_stream.pipeline.stats import WorkerStats
@@ -113,6 +116,13 @@ async def run_worker(
 
         ops = serve_ops(settings.http, exposition=metrics.exposition, unready=readiness.reasons, page=page)
         http_port = await stack.enter_async_context(ops)
+        identity = WorkerIdentity.new(name, kafka.group_id, stats.clock.now_ms())
+        link = await stack.enter_async_context(FleetTopics(kafka, settings.topics, identity.id))
+
+        def show_state() -> WorkerState:
+            address = f"{settings.http.host}:{http_port}"
+            return identity.state(stats(MAX_DESTINATIONS), address, readiness.reasons())
+
         if updater is not None:
             await updater.load(observe)
         readiness.loaded()
@@ -121,13 +131,14 @@ async def run_worker(
         stack.enter_context(without_group())
         async with asyncio.TaskGroup() as tasks:
             running = stats.running = _Running(settings, kafka, clients, ports, tasks)
+            member = FleetMember(link, show_state, {"retry_now": running.retry_now}, stats.clock, observe)
 
             def stop() -> None:
                 readiness.stop()
                 running.stop()
 
             started(Worker(running.engine.ledger, clients.attempts, stop, http_port))
-            await running.run(updater)
+            await running.run(updater, member)
         return running.engine.ledger
 
 
@@ -204,7 +215,7 @@ class _Running:
         self._observe = ports.observe
         self._tasks = tasks
 
-    async def run(self, updater: RegistryWatcher | None) -> None:
+    async def run(self, updater: RegistryWatcher | None, member: FleetMember) -> None:
         """Consume until `stop`."""
         clients = self._clients
         upkeep = [
@@ -212,6 +223,7 @@ class _Running:
             clients.topic_ids.keep(self._topics),
             clients.own_credentials.keep(self._observe),
             self.unread.keep(),
+            member.keep(),
         ]
         if updater is not None:
             upkeep.append(updater.follow(self._follow_documents))
@@ -224,6 +236,10 @@ class _Running:
             for task in keeping:
                 task.cancel()
             self.engine.stop()
+
+    async def retry_now(self, arguments: Mapping[str, str]) -> Mapping[str, Any]:
+        """Begin a destination's waiting retries now."""
+        raise OperatorError(f"not yet: {arguments}")
 
     def stop(self) -> None:
         """Let the consumers drain, commit and end."""

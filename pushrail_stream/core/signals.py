@@ -324,10 +324,16 @@ class KafkaTrouble(NamedTuple):
     problem: str
 
 
+class FleetTrouble(NamedTuple):
+    """Other programs cannot see or reach this worker through Kafka. Deliveries go on."""
+
+    problem: str
+
+
 Signal = (
     Consumed | Attempted | Skipped | DeadLettered | MovedToRetry | CopyFailed | Suspended | Resumed | Slowed
     | Flooded | BusMissing | BusFound | Membership | PartitionsAssigned | PartitionsRevoked | Backpressure
     | CommitFailed | KafkaTrouble | RecordsTrimmed | PartitionUnread | OffsetsSkipped | RequestAnswered
     | ApiKeysChanged | DocumentRefused | DocumentCaveat | RegistryChanged | RegistryTrouble | SettingCaveat
-    | PartitionRestarted | OwnCredentialsFailed | OwnCredentialsFound
+    | PartitionRestarted | OwnCredentialsFailed | OwnCredentialsFound | FleetTrouble
 )  # fmt: skip

@@ -30,6 +30,8 @@ _RECEIVED_BYTES: Final = 2**31 - 1
 takes. A partition with a larger batch stands still. librdkafka does not limit the other codecs."""
 _LOG_MS: Final = 600_000
 """Longest time for writing an attempt record, in milliseconds. A shorter outage of Kafka only fills the buffer."""
+_FLEET_MS: Final = 10_000
+"""Longest time for writing a worker's state, a request or an answer, in milliseconds."""
 _TRANSACTION_MS: Final = 15_000
 """Longest time that readers of committed records wait for a replay that has died."""
 _SOCKET_MARGIN_MS: Final = 100
@@ -164,6 +166,11 @@ def log_producer(kafka: KafkaSettings) -> dict[str, Any]:
     """Properties of the producer of the attempts log. Nothing waits for it, and it buffers little."""
     owned = {"delivery.timeout.ms": _LOG_MS, "delivery.report.only.error": True}
     return _producer(kafka, owned, {"linger.ms": 200, "queue.buffering.max.kbytes": 4_096})
+
+
+def fleet_producer(kafka: KafkaSettings) -> dict[str, Any]:
+    """Properties of the producer of workers' states and of control: what is late by seconds is of no use."""
+    return _producer(kafka, {"delivery.timeout.ms": _FLEET_MS}, {"queue.buffering.max.kbytes": 4_096})
 
 
 def transactions_producer(kafka: KafkaSettings, transactional_id: str) -> dict[str, Any]:

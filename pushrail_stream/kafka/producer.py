@@ -22,6 +22,8 @@ from pushrail_stream.settings.model import KafkaSettings
 FLUSH_SECS: Final = 5.0
 """Longest wait, at the end, for attempt records that Kafka has not acknowledged. No caller waits for them otherwise."""
 _POLL_SECS: Final = 0.1
+_ANY: Final = -1
+"""librdkafka's number for the partition that the key chooses."""
 
 
 class PolledProducer:
@@ -88,10 +90,13 @@ class PolledProducer:
 class KafkaPublisher(PolledProducer):
     """Writes records that must not be lost. Implements `ports.Publisher`: idempotent, ``acks=all``."""
 
-    def __init__(self, kafka: KafkaSettings) -> None:
-        super().__init__(client_properties.copies_producer(kafka))
+    def __init__(self, kafka: KafkaSettings, properties: Mapping[str, Any] | None = None) -> None:
+        """``properties``: of another producer than that of copies."""
+        super().__init__(properties or client_properties.copies_producer(kafka))
 
-    async def publish(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> None:
+    async def publish(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, *, partition: int = _ANY
+    ) -> None:
         """As `Publisher.publish`. Raises `OperatorError` when no record can be written any more."""
         acknowledged: asyncio.Future[None] = self._loop.create_future()
 
@@ -100,7 +105,7 @@ class KafkaPublisher(PolledProducer):
             self._loop.call_soon_threadsafe(resolve, acknowledged, failure)
 
         try:
-            self._producer.produce(topic, value, key, headers=list(headers), on_delivery=report)
+            self._producer.produce(topic, value, key, partition, headers=list(headers), on_delivery=report)
         except BufferError as error:
             raise PublishError(f"{topic}: the producer's queue is full") from error
         except KafkaException as error:

@@ -36,6 +36,7 @@ _HEADROOM_BYTES: Final = 64 * 2**10
 _COPY_BYTES: Final = {"max.message.bytes": str(_MAX_EVENT_BYTES + _HEADROOM_BYTES)}
 NOBODY_TO_ASK: Final = "the cluster has no controller that could be asked"
 """Why the topics of an embedded broker cannot be checked: it has no controller."""
+_MINUTE_MS: Final = 60_000
 _ONE_A_KEY: Final = "Of the records with one key Kafka keeps the last one only"
 
 
@@ -93,6 +94,8 @@ def plan_topics(settings: Settings, partitions: int = 1) -> list[TopicPlan]:
             one_partition="A document and its deletion may lie in different partitions, and it comes back",
         ),
         _replays_topic(topics.replays),
+        _workers_topic(topics.workers),
+        _control_topic(topics.control),
     ]
 
 
@@ -124,6 +127,30 @@ def _replays_topic(name: str) -> TopicPlan:
             keeps_latest_for_a_time("Marks of replays are kept many times over"),
             keeps_for(60 * DAY_MS, "A dead letter whose mark has gone is replayed twice"),
         ),
+    )
+
+
+def _workers_topic(name: str) -> TopicPlan:
+    # Each worker replaces its record every few seconds, and every reader reads the whole topic. Small segments are
+    # compacted soon. A record of a worker that was killed goes after a day or two.
+    return TopicPlan(
+        name,
+        1,
+        {
+            "cleanup.policy": "compact,delete", "retention.ms": str(DAY_MS), "segment.bytes": str(16 * 2**20),
+            "segment.ms": str(10 * _MINUTE_MS), "min.cleanable.dirty.ratio": "0.1",
+            "delete.retention.ms": str(60 * _MINUTE_MS),
+        },
+        (keeps_latest_for_a_time("Old states of workers are kept, and commands take long to read them"),),
+    )  # fmt: skip
+
+
+def _control_topic(name: str) -> TopicPlan:
+    return TopicPlan(
+        name,
+        1,
+        {"retention.ms": str(60 * _MINUTE_MS), "segment.ms": str(60 * _MINUTE_MS)},
+        (keeps_all("A request may replace another one before every worker has read it", loses_data=False),),
     )
 
 

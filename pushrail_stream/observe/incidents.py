@@ -98,6 +98,7 @@ _INCIDENTS: Final[Mapping[type, Callable[[Any], _Told | None]]] = {
     signals.CommitFailed: lambda s: ("commit refused", "", "", s.problem),
     signals.KafkaTrouble: lambda s: ("Kafka", "", "", s.problem),
     signals.RegistryTrouble: lambda s: ("registry", "", "", s.problem),
+    signals.FleetTrouble: lambda s: ("fleet", "", "", s.problem),
     signals.RecordsTrimmed: lambda s: (
         "records trimmed",
         str(s.partition),

@@ -279,6 +279,7 @@ _LINES: Final[Mapping[type, Callable[[Any], _Line]]] = {
         "info", "destinations",
         {"put": _first(s.put), "removed": _first(s.removed), "in_use": s.good, "refused": s.bad}),
     signals.RegistryTrouble: _trouble("registry_trouble"),
+    signals.FleetTrouble: _trouble("fleet_trouble"),
 }
 """The line about each signal but `Consumed`, which is followed by others about the same event."""
 # fmt: on

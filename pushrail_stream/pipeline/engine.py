@@ -92,7 +92,7 @@ def _count(lanes: Collection[Lane], gone: int) -> DispatcherStats:
 def _worst(
     lanes: Collection[Lane], missing_buses: Sequence[BusMissing], max_destinations: int, now: float
 ) -> list[DestinationStats]:
-    """The destinations that need attention most: by state, then by deliveries that wait."""
+    """The destinations that need attention most: by state, then by deliveries that wait, then the busiest."""
     # Deliveries to a missing bus do not wait, so its lane seldom exists. The destination is listed all the same.
     gone = {missing.destination.id for missing in missing_buses}
     stats = [DestinationStats(name, "gone", 0, 0, 0, 0.0) for name in gone]
@@ -105,5 +105,7 @@ def _worst(
         if lane.destination.id not in gone
     ]  # fmt: skip
     return heapq.nsmallest(
-        max_destinations, stats, key=lambda one: (-severity(one.state), -one.waiting, one.destination_id)
+        max_destinations,
+        stats,
+        key=lambda one: (-severity(one.state), -one.waiting, -one.per_second, one.destination_id),
     )

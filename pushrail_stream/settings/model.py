@@ -89,6 +89,8 @@ class TopicsSettings(_Section):
     attempts: Topic = "pushrail.attempts"
     destinations: Topic = "pushrail.destinations"
     replays: Topic = "pushrail.replays"
+    workers: Topic = "pushrail.workers"
+    control: Topic = "pushrail.control"
     retry: Annotated[Mapping[Topic, Seconds], Field(min_length=1)] = {
         "pushrail.retry.10s": 10,
         "pushrail.retry.2m": 120,
@@ -96,7 +98,7 @@ class TopicsSettings(_Section):
     }
     """Topic to delay in seconds."""
 
-    @field_validator("dlq", "attempts", "destinations", "replays", "retry")
+    @field_validator("dlq", "attempts", "destinations", "replays", "workers", "control", "retry")
     @classmethod
     def _check_distinct(cls, value: str | Mapping[str, float], info: ValidationInfo) -> str | Mapping[str, float]:
         # Kafka names metrics with '_' for '.', and so refuses to create two topics that differ in that alone.

@@ -12,7 +12,9 @@ import yaml
 
 VENDOR: Final = "acme"
 PARTITIONS: Final = 12
-TOPICS: Final = {name: f"chaos.{name}" for name in ("events", "dlq", "attempts", "destinations", "replays")}
+TOPICS: Final = {
+    name: f"chaos.{name}" for name in ("events", "dlq", "attempts", "destinations", "replays", "workers", "control")
+}
 TIERS: Final = {"chaos.retry.2s": 2, "chaos.retry.5s": 5, "chaos.retry.10s": 10}
 GROUP: Final = "chaos"
 RETRY_GROUP: Final = f"{GROUP}.retry"

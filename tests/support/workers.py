@@ -39,7 +39,9 @@ def settings_for(bootstrap: str, bus_url: str, *, tiers: Sequence[float] = (10,)
     ``tiers``: the retry tiers' delays in seconds.
     """
     tag = uuid.uuid4().hex[:8]
-    names = {name: f"{tag}.{name}" for name in ("events", "dlq", "attempts", "destinations", "replays")}
+    names = {
+        name: f"{tag}.{name}" for name in ("events", "dlq", "attempts", "destinations", "replays", "workers", "control")
+    }
     return Settings.model_validate(
         {
             "vendor": "acme",

@@ -10,7 +10,7 @@ from pushrail_stream.settings.model import Settings
 DELAY_SECS: Final = 1_800
 
 
-ROLES: Final = ("events", "retry", "dlq", "attempts", "destinations", "replays")
+ROLES: Final = ("events", "retry", "dlq", "attempts", "destinations", "replays", "workers", "control")
 
 
 def settings_of_its_own(**sections: Any) -> Settings:

@@ -1,0 +1,135 @@
+"""The topics of workers and of control: every worker writes its state, reads requests and answers them.
+
+Only the first partition is used, so that a state and its end, and a request and its answers, never lie apart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Final, Self, final
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from pushrail_stream.blocking import in_daemon_thread
+from pushrail_stream.errors import OperatorError
+from pushrail_stream.kafka import client_properties
+from pushrail_stream.kafka.errors import OUT_OF_REACH, as_operator_error
+from pushrail_stream.kafka.producer import KafkaPublisher
+from pushrail_stream.kafka.records import take_messages
+from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.settings.model import KafkaSettings, TopicsSettings
+
+_PARTITION: Final = 0
+_POLL_SECS: Final = 0.5
+_BATCH: Final = 100
+_BATCH_BYTES: Final = 2**20
+_FETCH_WAIT_MS: Final = 5_000
+"""How long the broker waits for a request before it answers that there is none. A request is answered at once."""
+_ANSWER_SECS: Final = 15.0
+_CLOSE_SECS: Final = 2.0
+"""Longest wait for the consumer to close, and for the last state."""
+_BEYOND: Final = 2**62
+"""An offset after every record: a scan from there begins at the end."""
+
+
+@final
+class FleetTopics:
+    """One worker's way to the topics. Implements `ports.fleet.FleetLink`, with clients of its own."""
+
+    def __init__(self, kafka: KafkaSettings, topics: TopicsSettings, worker_id: str) -> None:
+        self._workers = topics.workers
+        self._control = topics.control
+        self._key = worker_id.encode()
+        self._producer = KafkaPublisher(kafka, client_properties.fleet_producer(kafka))
+        ours = {"fetch.wait.max.ms": _FETCH_WAIT_MS}
+        self._consumer = Consumer(client_properties.reader(kafka, f"{kafka.group_id}.control", ours))
+        self._kafka = kafka
+        self._found = set[str]()
+        """Topics that existed when they were last used."""
+        self._is_reading = False
+        self._closing = threading.Event()
+
+    async def __aenter__(self) -> Self:
+        await self._producer.__aenter__()
+        return self
+
+    async def __aexit__(self, *exit_: object) -> None:
+        self._closing.set()
+        # A call that waits for Kafka keeps the consumer, and the end of the process does not wait for that.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECS):
+                await in_daemon_thread(self._consumer.close)
+        await self._producer.__aexit__(*exit_)
+
+    async def write_state(self, state: bytes | None) -> None:
+        """As `FleetLink.write_state`."""
+        await self._write(self._workers, self._key, state)
+
+    async def write_answer(self, answer: bytes) -> None:
+        """As `FleetLink.write_answer`."""
+        await self._write(self._control, self._key, answer)
+
+    async def requests(self) -> Sequence[bytes]:
+        """As `FleetLink.requests`: those that come after the first call."""
+        return await in_daemon_thread(self._read)
+
+    async def _write(self, topic: str, key: bytes, value: bytes | None) -> None:
+        await in_daemon_thread(self._check, topic)
+        try:
+            await self._producer.publish(topic, key, value, (), partition=_PARTITION)
+        except OperatorError:
+            self._found.discard(topic)
+            raise
+
+    def _check(self, topic: str) -> None:
+        """Find the topic. A producer would create it where brokers allow that, with their settings and not ours."""
+        if topic in self._found:
+            return
+        with as_operator_error(f"topic {topic} cannot be found at {self._kafka.bootstrap_servers}"):
+            found = AdminClient(client_properties.admin(self._kafka)).list_topics(timeout=_ANSWER_SECS).topics
+        if topic not in found:
+            raise OperatorError(
+                f"topic {topic} does not exist, or may not be described by this user; "
+                "`pushrail-stream topics create` creates missing topics"
+            )
+        self._found.add(topic)
+
+    def _read(self) -> list[bytes]:
+        if not self._is_reading:
+            self._check(self._control)
+            self._consumer.assign([TopicPartition(self._control, _PARTITION, OFFSET_END)])
+            self._is_reading = True
+        while not self._closing.is_set():
+            messages = take_messages(self._consumer, _POLL_SECS, _BATCH, _BATCH_BYTES)
+            for error in filter(None, (message.error() for message in messages)):
+                self._raise(error)
+            if values := [value for message in messages if (value := message.value()) is not None]:
+                return values
+        return []
+
+    def _raise(self, error: KafkaError) -> None:
+        """Report an error that does not pass by itself. The next call begins at the end again."""
+        if not error.retriable() and error.code() not in OUT_OF_REACH:
+            self._is_reading = False
+            with as_operator_error(f"topic {self._control} cannot be read"):
+                raise KafkaException(error)
+
+
+def ask_workers(kafka: KafkaSettings, topic: str, request: bytes) -> Iterator[list[bytes]]:
+    """Write a request, and read what is written after it: batches of values, some of them empty, without end.
+
+    Raises `OperatorError`.
+    """
+    with Scan(kafka, topic, starts={_PARTITION: _BEYOND}, only=[_PARTITION], follow=True) as scan:
+        asyncio.run(_write_request(kafka, topic, request))
+        for batch in scan:
+            yield [record.value for record in batch if record.value is not None]
+
+
+async def _write_request(kafka: KafkaSettings, topic: str, request: bytes) -> None:
+    async with KafkaPublisher(kafka, client_properties.fleet_producer(kafka)) as producer:
+        await producer.publish(topic, None, request, (), partition=_PARTITION)

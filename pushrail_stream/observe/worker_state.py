@@ -1,0 +1,165 @@
+"""A worker's state, as every worker writes it to the topic of workers and all who look at the fleet read it.
+
+CONTRACTS.md, "Workers and control", has the format. A record is bounded: totals count everything, and details are of
+the destinations and partitions that need attention most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import socket
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import metadata
+from typing import Final
+
+import msgspec
+
+from pushrail_stream.core.destination_state import DestinationState
+from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, WorkerStats
+
+EVERY_SECS: Final = 5.0
+"""Seconds between two states of a worker: quick enough for a person who watches, and a few hundred bytes a second."""
+LOST_SECS: Final = 4 * EVERY_SECS
+"""Age of the newest state at which a worker counts as lost: three states did not come."""
+MAX_DESTINATIONS: Final = 100
+"""Destinations in one record, about 150 bytes each before compression."""
+_MAX_PARTITIONS: Final = 200
+"""Partitions in one record, about 120 bytes each before compression."""
+_MAX_REASONS: Final = 10
+
+
+class DestinationView(msgspec.Struct, frozen=True, rename="camel"):
+    """One destination, as one worker sees it."""
+
+    id: str
+    state: DestinationState
+    waiting: int
+    """Deliveries in its lane."""
+    calls: int
+    """Calls in flight."""
+    max_calls: int
+    per_second: float
+    """Deliveries a second over the last few seconds."""
+
+
+class PartitionView(msgspec.Struct, frozen=True, rename="camel"):
+    """One partition that is assigned to the worker."""
+
+    topic: str
+    partition: int
+    open: int
+    """Records that are not settled."""
+    lag: int | None
+    """Records above the committed offset; None while unknown."""
+    oldest_at: int | None
+    """Kafka timestamp of the first record that is not settled, epoch milliseconds."""
+
+
+class WorkerState(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """One worker at one moment. Times are epoch milliseconds."""
+
+    id: str
+    name: str
+    """Its name on its host: ``pushrail-stream``, or with a number when one command runs several."""
+    host: str
+    http: str
+    """Address of its status page, ``host:port``."""
+    version: str
+    group: str
+    """The consumer group of the events."""
+    started_at: int
+    at: int
+    reasons: Sequence[str]
+    """Why it is not ready; empty when it is."""
+    deliveries: Mapping[str, int]
+    """Deliveries since the start by their end (`core.ledger.Ledger`)."""
+    totals: Mapping[str, int]
+    """Destinations, calls and waiting deliveries (`pipeline.stats.DispatcherStats`), and ``attemptsLost``."""
+    lag: Mapping[str, int]
+    """Records above the committed offsets, of ``events`` and ``retries``, as far as they are known."""
+    destinations: Sequence[DestinationView]
+    partitions: Sequence[PartitionView]
+    """The partitions with the largest lag, at most `_MAX_PARTITIONS` of all."""
+    partition_count: int
+
+    def encode(self) -> bytes:
+        """The value of its record."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def read(cls, value: bytes) -> WorkerState | None:
+        """The state in a record; None for anything else. Unknown fields are ignored, so that newer workers are read."""
+        try:
+            return msgspec.json.decode(value, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            return None
+
+
+class WorkerIdentity(msgspec.Struct, frozen=True):
+    """The facts about a worker that never change while it runs."""
+
+    id: str
+    name: str
+    host: str
+    group: str
+    started_ms: int
+
+    @classmethod
+    def new(cls, name: str, group: str, started_ms: int) -> WorkerIdentity:
+        """The identity of a worker that starts now. Its id differs from that of any other start anywhere."""
+        host = socket.gethostname()
+        number = name.removeprefix("pushrail-stream")  # "-2" of the second worker of a command
+        return cls(f"{host}{number}-{secrets.token_hex(4)}", name, host, group, started_ms)
+
+    def state(self, stats: WorkerStats, http: str, reasons: Sequence[str]) -> WorkerState:
+        """The worker's state by its statistics."""
+        partitions = [one for some in stats.partitions.values() for one in some]
+        return WorkerState(
+            id=self.id,
+            name=self.name,
+            host=self.host,
+            http=http,
+            version=_version(),
+            group=self.group,
+            started_at=self.started_ms,
+            at=stats.now_ms,
+            reasons=reasons[:_MAX_REASONS],
+            deliveries=_counts(**dataclasses.asdict(stats.ledger), in_flight=stats.ledger.in_flight),
+            totals=_counts(**stats.dispatcher._asdict(), attempts_lost=stats.attempts_lost),
+            lag={name: sum(one.lag or 0 for one in some) for name, some in stats.partitions.items()},
+            destinations=[_destination(one) for one in stats.destinations[:MAX_DESTINATIONS]],
+            partitions=[_partition(one) for one in sorted(partitions, key=_by_lag)[:_MAX_PARTITIONS]],
+            partition_count=len(partitions),
+        )
+
+
+@cache
+def _version() -> str:
+    try:
+        return metadata.version("pushrail-stream")
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _counts(**counts: int) -> dict[str, int]:
+    """Counts by their names in JSON."""
+    return {
+        words[0] + "".join(map(str.title, words[1:])): n for name, n in counts.items() if (words := name.split("_"))
+    }
+
+
+def _by_lag(stats: PartitionStats) -> tuple[int, str, int]:
+    return -(stats.lag or 0), *stats.partition
+
+
+def _destination(stats: DestinationStats) -> DestinationView:
+    return DestinationView(
+        stats.destination_id, stats.state, stats.waiting, stats.calls, stats.max_calls, round(stats.per_second, 2)
+    )
+
+
+def _partition(stats: PartitionStats) -> PartitionView:
+    topic, number = stats.partition
+    return PartitionView(topic, number, stats.open_records, stats.lag, stats.oldest_at_ms)

@@ -1,0 +1,173 @@
+"""The fleet: all workers of an installation, seen and reached through Kafka from anywhere.
+
+``read_fleet(settings)`` gives every worker with its newest state::
+
+    fleet = read_fleet(settings)
+    for worker in fleet.alive:          # fleet.lost: those whose states have stopped coming
+        worker.state.lag["events"], worker.state.destinations, worker.state.http, ...
+    fleet.destinations                  # by id, put together over all living workers
+
+``watch_fleet(settings)`` yields the fleet again and again, for views that are renewed. ``request(settings, kind,
+arguments)`` asks all living workers for something and collects their answers.
+
+All three raise `OperatorError` when Kafka cannot be reached or the topic is missing. A fleet without workers is no
+error. They block: in a program with an event loop call them with `in_daemon_thread`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from pushrail_stream.core.control import Answer, Request, RequestKind
+from pushrail_stream.core.destination_state import DestinationState, severity
+from pushrail_stream.core.record import Record
+from pushrail_stream.errors import OperatorError
+from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.fleet import ask_workers
+from pushrail_stream.kafka.scan import Scan
+from pushrail_stream.observe.worker_state import LOST_SECS, WorkerState
+from pushrail_stream.operations.times import now_ms
+from pushrail_stream.settings.model import Settings
+
+ANSWER_SECS: Final = 20.0
+"""Longest wait for answers: a worker that is busy for half of it still answers in time."""
+_MAX_AGE_SECS: Final = 60
+"""Age at which workers ignore a request: the command that sent it has ended long ago."""
+
+
+class FleetWorker(NamedTuple):
+    """One worker."""
+
+    state: WorkerState
+    age_secs: float
+    """Seconds since its newest state, by the clocks of the worker and of this machine."""
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its states have stopped coming without its farewell: it was killed, or is cut off from Kafka."""
+        return self.age_secs > LOST_SECS
+
+
+class FleetDestination(NamedTuple):
+    """One destination over all living workers."""
+
+    id: str
+    state: DestinationState
+    """The worst that a worker sees."""
+    waiting: int
+    """Deliveries in lanes."""
+    calls: int
+    """Calls in flight."""
+    max_calls: int
+    per_second: float
+    """Deliveries a second over the last few seconds."""
+    workers: int
+    """Workers that have it in their detail."""
+
+
+class Fleet(NamedTuple):
+    """The workers that have a state in the topic, by name."""
+
+    workers: Sequence[FleetWorker]
+    unreadable: int
+    """Records that are no worker's state."""
+
+    @property
+    def alive(self) -> list[FleetWorker]:
+        """The workers whose states come."""
+        return [worker for worker in self.workers if not worker.is_lost]
+
+    @property
+    def lost(self) -> list[FleetWorker]:
+        """The workers whose states have stopped coming."""
+        return [worker for worker in self.workers if worker.is_lost]
+
+    @property
+    def destinations(self) -> dict[str, FleetDestination]:
+        """The destinations in the detail of living workers: those that need attention, then the busiest."""
+        found: dict[str, FleetDestination] = {}
+        for worker in self.alive:
+            for one in worker.state.destinations:
+                seen = found.get(one.id)
+                if seen is None:
+                    seen = FleetDestination(one.id, one.state, 0, 0, 0, 0.0, 0)
+                found[one.id] = FleetDestination(
+                    one.id,
+                    max(seen.state, one.state, key=severity),
+                    seen.waiting + one.waiting,
+                    seen.calls + one.calls,
+                    seen.max_calls + one.max_calls,
+                    seen.per_second + one.per_second,
+                    seen.workers + 1,
+                )
+        return found
+
+
+def read_fleet(settings: Settings) -> Fleet:
+    """Every worker with its newest state. Raises `OperatorError`."""
+    newest: dict[bytes, bytes] = {}
+    with Scan(checked_kafka(settings), settings.topics.workers) as scan:
+        for batch in scan:
+            _keep_newest(newest, batch)
+    return _fleet(newest)
+
+
+def watch_fleet(settings: Settings) -> Iterator[Fleet]:
+    """The fleet as it is, then again and again, several times a second, without end. Raises `OperatorError`."""
+    newest: dict[bytes, bytes] = {}
+    with Scan(checked_kafka(settings), settings.topics.workers, follow=True) as scan:
+        for batch in scan:
+            _keep_newest(newest, batch)
+            done, total = scan.progress
+            if done >= total:
+                yield _fleet(newest)
+
+
+class Answers(NamedTuple):
+    """The answers to a request."""
+
+    answers: Sequence[Answer]
+    """In the order of their arrival, one from each worker."""
+    silent: Sequence[FleetWorker]
+    """Living workers that have not answered in time."""
+
+
+def request(
+    settings: Settings, kind: RequestKind, arguments: Mapping[str, str], *, wait_secs: float = ANSWER_SECS
+) -> Answers:
+    """Ask every worker, and wait until all living ones have answered or ``wait_secs`` have passed.
+
+    Raises `OperatorError`, also when no worker is alive.
+    """
+    waiting = {worker.state.id: worker for worker in read_fleet(settings).alive}
+    if not waiting:
+        raise OperatorError(f"no worker is running: none has written its state to {settings.topics.workers} lately")
+    order = Request(secrets.token_hex(8), kind, now_ms(), _MAX_AGE_SECS, arguments)
+    answers: dict[str, Answer] = {}
+    deadline = time.monotonic() + wait_secs
+    for values in ask_workers(checked_kafka(settings), settings.topics.control, order.encode()):
+        for answer in filter(None, map(Answer.read, values)):
+            if answer.request_id == order.id:
+                answers[answer.worker_id] = answer
+                waiting.pop(answer.worker_id, None)
+        if not waiting or time.monotonic() >= deadline:
+            break
+    return Answers(list(answers.values()), list(waiting.values()))
+
+
+def _keep_newest(newest: dict[bytes, bytes], batch: Iterable[Record]) -> None:
+    for record in batch:
+        if record.value is None:
+            newest.pop(record.key or b"", None)
+        else:
+            newest[record.key or b""] = record.value
+
+
+def _fleet(newest: Mapping[bytes, bytes]) -> Fleet:
+    now, states = now_ms(), [WorkerState.read(value) for value in newest.values()]
+    known = [state for state in states if state is not None]
+    workers = [FleetWorker(state, max(0, now - state.at) / 1000) for state in known]
+    return Fleet(sorted(workers, key=lambda worker: worker.state.id), len(states) - len(known))

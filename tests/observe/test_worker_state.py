@@ -1,0 +1,73 @@
+"""A worker's state: bounded, read back as it was written, and never taken from a foreign record."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pushrail_stream.core.ledger import Ledger
+from pushrail_stream.core.record import Partition
+from pushrail_stream.observe.worker_state import WorkerIdentity, WorkerState
+from pushrail_stream.pipeline.stats import DestinationStats, DispatcherStats, PartitionStats, WorkerStats
+
+IDENTITY = WorkerIdentity.new("pushrail-stream-2", "group", 1_000)
+
+
+def stats(destinations: int = 1, partitions: int = 1) -> WorkerStats:
+    some = [
+        PartitionStats(Partition("events", number), 3, 300, 900, 10, 0.0, 13, 0.0, lag=number)
+        for number in range(partitions)
+    ]
+    return WorkerStats(
+        now_ms=2_000,
+        ledger=Ledger(begun=10, delivered=6, dead_lettered=1),
+        dispatcher=DispatcherStats(active=destinations, waiting=7, calls=2),
+        destinations=[DestinationStats(f"dst_{n}", "retrying", 5, 1, 8, 1.234) for n in range(destinations)],
+        partitions={"events": some, "retries": []},
+    )
+
+
+def test_it_is_read_back() -> None:
+    state = IDENTITY.state(stats(), "127.0.0.1:9464", ["stopping"])
+    read = WorkerState.read(state.encode())
+    assert read is not None
+    assert read.encode() == state.encode()
+    assert (read.id, read.name, read.group, read.started_at, read.at) == (
+        IDENTITY.id, "pushrail-stream-2", "group", 1_000, 2_000,
+    )  # fmt: skip
+    assert read.deliveries["inFlight"] == 3
+    assert read.deliveries["deadLettered"] == 1
+    assert (read.totals["active"], read.totals["waiting"], read.totals["attemptsLost"]) == (1, 7, 0)
+    assert read.lag == {"events": 0, "retries": 0}
+    assert (read.destinations[0].id, read.destinations[0].per_second) == ("dst_0", 1.23)
+    assert read.partitions[0].topic == "events"
+
+
+def test_each_start_has_an_id_of_its_own() -> None:
+    assert len({WorkerIdentity.new("pushrail-stream", "group", 1_000).id for _ in range(100)}) == 100
+    assert IDENTITY.host in IDENTITY.id
+    assert "-2-" in IDENTITY.id.removeprefix(IDENTITY.host), "workers of one command"
+
+
+def test_a_record_is_bounded() -> None:
+    state = IDENTITY.state(stats(5_000, 2_000), "host:1", ["x"] * 50)
+    assert state.totals["active"] == 5_000
+    assert state.lag["events"] == sum(range(2_000))
+    assert state.partition_count == 2_000
+    assert state.partitions[0].lag == 1_999, "those that lag most"
+    assert len(state.encode()) < 64 * 2**10
+
+
+@given(st.binary(max_size=100))
+def test_a_foreign_record_is_none(value: bytes) -> None:
+    assert WorkerState.read(value) is None
+
+
+@pytest.mark.parametrize("change", [{"at": "now"}, {"destinations": [{"id": "x", "state": "fine"}]}, {"id": None}])
+def test_a_record_of_another_shape_is_none(change: dict[str, object]) -> None:
+    said = json.loads(IDENTITY.state(stats(), "host:1", []).encode())
+    assert WorkerState.read(json.dumps(said | change).encode()) is None
+    assert WorkerState.read(json.dumps(said | {"news": 1}).encode()) is not None, "a newer worker says more"
