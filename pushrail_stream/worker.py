@@ -41,7 +41,7 @@ from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.readiness import Readiness
 from pushrail_stream.observe.status_page import status_page
 from pushrail_stream.observe.tracing import open_tracing
-from pushrail_stream.observe.worker_state import MAX_DESTINATIONS, WorkerIdentity, WorkerState
+from pushrail_stream.observe.worker_record import MAX_DESTINATIONS, WorkerIdentity, WorkerRecord
 from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import Ports
 from pushrail_stream.pipeline.stats import WorkerStats
@@ -119,9 +119,9 @@ async def run_worker(
         identity = WorkerIdentity.new(name, kafka.group_id, stats.clock.now_ms())
         link = await stack.enter_async_context(FleetTopics(kafka, settings.topics, identity.id))
 
-        def show_state() -> WorkerState:
+        def show_state() -> WorkerRecord:
             address = f"{settings.http.host}:{http_port}"
-            return identity.state(stats(MAX_DESTINATIONS), address, readiness.reasons())
+            return identity.record(stats(MAX_DESTINATIONS), address, readiness.reasons())
 
         if updater is not None:
             await updater.load(observe)

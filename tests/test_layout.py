@@ -11,6 +11,7 @@ PACKAGE: Final = TESTS.parent / "pushrail_stream"
 UNTESTED: Final = {
     "__main__.py": "it calls the command line, which tests start as a process",
     "ports/documents.py": "protocols alone; tests of the adapters and of their users show what they mean",
+    "ports/fleet.py": "a protocol alone",
     "ports/kafka.py": "protocols and values alone",
     "ports/pipeline.py": "protocols and values alone",
     "ports/secrets.py": "protocols alone",

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Final, Self, final
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import client_properties
+from pushrail_stream.kafka.admin import bounds_of, retry_while_settling
 from pushrail_stream.kafka.errors import OUT_OF_REACH, as_operator_error
 from pushrail_stream.kafka.producer import KafkaPublisher
 from pushrail_stream.kafka.records import take_messages
@@ -73,8 +74,12 @@ class FleetTopics:
         """As `FleetLink.write_answer`."""
         await self._write(self._control, self._key, answer)
 
+    async def begin(self) -> None:
+        """As `FleetLink.begin`."""
+        await in_daemon_thread(self._begin)
+
     async def requests(self) -> Sequence[bytes]:
-        """As `FleetLink.requests`: those that come after the first call."""
+        """As `FleetLink.requests`."""
         return await in_daemon_thread(self._read)
 
     async def _write(self, topic: str, key: bytes, value: bytes | None) -> None:
@@ -98,11 +103,17 @@ class FleetTopics:
             )
         self._found.add(topic)
 
-    def _read(self) -> list[bytes]:
+    def _begin(self) -> None:
         if not self._is_reading:
             self._check(self._control)
-            self._consumer.assign([TopicPartition(self._control, _PARTITION, OFFSET_END)])
+            with as_operator_error(f"topic {self._control} cannot be read"):
+                # `OFFSET_END` would be looked up later, when a request may have come already.
+                _, end = retry_while_settling(lambda: bounds_of(self._consumer, self._control, _PARTITION))
+                self._consumer.assign([TopicPartition(self._control, _PARTITION, end)])
             self._is_reading = True
+
+    def _read(self) -> list[bytes]:
+        self._begin()
         while not self._closing.is_set():
             messages = take_messages(self._consumer, _POLL_SECS, _BATCH, _BATCH_BYTES)
             for error in filter(None, (message.error() for message in messages)):

@@ -12,7 +12,7 @@ from typing import Any, Final, final
 from pushrail_stream.core.control import Answer, Request, RequestKind
 from pushrail_stream.core.signals import FleetTrouble
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.observe.worker_state import EVERY_SECS, WorkerState
+from pushrail_stream.observe.worker_record import EVERY_SECS, WorkerRecord
 from pushrail_stream.ports.fleet import FleetLink
 from pushrail_stream.ports.pipeline import Clock, Observer
 
@@ -31,7 +31,7 @@ class FleetMember:
     """Shows one worker's state, and answers requests. Lives on the event loop."""
 
     def __init__(
-        self, link: FleetLink, state: Callable[[], WorkerState], handlers: Mapping[RequestKind, Handler],
+        self, link: FleetLink, state: Callable[[], WorkerRecord], handlers: Mapping[RequestKind, Handler],
         clock: Clock, observe: Observer,
     ) -> None:  # fmt: skip
         self._link = link
@@ -44,6 +44,8 @@ class FleetMember:
 
     async def keep(self) -> None:
         """Show the state again and again, and answer requests, until cancelled. Then the state is removed."""
+        # A command that sees the worker can reach it.
+        await self._try("read", self._link.begin())
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._show())

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from pushrail_stream.core.control import Answer, Request, RequestKind
@@ -28,7 +28,7 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.fleet import ask_workers
 from pushrail_stream.kafka.scan import Scan
-from pushrail_stream.observe.worker_state import LOST_SECS, WorkerState
+from pushrail_stream.observe.worker_record import LOST_SECS, WorkerRecord
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.settings.model import Settings
 
@@ -41,7 +41,7 @@ _MAX_AGE_SECS: Final = 60
 class FleetWorker(NamedTuple):
     """One worker."""
 
-    state: WorkerState
+    state: WorkerRecord
     age_secs: float
     """Seconds since its newest state, by the clocks of the worker and of this machine."""
 
@@ -115,7 +115,7 @@ def read_fleet(settings: Settings) -> Fleet:
     return _fleet(newest)
 
 
-def watch_fleet(settings: Settings) -> Iterator[Fleet]:
+def watch_fleet(settings: Settings) -> Generator[Fleet]:
     """The fleet as it is, then again and again, several times a second, without end. Raises `OperatorError`."""
     newest: dict[bytes, bytes] = {}
     with Scan(checked_kafka(settings), settings.topics.workers, follow=True) as scan:
@@ -167,7 +167,7 @@ def _keep_newest(newest: dict[bytes, bytes], batch: Iterable[Record]) -> None:
 
 
 def _fleet(newest: Mapping[bytes, bytes]) -> Fleet:
-    now, states = now_ms(), [WorkerState.read(value) for value in newest.values()]
+    now, states = now_ms(), [WorkerRecord.read(value) for value in newest.values()]
     known = [state for state in states if state is not None]
     workers = [FleetWorker(state, max(0, now - state.at) / 1000) for state in known]
     return Fleet(sorted(workers, key=lambda worker: worker.state.id), len(states) - len(known))

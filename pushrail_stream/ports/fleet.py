@@ -15,5 +15,8 @@ class FleetLink(Protocol):
     async def write_answer(self, answer: bytes) -> None:
         """Write an answer to the topic of control."""
 
+    async def begin(self) -> None:
+        """Find the end of the topic of control: `requests` gives what is written from now on."""
+
     async def requests(self) -> Sequence[bytes]:
         """The values of new records in the topic of control; waits until there are some."""

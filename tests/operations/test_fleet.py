@@ -12,7 +12,7 @@ from pushrail_stream.core.signals import FleetTrouble
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.fleet import FleetTopics
-from pushrail_stream.observe.worker_state import DestinationView, WorkerState
+from pushrail_stream.observe.worker_record import DestinationSummary, WorkerRecord
 from pushrail_stream.operations.fleet import Fleet, read_fleet, request, watch_fleet
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.sandbox.broker import EmbeddedBroker
@@ -22,8 +22,8 @@ from tests.support.kafka.topics import delete_topics
 from tests.support.workers import make_topics, outside, running, settings_for
 
 
-def state_of(name: str, at_ms: int, *destinations: DestinationView) -> WorkerState:
-    return WorkerState(
+def state_of(name: str, at_ms: int, *destinations: DestinationSummary) -> WorkerRecord:
+    return WorkerRecord(
         id=name, name="pushrail-stream", host="host", http="host:1", version="1", group="group", started_at=1, at=at_ms,
         reasons=[], deliveries={}, totals={}, lag={}, destinations=destinations, partitions=[], partition_count=0,
     )  # fmt: skip
@@ -41,7 +41,7 @@ async def fleet_of(settings: Settings) -> Fleet:
 async def test_workers_are_alive_then_lost_or_gone(embedded_broker: EmbeddedBroker) -> None:
     async with outside(embedded_broker) as (_, settings):
         now = now_ms()
-        seen = DestinationView("dst_1", "ok", 1, 1, 8, 2.0)
+        seen = DestinationSummary("dst_1", "ok", 1, 1, 8, 2.0)
         worse = msgspec.structs.replace(seen, state="suspended")
         await write(settings, "a", state_of("a", now, seen).encode())
         await write(settings, "b", state_of("b", now, worse).encode())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.record import Partition
-from pushrail_stream.observe.worker_state import WorkerIdentity, WorkerState
+from pushrail_stream.observe.worker_record import WorkerIdentity, WorkerRecord
 from pushrail_stream.pipeline.stats import DestinationStats, DispatcherStats, PartitionStats, WorkerStats
 
 IDENTITY = WorkerIdentity.new("pushrail-stream-2", "group", 1_000)
@@ -31,8 +31,8 @@ def stats(destinations: int = 1, partitions: int = 1) -> WorkerStats:
 
 
 def test_it_is_read_back() -> None:
-    state = IDENTITY.state(stats(), "127.0.0.1:9464", ["stopping"])
-    read = WorkerState.read(state.encode())
+    state = IDENTITY.record(stats(), "127.0.0.1:9464", ["stopping"])
+    read = WorkerRecord.read(state.encode())
     assert read is not None
     assert read.encode() == state.encode()
     assert (read.id, read.name, read.group, read.started_at, read.at) == (
@@ -53,7 +53,7 @@ def test_each_start_has_an_id_of_its_own() -> None:
 
 
 def test_a_record_is_bounded() -> None:
-    state = IDENTITY.state(stats(5_000, 2_000), "host:1", ["x"] * 50)
+    state = IDENTITY.record(stats(5_000, 2_000), "host:1", ["x"] * 50)
     assert state.totals["active"] == 5_000
     assert state.lag["events"] == sum(range(2_000))
     assert state.partition_count == 2_000
@@ -63,11 +63,11 @@ def test_a_record_is_bounded() -> None:
 
 @given(st.binary(max_size=100))
 def test_a_foreign_record_is_none(value: bytes) -> None:
-    assert WorkerState.read(value) is None
+    assert WorkerRecord.read(value) is None
 
 
 @pytest.mark.parametrize("change", [{"at": "now"}, {"destinations": [{"id": "x", "state": "fine"}]}, {"id": None}])
 def test_a_record_of_another_shape_is_none(change: dict[str, object]) -> None:
-    said = json.loads(IDENTITY.state(stats(), "host:1", []).encode())
-    assert WorkerState.read(json.dumps(said | change).encode()) is None
-    assert WorkerState.read(json.dumps(said | {"news": 1}).encode()) is not None, "a newer worker says more"
+    said = json.loads(IDENTITY.record(stats(), "host:1", []).encode())
+    assert WorkerRecord.read(json.dumps(said | change).encode()) is None
+    assert WorkerRecord.read(json.dumps(said | {"news": 1}).encode()) is not None, "a newer worker says more"

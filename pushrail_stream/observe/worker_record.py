@@ -1,4 +1,4 @@
-"""A worker's state, as every worker writes it to the topic of workers and all who look at the fleet read it.
+"""A worker's record on the topic of workers, as workers write it and commands and pages read it.
 
 CONTRACTS.md, "Workers and control", has the format. A record is bounded: totals count everything, and details are of
 the destinations and partitions that need attention most.
@@ -30,7 +30,7 @@ _MAX_PARTITIONS: Final = 200
 _MAX_REASONS: Final = 10
 
 
-class DestinationView(msgspec.Struct, frozen=True, rename="camel"):
+class DestinationSummary(msgspec.Struct, frozen=True, rename="camel"):
     """One destination, as one worker sees it."""
 
     id: str
@@ -44,7 +44,7 @@ class DestinationView(msgspec.Struct, frozen=True, rename="camel"):
     """Deliveries a second over the last few seconds."""
 
 
-class PartitionView(msgspec.Struct, frozen=True, rename="camel"):
+class PartitionSummary(msgspec.Struct, frozen=True, rename="camel"):
     """One partition that is assigned to the worker."""
 
     topic: str
@@ -57,7 +57,7 @@ class PartitionView(msgspec.Struct, frozen=True, rename="camel"):
     """Kafka timestamp of the first record that is not settled, epoch milliseconds."""
 
 
-class WorkerState(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+class WorkerRecord(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """One worker at one moment. Times are epoch milliseconds."""
 
     id: str
@@ -79,8 +79,8 @@ class WorkerState(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """Destinations, calls and waiting deliveries (`pipeline.stats.DispatcherStats`), and ``attemptsLost``."""
     lag: Mapping[str, int]
     """Records above the committed offsets, of ``events`` and ``retries``, as far as they are known."""
-    destinations: Sequence[DestinationView]
-    partitions: Sequence[PartitionView]
+    destinations: Sequence[DestinationSummary]
+    partitions: Sequence[PartitionSummary]
     """The partitions with the largest lag, at most `_MAX_PARTITIONS` of all."""
     partition_count: int
 
@@ -89,7 +89,7 @@ class WorkerState(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         return msgspec.json.encode(self)
 
     @classmethod
-    def read(cls, value: bytes) -> WorkerState | None:
+    def read(cls, value: bytes) -> WorkerRecord | None:
         """The state in a record; None for anything else. Unknown fields are ignored, so that newer workers are read."""
         try:
             return msgspec.json.decode(value, type=cls)
@@ -113,10 +113,10 @@ class WorkerIdentity(msgspec.Struct, frozen=True):
         number = name.removeprefix("pushrail-stream")  # "-2" of the second worker of a command
         return cls(f"{host}{number}-{secrets.token_hex(4)}", name, host, group, started_ms)
 
-    def state(self, stats: WorkerStats, http: str, reasons: Sequence[str]) -> WorkerState:
-        """The worker's state by its statistics."""
+    def record(self, stats: WorkerStats, http: str, reasons: Sequence[str]) -> WorkerRecord:
+        """The report of this moment by the worker's statistics."""
         partitions = [one for some in stats.partitions.values() for one in some]
-        return WorkerState(
+        return WorkerRecord(
             id=self.id,
             name=self.name,
             host=self.host,
@@ -154,12 +154,12 @@ def _by_lag(stats: PartitionStats) -> tuple[int, str, int]:
     return -(stats.lag or 0), *stats.partition
 
 
-def _destination(stats: DestinationStats) -> DestinationView:
-    return DestinationView(
+def _destination(stats: DestinationStats) -> DestinationSummary:
+    return DestinationSummary(
         stats.destination_id, stats.state, stats.waiting, stats.calls, stats.max_calls, round(stats.per_second, 2)
     )
 
 
-def _partition(stats: PartitionStats) -> PartitionView:
+def _partition(stats: PartitionStats) -> PartitionSummary:
     topic, number = stats.partition
-    return PartitionView(topic, number, stats.open_records, stats.lag, stats.oldest_at_ms)
+    return PartitionSummary(topic, number, stats.open_records, stats.lag, stats.oldest_at_ms)

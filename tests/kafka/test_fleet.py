@@ -1,0 +1,38 @@
+"""A worker's way to the topics of the fleet: it finds them, and reads from the end."""
+
+from __future__ import annotations
+
+import pytest
+
+from pushrail_stream.errors import OperatorError
+from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.fleet import FleetTopics
+from pushrail_stream.sandbox.broker import EmbeddedBroker
+from tests.support.workers import outside, settings_for
+
+
+async def test_it_reads_from_the_end(embedded_broker: EmbeddedBroker) -> None:
+    async with (
+        outside(embedded_broker) as (_, settings),
+        FleetTopics(checked_kafka(settings), settings.topics, "one") as one,
+        FleetTopics(checked_kafka(settings), settings.topics, "two") as two,
+    ):
+        await two.write_answer(b"earlier")
+        await one.begin()
+        await two.write_answer(b"later")
+        assert await one.requests() == [b"later"]
+
+
+@pytest.mark.kafka
+async def test_a_missing_topic_is_not_created(real_kafka: str) -> None:
+    settings = settings_for(real_kafka, "http://127.0.0.1:1")
+    async with FleetTopics(checked_kafka(settings), settings.topics, "one") as link:
+        for step in (
+            link.begin(),
+            link.write_state(b"{}"),
+            link.write_answer(b"{}"),
+            link.requests(),
+            link.write_state(None),
+        ):
+            with pytest.raises(OperatorError, match="does not exist"):
+                await step
