@@ -83,6 +83,8 @@ def worker_rights(settings: Settings) -> dict[str, frozenset[str]]:
         topics.dlq: writes,
         topics.attempts: writes,
         topics.replays: reads,
+        topics.workers: writes,
+        topics.control: reads | writes,
         **documents,
     }
 

@@ -25,8 +25,8 @@ from pushrail_stream.core.control import Answer, Request, RequestKind
 from pushrail_stream.core.destination_state import DestinationState, severity
 from pushrail_stream.core.record import Record
 from pushrail_stream.errors import OperatorError
-from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.fleet import ask_workers
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.observe.worker_record import LOST_SECS, WorkerRecord
 from pushrail_stream.operations.times import now_ms
@@ -109,7 +109,7 @@ class Fleet(NamedTuple):
 def read_fleet(settings: Settings) -> Fleet:
     """Every worker with its newest state. Raises `OperatorError`."""
     newest: dict[bytes, bytes] = {}
-    with Scan(checked_kafka(settings), settings.topics.workers) as scan:
+    with Scan(reached_kafka(settings), settings.topics.workers) as scan:
         for batch in scan:
             _keep_newest(newest, batch)
     return _fleet(newest)
@@ -118,7 +118,7 @@ def read_fleet(settings: Settings) -> Fleet:
 def watch_fleet(settings: Settings) -> Generator[Fleet]:
     """The fleet as it is, then again and again, several times a second, without end. Raises `OperatorError`."""
     newest: dict[bytes, bytes] = {}
-    with Scan(checked_kafka(settings), settings.topics.workers, follow=True) as scan:
+    with Scan(reached_kafka(settings), settings.topics.workers, follow=True) as scan:
         for batch in scan:
             _keep_newest(newest, batch)
             done, total = scan.progress
@@ -148,7 +148,7 @@ def request(
     order = Request(secrets.token_hex(8), kind, now_ms(), _MAX_AGE_SECS, arguments)
     answers: dict[str, Answer] = {}
     deadline = time.monotonic() + wait_secs
-    for values in ask_workers(checked_kafka(settings), settings.topics.control, order.encode()):
+    for values in ask_workers(reached_kafka(settings), settings.topics.control, order.encode()):
         for answer in filter(None, map(Answer.read, values)):
             if answer.request_id == order.id:
                 answers[answer.worker_id] = answer
