@@ -12,6 +12,7 @@ from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.topics import TopicState, describe_topics, plan_topics
 from pushrail_stream.operations.destinations import Documents, load_documents
+from pushrail_stream.operations.fleet import Fleet, read_fleet
 from pushrail_stream.settings.model import KafkaSettings
 from pushrail_stream.settings.source import LoadedSettings
 
@@ -64,6 +65,11 @@ class Installation:
         except OperatorError:
             raise NotKnownError("the topics were not described") from None
         raise NotKnownError(f"topic {topic} is missing")
+
+    def fleet(self) -> Fleet:
+        """The workers. Raises `NotKnownError` when their topic is missing."""
+        self.kafka_with(self.settings.topics.workers)
+        return read_fleet(self.settings)
 
     def documents(self) -> Documents:
         """The documents. Raises `NotKnownError` when they were not read."""

@@ -121,3 +121,21 @@ def _waiting(kafka: KafkaSettings, topic: str) -> dict[int, Shift]:
     """The partitions with events above the group's commit, each with its commit and its end."""
     shifts = plan_shift(kafka, kafka.group_id, topic, "latest")
     return {shift.partition: shift for shift in shifts if shift.again < 0}
+
+
+def check_workers(installation: Installation) -> Iterator[Finding]:
+    """Whether every worker writes its state, and whether it is ready."""
+    fleet = installation.fleet()
+    for worker in fleet.lost:
+        found = f"{worker.state.id} at {worker.state.http} is lost: its last state is {worker.age_secs:.0f} s old"
+        remedy = "it was killed, or Kafka is out of its reach: look at its log; a killed one vanishes within two days"
+        yield Finding("workers", "warning", found, remedy)
+    for worker in fleet.alive:
+        if worker.state.reasons:
+            found = f"{worker.state.id} at {worker.state.http} is not ready: {'; '.join(worker.state.reasons)}"
+            yield Finding("workers", "problem", found, "look at its status page and its log")
+    ready = [worker.state.http for worker in fleet.alive if not worker.state.reasons]
+    if ready:
+        yield Finding("workers", "ok", f"alive and ready: {len(ready)} ({', '.join(ready)})")
+    elif not fleet.alive:
+        yield Finding("workers", "warning", "no worker writes its state", "`pushrail-stream run`")

@@ -12,21 +12,15 @@ from pushrail_stream.core.signals import FleetTrouble
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.fleet import FleetTopics
-from pushrail_stream.observe.worker_record import DestinationSummary, WorkerRecord
+from pushrail_stream.observe.worker_record import DestinationSummary
 from pushrail_stream.operations.fleet import Fleet, read_fleet, request, watch_fleet
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.sandbox.bus.server import FaultBus
 from pushrail_stream.settings.model import Settings
 from tests.support.kafka.topics import delete_topics
+from tests.support.worker_records import worker_record
 from tests.support.workers import make_topics, outside, running, settings_for
-
-
-def state_of(name: str, at_ms: int, *destinations: DestinationSummary) -> WorkerRecord:
-    return WorkerRecord(
-        id=name, name="pushrail-stream", host="host", http="host:1", version="1", group="group", started_at=1, at=at_ms,
-        reasons=[], deliveries={}, totals={}, lag={}, destinations=destinations, partitions=[], partition_count=0,
-    )  # fmt: skip
 
 
 async def write(settings: Settings, key: str, value: bytes | None) -> None:
@@ -43,10 +37,10 @@ async def test_workers_are_alive_then_lost_or_gone(embedded_broker: EmbeddedBrok
         now = now_ms()
         seen = DestinationSummary("dst_1", "ok", 1, 1, 8, 2.0)
         worse = msgspec.structs.replace(seen, state="suspended")
-        await write(settings, "a", state_of("a", now, seen).encode())
-        await write(settings, "b", state_of("b", now, worse).encode())
-        await write(settings, "killed", state_of("killed", now - 60_000, worse).encode())
-        await write(settings, "ended", state_of("ended", now).encode())
+        await write(settings, "a", worker_record("a", now, seen).encode())
+        await write(settings, "b", worker_record("b", now, worse).encode())
+        await write(settings, "killed", worker_record("killed", now - 60_000, worse).encode())
+        await write(settings, "ended", worker_record("ended", now).encode())
         await write(settings, "ended", None)
         await write(settings, "foreign", b"{}")
         fleet = await fleet_of(settings)

@@ -6,21 +6,27 @@ import asyncio
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.fleet import FleetTopics
 from pushrail_stream.operations.findings import Check, Finding, Installation, NotKnownError
 from pushrail_stream.operations.kafka_checks import (
     check_cluster,
     check_groups,
     check_rights,
     check_topics,
+    check_workers,
 )
+from pushrail_stream.operations.times import now_ms
 from pushrail_stream.sandbox.broker import EmbeddedBroker
 from pushrail_stream.settings.model import DeliverySettings, Settings
 from pushrail_stream.settings.source import LoadedSettings
 from tests.support.builders import event
 from tests.support.kafka.topics import create_topic
+from tests.support.worker_records import worker_record
 from tests.support.workers import make_topics, produce, settings_for
 
 pytestmark = pytest.mark.kafka
@@ -121,3 +127,21 @@ def test_an_embedded_broker_does_not_tell(embedded_broker: EmbeddedBroker, tmp_p
     assert states(check_topics, settings) == ["unknown"]
     assert states(check_rights, settings) == ["unknown"]
     assert states(check_groups, settings) == ["unknown", "unknown", "ok"]
+
+
+async def test_workers_are_alive_unready_or_lost(embedded_broker: EmbeddedBroker, tmp_path: Path) -> None:
+    settings = settings_for(embedded_broker.bootstrap_servers, "http://127.0.0.1:1", registry={"path": str(tmp_path)})
+    make_topics(settings, embedded_broker)
+    assert await asyncio.to_thread(states, check_workers, settings) == ["warning"], "no worker at all"
+    now = now_ms()
+    for state in (
+        worker_record("good", now),
+        worker_record("lost", now - 60_000),
+        msgspec.structs.replace(worker_record("stuck", now), reasons=["kafka"]),
+    ):
+        async with FleetTopics(checked_kafka(settings), settings.topics, state.id) as link:
+            await link.write_state(state.encode())
+    lost, stuck, good = await asyncio.to_thread(found, check_workers, settings)
+    assert (lost.state, lost.found.split(":")[0]) == ("warning", "lost at host")
+    assert (stuck.state, stuck.found) == ("problem", "stuck at host:1 is not ready: kafka")
+    assert (good.state, good.found) == ("ok", "alive and ready: 1 (host:1)")

@@ -15,6 +15,9 @@ from confluent_kafka import Producer
 
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.errors import UsageError
+from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.fleet import FleetTopics
+from pushrail_stream.observe.worker_record import DestinationSummary
 from pushrail_stream.operations.findings import Check, Finding, Installation
 from pushrail_stream.operations.setup_checks import (
     check_clock,
@@ -38,6 +41,7 @@ from tests.support.documents import ACCESS_KEY, EXAMPLE, customer, document, wri
 from tests.support.ports import free_port
 from tests.support.recording_server import Recorder, http
 from tests.support.sealing_keys import FIELD, SECRET, keyring, ring
+from tests.support.worker_records import worker_record
 from tests.support.workers import make_topics, settings_for
 
 
@@ -156,6 +160,12 @@ async def test_a_blocked_destination_is_a_problem(tmp_path: Path, embedded_broke
     assert bad.remedy == "`destinations test dst_c`, `attempts --destination dst_c`"
     assert (slow.state, slow.found.split()[:2]) == ("warning", ["dst_b:", "slowed"])
     assert good.found == "ok: 1; without attempts in the last hour: 1"
+
+    seen = DestinationSummary("dst_c", "ok", 0, 0, 8, 1.0)
+    async with FleetTopics(checked_kafka(settings), settings.topics, "a") as link:
+        await link.write_state(worker_record("a", now_ms(), seen).encode())
+    slow, good = await found(check_destinations, Installation(LoadedSettings(settings, None)))
+    assert good.found == "ok: 2; without attempts in the last hour: 1", "workers know better"
 
 
 async def test_a_port_of_another_program_is_a_problem(tmp_path: Path) -> None:
