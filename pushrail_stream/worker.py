@@ -39,7 +39,7 @@ from pushrail_stream.observe.logging import Logger
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.readiness import Readiness
-from pushrail_stream.observe.status_page import status_page
+from pushrail_stream.observe.status_page import About, status_page
 from pushrail_stream.observe.tracing import open_tracing
 from pushrail_stream.observe.worker_record import MAX_DESTINATIONS, WorkerIdentity, WorkerRecord
 from pushrail_stream.pipeline.engine import Engine
@@ -111,8 +111,10 @@ async def run_worker(
         for caveat in caveats:
             observe(caveat)
 
+        about = About.new(name, kafka.group_id, stats.clock.now_ms())
+
         def page() -> str:
-            return status_page(name, stats, readiness.reasons(), metrics.dead_letters, incidents.newest_first())
+            return status_page(about, stats, readiness.reasons(), metrics.dead_letters, incidents.newest_first())
 
         ops = serve_ops(settings.http, exposition=metrics.exposition, unready=readiness.reasons, page=page)
         http_port = await stack.enter_async_context(ops)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from html import escape
 from importlib import resources
@@ -10,6 +11,9 @@ from typing import Final
 POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'"
 """``Content-Security-Policy`` of each page."""
 _STYLE: Final = resources.files(__package__).joinpath("pages.css").read_text()
+_LONG: Final = 30
+"""Characters above which a cell may break its lines, so that five such columns fit a screen of 1,280 pixels."""
+_TAG: Final = re.compile(r"<[^>]*>")
 
 
 def page(title: str, body: str, *, refresh_secs: int | None = None) -> str:
@@ -28,12 +32,32 @@ def section(
     numbers: Sequence[int] = (),
     prose: int | None = None,
 ) -> str:
-    """A table, or that there is nothing to show. Cells are markup; only the column of ``prose`` may break its lines."""
-    if not rows:
-        return f"<h2>{escape(title)}</h2><p class=dim>None.</p>"
-    kind = [" class=n" if n in numbers else " class=m" if n == prose else "" for n in range(len(heads))]
-    head = "".join(f"<th{kind[index]}>{escape(name)}</th>" for index, name in enumerate(heads))
+    """A table with its title, or that there is nothing to show. As for `table`."""
+    return f"<h2>{escape(title)}</h2>" + (table(heads, rows, numbers, prose) if rows else "<p class=dim>None.</p>")
+
+
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (), prose: int | None = None
+) -> str:
+    """A table without its empty columns. Cells are markup; those of ``prose`` and long ones may break their lines.
+
+    A narrow screen shows each row as a list, in which each cell needs its head.
+    """
+    shown = [n for n in range(len(heads)) if any(row[n] for row in rows)]
+    kinds = ["n" if n in numbers else "m" if n == prose else "" for n in shown]
+    names = [escape(heads[n]) for n in shown]
+    head = "".join(f"<th{_class(kind)}>{name}</th>" for kind, name in zip(kinds, names, strict=True))
     lines = "".join(
-        "<tr>" + "".join(f"<td{kind[index]}>{cell}</td>" for index, cell in enumerate(row)) + "</tr>" for row in rows
+        "<tr>" + "".join(_cell(row[n], kind, name) for n, kind, name in zip(shown, kinds, names, strict=True)) + "</tr>"
+        for row in rows
     )
-    return f"<h2>{escape(title)}</h2><section><table><tr>{head}</tr>{lines}</table></section>"
+    return f"<table><tr>{head}</tr>{lines}</table>"
+
+
+def _cell(cell: str, kind: str, name: str) -> str:
+    is_long = len(_TAG.sub("", cell)) > _LONG
+    return f"<td{_class(kind or 'l' * is_long)} data-h='{name}'>{cell}</td>"
+
+
+def _class(kind: str) -> str:
+    return kind and f" class={kind}"

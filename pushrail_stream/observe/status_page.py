@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Final
+from importlib import metadata
+from typing import Final, NamedTuple
 
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination_state import DestinationState
@@ -12,7 +13,7 @@ from pushrail_stream.core.ledger import Ledger
 from pushrail_stream.core.signals import BusMissing
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.observe.incidents import Incident
-from pushrail_stream.observe.pages import page, section
+from pushrail_stream.observe.pages import page, section, table
 from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, StatsSource
 
 LANES: Final = 50
@@ -23,21 +24,40 @@ _TONES: Final[Mapping[DestinationState, str]] = {
 _REFRESH_SECS: Final = 5
 
 
+class About(NamedTuple):
+    """The facts about a worker that never change while it runs."""
+
+    name: str
+    version: str
+    group_id: str
+    """The consumer group of the events."""
+    started_ms: int
+
+    @classmethod
+    def new(cls, name: str, group_id: str, started_ms: int) -> About:
+        """Those of a worker of the installed package."""
+        try:
+            version = metadata.version("pushrail-stream")
+        except metadata.PackageNotFoundError:
+            version = "(run from its sources)"
+        return cls(name, version, group_id, started_ms)
+
+
 def status_page(
-    name: str,
+    about: About,
     stats: StatsSource,
     reasons: Sequence[str],
     dead_letters: Mapping[str, int],
     incidents: Sequence[Incident],
 ) -> str:
-    """The page of the worker ``name``. ``reasons``: why it is not ready. ``incidents``: the newest first."""
+    """The page of a worker. ``reasons``: why it is not ready. ``incidents``: the newest first."""
     now = stats(LANES)
-    state = "<span class='badge ok'>ready</span>"
-    if reasons:
-        state = f"<span class='badge bad'>not ready</span> {escape('; '.join(reasons))}"
     return page(
-        name,
-        f"<p>{state}</p>{_own_problem(now.own_problem)}<p class=dim>{format_rfc3339(now.now_ms)}, "
+        about.name,
+        f"<p>{_readiness(reasons)}</p>{_own_problem(now.own_problem)}"
+        f"<p>version {escape(about.version)}, up for {_duration(now.now_ms - about.started_ms)}, "
+        f"group {escape(about.group_id)}</p>"
+        f"<p class=dim>{format_rfc3339(now.now_ms)}, "
         f"renewed every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
         + _deliveries(now.ledger)
         + _dead_letters(dead_letters)
@@ -47,6 +67,21 @@ def status_page(
         + _partitions(now.partitions, now.now_ms),
         refresh_secs=_REFRESH_SECS,
     )
+
+
+def _readiness(reasons: Sequence[str]) -> str:
+    if not reasons:
+        return "<span class='badge ok'>ready</span>"
+    return f"<span class='badge bad'>not ready</span> {escape('; '.join(reasons))}"
+
+
+def _duration(ms: int) -> str:
+    """A duration in its two largest units."""
+    secs = max(0, ms) // 1000
+    days, hours, minutes = secs // 86_400, secs // 3_600 % 24, secs // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {secs % 60} s"
 
 
 def _own_problem(problem: str) -> str:
@@ -98,23 +133,32 @@ def _lanes(lanes: Sequence[DestinationStats], active: int) -> str:
 
 
 def _partitions(partitions: Mapping[str, Sequence[PartitionStats]], now_ms: int) -> str:
-    rows = []
+    """The busy partitions, and the idle ones folded."""
+    rows: dict[bool, list[Sequence[str]]] = {True: [], False: []}
     for views in partitions.values():
         for view in sorted(views, key=lambda view: view.partition):
-            age = "" if view.oldest_at_ms is None else f"{max(0, now_ms - view.oldest_at_ms) / 1000:.1f} s"
-            rows.append(
-                [
-                    escape(str(view.partition)),
-                    "" if view.committed is None else f"{view.committed:,}",
-                    "not known" if view.lag is None else f"{view.lag:,}",
-                    f"{view.open_records:,}",
-                    f"{view.open_bytes:,}",
-                    age,
-                    f"{view.uncommitted_secs:.1f} s" if view.uncommitted_secs else "",
-                ]
-            )
+            is_idle = view.lag == 0 and not view.open_records
+            rows[is_idle].append(_partition(view, now_ms))
+    busy, idle = rows[False], rows[True]
     heads = ("partition", "committed", "lag", "open", "bytes", "oldest open", "commit unmoved for")
-    return section("Partitions", heads, rows, numbers=range(1, len(heads)))
+    numbers = range(1, len(heads))
+    if not idle:
+        return section("Partitions", heads, busy, numbers)
+    # A browser opens the element for a link into it, also when it loads the page again.
+    folded = f"<details><summary><a href='#idle'>{len(idle):,} idle</a></summary><div id=idle>"
+    return section("Partitions", heads, busy, numbers) + f"{folded}{table(heads, idle, numbers)}</div></details>"
+
+
+def _partition(view: PartitionStats, now_ms: int) -> Sequence[str]:
+    return (
+        escape(str(view.partition)),
+        "" if view.committed is None else f"{view.committed:,}",
+        "not known" if view.lag is None else f"{view.lag:,}",
+        f"{view.open_records:,}",
+        f"{view.open_bytes:,}",
+        "" if view.oldest_at_ms is None else f"{max(0, now_ms - view.oldest_at_ms) / 1000:.1f} s",
+        f"{view.uncommitted_secs:.1f} s" if view.uncommitted_secs else "",
+    )
 
 
 def _incidents(incidents: Sequence[Incident]) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
+import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
 from pushrail_stream.core.event import MAX_EVENT_TYPE, MAX_ID, VENDOR_HEADER
@@ -13,6 +15,7 @@ from pushrail_stream.ingest.errors import HttpProblem
 from pushrail_stream.ingest.limits import MAX_HEAD_BYTES
 from pushrail_stream.ingest.openapi import describe
 from pushrail_stream.ingest.request import MAX_EVENTS, MAX_IDEMPOTENCY_KEY
+from tests.support.browser import Browser
 from tests.support.ingest_server import EVENT, ingest_door
 
 
@@ -26,6 +29,16 @@ async def test_the_page_shows_every_field(tmp_path: Path) -> None:
         assert all(name in page for name in (*EVENT, "Idempotency-Key", "429", "503"))
         addresses = set(re.findall(r"https?://[\w.-]+", page))
         assert addresses == {"https://YOUR-HOST"}
+
+
+@pytest.mark.parametrize("width", [400, 1280])
+async def test_a_real_browser_shows_all_of_the_page(tmp_path: Path, width: int) -> None:
+    async with ingest_door(tmp_path) as door, Browser.open(tmp_path) as browser:
+        await browser.show(f"{door.url}/docs", width)
+        assert await browser.overflowing() == []
+        assert "idempotencyKey" in await browser.evaluate("document.body.innerText")
+        if folder := os.environ.get("PUSHRAIL_TEST_SCREENSHOTS"):
+            (Path(folder) / f"docs-{width}.png").write_bytes(await browser.screenshot())
 
 
 async def test_the_description_is_openapi(tmp_path: Path) -> None:

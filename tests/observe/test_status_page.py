@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import shutil
 from collections.abc import Sequence
 from html.parser import HTMLParser
+from importlib import metadata
 from pathlib import Path
 
 import aiohttp
@@ -19,7 +18,7 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import BusMissing
 from pushrail_stream.observe.incidents import Incident
 from pushrail_stream.observe.ops_server import serve_ops
-from pushrail_stream.observe.status_page import status_page
+from pushrail_stream.observe.status_page import About, status_page
 from pushrail_stream.pipeline.stats import (
     DestinationStats,
     DispatcherStats,
@@ -27,12 +26,12 @@ from pushrail_stream.pipeline.stats import (
     WorkerStats,
 )
 from pushrail_stream.settings.model import HttpSettings
+from tests.support.browser import Browser
 from tests.support.builders import destination
-from tests.support.patience import PATIENCE_SECS
 from tests.support.stats import stats_of
-from tests.support.tools import needed_tool
 
 AT_MS = 1_780_000_000_000
+ABOUT = About("pushrail-stream-2", "1.2.3", "deliveries", AT_MS - 93_784_000)
 LANES = [
     DestinationStats("dst_gone", "gone", 4, 0, 8, 0.0),
     DestinationStats("dst_suspended", "suspended", 0, 0, 8, 0.0),
@@ -43,6 +42,7 @@ VIEWS = {
     "events": [
         PartitionStats(Partition("pushrail.events", 1), 12, 9_600, AT_MS - 4_200, 1_000_000, 2.5, lag=41),
         PartitionStats(Partition("pushrail.events", 0), 0, 0, None, None, 0.0),
+        *(PartitionStats(Partition("pushrail.events", n), 0, 0, None, 1_000 * n, 0.0, lag=0) for n in range(5, 12)),
     ],
     "retries": [PartitionStats(Partition("pushrail.retry.10s", 0), 1, 800, AT_MS - 100, 7, 0.0, lag=40)],
 }
@@ -70,7 +70,7 @@ def status(
         now_ms=AT_MS,
     )
     letters = {"blocked": 5, "rejected": 2, "expired": 0}
-    return status_page("pushrail-stream-2", stats, reasons, letters, incidents)
+    return status_page(ABOUT, stats, reasons, letters, incidents)
 
 
 def missing(name: str, swallowed: Swallowed | None = None) -> BusMissing:
@@ -139,43 +139,61 @@ def test_it_says_why_a_worker_is_not_ready() -> None:
     assert "not ready |  stopping; a <b>" in shown
 
 
+def test_it_says_who_it_is_and_for_how_long() -> None:
+    assert "version 1.2.3, up for 1 d 2 h, group deliveries" in text(status())
+    for secs, shown in ((75, "1 min 15 s"), (3_660, "1 h 1 min"), (-5, "0 min 0 s")):
+        page = status_page(ABOUT._replace(started_ms=AT_MS - secs * 1000), stats_of(now_ms=AT_MS), [], {}, [])
+        assert f"up for {shown}, " in text(page)
+    assert About.new("w", "g", 0) == About("w", metadata.version("pushrail-stream"), "g", 0)
+
+
+def test_idle_partitions_are_folded() -> None:
+    shown = text(status())
+    assert "7 idle" in shown
+    assert shown.index("pushrail.events/0") < shown.index("7 idle") < shown.index("pushrail.events/5")
+    assert "idle" not in text(status_page(ABOUT, stats_of(), [], {}, []))
+
+
 def test_it_says_that_our_own_credentials_fail() -> None:
-    shown = text(status_page("w", stats_of(own_problem="ExpiredToken: it is <over>"), [], {}, []))
+    shown = text(status_page(ABOUT, stats_of(own_problem="ExpiredToken: it is <over>"), [], {}, []))
     assert "ready | no AWS credentials |  ExpiredToken: it is <over>" in shown
     assert "AWS credentials" not in text(status())
 
 
 def test_an_idle_worker_shows_an_empty_page() -> None:
-    empty = status_page("w", stats_of(), [], {}, [])
+    empty = status_page(ABOUT, stats_of(), [], {}, [])
     assert text(empty).count("None.") == 4
 
 
-async def test_a_real_browser_shows_it(tmp_path: Path) -> None:
-    """The page has no script (see above). PUSHRAIL_TEST_SCREENSHOTS names a folder for the screenshots."""
-    browser = needed_tool("chromium", "apt-get install chromium")
-    picture = tmp_path / "status.png"
+LONG = "x" * 60
+NASTY = Incident(AT_MS, f"what {LONG}", f"{LONG}.{LONG}.{LONG}", f"Code{LONG}", f"{LONG * 4} and some words " * 4)
 
-    async def show(*words: str, port: int) -> bytes:
-        process = await asyncio.create_subprocess_exec(
-            browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars",
-            f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1280,1000",
-            *words, f"http://127.0.0.1:{port}/",
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await asyncio.wait_for(process.communicate(), PATIENCE_SECS)
-        assert process.returncode == 0, err.decode()
-        return out
 
-    async with serve_ops(HttpSettings(port=0), exposition=lambda _: (b"", ""), unready=list, page=status) as port:
-        document = (await show("--dump-dom", port=port)).decode()
-        await show(f"--screenshot={picture}", port=port)
-    assert "dst_slowed" in text(document)
-    assert "<b>odd</b>" not in document, "what customers named is text"
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert picture.stat().st_size > 20_000, "there is something on it"
-    folder = os.environ.get("PUSHRAIL_TEST_SCREENSHOTS")
-    if folder:
-        shutil.copy(picture, Path(folder) / "status.png")
+@pytest.mark.parametrize("width", [400, 1280])
+async def test_a_real_browser_shows_all_of_it(tmp_path: Path, width: int) -> None:
+    """Nothing is off-screen. PUSHRAIL_TEST_SCREENSHOTS names a folder for the screenshots."""
+    reasons = [f"{LONG * 3}/7: nothing was read for 61 s although its end is ahead"]
+
+    def page() -> str:
+        return status(reasons, incidents=[*INCIDENTS, NASTY], missing_buses=[missing(LONG)])
+
+    async with (
+        serve_ops(HttpSettings(port=0), exposition=lambda _: (b"", ""), unready=list, page=page) as port,
+        Browser.open(tmp_path) as browser,
+    ):
+        await browser.show(f"http://127.0.0.1:{port}/", width)
+        assert await browser.overflowing() == []
+        shown = await browser.evaluate("document.body.innerText")
+        assert "dst_slowed" in shown
+        assert "dst_<b>odd</b>" in shown, "what customers named is text"
+        picture = await browser.screenshot()
+        assert "pushrail.events/5" not in shown, "idle partitions are folded"
+        await browser.show(f"http://127.0.0.1:{port}/#idle", width)
+        assert "pushrail.events/5" in await browser.evaluate("document.body.innerText")
+        assert await browser.overflowing() == []
+    assert picture.startswith(b"\x89PNG")
+    if folder := os.environ.get("PUSHRAIL_TEST_SCREENSHOTS"):
+        (Path(folder) / f"status-{width}.png").write_bytes(picture)
 
 
 async def test_the_page_is_served_and_may_load_nothing() -> None:
@@ -206,4 +224,4 @@ def test_lanes_are_bounded(lanes: int) -> None:
     def stats(max_destinations: int = 0) -> WorkerStats:
         return WorkerStats(destinations=many[:max_destinations], dispatcher=DispatcherStats(lanes))
 
-    assert status_page("w", stats, [], {}, []).count("dst_") <= 50 + 1
+    assert status_page(ABOUT, stats, [], {}, []).count("dst_") <= 50 + 1
