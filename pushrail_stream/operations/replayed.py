@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import final
 
-from pushrail_stream.kafka.client_properties import checked_kafka
+from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.operations.dead_letters import DeadLetterRecord
 from pushrail_stream.operations.replay_selection import ReplayMark, read_replay_mark, replay_mark_key
@@ -27,7 +27,7 @@ class Replays:
     @classmethod
     def read(cls, settings: Settings) -> Replays:
         """The replays until now. Raises `OperatorError`."""
-        return cls(read_marks(checked_kafka(settings), settings.topics.replays))
+        return cls(read_marks(reached_kafka(settings), settings.topics.replays))
 
     def since(self, letter: DeadLetterRecord) -> ReplayMark | None:
         """The last replay of this dead letter; None when there was none after it died."""

@@ -150,7 +150,6 @@ def test_names_and_several_brokers_are_told_apart(monkeypatch: pytest.MonkeyPatc
     assert "; and 2 more; " in why(",".join(f"127.0.0.1:{free_port()}" for _ in range(5)))
 
 
-@pytest.mark.usefixtures("hurried")
 def test_tls_that_does_not_fit_is_told(babbler: str) -> None:
     assert "SSL handshake failed: " in why(babbler, **{"security.protocol": "ssl"})
 
