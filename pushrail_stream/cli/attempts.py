@@ -10,13 +10,15 @@ from typing import Any, Final
 import click
 from click.core import ParameterSource
 
+from pushrail_stream.cli.attempt_story import print_stories
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
 from pushrail_stream.cli.output import Column, emit, format_time, note, table
 from pushrail_stream.cli.process import signal_handlers
 from pushrail_stream.operations.attempt_index import keep_index
 from pushrail_stream.operations.attempt_search import follow_attempts, search_attempts, search_dead_letters
+from pushrail_stream.operations.attempt_story import as_json, tell_stories
 from pushrail_stream.operations.attempts import STATUSES, Attempt, AttemptFilter, Summary, newest_of, row_of
-from pushrail_stream.operations.times import check_period
+from pushrail_stream.operations.times import check_period, now_ms
 from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.settings.model import Settings
 
@@ -49,9 +51,15 @@ _COLUMNS: Final = (
     help="Show at most this many of the newest attempts; with --follow of the next. [default: 1000 in a table]",
 )  # fmt: skip
 @click.option("--summary", is_flag=True, help="Count attempts by status, code and destination instead.")
+@click.option(
+    "--story/--no-story", default=None,
+    help="Tell each event's story: every attempt, and what comes next. [default: for --key and --origin alone]",
+)  # fmt: skip
 @click.option("--follow", is_flag=True, help="Show attempts as they are made, until interrupted.")
 @common_options
-def attempts(options: Options, /, *, limit: int | None, summary: bool, follow: bool, **filters: Any) -> None:
+def attempts(
+    options: Options, /, *, limit: int | None, summary: bool, story: bool | None, follow: bool, **filters: Any
+) -> None:
     """Search the delivery log: every attempt of every event, and every event that was not sent.
 
     A search without a time covers the last 24 hours; a search for one event (--key, --origin, --correlation-id) covers
@@ -59,7 +67,11 @@ def attempts(options: Options, /, *, limit: int | None, summary: bool, follow: b
     for newer attempts. --since searches further back than the index. When there is no attempt, the dead letters are
     searched, and those of the event are named on stderr.
 
-    With --json: the records as they were written, one a line; with --summary one object.
+    For one event, the command tells its story: for each destination every attempt, and then what comes next and when,
+    or where the dead letter is and the command that replays it.
+
+    With --json: the records as they were written, one a line; with --summary one object; with --story one object for
+    each event.
     """
     context = click.get_current_context()
     if context.invoked_subcommand is not None:
@@ -73,6 +85,13 @@ def attempts(options: Options, /, *, limit: int | None, summary: bool, follow: b
     if follow:
         _print_following(options, wanted, limit)
         return
+    if _is_story(options, wanted, story=story, is_plain=limit is None and not summary):
+        _tell(options, wanted)
+    else:
+        _print_found(options, wanted, limit, summary=summary)
+
+
+def _print_found(options: Options, wanted: AttemptFilter, limit: int | None, *, summary: bool) -> None:
     max_ = _ROWS if limit is None and not options.json and not summary else limit
     with options.progress() as progress:
         found: Iterable[Attempt] = search_attempts(
@@ -86,6 +105,35 @@ def attempts(options: Options, /, *, limit: int | None, summary: bool, follow: b
         has_found = _print_lines(found) if options.json else _print_table(options, found)
         if not has_found:
             _name_dead_letters(options.settings, wanted, progress)
+
+
+def _is_story(options: Options, wanted: AttemptFilter, *, story: bool | None, is_plain: bool) -> bool:
+    """Whether stories are told. What filters single attempts would leave gaps in them."""
+    names_event = AttemptFilter(
+        key=wanted.key, origin=wanted.origin, correlation_id=wanted.correlation_id, customer=wanted.customer,
+        vendor=wanted.vendor, destination=wanted.destination,
+    )  # fmt: skip
+    is_whole = is_plain and wanted == names_event and wanted.names_one_event
+    if story and not is_whole:
+        raise click.UsageError(
+            "--story: needs --key, --origin or --correlation-id, and takes only --customer, --vendor and --destination "
+            "beside them"
+        )
+    return is_whole and (options.output == "table" if story is None else story)
+
+
+def _tell(options: Options, wanted: AttemptFilter) -> None:
+    with options.progress() as progress:
+        found = sorted(search_attempts(options.settings, wanted, progress), key=lambda attempt: attempt.at_ms)
+        teller = tell_stories(options.settings, wanted, found, progress, now_ms())
+    if options.json:
+        for story in as_json(teller):
+            emit(story)
+    elif teller.stories:
+        print_stories(teller)
+    if not teller.stories:
+        topics = options.settings.topics
+        note(f"nothing was found in {', '.join((topics.attempts, *topics.retry, topics.dlq))}")
 
 
 def _print_following(options: Options, wanted: AttemptFilter, limit: int | None) -> None:

@@ -53,21 +53,19 @@ def search_dead_letters(settings: Settings, wanted: AttemptFilter, progress: Pro
     since_ms = wanted.since_ms
     if since_ms is None and not wanted.names_one_event:
         since_ms = _default_since_ms()
-    meant = DeadLetterFilter(
-        since_ms=since_ms, **{name: getattr(wanted, name) for name in DeadLetterFilter.__slots__ if name in _SHARED}
-    )
     letters = all_dead_letters(settings, since_ms, progress)
     for letter in islice(letters, MOST_SEARCHED):
-        if meant.matches(letter) and wanted.correlation_id in {None, letter.identity.correlation_id}:
+        if (since_ms is None or letter.failed_at_ms >= since_ms) and means(wanted, letter):
             yield letter
     if next(letters, None) is not None:
         progress.note(f"only the first {MOST_SEARCHED:,} dead letters were looked at; `dlq show` searches all")
 
 
-_SHARED: Final = frozenset({
-    "key", "origin", "customer", "destination", "vendor", "event_type", "code", "replay", "until_ms",
-})  # fmt: skip
-"""Fields that mean the same in both filters."""
+def means(wanted: AttemptFilter, letter: DeadLetterRecord) -> bool:
+    """Whether a dead letter, or a copy on a retry topic, is of an event that a search for attempts meant."""
+    shared = ("key", "origin", "customer", "destination", "vendor", "event_type", "code", "replay", "until_ms")
+    meant = DeadLetterFilter(**{name: getattr(wanted, name) for name in shared})
+    return meant.matches(letter) and wanted.correlation_id in {None, letter.identity.correlation_id}
 
 
 def _default_since_ms() -> int:

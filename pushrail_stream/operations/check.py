@@ -7,18 +7,17 @@ from contextlib import contextmanager
 from typing import final
 
 from pushrail_stream.core.offsets import decode_settled
-from pushrail_stream.core.record import Record
 from pushrail_stream.core.skips import find_skip
-from pushrail_stream.kafka.client_properties import retries_consumer
 from pushrail_stream.kafka.groups import committed_by
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import read_marks
 from pushrail_stream.kafka.scan import Scan
 from pushrail_stream.kafka.topic_ids import topic_id
 from pushrail_stream.operations.accounts import Accounts, Status, Tally, Topic, TracedDelivery
-from pushrail_stream.operations.dead_letters import all_dead_letters, read_dead_letter
+from pushrail_stream.operations.dead_letters import all_dead_letters
 from pushrail_stream.operations.spill import Spill
 from pushrail_stream.operations.topic_reader import Progress, read_scan, read_topic
+from pushrail_stream.operations.waiting_copies import read_waiting
 from pushrail_stream.ports.pipeline import Directory
 from pushrail_stream.settings.model import Settings
 
@@ -68,9 +67,8 @@ def _read_everything(accounts: Accounts, settings: Settings, since_ms: int, unti
     topics, kafka = settings.topics, reached_kafka(settings)
     for partition, at in committed_by(kafka, settings.kafka.group_id, topics.events).items():
         accounts.set_committed(partition, at.offset, decode_settled(at))
-    for topic in topics.retry:
-        for record in _unsettled(settings, topic, progress):
-            accounts.add_waiting(read_dead_letter(record, settings.vendor))
+    for copy in read_waiting(settings, progress):
+        accounts.add_waiting(copy)
     with Scan(kafka, topics.events, since_ms=since_ms) as scan:
         for record in read_scan(scan, "events", progress):
             # Reading starts at the first event of the period, so a record without a time may belong to the period.
@@ -107,14 +105,3 @@ def _look_back(accounts: Accounts, settings: Settings, since_ms: int, progress: 
             unseen.remove(destination)
             if not unseen:
                 return
-
-
-def _unsettled(settings: Settings, topic: str, progress: Progress) -> Iterator[Record]:
-    """The records of a retry topic that the workers' group has not settled."""
-    kafka = reached_kafka(settings)
-    group = committed_by(kafka, retries_consumer(kafka).group_id, topic)
-    starts = {number: committed.offset for number, committed in group.items()}
-    settled = {number: frozenset(decode_settled(committed)) for number, committed in group.items()}
-    for record in read_topic(settings, topic, topic, progress, starts=starts):
-        if record.offset not in settled[record.partition]:
-            yield record

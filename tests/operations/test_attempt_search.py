@@ -116,10 +116,16 @@ async def test_an_event_without_attempts_is_found_among_the_dead_letters(real_ka
         producer.produce(settings.topics.dlq, died.record.value, died.record.key, 0, headers=list(died.record.headers))
     assert producer.flush(30) == 0
     position = f"{settings.topics.dlq}/0/0"
-    for words in (("--key", "key-1"), ("--correlation-id", "req-1", "--json"), ("--key", "key-1", "--summary")):
+    for words in (
+        ("--key", "key-1", "--no-story"),
+        ("--correlation-id", "req-1", "--json"),
+        ("--key", "key-1", "--summary"),
+    ):
         out, err = await both(desk, "attempts", *words)
         named = f"dead letter at {position}: undecodable payload; to see it: pushrail-stream dlq show {position}"
         assert (named in err) == ("--summary" not in words)
         assert ("attempts" in out) == ("--summary" in words)
     assert "dead letter at" not in (await both(desk, "attempts", "--key", "key-1", "--status", "delivered"))[1]
+    story, _ = await both(desk, "attempts", "--key", "key-1")
+    assert f"dead letter at {position}; to see it: pushrail-stream dlq show {position}" in story
     assert "nothing was found in" in (await both(desk, "attempts", "--key", "other"))[1]
