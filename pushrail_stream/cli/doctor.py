@@ -27,7 +27,9 @@ def doctor(options: Options) -> None:
 
     With --json: one object for each finding, with state, check, found and remedy.
     """
-    findings = diagnose(options.load)
+    with options.progress() as progress:
+        progress.begin("checks")
+        findings = diagnose(options.load, progress.at)
     counts = Counter(finding.state for finding in findings)
     with to_the_end():
         if options.output == "table":

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import as_completed
+from contextlib import suppress
 from typing import Final
 
 from pushrail_stream.blocking import start_daemon_thread
@@ -35,9 +35,15 @@ CHECKS: Final[Mapping[str, Check]] = {
 
 
 def diagnose(
-    load: Callable[[], LoadedSettings], checks: Mapping[str, Check] = CHECKS, deadline_secs: float = DEADLINE_SECS
+    load: Callable[[], LoadedSettings],
+    show: Callable[[int, int], None],
+    checks: Mapping[str, Check] = CHECKS,
+    deadline_secs: float = DEADLINE_SECS,
 ) -> list[Finding]:
-    """The findings of all checks, the worst first. Raises nothing that a check raises."""
+    """The findings of all checks, the worst first. ``show`` gets the checks done and in all.
+
+    Raises nothing that a check raises.
+    """
     try:
         loaded = load()
     except OperatorError as error:
@@ -48,7 +54,12 @@ def diagnose(
     running = {
         name: start_daemon_thread(_run, name, check, installation, found[name]) for name, check in checks.items()
     }
-    _wait(running, found, deadline_secs)
+    with suppress(TimeoutError):
+        for done, _ in enumerate(as_completed(running.values(), deadline_secs), 1):
+            show(done, len(running))
+    for name, check in running.items():
+        if not check.done():
+            found[name].append(Finding(name, "unknown", f"not known: no answer within {deadline_secs:.0f} s"))
     return sorted((finding for some in found.values() for finding in some), key=lambda one: STATES.index(one.state))
 
 
@@ -63,12 +74,3 @@ def _run(name: str, check: Check, installation: Installation, found: list[Findin
     except Exception as error:  # noqa: BLE001 - a bug in one check hides no other finding
         text = safe_message(f"{type(error).__name__}: {error}")
         found.append(Finding(name, "unknown", f"not known: the check failed with {text}", "report this as a bug"))
-
-
-def _wait(running: Mapping[str, Future[None]], found: Mapping[str, list[Finding]], deadline_secs: float) -> None:
-    end = time.monotonic() + deadline_secs
-    for name, check in running.items():
-        try:
-            check.result(max(0, end - time.monotonic()))
-        except TimeoutError:
-            found[name].append(Finding(name, "unknown", f"not known: no answer within {deadline_secs:.0f} s"))

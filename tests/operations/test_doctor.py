@@ -47,8 +47,9 @@ def test_no_check_stops_another(tmp_path: Path) -> None:
         "wrong": raising(OperatorError("one", "two")),
         "dependent": raising(NotKnownError("Kafka was not reached")),
     }
+    shown: list[tuple[int, int]] = []
     try:
-        found = diagnose(lambda: loaded(tmp_path), checks, deadline_secs=0.3)
+        found = diagnose(lambda: loaded(tmp_path), lambda *done: shown.append(done), checks, deadline_secs=0.3)
     finally:
         is_over.set()
     assert [one for one in found if one != Finding("some", "ok", "fine")] == [
@@ -60,13 +61,14 @@ def test_no_check_stops_another(tmp_path: Path) -> None:
         Finding("dependent", "unknown", "not known: Kafka was not reached"),
     ]
     assert [one.state for one in found[-3:]] == ["ok", "ok", "ok"]
+    assert shown == [(1, 4), (2, 4), (3, 4)]
 
 
 def test_settings_that_cannot_be_read_are_the_only_finding() -> None:
     def load() -> LoadedSettings:
         raise UsageError("pushrail.yaml: vendor: must not be empty", "pushrail.yaml: kafka: unknown")
 
-    found = diagnose(load)
+    found = diagnose(load, lambda *_: None)
     assert states(found) == [("settings", "problem")] * 2
     assert found[0].found == "pushrail.yaml: vendor: must not be empty"
 
@@ -80,7 +82,7 @@ def test_a_kafka_that_is_down_is_one_problem(
     registry = down.settings.registry.model_copy(update={"topic": is_topic})
     down = LoadedSettings(down.settings.model_copy(update={"registry": registry}), None)
     checks = {name: check for name, check in CHECKS.items() if name not in {"aws", "clock", "ports"}}
-    found = diagnose(lambda: down, checks)
+    found = diagnose(lambda: down, lambda *_: None, checks)
     [problem] = [one for one in found if one.state == "problem"]
     assert problem.check == "kafka"
     assert "Connection refused" in problem.found
