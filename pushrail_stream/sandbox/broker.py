@@ -3,10 +3,9 @@
 Other processes reach it over TCP on 127.0.0.1. It is librdkafka's own test double, which is declared experimental: it
 serves the sandbox and quick tests, and says nothing about a real Kafka. Its limits, measured with librdkafka 2.16:
 
-* clients whose first request is ApiVersions of version 3 or later, and that know no other, cannot connect: its refusal
-  of that version is malformed (after the error code it writes the array's length in one byte, not in four). Java's
-  client 4.3 and kafka-python 3.0 are such clients; kafka-python connects with ``api_version=(2, 0)``, which asks for
-  nothing. Clients on librdkafka and aiokafka 0.14 connect;
+* Java's client 4.3, franz-go 1.22 and kafka-python 3.0 cannot connect: the refusal of ApiVersions above version 2 is
+  malformed (the array's length takes one byte, not four). kafka-python does with ``api_version=(2, 0)``, which asks
+  for no versions. Clients on librdkafka, aiokafka 0.14 and KafkaJS 2.2 connect;
 * retention is 5 MiB per partition as stored, trimmed silently: compress, and keep the backlog small;
 * no lookup of offsets by timestamp (always "no such record"), no transactions (aborted records are visible, offsets are
   not stored), no description of groups;
