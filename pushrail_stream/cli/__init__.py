@@ -18,6 +18,8 @@ from typing import Final, final
 
 import click
 
+from pushrail_stream.cli.completion import VARIABLE, complete, complete_ids
+from pushrail_stream.cli.options import accept_common_options
 from pushrail_stream.errors import OperatorError
 
 DONE: Final = 0
@@ -45,6 +47,7 @@ _COMMANDS: Final = {
     "check": "Check that every delivery of a period is accounted for.",
     "keys": "Manage the keys that seal customers' secrets.",
     "config": "Show the settings in force, and their origins.",
+    "completion": "Print the script that completes commands in a shell.",
 }
 
 
@@ -63,7 +66,17 @@ class _LazyGroup(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         command: click.Command = getattr(importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name)
+        _prepare(command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:  # fmt: skip
+        """Suggest a command for a mistyped one, as click does for commands that are imported."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.exceptions.NoSuchCommand as error:
+            raise click.exceptions.NoSuchCommand(error.command_name, possibilities=_COMMANDS, ctx=ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
@@ -72,10 +85,20 @@ class _LazyGroup(click.Group):
             formatter.write_dl(list(_COMMANDS.items()))
 
 
+def _prepare(command: click.Command) -> None:
+    """Let a command and those below it complete ids, and let groups take the common options."""
+    complete_ids(command)
+    if isinstance(command, click.Group):
+        if not any(parameter.name == "output" for parameter in command.params):
+            accept_common_options(command)
+        for below in command.commands.values():
+            _prepare(below)
+
+
 def _show_version(context: click.Context, option: click.Parameter, is_asked: bool) -> None:  # noqa: FBT001 - click's way
     del option
     if is_asked:
-        from importlib import metadata  # noqa: PLC0415 - it would be half of what `--help` costs
+        from importlib import metadata
 
         try:
             version = metadata.version("pushrail-stream")
@@ -90,14 +113,15 @@ def _show_version(context: click.Context, option: click.Parameter, is_asked: boo
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: pushrail-stream destinations validate",
 )
+@accept_common_options
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
 )
 def root() -> None:
     """Deliver canonical events from Kafka to each customer's own Amazon EventBridge bus.
 
-    Settings come from --config, else PUSHRAIL_CONFIG, else config/pushrail.yaml; --config, --json and --log-level
-    stand after the command's name.
+    Settings come from --config, else PUSHRAIL_CONFIG, else config/pushrail.yaml. --config, --output, --json and
+    --log-level may stand anywhere.
     """
 
 
@@ -106,6 +130,8 @@ def main() -> None:
     _occupy_standard_descriptors()
     if os.getpid() == _FIRST:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))
+    if instruction := os.environ.get(VARIABLE):
+        sys.exit(complete(root, instruction))
     sys.exit(execute(sys.argv[1:]))
 
 

@@ -69,7 +69,7 @@ def _infer(
     source: str | None,
     out: Path | None,
 ) -> None:
-    from pushrail_stream.operations.event_schemas import MAX_CONTENT, infer_schemas  # noqa: PLC0415 - it loads Kafka
+    from pushrail_stream.operations.event_schemas import MAX_CONTENT, infer_schemas
 
     if newest is None and since_ms is None:
         newest = _NEWEST

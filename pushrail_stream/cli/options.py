@@ -7,24 +7,26 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Literal, ParamSpec, TypeVar, get_args
 
 import click
 
-from pushrail_stream.cli.output import Cell, Column, csv_table, emit, json_rows, note, say, table
+from pushrail_stream.cli.output import Cell, Column, csv_table, emit, format_time, json_rows, note, say, table
 from pushrail_stream.cli.progress import ProgressBar
 from pushrail_stream.core.record import Origin, parse_origin
 from pushrail_stream.errors import OperatorError, UsageError
-from pushrail_stream.operations.times import parse_moment
-from pushrail_stream.settings.model import Settings
-from pushrail_stream.settings.source import LoadedSettings, read_settings
+from pushrail_stream.operations.times import MOMENT_FORMS, now_ms, parse_moment
+
+if TYPE_CHECKING:
+    from pushrail_stream.settings.model import Settings
+    from pushrail_stream.settings.source import LoadedSettings
 
 Output = Literal["table", "wide", "json", "csv"]
 LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 
 P = ParamSpec("P")
 T = TypeVar("T")
-F = TypeVar("F", bound=Callable[..., Any])
+F = TypeVar("F", bound=Callable[..., Any] | click.Command)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Options:
 
     def load(self) -> LoadedSettings:
         """The settings with their origins. Raises `UsageError`."""
+        from pushrail_stream.settings.source import read_settings
+
         return read_settings(self.config)
 
     @property
@@ -117,37 +121,84 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]  # generic for type ch
 
     name = "time"
 
+    def __init__(self, *, is_past: bool) -> None:
+        """``is_past``: refuse times to come."""
+        self._is_past = is_past
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         if isinstance(value, int):
             return value
-        epoch_ms = parse_moment(value)
+        epoch_ms, now = parse_moment(value), now_ms()
         if epoch_ms is None:
-            self.fail("must be a time such as 2026-11-24T09:00:00Z, or how long ago: 90s, 15m, 2h, 7d", param, ctx)
+            self.fail(f"must be {MOMENT_FORMS}, in UTC where no offset stands", param, ctx)
+        if self._is_past and epoch_ms > now:
+            self.fail(f"{format_time(epoch_ms)} is yet to come: it is {format_time(now)}", param, ctx)
         return epoch_ms
 
 
-FROM_THEN_ON: Final = "at this time or later: RFC 3339, or how long ago (2h, 7d)."
+FROM_THEN_ON: Final = "at this time or later (UTC): 2h, 7d, 'yesterday 14:00', 2026-11-27 or RFC 3339."
 """The end of the help about an option for a period's begin."""
 
 
 def moment_option(name: str, help_: str, *, required: bool = False) -> Callable[[F], F]:
     """An option for a time; the command gets it in epoch milliseconds."""
     argument = f"{name.replace('-', '_')}_ms"
-    return click.option(f"--{name}", argument, type=_Moment(), metavar="TIME", required=required, help=help_)
+    return click.option(
+        f"--{name}",
+        argument,
+        type=_Moment(is_past=name.endswith("since")),
+        metavar="TIME",
+        required=required,
+        help=help_,
+    )
 
 
-_CONFIG = click.option(
-    "--config", type=click.Path(path_type=Path), metavar="PATH", help="Read the settings from this file (YAML)."
-)
-_OUTPUT = click.option(
-    "--output", type=click.Choice(get_args(Output)),
-    help="Print tables for people (wide: all columns in full), JSON, one value a line, or CSV. [default: table]",
+CONFIG_KEY: Final = "pushrail_stream.config"
+_OUTPUT_KEY: Final = "pushrail_stream.output"
+_LOG_LEVEL_KEY: Final = "pushrail_stream.log_level"
+
+
+def _keep(key: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    """A callback that keeps an option's value in the context that a command shares with its groups."""
+
+    def keep(context: click.Context, _: click.Parameter, value: Any) -> None:
+        if value is not None:
+            context.meta[key] = value
+
+    return keep
+
+
+def _keep_output(context: click.Context, _: click.Parameter, value: str | None) -> None:
+    if value is not None and context.meta.setdefault(_OUTPUT_KEY, value) != value:
+        raise UsageError(f"--output: cannot be {context.meta[_OUTPUT_KEY]} and {value} at once")
+
+
+_COMMON: Final = (
+    click.option(
+        "--config", type=click.Path(path_type=Path), metavar="PATH", expose_value=False, callback=_keep(CONFIG_KEY),
+        help="Read the settings from this file (YAML).",
+    ),
+    click.option(
+        "--output", type=click.Choice(get_args(Output)), expose_value=False, callback=_keep_output,
+        help="Print tables for people (wide: all columns in full), JSON, one value a line, or CSV. [default: table]",
+    ),
+    click.option(
+        "--json", flag_value="json", default=None, expose_value=False, callback=_keep_output,
+        help="Short for --output json.",
+    ),
+    click.option(
+        "--log-level", type=click.Choice(LOG_LEVELS), expose_value=False, callback=_keep(_LOG_LEVEL_KEY),
+        help="Log messages of this level and above to stderr. [default: info]",
+    ),
 )  # fmt: skip
-_JSON = click.option("--json", is_flag=True, help="Short for --output json.")
-_LOG_LEVEL = click.option(
-    "--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True,
-    help="Log messages of this level and above to stderr.",
-)  # fmt: skip
+"""They may stand anywhere: before the command, between a group and its command, or after. The last one counts."""
+
+
+def accept_common_options(command: F) -> F:
+    """Let a group, or a command, take the common options."""
+    for option in reversed(_COMMON):
+        command = option(command)
+    return command
 
 
 def common_options(command: Callable[Concatenate[Options, P], T]) -> Callable[P, T]:
@@ -158,10 +209,8 @@ def common_options(command: Callable[Concatenate[Options, P], T]) -> Callable[P,
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> T:
-        output, is_json = kwargs.pop("output"), kwargs.pop("json")
-        if is_json and output not in {None, "json"}:
-            raise UsageError(f"--json: cannot be used with --output {output}")
-        options = Options(kwargs.pop("config"), "json" if is_json else output or "table", kwargs.pop("log_level"))
+        meta = click.get_current_context().meta
+        options = Options(meta.get(CONFIG_KEY), meta.get(_OUTPUT_KEY, "table"), meta.get(_LOG_LEVEL_KEY, "info"))
         return command(options, *args, **kwargs)
 
-    return _CONFIG(_OUTPUT(_JSON(_LOG_LEVEL(wrapper))))
+    return accept_common_options(wrapper)

@@ -25,14 +25,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
 import click
-from rich.cells import cell_len, set_cell_size
 
-from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 from pushrail_stream.operations.times import now_ms
+
+if TYPE_CHECKING:
+    from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 
 _GAP: Final = 2
 """Blanks between two columns."""
@@ -151,7 +152,7 @@ def _print_live(heads: Sequence[Column], lines: Iterable[list[str]], width: int 
     longest = ["dead_lettered" if head.kind == "status" else "" for head in heads]
     shown: list[int] = []
     for line in lines:
-        longest = [max(pair, key=cell_len) for pair in zip(longest, line, strict=True)]
+        longest = [max(pair, key=_width) for pair in zip(longest, line, strict=True)]
         layout = _Layout.fitting(heads, [longest], width)
         if shown != list(layout.widths):
             layout.print_names()
@@ -198,6 +199,19 @@ def _text(head: Column, cell: Cell, *, full: bool) -> str:
     return ("no", "yes")[cell] if isinstance(cell, bool) else printable(str(cell))
 
 
+def _width(text: str) -> int:
+    """The text's columns on a terminal."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def _cut(text: str, width: int) -> str:
+    from rich.cells import set_cell_size
+
+    return set_cell_size(text, width)
+
+
 def _terminal_width() -> int | None:
     """The terminal's width, or COLUMNS on a terminal; None in a pipe, whose reader needs whole lines.
 
@@ -232,7 +246,7 @@ class _Layout:
     def fitting(cls, heads: Sequence[Column], lines: Sequence[Sequence[str]], width: int | None) -> Self:
         """The layout for a terminal of this width; None is no limit."""
         widths = {
-            i: max(cell_len(text) for text in (head.name, *(line[i] for line in lines))) for i, head in enumerate(heads)
+            i: max(_width(text) for text in (head.name, *(line[i] for line in lines))) for i, head in enumerate(heads)
         }
 
         def excess() -> int:
@@ -264,7 +278,7 @@ class _Layout:
                 if text:
                     shown += " " * blanks + style(self.heads[i], text)
                     blanks = 0
-                blanks += max(width - cell_len(text), 0) + _GAP
+                blanks += max(width - _width(text), 0) + _GAP
             click.echo(shown)
 
     def note_hidden(self, lines: Sequence[Sequence[str]]) -> None:
@@ -278,13 +292,13 @@ class _Layout:
 
 def _lines(head: Column, text: str, width: int) -> Sequence[str]:
     """The lines of a cell. A word is never broken, so a line may be wider than its column."""
-    if head.kind == "prose" and cell_len(text) > width:
-        return [set_cell_size(text, width - 1).rstrip() + "…"]
-    if head.kind != "text" or cell_len(text) <= width:
+    if head.kind == "prose" and _width(text) > width:
+        return [_cut(text, width - 1).rstrip() + "…"]
+    if head.kind != "text" or _width(text) <= width:
         return [text]
     lines = [""]
     for word in text.split():
-        if lines[-1] and cell_len(lines[-1]) + 1 + cell_len(word) > width:
+        if lines[-1] and _width(lines[-1]) + 1 + _width(word) > width:
             lines.append("")
         lines[-1] = f"{lines[-1]} {word}".lstrip()
     return lines

@@ -85,11 +85,11 @@ def _inbox_row(bus: str, rules: list[str], event: Mapping[str, Any]) -> tuple[Ce
 
 async def _demo(options: Options, events: int, *, keep: bool, began: float) -> bool:
     # Imported here: the bus as a program does not need the worker, which takes half a second to import.
-    from pushrail_stream.observe.logging import open_log  # noqa: PLC0415
-    from pushrail_stream.sandbox.demo.run import run_demo  # noqa: PLC0415
-    from pushrail_stream.sandbox.demo.tour import tour_of  # noqa: PLC0415
-    from pushrail_stream.sandbox.demo.world import open_world  # noqa: PLC0415
-    from pushrail_stream.worker import Worker, run_worker  # noqa: PLC0415
+    from pushrail_stream.observe.logging import open_log
+    from pushrail_stream.sandbox.demo.run import run_demo
+    from pushrail_stream.sandbox.demo.tour import tour_of
+    from pushrail_stream.sandbox.demo.world import open_world
+    from pushrail_stream.worker import Worker, run_worker
 
     async with open_world() as world:
         kafka = world.broker.bootstrap_servers

@@ -59,6 +59,17 @@ def load_documents(settings: Settings, *, decrypt: bool = True) -> Documents:
     )
 
 
+def destination_ids(settings: Settings, limit_secs: float) -> list[str]:
+    """The ids of all destinations. Raises `OperatorError`, and `TimeoutError` when reading takes longer."""
+
+    async def load() -> list[str]:
+        async with asyncio.timeout(limit_secs):
+            catalog, _ = await load_registry(settings, os.environ, decrypt=False)
+        return [destination.id for destination in catalog]
+
+    return asyncio.run(load())
+
+
 def check_documents(settings: Settings, paths: Sequence[Path], *, is_alone: bool = False) -> Verdict:
     """Check the documents of these files and directories as `destinations put` does, the registry's others included.
 

@@ -70,9 +70,9 @@ def test_an_interruption_exits_130(interruption: str) -> None:
     script = textwrap.dedent(f"""
         import click, sys
         from pushrail_stream.cli import execute
-        import pushrail_stream.cli.options as options
+        import pushrail_stream.settings.source as source
         def interrupted(*_): raise {interruption}
-        options.read_settings = interrupted
+        source.read_settings = interrupted
         sys.exit(execute(["config", "show"]))
     """)
     done = start([sys.executable, "-c", script])

@@ -24,6 +24,15 @@ pytestmark = pytest.mark.usefixtures("one_destination")
     ("arguments", "error"),
     [
         (["nonsense"], "error: No such command 'nonsense'."),
+        (["destinatons"], "error: No such command 'destinatons'. Did you mean 'destinations'?"),
+        (["destinations", "lst"], "error: No such command 'lst'. Did you mean 'list'?"),
+        (["ingest", "keys", "creat"], "error: No such command 'creat'. Did you mean 'create'?"),
+        (["destinations", "list", "--ouput"], "error: No such option '--ouput'. Did you mean '--output'?"),
+        (["check", "--since", "may"], "error: Invalid value for '--since': must be a time such as"),
+        (
+            ["check", "--since", "2099-01-01"],
+            "error: Invalid value for '--since': 2099-01-01T00:00:00.000Z is yet to come",
+        ),
         (["destinations", "show"], "error: Missing argument 'ID'."),
         (["destinations", "list", "--bogus"], "error: No such option '--bogus'."),
         (["destinations", "list", "--log-level", "loud"], "error: Invalid value for '--log-level'"),
@@ -104,7 +113,25 @@ def test_output_chooses_the_form(shell: Shell) -> None:
     code, out, _ = shell("destinations", "list", "--output", "csv")
     assert (code, out.splitlines()[0]) == (0, "id,customer,vendor,bus,region,auth,enabled,filter")
     code, out, err = shell("destinations", "list", "--json", "--output", "csv")
-    assert (code, out, err) == (2, "", "error: --json: cannot be used with --output csv\n")
+    assert (code, out, err) == (2, "", "error: --output: cannot be json and csv at once\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--config", "other.yaml", "--json", "ingest", "keys", "list"],
+        ["ingest", "--config", "other.yaml", "keys", "--output", "json", "list", "--log-level", "error"],
+        ["ingest", "keys", "list", "--config=other.yaml", "--json"],
+        ["--config", "absent.yaml", "ingest", "keys", "--json", "list", "--config", "other.yaml"],
+    ],
+)
+def test_common_options_stand_anywhere(words: list[str], shell: Shell) -> None:
+    key = {"id": "k4ab2cdefg", "vendor": "acme", "sha256": "0" * 64, "createdAt": "2026-05-26T14:21:08Z"}
+    Path("keys.json").write_text(json.dumps({"keys": [key]}), encoding="utf-8")
+    Path("other.yaml").write_text("ingest: {keys_file: keys.json}", encoding="utf-8")
+    code, out, err = shell(*words)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["id"] == "k4ab2cdefg"
 
 
 def test_lines_below_a_table_are_no_part_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:

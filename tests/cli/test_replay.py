@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_destination")
         (("events", "--destination", "d", "--delivered-since", "2h", "--since", "3h"), "and neither --since nor"),
         (("events", "--destination", "d", "--delivered-since", "1h", "--delivered-until", "2h"),
          "--delivered-until: must be later than --delivered-since"),
-        (("offsets", "--to", "yesterday"), "--to: must be a time such as 2026-11-24T09:00:00Z"),
+        (("offsets", "--to", "monday"), "--to: must be a time such as 2026-11-24T09:00:00Z"),
         (("dlq", "--since", "tomorrow"), "must be a time such as"),
         (("dlq", "--rate", "0"), "--rate"),
     ],
