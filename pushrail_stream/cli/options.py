@@ -98,13 +98,17 @@ def yes_option(action: str) -> Callable[[F], F]:
     return click.option("--yes", is_flag=True, help=f"Do not ask before the command begins to {action}.")
 
 
+def can_ask() -> bool:
+    """Whether a person sits at a terminal."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
 def confirm(question: str, *, is_answered: bool) -> None:
     """Ask a person on a terminal; without one, or when it is answered already, go on.
 
     Raises `OperatorError` for a no.
     """
-    is_person = sys.stdin is not None and sys.stdin.isatty()
-    if is_person and not is_answered and not click.confirm(question, err=True):
+    if can_ask() and not is_answered and not click.confirm(question, err=True):
         raise OperatorError("nothing is done: the answer was no")
 
 

@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from pushrail_stream.cli.dlq import dead_letter_options
-from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
+from pushrail_stream.cli.options import (
+    FROM_THEN_ON,
+    Options,
+    can_ask,
+    common_options,
+    confirm,
+    moment_option,
+    yes_option,
+)  # fmt: skip
 from pushrail_stream.cli.output import emit, format_time, note, note_refused, say, table
 from pushrail_stream.errors import UsageError
 from pushrail_stream.operations.dead_letters import DeadLetterFilter
@@ -27,6 +35,7 @@ def replay() -> None:
 
 @replay.command("dlq", epilog="Example: pushrail-stream replay dlq --destination dst_acme_8K2zRq --reason blocked")
 @dead_letter_options
+@click.option("--all", "everything", is_flag=True, help="Replay the dead letters of all customers.")
 @click.option("--limit", type=click.IntRange(1), help="Replay at most this many dead letters.")
 @click.option("--rate", type=click.FloatRange(0, min_open=True), help="Replay at most this many a second.")
 @click.option("--again", is_flag=True, help="Replay also dead letters that have been replayed before.")
@@ -35,18 +44,25 @@ def replay() -> None:
     help="Leave out deliveries that have been replayed this many times.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Show the deliveries that would be replayed, and send nothing.")
+@yes_option("send")
 @common_options
 def dlq_(
     options: Options,
+    /,
     *,
     wanted: DeadLetterFilter,
+    everything: bool,
     limit: int | None,
     rate: float | None,
-    again: bool,
-    max_count: int,
     dry_run: bool,
+    yes: bool,
+    **which: Any,
 ) -> None:
     """Deliver dead letters again, each to the one destination that it did not reach.
+
+    Options select the dead letters, or --all takes every one. On a terminal the command shows what it would send, and
+    asks. Deliveries that can only fail again are left out, unless --reason names theirs: rejected (EventBridge refuses
+    the same entry again) and oversize (it fits into no call).
 
     Dead letters stay in the DLQ; copies go to the first retry topic and are due now. Each copy and the mark that it was
     replayed are written together or not at all: an interrupted replay goes on when it is started again, and nothing is
@@ -57,13 +73,25 @@ def dlq_(
     With --json: one object with replay, dryRun, sent, chosen (destination, reason, fault and count of each kind),
     leftOut (why, and how many) and at.
     """
+    if wanted == DeadLetterFilter() and not everything:
+        raise UsageError("--destination, --reason or another filter: is required; --all replays every dead letter")
     known = _known(options.settings)
-    limits = ReplayLimits(deliveries=limit, per_second=rate, is_dry_run=dry_run)
-    with options.progress() as progress:
-        result = replay_dead_letters(
-            options.settings, known, wanted, limits, progress, again=again, max_count=max_count
-        )
-    _report(options, result, ("destination", "reason", "fault"), dry_run=dry_run)
+
+    def run(limits: ReplayLimits) -> ReplayResult:
+        with options.progress() as progress:
+            return replay_dead_letters(options.settings, known, wanted, limits, progress, **which)
+
+    columns = ("destination", "reason", "fault")
+    if can_ask() and not (yes or dry_run):
+        preview = run(ReplayLimits(deliveries=limit, is_dry_run=True))
+        if not options.json:
+            _report(options, preview, columns, dry_run=True)
+        if preview.chosen:
+            confirm(f"Send these {preview.chosen.total()} deliveries?", is_answered=False)
+        elif not options.json:
+            return
+    result = run(ReplayLimits(deliveries=limit, per_second=rate, is_dry_run=dry_run))
+    _report(options, result, columns, dry_run=dry_run)
 
 
 @replay.command(epilog="Example: pushrail-stream replay events --customer acct_8K2zRq --since 2h --until 1h")
@@ -212,6 +240,7 @@ def _report(options: Options, result: ReplayResult, columns: tuple[str, ...], *,
     table((*columns, "deliveries"), ((*key, count) for key, count in rows))
     for why, count in sorted(left_out.items()):
         say(f"left out: {count} {why}")
-    say(f"{replay_id}: {chosen.total()} deliveries {'would be sent' if dry_run else 'are on their way'}")
+    done = f"{replay_id}: {chosen.total()} deliveries are on their way"
+    say(f"{chosen.total()} deliveries would be sent" if dry_run else done)
     if chosen and not dry_run:
         note(f"`attempts --replay {replay_id}` shows their attempts")

@@ -20,6 +20,8 @@ from pushrail_stream.ports.pipeline import Directory
 
 MAX_REPLAYS: Final = 3
 """Replays after which a delivery is left out, unless the operator raises the limit."""
+HOPELESS: Final = frozenset({"rejected", "oversize"})
+"""Reasons for which a delivery can only fail again: the same entry is refused again, and fits into no call."""
 
 
 class ReplayCopy(NamedTuple):
@@ -123,6 +125,9 @@ class DeadLetterSelection:
         self, letter: DeadLetterRecord, destination_id: str, before: ReplayMark | None, count: int
     ) -> str | None:
         destination = self.directory.get(destination_id)
+        # One without a destination was refused by none: it goes to those that its customer has today.
+        if letter.destination is not None and letter.reason in HOPELESS - self.wanted.reasons:
+            return f"{letter.reason}, which can only fail again (--reason {letter.reason} replays it)"
         if before is not None and before.replay == self.replay_id:
             return "another letter of a delivery that is replayed"
         if not self.again and before is not None and before.covers(letter):

@@ -108,12 +108,12 @@ def test_committed_dead_letters_count_as_written(
     make_dead_letters(settings, *map(dead, range(5)))
     with monkeypatch.context() as patch:
         patch.setattr(module, "Producer", Interrupted)
-        code, _, err = shell("replay", "dlq", "--rate", "2")
+        code, _, err = shell("replay", "dlq", "--all", "--rate", "2")
     assert code == 130
     assert "interrupted: 2 deliveries of rp-" in err
     assert "run it again to go on" in err
     assert copies(settings).total() == 2
-    code, out, _ = shell("replay", "dlq")
+    code, out, _ = shell("replay", "dlq", "--all")
     assert code == 0
     assert "left out: 2 replayed before" in out
     assert copies(settings) == Counter(event(0, number) for number in range(5))
@@ -150,7 +150,7 @@ def test_large_letters_go_in_small_transactions(
         settings, *(dead(number, value=event(0, number, payload={"x": "y" * 900_000})) for number in range(24))
     )
     monkeypatch.setattr(module, "Producer", Counting)
-    assert shell("replay", "dlq")[0] == 0
+    assert shell("replay", "dlq", "--all")[0] == 0
     assert (len(commits), copies(settings).total()) == (3, 24)
 
 
@@ -245,7 +245,7 @@ def test_the_deepest_event_is_shown(settings: Settings, shell: Shell) -> None:
 def test_a_refused_document_is_not_deleted(settings: Settings, shell: Shell, tmp_path: Path) -> None:
     make_dead_letters(settings, dead(1))
     (tmp_path / "destinations" / "dst_0.json").write_text("{}")
-    code, out, err = shell("replay", "dlq", "--dry-run")
+    code, out, err = shell("replay", "dlq", "--all", "--dry-run")
     assert code == 0
     assert "left out: 1 its destination was deleted, or its document is refused (`destinations validate`)" in out
     assert f"refused: {tmp_path / 'destinations' / 'dst_0.json'}: " in err
@@ -266,9 +266,53 @@ def test_the_fault_is_shown_and_filtered(settings: Settings, shell: Shell) -> No
         "left out: 1 no dead letter of ours (foreign)",
         out[-1],
     ]
-    table = shell("replay", "dlq", "--dry-run")[1].splitlines()
+    table = shell("replay", "dlq", "--all", "--dry-run")[1].splitlines()
     assert table[0].split() == ["destination", "reason", "fault", "deliveries"]
     assert table[1].split() == ["dst_0", "blocked", "customer", "1"]
+
+
+def test_letters_without_hope_are_left_out(settings: Settings, shell: Shell) -> None:
+    make_dead_letters(settings, dead(1), dead(2, reason="rejected"), dead(3, reason="rejected"))
+    make_dead_letters(
+        settings, dead(4, reason="oversize"), dead(5, value=b"{", reason="undecodable", destination_id=None)
+    )
+    code, out, err = shell("replay", "dlq")
+    assert (code, out) == (2, "")
+    assert "another filter: is required; --all replays every dead letter" in err
+    code, out, _ = shell("replay", "dlq", "--all", "--json")
+    told = json.loads(out)
+    assert (code, told["sent"], told["leftOut"]) == (0, 1, {
+        "rejected, which can only fail again (--reason rejected replays it)": 2,
+        "oversize, which can only fail again (--reason oversize replays it)": 1,
+        "cannot be decoded": 1,
+    })  # fmt: skip
+    assert json.loads(shell("replay", "dlq", "--reason", "rejected", "--json")[1])["sent"] == 2
+    assert copies(settings) == Counter(event(0, number) for number in (1, 2, 3))
+
+
+def test_a_person_is_asked(settings: Settings, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_dead_letters(settings, dead(1), dead(2))
+    answers, asked = [False, True], []
+
+    def answer(question: str, **_: object) -> bool:
+        asked.append(question)
+        return answers.pop(0)
+
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("click.confirm", answer)
+    code, out, err = shell("replay", "dlq", "--destination", "dst_0", "--limit", "1")
+    assert (code, out.splitlines()[1:], err) == (
+        1,
+        ["dst_0        blocked  customer  1", "1 deliveries would be sent"],
+        "error: nothing is done: the answer was no\n",
+    )
+    assert copies(settings).total() == 0
+    code, out, _ = shell("replay", "dlq", "--destination", "dst_0", "--limit", "1")
+    assert (code, out.count("1 deliveries ")) == (0, 2)
+    assert shell("replay", "dlq", "--all", "--yes")[0] == 0
+    assert "0 deliveries would be sent" in shell("replay", "dlq", "--all")[1], "there is nothing to ask"
+    assert asked == ["Send these 1 deliveries?"] * 2
+    assert copies(settings) == Counter(event(0, number) for number in (1, 2))
 
 
 def test_impossible_times_are_wrong_usage(shell: Shell) -> None:

@@ -224,7 +224,7 @@ async def test_commands_need_only_the_documented_acls(rules: tuple[str, Rules], 
 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("commands", "replays")))
-        await desk.run("replay", "dlq")
+        await desk.run("replay", "dlq", "--all")
         await desk.run("replay", "events", "--since", "1h", "--all")
 
         acls.allow_everything()

@@ -81,7 +81,7 @@ async def test_commands_show_forged_dead_letters(real_kafka: str, tmp_path: Path
     shown = await desk.lines("dlq", "show", "--reason", "foreign", "--limit", "100")
     assert [one["message"].partition(":")[0] for one in shown] == [headers[-1][0] for headers in HEADERS]
     assert (await desk.run("dlq", "show", "--reason", "foreign", "--limit", "100")).count("foreign") == len(HEADERS)
-    planned = await desk.ask("replay", "dlq", "--dry-run")
+    planned = await desk.ask("replay", "dlq", "--all", "--dry-run")
     assert planned["leftOut"] == {"no dead letter of ours (foreign)": len(HEADERS)}
 
 

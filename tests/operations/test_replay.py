@@ -138,7 +138,7 @@ async def test_a_replayed_entry_has_the_same_bytes(real_kafka: str, tmp_path: Pa
         assert len(more) == dead.attempts - 1
         bus.clear()
         bus.set_plan([])
-        assert (await desk.ask("replay", "dlq"))["sent"] == 1
+        assert (await desk.ask("replay", "dlq", "--all"))["sent"] == 1
         await bus.wait_for_arrivals(1)
         [again] = bus.arrivals
         assert first.detail.encode() == raw
@@ -159,11 +159,11 @@ async def test_a_deleted_destination_gets_no_replay(real_kafka: str, tmp_path: P
             await settled(settings, 1200)
         bus.set_plan([])
         bus.clear()
-        await kill_midway(settings, desk, 100, "replay", "dlq")
+        await kill_midway(settings, desk, 100, "replay", "dlq", "--all")
         gone = Counter(state.destination for state in copied(settings))
         assert gone.total() < 1200
         desk.file("dst_0").unlink()
-        told = await desk.ask("replay", "dlq")
+        told = await desk.ask("replay", "dlq", "--all")
         assert told["chosen"] == [
             {"destination": "dst_1", "reason": row["reason"], "fault": "customer", "count": row["count"]}
             for row in told["chosen"]
@@ -194,17 +194,17 @@ async def test_a_replay_that_dies_again_is_counted(real_kafka: str, tmp_path: Pa
         await produce(settings, [("acct_0", event(0, 1))])
         await settled(settings, 1)
         for died in (1, 2):
-            told = await desk.ask("replay", "dlq", "--max-count", "2")
+            told = await desk.ask("replay", "dlq", "--all", "--max-count", "2")
             assert told["sent"] == 1
             await settled(settings, died + 1)
-        told = await desk.ask("replay", "dlq", "--max-count", "2")
+        told = await desk.ask("replay", "dlq", "--all", "--max-count", "2")
         assert (told["sent"], told["leftOut"]) == (
             0,
             {"replayed before (--again repeats it)": 2, "replayed 2 times or more (--max-count)": 1},
         )
-        told = await desk.ask("replay", "dlq", "--max-count", "2", "--again")
+        told = await desk.ask("replay", "dlq", "--all", "--max-count", "2", "--again")
         assert told["sent"] == 0, "--again is no way around the guard"
-        told = await desk.ask("replay", "dlq", "--again", "--dry-run")
+        told = await desk.ask("replay", "dlq", "--all", "--again", "--dry-run")
         assert sum(row["count"] for row in told["chosen"]) == 1, "three letters of one delivery"
         counts = [headers.get("pushrail-replay-count") for _, _, headers in read_all(settings, settings.topics.dlq)]
         assert sorted(count or "0" for count in counts) == ["0", "1", "2"]
@@ -227,10 +227,10 @@ async def test_unavailable_destinations_are_left_out(real_kafka: str, tmp_path: 
             await settled(settings, 3)
         desk.file("dst_0").unlink()
         desk.put([with_access_key(1, enabled=False)])
-        table = await desk.run("replay", "dlq", "--dry-run")
+        table = await desk.run("replay", "dlq", "--all", "--dry-run")
         assert "left out: 1 its destination was deleted" in table
         assert "left out: 1 its destination is disabled" in table
-        assert table.splitlines()[-1].endswith(": 1 deliveries would be sent")
+        assert table.splitlines()[-1] == "1 deliveries would be sent"
         shown = await desk.run("dlq", "show", f"{settings.topics.events}/{origin_of(settings, 'dst_1')}")
         assert "destination     dst_1" in shown
         assert '"idempotencyKey": "key-1"' in shown

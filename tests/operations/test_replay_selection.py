@@ -98,6 +98,16 @@ def test_a_refused_document_is_not_deleted() -> None:
     assert "or its document is refused (`destinations validate`)" in why
 
 
+def test_a_letter_without_hope_is_asked_for_by_its_reason() -> None:
+    letters = [letter(0, reason="rejected"), letter(1, reason="oversize")]
+    choosing = choice()
+    assert taken(choosing, *letters) == []
+    assert set(choosing.left_out) == {
+        f"{reason}, which can only fail again (--reason {reason} replays it)" for reason in ("rejected", "oversize")
+    }
+    assert taken(choice(wanted=DeadLetterFilter(reasons=frozenset({"rejected"}))), *letters) == [("dst_0", 1)]
+
+
 def test_again_takes_replayed_letters_too() -> None:
     found = letter(0, position=5)
     assert taken(choice(marks=marked(found)), found) == []
