@@ -220,6 +220,7 @@ async def test_commands_need_only_the_documented_acls(rules: tuple[str, Rules], 
             ("replay", "offsets", "--to", "latest"),
         ):
             await desk.run(*words)
+        desk.file("dst_0").write_text(desk.file("dst_0").read_text().replace('"enabled": true', '"enabled": false'))
         await desk.run("destinations", "put", str(desk.file("dst_0")), exit_code=1)
 
         acls.allow_everything()
