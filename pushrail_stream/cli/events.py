@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
-from pushrail_stream.cli.output import document, emit, note, to_the_end
+from pushrail_stream.cli.output import Column, document, emit, note, to_the_end
 from pushrail_stream.errors import OperatorError, UsageError
 from pushrail_stream.events.schema import asyncapi as asyncapi_document
 from pushrail_stream.events.schema import event_schema
@@ -118,7 +118,7 @@ def check(options: Options, *, file: BinaryIO) -> None:
         raise UsageError(f"{file.name}: has no event")
     with to_the_end():
         if rows or options.json:
-            options.table(("line", "field", "problem"), rows)
+            options.table(("line", "field", Column("problem", "text")), rows)
         else:
             options.answer(None, f"{file.name}: {total} valid")
     if bad:

@@ -108,6 +108,7 @@ async def test_a_partition_without_commits_is_a_problem(settings: Settings) -> N
     found_stuck = re.fullmatch(r"events that wait: 300; no commit within 2 s in partitions (\d)", stuck.found)
     assert found_stuck is not None
 
+    settings = settings.model_copy(update={"delivery": DeliverySettings(hold_secs=60)})
     async with asyncio.TaskGroup() as tasks:
         watch = tasks.create_task(asyncio.to_thread(found, check_groups, settings))
         committed = 0
