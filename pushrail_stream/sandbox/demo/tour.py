@@ -35,7 +35,7 @@ def tour_of(world: World, http_port: int) -> dict[str, Any]:
         "another worker, until Ctrl-C": "run",
     }
     plan = f"curl -sS -w '\\n' -X PUT {world.bus.url}/_bus/plan -d"
-    failing = {"rules": [{"effect": {"kind": "callError", "status": 503}}]}
+    failing = {"rules": [{"match": {"operation": "PutEvents"}, "effect": {"kind": "callError", "status": 503}}]}
     return {
         "kafka": world.broker.bootstrap_servers,
         "aws": world.bus.url,

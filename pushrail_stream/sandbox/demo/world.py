@@ -95,6 +95,7 @@ def _write_settings(folder: Path, bootstrap_servers: str, bus_url: str) -> Setti
         "vendor": VENDOR,
         "kafka": {"bootstrap_servers": bootstrap_servers, "client": _QUICK_REBALANCES},
         "registry": {"path": str(folder / "destinations")},
+        "ingest": {"keys_file": str(folder / "ingest-keys.json")},
         # On a busy machine a call may take long; a timeout would only repeat events.
         "eventbridge": {"endpoint_url": bus_url, "read_timeout_secs": 20},
         "sts": {"endpoint_url": bus_url},
