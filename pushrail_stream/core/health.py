@@ -218,13 +218,17 @@ class Suspension:
 class Health:
     """The health of one destination, by its calls."""
 
-    __slots__ = ("_policy", "call_rate", "suspension", "throughput", "window")
+    __slots__ = ("_policy", "call_rate", "errors", "last_error", "suspension", "throughput", "window")
 
     def __init__(self, destination: Destination, policy: RetryPolicy) -> None:
         self._policy = policy
         self.window = Window()
         self.suspension = Suspension()
         self.throughput = Throughput()
+        self.errors = Throughput()
+        """The same of entries that were not delivered."""
+        self.last_error = ""
+        """Code of the last of them; empty when there was none."""
         self.call_rate = TokenBucket(destination.limits.max_requests_per_second or math.inf)
 
     def learn(
@@ -235,6 +239,9 @@ class Health:
         max_calls = destination.limits.max_in_flight
         failures = [outcome for outcome in outcomes if not isinstance(outcome, Delivered)]
         delivered = len(outcomes) - len(failures)
+        if failures:
+            self.errors.add(len(failures), now)
+            self.last_error = failures[-1].code
         if delivered:
             self.throughput.add(delivered, now)
             if not self.suspension.is_clear:

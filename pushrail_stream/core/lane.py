@@ -166,6 +166,13 @@ class Lane:
             return False
         return now - max(self._asked_at, self.health.throughput.last) >= _GRACE_SECS
 
+    def oldest_secs(self, now: float) -> float:
+        """Seconds for which the oldest waiting delivery has been here; 0 when none waits. Looks at every retry."""
+        offered = [delivery.offered_at for _, _, delivery in self._waiting]
+        if self._fresh:
+            offered.append(self._fresh[0].offered_at)
+        return now - min(offered, default=now)
+
     def backlog_secs(self, now: float) -> float | None:
         """Seconds until the destination runs out of deliveries, late ones included; None when it makes no progress."""
         if now - self.health.throughput.last > self._limits.hold_secs:

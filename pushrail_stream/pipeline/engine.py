@@ -99,7 +99,8 @@ def _worst(
     stats += [
         DestinationStats(
             lane.destination.id, lane.state, len(lane), lane.in_flight, lane.max_calls,
-            lane.health.throughput.per_second(now),
+            lane.health.throughput.per_second(now), lane.health.errors.per_second(now), lane.health.last_error,
+            lane.oldest_secs(now),
         )
         for lane in lanes
         if lane.destination.id not in gone

@@ -42,6 +42,12 @@ class DestinationStats(NamedTuple):
     """Calls that may be in flight now."""
     per_second: float
     """Deliveries a second over the last few seconds."""
+    errors_per_second: float = 0.0
+    """Failed attempts of a delivery a second over the last few seconds."""
+    last_error: str = ""
+    """Code of the last of them; empty when there was none."""
+    oldest_secs: float = 0.0
+    """Seconds for which the oldest delivery in its lane has waited."""
 
 
 class PartitionStats(NamedTuple):

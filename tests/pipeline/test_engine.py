@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.support.builders import destination
-from tests.support.pipeline_world import Worker, World
+from tests.support.pipeline_world import HANGS, Worker, World
+from tests.support.policy import lane_limits
 from tests.support.records import always, failed, in_turn, record, take_all
 from tests.support.virtual_time import in_virtual_time
 
@@ -48,3 +51,23 @@ async def test_one_failed_call_shows_in_the_state() -> None:
 
 def states(worker: Worker) -> dict[str, str]:
     return {view.destination_id: view.state for view in worker.engine.stats(10).destinations}
+
+
+@in_virtual_time
+async def test_errors_and_the_oldest_delivery_show() -> None:
+    world = World(destination("busy"), destination("fine"))
+    world.bus.answer(always(failed("InternalFailure", 500)), "dst_busy")
+    world.bus.latency = lambda batch: HANGS if batch.destination.id == "dst_fine" else 0.0
+    async with world.worker(batches=lane_limits(max_entries=1)) as worker:
+        worker.feed(*(record(number, "busy") for number in range(3)))
+        worker.feed(*(record(number, "fine") for number in range(3, 3 + 9)))
+        await worker.at(3)
+        busy, fine = worker.engine.stats(10).destinations
+        assert (busy.destination_id, busy.last_error, busy.errors_per_second > 0) == (
+            "dst_busy",
+            "InternalFailure",
+            True,
+        )
+        assert (fine.destination_id, fine.last_error, fine.errors_per_second) == ("dst_fine", "", 0.0)
+        assert busy.oldest_secs == pytest.approx(3, abs=0.1)
+        assert (fine.waiting, fine.oldest_secs) == (1, pytest.approx(3, abs=0.1))
