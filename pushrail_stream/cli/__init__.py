@@ -38,6 +38,7 @@ _COMMANDS: Final = {
     "ingest": "Accept events over HTTP, and manage the API keys.",
     "sandbox": "Try everything on this machine alone.",
     "doctor": "Check the whole installation: what is wrong, and what to do.",
+    "top": "Watch the workers, and the destinations that need attention.",
     "topics": "Create and describe the Kafka topics.",
     "destinations": "List, check, test and change destinations.",
     "events": "Check producers' events, and print their schemas.",

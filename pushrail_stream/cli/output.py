@@ -21,7 +21,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -142,10 +142,16 @@ def table(
         return
     found = list(lines)
     layout = _Layout.fitting(heads, found, width)
-    layout.print_names()
-    for line in found:
-        layout.print_row(line)
+    for shown in layout.lines(found):
+        click.echo(shown)
     layout.note_hidden(found)
+
+
+def table_lines(columns: Sequence[Column | str], rows: Iterable[Sequence[Cell]]) -> list[str]:
+    """The lines of a table that fits the terminal, for a view that is drawn again and again."""
+    heads = _heads(columns)
+    found = [[_text(head, cell, full=False) for head, cell in zip(heads, row, strict=True)] for row in rows]
+    return list(_Layout.fitting(heads, found, _terminal_width()).lines(found))
 
 
 def _print_live(heads: Sequence[Column], lines: Iterable[list[str]], width: int | None) -> None:
@@ -154,10 +160,10 @@ def _print_live(heads: Sequence[Column], lines: Iterable[list[str]], width: int 
     for line in lines:
         longest = [max(pair, key=_width) for pair in zip(longest, line, strict=True)]
         layout = _Layout.fitting(heads, [longest], width)
-        if shown != list(layout.widths):
-            layout.print_names()
-            shown = list(layout.widths)
-        layout.print_row(line)
+        is_new = shown != list(layout.widths)
+        shown = list(layout.widths)
+        for text in layout.lines([line]) if is_new else layout.row(line):
+            click.echo(text)
 
 
 def csv_table(columns: Sequence[Column | str], rows: Iterable[Sequence[Cell]]) -> None:
@@ -261,15 +267,21 @@ class _Layout:
             widths[i] -= min(excess(), max(widths[i] - _LEAST_PROSE, 0))
         return cls(heads, widths)
 
-    def print_names(self) -> None:
-        """Print the columns' names."""
-        self._print([head.name for head in self.heads], _bold)
+    def lines(self, rows: Iterable[Sequence[str]]) -> Iterator[str]:
+        """The lines of the names and of all rows."""
+        yield from self.names()
+        for row in rows:
+            yield from self.row(row)
 
-    def print_row(self, line: Sequence[str]) -> None:
-        """Print a row of texts."""
-        self._print(line, _coloured)
+    def names(self) -> Iterator[str]:
+        """The line of the columns' names."""
+        yield from self._styled([head.name for head in self.heads], _bold)
 
-    def _print(self, row: Sequence[str], style: Callable[[Column, str], str]) -> None:
+    def row(self, row: Sequence[str]) -> Iterator[str]:
+        """The lines of a row of texts."""
+        yield from self._styled(row, _coloured)
+
+    def _styled(self, row: Sequence[str], style: Callable[[Column, str], str]) -> Iterator[str]:
         cells = {i: _lines(self.heads[i], row[i], width) for i, width in self.widths.items()}
         for line in zip_longest(*cells.values(), fillvalue=""):
             shown = ""
@@ -279,7 +291,7 @@ class _Layout:
                     shown += " " * blanks + style(self.heads[i], text)
                     blanks = 0
                 blanks += max(width - _width(text), 0) + _GAP
-            click.echo(shown)
+            yield shown
 
     def note_hidden(self, lines: Sequence[Sequence[str]]) -> None:
         """Name on stderr the columns that have content and are not shown."""

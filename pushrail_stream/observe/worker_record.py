@@ -24,10 +24,12 @@ EVERY_SECS: Final = 5.0
 LOST_SECS: Final = 4 * EVERY_SECS
 """Age of the newest state at which a worker counts as lost: three states did not come."""
 MAX_DESTINATIONS: Final = 100
-"""Destinations in one record, about 150 bytes each before compression."""
+"""Destinations in one record, about 220 bytes each before compression."""
 _MAX_PARTITIONS: Final = 200
 """Partitions in one record, about 120 bytes each before compression."""
 _MAX_REASONS: Final = 10
+_MAX_CODE: Final = 64
+"""Characters of an error's code. AWS's codes are shorter; a proxy's may be anything."""
 
 
 class DestinationSummary(msgspec.Struct, frozen=True, rename="camel"):
@@ -42,6 +44,12 @@ class DestinationSummary(msgspec.Struct, frozen=True, rename="camel"):
     max_calls: int
     per_second: float
     """Deliveries a second over the last few seconds."""
+    errors_per_second: float = 0.0
+    """Failed attempts of a delivery a second over the last few seconds."""
+    last_error: str = ""
+    """Code of the last of them; empty when there was none."""
+    oldest_secs: float = 0.0
+    """Seconds for which the oldest delivery in its lane has waited."""
 
 
 class PartitionSummary(msgspec.Struct, frozen=True, rename="camel"):
@@ -156,7 +164,15 @@ def _by_lag(stats: PartitionStats) -> tuple[int, str, int]:
 
 def _destination(stats: DestinationStats) -> DestinationSummary:
     return DestinationSummary(
-        stats.destination_id, stats.state, stats.waiting, stats.calls, stats.max_calls, round(stats.per_second, 2)
+        stats.destination_id,
+        stats.state,
+        stats.waiting,
+        stats.calls,
+        stats.max_calls,
+        round(stats.per_second, 2),
+        round(stats.errors_per_second, 2),
+        stats.last_error[:_MAX_CODE],
+        round(stats.oldest_secs, 1),
     )
 
 

@@ -64,6 +64,12 @@ class FleetDestination(NamedTuple):
     max_calls: int
     per_second: float
     """Deliveries a second over the last few seconds."""
+    errors_per_second: float
+    """Failed attempts of a delivery a second over the last few seconds."""
+    last_error: str
+    """Code of a last failure that a worker has seen; empty when there was none."""
+    oldest_secs: float
+    """Seconds for which the oldest delivery in a lane has waited."""
     workers: int
     """Workers that have it in their detail."""
 
@@ -91,9 +97,7 @@ class Fleet(NamedTuple):
         found: dict[str, FleetDestination] = {}
         for worker in self.alive:
             for one in worker.state.destinations:
-                seen = found.get(one.id)
-                if seen is None:
-                    seen = FleetDestination(one.id, one.state, 0, 0, 0, 0.0, 0)
+                seen = found.get(one.id) or FleetDestination(one.id, one.state, 0, 0, 0, 0.0, 0.0, "", 0.0, 0)
                 found[one.id] = FleetDestination(
                     one.id,
                     max(seen.state, one.state, key=severity),
@@ -101,9 +105,16 @@ class Fleet(NamedTuple):
                     seen.calls + one.calls,
                     seen.max_calls + one.max_calls,
                     seen.per_second + one.per_second,
+                    seen.errors_per_second + one.errors_per_second,
+                    seen.last_error or one.last_error,
+                    max(seen.oldest_secs, one.oldest_secs),
                     seen.workers + 1,
                 )
-        return found
+        return {one.id: one for one in sorted(found.values(), key=_by_need)}
+
+
+def _by_need(one: FleetDestination) -> tuple[int, float, int, float, str]:
+    return -severity(one.state), -one.errors_per_second, -one.waiting, -one.per_second, one.id
 
 
 def read_fleet(settings: Settings) -> Fleet:

@@ -1,0 +1,144 @@
+"""``pushrail-stream top``: the workers, and the destinations that need attention most."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from pushrail_stream.cli.options import Options, common_options
+from pushrail_stream.cli.output import Cell, Column, emit, printable, table_lines
+from pushrail_stream.operations.fleet import FleetDestination, FleetWorker, read_fleet, watch_fleet
+from pushrail_stream.operations.times import now_ms
+from pushrail_stream.operations.top import Overview, overview
+from pushrail_stream.settings.model import Settings
+
+_NAMED: Final = 4
+"""Workers of a kind that are named: a screen of 80 columns has room for them beside the table."""
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_COLUMNS: Final = (
+    "destination", Column("state", "status"), "per s", "err/s", "waiting", Column("oldest", drop=2),
+    Column("calls", drop=3), Column("max calls", drop=1), Column("last error", drop=4),
+)  # fmt: skip
+
+
+@click.command(epilog="Example: pushrail-stream top --once")
+@click.option("--once", is_flag=True, help="Print the present state and end.")
+@common_options
+def top(options: Options, /, *, once: bool) -> None:
+    """Watch the workers and their destinations, the most in need first. The key q ends the view.
+
+    Every worker writes its state to Kafka every few seconds; this command reads the newest of each. Deliveries that
+    wait are those in a worker's memory; the lag counts the records behind the commits, those on retry topics too.
+
+    --json, --output, and an output that is no terminal print the state once.
+    """
+    if once or options.output != "table" or not sys.stdout.isatty():
+        _print_once(options, overview(read_fleet(options.settings), now_ms()))
+    else:
+        _watch(options.settings)
+
+
+def _print_once(options: Options, seen: Overview) -> None:
+    if options.json:
+        emit(seen.as_json())
+        return
+    for line in _head(seen):
+        options.say(line)
+    if seen.destinations or options.output == "csv":
+        options.table(_COLUMNS, map(_row, seen.destinations))
+    for line in _foot(seen):
+        options.say(line)
+
+
+def _watch(settings: Settings) -> None:
+    """Draw the view until q is pressed."""
+    from rich.console import Console  # noqa: PLC0415 - only the live view needs it
+    from rich.live import Live  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    from pushrail_stream.cli.keyboard import pressed_keys  # noqa: PLC0415
+
+    with pressed_keys() as keys, Live(console=Console(), screen=True, auto_refresh=False) as live:
+        for fleet in watch_fleet(settings):
+            if "q" in keys().lower():
+                break
+            live.update(Text.from_ansi("\n".join(_screen(overview(fleet, now_ms()))), no_wrap=True), refresh=True)
+
+
+def _screen(seen: Overview) -> list[str]:
+    """The lines of the view, as many as the terminal has."""
+    height = shutil.get_terminal_size().lines
+    head, foot = [*map(printable, _head(seen)), ""], ["", *map(printable, _foot(seen)), "q ends the view"]
+    room = max(1, height - len(head) - len(foot) - 1)
+    cut = seen.destinations[:room]
+    more = len(seen.destinations) - len(cut)
+    rows = table_lines(_COLUMNS, map(_row, cut)) if cut else []
+    return [*head, *rows, *([f"{more:,} more need less attention"] if more else []), *foot][:height]
+
+
+def _head(seen: Overview) -> list[str]:
+    """The lines about workers and lag."""
+    if not seen.alive:
+        lost = [f"lost      {_workers(seen.lost)}"] if seen.lost else []
+        return ["No worker is alive. This command starts one: pushrail-stream run", *lost]
+    oldest = "" if seen.oldest_secs is None else f", the oldest open record is {_age(seen.oldest_secs)} old"
+    work = f"{seen.waiting:,} waiting, {seen.calls:,} calls in flight"
+    lines = [
+        f"alive     {_workers(seen.alive)}",
+        *([f"lost      {_workers(seen.lost)}"] if seen.lost else []),
+        *(f"not ready {one.state.id}: {'; '.join(one.state.reasons)}" for one in _unready(seen)[:_NAMED]),
+        f"lag       {seen.lag['events']:,} events, {seen.lag['retries']:,} retries{oldest}",
+        f"now       {seen.per_second:,.1f} delivered/s, {seen.errors_per_second:,.1f} errors/s, {work}",
+        f"data      at most {_age(seen.age_secs)} old",
+    ]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return [line if width is None or len(line) <= width else f"{line[: width - 1]}…" for line in lines]
+
+
+def _foot(seen: Overview) -> list[str]:
+    """The lines about things that the table does not show."""
+    lines = []
+    if seen.alive and not seen.destinations:
+        lines.append("No destination has anything to do.")
+    if seen.unshown:
+        lines.append(f"Workers left {seen.unshown:,} destinations out that need less attention.")
+    if seen.unreadable:
+        lines.append(f"{seen.unreadable:,} records of the topic are no worker's state.")
+    return lines
+
+
+def _unready(seen: Overview) -> list[FleetWorker]:
+    return [worker for worker in seen.alive if worker.state.reasons]
+
+
+def _workers(workers: Sequence[FleetWorker]) -> str:
+    """The number of workers, and the names and ages of the first."""
+    names = ", ".join(f"{one.state.id} ({_age(one.age_secs)} ago)" for one in workers[:_NAMED])
+    more = f", and {len(workers) - _NAMED:,} more" if len(workers) > _NAMED else ""
+    return f"{len(workers):,}: {names}{more}"
+
+
+def _row(one: FleetDestination) -> tuple[Cell, ...]:
+    return (
+        one.id,
+        one.state,
+        f"{one.per_second:.1f}",
+        f"{one.errors_per_second:.1f}",
+        one.waiting,
+        _age(one.oldest_secs) if one.waiting else None,
+        one.calls,
+        one.max_calls,
+        one.last_error or None,
+    )
+
+
+def _age(secs: float) -> str:
+    """A span of time in its largest unit."""
+    if secs < _MINUTE:
+        return f"{secs:.0f} s"
+    return f"{secs / _MINUTE:.0f} min" if secs < _HOUR else f"{secs / _HOUR:.1f} h"

@@ -1,0 +1,110 @@
+"""The fleet at a glance: workers, lag, and the destinations that need attention most, over all workers."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from pushrail_stream.operations.fleet import Fleet, FleetDestination, FleetWorker
+
+
+class Overview(NamedTuple):
+    """The fleet at one moment. Counts are of the living workers."""
+
+    at_ms: int
+    alive: Sequence[FleetWorker]
+    lost: Sequence[FleetWorker]
+    unreadable: int
+    """Records of the topic that are no worker's state."""
+    lag: Counter[str]
+    """Records above the committed offsets, of ``events`` and ``retries``."""
+    oldest_secs: float | None
+    """Age of the oldest record that is not settled; None when every record is, or no worker is alive."""
+    waiting: int
+    """Deliveries in lanes."""
+    calls: int
+    """Calls in flight."""
+    per_second: float
+    """Deliveries a second, to the destinations shown."""
+    errors_per_second: float
+    destinations: Sequence[FleetDestination]
+    """Those that need attention most come first."""
+    unshown: int
+    """Destinations with something to do that workers left out of their states, because others need attention more."""
+
+    @property
+    def age_secs(self) -> float:
+        """Age of the oldest state of a living worker: everything shown is at least that fresh."""
+        return max((worker.age_secs for worker in self.alive), default=0.0)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same for programs."""
+        return {
+            "at": self.at_ms,
+            "workers": [_worker(worker) for worker in (*self.alive, *self.lost)],
+            "unreadable": self.unreadable,
+            "lag": dict(self.lag),
+            "oldestSecs": self.oldest_secs,
+            "waiting": self.waiting,
+            "calls": self.calls,
+            "perSecond": round(self.per_second, 2),
+            "errorsPerSecond": round(self.errors_per_second, 2),
+            "destinations": [_destination(one) for one in self.destinations],
+            "unshown": self.unshown,
+        }
+
+
+def overview(fleet: Fleet, now_ms: int) -> Overview:
+    """Put the newest states of all living workers together."""
+    alive, destinations = fleet.alive, list(fleet.destinations.values())
+    lag, totals = Counter[str](), Counter[str]()
+    for worker in alive:
+        lag.update(worker.state.lag)
+        totals.update(worker.state.totals)
+    oldest = [one.oldest_at for worker in alive for one in worker.state.partitions if one.oldest_at is not None]
+    return Overview(
+        now_ms,
+        alive,
+        fleet.lost,
+        fleet.unreadable,
+        lag,
+        max(0, now_ms - min(oldest)) / 1000 if oldest else None,
+        totals["waiting"],
+        totals["calls"],
+        math.fsum(one.per_second for one in destinations),
+        math.fsum(one.errors_per_second for one in destinations),
+        destinations,
+        sum(max(0, worker.state.totals.get("active", 0) - len(worker.state.destinations)) for worker in alive),
+    )
+
+
+def _worker(worker: FleetWorker) -> dict[str, Any]:
+    state = worker.state
+    return {
+        "id": state.id,
+        "state": "lost" if worker.is_lost else "alive",
+        "ageSecs": round(worker.age_secs, 1),
+        "http": state.http,
+        "version": state.version,
+        "group": state.group,
+        "startedAt": state.started_at,
+        "reasons": list(state.reasons),
+        "lag": dict(state.lag),
+    }
+
+
+def _destination(one: FleetDestination) -> dict[str, Any]:
+    return {
+        "id": one.id,
+        "state": one.state,
+        "perSecond": round(one.per_second, 2),
+        "errorsPerSecond": round(one.errors_per_second, 2),
+        "lastError": one.last_error,
+        "waiting": one.waiting,
+        "oldestSecs": round(one.oldest_secs, 1),
+        "calls": one.calls,
+        "maxCalls": one.max_calls,
+        "workers": one.workers,
+    }
