@@ -35,8 +35,8 @@ def onboard(options: Options, /, *, vendor: str, out: Path | None, dry_run: bool
     README.md is the page for the customer. The other files are a CloudFormation and a Terraform template (bus, role
     with trust policy and least privilege, a rule that sends every event to a log group, optionally an archive), the
     policies as JSON, three rules for `aws events put-rule`, and templates of further targets. Without --out the files
-    are printed. When the customer has applied one of the templates, `destinations test ID` verifies it; then set
-    "enabled" to true in the document.
+    are printed. When the customer has applied one of the templates, `destinations test ID` verifies it, and
+    `destinations enable ID` begins the deliveries.
 
     With --json: one object with document, file, cloudFormation, terraform, trustPolicy, permissionsPolicy, rules, and
     files (the content of each file, by its path).
@@ -73,4 +73,5 @@ def _print(onboarding: Onboarding, name: str | None, out: Path | None) -> None:
     say(f"Next: give the customer {f'the folder {out}' if out else 'these files'}, {PAGE} first. They apply one of the")
     say(f"two templates in {where}; then")
     say(f"  pushrail-stream destinations test {onboarding.destination_id}")
-    say('sends an event that they see in their log group. Then set "enabled" to true in the document.')
+    say("sends an event that they see in their log group, and this command begins the deliveries:")
+    say(f"  pushrail-stream destinations enable {onboarding.destination_id}")

@@ -103,7 +103,7 @@ def _head(seen: Overview) -> list[str]:
 def _foot(seen: Overview) -> list[str]:
     """The lines about things that the table does not show."""
     lines = []
-    if seen.alive and not seen.destinations:
+    if seen.alive and not seen.destinations and not seen.unshown:
         lines.append("No destination has anything to do.")
     if seen.unshown:
         lines.append(f"Workers left {seen.unshown:,} destinations out that need less attention.")
