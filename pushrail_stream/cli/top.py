@@ -57,11 +57,11 @@ def _print_once(options: Options, seen: Overview) -> None:
 
 def _watch(settings: Settings) -> None:
     """Draw the view until q is pressed."""
-    from rich.console import Console  # noqa: PLC0415 - only the live view needs it
-    from rich.live import Live  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
 
-    from pushrail_stream.cli.keyboard import pressed_keys  # noqa: PLC0415
+    from pushrail_stream.cli.keyboard import pressed_keys
 
     with pressed_keys() as keys, Live(console=Console(), screen=True, auto_refresh=False) as live:
         for fleet in watch_fleet(settings):
