@@ -156,6 +156,8 @@ def newest_of(attempts: Iterable[Attempt], most: int) -> list[Attempt]:
 
 _WHO: Final = re.compile(r"^User: \S+ is ")
 """The begin of IAM's refusals. The destination tells whose role it was."""
+_RESOURCE: Final = re.compile(r" on resource: \S+")
+"""A long part of IAM's refusals, and no news: the destination's document has its role and its bus."""
 
 
 def why_of(attempt: Attempt) -> str:
@@ -168,7 +170,7 @@ def why_of(attempt: Attempt) -> str:
 def row_of(attempt: Attempt) -> tuple[str, ...]:
     """The attempt's cells: time, status, destination, number, event type, key, the reason, and EventBridge's id."""
     known, last = ("status", "destinationId", "attempt", "eventType", "idempotencyKey"), "eventBridgeEventId"
-    cells = (*map(attempt.get, known), why_of(attempt), attempt.get(last))
+    cells = (*map(attempt.get, known), _RESOURCE.sub("", why_of(attempt)), attempt.get(last))
     return (format_rfc3339(attempt.at_ms), *("" if cell is None else str(cell) for cell in cells))
 
 

@@ -242,6 +242,40 @@ def test_the_deepest_event_is_shown(settings: Settings, shell: Shell) -> None:
     assert (code, out.count('"a":{')) == (0, 997)
 
 
+def test_a_replay_in_progress_is_neither_missing_nor_done(settings: Settings, shell: Shell) -> None:
+    topic = settings.topics.events
+    producer = Producer({"bootstrap.servers": settings.kafka.bootstrap_servers, "log_level": 0})
+    for number in range(3):
+        producer.produce(topic, event(0, number), "acct_0", 0)
+    assert producer.flush(30) == 0
+    now = now_ms()
+    make_dead_letters(
+        settings,
+        *(
+            dead(number, record=Record(topic, 0, number, b"acct_0", event(0, number), (), now), failed_at_ms=now)
+            for number in range(3)
+        ),
+    )
+
+    def counts() -> tuple[int, int, int]:
+        told = json.loads(shell("check", "--since", "1h", "--json")[1])
+        return told["deliveries"]["dead_lettered"], told["deliveries"]["pending"], told["replaying"]
+
+    assert counts() == (3, 0, 0)
+    assert shell("replay", "dlq", "--key", "key-1")[0] == 0
+    assert counts() == (2, 1, 1)
+    [row] = map(json.loads, shell("dlq", "list", "--json")[1].splitlines())
+    assert (row["count"], row["replayed"]) == (2, 1)
+    story = shell("attempts", "--key", "key-1")[1]
+    [told] = map(json.loads, shell("dlq", "show", "--key", "key-1", "--json")[1].splitlines())
+    assert f" of replay {told['replayedBy']}" in story
+    assert f"on {next(iter(settings.topics.retry))}/" in story
+    assert shell("replay", "dlq", "--destination", "dst_0")[0] == 0
+    assert shell("dlq", "list", "--json")[1] == ""
+    [row] = map(json.loads, shell("dlq", "list", "--all", "--json")[1].splitlines())
+    assert (row["count"], row["replayed"]) == (0, 3)
+
+
 def test_a_refused_document_is_not_deleted(settings: Settings, shell: Shell, tmp_path: Path) -> None:
     make_dead_letters(settings, dead(1))
     (tmp_path / "destinations" / "dst_0.json").write_text("{}")
