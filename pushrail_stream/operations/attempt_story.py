@@ -13,6 +13,7 @@ from pushrail_stream.core.text import format_rfc3339, parse_rfc3339
 from pushrail_stream.operations.attempt_search import MOST_SEARCHED, means
 from pushrail_stream.operations.attempts import Attempt, AttemptFilter
 from pushrail_stream.operations.dead_letters import DeadLetterRecord, all_dead_letters
+from pushrail_stream.operations.replay_selection import HOPELESS
 from pushrail_stream.operations.replayed import Replays
 from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.operations.waiting_copies import read_waiting
@@ -115,9 +116,10 @@ class StoryTeller:
             return Next("replayed", position, replayed.at_ms, replay=replayed.replay)
         if letter.reason in _NO_REPLAY:
             return Next("dead_lettered", position, command=f"pushrail-stream dlq show {position}")
-        where = "" if letter.destination is None else f" --destination {letter.destination}"
-        reason = " --reason rejected" if letter.reason == "rejected" else ""
-        command = f"pushrail-stream replay dlq --origin {letter.origin}{where}{reason}"
+        command = f"pushrail-stream replay dlq --origin {letter.origin}"
+        if letter.destination is not None:
+            command += f" --destination {letter.destination}"
+            command += f" --reason {letter.reason}" if letter.reason in HOPELESS else ""
         return Next("dead_lettered", position, command=command)
 
     def _part(self, origin: Origin, identity: Identity, destination: str | None) -> Part:
