@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import Cell, document, emit, note, say, table
+from pushrail_stream.cli.output import Cell, Column, document, emit, note, say, table
 from pushrail_stream.cli.process import on_signal, run_loop
 from pushrail_stream.cli.sandbox_bus import bus
 from pushrail_stream.errors import OperatorError, UsageError
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 _DELIVERING_SECS: Final = 40.0
 _EVENTS_PER_SECOND: Final = 75
 """The pace of a slow machine, which sets the deadline for more events than the default."""
+
+
+_INBOX: Final = (Column("at", "time"), "event type", "customer", "key", Column("bus", drop=1), Column("rules", "prose"))
 
 
 @click.group(invoke_without_command=True, epilog="Example: pushrail-stream sandbox --events 500 --keep")
@@ -62,7 +65,7 @@ def inbox(options: Options, *, key: str | None, rule: str | None, limit: int) ->
     """Show the events that arrived on the customers' buses and matched a rule there, the newest last.
 
     The bus is that of a sandbox (`sandbox --keep`, `sandbox bus`): the settings name it as eventbridge.endpoint_url.
-    With --json: one object an event, with bus, rules and event.
+    With --json: one object an event, with atMs (of its arrival), bus, rules and event.
     """
     url = options.settings.eventbridge.endpoint_url
     if url is None:
@@ -72,15 +75,15 @@ def inbox(options: Options, *, key: str | None, rule: str | None, limit: int) ->
         for one in found:
             document(one["event"])
     else:
-        columns = ("time", "event type", "customer", "key", "bus", "rules")
-        options.table(columns, (_inbox_row(**one) for one in found), found)
+        options.table(_INBOX, map(_inbox_row, found), found)
     if not found:
         raise OperatorError("no such event has arrived")
 
 
-def _inbox_row(bus: str, rules: list[str], event: Mapping[str, Any]) -> tuple[Cell, ...]:
+def _inbox_row(found: Mapping[str, Any]) -> tuple[Cell, ...]:
+    event = found["event"]
     customer, key = [*event["resources"], "", ""][:2]
-    return event["time"], event["detail-type"], customer, key, bus, ", ".join(rules)
+    return found["atMs"], event["detail-type"], customer, key, found["bus"], ", ".join(found["rules"])
 
 
 async def _demo(options: Options, events: int, *, keep: bool, began: float) -> bool:

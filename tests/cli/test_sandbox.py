@@ -37,7 +37,7 @@ async def test_the_inbox_lists_what_arrived(shell: Shell, monkeypatch: pytest.Mo
         code, out, _ = await asyncio.to_thread(shell, "sandbox", "inbox")
         head, first, second = out.splitlines()
         assert code == 0
-        assert head.split() == ["time", "event", "type", "customer", "key", "bus", "rules"]
+        assert head.split() == ["at", "event", "type", "customer", "key", "bus", "rules"]
         assert first.split()[1:] == ["first", "acct_1", "key_1", BUS, "all"]
         assert second.split()[1:] == ["second", BUS, "all,", "second"]
         code, out, _ = await asyncio.to_thread(shell, "sandbox", "inbox", "--rule", "second", "--json")

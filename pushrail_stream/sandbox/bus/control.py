@@ -65,7 +65,12 @@ class Control:
         self, *, limit: NonNegativeInt = _PAGE, rule: str | None = None, key: str | None = None
     ) -> dict[str, Any]:
         found = self._bus.event_rules.newest(limit, rule=rule, key=key)
-        return {"events": [one._asdict() | {"event": orjson.Fragment(one.event)} for one in found]}
+        return {
+            "events": [
+                {"atMs": one.at_ms, "bus": one.bus, "rules": one.rules, "event": orjson.Fragment(one.event)}
+                for one in found
+            ]
+        }
 
     def _put_plan(self, document: Any) -> dict[str, Any]:
         self._bus.set_plan(rules_from_json(document))

@@ -19,6 +19,8 @@ from pushrail_stream.sandbox.bus.patterns import Test, compile_pattern
 class Delivered(NamedTuple):
     """An event, and the rules of its bus that match it."""
 
+    at_ms: int
+    """Time of its arrival, in epoch milliseconds."""
     bus: str
     """ARN."""
     rules: tuple[str, ...]
@@ -40,7 +42,7 @@ class EventRules:
     def inbox(self, bus: str, name: str) -> list[str]:
         """The events of one rule, oldest first. KeyError: no such rule."""
         only = {bus: {name: self._rules[bus][name]}}
-        return [event for _, _, event in _delivered(self._arrivals, only)]
+        return [found.event for found in _delivered(self._arrivals, only)]
 
     def newest(self, limit: int, *, rule: str | None = None, key: str | None = None) -> list[Delivered]:
         """The events that came last and match a rule, oldest first; of this rule or idempotency key if one is given."""
@@ -63,7 +65,7 @@ def _delivered(
         event = {**envelope, "detail": orjson.loads(arrival.detail)}
         if matching := tuple(name for name, matches in tests.items() if matches(event)):
             text = f'{orjson.dumps(envelope).decode()[:-1]},"detail":{arrival.detail}}}'
-            yield Delivered(arrival.bus_arn, matching, text)
+            yield Delivered(round(arrival.received_at * 1000), arrival.bus_arn, matching, text)
 
 
 def _envelope(arrival: Arrival) -> dict[str, Any]:

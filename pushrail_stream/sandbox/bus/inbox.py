@@ -14,7 +14,7 @@ _TIMEOUT_SECS: Final = 10.0
 
 
 def read_inbox(url: str, *, limit: int, rule: str | None = None, key: str | None = None) -> list[dict[str, Any]]:
-    """The events that event rules of the bus at ``url`` matched last, oldest first: bus, rules and event of each.
+    """The events that event rules of the bus at ``url`` matched last, oldest first: atMs, bus, rules and event of each.
 
     Only those of this rule or idempotency key if one is given. Raises `OperatorError` when no such bus answers.
     """
