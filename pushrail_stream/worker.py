@@ -39,7 +39,7 @@ from pushrail_stream.observe.logging import Logger
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.ops_server import serve_ops
 from pushrail_stream.observe.readiness import Readiness
-from pushrail_stream.observe.status_page import About, status_page
+from pushrail_stream.observe.status_page import status_page
 from pushrail_stream.observe.tracing import open_tracing
 from pushrail_stream.observe.worker_record import MAX_DESTINATIONS, WorkerIdentity, WorkerRecord
 from pushrail_stream.pipeline.engine import Engine
@@ -111,15 +111,17 @@ async def run_worker(
         for caveat in caveats:
             observe(caveat)
 
-        about = About.new(name, kafka.group_id, stats.clock.now_ms())
+        identity = WorkerIdentity.new(name, kafka.group_id, stats.clock.now_ms())
+        link = await stack.enter_async_context(FleetTopics(kafka, settings.topics, identity.id))
 
         def page() -> str:
-            return status_page(about, stats, readiness.reasons(), metrics.dead_letters, incidents.newest_first())
+            others = WorkerRecord.read_all(link.others())
+            return status_page(
+                identity, stats, readiness.reasons(), metrics.dead_letters, incidents.newest_first(), others
+            )
 
         ops = serve_ops(settings.http, exposition=metrics.exposition, unready=readiness.reasons, page=page)
         http_port = await stack.enter_async_context(ops)
-        identity = WorkerIdentity.new(name, kafka.group_id, stats.clock.now_ms())
-        link = await stack.enter_async_context(FleetTopics(kafka, settings.topics, identity.id))
 
         def show_state() -> WorkerRecord:
             address = f"{settings.http.host}:{http_port}"

@@ -83,7 +83,7 @@ def worker_rights(settings: Settings) -> dict[str, frozenset[str]]:
         topics.dlq: writes,
         topics.attempts: writes,
         topics.replays: reads,
-        topics.workers: writes,
+        topics.workers: reads | writes,
         topics.control: reads | writes,
         **documents,
     }

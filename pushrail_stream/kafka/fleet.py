@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, Self, final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from pushrail_stream.blocking import in_daemon_thread
@@ -33,6 +34,8 @@ _FETCH_WAIT_MS: Final = 5_000
 _ANSWER_SECS: Final = 15.0
 _CLOSE_SECS: Final = 2.0
 """Longest wait for the consumer to close, and for the last state."""
+_KEPT_SECS: Final = 600.0
+"""Seconds for which the last state of a worker that was killed is kept: time to see on a page that it is lost."""
 _BEYOND: Final = 2**62
 """An offset after every record: a scan from there begins at the end."""
 
@@ -52,6 +55,8 @@ class FleetTopics:
         self._found = set[str]()
         """Topics that existed when they were last used."""
         self._is_reading = False
+        self._states: dict[bytes, tuple[float, bytes]] = {}
+        """By worker the time at which its newest state came, and the state."""
         self._closing = threading.Event()
 
     async def __aenter__(self) -> Self:
@@ -73,6 +78,10 @@ class FleetTopics:
     async def write_answer(self, answer: bytes) -> None:
         """As `FleetLink.write_answer`."""
         await self._write(self._control, self._key, answer)
+
+    def others(self) -> Sequence[bytes]:
+        """As `FleetLink.others`."""
+        return [state for key, (_, state) in list(self._states.items()) if key != self._key]
 
     async def begin(self) -> None:
         """As `FleetLink.begin`."""
@@ -105,12 +114,15 @@ class FleetTopics:
 
     def _begin(self) -> None:
         if not self._is_reading:
-            self._check(self._control)
-            with as_operator_error(f"topic {self._control} cannot be read"):
-                # `OFFSET_END` would be looked up later, when a request may have come already.
-                _, end = retry_while_settling(lambda: bounds_of(self._consumer, self._control, _PARTITION))
-                self._consumer.assign([TopicPartition(self._control, _PARTITION, end)])
+            # `OFFSET_END` would be looked up later, when a request may have come already. States come again and again.
+            self._consumer.assign([self._end_of(self._control), self._end_of(self._workers)])
             self._is_reading = True
+
+    def _end_of(self, topic: str) -> TopicPartition:
+        self._check(topic)
+        with as_operator_error(f"topic {topic} cannot be read"):
+            _, end = retry_while_settling(lambda: bounds_of(self._consumer, topic, _PARTITION))
+        return TopicPartition(topic, _PARTITION, end)
 
     def _read(self) -> list[bytes]:
         self._begin()
@@ -118,15 +130,29 @@ class FleetTopics:
             messages = take_messages(self._consumer, _POLL_SECS, _BATCH, _BATCH_BYTES)
             for error in filter(None, (message.error() for message in messages)):
                 self._raise(error)
-            if values := [value for message in messages if (value := message.value()) is not None]:
+            read = [message for message in messages if message.error() is None]
+            self._keep_states(message for message in read if message.topic() == self._workers)
+            requests = [message.value() for message in read if message.topic() == self._control]
+            if values := [value for value in requests if value is not None]:
                 return values
         return []
+
+    def _keep_states(self, messages: Iterable[Message]) -> None:
+        now = time.monotonic()
+        for message in messages:
+            key, value = message.key() or b"", message.value()
+            if value is None:
+                self._states.pop(key, None)
+            else:
+                self._states[key] = (now, value)
+        for key in [key for key, (at, _) in self._states.items() if now - at > _KEPT_SECS]:
+            del self._states[key]
 
     def _raise(self, error: KafkaError) -> None:
         """Report an error that does not pass by itself. The next call begins at the end again."""
         if not error.retriable() and error.code() not in OUT_OF_REACH:
             self._is_reading = False
-            with as_operator_error(f"topic {self._control} cannot be read"):
+            with as_operator_error(f"topics {self._control} and {self._workers} cannot be read"):
                 raise KafkaException(error)
 
 

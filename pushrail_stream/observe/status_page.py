@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib import metadata
-from typing import Final, NamedTuple
+from typing import Final
 
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination_state import DestinationState
@@ -14,6 +13,7 @@ from pushrail_stream.core.signals import BusMissing
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.observe.incidents import Incident
 from pushrail_stream.observe.pages import page, section, table
+from pushrail_stream.observe.worker_record import LOST_SECS, WorkerIdentity, WorkerRecord, installed_version
 from pushrail_stream.pipeline.stats import DestinationStats, PartitionStats, StatsSource
 
 LANES: Final = 50
@@ -22,41 +22,27 @@ _TONES: Final[Mapping[DestinationState, str]] = {
     "ok": "ok", "retrying": "warn", "slowed": "warn", "blocked": "bad", "suspended": "bad", "gone": "bad",
 }  # fmt: skip
 _REFRESH_SECS: Final = 5
-
-
-class About(NamedTuple):
-    """The facts about a worker that never change while it runs."""
-
-    name: str
-    version: str
-    group_id: str
-    """The consumer group of the events."""
-    started_ms: int
-
-    @classmethod
-    def new(cls, name: str, group_id: str, started_ms: int) -> About:
-        """Those of a worker of the installed package."""
-        try:
-            version = metadata.version("pushrail-stream")
-        except metadata.PackageNotFoundError:
-            version = "(run from its sources)"
-        return cls(name, version, group_id, started_ms)
+_ALL_ADDRESSES: Final = ("0.0.0.0", "::", "[::]")
 
 
 def status_page(
-    about: About,
+    me: WorkerIdentity,
     stats: StatsSource,
     reasons: Sequence[str],
     dead_letters: Mapping[str, int],
     incidents: Sequence[Incident],
+    others: Sequence[WorkerRecord] = (),
 ) -> str:
-    """The page of a worker. ``reasons``: why it is not ready. ``incidents``: the newest first."""
+    """The page of a worker. ``reasons``: why it is not ready. ``incidents``: the newest first.
+
+    ``others``: the other workers, as far as they are seen.
+    """
     now = stats(LANES)
     return page(
-        about.name,
+        me.name,
         f"<p>{_readiness(reasons)}</p>{_own_problem(now.own_problem)}"
-        f"<p>version {escape(about.version)}, up for {_duration(now.now_ms - about.started_ms)}, "
-        f"group {escape(about.group_id)}</p>"
+        f"<p>{escape(me.id)}: version {escape(installed_version() or 'unknown')}, "
+        f"up for {_duration(now.now_ms - me.started_ms)}, group {escape(me.group)}</p>"
         f"<p class=dim>{format_rfc3339(now.now_ms)}, "
         f"renewed every {_REFRESH_SECS} s. <a href=/metrics>metrics</a> <a href=/readyz>readyz</a></p>"
         + _deliveries(now.ledger)
@@ -64,7 +50,8 @@ def status_page(
         + _incidents(incidents)
         + _missing_buses(now.missing_buses)
         + _lanes(now.destinations, now.dispatcher.active)
-        + _partitions(now.partitions, now.now_ms),
+        + _partitions(now.partitions, now.now_ms)
+        + _others(others, now.now_ms),
         refresh_secs=_REFRESH_SECS,
     )
 
@@ -159,6 +146,36 @@ def _partition(view: PartitionStats, now_ms: int) -> Sequence[str]:
         "" if view.oldest_at_ms is None else f"{max(0, now_ms - view.oldest_at_ms) / 1000:.1f} s",
         f"{view.uncommitted_secs:.1f} s" if view.uncommitted_secs else "",
     )
+
+
+def _others(others: Sequence[WorkerRecord], now_ms: int) -> str:
+    rows = [
+        (
+            f"<a href='//{escape(address)}/'>{escape(address)}</a>",
+            _fate(one, now_ms),
+            escape(one.id),
+            escape(one.version),
+            _duration(now_ms - one.started_at),
+            f"{sum(one.lag.values()):,}",
+        )
+        for one in sorted(others, key=lambda one: one.id)
+        for address in [_address(one)]
+    ]
+    heads = ("address", "state", "worker", "version", "up for", "lag")
+    return section("Other workers", heads, rows, numbers=(5,), prose=1)
+
+
+def _fate(one: WorkerRecord, now_ms: int) -> str:
+    age_ms = now_ms - one.at
+    if age_ms > LOST_SECS * 1000:
+        return f"<span class='badge bad'>lost</span> last seen {_duration(age_ms)} ago"
+    return _readiness(one.reasons)
+
+
+def _address(one: WorkerRecord) -> str:
+    """The address of its page for others: a worker that listens on all addresses is found by its host's name."""
+    host, _, port = one.http.rpartition(":")
+    return f"{one.host}:{port}" if host in _ALL_ADDRESSES else one.http
 
 
 def _incidents(incidents: Sequence[Incident]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from typing import Final
@@ -104,6 +104,11 @@ class WorkerRecord(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             return None
 
+    @classmethod
+    def read_all(cls, values: Iterable[bytes]) -> list[WorkerRecord]:
+        """The states in records; others are left out."""
+        return [state for value in values if (state := cls.read(value)) is not None]
+
 
 class WorkerIdentity(msgspec.Struct, frozen=True):
     """The facts about a worker that never change while it runs."""
@@ -129,7 +134,7 @@ class WorkerIdentity(msgspec.Struct, frozen=True):
             name=self.name,
             host=self.host,
             http=http,
-            version=_version(),
+            version=installed_version(),
             group=self.group,
             started_at=self.started_ms,
             at=stats.now_ms,
@@ -144,7 +149,8 @@ class WorkerIdentity(msgspec.Struct, frozen=True):
 
 
 @cache
-def _version() -> str:
+def installed_version() -> str:
+    """The version of the installed package; empty when it runs from its sources."""
     try:
         return metadata.version("pushrail-stream")
     except metadata.PackageNotFoundError:

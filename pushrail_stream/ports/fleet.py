@@ -15,6 +15,9 @@ class FleetLink(Protocol):
     async def write_answer(self, answer: bytes) -> None:
         """Write an answer to the topic of control."""
 
+    def others(self) -> Sequence[bytes]:
+        """The newest states of the other workers, as far as they have come since `begin`."""
+
     async def begin(self) -> None:
         """Find the end of the topic of control: `requests` gives what is written from now on."""
 

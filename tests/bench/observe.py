@@ -35,7 +35,8 @@ from pushrail_stream.observe.log_observer import LogObserver
 from pushrail_stream.observe.logging import open_log
 from pushrail_stream.observe.metrics import Metrics
 from pushrail_stream.observe.readiness import Readiness
-from pushrail_stream.observe.status_page import About, status_page
+from pushrail_stream.observe.status_page import status_page
+from pushrail_stream.observe.worker_record import WorkerIdentity
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.ports.kafka import ClientStatistics
 from pushrail_stream.ports.pipeline import Observer
@@ -145,7 +146,7 @@ async def _scrapes(destinations: int) -> dict[str, float]:
             found[f"scrape_ms{name}"] = _ms(lambda metrics=metrics: metrics.exposition(""))  # type: ignore[misc]
             found[f"scrape_bytes{name}"] = float(len(metrics.exposition("")[0]))
         found["status_page_ms"] = _ms(
-            lambda: status_page(About("worker", "", "", 0), stats, [], metrics.dead_letters, [])
+            lambda: status_page(WorkerIdentity.new("worker", "", 0), stats, [], metrics.dead_letters, [])
         )
     return found
 

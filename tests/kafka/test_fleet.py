@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from pushrail_stream.errors import OperatorError
+from pushrail_stream.kafka import fleet
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.fleet import FleetTopics
 from pushrail_stream.sandbox.broker import EmbeddedBroker
-from tests.support.workers import outside, settings_for
+from tests.support.workers import outside, settings_for, until
 
 
 async def test_it_reads_from_the_end(embedded_broker: EmbeddedBroker) -> None:
@@ -21,6 +24,30 @@ async def test_it_reads_from_the_end(embedded_broker: EmbeddedBroker) -> None:
         await one.begin()
         await two.write_answer(b"later")
         assert await one.requests() == [b"later"]
+
+
+async def test_it_sees_the_other_workers(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with (
+        outside(embedded_broker) as (_, settings),
+        FleetTopics(checked_kafka(settings), settings.topics, "one") as one,
+        FleetTopics(checked_kafka(settings), settings.topics, "two") as two,
+        FleetTopics(checked_kafka(settings), settings.topics, "three") as three,
+        asyncio.TaskGroup() as tasks,
+    ):
+        await two.write_state(b"earlier")
+        await one.begin()
+        reading = tasks.create_task(one.requests())  # no request comes, and states do not count as such
+        await one.write_state(b"its own")
+        await two.write_state(b"second")
+        await three.write_state(b"third")
+        await until(lambda: set(one.others()) == {b"second", b"third"})
+        await three.write_state(None)
+        await until(lambda: list(one.others()) == [b"second"])
+        monkeypatch.setattr(fleet, "_KEPT_SECS", -1.0)
+        await three.write_state(b"again")
+        await until(lambda: not one.others())
+        await two.write_answer(b"a request")
+        assert await reading == [b"a request"]
 
 
 @pytest.mark.kafka

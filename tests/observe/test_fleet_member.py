@@ -35,6 +35,9 @@ class Link:
         self._check()
         self.answers.append(Answer.read(answer))
 
+    def others(self) -> Sequence[bytes]:
+        return []
+
     async def begin(self) -> None:
         self._check()
 

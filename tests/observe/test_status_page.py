@@ -6,7 +6,6 @@ import os
 import re
 from collections.abc import Sequence
 from html.parser import HTMLParser
-from importlib import metadata
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +17,8 @@ from pushrail_stream.core.record import Partition
 from pushrail_stream.core.signals import BusMissing
 from pushrail_stream.observe.incidents import Incident
 from pushrail_stream.observe.ops_server import serve_ops
-from pushrail_stream.observe.status_page import About, status_page
+from pushrail_stream.observe.status_page import status_page
+from pushrail_stream.observe.worker_record import WorkerIdentity, WorkerRecord, installed_version
 from pushrail_stream.pipeline.stats import (
     DestinationStats,
     DispatcherStats,
@@ -31,7 +31,7 @@ from tests.support.builders import destination
 from tests.support.stats import stats_of
 
 AT_MS = 1_780_000_000_000
-ABOUT = About("pushrail-stream-2", "1.2.3", "deliveries", AT_MS - 93_784_000)
+ME = WorkerIdentity("host-2-ab12", "pushrail-stream-2", "host", "deliveries", AT_MS - 93_784_000)
 LANES = [
     DestinationStats("dst_gone", "gone", 4, 0, 8, 0.0),
     DestinationStats("dst_suspended", "suspended", 0, 0, 8, 0.0),
@@ -60,6 +60,7 @@ def status(
     *,
     missing_buses: Sequence[BusMissing] = (),
     incidents: Sequence[Incident] = INCIDENTS,
+    others: Sequence[WorkerRecord] = (),
 ) -> str:
     stats = stats_of(
         ledger=ledger(),
@@ -70,7 +71,7 @@ def status(
         now_ms=AT_MS,
     )
     letters = {"blocked": 5, "rejected": 2, "expired": 0}
-    return status_page(ABOUT, stats, reasons, letters, incidents)
+    return status_page(ME, stats, reasons, letters, incidents, others)
 
 
 def missing(name: str, swallowed: Swallowed | None = None) -> BusMissing:
@@ -140,29 +141,53 @@ def test_it_says_why_a_worker_is_not_ready() -> None:
 
 
 def test_it_says_who_it_is_and_for_how_long() -> None:
-    assert "version 1.2.3, up for 1 d 2 h, group deliveries" in text(status())
+    assert f"host-2-ab12: version {installed_version()}, up for 1 d 2 h, group deliveries" in text(status())
     for secs, shown in ((75, "1 min 15 s"), (3_660, "1 h 1 min"), (-5, "0 min 0 s")):
-        page = status_page(ABOUT._replace(started_ms=AT_MS - secs * 1000), stats_of(now_ms=AT_MS), [], {}, [])
-        assert f"up for {shown}, " in text(page)
-    assert About.new("w", "g", 0) == About("w", metadata.version("pushrail-stream"), "g", 0)
+        me = WorkerIdentity("id", "w", "host", "group", AT_MS - secs * 1000)
+        assert f"up for {shown}, " in text(status_page(me, stats_of(now_ms=AT_MS), [], {}, []))
+
+
+def other(name: str, http: str, at_ms: int, *reasons: str) -> WorkerRecord:
+    """Another worker, as it was at this time."""
+    me = WorkerIdentity(name, "pushrail-stream", "host-b", "deliveries", AT_MS - 600_000)
+    lagging = [PartitionStats(Partition("pushrail.events", 7), 1, 1, None, 1, 0.0, lag=1_234)]
+    return me.record(WorkerStats(now_ms=at_ms, partitions={"events": lagging}), http, reasons)
+
+
+OTHERS = [
+    other("b", "0.0.0.0:9464", AT_MS - 4_000),
+    other("a", "127.0.0.1:9465", AT_MS - 21_000),
+    other("c", "10.0.0.7:9464", AT_MS, "stopping"),
+]
+
+
+def test_it_shows_the_other_workers() -> None:
+    page = status_page(ME, stats_of(now_ms=AT_MS), [], {}, [], OTHERS)
+    version = installed_version()
+    shown = text(page)
+    assert f"127.0.0.1:9465 | lost |  last seen 0 min 21 s ago | a | {version} | 10 min 0 s | 1,234" in shown
+    assert f"host-b:9464 | ready | b | {version} | 10 min 0 s | 1,234" in shown
+    assert f"10.0.0.7:9464 | not ready |  stopping | c | {version}" in shown
+    assert "<a href='//host-b:9464/'>" in page
+    assert "Other workers | None." in text(status())
 
 
 def test_idle_partitions_are_folded() -> None:
     shown = text(status())
     assert "7 idle" in shown
     assert shown.index("pushrail.events/0") < shown.index("7 idle") < shown.index("pushrail.events/5")
-    assert "idle" not in text(status_page(ABOUT, stats_of(), [], {}, []))
+    assert "idle" not in text(status_page(ME, stats_of(), [], {}, []))
 
 
 def test_it_says_that_our_own_credentials_fail() -> None:
-    shown = text(status_page(ABOUT, stats_of(own_problem="ExpiredToken: it is <over>"), [], {}, []))
+    shown = text(status_page(ME, stats_of(own_problem="ExpiredToken: it is <over>"), [], {}, []))
     assert "ready | no AWS credentials |  ExpiredToken: it is <over>" in shown
     assert "AWS credentials" not in text(status())
 
 
 def test_an_idle_worker_shows_an_empty_page() -> None:
-    empty = status_page(ABOUT, stats_of(), [], {}, [])
-    assert text(empty).count("None.") == 4
+    empty = status_page(ME, stats_of(), [], {}, [])
+    assert text(empty).count("None.") == 5
 
 
 LONG = "x" * 60
@@ -175,7 +200,12 @@ async def test_a_real_browser_shows_all_of_it(tmp_path: Path, width: int) -> Non
     reasons = [f"{LONG * 3}/7: nothing was read for 61 s although its end is ahead"]
 
     def page() -> str:
-        return status(reasons, incidents=[*INCIDENTS, NASTY], missing_buses=[missing(LONG)])
+        return status(
+            reasons,
+            incidents=[*INCIDENTS, NASTY],
+            missing_buses=[missing(LONG)],
+            others=[*OTHERS, other(LONG, f"{LONG}:9464", AT_MS, LONG)],
+        )
 
     async with (
         serve_ops(HttpSettings(port=0), exposition=lambda _: (b"", ""), unready=list, page=page) as port,
@@ -224,4 +254,4 @@ def test_lanes_are_bounded(lanes: int) -> None:
     def stats(max_destinations: int = 0) -> WorkerStats:
         return WorkerStats(destinations=many[:max_destinations], dispatcher=DispatcherStats(lanes))
 
-    assert status_page(ABOUT, stats, [], {}, []).count("dst_") <= 50 + 1
+    assert status_page(ME, stats, [], {}, []).count("dst_") <= 50 + 1
