@@ -37,9 +37,9 @@ ARGUMENTS: Final = {
 }  # fmt: skip
 """Arguments of the commands that speak to Kafka, with documents on a topic."""
 OTHERS: Final = {
-    "config show", "destinations onboard", "destinations validate", "doctor", "events asyncapi", "events check",
-    "ingest keys create", "ingest keys list", "ingest keys revoke", "keys generate", "keys list", "sandbox",
-    "sandbox bus", "sandbox inbox",
+    "completion", "config show", "destinations onboard", "destinations validate", "doctor", "events asyncapi",
+    "events check", "ingest keys create", "ingest keys list", "ingest keys revoke", "keys generate", "keys list",
+    "sandbox", "sandbox bus", "sandbox inbox",
 }  # fmt: skip
 SERVICES: Final = ("ingest", "run")
 """They change their process, so they run in one of their own."""
