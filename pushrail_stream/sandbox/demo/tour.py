@@ -32,6 +32,7 @@ def tour_of(world: World, http_port: int) -> dict[str, Any]:
         "one destination, tested step by step": f"destinations test {CUSTOMERS[0].targets[0].id}",
         "the deliveries that a replay would send again": f"replay dlq --destination {_REFUSED} --dry-run",
         "the whole installation, problems first": "doctor",
+        "workers, and destinations that need attention, until Ctrl-C": "top",
         "another worker, until Ctrl-C": "run",
     }
     plan = f"curl -sS -w '\\n' -X PUT {world.bus.url}/_bus/plan -d"

@@ -137,6 +137,13 @@ def test_a_broken_bus_shows_in_the_attempts(sandbox: Sandbox) -> None:
     until(sandbox, "each attempt to deliver it", lambda out: "delivered" in out.splitlines()[-1])
 
 
+def test_the_worker_is_seen_and_can_be_asked(sandbox: Sandbox) -> None:
+    command = sandbox.commands["workers, and destinations that need attention, until Ctrl-C"]
+    seen = json.loads(sandbox.run(f"{command} --once --json").stdout)
+    [address] = [worker["http"] for worker in seen["workers"] if worker["state"] == "alive"]
+    assert address in sandbox.addresses["status page"]
+
+
 def test_the_doctor_names_the_customers_mistakes(sandbox: Sandbox) -> None:
     done = sandbox.run(sandbox.commands["the whole installation, problems first"])
     assert done.returncode == 1, done.stderr
