@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, ConfigDict, RootModel, model_serializer, model_validator
@@ -16,6 +17,10 @@ MASK: Final = "***"
 _NAME: Final = re.compile(r"[a-z][a-z0-9._]*")
 _WITH_UNIT: Final = re.compile(r"\s*[+-]?[0-9]+(\s+[0-9]|\s*[A-Za-z]).*", re.DOTALL)
 """A number with something behind it, such as ``10s``. librdkafka reads it as the number."""
+_PATH_ENDINGS: Final = (".location", ".keytab", ".file")
+"""Ends of the names of properties that are a path (librdkafka's CONFIGURATION.md)."""
+_PROBE: Final = "probe"
+"""The value of a location that lets librdkafka look for it."""
 _CALLBACKS: Final = "the engine installs its own callbacks"
 # fmt: off
 _REASONS: Final[Mapping[str, str]] = {
@@ -102,6 +107,15 @@ class ClientProperties(RootModel[dict[Annotated[str, AfterValidator(_check_name)
     def masked(self) -> dict[str, ClientValue]:
         """The properties as they may be shown."""
         return {name: MASK if is_secret(name) else value for name, value in self.reveal().items()}
+
+    def with_absolute_paths(self, folder: Path) -> Self:
+        """The properties with their relative paths taken from this folder."""
+        paths = {
+            name: str(folder / value)
+            for name, value in self.reveal().items()
+            if name.endswith(_PATH_ENDINGS) and isinstance(value, str) and value not in {"", _PROBE}
+        }
+        return type(self)({**self.root, **paths})
 
     def clashes_with_consumer_protocol(self) -> list[str]:
         """The properties that librdkafka refuses beside ``group.protocol=consumer``."""

@@ -124,7 +124,7 @@ class TopicsSettings(_Section):
 class RegistrySettings(_Section):
     """The place of destination documents."""
 
-    path: Path = Path("config/destinations")
+    path: Path = Path("destinations")
     topic: bool = False
     """Whether documents are records of ``topics.destinations`` instead of files of ``path``."""
 
@@ -241,7 +241,7 @@ class IngestSettings(_Section):
 
     host: Text = "127.0.0.1"
     port: Port = 8080
-    keys_file: Path = Path("config/ingest-keys.json")
+    keys_file: Path = Path("ingest-keys.json")
     """The file with the hashes of API keys, written by ``ingest keys create``."""
     max_body_mib: Annotated[int, Field(ge=1, le=64)] = 8
     max_buffered_mib: Annotated[int, Field(ge=1)] = 64

@@ -21,9 +21,14 @@ from pushrail_stream.settings.problems import did_you_mean, sentence
 CONFIG_VARIABLE: Final = "PUSHRAIL_CONFIG"
 DEFAULT_PATH: Final = Path("config/pushrail.yaml")
 _PREFIX: Final = "PUSHRAIL_"
+_PATHS: Final = (("registry", "path"), ("secrets", "keyring"), ("history", "index"), ("ingest", "keys_file"))
+_NO_PATH: Final = ("env:", "aws-kms:")
+"""Beginnings of a keyring that is no file."""
 
 Key = tuple[str, ...]
 """``("vendor",)`` or ``("kafka", "group_id")``."""
+
+_CLIENT: Final[Key] = ("kafka", "client")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,9 @@ def load_settings(path: Path | None = None) -> Settings:
 def read_settings(path: Path | None = None) -> LoadedSettings:
     """Read ``path``, else ``PUSHRAIL_CONFIG``, else `DEFAULT_PATH` when it exists; then the environment.
 
-    A key set in the environment replaces the file's as a whole, mappings included. Raises `UsageError`.
+    A key set in the environment replaces the file's as a whole, mappings included. Paths become absolute: those of
+    variables from the working directory, all others from the file's folder, or `DEFAULT_PATH`'s without a file. Raises
+    `UsageError`.
     """
     found = path or _configured_path()
     values = _read_yaml(found) if found is not None else {}
@@ -57,7 +64,24 @@ def read_settings(path: Path | None = None) -> LoadedSettings:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         raise UsageError(*(_line(problem, str(found or "settings"), origins) for problem in error.errors())) from None
-    return LoadedSettings(settings, found, {".".join(key): origin for key, origin in origins.items()})
+    folder = (found or DEFAULT_PATH).absolute().parent
+    bases = {key: Path.cwd() if key in variables else folder for key in (*_PATHS, _CLIENT)}
+    return LoadedSettings(
+        _with_absolute_paths(settings, bases), found, {".".join(key): origin for key, origin in origins.items()}
+    )
+
+
+def _with_absolute_paths(settings: Settings, bases: Mapping[Key, Path]) -> Settings:
+    sections: dict[str, dict[str, object]] = {
+        "kafka": {"client": settings.kafka.client.with_absolute_paths(bases[_CLIENT])}
+    }
+    for section, name in _PATHS:
+        value = getattr(getattr(settings, section), name)
+        if value is not None and not str(value).startswith(_NO_PATH):
+            sections.setdefault(section, {})[name] = type(value)(bases[section, name] / value)
+    return settings.model_copy(
+        update={section: getattr(settings, section).model_copy(update=values) for section, values in sections.items()}
+    )
 
 
 def _configured_path() -> Path | None:
@@ -83,7 +107,7 @@ def _read_yaml(path: Path) -> dict[str, object]:
     try:
         document = yaml.load(read_regular_file(path).decode(), _Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read: {reason_of(error)}") from None
+        raise UsageError(f"{path.absolute()}: cannot be read: {reason_of(error)}") from None
     except UnicodeDecodeError:
         raise UsageError(f"{path}: is not UTF-8 text") from None
     except yaml.MarkedYAMLError as error:

@@ -67,7 +67,7 @@ def stored(home: Path, name: str = "acme") -> dict[str, Any]:
 
 def keys_in_use(home: Path) -> dict[str, Any]:
     """Every destination's key, opened by the keyring as it is now."""
-    ring = Keyring.open(str(home / "keyring.json"), {}, no_kms)
+    ring = Keyring.open(str(home / "config/keyring.json"), {}, no_kms)
     directory, change = load(
         home / "config" / "destinations",
         lambda content: parse_document(content, environ={}, default_max_in_flight=8, unseal=ring.unseal),
@@ -145,7 +145,7 @@ def test_only_secrets_are_sealed(text: str, shell: Shell, home: Path, typed: Any
 
 def test_a_failed_seal_names_its_document(shell: Shell, home: Path, typed: Any) -> None:
     assert shell("destinations", "seal", "dst_acme_8K2zRq") == (
-        2, "", "error: keyring.json: there is no such keyring: `keys generate` makes it (secrets.keyring)\n"
+        2, "", "error: config/keyring.json: there is no such keyring: `keys generate` makes it (secrets.keyring)\n"
     )  # fmt: skip
     shell("keys", "generate")
     code, _, err = shell("destinations", "seal", "dst_unknown")
@@ -173,9 +173,9 @@ def test_a_rehearsal_seals_nothing(shell: Shell, home: Path, typed: Any) -> None
     del typed
     before = stored(home)
     assert shell("keys", "generate", "--id", "k1", "--dry-run")[1] == (
-        "k1: would be added to keyring.json, as the primary key\n"
+        "k1: would be added to config/keyring.json, as the primary key\n"
     )
-    assert not (home / "keyring.json").exists()
+    assert not (home / "config/keyring.json").exists()
     shell("keys", "generate", "--id", "k1")
     code, out, _ = shell("destinations", "seal", "dst_acme_8K2zRq", "--dry-run")
     assert (code, out) == (0, "dst_acme_8K2zRq: would be sealed by key k1 (config/destinations/acme.json)\n")
@@ -210,12 +210,12 @@ def test_keys_are_made_and_listed(shell: Shell, home: Path, typed: Any) -> None:
     code, out, err = shell("keys", "generate")
     today = out.partition(":")[0]
     assert before <= today <= datetime.now(UTC).strftime("%Y-%m-%d")
-    assert (code, out, err) == (0, f"{today}: added to keyring.json, as the primary key\n", "")
-    assert stat.S_IMODE((home / "keyring.json").stat().st_mode) == 0o600
+    assert (code, out, err) == (0, f"{today}: added to config/keyring.json, as the primary key\n", "")
+    assert stat.S_IMODE((home / "config/keyring.json").stat().st_mode) == 0o600
     shell("destinations", "seal", "dst_acme_8K2zRq")
     arn = "arn:aws:kms:eu-west-1:111122223333:key/12345678-90ab-cdef-1234-567890abcdef"
     code, out, err = shell("keys", "generate", "--id", "cloud", "--kms", arn, "--json")
-    assert json.loads(out) == {"id": "cloud", "kind": "kms", "keyring": "keyring.json", "dryRun": False}
+    assert json.loads(out) == {"id": "cloud", "kind": "kms", "keyring": "config/keyring.json", "dryRun": False}
     assert err == "next: give the keyring to every worker, then `pushrail-stream keys rotate`\n"
     code, out, _ = shell("keys", "list", "--json")
     first, second = map(json.loads, out.splitlines())
@@ -224,7 +224,7 @@ def test_keys_are_made_and_listed(shell: Shell, home: Path, typed: Any) -> None:
     assert (second["id"], second["kind"], second["primary"], second["documents"]) == (today, "local", False, 1)
     table = shell("keys", "list")[1]
     assert table.splitlines()[0].split() == ["id", "kind", "primary", "created", "documents"]
-    ring = json.loads((home / "keyring.json").read_bytes())
+    ring = json.loads((home / "config/keyring.json").read_bytes())
     assert ring["keys"][today]["key"] not in table + out
 
 
@@ -238,15 +238,15 @@ def test_keys_are_made_and_listed(shell: Shell, home: Path, typed: Any) -> None:
 )  # fmt: skip
 def test_a_wrong_new_key_names_its_option(arguments: list[str], error: str, shell: Shell, home: Path) -> None:
     assert shell("keys", "generate", *arguments) == (2, "", f"error: {error}\n")
-    assert not (home / "keyring.json").exists()
+    assert not (home / "config/keyring.json").exists()
 
 
 def test_a_key_id_is_used_once(shell: Shell, home: Path) -> None:
     shell("keys", "generate", "--id", "k")
-    before = (home / "keyring.json").read_bytes()
+    before = (home / "config/keyring.json").read_bytes()
     code, _, err = shell("keys", "generate", "--id", "k")
-    assert (code, err) == (2, "error: keyring.json: there is a key k already: name another with --id\n")
-    assert (home / "keyring.json").read_bytes() == before
+    assert (code, err) == (2, "error: config/keyring.json: there is a key k already: name another with --id\n")
+    assert (home / "config/keyring.json").read_bytes() == before
 
 
 def test_a_missing_keyring_says_what_to_do(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,9 +274,9 @@ def test_a_missing_keyring_says_what_to_do(shell: Shell, monkeypatch: pytest.Mon
 def test_a_readable_keyring_gets_a_warning(shell: Shell, home: Path) -> None:
     shell("keys", "generate", "--id", "k")
     assert "warning" not in shell("keys", "list")[2]
-    (home / "keyring.json").chmod(0o644)
+    (home / "config/keyring.json").chmod(0o644)
     assert shell("keys", "list")[2] == (
-        "warning: keyring.json: others than its owner may read or write the keyring: chmod 600\n"
+        "warning: config/keyring.json: others than its owner may read or write the keyring: chmod 600\n"
     )
 
 
@@ -302,7 +302,7 @@ def test_rotation_names_the_removable_keys(shell: Shell, home: Path, typed: Any)
         "primary": "new", "resealed": [], "refusals": [], "left": [], "documents": {"new": 1},
         "unused": ["old"], "removed": ["old"], "dryRun": False,
     }  # fmt: skip
-    assert list(json.loads((home / "keyring.json").read_bytes())["keys"]) == ["new"]
+    assert list(json.loads((home / "config/keyring.json").read_bytes())["keys"]) == ["new"]
     assert keys_in_use(home) == {"dst_acme_8K2zRq": ("AKIDEXAMPLE123456", Secret(SECRET))}
 
 
@@ -318,7 +318,7 @@ def test_an_unopened_document_fails_the_rotation(shell: Shell, home: Path, typed
     first, last = err.splitlines()
     assert first.startswith("refused: config/destinations/moved.json: auth.secretAccessKey: does not open: ")
     assert last == "error: 1 documents could not be read or opened: no key can go"
-    assert list(json.loads((home / "keyring.json").read_bytes())["keys"]) == ["old", "new"]
+    assert list(json.loads((home / "config/keyring.json").read_bytes())["keys"]) == ["old", "new"]
 
 
 def test_a_document_without_secrets_is_skipped(shell: Shell, home: Path, typed: Any) -> None:
@@ -340,7 +340,7 @@ def test_a_key_in_use_may_be_listed_as_missing(shell: Shell, home: Path, typed: 
     del typed
     shell("keys", "generate", "--id", "lost")
     shell("destinations", "seal", "dst_acme_8K2zRq")
-    (home / "keyring.json").unlink()
+    (home / "config/keyring.json").unlink()
     shell("keys", "generate", "--id", "found")
     code, out, err = shell("keys", "list")
     assert code == 1
@@ -348,14 +348,14 @@ def test_a_key_in_use_may_be_listed_as_missing(shell: Shell, home: Path, typed: 
     assert err == "error: the keyring lacks lost: the secrets that they sealed cannot be opened\n"
     code, out, _ = shell("destinations", "validate")
     assert code == 2
-    assert "is sealed by key lost, which the keyring does not have (keyring.json)" in out
+    assert "is sealed by key lost, which the keyring does not have (config/keyring.json)" in out
 
 
 def test_config_show_names_the_keyring_only(shell: Shell, home: Path) -> None:
     shell("keys", "generate", "--id", "k")
     _, out, _ = shell("config", "show", "--json")
-    assert json.loads(out)["secrets"] == {"keyring": "keyring.json", "kms_endpoint_url": None}
-    assert json.loads((home / "keyring.json").read_bytes())["keys"]["k"]["key"] not in out
+    assert json.loads(out)["secrets"] == {"keyring": "config/keyring.json", "kms_endpoint_url": None}
+    assert json.loads((home / "config/keyring.json").read_bytes())["keys"]["k"]["key"] not in out
 
 
 @pytest.mark.parametrize("pad", ["", " \n"])
@@ -374,7 +374,7 @@ def test_reading_needs_no_keyring(shell: Shell, home: Path, typed: Any) -> None:
     del typed
     shell("keys", "generate", "--id", "k")
     shell("destinations", "seal", "dst_acme_8K2zRq")
-    (home / "keyring.json").unlink()
+    (home / "config/keyring.json").unlink()
     code, out, err = shell("destinations", "list")
     assert (code, err) == (0, "")
     assert "secret missing" not in out
@@ -387,7 +387,7 @@ def test_reading_needs_no_keyring(shell: Shell, home: Path, typed: Any) -> None:
 
 def test_keys_made_at_once_are_all_kept(shell: Shell, home: Path) -> None:
     shell("keys", "generate", "--id", "a")
-    path = home / "keyring.json"
+    path = home / "config/keyring.json"
     other = threading.Thread(target=execute, args=(["keys", "generate", "--id", "c"],))
     with changing_alone(path):
         before = path.read_bytes()
@@ -405,13 +405,13 @@ def test_a_key_used_meanwhile_stays(shell: Shell, home: Path, typed: Any) -> Non
     before = stored(home)
     shell("keys", "generate", "--id", "new")
     rotation = threading.Thread(target=execute, args=(["keys", "rotate", "--remove-unused"],))
-    with changing_alone(home / "keyring.json"):
+    with changing_alone(home / "config/keyring.json"):
         rotation.start()
         while ":new:" not in stored(home)["auth"]["secretAccessKey"]:
             rotation.join(0.01)
         put(home, "acme", before)
     rotation.join()
-    assert set(json.loads((home / "keyring.json").read_bytes())["keys"]) == {"old", "new"}
+    assert set(json.loads((home / "config/keyring.json").read_bytes())["keys"]) == {"old", "new"}
     assert keys_in_use(home) == {"dst_acme_8K2zRq": ("AKIDEXAMPLE123456", Secret(SECRET))}
 
 
@@ -433,7 +433,7 @@ def test_a_kms_key_alone_is_enough(shell: Shell, home: Path, typed: Any, monkeyp
             0,
             f"1 documents sealed anew by key {key_id}\nlocal: needed by no document, taken off the keyring\n",
         )
-        (home / "keyring.json").unlink()
+        (home / "config/keyring.json").unlink()
         monkeypatch.setenv("PUSHRAIL_SECRETS__KEYRING", f"aws-kms:{arn}")
         assert shell("destinations", "validate")[:2] == (0, "2 accepted, 0 refused\n")
         moved = stored(home)

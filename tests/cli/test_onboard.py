@@ -34,7 +34,8 @@ class Onboard:
                  "our-account": "210987654321"} | options  # fmt: skip
         pairs = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", value) if value]
         code = execute(["destinations", "onboard", *pairs, *more])
-        return code, *self._capsys.readouterr()
+        out, err = (text.replace(f"{Path.cwd()}/", "") for text in self._capsys.readouterr())
+        return code, out, err
 
 
 @pytest.fixture

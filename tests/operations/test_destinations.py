@@ -165,8 +165,8 @@ async def test_a_refused_document_is_named(home: Path) -> None:
     done = await program(home, NOWHERE, "test", ID)
     assert (done.code, done.out) == (1, "")
     refusal, problem = done.err.splitlines()
-    assert refusal.startswith("refused: config/destinations/acme.json: region: ")
-    assert problem == "error: config/destinations/acme.json: is refused as it stands: nothing is sent by it"
+    assert refusal.startswith(f"refused: {home}/config/destinations/acme.json: region: ")
+    assert problem == f"error: {home}/config/destinations/acme.json: is refused as it stands: nothing is sent by it"
 
 
 NEW = ("onboard", "--vendor", "globex", "--customer", "acct_1", "--account", "111122223333", "--json")

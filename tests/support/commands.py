@@ -111,7 +111,8 @@ class Shell:
 
     def __call__(self, *arguments: str) -> Run:
         code = execute(arguments)
-        out, err = self._capsys.readouterr()
+        # Absolute paths are shortened, so that an expected text does not name a temporary folder.
+        out, err = (text.replace(f"{Path.cwd()}/", "") for text in self._capsys.readouterr())
         assert not any(secret in out + err for secret in self._secrets)
         return code, out, err
 
