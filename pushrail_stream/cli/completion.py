@@ -32,7 +32,7 @@ _SHELLS: Final = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @common_options
 def completion(options: Options, shell: str) -> None:
-    r"""Print the script that completes commands, options and destinations' ids in SHELL.
+    """Print the script that completes commands, options and destinations' ids in SHELL.
 
     \b
     bash  eval "$(pushrail-stream completion bash)" in ~/.bashrc
@@ -41,7 +41,7 @@ def completion(options: Options, shell: str) -> None:
 
     Ids come from the folder or topic of destinations, as the settings say. The list is empty when it cannot be read
     within 1.5 s.
-    """
+    """  # noqa: D301 - click's own mark for lines that it must not fill
     del options
     click.echo(_SHELLS[shell](click.Command(PROGRAM), {}, PROGRAM, VARIABLE).source())
 

@@ -59,6 +59,11 @@ def test_each_shell_has_a_script(name: str, shell: Shell) -> None:
     assert "pushrail-stream" in script
 
 
+def test_the_help_keeps_its_lines(shell: Shell) -> None:
+    _, text, _ = shell("completion", "--help")
+    assert '\n  bash  eval "$(pushrail-stream completion bash)" in ~/.bashrc\n' in text
+
+
 def test_bash_completes_by_the_script(tmp_path: Path, shell: Shell) -> None:
     _, script, _ = shell("completion", "bash")
     Path("script").write_text(script)
