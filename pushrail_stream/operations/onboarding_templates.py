@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -206,11 +206,9 @@ class Onboarding:
 
     def _join(self, suffix: str, quote: Callable[[str], str], known: Mapping[str, str]) -> str:
         """The parts of a template that these facts ask for, filled with them."""
-        parts = {
-            "main": True, "log": True, "archive": self.archive_days is not None, "parameter": self.our_account is None
-        }  # fmt: skip
-        files: Iterable[Path] = (_TEMPLATES / f"{part}.{suffix}" for part, is_needed in parts.items() if is_needed)
-        return "\n".join(self._fill(file, quote, known) for file in files)
+        asked = {"archive": self.archive_days is not None, "parameter": self.our_account is None}
+        parts = ["main", "consumer", *(part for part, is_asked in asked.items() if is_asked)]
+        return "\n".join(self._fill(_TEMPLATES / f"{part}.{suffix}", quote, known) for part in parts)
 
     def _fill(self, file: Path, quote: Callable[[str], str], known: Mapping[str, str]) -> str:
         texts = {

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from botocore import xform_name
 from botocore.validate import ParamValidator
+from moto import mock_aws
 
 from pushrail_stream.eventbridge.verify import TEST_EVENT, verify
 from pushrail_stream.operations.onboarding_files import customer_files, example_event, put_rules, put_targets
@@ -264,3 +265,22 @@ async def test_the_test_event_is_seen_in_the_customers_log_group(monkeypatch: py
     assert [event["detail-type"] for event in seen] == [TEST_EVENT, TEST_EVENT]
     assert {event["id"] for event in seen} == {told["test event"].event_id}
     assert json.loads(policy["policyDocument"]) == onboarding.log_policy()
+
+
+def test_the_pages_conditional_write_stops_a_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    (_, code) = re.findall(r"^```python\n(.*?)^```$", FILES["README.md"], re.MULTILINE | re.DOTALL)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with mock_aws():
+        database: Any = STOCK.create_client("dynamodb", region_name="us-east-1")
+        database.create_table(
+            TableName="seen-events",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        names: dict[str, Any] = {}
+        exec(code, names)  # noqa: S102 - the customer's program
+        event = example_event(PLAIN)
+        assert [names["is_new"](one) for one in (event, event | {"id": "another"})] == [True, False]

@@ -45,7 +45,7 @@ HOSTILE = [
     "", "\U000e0001",
 ]  # fmt: skip
 VENDORS_ACCOUNT = "210987654321"
-FIRST_CONSUMER = ["Log", "LogPolicy", "Failures", "FailuresPolicy", "LogEvents"]
+FIRST_CONSUMER = ["Failures", "FailuresPolicy", "Log", "LogPolicy", "LogEvents"]
 TEXT = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30))
 
 

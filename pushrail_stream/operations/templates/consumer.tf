@@ -1,22 +1,4 @@
-# The first consumer: every event arrives in a log group. Remove these six resources when your own rules have replaced it.
-resource "aws_cloudwatch_log_group" "events" {
-  name              = @log_group
-  retention_in_days = 14
-}
-
-resource "aws_cloudwatch_log_resource_policy" "events" {
-  policy_name = @log_policy_name
-  policy_document = jsonencode({
-    Version = "2012-10-17"
-    Statement = [{
-      Effect    = "Allow"
-      Principal = { Service = ["events.amazonaws.com", "delivery.logs.amazonaws.com"] }
-      Action    = ["logs:CreateLogStream", "logs:PutLogEvents"]
-      Resource  = "${aws_cloudwatch_log_group.events.arn}:*"
-    }]
-  })
-}
-
+# Events that EventBridge cannot deliver to a target: for every rule on this bus.
 resource "aws_sqs_queue" "failures" {
   name                      = @failures
   message_retention_seconds = 1209600
@@ -32,6 +14,25 @@ resource "aws_sqs_queue_policy" "failures" {
       Action    = "sqs:SendMessage"
       Resource  = aws_sqs_queue.failures.arn
       Condition = { ArnLike = { "aws:SourceArn" = @rules_arn } }
+    }]
+  })
+}
+
+# The first consumer: every event arrives in a log group. Remove these four resources when your own rules have replaced it.
+resource "aws_cloudwatch_log_group" "events" {
+  name              = @log_group
+  retention_in_days = 14
+}
+
+resource "aws_cloudwatch_log_resource_policy" "events" {
+  policy_name = @log_policy_name
+  policy_document = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = ["events.amazonaws.com", "delivery.logs.amazonaws.com"] }
+      Action    = ["logs:CreateLogStream", "logs:PutLogEvents"]
+      Resource  = "${aws_cloudwatch_log_group.events.arn}:*"
     }]
   })
 }
