@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple, final
 
 from pushrail_stream.blocking import in_daemon_thread
@@ -28,6 +29,7 @@ from pushrail_stream.kafka.lag import Watermarks
 from pushrail_stream.kafka.producer import KafkaLog, KafkaPublisher
 from pushrail_stream.kafka.reach import reached_kafka
 from pushrail_stream.kafka.replay_journal import read_marks
+from pushrail_stream.kafka.scan import read_to_end
 from pushrail_stream.kafka.topic_ids import TopicIdentities, topic_id
 from pushrail_stream.kafka.topics import check_topics, worker_topics
 from pushrail_stream.observe.attempts import AttemptsLog
@@ -44,6 +46,7 @@ from pushrail_stream.observe.tracing import open_tracing
 from pushrail_stream.observe.worker_record import MAX_DESTINATIONS, WorkerIdentity, WorkerRecord
 from pushrail_stream.pipeline.engine import Engine
 from pushrail_stream.pipeline.policy import Ports
+from pushrail_stream.pipeline.retry_now import ReadTopic, RetryRun
 from pushrail_stream.pipeline.stats import WorkerStats
 from pushrail_stream.pipeline.unread_partitions import UnreadPartitions
 from pushrail_stream.ports.pipeline import Directory, Observer
@@ -51,6 +54,8 @@ from pushrail_stream.registry.watcher import RegistryWatcher
 from pushrail_stream.settings.model import KafkaSettings, Settings
 from pushrail_stream.settings.policy import policy_of
 
+_ANSWER_SECS: Final = 10.0
+"""Longest time before a request is answered: half of the time for which commands wait. The work goes on after that."""
 _DRAIN_MARGIN_SECS: Final = 2.0
 """Seconds after the longest call for the copies that follow from it."""
 _CLOSED: Final = "the handler is closed"
@@ -218,6 +223,10 @@ class _Running:
         self._topics = (settings.topics.events, *settings.topics.retry)
         self._observe = ports.observe
         self._tasks = tasks
+        self._directory = ports.directory
+        self._read_retries: ReadTopic = partial(read_to_end, kafka)
+        self._retrying: dict[str, tuple[RetryRun, asyncio.Task[None]]] = {}
+        """The last `retry now` of each destination."""
 
     async def run(self, updater: RegistryWatcher | None, member: FleetMember) -> None:
         """Consume until `stop`."""
@@ -237,13 +246,22 @@ class _Running:
                 for consumer in self.consumers.values():
                     members.create_task(consumer.run())
         finally:
-            for task in keeping:
+            for task in (*keeping, *(work for _, work in self._retrying.values())):
                 task.cancel()
             self.engine.stop()
 
     async def retry_now(self, arguments: Mapping[str, str]) -> Mapping[str, Any]:
         """Begin a destination's waiting retries now."""
-        raise OperatorError(f"not yet: {arguments}")
+        name = arguments.get("destination", "")
+        destination = self._directory.get(name)
+        if destination is None or not destination.enabled:
+            raise OperatorError("it is disabled" if destination else "there is no such destination")
+        if name not in self._retrying or self._retrying[name][1].done():
+            run = RetryRun(name)
+            self._retrying[name] = run, self._tasks.create_task(self.engine.begin_retries(run, self._read_retries))
+        run, work = self._retrying[name]
+        await asyncio.wait([work], timeout=_ANSWER_SECS)
+        return {"begun": run.begun, "kept": run.kept, "goesOn": not work.done(), "problem": run.problem}
 
     def stop(self) -> None:
         """Let the consumers drain, commit and end."""

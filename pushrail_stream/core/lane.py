@@ -201,6 +201,18 @@ class Lane:
         heapq.heappush(self._waiting, (at, self._order, delivery))
         self._order += 1
 
+    def retry_now(self, now: float) -> None:
+        """Let no retry wait, and probe at once: an operator says that the destination is back."""
+        self._waiting = [(min(at, now), order, delivery) for at, order, delivery in self._waiting]
+        heapq.heapify(self._waiting)
+        self.health.suspension.probe_now()
+
+    @property
+    def retry_room(self) -> int:
+        """Deliveries from retry topics that may come ahead of their time."""
+        is_open = self._bus_state == "open" and not self.is_suspended
+        return max(0, ROOM - len(self)) if is_open else 0
+
     def take(self, now: float) -> Batch | None:
         """The next batch, which is in flight until `finish`; None when none may leave yet."""
         if self.is_shut or self.in_flight >= self.max_calls or now < self.health.next_call_at:

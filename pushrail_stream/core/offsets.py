@@ -6,7 +6,8 @@ committable offset is the first open one. It never passes an open record and nev
 commit one pass over the span, that is, over the offsets from the committable one to the newest.
 
 A commit carries a map of the settled offsets above it as metadata, so that the next owner does not send these again. A
-tracker also passes on the settled offsets from its own start that it has not met yet. Lanes finish out of order:
+tracker also passes on the settled offsets from its own start that it has not met yet, and those of records that were
+begun ahead of their turn. Lanes finish out of order:
 without the map, a restart behind one slow customer repeats hundreds of events (measured: 688 instead of 0 to 6).
 
 The metadata also names its offset and its topic, because tools move offsets and keep the metadata, and a topic may be
@@ -17,7 +18,9 @@ from __future__ import annotations
 
 import base64
 import zlib
+from bisect import bisect_left
 from collections import deque
+from collections.abc import Collection
 from itertools import islice
 from typing import Final, NamedTuple, final
 
@@ -27,6 +30,9 @@ MAX_METADATA_CHARS: Final = 3500
 """Longest metadata written; the broker's ``offset.metadata.max.bytes`` is 4096 by default."""
 MAX_MAP_OFFSETS: Final = 65_536
 """Offsets that a map may span. It bounds the memory that hostile or damaged metadata can make us use."""
+MAX_AHEAD: Final = 20_000
+"""Offsets above the committable one within which a record may begin ahead of its turn. Their map always fits into
+`MAX_METADATA_CHARS`, whichever of them are settled: 20,000 bits that do not compress are 3,150 characters."""
 _PREFIX: Final = "ps2"
 _PARTS: Final = 5
 """Prefix, head offset, topic id, map and cluster id, separated by colons. Only a cluster id may contain a colon."""
@@ -100,7 +106,7 @@ class OffsetTracker:
     """The open records of one partition during one assignment."""
 
     __slots__ = (
-        "_gaps", "_known", "_next", "_span", "_started", "is_lost", "is_replaced", "is_revoked", "open_bytes",
+        "_ahead", "_gaps", "_known", "_next", "_span", "_started", "is_lost", "is_replaced", "is_revoked", "open_bytes",
         "open_records", "read_to", "topic",
     )  # fmt: skip
 
@@ -112,6 +118,8 @@ class OffsetTracker:
         self._span: deque[PendingRecord] = deque()
         self._next = None if committed is None else committed.offset
         self._known = deque[int]() if committed is None else deque(settled_in(topic, committed))
+        self._ahead: dict[int, PendingRecord] = {}
+        """Records that were begun ahead of their turn and have not been met yet, by offset."""
         self.topic = topic_of(committed) if topic is None and committed is not None else topic
         self._started = False
         self._gaps: list[tuple[int, int]] = []
@@ -158,6 +166,10 @@ class OffsetTracker:
         if deliveries < 1:
             raise ValueError("a record has at least one delivery")
         self._advance(offset)
+        if self._ahead and (begun := self._ahead.pop(offset, None)) is not None:
+            if begun.is_open or self._span:
+                self._span.append(begun)
+            return None
         known = self._known
         while known and known[0] < offset:
             known.popleft()
@@ -172,13 +184,38 @@ class OffsetTracker:
         self.open_bytes += size
         return pending
 
+    def reaches(self, offset: int) -> bool:
+        """Whether a record at this offset may begin ahead of its turn."""
+        return self._next is not None and offset - self._head(self._next) < MAX_AHEAD
+
+    def is_ahead(self, offset: int) -> bool:
+        """Whether the record was begun ahead of its turn, which has not come yet."""
+        return offset in self._ahead
+
+    def track_ahead(self, offset: int, size: int, at_ms: int) -> PendingRecord | None:
+        """Open a record with one delivery ahead of its turn; None when it was begun, or settled by an earlier owner.
+
+        When its turn comes, `track` returns None for it. To begin a record out of reach is a bug and raises.
+        """
+        if not self.reaches(offset):
+            raise RuntimeError(f"offset {offset} is out of reach")
+        known = self._known
+        place = bisect_left(known, offset)
+        is_known = place < len(known) and known[place] == offset
+        if self._next is None or offset < self._next or offset in self._ahead or is_known:
+            return None
+        pending = self._ahead[offset] = PendingRecord(self, offset, size, 1, at_ms)
+        self.open_records += 1
+        self.open_bytes += size
+        return pending
+
     def committable(self) -> Committable | None:
         """The offset to resume at, with the map of the settled offsets above; None before anything is known."""
         if self._next is None:
             return None
-        head = self._span[0].offset if self._span else self._next
+        head = self._head(self._next)
         settled = [pending.offset for pending in self._span if not pending.is_open]
-        return Committable(head, encode_metadata(head, [*settled, *self._known], self.topic))
+        return Committable(head, encode_metadata(head, [*settled, *self._settled_above(self._next)], self.topic))
 
     @property
     def has_gaps(self) -> bool:
@@ -208,6 +245,18 @@ class OffsetTracker:
         This breaks the reference cycle of tracker and records. Deliveries in flight may still settle.
         """
         self._span.clear()
+        self._ahead.clear()
+
+    def _head(self, next_offset: int) -> int:
+        return self._span[0].offset if self._span else next_offset
+
+    def _settled_above(self, next_offset: int) -> Collection[int]:
+        """The settled offsets that were not met yet, ascending."""
+        if not self._ahead:
+            return self._known
+        # An offset below was never met: Kafka has removed its record.
+        self._ahead = {offset: begun for offset, begun in self._ahead.items() if offset >= next_offset}
+        return sorted([*self._known, *(offset for offset, begun in self._ahead.items() if not begun.is_open)])
 
     def _advance(self, offset: int) -> None:
         expected = offset if self._next is None else self._next

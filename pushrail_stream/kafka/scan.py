@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, Self, cast, final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from pushrail_stream.blocking import in_daemon_thread, start_daemon_thread
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.errors import OperatorError, TopicRecreated
 from pushrail_stream.kafka import client_properties
@@ -94,6 +95,10 @@ class Scan:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the consumer."""
         self._consumer.close()
 
     @property
@@ -180,3 +185,15 @@ class Scan:
         if self._newest is not None:
             begin = {number: max(first, ends[number] - self._newest) for number, first in begin.items()}
         return ends, begin
+
+
+async def read_to_end(kafka: KafkaSettings, topic: str, starts: Mapping[int, int]) -> AsyncGenerator[Sequence[Record]]:
+    """Batches of records from these offsets, by partition, to the present ends. As `Scan`, on a thread of its own."""
+    scan = await in_daemon_thread(Scan, kafka, topic, starts=starts, only=list(starts))
+    batches = iter(scan)
+    try:
+        while (batch := await in_daemon_thread(next, batches, None)) is not None:
+            yield batch
+    finally:
+        # Not waited for: the call that is in progress when a worker stops keeps the consumer for a moment.
+        start_daemon_thread(scan.close)

@@ -36,6 +36,14 @@ class Admission:
         """Count a record of this customer. A replayed record was counted when it was new."""
         self._guard.count_record(customer, self._loop.time())
 
+    def open_ahead(self, record: Record, tracker: OffsetTracker) -> PendingRecord | None:
+        """As `open`, of a record that begins ahead of its turn; None also when it has begun."""
+        recorded_at_ms = record.recorded_at_ms or self._clock.now_ms()
+        pending = tracker.track_ahead(record.offset, len(record.value or b""), recorded_at_ms)
+        if pending is not None:
+            self._ledger.begun += 1
+        return pending
+
     def open(self, record: Record, tracker: OffsetTracker, deliveries: int = 1) -> PendingRecord | None:
         """Track a record with this number of deliveries; None when an earlier owner has settled it."""
         recorded_at_ms = record.recorded_at_ms or self._clock.now_ms()

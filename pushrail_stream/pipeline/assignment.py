@@ -150,6 +150,21 @@ class Assignment:
             dropped = self._dispatcher.drop_revoked()
             self._observe(PartitionsRevoked(tuple(revoked), lost=True, dropped=dropped))
 
+    def tracker_of(self, partition: Partition) -> OffsetTracker | None:
+        """The tracker of a partition of ours; None of any other one."""
+        return self._trackers.get(partition)
+
+    def not_begun(self) -> Mapping[Partition, int]:
+        """By partition the first offset that has not begun, as far as one is known."""
+        found = {}
+        for partition, tracker in self._trackers.items():
+            first = self._early.first_offset(partition)
+            if tracker.next_offset is None and first is not None:
+                tracker.pass_over(first)  # nothing was ever committed, and reading began at this record
+            if tracker.next_offset is not None:
+                found[partition] = tracker.next_offset
+        return found
+
     def note_positions(self, readings: Mapping[Partition, ReadPosition]) -> None:
         """Note the consumer's positions. Call it only when `accept` has received every record that was read."""
         now = self._loop.time()

@@ -93,6 +93,21 @@ class BusMonitor:
         elif watched.status.missing is not None:
             self.watch(destination)
 
+    def doubt(self, destination_id: str) -> BusState:
+        """``missing``: it was not found. ``awaited``: it was not found, and is checked again. Else ``open``."""
+        watched = self._watched.get(destination_id)
+        return "open" if watched is None or watched.status.missing is None else watched.status.state
+
+    def check_now(self, destination_id: str) -> None:
+        """Check a missing bus at once: an operator says that it is back. Until the answer nothing is given up."""
+        watched = self._watched.get(destination_id)
+        if watched is not None and watched.status.missing is not None:
+            watched.cancel_timer()
+            watched.status.check_again()
+            again = self._watched[destination_id] = _Watched(watched.destination, watched.status)
+            self._ask(again)
+            self.answered(destination_id)
+
     def judge(self, batch: Batch, outcomes: tuple[Outcome, ...], at_ms: int) -> tuple[Outcome, ...]:
         """Correct the outcomes of a call of this time: a bus that was found missing meanwhile delivered nothing."""
         watched = self._watched.get(batch.destination.id)

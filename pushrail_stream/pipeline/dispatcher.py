@@ -124,6 +124,14 @@ class Dispatcher:
             if self._directory.get(destination_id) is None:
                 self._bus.forget(destination_id)
 
+    def retry_now(self, destination_id: str) -> None:
+        """Let nothing wait for a destination that is back: no retry, no probe, and no check of its bus."""
+        self._bus_monitor.check_now(destination_id)
+        lane, now = self.lanes.get(destination_id), self._loop.time()
+        if lane is not None:
+            lane.retry_now(now)
+            self._pump(lane, now)
+
     def stop(self) -> None:
         """Cancel all timers, so that no batch leaves any more."""
         for _, timer in self._timers.values():

@@ -1,7 +1,8 @@
 """Early records: records of a retry topic that were read before they are due.
 
 All records of one tier wait equally long, so the head of a partition is always the next one due. A partition is not
-read on while its head is far from due, or while too many of its records wait here.
+read on while its head is far from due, or while too many of its records wait here. A record that was begun ahead of its
+turn waits for nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ class EarlyRecord(NamedTuple):
     record: Record
     headers: DeliveryHeaders | BadHeader
     tracker: OffsetTracker
+
+    def is_due(self, now: float) -> bool:
+        """Whether its delivery begins now, or has begun ahead of its turn."""
+        return self.due_at <= now or self.tracker.is_ahead(self.record.offset)
 
     @property
     def size(self) -> int:
@@ -66,7 +71,7 @@ class EarlyRecords:
     def begin_due(self, now: float) -> None:
         """Begin the records that are due."""
         for partition, queue in list(self._queues.items()):
-            while queue.records and queue.records[0].due_at <= now:
+            while queue.records and queue.records[0].is_due(now):
                 early = queue.records.popleft()
                 queue.bytes -= early.size
                 self._begin(early)
@@ -82,6 +87,11 @@ class EarlyRecords:
     def drop(self, partition: Partition) -> None:
         """Drop the records of a revoked partition. Its next owner reads them again."""
         self._queues.pop(partition, None)
+
+    def first_offset(self, partition: Partition) -> int | None:
+        """The offset of the partition's first early record; None when there is none."""
+        queue = self._queues.get(partition)
+        return None if queue is None else queue.records[0].record.offset
 
     def size(self, partition: Partition) -> tuple[int, int]:
         """Records that wait, and their bytes."""

@@ -21,6 +21,7 @@ from pushrail_stream.pipeline.event_consumer import EventConsumer
 from pushrail_stream.pipeline.in_flight import InFlight
 from pushrail_stream.pipeline.policy import Policy, Ports
 from pushrail_stream.pipeline.retry_consumer import RetryConsumer
+from pushrail_stream.pipeline.retry_now import ReadTopic, RetryNow, RetryRun
 from pushrail_stream.pipeline.settlement import Settlement
 from pushrail_stream.pipeline.stats import (
     DestinationStats,
@@ -51,6 +52,11 @@ class Engine:
         self.retries = Assignment(
             retry_consumer.take, self.dispatcher, guard, policy.retry_buffer, observe, early=retry_consumer.early
         )
+        self._retry_now = RetryNow(self.dispatcher, self.bus_monitor, self.retries, retry_consumer, ports.directory)
+
+    async def begin_retries(self, run: RetryRun, read: ReadTopic) -> None:
+        """As `RetryNow.run`."""
+        await self._retry_now.run(run, read)
 
     def step_over(self, partition: Partition, offset: int) -> None:
         """Let a partition be read on from ``offset``, because nothing below it can be read."""

@@ -12,7 +12,7 @@ from pushrail_stream.core.delivery import Delivery, Problem, Replay
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.event import Event, Undecodable, decode
 from pushrail_stream.core.headers import BadHeader, DeliveryHeaders, decode_headers, original_of
-from pushrail_stream.core.offsets import OffsetTracker
+from pushrail_stream.core.offsets import OffsetTracker, PendingRecord
 from pushrail_stream.core.record import Partition, Record
 from pushrail_stream.pipeline.admission import Admission
 from pushrail_stream.pipeline.early_records import EarlyRecord, EarlyRecords
@@ -43,18 +43,31 @@ class RetryConsumer:
         due_at = self._loop.time() + wait_ms / 1000
         self.early.add(Partition(record.topic, record.partition), EarlyRecord(due_at, record, headers, tracker))
 
+    def begin_ahead(self, record: Record, headers: DeliveryHeaders, tracker: OffsetTracker) -> bool:
+        """Begin a record ahead of its turn. Returns whether it began: not when it had begun, or is no event."""
+        read = _read(record, headers, self._vendor)
+        pending = None if isinstance(read, Undecodable) else self._admission.open_ahead(record, tracker)
+        if isinstance(read, Undecodable) or pending is None:
+            return False
+        self._deliver(record, *read, pending)
+        return True
+
     def _begin(self, early: EarlyRecord) -> None:
         record, tracker = early.record, early.tracker
         read = _read(record, early.headers, self._vendor)
         if isinstance(read, Undecodable):
             self._admission.refuse(record, read, tracker, "retry")
             return
-        event, headers, destination_id = read
+        event, headers, _ = read
         if headers.replay is None:
             self._admission.count(event.customer_external_id)
         pending = self._admission.open(record, tracker)
-        if pending is None:
-            return
+        if pending is not None:
+            self._deliver(record, *read, pending)
+
+    def _deliver(
+        self, record: Record, event: Event, headers: DeliveryHeaders, destination_id: str, pending: PendingRecord
+    ) -> None:
         destination = self._destination(destination_id, event)
         size = 0 if destination is None else self._bus.size(event, destination)
         number, _ = self._tiers[record.topic]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pushrail_stream.core.offsets import (
+    MAX_AHEAD,
     MAX_MAP_OFFSETS,
     MAX_METADATA_CHARS,
     Committable,
@@ -509,3 +510,86 @@ def test_gaps_are_returned_once() -> None:
     fresh = OffsetTracker()
     begin(fresh, 7)
     assert fresh.take_gaps() == [], "where to begin was not known"
+
+
+def test_a_record_may_begin_ahead_of_its_turn() -> None:
+    tracker = OffsetTracker(Committable(10, ""))
+    ahead = tracker.track_ahead(12, 5, 0)
+    assert ahead is not None
+    assert tracker.is_ahead(12)
+    assert (tracker.open_records, tracker.open_bytes, tracker.span) == (1, 5, 0)
+    assert tracker.track_ahead(12, 5, 0) is None, "it has begun"
+    ahead.settle()
+    assert tracker.open_records == 0
+    committable = tracker.committable()
+    assert committable is not None
+    assert (committable.offset, decode_settled(committable)) == (10, [12])
+    first = tracker.track(10, 1, 1)
+    assert first is not None
+    assert tracker.track_ahead(10, 1, 0) is None, "its turn has come"
+    tracker.track(11, 1, 1)
+    assert tracker.track(12, 5, 1) is None, "it was settled ahead of its turn"
+    assert not tracker.is_ahead(12)
+    assert decode_settled(tracker.committable() or Committable(0, "")) == [12]
+
+
+def test_a_record_that_is_open_when_its_turn_comes_holds_the_commit() -> None:
+    tracker = OffsetTracker(Committable(10, ""))
+    ahead = tracker.track_ahead(10, 5, 0)
+    assert ahead is not None
+    assert tracker.track(10, 5, 1) is None
+    tracker.pass_over(20)
+    assert (tracker.committable() or Committable(0, "")).offset == 10
+    ahead.settle()
+    assert (tracker.committable() or Committable(0, "")).offset == 20
+
+
+def test_a_settled_record_passes_when_nothing_is_open() -> None:
+    tracker = OffsetTracker(Committable(10, ""))
+    ahead = tracker.track_ahead(10, 5, 0)
+    assert ahead is not None
+    ahead.settle()
+    assert tracker.track(10, 5, 1) is None
+    assert (tracker.span, (tracker.committable() or Committable(0, "")).offset) == (0, 11)
+
+
+def test_what_an_earlier_owner_settled_does_not_begin_ahead() -> None:
+    tracker = OffsetTracker(Committable(10, encode_metadata(10, [12, 14])))
+    assert tracker.track_ahead(12, 1, 0) is None
+    ahead = tracker.track_ahead(13, 1, 0)
+    assert ahead is not None
+    ahead.settle()
+    assert decode_settled(tracker.committable() or Committable(0, "")) == [12, 13, 14]
+
+
+def test_a_record_that_kafka_removed_is_forgotten() -> None:
+    tracker = OffsetTracker(Committable(10, ""))
+    ahead = tracker.track_ahead(12, 1, 0)
+    assert ahead is not None
+    tracker.pass_over(20)
+    assert (tracker.committable() or Committable(0, "")) == Committable(20, "")
+    assert not tracker.is_ahead(12)
+    ahead.settle()
+    assert tracker.open_records == 0
+
+
+def test_reach_is_bounded() -> None:
+    assert not OffsetTracker().reaches(0), "nothing is known yet"
+    tracker = OffsetTracker(Committable(10, ""))
+    assert tracker.reaches(10 + MAX_AHEAD - 1)
+    assert not tracker.reaches(10 + MAX_AHEAD)
+    with pytest.raises(RuntimeError, match="out of reach"):
+        tracker.track_ahead(10 + MAX_AHEAD, 1, 0)
+    tracker.track(10, 1, 1)
+    tracker.end()
+    assert not tracker.is_ahead(11)
+
+
+@given(st.integers(0, 2**32), st.integers(0, 2**62))
+@settings(max_examples=10, deadline=None)
+def test_the_map_of_all_that_begins_ahead_fits(seed: int, head: int) -> None:
+    bits = random.Random(seed)
+    settled = [head + n for n in range(MAX_AHEAD) if bits.random() < 0.5]
+    text = encode_metadata(head, settled, TOPIC)
+    assert decode_settled(Committable(head, text)) == settled, "also when it does not compress"
+    assert len(text) <= MAX_METADATA_CHARS
