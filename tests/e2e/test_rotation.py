@@ -123,9 +123,10 @@ async def flowing(settings: Settings) -> AsyncIterator[Flow]:
             flow.end()
 
 
-def complaints(log: list[str]) -> list[str]:
-    """The problems that the worker reported."""
-    return [line for line in log if json.loads(line)["level"] not in {"debug", "info"}]
+def complaints(log: list[str]) -> list[dict[str, object]]:
+    """The problems that the worker reported. A group that is new to a topic with events is none."""
+    found = [json.loads(line) for line in log]
+    return [one for one in found if one["level"] not in {"debug", "info"} and one["event"] != "first_start"]
 
 
 async def kill_a_rotation(office: Office, key_id: str) -> bool:

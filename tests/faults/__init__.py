@@ -17,6 +17,7 @@ Credentials
   a sealed secret opens where it was copied to: test_sealed_secrets_open_for_their_owner_only
   a worker without the newest sealing key gives events up: test_a_missing_sealing_key_kills_nothing
   our own credentials fail and customers pay: test_missing_own_credentials_kill_nothing
+  our own credentials fail and nobody is told: test_missing_own_credentials_are_told_without_an_event
   a revoked session is used to its end: test_a_revoked_session_is_replaced
 
 Destinations
