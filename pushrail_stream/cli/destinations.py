@@ -196,7 +196,12 @@ def _list_states(options: Options, destinations: Sequence[Destination], wanted: 
 def _state(destination_id: str, health: DestinationHealth | None) -> dict[str, Any]:
     if health is None:
         return {"id": destination_id, "state": None, "code": None, "since": None}
-    said = {"id": destination_id, "state": health.state, "code": health.code, "since": format_time(health.since_ms)}
+    said = {
+        "id": destination_id,
+        "state": health.state,
+        "code": health.code,
+        "since": format_time(health.since_ms) or None,
+    }
     if health.bus is None:
         return said
     lost = health.swallowed

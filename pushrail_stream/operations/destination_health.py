@@ -1,5 +1,6 @@
-"""How destinations stand: the state of each by the delivery log since its last delivery.
+"""How destinations stand: the state of each as workers see it now, else by the delivery log since its last delivery.
 
+A worker knows the destinations that it has to do with. The log knows the others of the last hour, and tells since when.
 Deliveries to a missing bus are logged as delivered, too. A second reading of the log counts them.
 """
 
@@ -11,7 +12,9 @@ from typing import Any, Final, NamedTuple
 from pushrail_stream.core.bus_status import MissingBus, Swallowed
 from pushrail_stream.core.destination_state import DestinationState, severity
 from pushrail_stream.core.outcome import BUS_NOT_FOUND
+from pushrail_stream.errors import OperatorError
 from pushrail_stream.operations.attempts import Attempt, read_attempts
+from pushrail_stream.operations.fleet import FleetDestination, read_fleet
 from pushrail_stream.operations.times import now_ms
 from pushrail_stream.operations.topic_reader import Progress
 from pushrail_stream.settings.model import Settings
@@ -27,8 +30,8 @@ class DestinationHealth(NamedTuple):
     """Until something is delivered, the worst state there was."""
     code: str | None
     """Of the attempt that says so, AWS's or ours."""
-    since_ms: int
-    """Epoch milliseconds of the first attempt that says so."""
+    since_ms: int | None
+    """Epoch milliseconds of the first attempt that says so; None when only the workers say so."""
     bus: MissingBus | None = None
     """Of a destination whose bus is missing."""
     swallowed: Swallowed | None = None
@@ -36,9 +39,10 @@ class DestinationHealth(NamedTuple):
 
 
 def read_health(settings: Settings, progress: Progress) -> dict[str, DestinationHealth]:
-    """The health of the destinations with attempts in the last hour of the delivery log, by id.
+    """The health of the destinations that a worker has to do with or that have attempts in the last hour, by id.
 
-    When a bus is missing, the log is read again, as far back as the bus was last seen. Raises `OperatorError`.
+    When the workers cannot be read, the log alone tells, and the progress says so. When a bus is missing, the log is
+    read again, as far back as the bus was last seen. Raises `OperatorError`.
     """
     since_ms = now_ms() - _PERIOD_MS
     found = judge_health(read_attempts(settings, progress, since_ms=since_ms))
@@ -47,6 +51,23 @@ def read_health(settings: Settings, progress: Progress) -> dict[str, Destination
         first_ms = min(begin_ms for begin_ms, _ in periods.values())
         swallowed = count_swallowed(read_attempts(settings, progress, since_ms=first_ms), periods)
         found |= {name: found[name]._replace(swallowed=count) for name, count in swallowed.items()}
+    try:
+        return add_live(found, read_fleet(settings).destinations)
+    except OperatorError as error:
+        progress.note(f"the states are those of the delivery log, because the workers cannot be seen: {error}")
+        return found
+
+
+def add_live(
+    logged: Mapping[str, DestinationHealth], live: Mapping[str, FleetDestination]
+) -> dict[str, DestinationHealth]:
+    """The health by the log, corrected by what the living workers see now."""
+    found = dict(logged)
+    for name, one in live.items():
+        known = found.get(name)
+        if known is None or known.state != one.state:
+            code = None if one.state == "ok" else one.last_error or None
+            found[name] = DestinationHealth(one.state, code, None)
     return found
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pushrail_stream.core.destination_state import DestinationState, severity
+from pushrail_stream.core.destination_state import severity
 from pushrail_stream.core.event import VENDOR_HEADER
 from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.documents import open_keyring
@@ -124,28 +124,18 @@ def _some(check: str, state: State, found: list[str], remedy: str) -> Iterator[F
 def check_destinations(installation: Installation) -> Iterator[Finding]:
     """The state of each destination as workers see it now, else by the delivery log."""
     installation.kafka_with(installation.settings.topics.attempts)
-    logged = read_health(installation.settings, _Silent())
-    states = {name: health.state for name, health in logged.items()} | _states_by_workers(installation)
     ids = {one.id for one in installation.documents().catalog if one.enabled}
-    known = {name: state for name, state in states.items() if name in ids}
-    for name, state in sorted(known.items(), key=lambda item: -severity(item[1])):
+    health = read_health(installation.settings, _Silent())
+    known = {name: one for name, one in health.items() if name in ids}
+    for name, (state, code, since_ms, *_) in sorted(known.items(), key=lambda item: -severity(item[1].state)):
         if state != "ok":
-            found = f"{name}: {state}"
-            health = logged.get(name)
-            if health is not None and health.state == state:
-                found += f" since {format_rfc3339(health.since_ms)} ({health.code or 'no code'})"
+            since = "" if since_ms is None else f" since {format_rfc3339(since_ms)}"
+            found = f"{name}: {state}{since} ({code or 'no code'})"
             remedy = f"`destinations test {name}`, `attempts --destination {name}`"
             is_bad = severity(state) >= severity("blocked")
             yield Finding("destinations", "problem" if is_bad else "warning", found, remedy)
-    good = sum(state == "ok" for state in known.values())
+    good = sum(one.state == "ok" for one in known.values())
     yield Finding("destinations", "ok", f"ok: {good}; without attempts in the last hour: {len(ids - set(known))}")
-
-
-def _states_by_workers(installation: Installation) -> dict[str, DestinationState]:
-    try:
-        return {name: one.state for name, one in installation.fleet().destinations.items()}
-    except NotKnownError:
-        return {}
 
 
 class _Silent(Progress):

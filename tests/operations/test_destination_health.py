@@ -12,10 +12,12 @@ from pushrail_stream.core.text import format_rfc3339
 from pushrail_stream.operations.attempts import Attempt, read_attempt
 from pushrail_stream.operations.destination_health import (
     DestinationHealth,
+    add_live,
     count_swallowed,
     judge_health,
     missing_periods,
 )
+from pushrail_stream.operations.fleet import FleetDestination
 from tests.support.attempt_records import AT_MS, said
 
 DELIVERED = {"status": "delivered"}
@@ -92,4 +94,25 @@ def test_swallowed_deliveries_are_counted() -> None:
     assert count_swallowed(attempts, periods) == {
         "dst_0": Swallowed(4, AT_MS + 2_000, AT_MS + 5_001),
         "dst_1": Swallowed(5, AT_MS + 1_000, AT_MS + 5_001),
+    }
+
+
+def test_living_workers_know_better_than_the_log() -> None:
+    missing = MissingBus(1_000, None)
+    logged = {
+        "back": DestinationHealth("gone", "EventBusNotFound", 1_000, missing),
+        "same": DestinationHealth("suspended", "AccessDeniedException", 2_000),
+        "unseen": DestinationHealth("blocked", "AccessDeniedException", 3_000),
+    }
+    plain = FleetDestination("", "ok", 0, 0, 8, 1.0, 0.0, "", 0.0, 1)
+    live = {
+        "back": plain._replace(last_error="EventBusNotFound"),
+        "same": plain._replace(state="suspended"),
+        "new": plain._replace(state="slowed", last_error="ThrottlingException"),
+    }
+    assert add_live(logged, live) == {
+        "back": DestinationHealth("ok", None, None),
+        "same": logged["same"],
+        "unseen": logged["unseen"],
+        "new": DestinationHealth("slowed", "ThrottlingException", None),
     }
