@@ -1,4 +1,7 @@
-"""Destination documents: open, parse, load and store them as the settings say."""
+"""Destination documents: open, parse, load and store them as the settings say.
+
+Kafka's and AWS's clients are imported where they are used: commands about a folder need neither.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,8 @@ from functools import partial
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.signals import Signal
-from pushrail_stream.eventbridge.kms import KmsKey
-from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
-from pushrail_stream.kafka.producer import KafkaPublisher
-from pushrail_stream.kafka.reach import reached_kafka
-from pushrail_stream.kafka.topics import check_topics, topics_named
 from pushrail_stream.ports.documents import DocumentStore
+from pushrail_stream.ports.secrets import MasterKey
 from pushrail_stream.registry.catalog import Catalog, Parse
 from pushrail_stream.registry.documents import Parsed, parse_document
 from pushrail_stream.registry.folder import Folder
@@ -30,7 +29,13 @@ def open_keyring(settings: Settings, environ: Mapping[str, str]) -> Keyring | No
     endpoint_url = secrets.kms_endpoint_url
     if secrets.keyring is None:
         return None
-    return Keyring.open(secrets.keyring, environ, lambda arn: KmsKey(arn, endpoint_url=endpoint_url))
+
+    def kms_key(arn: str) -> MasterKey:
+        from pushrail_stream.eventbridge.kms import KmsKey
+
+        return KmsKey(arn, endpoint_url=endpoint_url)
+
+    return Keyring.open(secrets.keyring, environ, kms_key)
 
 
 def document_parser(
@@ -66,6 +71,11 @@ async def open_store(settings: Settings) -> AsyncIterator[DocumentStore]:
     if not settings.registry.topic:
         yield FolderStore(settings.registry.path)
         return
+    from pushrail_stream.kafka.documents import ASKED_OFTEN_MS, TopicDocuments, TopicStore
+    from pushrail_stream.kafka.producer import KafkaPublisher
+    from pushrail_stream.kafka.reach import reached_kafka
+    from pushrail_stream.kafka.topics import check_topics, topics_named
+
     options, topic = await in_daemon_thread(reached_kafka, settings), settings.topics.destinations
     await in_daemon_thread(check_topics, options, topics_named(settings, topic))
     async with (
@@ -82,6 +92,9 @@ async def open_registry(
     """An empty catalog of destinations, and the watcher that fills and updates it from the folder or topic."""
     catalog = Catalog(registry_parser(settings, environ, decrypt=decrypt))
     if settings.registry.topic:
+        from pushrail_stream.kafka.documents import TopicDocuments
+        from pushrail_stream.kafka.reach import reached_kafka
+
         kafka = await in_daemon_thread(reached_kafka, settings)
         async with TopicDocuments(kafka, settings.topics.destinations) as documents:
             yield catalog, RegistryWatcher(catalog, documents)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Final, final
 
 import click
+from click.shell_completion import CompletionItem
 
 from pushrail_stream.cli.completion import VARIABLE, complete, complete_ids
 from pushrail_stream.cli.options import accept_common_options
@@ -80,6 +81,11 @@ class _LazyGroup(click.Group):
         except click.exceptions.NoSuchCommand as error:
             raise click.exceptions.NoSuchCommand(error.command_name, possibilities=_COMMANDS, ctx=ctx) from None
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Complete a command's name without importing the commands."""
+        found = [CompletionItem(name, help=text) for name, text in _COMMANDS.items() if name.startswith(incomplete)]
+        return [*found, *click.Command.shell_complete(self, ctx, incomplete)]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""
         del ctx
@@ -130,6 +136,8 @@ def root() -> None:
 def main() -> None:
     """The console script: run one command and exit with its code."""
     _occupy_standard_descriptors()
+    # Pydantic would read the metadata of every installed distribution, to look for plugins of its own.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if os.getpid() == _FIRST:
         signal.signal(signal.SIGTERM, lambda *_: os._exit(TERMINATED))
     if instruction := os.environ.get(VARIABLE):

@@ -10,7 +10,6 @@ import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, say
-from pushrail_stream.kafka.client_properties import checked_kafka
 
 _ORIGIN_COLUMN: Final = 44
 """Where origins begin; longer lines push theirs to the right."""
@@ -31,7 +30,10 @@ def show(options: Options) -> None:
     With --json: one object, sections as in the settings file.
     """
     loaded = options.load()
-    checked_kafka(loaded.settings)
+    if loaded.settings.kafka.client.reveal():
+        from pushrail_stream.kafka.client_properties import checked_kafka
+
+        checked_kafka(loaded.settings)
     values = loaded.settings.model_dump(mode="json")
     if options.json:
         emit(values)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final, get_args
 
 import click
 
@@ -16,8 +16,6 @@ from pushrail_stream.cli.output import Cell, as_json, document, emit, format_tim
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.destination_state import DestinationState
-from pushrail_stream.eventbridge.verify import Step
-from pushrail_stream.operations.destination_health import DestinationHealth, read_health
 from pushrail_stream.operations.destinations import (
     DestinationFilter,
     check_documents,
@@ -31,6 +29,10 @@ from pushrail_stream.registry.documents import to_document
 from pushrail_stream.settings.eventbridge import FLAVOURS, auth_of
 from pushrail_stream.settings.model import Settings
 from pushrail_stream.settings.values import Arn
+
+if TYPE_CHECKING:
+    from pushrail_stream.eventbridge.verify import Step
+    from pushrail_stream.operations.destination_health import DestinationHealth
 
 _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown": "unknown"}
 _COLUMNS: Final = ("id", "customer", "vendor", "bus", "region", "auth", "enabled", "filter")
@@ -178,6 +180,8 @@ for _command in (onboard, documents.put, documents.enable, documents.disable, do
 
 
 def _list_states(options: Options, destinations: Sequence[Destination], wanted: str) -> None:
+    from pushrail_stream.operations.destination_health import read_health
+
     with options.progress() as progress:
         known = read_health(options.settings, progress)
     states = ((destination, known.get(destination.id)) for destination in destinations)

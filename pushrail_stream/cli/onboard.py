@@ -9,7 +9,6 @@ import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import emit, note, say
-from pushrail_stream.operations.onboarding import onboard_customer
 from pushrail_stream.operations.onboarding_files import PAGE, customer_files
 from pushrail_stream.operations.onboarding_templates import BUS, ROLE, Onboarding, new_external_id
 
@@ -41,6 +40,8 @@ def onboard(options: Options, /, *, vendor: str, out: Path | None, dry_run: bool
     With --json: one object with document, file, cloudFormation, terraform, trustPolicy, permissionsPolicy, rules, and
     files (the content of each file, by its path).
     """
+    from pushrail_stream.operations.onboarding import onboard_customer
+
     onboarding = Onboarding(vendor=vendor, external_id=new_external_id(vendor), **facts)
     onboarding, name = onboard_customer(options.settings, onboarding, out, note, is_dry_run=dry_run)
     written = None if dry_run else name

@@ -19,7 +19,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -224,7 +223,11 @@ def _terminal_width() -> int | None:
     COLUMNS alone does not tell that a person reads: GNU readline sets it in every program that loads it.
     """
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
-    return shutil.get_terminal_size().columns if is_terminal else None
+    if not is_terminal:
+        return None
+    from shutil import get_terminal_size
+
+    return get_terminal_size().columns
 
 
 def _is_plain() -> bool:

@@ -7,18 +7,20 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pushrail_stream.core.destination import Destination
 from pushrail_stream.core.signals import DocumentCaveat, DocumentRefused
 from pushrail_stream.documents import load_registry
-from pushrail_stream.eventbridge.verify import Step, strictly, verify
 from pushrail_stream.operations.document_changes import unusable
 from pushrail_stream.operations.document_plan import plan_documents, read_documents, stored_documents
 from pushrail_stream.registry.catalog import Catalog
 from pushrail_stream.registry.directory import DestinationIndex
 from pushrail_stream.settings.eventbridge import auth_of
 from pushrail_stream.settings.model import Settings
+
+if TYPE_CHECKING:
+    from pushrail_stream.eventbridge.verify import Step
 
 
 class Documents(NamedTuple):
@@ -151,6 +153,7 @@ def test_destination(
     settings: Settings, destination: Destination, show: Callable[[Step], None], *, is_strict: bool
 ) -> list[Step]:
     """Run the test; ``show`` gets each step as soon as it is done. ``is_strict``: fail as `strictly` does."""
+    from pushrail_stream.eventbridge.verify import strictly, verify
 
     async def run() -> list[Step]:
         steps = []

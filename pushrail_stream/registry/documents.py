@@ -42,7 +42,7 @@ class Parsed(NamedTuple):
 class _Part(BaseModel):
     # Strict: in JSON a number is a number and "true" is not true.
     model_config = ConfigDict(
-        strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, alias_generator=to_camel
+        defer_build=True, strict=True, frozen=True, extra="forbid", hide_input_in_errors=True, alias_generator=to_camel
     )
 
 

@@ -53,7 +53,7 @@ def _check_key(text: str) -> str:
 
 
 class _Key(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     key: Annotated[str, AfterValidator(_check_key)] | None = Field(default=None, repr=False)
     kms: Annotated[str, AfterValidator(KMS_KEY_ARN.check)] | None = None
@@ -67,7 +67,7 @@ class _Key(BaseModel):
 
 
 class _Keys(BaseModel):
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
+    model_config = ConfigDict(defer_build=True, strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     primary: str
     keys: dict[Annotated[str, AfterValidator(SEALING_KEY_ID.check)], _Key]

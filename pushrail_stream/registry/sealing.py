@@ -14,9 +14,6 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
 from typing import Final, NamedTuple, Self, final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-
 from pushrail_stream.core.destination import Secret
 from pushrail_stream.ports.secrets import MasterKey
 from pushrail_stream.settings.values import SEALING_KEY_ID
@@ -107,11 +104,16 @@ class LocalKey:
 
 
 def _encrypt(key: bytes, plain: bytes, bound: bytes) -> bytes:
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     nonce = os.urandom(_NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, plain, bound)
 
 
 def _decrypt(key: bytes, sealed: bytes, bound: bytes) -> bytes | None:
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
     if len(sealed) < _NONCE_BYTES + _TAG_BYTES:
         return None
     try:

@@ -98,7 +98,7 @@ class ClientProperties(RootModel[dict[Annotated[str, AfterValidator(_check_name)
                                       Annotated[object, AfterValidator(_check_value)]]]):  # fmt: skip
     """librdkafka properties by name. Shows itself with secrets masked; `reveal` gives the values."""
 
-    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True, defer_build=True)
 
     def reveal(self) -> dict[str, ClientValue]:
         """The properties as librdkafka takes them, secrets included. A copy."""

@@ -57,7 +57,10 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 
 class _Section(BaseModel):
     # Defaults are validated too: a rule between two keys holds whichever of them was set.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+    # A section is built when it is first used, which takes longer than a command's help.
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True, defer_build=True
+    )
 
 
 class KafkaSettings(_Section):
@@ -70,7 +73,7 @@ class KafkaSettings(_Section):
     """Static membership. Each of several workers of one command appends its number."""
     start: Literal["earliest", "latest", "refuse"] | None = None
     """Where a group begins that has never committed an offset; None: `run` asks on a terminal, else the earliest."""
-    client: ClientProperties = ClientProperties({})
+    client: ClientProperties = Field(default_factory=lambda: ClientProperties({}))
 
     @field_validator("client")
     @classmethod
@@ -265,17 +268,17 @@ class Settings(_Section):
 
     vendor: Annotated[str, AfterValidator(VENDOR.check)] | None = None
     """The vendor of events whose record has no vendor header. Without it every record needs the header."""
-    kafka: KafkaSettings = KafkaSettings()
-    topics: TopicsSettings = TopicsSettings()
-    registry: RegistrySettings = RegistrySettings()
-    delivery: DeliverySettings = DeliverySettings()
-    limits: LimitsSettings = LimitsSettings()
-    flood_guard: FloodGuardSettings = FloodGuardSettings()
-    eventbridge: EventBridgeSettings = EventBridgeSettings()
-    sts: StsSettings = StsSettings()
-    secrets: SecretsSettings = SecretsSettings()
-    history: HistorySettings = HistorySettings()
-    http: HttpSettings = HttpSettings()
-    metrics: MetricsSettings = MetricsSettings()
-    tracing: TracingSettings = TracingSettings()
-    ingest: IngestSettings = IngestSettings()
+    kafka: KafkaSettings = Field(default_factory=KafkaSettings)
+    topics: TopicsSettings = Field(default_factory=TopicsSettings)
+    registry: RegistrySettings = Field(default_factory=RegistrySettings)
+    delivery: DeliverySettings = Field(default_factory=DeliverySettings)
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
+    flood_guard: FloodGuardSettings = Field(default_factory=FloodGuardSettings)
+    eventbridge: EventBridgeSettings = Field(default_factory=EventBridgeSettings)
+    sts: StsSettings = Field(default_factory=StsSettings)
+    secrets: SecretsSettings = Field(default_factory=SecretsSettings)
+    history: HistorySettings = Field(default_factory=HistorySettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+    metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    tracing: TracingSettings = Field(default_factory=TracingSettings)
+    ingest: IngestSettings = Field(default_factory=IngestSettings)

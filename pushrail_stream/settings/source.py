@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic_settings import EnvSettingsSource
 
 from pushrail_stream.errors import UsageError
 from pushrail_stream.files import read_regular_file, reason_of
@@ -61,7 +60,9 @@ def read_settings(path: Path | None = None) -> LoadedSettings:
         _set(values, key, value)
         origins[key] = variables[key]
     try:
-        settings = Settings.model_validate(values)
+        # A section that is absent is validated as an empty one: its defaults alone would be built once more.
+        empty: dict[str, object] = {name: {} for name, section in _sections().items() if section is not None}
+        settings = Settings.model_validate(empty | values)
     except ValidationError as error:
         raise UsageError(*(_line(problem, str(found or "settings"), origins) for problem in error.errors())) from None
     folder = (found or DEFAULT_PATH).absolute().parent
@@ -175,6 +176,10 @@ def _is_mistake(name: str, text: str, known: Iterable[str]) -> bool:
 
 def _environment(variables: Mapping[Key, str]) -> dict[Key, object]:
     """The values of these variables, JSON where the key is a mapping. Raises `UsageError`."""
+    if not variables:
+        return {}
+    from pydantic_settings import EnvSettingsSource
+
     source = EnvSettingsSource(
         Settings,  # type: ignore[arg-type]  # it reads the fields of any model
         env_prefix=_PREFIX,

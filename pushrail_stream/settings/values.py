@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import re
 from functools import cache
-from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
 from pushrail_stream.errors import UsageError
@@ -24,7 +25,11 @@ def _partitions() -> dict[str, re.Pattern[str]]:
     A partition is a separate cloud: no credentials and no roles are valid in another one. The file is read without
     loading botocore.
     """
-    data: dict[str, Any] = json.loads(files("botocore").joinpath("data", "partitions.json").read_bytes())
+    package = find_spec("botocore")
+    if package is None or not package.submodule_search_locations:
+        raise ModuleNotFoundError("botocore is not installed")
+    path = Path(package.submodule_search_locations[0], "data", "partitions.json")
+    data: dict[str, Any] = json.loads(path.read_bytes())
     return {str(partition["id"]): re.compile(partition["regionRegex"]) for partition in data["partitions"]}
 
 
