@@ -22,18 +22,17 @@ def tour_of(world: World, http_port: int) -> dict[str, Any]:
     """The addresses of everything that runs, commands to try with it, and the next step after them."""
     config = str(world.folder / CONFIG_FILE)
     program = shlex.quote(str(_write_program(world.folder, config)))
-    key = json.loads(example_event())["idempotencyKey"]
+    key, destination = json.loads(example_event())["idempotencyKey"], CUSTOMERS[0].targets[0].id
     words = {
         "the event as the customer got it": f"sandbox inbox --key {key}",
         "each attempt to deliver it": f"attempts --key {key}",
         "an account of every delivery": "check --since 1h",
         "dead letters, and who caused them": "dlq list --since 1h",
         "the state of each destination": "destinations list --state",
-        "one destination, tested step by step": f"destinations test {CUSTOMERS[0].targets[0].id}",
+        "one destination, tested step by step": f"destinations test {destination}",
         "the deliveries that a replay would send again": f"replay dlq --destination {_REFUSED} --dry-run",
         "the whole installation, problems first": "doctor",
         "workers, and destinations that need attention, until Ctrl-C": "top",
-        "another worker, until Ctrl-C": "run",
     }
     plan = f"curl -sS -w '\\n' -X PUT {world.bus.url}/_bus/plan -d"
     failing = {"rules": [{"match": {"operation": "PutEvents"}, "effect": {"kind": "callError", "status": 503}}]}
@@ -47,11 +46,14 @@ def tour_of(world: World, http_port: int) -> dict[str, Any]:
             **_producers(world),
             **{name: f"{program} {line}" for name, line in words.items()},
             "break the bus": f"{plan} {shlex.quote(json.dumps(failing))}",
+            "what waits after 10 s, and until when": f"{program} retry list",
             "repair the bus": f"{plan} {shlex.quote(json.dumps({'rules': []}))}",
+            "deliver now what waits": f"{program} retry now --destination {destination}",
+            "another worker, until Ctrl-C": f"{program} run",
         },
         "next": (
-            "send an event and see it arrive. Then break the bus, send it again, and see its attempts and the status "
-            'page. After that, the part "Install" of the README leads to your own Kafka'
+            "send an event and see it arrive. Then break the bus, send it again, and see its attempts, the status page "
+            'and what waits. After that, the part "Install" of the README leads to your own Kafka'
         ),
     }
 

@@ -131,10 +131,16 @@ def test_a_broken_bus_shows_in_the_attempts(sandbox: Sandbox) -> None:
     try:
         assert sandbox.run(sandbox.commands["send an event"]).returncode == 0
         until(sandbox, "each attempt to deliver it", lambda out: "retrying" in out)
+        waiting = until(sandbox, "what waits after 10 s, and until when", lambda out: GRANTED in out)
+        assert rows(waiting)[GRANTED][1:4] == ["retryable", "503", "1"]
     finally:
         repaired = sandbox.run(sandbox.commands["repair the bus"])
     assert json.loads(repaired.stdout) == {"rules": []}
+    begun = sandbox.run(sandbox.commands["deliver now what waits"])
+    assert begun.returncode == 0, begun.stderr
+    assert f"deliveries to {GRANTED} begun" in begun.stderr
     until(sandbox, "each attempt to deliver it", lambda out: "delivered" in out.splitlines()[-1])
+    until(sandbox, "what waits after 10 s, and until when", lambda out: "0 deliveries wait" in out)
 
 
 def test_the_worker_is_seen_and_can_be_asked(sandbox: Sandbox) -> None:
@@ -177,6 +183,8 @@ def test_the_readme_shows_commands_of_the_tour(sandbox: Sandbox) -> None:
         ("attempts --status dead_lettered --since 1h", 0, "AccessDenied"),
         ("attempts --since 1h --until 30m", 0, "nothing was found"),
         ("sandbox inbox --rule 'by event type'", 0, "order.completed"),
+        ("destinations disable dst_osaka", 0, "dst_osaka: disabled"),
+        ("destinations enable dst_osaka", 0, "dst_osaka: enabled"),
         ("destinations validate", 0, "8 accepted"),
         ("events check order-completed.json", 0, "1 valid"),
     ],
