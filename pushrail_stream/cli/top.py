@@ -83,14 +83,16 @@ def _screen(seen: Overview) -> list[str]:
 
 def _head(seen: Overview) -> list[str]:
     """The lines about workers and lag."""
+    lost = [f"lost      {_workers(seen.lost)}"] if seen.lost else []
+    if seen.problem:
+        lost.insert(0, f"Kafka     no state has come since its last error: {seen.problem}")
     if not seen.alive:
-        lost = [f"lost      {_workers(seen.lost)}"] if seen.lost else []
-        return ["No worker is alive. This command starts one: pushrail-stream run", *lost]
+        return lost if seen.problem else ["No worker is alive. This command starts one: pushrail-stream run", *lost]
     oldest = "" if seen.oldest_secs is None else f", the oldest open record is {_age(seen.oldest_secs)} old"
     work = f"{seen.waiting:,} waiting, {seen.calls:,} calls in flight"
     lines = [
         f"alive     {_workers(seen.alive)}",
-        *([f"lost      {_workers(seen.lost)}"] if seen.lost else []),
+        *lost,
         *(f"not ready {one.state.id}: {'; '.join(one.state.reasons)}" for one in _unready(seen)[:_NAMED]),
         f"lag       {seen.lag['events']:,} events, {seen.lag['retries']:,} retries{oldest}",
         f"now       {seen.per_second:,.1f} delivered/s, {seen.errors_per_second:,.1f} errors/s, {work}",

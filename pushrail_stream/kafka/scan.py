@@ -118,6 +118,11 @@ class Scan:
         """By partition the offset to go on from."""
         return self._positions
 
+    @property
+    def problem(self) -> str:
+        """Kafka's last error, while nothing has come since; else empty."""
+        return "" if self._problem is None else self._problem.str()
+
     def __iter__(self) -> Iterator[list[Record]]:
         """Batches, some of them empty while nothing comes."""
         vain = 0
@@ -144,6 +149,7 @@ class Scan:
         for message in take_messages(self._consumer, _POLL_SECS, _BATCH, _BATCH_BYTES):
             if (error := message.error()) is None:
                 messages.append(message)
+                self._problem = None
             elif error.code() in UNREADABLE:
                 self._step_over(message)
             else:

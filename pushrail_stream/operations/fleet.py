@@ -80,6 +80,8 @@ class Fleet(NamedTuple):
     workers: Sequence[FleetWorker]
     unreadable: int
     """Records that are no worker's state."""
+    problem: str = ""
+    """Kafka's last error, while no state has come since; else empty."""
 
     @property
     def alive(self) -> list[FleetWorker]:
@@ -134,7 +136,7 @@ def watch_fleet(settings: Settings) -> Generator[Fleet]:
             _keep_newest(newest, batch)
             done, total = scan.progress
             if done >= total:
-                yield _fleet(newest)
+                yield _fleet(newest)._replace(problem=scan.problem)
 
 
 class Answers(NamedTuple):

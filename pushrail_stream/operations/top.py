@@ -18,6 +18,8 @@ class Overview(NamedTuple):
     lost: Sequence[FleetWorker]
     unreadable: int
     """Records of the topic that are no worker's state."""
+    problem: str
+    """Kafka's last error, while no state has come since; else empty. Workers that seem lost may be well."""
     lag: Counter[str]
     """Records above the committed offsets, of ``events`` and ``retries``."""
     oldest_secs: float | None
@@ -45,6 +47,7 @@ class Overview(NamedTuple):
             "at": self.at_ms,
             "workers": [_worker(worker) for worker in (*self.alive, *self.lost)],
             "unreadable": self.unreadable,
+            "problem": self.problem,
             "lag": dict(self.lag),
             "oldestSecs": self.oldest_secs,
             "waiting": self.waiting,
@@ -69,6 +72,7 @@ def overview(fleet: Fleet, now_ms: int) -> Overview:
         alive,
         fleet.lost,
         fleet.unreadable,
+        fleet.problem,
         lag,
         max(0, now_ms - min(oldest)) / 1000 if oldest else None,
         totals["waiting"],

@@ -37,14 +37,19 @@ SUSPENDED = seen("dst_acme_8K2zRq", "suspended", waiting=3, oldest_secs=72.0, er
 FINE = seen("dst_juniper", per_second=1234.56)
 
 
-@pytest.fixture
-def settings(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    found = settings_for(embedded_broker.bootstrap_servers, "http://127.0.0.1:1")
-    make_topics(found, embedded_broker)
+def prepare(broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Settings of an installation on this broker, which every command of the test reads."""
+    found = settings_for(broker.bootstrap_servers, "http://127.0.0.1:1")
+    make_topics(found, broker)
     path = Path("pushrail.yaml").absolute()
     path.write_text(yaml.safe_dump(found.model_dump(mode="json")))
     monkeypatch.setenv("PUSHRAIL_CONFIG", str(path))
     return found
+
+
+@pytest.fixture
+def settings(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    return prepare(embedded_broker, monkeypatch)
 
 
 def write(settings: Settings, name: str, *destinations: Any, age_secs: float = 0.0, **more: Any) -> None:
@@ -208,6 +213,19 @@ def test_a_small_terminal_shows_the_most_in_need(settings: Settings) -> None:
     assert b"dst_acme_8K2zRq" in screen.shown
     assert re.search(rb"\d+ more need less attention", screen.shown)
     assert b"dst_39" not in screen.shown
+
+
+def test_an_outage_of_kafka_is_not_taken_for_lost_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedBroker() as broker:
+        prepare(broker, monkeypatch)
+        with terminal(120) as screen:
+            screen.until(b"No worker is alive.")
+            broker.close()
+            screen.until(b"no state has come since its last error: ")
+            screen.shown = b""
+            screen.until(b"no state has come since its last error: ")
+            assert b"No worker is alive." not in screen.shown
+            assert screen.press(b"q") == 0
 
 
 def test_kafka_out_of_reach_is_an_error(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

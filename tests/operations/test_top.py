@@ -112,8 +112,8 @@ def test_programs_get_names_and_numbers() -> None:
     }  # fmt: skip
     assert (lost["id"], lost["state"], lost["ageSecs"]) == ("gone", "lost", 3600.0)
     assert found == {
-        "at": NOW_MS, "unreadable": 1, "lag": {"events": 4}, "oldestSecs": None, "waiting": 0, "calls": 0,
-        "perSecond": 2.35, "errorsPerSecond": 0.5, "unshown": 0,
+        "at": NOW_MS, "unreadable": 1, "problem": "", "lag": {"events": 4}, "oldestSecs": None,
+        "waiting": 0, "calls": 0, "perSecond": 2.35, "errorsPerSecond": 0.5, "unshown": 0,
         "destinations": [{
             "id": "dst_1", "state": "slowed", "perSecond": 2.35, "errorsPerSecond": 0.5, "lastError": "503",
             "waiting": 3, "oldestSecs": 0.0, "calls": 1, "maxCalls": 8, "workers": 1,
