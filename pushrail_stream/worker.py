@@ -119,11 +119,10 @@ async def run_worker(
         identity = WorkerIdentity.new(name, kafka.group_id, stats.clock.now_ms())
         link = await stack.enter_async_context(FleetTopics(kafka, settings.topics, identity.id))
 
-        def page() -> str:
+        def page(unfolded: bool) -> str:  # noqa: FBT001 - the one question
             others = WorkerRecord.read_all(link.others())
-            return status_page(
-                identity, stats, readiness.reasons(), metrics.dead_letters, incidents.newest_first(), others
-            )
+            told = metrics.dead_letters, incidents.newest_first()
+            return status_page(identity, stats, readiness.reasons(), *told, others, unfolded=unfolded)
 
         ops = serve_ops(settings.http, exposition=metrics.exposition, unready=readiness.reasons, page=page)
         http_port = await stack.enter_async_context(ops)

@@ -25,11 +25,12 @@ async def serve_ops(
     *,
     exposition: Exposition,
     unready: Callable[[], Sequence[str]],
-    page: Callable[[], str] | None = None,
+    page: Callable[[bool], str] | None = None,
 ) -> AsyncIterator[int]:
     """Serve until the block ends, and give the port, which the system chooses for port 0.
 
-    ``unready`` gives the reasons why the worker is not ready, none when it is; ``page`` the status page. Raises
+    ``unready`` gives the reasons why the worker is not ready, none when it is; ``page`` the status page, for
+    ``/?idle`` with True. Raises
     `OperatorError` when the address cannot be used.
     """
     application = _application(exposition, unready, page)
@@ -51,7 +52,7 @@ async def serve_ops(
 
 
 def _application(
-    exposition: Exposition, unready: Callable[[], Sequence[str]], page: Callable[[], str] | None
+    exposition: Exposition, unready: Callable[[], Sequence[str]], page: Callable[[bool], str] | None
 ) -> web.Application:
     async def metrics(request: web.Request) -> web.Response:
         body, content_type = exposition(request.headers.get("Accept", ""))
@@ -64,12 +65,12 @@ def _application(
         reasons = list(unready())
         return web.json_response({"ready": not reasons, "reasons": reasons}, status=_UNREADY if reasons else 200)
 
-    async def status(_request: web.Request) -> web.Response:
+    async def status(request: web.Request) -> web.Response:
         headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store"}
         if page is None:
             raise web.HTTPNotFound
         # The name of a file may hold bytes that are no UTF-8: Python's text has no encoding for them.
-        body = page().encode("utf-8", "backslashreplace")
+        body = page("idle" in request.query).encode("utf-8", "backslashreplace")
         return web.Response(body=body, content_type="text/html", charset="utf-8", headers=headers)
 
     application = web.Application()

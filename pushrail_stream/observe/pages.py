@@ -39,10 +39,13 @@ def section(
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[int] = (), prose: int | None = None
 ) -> str:
-    """A table without its empty columns. Cells are markup; those of ``prose`` and long ones may break their lines.
+    """A table without its empty columns; nothing without rows. Cells are markup.
 
-    A narrow screen shows each row as a list, in which each cell needs its head.
+    The cells of ``prose``, and long ones, may break their lines. A narrow screen shows each row as a
+    list, in which each cell needs its head.
     """
+    if not rows:
+        return ""
     shown = [n for n in range(len(heads)) if any(row[n] for row in rows)]
     kinds = ["n" if n in numbers else "m" if n == prose else "" for n in shown]
     names = [escape(heads[n]) for n in shown]

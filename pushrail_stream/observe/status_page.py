@@ -32,10 +32,12 @@ def status_page(
     dead_letters: Mapping[str, int],
     incidents: Sequence[Incident],
     others: Sequence[WorkerRecord] = (),
+    *,
+    unfolded: bool = False,
 ) -> str:
     """The page of a worker. ``reasons``: why it is not ready. ``incidents``: the newest first.
 
-    ``others``: the other workers, as far as they are seen.
+    ``others``: the other workers, as far as they are seen. ``unfolded``: whether idle partitions are shown.
     """
     now = stats(LANES)
     return page(
@@ -50,7 +52,7 @@ def status_page(
         + _incidents(incidents)
         + _missing_buses(now.missing_buses)
         + _lanes(now.destinations, now.dispatcher.active)
-        + _partitions(now.partitions, now.now_ms)
+        + _partitions(now.partitions, now.now_ms, unfolded=unfolded)
         + _others(others, now.now_ms),
         refresh_secs=_REFRESH_SECS,
     )
@@ -119,8 +121,8 @@ def _lanes(lanes: Sequence[DestinationStats], active: int) -> str:
     return section(f"Destinations with something to do{more}", heads, rows, numbers=(2, 3, 4))
 
 
-def _partitions(partitions: Mapping[str, Sequence[PartitionStats]], now_ms: int) -> str:
-    """The busy partitions, and the idle ones folded."""
+def _partitions(partitions: Mapping[str, Sequence[PartitionStats]], now_ms: int, *, unfolded: bool) -> str:
+    """The busy partitions, and the idle ones folded. The link keeps them shown when the page is renewed."""
     rows: dict[bool, list[Sequence[str]]] = {True: [], False: []}
     for views in partitions.values():
         for view in sorted(views, key=lambda view: view.partition):
@@ -131,9 +133,9 @@ def _partitions(partitions: Mapping[str, Sequence[PartitionStats]], now_ms: int)
     numbers = range(1, len(heads))
     if not idle:
         return section("Partitions", heads, busy, numbers)
-    # A browser opens the element for a link into it, also when it loads the page again.
-    folded = f"<details><summary><a href='#idle'>{len(idle):,} idle</a></summary><div id=idle>"
-    return section("Partitions", heads, busy, numbers) + f"{folded}{table(heads, idle, numbers)}</div></details>"
+    link = "<a href='/'>fold</a>" if unfolded else "<a href='/?idle'>keep shown</a>"
+    shown = f"<summary>{len(idle):,} idle</summary><p>{link}</p>{table(heads, idle, numbers)}"
+    return f"<h2>Partitions</h2>{table(heads, busy, numbers)}<details{' open' * unfolded}>{shown}</details>"
 
 
 def _partition(view: PartitionStats, now_ms: int) -> Sequence[str]:

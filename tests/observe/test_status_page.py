@@ -61,6 +61,7 @@ def status(
     missing_buses: Sequence[BusMissing] = (),
     incidents: Sequence[Incident] = INCIDENTS,
     others: Sequence[WorkerRecord] = (),
+    unfolded: bool = False,
 ) -> str:
     stats = stats_of(
         ledger=ledger(),
@@ -71,7 +72,7 @@ def status(
         now_ms=AT_MS,
     )
     letters = {"blocked": 5, "rejected": 2, "expired": 0}
-    return status_page(ME, stats, reasons, letters, incidents, others)
+    return status_page(ME, stats, reasons, letters, incidents, others, unfolded=unfolded)
 
 
 def missing(name: str, swallowed: Swallowed | None = None) -> BusMissing:
@@ -176,6 +177,8 @@ def test_idle_partitions_are_folded() -> None:
     shown = text(status())
     assert "7 idle" in shown
     assert shown.index("pushrail.events/0") < shown.index("7 idle") < shown.index("pushrail.events/5")
+    assert "keep shown" in shown
+    assert "fold" in text(status(unfolded=True))
     assert "idle" not in text(status_page(ME, stats_of(), [], {}, []))
 
 
@@ -199,12 +202,13 @@ async def test_a_real_browser_shows_all_of_it(tmp_path: Path, width: int) -> Non
     """Nothing is off-screen. PUSHRAIL_TEST_SCREENSHOTS names a folder for the screenshots."""
     reasons = [f"{LONG * 3}/7: nothing was read for 61 s although its end is ahead"]
 
-    def page() -> str:
+    def page(unfolded: bool) -> str:  # noqa: FBT001 - as the server calls it
         return status(
             reasons,
             incidents=[*INCIDENTS, NASTY],
             missing_buses=[missing(LONG)],
             others=[*OTHERS, other(LONG, f"{LONG}:9464", AT_MS, LONG)],
+            unfolded=unfolded,
         )
 
     async with (
@@ -218,7 +222,7 @@ async def test_a_real_browser_shows_all_of_it(tmp_path: Path, width: int) -> Non
         assert "dst_<b>odd</b>" in shown, "what customers named is text"
         picture = await browser.screenshot()
         assert "pushrail.events/5" not in shown, "idle partitions are folded"
-        await browser.show(f"http://127.0.0.1:{port}/#idle", width)
+        await browser.show(f"http://127.0.0.1:{port}/?idle", width)
         assert "pushrail.events/5" in await browser.evaluate("document.body.innerText")
         assert await browser.overflowing() == []
     assert picture.startswith(b"\x89PNG")
@@ -228,7 +232,7 @@ async def test_a_real_browser_shows_all_of_it(tmp_path: Path, width: int) -> Non
 
 async def test_the_page_is_served_and_may_load_nothing() -> None:
     async with (
-        serve_ops(HttpSettings(port=0), exposition=lambda _: (b"", ""), unready=list, page=lambda: "hello") as port,
+        serve_ops(HttpSettings(port=0), exposition=lambda _: (b"", ""), unready=list, page=lambda _: "hello") as port,
         aiohttp.ClientSession() as session,
         session.get(f"http://127.0.0.1:{port}/") as reply,
     ):
@@ -239,7 +243,7 @@ async def test_the_page_is_served_and_may_load_nothing() -> None:
 async def test_a_file_name_outside_utf_8_is_shown() -> None:
     told = status(incidents=[Incident(AT_MS, "document refused", os.fsdecode(b"\xff.json"), "", "")])
     async with (
-        serve_ops(HttpSettings(port=0), exposition=lambda _: (b"", ""), unready=list, page=lambda: told) as port,
+        serve_ops(HttpSettings(port=0), exposition=lambda _: (b"", ""), unready=list, page=lambda _: told) as port,
         aiohttp.ClientSession() as session,
         session.get(f"http://127.0.0.1:{port}/") as reply,
     ):
