@@ -49,7 +49,7 @@ _COMMANDS: Final = {
     "replay": "Deliver dead letters or past events again.",
     "check": "Check that every delivery of a period is accounted for.",
     "keys": "Manage the keys that seal customers' secrets.",
-    "config": "Show the settings in force, and their origins.",
+    "config": "Show the settings in force, and write their first file.",
     "completion": "Print the script that completes commands in a shell.",
 }
 

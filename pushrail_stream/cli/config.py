@@ -1,15 +1,17 @@
-"""``pushrail-stream config``: the settings in force."""
+"""``pushrail-stream config``: the settings in force, their first file and their schema."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import emit, say
+from pushrail_stream.cli.output import document, emit, note, say
+from pushrail_stream.settings.source import DEFAULT_PATH
 
 _ORIGIN_COLUMN: Final = 44
 """Where origins begin; longer lines push theirs to the right."""
@@ -17,7 +19,7 @@ _ORIGIN_COLUMN: Final = 44
 
 @click.group(epilog="Example: pushrail-stream config show --config config/pushrail.yaml")
 def config() -> None:
-    """Show the settings in force, and their origins."""
+    """Show the settings in force, and write their first file and their schema."""
 
 
 @config.command(epilog="Example: PUSHRAIL_DELIVERY__FLUSH_MS=50 pushrail-stream config show")
@@ -41,6 +43,35 @@ def show(options: Options) -> None:
     lines = [(text, loaded.origins.get(key, "default") if key else "") for text, key in _lines(values)]
     for text, origin in lines:
         say(f"{text:<{_ORIGIN_COLUMN}}  # {origin}" if origin else text)
+
+
+@config.command(epilog="Example: pushrail-stream config init config/pushrail.yaml")
+@click.argument("path", type=click.Path(path_type=Path), default=DEFAULT_PATH)
+@click.option("--force", is_flag=True, help="Write the file also in place of one that is there.")
+@common_options
+def init(options: Options, *, path: Path, force: bool) -> None:
+    """Write a small settings file to PATH, config/pushrail.yaml by default, and a folder for documents beside it.
+
+    With --json: one object with written.
+    """
+    from pushrail_stream.operations.first_settings import write_first_settings  # noqa: PLC0415 - as in `show`
+
+    write_first_settings(path, overwrite=force)
+    options.answer({"written": str(path)}, f"written: {path}")
+    if not options.json:
+        note(f"next: set kafka.bootstrap_servers there, then: pushrail-stream topics create --config {path} --dry-run")
+
+
+@config.command(epilog="Example: pushrail-stream config schema > config/pushrail.schema.json")
+@common_options
+def schema(options: Options) -> None:
+    """Print the JSON Schema (2020-12) of the settings file, for editors and CI.
+
+    An editor uses it when the first line of the file is: # yaml-language-server: $schema=pushrail.schema.json
+    """
+    from pushrail_stream.settings.schema import settings_schema
+
+    (emit if options.json else document)(settings_schema())
 
 
 def _lines(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

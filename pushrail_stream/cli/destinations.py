@@ -138,6 +138,18 @@ def validate(options: Options, files: tuple[Path, ...], *, alone: bool) -> None:
         click.get_current_context().exit(2)
 
 
+@destinations.command(epilog="Example: pushrail-stream destinations schema > destination.schema.json")
+@common_options
+def schema(options: Options) -> None:
+    """Print the JSON Schema (2020-12) of destination documents, for editors and CI.
+
+    `destinations validate` also checks rules between fields and between documents.
+    """
+    from pushrail_stream.registry.schema import document_schema
+
+    (emit if options.json else document)(document_schema())
+
+
 @destinations.command("test", epilog="Example: pushrail-stream destinations test dst_acme_8K2zRq")
 @click.argument("destination_id", metavar="ID")
 @click.option(

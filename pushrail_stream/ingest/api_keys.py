@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple, final
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pushrail_stream.blocking import in_daemon_thread
 from pushrail_stream.core.signals import ApiKeysChanged
@@ -39,7 +39,7 @@ class ApiKey(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, populate_by_name=True)
 
     id: Annotated[str, Field(pattern=r"^[a-z2-7]{10}$")]
-    vendor: Annotated[str, AfterValidator(VENDOR.check)]
+    vendor: Annotated[str, VENDOR]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     created_at: Annotated[datetime, Field(alias="createdAt")]
     revoked_at: Annotated[datetime | None, Field(alias="revokedAt")] = None

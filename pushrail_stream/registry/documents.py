@@ -67,7 +67,9 @@ _PARTS: Final[Mapping[str, type[_Part]]] = {"ASSUME_ROLE": _AssumeRole, "ACCESS_
 """The parts of a document, by their names in pydantic's paths."""
 
 
-class _Document(_Part):
+class DocumentModel(_Part):
+    """A destination document: its fields, each with its rule."""
+
     id: rules.Id
     vendor: rules.Vendor
     customer_external_id: rules.CustomerExternalId
@@ -108,7 +110,7 @@ def parse_document(
     if isinstance(value, Problem):
         return (value,)
     try:
-        document = _Document.model_validate(value)
+        document = DocumentModel.model_validate(value)
     except ValidationError as error:
         return tuple(_problem(details) for details in error.errors())
     if problem := _disagreement(document):
@@ -148,7 +150,7 @@ def raw_text(content: bytes) -> str | Problem:
     if isinstance(value, Problem):
         return value
     try:
-        auth = _Document.model_validate(value).auth
+        auth = DocumentModel.model_validate(value).auth
     except ValidationError as error:
         return masked(content.decode(), (_path(found) for found in error.errors() if found["type"] != "missing"))
     # A sealed secret that is none may be the secret itself behind the word.
@@ -188,7 +190,7 @@ def _problem(error: Mapping[str, Any]) -> Problem:
     if error["type"] in {"union_tag_invalid", "union_tag_not_found"}:
         return Problem(".".join([*path, "mode"]), "must be ASSUME_ROLE or ACCESS_KEY")
     if error["type"] == "extra_forbidden":
-        part = _PARTS.get(str(error["loc"][-2]), _Document) if len(parts) > 1 else _Document
+        part = _PARTS.get(str(error["loc"][-2]), DocumentModel) if len(parts) > 1 else DocumentModel
         known = [str(info.alias) for info in part.model_fields.values()]
         return Problem(".".join(path), "unknown field" + did_you_mean(path[-1], known))
     if path == ["eventTypes"] and error["type"] == "too_short":
@@ -197,7 +199,7 @@ def _problem(error: Mapping[str, Any]) -> Problem:
     return Problem(".".join(path), what)
 
 
-def _disagreement(document: _Document) -> Problem | None:
+def _disagreement(document: DocumentModel) -> Problem | None:
     """Fields that are valid alone and contradict each other."""
     partition, _, region, *_ = Arn.of(document.bus_arn)
     if document.region != region:
@@ -209,7 +211,7 @@ def _disagreement(document: _Document) -> Problem | None:
     return None
 
 
-def _build(document: _Document, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal) -> Parsed:
+def _build(document: DocumentModel, environ: Mapping[str, str], default_max_in_flight: int, unseal: Unseal) -> Parsed:
     place = Place(document.vendor, document.id, SECRET_FIELD)
     auth, caveats, locked = _sign_in(document.auth, place, environ, unseal)
     destination = Destination(

@@ -56,7 +56,7 @@ class _Key(BaseModel):
     model_config = ConfigDict(defer_build=True, strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     key: Annotated[str, AfterValidator(_check_key)] | None = Field(default=None, repr=False)
-    kms: Annotated[str, AfterValidator(KMS_KEY_ARN.check)] | None = None
+    kms: Annotated[str, KMS_KEY_ARN] | None = None
     created: str = ""
 
     @model_validator(mode="after")
@@ -70,7 +70,7 @@ class _Keys(BaseModel):
     model_config = ConfigDict(defer_build=True, strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     primary: str
-    keys: dict[Annotated[str, AfterValidator(SEALING_KEY_ID.check)], _Key]
+    keys: dict[Annotated[str, SEALING_KEY_ID], _Key]
 
     @model_validator(mode="after")
     def _check_primary(self) -> Self:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, Field, ValidationInfo
+from pydantic import AfterValidator, Field, ValidationInfo, WithJsonSchema
 from pydantic.functional_validators import BeforeValidator
 
 from pushrail_stream.settings.eventbridge import CLASSIC, FLAVOURS, MAX_SOURCE_BYTES
@@ -17,6 +17,7 @@ from pushrail_stream.settings.values import (
     ROLE_ARN,
     VARIABLE,
     VENDOR,
+    whole,
 )  # fmt: skip
 
 _OUR_OWN: Final = ("env:AWS_", "env:PUSHRAIL_")
@@ -64,19 +65,43 @@ def is_sealed(reference: str) -> bool:
     return reference.startswith(SEALED)
 
 
-Id = Annotated[str, AfterValidator(DESTINATION_ID.check)]
-Vendor = Annotated[str, AfterValidator(VENDOR.check)]
+Id = Annotated[str, DESTINATION_ID]
+Vendor = Annotated[str, VENDOR]
 CustomerExternalId = Annotated[str, Field(min_length=1, max_length=256)]
-Name = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_one_line)]
-Type = Annotated[str, BeforeValidator(_check_type)]
-BusArn = Annotated[str, AfterValidator(_check_bus)]
-"""Behind a field ``type`` of `Type`."""
-Region = Annotated[str, AfterValidator(REGION.check)]
-SourceNamespace = Annotated[
-    str, Field(min_length=1, max_length=MAX_SOURCE_BYTES), AfterValidator(_one_line), AfterValidator(_check_namespace)
+Name = Annotated[
+    str,
+    Field(min_length=1, max_length=256),
+    AfterValidator(_one_line),
+    WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 256, "pattern": r"^[^\n\r\t]*$"}),
 ]
-RoleArn = Annotated[str, AfterValidator(ROLE_ARN.check)]
-ExternalId = Annotated[str, AfterValidator(EXTERNAL_ID.check)]
-AccessKeyId = Annotated[str, AfterValidator(ACCESS_KEY_ID.check)]
-SecretReference = Annotated[str, BeforeValidator(_check_reference)]
-EventType = Annotated[str, AfterValidator(EVENT_TYPE_PATTERN.check)]
+Type = Annotated[str, BeforeValidator(_check_type), WithJsonSchema({"enum": list(FLAVOURS)})]
+BusArn = Annotated[
+    str,
+    AfterValidator(_check_bus),
+    WithJsonSchema({"type": "string", "pattern": "|".join(whole(f.arn.pattern.pattern) for f in FLAVOURS.values())}),
+]
+"""Behind a field ``type`` of `Type`."""
+Region = Annotated[str, REGION]
+SourceNamespace = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_SOURCE_BYTES),
+    AfterValidator(_one_line),
+    AfterValidator(_check_namespace),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": MAX_SOURCE_BYTES,
+            "pattern": r"^(?!aws\.)[^\n\r\t]*$",
+        }
+    ),
+]
+RoleArn = Annotated[str, ROLE_ARN]
+ExternalId = Annotated[str, EXTERNAL_ID]
+AccessKeyId = Annotated[str, ACCESS_KEY_ID]
+SecretReference = Annotated[
+    str,
+    BeforeValidator(_check_reference),
+    WithJsonSchema({"type": "string", "pattern": rf"^{SEALED}|^(?!env:(?:AWS|PUSHRAIL)_){VARIABLE.pattern.pattern}$"}),
+]
+EventType = Annotated[str, EVENT_TYPE_PATTERN]

@@ -5,9 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 
-from pydantic import AfterValidator, ConfigDict, RootModel, model_serializer, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    RootModel,
+    model_serializer,
+    model_validator,
+)  # fmt: skip
+from pydantic_core import CoreSchema
+
+from pushrail_stream.settings.values import whole
 
 ClientValue = str | int | float | bool
 """The types of a librdkafka property's value."""
@@ -144,6 +154,16 @@ class ClientProperties(RootModel[dict[Annotated[str, AfterValidator(_check_name)
     @model_serializer
     def _serialize(self) -> dict[str, ClientValue]:
         return self.masked()
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        del schema, handler
+        return {
+            "type": "object",
+            "propertyNames": {"pattern": whole(_NAME.pattern), "not": {"enum": sorted(_OWNED)}},
+            "properties": {"auto.offset.reset": {"enum": sorted(_KEEPING)}},
+            "additionalProperties": {"type": ["string", "number", "boolean"]},
+        }
 
     def __repr_args__(self) -> Iterator[tuple[str | None, object]]:
         yield None, self.masked()

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 
 from pushrail_stream.settings.client import ClientProperties
 from pushrail_stream.settings.eventbridge import MAX_ENTRIES, MAX_REQUEST_BYTES
-from pushrail_stream.settings.values import KMS_KEY_ARN, REGION, TOPIC, VARIABLE, VENDOR
+from pushrail_stream.settings.values import KMS_KEY_ARN, REGION, TOPIC, VARIABLE, VENDOR, whole
 
 _KMS: Final = "aws-kms:"
 
@@ -46,9 +46,23 @@ def _check_text(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_check_text)]
-Topic = Annotated[str, AfterValidator(TOPIC.check)]
-Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+Text = Annotated[str, AfterValidator(_check_text), WithJsonSchema({"type": "string", "pattern": r"\S"})]
+Topic = Annotated[str, TOPIC]
+Endpoint = Annotated[
+    str,
+    AfterValidator(_check_endpoint),
+    WithJsonSchema({"type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://[^@/?#]+(?:[/?#]|$)"}),
+]
+Keyring = Annotated[
+    str,
+    AfterValidator(_check_keyring),
+    WithJsonSchema({
+        "type": "string",
+        "pattern": f"{whole(_KMS + KMS_KEY_ARN.pattern.pattern)}|{whole(VARIABLE.pattern.pattern)}"
+        r"|^(?!aws-kms:|env:|\s*\{).*\S",
+    }),
+]  # fmt: skip
+FilePath = Annotated[Path, WithJsonSchema({"type": "string"})]
 Seconds = Annotated[float, Field(gt=0, le=604_800, allow_inf_nan=False)]
 """More than 0 and at most a week: Kafka keeps the offsets of an idle group no longer."""
 Port = Annotated[int, Field(ge=0, le=65_535)]
@@ -127,7 +141,7 @@ class TopicsSettings(_Section):
 class RegistrySettings(_Section):
     """The place of destination documents."""
 
-    path: Path = Path("destinations")
+    path: FilePath = Path("destinations")
     topic: bool = False
     """Whether documents are records of ``topics.destinations`` instead of files of ``path``."""
 
@@ -197,7 +211,7 @@ class StsSettings(_Section):
     """Calls to STS that assume customers' roles, at the endpoint of our own region."""
 
     endpoint_url: Endpoint | None = None
-    region: Annotated[str, AfterValidator(REGION.check)] = "us-east-1"
+    region: Annotated[str, REGION] = "us-east-1"
     session_policy: bool = True
     """Whether each session is confined to its destination's bus."""
     max_calls_per_second: Annotated[float, Field(ge=1, le=600, allow_inf_nan=False)] = 100.0
@@ -207,7 +221,7 @@ class StsSettings(_Section):
 class SecretsSettings(_Section):
     """The keyring that opens sealed secrets of destination documents."""
 
-    keyring: Annotated[str, AfterValidator(_check_keyring)] | None = None
+    keyring: Keyring | None = None
     """A file's path, ``env:NAME`` or ``aws-kms:ARN``."""
     kms_endpoint_url: Endpoint | None = None
 
@@ -215,7 +229,7 @@ class SecretsSettings(_Section):
 class HistorySettings(_Section):
     """The search of past attempts."""
 
-    index: Path | None = None
+    index: FilePath | None = None
     """The file of `attempts index`; None for no index."""
 
 
@@ -244,7 +258,7 @@ class IngestSettings(_Section):
 
     host: Text = "127.0.0.1"
     port: Port = 8080
-    keys_file: Path = Path("ingest-keys.json")
+    keys_file: FilePath = Path("ingest-keys.json")
     """The file with the hashes of API keys, written by ``ingest keys create``."""
     max_body_mib: Annotated[int, Field(ge=1, le=64)] = 8
     max_buffered_mib: Annotated[int, Field(ge=1)] = 64
@@ -266,7 +280,7 @@ class IngestSettings(_Section):
 class Settings(_Section):
     """All settings. The class reads no file and no environment; `load_settings` does."""
 
-    vendor: Annotated[str, AfterValidator(VENDOR.check)] | None = None
+    vendor: Annotated[str, VENDOR] | None = None
     """The vendor of events whose record has no vendor header. Without it every record needs the header."""
     kafka: KafkaSettings = Field(default_factory=KafkaSettings)
     topics: TopicsSettings = Field(default_factory=TopicsSettings)

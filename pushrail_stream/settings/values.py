@@ -10,9 +10,13 @@ import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from pushrail_stream.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+    from pydantic_core import CoreSchema
 
 _DEFAULT_PARTITION: Final = "aws"
 """The partition that botocore presumes for a region that fits no partition's pattern."""
@@ -69,11 +73,26 @@ class Rule(NamedTuple):
     requirement: str
     """Completes the sentence "must be ..."."""
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let ``Annotated[str, RULE]`` be checked by the rule."""
+        from pydantic_core import core_schema  # noqa: PLC0415 - commands without settings check options by rules too
+
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Let JSON Schemas have the pattern."""
+        return handler(schema) | {"pattern": whole(self.pattern.pattern)}
+
     def check(self, value: str) -> str:
         """Return the value. Raises ``ValueError`` when it breaks the rule."""
         if not self.pattern.fullmatch(value):
             raise ValueError(f"must be {self.requirement}")
         return value
+
+
+def whole(pattern: str) -> str:
+    """The regular expression for a whole value in a JSON Schema, which else searches in it (ECMA 262)."""
+    return f"^(?:{pattern})$"
 
 
 def check_options(*options: tuple[str, Rule, str | None]) -> None:
@@ -93,12 +112,12 @@ def _rule(pattern: str, requirement: str) -> Rule:
     return Rule(re.compile(pattern, re.ASCII), requirement)
 
 
-PARTITION: Final = f"(?:{'|'.join(re.escape(name) for name in _partitions())})"
-"""A regular expression for the partition in an ARN."""
+PARTITION: Final = f"(?:{'|'.join(_partitions())})"
+"""A regular expression for the partition in an ARN, as ECMA 262 takes it too: ``\\-`` is an error there."""
 _REGION: Final = "[a-z]{2,4}(?:-[a-z]+)+-[0-9]{1,2}"
 _ACCOUNT: Final = "[0-9]{12}"
 _BUS_NAME: Final = "[._A-Za-z0-9-]{1,256}"
-_ROLE_CHARACTER: Final = r"[\w+=,.@-]"
+_ROLE_CHARACTER: Final = "[A-Za-z0-9_+=,.@-]"
 
 VENDOR: Final = _rule("[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, '.', '_' and '-'")
 CUSTOMER: Final = Rule(re.compile("[^\ud800-\udfff]{1,256}"), "1 to 256 characters of UTF-8")
@@ -111,7 +130,7 @@ DESTINATION_ID: Final = _rule(
     "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "1 to 64 letters, digits, '.', '_' and '-', the first a letter or digit"
 )
 EVENT_TYPE_PATTERN: Final = Rule(
-    re.compile(r"\*|[^*]{1,126}\.\*|[^*]{1,128}", re.DOTALL), "an event type of 1 to 128 characters, prefix.* or *"
+    re.compile(r"\*|[^*]{1,126}\.\*|[^*]{1,128}"), "an event type of 1 to 128 characters, prefix.* or *"
 )
 
 REGION: Final = _rule(_REGION, "an AWS region such as us-east-1")
@@ -129,7 +148,7 @@ ROLE_ARN: Final = _rule(
     "the full ARN of a role: arn:aws:iam::ACCOUNT:role/NAME",
 )
 """A path of at most 512 and a name of at most 64 characters (IAM and STS quotas)."""
-EXTERNAL_ID: Final = _rule(r"[\w+=,.@:/-]{2,1224}", "2 to 1224 letters, digits and any of _+=,.@:/-")
+EXTERNAL_ID: Final = _rule("[A-Za-z0-9_+=,.@:/-]{2,1224}", "2 to 1224 letters, digits and any of _+=,.@:/-")
 """``ExternalId`` of botocore's model of AssumeRole."""
 ACCESS_KEY_ID: Final = _rule("[A-Z0-9]{16,128}", "16 to 128 capital letters and digits")
 """``AccessKeyId`` of botocore's model, in capitals as AWS makes them: most secrets do not pass for one."""

@@ -1,4 +1,4 @@
-"""The command `config show`."""
+"""The commands `config show`, `init` and `schema`."""
 
 from __future__ import annotations
 
@@ -41,3 +41,23 @@ def test_config_show_masks_secrets(options: list[str], shell: Shell, monkeypatch
     code, out, _ = shell("config", "show", *options)
     assert code == 0
     assert yaml.safe_load(out)["kafka"]["client"] == {"sasl.password": "***", "ssl.key.pem": "***"}
+
+
+def test_config_init_leads_to_config_show(shell: Shell) -> None:
+    code, out, err = shell("config", "init")
+    assert (code, out) == (0, "written: config/pushrail.yaml\n")
+    assert err.startswith("next: set kafka.bootstrap_servers there, then: pushrail-stream topics create --config ")
+    assert shell("config", "show")[0] == 0
+    assert shell("config", "init") == (
+        2, "", "error: config/pushrail.yaml: is there already; --force writes a new one in its place\n",
+    )  # fmt: skip
+    assert json.loads(shell("config", "init", "--force", "--json")[1]) == {"written": "config/pushrail.yaml"}
+
+
+@pytest.mark.parametrize("command", [("config", "schema"), ("destinations", "schema")])
+def test_schemas_are_printed_for_people_and_programs(command: tuple[str, str], shell: Shell) -> None:
+    code, pretty, _ = shell(*command)
+    assert code == 0
+    lines = shell(*command, "--json")[1].splitlines()
+    assert [json.loads(line) for line in lines] == [json.loads(pretty)]
+    assert json.loads(pretty)["$schema"] == "https://json-schema.org/draft/2020-12/schema"

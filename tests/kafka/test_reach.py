@@ -38,8 +38,8 @@ ARGUMENTS: Final = {
 }  # fmt: skip
 """Arguments of the commands that speak to Kafka, with documents on a topic."""
 OTHERS: Final = {
-    "completion", "config init", "config show", "destinations onboard", "destinations validate", "doctor",
-    "events asyncapi",
+    "completion", "config init", "config schema", "config show", "destinations onboard", "destinations schema",
+    "destinations validate", "doctor", "events asyncapi",
     "events check", "ingest keys create", "ingest keys list", "ingest keys revoke", "keys generate", "keys list",
     "sandbox", "sandbox bus", "sandbox inbox",
 }  # fmt: skip
