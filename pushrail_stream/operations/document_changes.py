@@ -109,7 +109,9 @@ def find_document(
     """
     if documents is None:
         documents = stored_documents(settings)
-    named = [document for document in documents if wanted in {document.name, Path(document.name).name}]
+    # The commands show names of files from the working directory, and people type them so.
+    spelled = {wanted, str(Path(wanted).absolute())}
+    named = [document for document in documents if spelled & {document.name, Path(document.name).name}]
     found = named or [document for document in documents if field_of(document, "id") == wanted]
     if not found:
         where = settings.topics.destinations if settings.registry.topic else settings.registry.path
