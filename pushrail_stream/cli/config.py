@@ -11,7 +11,6 @@ import click
 
 from pushrail_stream.cli.options import Options, common_options
 from pushrail_stream.cli.output import document, emit, note, say
-from pushrail_stream.settings.source import DEFAULT_PATH
 
 _ORIGIN_COLUMN: Final = 44
 """Where origins begin; longer lines push theirs to the right."""
@@ -46,7 +45,7 @@ def show(options: Options) -> None:
 
 
 @config.command(epilog="Example: pushrail-stream config init config/pushrail.yaml")
-@click.argument("path", type=click.Path(path_type=Path), default=DEFAULT_PATH)
+@click.argument("path", type=click.Path(path_type=Path), default="config/pushrail.yaml")
 @click.option("--force", is_flag=True, help="Write the file also in place of one that is there.")
 @common_options
 def init(options: Options, *, path: Path, force: bool) -> None:
@@ -54,7 +53,7 @@ def init(options: Options, *, path: Path, force: bool) -> None:
 
     With --json: one object with written.
     """
-    from pushrail_stream.operations.first_settings import write_first_settings  # noqa: PLC0415 - as in `show`
+    from pushrail_stream.operations.first_settings import write_first_settings
 
     write_first_settings(path, overwrite=force)
     options.answer({"written": str(path)}, f"written: {path}")
