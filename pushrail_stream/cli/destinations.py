@@ -5,17 +5,28 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, get_args
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pushrail_stream.cli import documents
 from pushrail_stream.cli.onboard import onboard
 from pushrail_stream.cli.options import Options, common_options
-from pushrail_stream.cli.output import Cell, as_json, document, emit, format_time, note, printable, say, to_the_end
+from pushrail_stream.cli.output import (
+    Cell,
+    Column,
+    as_json,
+    document,
+    emit,
+    format_time,
+    note,
+    printable,
+    say,
+    to_the_end,
+)
 from pushrail_stream.core.bus_status import explain
 from pushrail_stream.core.destination import Destination
-from pushrail_stream.core.destination_state import DestinationState
+from pushrail_stream.core.destination_state import STATES
 from pushrail_stream.operations.destinations import (
     DestinationFilter,
     check_documents,
@@ -38,6 +49,8 @@ _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown"
 _COLUMNS: Final = ("id", "customer", "vendor", "bus", "region", "auth", "enabled", "filter")
 _ANY_STATE: Final = "any"
 """The value of ``--state`` without one."""
+_DISABLED: Final = "disabled"
+"""The state of a destination that its document disables: nothing is sent to it."""
 
 
 @click.group(epilog="Example: pushrail-stream destinations list")
@@ -57,7 +70,7 @@ def destinations() -> None:
 )  # fmt: skip
 @click.option("--enabled/--disabled", default=None, help="Only enabled destinations, or only disabled ones.")
 @click.option(
-    "--state", is_flag=False, flag_value=_ANY_STATE, type=click.Choice((*get_args(DestinationState), _ANY_STATE)),
+    "--state", is_flag=False, flag_value=_ANY_STATE, type=click.Choice((*STATES, _DISABLED, _ANY_STATE)),
     help="Show also each destination's state, by the last hour of the delivery log; with a value, only destinations in "
     "this state.",
 )  # fmt: skip
@@ -65,10 +78,10 @@ def destinations() -> None:
 def list_(options: Options, /, *, state: str | None, **wanted: Any) -> None:
     """List every destination. Refused documents are named on stderr.
 
-    A destination's state comes from its attempts since its last delivery, the worst one first: gone (its bus does not
-    exist), suspended, blocked, slowed (it throttles), retrying, or ok; it is empty without attempts. For a bus that
-    does not exist, the list also shows when it was last seen, how many deliveries were reported as delivered since
-    then, and the command that sends them again.
+    A destination's state is the worst that a worker sees: gone (its bus does not exist), suspended, blocked, slowed
+    (it throttles), retrying, or ok. Where no worker has to do with it, its attempts since its last delivery tell; the
+    state is empty without any, and disabled by the document. For a bus that does not exist, the list also shows when it
+    was last seen, how many deliveries were reported as delivered since then, and the command that sends them again.
 
     With --json: one document a line, secrets masked; with --state one object with id, state, code and since a line, and
     for a missing bus missingSince, lastSeen, deliveredSince and replay.
@@ -196,12 +209,12 @@ def _list_states(options: Options, destinations: Sequence[Destination], wanted: 
 
     with options.progress() as progress:
         known = read_health(options.settings, progress)
-    states = ((destination, known.get(destination.id)) for destination in destinations)
-    found = [(d, health) for d, health in states if wanted in {_ANY_STATE, health and health.state}]
+    states = ((one, known.get(one.id) if one.enabled else None) for one in destinations)
+    found = [(one, health) for one, health in states if wanted in {_ANY_STATE, _word(one, health)}]
     options.table(
-        (*_COLUMNS, "state", "code", "since"),
-        ((*_row(d), *((h.state, h.code, format_time(h.since_ms)) if h else ("", "", ""))) for d, h in found),
-        (_state(destination.id, health) for destination, health in found),
+        (*_COLUMNS, Column("state", "status"), "code", Column("since", "time")),
+        ((*_row(d), _word(d, h), *((h.code, h.since_ms) if h else ("", None))) for d, h in found),
+        (_state(destination, health) for destination, health in found),
     )
     for destination, health in found:
         if health is not None and health.bus is not None and not options.json:
@@ -209,15 +222,15 @@ def _list_states(options: Options, destinations: Sequence[Destination], wanted: 
             say(f"{destination.id}: its bus is missing since {format_time(health.bus.since_ms)}; {effect}")
 
 
-def _state(destination_id: str, health: DestinationHealth | None) -> dict[str, Any]:
+def _word(destination: Destination, health: DestinationHealth | None) -> str | None:
+    return health.state if health else None if destination.enabled else _DISABLED
+
+
+def _state(destination: Destination, health: DestinationHealth | None) -> dict[str, Any]:
+    said = {"id": destination.id, "state": _word(destination, health), "code": None, "since": None}
     if health is None:
-        return {"id": destination_id, "state": None, "code": None, "since": None}
-    said = {
-        "id": destination_id,
-        "state": health.state,
-        "code": health.code,
-        "since": format_time(health.since_ms) or None,
-    }
+        return said
+    said |= {"code": health.code, "since": format_time(health.since_ms) or None}
     if health.bus is None:
         return said
     lost = health.swallowed
@@ -225,7 +238,7 @@ def _state(destination_id: str, health: DestinationHealth | None) -> dict[str, A
         "missingSince": format_time(health.bus.since_ms),
         "lastSeen": format_time(health.bus.last_seen_ms) or None,
         "deliveredSince": lost.deliveries if lost else 0,
-        "replay": lost.replay_command(destination_id) if lost else None,
+        "replay": lost.replay_command(destination.id) if lost else None,
     }
 
 
