@@ -71,8 +71,8 @@ def destinations() -> None:
 @click.option("--enabled/--disabled", default=None, help="Only enabled destinations, or only disabled ones.")
 @click.option(
     "--state", is_flag=False, flag_value=_ANY_STATE, type=click.Choice((*STATES, _DISABLED, _ANY_STATE)),
-    help="Show also each destination's state, by the last hour of the delivery log; with a value, only destinations in "
-    "this state.",
+    help="Show also each destination's state, by workers and the delivery log; with a value, only destinations in this "
+    "state.",
 )  # fmt: skip
 @common_options
 def list_(options: Options, /, *, state: str | None, **wanted: Any) -> None:
