@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pushrail_stream.core.event import Undecodable, decode
-from pushrail_stream.core.identity import Identity, identify
+from pushrail_stream.core.event import Event, Undecodable, decode
+from pushrail_stream.core.identity import Identity, identify, identity_of
 
 EVENT: dict[str, Any] = {
     "eventType": "order.completed", "occurredAt": "2026-05-26T14:21:08.493Z", "source": "billing",
@@ -60,6 +60,13 @@ def test_every_readable_field_is_found(value: bytes | None, found: Identity) -> 
     assert isinstance(decode(value, (), "acme"), Undecodable)
     assert identify(value) == found
     assert orjson.dumps(found._asdict())
+
+
+def test_a_canonical_event_has_the_same_identity() -> None:
+    value = json.dumps(EVENT).encode()
+    decoded = decode(value, (), "acme")
+    assert isinstance(decoded, Event)
+    assert identity_of(decoded) == identify(value) == WHOLE
 
 
 @given(
