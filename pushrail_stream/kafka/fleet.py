@@ -127,9 +127,10 @@ class FleetTopics:
     def _read(self) -> list[bytes]:
         self._begin()
         while not self._closing.is_set():
-            messages = take_messages(self._consumer, _POLL_SECS, _BATCH, _BATCH_BYTES)
-            for error in filter(None, (message.error() for message in messages)):
-                self._raise(error)
+            with as_operator_error(f"topics {self._control} and {self._workers} cannot be read"):
+                messages = take_messages(self._consumer, _POLL_SECS, _BATCH, _BATCH_BYTES)
+                for error in filter(None, (message.error() for message in messages)):
+                    self._raise(error)
             read = [message for message in messages if message.error() is None]
             self._keep_states(message for message in read if message.topic() == self._workers)
             requests = [message.value() for message in read if message.topic() == self._control]
@@ -152,8 +153,7 @@ class FleetTopics:
         """Report an error that does not pass by itself. The next call begins at the end again."""
         if not error.retriable() and error.code() not in OUT_OF_REACH:
             self._is_reading = False
-            with as_operator_error(f"topics {self._control} and {self._workers} cannot be read"):
-                raise KafkaException(error)
+            raise KafkaException(error)
 
 
 def ask_workers(kafka: KafkaSettings, topic: str, request: bytes) -> Iterator[list[bytes]]:

@@ -64,8 +64,12 @@ class FleetMember:
         async def read() -> None:
             for value in await self._link.requests():
                 request = Request.read(value)
-                if request is not None and not request.is_expired(self._clock.now_ms()):
-                    await room.acquire()
+                if request is None:
+                    continue
+                await room.acquire()
+                if request.is_expired(self._clock.now_ms()):
+                    room.release()
+                else:
                     tasks.create_task(self._answer(request)).add_done_callback(lambda _: room.release())
 
         while True:

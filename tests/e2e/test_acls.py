@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
@@ -25,6 +26,7 @@ from pushrail_stream.core.skips import Skip, skip_dead_letter, skip_mark
 from pushrail_stream.kafka.client_properties import checked_kafka
 from pushrail_stream.kafka.cluster import worker_rights
 from pushrail_stream.kafka.event_producer import KafkaEventProducer
+from pushrail_stream.kafka.fleet import ask_workers
 from pushrail_stream.kafka.replay_journal import ReplayJournal, read_marks
 from pushrail_stream.kafka.topics import check_topics, plan_topics, topics_named, worker_topics
 from pushrail_stream.ports.kafka import ProducerRecord, RecordMetadata
@@ -227,6 +229,12 @@ async def test_commands_need_only_the_documented_acls(rules: tuple[str, Rules], 
         acls.allow_only(settings, list(grants("commands", "replays")))
         await desk.run("replay", "dlq", "--all")
         await desk.run("replay", "events", "--since", "1h", "--all")
+
+        acls.allow_everything()
+        acls.allow_only(settings, list(grants("commands", "requests")))
+        answers = ask_workers(checked_kafka(settings), settings.topics.control, b"{}")
+        assert await asyncio.to_thread(lambda: next(filter(None, answers))) == [b"{}"]
+        await desk.run("retry", "list")
 
         acls.allow_everything()
         acls.allow_only(settings, list(grants("commands", "skips")))

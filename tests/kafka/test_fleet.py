@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException, Message
 
 from pushrail_stream.errors import OperatorError
 from pushrail_stream.kafka import fleet
@@ -63,3 +64,16 @@ async def test_a_missing_topic_is_not_created(real_kafka: str) -> None:
         ):
             with pytest.raises(OperatorError, match="does not exist"):
                 await step
+
+
+async def test_a_broken_consumer_is_no_bug(embedded_broker: EmbeddedBroker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> list[Message]:
+        raise KafkaException(KafkaError(KafkaError._FATAL, "broken"))
+
+    async with (
+        outside(embedded_broker) as (_, settings),
+        FleetTopics(checked_kafka(settings), settings.topics, "one") as link,
+    ):
+        monkeypatch.setattr("pushrail_stream.kafka.fleet.take_messages", fail)
+        with pytest.raises(OperatorError, match="broken"):
+            await link.requests()
