@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from pushrail_stream.cli.attempt_story import print_stories
 from pushrail_stream.cli.options import FROM_THEN_ON, Options, common_options, moment_option
-from pushrail_stream.cli.output import Column, emit, format_time, note, table
+from pushrail_stream.cli.output import Column, emit, format_time, note
 from pushrail_stream.cli.process import signal_handlers
 from pushrail_stream.operations.attempt_index import keep_index
 from pushrail_stream.operations.attempt_search import follow_attempts, search_attempts, search_dead_letters
@@ -204,7 +204,7 @@ def _print_summary(options: Options, found: Iterable[Attempt]) -> None:
         "code": summary.codes,
         "destination": summary.destinations,
     }
-    table(
+    options.table(
         ("by", "", "attempts"), ((by, name, count) for by, part in parts.items() for name, count in part.most_common())
     )
     note(f"{total} attempts from {oldest} to {newest}")

@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     from pushrail_stream.operations.destination_health import DestinationHealth
 
 _MARKS: Final = {"ok": "ok", "warning": "WARNING", "failed": "FAILED", "unknown": "unknown"}
-_COLUMNS: Final = ("id", "customer", "vendor", "bus", "region", "auth", "enabled", "filter")
+_COLUMNS: Final = (
+    "id", "customer", Column("vendor", drop=2), Column("bus", drop=4), Column("region", drop=1), Column("auth", drop=3),
+    "enabled", Column("filter", "prose"),
+)  # fmt: skip
 _ANY_STATE: Final = "any"
 """The value of ``--state`` without one."""
 _DISABLED: Final = "disabled"
@@ -217,9 +220,9 @@ def _list_states(options: Options, destinations: Sequence[Destination], wanted: 
         (_state(destination, health) for destination, health in found),
     )
     for destination, health in found:
-        if health is not None and health.bus is not None and not options.json:
+        if health is not None and health.bus is not None:
             effect = explain(destination.id, health.bus, health.swallowed)
-            say(f"{destination.id}: its bus is missing since {format_time(health.bus.since_ms)}; {effect}")
+            options.say(f"{destination.id}: its bus is missing since {format_time(health.bus.since_ms)}; {effect}")
 
 
 def _word(destination: Destination, health: DestinationHealth | None) -> str | None:

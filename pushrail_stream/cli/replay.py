@@ -17,7 +17,7 @@ from pushrail_stream.cli.options import (
     moment_option,
     yes_option,
 )  # fmt: skip
-from pushrail_stream.cli.output import emit, format_time, note, note_refused, say, table
+from pushrail_stream.cli.output import emit, format_time, note, note_refused
 from pushrail_stream.errors import UsageError
 from pushrail_stream.operations.dead_letters import DeadLetterFilter
 from pushrail_stream.operations.destinations import KnownDestinations, known_destinations
@@ -156,11 +156,9 @@ def offsets(options: Options, *, target: str, partition: int | None, dry_run: bo
         ((s.partition, "none" if s.old is None else s.old, s.new, s.end, f"{s.again:+d}") for s in shifts),
         ({**shift._asdict(), "again": shift.again, "dryRun": dry_run} for shift in shifts),
     )
-    if options.json:
-        return
     again, past = sum(max(s.again, 0) for s in shifts), sum(max(-s.again, 0) for s in shifts)
     will = "would be" if dry_run else "will be"
-    say(f"{again} records {will} delivered again, {past} passed over")
+    options.say(f"{again} records {will} delivered again, {past} passed over")
 
 
 def _event_filter(
@@ -237,10 +235,10 @@ def _report(options: Options, result: ReplayResult, columns: tuple[str, ...], *,
             "at": format_time(now_ms()),
         })  # fmt: skip
         return
-    table((*columns, "deliveries"), ((*key, count) for key, count in rows))
+    options.table((*columns, "deliveries"), ((*key, count) for key, count in rows))
     for why, count in sorted(left_out.items()):
-        say(f"left out: {count} {why}")
+        options.say(f"left out: {count} {why}")
     done = f"{replay_id}: {chosen.total()} deliveries are on their way"
-    say(f"{chosen.total()} deliveries would be sent" if dry_run else done)
+    options.say(f"{chosen.total()} deliveries would be sent" if dry_run else done)
     if chosen and not dry_run:
         note(f"`attempts --replay {replay_id}` shows their attempts")
