@@ -53,7 +53,8 @@ def tour_of(world: World, http_port: int) -> dict[str, Any]:
         },
         "next": (
             "send an event and see it arrive. Then break the bus, send it again, and see its attempts, the status page "
-            'and what waits. After that, the part "Install" of the README leads to your own Kafka'
+            "and what waits. After that, begin an installation of your own in an empty folder: "
+            f"{shlex.quote(sys.executable)} -m pushrail_stream config init"
         ),
     }
 
